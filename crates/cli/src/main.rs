@@ -1,0 +1,2 @@
+//! The `sp1d` binary.
+fn main() {}

@@ -1,0 +1,519 @@
+//! SP1's controller and executor, for the orchestrator.
+
+use crate::{
+    controller_clients::ProofClient,
+    execution::{Ended, Leash, supervise},
+    host::check_executor_host,
+    options::CutOptions,
+    program::check_program,
+};
+use artifacts::Digest;
+use async_trait::async_trait;
+use orchestrator::{
+    Checked, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest,
+};
+use scheduler::{TaskId, TaskKind};
+use slop_algebra::PrimeField32;
+use sp1_core_executor::{ExecutionError, SP1Context};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_hypercube::{SP1PcsProofInner, SP1RecursionProof, SP1VerifyingKey, ShardProof, air::PublicValues};
+use sp1_primitives::{SP1Field, SP1GlobalContext};
+use sp1_prover::{
+    verify::{SP1Verifier, VerifierRecursionVks},
+    worker::{
+        CoreExecuteTaskRequest, ProofId, RawTaskRequest, RequesterId, SP1Controller, SP1ControllerConfig, TaskContext,
+        TaskError,
+    },
+};
+use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType, network_base_types};
+use sp1_recursion_executor::RecursionPublicValues;
+use sp1_sdk::{
+    Elf, LightProver, Prover, ProvingKey, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork,
+};
+use std::{
+    borrow::Borrow,
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{OnceCell, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+type CoreProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
+type RecursionProof = SP1RecursionProof<SP1GlobalContext, SP1PcsProofInner>;
+
+/// Programs whose verifying key is kept.
+const MOST_KEYS: usize = 64;
+
+/// Runs proofs on SP1's controller, executes programs, and verifies. Loads no prover: 60 MB.
+pub struct Controller {
+    light: LightProver,
+    keys: Mutex<VecDeque<(Digest, Arc<OnceCell<SP1VerifyingKey>>)>>,
+}
+
+/// What an execution without proof came to.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// What the program committed.
+    pub public_values: Vec<u8>,
+    /// Cycles it took.
+    pub cycles: u64,
+    /// SP1's measure of proving cost.
+    pub gas: Option<u64>,
+}
+
+impl Controller {
+    /// Takes about a second.
+    pub async fn new() -> Self {
+        Self { light: LightProver::new().await, keys: Mutex::default() }
+    }
+
+    fn key_cell(&self, digest: Digest) -> Arc<OnceCell<SP1VerifyingKey>> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, cell)) = keys.iter().find(|(known, _)| *known == digest) {
+            return cell.clone();
+        }
+        if keys.len() >= MOST_KEYS {
+            keys.pop_front();
+        }
+        let cell = Arc::new(OnceCell::new());
+        keys.push_back((digest, cell.clone()));
+        cell
+    }
+
+    /// The verifying key of `program`. Computed here, once: a worker is not trusted with it.
+    ///
+    /// # Errors
+    /// When it is no program for SP1.
+    pub async fn verifying_key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
+        let key = self.key_cell(Digest::of(program));
+        let compute = || async {
+            let owned: Arc<[u8]> = program.into();
+            let checked = tokio::task::spawn_blocking({
+                let owned = owned.clone();
+                move || check_program(&owned)
+            });
+            let checked = checked.await.expect("decoding contains its panics");
+            checked.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))?;
+            let light = self.light.clone();
+            let setup = tokio::spawn(async move { light.setup(Elf::Dynamic(owned)).await });
+            match setup.await {
+                Ok(Ok(key)) => Ok(key.verifying_key().clone()),
+                Ok(Err(error)) => Err(ProofFailure::Request(format!("the program cannot be set up: {error}"))),
+                Err(_) => Err(ProofFailure::Request("the program cannot be set up: SP1 panicked on it".to_owned())),
+            }
+        };
+        key.get_or_try_init(compute).await.cloned()
+    }
+
+    /// Runs `program` on `stdin` (SP1's serialised form) without proving, until `stop`.
+    ///
+    /// # Errors
+    /// When it cannot be run, fails, passes the limit, or is stopped.
+    pub async fn execute(
+        &self,
+        program: &[u8],
+        stdin: &[u8],
+        cycle_limit: Option<u64>,
+        stop: &CancellationToken,
+    ) -> Result<Executed, ProofFailure> {
+        check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
+        // Decoding it is checked there.
+        self.verifying_key(program).await?;
+        let run = Runner(self.light.clone()).run(program, decode_stdin(stdin)?, cycle_limit, true, stop).await?;
+        if run.exit_code != 0 {
+            return Err(program_failure(run.exit_code, &run.stderr));
+        }
+        Ok(run.executed)
+    }
+
+    /// Runs the proof; what it starts besides goes to `tasks`.
+    async fn prove(
+        &self,
+        proof: &ProofHandle,
+        request: ProofRequest,
+        tasks: &TaskTracker,
+    ) -> Result<ProofOutput, ProofFailure> {
+        check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
+        let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
+        let stdin = decode_stdin(&request.stdin)?;
+        let key = self.verifying_key(&request.elf).await?;
+        let local = LocalTasks(Arc::new(Shared {
+            proof: proof.clone(),
+            program: request.elf.clone(),
+            stdin: request.stdin.clone(),
+            key: key.clone(),
+            options: options.clone(),
+            cycle_limit: request.cycle_limit,
+            runner: Runner(self.light.clone()),
+            tasks: tasks.clone(),
+        }));
+        let client = ProofClient::new(proof.clone(), local);
+        let output = Artifact("proof".to_owned());
+        let task = root_task(&client, &request, stdin, &output).await.map_err(internal)?;
+        let controller = sp1_controller(&client, &options);
+        let over = proof.over().clone();
+        let run = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { controller.run(task).await }));
+        let executed = tokio::select! {
+            ran = run => match ran {
+                Ok(Ok(executed)) => executed,
+                Ok(Err(error)) => return Err(ProofFailure::Internal(format!("SP1's controller: {error}"))),
+                Err(error) => return Err(ProofFailure::Internal(format!("SP1's controller panicked: {error}"))),
+            },
+            () = over.cancelled() => return Err(ProofFailure::Cancelled),
+        };
+        proof.report(Progress::Verifying);
+        let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;
+        let proven = SP1ProofWithPublicValues::from(made);
+        check_nonce(&proven, request.nonce).map_err(ProofFailure::Internal)?;
+        if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
+            return Err(ProofFailure::Internal("the proof has other public values than the execution".to_owned()));
+        }
+        let verified = self.verify_with(proven, key).await;
+        let proven =
+            verified.map_err(|error| ProofFailure::Internal(format!("the finished proof does not verify: {error}")))?;
+        let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
+        Ok(ProofOutput { proof, cycles: executed.cycles })
+    }
+
+    /// Verifies a serialised proof against the key of `program`.
+    ///
+    /// # Errors
+    /// Why it does not verify.
+    pub async fn verify(&self, proof: SP1ProofWithPublicValues, program: &[u8]) -> Result<(), ProofFailure> {
+        let key = self.verifying_key(program).await?;
+        self.verify_with(proof, key).await.map(|_| ()).map_err(ProofFailure::Request)
+    }
+
+    /// Verifies, off the asynchronous threads, and gives the proof back.
+    async fn verify_with(
+        &self,
+        proof: SP1ProofWithPublicValues,
+        key: SP1VerifyingKey,
+    ) -> Result<SP1ProofWithPublicValues, String> {
+        let light = self.light.clone();
+        let verdict = tokio::task::spawn_blocking(move || {
+            light.verify(&proof, &key, None).map_err(|error| error.to_string())?;
+            Ok(proof)
+        });
+        verdict.await.unwrap_or_else(|_| Err("the verifier panicked on it".to_owned()))
+    }
+}
+
+/// Runs programs without proving.
+#[derive(Clone)]
+struct Runner(LightProver);
+
+impl Runner {
+    async fn run(
+        &self,
+        program: &[u8],
+        stdin: SP1Stdin,
+        cycle_limit: Option<u64>,
+        gas: bool,
+        stop: &CancellationToken,
+    ) -> Result<ProgramRun, ProofFailure> {
+        let (stderr_sender, stderr) = watch::channel(String::new());
+        let mut context = SP1Context::builder();
+        context.calculate_gas(gas);
+        if let Some(limit) = cycle_limit {
+            context.max_cycles(limit);
+        }
+        let mut context = context.build();
+        context.output_consumers.stderr = Some(stderr_sender);
+        let (light, owned) = (self.0.clone(), program.to_vec());
+        let work = async move { light.inner().execute(&owned, stdin, context).await };
+        // Estimating gas goes over the whole trace, at some million cycles a second.
+        let leash = Leash { cycle_limit, chunks: Arc::default(), slowest_cycles_per_second: 2_000_000 };
+        let (public_values, _digest, report) = match supervise(work, stop, leash).await {
+            Ended::Done(Ok(output)) => output,
+            Ended::Done(Err(error)) => return Err(execution_failure(error.downcast_ref(), &error)),
+            Ended::Panicked(error) => return Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
+            Ended::RanAway => return Err(ran_away(cycle_limit)),
+            Ended::Stopped => return Err(ProofFailure::Cancelled),
+        };
+        let stderr = stderr.borrow().clone();
+        let executed = Executed {
+            public_values: public_values.to_vec(),
+            cycles: report.total_instruction_count(),
+            gas: report.gas(),
+        };
+        Ok(ProgramRun { executed, exit_code: u32::try_from(report.exit_code).unwrap_or(u32::MAX), stderr })
+    }
+}
+
+struct ProgramRun {
+    executed: Executed,
+    exit_code: u32,
+    stderr: String,
+}
+
+fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
+    bincode::deserialize(stdin).map_err(|error| {
+        ProofFailure::Request(format!(
+            "the stdin is no serialised SP1Stdin: {error}; write it with bincode 1, as SP1's own tools do"
+        ))
+    })
+}
+
+fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
+    let limit = cycle_limit.unwrap_or_default();
+    ProofFailure::Guest(format!(
+        "the program passed its limit of {limit} cycles, running without ever touching memory; raise --cycle-limit or mend its loop"
+    ))
+}
+
+fn passed_limit(limit: u64) -> ProofFailure {
+    ProofFailure::Guest(format!(
+        "the program passed its limit of {limit} cycles; raise --cycle-limit or give it less to do"
+    ))
+}
+
+fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Display) -> ProofFailure {
+    match typed {
+        Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
+        Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => ProofFailure::Host(format!(
+            "the executor's process was killed ({error}): this machine has too little memory for the program"
+        )),
+        // A full /dev/shm kills the executor by a signal that says nothing more.
+        _ => match check_executor_host() {
+            Err(host) => ProofFailure::Host(host.to_string()),
+            Ok(()) => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
+        },
+    }
+}
+
+/// What a program's exit code means, with the last words it said.
+fn program_failure(code: u32, stderr: &str) -> ProofFailure {
+    let words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words = words.join(" | ");
+    // SP1's code for input that was not there.
+    const INVALID_HINT: u32 = 3;
+    let what = match code {
+        INVALID_HINT => "the program ran out of input: it reads more values than its stdin holds",
+        1 => "the program panicked",
+        _ => "the program failed",
+    };
+    ProofFailure::Guest(if words.is_empty() {
+        format!("{what} (exit code {code})")
+    } else {
+        format!("{what} (exit code {code}): {words}")
+    })
+}
+
+/// Tasks of a proof that run here and not on workers.
+pub(crate) struct LocalTasks(Arc<Shared>);
+
+/// What a proof's local tasks need.
+struct Shared {
+    proof: ProofHandle,
+    program: bytes::Bytes,
+    stdin: bytes::Bytes,
+    key: SP1VerifyingKey,
+    options: CutOptions,
+    cycle_limit: Option<u64>,
+    runner: Runner,
+    tasks: TaskTracker,
+}
+
+impl LocalTasks {
+    /// Answers SP1's wish for the verifying key, which is known already.
+    pub(crate) fn setup(&self, client: &ProofClient, task: RawTaskRequest) -> TaskId {
+        let id = self.0.proof.open_local_task();
+        let (client, key) = (client.clone(), self.0.key.clone());
+        self.0.tasks.spawn(async move {
+            let outcome = match task.outputs.first() {
+                Some(output) if client.upload(output, key).await.is_ok() => Outcome::Succeeded,
+                _ => Outcome::Failed,
+            };
+            client.proof().board().end(id, outcome);
+        });
+        id
+    }
+
+    /// Runs the program and cuts it into shards.
+    pub(crate) fn execute(&self, client: &ProofClient, task: RawTaskRequest) -> TaskId {
+        let id = self.0.proof.open_local_task();
+        let (client, shared) = (client.clone(), self.0.clone());
+        self.0.tasks.spawn(async move {
+            let outcome = match execute(&client, &shared, id, task).await {
+                Ok(cycles) => {
+                    client.proof().report(Progress::Executed { cycles });
+                    Outcome::Succeeded
+                }
+                Err(failure) => {
+                    // The controller only says that it failed; the cause is here.
+                    client.proof().fail(failure);
+                    Outcome::Failed
+                }
+            };
+            client.proof().board().end(id, outcome);
+        });
+        id
+    }
+
+    /// Ends the proof of a program that ended with `code`: it would be proven to the end, and then not verify. Its last words come from
+    /// another run, whose output is kept.
+    pub(crate) fn program_failed(&self, code: u32) {
+        let shared = self.0.clone();
+        self.0.tasks.spawn(async move {
+            let stderr = match decode_stdin(&shared.stdin) {
+                Ok(stdin) => {
+                    let over = shared.proof.over();
+                    let run = shared.runner.run(&shared.program, stdin, shared.cycle_limit, false, over);
+                    run.await.map(|run| run.stderr).unwrap_or_default()
+                }
+                Err(_) => String::new(),
+            };
+            shared.proof.fail(program_failure(code, &stderr));
+        });
+    }
+}
+
+async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTaskRequest) -> Result<u64, ProofFailure> {
+    let request = CoreExecuteTaskRequest::from_raw(task).map_err(|error| ProofFailure::Internal(error.to_string()))?;
+    let controller = sp1_controller(client, &shared.options);
+    let task_id = crate::names::task_to_sp1(id);
+    let work = async move { controller.execute(task_id, request).await };
+    let leash = Leash {
+        cycle_limit: shared.cycle_limit,
+        chunks: client.pieces(),
+        // Compiled code that touches no memory does hundreds of millions; code that does ends a chunk soon.
+        slowest_cycles_per_second: 20_000_000,
+    };
+    match supervise(work, client.proof().over(), leash).await {
+        Ended::Done(Ok(output)) => Ok(output.cycles),
+        Ended::Done(Err(TaskError::Execution(error))) => Err(execution_failure(Some(&error), &error)),
+        Ended::Done(Err(TaskError::Retryable(error))) => Err(ProofFailure::Host(format!(
+            "the executor's process was killed ({error}): this machine has too little memory for the program"
+        ))),
+        Ended::Done(Err(TaskError::Fatal(error))) => Err(diagnose(client, shared, &error).await),
+        Ended::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
+        Ended::RanAway => Err(ran_away(shared.cycle_limit)),
+        Ended::Stopped => Err(ProofFailure::Cancelled),
+    }
+}
+
+/// SP1's executor is many tasks, and the first of them to end names the error: it may be one that only noticed. The same run without
+/// proving has one voice.
+async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error) -> ProofFailure {
+    let again = match decode_stdin(&shared.stdin) {
+        Ok(stdin) => shared.runner.run(&shared.program, stdin, shared.cycle_limit, true, client.proof().over()).await,
+        Err(failure) => Err(failure),
+    };
+    match again {
+        Ok(run) if run.exit_code != 0 => program_failure(run.exit_code, &run.stderr),
+        Ok(_) => execution_failure(error.downcast_ref(), error),
+        Err(failure) => failure,
+    }
+}
+
+fn sp1_controller(client: &ProofClient, options: &CutOptions) -> SP1Controller<ProofClient, ProofClient> {
+    let opts = options.as_sp1().clone();
+    let config = SP1ControllerConfig {
+        num_splicing_workers: 2,
+        // With fewer places than the executor has slots its thread busy-waits for one.
+        splicing_buffer_size: opts.trace_chunk_slots,
+        // As many as the workers' engines are built for.
+        max_reduce_arity: 4,
+        number_of_send_splice_workers_per_splice: 2,
+        send_splice_input_buffer_size_per_splice: 2,
+        use_fixed_pk: false,
+        global_memory_buffer_size: 4,
+        opts,
+    };
+    // Of its own for each proof: its clients carry the proof.
+    let verifier = SP1Verifier::new(VerifierRecursionVks::default());
+    SP1Controller::new(config, client.clone(), client.clone(), verifier)
+}
+
+fn sp1_mode(mode: ProofMode) -> network_base_types::ProofMode {
+    match mode {
+        ProofMode::Core => network_base_types::ProofMode::Core,
+        ProofMode::Compressed => network_base_types::ProofMode::Compressed,
+        ProofMode::Groth16 => network_base_types::ProofMode::Groth16,
+        ProofMode::Plonk => network_base_types::ProofMode::Plonk,
+    }
+}
+
+#[async_trait]
+impl ProofController for Controller {
+    async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        let tasks = TaskTracker::new();
+        let outcome = self.prove(&proof, request, &tasks).await;
+        if let Err(failure) = &outcome {
+            // SP1's controller and executor do not stop each other.
+            proof.fail(failure.clone());
+        }
+        tasks.close();
+        tasks.wait().await;
+        outcome
+    }
+
+    fn check(&self, result: Checked<'_>) -> Result<(), String> {
+        let decoded = match result.spec.kind {
+            TaskKind::ProveShard if result.mode == ProofMode::Core => {
+                bincode::deserialize::<CoreProof>(&result.output).map(|_| ())
+            }
+            TaskKind::ProveShard | TaskKind::RecursionReduce | TaskKind::RecursionDeferred => {
+                bincode::deserialize::<RecursionProof>(&result.output).map(|_| ())
+            }
+            TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => Ok(()),
+        };
+        decoded.map_err(|error| format!("the result does not decode: {error}"))
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> ProofFailure {
+    ProofFailure::Internal(error.to_string())
+}
+
+/// Uploads what the proof starts from. The order of the inputs is that of SP1's `ControllerInputs`.
+async fn root_task(
+    client: &ProofClient,
+    request: &ProofRequest,
+    stdin: SP1Stdin,
+    output: &Artifact,
+) -> anyhow::Result<RawTaskRequest> {
+    let program = Artifact(format!("program-{}", Digest::of(&request.elf)));
+    client.upload_program(&program, request.elf.to_vec()).await?;
+    let input = Artifact("stdin".to_owned());
+    client.upload_with_type(&input, ArtifactType::Stdin, stdin).await?;
+    let nonce = Artifact("nonce".to_owned());
+    client.upload(&nonce, request.nonce).await?;
+    let literal = |text: String| Artifact(text);
+    let mode = literal((sp1_mode(request.mode) as i32).to_string());
+    let limit =
+        literal(request.cycle_limit.filter(|limit| *limit > 0).map(|limit| limit.to_string()).unwrap_or_default());
+    Ok(RawTaskRequest {
+        inputs: vec![program, input, mode, limit, nonce, literal(String::new())],
+        outputs: vec![output.clone()],
+        context: TaskContext {
+            proof_id: ProofId::new(client.proof().id().to_string()),
+            parent_id: None,
+            parent_context: None,
+            requester_id: RequesterId::new("sp1-distributed"),
+        },
+    })
+}
+
+/// A proof for another nonce is another proof, however well it verifies. The on-chain proofs show theirs only to the verifier's circuit.
+fn check_nonce(proof: &SP1ProofWithPublicValues, nonce: [u32; 4]) -> Result<(), String> {
+    let found: Vec<[SP1Field; 4]> = match &proof.proof {
+        SP1Proof::Core(shards) => shards.iter().map(shard_nonce).collect(),
+        SP1Proof::Compressed(whole) => {
+            let values: &RecursionPublicValues<SP1Field> = whole.proof.public_values.as_slice().borrow();
+            vec![values.proof_nonce]
+        }
+        SP1Proof::Plonk(_) | SP1Proof::Groth16(_) => Vec::new(),
+    };
+    if found.into_iter().any(|found| found.map(|word| word.as_canonical_u32()) != nonce) {
+        return Err("a part was proven for another nonce".to_owned());
+    }
+    Ok(())
+}
+
+fn shard_nonce(shard: &CoreProof) -> [SP1Field; 4] {
+    let values: &PublicValues<[SP1Field; 4], [SP1Field; 3], [SP1Field; 4], SP1Field> =
+        shard.public_values.as_slice().borrow();
+    values.proof_nonce
+}

@@ -1,0 +1,255 @@
+//! SP1's artifact and task services on the orchestrator, for one proof.
+//!
+//! While a program executes, nothing here returns an error: SP1 drops it, and the proof fails only after everything else was proven. What goes wrong
+//! fails the proof itself, at once and with its cause.
+
+use crate::{
+    controller::LocalTasks,
+    names::{task_from_text, task_to_sp1},
+};
+use anyhow::{Context, Result};
+use futures::{StreamExt, future::FutureExt, stream::FuturesUnordered};
+use orchestrator::{Outcome, ProofFailure, ProofHandle, TaskInput, TaskSpec};
+use scheduler::TaskKind;
+use sp1_prover::worker::{
+    FinalVmState, ProofId, RawTaskRequest, SubscriberBuilder, TaskId, TaskMetadata, WorkerClient,
+};
+use sp1_prover_types::{
+    Artifact, ArtifactClient, ArtifactId, ArtifactType, ProofRequestStatus, ShardPermit, TaskStatus, TaskType,
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Shards that may be on their way at the same time: the executor waits when there are more. Enough to keep hundreds of workers
+/// busy, few enough that their records (5 to 16 MB compressed) do not fill the memory.
+const SHARDS_IN_FLIGHT: usize = 128;
+
+/// Both services. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ProofClient(Arc<Inner>);
+
+struct Inner {
+    proof: ProofHandle,
+    local: LocalTasks,
+    next_artifact: AtomicU64,
+    shards: Arc<Semaphore>,
+    /// How the program ended, by the name of the record that says so.
+    exit_codes: Mutex<HashMap<String, u32>>,
+    /// Shards of the program's own run so far: each is the end of a piece of a trace chunk.
+    pieces: Arc<AtomicU64>,
+}
+
+impl ProofClient {
+    pub(crate) fn new(proof: ProofHandle, local: LocalTasks) -> Self {
+        Self(Arc::new(Inner {
+            proof,
+            local,
+            next_artifact: AtomicU64::new(0),
+            shards: Arc::new(Semaphore::new(SHARDS_IN_FLIGHT)),
+            exit_codes: Mutex::default(),
+            pieces: Arc::default(),
+        }))
+    }
+
+    pub(crate) fn proof(&self) -> &ProofHandle {
+        &self.0.proof
+    }
+
+    pub(crate) fn pieces(&self) -> Arc<AtomicU64> {
+        self.0.pieces.clone()
+    }
+
+    fn spec(&self, kind: TaskKind, task: RawTaskRequest) -> TaskSpec {
+        let artifact = |shared: bool, artifact: Artifact| TaskInput::Artifact { name: artifact.0, shared };
+        let literal = |artifact: Artifact| TaskInput::Literal(artifact.0);
+        let mut marker = None;
+        let inputs = task.inputs.into_iter().enumerate();
+        let inputs = match kind {
+            // Program, common input, record, marker.
+            TaskKind::ProveShard => inputs
+                .map(|(at, input)| match at {
+                    0 | 1 => artifact(true, input),
+                    2 => artifact(false, input),
+                    _ => {
+                        marker = task_from_text(&input.0);
+                        literal(input)
+                    }
+                })
+                .collect(),
+            // Is it the last, the whole range, and then for each part its range and proof.
+            TaskKind::RecursionReduce => inputs
+                .map(|(at, input)| if at >= 3 && at % 2 == 1 { artifact(false, input) } else { literal(input) })
+                .collect(),
+            // Common input, data.
+            TaskKind::RecursionDeferred => inputs.map(|(at, input)| artifact(at == 0, input)).collect(),
+            // The proof to go on from; the controller deletes it.
+            TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => {
+                inputs.map(|(_, input)| artifact(true, input)).collect()
+            }
+        };
+        let outputs = task.outputs.into_iter().map(|output| output.0).collect();
+        TaskSpec { kind, inputs, outputs, marker }
+    }
+
+    async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
+        if kind == TaskKind::ProveShard {
+            self.0.pieces.fetch_add(1, Ordering::Relaxed);
+            let record = task.inputs.get(2).map(|record| record.0.as_str()).unwrap_or_default();
+            let code = self.0.exit_codes.lock().unwrap_or_else(PoisonError::into_inner).get(record).copied();
+            if let Some(code) = code.filter(|code| *code != 0) {
+                self.0.local.program_failed(code);
+            }
+        }
+        task_to_sp1(self.0.proof.submit(self.spec(kind, task)).await)
+    }
+}
+
+/// The exit code in a record of global memory, the only kind that has it. Another artifact that begins alike is never asked about.
+fn exit_code(data: &[u8]) -> Option<u32> {
+    /// Position of `TraceData::Memory` among its siblings, as bincode writes it.
+    const MEMORY: [u8; 4] = 2_u32.to_le_bytes();
+    let state: FinalVmState = bincode::deserialize(data.strip_prefix(&MEMORY)?).ok()?;
+    Some(state.exit_code)
+}
+
+impl ArtifactClient for ProofClient {
+    async fn upload_raw(&self, artifact: &impl ArtifactId, _: ArtifactType, data: Vec<u8>) -> Result<()> {
+        if let Some(code) = exit_code(&data) {
+            let mut codes = self.0.exit_codes.lock().unwrap_or_else(PoisonError::into_inner);
+            codes.insert(artifact.id().to_owned(), code);
+        }
+        if let Err(error) = self.0.proof.put(artifact.id(), data).await {
+            self.0.proof.fail(ProofFailure::Internal(error.to_string()));
+        }
+        Ok(())
+    }
+
+    async fn download_raw(&self, artifact: &impl ArtifactId, _: ArtifactType) -> Result<Vec<u8>> {
+        self.0.proof.get(artifact.id()).await.with_context(|| format!("there is no artifact {}", artifact.id()))
+    }
+
+    async fn exists(&self, artifact: &impl ArtifactId, _: ArtifactType) -> Result<bool> {
+        Ok(self.0.proof.exists(artifact.id()))
+    }
+
+    async fn delete(&self, artifact: &impl ArtifactId, _: ArtifactType) -> Result<()> {
+        self.0.proof.remove(artifact.id());
+        Ok(())
+    }
+
+    async fn delete_batch(&self, artifacts: &[impl ArtifactId], _: ArtifactType) -> Result<()> {
+        artifacts.iter().for_each(|artifact| self.0.proof.remove(artifact.id()));
+        Ok(())
+    }
+
+    fn create_artifact(&self) -> Result<Artifact> {
+        Ok(Artifact(format!("x{}", self.0.next_artifact.fetch_add(1, Ordering::Relaxed))))
+    }
+
+    fn create_artifacts(&self, count: usize) -> Result<sp1_prover_types::ArtifactBatch> {
+        Ok((0..count).map(|_| self.create_artifact()).collect::<Result<Vec<_>>>()?.into())
+    }
+
+    async fn acquire_shard_permit(&self, _: &impl ArtifactId) -> ShardPermit {
+        ShardPermit::new(self.0.shards.clone().acquire_owned().await.expect("the permits are never closed"))
+    }
+}
+
+impl WorkerClient for ProofClient {
+    async fn submit_task(&self, kind: TaskType, task: RawTaskRequest) -> Result<TaskId> {
+        let worker_kind = match kind {
+            TaskType::ProveShard => TaskKind::ProveShard,
+            TaskType::RecursionReduce => TaskKind::RecursionReduce,
+            TaskType::RecursionDeferred => TaskKind::RecursionDeferred,
+            TaskType::ShrinkWrap => TaskKind::ShrinkWrap,
+            TaskType::PlonkWrap => TaskKind::PlonkWrap,
+            TaskType::Groth16Wrap => TaskKind::Groth16Wrap,
+            TaskType::MarkerDeferredRecord => return Ok(task_to_sp1(self.0.proof.submit_marker().await)),
+            TaskType::SetupVkey => return Ok(task_to_sp1(self.0.local.setup(self, task))),
+            TaskType::CoreExecute => return Ok(task_to_sp1(self.0.local.execute(self, task))),
+            other => {
+                let text = format!("SP1 asked for a task of kind {other:?}, which nobody does");
+                self.0.proof.fail(ProofFailure::Internal(text.clone()));
+                anyhow::bail!(text);
+            }
+        };
+        Ok(self.submit(worker_kind, task).await)
+    }
+
+    async fn complete_task(&self, _: ProofId, task_id: TaskId, _: TaskMetadata) -> Result<()> {
+        if let Some(task) = task_from_text(&task_id.to_string()) {
+            self.0.proof.board().end(task, Outcome::Succeeded);
+        }
+        Ok(())
+    }
+
+    async fn complete_proof(
+        &self,
+        _: ProofId,
+        _: Option<TaskId>,
+        _: ProofRequestStatus,
+        _: impl Into<String> + Send,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// The stream of answers stays open until the asking half is dropped *and* everything asked was answered, and then ends: SP1 flushes the
+    /// last precompile shards at that end.
+    async fn subscriber(&self, _: ProofId) -> Result<SubscriberBuilder<Self>> {
+        let (asks, mut asked) = mpsc::unbounded_channel::<TaskId>();
+        let (answers, answered) = mpsc::unbounded_channel();
+        let proof = self.0.proof.clone();
+        tokio::spawn(async move {
+            let mut waiting = FuturesUnordered::new();
+            let mut asking = true;
+            while asking || !waiting.is_empty() {
+                tokio::select! {
+                    ask = asked.recv(), if asking => match ask {
+                        Some(id) => {
+                            let watch = task_from_text(&id.to_string()).map(|task| proof.watch(task));
+                            waiting.push(async move {
+                                let outcome = match watch {
+                                    Some(watch) => watch.await.unwrap_or(Outcome::Failed),
+                                    None => Outcome::Failed,
+                                };
+                                (id, outcome)
+                            }.boxed());
+                        }
+                        None => asking = false,
+                    },
+                    Some((id, outcome)) = waiting.next(), if !waiting.is_empty() => {
+                        // Final statuses only: anything else shown to a subscriber ends the proof.
+                        let status = match outcome {
+                            Outcome::Succeeded => TaskStatus::Succeeded,
+                            Outcome::Failed => TaskStatus::FailedFatal,
+                        };
+                        // Nobody listens any more, and the asking half is not always dropped then.
+                        if answers.send((id, status)).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(SubscriberBuilder::new(self.clone(), asks, answered))
+    }
+
+    async fn subscribe_task_messages(&self, task_id: &TaskId) -> Result<mpsc::UnboundedReceiver<Vec<u8>>> {
+        let task = task_from_text(&task_id.to_string()).with_context(|| format!("{task_id} is no task"))?;
+        self.0.proof.receive(task).with_context(|| format!("the messages of {task_id} have a reader already"))
+    }
+
+    async fn send_task_message(&self, task_id: &TaskId, payload: Vec<u8>) -> Result<()> {
+        if let Some(task) = task_from_text(&task_id.to_string()) {
+            // False when the proof is over: nobody misses the message.
+            self.0.proof.board().send(task, payload);
+        }
+        Ok(())
+    }
+}

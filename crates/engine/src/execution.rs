@@ -1,0 +1,162 @@
+//! Executions and the child processes they run in.
+//!
+//! SP1 runs a program in a child of this process and gives nobody its number. A program that never ends a trace chunk can only be stopped by
+//! killing that child, so it has to be found: executions begin one at a time, and the child that appears meanwhile is the new one's.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::Mutex, task::JoinError, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+/// The processes are this process's own, so is what keeps their beginnings apart.
+static BEGINNING: Mutex<()> = Mutex::const_new(());
+
+/// The name of SP1's helper, as the system shortens it.
+const CHILD_NAME: &str = "sp1-native-runn";
+
+/// How an execution ended.
+pub(crate) enum Ended<T> {
+    /// By itself.
+    Done(T),
+    /// It panicked; the message went to the log.
+    Panicked(JoinError),
+    /// Its child was killed: it went on too long without ending a trace chunk.
+    RanAway,
+    /// Its child was killed on request.
+    Stopped,
+}
+
+/// A bound on a program's cycles where it cannot be checked exactly.
+#[derive(Debug, Clone)]
+pub(crate) struct Leash {
+    /// The limit; none is no leash.
+    pub(crate) cycle_limit: Option<u64>,
+    /// Grows whenever a trace chunk ends, if anybody counts them.
+    pub(crate) chunks: Arc<AtomicU64>,
+    /// Fewest cycles that an execution of this kind does in a second of processor time.
+    pub(crate) slowest_cycles_per_second: u64,
+}
+
+impl Leash {
+    /// Processor time without the end of a trace chunk that proves the limit passed.
+    fn longest_chunk(&self) -> Option<Duration> {
+        /// Starting, compiling and slow system calls are not cycles.
+        const MARGIN: Duration = Duration::from_secs(10);
+        let limit = self.cycle_limit?;
+        Some(MARGIN + Duration::from_secs(limit / self.slowest_cycles_per_second))
+    }
+}
+
+/// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it passes `leash`. Dropping the future stops it.
+pub(crate) async fn supervise<T, F>(work: F, stop: &CancellationToken, leash: Leash) -> Ended<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let stop = stop.child_token();
+    let _stop_on_drop = stop.clone().drop_guard();
+    // On a task of its own: it has a child to kill and to wait for also when nobody waits for it any more.
+    tokio::spawn(watch_over(work, stop, leash)).await.unwrap_or_else(Ended::Panicked)
+}
+
+async fn watch_over<T, F>(work: F, stop: CancellationToken, leash: Leash) -> Ended<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    if stop.is_cancelled() {
+        return Ended::Stopped;
+    }
+    let beginning = BEGINNING.lock().await;
+    let before: BTreeSet<i32> = children().into_iter().map(|child| child.id).collect();
+    let mut work = tokio::spawn(work);
+    let child = loop {
+        tokio::select! {
+            outcome = &mut work => return outcome.map_or_else(Ended::Panicked, Ended::Done),
+            () = sleep(Duration::from_millis(5)) => {}
+        }
+        if let Some(child) = children().into_iter().find(|child| !before.contains(&child.id)) {
+            break child.id;
+        }
+    };
+    drop(beginning);
+
+    let longest = leash.longest_chunk();
+    let (mut chunks, mut processor_time_then) = (leash.chunks.load(Ordering::Relaxed), Duration::ZERO);
+    let ended = loop {
+        tokio::select! {
+            outcome = &mut work => return outcome.map_or_else(Ended::Panicked, Ended::Done),
+            () = stop.cancelled() => break Ended::Stopped,
+            () = sleep(Duration::from_millis(250)) => {}
+        }
+        let Some(longest) = longest else { continue };
+        let Some(Process { processor_time, .. }) = process(child) else { continue };
+        let now = leash.chunks.load(Ordering::Relaxed);
+        if now != chunks {
+            (chunks, processor_time_then) = (now, processor_time);
+        } else if processor_time.saturating_sub(processor_time_then) > longest {
+            break Ended::RanAway;
+        }
+    };
+    kill(child);
+    // The work notices its child's end, and takes its shared memory away.
+    if tokio::time::timeout(Duration::from_secs(5), &mut work).await.is_err() {
+        tracing::warn!(child, "an execution whose process was killed did not end");
+        work.abort();
+    }
+    ended
+}
+
+fn kill(child: i32) {
+    // It is ours and not yet waited for, so the number is still its own.
+    if let Some(pid) = Pid::from_raw(child)
+        && let Err(error) = kill_process(pid, Signal::KILL)
+    {
+        tracing::debug!(child, %error, "kill an execution's process");
+    }
+}
+
+struct Process {
+    id: i32,
+    parent: i32,
+    name: String,
+    processor_time: Duration,
+}
+
+fn process(id: i32) -> Option<Process> {
+    parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+}
+
+/// Fields of `/proc/PID/stat`, see proc(5). The name stands in parentheses and may contain any.
+fn parse_stat(stat: &str) -> Option<Process> {
+    /// Of the kernel's interface, whatever its timer does.
+    const TICKS_PER_SECOND: u64 = 100;
+    let (id, rest) = stat.split_once(" (")?;
+    let (name, rest) = rest.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Process {
+        id: id.parse().ok()?,
+        parent: fields.get(1)?.parse().ok()?,
+        name: name.to_owned(),
+        processor_time: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND),
+    })
+}
+
+/// Executors that are children of this process.
+fn children() -> Vec<Process> {
+    let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .filter(|process| process.parent == own && process.name == CHILD_NAME)
+        .collect()
+}

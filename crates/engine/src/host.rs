@@ -1,0 +1,72 @@
+//! Can the executor run on this machine? It runs programs in a child process whose executable is unpacked into the temporary folder and
+//! which shares memory through /dev/shm.
+
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// Why the executor cannot run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The temporary folder cannot be written.
+    #[error("the executor cannot write to the temporary folder {}: {reason}; set TMPDIR to a folder that can be written", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The temporary folder does not allow programs.
+    #[error("the temporary folder {} is mounted noexec, and the executor starts a program from it; set TMPDIR to another folder", path.display())]
+    NoExec {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is no shared memory.
+    #[error("the executor needs shared memory at /dev/shm, which is missing: {0}; mount a tmpfs there")]
+    NoSharedMemory(String),
+    /// There is too little of it.
+    #[error(
+        "the executor needs shared memory: /dev/shm has {free_mb} MB free, at least {} MB are needed and large programs need \
+         some gigabytes; enlarge it (`mount -o remount,size=4G /dev/shm`, in containers --shm-size=4g)",
+        LEAST_SHARED_BYTES >> 20
+    )]
+    LittleSharedMemory {
+        /// Megabytes free.
+        free_mb: u64,
+    },
+}
+
+/// What the smallest program uses. Memory that turns out to be missing later kills the process that touches it, so look first.
+const LEAST_SHARED_BYTES: u64 = 32 << 20;
+
+/// Checks what every execution needs.
+///
+/// # Errors
+/// What is missing and the way out.
+pub fn check_executor_host() -> Result<(), HostError> {
+    check_temporary_folder(&env::temp_dir())?;
+    check_shared_memory(Path::new("/dev/shm"))
+}
+
+fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
+    let unwritable =
+        |reason: rustix::io::Errno| HostError::Unwritable { path: path.to_owned(), reason: reason.to_string() };
+    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(unwritable)?;
+    let mount = statvfs(path).map_err(unwritable)?;
+    if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(HostError::NoExec { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn check_shared_memory(path: &Path) -> Result<(), HostError> {
+    let mount = statvfs(path).map_err(|reason| HostError::NoSharedMemory(reason.to_string()))?;
+    let free = mount.f_bavail.saturating_mul(mount.f_frsize);
+    if free < LEAST_SHARED_BYTES {
+        return Err(HostError::LittleSharedMemory { free_mb: free >> 20 });
+    }
+    Ok(())
+}

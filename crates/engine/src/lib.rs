@@ -1,0 +1,29 @@
+//! SP1 behind traits without type parameters: the one crate that compiles its prover.
+//!
+//! ```text
+//!   orchestrator ──ProofController──► Controller     SP1's controller and executor, verifying keys, verification: light
+//!   worker ────────ProvingEngine────► Prover         SP1's prover engine: gigabytes
+//! ```
+//!
+//! It knows nothing of networks. What SP1 asks of its artifact and task services goes to a [`orchestrator::ProofHandle`] on one side and to a
+//! [`worker::AttemptIo`] on the other.
+
+mod controller;
+mod controller_clients;
+mod execution;
+mod host;
+mod identity;
+mod names;
+mod options;
+mod program;
+mod prover;
+mod prover_clients;
+mod thread_pool;
+
+pub use controller::{Controller, Executed};
+pub use host::{HostError, check_executor_host};
+pub use identity::build_identity;
+pub use options::{CutOptions, OptionsError};
+pub use program::{ProgramError, check_program};
+pub use prover::{ProverSettings, load_prover, start_estimate};
+pub use thread_pool::start_thread_pool;

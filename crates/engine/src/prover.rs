@@ -1,0 +1,289 @@
+//! SP1's prover engine, for workers.
+
+use crate::{
+    names::scoped,
+    options::CutOptions,
+    prover_clients::{AttemptClient, Inside, Slot, Visit},
+};
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use protocol::{Assignment, FailureKind, InputValue};
+use scheduler::{KindSet, TaskKind};
+use sp1_core_machine::riscv::RiscvAir;
+use sp1_hypercube::prover::{CpuShardProver, ProverSemaphore};
+use sp1_prover::{
+    CpuSP1ProverComponents, CpuWrapProverBuilder, SP1ProverComponents,
+    worker::{
+        ProofId, RawTaskRequest, RequesterId, SP1CoreProver, SP1CoreProverConfig, SP1ProverEngine, SP1Worker,
+        SP1WorkerBuilder, TaskContext, TaskError, TaskMetadata,
+    },
+};
+use sp1_prover_types::Artifact;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::runtime::Runtime;
+use tokio_util::task::AbortOnDropHandle;
+use worker::{AttemptError, AttemptIo, ProvingEngine};
+
+type Cpu = CpuSP1ProverComponents;
+type CoreAirProver = <Cpu as SP1ProverComponents>::CoreProver;
+type CoreProver = SP1CoreProver<AttemptClient, AttemptClient, Cpu>;
+
+/// How an engine is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProverSettings {
+    /// Attempts inside the engine at a time, at least 1: while one proves, the next is traced.
+    pub slots: usize,
+    /// Proving stages that run at a time, at least 1.
+    pub permits: usize,
+}
+
+impl ProverSettings {
+    /// What is known to work for `threads` proving threads: with one, a second shard inside only takes memory; with more, it fills
+    /// the gaps of the first.
+    #[must_use]
+    pub fn for_threads(threads: usize) -> Self {
+        let both = if threads > 1 { 2 } else { 1 };
+        Self { slots: both, permits: both }
+    }
+}
+
+/// How long an engine takes to start with `threads` threads: measured 46 s with one and 23 s with two.
+#[must_use]
+pub fn start_estimate(threads: usize) -> Duration {
+    Duration::from_secs(46 / threads.clamp(1, 4) as u64)
+}
+
+/// Loads SP1's prover: takes tens of seconds, peaks at twice the 6.7 GB it keeps. Blocks; not to be called from an asynchronous thread.
+///
+/// # Errors
+/// When SP1 cannot set itself up.
+pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16))
+        .thread_name("engine")
+        .enable_all()
+        .build()
+        .context("start the engine's threads")?;
+    let inside = Arc::new(Inside::default());
+    let client = AttemptClient { inside: inside.clone(), slot: Slot::default() };
+    // In a task of its own: what panics while setting up must not take the caller along.
+    let loaded =
+        runtime.block_on(runtime.spawn(build(settings, client))).context("the engine panicked while it started")??;
+    let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
+    Ok(Arc::new(Prover { runtime: Some(runtime), inside, slots, loaded: Arc::new(loaded) }))
+}
+
+struct Loaded {
+    sp1: SP1Worker<AttemptClient, AttemptClient, Cpu>,
+    air_prover: Arc<CoreAirProver>,
+    permits: ProverSemaphore,
+    core_config: SP1CoreProverConfig,
+}
+
+impl Loaded {
+    fn engine(&self) -> &SP1ProverEngine<AttemptClient, AttemptClient, Cpu> {
+        self.sp1.prover_engine()
+    }
+}
+
+async fn build(settings: ProverSettings, client: AttemptClient) -> Result<Loaded> {
+    let machine = RiscvAir::machine();
+    let permits = ProverSemaphore::new(settings.permits.max(1));
+    let air_prover = Arc::new(CpuShardProver::new(Cpu::core_verifier(machine.clone()).shard_verifier().clone()));
+    let compress_prover = Arc::new(CpuShardProver::new(Cpu::compress_verifier().shard_verifier().clone()));
+    let shrink_prover = Arc::new(CpuShardProver::new(Cpu::shrink_verifier().shard_verifier().clone()));
+    let core_config = SP1CoreProverConfig {
+        // One attempt to a core prover: its clients know no other.
+        num_core_workers: 1,
+        core_buffer_size: 1,
+        // Setup stays on the orchestrator.
+        num_setup_workers: 1,
+        setup_buffer_size: 1,
+        normalize_program_cache_size: 5,
+        // A fixed key would be the first program's for all programs.
+        use_fixed_pk: false,
+        verify_intermediates: true,
+    };
+    let builder = SP1WorkerBuilder::<Cpu>::new_with_machine(machine)
+        .with_artifact_client(client.clone())
+        .with_worker_client(client)
+        .with_core_air_prover(air_prover.clone(), permits.clone())
+        .with_compress_air_prover(compress_prover, permits.clone())
+        .with_shrink_air_prover(shrink_prover, permits.clone())
+        .with_wrap_air_prover(CpuWrapProverBuilder, permits.clone())
+        .with_config(|config| config.prover_config.core_prover_config = core_config.clone());
+    let sp1 = builder.build().await?;
+    Ok(Loaded { sp1, air_prover, permits, core_config })
+}
+
+/// Core provers of a slot by the options they cut with. They are cheap beside the recursion prover they share, and keep the normalising
+/// programs they have compiled.
+#[derive(Default)]
+struct SlotProvers {
+    slot: Slot,
+    provers: Mutex<Vec<(CutOptions, CoreProver)>>,
+}
+
+/// Sets of options kept per slot: a pool serves few at a time.
+const MOST_OPTIONS: usize = 4;
+
+impl SlotProvers {
+    fn get(&self, options: &CutOptions, inside: &Arc<Inside>, loaded: &Loaded) -> CoreProver {
+        let mut provers = self.provers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = provers.iter().position(|(known, _)| known == options) {
+            // The last used is last, the first goes.
+            let used = provers.remove(at);
+            provers.push(used);
+        } else {
+            if provers.len() >= MOST_OPTIONS {
+                provers.remove(0);
+            }
+            let client = AttemptClient { inside: inside.clone(), slot: self.slot.clone() };
+            let prover = CoreProver::new(
+                loaded.core_config.clone(),
+                options.as_sp1().clone(),
+                client.clone(),
+                client,
+                loaded.air_prover.clone(),
+                loaded.permits.clone(),
+                loaded.engine().recursion_prover.clone(),
+                RiscvAir::machine(),
+            );
+            provers.push((options.clone(), prover));
+        }
+        provers.last().expect("one was just put there").1.clone()
+    }
+}
+
+struct Prover {
+    /// There until dropped.
+    runtime: Option<Runtime>,
+    inside: Arc<Inside>,
+    slots: Vec<SlotProvers>,
+    loaded: Arc<Loaded>,
+}
+
+impl Drop for Prover {
+    fn drop(&mut self) {
+        // Waiting for a stage that cannot be interrupted would hold up whoever stops the worker.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[async_trait]
+impl ProvingEngine for Prover {
+    fn kinds(&self) -> KindSet {
+        [TaskKind::ProveShard, TaskKind::RecursionReduce, TaskKind::RecursionDeferred, TaskKind::ShrinkWrap]
+            .into_iter()
+            .collect()
+    }
+
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+        let engine_error = |text: String| AttemptError { kind: FailureKind::Engine, text };
+        let options = CutOptions::decode(&assignment.options).map_err(|error| engine_error(error.to_string()))?;
+        let provers = self.slots.get(slot).ok_or_else(|| engine_error(format!("there is no slot {slot}")))?;
+        let visit = Visit::new(self.inside.clone(), provers.slot.clone(), assignment.attempt, io);
+        let kind = assignment.kind;
+        let request = to_sp1(assignment)?;
+        let core_prover = (kind == TaskKind::ProveShard).then(|| provers.get(&options, &self.inside, &self.loaded));
+        let loaded = self.loaded.clone();
+        let runtime = self.runtime.as_ref().expect("there until dropped");
+        let task =
+            AbortOnDropHandle::new(runtime.spawn(async move { prove(&loaded, core_prover, kind, request).await }));
+        let failure = match task.await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(Failure::Sp1(error))) => engine_error(error.to_string()),
+            Ok(Err(Failure::Join(text))) => AttemptError { kind: FailureKind::Panic, text },
+            Err(error) => AttemptError { kind: FailureKind::Panic, text: error.to_string() },
+        };
+        // An artifact that did not get through is the cause, whatever SP1 made of it.
+        Err(match visit.io_error() {
+            Some(error) if error.action == "fetch" => {
+                AttemptError { kind: FailureKind::Input, text: error.to_string() }
+            }
+            Some(error) => AttemptError { kind: FailureKind::Output, text: error.to_string() },
+            None => failure,
+        })
+    }
+}
+
+enum Failure {
+    Sp1(TaskError),
+    Join(String),
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        Self::Sp1(error)
+    }
+}
+
+async fn prove(
+    loaded: &Loaded,
+    core_prover: Option<CoreProver>,
+    kind: TaskKind,
+    request: RawTaskRequest,
+) -> Result<TaskMetadata, Failure> {
+    let panicked = |error: &dyn std::fmt::Display| Failure::Join(format!("a proving stage panicked: {error}"));
+    let engine = loaded.engine();
+    Ok(match kind {
+        TaskKind::ProveShard => {
+            let core_prover = core_prover.expect("made for this kind");
+            core_prover.submit_prove_shard(request).await?.await.map_err(|error| panicked(&error))??
+        }
+        TaskKind::RecursionReduce => {
+            engine.submit_recursion_reduce(request).await?.await.map_err(|error| panicked(&error))??
+        }
+        TaskKind::RecursionDeferred => {
+            engine.submit_prove_deferred(request).await?.await.map_err(|error| panicked(&error))??
+        }
+        TaskKind::ShrinkWrap => engine.run_shrink_wrap(request).await?,
+        TaskKind::PlonkWrap | TaskKind::Groth16Wrap => {
+            return Err(TaskError::Fatal(anyhow::anyhow!("this worker does not do {kind}")).into());
+        }
+    })
+}
+
+/// Number of inputs and outputs that SP1 indexes without looking.
+fn expected_shape(kind: TaskKind) -> (usize, usize) {
+    match kind {
+        TaskKind::ProveShard => (4, 1),
+        TaskKind::RecursionReduce => (4, 1),
+        TaskKind::RecursionDeferred => (2, 1),
+        TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => (1, 1),
+    }
+}
+
+fn to_sp1(assignment: Assignment) -> Result<RawTaskRequest, AttemptError> {
+    let Assignment { attempt, proof, kind, inputs, outputs, marker, options: _ } = assignment;
+    let (least_inputs, least_outputs) = expected_shape(kind);
+    if inputs.len() < least_inputs || outputs.len() < least_outputs {
+        let text = format!("a {kind} task with {} inputs and {} outputs", inputs.len(), outputs.len());
+        return Err(AttemptError { kind: FailureKind::Input, text });
+    }
+    let inputs = inputs.into_iter().map(|input| match input {
+        // The marker is completed under this attempt's name.
+        InputValue::Literal(text) if Some(&text) == marker.as_ref() => Artifact(scoped(attempt, &text)),
+        InputValue::Literal(text) => Artifact(text),
+        InputValue::Artifact { name, .. } => Artifact(scoped(attempt, &name)),
+    });
+    Ok(RawTaskRequest {
+        inputs: inputs.collect(),
+        outputs: outputs.iter().map(|name| Artifact(scoped(attempt, name))).collect(),
+        context: TaskContext {
+            proof_id: ProofId::new(proof),
+            parent_id: None,
+            parent_context: None,
+            requester_id: RequesterId::new("sp1-distributed"),
+        },
+    })
+}

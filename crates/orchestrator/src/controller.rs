@@ -1,0 +1,181 @@
+//! What the orchestrator needs of whoever knows SP1.
+
+use crate::ProofHandle;
+use async_trait::async_trait;
+use bytes::Bytes;
+use scheduler::{Failure, PastAttempt, TaskId, TaskKind};
+use std::{fmt, time::Duration};
+
+/// What is to be proven.
+#[derive(Debug, Clone)]
+pub struct ProofRequest {
+    /// The program.
+    pub elf: Bytes,
+    /// Its input, as the controller's serialisation has it.
+    pub stdin: Bytes,
+    /// What kind of proof.
+    pub mode: ProofMode,
+    /// Cycles after which the program is stopped; none for no limit.
+    pub cycle_limit: Option<u64>,
+    /// Nonce that the proof commits to.
+    pub nonce: [u32; 4],
+    /// Options that decide how the run is cut, as the controller's serialisation has them. They travel to the workers with each task.
+    pub options: String,
+    /// Longest time the whole may take; none for no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// Kinds of proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProofMode {
+    /// One proof per shard.
+    Core,
+    /// One proof, of constant size.
+    Compressed,
+    /// For chains, by Groth16.
+    Groth16,
+    /// For chains, by PLONK.
+    Plonk,
+}
+
+impl ProofMode {
+    /// Name as on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Compressed => "compressed",
+            Self::Groth16 => "groth16",
+            Self::Plonk => "plonk",
+        }
+    }
+}
+
+impl fmt::Display for ProofMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One input of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskInput {
+    /// The value itself.
+    Literal(String),
+    /// An artifact of the proof.
+    Artifact {
+        /// Its name.
+        name: String,
+        /// True when further tasks use it; else it goes when the task is done.
+        shared: bool,
+    },
+}
+
+/// A task for a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// What it asks for.
+    pub kind: TaskKind,
+    /// In the engine's order.
+    pub inputs: Vec<TaskInput>,
+    /// Names for the results; the first must be delivered, the others belong to the marker.
+    pub outputs: Vec<String>,
+    /// Marker that the task completes on its way.
+    pub marker: Option<TaskId>,
+}
+
+/// A result as it came, to be checked before anything is built on it.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    /// What was asked for.
+    pub spec: &'a TaskSpec,
+    /// Kind of the proof it is a part of.
+    pub mode: ProofMode,
+    /// Content of the first output.
+    pub output: Vec<u8>,
+}
+
+/// What a proof comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofOutput {
+    /// The proof, in the controller's serialisation.
+    pub proof: Vec<u8>,
+    /// Cycles the program ran.
+    pub cycles: u64,
+}
+
+/// Runs proofs: knows programs, shards and how the parts make a whole.
+#[async_trait]
+pub trait ProofController: Send + Sync + 'static {
+    /// Runs one proof to its end, submitting tasks through `proof`, and verifies the result.
+    ///
+    /// # Errors
+    /// When there will be no proof.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the execution and everything else of the proof that runs in this process.
+    async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure>;
+
+    /// Checks a task's result; called on a thread that may block.
+    ///
+    /// # Errors
+    /// What is wrong with it: the worker that sent it is at fault.
+    fn check(&self, result: Checked<'_>) -> Result<(), String>;
+}
+
+/// Why there is no proof.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFailure {
+    /// The program or its input is at fault; no other machine would do better.
+    #[error("{0}")]
+    Guest(String),
+    /// The request cannot be served as it is.
+    #[error("{0}")]
+    Request(String),
+    /// The machine the orchestrator runs on lacks something.
+    #[error("{0}")]
+    Host(String),
+    /// A task failed everywhere.
+    #[error("{}", poison(*.task, *.kind, .history))]
+    Task {
+        /// The task.
+        task: TaskId,
+        /// What it asked for.
+        kind: TaskKind,
+        /// Its attempts, oldest first.
+        history: Vec<PastAttempt>,
+    },
+    /// No worker was connected for longer than allowed.
+    #[error("no worker has been connected for {} s; the last to leave: {last}", waited.as_secs())]
+    NoWorkers {
+        /// How long.
+        waited: Duration,
+        /// Why the last one left.
+        last: String,
+    },
+    /// The request's timeout passed.
+    #[error("the proof was not done after {} s, its timeout", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// Somebody cancelled it.
+    #[error("the proof was cancelled")]
+    Cancelled,
+    /// A mistake of ours, or of SP1.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+fn poison(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+    use fmt::Write;
+    let mut text = format!("task {task} ({kind}) failed for good:");
+    for past in history {
+        let what = match &past.failure {
+            Failure::Worker(text) | Failure::Rejected(text) => text.as_str(),
+            Failure::WorkerLost => "the worker was lost",
+            Failure::Cancelled => "taken back",
+        };
+        let seconds = past.duration.as_secs_f32();
+        write!(text, " [{} on {} after {seconds:.1} s: {what}]", past.attempt, past.worker)
+            .expect("writing to a string does not fail");
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! Keeps a connection to each worker of the list.
+
+use crate::{session, shared::Shared};
+use protocol::{Address, dial};
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest wait for a worker's hello, once it has accepted the connection.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A session at least this long was a working one: the next failure is a new one.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// Connects to the worker at `address`, again and again, until `stop`. `first` hears how the first try went: the worker's name, or why not.
+pub(crate) async fn keep_connected(
+    address: Address,
+    shared: Arc<Shared>,
+    first: oneshot::Sender<Result<String, String>>,
+    stop: CancellationToken,
+) {
+    let mut first = Some(first);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = Instant::now();
+        let attempt = connect_once(&address, &shared, &mut first);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = attempt => match outcome {
+                Ok(reason) => tracing::info!(%address, %reason, "session ended"),
+                Err(reason) => {
+                    tracing::debug!(%address, %reason, "connect to a worker");
+                    if let Some(first) = first.take() {
+                        let _ = first.send(Err(reason));
+                    }
+                }
+            },
+        }
+        pause = if began.elapsed() >= STEADY { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(jittered(pause)) => {}
+        }
+    }
+}
+
+/// Between half of `pause` and all of it, so that many orchestrators do not knock at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let dice = RandomState::new().hash_one(0_u8) % 1024;
+    pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
+}
+
+/// One connection from its beginning to its end: `Ok` with the reason it ended, once there was a session; `Err` when there was none.
+async fn connect_once(
+    address: &Address,
+    shared: &Arc<Shared>,
+    first: &mut Option<oneshot::Sender<Result<String, String>>>,
+) -> Result<String, String> {
+    let mut stream = connect(address).await?;
+    stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
+    dial(&mut stream).await.map_err(|error| error.to_string())?;
+    let (welcome, mut welcomed) = oneshot::channel();
+    let mut session = std::pin::pin!(session::serve(stream, address.clone(), shared.clone(), welcome));
+    let hello = tokio::select! {
+        reason = &mut session => return Err(welcomed.try_recv().ok().and_then(Result::err).unwrap_or(reason)),
+        hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
+    };
+    let name = match hello {
+        Ok(Ok(outcome)) => outcome?,
+        Ok(Err(_)) | Err(_) => return Err(format!("no hello within {} s", HELLO_TIMEOUT.as_secs())),
+    };
+    if let Some(first) = first.take() {
+        let _ = first.send(Ok(name));
+    }
+    Ok(session.await)
+}
+
+async fn connect(address: &Address) -> Result<TcpStream, String> {
+    let resolved = timeout(CONNECT_TIMEOUT, address.resolve()).await;
+    let found = match resolved {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return Err(format!("the name cannot be resolved: {error}")),
+        Err(_) => return Err(format!("the name was not resolved within {} s", CONNECT_TIMEOUT.as_secs())),
+    };
+    let mut last = None;
+    let tries = async {
+        for socket in found {
+            match TcpStream::connect(socket).await {
+                Ok(stream) => return Some(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        None
+    };
+    match timeout(CONNECT_TIMEOUT, tries).await {
+        Ok(Some(stream)) => Ok(stream),
+        Ok(None) => Err(refusal(&last.expect("a name has at least one address"))),
+        Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
+    }
+}
+
+fn refusal(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens there".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,30 @@
+//! The orchestrator: it connects to workers, runs proofs through a [`ProofController`], and hands their tasks to the workers.
+//!
+//! ```text
+//!   ProofController ──tasks, artifacts──► ProofHandle ──► core (scheduler) ──► sessions ──► workers
+//!         ▲                                   │                 │                 │
+//!         └────────statuses, messages──── TaskBoard          results          Store (artifacts)
+//! ```
+//!
+//! One task, the core, owns the scheduler: it turns what happens into events and carries out the commands that come back. It does not know how a
+//! shard is proven or what a program is: that is the controller's business.
+
+mod board;
+mod controller;
+mod core;
+mod dialler;
+mod list;
+mod orchestrator;
+mod progress;
+mod proof;
+mod session;
+mod shared;
+
+pub use board::{Outcome, TaskBoard};
+pub use controller::{
+    Checked, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
+};
+pub use list::{DEFAULT_PATH, ListError, WorkerList};
+pub use orchestrator::{ConnectError, Orchestrator, Proven, Settings, Unreachable};
+pub use progress::{Progress, WorkerShare};
+pub use proof::ProofHandle;

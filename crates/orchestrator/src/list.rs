@@ -1,0 +1,179 @@
+//! The list of workers: `distributed.json`.
+
+use protocol::{Address, AddressError};
+use serde::Deserialize;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Where the list is looked for when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "distributed.json";
+
+/// More than any deployment has; a list beyond it is another file.
+const MOST_WORKERS: usize = 10_000;
+
+/// Addresses of workers, in the order of the file, without repetitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerList(pub Vec<Address>);
+
+/// Why a list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the list of workers {}: {reason}; make it a JSON array like [\"127.0.0.1:8081\"], or name another file with --workers",
+        path.display()
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: io::Error,
+    },
+    /// The file is no JSON of the expected form.
+    #[error("{}:{line}:{column}: {reason}; expected is an array like [\"127.0.0.1:8081\"] or an object with such an array as \"workers\"", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line of the mistake, from 1.
+        line: usize,
+        /// Column of the mistake, from 1.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An entry is no address.
+    #[error("{}: entry {number}: {reason}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// Position in the array, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: AddressError,
+    },
+    /// There is no worker in it.
+    #[error("{} names no worker: add at least one address, like [\"127.0.0.1:8081\"]", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are too many.
+    #[error("{} names {count} workers; at most {MOST_WORKERS} can be served", path.display())]
+    TooMany {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object {
+    workers: Vec<String>,
+}
+
+impl WorkerList {
+    /// Reads the list at `path`: a JSON array of addresses, or an object with such an array under `"workers"`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is malformed, names no worker, or has an entry that is no address.
+    pub fn read(path: &Path) -> Result<Self, ListError> {
+        let text = fs::read_to_string(path).map_err(|reason| ListError::Read { path: path.to_owned(), reason })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the list from `text`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`WorkerList::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ListError> {
+        // Editors of some systems begin a file with a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
+        let entries: Result<Vec<String>, _> = if text.trim_start().starts_with('{') {
+            serde_json::from_str(text).map(|object: Object| object.workers)
+        } else {
+            serde_json::from_str(text)
+        };
+        let entries = entries.map_err(|error| ListError::Syntax {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+            reason: reason_of(&error),
+        })?;
+        if entries.len() > MOST_WORKERS {
+            return Err(ListError::TooMany { path: path.to_owned(), count: entries.len() });
+        }
+        let mut addresses = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let address: Address =
+                entry.parse().map_err(|reason| ListError::Entry { path: path.to_owned(), number: at + 1, reason })?;
+            if addresses.contains(&address) {
+                tracing::warn!(%address, path = %path.display(), "the list names a worker twice");
+            } else {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(ListError::Empty { path: path.to_owned() });
+        }
+        Ok(Self(addresses))
+    }
+}
+
+/// serde_json ends its messages with the position, which stands in ours already.
+fn reason_of(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&position).unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&[&str], &str>) {
+        let got = WorkerList::parse(text, Path::new("distributed.json"));
+        match expected {
+            Ok(addresses) => {
+                let got: Vec<_> = got.unwrap().0.iter().map(ToString::to_string).collect();
+                assert_eq!(got, addresses);
+            }
+            Err(part) => {
+                let message = got.unwrap_err().to_string();
+                assert!(message.contains(part), "{message}");
+                assert_eq!(message.lines().count(), 1, "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_and_objects_of_addresses_are_read() {
+        check(
+            r#"["127.0.0.1:8081", "[::1]:8081", "localhost:1"]"#,
+            Ok(&["127.0.0.1:8081", "[::1]:8081", "localhost:1"]),
+        );
+        check(r#"{"workers": ["127.0.0.1:8081"]}"#, Ok(&["127.0.0.1:8081"]));
+        check("\u{feff}[\"127.0.0.1:8081\"]", Ok(&["127.0.0.1:8081"]));
+        check(r#"["127.0.0.1:8081", "127.0.0.1:8081"]"#, Ok(&["127.0.0.1:8081"]));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        check("[\n  \"127.0.0.1:8081\",\n]", Err("distributed.json:3:1: trailing comma"));
+        check("", Err("distributed.json:1:0: EOF"));
+        check("[1]", Err("distributed.json:1:2: invalid type: integer"));
+        check(r#"{"worker": []}"#, Err("unknown field `worker`"));
+        check("[]", Err("names no worker"));
+        check(r#"{"workers": []}"#, Err("names no worker"));
+        check(r#"["127.0.0.1:8081", "localhost"]"#, Err("entry 2: \"localhost\" has no port"));
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_make_one() {
+        let message = WorkerList::read(Path::new("/no/such/file.json")).unwrap_err().to_string();
+        assert!(message.contains("/no/such/file.json") && message.contains("--workers"), "{message}");
+    }
+}

@@ -1,0 +1,223 @@
+//! A running proof, as its controller sees it.
+
+use crate::{
+    board::{Outcome, TaskBoard},
+    controller::{Checked, ProofController, ProofFailure, ProofMode, ProofRequest, TaskSpec},
+    core::Input,
+    progress::{Progress, WorkerShare},
+    shared::{Shared, proof_scope},
+};
+use artifacts::{Blob, Store};
+use scheduler::{Event, ProofId, TaskId};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// What the orchestrator keeps of a running proof.
+pub(crate) struct ProofState {
+    pub(crate) id: ProofId,
+    pub(crate) board: TaskBoard,
+    pub(crate) over: CancellationToken,
+    pub(crate) mode: ProofMode,
+    pub(crate) options: String,
+    controller: Arc<dyn ProofController>,
+    failure: OnceLock<ProofFailure>,
+    progress: broadcast::Sender<Progress>,
+    /// By name and address: a worker that reconnects is the same to a person.
+    shares: Mutex<BTreeMap<(String, String), u64>>,
+    pub(crate) shards: AtomicU64,
+}
+
+impl ProofState {
+    pub(crate) fn new(
+        id: ProofId,
+        request: &ProofRequest,
+        controller: Arc<dyn ProofController>,
+        progress: broadcast::Sender<Progress>,
+    ) -> Self {
+        Self {
+            id,
+            board: TaskBoard::default(),
+            over: CancellationToken::new(),
+            mode: request.mode,
+            options: request.options.clone(),
+            controller,
+            failure: OnceLock::new(),
+            progress,
+            shares: Mutex::default(),
+            shards: AtomicU64::new(0),
+        }
+    }
+
+    /// Ends the proof with `failure`, unless it has ended.
+    pub(crate) fn fail(&self, failure: ProofFailure) {
+        if self.failure.set(failure).is_ok() {
+            self.over.cancel();
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<ProofFailure> {
+        self.failure.get().cloned()
+    }
+
+    pub(crate) fn report(&self, progress: Progress) {
+        // Nobody has to look.
+        let _ = self.progress.send(progress);
+    }
+
+    pub(crate) fn check(&self, result: Checked<'_>) -> Result<(), String> {
+        self.controller.check(result)
+    }
+
+    pub(crate) fn count(&self, name: &str, address: &str) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        *shares.entry((name.to_owned(), address.to_owned())).or_default() += 1;
+    }
+
+    pub(crate) fn shares(&self) -> Vec<WorkerShare> {
+        let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = |((name, address), tasks): (&(String, String), &u64)| WorkerShare {
+            name: name.clone(),
+            address: address.clone(),
+            tasks: *tasks,
+        };
+        shares.iter().map(share).collect()
+    }
+}
+
+/// A running proof. Cheap to clone; useless, but harmless, once the proof is over.
+#[derive(Clone)]
+pub struct ProofHandle {
+    pub(crate) state: Arc<ProofState>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl ProofHandle {
+    /// The proof's id.
+    #[must_use]
+    pub fn id(&self) -> ProofId {
+        self.state.id
+    }
+
+    /// Statuses and message channels of its tasks.
+    #[must_use]
+    pub fn board(&self) -> &TaskBoard {
+        &self.state.board
+    }
+
+    /// Cancelled when the proof is over, whatever the outcome.
+    #[must_use]
+    pub fn over(&self) -> &CancellationToken {
+        &self.state.over
+    }
+
+    /// Ends the proof with `failure`, unless it has ended.
+    pub fn fail(&self, failure: ProofFailure) {
+        self.state.fail(failure);
+    }
+
+    /// Tells whoever watches.
+    pub fn report(&self, progress: Progress) {
+        self.state.report(progress);
+    }
+
+    fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Keeps `content` as an artifact of the proof.
+    ///
+    /// # Errors
+    /// When the name has other content.
+    pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), artifacts::StoreError> {
+        let blob = tokio::task::spawn_blocking(move || Blob::encode(&content)).await.expect("encoding does not panic");
+        self.put_blob(name, blob)
+    }
+
+    /// Keeps `blob` as an artifact of the proof.
+    ///
+    /// # Errors
+    /// When the name has other content.
+    pub fn put_blob(&self, name: &str, blob: Blob) -> Result<(), artifacts::StoreError> {
+        let scope = proof_scope(self.state.id);
+        self.store().put(scope, name, blob)?;
+        // The end of the proof cleared the scope; what comes after it must not stay.
+        if self.state.over.is_cancelled() {
+            self.store().remove(scope, name);
+        }
+        Ok(())
+    }
+
+    /// The artifact `name` of the proof, compressed.
+    #[must_use]
+    pub fn get_blob(&self, name: &str) -> Option<Blob> {
+        self.store().get(proof_scope(self.state.id), name)
+    }
+
+    /// Content of the artifact `name` of the proof; `None` when there is none.
+    pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
+        let blob = self.get_blob(name)?;
+        let decoded = tokio::task::spawn_blocking(move || blob.decode()).await.expect("decoding does not panic");
+        Some(decoded.expect("a stored blob was checked when it came"))
+    }
+
+    /// True when the proof has an artifact `name`.
+    #[must_use]
+    pub fn exists(&self, name: &str) -> bool {
+        self.get_blob(name).is_some()
+    }
+
+    /// Forgets the artifact `name` of the proof.
+    pub fn remove(&self, name: &str) {
+        self.store().remove(proof_scope(self.state.id), name);
+    }
+
+    fn next_task(&self) -> TaskId {
+        let task = TaskId(self.shared.next_task.fetch_add(1, Ordering::Relaxed));
+        self.state.board.open(task);
+        task
+    }
+
+    /// A task that the controller itself carries out: it ends it on the board.
+    #[must_use]
+    pub fn open_local_task(&self) -> TaskId {
+        self.next_task()
+    }
+
+    /// A task that a worker completes on its way to another.
+    pub async fn submit_marker(&self) -> TaskId {
+        let task = self.next_task();
+        self.tell(Input::Event(Event::MarkerSubmitted { proof: self.state.id, task })).await;
+        task
+    }
+
+    /// A task for a worker. Waits while the orchestrator is busy; never fails: a proof that is over has all its tasks ended.
+    pub async fn submit(&self, spec: TaskSpec) -> TaskId {
+        let task = self.next_task();
+        self.state.report(Progress::Submitted(spec.kind));
+        self.tell(Input::Submit { proof: self.state.clone(), task, spec }).await;
+        task
+    }
+
+    async fn tell(&self, input: Input) {
+        if self.shared.inbox.send(input).await.is_err() {
+            self.state.fail(ProofFailure::Internal("the orchestrator has stopped".to_owned()));
+        }
+    }
+
+    /// Resolves to the task's end.
+    pub fn watch(&self, task: TaskId) -> oneshot::Receiver<Outcome> {
+        self.state.board.watch(task)
+    }
+
+    /// The one receiver of a task's messages; `None` when it is taken.
+    pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+        self.state.board.receive(task)
+    }
+}

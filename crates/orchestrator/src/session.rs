@@ -1,0 +1,346 @@
+//! One session with a worker: the server's side of a connection.
+
+use crate::{
+    core::Input,
+    progress::Progress,
+    shared::{Shared, Worker, attempt_scope},
+};
+use artifacts::{Assembler, Blob, Digest};
+use futures::{Stream, StreamExt, stream};
+use protocol::{
+    Address, Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, serve_connection,
+    wire::{
+        self, ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
+        artifact_part, deliver_part, from_worker, session_server::Session, to_worker,
+    },
+};
+use scheduler::{AttemptId, Event, Failure, KindSet, WorkerId};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages to a worker that does not read: beyond them it is taken for dead.
+const OUTBOX: usize = 1024;
+
+/// Artifacts an attempt may have delivered without a result: a core shard's events, a few for each precompile.
+const MOST_DELIVERED: usize = 4096;
+
+/// What a worker said of itself in an accepted handshake.
+#[derive(Debug, Clone)]
+pub(crate) struct Introduction {
+    pub(crate) name: String,
+    kinds: KindSet,
+}
+
+/// Serves the worker at the other end of `stream` until the session ends; returns why it ended. `welcome` hears how the handshake went.
+pub(crate) async fn serve<S>(
+    stream: S,
+    address: Address,
+    shared: Arc<Shared>,
+    welcome: oneshot::Sender<Result<String, String>>,
+) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, closer) = Connection::new(stream);
+    let id = WorkerId(shared.next_worker.fetch_add(1, Ordering::Relaxed));
+    let service = Service(Arc::new(Host {
+        id,
+        address,
+        closer: closer.clone(),
+        introduction: OnceLock::new(),
+        welcome: Mutex::new(Some(welcome)),
+        controlled: AtomicBool::new(false),
+        farewell: Mutex::new(None),
+        tasks: TaskTracker::new(),
+        shared: shared.clone(),
+    }));
+    let host = service.0.clone();
+    let silence = shared.settings.silence();
+    let served = serve_connection(connection, &closer, service, silence).await;
+    closer.close();
+    host.tasks.close();
+    host.tasks.wait().await;
+    let farewell = host.farewell.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let reason = match (farewell, served) {
+        (Some(reason), _) => reason,
+        (None, Err(error)) => format!("the connection failed: {error}"),
+        (None, Ok(())) => "the connection was closed".to_owned(),
+    };
+    host.leave(&reason).await;
+    reason
+}
+
+struct Host {
+    id: WorkerId,
+    address: Address,
+    closer: Closer,
+    introduction: OnceLock<Introduction>,
+    welcome: Mutex<Option<oneshot::Sender<Result<String, String>>>>,
+    controlled: AtomicBool,
+    farewell: Mutex<Option<String>>,
+    tasks: TaskTracker,
+    shared: Arc<Shared>,
+}
+
+impl Host {
+    fn answer(&self, outcome: Result<String, String>) {
+        if let Some(welcome) = self.welcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = welcome.send(outcome);
+        }
+    }
+
+    fn say_why(&self, reason: String) {
+        self.farewell.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    async fn event(&self, event: Event) {
+        // A core that is gone ends every session; nothing to do here.
+        let _ = self.shared.inbox.send(Input::Event(event)).await;
+    }
+
+    async fn leave(&self, reason: &str) {
+        let Some(worker) = self.shared.workers().remove(&self.id) else { return };
+        *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
+        let lost = Progress::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
+        self.shared.proofs().values().for_each(|proof| proof.report(lost.clone()));
+        self.event(Event::WorkerLost { worker: self.id }).await;
+    }
+
+    async fn obey(self: Arc<Self>, mut inbound: Streaming<FromWorker>, introduction: Introduction) {
+        loop {
+            match inbound.message().await {
+                Ok(Some(message)) => {
+                    if let Some(message) = message.message {
+                        self.on_message(message, &introduction).await;
+                    }
+                }
+                Ok(None) => break self.say_why("the worker ended the session".to_owned()),
+                Err(status) => break self.say_why(format!("the connection was lost ({})", status.message())),
+            }
+        }
+        self.closer.close();
+    }
+
+    async fn on_message(&self, message: from_worker::Message, introduction: &Introduction) {
+        let worker = self.id;
+        match message {
+            from_worker::Message::Heartbeat(_) => {}
+            from_worker::Message::Readiness(readiness) => {
+                let Some(entry) = self.shared.worker(worker) else { return };
+                if !readiness.ready {
+                    tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
+                } else if !entry.ready.swap(true, Ordering::Relaxed) {
+                    tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
+                    let ready = Progress::WorkerReady(introduction.name.clone());
+                    self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
+                    let slots = self.shared.settings.shard_batch_size;
+                    self.event(Event::WorkerJoined { worker, slots, kinds: introduction.kinds }).await;
+                }
+            }
+            from_worker::Message::Started(started) => {
+                self.event(Event::AttemptStarted { worker, attempt: AttemptId(started.attempt) }).await;
+            }
+            from_worker::Message::MarkerComplete(complete) => {
+                self.event(Event::MarkerReported { worker, attempt: AttemptId(complete.attempt) }).await;
+            }
+            from_worker::Message::Done(done) => {
+                self.event(Event::AttemptReported { worker, attempt: AttemptId(done.attempt) }).await;
+            }
+            from_worker::Message::Failed(failed) => {
+                let kind = FailureKind::from(failed.kind());
+                let mut text: String = failed.text.chars().take(Limits::FAILURE_BYTES).collect();
+                text = text.replace(|letter: char| letter.is_control(), " ");
+                tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "an attempt failed");
+                let failure = Failure::Worker(format!("{kind}: {text}"));
+                self.event(Event::AttemptFailed { worker, attempt: AttemptId(failed.attempt), failure }).await;
+            }
+            from_worker::Message::Goodbye(goodbye) => {
+                let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+                self.say_why(reason);
+                self.closer.close();
+            }
+        }
+    }
+
+    /// Heartbeats out; and as long as anything comes in, the worker's leases hold.
+    async fn keep_alive(self: Arc<Self>, outbox: mpsc::Sender<Result<ToWorker, Status>>) {
+        let mut beat = interval(self.shared.settings.heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut heard = self.closer.bytes_read();
+        loop {
+            tokio::select! {
+                () = self.closer.ended() => return,
+                _ = beat.tick() => {}
+            }
+            let now = self.closer.bytes_read();
+            if now != heard {
+                heard = now;
+                self.event(Event::LeasesRenewed { worker: self.id }).await;
+            }
+            let beat = ToWorker { message: Some(to_worker::Message::Heartbeat(wire::Heartbeat {})) };
+            // A full outbox has better signs of life in it.
+            let _ = outbox.try_send(Ok(beat));
+        }
+    }
+
+    fn attempt(&self, attempt: u64) -> Result<Arc<crate::shared::Attempt>, Status> {
+        let unknown = || Status::not_found("the attempt is not, or no longer, this worker's");
+        self.shared.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
+    }
+}
+
+/// The one place where what is wrong becomes a status.
+fn invalid(text: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(text.to_string())
+}
+
+#[derive(Clone)]
+struct Service(Arc<Host>);
+
+#[tonic::async_trait]
+impl Session for Service {
+    type ControlStream = ReceiverStream<Result<ToWorker, Status>>;
+    type FetchStream = Pin<Box<dyn Stream<Item = Result<ArtifactPart, Status>> + Send>>;
+
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let host = &self.0;
+        let request = request.into_inner();
+        let kinds = request.kind_set();
+        let worker: Build = request.build.unwrap_or_default().into();
+        let settings = &host.shared.settings;
+        let mut reply = HelloReply {
+            build: Some(settings.build.clone().into()),
+            refusal: String::new(),
+            session: host.id.0,
+            heartbeat_ms: u32::try_from(settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
+        };
+        if let Err(mismatch) = settings.build.check_worker(&worker) {
+            reply.refusal = mismatch.to_string();
+            host.say_why(reply.refusal.clone());
+            host.answer(Err(reply.refusal.clone()));
+            return Ok(Response::new(reply));
+        }
+        let name: String = request.name.chars().filter(|letter| !letter.is_control()).take(64).collect();
+        let name = if name.is_empty() { host.address.to_string() } else { name };
+        if host.introduction.set(Introduction { name: name.clone(), kinds }).is_err() {
+            return Err(invalid("hello was said before"));
+        }
+        host.answer(Ok(name));
+        Ok(Response::new(reply))
+    }
+
+    async fn control(&self, request: Request<Streaming<FromWorker>>) -> Result<Response<Self::ControlStream>, Status> {
+        let host = &self.0;
+        let introduction = host.introduction.get().ok_or_else(|| invalid("say hello first"))?.clone();
+        if host.controlled.swap(true, Ordering::Relaxed) {
+            return Err(invalid("there is one control stream to a session"));
+        }
+        let (outbox, messages) = mpsc::channel(OUTBOX);
+        let worker = Worker {
+            name: introduction.name.clone(),
+            address: host.address.clone(),
+            outbox: outbox.clone(),
+            closer: host.closer.clone(),
+            ready: AtomicBool::new(false),
+        };
+        host.shared.workers().insert(host.id, Arc::new(worker));
+        host.tasks.spawn(host.clone().keep_alive(outbox));
+        let inbound = request.into_inner();
+        let (obeying, ended) = (host.clone().obey(inbound, introduction), host.closer.clone());
+        host.tasks.spawn(async move {
+            tokio::select! {
+                () = obeying => {}
+                () = ended.ended() => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        let FetchRequest { attempt, name } = request.into_inner();
+        let attempt = self.0.attempt(attempt)?;
+        let scope = crate::shared::proof_scope(attempt.proof.id);
+        let blob =
+            self.0.shared.store.get(scope, &name).ok_or_else(|| Status::not_found("there is no such artifact"))?;
+        Ok(Response::new(Box::pin(parts(blob))))
+    }
+
+    async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
+        let mut delivery = request.into_inner();
+        let first = delivery.message().await?.and_then(|part| part.part);
+        let Some(deliver_part::Part::Header(header)) = first else {
+            return Err(invalid("a delivery begins with a header"));
+        };
+        let attempt = AttemptId(header.attempt);
+        self.0.attempt(header.attempt)?;
+        if header.name.is_empty() || header.name.len() > Limits::NAME_BYTES {
+            return Err(invalid("an artifact's name is no name"));
+        }
+        if header.length > Limits::ARTIFACT_BYTES {
+            return Err(invalid("the artifact is longer than any may be"));
+        }
+        let store = &self.0.shared.store;
+        if store.names(attempt_scope(attempt)).len() >= MOST_DELIVERED {
+            return Err(Status::resource_exhausted("the attempt delivered too many artifacts"));
+        }
+        let blob = receive(delivery, header.length).await?;
+        store.put(attempt_scope(attempt), header.name, blob).map_err(invalid)?;
+        // It may have been discarded meanwhile.
+        if self.0.attempt(header.attempt).is_err() {
+            store.remove_scope(attempt_scope(attempt));
+        }
+        Ok(Response::new(DeliverReply {}))
+    }
+}
+
+fn parts(blob: Blob) -> impl Stream<Item = Result<ArtifactPart, Status>> + Send {
+    let header = wire::ArtifactHeader { digest: blob.digest().as_bytes().to_vec().into(), length: blob.len() };
+    let count = blob.chunks().len();
+    let chunks = (0..count).map(move |at| artifact_part::Part::Chunk(chunk_to_wire(blob.chunks()[at].clone())));
+    stream::once(async { artifact_part::Part::Header(header) })
+        .chain(stream::iter(chunks))
+        .map(|part| Ok(ArtifactPart { part: Some(part) }))
+}
+
+/// The chunks of a delivery, checked on a thread that may block.
+async fn receive(mut delivery: Streaming<DeliverPart>, length: u64) -> Result<Blob, Status> {
+    let (sender, mut receiver) = mpsc::channel::<wire::Chunk>(2);
+    let assembling = tokio::task::spawn_blocking(move || {
+        let mut assembler = Assembler::new(length);
+        while let Some(chunk) = receiver.blocking_recv() {
+            assembler.push(chunk_from_wire(&chunk))?;
+        }
+        Ok::<_, artifacts::Error>(assembler)
+    });
+    let mut digest = None;
+    while let Some(part) = delivery.message().await? {
+        match part.part {
+            Some(deliver_part::Part::Chunk(chunk)) if digest.is_none() => {
+                // The assembler stops at the first bad chunk; its own error says more.
+                if sender.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+            Some(deliver_part::Part::End(end)) if digest.is_none() => digest = Digest::from_slice(&end.digest),
+            _ => return Err(invalid("an artifact's parts came in the wrong order")),
+        }
+    }
+    drop(sender);
+    let assembler = assembling.await.expect("assembling does not panic").map_err(invalid)?;
+    let digest = digest.ok_or_else(|| invalid("the delivery broke off"))?;
+    assembler.finish(digest).map_err(invalid)
+}

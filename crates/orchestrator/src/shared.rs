@@ -1,0 +1,99 @@
+//! What the orchestrator's parts share: maps that answer at once. Decisions are the core's alone.
+
+use crate::{core::Input, orchestrator::Settings, proof::ProofState};
+use artifacts::{Scope, Store};
+use protocol::{Address, Closer, wire::ToWorker};
+use scheduler::{AttemptId, ProofId, WorkerId};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+use tokio::sync::mpsc;
+
+/// Artifacts of a proof.
+pub(crate) fn proof_scope(proof: ProofId) -> Scope {
+    Scope(proof.0 * 2)
+}
+
+/// What an attempt delivered and nobody has accepted yet.
+pub(crate) fn attempt_scope(attempt: AttemptId) -> Scope {
+    Scope(attempt.0 * 2 + 1)
+}
+
+/// A connected worker.
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) address: Address,
+    pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
+    pub(crate) closer: Closer,
+    pub(crate) ready: AtomicBool,
+}
+
+/// An attempt that may fetch and deliver.
+pub(crate) struct Attempt {
+    pub(crate) worker: WorkerId,
+    pub(crate) proof: Arc<ProofState>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) next_task: AtomicU64,
+    pub(crate) next_worker: AtomicU64,
+    pub(crate) next_proof: AtomicU64,
+    workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
+    attempts: Mutex<HashMap<AttemptId, Arc<Attempt>>>,
+    proofs: Mutex<BTreeMap<ProofId, Arc<ProofState>>>,
+    /// Why the last worker left, for the one who waits in vain.
+    last_departure: Mutex<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, inbox: mpsc::Sender<Input>) -> Self {
+        Self {
+            settings,
+            store: Store::new(),
+            inbox,
+            next_task: AtomicU64::new(1),
+            next_worker: AtomicU64::new(1),
+            next_proof: AtomicU64::new(1),
+            workers: Mutex::default(),
+            attempts: Mutex::default(),
+            proofs: Mutex::default(),
+            last_departure: Mutex::new("none was ever connected".to_owned()),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Arc<Worker>>> {
+        lock(&self.workers)
+    }
+
+    pub(crate) fn worker(&self, id: WorkerId) -> Option<Arc<Worker>> {
+        self.workers().get(&id).cloned()
+    }
+
+    pub(crate) fn attempts(&self) -> MutexGuard<'_, HashMap<AttemptId, Arc<Attempt>>> {
+        lock(&self.attempts)
+    }
+
+    /// The attempt, if it is `worker`'s.
+    pub(crate) fn attempt_of(&self, worker: WorkerId, attempt: AttemptId) -> Option<Arc<Attempt>> {
+        self.attempts().get(&attempt).filter(|found| found.worker == worker).cloned()
+    }
+
+    pub(crate) fn proofs(&self) -> MutexGuard<'_, BTreeMap<ProofId, Arc<ProofState>>> {
+        lock(&self.proofs)
+    }
+
+    pub(crate) fn last_departure(&self) -> MutexGuard<'_, String> {
+        lock(&self.last_departure)
+    }
+}

@@ -1,0 +1,126 @@
+//! What both sides must have in common.
+
+use crate::wire;
+use std::fmt;
+
+/// Identity of what a program proves with. Proof parts fit together only between equals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Version of SP1's crates.
+    pub sp1_version: String,
+    /// Version of SP1's circuits.
+    pub circuit_version: String,
+    /// Root of the Merkle tree of the recursion programs' verifying keys.
+    pub recursion_root: Vec<u8>,
+    /// Features that change what is proven, sorted.
+    pub features: Vec<String>,
+    /// Version of this software: for people, not compared.
+    pub release: String,
+}
+
+/// Why two builds cannot work together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{what} differs: the orchestrator has {orchestrator}, the worker has {worker}; install the same release of sp1d on both"
+)]
+pub struct Mismatch {
+    /// What differs.
+    pub what: &'static str,
+    /// The orchestrator's.
+    pub orchestrator: String,
+    /// The worker's.
+    pub worker: String,
+}
+
+impl Build {
+    /// Checks that a worker of build `worker` may work for this orchestrator's build.
+    ///
+    /// # Errors
+    /// The first difference that matters.
+    pub fn check_worker(&self, worker: &Self) -> Result<(), Mismatch> {
+        let facts: [(&'static str, fn(&Self) -> String); 4] = [
+            ("the SP1 version", |build| build.sp1_version.clone()),
+            ("the circuit version", |build| build.circuit_version.clone()),
+            ("the root of the recursion keys", |build| Hex(&build.recursion_root).to_string()),
+            ("the set of SP1 features", |build| format!("[{}]", build.features.join(", "))),
+        ];
+        for (what, fact) in facts {
+            let (orchestrator, worker) = (fact(self), fact(worker));
+            if orchestrator != worker {
+                return Err(Mismatch { what, orchestrator, worker });
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl From<Build> for wire::Build {
+    fn from(build: Build) -> Self {
+        let Build { sp1_version, circuit_version, recursion_root, features, release } = build;
+        Self { sp1_version, circuit_version, recursion_root: recursion_root.into(), features, release }
+    }
+}
+
+impl From<wire::Build> for Build {
+    /// Shortens what is too long for any honest build, so that a peer cannot fill the log.
+    fn from(build: wire::Build) -> Self {
+        let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        Self {
+            sp1_version: short(build.sp1_version),
+            circuit_version: short(build.circuit_version),
+            recursion_root: build.recursion_root.iter().copied().take(64).collect(),
+            features: build.features.into_iter().take(16).map(short).collect(),
+            release: short(build.release),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build() -> Build {
+        Build {
+            sp1_version: "6.10.0".into(),
+            circuit_version: "v6.1.0".into(),
+            recursion_root: vec![1, 2],
+            features: vec![],
+            release: "0.1.0".into(),
+        }
+    }
+
+    fn check_mismatch(change: impl FnOnce(&mut Build), orchestrator: &str, worker: &str) {
+        let mut other = build();
+        change(&mut other);
+        let text = build().check_worker(&other).unwrap_err().to_string();
+        assert!(text.contains(orchestrator) && text.contains(worker), "{text}");
+    }
+
+    #[test]
+    fn equal_builds_work_together_and_releases_may_differ() {
+        assert_eq!(build().check_worker(&build()), Ok(()));
+        assert_eq!(build().check_worker(&Build { release: "0.2.0".into(), ..build() }), Ok(()));
+    }
+
+    #[test]
+    fn every_difference_names_both_sides() {
+        check_mismatch(|worker| worker.sp1_version = "6.9.0".into(), "6.10.0", "6.9.0");
+        check_mismatch(|worker| worker.circuit_version = "v6.0.0".into(), "v6.1.0", "v6.0.0");
+        check_mismatch(|worker| worker.recursion_root = vec![3], "0102", "03");
+        check_mismatch(|worker| worker.features = vec!["experimental".into()], "[]", "[experimental]");
+    }
+
+    #[test]
+    fn a_hostile_build_is_cut_short() {
+        let hostile = wire::Build { sp1_version: "\n".repeat(9) + &"x".repeat(1 << 20), ..Default::default() };
+        assert_eq!(Build::from(hostile).sp1_version, "x".repeat(64));
+    }
+}

@@ -1,0 +1,174 @@
+//! Which peers may connect.
+
+use crate::address::is_host_name;
+use ipnet::IpNet;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+/// Addresses, ranges and names that a peer's address must be among. It compares addresses, not text: `::ffff:10.0.0.1` is `10.0.0.1`.
+///
+/// An address proves little about who is behind it: on a network that others can reach, use it beside a firewall.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Any,
+    Net(IpNet),
+    Name(String),
+}
+
+/// Why a text is no filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// Nothing in it.
+    #[error("no address: name the orchestrators that may connect, or write \"any\"")]
+    Empty,
+    /// An entry of no known form.
+    #[error("\"{0}\" is no address, no range like 10.0.0.0/8 and no host name")]
+    Entry(String),
+}
+
+impl FromStr for Filter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        let entries = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        if entries.is_empty() {
+            return Err(FilterError::Empty);
+        }
+        Ok(Self { entries })
+    }
+}
+
+fn parse(text: &str) -> Result<Entry, FilterError> {
+    if text.eq_ignore_ascii_case("any") {
+        return Ok(Entry::Any);
+    }
+    // A port is accepted and has no meaning: an orchestrator dials from any port.
+    let host = text.parse::<SocketAddr>().map(|address| address.ip().to_string()).ok();
+    let host = host.as_deref().unwrap_or(text);
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(Entry::Net(ip.to_canonical().into()));
+    }
+    if let Ok(net) = host.parse::<IpNet>() {
+        return Ok(Entry::Net(canonical_net(net)));
+    }
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    if is_host_name(name) {
+        return Ok(Entry::Name(name.to_ascii_lowercase()));
+    }
+    Err(FilterError::Entry(text.to_owned()))
+}
+
+/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+fn canonical_net(net: IpNet) -> IpNet {
+    match (net, net.addr().to_canonical()) {
+        (IpNet::V6(v6), IpAddr::V4(v4)) if v6.prefix_len() >= 96 => {
+            IpNet::new(v4.into(), v6.prefix_len() - 96).unwrap_or(net).trunc()
+        }
+        _ => net.trunc(),
+    }
+}
+
+impl Filter {
+    /// True when `peer` is among the entries. Names are looked up anew each time, so a moved host is found and a stale one is not.
+    pub async fn allows(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        for entry in &self.entries {
+            let matches = match entry {
+                Entry::Any => true,
+                Entry::Net(net) => net.contains(&peer),
+                Entry::Name(name) => match tokio::net::lookup_host((name.as_str(), 0)).await {
+                    Ok(mut found) => found.any(|address| address.ip().to_canonical() == peer),
+                    Err(error) => {
+                        tracing::warn!(%name, %error, "look up a name of the orchestrator filter");
+                        false
+                    }
+                },
+            };
+            if matches {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, entry) in self.entries.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            match entry {
+                Entry::Any => f.write_str("any")?,
+                Entry::Net(net) if net.prefix_len() == net.max_prefix_len() => net.addr().fmt(f)?,
+                Entry::Net(net) => net.fmt(f)?,
+                Entry::Name(name) => f.write_str(name)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn check(filter: &str, peer: &str, expected: bool) {
+        let filter: Filter = filter.parse().unwrap();
+        assert_eq!(filter.allows(peer.parse().unwrap()).await, expected, "{filter} and {peer}");
+    }
+
+    #[tokio::test]
+    async fn peers_are_compared_as_addresses() {
+        check("10.0.0.1", "10.0.0.1", true).await;
+        check("10.0.0.1", "10.0.0.10", false).await;
+        check("10.0.0.1", "::ffff:10.0.0.1", true).await;
+        check("::ffff:10.0.0.1", "10.0.0.1", true).await;
+        check("10.0.0.1:9000", "10.0.0.1", true).await;
+        check("[::1]:9000", "::1", true).await;
+        check("0:0:0:0:0:0:0:1", "::1", true).await;
+        check("any", "203.0.113.9", true).await;
+    }
+
+    #[tokio::test]
+    async fn ranges_and_several_entries_match() {
+        check("10.0.0.0/8", "10.200.3.4", true).await;
+        check("10.0.0.0/8", "11.0.0.1", false).await;
+        check("10.0.0.5/8", "10.200.3.4", true).await;
+        check("::ffff:10.0.0.0/104", "10.200.3.4", true).await;
+        check("2001:db8::/32", "2001:db8:1::1", true).await;
+        check("192.168.1.1, 10.0.0.0/8", "10.1.1.1", true).await;
+        check("192.168.1.1,10.0.0.0/8", "172.16.0.1", false).await;
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved() {
+        check("localhost", "127.0.0.1", true).await;
+        check("localhost:9000", "127.0.0.1", true).await;
+        check("localhost", "203.0.113.9", false).await;
+        check("no-such-host.invalid", "127.0.0.1", false).await;
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        assert_eq!("".parse::<Filter>(), Err(FilterError::Empty));
+        assert_eq!(" , ".parse::<Filter>(), Err(FilterError::Empty));
+        for wrong in ["10.0.0.0/33", "10.0.0", "a b", "http://a/"] {
+            assert_eq!(wrong.parse::<Filter>(), Err(FilterError::Entry(wrong.to_owned())));
+        }
+    }
+}

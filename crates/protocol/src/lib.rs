@@ -1,0 +1,33 @@
+//! What orchestrator and worker say to each other, and how their connections come to be.
+//!
+//! ```text
+//!   TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
+//! ```
+//!
+//! The side that dials and the side that serves are chosen apart: here the orchestrator dials and then serves on the stream it opened.
+//! The crate knows messages, versions and addresses; it does not know how work is scheduled or how a shard is proven.
+
+mod address;
+mod build;
+mod connection;
+mod filter;
+mod preamble;
+mod transfer;
+mod validate;
+
+/// Generated messages, client and server of the session service.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod wire {
+    tonic::include_proto!("sp1_distributed.session.v1");
+}
+
+pub use address::{Address, AddressError};
+pub use build::{Build, Mismatch};
+pub use connection::{Closer, Connection, connect_client, serve_connection};
+pub use filter::{Filter, FilterError};
+pub use preamble::{PREAMBLE_TIMEOUT, PreambleError, Verdict, accept, dial};
+pub use transfer::{ReceiveError, chunk_from_wire, chunk_to_wire};
+pub use validate::{Assignment, FailureKind, InputValue, Invalid, Limits, kind_from_wire, kind_to_wire};
+
+/// Version of everything in this crate; peers of another version are refused before anything else is read from them.
+pub const PROTOCOL_VERSION: u16 = 1;

@@ -1,0 +1,294 @@
+//! From wire messages to values that can be relied on.
+
+use crate::wire;
+use artifacts::Digest;
+use scheduler::{AttemptId, KindSet, TaskKind};
+use std::fmt;
+
+/// Bounds on what a peer may say.
+pub struct Limits;
+
+impl Limits {
+    /// Inputs of a task.
+    pub const INPUTS: usize = 64;
+    /// Outputs of a task.
+    pub const OUTPUTS: usize = 8;
+    /// Bytes of an artifact's name, a marker or a proof's id.
+    pub const NAME_BYTES: usize = 200;
+    /// Bytes of a literal input or of the options.
+    pub const TEXT_BYTES: usize = 64 << 10;
+    /// Uncompressed bytes of one artifact: no shard record or proof comes near it.
+    pub const ARTIFACT_BYTES: u64 = 4 << 30;
+    /// Bytes of a failure's text that are kept.
+    pub const FAILURE_BYTES: usize = 4 << 10;
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid message: {0}")]
+pub struct Invalid(pub &'static str);
+
+/// One input of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputValue {
+    /// The value itself.
+    Literal(String),
+    /// An artifact that the orchestrator holds.
+    Artifact {
+        /// Its name.
+        name: String,
+        /// Digest of its content.
+        digest: Digest,
+        /// Length of its content in bytes.
+        length: u64,
+        /// True when other tasks use it too.
+        shared: bool,
+    },
+}
+
+/// A task given to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Number of the attempt.
+    pub attempt: AttemptId,
+    /// The proof, for logs and for the engine's context.
+    pub proof: String,
+    /// What is asked for.
+    pub kind: TaskKind,
+    /// In the engine's order.
+    pub inputs: Vec<InputValue>,
+    /// Names for the results, in the engine's order.
+    pub outputs: Vec<String>,
+    /// Marker that the attempt completes on its way.
+    pub marker: Option<String>,
+    /// The engine's options.
+    pub options: String,
+}
+
+/// What kind of failure ended an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The engine failed.
+    Engine,
+    /// The engine panicked.
+    Panic,
+    /// An input could not be fetched or is not what was announced.
+    Input,
+    /// An output could not be delivered.
+    Output,
+    /// The worker does not do such tasks.
+    Unsupported,
+    /// The attempt was cancelled.
+    Cancelled,
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Engine => "engine error",
+            Self::Panic => "engine panic",
+            Self::Input => "input lost",
+            Self::Output => "output lost",
+            Self::Unsupported => "unsupported task",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl From<FailureKind> for wire::FailureKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Engine => Self::Engine,
+            FailureKind::Panic => Self::Panic,
+            FailureKind::Input => Self::Input,
+            FailureKind::Output => Self::Output,
+            FailureKind::Unsupported => Self::Unsupported,
+            FailureKind::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<wire::FailureKind> for FailureKind {
+    /// A kind of a later version is an engine error to us.
+    fn from(kind: wire::FailureKind) -> Self {
+        match kind {
+            wire::FailureKind::Unspecified | wire::FailureKind::Engine => Self::Engine,
+            wire::FailureKind::Panic => Self::Panic,
+            wire::FailureKind::Input => Self::Input,
+            wire::FailureKind::Output => Self::Output,
+            wire::FailureKind::Unsupported => Self::Unsupported,
+            wire::FailureKind::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// A task kind as it travels.
+#[must_use]
+pub fn kind_to_wire(kind: TaskKind) -> wire::TaskKind {
+    match kind {
+        TaskKind::ProveShard => wire::TaskKind::ProveShard,
+        TaskKind::RecursionReduce => wire::TaskKind::RecursionReduce,
+        TaskKind::RecursionDeferred => wire::TaskKind::RecursionDeferred,
+        TaskKind::ShrinkWrap => wire::TaskKind::ShrinkWrap,
+        TaskKind::PlonkWrap => wire::TaskKind::PlonkWrap,
+        TaskKind::Groth16Wrap => wire::TaskKind::Groth16Wrap,
+    }
+}
+
+/// A task kind as it arrived; `None` for one that this version does not know.
+#[must_use]
+pub fn kind_from_wire(kind: wire::TaskKind) -> Option<TaskKind> {
+    match kind {
+        wire::TaskKind::Unspecified => None,
+        wire::TaskKind::ProveShard => Some(TaskKind::ProveShard),
+        wire::TaskKind::RecursionReduce => Some(TaskKind::RecursionReduce),
+        wire::TaskKind::RecursionDeferred => Some(TaskKind::RecursionDeferred),
+        wire::TaskKind::ShrinkWrap => Some(TaskKind::ShrinkWrap),
+        wire::TaskKind::PlonkWrap => Some(TaskKind::PlonkWrap),
+        wire::TaskKind::Groth16Wrap => Some(TaskKind::Groth16Wrap),
+    }
+}
+
+impl wire::HelloRequest {
+    /// The kinds of tasks offered, without those that this version does not know.
+    #[must_use]
+    pub fn kind_set(&self) -> KindSet {
+        self.kinds().filter_map(kind_from_wire).collect()
+    }
+}
+
+fn check_name(name: String, what: &'static str) -> Result<String, Invalid> {
+    let printable = name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if name.is_empty() || name.len() > Limits::NAME_BYTES || !printable {
+        return Err(Invalid(what));
+    }
+    Ok(name)
+}
+
+fn check_text(text: String, what: &'static str) -> Result<String, Invalid> {
+    if text.len() > Limits::TEXT_BYTES { Err(Invalid(what)) } else { Ok(text) }
+}
+
+impl TryFrom<wire::Input> for InputValue {
+    type Error = Invalid;
+
+    fn try_from(input: wire::Input) -> Result<Self, Invalid> {
+        match input.value.ok_or(Invalid("an input without value"))? {
+            wire::input::Value::Literal(text) => Ok(Self::Literal(check_text(text, "a literal is too long")?)),
+            wire::input::Value::Artifact(artifact) => {
+                if artifact.length > Limits::ARTIFACT_BYTES {
+                    return Err(Invalid("an input is longer than any may be"));
+                }
+                Ok(Self::Artifact {
+                    name: check_name(artifact.name, "an input's name is no name")?,
+                    digest: Digest::from_slice(&artifact.digest).ok_or(Invalid("an input's digest is no digest"))?,
+                    length: artifact.length,
+                    shared: artifact.shared,
+                })
+            }
+        }
+    }
+}
+
+impl From<InputValue> for wire::Input {
+    fn from(input: InputValue) -> Self {
+        let value = match input {
+            InputValue::Literal(text) => wire::input::Value::Literal(text),
+            InputValue::Artifact { name, digest, length, shared } => wire::input::Value::Artifact(wire::ArtifactRef {
+                name,
+                digest: digest.as_bytes().to_vec().into(),
+                length,
+                shared,
+            }),
+        };
+        Self { value: Some(value) }
+    }
+}
+
+impl TryFrom<wire::Assign> for Assignment {
+    type Error = Invalid;
+
+    fn try_from(assign: wire::Assign) -> Result<Self, Invalid> {
+        let kind = kind_from_wire(assign.kind()).ok_or(Invalid("an unknown kind of task"))?;
+        if assign.inputs.len() > Limits::INPUTS || assign.outputs.len() > Limits::OUTPUTS {
+            return Err(Invalid("a task with too many inputs or outputs"));
+        }
+        let names = assign.outputs.into_iter().map(|name| check_name(name, "an output's name is no name"));
+        let marker = Some(assign.marker).filter(|marker| !marker.is_empty());
+        Ok(Self {
+            attempt: AttemptId(assign.attempt),
+            proof: check_name(assign.proof, "a proof's id is no name")?,
+            kind,
+            inputs: assign.inputs.into_iter().map(InputValue::try_from).collect::<Result<_, _>>()?,
+            outputs: names.collect::<Result<_, _>>()?,
+            marker: marker.map(|marker| check_name(marker, "a marker is no name")).transpose()?,
+            options: check_text(assign.options, "the options are too long")?,
+        })
+    }
+}
+
+impl From<Assignment> for wire::Assign {
+    fn from(assignment: Assignment) -> Self {
+        Self {
+            attempt: assignment.attempt.0,
+            proof: assignment.proof,
+            kind: kind_to_wire(assignment.kind).into(),
+            inputs: assignment.inputs.into_iter().map(Into::into).collect(),
+            outputs: assignment.outputs,
+            marker: assignment.marker.unwrap_or_default(),
+            options: assignment.options,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assignment() -> Assignment {
+        Assignment {
+            attempt: AttemptId(7),
+            proof: "p1".into(),
+            kind: TaskKind::ProveShard,
+            inputs: vec![
+                InputValue::Literal(String::new()),
+                InputValue::Artifact { name: "elf".into(), digest: Digest::of(b"elf"), length: 3, shared: true },
+            ],
+            outputs: vec!["proof".into()],
+            marker: Some("t4".into()),
+            options: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn an_assignment_survives_the_wire() {
+        assert_eq!(Assignment::try_from(wire::Assign::from(assignment())), Ok(assignment()));
+        for kind in TaskKind::ALL {
+            assert_eq!(kind_from_wire(kind_to_wire(kind)), Some(kind));
+        }
+    }
+
+    fn check_invalid(change: impl FnOnce(&mut wire::Assign), part: &str) {
+        let mut assign = wire::Assign::from(assignment());
+        change(&mut assign);
+        let text = Assignment::try_from(assign).unwrap_err().to_string();
+        assert!(text.contains(part), "{text}");
+    }
+
+    #[test]
+    fn what_passes_a_bound_is_refused() {
+        check_invalid(|assign| assign.kind = 99, "unknown kind");
+        check_invalid(|assign| assign.inputs = vec![InputValue::Literal(String::new()).into(); 65], "too many");
+        check_invalid(|assign| assign.inputs[0].value = None, "without value");
+        check_invalid(|assign| assign.outputs[0] = "x".repeat(201), "no name");
+        check_invalid(|assign| assign.outputs[0] = "../\n".into(), "no name");
+        check_invalid(|assign| assign.proof.clear(), "no name");
+        check_invalid(|assign| assign.options = "x".repeat(70_000), "too long");
+        let artifact = |length, digest: &'static [u8]| {
+            let reference = wire::ArtifactRef { name: "a".into(), digest: digest.into(), length, shared: false };
+            wire::Input { value: Some(wire::input::Value::Artifact(reference)) }
+        };
+        check_invalid(|assign| assign.inputs[0] = artifact(1, b"short"), "no digest");
+        check_invalid(|assign| assign.inputs[0] = artifact(5 << 30, &[0; 32]), "longer than any");
+    }
+}

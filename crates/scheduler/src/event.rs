@@ -1,0 +1,235 @@
+//! What the scheduler is told and what it asks for.
+
+use crate::{AttemptId, KindSet, ProofId, TaskId, TaskKind, Timestamp, WorkerId};
+use std::time::Duration;
+
+/// Something that happened. Every event may come late, twice, or about something already forgotten: such an event changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A proof was accepted; its tasks follow.
+    ProofStarted {
+        /// The new proof.
+        proof: ProofId,
+    },
+    /// A task of a running proof can be given to a worker.
+    TaskSubmitted {
+        /// The proof it belongs to.
+        proof: ProofId,
+        /// The new task.
+        task: TaskId,
+        /// What it asks for.
+        kind: TaskKind,
+        /// A marker, submitted before, that an attempt of this task completes on its way.
+        marker: Option<TaskId>,
+    },
+    /// A task that is never given to a worker: an attempt of another task completes it.
+    MarkerSubmitted {
+        /// The proof it belongs to.
+        proof: ProofId,
+        /// The new marker.
+        task: TaskId,
+    },
+    /// A worker is ready for attempts.
+    WorkerJoined {
+        /// Its session.
+        worker: WorkerId,
+        /// How many attempts it may hold at a time, at least 1.
+        slots: u32,
+        /// What it can do.
+        kinds: KindSet,
+    },
+    /// A worker's session ended.
+    WorkerLost {
+        /// The session that ended.
+        worker: WorkerId,
+    },
+    /// Something was heard from a worker: its leases run anew from now.
+    LeasesRenewed {
+        /// The session heard from.
+        worker: WorkerId,
+    },
+    /// An attempt left the worker's waiting room: proving began.
+    AttemptStarted {
+        /// The session that says so.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// An attempt says that its task's marker is complete.
+    MarkerReported {
+        /// The session that says so.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// An attempt delivered its result, which is not yet verified. Its slot is free again.
+    AttemptReported {
+        /// The session that says so.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// A delivered result was verified.
+    ResultVerified {
+        /// The attempt that delivered it.
+        attempt: AttemptId,
+    },
+    /// A delivered result does not verify, or misses a part.
+    ResultRejected {
+        /// The attempt that delivered it.
+        attempt: AttemptId,
+        /// What is wrong with it, for people.
+        reason: String,
+    },
+    /// An attempt failed on its worker.
+    AttemptFailed {
+        /// The session that says so.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// What happened.
+        failure: Failure,
+    },
+    /// A proof is over, whatever the outcome: everything of it is forgotten.
+    ProofEnded {
+        /// The proof.
+        proof: ProofId,
+    },
+    /// Nothing happened but time.
+    Tick,
+}
+
+/// Why an attempt ended without a result that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The worker could not do it, this time.
+    Worker(String),
+    /// The result did not verify.
+    Rejected(String),
+    /// The session ended, or fell silent for longer than a lease.
+    WorkerLost,
+    /// The scheduler took the attempt back.
+    Cancelled,
+}
+
+/// One line of a task's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastAttempt {
+    /// Its number.
+    pub attempt: AttemptId,
+    /// The session it was given to.
+    pub worker: WorkerId,
+    /// From assignment to its end.
+    pub duration: Duration,
+    /// What happened.
+    pub failure: Failure,
+}
+
+/// Something to be done, in order, before the next event is handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Give `task` to `worker`.
+    Assign {
+        /// Who gets it.
+        worker: WorkerId,
+        /// The assignment's number.
+        attempt: AttemptId,
+        /// The proof the task belongs to.
+        proof: ProofId,
+        /// The task.
+        task: TaskId,
+        /// What it asks for.
+        kind: TaskKind,
+    },
+    /// Tell `worker` to drop `attempt`.
+    Cancel {
+        /// Who holds it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// `marker` is complete: what `attempt` has uploaded for it becomes the proof's own.
+    CompleteMarker {
+        /// The proof.
+        proof: ProofId,
+        /// The marker.
+        marker: TaskId,
+        /// The attempt whose uploads count.
+        attempt: AttemptId,
+    },
+    /// `task` is done: the result of `attempt` is final.
+    AcceptResult {
+        /// The proof.
+        proof: ProofId,
+        /// The task.
+        task: TaskId,
+        /// The attempt whose result counts.
+        attempt: AttemptId,
+        /// Who did it.
+        worker: WorkerId,
+    },
+    /// Nothing of `attempt` will be used any more: what it uploaded and did not become the proof's own can go.
+    Discard {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// `task` failed for good, and with it its proof. The proof stays known until [`Event::ProofEnded`].
+    FailProof {
+        /// The proof.
+        proof: ProofId,
+        /// The task.
+        task: TaskId,
+        /// What it asked for.
+        kind: TaskKind,
+        /// Its attempts, oldest first.
+        history: Vec<PastAttempt>,
+    },
+    /// `worker` was silent for longer than a lease: end its session. Its attempts are already taken from it.
+    ExpireWorker {
+        /// The session to end.
+        worker: WorkerId,
+    },
+}
+
+/// Limits and times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Silence after which a worker loses its attempts.
+    pub lease_ttl: Duration,
+    /// Reported failures and rejected results after which a task fails for good, at least 1.
+    pub max_failures: u32,
+    /// Worker losses after which a task fails for good, at least 1.
+    pub max_losses: u32,
+    /// A step of the clock longer than this is a pause of the scheduler itself: leases are extended by what exceeds it.
+    pub max_clock_step: Duration,
+}
+
+impl Default for Config {
+    /// Three missed heartbeats of one second, three failures, five losses.
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(3),
+            max_failures: 3,
+            max_losses: 5,
+            max_clock_step: Duration::from_millis(1500),
+        }
+    }
+}
+
+/// What the scheduler holds, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Proofs not ended.
+    pub proofs: usize,
+    /// Tasks without a final result.
+    pub open_tasks: usize,
+    /// Tasks waiting for a slot.
+    pub queued_tasks: usize,
+    /// Attempts held by workers.
+    pub live_attempts: usize,
+    /// Workers.
+    pub workers: usize,
+}
+
+/// The next time [`crate::Scheduler::handle`] must be called with [`Event::Tick`], if nothing happens before.
+pub type Deadline = Option<Timestamp>;

@@ -1,0 +1,150 @@
+//! The state machine.
+
+mod invariants;
+mod outcomes;
+mod proofs;
+mod queries;
+mod reports;
+mod sessions;
+mod slots;
+
+use crate::{
+    AttemptId, Command, Config, Deadline, Event, ProofId, TaskId, Timestamp,
+    attempt::Attempt,
+    lanes::Lanes,
+    lease::{Clock, Leases},
+    placement::Stealable,
+    queue::Queue,
+    task::{Marker, Proof, Task},
+    workers::Workers,
+};
+use std::collections::BTreeMap;
+
+/// Decides which worker gets which task, whose result counts, and when a task has failed for good.
+///
+/// Tell it what happened with [`handle`](Self::handle) and carry out the commands it answers with before telling it the next thing; call
+/// it with [`Event::Tick`] when [`next_deadline`](Self::next_deadline) comes.
+///
+/// - A free slot takes the most useful waiting task at once; a task goes to the worker that holds fewest attempts.
+/// - A task has at most one live attempt. The first of its attempts, live or not, whose result verifies is final.
+/// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
+/// - What is known of a proof is forgotten when it ends.
+///
+/// Events may be late, doubled, or about what is unknown or forgotten.
+#[derive(Debug)]
+pub struct Scheduler {
+    config: Config,
+    clock: Clock,
+    leases: Leases,
+    workers: Workers,
+    proofs: BTreeMap<ProofId, Proof>,
+    tasks: BTreeMap<TaskId, Task>,
+    markers: BTreeMap<TaskId, Marker>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    /// The tasks that wait.
+    queue: Queue,
+    /// The attempts that an idle worker may get instead.
+    stealable: Stealable,
+    /// Tasks without a final result.
+    open_tasks: usize,
+    /// Proofs ever started.
+    proofs_started: u64,
+    /// Tasks ever submitted.
+    tasks_submitted: u64,
+    /// Attempts ever assigned.
+    attempts_assigned: u64,
+}
+
+impl Scheduler {
+    /// A scheduler without workers and proofs. Limits in `config` that are to be at least 1 count as 1 when they are 0.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let config =
+            Config { max_failures: config.max_failures.max(1), max_losses: config.max_losses.max(1), ..config };
+        Self {
+            config,
+            clock: Clock::new(config.max_clock_step),
+            leases: Leases::default(),
+            workers: Workers::default(),
+            proofs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            markers: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            queue: Lanes::new(),
+            stealable: Lanes::new(),
+            open_tasks: 0,
+            proofs_started: 0,
+            tasks_submitted: 0,
+            attempts_assigned: 0,
+        }
+    }
+
+    /// Takes note of `event`, which happened at `now`, and answers what is to be done, in order, before the next event.
+    ///
+    /// A `now` before an earlier one counts as the earlier one. When it is more than [`Config::max_clock_step`] after it, the scheduler
+    /// takes itself to have been paused, and what exceeds that step doesn't count against any lease.
+    #[must_use = "the scheduler takes its commands for carried out"]
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+        self.clock.advance(now);
+        let mut commands = Vec::new();
+        // The event comes before the leases: a worker that was heard from just now isn't silent, however late that is.
+        self.apply(event, &mut commands);
+        self.expire_leases(&mut commands);
+        self.fill_slots(&mut commands);
+        commands
+    }
+
+    /// When [`handle`](Self::handle) must be called next, with [`Event::Tick`] if nothing happens before. `None` when nothing depends
+    /// on time, which is when no worker is connected. Calling earlier is harmless.
+    ///
+    /// That is when the first lease ends, but at most half of [`Config::max_clock_step`] from the last call: were the driver to sleep
+    /// longer whenever it is quiet, its sleep would look like a pause and a silent worker's lease would never end.
+    #[must_use]
+    pub fn next_deadline(&self) -> Deadline {
+        self.leases.earliest().map(|(expiry, _)| self.clock.deadline(expiry))
+    }
+
+    fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
+        match event {
+            Event::ProofStarted { proof } => self.on_proof_started(proof),
+            Event::TaskSubmitted { proof, task, kind, marker } => self.on_task_submitted(proof, task, kind, marker),
+            Event::MarkerSubmitted { proof, task } => self.on_marker_submitted(proof, task),
+            Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
+            Event::WorkerJoined { worker, slots, kinds } => self.on_worker_joined(worker, slots, kinds),
+            Event::WorkerLost { worker } => self.on_worker_lost(worker, commands),
+            Event::LeasesRenewed { worker } => self.on_leases_renewed(worker),
+            Event::AttemptStarted { worker, attempt } => self.on_attempt_started(worker, attempt),
+            Event::MarkerReported { worker, attempt } => self.on_marker_reported(worker, attempt, commands),
+            Event::AttemptReported { worker, attempt } => self.on_attempt_reported(worker, attempt, commands),
+            Event::ResultVerified { attempt } => self.on_result_verified(attempt, commands),
+            Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
+            Event::AttemptFailed { worker, attempt, failure } => {
+                self.on_attempt_failed(worker, attempt, failure, commands);
+            }
+            Event::Tick => {}
+        }
+    }
+
+    // Ids found in one map lead to entries in another; `check_invariants` says which. Where that fails, our own books are wrong, and
+    // stopping is better than carrying on with them.
+
+    fn task(&self, task: TaskId) -> &Task {
+        self.tasks.get(&task).expect("attempts, queue and proofs name known tasks")
+    }
+
+    fn task_mut(&mut self, task: TaskId) -> &mut Task {
+        self.tasks.get_mut(&task).expect("attempts, queue and proofs name known tasks")
+    }
+
+    fn attempt(&self, attempt: AttemptId) -> &Attempt {
+        self.attempts.get(&attempt).expect("tasks and workers name known attempts")
+    }
+
+    fn attempt_mut(&mut self, attempt: AttemptId) -> &mut Attempt {
+        self.attempts.get_mut(&attempt).expect("tasks and workers name known attempts")
+    }
+
+    fn proof_of(&self, task: &Task) -> &Proof {
+        self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten with it")
+    }
+}

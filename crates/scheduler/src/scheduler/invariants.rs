@@ -1,0 +1,157 @@
+//! Facts that hold between the scheduler's maps after every event.
+
+use super::Scheduler;
+use crate::{
+    attempt::State,
+    placement,
+    task::{MAX_HISTORY, MAX_LAPSED, Place},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+impl Scheduler {
+    /// Derives every index anew from what it indexes and compares. Takes time proportional to all that is held: for tests.
+    ///
+    /// # Panics
+    /// When something is wrong, with what.
+    pub fn check_invariants(&self) {
+        self.check_proofs();
+        self.check_tasks();
+        self.check_attempts();
+        self.check_workers();
+        self.check_queue();
+        self.check_stealable();
+    }
+
+    /// Tasks and markers belong to proofs that know them, so nothing outlives its proof.
+    fn check_proofs(&self) {
+        let of_proofs = |own: fn(&crate::task::Proof) -> &BTreeSet<crate::TaskId>| -> BTreeMap<_, _> {
+            self.proofs.iter().flat_map(|(id, proof)| own(proof).iter().map(|task| (*task, *id))).collect()
+        };
+        let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.proof)).collect();
+        assert_eq!(of_proofs(|proof| &proof.tasks), tasks, "proofs and tasks disagree about what belongs where");
+        let markers: BTreeMap<_, _> = self.markers.iter().map(|(id, marker)| (*id, marker.proof)).collect();
+        assert_eq!(of_proofs(|proof| &proof.markers), markers, "proofs and markers disagree about what belongs where");
+        if let Some(both) = self.tasks.keys().find(|id| self.markers.contains_key(id)) {
+            panic!("{both} is a task and a marker");
+        }
+        let orders: BTreeSet<_> = self.proofs.values().map(|proof| proof.order).collect();
+        assert_eq!(orders.len(), self.proofs.len(), "two proofs have the same position");
+    }
+
+    /// A task's place agrees with its attempts' states and with its proof's.
+    fn check_tasks(&self) {
+        let open = self.tasks.values().filter(|task| !matches!(task.place, Place::Accepted(_))).count();
+        assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
+        for (id, task) in &self.tasks {
+            let state = |attempt| self.attempts.get(&attempt).map(|attempt| attempt.state);
+            let count = |wanted: fn(State) -> bool| {
+                task.attempts.iter().filter(|attempt| state(**attempt).is_some_and(wanted)).count()
+            };
+            let (held, accepted) = (count(State::is_held), count(|state| state == State::Accepted));
+            let failed = self.proofs.get(&task.proof).is_some_and(|proof| proof.failed);
+            match task.place {
+                Place::Waiting { .. } => assert!(!failed, "{id} waits though its proof has failed"),
+                Place::Held(attempt) => {
+                    assert!(state(attempt).is_some_and(State::is_held), "{id} is held by {attempt}, which isn't live");
+                }
+                Place::Verifying(attempt) => assert_eq!(
+                    state(attempt),
+                    Some(State::Reported),
+                    "{id} waits for the verification of {attempt}, which hasn't reported"
+                ),
+                Place::Shelved => assert!(failed, "{id} is shelved though its proof goes on"),
+                Place::Accepted(attempt) => {
+                    assert!(task.attempts.iter().eq([&attempt]), "{id} is done and knows attempts that do not count");
+                    assert_eq!(accepted, 1, "{id} is done by {attempt}, which isn't accepted");
+                }
+            }
+            assert_eq!(held, usize::from(matches!(task.place, Place::Held(_))), "{id} has {held} live attempts");
+            assert_eq!(
+                accepted,
+                usize::from(matches!(task.place, Place::Accepted(_))),
+                "{id} was accepted {accepted} times"
+            );
+            assert!(count(|state| state == State::Lapsed) <= MAX_LAPSED, "{id} knows too many lapsed attempts");
+            assert!(task.history().len() <= MAX_HISTORY, "the history of {id} is too long");
+            let exhausted = task.failures() >= self.config.max_failures || task.losses() >= self.config.max_losses;
+            assert!(failed || !exhausted, "{id} has failed for good, and its proof goes on");
+            if let Some(marker) = task.marker {
+                let proof = self.markers.get(&marker).map(|marker| marker.proof);
+                assert_eq!(proof, Some(task.proof), "the marker {marker} of {id} is not its proof's");
+            }
+        }
+    }
+
+    /// Attempts belong to tasks that know them, so nothing outlives its task.
+    fn check_attempts(&self) {
+        let of_attempts: BTreeSet<_> = self.attempts.iter().map(|(id, attempt)| (attempt.task, *id)).collect();
+        let of_tasks: BTreeSet<_> =
+            self.tasks.iter().flat_map(|(id, task)| task.attempts.iter().map(|attempt| (*id, *attempt))).collect();
+        assert_eq!(of_attempts, of_tasks, "tasks and attempts disagree about what belongs where");
+    }
+
+    /// Workers hold exactly the live attempts, and each has a lease.
+    fn check_workers(&self) {
+        let workers = self.workers.check_invariants();
+        let of_workers: BTreeSet<_> =
+            workers.iter().flat_map(|(id, worker)| worker.held().iter().map(|attempt| (*id, *attempt))).collect();
+        let live = self.attempts.iter().filter(|(_, attempt)| attempt.state.is_held());
+        let live: BTreeSet<_> = live.map(|(id, attempt)| (attempt.worker, *id)).collect();
+        assert_eq!(of_workers, live, "workers hold what isn't live, or what is live isn't held");
+        assert!(self.leases.check_invariants().eq(workers.keys().copied()), "leases and workers do not match");
+        if let Some((expiry, worker)) = self.leases.earliest() {
+            assert!(expiry > self.clock.lease_time(), "the lease of {worker} has ended, and it is still here");
+        }
+        for (id, attempt) in &self.attempts {
+            if attempt.state.is_held() {
+                let kinds = workers[&attempt.worker].kinds();
+                assert!(kinds.contains(self.task(attempt.task).kind), "{} cannot do {id}", attempt.worker);
+            }
+        }
+    }
+
+    /// The queue has exactly the waiting tasks, and none of them could be on a worker.
+    fn check_queue(&self) {
+        let queued: BTreeMap<_, _> = self.queue.check_invariants();
+        let waiting = self.tasks.values().filter(|task| matches!(task.place, Place::Waiting { .. }));
+        let waiting: BTreeMap<_, _> = waiting.map(|task| (task.rank, (task.kind, &task.excluded))).collect();
+        assert_eq!(queued, waiting, "the queue does not have exactly the waiting tasks");
+        let next = placement::next_assignment(&self.queue, &self.workers);
+        assert_eq!(next, None, "a task waits while a slot for it is free");
+    }
+
+    /// The index of stealable attempts has exactly those, and none of them waits while a worker idles.
+    fn check_stealable(&self) {
+        let indexed = self.stealable.check_invariants();
+        let stealable = self.attempts.iter().filter(|(id, _)| self.is_stealable(**id));
+        let stealable: BTreeMap<_, _> = stealable
+            .map(|(id, attempt)| {
+                let task = self.task(attempt.task);
+                (Reverse(*id), (task.kind, &task.excluded))
+            })
+            .collect();
+        assert_eq!(indexed, stealable, "the index of stealable attempts is wrong");
+        let next = placement::next_steal(&self.stealable, &self.workers);
+        assert_eq!(next, None, "an attempt waits behind another while a worker is idle");
+    }
+}
+
+#[cfg(test)]
+impl Scheduler {
+    /// How many entries each of its maps has.
+    pub(crate) fn held_items(&self) -> [usize; 8] {
+        [
+            self.proofs.len(),
+            self.tasks.len(),
+            self.markers.len(),
+            self.attempts.len(),
+            self.queue.len(),
+            self.stealable.len(),
+            self.workers.len(),
+            self.leases.check_invariants().count(),
+        ]
+    }
+}

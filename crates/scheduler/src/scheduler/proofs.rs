@@ -1,0 +1,113 @@
+//! Proofs, tasks and markers: how they come and go.
+
+use super::Scheduler;
+use crate::{
+    AttemptId, Command, ProofId, TaskId, TaskKind,
+    attempt::State,
+    queue::Rank,
+    task::{Marker, Place, Proof, Task},
+};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    mem,
+};
+
+impl Scheduler {
+    pub(super) fn on_proof_started(&mut self, proof: ProofId) {
+        if let Entry::Vacant(entry) = self.proofs.entry(proof) {
+            entry.insert(Proof {
+                order: self.proofs_started,
+                failed: false,
+                tasks: BTreeSet::new(),
+                markers: BTreeSet::new(),
+            });
+            self.proofs_started += 1;
+        }
+    }
+
+    pub(super) fn on_marker_submitted(&mut self, proof: ProofId, marker: TaskId) {
+        if self.tasks.contains_key(&marker) || self.markers.contains_key(&marker) {
+            return;
+        }
+        let Some(entry) = self.proofs.get_mut(&proof).filter(|proof| !proof.failed) else { return };
+        entry.markers.insert(marker);
+        self.markers.insert(marker, Marker { proof, completed: false });
+    }
+
+    pub(super) fn on_task_submitted(&mut self, proof: ProofId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+        if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
+            return;
+        }
+        let Some(order) = self.proofs.get(&proof).filter(|proof| !proof.failed).map(|proof| proof.order) else {
+            return;
+        };
+        if let Some(marker) = marker {
+            // A marker that comes after its task is registered here: a task whose marker were dropped could be accepted without it.
+            self.on_marker_submitted(proof, marker);
+            if self.markers.get(&marker).is_none_or(|known| known.proof != proof) {
+                return; // What it names is a task, or another proof's.
+            }
+        }
+        let rank = Rank::new(order, kind, self.tasks_submitted, id);
+        self.tasks_submitted += 1;
+        self.tasks.insert(id, Task::new(proof, kind, rank, marker, self.clock.now()));
+        self.proofs.get_mut(&proof).expect("it was found above").tasks.insert(id);
+        self.open_tasks += 1;
+        self.enqueue(id);
+    }
+
+    pub(super) fn on_proof_ended(&mut self, proof: ProofId, commands: &mut Vec<Command>) {
+        let Some(Proof { tasks, markers, .. }) = self.proofs.get_mut(&proof) else { return };
+        let (tasks, markers) = (mem::take(tasks), mem::take(markers));
+        for task in tasks {
+            self.leave_queue(task);
+            for attempt in self.task(task).attempts.clone() {
+                self.end_attempt(attempt, commands);
+            }
+            let task = self.tasks.remove(&task).expect("proofs name known tasks");
+            self.open_tasks -= usize::from(!matches!(task.place, Place::Accepted(_)));
+        }
+        for marker in markers {
+            self.markers.remove(&marker);
+        }
+        self.proofs.remove(&proof);
+    }
+
+    /// `task` failed for good. Its proof fails with it, unless another of its tasks was first: nothing of it is assigned any more. What
+    /// workers hold of it they keep until the proof ends.
+    pub(super) fn fail_proof(&mut self, task: TaskId, commands: &mut Vec<Command>) {
+        let proof = self.task(task).proof;
+        let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten with it");
+        if entry.failed {
+            return;
+        }
+        entry.failed = true;
+        for other in entry.tasks.clone() {
+            self.leave_queue(other);
+            match self.task(other).place {
+                Place::Waiting { .. } => self.task_mut(other).place = Place::Shelved,
+                Place::Held(attempt) => self.update_stealable(attempt),
+                Place::Verifying(_) | Place::Shelved | Place::Accepted(_) => {}
+            }
+        }
+        let Task { kind, .. } = *self.task(task);
+        let history = self.task(task).history().to_vec();
+        commands.push(Command::FailProof { proof, task, kind, history });
+    }
+
+    /// Forgets `attempt`, takes it from its worker if that holds it, and lets the driver drop what it uploaded.
+    pub(super) fn end_attempt(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt(id);
+        let (task, worker, state) = (attempt.task, attempt.worker, attempt.state);
+        if state.is_held() {
+            self.release(id);
+            commands.push(Command::Cancel { worker, attempt: id });
+        }
+        // An accepted attempt's uploads are its proof's.
+        if state != State::Accepted {
+            commands.push(Command::Discard { attempt: id });
+        }
+        self.attempts.remove(&id);
+        self.task_mut(task).attempts.remove(&id);
+    }
+}

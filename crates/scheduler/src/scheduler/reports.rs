@@ -1,0 +1,95 @@
+//! What is said about attempts.
+
+use super::Scheduler;
+use crate::{AttemptId, Command, Failure, TaskId, WorkerId, attempt::State, task::Place};
+
+/// What is wrong with a result whose task should have completed a marker on the way: the deferred events of its shard are missing, so
+/// a proof built on it would be partial.
+const MARKER_MISSING: &str = "its marker was never completed";
+
+impl Scheduler {
+    pub(super) fn on_attempt_started(&mut self, worker: WorkerId, id: AttemptId) {
+        let now = self.clock.now();
+        if self.live_task(worker, id).is_none() {
+            return;
+        }
+        if let State::Held { started: started @ None } = &mut self.attempt_mut(id).state {
+            *started = Some(now);
+            self.update_stealable(id);
+        }
+    }
+
+    pub(super) fn on_marker_reported(&mut self, worker: WorkerId, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(task) = self.live_task(worker, id) else { return };
+        let Some(marker) = self.task(task).marker else { return };
+        let entry = self.markers.get_mut(&marker).expect("the markers of a proof are forgotten with its tasks");
+        if !entry.completed {
+            entry.completed = true;
+            commands.push(Command::CompleteMarker { proof: entry.proof, marker, attempt: id });
+        }
+    }
+
+    pub(super) fn on_attempt_reported(&mut self, worker: WorkerId, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            commands.push(Command::Discard { attempt: id });
+            return;
+        };
+        let task = attempt.task;
+        match attempt.state {
+            State::Held { .. } if attempt.worker == worker => {
+                self.release(id);
+                self.attempt_mut(id).state = State::Reported;
+                self.task_mut(task).place = Place::Verifying(id);
+            }
+            // Its worker may have been lost and be back under another id. Meanwhile its task goes on as if nothing had come: the result
+            // may be wrong.
+            State::Lapsed => self.attempt_mut(id).state = State::Reported,
+            State::Held { .. } | State::Reported | State::Accepted => {}
+        }
+    }
+
+    pub(super) fn on_attempt_failed(
+        &mut self,
+        worker: WorkerId,
+        id: AttemptId,
+        failure: Failure,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(task) = self.live_task(worker, id) else { return };
+        let past = self.past(id, failure);
+        self.lapse(id, commands);
+        self.retry(task, past, commands);
+    }
+
+    pub(super) fn on_result_verified(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(task) = self.reported_task(id) else { return };
+        let marker = self.task(task).marker.map(|marker| &self.markers[&marker]);
+        if marker.is_some_and(|marker| !marker.completed) {
+            self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
+        } else {
+            self.accept(id, commands);
+        }
+    }
+
+    pub(super) fn on_result_rejected(&mut self, id: AttemptId, reason: String, commands: &mut Vec<Command>) {
+        let Some(task) = self.reported_task(id) else { return };
+        let past = self.past(id, Failure::Rejected(reason));
+        self.end_attempt(id, commands);
+        // The task has gone on without a lapsed attempt, whose end is recorded already.
+        if self.task(task).place == Place::Verifying(id) {
+            self.retry(task, past, commands);
+        }
+    }
+
+    /// The task of `id`, if `worker` holds it.
+    fn live_task(&self, worker: WorkerId, id: AttemptId) -> Option<TaskId> {
+        let attempt = self.attempts.get(&id)?;
+        (attempt.worker == worker && attempt.state.is_held()).then_some(attempt.task)
+    }
+
+    /// The task of `id`, if its result is being verified.
+    fn reported_task(&self, id: AttemptId) -> Option<TaskId> {
+        let attempt = self.attempts.get(&id)?;
+        (attempt.state == State::Reported).then_some(attempt.task)
+    }
+}

@@ -1,0 +1,109 @@
+//! The queue, the slots, and what goes from one to the other.
+
+use super::Scheduler;
+use crate::{
+    AttemptId, Command, Failure, TaskId, WorkerId,
+    attempt::{Attempt, State},
+    placement,
+    task::Place,
+};
+use std::cmp::Reverse;
+
+impl Scheduler {
+    /// Uses every free slot that can be used. Whatever frees a slot or adds a task needs only do that.
+    pub(super) fn fill_slots(&mut self, commands: &mut Vec<Command>) {
+        loop {
+            if let Some((task, worker)) = placement::next_assignment(&self.queue, &self.workers) {
+                self.leave_queue(task);
+                self.assign(task, worker, commands);
+            } else if let Some((attempt, worker)) = placement::next_steal(&self.stealable, &self.workers) {
+                // Each time one idle worker less remains, so this ends. The slot it frees may be of use to a waiting task.
+                self.steal(attempt, worker, commands);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Gives a task that isn't queued to a worker with a free slot.
+    fn assign(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
+        self.attempts_assigned += 1;
+        let attempt = AttemptId(self.attempts_assigned);
+        let state = State::Held { started: None };
+        self.attempts.insert(attempt, Attempt { task: id, worker, assigned: self.clock.now(), state });
+        let task = self.task_mut(id);
+        task.attempts.insert(attempt);
+        task.place = Place::Held(attempt);
+        let (proof, kind) = (task.proof, task.kind);
+        self.workers.hold(worker, attempt);
+        self.update_stealable_of(worker, attempt);
+        commands.push(Command::Assign { worker, attempt, proof, task: id, kind });
+    }
+
+    /// Gives `worker`, which is idle, the task of an attempt that only waits on another.
+    fn steal(&mut self, id: AttemptId, worker: WorkerId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt(id);
+        let (task, holder) = (attempt.task, attempt.worker);
+        commands.push(Command::Cancel { worker: holder, attempt: id });
+        let past = self.past(id, Failure::Cancelled);
+        self.task_mut(task).record(past);
+        self.lapse(id, commands);
+        self.assign(task, worker, commands);
+    }
+
+    /// Frees the slot of a live attempt. Its state is the caller's to change.
+    pub(super) fn release(&mut self, id: AttemptId) {
+        let Attempt { task, worker, .. } = *self.attempt(id);
+        self.remove_stealable(id, task);
+        self.workers.release(worker, id);
+        self.update_stealable_of(worker, id);
+    }
+
+    pub(super) fn enqueue(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("only known tasks wait");
+        self.queue.insert(task.kind, &task.excluded, task.rank);
+    }
+
+    /// Takes a task from the queue; nothing when it isn't there.
+    pub(super) fn leave_queue(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("only known tasks wait");
+        self.queue.remove(task.kind, &task.excluded, task.rank);
+    }
+
+    /// Brings the index of stealable attempts up to date after `worker` got or lost `changed`.
+    fn update_stealable_of(&mut self, worker: WorkerId, changed: AttemptId) {
+        let held = self.workers.get(worker).expect("live attempts are on connected workers").held();
+        if held.len() <= 2 {
+            // Its first attempt is no longer the only one, or is again.
+            for attempt in held.clone() {
+                self.update_stealable(attempt);
+            }
+        } else if held.contains(&changed) {
+            self.update_stealable(changed);
+        }
+    }
+
+    /// Brings the index of stealable attempts up to date for one live attempt.
+    pub(super) fn update_stealable(&mut self, id: AttemptId) {
+        let task = self.attempt(id).task;
+        if self.is_stealable(id) {
+            let task = self.tasks.get(&task).expect("attempts name known tasks");
+            self.stealable.insert(task.kind, &task.excluded, Reverse(id));
+        } else {
+            self.remove_stealable(id, task);
+        }
+    }
+
+    fn remove_stealable(&mut self, id: AttemptId, task: TaskId) {
+        let task = self.tasks.get(&task).expect("attempts name known tasks");
+        self.stealable.remove(task.kind, &task.excluded, Reverse(id));
+    }
+
+    /// True when `id` waits behind another attempt of its worker and its task may still be assigned.
+    pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
+        let attempt = self.attempt(id);
+        attempt.state == State::Held { started: None }
+            && self.workers.get(attempt.worker).is_some_and(|worker| worker.held().len() >= 2)
+            && !self.proof_of(self.task(attempt.task)).failed
+    }
+}

@@ -1,0 +1,99 @@
+//! What is remembered, and for how long.
+
+use super::*;
+use crate::Counts;
+
+#[test]
+fn an_ended_proof_is_taken_from_its_workers() {
+    let mut table = Table::new();
+    table.check(
+        [joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [assign(1, 1, 1, 10), assign(2, 2, 1, 11)],
+    );
+    table.check([proof(2), task(2, 20, SHARD), task(2, 21, SHARD)], []);
+    table.check(
+        [ended(1)],
+        [cancel(1, 1), discard(1), cancel(2, 2), discard(2), assign(1, 3, 2, 20), assign(2, 4, 2, 21)],
+    );
+    table.check([ended(1)], []);
+    table.check([reported(1, 1), verified(1)], [discard(1)]);
+}
+
+#[test]
+fn lapsed_and_delivered_attempts_end_with_their_proof() {
+    let mut table = Table::new();
+    table.check([joined(1, 1), proof(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
+    table.check([joined(2, 1), reported(2, 2)], [assign(2, 2, 1, 10)]);
+    table.check([ended(1)], [discard(1), discard(2)]);
+    table.check([verified(2), rejected(2)], []);
+}
+
+#[test]
+fn a_failed_proof_stays_until_it_is_ended() {
+    let mut table = Table::with(Config { max_failures: 1, ..Config::default() });
+    table.check(
+        [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)],
+        [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
+    );
+    table.check([failed(1, 1)], [fail_proof(1, 10, vec![past(1, 1, broken())])]);
+    assert_eq!(table.scheduler.counts().proofs, 1);
+    table.check([ended(1)], [discard(1), cancel(1, 2), discard(2)]);
+    assert_eq!(table.scheduler.counts(), Counts { workers: 1, ..Counts::default() });
+}
+
+#[test]
+fn doubled_events_change_nothing() {
+    let mut table = Table::new();
+    table.check([joined(1, 1), joined(1, 5), proof(1), proof(1)], []);
+    table.check([task(1, 10, SHARD), task(1, 10, REDUCE), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([started(1, 1), started(1, 1), lost(2), lost(2)], []);
+    table.check([lost(1), lost(1)], []);
+    assert_eq!(table.scheduler.task_history(TaskId(10)).len(), 1);
+}
+
+#[test]
+fn a_task_without_a_proof_is_nothing() {
+    let mut table = Table::new();
+    table.check([joined(1, 1), task(1, 10, SHARD), marker(1, 90), ended(1), proof(1)], []);
+    assert_eq!(table.scheduler.counts(), Counts { proofs: 1, workers: 1, ..Counts::default() });
+}
+
+#[test]
+fn everything_is_counted() {
+    let mut table = Table::new();
+    table.tell([joined(1, 2), proof(1), proof(2)]);
+    table.tell([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), task(2, 20, SHARD)]);
+    let counts = Counts { proofs: 2, open_tasks: 4, queued_tasks: 2, live_attempts: 2, workers: 1 };
+    assert_eq!(table.scheduler.counts(), counts);
+    table.tell([reported(1, 1), verified(1)]);
+    let counts = Counts { open_tasks: 3, queued_tasks: 1, ..counts };
+    assert_eq!(table.scheduler.counts(), counts);
+}
+
+#[test]
+fn a_hundred_proofs_leave_nothing_behind() {
+    let mut table = Table::with(Config { max_failures: 2, ..Config::default() });
+    for number in 1..=100 {
+        let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);
+        // Some finish, some fail, some are ended with work under way; workers leave with attempts that were never heard of again.
+        let mut commands = table.tell([joined(number, 2), proof(number), marker(number, marker_id)]);
+        commands.extend(table.tell([marked(number, first, marker_id), task(number, second, REDUCE)]));
+        for command in commands {
+            let Command::Assign { worker, attempt, .. } = command else { continue };
+            match number % 3 {
+                0 => table.tell([Event::AttemptReported { worker, attempt }, Event::ResultVerified { attempt }]),
+                1 => table.tell([Event::AttemptFailed { worker, attempt, failure: broken() }]),
+                _ => table.tell([]),
+            };
+        }
+        if number % 4 == 0 {
+            table.tell([lost(number)]);
+        }
+        table.tell([ended(number)]);
+    }
+    for worker in 1..=100 {
+        table.tell([lost(worker)]);
+    }
+    assert_eq!(table.scheduler.counts(), Counts::default());
+    assert_eq!(table.scheduler.held_items(), Scheduler::new(Config::default()).held_items());
+}

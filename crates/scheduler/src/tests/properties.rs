@@ -1,0 +1,548 @@
+//! Random events, sensible and not, against a model that knows only what went in and out.
+
+use super::*;
+use crate::TaskStatus;
+use proptest::{
+    prelude::*,
+    sample::Index,
+    strategy::ValueTree,
+    test_runner::{Config as Cases, TestRunner},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One step of a random story. An [`Index`] picks one of what exists at that time.
+#[derive(Debug, Clone)]
+enum Action {
+    /// An event with ids from a small range, so often unknown, doubled or out of order.
+    Tell(Event),
+    /// Something about an attempt that a worker holds, said by that worker.
+    Live(Index, Said),
+    /// Something about any attempt there ever was, said by any worker.
+    Late(Index, u64, Said),
+    /// The verdict on a delivered result.
+    Verdict(Index, bool),
+    /// Time passes, or jumps.
+    Forward(u64),
+    /// The clock runs backwards.
+    Backward(u64),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    Started,
+    Marker,
+    Reported,
+    Failed,
+}
+
+impl Said {
+    fn event(self, worker: WorkerId, attempt: AttemptId) -> Event {
+        match self {
+            Self::Started => Event::AttemptStarted { worker, attempt },
+            Self::Marker => Event::MarkerReported { worker, attempt },
+            Self::Reported => Event::AttemptReported { worker, attempt },
+            Self::Failed => Event::AttemptFailed { worker, attempt, failure: broken() },
+        }
+    }
+}
+
+const PROOFS: u64 = 4;
+const TASKS: u64 = 24;
+const MARKERS: std::ops::Range<u64> = 20..28;
+const WORKERS: u64 = 6;
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![4 => Just(Said::Started), 3 => Just(Said::Marker), 4 => Just(Said::Reported), 2 => Just(Said::Failed)]
+}
+
+fn kinds() -> impl Strategy<Value = KindSet> {
+    let some = prop::collection::vec(prop::sample::select(&TaskKind::ALL[..]), 0..4)
+        .prop_map(|kinds| kinds.into_iter().collect::<KindSet>());
+    prop_oneof![3 => Just(KindSet::all()), 1 => some]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kind = prop_oneof![2 => Just(SHARD), 1 => Just(REDUCE), 1 => prop::sample::select(&TaskKind::ALL[..])];
+    let submitted =
+        (0..PROOFS, 0..TASKS, kind, prop::option::weighted(0.2, MARKERS)).prop_map(|(proof, task, kind, marker)| {
+            Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind, marker: marker.map(TaskId) }
+        });
+    let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(worker, slots, kinds)| Event::WorkerJoined {
+        worker: WorkerId(worker),
+        slots,
+        kinds,
+    });
+    prop_oneof![
+        3 => (0..PROOFS).prop_map(proof),
+        12 => submitted,
+        2 => (0..PROOFS, MARKERS).prop_map(|(proof, id)| marker(proof, id)),
+        6 => joined,
+        2 => (0..WORKERS).prop_map(lost),
+        8 => (0..WORKERS).prop_map(renewed),
+        1 => (0..PROOFS).prop_map(ended),
+        1 => (0..WORKERS, 0..60_u64, said())
+            .prop_map(|(worker, attempt, said)| said.event(WorkerId(worker), AttemptId(attempt))),
+        1 => (0..60_u64).prop_map(verified),
+        1 => (0..60_u64).prop_map(rejected),
+        1 => Just(Event::Tick),
+    ]
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        20 => event().prop_map(Action::Tell),
+        12 => (any::<Index>(), said()).prop_map(|(pick, said)| Action::Live(pick, said)),
+        3 => (any::<Index>(), 0..WORKERS, said()).prop_map(|(pick, worker, said)| Action::Late(pick, worker, said)),
+        5 => (any::<Index>(), any::<bool>()).prop_map(|(pick, good)| Action::Verdict(pick, good)),
+        4 => (0..900_u64).prop_map(Action::Forward),
+        1 => (0..20_000_u64).prop_map(Action::Forward),
+        1 => (0..3_000_u64).prop_map(Action::Backward),
+    ];
+    prop::collection::vec(action, 1..150)
+}
+
+fn configs() -> impl Strategy<Value = Config> {
+    (1..5_u32, 1..6_u32).prop_map(|(max_failures, max_losses)| Config { max_failures, max_losses, ..Config::default() })
+}
+
+/// What the model knows of a live attempt.
+#[derive(Debug)]
+struct Live {
+    worker: WorkerId,
+    task: TaskId,
+    started: bool,
+}
+
+/// What the model knows of a task.
+#[derive(Debug)]
+struct ModelTask {
+    proof: ProofId,
+    kind: TaskKind,
+    marker: Option<TaskId>,
+    accepted: Option<AttemptId>,
+    /// Workers it failed on.
+    failed_on: BTreeSet<WorkerId>,
+}
+
+#[derive(Debug)]
+struct ModelWorker {
+    slots: usize,
+    kinds: KindSet,
+    /// How much time had counted against leases when it was last heard from.
+    heard: Duration,
+}
+
+/// A scheduler and, beside it, what must be true judging by its commands.
+struct Model {
+    table: Table,
+    /// The latest time the scheduler was told; the clock may have run backwards since.
+    latest: Timestamp,
+    /// Time that has counted against leases: all but the pauses.
+    counted: Duration,
+    /// Open proofs; true for those that failed.
+    proofs: BTreeMap<ProofId, bool>,
+    tasks: BTreeMap<TaskId, ModelTask>,
+    markers: BTreeMap<TaskId, (ProofId, bool)>,
+    workers: BTreeMap<WorkerId, ModelWorker>,
+    live: BTreeMap<AttemptId, Live>,
+    /// The task of every attempt ever assigned.
+    assigned: BTreeMap<AttemptId, TaskId>,
+    /// Delivered and not judged; true for those that were live when they were delivered.
+    delivered: BTreeMap<AttemptId, bool>,
+    /// What has been seen to happen.
+    seen: BTreeSet<&'static str>,
+}
+
+impl Model {
+    fn new(config: Config) -> Self {
+        Self {
+            table: Table::with(config),
+            latest: Timestamp::default(),
+            counted: Duration::ZERO,
+            proofs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            markers: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            live: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Tell(event) => self.tell(event),
+            Action::Live(pick, said) => {
+                if !self.live.is_empty() {
+                    let (attempt, live) = self.live.iter().nth(pick.index(self.live.len())).expect("it is in range");
+                    self.tell(said.event(live.worker, *attempt));
+                }
+            }
+            Action::Late(pick, worker, said) => {
+                if !self.assigned.is_empty() {
+                    let attempt = self.assigned.keys().nth(pick.index(self.assigned.len())).expect("it is in range");
+                    self.tell(said.event(WorkerId(worker), *attempt));
+                }
+            }
+            Action::Verdict(pick, good) => {
+                if !self.delivered.is_empty() {
+                    let attempt =
+                        self.delivered.keys().nth(pick.index(self.delivered.len())).expect("it is in range").0;
+                    self.tell(if good { verified(attempt) } else { rejected(attempt) });
+                }
+            }
+            Action::Forward(milliseconds) => {
+                self.table.now = self.table.now + ms(milliseconds);
+                self.tell(Event::Tick);
+            }
+            Action::Backward(milliseconds) => {
+                self.table.now = self.table.now - ms(milliseconds);
+                self.tell(Event::Tick);
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let live_before: BTreeSet<AttemptId> = self.live.keys().copied().collect();
+        self.expect(&event);
+        let commands = self.table.tell([event.clone()]);
+        let mut stolen: Option<Live> = None;
+        for command in &commands {
+            let stolen_before = stolen.take();
+            match command {
+                Command::Assign { worker, attempt, proof, task, kind } => {
+                    self.assign(
+                        *worker,
+                        *attempt,
+                        *proof,
+                        *task,
+                        *kind,
+                        stolen_before.filter(|live| live.task == *task),
+                    );
+                }
+                Command::Cancel { worker, attempt } => {
+                    let live = self.live.remove(attempt).expect("only live attempts are cancelled");
+                    assert_eq!(live.worker, *worker, "{attempt} is cancelled where it isn't");
+                    stolen = Some(live);
+                }
+                Command::CompleteMarker { proof, marker, attempt } => {
+                    assert!(live_before.contains(attempt), "{attempt} completes {marker} and isn't live");
+                    assert_eq!(self.tasks[&self.assigned[attempt]].marker, Some(*marker));
+                    let (of, completed) = self.markers.get_mut(marker).expect("only known markers are completed");
+                    assert_eq!(of, proof);
+                    assert!(!std::mem::replace(completed, true), "{marker} is completed twice");
+                    self.seen.insert("marker completed");
+                }
+                Command::AcceptResult { proof, task, attempt, .. } => {
+                    assert_eq!(event, verified(attempt.0), "{attempt} is accepted without a verdict");
+                    assert_eq!(self.assigned[attempt], *task);
+                    let live = self.delivered.remove(attempt).expect("only delivered results are accepted");
+                    let model = self.tasks.get_mut(task).expect("only tasks of open proofs are accepted");
+                    assert_eq!(model.proof, *proof);
+                    assert_eq!(model.accepted.replace(*attempt), None, "{task} is accepted twice");
+                    assert!(model.marker.is_none_or(|marker| self.markers[&marker].1), "{task} lacks its marker");
+                    self.seen.insert(if live { "accepted" } else { "accepted though lapsed" });
+                }
+                Command::Discard { attempt } => {
+                    let known = self.assigned.get(attempt).and_then(|task| self.tasks.get(task));
+                    assert_ne!(
+                        known.and_then(|task| task.accepted),
+                        Some(*attempt),
+                        "{attempt} is final and discarded"
+                    );
+                    if let Some(live) = self.delivered.remove(attempt)
+                        && live
+                        && known.is_some()
+                        && (event == rejected(attempt.0) || event == verified(attempt.0))
+                    {
+                        // Its result was judged bad: it failed on its worker.
+                        let task = self.assigned[attempt];
+                        let past = self.table.scheduler.task_history(task);
+                        let past = past.iter().find(|past| past.attempt == *attempt).expect("a rejection is recorded");
+                        let worker = past.worker;
+                        self.tasks.get_mut(&task).expect("it is known").failed_on.insert(worker);
+                        self.seen.insert(if event == verified(attempt.0) { "without marker" } else { "rejected" });
+                    }
+                }
+                Command::FailProof { proof, task, history, .. } => {
+                    assert_eq!(self.tasks[task].proof, *proof);
+                    let failed = self.proofs.get_mut(proof).expect("only open proofs fail");
+                    assert!(!std::mem::replace(failed, true), "{proof} fails twice");
+                    let lost = history.last().expect("a failure has a history").failure == Failure::WorkerLost;
+                    self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
+                }
+                Command::ExpireWorker { worker } => {
+                    let silence = self.counted - self.workers[worker].heard;
+                    assert!(silence >= Config::default().lease_ttl, "{worker} expires after {silence:?}");
+                    self.remove_worker(*worker);
+                    self.seen.insert("expired");
+                }
+            }
+        }
+        self.check();
+    }
+
+    /// What follows from `event` whatever the scheduler says.
+    fn expect(&mut self, event: &Event) {
+        let step = self.table.now.saturating_since(self.latest);
+        self.counted += step.min(Config::default().max_clock_step);
+        self.latest = self.latest.max(self.table.now);
+        let now = self.counted;
+        match *event {
+            Event::ProofStarted { proof } => {
+                self.proofs.entry(proof).or_insert(false);
+            }
+            Event::TaskSubmitted { proof, task, kind, marker } => self.submit(proof, task, kind, marker),
+            Event::MarkerSubmitted { proof, task } => {
+                if self.proofs.get(&proof) == Some(&false) && !self.tasks.contains_key(&task) {
+                    self.markers.entry(task).or_insert((proof, false));
+                }
+            }
+            Event::WorkerJoined { worker, slots, kinds } => {
+                let slots = slots.max(1) as usize;
+                self.workers.entry(worker).or_insert(ModelWorker { slots, kinds, heard: now });
+            }
+            Event::LeasesRenewed { worker } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.heard = now;
+                }
+            }
+            Event::WorkerLost { worker } => self.remove_worker(worker),
+            Event::AttemptStarted { worker, attempt } => {
+                if let Some(live) = self.live.get_mut(&attempt).filter(|live| live.worker == worker) {
+                    live.started = true;
+                }
+            }
+            Event::AttemptReported { worker, attempt } => {
+                if self.live.get(&attempt).is_some_and(|live| live.worker == worker) {
+                    self.live.remove(&attempt);
+                    self.delivered.insert(attempt, true);
+                } else if !self.live.contains_key(&attempt) && self.assigned.contains_key(&attempt) {
+                    // Lapsed, or to be discarded.
+                    self.delivered.entry(attempt).or_insert(false);
+                }
+            }
+            Event::AttemptFailed { worker, attempt, .. } => {
+                if self.live.get(&attempt).is_some_and(|live| live.worker == worker) {
+                    let live = self.live.remove(&attempt).expect("it was just seen");
+                    self.tasks.get_mut(&live.task).expect("live attempts have tasks").failed_on.insert(worker);
+                }
+            }
+            Event::ProofEnded { proof } => {
+                self.proofs.remove(&proof);
+                self.tasks.retain(|_, task| task.proof != proof);
+                self.markers.retain(|_, (of, _)| *of != proof);
+            }
+            Event::MarkerReported { .. }
+            | Event::ResultVerified { .. }
+            | Event::ResultRejected { .. }
+            | Event::Tick => {}
+        }
+    }
+
+    fn submit(&mut self, proof: ProofId, task: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+        let taken = self.tasks.contains_key(&task) || self.markers.contains_key(&task);
+        if taken || self.proofs.get(&proof) != Some(&false) || marker == Some(task) {
+            return;
+        }
+        if let Some(marker) = marker
+            && (self.tasks.contains_key(&marker) || self.markers.entry(marker).or_insert((proof, false)).0 != proof)
+        {
+            return;
+        }
+        let failed_on = BTreeSet::new();
+        self.tasks.insert(task, ModelTask { proof, kind, marker, accepted: None, failed_on });
+    }
+
+    fn remove_worker(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+        self.live.retain(|_, live| live.worker != worker);
+    }
+
+    fn assign(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        proof: ProofId,
+        id: TaskId,
+        kind: TaskKind,
+        stolen: Option<Live>,
+    ) {
+        let task = &self.tasks[&id];
+        assert_eq!((task.proof, task.kind), (proof, kind));
+        assert_eq!(task.accepted, None, "{id} is done and assigned");
+        assert!(!self.proofs[&proof], "{proof} has failed and {id} is assigned");
+        assert!(self.workers[&worker].kinds.contains(kind), "{worker} cannot do {id}");
+        assert!(self.held(worker).count() < self.workers[&worker].slots, "{worker} has no slot for {id}");
+        assert!(self.live.values().all(|live| live.task != id), "{id} has two live attempts");
+        assert!(self.assigned.last_key_value().is_none_or(|(last, _)| *last < attempt), "{attempt} is used twice");
+        if task.failed_on.contains(&worker) {
+            assert!(stolen.is_none(), "{id} is stolen for {worker}, where it failed");
+            assert!(self.failed_everywhere(task), "{id} goes back to {worker}, where it failed");
+            self.seen.insert("failed everywhere");
+        }
+        if let Some(stolen) = stolen {
+            assert!(!stolen.started, "{attempt} is what {} was proving already", stolen.worker);
+            assert!(self.held(stolen.worker).count() > 0, "{attempt} was all that {} had", stolen.worker);
+            self.seen.insert("stolen");
+        }
+        self.assigned.insert(attempt, id);
+        self.live.insert(attempt, Live { worker, task: id, started: false });
+    }
+
+    /// Compares, after every event, what is with what could be.
+    fn check(&mut self) {
+        for (id, worker) in &self.workers {
+            assert!(self.counted - worker.heard < Config::default().lease_ttl, "{id} is silent and still here");
+        }
+        assert_eq!(self.table.scheduler.counts().live_attempts, self.live.len());
+        assert_eq!(self.table.scheduler.counts().proofs, self.proofs.len());
+        assert_eq!(self.table.scheduler.counts().workers, self.workers.len());
+        let open = self.tasks.values().filter(|task| task.accepted.is_none()).count();
+        assert_eq!(self.table.scheduler.counts().open_tasks, open);
+        let mut seen = BTreeSet::new();
+        for (id, task) in self.tasks.iter().filter(|(_, task)| task.accepted.is_none() && !self.proofs[&task.proof]) {
+            let live = self.live.values().find(|live| live.task == *id);
+            let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
+            match self.table.scheduler.task_status(*id).expect("it was submitted") {
+                status @ (TaskStatus::Queued { .. } | TaskStatus::Parked { .. } | TaskStatus::NoWorker { .. }) => {
+                    assert!(live.is_none(), "{id} waits and is live");
+                    let mut able = able.filter(|(id, worker)| self.held(**id).count() < worker.slots).peekable();
+                    let parked = able.peek().is_some() && !self.failed_everywhere(task);
+                    assert_eq!(parked, matches!(status, TaskStatus::Parked { .. }));
+                    for (worker, _) in able {
+                        assert!(parked && task.failed_on.contains(worker), "{id} waits though {worker} could do it");
+                        seen.insert("parked");
+                    }
+                }
+                TaskStatus::Held { worker, started, .. } => {
+                    let live = live.expect("what is held is live");
+                    assert_eq!((worker, started.is_some()), (live.worker, live.started));
+                    let mut idle = able.filter(|(id, _)| self.held(**id).count() == 0 && !task.failed_on.contains(id));
+                    if !live.started && self.held(worker).count() >= 2 {
+                        assert!(idle.next().is_none(), "{id} waits behind another while a worker is idle");
+                    }
+                }
+                TaskStatus::Verifying { attempt, .. } => {
+                    assert!(live.is_none(), "{id} is delivered and live");
+                    assert_eq!(self.delivered.get(&attempt), Some(&true), "{id} waits for a verdict already given");
+                }
+                other => panic!("{id} is open, its proof goes on, and it is {other:?}"),
+            }
+        }
+        self.seen.append(&mut seen);
+    }
+
+    fn held(&self, worker: WorkerId) -> impl Iterator<Item = AttemptId> {
+        self.live.iter().filter(move |(_, live)| live.worker == worker).map(|(attempt, _)| *attempt)
+    }
+
+    fn failed_everywhere(&self, task: &ModelTask) -> bool {
+        let mut able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
+        able.all(|(id, _)| task.failed_on.contains(id))
+    }
+
+    fn unfinished(&self) -> usize {
+        self.tasks.values().filter(|task| task.accepted.is_none() && !self.proofs[&task.proof]).count()
+    }
+
+    /// No more faults: the one worker that is heard from does all it is given, and every result is verified.
+    fn finish(&mut self) {
+        let healthy = WorkerId(WORKERS);
+        self.tell(Event::WorkerJoined { worker: healthy, slots: 1, kinds: KindSet::all() });
+        // A round is half a second, and ends one attempt. The others' leases end first; then what had been delivered without its marker
+        // may be retried.
+        let silence = 40;
+        let mut rounds = silence + 2 * self.unfinished();
+        while self.unfinished() > 0 {
+            assert!(rounds > 0, "{} tasks are not finished: {:?}", self.unfinished(), self.table.scheduler);
+            rounds -= 1;
+            self.table.now = self.table.now + ms(500);
+            self.tell(Event::LeasesRenewed { worker: healthy });
+            for attempt in self.held(healthy).collect::<Vec<_>>() {
+                for said in [Said::Started, Said::Marker, Said::Reported] {
+                    self.tell(said.event(healthy, attempt));
+                }
+            }
+            for attempt in self.delivered.keys().copied().collect::<Vec<_>>() {
+                self.tell(Event::ResultVerified { attempt });
+                self.delivered.remove(&attempt);
+            }
+        }
+        self.seen.insert("finished");
+    }
+
+    /// Ends everything, after which nothing may be left.
+    fn end(&mut self) {
+        for proof in self.proofs.keys().copied().collect::<Vec<_>>() {
+            self.tell(Event::ProofEnded { proof });
+        }
+        for worker in self.workers.keys().copied().collect::<Vec<_>>() {
+            self.tell(Event::WorkerLost { worker });
+        }
+        assert_eq!(self.table.scheduler.held_items(), [0; 8]);
+        assert_eq!(self.table.scheduler.next_deadline(), None);
+    }
+}
+
+fn play(config: Config, actions: Vec<Action>) -> Model {
+    let mut model = Model::new(config);
+    for action in actions {
+        model.act(action);
+    }
+    model.finish();
+    model.end();
+    model
+}
+
+proptest! {
+    #![proptest_config(Cases { cases: 400, ..Cases::default() })]
+
+    #[test]
+    fn whatever_happens_the_rules_hold_and_every_proof_that_goes_on_is_finished(
+        config in configs(),
+        actions in actions(),
+    ) {
+        play(config, actions);
+    }
+}
+
+#[test]
+fn random_events_reach_everything() {
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeSet::new();
+    for _ in 0..150 {
+        let story = (configs(), actions()).new_tree(&mut runner).expect("the strategies reject nothing").current();
+        seen.append(&mut play(story.0, story.1).seen);
+    }
+    let all = [
+        "accepted",
+        "accepted though lapsed",
+        "expired",
+        "failed by failures",
+        "failed by losses",
+        "failed everywhere",
+        "finished",
+        "marker completed",
+        "parked",
+        "rejected",
+        "stolen",
+        "without marker",
+    ];
+    assert!(seen.iter().eq(all.iter()), "seen: {seen:?}");
+}
+
+#[test]
+fn the_same_events_give_the_same_commands() {
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..20 {
+        let actions = actions().new_tree(&mut runner).expect("the strategies reject nothing").current();
+        let run = || {
+            let mut model = Model::new(Config::default());
+            actions.iter().cloned().for_each(|action| model.act(action));
+            format!("{:?}", model.table.scheduler)
+        };
+        assert_eq!(run(), run());
+    }
+}

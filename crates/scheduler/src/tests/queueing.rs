@@ -1,0 +1,115 @@
+//! Which task comes first, and who gets it.
+
+use super::*;
+use crate::TaskStatus;
+
+#[test]
+fn a_free_slot_takes_a_task_at_once() {
+    let mut table = Table::new();
+    table.check([joined(1, 2), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([task(1, 11, SHARD), task(1, 12, SHARD)], [assign(1, 2, 1, 11)]);
+    table.check([reported(1, 1)], [assign(1, 3, 1, 12)]);
+}
+
+#[test]
+fn a_joining_worker_takes_what_waits_up_to_its_slots() {
+    let mut table = Table::new();
+    table.check([proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)], []);
+    table.check([joined(1, 2)], [assign(1, 1, 1, 10), assign(1, 2, 1, 11)]);
+}
+
+#[test]
+fn a_worker_without_slots_counts_as_one_with_one() {
+    let mut table = Table::new();
+    table.check([joined(1, 0), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
+}
+
+#[test]
+fn earlier_proofs_come_first() {
+    let mut table = Table::new();
+    table.check([proof(2), proof(1), task(1, 10, REDUCE), task(2, 20, SHARD)], []);
+    table.check([joined(1, 2)], [assign(1, 1, 2, 20), assign_kind(1, 2, 1, 10, REDUCE)]);
+}
+
+#[test]
+fn within_a_proof_recursion_and_wraps_come_before_shards() {
+    let mut table = Table::new();
+    table.check([proof(1), task(1, 10, SHARD)], []);
+    for (task_id, kind) in (11..).zip(TaskKind::ALL.into_iter().filter(|kind| *kind != SHARD)) {
+        table.check([task(1, task_id, kind)], []);
+    }
+    let order = table.tell([joined(1, 6)]).into_iter().map(|command| match command {
+        Command::Assign { task: TaskId(task), .. } => task,
+        other => panic!("{other:?}"),
+    });
+    assert!(order.eq([11, 12, 13, 14, 15, 10]));
+}
+
+#[test]
+fn equals_go_in_the_order_of_submission() {
+    let mut table = Table::new();
+    table.check([proof(1), task(1, 12, SHARD), task(1, 11, SHARD), task(1, 10, SHARD)], []);
+    table.check([joined(1, 3)], [assign(1, 1, 1, 12), assign(1, 2, 1, 11), assign(1, 3, 1, 10)]);
+}
+
+#[test]
+fn a_requeued_task_keeps_its_turn() {
+    let mut table = Table::new();
+    table.check([joined(1, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([lost(1), joined(2, 1)], [assign(2, 2, 1, 10)]);
+}
+
+#[test]
+fn a_task_that_nobody_can_do_blocks_no_other() {
+    let mut table = Table::new();
+    table.check([proof(1), task(1, 10, TaskKind::PlonkWrap), task(1, 11, SHARD)], []);
+    table.check([joined_for(1, 2, SHARD)], [assign(1, 1, 1, 11)]);
+    let since = table.now;
+    assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::NoWorker { since }));
+    table.check([joined_for(2, 1, TaskKind::PlonkWrap)], [assign_kind(2, 2, 1, 10, TaskKind::PlonkWrap)]);
+}
+
+#[test]
+fn tasks_are_spread_over_the_workers() {
+    let mut table = Table::new();
+    table.check([joined(2, 2), joined(1, 2), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([task(1, 11, SHARD)], [assign(2, 2, 1, 11)]);
+    table.check([task(1, 12, SHARD)], [assign(1, 3, 1, 12)]);
+    table.check([task(1, 13, SHARD)], [assign(2, 4, 1, 13)]);
+    table.check([task(1, 14, SHARD)], []);
+}
+
+#[test]
+fn the_least_busy_is_chosen_among_those_able() {
+    let mut table = Table::new();
+    table.check([joined(1, 3), joined_for(2, 3, SHARD), proof(1)], []);
+    table.check([task(1, 10, SHARD), started(1, 1)], [assign(1, 1, 1, 10)]);
+    table.check([task(1, 11, REDUCE)], [assign_kind(1, 2, 1, 11, REDUCE)]);
+    table.check([task(1, 12, SHARD)], [assign(2, 3, 1, 12)]);
+    table.check([task(1, 13, SHARD)], [assign(2, 4, 1, 13)]);
+}
+
+#[test]
+fn thousands_of_workers_and_tasks_are_no_trouble() {
+    let (workers, tasks) = (2_000, 10_000);
+    let mut scheduler = Scheduler::new(Config::default());
+    let now = Timestamp::default();
+    let mut commands = scheduler.handle(now, proof(1));
+    commands.extend((1..=workers).flat_map(|worker| scheduler.handle(now, joined(worker, 2))));
+    commands.extend((1..=tasks).flat_map(|id| scheduler.handle(now, task(1, id, SHARD))));
+    let mut accepted = 0;
+    while let Some(command) = commands.pop() {
+        match command {
+            Command::Assign { worker, attempt, .. } => {
+                commands.extend(scheduler.handle(now, Event::AttemptReported { worker, attempt }));
+                commands.extend(scheduler.handle(now, Event::ResultVerified { attempt }));
+            }
+            Command::AcceptResult { .. } => accepted += 1,
+            // Attempts that were taken back are reported all the same, and then too late.
+            Command::Cancel { .. } | Command::Discard { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(accepted, tasks);
+    scheduler.check_invariants();
+}

@@ -1,0 +1,135 @@
+//! Attempts taken back for idle workers.
+
+use super::*;
+use crate::task::{MAX_HISTORY, MAX_LAPSED};
+
+/// Worker 1 proves task 10 (attempt 1); task 11 (attempt 2) waits behind it.
+fn one_waits_behind_another() -> Table {
+    let mut table = Table::new();
+    table.check(
+        [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
+        [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
+    );
+    table
+}
+
+#[test]
+fn an_idle_worker_gets_what_waits_behind_another() {
+    let mut table = one_waits_behind_another();
+    table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
+    table.check([joined(3, 2)], []);
+}
+
+#[test]
+fn a_worker_that_becomes_idle_gets_it_too() {
+    let mut table = Table::new();
+    table.check(
+        [joined(1, 2), joined(2, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [assign(1, 1, 1, 10), assign(2, 2, 1, 11), assign(1, 3, 1, 12)],
+    );
+    table.check([started(1, 1), reported(2, 2)], [cancel(1, 3), assign(2, 4, 1, 12)]);
+}
+
+#[test]
+fn the_newest_is_taken_first() {
+    let mut table = Table::new();
+    table.check(
+        [joined(1, 3), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), started(1, 1)],
+        [assign(1, 1, 1, 10), assign(1, 2, 1, 11), assign(1, 3, 1, 12)],
+    );
+    table.check([joined(2, 3)], [cancel(1, 3), assign(2, 4, 1, 12)]);
+    table.check([joined(3, 3)], [cancel(1, 2), assign(3, 5, 1, 11)]);
+}
+
+#[test]
+fn what_has_started_is_not_taken() {
+    let mut table = one_waits_behind_another();
+    table.check([started(1, 2), joined(2, 2)], []);
+}
+
+#[test]
+fn the_only_attempt_of_a_worker_is_not_taken() {
+    let mut table = Table::new();
+    table.check([joined(1, 2), proof(1), task(1, 10, SHARD), joined(2, 2)], [assign(1, 1, 1, 10)]);
+}
+
+#[test]
+fn what_waits_alone_after_the_other_ended_is_not_taken() {
+    let mut table = one_waits_behind_another();
+    table.check([reported(1, 1), joined(2, 2)], []);
+}
+
+#[test]
+fn a_worker_gets_only_kinds_it_can_do() {
+    let mut table = one_waits_behind_another();
+    table.check([joined_for(2, 2, REDUCE)], []);
+}
+
+#[test]
+fn a_task_does_not_go_back_to_where_it_failed() {
+    let mut table = Table::new();
+    table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(2, 2), task(1, 11, SHARD), started(2, 2)], [assign(2, 2, 1, 11)]);
+    table.check([failed(1, 1)], [assign(2, 3, 1, 10)]);
+    table.check([renewed(1)], []);
+    table.check([joined(3, 1)], [cancel(2, 3), assign(3, 4, 1, 10)]);
+}
+
+#[test]
+fn the_queue_comes_before_stealing() {
+    let mut table = one_waits_behind_another();
+    table.check([task(1, 12, SHARD)], []);
+    table.check([joined(2, 1)], [assign(2, 3, 1, 12)]);
+    table.check([reported(2, 3)], [cancel(1, 2), assign(2, 4, 1, 11)]);
+}
+
+#[test]
+fn a_slot_freed_by_stealing_takes_what_waits_for_that_worker() {
+    let mut table = one_waits_behind_another();
+    table.check([task(1, 12, REDUCE)], []);
+    table.check([joined_for(2, 1, SHARD)], [cancel(1, 2), assign(2, 3, 1, 11), assign_kind(1, 4, 1, 12, REDUCE)]);
+}
+
+#[test]
+fn the_result_of_a_stolen_attempt_counts_if_it_is_first() {
+    let mut table = one_waits_behind_another();
+    table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
+    table.check([reported(1, 2)], []);
+    table.check([verified(2)], [accept(1, 2, 1, 11), cancel(2, 3), discard(3)]);
+}
+
+#[test]
+fn being_stolen_is_no_failure() {
+    let mut table = Table::with(Config { max_failures: 1, max_losses: 1, ..Config::default() });
+    table.check(
+        [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
+        [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
+    );
+    table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
+    // The stolen attempt's own failure doesn't count either.
+    table.check([failed(1, 2)], []);
+    let history = vec![past(2, 1, Failure::Cancelled), past(3, 2, broken())];
+    table.check([failed(2, 3)], [fail_proof(1, 11, history)]);
+}
+
+#[test]
+fn endless_stealing_is_remembered_within_bounds() {
+    let mut table = one_waits_behind_another();
+    let mut discarded = 0;
+    for idle in 2..=101_u64 {
+        // An idle worker takes task 11; then every slot is filled with shards that start before it.
+        let commands = table.tell([joined(idle, 2)]);
+        assert!(matches!(commands[0], Command::Cancel { .. }), "{commands:?}");
+        assert!(
+            matches!(commands.last(), Some(Command::Assign { worker, task: TaskId(11), .. }) if worker.0 == idle),
+            "{commands:?}"
+        );
+        discarded += commands.iter().filter(|command| matches!(command, Command::Discard { .. })).count();
+        for filler in table.tell([task(1, 1_000 + 2 * idle, SHARD), task(1, 1_001 + 2 * idle, SHARD)]) {
+            let Command::Assign { worker, attempt, .. } = filler else { panic!("{filler:?}") };
+            table.tell([Event::AttemptStarted { worker, attempt }]);
+        }
+    }
+    assert_eq!(discarded, 100 - MAX_LAPSED);
+    assert_eq!(table.scheduler.task_history(TaskId(11)).len(), MAX_HISTORY);
+}

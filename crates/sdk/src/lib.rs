@@ -1,0 +1,1 @@
+//! Prove SP1 programs on many machines

@@ -1,0 +1,24 @@
+//! A worker: it listens, serves one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
+//!
+//! ```text
+//!   listener ──► filter, preamble ──► session ──► attempts ──► ProvingEngine
+//!                                        │            │
+//!                                   heartbeats    AttemptIo (artifacts over the same connection)
+//! ```
+//!
+//! It knows nothing of other workers, of proofs as a whole, or of how a shard is proven. Everything here runs on one asynchronous thread
+//! that nothing heavy shares, so heartbeats go out while every core is proving; the engine brings threads of its own.
+
+mod attempt;
+mod cache;
+mod engine;
+mod memory;
+mod server;
+mod session;
+mod start_lock;
+mod transfer;
+
+pub use engine::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, StateSender, engine_state};
+pub use memory::{Memory, MemoryError, engine_memory_needed, wait_for_memory};
+pub use server::{Error, Settings, Worker};
+pub use start_lock::{LockError, StartLock};

@@ -1,0 +1,213 @@
+//! One session with an orchestrator, from handshake to end.
+
+use crate::cache::Cache;
+use crate::{
+    attempt::{Attempts, Slots},
+    engine::EngineState,
+    server::Settings,
+    transfer::Link,
+};
+use protocol::{
+    Assignment, Build, Closer, Connection, Mismatch, connect_client, kind_to_wire,
+    wire::{self, FromWorker, ToWorker, from_worker, to_worker},
+};
+use scheduler::{AttemptId, TaskKind};
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::Handle,
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+/// Until the handshake has told better.
+const HANDSHAKE_SILENCE: Duration = Duration::from_secs(5);
+
+/// Bounds on what an orchestrator may set.
+const HEARTBEATS: std::ops::RangeInclusive<u32> = 50..=60_000;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("the connection failed: {0}")]
+    Connection(#[from] tonic::transport::Error),
+    #[error("a call failed: {}", .0.message())]
+    Call(#[from] Box<tonic::Status>),
+    #[error("the orchestrator refuses this worker: {0}")]
+    Refused(String),
+    #[error("this worker refuses the orchestrator: {0}")]
+    Mismatch(#[from] Mismatch),
+    #[error("the orchestrator said goodbye: {0}")]
+    Goodbye(String),
+    #[error("the orchestrator closed the connection")]
+    Closed,
+    #[error("nothing was heard from the orchestrator for {} s", .0.as_secs_f32())]
+    Silence(Duration),
+    #[error("the orchestrator sent nonsense: {0}")]
+    Nonsense(#[from] protocol::Invalid),
+    #[error("the worker is stopping")]
+    Stopping,
+}
+
+/// What a session needs of its worker.
+pub(crate) struct Context {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) engine: watch::Receiver<EngineState>,
+    /// Made with the engine; shared by all sessions.
+    pub(crate) slots: Arc<OnceLock<Slots>>,
+    pub(crate) cache: Arc<Mutex<Cache>>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Serves the orchestrator at the other end of `stream` until either side ends it. Attempts that are still running are dropped.
+pub(crate) async fn run<S>(stream: S, context: Context) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, closer) = Connection::new(stream);
+    let end = match converse(connection, &closer, context).await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    closer.close();
+    end
+}
+
+enum Never {}
+
+async fn converse<S>(connection: Connection<S>, closer: &Closer, mut context: Context) -> Result<Never, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut client = connect_client(connection, HANDSHAKE_SILENCE).await?;
+    let hello = hello(&context.settings, &context.engine.borrow_and_update().clone());
+    let reply = timeout(HANDSHAKE_SILENCE, client.hello(hello)).await.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?;
+    let reply = reply.map_err(Box::new)?.into_inner();
+    if !reply.refusal.is_empty() {
+        return Err(End::Refused(reply.refusal.chars().filter(|letter| !letter.is_control()).take(400).collect()));
+    }
+    let orchestrator: Build = reply.build.unwrap_or_default().into();
+    orchestrator.check_worker(&context.settings.build)?;
+    let heartbeat = Duration::from_millis(reply.heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end()).into());
+    let silence = Duration::from_millis(reply.silence_ms.into()).max(2 * heartbeat);
+    tracing::info!(session = reply.session, release = %orchestrator.release, "session began");
+
+    let (outbox, messages) = mpsc::channel::<FromWorker>(1024);
+    let inbound = client.control(ReceiverStream::new(messages)).await.map_err(Box::new)?.into_inner();
+    let link = Link { client, outbox, cache: context.cache.clone(), runtime: Handle::current() };
+    let mut held = Held { link, attempts: None };
+    let end = obey(inbound, closer, &mut context, &mut held, heartbeat, silence).await;
+    if let Some(attempts) = held.attempts {
+        attempts.end().await;
+    }
+    end
+}
+
+fn hello(settings: &Settings, engine: &EngineState) -> wire::HelloRequest {
+    // Until it is loaded nobody knows what the engine can do: all it might.
+    let kinds: Vec<TaskKind> = match engine {
+        EngineState::Ready(engine) => engine.kinds().iter().collect(),
+        EngineState::Starting { .. } | EngineState::Failed(_) => TaskKind::ALL.to_vec(),
+    };
+    wire::HelloRequest {
+        build: Some(settings.build.clone().into()),
+        machine: Some(settings.machine.clone()),
+        name: settings.name.clone(),
+        readiness: Some(readiness(engine)),
+        kinds: kinds.into_iter().map(|kind| kind_to_wire(kind).into()).collect(),
+    }
+}
+
+fn readiness(engine: &EngineState) -> wire::Readiness {
+    wire::Readiness { ready: matches!(engine, EngineState::Ready(_)), seconds_left: engine.seconds_left() }
+}
+
+struct Held {
+    link: Link,
+    /// There once the engine is.
+    attempts: Option<Attempts>,
+}
+
+async fn obey(
+    mut inbound: Streaming<ToWorker>,
+    closer: &Closer,
+    context: &mut Context,
+    held: &mut Held,
+    heartbeat: Duration,
+    silence: Duration,
+) -> Result<Never, End> {
+    let mut beat = interval(heartbeat);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let (mut heard_bytes, mut heard_at) = (closer.bytes_read(), Instant::now());
+    loop {
+        let state = context.engine.borrow_and_update().clone();
+        if let (None, EngineState::Ready(engine)) = (&held.attempts, &state) {
+            let slots = context.slots.get_or_init(|| Slots::new(engine.slots())).clone();
+            held.attempts = Some(Attempts::new(held.link.clone(), engine.clone(), slots));
+            held.link.tell(from_worker::Message::Readiness(readiness(&state))).await;
+        }
+        tokio::select! {
+            () = context.stop.cancelled() => {
+                let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned() };
+                held.link.tell(from_worker::Message::Goodbye(goodbye)).await;
+                // Time for the word to leave; the peer notices the closed connection anyway.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                return Err(End::Stopping);
+            }
+            changed = context.engine.changed(), if held.attempts.is_none() => {
+                if changed.is_err() {
+                    return Err(End::Stopping);
+                }
+            }
+            _ = beat.tick() => {
+                let now = closer.bytes_read();
+                if now != heard_bytes {
+                    (heard_bytes, heard_at) = (now, Instant::now());
+                } else if heard_at.elapsed() > silence {
+                    return Err(End::Silence(silence));
+                }
+                let message = match &held.attempts {
+                    Some(_) => from_worker::Message::Heartbeat(wire::Heartbeat {}),
+                    None => from_worker::Message::Readiness(readiness(&state)),
+                };
+                if !held.link.tell(message).await {
+                    return Err(End::Closed);
+                }
+            }
+            message = inbound.message() => match message.map_err(Box::new)? {
+                None => return Err(End::Closed),
+                Some(message) => on_message(message, held)?,
+            },
+        }
+    }
+}
+
+fn on_message(message: ToWorker, held: &Held) -> Result<(), End> {
+    match message.message {
+        Some(to_worker::Message::Assign(assign)) => {
+            let assignment = Assignment::try_from(assign)?;
+            match &held.attempts {
+                Some(attempts) => attempts.begin(assignment),
+                None => return Err(protocol::Invalid("a task for a worker that is not ready").into()),
+            }
+        }
+        Some(to_worker::Message::Cancel(cancel)) => {
+            if let Some(attempts) = &held.attempts {
+                attempts.cancel(AttemptId(cancel.attempt));
+            }
+        }
+        Some(to_worker::Message::Goodbye(goodbye)) => {
+            let reason = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+            return Err(End::Goodbye(reason));
+        }
+        // A message of a later version, or a sign of life.
+        Some(to_worker::Message::Heartbeat(_)) | None => {}
+    }
+    Ok(())
+}

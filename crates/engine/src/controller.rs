@@ -16,7 +16,9 @@ use scheduler::{TaskId, TaskKind};
 use slop_algebra::PrimeField32;
 use sp1_core_executor::{ExecutionError, SP1Context};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_hypercube::{SP1PcsProofInner, SP1RecursionProof, SP1VerifyingKey, ShardProof, air::PublicValues};
+use sp1_hypercube::{
+    PROOF_MAX_NUM_PVS, SP1PcsProofInner, SP1RecursionProof, SP1VerifyingKey, ShardProof, air::PublicValues,
+};
 use sp1_primitives::{SP1Field, SP1GlobalContext};
 use sp1_prover::{
     verify::{SP1Verifier, VerifierRecursionVks},
@@ -450,16 +452,21 @@ impl ProofController for Controller {
     }
 
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
-        let decoded = match result.spec.kind {
+        let values = match result.spec.kind {
             TaskKind::ProveShard if result.mode == ProofMode::Core => {
-                bincode::deserialize::<CoreProof>(&result.output).map(|_| ())
+                bincode::deserialize::<CoreProof>(&result.output).map(|proof| proof.public_values.len())
             }
             TaskKind::ProveShard | TaskKind::RecursionReduce | TaskKind::RecursionDeferred => {
-                bincode::deserialize::<RecursionProof>(&result.output).map(|_| ())
+                bincode::deserialize::<RecursionProof>(&result.output).map(|proof| proof.proof.public_values.len())
             }
-            TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => Ok(()),
+            TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => return Ok(()),
         };
-        decoded.map_err(|error| format!("the result does not decode: {error}"))
+        // SP1 indexes public values without looking.
+        match values {
+            Ok(PROOF_MAX_NUM_PVS) => Ok(()),
+            Ok(count) => Err(format!("the result has {count} public values, a proof has {PROOF_MAX_NUM_PVS}")),
+            Err(error) => Err(format!("the result does not decode: {error}")),
+        }
     }
 }
 

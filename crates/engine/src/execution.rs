@@ -115,6 +115,11 @@ where
     ended
 }
 
+/// Kills every execution of this process: for a process that is about to end without waiting.
+pub fn kill_executions() {
+    children().iter().for_each(|child| kill(child.id));
+}
+
 fn kill(child: i32) {
     // It is ours and not yet waited for, so the number is still its own.
     if let Some(pid) = Pid::from_raw(child)

@@ -51,7 +51,11 @@ pub fn check_executor_host() -> Result<(), HostError> {
     check_shared_memory(Path::new("/dev/shm"))
 }
 
-fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
+/// Checks that programs can be written to the folder and started from it.
+///
+/// # Errors
+/// What is missing and the way out.
+pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     let unwritable =
         |reason: rustix::io::Errno| HostError::Unwritable { path: path.to_owned(), reason: reason.to_string() };
     access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(unwritable)?;

@@ -21,7 +21,8 @@ mod prover_clients;
 mod thread_pool;
 
 pub use controller::{Controller, Executed};
-pub use host::{HostError, check_executor_host};
+pub use execution::kill_executions;
+pub use host::{HostError, check_executor_host, check_temporary_folder};
 pub use identity::build_identity;
 pub use options::{CutOptions, OptionsError};
 pub use program::{ProgramError, check_program};

@@ -1,0 +1,121 @@
+//! `sp1d execute`, `sp1d verify` and `sp1d vkey`: what needs no worker.
+
+use crate::{
+    args::{ExecuteArguments, VerifyArguments, VkeyArguments},
+    exit::{self, Failure},
+    input::{read_file, read_stdin},
+};
+use anyhow::{Context, Result};
+use engine::Controller;
+use orchestrator::ProofFailure;
+use serde::Serialize;
+use sp1_sdk::{HashableKey, SP1ProofWithPublicValues};
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Serialize)]
+struct Outcome {
+    cycles: u64,
+    gas: Option<u64>,
+    public_values: String,
+    seconds: f64,
+}
+
+/// Writes a line of data to stdout; a reader that has gone is no error of ours.
+pub(crate) fn print(text: &str) -> Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("write to stdout"),
+    }
+}
+
+pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
+    let program = read_program(&arguments.program.elf)?;
+    let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
+    let stop = super::cancelled_by_signals()?;
+    let controller = Controller::new().await;
+    let began = Instant::now();
+    let timeout = arguments.program.timeout.map(Duration::from_secs);
+    let out_of_time = CancellationToken::new();
+    let either = stop.child_token();
+    if let Some(timeout) = timeout {
+        let (either, out_of_time) = (either.clone(), out_of_time.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(timeout).await;
+            out_of_time.cancel();
+            either.cancel();
+        });
+    }
+    let executed = match controller.execute(&program, &stdin, arguments.program.cycle_limit, &either).await {
+        Err(ProofFailure::Cancelled) if out_of_time.is_cancelled() => {
+            let seconds = timeout.unwrap_or_default().as_secs();
+            return Err(Failure::new(
+                exit::TIMEOUT,
+                format!("the program did not end within {seconds} s, its timeout"),
+            )
+            .into());
+        }
+        other => other?,
+    };
+    let outcome = Outcome {
+        cycles: executed.cycles,
+        gas: executed.gas,
+        public_values: format!("0x{}", hex::encode(&executed.public_values)),
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    if arguments.json {
+        return print(&serde_json::to_string(&outcome)?);
+    }
+    print(&format!("cycles:        {}", outcome.cycles))?;
+    if let Some(gas) = outcome.gas {
+        print(&format!("gas:           {gas}"))?;
+    }
+    print(&format!("public values: {}", outcome.public_values))?;
+    print(&format!("seconds:       {:.2}", outcome.seconds))
+}
+
+pub(crate) async fn verify(arguments: VerifyArguments) -> Result<()> {
+    let program = read_program(&arguments.elf)?;
+    let bytes = read_file(&arguments.proof, "the proof")?;
+    let proof = decode_proof(&bytes).map_err(|error| {
+        let name = arguments.proof.display();
+        Failure::usage(format!(
+            "{name} is no SP1 proof: {error}; give a file that `sp1d prove` or SP1's own tools saved"
+        ))
+    })?;
+    let controller = Controller::new().await;
+    match controller.verify(proof, &program).await {
+        Ok(()) => print("the proof verifies"),
+        Err(ProofFailure::Request(reason)) => {
+            Err(Failure::new(exit::UNVERIFIED, format!("the proof does not verify: {reason}")).into())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// From memory: sp1-sdk's own loader trusts lengths in the file.
+fn decode_proof(bytes: &[u8]) -> Result<SP1ProofWithPublicValues, bincode::Error> {
+    let whole: Result<SP1ProofWithPublicValues, _> = bincode::deserialize(bytes);
+    // Proofs from the prover network lack the last field.
+    whole.or_else(|error| {
+        bincode::deserialize::<sp1_sdk::proof::ProofFromNetwork>(bytes).map(Into::into).map_err(|_| error)
+    })
+}
+
+pub(crate) async fn vkey(arguments: VkeyArguments) -> Result<()> {
+    let program = read_program(&arguments.elf)?;
+    let key = Controller::new().await.verifying_key(&program).await?;
+    print(&key.bytes32())
+}
+
+/// The program file, checked before anything slow begins.
+pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>> {
+    let program = read_file(path, "the program")?;
+    engine::check_program(&program)
+        .map_err(|error| Failure::usage(format!("{} cannot be proven: {error}", path.display())))?;
+    Ok(program)
+}

@@ -1,0 +1,118 @@
+//! `sp1d prove`.
+
+use super::program::{print, read_program};
+use crate::{args::ProveArguments, console::show_progress, input::read_stdin, output::OutputFile};
+use anyhow::{Context, Result};
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use engine::{Controller, CutOptions, build_identity, check_executor_host};
+use orchestrator::{Orchestrator, ProofMode, ProofRequest, Settings, WorkerList, WorkerShare};
+use serde::Serialize;
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Outcome {
+    mode: &'static str,
+    cycles: u64,
+    shards: u64,
+    seconds: f64,
+    verified: bool,
+    proof: String,
+    workers: Vec<Share>,
+}
+
+#[derive(Serialize)]
+struct Share {
+    name: String,
+    address: String,
+    tasks: u64,
+}
+
+impl From<WorkerShare> for Share {
+    fn from(WorkerShare { name, address, tasks }: WorkerShare) -> Self {
+        Self { name, address, tasks }
+    }
+}
+
+pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
+    // Everything that can be wrong with the request, before anybody is bothered.
+    let list = WorkerList::read(&arguments.workers)?;
+    let program = read_program(&arguments.program.elf)?;
+    let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
+    let request = ProofRequest {
+        elf: program.into(),
+        stdin: stdin.into(),
+        mode: arguments.mode.into(),
+        cycle_limit: arguments.program.cycle_limit,
+        nonce: fresh_nonce()?,
+        options: CutOptions::from_environment()?.encode(),
+        timeout: arguments.program.timeout.map(Duration::from_secs),
+    };
+    let output = OutputFile::reserve(&arguments.output)?;
+    check_executor_host()?;
+    let cancel = super::cancelled_by_signals()?;
+    prove(&list, request, output, &arguments.output, arguments.json, cancel).await
+}
+
+/// Makes two proofs of the same run different.
+fn fresh_nonce() -> Result<[u32; 4]> {
+    let mut bytes = [0; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("make a nonce")?;
+    anyhow::ensure!(filled == bytes.len(), "make a nonce: the system gave {filled} bytes");
+    let words = bytes.as_chunks::<4>().0;
+    // A word of SP1's field is below 2^31 - 2^24 + 1.
+    Ok(std::array::from_fn(|at| u32::from_le_bytes(words[at]) & 0x3fff_ffff))
+}
+
+/// Proves `request` on the workers of `list`, writes the proof, and tells the outcome on stdout.
+pub(crate) async fn prove(
+    list: &WorkerList,
+    request: ProofRequest,
+    output: OutputFile,
+    path: &Path,
+    json: bool,
+    cancel: CancellationToken,
+) -> Result<()> {
+    let began = Instant::now();
+    let mode = request.mode;
+    let (orchestrator, controller) =
+        tokio::join!(Orchestrator::connect(list, Settings::new(build_identity())), Controller::new());
+    let orchestrator = orchestrator?;
+    let (progress, events) = broadcast::channel(4096);
+    let view = tokio::spawn(show_progress(events));
+    let proven = orchestrator.prove(request, Arc::new(controller), progress, cancel).await;
+    view.await.context("show progress")?;
+    orchestrator.shutdown().await;
+    let proven = proven?;
+    output.commit(&proven.output.proof)?;
+    let outcome = Outcome {
+        mode: mode.name(),
+        cycles: proven.output.cycles,
+        shards: proven.shards,
+        seconds: began.elapsed().as_secs_f64(),
+        // There is no proof that was not.
+        verified: true,
+        proof: path.display().to_string(),
+        workers: proven.workers.into_iter().map(Share::from).collect(),
+    };
+    if json { print(&serde_json::to_string(&outcome)?) } else { print_table(&outcome, mode) }
+}
+
+fn print_table(outcome: &Outcome, mode: ProofMode) -> Result<()> {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["worker", "address", "tasks"]);
+    for share in &outcome.workers {
+        table.add_row([share.name.clone(), share.address.clone(), share.tasks.to_string()]);
+    }
+    print(&table.to_string())?;
+    print(&format!(
+        "{mode} proof of {} cycles in {} shards, verified, {:.1} s: {}",
+        outcome.cycles, outcome.shards, outcome.seconds, outcome.proof
+    ))
+}

@@ -1,0 +1,163 @@
+//! Log lines and progress on stderr, without one spoiling the other.
+
+use crate::{args::Log, exit::Failure};
+use anyhow::Result;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use orchestrator::Progress;
+use scheduler::TaskKind;
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// All that moves on the terminal.
+static SCREEN: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+
+/// Writes log lines above the progress bar.
+struct AboveProgress;
+
+impl Write for AboveProgress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        SCREEN.suspend(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl MakeWriter<'_> for AboveProgress {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+/// Starts logging to stderr.
+pub(crate) fn start_logging(log: &Log, quiet: bool) -> Result<()> {
+    // SP1 tells at `info` what only its developers want to know.
+    let own = if quiet { "warn" } else { "info" };
+    let default = format!(
+        "error,sp1d={own},engine={own},sp1_distributed_engine={own},sp1_distributed_orchestrator={own},\
+         sp1_distributed_worker={own},sp1_distributed_protocol={own}"
+    );
+    let filter = match &log.log {
+        Some(filter) => EnvFilter::try_new(filter).map_err(|error| {
+            Failure::usage(format!("--log {filter:?} is no filter: {error}; write for example info"))
+        })?,
+        None => EnvFilter::new(default),
+    };
+    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(AboveProgress)
+        .with_ansi(color)
+        .with_file(log.log_source)
+        .with_line_number(log.log_source)
+        .with_target(log.log_source);
+    match log.log_format {
+        crate::args::LogFormat::Text => builder.init(),
+        crate::args::LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// A line with a moving sign, for one thing that takes long.
+pub(crate) fn spinner(text: String) -> ProgressBar {
+    let bar = SCREEN.add(ProgressBar::new_spinner());
+    bar.set_message(text);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// Shows a proof's progress until the channel closes: a bar on a terminal, a line now and then elsewhere.
+pub(crate) async fn show_progress(mut events: broadcast::Receiver<Progress>) {
+    let mut view = View::new();
+    loop {
+        match events.recv().await {
+            Ok(event) => view.on_event(event),
+            // Too many at once: what was missed is made up for by what comes.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => break,
+        }
+    }
+    view.bar.finish_and_clear();
+}
+
+struct View {
+    bar: ProgressBar,
+    terminal: bool,
+    known: u64,
+    done: u64,
+    executed: bool,
+    began: Instant,
+}
+
+impl View {
+    fn new() -> Self {
+        let terminal = io::stderr().is_terminal();
+        let bar = SCREEN.add(if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() });
+        let style = ProgressStyle::with_template(
+            "{spinner} {msg} [{bar:30}] {pos}/{len} tasks, {per_sec}, {elapsed} elapsed, {eta} left",
+        );
+        bar.set_style(style.expect("the template is well formed").progress_chars("=> "));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.set_message("executing");
+        Self { bar, terminal, known: 0, done: 0, executed: false, began: Instant::now() }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.terminal {
+            // A pipe whose reader has gone does not stop a proof.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    fn on_event(&mut self, event: Progress) {
+        match event {
+            Progress::Submitted(_) => {
+                self.known += 1;
+                self.bar.set_length(self.known);
+            }
+            Progress::Done { kind, worker } => {
+                self.done += 1;
+                self.bar.set_position(self.done);
+                self.line(&self.summary(kind, &worker));
+            }
+            Progress::Executed { cycles } => {
+                self.executed = true;
+                self.bar.set_message("proving");
+                self.line(&format!("executed: {cycles} cycles"));
+            }
+            Progress::WorkerReady(worker) => self.line(&format!("worker {worker} is ready")),
+            Progress::WorkerLost { worker, reason } => {
+                let text = format!("worker {worker} is gone ({reason}); its tasks go to others");
+                self.bar.suspend(|| {
+                    let _ = writeln!(io::stderr(), "{text}");
+                });
+            }
+            Progress::Verifying => {
+                self.bar.set_message("verifying");
+                self.line("verifying");
+            }
+        }
+    }
+
+    fn summary(&self, kind: TaskKind, worker: &str) -> String {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let rate = self.done as f64 / elapsed.max(0.001);
+        let more = if self.executed { "" } else { "+" };
+        let left = (self.known - self.done.min(self.known)) as f64 / rate;
+        let rate = rate * 60.0;
+        format!(
+            "{}/{}{more} tasks done ({kind} on {worker}), {rate:.1} a minute, {elapsed:.0} s elapsed, about {left:.0} s left",
+            self.done, self.known
+        )
+    }
+}

@@ -1,0 +1,92 @@
+//! Exit codes and the last line on stderr.
+
+use engine::{HostError, OptionsError};
+use orchestrator::{ConnectError, ListError, ProofFailure};
+use std::process::ExitCode;
+
+/// Something unexpected.
+pub(crate) const OTHER: u8 = 1;
+/// Arguments, files or settings are wrong.
+pub(crate) const USAGE: u8 = 2;
+/// The program to be proven is at fault.
+pub(crate) const PROGRAM: u8 = 3;
+/// No worker can be reached, or all were lost.
+pub(crate) const WORKERS: u8 = 4;
+/// The time was up.
+pub(crate) const TIMEOUT: u8 = 5;
+/// The proof does not verify.
+pub(crate) const UNVERIFIED: u8 = 6;
+/// This machine lacks something.
+pub(crate) const HOST: u8 = 7;
+/// Interrupted, as shells count it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Shown by `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+    0  done
+    1  something unexpected failed
+    2  arguments, files or settings are wrong
+    3  the program to be proven failed, ran out of input or passed a limit
+    4  no worker can be reached, or all were lost
+    5  the timeout passed
+    6  the proof does not verify
+    7  this machine lacks something: memory, /dev/shm, processor features
+  130  interrupted";
+
+/// An error that says with which code to end.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(USAGE, text)
+    }
+}
+
+/// Prints the error as one sentence and gives its code.
+#[expect(clippy::print_stderr, reason = "the one place where an error reaches the user")]
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!("error: {}", causes.join(": "));
+    ExitCode::from(code_of(error))
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.code;
+    }
+    if let Some(failure) = error.downcast_ref::<ProofFailure>() {
+        return match failure {
+            ProofFailure::Guest(_) => PROGRAM,
+            ProofFailure::Request(_) => USAGE,
+            ProofFailure::Host(_) => HOST,
+            ProofFailure::NoWorkers { .. } => WORKERS,
+            ProofFailure::Timeout(_) => TIMEOUT,
+            ProofFailure::Cancelled => INTERRUPTED,
+            ProofFailure::Task { .. } | ProofFailure::Internal(_) => OTHER,
+        };
+    }
+    if error.is::<ConnectError>() {
+        return WORKERS;
+    }
+    if error.is::<ListError>() || error.is::<OptionsError>() {
+        return USAGE;
+    }
+    if error.is::<HostError>() {
+        return HOST;
+    }
+    match error.downcast_ref::<worker::Error>() {
+        Some(worker::Error::Bind { .. }) => USAGE,
+        Some(worker::Error::Engine(_)) => HOST,
+        None => OTHER,
+    }
+}

@@ -9,6 +9,7 @@ use crate::{
 };
 use artifacts::Digest;
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use orchestrator::{
     Checked, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest,
 };
@@ -63,10 +64,11 @@ pub struct Executed {
     pub gas: Option<u64>,
 }
 
+// The futures are boxed so that their code is compiled here, and not in every crate that awaits them.
 impl Controller {
     /// Takes about a second.
-    pub async fn new() -> Self {
-        Self { light: LightProver::new().await, keys: Mutex::default() }
+    pub fn new() -> BoxFuture<'static, Self> {
+        Box::pin(async { Self { light: LightProver::new().await, keys: Mutex::default() } })
     }
 
     fn key_cell(&self, digest: Digest) -> Arc<OnceCell<SP1VerifyingKey>> {
@@ -86,7 +88,11 @@ impl Controller {
     ///
     /// # Errors
     /// When it is no program for SP1.
-    pub async fn verifying_key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
+    pub fn verifying_key<'a>(&'a self, program: &'a [u8]) -> BoxFuture<'a, Result<SP1VerifyingKey, ProofFailure>> {
+        Box::pin(self.compute_key(program))
+    }
+
+    async fn compute_key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
         let key = self.key_cell(Digest::of(program));
         let compute = || async {
             let owned: Arc<[u8]> = program.into();
@@ -111,7 +117,17 @@ impl Controller {
     ///
     /// # Errors
     /// When it cannot be run, fails, passes the limit, or is stopped.
-    pub async fn execute(
+    pub fn execute<'a>(
+        &'a self,
+        program: &'a [u8],
+        stdin: &'a [u8],
+        cycle_limit: Option<u64>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Executed, ProofFailure>> {
+        Box::pin(self.run_only(program, stdin, cycle_limit, stop))
+    }
+
+    async fn run_only(
         &self,
         program: &[u8],
         stdin: &[u8],
@@ -181,9 +197,15 @@ impl Controller {
     ///
     /// # Errors
     /// Why it does not verify.
-    pub async fn verify(&self, proof: SP1ProofWithPublicValues, program: &[u8]) -> Result<(), ProofFailure> {
-        let key = self.verifying_key(program).await?;
-        self.verify_with(proof, key).await.map(|_| ()).map_err(ProofFailure::Request)
+    pub fn verify<'a>(
+        &'a self,
+        proof: SP1ProofWithPublicValues,
+        program: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), ProofFailure>> {
+        Box::pin(async move {
+            let key = self.compute_key(program).await?;
+            self.verify_with(proof, key).await.map(|_| ()).map_err(ProofFailure::Request)
+        })
     }
 
     /// Verifies, off the asynchronous threads, and gives the proof back.

@@ -224,10 +224,13 @@ impl Core {
     fn accept(&mut self, task: TaskId, attempt: AttemptId, worker: WorkerId) {
         let Some(record) = self.tasks.remove(&task) else { return };
         let TaskRecord { proof, spec } = record;
+        self.attempts.remove(&attempt);
+        self.shared.attempts().remove(&attempt);
         let scope = proof_scope(proof.id);
         for name in &spec.outputs {
             self.shared.store.promote(attempt_scope(attempt), scope, name);
         }
+        self.shared.store.remove_scope(attempt_scope(attempt));
         for input in &spec.inputs {
             if let TaskInput::Artifact { name, shared: false } = input {
                 self.shared.store.remove(scope, name);

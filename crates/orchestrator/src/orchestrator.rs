@@ -261,6 +261,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.state.over.cancel();
         self.state.board.close();
+        self.state.end_progress();
         self.shared.proofs().remove(&self.state.id);
         self.shared.store.remove_scope(proof_scope(self.state.id));
         let (shared, state) = (self.shared.clone(), self.state.clone());

@@ -28,7 +28,8 @@ pub(crate) struct ProofState {
     pub(crate) options: String,
     controller: Arc<dyn ProofController>,
     failure: OnceLock<ProofFailure>,
-    progress: broadcast::Sender<Progress>,
+    /// Gone when the proof is over, so that whoever watches sees the end.
+    progress: Mutex<Option<broadcast::Sender<Progress>>>,
     /// By name and address: a worker that reconnects is the same to a person.
     shares: Mutex<BTreeMap<(String, String), u64>>,
     pub(crate) shards: AtomicU64,
@@ -49,7 +50,7 @@ impl ProofState {
             options: request.options.clone(),
             controller,
             failure: OnceLock::new(),
-            progress,
+            progress: Mutex::new(Some(progress)),
             shares: Mutex::default(),
             shards: AtomicU64::new(0),
         }
@@ -67,8 +68,15 @@ impl ProofState {
     }
 
     pub(crate) fn report(&self, progress: Progress) {
-        // Nobody has to look.
-        let _ = self.progress.send(progress);
+        if let Some(sender) = &*self.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Nobody has to look.
+            let _ = sender.send(progress);
+        }
+    }
+
+    /// Nothing more is reported.
+    pub(crate) fn end_progress(&self) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     pub(crate) fn check(&self, result: Checked<'_>) -> Result<(), String> {

@@ -16,6 +16,8 @@ mod memory;
 mod server;
 mod session;
 mod start_lock;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transfer;
 
 pub use engine::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, StateSender, engine_state};

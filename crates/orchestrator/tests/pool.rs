@@ -1,0 +1,409 @@
+//! Orchestrator and workers over real connections, with an engine and a controller that prove nothing.
+
+use async_trait::async_trait;
+use orchestrator::{
+    Checked, Orchestrator, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
+    ProofRequest, Proven, Settings, TaskInput, TaskSpec, WorkerList,
+};
+use scheduler::TaskKind;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use worker::{
+    AttemptError, EngineState, engine_state,
+    testing::{FakeEngine, RunningWorker, do_honestly, fake_build, honest_result},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Submits as many shards as the request's cycle limit says, each with a marker, and puts their results together.
+struct FakeController;
+
+#[async_trait]
+impl ProofController for FakeController {
+    async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        let shards = request.cycle_limit.unwrap_or(0);
+        proof.put("program", request.elf.to_vec()).await.unwrap();
+        let mut tasks = Vec::new();
+        for shard in 0..shards {
+            let record = format!("record-{shard}");
+            proof.put(&record, shard.to_le_bytes().to_vec()).await.unwrap();
+            let marker = proof.submit_marker().await;
+            let outputs = vec![format!("result-{shard}"), format!("events-{shard}")];
+            let inputs = vec![
+                TaskInput::Artifact { name: "program".into(), shared: true },
+                TaskInput::Literal("literal".into()),
+                TaskInput::Artifact { name: record, shared: false },
+            ];
+            let spec = TaskSpec { kind: TaskKind::ProveShard, inputs, outputs, marker: Some(marker) };
+            tasks.push((proof.submit(spec).await, marker));
+        }
+        let mut whole = Vec::new();
+        for (shard, (task, marker)) in tasks.into_iter().enumerate() {
+            assert_eq!(proof.watch(marker).await.unwrap(), proof.watch(task).await.unwrap(), "marker and task of {shard}");
+            if proof.watch(task).await.unwrap() == Outcome::Failed {
+                return Err(ProofFailure::Internal("a task failed".into()));
+            }
+            assert_eq!(proof.get(&format!("events-{shard}")).await.unwrap(), b"events");
+            assert!(!proof.exists(&format!("record-{shard}")), "a record goes when its shard is done");
+            whole.extend(proof.get(&format!("result-{shard}")).await.unwrap());
+        }
+        Ok(ProofOutput { proof: whole, cycles: shards })
+    }
+
+    fn check(&self, result: Checked<'_>) -> Result<(), String> {
+        if result.output.ends_with(b"margorp") { Ok(()) } else { Err("the result is garbage".into()) }
+    }
+}
+
+fn request(shards: u64) -> ProofRequest {
+    ProofRequest {
+        elf: b"program"[..].into(),
+        stdin: b""[..].into(),
+        mode: ProofMode::Core,
+        cycle_limit: Some(shards),
+        nonce: [0; 4],
+        options: "{}".into(),
+        timeout: Some(PATIENCE),
+    }
+}
+
+fn expected(shards: u64) -> Vec<u8> {
+    let input = |shard: u64| [b"program".as_slice(), b"literal", &shard.to_le_bytes()].concat();
+    (0..shards).flat_map(|shard| honest_result(&input(shard))).collect()
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::new(fake_build());
+    settings.heartbeat = Duration::from_millis(100);
+    settings.patience = Duration::from_secs(2);
+    settings
+}
+
+fn list(addresses: &[SocketAddr]) -> WorkerList {
+    WorkerList(addresses.iter().map(|address| (*address).into()).collect())
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Orchestrator {
+    Orchestrator::connect(&list(addresses), settings()).await.unwrap()
+}
+
+async fn prove(orchestrator: &Orchestrator, request: ProofRequest) -> Result<Proven, ProofFailure> {
+    let (progress, _) = broadcast::channel(64);
+    orchestrator.prove(request, Arc::new(FakeController), progress, CancellationToken::new()).await
+}
+
+/// Ends the orchestrator after a proof whose result must be right, and finds nothing left.
+async fn check_proven(orchestrator: Orchestrator, shards: u64) -> Proven {
+    let proven = prove(&orchestrator, request(shards)).await.unwrap();
+    assert_eq!(proven.output.proof, expected(shards));
+    assert_eq!((proven.shards, proven.output.cycles), (shards, shards));
+    assert_eq!(proven.workers.iter().map(|share| share.tasks).sum::<u64>(), shards);
+    assert_empty(&orchestrator).await;
+    orchestrator.shutdown().await;
+    proven
+}
+
+/// What attempts delivered in vain goes when the core hears of the proof's end.
+async fn assert_empty(orchestrator: &Orchestrator) {
+    let deadline = Instant::now() + PATIENCE;
+    while orchestrator.artifacts() != (0, 0) {
+        assert!(Instant::now() < deadline, "artifacts are left: {:?}", orchestrator.artifacts());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// An honest engine that takes its time.
+fn slow(time: Duration) -> Arc<dyn worker::ProvingEngine> {
+    FakeEngine::new(move |assignment, io| async move {
+        tokio::time::sleep(time).await;
+        do_honestly(&assignment, &*io).await
+    })
+}
+
+#[tokio::test]
+async fn a_proof_is_spread_over_all_workers_and_leaves_nothing_behind() {
+    let workers =
+        [RunningWorker::ready("one", slow(Duration::from_millis(20))).await, RunningWorker::ready("two", slow(Duration::from_millis(20))).await];
+    let orchestrator = connect(&[workers[0].address, workers[1].address]).await;
+    let proven = check_proven(orchestrator, 12).await;
+    assert_eq!(proven.workers.len(), 2);
+    assert!(proven.workers.iter().all(|share| share.tasks >= 4), "{:?}", proven.workers);
+}
+
+#[tokio::test]
+async fn a_hundred_proofs_in_a_row_leave_nothing_behind() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    for _ in 0..100 {
+        assert_eq!(prove(&orchestrator, request(2)).await.unwrap().output.proof, expected(2));
+    }
+    assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn several_proofs_share_the_workers() {
+    let worker = RunningWorker::ready("one", slow(Duration::from_millis(5))).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let four = (1..=4).map(|shards| prove(&orchestrator, request(shards)));
+    for (proven, shards) in futures::future::join_all(four).await.into_iter().zip(1..) {
+        assert_eq!(proven.unwrap().output.proof, expected(shards));
+    }
+}
+
+#[tokio::test]
+async fn the_tasks_of_a_lost_worker_go_to_the_others() {
+    let begun = Arc::new(Notify::new());
+    let stuck = FakeEngine::new({
+        let begun = begun.clone();
+        move |_, _| {
+            begun.notify_one();
+            std::future::pending()
+        }
+    });
+    let (lost, stays) = (RunningWorker::ready("lost", stuck).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
+    let orchestrator = connect(&[lost.address, stays.address]).await;
+    let (proven, ()) = tokio::join!(check_proven(orchestrator, 6), async {
+        begun.notified().await;
+        lost.stop().await;
+    });
+    assert_eq!(proven.workers.len(), 1);
+    assert_eq!(proven.workers[0].name, "stays");
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_goes_on() {
+    let first = RunningWorker::ready("first", FakeEngine::new(|_, _| std::future::pending())).await;
+    let address = first.address;
+    let mut settings = settings();
+    settings.patience = PATIENCE;
+    let orchestrator = Orchestrator::connect(&list(&[address]), settings).await.unwrap();
+    let (_, ()) = tokio::join!(check_proven(orchestrator, 3), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        first.stop().await;
+        let engine = worker::testing::ready(FakeEngine::honest());
+        let again = RunningWorker::start("second", engine, |settings| settings.listen = address.into()).await;
+        // It lives as long as the proof: the other branch ends first only with it.
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            drop(again);
+        });
+    });
+}
+
+#[tokio::test]
+async fn without_any_worker_a_proof_fails_instead_of_waiting_for_ever() {
+    let worker = RunningWorker::ready("only", FakeEngine::new(|_, _| std::future::pending())).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (outcome, ()) = tokio::join!(prove(&orchestrator, request(1)), worker.stop());
+    let failure = outcome.unwrap_err();
+    assert!(matches!(failure, ProofFailure::NoWorkers { .. }), "{failure}");
+    assert!(failure.to_string().contains("only"), "{failure}");
+    assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_left_out_and_nobody_left_is_an_error() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let nobody: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    check_proven(connect(&[nobody, worker.address]).await, 2).await;
+    let began = Instant::now();
+    let error = Orchestrator::connect(&list(&[nobody]), settings()).await.err().unwrap().to_string();
+    assert!(error.contains("127.0.0.1:9 (connection refused"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_no_worker_or_says_nothing_is_left_out() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [silent.local_addr().unwrap(), web.local_addr().unwrap()];
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = web.accept().await {
+            let _ = stream.read(&mut [0; 64]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let error = Orchestrator::connect(&list(&addresses), settings()).await.err().unwrap().to_string();
+    assert!(error.contains("no answer within 1 s"), "{error}");
+    assert!(error.contains("no sp1d"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_orchestrator_hears_who_has_the_worker() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let first = connect(&[worker.address]).await;
+    let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
+    assert!(error.contains("the worker is busy: 127.0.0.1:"), "{error}");
+    check_proven(first, 2).await;
+    check_proven(connect(&[worker.address]).await, 2).await;
+}
+
+#[tokio::test]
+async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
+    let engine = worker::testing::ready(FakeEngine::honest());
+    let worker =
+        RunningWorker::start("one", engine, |settings| settings.orchestrators = "10.0.0.0/8".parse().unwrap()).await;
+    let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
+    assert!(error.contains("127.0.0.1 is not in the worker's --orchestrator list"), "{error}");
+}
+
+#[tokio::test]
+async fn another_sp1_is_refused_with_both_versions() {
+    let engine = worker::testing::ready(FakeEngine::honest());
+    let worker = RunningWorker::start("one", engine, |settings| settings.build.sp1_version = "6.9.0".into()).await;
+    let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
+    assert!(error.contains("6.10.0") && error.contains("6.9.0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_starting_counts_as_reached_and_works_when_ready() {
+    let (sender, state) = engine_state(Duration::from_secs(30));
+    let worker = RunningWorker::start("one", state, |_| {}).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (proven, ()) = tokio::join!(check_proven(orchestrator, 3), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        sender.send_replace(EngineState::Ready(FakeEngine::honest()));
+    });
+    assert_eq!(proven.workers[0].tasks, 3);
+}
+
+#[tokio::test]
+async fn a_failed_attempt_is_tried_elsewhere() {
+    let fails = FakeEngine::new(|_, _| async {
+        Err(AttemptError { kind: protocol::FailureKind::Engine, text: "out of order".into() })
+    });
+    let (bad, good) = (RunningWorker::ready("bad", fails).await, RunningWorker::ready("good", FakeEngine::honest()).await);
+    let proven = check_proven(connect(&[bad.address, good.address]).await, 6).await;
+    assert_eq!(proven.workers.len(), 1);
+    assert_eq!(proven.workers[0].name, "good");
+}
+
+async fn check_poison(engine: Arc<dyn worker::ProvingEngine>, part: &str) {
+    let worker = RunningWorker::ready("one", engine).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let failure = prove(&orchestrator, request(2)).await.unwrap_err();
+    assert!(matches!(failure, ProofFailure::Task { .. }), "{failure}");
+    assert_eq!(failure.to_string().matches(part).count(), 3, "{failure}");
+    assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
+    let text = "out of order";
+    check_poison(
+        FakeEngine::new(move |_, _| async move { Err(AttemptError { kind: protocol::FailureKind::Engine, text: text.into() }) }),
+        text,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_takes_nothing_else_down() {
+    check_poison(FakeEngine::new(|_, _| async { panic!("planted") }), "engine panic").await;
+}
+
+#[tokio::test]
+async fn a_result_that_does_not_verify_is_not_used() {
+    let lies = FakeEngine::new(|assignment, io| async move {
+        io.deliver(&assignment.outputs[1], b"events".to_vec()).await.unwrap();
+        io.complete_marker().await.unwrap();
+        io.deliver(&assignment.outputs[0], b"garbage".to_vec()).await.unwrap();
+        Ok(())
+    });
+    check_poison(lies, "the result is garbage").await;
+}
+
+#[tokio::test]
+async fn a_worker_that_delivers_nothing_has_done_nothing() {
+    let lazy = FakeEngine::new(|_, io| async move {
+        io.complete_marker().await.unwrap();
+        Ok(())
+    });
+    check_poison(lazy, "delivered no result").await;
+}
+
+#[tokio::test]
+async fn an_attempt_cannot_touch_what_is_not_its_own() {
+    let seen = Arc::new(AtomicU32::new(0));
+    let engine = FakeEngine::new({
+        let seen = seen.clone();
+        move |assignment, io| {
+            let seen = seen.clone();
+            async move {
+                assert!(io.fetch("no such artifact").await.is_err());
+                // Its own name for something the proof has already: it must not replace it.
+                io.deliver("program", b"another".to_vec()).await.unwrap();
+                seen.fetch_add(1, Ordering::Relaxed);
+                do_honestly(&assignment, &*io).await
+            }
+        }
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    check_proven(connect(&[worker.address]).await, 3).await;
+    assert_eq!(seen.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
+    let worker = RunningWorker::ready("one", FakeEngine::new(|_, _| std::future::pending())).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let cancel = CancellationToken::new();
+    let (progress, mut events) = broadcast::channel(64);
+    let controller = Arc::new(FakeController);
+    let (outcome, ()) = tokio::join!(orchestrator.prove(request(4), controller, progress, cancel.clone()), async {
+        assert_eq!(events.recv().await, Ok(Progress::Submitted(TaskKind::ProveShard)));
+        cancel.cancel();
+    });
+    assert_eq!(outcome, Err(ProofFailure::Cancelled));
+    while events.recv().await.is_ok() {}
+
+    let short = Duration::from_millis(200);
+    let outcome = prove(&orchestrator, ProofRequest { timeout: Some(short), ..request(4) }).await;
+    assert_eq!(outcome, Err(ProofFailure::Timeout(short)));
+    assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
+    let (sender, frozen) = watch::channel(false);
+    // The fake shares the test's thread, so what is frozen is a proxy that stops to pass anything on.
+    let stuck = RunningWorker::ready("frozen", FakeEngine::new(|_, _| std::future::pending())).await;
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = proxy.local_addr().unwrap();
+    let behind = stuck.address;
+    tokio::spawn(async move {
+        while let Ok((near, _)) = proxy.accept().await {
+            let far = tokio::net::TcpStream::connect(behind).await.unwrap();
+            tokio::spawn(pass_on(near, far, frozen.clone()));
+        }
+    });
+    let good = RunningWorker::ready("good", slow(Duration::from_millis(10))).await;
+    let orchestrator = connect(&[address, good.address]).await;
+    let began = Instant::now();
+    let (proven, ()) = tokio::join!(check_proven(orchestrator, 4), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sender.send_replace(true);
+    });
+    assert_eq!(proven.workers.len(), 1);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, mut frozen: watch::Receiver<bool>) {
+    let (mut near, mut far) = (near, far);
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+        _ = frozen.wait_for(|frozen| *frozen) => {
+            // Open, and silent.
+            tokio::time::sleep(PATIENCE).await;
+        }
+    }
+}

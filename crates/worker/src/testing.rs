@@ -1,0 +1,142 @@
+//! An engine that proves nothing, for tests of everything around it.
+
+use crate::{AttemptError, AttemptIo, EngineState, ProvingEngine, Settings, Worker};
+use async_trait::async_trait;
+use protocol::{Assignment, Build, FailureKind, InputValue, wire::Machine};
+use scheduler::KindSet;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What a [`FakeEngine`] does with each assignment.
+pub type Behaviour = Arc<dyn Fn(Assignment, Arc<dyn AttemptIo>) -> futures::future::BoxFuture<'static, Result<(), AttemptError>> + Send + Sync>;
+
+/// An engine that does what a test tells it.
+pub struct FakeEngine {
+    behaviour: Behaviour,
+    slots: usize,
+}
+
+impl FakeEngine {
+    /// An engine of one slot.
+    pub fn new<F>(behaviour: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static) -> Arc<dyn ProvingEngine>
+    where
+        F: Future<Output = Result<(), AttemptError>> + Send + 'static,
+    {
+        Arc::new(Self { behaviour: Arc::new(move |assignment, io| Box::pin(behaviour(assignment, io))), slots: 1 })
+    }
+
+    /// An engine whose results are what [`honest_result`] says.
+    pub fn honest() -> Arc<dyn ProvingEngine> {
+        Self::new(|assignment, io| async move { do_honestly(&assignment, &*io).await })
+    }
+}
+
+/// Fetches every input, completes the marker if there is one, and delivers the honest result.
+///
+/// # Errors
+/// When an artifact does not get through.
+pub async fn do_honestly(assignment: &Assignment, io: &dyn AttemptIo) -> Result<(), AttemptError> {
+    let failed = |kind| move |error: crate::IoError| AttemptError { kind, text: error.to_string() };
+    let mut inputs = Vec::new();
+    for input in &assignment.inputs {
+        inputs.extend(match input {
+            InputValue::Literal(text) => text.clone().into_bytes(),
+            InputValue::Artifact { name, .. } => io.fetch(name).await.map_err(failed(FailureKind::Input))?,
+        });
+    }
+    if assignment.marker.is_some() {
+        let name = assignment.outputs.get(1).cloned().unwrap_or_default();
+        io.deliver(&name, b"events".to_vec()).await.map_err(failed(FailureKind::Output))?;
+        io.complete_marker().await.map_err(failed(FailureKind::Output))?;
+    }
+    io.deliver(&assignment.outputs[0], honest_result(&inputs)).await.map_err(failed(FailureKind::Output))
+}
+
+/// What an honest fake makes of its inputs, put together.
+#[must_use]
+pub fn honest_result(inputs: &[u8]) -> Vec<u8> {
+    inputs.iter().rev().copied().collect()
+}
+
+#[async_trait]
+impl ProvingEngine for FakeEngine {
+    fn kinds(&self) -> KindSet {
+        KindSet::all()
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    async fn run(&self, _: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+        (self.behaviour)(assignment, io).await
+    }
+}
+
+/// A build that only its equals work with.
+#[must_use]
+pub fn fake_build() -> Build {
+    Build {
+        sp1_version: "6.10.0".to_owned(),
+        circuit_version: "fake".to_owned(),
+        recursion_root: vec![7; 32],
+        features: Vec::new(),
+        release: "0.0.0".to_owned(),
+    }
+}
+
+/// A worker that runs in this process. Ends when dropped.
+pub struct RunningWorker {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl RunningWorker {
+    /// Starts a worker called `name` on a free port of the loopback interface, whose build is [`fake_build`] changed by `change`.
+    pub async fn start(name: &str, engine: watch::Receiver<EngineState>, change: impl FnOnce(&mut Settings)) -> Self {
+        // Any free port: parsed addresses do not allow 0, on purpose.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let listen = free.expect("the loopback interface has a free port");
+        let mut settings = Settings {
+            listen: listen.into(),
+            orchestrators: "127.0.0.1,::1".parse().expect("a filter"),
+            name: name.to_owned(),
+            build: fake_build(),
+            machine: Machine::default(),
+        };
+        change(&mut settings);
+        let worker = Worker::bind(settings).await.expect("the port was free a moment ago");
+        let address = worker.local_addr().expect("a listener has an address");
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let token = stop.clone();
+        tasks.spawn(async move { worker.serve(engine, token).await });
+        Self { address, stop, tasks }
+    }
+
+    /// Starts a worker with an engine that is ready.
+    pub async fn ready(name: &str, engine: Arc<dyn ProvingEngine>) -> Self {
+        Self::start(name, ready(engine), |_| {}).await
+    }
+
+    /// Stops it and waits until it has.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The state of an engine that is ready and stays so.
+#[must_use]
+pub fn ready(engine: Arc<dyn ProvingEngine>) -> watch::Receiver<EngineState> {
+    watch::channel(EngineState::Ready(engine)).1
+}

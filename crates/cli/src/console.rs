@@ -44,7 +44,7 @@ pub(crate) fn start_logging(log: &Log, quiet: bool) -> Result<()> {
     // SP1 tells at `info` what only its developers want to know.
     let own = if quiet { "warn" } else { "info" };
     let default = format!(
-        "error,sp1d={own},engine={own},sp1_distributed_engine={own},sp1_distributed_orchestrator={own},\
+        "error,sp1_prover=off,panic=off,sp1d={own},engine={own},sp1_distributed_engine={own},sp1_distributed_orchestrator={own},\
          sp1_distributed_worker={own},sp1_distributed_protocol={own}"
     );
     let filter = match &log.log {

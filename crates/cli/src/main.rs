@@ -7,6 +7,7 @@ mod cpu;
 mod exit;
 mod input;
 mod output;
+mod panic;
 mod private_folder;
 
 use args::{Arguments, Command};
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
     if let Err(error) = console::start_logging(&arguments.log, quiet_by_default) {
         return exit::report(&error);
     }
-    match command::run(arguments.command) {
+    panic::log_instead_of_printing();
+    match panic::contain(|| command::run(arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }

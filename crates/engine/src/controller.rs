@@ -308,7 +308,9 @@ fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Displ
 
 /// What a program's exit code means, with the last words it said.
 fn program_failure(code: u32, stderr: &str) -> ProofFailure {
-    let words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // A panic's message is written twice.
+    words.dedup();
     let words = words.join(" | ");
     // SP1's code for input that was not there.
     const INVALID_HINT: u32 = 3;

@@ -7,13 +7,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeSet,
     fs,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::{sync::Mutex, task::JoinError, time::sleep};
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, JoinHandle},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 /// The processes are this process's own, so is what keeps their beginnings apart.
@@ -76,43 +81,122 @@ where
         return Ended::Stopped;
     }
     let beginning = BEGINNING.lock().await;
-    let before: BTreeSet<i32> = children().into_iter().map(|child| child.id).collect();
+    let mut traces = Traces::before();
     let mut work = tokio::spawn(work);
-    let child = loop {
+    let early = loop {
         tokio::select! {
-            outcome = &mut work => return outcome.map_or_else(Ended::Panicked, Ended::Done),
+            outcome = &mut work => break Some(outcome),
             () = sleep(Duration::from_millis(5)) => {}
         }
-        if let Some(child) = children().into_iter().find(|child| !before.contains(&child.id)) {
-            break child.id;
+        if traces.look() {
+            break None;
         }
     };
+    traces.look();
     drop(beginning);
+    let ended = match early {
+        Some(outcome) => outcome.map_or_else(Ended::Panicked, Ended::Done),
+        None => wait_for_end(&mut work, &traces, &stop, &leash).await,
+    };
+    // Also after an end by itself: the parts of SP1's executor do not wait for each other, and one that failed leaves the child running.
+    traces.remove().await;
+    work.abort();
+    ended
+}
 
+async fn wait_for_end<T>(
+    work: &mut JoinHandle<T>,
+    traces: &Traces,
+    stop: &CancellationToken,
+    leash: &Leash,
+) -> Ended<T> {
     let longest = leash.longest_chunk();
     let (mut chunks, mut processor_time_then) = (leash.chunks.load(Ordering::Relaxed), Duration::ZERO);
-    let ended = loop {
+    loop {
         tokio::select! {
-            outcome = &mut work => return outcome.map_or_else(Ended::Panicked, Ended::Done),
-            () = stop.cancelled() => break Ended::Stopped,
+            outcome = &mut *work => return outcome.map_or_else(Ended::Panicked, Ended::Done),
+            () = stop.cancelled() => return Ended::Stopped,
             () = sleep(Duration::from_millis(250)) => {}
         }
         let Some(longest) = longest else { continue };
-        let Some(Process { processor_time, .. }) = process(child) else { continue };
+        let Some(processor_time) = traces.processor_time() else { continue };
         let now = leash.chunks.load(Ordering::Relaxed);
         if now != chunks {
             (chunks, processor_time_then) = (now, processor_time);
         } else if processor_time.saturating_sub(processor_time_then) > longest {
-            break Ended::RanAway;
+            return Ended::RanAway;
         }
-    };
-    kill(child);
-    // The work notices its child's end, and takes its shared memory away.
-    if tokio::time::timeout(Duration::from_secs(5), &mut work).await.is_err() {
-        tracing::warn!(child, "an execution whose process was killed did not end");
-        work.abort();
     }
-    ended
+}
+
+/// What an execution has outside of this process: a child, and segments of shared memory.
+struct Traces {
+    children_before: BTreeSet<i32>,
+    segments_before: BTreeSet<String>,
+    child: Option<i32>,
+    segments: BTreeSet<String>,
+}
+
+impl Traces {
+    /// To be told apart from all that is there now.
+    fn before() -> Self {
+        Self {
+            children_before: children().into_iter().map(|child| child.id).collect(),
+            segments_before: mapped_segments(),
+            child: None,
+            segments: BTreeSet::new(),
+        }
+    }
+
+    /// Looks for what is new; true once the child, which comes last, is there.
+    fn look(&mut self) -> bool {
+        let new = |child: &Process| !self.children_before.contains(&child.id);
+        self.child = self.child.or_else(|| children().iter().find(|child| new(child)).map(|child| child.id));
+        self.segments.extend(mapped_segments().difference(&self.segments_before).cloned());
+        self.child.is_some()
+    }
+
+    fn processor_time(&self) -> Option<Duration> {
+        Some(process(self.child?)?.processor_time)
+    }
+
+    fn remain(&self) -> Vec<PathBuf> {
+        self.segments.iter().map(|name| Path::new(SHARED).join(name)).filter(|path| path.exists()).collect()
+    }
+
+    /// Kills the child. SP1's runner notices, waits for it and takes the segments away; what it has not taken after a while is taken here.
+    async fn remove(self) {
+        if let Some(child) = self.child.filter(|child| children().iter().any(|found| found.id == *child)) {
+            kill(child);
+        }
+        for _ in 0..200 {
+            if self.remain().is_empty() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        for path in self.remain() {
+            let removed = fs::remove_file(&path);
+            tracing::warn!(path = %path.display(), ?removed, "an execution left shared memory behind");
+        }
+        for name in &self.segments {
+            for end in ["filled", "empty"] {
+                // Semaphores are files too, and most segments have none.
+                let _ = fs::remove_file(Path::new(SHARED).join(format!("sem.{name}_{end}")));
+            }
+        }
+    }
+}
+
+/// Where the system keeps shared memory.
+const SHARED: &str = "/dev/shm";
+
+/// Names of SP1's segments that this process has mapped.
+fn mapped_segments() -> BTreeSet<String> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let names = maps.lines().filter_map(|line| line.split_once("/dev/shm/")).map(|(_, name)| name);
+    // A segment whose name was taken away is shown as "NAME (deleted)".
+    names.filter(|name| name.starts_with("sp1_") && !name.contains(' ')).map(str::to_owned).collect()
 }
 
 /// Kills every execution of this process: for a process that is about to end without waiting.

@@ -1,11 +1,11 @@
 //! Orchestrator and workers over real connections, with an engine and a controller that prove nothing.
 
 use async_trait::async_trait;
-use orchestrator::{
+use scheduler::TaskKind;
+use sp1_distributed_orchestrator::{
     Checked, Orchestrator, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
     ProofRequest, Proven, Settings, TaskInput, TaskSpec, WorkerList,
 };
-use scheduler::TaskKind;
 use std::{
     net::SocketAddr,
     sync::{
@@ -14,7 +14,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use worker::{
     AttemptError, EngineState, engine_state,
@@ -47,10 +47,10 @@ impl ProofController for FakeController {
         }
         let mut whole = Vec::new();
         for (shard, (task, marker)) in tasks.into_iter().enumerate() {
-            assert_eq!(proof.watch(marker).await.unwrap(), proof.watch(task).await.unwrap(), "marker and task of {shard}");
             if proof.watch(task).await.unwrap() == Outcome::Failed {
                 return Err(ProofFailure::Internal("a task failed".into()));
             }
+            assert_eq!(proof.watch(marker).await, Ok(Outcome::Succeeded), "a task is done after its marker");
             assert_eq!(proof.get(&format!("events-{shard}")).await.unwrap(), b"events");
             assert!(!proof.exists(&format!("record-{shard}")), "a record goes when its shard is done");
             whole.extend(proof.get(&format!("result-{shard}")).await.unwrap());
@@ -130,8 +130,10 @@ fn slow(time: Duration) -> Arc<dyn worker::ProvingEngine> {
 
 #[tokio::test]
 async fn a_proof_is_spread_over_all_workers_and_leaves_nothing_behind() {
-    let workers =
-        [RunningWorker::ready("one", slow(Duration::from_millis(20))).await, RunningWorker::ready("two", slow(Duration::from_millis(20))).await];
+    let workers = [
+        RunningWorker::ready("one", slow(Duration::from_millis(20))).await,
+        RunningWorker::ready("two", slow(Duration::from_millis(20))).await,
+    ];
     let orchestrator = connect(&[workers[0].address, workers[1].address]).await;
     let proven = check_proven(orchestrator, 12).await;
     assert_eq!(proven.workers.len(), 2);
@@ -168,7 +170,8 @@ async fn the_tasks_of_a_lost_worker_go_to_the_others() {
             std::future::pending()
         }
     });
-    let (lost, stays) = (RunningWorker::ready("lost", stuck).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
+    let (lost, stays) =
+        (RunningWorker::ready("lost", stuck).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
     let orchestrator = connect(&[lost.address, stays.address]).await;
     let (proven, ()) = tokio::join!(check_proven(orchestrator, 6), async {
         begun.notified().await;
@@ -281,7 +284,8 @@ async fn a_failed_attempt_is_tried_elsewhere() {
     let fails = FakeEngine::new(|_, _| async {
         Err(AttemptError { kind: protocol::FailureKind::Engine, text: "out of order".into() })
     });
-    let (bad, good) = (RunningWorker::ready("bad", fails).await, RunningWorker::ready("good", FakeEngine::honest()).await);
+    let (bad, good) =
+        (RunningWorker::ready("bad", fails).await, RunningWorker::ready("good", FakeEngine::honest()).await);
     let proven = check_proven(connect(&[bad.address, good.address]).await, 6).await;
     assert_eq!(proven.workers.len(), 1);
     assert_eq!(proven.workers[0].name, "good");
@@ -292,7 +296,7 @@ async fn check_poison(engine: Arc<dyn worker::ProvingEngine>, part: &str) {
     let orchestrator = connect(&[worker.address]).await;
     let failure = prove(&orchestrator, request(2)).await.unwrap_err();
     assert!(matches!(failure, ProofFailure::Task { .. }), "{failure}");
-    assert_eq!(failure.to_string().matches(part).count(), 3, "{failure}");
+    assert_eq!(failure.to_string().matches(part).count(), 3, "three attempts: {failure}");
     assert_empty(&orchestrator).await;
 }
 
@@ -300,7 +304,9 @@ async fn check_poison(engine: Arc<dyn worker::ProvingEngine>, part: &str) {
 async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
     let text = "out of order";
     check_poison(
-        FakeEngine::new(move |_, _| async move { Err(AttemptError { kind: protocol::FailureKind::Engine, text: text.into() }) }),
+        FakeEngine::new(move |_, _| async move {
+            Err(AttemptError { kind: protocol::FailureKind::Engine, text: text.into() })
+        }),
         text,
     )
     .await;
@@ -308,7 +314,7 @@ async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
 
 #[tokio::test]
 async fn an_engine_that_panics_takes_nothing_else_down() {
-    check_poison(FakeEngine::new(|_, _| async { panic!("planted") }), "engine panic").await;
+    check_poison(FakeEngine::new(|_, _| async { panic!("planted") }), "engine panic:").await;
 }
 
 #[tokio::test]
@@ -360,7 +366,7 @@ async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
     let (progress, mut events) = broadcast::channel(64);
     let controller = Arc::new(FakeController);
     let (outcome, ()) = tokio::join!(orchestrator.prove(request(4), controller, progress, cancel.clone()), async {
-        assert_eq!(events.recv().await, Ok(Progress::Submitted(TaskKind::ProveShard)));
+        while events.recv().await != Ok(Progress::Submitted(TaskKind::ProveShard)) {}
         cancel.cancel();
     });
     assert_eq!(outcome, Err(ProofFailure::Cancelled));
@@ -374,7 +380,8 @@ async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
 
 #[tokio::test]
 async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
-    let (sender, frozen) = watch::channel(false);
+    let frozen = CancellationToken::new();
+    let freeze = frozen.clone();
     // The fake shares the test's thread, so what is frozen is a proxy that stops to pass anything on.
     let stuck = RunningWorker::ready("frozen", FakeEngine::new(|_, _| std::future::pending())).await;
     let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -391,17 +398,17 @@ async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
     let began = Instant::now();
     let (proven, ()) = tokio::join!(check_proven(orchestrator, 4), async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        sender.send_replace(true);
+        freeze.cancel();
     });
     assert_eq!(proven.workers.len(), 1);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, mut frozen: watch::Receiver<bool>) {
+async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, frozen: CancellationToken) {
     let (mut near, mut far) = (near, far);
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-        _ = frozen.wait_for(|frozen| *frozen) => {
+        () = frozen.cancelled() => {
             // Open, and silent.
             tokio::time::sleep(PATIENCE).await;
         }

@@ -9,7 +9,11 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What a [`FakeEngine`] does with each assignment.
-pub type Behaviour = Arc<dyn Fn(Assignment, Arc<dyn AttemptIo>) -> futures::future::BoxFuture<'static, Result<(), AttemptError>> + Send + Sync>;
+pub type Behaviour = Arc<
+    dyn Fn(Assignment, Arc<dyn AttemptIo>) -> futures::future::BoxFuture<'static, Result<(), AttemptError>>
+        + Send
+        + Sync,
+>;
 
 /// An engine that does what a test tells it.
 pub struct FakeEngine {
@@ -19,7 +23,9 @@ pub struct FakeEngine {
 
 impl FakeEngine {
     /// An engine of one slot.
-    pub fn new<F>(behaviour: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static) -> Arc<dyn ProvingEngine>
+    pub fn new<F>(
+        behaviour: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static,
+    ) -> Arc<dyn ProvingEngine>
     where
         F: Future<Output = Result<(), AttemptError>> + Send + 'static,
     {

@@ -62,12 +62,12 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
 
 /// Makes two proofs of the same run different.
 fn fresh_nonce() -> Result<[u32; 4]> {
-    let mut bytes = [0; 16];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("make a nonce")?;
-    anyhow::ensure!(filled == bytes.len(), "make a nonce: the system gave {filled} bytes");
-    let words = bytes.as_chunks::<4>().0;
-    // A word of SP1's field is below 2^31 - 2^24 + 1.
-    Ok(std::array::from_fn(|at| u32::from_le_bytes(words[at]) & 0x3fff_ffff))
+    let mut words = [0; 4];
+    for word in &mut words {
+        // A word of SP1's field is below 2^31 - 2^24 + 1.
+        *word = getrandom::u32().context("make a nonce")? & 0x3fff_ffff;
+    }
+    Ok(words)
 }
 
 /// Proves `request` on the workers of `list`, writes the proof, and tells the outcome on stdout.

@@ -1,0 +1,323 @@
+//! What `sp1d` says to a newcomer's mistakes, and what it leaves behind. Nothing here proves: workers have an engine that never ends.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use worker::testing::{FakeEngine, RunningWorker, ready};
+
+/// Executions are looked for in the whole machine's process list and shared memory: one test at a time has any.
+static EXECUTING: Mutex<()> = Mutex::new(());
+
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
+}
+
+fn sp1d(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("TMPDIR", folder);
+    for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1D_LOG", "SP1D_LOG_FORMAT", "RUST_LOG", "ELEMENT_THRESHOLD"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// One sentence on stderr with all of `parts`, the exit code, nothing on stdout, and no file but those that were there.
+fn check_refused(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    for part in parts {
+        assert!(errors[0].contains(part), "no {part:?} in {stderr}");
+    }
+    let panics = stderr.lines().any(|line| line.starts_with("thread '") || line.contains("stack backtrace"));
+    assert!(!panics, "{stderr}");
+    assert!(output.stdout.is_empty());
+}
+
+fn check(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
+    let before = files(folder);
+    check_refused(&sp1d(folder, arguments).output().unwrap(), code, parts);
+    assert_eq!(files(folder), before, "a file was left behind");
+}
+
+/// Visible and hidden files, without the folder of the executor's helper.
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with("sp1d-")).collect();
+    names.sort();
+    names
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn prove(elf: &Path) -> Vec<&str> {
+    vec!["prove", "--elf", elf.to_str().unwrap(), "--output", "proof.bin"]
+}
+
+#[test]
+fn a_list_of_workers_that_cannot_be_used_is_named_with_the_place_of_the_mistake() {
+    let folder = folder();
+    let elf = guest("fibonacci");
+    let check_list = |content: Option<&str>, code, parts: &[&str]| {
+        if let Some(content) = content {
+            fs::write(folder.path().join("distributed.json"), content).unwrap();
+        }
+        check(folder.path(), &prove(&elf), code, parts);
+    };
+    check_list(None, 2, &["distributed.json", "No such file", "--workers"]);
+    check_list(Some("[\n \"127.0.0.1:9\",\n]"), 2, &["distributed.json:3:1"]);
+    check_list(Some("[]"), 2, &["names no worker"]);
+    check_list(Some("[\"127.0.0.1:9\", \"localhost\"]"), 2, &["entry 2", "HOST:PORT"]);
+    check_list(Some("[\"127.0.0.1:9\"]"), 4, &["127.0.0.1:9", "connection refused", "sp1d worker"]);
+}
+
+#[test]
+fn a_file_that_is_no_program_is_named_with_what_it_is() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    let check_elf = |content: &[u8], parts: &[&str]| {
+        let path = folder.path().join("program");
+        fs::write(&path, content).unwrap();
+        check(folder.path(), &prove(Path::new("program")), 2, parts);
+        check(folder.path(), &["vkey", "--elf", "program"], 2, parts);
+    };
+    check_elf(b"", &["program", "no ELF file"]);
+    check_elf(b"#!/bin/sh\n", &["no ELF file"]);
+    let good = fs::read(guest("fibonacci")).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = good.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    check_elf(&with(4, &[1]), &["32-bit", "SP1 v6"]);
+    check_elf(&with(18, &[62, 0]), &["another machine", "62"]);
+    check_elf(&with(16, &[3, 0]), &["no executable"]);
+    check_elf(&good[..100], &["cannot decode"]);
+    // The first program header's size in memory.
+    check_elf(&with(64 + 40, &u64::MAX.to_le_bytes()), &["more than a program can have"]);
+    check(folder.path(), &["vkey", "--elf", "missing"], 2, &["missing", "No such file"]);
+}
+
+#[test]
+fn instructions_that_sp1_does_not_know_are_no_panic() {
+    let folder = folder();
+    let mut program = fs::read(guest("fibonacci")).unwrap();
+    let entry = usize::try_from(u64::from_le_bytes(program[24..32].try_into().unwrap())).unwrap();
+    let text = executable_segment(&program);
+    let at = text.0 + (entry - text.1);
+    program[at..at + 4].copy_from_slice(&[0xff; 4]);
+    fs::write(folder.path().join("program"), program).unwrap();
+    check(folder.path(), &["vkey", "--elf", "program"], 2, &["cannot be proven"]);
+}
+
+/// Offset in the file and address of the executable segment.
+fn executable_segment(program: &[u8]) -> (usize, usize) {
+    let number = |at: usize| usize::try_from(u64::from_le_bytes(program[at..at + 8].try_into().unwrap())).unwrap();
+    let (headers, count) = (number(32), usize::from(u16::from_le_bytes(program[56..58].try_into().unwrap())));
+    let header = (0..count).map(|at| headers + at * 56).find(|at| program[*at] == 1 && program[at + 4] & 1 == 1);
+    let header = header.expect("a program has an executable segment");
+    (number(header + 8), number(header + 16))
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    fs::write(folder.path().join("stdin"), [255; 16]).unwrap();
+    let elf = guest("fibonacci");
+    let with = |more: &[&'static str]| [prove(&elf), more.to_vec()].concat();
+    check(folder.path(), &with(&["--stdin", "stdin"]), 2, &["no serialised SP1Stdin"]);
+    check(folder.path(), &with(&["--stdin", "missing"]), 2, &["missing", "No such file"]);
+    for (arguments, part) in [
+        (with(&["--input", "7"]), "KIND:VALUE"),
+        (with(&["--input", "u32:x"]), "no u32"),
+        (with(&["--input", "u32:1", "--stdin", "stdin"]), "cannot be used with"),
+        (with(&["--cycle-limit", "0"]), "--cycle-limit"),
+        (with(&["--mode", "fast"]), "possible values"),
+        (vec!["worker", "--listen", "127.0.0.1:8081"], "--orchestrator"),
+        (vec!["worker", "--listen", "8081", "--orchestrator", "any"], "HOST:PORT"),
+        (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "10.0.0.0/64"], "no range"),
+        (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--threads", "0"], "--threads"),
+    ] {
+        let output = sp1d(folder.path(), &arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+    let mut small = sp1d(folder.path(), &prove(&elf));
+    check_refused(
+        &small.env("ELEMENT_THRESHOLD", "1000").output().unwrap(),
+        2,
+        &["ELEMENT_THRESHOLD=1000", "out of range"],
+    );
+    check_refused(
+        &small.env("ELEMENT_THRESHOLD", "many").output().unwrap(),
+        2,
+        &["ELEMENT_THRESHOLD=many", "no number"],
+    );
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_found_before_any_work() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    fs::create_dir(folder.path().join("proofs")).unwrap();
+    let elf = guest("fibonacci");
+    let to = |output| ["prove", "--elf", elf.to_str().unwrap(), "--output", output];
+    check(folder.path(), &to("proofs"), 2, &["proofs", "folder"]);
+    check(folder.path(), &to("missing/proof.bin"), 2, &["missing/proof.bin", "--output"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let began = Instant::now();
+    check(folder().path(), &["worker", "--listen", &address, "--orchestrator", "any"], 2, &[&address, "another port"]);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    check(
+        folder().path(),
+        &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],
+        2,
+        &["no such address"],
+    );
+}
+
+#[test]
+fn a_temporary_folder_that_cannot_be_trusted_is_refused() {
+    let folder = folder();
+    let own = folder.path().join(format!("sp1d-{}", rustix::process::geteuid().as_raw()));
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+    let elf = guest("fibonacci");
+    let arguments = ["execute", "--elf", elf.to_str().unwrap(), "--input", "u32:1"];
+    check(folder.path(), &arguments, 1, &["cannot be trusted", "others can write", "TMPDIR"]);
+    fs::remove_dir(&own).unwrap();
+    let output = sp1d(folder.path(), &arguments).env("TMPDIR", folder.path().join("missing")).output().unwrap();
+    check_refused(&output, 7, &["missing", "TMPDIR"]);
+}
+
+/// Runs a guest; nothing of the execution may be left.
+fn check_program(arguments: &[&str], code: i32, parts: &[&str]) {
+    let folder = folder();
+    leaving_nothing(folder.path(), || check(folder.path(), arguments, code, parts));
+}
+
+/// Runs `work`, which executes with `folder` for temporary files, and finds neither a process nor shared memory of it afterwards.
+fn leaving_nothing(folder: &Path, work: impl FnOnce()) {
+    let _alone = EXECUTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = shared_memory();
+    work();
+    let left: Vec<_> = shared_memory().difference(&before).cloned().collect();
+    assert!(left.is_empty(), "shared memory is left: {left:?}");
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        assert!(!program.starts_with(folder), "a process is left: {}", entry.path().display());
+    }
+}
+
+fn shared_memory() -> BTreeSet<String> {
+    let names = fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains("sp1_")).collect()
+}
+
+fn execute(name: &str, more: &[&str]) -> Vec<String> {
+    let elf = guest(name);
+    let arguments = ["execute", "--elf", elf.to_str().unwrap()];
+    arguments.iter().chain(more).map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_program_that_fails_says_its_last_words() {
+    let check = |name: &str, more: &[&str], parts: &[&str]| {
+        let arguments = execute(name, more);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        check_program(&arguments, 3, parts);
+    };
+    check("panic", &["--input", "u32:42"], &["panicked", "exit code 1", "the guest was asked to panic: 42"]);
+    check("greedy", &["--input", "u32:1"], &["ran out of input", "exit code 3"]);
+    check("fibonacci", &["--input", "u32:100000", "--cycle-limit", "1000"], &["limit of 1000 cycles"]);
+    check("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], &["limit of 1000000 cycles"]);
+    check("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], &["limit of 1000000 cycles", "touching memory"]);
+}
+
+#[test]
+fn a_program_that_does_not_end_is_stopped_by_its_timeout() {
+    for variant in ["u32:0", "u32:1"] {
+        let arguments = execute("spin", &["--input", variant, "--timeout", "2"]);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        check_program(&arguments, 5, &["did not end within 2 s"]);
+    }
+}
+
+/// A worker that takes everything and does nothing, in this process.
+async fn idle_worker() -> RunningWorker {
+    let engine = ready(FakeEngine::new(|_, _| std::future::pending()));
+    RunningWorker::start("idle", engine, |settings| settings.build = engine::build_identity()).await
+}
+
+/// Proves `name` on a worker that does nothing; the failure must come from the program.
+async fn check_proving(name: &str, more: &[&str], code: i32, parts: &[&str]) {
+    let worker = idle_worker().await;
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+    let elf = guest(name);
+    let arguments: Vec<String> = prove(&elf).iter().chain(more).map(ToString::to_string).collect();
+    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    // The worker runs on this test's thread.
+    tokio::task::spawn_blocking(move || {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+        leaving_nothing(folder.path(), || check(folder.path(), &arguments, code, &parts));
+    })
+    .await
+    .unwrap();
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_a_failing_program_ends_with_the_programs_last_words() {
+    check_proving("panic", &["--input", "u32:42"], 3, &["exit code 1", "asked to panic: 42"]).await;
+    check_proving("greedy", &["--input", "u32:1"], 3, &["ran out of input"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_an_endless_program_ends_with_its_limits() {
+    check_proving("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
+    check_proving("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
+    check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["not done after 3 s"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_proof_leaves_nothing() {
+    let worker = idle_worker().await;
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+    let elf = guest("spin");
+    let arguments = [prove(&elf), vec!["--input", "u32:0"]].concat();
+    let mut command = sp1d(folder.path(), &arguments);
+    tokio::task::spawn_blocking(move || {
+        leaving_nothing(folder.path(), || {
+            let process = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            // Long enough for the program to spin.
+            std::thread::sleep(Duration::from_secs(5));
+            let id = rustix::process::Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+            rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+            check_refused(&process.wait_with_output().unwrap(), 130, &["cancelled"]);
+        });
+        assert_eq!(files(folder.path()), ["distributed.json"]);
+    })
+    .await
+    .unwrap();
+    worker.stop().await;
+}

@@ -53,7 +53,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArguments {
-    /// Where to listen: IP:PORT, [IPV6]:PORT or NAME:PORT.
+    /// Where to listen, as HOST:PORT; an IPv6 address stands in brackets.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Address,
     /// Which orchestrators may connect: addresses, ranges like 10.0.0.0/8 and host names, separated by commas; `any` for all.

@@ -262,7 +262,7 @@ fn a_program_that_does_not_end_is_stopped_by_its_timeout() {
 
 /// A worker that takes everything and does nothing, in this process.
 async fn idle_worker() -> RunningWorker {
-    let engine = ready(FakeEngine::new(|_, _| std::future::pending()));
+    let engine = ready(FakeEngine::doing(|_, _| std::future::pending()));
     RunningWorker::start("idle", engine, |settings| settings.build = engine::build_identity()).await
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     controller_clients::ProofClient,
     execution::{Ended, Leash, supervise},
-    host::check_executor_host,
+    host::{check_executor_host, little_shared_memory},
     options::CutOptions,
     program::check_program,
 };
@@ -298,10 +298,13 @@ fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Displ
         Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => ProofFailure::Host(format!(
             "the executor's process was killed ({error}): this machine has too little memory for the program"
         )),
-        // A full /dev/shm kills the executor by a signal that says nothing more.
-        _ => match check_executor_host() {
-            Err(host) => ProofFailure::Host(host.to_string()),
-            Ok(()) => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
+        // A full /dev/shm kills the executor by a signal that says nothing more, and by now it is empty again.
+        _ => match little_shared_memory() {
+            Some(free_mb) => ProofFailure::Host(format!(
+                "the program could not be run to its end ({error}), most likely because /dev/shm has only {free_mb} MB: enlarge it \
+                 (`mount -o remount,size=4G /dev/shm`, in containers --shm-size=4g)"
+            )),
+            None => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
         },
     }
 }

@@ -69,10 +69,11 @@ impl ProofClient {
         let artifact = |shared: bool, artifact: Artifact| TaskInput::Artifact { name: artifact.0, shared };
         let literal = |artifact: Artifact| TaskInput::Literal(artifact.0);
         let mut marker = None;
-        let inputs = task.inputs.into_iter().enumerate();
+        let inputs = task.inputs.into_iter();
         let inputs = match kind {
             // Program, common input, record, marker.
             TaskKind::ProveShard => inputs
+                .enumerate()
                 .map(|(at, input)| match at {
                     0 | 1 => artifact(true, input),
                     2 => artifact(false, input),
@@ -84,13 +85,14 @@ impl ProofClient {
                 .collect(),
             // Is it the last, the whole range, and then for each part its range and proof.
             TaskKind::RecursionReduce => inputs
+                .enumerate()
                 .map(|(at, input)| if at >= 3 && at % 2 == 1 { artifact(false, input) } else { literal(input) })
                 .collect(),
             // Common input, data.
-            TaskKind::RecursionDeferred => inputs.map(|(at, input)| artifact(at == 0, input)).collect(),
+            TaskKind::RecursionDeferred => inputs.enumerate().map(|(at, input)| artifact(at == 0, input)).collect(),
             // The proof to go on from; the controller deletes it.
             TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => {
-                inputs.map(|(_, input)| artifact(true, input)).collect()
+                inputs.map(|input| artifact(true, input)).collect()
             }
         };
         let outputs = task.outputs.into_iter().map(|output| output.0).collect();

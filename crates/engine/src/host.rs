@@ -66,9 +66,21 @@ pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
+/// Megabytes of shared memory that are free, when a large program can use up all of them: five trace chunks of a quarter of a gigabyte, and
+/// the program's own memory.
+pub(crate) fn little_shared_memory() -> Option<u64> {
+    const COMFORTABLE_BYTES: u64 = 2 << 30;
+    let free = free_bytes(Path::new("/dev/shm")).ok()?;
+    (free < COMFORTABLE_BYTES).then_some(free >> 20)
+}
+
+fn free_bytes(path: &Path) -> rustix::io::Result<u64> {
+    let mount = statvfs(path)?;
+    Ok(mount.f_bavail.saturating_mul(mount.f_frsize))
+}
+
 fn check_shared_memory(path: &Path) -> Result<(), HostError> {
-    let mount = statvfs(path).map_err(|reason| HostError::NoSharedMemory(reason.to_string()))?;
-    let free = mount.f_bavail.saturating_mul(mount.f_frsize);
+    let free = free_bytes(path).map_err(|reason| HostError::NoSharedMemory(reason.to_string()))?;
     if free < LEAST_SHARED_BYTES {
         return Err(HostError::LittleSharedMemory { free_mb: free >> 20 });
     }

@@ -1,6 +1,8 @@
 //! What moving a large artifact costs in memory, on either side. One test to the binary, and the worker in a process of its own: memory is
 //! counted by process.
 
+#![expect(clippy::print_stdout, reason = "the two processes talk over it, and the figures are worth seeing")]
+
 use async_trait::async_trait;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
@@ -90,7 +92,7 @@ impl ProofController for Mover {
 async fn be_the_worker() {
     reset_peak();
     let (before, _) = memory();
-    let engine = FakeEngine::new(move |assignment, io| async move {
+    let engine = FakeEngine::doing(move |assignment, io| async move {
         let content = io.fetch("large").await.unwrap();
         // Since before the task came: it was fetched, compressed, before the engine asked.
         let fetched = memory().1.saturating_sub(before) as f64 / ARTIFACT_BYTES as f64;

@@ -122,7 +122,7 @@ async fn assert_empty(orchestrator: &Orchestrator) {
 
 /// An honest engine that takes its time.
 fn slow(time: Duration) -> Arc<dyn worker::ProvingEngine> {
-    FakeEngine::new(move |assignment, io| async move {
+    FakeEngine::doing(move |assignment, io| async move {
         tokio::time::sleep(time).await;
         do_honestly(&assignment, &*io).await
     })
@@ -163,7 +163,7 @@ async fn several_proofs_share_the_workers() {
 #[tokio::test]
 async fn the_tasks_of_a_lost_worker_go_to_the_others() {
     let begun = Arc::new(Notify::new());
-    let stuck = FakeEngine::new({
+    let stuck = FakeEngine::doing({
         let begun = begun.clone();
         move |_, _| {
             begun.notify_one();
@@ -183,7 +183,7 @@ async fn the_tasks_of_a_lost_worker_go_to_the_others() {
 
 #[tokio::test]
 async fn a_worker_that_comes_back_goes_on() {
-    let first = RunningWorker::ready("first", FakeEngine::new(|_, _| std::future::pending())).await;
+    let first = RunningWorker::ready("first", FakeEngine::doing(|_, _| std::future::pending())).await;
     let address = first.address;
     let mut settings = settings();
     settings.patience = PATIENCE;
@@ -203,7 +203,7 @@ async fn a_worker_that_comes_back_goes_on() {
 
 #[tokio::test]
 async fn without_any_worker_a_proof_fails_instead_of_waiting_for_ever() {
-    let worker = RunningWorker::ready("only", FakeEngine::new(|_, _| std::future::pending())).await;
+    let worker = RunningWorker::ready("only", FakeEngine::doing(|_, _| std::future::pending())).await;
     let orchestrator = connect(&[worker.address]).await;
     let (outcome, ()) = tokio::join!(prove(&orchestrator, request(1)), worker.stop());
     let failure = outcome.unwrap_err();
@@ -281,7 +281,7 @@ async fn a_worker_that_is_starting_counts_as_reached_and_works_when_ready() {
 
 #[tokio::test]
 async fn a_failed_attempt_is_tried_elsewhere() {
-    let fails = FakeEngine::new(|_, _| async {
+    let fails = FakeEngine::doing(|_, _| async {
         Err(AttemptError { kind: protocol::FailureKind::Engine, text: "out of order".into() })
     });
     let (bad, good) =
@@ -304,7 +304,7 @@ async fn check_poison(engine: Arc<dyn worker::ProvingEngine>, part: &str) {
 async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
     let text = "out of order";
     check_poison(
-        FakeEngine::new(move |_, _| async move {
+        FakeEngine::doing(move |_, _| async move {
             Err(AttemptError { kind: protocol::FailureKind::Engine, text: text.into() })
         }),
         text,
@@ -314,12 +314,12 @@ async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
 
 #[tokio::test]
 async fn an_engine_that_panics_takes_nothing_else_down() {
-    check_poison(FakeEngine::new(|_, _| async { panic!("planted") }), "engine panic:").await;
+    check_poison(FakeEngine::doing(|_, _| async { panic!("planted") }), "engine panic:").await;
 }
 
 #[tokio::test]
 async fn a_result_that_does_not_verify_is_not_used() {
-    let lies = FakeEngine::new(|assignment, io| async move {
+    let lies = FakeEngine::doing(|assignment, io| async move {
         io.deliver(&assignment.outputs[1], b"events".to_vec()).await.unwrap();
         io.complete_marker().await.unwrap();
         io.deliver(&assignment.outputs[0], b"garbage".to_vec()).await.unwrap();
@@ -330,7 +330,7 @@ async fn a_result_that_does_not_verify_is_not_used() {
 
 #[tokio::test]
 async fn a_worker_that_delivers_nothing_has_done_nothing() {
-    let lazy = FakeEngine::new(|_, io| async move {
+    let lazy = FakeEngine::doing(|_, io| async move {
         io.complete_marker().await.unwrap();
         Ok(())
     });
@@ -340,7 +340,7 @@ async fn a_worker_that_delivers_nothing_has_done_nothing() {
 #[tokio::test]
 async fn an_attempt_cannot_touch_what_is_not_its_own() {
     let seen = Arc::new(AtomicU32::new(0));
-    let engine = FakeEngine::new({
+    let engine = FakeEngine::doing({
         let seen = seen.clone();
         move |assignment, io| {
             let seen = seen.clone();
@@ -360,7 +360,7 @@ async fn an_attempt_cannot_touch_what_is_not_its_own() {
 
 #[tokio::test]
 async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
-    let worker = RunningWorker::ready("one", FakeEngine::new(|_, _| std::future::pending())).await;
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
     let orchestrator = connect(&[worker.address]).await;
     let cancel = CancellationToken::new();
     let (progress, mut events) = broadcast::channel(64);
@@ -383,7 +383,7 @@ async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
     let frozen = CancellationToken::new();
     let freeze = frozen.clone();
     // The fake shares the test's thread, so what is frozen is a proxy that stops to pass anything on.
-    let stuck = RunningWorker::ready("frozen", FakeEngine::new(|_, _| std::future::pending())).await;
+    let stuck = RunningWorker::ready("frozen", FakeEngine::doing(|_, _| std::future::pending())).await;
     let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = proxy.local_addr().unwrap();
     let behind = stuck.address;

@@ -33,19 +33,22 @@ pub struct Mismatch {
 }
 
 impl Build {
+    /// What is compared, as people read it.
+    fn facts(&self) -> [(&'static str, String); 4] {
+        [
+            ("the SP1 version", self.sp1_version.clone()),
+            ("the circuit version", self.circuit_version.clone()),
+            ("the root of the recursion keys", Hex(&self.recursion_root).to_string()),
+            ("the set of SP1 features", format!("[{}]", self.features.join(", "))),
+        ]
+    }
+
     /// Checks that a worker of build `worker` may work for this orchestrator's build.
     ///
     /// # Errors
     /// The first difference that matters.
     pub fn check_worker(&self, worker: &Self) -> Result<(), Mismatch> {
-        let facts: [(&'static str, fn(&Self) -> String); 4] = [
-            ("the SP1 version", |build| build.sp1_version.clone()),
-            ("the circuit version", |build| build.circuit_version.clone()),
-            ("the root of the recursion keys", |build| Hex(&build.recursion_root).to_string()),
-            ("the set of SP1 features", |build| format!("[{}]", build.features.join(", "))),
-        ];
-        for (what, fact) in facts {
-            let (orchestrator, worker) = (fact(self), fact(worker));
+        for ((what, orchestrator), (_, worker)) in self.facts().into_iter().zip(worker.facts()) {
             if orchestrator != worker {
                 return Err(Mismatch { what, orchestrator, worker });
             }

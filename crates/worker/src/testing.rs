@@ -22,8 +22,8 @@ pub struct FakeEngine {
 }
 
 impl FakeEngine {
-    /// An engine of one slot.
-    pub fn new<F>(
+    /// An engine of one slot that does `behaviour`.
+    pub fn doing<F>(
         behaviour: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static,
     ) -> Arc<dyn ProvingEngine>
     where
@@ -34,7 +34,7 @@ impl FakeEngine {
 
     /// An engine whose results are what [`honest_result`] says.
     pub fn honest() -> Arc<dyn ProvingEngine> {
-        Self::new(|assignment, io| async move { do_honestly(&assignment, &*io).await })
+        Self::doing(|assignment, io| async move { do_honestly(&assignment, &*io).await })
     }
 }
 

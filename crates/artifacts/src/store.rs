@@ -35,27 +35,35 @@ pub struct Store {
 
 #[derive(Debug, Default)]
 struct Scopes {
-    blobs: BTreeMap<Scope, HashMap<String, Blob>>,
+    scopes: BTreeMap<Scope, Names>,
     stats: Stats,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    blobs: HashMap<String, Blob>,
+    bytes: u64,
 }
 
 impl Scopes {
     fn insert(&mut self, scope: Scope, name: String, blob: Blob) -> Result<(), StoreError> {
-        let names = self.blobs.entry(scope).or_default();
-        if let Some(present) = names.get(&name) {
+        let names = self.scopes.entry(scope).or_default();
+        if let Some(present) = names.blobs.get(&name) {
             return if present.digest() == blob.digest() { Ok(()) } else { Err(StoreError::Exists(name)) };
         }
         self.stats.artifacts += 1;
         self.stats.bytes += blob.stored_bytes();
-        names.insert(name, blob);
+        names.bytes += blob.stored_bytes();
+        names.blobs.insert(name, blob);
         Ok(())
     }
 
     fn remove(&mut self, scope: Scope, name: &str) -> Option<Blob> {
-        let names = self.blobs.get_mut(&scope)?;
-        let blob = names.remove(name)?;
-        if names.is_empty() {
-            self.blobs.remove(&scope);
+        let names = self.scopes.get_mut(&scope)?;
+        let blob = names.blobs.remove(name)?;
+        names.bytes -= blob.stored_bytes();
+        if names.blobs.is_empty() {
+            self.scopes.remove(&scope);
         }
         self.stats.artifacts -= 1;
         self.stats.bytes -= blob.stored_bytes();
@@ -86,7 +94,7 @@ impl Store {
     /// The blob `name` of `scope`.
     #[must_use]
     pub fn get(&self, scope: Scope, name: &str) -> Option<Blob> {
-        self.lock().blobs.get(&scope)?.get(name).cloned()
+        self.lock().scopes.get(&scope)?.blobs.get(name).cloned()
     }
 
     /// Forgets `name` of `scope` and returns it, if it was there.
@@ -97,15 +105,23 @@ impl Store {
     /// Forgets everything of `scope`.
     pub fn remove_scope(&self, scope: Scope) {
         let mut scopes = self.lock();
-        let Some(names) = scopes.blobs.remove(&scope) else { return };
-        scopes.stats.artifacts -= names.len();
-        scopes.stats.bytes -= names.values().map(Blob::stored_bytes).sum::<u64>();
+        let Some(names) = scopes.scopes.remove(&scope) else { return };
+        scopes.stats.artifacts -= names.blobs.len();
+        scopes.stats.bytes -= names.bytes;
     }
 
     /// Names in `scope`, in no order.
     #[must_use]
     pub fn names(&self, scope: Scope) -> Vec<String> {
-        self.lock().blobs.get(&scope).map(|names| names.keys().cloned().collect()).unwrap_or_default()
+        self.lock().scopes.get(&scope).map(|names| names.blobs.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// What `scope` holds.
+    #[must_use]
+    pub fn scope_stats(&self, scope: Scope) -> Stats {
+        let scopes = self.lock();
+        let found = scopes.scopes.get(&scope);
+        found.map(|names| Stats { artifacts: names.blobs.len(), bytes: names.bytes }).unwrap_or_default()
     }
 
     /// Makes `name` of `from` an artifact of `to` under the same name. True when it was there and `to` now has that content.
@@ -136,6 +152,7 @@ mod tests {
         store.put(PROOF, "b", Blob::encode(b"two")).unwrap();
         store.put(ATTEMPT, "a", Blob::encode(b"three")).unwrap();
         assert_eq!(store.stats().artifacts, 3);
+        assert_eq!(store.scope_stats(PROOF), Stats { artifacts: 2, bytes: 6 });
         store.remove_scope(PROOF);
         assert!(store.get(PROOF, "a").is_none());
         assert!(store.get(ATTEMPT, "a").is_some());

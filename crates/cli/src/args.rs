@@ -162,7 +162,7 @@ pub(crate) struct DemoArguments {
     /// Steps of the Fibonacci loop that is proven.
     #[arg(long, value_name = "N", default_value_t = 250_000)]
     pub(crate) steps: u32,
-    /// Keep the proof in this file.
+    /// Where the proof goes [default: demo-proof.bin in a temporary folder].
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Print the outcome as one JSON object, the last line on stdout.

@@ -1,7 +1,9 @@
 //! Does this processor have what the build uses, and does the build use what it has?
+//!
+//! The standard library's own check cannot tell: for a feature that the build uses it answers yes without looking.
 
 use crate::exit;
-use std::process::ExitCode;
+use std::{fs, process::ExitCode};
 
 /// A processor feature that matters for proving.
 struct Feature {
@@ -12,52 +14,55 @@ struct Feature {
     present: bool,
 }
 
+/// Names for the compiler, and for the system.
 #[cfg(target_arch = "x86_64")]
 macro_rules! features {
-    ($($name:tt),* $(,)?) => {
-        [$(Feature { name: $name, built: cfg!(target_feature = $name), present: std::arch::is_x86_feature_detected!($name) }),*]
+    ($flags:expr, $($name:tt as $flag:literal),* $(,)?) => {
+        vec![$(Feature { name: $name, built: cfg!(target_feature = $name), present: $flags.contains(&$flag) }),*]
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-fn features() -> impl IntoIterator<Item = Feature> {
-    features![
-        "sse4.2",
-        "avx",
-        "avx2",
-        "bmi1",
-        "bmi2",
-        "fma",
-        "adx",
-        "avx512f",
-        "avx512bw",
-        "avx512dq",
-        "avx512vl",
-        "avx512ifma"
-    ]
+fn features(flags: &[&str]) -> Vec<Feature> {
+    features!(
+        flags,
+        "sse4.2" as "sse4_2", "popcnt" as "popcnt", "avx" as "avx", "avx2" as "avx2", "bmi1" as "bmi1", "bmi2" as "bmi2",
+        "fma" as "fma", "f16c" as "f16c", "lzcnt" as "abm", "movbe" as "movbe", "adx" as "adx", "aes" as "aes",
+        "pclmulqdq" as "pclmulqdq", "sha" as "sha_ni", "gfni" as "gfni", "vaes" as "vaes", "vpclmulqdq" as "vpclmulqdq",
+        "avx512f" as "avx512f", "avx512cd" as "avx512cd", "avx512bw" as "avx512bw", "avx512dq" as "avx512dq",
+        "avx512vl" as "avx512vl", "avx512ifma" as "avx512ifma", "avx512vbmi" as "avx512vbmi",
+        "avx512vbmi2" as "avx512_vbmi2", "avx512vnni" as "avx512_vnni", "avx512bitalg" as "avx512_bitalg",
+        "avx512vpopcntdq" as "avx512_vpopcntdq", "avx512bf16" as "avx512_bf16",
+    )
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn features() -> impl IntoIterator<Item = Feature> {
-    []
+fn features(_: &[&str]) -> Vec<Feature> {
+    Vec::new()
 }
 
-fn lacking(features: impl IntoIterator<Item = Feature>) -> Vec<&'static str> {
-    features.into_iter().filter(|feature| feature.built && !feature.present).map(|feature| feature.name).collect()
+/// What the system says of this processor; nothing where it does not say.
+fn of_this_machine() -> Vec<Feature> {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let Some(line) = text.lines().find(|line| line.starts_with("flags")) else { return Vec::new() };
+    let flags: Vec<&str> = line.split_whitespace().collect();
+    features(&flags)
 }
 
-/// Of those that SP1's field arithmetic has code for.
-fn unused(features: impl IntoIterator<Item = Feature>) -> Option<&'static str> {
-    let features: Vec<_> = features.into_iter().collect();
-    let wide = ["avx512f", "avx2"];
-    wide.into_iter()
-        .find(|wide| features.iter().any(|feature| feature.name == *wide && feature.present && !feature.built))
+fn lacking(features: &[Feature]) -> Vec<&'static str> {
+    features.iter().filter(|feature| feature.built && !feature.present).map(|feature| feature.name).collect()
+}
+
+/// The widest of those that SP1's field arithmetic has code for.
+fn unused(features: &[Feature]) -> Option<&'static str> {
+    let unused = |name: &str| features.iter().any(|feature| feature.name == name && feature.present && !feature.built);
+    ["avx512f", "avx2"].into_iter().find(|name| unused(name))
 }
 
 /// Ends with a sentence where the program would end with an illegal instruction.
 #[expect(clippy::print_stderr, reason = "nothing else can be relied on yet")]
 pub(crate) fn check() -> Result<(), ExitCode> {
-    let lacking = lacking(features());
+    let lacking = lacking(&of_this_machine());
     if lacking.is_empty() {
         return Ok(());
     }
@@ -71,7 +76,7 @@ pub(crate) fn check() -> Result<(), ExitCode> {
 
 /// Warns when proving could be faster.
 pub(crate) fn warn_if_slow() {
-    if let Some(feature) = unused(features()) {
+    if let Some(feature) = unused(&of_this_machine()) {
         tracing::warn!(
             "this sp1d was built without {feature}, which this processor has: proving takes up to four times as long; \
              build it with RUSTFLAGS=\"-C target-cpu=native\""
@@ -89,19 +94,27 @@ mod tests {
 
     #[test]
     fn features_that_are_built_in_and_missing_are_named() {
-        assert_eq!(lacking([feature("avx2", true, true), feature("avx512f", true, false)]), ["avx512f"]);
-        assert!(lacking([feature("avx2", false, false), feature("fma", true, true)]).is_empty());
+        assert_eq!(lacking(&[feature("avx2", true, true), feature("avx512f", true, false)]), ["avx512f"]);
+        assert!(lacking(&[feature("avx2", false, false), feature("fma", true, true)]).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_feature = "avx2")]
+    fn a_processor_without_what_this_build_uses_is_found_out() {
+        assert!(lacking(&features(&["flags", ":", "sse4_2", "avx"])).contains(&"avx2"));
     }
 
     #[test]
     fn the_widest_unused_feature_is_told() {
-        assert_eq!(unused([feature("avx2", false, true), feature("avx512f", false, true)]), Some("avx512f"));
-        assert_eq!(unused([feature("avx2", false, true), feature("avx512f", false, false)]), Some("avx2"));
-        assert_eq!(unused([feature("avx2", true, true), feature("adx", false, true)]), None);
+        assert_eq!(unused(&[feature("avx2", false, true), feature("avx512f", false, true)]), Some("avx512f"));
+        assert_eq!(unused(&[feature("avx2", false, true), feature("avx512f", false, false)]), Some("avx2"));
+        assert_eq!(unused(&[feature("avx2", true, true), feature("adx", false, true)]), None);
     }
 
     #[test]
     fn the_build_runs_on_the_machine_that_tests_it() {
-        assert!(lacking(features()).is_empty());
+        let features = of_this_machine();
+        assert!(lacking(&features).is_empty());
+        assert_eq!(features.is_empty(), !cfg!(target_arch = "x86_64"));
     }
 }

@@ -21,6 +21,10 @@ impl OutputFile {
         if path.is_dir() {
             return Err(cannot("it is a folder; name a file in it".to_owned()).into());
         }
+        if path.exists() && !path.is_file() {
+            // Giving the finished file its name would replace the device.
+            return Err(cannot("it is no ordinary file; choose another --output".to_owned()).into());
+        }
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -72,5 +76,6 @@ mod tests {
         };
         check(folder.path(), "is a folder");
         check(&folder.path().join("missing/proof"), "No such file");
+        check(Path::new("/dev/null"), "no ordinary file");
     }
 }

@@ -3,6 +3,7 @@
 //! SP1 unpacks the executor's helper into the temporary folder and runs whatever file of its name it finds there. In a folder that everybody can write
 //! to, that may be somebody else's.
 
+use crate::exit::{self, Failure};
 use anyhow::{Result, bail};
 use engine::HostError;
 use rustix::{
@@ -10,7 +11,7 @@ use rustix::{
     io::Errno,
     process::geteuid,
 };
-use std::{env, path::PathBuf};
+use std::env;
 
 /// Makes the folder and points `TMPDIR` to it. To be called while the process has one thread.
 pub(crate) fn use_private_folder() -> Result<()> {
@@ -21,7 +22,13 @@ pub(crate) fn use_private_folder() -> Result<()> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(reason) => return Err(failed(reason).into()),
     }
-    check_owned(&folder).map_err(|error| error.context(HostUnsafe(folder.clone())))?;
+    check_owned(&folder).map_err(|error| {
+        let text = format!(
+            "the temporary folder {} cannot be trusted: {error}; remove it or set TMPDIR to another folder",
+            folder.display()
+        );
+        Failure::new(exit::HOST, text)
+    })?;
     // SAFETY: there is one thread, so nobody reads the environment at the same moment.
     #[expect(unsafe_code, reason = "SP1 reads the folder from the environment alone")]
     unsafe {
@@ -30,10 +37,6 @@ pub(crate) fn use_private_folder() -> Result<()> {
     engine::check_temporary_folder(&folder)?;
     Ok(())
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the temporary folder {} cannot be trusted; remove it or set TMPDIR to another folder", .0.display())]
-struct HostUnsafe(PathBuf);
 
 fn check_owned(folder: &std::path::Path) -> Result<()> {
     let found = statat(CWD, folder, AtFlags::SYMLINK_NOFOLLOW)?;

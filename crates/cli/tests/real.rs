@@ -1,45 +1,164 @@
-//! A real proof on two real worker processes, checked by SP1's own kit. The one test that loads provers.
+//! Real proofs on two real worker processes, checked by SP1's own kit: the only tests that load provers.
 
 use serde_json::Value;
-use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues};
-use std::{path::Path, process::Command};
+use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues, SP1PublicValues};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-/// Enough steps for three shards at the demo's thresholds, so that each worker has one and somebody has two.
-const STEPS: &str = "60000";
+/// Two provers fill the machine.
+static PROVING: Mutex<()> = Mutex::new(());
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_demo_proves_on_two_workers_and_sp1_accepts_the_proof() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("proof.bin");
-    let output = Command::new(env!("CARGO_BIN_EXE_sp1d"))
-        .args(["demo", "--json", "--steps", STEPS, "--output", path.to_str().unwrap()])
-        .env("TMPDIR", folder.path())
-        .output()
-        .unwrap();
+/// Enough steps for three shards at the lowest threshold, so that each worker has one and somebody has two.
+const STEPS: u32 = 60_000;
+const LOW_THRESHOLD: &str = "33554432";
+
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
+}
+
+fn sp1d(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.current_dir(folder).env("TMPDIR", folder).env_remove("SP1_DISTRIBUTED_WORKERS").stdin(Stdio::null());
+    command
+}
+
+/// The outcome that `--json` prints, of a proof in which two workers had a part.
+fn outcome(output: &Output) -> Value {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stderr}");
     let outcome: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
-    assert_eq!(outcome["verified"], true, "{outcome}");
-    assert_eq!(outcome["mode"], "core", "{outcome}");
+    assert_eq!((&outcome["verified"], &outcome["mode"]), (&true.into(), &"core".into()), "{outcome}");
     let workers = outcome["workers"].as_array().unwrap();
-    assert_eq!(workers.len(), 2, "{outcome}");
     let tasks: Vec<u64> = workers.iter().map(|worker| worker["tasks"].as_u64().unwrap()).collect();
-    assert!(tasks.iter().all(|tasks| *tasks >= 1), "{outcome}");
+    assert!(tasks.len() == 2 && tasks.iter().all(|tasks| *tasks >= 1), "{outcome}");
     assert_eq!(tasks.iter().sum::<u64>(), outcome["shards"].as_u64().unwrap(), "{outcome}");
+    outcome
+}
 
-    // Plain sp1-sdk, in a process that did not prove.
-    let elf = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf/fibonacci")).unwrap();
+/// Verifies a saved proof with plain sp1-sdk, in a process that did not prove.
+async fn check_with_sp1(proof: &Path, program: &Path) -> SP1PublicValues {
     let client = ProverClient::builder().light().build().await;
-    let key = client.setup(Elf::Dynamic(elf.into())).await.unwrap();
-    let mut proof = SP1ProofWithPublicValues::load(&path).unwrap();
+    let key = client.setup(Elf::Dynamic(fs::read(program).unwrap().into())).await.unwrap();
+    let proof = SP1ProofWithPublicValues::load(proof).unwrap();
     client.verify(&proof, key.verifying_key(), None).unwrap();
-    assert_eq!(proof.public_values.read::<u32>().to_string(), STEPS);
+    proof.public_values
+}
+
+fn check_fibonacci(mut values: SP1PublicValues) {
     let (mut a, mut b) = (0_u32, 1_u32);
-    for _ in 0..STEPS.parse::<u32>().unwrap() {
+    for _ in 0..STEPS {
         (a, b) = (b, (a + b) % 7919);
     }
-    assert_eq!((proof.public_values.read::<u32>(), proof.public_values.read::<u32>()), (a, b));
+    assert_eq!([values.read::<u32>(), values.read::<u32>(), values.read::<u32>()], [STEPS, a, b]);
+}
 
-    let leftovers: Vec<_> = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(!leftovers.iter().any(|name| name.to_string_lossy().contains("sp1_")), "{leftovers:?}");
+fn shared_memory() -> BTreeSet<String> {
+    let names = fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains("sp1_")).collect()
+}
+
+struct Worker {
+    address: String,
+    log: PathBuf,
+    process: Child,
+}
+
+impl Worker {
+    fn start(folder: &Path, number: usize, host: &str) -> Self {
+        let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
+        let address = format!("{host}:{port}");
+        let log = folder.join(format!("worker-{number}.log"));
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let process = sp1d(folder)
+            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1,::1", "--threads", "1"])
+            .args(["--pin", &(number % cores).to_string(), "--wait-memory", "600", "--with-parent"])
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self { address, log, process }
+    }
+
+    /// Asks it to stop, as a service manager does, and sees it end well.
+    fn stop(mut self) {
+        let id = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the worker does not stop");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let log = fs::read_to_string(&self.log).unwrap();
+        assert!(status.success(), "{status}: {log}");
+        assert!(!log.contains("ERROR") && !log.contains("WARN attempt"), "{log}");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Already gone, if all went well.
+        let _ = self.process.kill();
+    }
+}
+
+/// Core shards, precompile shards and shards of memory, over IPv6 and a host name; a worker that is not there is left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_prove_what_sp1_accepts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    tokio::task::spawn_blocking(move || {
+        let _alone = PROVING.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = [Worker::start(&path, 0, "[::1]"), Worker::start(&path, 1, "localhost")];
+        let list = [workers[0].address.as_str(), workers[1].address.as_str(), "127.0.0.1:9"];
+        fs::write(path.join("distributed.json"), serde_json::to_string(&list).unwrap()).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        let prove = |name: &str, input: u32| {
+            let mut command = sp1d(&path);
+            command.args(["prove", "--json", "--elf", guest(name).to_str().unwrap(), "--output", name]);
+            let output =
+                command.args(["--input", &format!("u32:{input}")]).env("ELEMENT_THRESHOLD", LOW_THRESHOLD).output();
+            let output = output.unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(stderr.contains("127.0.0.1:9") && stderr.contains("left out"), "{stderr}");
+            outcome(&output)
+        };
+        assert!(prove("fibonacci", STEPS)["shards"].as_u64().unwrap() >= 3);
+        // Keccak and SHA-256 have shards of their own, beside the program's and its memory's.
+        assert!(prove("precompiles", 10)["shards"].as_u64().unwrap() >= 3);
+        workers.into_iter().for_each(Worker::stop);
+    })
+    .await
+    .unwrap();
+    check_fibonacci(check_with_sp1(&folder.path().join("fibonacci"), &guest("fibonacci")).await);
+    check_with_sp1(&folder.path().join("precompiles"), &guest("precompiles")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_proves_on_two_workers_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    tokio::task::spawn_blocking(move || {
+        let _alone = PROVING.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shared_memory();
+        let output = sp1d(&path).args(["demo", "--json", "--steps", &STEPS.to_string(), "--output", "proof"]).output();
+        assert_eq!(outcome(&output.unwrap())["proof"], "proof");
+        assert_eq!(shared_memory().difference(&before).count(), 0);
+        let own = format!("sp1d-{}", rustix::process::geteuid().as_raw());
+        for entry in fs::read_dir(path.join(own)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(name.starts_with("sp1-native-runner-bin-"), "only the executor's helper stays: {name}");
+        }
+    })
+    .await
+    .unwrap();
+    check_fibonacci(check_with_sp1(&folder.path().join("proof"), &guest("fibonacci")).await);
 }

@@ -36,7 +36,10 @@ use sp1_sdk::{
 use std::{
     borrow::Borrow,
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::{OnceCell, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -95,13 +98,7 @@ impl Controller {
     async fn compute_key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
         let key = self.key_cell(Digest::of(program));
         let compute = || async {
-            let owned: Arc<[u8]> = program.into();
-            let checked = tokio::task::spawn_blocking({
-                let owned = owned.clone();
-                move || check_program(&owned)
-            });
-            let checked = checked.await.expect("decoding contains its panics");
-            checked.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))?;
+            let owned = check_decodes(program).await?;
             let light = self.light.clone();
             let setup = tokio::spawn(async move { light.setup(Elf::Dynamic(owned)).await });
             match setup.await {
@@ -135,8 +132,7 @@ impl Controller {
         stop: &CancellationToken,
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
-        // Decoding it is checked there.
-        self.verifying_key(program).await?;
+        check_decodes(program).await?;
         let run = Runner(self.light.clone()).run(program, decode_stdin(stdin)?, cycle_limit, true, stop).await?;
         if run.exit_code != 0 {
             return Err(program_failure(run.exit_code, &run.stderr));
@@ -153,8 +149,15 @@ impl Controller {
     ) -> Result<ProofOutput, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
+        if matches!(request.mode, ProofMode::Groth16 | ProofMode::Plonk) {
+            return Err(ProofFailure::Request(format!(
+                "{} proofs cannot be made yet; ask for a compressed one",
+                request.mode
+            )));
+        }
         let stdin = decode_stdin(&request.stdin)?;
         let key = self.verifying_key(&request.elf).await?;
+        options.check_for(&request.elf).await?;
         let local = LocalTasks(Arc::new(Shared {
             proof: proof.clone(),
             program: request.elf.clone(),
@@ -164,6 +167,7 @@ impl Controller {
             cycle_limit: request.cycle_limit,
             runner: Runner(self.light.clone()),
             tasks: tasks.clone(),
+            program_failed: AtomicBool::new(false),
         }));
         let client = ProofClient::new(proof.clone(), local);
         let output = Artifact("proof".to_owned());
@@ -265,6 +269,14 @@ impl Runner {
     }
 }
 
+/// Checks the program, and gives it back as SP1 wants it.
+async fn check_decodes(program: &[u8]) -> Result<Arc<[u8]>, ProofFailure> {
+    let owned: Arc<[u8]> = program.into();
+    let checked = tokio::task::spawn_blocking(move || check_program(&owned).map(|()| owned));
+    let checked = checked.await.expect("decoding contains its panics");
+    checked.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))
+}
+
 struct ProgramRun {
     executed: Executed,
     exit_code: u32,
@@ -282,7 +294,7 @@ fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
 fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
     let limit = cycle_limit.unwrap_or_default();
     ProofFailure::Guest(format!(
-        "the program passed its limit of {limit} cycles, running without ever touching memory; raise --cycle-limit or mend its loop"
+        "the program passed its limit of {limit} cycles without coming to an end; raise --cycle-limit or mend its loop"
     ))
 }
 
@@ -298,14 +310,19 @@ fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Displ
         Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => ProofFailure::Host(format!(
             "the executor's process was killed ({error}): this machine has too little memory for the program"
         )),
-        // A full /dev/shm kills the executor by a signal that says nothing more, and by now it is empty again.
-        _ => match little_shared_memory() {
-            Some(free_mb) => ProofFailure::Host(format!(
-                "the program could not be run to its end ({error}), most likely because /dev/shm has only {free_mb} MB: enlarge it \
-                 (`mount -o remount,size=4G /dev/shm`, in containers --shm-size=4g)"
-            )),
-            None => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
-        },
+        Some(ExecutionError::Other(_)) | None => untyped_failure(error),
+        Some(guest) => ProofFailure::Guest(format!("the program could not be run to its end: {guest}")),
+    }
+}
+
+/// A full /dev/shm kills the executor by a signal that says nothing more, and by now it is empty again.
+fn untyped_failure(error: &dyn std::fmt::Display) -> ProofFailure {
+    match little_shared_memory() {
+        Some(free_mb) => ProofFailure::Host(format!(
+            "the program could not be run to its end ({error}), most likely because /dev/shm has only {free_mb} MB: enlarge it \
+             (`mount -o remount,size=6G /dev/shm`, in containers --shm-size=6g)"
+        )),
+        None => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
     }
 }
 
@@ -342,6 +359,8 @@ struct Shared {
     cycle_limit: Option<u64>,
     runner: Runner,
     tasks: TaskTracker,
+    /// It ended with a code that is not zero, which several records say.
+    program_failed: AtomicBool,
 }
 
 impl LocalTasks {
@@ -383,6 +402,9 @@ impl LocalTasks {
     /// Ends the proof of a program that ended with `code`: it would be proven to the end, and then not verify. Its last words come from
     /// another run, whose output is kept.
     pub(crate) fn program_failed(&self, code: u32) {
+        if self.0.program_failed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let shared = self.0.clone();
         self.0.tasks.spawn(async move {
             let stderr = match decode_stdin(&shared.stdin) {
@@ -431,7 +453,9 @@ async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error) 
     };
     match again {
         Ok(run) if run.exit_code != 0 => program_failure(run.exit_code, &run.stderr),
-        Ok(_) => execution_failure(error.downcast_ref(), error),
+        Ok(_) => ProofFailure::Host(format!(
+            "the execution broke off ({error}) although the program runs to its end: most likely this machine ran out of memory"
+        )),
         Err(failure) => failure,
     }
 }

@@ -8,7 +8,6 @@ use crate::{
     names::{task_from_text, task_to_sp1},
 };
 use anyhow::{Context, Result};
-use futures::{StreamExt, future::FutureExt, stream::FuturesUnordered};
 use orchestrator::{Outcome, ProofFailure, ProofHandle, TaskInput, TaskSpec};
 use scheduler::TaskKind;
 use sp1_prover::worker::{
@@ -106,6 +105,8 @@ impl ProofClient {
             let code = self.0.exit_codes.lock().unwrap_or_else(PoisonError::into_inner).get(record).copied();
             if let Some(code) = code.filter(|code| *code != 0) {
                 self.0.local.program_failed(code);
+                // Never given to a worker: the proof must not be finished before it is failed.
+                return task_to_sp1(self.0.proof.open_local_task());
             }
         }
         task_to_sp1(self.0.proof.submit(self.spec(kind, task)).await)
@@ -201,43 +202,21 @@ impl WorkerClient for ProofClient {
         Ok(())
     }
 
-    /// The stream of answers stays open until the asking half is dropped *and* everything asked was answered, and then ends: SP1 flushes the
-    /// last precompile shards at that end.
     async fn subscriber(&self, _: ProofId) -> Result<SubscriberBuilder<Self>> {
-        let (asks, mut asked) = mpsc::unbounded_channel::<TaskId>();
+        let (asks, asked) = mpsc::unbounded_channel::<TaskId>();
         let (answers, answered) = mpsc::unbounded_channel();
         let proof = self.0.proof.clone();
         tokio::spawn(async move {
-            let mut waiting = FuturesUnordered::new();
-            let mut asking = true;
-            while asking || !waiting.is_empty() {
-                tokio::select! {
-                    ask = asked.recv(), if asking => match ask {
-                        Some(id) => {
-                            let watch = task_from_text(&id.to_string()).map(|task| proof.watch(task));
-                            waiting.push(async move {
-                                let outcome = match watch {
-                                    Some(watch) => watch.await.unwrap_or(Outcome::Failed),
-                                    None => Outcome::Failed,
-                                };
-                                (id, outcome)
-                            }.boxed());
-                        }
-                        None => asking = false,
-                    },
-                    Some((id, outcome)) = waiting.next(), if !waiting.is_empty() => {
-                        // Final statuses only: anything else shown to a subscriber ends the proof.
-                        let status = match outcome {
-                            Outcome::Succeeded => TaskStatus::Succeeded,
-                            Outcome::Failed => TaskStatus::FailedFatal,
-                        };
-                        // Nobody listens any more, and the asking half is not always dropped then.
-                        if answers.send((id, status)).is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
+            let task = |id: &TaskId| task_from_text(&id.to_string());
+            let answer = |id, outcome| {
+                // Final statuses only: anything else shown to a subscriber ends the proof.
+                let status = match outcome {
+                    Outcome::Succeeded => TaskStatus::Succeeded,
+                    Outcome::Failed => TaskStatus::FailedFatal,
+                };
+                answers.send((id, status)).is_ok()
+            };
+            proof.board().answer_all(asked, task, answer).await;
         });
         Ok(SubscriberBuilder::new(self.clone(), asks, answered))
     }

@@ -83,12 +83,14 @@ where
     let beginning = BEGINNING.lock().await;
     let mut traces = Traces::before();
     let mut work = tokio::spawn(work);
+    let chunks = leash.chunks.load(Ordering::Relaxed);
     let early = loop {
         tokio::select! {
             outcome = &mut work => break Some(outcome),
             () = sleep(Duration::from_millis(5)) => {}
         }
-        if traces.look() {
+        // A child that came and went between two looks has left chunks; others must not wait for this execution's end.
+        if traces.look() || leash.chunks.load(Ordering::Relaxed) != chunks {
             break None;
         }
     };
@@ -175,16 +177,8 @@ impl Traces {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        for path in self.remain() {
-            let removed = fs::remove_file(&path);
-            tracing::warn!(path = %path.display(), ?removed, "an execution left shared memory behind");
-        }
-        for name in &self.segments {
-            for end in ["filled", "empty"] {
-                // Semaphores are files too, and most segments have none.
-                let _ = fs::remove_file(Path::new(SHARED).join(format!("sem.{name}_{end}")));
-            }
-        }
+        tracing::warn!(remain = ?self.remain(), "an execution left shared memory behind");
+        self.segments.iter().for_each(|name| remove_segment(name));
     }
 }
 
@@ -199,9 +193,17 @@ fn mapped_segments() -> BTreeSet<String> {
     names.filter(|name| name.starts_with("sp1_") && !name.contains(' ')).map(str::to_owned).collect()
 }
 
-/// Kills every execution of this process: for a process that is about to end without waiting.
+/// Ends every execution of this process and removes its shared memory: for a process that is about to end without waiting.
 pub fn kill_executions() {
     children().iter().for_each(|child| kill(child.id));
+    mapped_segments().iter().for_each(|name| remove_segment(name));
+}
+
+/// Removes a segment and its semaphores, which are files too and which most segments have none of.
+fn remove_segment(name: &str) {
+    for file in [name.to_owned(), format!("sem.{name}_filled"), format!("sem.{name}_empty")] {
+        let _ = fs::remove_file(Path::new(SHARED).join(file));
+    }
 }
 
 fn kill(child: i32) {

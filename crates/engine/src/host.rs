@@ -1,9 +1,13 @@
 //! Can the executor run on this machine? It runs programs in a child process whose executable is unpacked into the temporary folder and
 //! which shares memory through /dev/shm.
 
-use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use rustix::{
+    fs::{Access, StatVfsMountFlags, access, statvfs},
+    process::geteuid,
+};
 use std::{
     env,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -24,8 +28,14 @@ pub enum HostError {
         /// The folder.
         path: PathBuf,
     },
+    /// Somebody else's program lies where the executor's helper is looked for.
+    #[error("the executor would run {}, which belongs to another user; set TMPDIR to a folder of your own", path.display())]
+    Foreign {
+        /// The program.
+        path: PathBuf,
+    },
     /// There is no shared memory.
-    #[error("the executor needs shared memory at /dev/shm, which is missing: {0}; mount a tmpfs there")]
+    #[error("the executor needs shared memory at /dev/shm, which cannot be used: {0}; mount a tmpfs there")]
     NoSharedMemory(String),
     /// There is too little of it.
     #[error(
@@ -63,13 +73,21 @@ pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Err(HostError::NoExec { path: path.to_owned() });
     }
+    // SP1 runs whatever file of its helper's name it finds.
+    for entry in path.read_dir().into_iter().flatten().flatten() {
+        let foreign = |owner: u32| owner != 0 && owner != geteuid().as_raw();
+        let owner = entry.metadata().map_or(0, |found| found.uid());
+        if entry.file_name().to_string_lossy().starts_with("sp1-native-runner-bin-") && foreign(owner) {
+            return Err(HostError::Foreign { path: entry.path() });
+        }
+    }
     Ok(())
 }
 
-/// Megabytes of shared memory that are free, when a large program can use up all of them: five trace chunks of a quarter of a gigabyte, and
-/// the program's own memory.
+/// Megabytes of shared memory that are free, when a large program can use up all of them: five trace chunks of a quarter of a gigabyte, or
+/// two of two gigabytes where gas is estimated, and the program's own memory.
 pub(crate) fn little_shared_memory() -> Option<u64> {
-    const COMFORTABLE_BYTES: u64 = 2 << 30;
+    const COMFORTABLE_BYTES: u64 = 5 << 30;
     let free = free_bytes(Path::new("/dev/shm")).ok()?;
     (free < COMFORTABLE_BYTES).then_some(free >> 20)
 }
@@ -80,7 +98,9 @@ fn free_bytes(path: &Path) -> rustix::io::Result<u64> {
 }
 
 fn check_shared_memory(path: &Path) -> Result<(), HostError> {
-    let free = free_bytes(path).map_err(|reason| HostError::NoSharedMemory(reason.to_string()))?;
+    let missing = |reason: rustix::io::Errno| HostError::NoSharedMemory(reason.to_string());
+    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(missing)?;
+    let free = free_bytes(path).map_err(missing)?;
     if free < LEAST_SHARED_BYTES {
         return Err(HostError::LittleSharedMemory { free_mb: free >> 20 });
     }

@@ -3,6 +3,7 @@
 //! On a worker every artifact is named after the attempt that uses it, `a17/NAME`: SP1's recursion prover is shared by all attempts, and
 //! only the name tells it whose artifact it is.
 
+use protocol::made_prefix;
 use scheduler::{AttemptId, TaskId};
 
 /// A task's id for SP1.
@@ -28,7 +29,7 @@ pub(crate) fn unscoped(text: &str) -> Option<(AttemptId, &str)> {
 
 /// Name of the `number`th artifact that `attempt` makes on its own account. Unique within a proof, as attempts are.
 pub(crate) fn made(attempt: AttemptId, number: u64) -> String {
-    format!("made-{attempt}-{number}")
+    format!("{}{number}", made_prefix(attempt))
 }
 
 /// The attempt that made an artifact of that name.

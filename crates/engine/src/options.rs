@@ -1,10 +1,14 @@
 //! Options that decide how a run is cut into shards.
 
+use orchestrator::ProofFailure;
 use sp1_core_executor::{
-    ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, RetainedEventsPreset, SP1CoreOpts,
-    ShardingThreshold,
+    ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, Program, RetainedEventsPreset, SP1CoreOpts,
+    ShardingThreshold, SplitOpts, SyscallCode,
 };
-use std::env;
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// How a run is cut. Made once, on the orchestrator, and sent with every task: the side that cuts and the side that traces again
 /// must agree.
@@ -46,7 +50,7 @@ struct Bound {
     most: u64,
 }
 
-/// Below the fixed tables (about 2^24 elements) SP1 asserts; above the default a shard no longer fits the circuits.
+/// Below the fixed tables (a million elements, and seventeen for each of the program's instructions) SP1 asserts; above the default a shard no longer fits the circuits.
 const ELEMENTS: Bound =
     Bound { name: "ELEMENT_THRESHOLD", default: ELEMENT_THRESHOLD, least: 1 << 25, most: ELEMENT_THRESHOLD };
 const HEIGHT: Bound =
@@ -143,6 +147,27 @@ impl CutOptions {
         CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
         MEMORY.check(options.memory_limit)?;
         Ok(Self(options))
+    }
+
+    /// Checks that a shard of this size has room for `program` and for one event of every precompile: SP1 stops where it has not.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub(crate) async fn check_for(&self, program: &[u8]) -> Result<(), ProofFailure> {
+        let (options, program) = (self.0.clone(), program.to_vec());
+        let fits = move || {
+            let Ok(program) = Program::from(&program) else { return false };
+            let split = SplitOpts::new(&options, program.instructions.len(), program.enable_untrusted_programs);
+            let provable = |code: &SyscallCode| code.should_send() != 0 && code.as_air_id().is_some();
+            split.syscall_threshold.iter().all(|(code, threshold)| *threshold > 0 || !provable(&code))
+        };
+        // It asserts on what does not fit.
+        let fits = tokio::task::spawn_blocking(move || catch_unwind(AssertUnwindSafe(fits)).unwrap_or(false)).await;
+        if fits.unwrap_or(false) {
+            return Ok(());
+        }
+        let (threshold, name) = (self.0.sharding_threshold.element_threshold, ELEMENTS.name);
+        Err(ProofFailure::Request(format!("the program does not fit into shards of {name}={threshold}; raise it")))
     }
 
     pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {

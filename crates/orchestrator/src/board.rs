@@ -4,6 +4,7 @@
 //! once; several may ask about one task; first success is final; a channel is made by whoever comes first, keeps what was sent before
 //! its one receiver came, and ends with its task; when the proof ends every open question is answered with failure before the channels close.
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use scheduler::TaskId;
 use std::{
     collections::HashMap,
@@ -101,6 +102,41 @@ impl TaskBoard {
         receiver
     }
 
+    /// Answers what is asked on `asked` about tasks, each when it ends, until the asking half is gone *and* everything asked was answered: SP1
+    /// flushes the last precompile shards when the answers end. `task` finds the task that an id names; `answer` passes an answer on and says
+    /// whether anybody still listens.
+    pub async fn answer_all<Id>(
+        &self,
+        mut asked: mpsc::UnboundedReceiver<Id>,
+        task: impl Fn(&Id) -> Option<TaskId>,
+        answer: impl Fn(Id, Outcome) -> bool,
+    ) {
+        let mut waiting = FuturesUnordered::new();
+        let mut asking = true;
+        while asking || !waiting.is_empty() {
+            tokio::select! {
+                ask = asked.recv(), if asking => match ask {
+                    Some(id) => {
+                        let watch = task(&id).map(|task| self.watch(task));
+                        waiting.push(async move {
+                            let outcome = match watch {
+                                Some(watch) => watch.await.unwrap_or(Outcome::Failed),
+                                None => Outcome::Failed,
+                            };
+                            (id, outcome)
+                        });
+                    }
+                    None => asking = false,
+                },
+                Some((id, outcome)) = waiting.next(), if !waiting.is_empty() => {
+                    if !answer(id, outcome) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// Sends a message on a task's channel. `false` when nobody will read it.
     pub fn send(&self, task: TaskId, message: Vec<u8>) -> bool {
         let mut state = self.lock();
@@ -140,6 +176,7 @@ impl TaskBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     const A: TaskId = TaskId(1);
     const B: TaskId = TaskId(2);
@@ -192,6 +229,54 @@ mod tests {
         board.open(TaskId(3));
         check(&board, TaskId(3), Some(Outcome::Failed));
         assert!(!board.send(A, vec![2]));
+    }
+
+    /// A subscriber of `board`: its asking half, its answers.
+    fn subscribe(board: &Arc<TaskBoard>) -> (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<(u64, Outcome)>) {
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (answers, answered) = mpsc::unbounded_channel();
+        let board = board.clone();
+        tokio::spawn(async move {
+            let task = |id: &u64| (*id < 100).then_some(TaskId(*id));
+            board.answer_all(asked, task, |id, outcome| answers.send((id, outcome)).is_ok()).await;
+        });
+        (asks, answered)
+    }
+
+    #[tokio::test]
+    async fn a_subscribers_answers_end_when_nobody_asks_and_all_is_answered() {
+        let board = Arc::new(TaskBoard::default());
+        board.open(A);
+        board.open(B);
+        let (asks, mut answers) = subscribe(&board);
+        asks.send(1).unwrap();
+        asks.send(1).unwrap();
+        asks.send(2).unwrap();
+        board.end(A, Outcome::Succeeded);
+        assert_eq!(answers.recv().await, Some((1, Outcome::Succeeded)));
+        assert_eq!(answers.recv().await, Some((1, Outcome::Succeeded)));
+        drop(asks);
+        tokio::task::yield_now().await;
+        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one question is still open");
+        board.end(B, Outcome::Failed);
+        assert_eq!(answers.recv().await, Some((2, Outcome::Failed)));
+        assert_eq!(answers.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_with_nothing_open_stays_as_long_as_it_may_ask() {
+        let board = Arc::new(TaskBoard::default());
+        board.open(A);
+        board.end(A, Outcome::Succeeded);
+        let (asks, mut answers) = subscribe(&board);
+        tokio::task::yield_now().await;
+        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+        asks.send(1).unwrap();
+        asks.send(100).unwrap();
+        assert_eq!(answers.recv().await, Some((1, Outcome::Succeeded)));
+        assert_eq!(answers.recv().await, Some((100, Outcome::Failed)), "an id that names no task");
+        drop(asks);
+        assert_eq!(answers.recv().await, None);
     }
 
     #[test]

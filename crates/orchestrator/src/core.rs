@@ -41,13 +41,20 @@ struct TaskRecord {
     spec: TaskSpec,
 }
 
+struct AttemptRecord {
+    task: TaskId,
+    worker: WorkerId,
+    /// It delivered its result, which is checked once.
+    reported: bool,
+}
+
 pub(crate) struct Core {
     scheduler: Scheduler,
     origin: Instant,
     shared: Arc<Shared>,
     tasks: HashMap<TaskId, TaskRecord>,
-    /// Task of each attempt the scheduler has not discarded.
-    attempts: HashMap<AttemptId, TaskId>,
+    /// Attempts the scheduler has neither discarded nor accepted.
+    attempts: HashMap<AttemptId, AttemptRecord>,
     checkers: Arc<Semaphore>,
     checks: TaskTracker,
 }
@@ -68,6 +75,7 @@ impl Core {
     }
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Input>, stop: CancellationToken) {
+        let _end = End { shared: self.shared.clone(), stop: stop.clone() };
         loop {
             let deadline = self.scheduler.next_deadline();
             let tick = async {
@@ -86,6 +94,8 @@ impl Core {
             };
             self.on_input(input);
         }
+        // Checks that have something to say would wait for ever for somebody to hear it.
+        drop(inbox);
         self.checks.close();
         self.checks.wait().await;
     }
@@ -96,16 +106,24 @@ impl Core {
 
     fn on_input(&mut self, input: Input) {
         match input {
-            Input::Event(event) => {
-                let reported = match event {
-                    Event::AttemptReported { attempt, .. } => Some(attempt),
-                    _ => None,
-                };
-                self.decide(event);
-                if let Some(attempt) = reported {
-                    self.check_result(attempt);
+            Input::Event(Event::AttemptReported { worker, attempt }) => {
+                // Only the worker that has it, only once, and nothing that is over.
+                match self.attempts.get_mut(&attempt) {
+                    Some(record) if record.worker == worker && !record.reported => record.reported = true,
+                    _ => return,
+                }
+                self.decide(Event::AttemptReported { worker, attempt });
+                self.check_result(attempt);
+            }
+            Input::Event(Event::MarkerReported { worker, attempt }) => {
+                // SP1 takes events that are missing for none: without them the marker is not complete, and the result does not count.
+                if self.marker_is_delivered(attempt) {
+                    self.decide(Event::MarkerReported { worker, attempt });
                 }
             }
+            Input::Event(event) => self.decide(event),
+            // What SP1's detached tasks submit after the end would never be forgotten.
+            Input::Submit { proof, .. } if proof.over.is_cancelled() => {}
             Input::Submit { proof, task, spec } => {
                 if spec.kind == TaskKind::ProveShard {
                     proof.shards.fetch_add(1, Ordering::Relaxed);
@@ -144,9 +162,9 @@ impl Core {
             Command::CompleteMarker { proof: _, marker, attempt } => self.complete_marker(marker, attempt),
             Command::AcceptResult { proof: _, task, attempt, worker } => self.accept(task, attempt, worker),
             Command::Discard { attempt } => {
-                self.attempts.remove(&attempt);
-                self.shared.attempts().remove(&attempt);
-                self.shared.store.remove_scope(attempt_scope(attempt));
+                if self.attempts.remove(&attempt).is_some() {
+                    self.forget(attempt);
+                }
             }
             Command::FailProof { proof, task, kind, history } => {
                 if let Some(state) = self.shared.proofs().get(&proof) {
@@ -161,6 +179,15 @@ impl Core {
             }
         }
         None
+    }
+
+    fn forget(&self, attempt: AttemptId) {
+        self.shared.attempts().remove(&attempt);
+        self.shared.store.remove_scope(attempt_scope(attempt));
+    }
+
+    fn record_of(&self, attempt: AttemptId) -> Option<&TaskRecord> {
+        self.tasks.get(&self.attempts.get(&attempt)?.task)
     }
 
     /// Hands `message` to the session; a session that takes no more is ended.
@@ -203,15 +230,22 @@ impl Core {
             marker: record.spec.marker.map(|marker| marker.to_string()),
             options: record.proof.options.clone(),
         };
-        self.attempts.insert(attempt, task);
-        let entry = Attempt { worker, proof: record.proof.clone() };
+        self.attempts.insert(attempt, AttemptRecord { task, worker, reported: false });
+        let outputs = record.spec.outputs.clone();
+        let entry = Attempt { worker, proof: record.proof.clone(), outputs };
         self.shared.attempts().insert(attempt, Arc::new(entry));
         self.tell(worker, to_worker::Message::Assign(assignment.into()))
     }
 
+    fn marker_is_delivered(&self, attempt: AttemptId) -> bool {
+        let Some(record) = self.record_of(attempt) else { return false };
+        let delivered = |name: &String| self.shared.store.get(attempt_scope(attempt), name).is_some();
+        record.spec.outputs.iter().skip(1).all(delivered)
+    }
+
     /// What the attempt has delivered so far, but for the task's result, becomes the proof's own.
     fn complete_marker(&mut self, marker: TaskId, attempt: AttemptId) {
-        let Some(record) = self.attempts.get(&attempt).and_then(|task| self.tasks.get(task)) else { return };
+        let Some(record) = self.record_of(attempt) else { return };
         let (from, to) = (attempt_scope(attempt), proof_scope(record.proof.id));
         for name in self.shared.store.names(from) {
             if record.spec.outputs.first() != Some(&name) {
@@ -225,12 +259,14 @@ impl Core {
         let Some(record) = self.tasks.remove(&task) else { return };
         let TaskRecord { proof, spec } = record;
         self.attempts.remove(&attempt);
-        self.shared.attempts().remove(&attempt);
         let scope = proof_scope(proof.id);
-        for name in &spec.outputs {
-            self.shared.store.promote(attempt_scope(attempt), scope, name);
+        // The others belong to the marker.
+        if let Some(name) = spec.outputs.first()
+            && !self.shared.store.promote(attempt_scope(attempt), scope, name)
+        {
+            proof.fail(ProofFailure::Internal(format!("the result of {task} could not be kept as {name}")));
         }
-        self.shared.store.remove_scope(attempt_scope(attempt));
+        self.forget(attempt);
         for input in &spec.inputs {
             if let TaskInput::Artifact { name, shared: false } = input {
                 self.shared.store.remove(scope, name);
@@ -248,7 +284,7 @@ impl Core {
     /// Has the result of `attempt` checked, off this thread; the verdict comes back as an event.
     fn check_result(&self, attempt: AttemptId) {
         // A result that nobody waits for any more was discarded.
-        let Some(record) = self.attempts.get(&attempt).and_then(|task| self.tasks.get(task)) else { return };
+        let Some(record) = self.record_of(attempt) else { return };
         let (proof, spec) = (record.proof.clone(), record.spec.clone());
         let (shared, checkers) = (self.shared.clone(), self.checkers.clone());
         self.checks.spawn(async move {
@@ -266,6 +302,23 @@ impl Core {
             // When the core is gone, so is the question.
             let _ = shared.inbox.send(Input::Event(event)).await;
         });
+    }
+}
+
+/// A core that panics must not leave anybody waiting for it.
+struct End {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for proof in self.shared.proofs().values() {
+                proof.fail(ProofFailure::Internal("the orchestrator's core panicked".to_owned()));
+            }
+        }
+        self.stop.cancel();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keeps a connection to each worker of the list.
 
 use crate::{session, shared::Shared};
+use futures::future::select_ok;
 use protocol::{Address, dial};
 use std::{
     hash::{BuildHasher, RandomState},
@@ -21,6 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for a worker's hello, once it has accepted the connection.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Longest wait for a worker that was refused to hang up.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -38,18 +42,14 @@ pub(crate) async fn keep_connected(
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
-        let attempt = connect_once(&address, &shared, &mut first);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            outcome = attempt => match outcome {
-                Ok(reason) => tracing::info!(%address, %reason, "session ended"),
-                Err(reason) => {
-                    tracing::debug!(%address, %reason, "connect to a worker");
-                    if let Some(first) = first.take() {
-                        let _ = first.send(Err(reason));
-                    }
+        match connect_once(&address, &shared, &mut first, &stop).await {
+            Ok(reason) => tracing::info!(%address, %reason, "session ended"),
+            Err(reason) => {
+                tracing::debug!(%address, %reason, "connect to a worker");
+                if let Some(first) = first.take() {
+                    let _ = first.send(Err(reason));
                 }
-            },
+            }
         }
         pause = if began.elapsed() >= STEADY { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::select! {
@@ -70,24 +70,40 @@ async fn connect_once(
     address: &Address,
     shared: &Arc<Shared>,
     first: &mut Option<oneshot::Sender<Result<String, String>>>,
+    stop: &CancellationToken,
 ) -> Result<String, String> {
-    let mut stream = connect(address).await?;
-    stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
-    dial(&mut stream).await.map_err(|error| error.to_string())?;
+    let stream = tokio::select! {
+        () = stop.cancelled() => return Err("the orchestrator is stopping".to_owned()),
+        stream = establish(address) => stream?,
+    };
     let (welcome, mut welcomed) = oneshot::channel();
-    let mut session = std::pin::pin!(session::serve(stream, address.clone(), shared.clone(), welcome));
+    // Never dropped before its end: it has tasks to wait for.
+    let mut session = std::pin::pin!(session::serve(stream, address.clone(), shared.clone(), welcome, stop));
     let hello = tokio::select! {
         reason = &mut session => return Err(welcomed.try_recv().ok().and_then(Result::err).unwrap_or(reason)),
         hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
     };
-    let name = match hello {
-        Ok(Ok(outcome)) => outcome?,
-        Ok(Err(_)) | Err(_) => return Err(format!("no hello within {} s", HELLO_TIMEOUT.as_secs())),
+    let refusal = match hello {
+        Ok(Ok(Ok(name))) => {
+            if let Some(first) = first.take() {
+                let _ = first.send(Ok(name));
+            }
+            return Ok(session.await);
+        }
+        Ok(Ok(Err(reason))) => reason,
+        Ok(Err(_)) | Err(_) => format!("no hello within {} s", HELLO_TIMEOUT.as_secs()),
     };
-    if let Some(first) = first.take() {
-        let _ = first.send(Ok(name));
-    }
-    Ok(session.await)
+    // The worker hears why, and hangs up.
+    let _ = timeout(FAREWELL_TIMEOUT, &mut session).await;
+    Err(refusal)
+}
+
+/// A connection whose other end is a worker that lets this orchestrator in.
+async fn establish(address: &Address) -> Result<TcpStream, String> {
+    let mut stream = connect(address).await?;
+    stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
+    dial(&mut stream).await.map_err(|error| error.to_string())?;
+    Ok(stream)
 }
 
 async fn connect(address: &Address) -> Result<TcpStream, String> {
@@ -97,19 +113,11 @@ async fn connect(address: &Address) -> Result<TcpStream, String> {
         Ok(Err(error)) => return Err(format!("the name cannot be resolved: {error}")),
         Err(_) => return Err(format!("the name was not resolved within {} s", CONNECT_TIMEOUT.as_secs())),
     };
-    let mut last = None;
-    let tries = async {
-        for socket in found {
-            match TcpStream::connect(socket).await {
-                Ok(stream) => return Some(stream),
-                Err(error) => last = Some(error),
-            }
-        }
-        None
-    };
+    // All at once: one of a name's addresses may swallow everything.
+    let tries = select_ok(found.into_iter().map(|socket| Box::pin(TcpStream::connect(socket))));
     match timeout(CONNECT_TIMEOUT, tries).await {
-        Ok(Some(stream)) => Ok(stream),
-        Ok(None) => Err(refusal(&last.expect("a name has at least one address"))),
+        Ok(Ok((stream, _))) => Ok(stream),
+        Ok(Err(error)) => Err(refusal(&error)),
         Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
     }
 }

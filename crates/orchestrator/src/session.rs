@@ -3,12 +3,13 @@
 use crate::{
     core::Input,
     progress::Progress,
-    shared::{Shared, Worker, attempt_scope},
+    shared::{Attempt, Shared, Worker, attempt_scope},
 };
 use artifacts::{Assembler, Blob, Digest};
 use futures::{Stream, StreamExt, stream};
 use protocol::{
-    Address, Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, serve_connection,
+    Address, Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, made_prefix,
+    serve_connection,
     wire::{
         self, ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
         artifact_part, deliver_part, from_worker, session_server::Session, to_worker,
@@ -21,21 +22,19 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Messages to a worker that does not read: beyond them it is taken for dead.
 const OUTBOX: usize = 1024;
-
-/// Artifacts an attempt may have delivered without a result: a core shard's events, a few for each precompile.
-const MOST_DELIVERED: usize = 4096;
 
 /// What a worker said of itself in an accepted handshake.
 #[derive(Debug, Clone)]
@@ -44,12 +43,13 @@ pub(crate) struct Introduction {
     kinds: KindSet,
 }
 
-/// Serves the worker at the other end of `stream` until the session ends; returns why it ended. `welcome` hears how the handshake went.
+/// Serves the worker at the other end of `stream` until the session ends or `stop`; returns why it ended. `welcome` hears how the handshake went.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Address,
     shared: Arc<Shared>,
     welcome: oneshot::Sender<Result<String, String>>,
+    stop: &CancellationToken,
 ) -> String
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,8 +69,16 @@ where
     }));
     let host = service.0.clone();
     let silence = shared.settings.silence();
-    let served = serve_connection(connection, &closer, service, silence).await;
+    let served = tokio::select! {
+        served = serve_connection(connection, &closer, service, silence) => served,
+        () = stop.cancelled() => {
+            host.say_why("the orchestrator is stopping".to_owned());
+            Ok(())
+        }
+    };
     closer.close();
+    // The server's own task has the connection, and ends at its next move.
+    let _ = timeout(Duration::from_secs(1), closer.ended()).await;
     host.tasks.close();
     host.tasks.wait().await;
     let farewell = host.farewell.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -146,7 +154,8 @@ impl Host {
                     tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
                     let ready = Progress::WorkerReady(introduction.name.clone());
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
-                    let slots = self.shared.settings.shard_batch_size;
+                    // A worker drops more than it can count; nobody needs as many.
+                    let slots = self.shared.settings.shard_batch_size.clamp(1, 128);
                     self.event(Event::WorkerJoined { worker, slots, kinds: introduction.kinds }).await;
                 }
             }
@@ -157,6 +166,7 @@ impl Host {
                 self.event(Event::MarkerReported { worker, attempt: AttemptId(complete.attempt) }).await;
             }
             from_worker::Message::Done(done) => {
+                tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt done");
                 self.event(Event::AttemptReported { worker, attempt: AttemptId(done.attempt) }).await;
             }
             from_worker::Message::Failed(failed) => {
@@ -196,7 +206,7 @@ impl Host {
         }
     }
 
-    fn attempt(&self, attempt: u64) -> Result<Arc<crate::shared::Attempt>, Status> {
+    fn attempt(&self, attempt: u64) -> Result<Arc<Attempt>, Status> {
         let unknown = || Status::not_found("the attempt is not, or no longer, this worker's");
         self.shared.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
     }
@@ -236,6 +246,8 @@ impl Session for Service {
         }
         let name: String = request.name.chars().filter(|letter| !letter.is_control()).take(64).collect();
         let name = if name.is_empty() { host.address.to_string() } else { name };
+        let machine = request.machine.unwrap_or_default();
+        tracing::debug!(worker = %name, threads = machine.threads, memory_bytes = machine.memory_bytes, cpu = ?machine.cpu, "hello");
         if host.introduction.set(Introduction { name: name.clone(), kinds }).is_err() {
             return Err(invalid("hello was said before"));
         }
@@ -286,16 +298,12 @@ impl Session for Service {
             return Err(invalid("a delivery begins with a header"));
         };
         let attempt = AttemptId(header.attempt);
-        self.0.attempt(header.attempt)?;
-        if header.name.is_empty() || header.name.len() > Limits::NAME_BYTES {
-            return Err(invalid("an artifact's name is no name"));
-        }
-        if header.length > Limits::ARTIFACT_BYTES {
-            return Err(invalid("the artifact is longer than any may be"));
-        }
+        let entry = self.0.attempt(header.attempt)?;
+        check_delivery(&entry, attempt, &header)?;
         let store = &self.0.shared.store;
-        if store.names(attempt_scope(attempt)).len() >= MOST_DELIVERED {
-            return Err(Status::resource_exhausted("the attempt delivered too many artifacts"));
+        let delivered = store.scope_stats(attempt_scope(attempt));
+        if delivered.artifacts >= Limits::DELIVERIES || delivered.bytes > Limits::DELIVERED_BYTES {
+            return Err(Status::resource_exhausted("the attempt delivered too much"));
         }
         let blob = receive(delivery, header.length).await?;
         store.put(attempt_scope(attempt), header.name, blob).map_err(invalid)?;
@@ -316,31 +324,36 @@ fn parts(blob: Blob) -> impl Stream<Item = Result<ArtifactPart, Status>> + Send 
         .map(|part| Ok(ArtifactPart { part: Some(part) }))
 }
 
-/// The chunks of a delivery, checked on a thread that may block.
+/// An attempt delivers what it was asked for, and what it made on its own account: any other name is another task's.
+fn check_delivery(entry: &Attempt, attempt: AttemptId, header: &wire::DeliverHeader) -> Result<(), Status> {
+    let asked = entry.outputs.iter().position(|name| *name == header.name);
+    if header.name.len() > Limits::NAME_BYTES || asked.is_none() && !header.name.starts_with(&made_prefix(attempt)) {
+        return Err(invalid("the artifact is none of this attempt's"));
+    }
+    let longest = if asked == Some(0) { Limits::RESULT_BYTES } else { Limits::ARTIFACT_BYTES };
+    if header.length > longest {
+        return Err(invalid("the artifact is longer than it may be"));
+    }
+    Ok(())
+}
+
+/// The chunks of a delivery. Each is checked on a thread that may block, which is not kept while the next one is on its way.
 async fn receive(mut delivery: Streaming<DeliverPart>, length: u64) -> Result<Blob, Status> {
-    let (sender, mut receiver) = mpsc::channel::<wire::Chunk>(2);
-    let assembling = tokio::task::spawn_blocking(move || {
-        let mut assembler = Assembler::new(length);
-        while let Some(chunk) = receiver.blocking_recv() {
-            assembler.push(chunk_from_wire(&chunk))?;
-        }
-        Ok::<_, artifacts::Error>(assembler)
-    });
+    let mut assembler = Assembler::new(length);
     let mut digest = None;
     while let Some(part) = delivery.message().await? {
         match part.part {
             Some(deliver_part::Part::Chunk(chunk)) if digest.is_none() => {
-                // The assembler stops at the first bad chunk; its own error says more.
-                if sender.send(chunk).await.is_err() {
-                    break;
-                }
+                let checked = tokio::task::spawn_blocking(move || {
+                    assembler.push(chunk_from_wire(&chunk))?;
+                    Ok::<_, artifacts::Error>(assembler)
+                });
+                assembler = checked.await.expect("assembling does not panic").map_err(invalid)?;
             }
             Some(deliver_part::Part::End(end)) if digest.is_none() => digest = Digest::from_slice(&end.digest),
             _ => return Err(invalid("an artifact's parts came in the wrong order")),
         }
     }
-    drop(sender);
-    let assembler = assembling.await.expect("assembling does not panic").map_err(invalid)?;
     let digest = digest.ok_or_else(|| invalid("the delivery broke off"))?;
     assembler.finish(digest).map_err(invalid)
 }

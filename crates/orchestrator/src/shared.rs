@@ -36,6 +36,8 @@ pub(crate) struct Worker {
 pub(crate) struct Attempt {
     pub(crate) worker: WorkerId,
     pub(crate) proof: Arc<ProofState>,
+    /// What it was asked to deliver.
+    pub(crate) outputs: Vec<String>,
 }
 
 pub(crate) struct Shared {

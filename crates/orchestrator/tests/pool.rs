@@ -338,6 +338,16 @@ async fn a_worker_that_delivers_nothing_has_done_nothing() {
 }
 
 #[tokio::test]
+async fn a_marker_without_its_events_does_not_count() {
+    let forgets = FakeEngine::doing(|assignment, io| async move {
+        io.complete_marker().await.unwrap();
+        io.deliver(&assignment.outputs[0], b"margorp".to_vec()).await.unwrap();
+        Ok(())
+    });
+    check_poison(forgets, "marker").await;
+}
+
+#[tokio::test]
 async fn an_attempt_cannot_touch_what_is_not_its_own() {
     let seen = Arc::new(AtomicU32::new(0));
     let engine = FakeEngine::doing({
@@ -346,8 +356,12 @@ async fn an_attempt_cannot_touch_what_is_not_its_own() {
             let seen = seen.clone();
             async move {
                 assert!(io.fetch("no such artifact").await.is_err());
-                // Its own name for something the proof has already: it must not replace it.
-                io.deliver("program", b"another".to_vec()).await.unwrap();
+                // What the proof has, what another task will deliver, and what another attempt made.
+                for name in ["program", "result-99", "made-a99-0"] {
+                    assert!(io.deliver(name, b"another".to_vec()).await.is_err());
+                }
+                let own = format!("made-{}-0", assignment.attempt);
+                io.deliver(&own, b"events".to_vec()).await.unwrap();
                 seen.fetch_add(1, Ordering::Relaxed);
                 do_honestly(&assignment, &*io).await
             }

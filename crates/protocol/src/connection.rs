@@ -58,12 +58,6 @@ impl Closer {
         self.0.ended.cancelled().await;
     }
 
-    /// True when the connection is gone.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.0.ended.is_cancelled()
-    }
-
     /// Bytes read so far: as long as it grows the peer is alive, whatever it sends.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {

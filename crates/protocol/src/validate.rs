@@ -19,8 +19,20 @@ impl Limits {
     pub const TEXT_BYTES: usize = 64 << 10;
     /// Uncompressed bytes of one artifact: no shard record or proof comes near it.
     pub const ARTIFACT_BYTES: u64 = 4 << 30;
+    /// Uncompressed bytes of a task's result: proofs are one or two megabytes.
+    pub const RESULT_BYTES: u64 = 64 << 20;
+    /// Artifacts that an attempt may deliver: a core shard's events come in a few pieces for each precompile.
+    pub const DELIVERIES: usize = 4096;
+    /// Compressed bytes that an attempt may deliver.
+    pub const DELIVERED_BYTES: u64 = 4 << 30;
     /// Bytes of a failure's text that are kept.
     pub const FAILURE_BYTES: usize = 4 << 10;
+}
+
+/// How names of artifacts begin that `attempt` makes on its own account; it may deliver those and the outputs it was asked for.
+#[must_use]
+pub fn made_prefix(attempt: AttemptId) -> String {
+    format!("made-{attempt}-")
 }
 
 /// What is wrong with a message.
@@ -78,8 +90,6 @@ pub enum FailureKind {
     Output,
     /// The worker does not do such tasks.
     Unsupported,
-    /// The attempt was cancelled.
-    Cancelled,
 }
 
 impl fmt::Display for FailureKind {
@@ -90,7 +100,6 @@ impl fmt::Display for FailureKind {
             Self::Input => "input lost",
             Self::Output => "output lost",
             Self::Unsupported => "unsupported task",
-            Self::Cancelled => "cancelled",
         })
     }
 }
@@ -103,7 +112,6 @@ impl From<FailureKind> for wire::FailureKind {
             FailureKind::Input => Self::Input,
             FailureKind::Output => Self::Output,
             FailureKind::Unsupported => Self::Unsupported,
-            FailureKind::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -117,7 +125,6 @@ impl From<wire::FailureKind> for FailureKind {
             wire::FailureKind::Input => Self::Input,
             wire::FailureKind::Output => Self::Output,
             wire::FailureKind::Unsupported => Self::Unsupported,
-            wire::FailureKind::Cancelled => Self::Cancelled,
         }
     }
 }

@@ -78,7 +78,11 @@ impl Attempts {
         {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             if running.len() >= MOST_ATTEMPTS || running.contains_key(&attempt) {
-                tracing::warn!(%attempt, held = running.len(), "an assignment too many was dropped");
+                let text = format!("the worker holds {} attempts already, or this very one", running.len());
+                let error = AttemptError { kind: FailureKind::Unsupported, text };
+                let message = from_worker::Message::Failed(failed(attempt, error));
+                // An orchestrator that reads nothing either is given up by its silence.
+                let _ = self.link.outbox.try_send(wire::FromWorker { message: Some(message) });
                 return;
             }
             running.insert(attempt, cancel.clone());

@@ -77,8 +77,6 @@ pub enum EngineState {
     Starting {
         /// When it will be ready, by estimate.
         ready_at: Instant,
-        /// What it is doing: a phrase for people.
-        doing: &'static str,
     },
     /// Ready for tasks.
     Ready(Arc<dyn ProvingEngine>),
@@ -92,7 +90,7 @@ pub type StateSender = watch::Sender<EngineState>;
 /// The two ends of an engine's state, `Starting` with `estimate` to go.
 #[must_use]
 pub fn engine_state(estimate: Duration) -> (StateSender, watch::Receiver<EngineState>) {
-    watch::channel(EngineState::Starting { ready_at: Instant::now() + estimate, doing: "starting" })
+    watch::channel(EngineState::Starting { ready_at: Instant::now() + estimate })
 }
 
 impl EngineState {
@@ -100,7 +98,7 @@ impl EngineState {
     #[must_use]
     pub fn seconds_left(&self) -> u32 {
         match self {
-            Self::Starting { ready_at, .. } => {
+            Self::Starting { ready_at } => {
                 let left = ready_at.saturating_duration_since(Instant::now());
                 u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1)
             }

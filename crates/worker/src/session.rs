@@ -99,11 +99,18 @@ where
     tracing::info!(session = reply.session, release = %orchestrator.release, "session began");
 
     let (outbox, messages) = mpsc::channel::<FromWorker>(1024);
-    let inbound = client.control(ReceiverStream::new(messages)).await.map_err(Box::new)?.into_inner();
+    let control = timeout(HANDSHAKE_SILENCE, client.control(ReceiverStream::new(messages)));
+    let control = tokio::select! {
+        () = context.stop.cancelled() => return Err(End::Stopping),
+        control = control => control.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?,
+    };
+    let inbound = control.map_err(Box::new)?.into_inner();
     let link = Link { client, outbox, cache: context.cache.clone(), runtime: Handle::current() };
     let mut held = Held { link, attempts: None };
     let end = obey(inbound, closer, &mut context, &mut held, heartbeat, silence).await;
     if let Some(attempts) = held.attempts {
+        // First: attempts that wait for the connection would be waited for.
+        closer.close();
         attempts.end().await;
     }
     end

@@ -18,7 +18,7 @@ pub struct StartLock {
 
 /// The lock file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot lock {}: {reason}; the file keeps two engines from starting at the same moment, make it writable", path.display())]
+#[error("cannot lock {}: {reason}; the file keeps two engines from starting at the same moment, make it readable", path.display())]
 pub struct LockError {
     path: PathBuf,
     reason: Errno,
@@ -28,7 +28,8 @@ impl StartLock {
     /// Where every worker of a host looks, whoever runs it.
     #[must_use]
     pub fn default_path() -> PathBuf {
-        let shared = Path::new("/run/lock");
+        // Everybody can write there, and services with a /tmp of their own share it too.
+        let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
         folder.join("sp1d-engine-start.lock")
     }
@@ -39,7 +40,8 @@ impl StartLock {
     /// When the file cannot be opened.
     pub async fn take(path: &Path, on_wait: impl FnOnce()) -> Result<Self, LockError> {
         let failed = |reason| LockError { path: path.to_owned(), reason };
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Reading is enough for a lock, and all that other users may do with the file.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         // Without O_CREAT first: in a sticky folder Linux refuses O_CREAT on a file of another user (fs.protected_regular).
         let everyone = Mode::from_raw_mode(0o666);
         let file = match open(path, flags, everyone) {

@@ -38,7 +38,8 @@ pub(crate) async fn run(arguments: DemoArguments) -> Result<()> {
     check_memory()?;
     let cancel = super::cancelled_by_signals()?;
     let folder = tempfile::Builder::new().prefix("demo-").tempdir().context("make a folder for the demo")?;
-    let path = arguments.output.clone().unwrap_or_else(|| folder.path().join("proof.bin"));
+    // Beside the demo's own folder, which goes when the demo ends.
+    let path = arguments.output.clone().unwrap_or_else(|| std::env::temp_dir().join("demo-proof.bin"));
     let output = OutputFile::reserve(&path)?;
     let mut workers = start_workers(folder.path())?;
     let addresses: Vec<String> = workers.iter().map(|worker| worker.address.clone()).collect();

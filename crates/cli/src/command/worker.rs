@@ -116,13 +116,12 @@ async fn try_start(
     wait: Duration,
 ) -> Result<EngineState> {
     let estimate = start_estimate(threads);
-    let starting = |doing| {
+    let starting = || {
         let ready_at = tokio::time::Instant::now() + estimate;
-        sender.send_replace(EngineState::Starting { ready_at, doing });
+        sender.send_replace(EngineState::Starting { ready_at });
     };
     let bar = spinner(format!("loading the prover, about {} s", estimate.as_secs()));
     let lock = StartLock::take(&StartLock::default_path(), || {
-        starting("waiting");
         bar.set_message("waiting for another prover on this machine to finish loading");
         tracing::info!(
             "waiting for another prover on this machine to finish loading: two at once take too much memory"
@@ -130,7 +129,7 @@ async fn try_start(
     })
     .await?;
     wait_for_memory(threads, wait).await?;
-    starting("loading");
+    starting();
     bar.set_message(format!("loading the prover, about {} s", estimate.as_secs()));
     tracing::info!(about_seconds = estimate.as_secs(), threads, "loading the prover");
     let began = std::time::Instant::now();

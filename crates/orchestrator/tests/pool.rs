@@ -128,6 +128,19 @@ fn slow(time: Duration) -> Arc<dyn worker::ProvingEngine> {
     })
 }
 
+/// An engine that never ends what it begins, and says when it has begun.
+fn stuck() -> (Arc<Notify>, Arc<dyn worker::ProvingEngine>) {
+    let begun = Arc::new(Notify::new());
+    let engine = FakeEngine::doing({
+        let begun = begun.clone();
+        move |_, _| {
+            begun.notify_one();
+            std::future::pending()
+        }
+    });
+    (begun, engine)
+}
+
 #[tokio::test]
 async fn a_proof_is_spread_over_all_workers_and_leaves_nothing_behind() {
     let workers = [
@@ -162,16 +175,9 @@ async fn several_proofs_share_the_workers() {
 
 #[tokio::test]
 async fn the_tasks_of_a_lost_worker_go_to_the_others() {
-    let begun = Arc::new(Notify::new());
-    let stuck = FakeEngine::doing({
-        let begun = begun.clone();
-        move |_, _| {
-            begun.notify_one();
-            std::future::pending()
-        }
-    });
+    let (begun, engine) = stuck();
     let (lost, stays) =
-        (RunningWorker::ready("lost", stuck).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
+        (RunningWorker::ready("lost", engine).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
     let orchestrator = connect(&[lost.address, stays.address]).await;
     let (proven, ()) = tokio::join!(check_proven(orchestrator, 6), async {
         begun.notified().await;
@@ -203,9 +209,13 @@ async fn a_worker_that_comes_back_goes_on() {
 
 #[tokio::test]
 async fn without_any_worker_a_proof_fails_instead_of_waiting_for_ever() {
-    let worker = RunningWorker::ready("only", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (begun, engine) = stuck();
+    let worker = RunningWorker::ready("only", engine).await;
     let orchestrator = connect(&[worker.address]).await;
-    let (outcome, ()) = tokio::join!(prove(&orchestrator, request(1)), worker.stop());
+    let (outcome, ()) = tokio::join!(prove(&orchestrator, request(1)), async {
+        begun.notified().await;
+        worker.stop().await;
+    });
     let failure = outcome.unwrap_err();
     assert!(matches!(failure, ProofFailure::NoWorkers { .. }), "{failure}");
     assert!(failure.to_string().contains("only"), "{failure}");

@@ -25,6 +25,6 @@ pub use controller::{
     Checked, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
 };
 pub use list::{DEFAULT_PATH, ListError, WorkerList};
-pub use orchestrator::{ConnectError, Orchestrator, Proven, Settings, Unreachable};
+pub use orchestrator::{ConnectError, Holdings, Orchestrator, Proven, Settings, Unreachable};
 pub use progress::{Progress, WorkerShare};
 pub use proof::ProofHandle;

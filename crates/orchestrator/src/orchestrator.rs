@@ -98,6 +98,19 @@ pub struct Proven {
     pub workers: Vec<WorkerShare>,
 }
 
+/// What an orchestrator holds for its proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holdings {
+    /// Running proofs.
+    pub proofs: usize,
+    /// Attempts whose outcome is open.
+    pub attempts: usize,
+    /// Artifacts.
+    pub artifacts: usize,
+    /// Bytes of artifacts in memory, compressed.
+    pub bytes: u64,
+}
+
 /// Connections to workers, and the proofs that run on them. Everything ends when it is dropped; [`Orchestrator::shutdown`] also waits for it.
 pub struct Orchestrator {
     shared: Arc<Shared>,
@@ -159,11 +172,16 @@ impl Orchestrator {
         self.tasks.wait().await;
     }
 
-    /// Artifacts held now, over all proofs: number and compressed bytes.
+    /// What is held now, over all proofs: nothing, soon after the last of them ended.
     #[must_use]
-    pub fn artifacts(&self) -> (usize, u64) {
+    pub fn holdings(&self) -> Holdings {
         let stats = self.shared.store.stats();
-        (stats.artifacts, stats.bytes)
+        Holdings {
+            proofs: self.shared.proofs().len(),
+            attempts: self.shared.attempts().len(),
+            artifacts: stats.artifacts,
+            bytes: stats.bytes,
+        }
     }
 
     /// Runs `request` through `controller` on the connected workers, until `cancel`. What happens on the way goes to `progress`.

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Checked, Orchestrator, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
-    ProofRequest, Proven, Settings, TaskInput, TaskSpec, WorkerList,
+    Checked, Holdings, Orchestrator, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode,
+    ProofOutput, ProofRequest, Proven, Settings, TaskInput, TaskSpec, WorkerList,
 };
 use std::{
     net::SocketAddr,
@@ -114,8 +114,8 @@ async fn check_proven(orchestrator: Orchestrator, shards: u64) -> Proven {
 /// What attempts delivered in vain goes when the core hears of the proof's end.
 async fn assert_empty(orchestrator: &Orchestrator) {
     let deadline = Instant::now() + PATIENCE;
-    while orchestrator.artifacts() != (0, 0) {
-        assert!(Instant::now() < deadline, "artifacts are left: {:?}", orchestrator.artifacts());
+    while orchestrator.holdings() != Holdings::default() {
+        assert!(Instant::now() < deadline, "something is left: {:?}", orchestrator.holdings());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use worker::testing::{FakeEngine, RunningWorker, ready};
+use testing::{FakeEngine, RunningWorker, ready};
 
 /// Executions are looked for in the whole machine's process list and shared memory: one test at a time has any.
 static EXECUTING: Mutex<()> = Mutex::new(());

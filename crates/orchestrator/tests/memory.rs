@@ -10,13 +10,13 @@ use sp1_distributed_orchestrator::{
     Settings, TaskInput, TaskSpec, WorkerList,
 };
 use std::{fs, net::SocketAddr, process::Stdio, sync::Arc};
+use testing::{FakeEngine, RunningWorker, fake_build};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
     sync::broadcast,
 };
 use tokio_util::sync::CancellationToken;
-use worker::testing::{FakeEngine, RunningWorker, fake_build};
 
 const ARTIFACT_BYTES: usize = 200 << 20;
 

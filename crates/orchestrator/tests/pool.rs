@@ -14,12 +14,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use testing::{FakeEngine, RunningWorker, do_honestly, fake_build, honest_result};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
-use worker::{
-    AttemptError, EngineState, engine_state,
-    testing::{FakeEngine, RunningWorker, do_honestly, fake_build, honest_result},
-};
+use worker::{AttemptError, EngineState, engine_state};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -197,7 +195,7 @@ async fn a_worker_that_comes_back_goes_on() {
     let (_, ()) = tokio::join!(check_proven(orchestrator, 3), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         first.stop().await;
-        let engine = worker::testing::ready(FakeEngine::honest());
+        let engine = testing::ready(FakeEngine::honest());
         let again = RunningWorker::start("second", engine, |settings| settings.listen = address.into()).await;
         // It lives as long as the proof: the other branch ends first only with it.
         tokio::spawn(async move {
@@ -262,7 +260,7 @@ async fn a_second_orchestrator_hears_who_has_the_worker() {
 
 #[tokio::test]
 async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
-    let engine = worker::testing::ready(FakeEngine::honest());
+    let engine = testing::ready(FakeEngine::honest());
     let worker =
         RunningWorker::start("one", engine, |settings| settings.orchestrators = "10.0.0.0/8".parse().unwrap()).await;
     let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
@@ -271,7 +269,7 @@ async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
 
 #[tokio::test]
 async fn another_sp1_is_refused_with_both_versions() {
-    let engine = worker::testing::ready(FakeEngine::honest());
+    let engine = testing::ready(FakeEngine::honest());
     let worker = RunningWorker::start("one", engine, |settings| settings.build.sp1_version = "6.9.0".into()).await;
     let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
     assert!(error.contains("6.10.0") && error.contains("6.9.0"), "{error}");

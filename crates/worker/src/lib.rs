@@ -16,8 +16,6 @@ mod memory;
 mod server;
 mod session;
 mod start_lock;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod transfer;
 
 pub use engine::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, StateSender, engine_state};

@@ -1,12 +1,13 @@
-//! An engine that proves nothing, for tests of everything around it.
+//! An engine that proves nothing and workers that run it, for tests of everything around them. A crate of its own, and no feature of `worker`:
+//! the prover would be compiled once for the tests and once without them.
 
-use crate::{AttemptError, AttemptIo, EngineState, ProvingEngine, Settings, Worker};
 use async_trait::async_trait;
 use protocol::{Assignment, Build, FailureKind, InputValue, wire::Machine};
 use scheduler::KindSet;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use worker::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, Settings, Worker};
 
 /// What a [`FakeEngine`] does with each assignment.
 pub type Behaviour = Arc<
@@ -43,7 +44,7 @@ impl FakeEngine {
 /// # Errors
 /// When an artifact does not get through.
 pub async fn do_honestly(assignment: &Assignment, io: &dyn AttemptIo) -> Result<(), AttemptError> {
-    let failed = |kind| move |error: crate::IoError| AttemptError { kind, text: error.to_string() };
+    let failed = |kind| move |error: IoError| AttemptError { kind, text: error.to_string() };
     let mut inputs = Vec::new();
     for input in &assignment.inputs {
         inputs.extend(match input {

@@ -96,6 +96,8 @@ struct View {
     known: u64,
     done: u64,
     executed: bool,
+    ready: bool,
+    /// When the first worker was ready: loading is no part of the rate.
     began: Instant,
 }
 
@@ -103,13 +105,12 @@ impl View {
     fn new() -> Self {
         let terminal = io::stderr().is_terminal();
         let bar = SCREEN.add(if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() });
-        let style = ProgressStyle::with_template(
-            "{spinner} {msg} [{bar:30}] {pos}/{len} tasks, {per_sec}, {elapsed} elapsed, {eta} left",
-        );
+        let style =
+            ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {pos}/{len} tasks, {elapsed} elapsed{msg}");
         bar.set_style(style.expect("the template is well formed").progress_chars("=> "));
         bar.enable_steady_tick(Duration::from_millis(200));
-        bar.set_message("executing");
-        Self { bar, terminal, known: 0, done: 0, executed: false, began: Instant::now() }
+        bar.set_prefix("starting");
+        Self { bar, terminal, known: 0, done: 0, executed: false, ready: false, began: Instant::now() }
     }
 
     fn line(&self, text: &str) {
@@ -127,15 +128,27 @@ impl View {
             }
             Progress::Done { kind, worker } => {
                 self.done += 1;
+                if !self.ready {
+                    // The workers were ready before anybody looked.
+                    self.ready = true;
+                    self.bar.set_prefix("proving");
+                }
                 self.bar.set_position(self.done);
+                self.bar.set_message(format!(", {}", self.pace()));
                 self.line(&self.summary(kind, &worker));
             }
             Progress::Executed { cycles } => {
                 self.executed = true;
-                self.bar.set_message("proving");
                 self.line(&format!("executed: {cycles} cycles"));
             }
-            Progress::WorkerReady(worker) => self.line(&format!("worker {worker} is ready")),
+            Progress::WorkerReady(worker) => {
+                if !self.ready {
+                    (self.ready, self.began) = (true, Instant::now());
+                    self.bar.set_prefix("proving");
+                    self.bar.reset_elapsed();
+                }
+                self.line(&format!("worker {worker} is ready"));
+            }
             Progress::WorkerLost { worker, reason } => {
                 let text = format!("worker {worker} is gone ({reason}); its tasks go to others");
                 self.bar.suspend(|| {
@@ -143,21 +156,22 @@ impl View {
                 });
             }
             Progress::Verifying => {
-                self.bar.set_message("verifying");
+                self.bar.set_prefix("verifying");
                 self.line("verifying");
             }
         }
     }
 
     fn summary(&self, kind: TaskKind, worker: &str) -> String {
-        let elapsed = self.began.elapsed().as_secs_f64();
-        let rate = self.done as f64 / elapsed.max(0.001);
+        let elapsed = self.began.elapsed().as_secs();
         let more = if self.executed { "" } else { "+" };
-        let left = (self.known - self.done.min(self.known)) as f64 / rate;
-        let rate = rate * 60.0;
-        format!(
-            "{}/{}{more} tasks done ({kind} on {worker}), {rate:.1} a minute, {elapsed:.0} s elapsed, about {left:.0} s left",
-            self.done, self.known
-        )
+        let (done, known, pace) = (self.done, self.known, self.pace());
+        format!("{done}/{known}{more} tasks done ({kind} on {worker}), {elapsed} s elapsed, {pace}")
+    }
+
+    fn pace(&self) -> String {
+        let rate = self.done as f64 / self.began.elapsed().as_secs_f64().max(0.001);
+        let left = self.known.saturating_sub(self.done) as f64 / rate;
+        format!("{:.1} a minute, about {left:.0} s left", rate * 60.0)
     }
 }

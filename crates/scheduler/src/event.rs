@@ -1,6 +1,6 @@
 //! What the scheduler is told and what it asks for.
 
-use crate::{AttemptId, KindSet, ProofId, TaskId, TaskKind, Timestamp, WorkerId};
+use crate::{AttemptId, KindSet, Placement, ProofId, TaskId, TaskKind, Timestamp, WorkerId};
 use std::time::Duration;
 
 /// Something that happened. Every event may come late, twice, or about something already forgotten: such an event changes nothing.
@@ -191,7 +191,7 @@ pub enum Command {
     },
 }
 
-/// Limits and times.
+/// Limits, times and policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// Silence after which a worker loses its attempts.
@@ -202,16 +202,19 @@ pub struct Config {
     pub max_losses: u32,
     /// A step of the clock longer than this is a pause of the scheduler itself: leases are extended by what exceeds it.
     pub max_clock_step: Duration,
+    /// Who gets a task when several workers could take it.
+    pub placement: Placement,
 }
 
 impl Default for Config {
-    /// Three missed heartbeats of one second, three failures, five losses.
+    /// Three missed heartbeats of one second, three failures, five losses, and everybody at work.
     fn default() -> Self {
         Self {
             lease_ttl: Duration::from_secs(3),
             max_failures: 3,
             max_losses: 5,
             max_clock_step: Duration::from_millis(1500),
+            placement: Placement::default(),
         }
     }
 }

@@ -14,7 +14,6 @@ pub(crate) type Excluded = BTreeSet<WorkerId>;
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     kinds: [Kind<T>; TaskKind::ALL.len()],
-    len: usize,
 }
 
 #[derive(Debug)]
@@ -22,21 +21,28 @@ struct Kind<T> {
     lanes: BTreeMap<Excluded, BTreeSet<T>>,
     /// The first item of every lane.
     heads: BTreeMap<T, Excluded>,
+    /// Number of items in all lanes.
+    len: usize,
 }
 
 impl<T: Ord + Copy> Lanes<T> {
     pub(crate) fn new() -> Self {
-        Self { kinds: std::array::from_fn(|_| Kind { lanes: BTreeMap::new(), heads: BTreeMap::new() }), len: 0 }
+        Self { kinds: std::array::from_fn(|_| Kind { lanes: BTreeMap::new(), heads: BTreeMap::new(), len: 0 }) }
     }
 
     /// Number of items.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
+    pub(crate) fn len(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.len).sum()
+    }
+
+    /// Number of items of `kind`.
+    pub(crate) const fn len_of(&self, kind: TaskKind) -> usize {
+        self.kinds[kind.index()].len
     }
 
     /// Adds `item`; nothing when it is there already.
     pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Excluded, item: T) {
-        let Kind { lanes, heads } = &mut self.kinds[kind.index()];
+        let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
         if !lanes.contains_key(excluded) {
             lanes.insert(excluded.clone(), BTreeSet::new());
         }
@@ -45,7 +51,7 @@ impl<T: Ord + Copy> Lanes<T> {
         if !lane.insert(item) {
             return;
         }
-        self.len += 1;
+        *len += 1;
         if before.is_none_or(|before| item < before) {
             before.map(|before| heads.remove(&before));
             heads.insert(item, excluded.clone());
@@ -54,12 +60,12 @@ impl<T: Ord + Copy> Lanes<T> {
 
     /// Removes `item`; nothing when it isn't there.
     pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Excluded, item: T) {
-        let Kind { lanes, heads } = &mut self.kinds[kind.index()];
+        let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
         let Some(lane) = lanes.get_mut(excluded) else { return };
         if !lane.remove(&item) {
             return;
         }
-        self.len -= 1;
+        *len -= 1;
         let first = lane.first().copied();
         if first.is_none() {
             lanes.remove(excluded);
@@ -80,7 +86,7 @@ impl<T: Ord + Copy> Lanes<T> {
     pub(crate) fn check_invariants(&self) -> BTreeMap<T, (TaskKind, &Excluded)> {
         let mut items = BTreeMap::new();
         for kind in TaskKind::ALL {
-            let Kind { lanes, heads } = &self.kinds[kind.index()];
+            let Kind { lanes, heads, len } = &self.kinds[kind.index()];
             let firsts: BTreeMap<T, &Excluded> = lanes
                 .iter()
                 .map(|(excluded, lane)| (*lane.first().expect("no lane is kept empty"), excluded))
@@ -89,13 +95,14 @@ impl<T: Ord + Copy> Lanes<T> {
                 firsts.iter().map(|(item, excluded)| (item, *excluded)).eq(heads.iter()),
                 "the heads of {kind} are not the first items of its lanes"
             );
+            let items_of_kind: usize = lanes.values().map(BTreeSet::len).sum();
+            assert_eq!(*len, items_of_kind, "the number of items of {kind} is wrong");
             for (excluded, lane) in lanes {
                 for item in lane {
                     assert!(items.insert(*item, (kind, excluded)).is_none(), "an item of {kind} stands in two lanes");
                 }
             }
         }
-        assert_eq!(items.len(), self.len, "the lanes' length is not the number of their items");
         items
     }
 }

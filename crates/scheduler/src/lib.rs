@@ -9,12 +9,14 @@
 //! can be tested by tables and simulated for thousands of workers from one seed.
 
 mod attempt;
+mod crew;
 mod event;
 mod ids;
 mod kind;
 mod lanes;
 mod lease;
 mod placement;
+mod policy;
 mod queue;
 mod scheduler;
 mod status;
@@ -27,5 +29,6 @@ mod tests;
 pub use event::{Command, Config, Counts, Deadline, Event, Failure, PastAttempt};
 pub use ids::{AttemptId, ProofId, TaskId, Timestamp, WorkerId};
 pub use kind::{KindSet, TaskKind};
+pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;
 pub use status::{TaskStatus, WorkerStatus};

@@ -2,6 +2,7 @@
 
 use crate::{
     AttemptId, TaskId, TaskKind, WorkerId,
+    crew::Crews,
     lanes::{Excluded, Lanes},
     queue::Queue,
     workers::Workers,
@@ -11,37 +12,101 @@ use std::cmp::Reverse;
 /// Attempts that can be taken back for an idle worker, the newest first: held, not started, and not the only one of their worker.
 pub(crate) type Stealable = Lanes<Reverse<AttemptId>>;
 
-/// The most useful waiting task that a worker with a free slot may take, and which worker takes it.
-pub(crate) fn next_assignment(queue: &Queue, workers: &Workers) -> Option<(TaskId, WorkerId)> {
-    let kinds = TaskKind::ALL.into_iter().filter(|kind| workers.anyone_free(*kind));
-    let first_of_each = kinds.filter_map(|kind| {
-        queue.heads(kind).find_map(|(rank, excluded)| Some((rank, choose_worker(workers, kind, excluded)?)))
-    });
-    let (rank, worker) = first_of_each.min_by_key(|(rank, _)| *rank)?;
-    Some((rank.task(), worker))
+/// What a choice is made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Snapshot<'a> {
+    pub(crate) queue: &'a Queue,
+    pub(crate) stealable: &'a Stealable,
+    pub(crate) workers: &'a Workers,
+    /// How many workers are to share the tasks of each kind; `None` when nobody is to be left free.
+    pub(crate) crews: Option<&'a Crews>,
+    /// The worker that the event at hand took an attempt from.
+    pub(crate) at_work: Option<AtWork>,
+    /// A task that may still be assigned has failed on fewer workers than this.
+    pub(crate) max_failures: usize,
 }
 
-/// The newest attempt that waits behind another while a worker that may take it holds nothing, and that worker.
-pub(crate) fn next_steal(stealable: &Stealable, workers: &Workers) -> Option<(AttemptId, WorkerId)> {
-    let kinds = TaskKind::ALL.into_iter().filter(|kind| workers.anyone_free(*kind));
-    let newest_of_each = kinds.filter_map(|kind| {
-        // The least busy is idle, or nobody is. A worker that the task failed on is no help even when all others are excluded too:
-        // the task is better off waiting for its turn than failing at once.
-        stealable.heads(kind).find_map(|(attempt, excluded)| match workers.least_busy(kind, excluded)? {
-            (worker, 0) => Some((attempt, worker)),
-            _ => None,
+/// A worker that has just ended an attempt, so it has not been idle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AtWork {
+    pub(crate) worker: WorkerId,
+    /// What it has ended.
+    pub(crate) attempt: AttemptId,
+}
+
+impl Snapshot<'_> {
+    /// The most useful waiting task that a worker with a free slot may take, and which worker takes it.
+    pub(crate) fn next_assignment(&self) -> Option<(TaskId, WorkerId)> {
+        let kinds = TaskKind::ALL
+            .into_iter()
+            .filter(|kind| self.workers.anyone_partly_free(*kind) || self.any_idle_may_start(*kind));
+        let first_of_each = kinds.filter_map(|kind| {
+            self.queue.heads(kind).find_map(|(rank, excluded)| Some((rank, self.choose_worker(kind, excluded)?)))
+        });
+        let (rank, worker) = first_of_each.min_by_key(|(rank, _)| *rank)?;
+        Some((rank.task(), worker))
+    }
+
+    /// The newest attempt that waits behind another while a worker that may take it holds nothing, and that worker.
+    pub(crate) fn next_steal(&self) -> Option<(AttemptId, WorkerId)> {
+        let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_start(*kind));
+        let newest_of_each = kinds.filter_map(|kind| {
+            // A worker that the task failed on is no help even when all others are excluded too: the task is better off waiting for its
+            // turn than failing at once.
+            self.stealable
+                .heads(kind)
+                .find_map(|(attempt, excluded)| Some((attempt, self.choose_idle(kind, excluded)?)))
+        });
+        let (Reverse(attempt), worker) = newest_of_each.min_by_key(|(attempt, _)| *attempt)?;
+        Some((attempt, worker))
+    }
+
+    /// Who takes a task of `kind` that failed on `excluded`. Someone else, if there is someone else at all, even if they are busy now:
+    /// then nobody takes it yet.
+    pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+        self.choose_outside(kind, excluded).or_else(|| {
+            let anyone = || self.choose_outside(kind, &Excluded::new());
+            self.workers.all_excluded(kind, excluded).then(anyone).flatten()
         })
-    });
-    let (Reverse(attempt), worker) = newest_of_each.min_by_key(|(attempt, _)| *attempt)?;
-    Some((attempt, worker))
-}
+    }
 
-/// Who takes a task of `kind` that failed on `excluded`. Someone else, if there is someone else at all, even if they are busy now: then
-/// nobody takes it yet.
-fn choose_worker(workers: &Workers, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
-    let chosen = workers.least_busy(kind, excluded).or_else(|| {
-        let anyone = || workers.least_busy(kind, &Excluded::new());
-        workers.all_excluded(kind, excluded).then(anyone).flatten()
-    });
-    chosen.map(|(worker, _)| worker)
+    fn choose_outside(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+        self.choose_idle(kind, excluded).or_else(|| self.workers.least_busy(kind, excluded))
+    }
+
+    /// Of the workers outside `excluded` that can do `kind` and hold nothing, the one that takes a task now.
+    fn choose_idle(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+        let at_work = self.idle_at_work(kind).filter(|at_work| !excluded.contains(&at_work.worker));
+        let worker = at_work.map(|at_work| at_work.worker).or_else(|| self.workers.first_idle(kind, excluded))?;
+        let may_start = self.has_room(kind)
+            || at_work.is_some_and(|at_work| self.goes_on(kind, at_work))
+            || !self.workers.anyone_holds(kind, excluded);
+        may_start.then_some(worker)
+    }
+
+    /// False when no task of `kind` goes to a worker that holds nothing, whatever the task has failed on. Without this, all lanes would
+    /// be looked through at each event for one that excludes all that hold the kind.
+    fn any_idle_may_start(&self, kind: TaskKind) -> bool {
+        self.workers.anyone_idle(kind)
+            && (self.has_room(kind)
+                || self.idle_at_work(kind).is_some_and(|at_work| self.goes_on(kind, at_work))
+                || self.workers.holders(kind) < self.max_failures)
+    }
+
+    /// True when fewer workers hold tasks of `kind` than are to share them.
+    fn has_room(&self, kind: TaskKind) -> bool {
+        self.crews.is_none_or(|crews| self.workers.holders(kind) < crews.of(kind).size())
+    }
+
+    /// The worker at work, if it can do `kind` and holds nothing now. It comes before those that are left free. When nobody is to be left
+    /// free, it comes in its turn.
+    fn idle_at_work(&self, kind: TaskKind) -> Option<AtWork> {
+        self.at_work.filter(|at_work| self.crews.is_some() && self.workers.is_idle(at_work.worker, kind))
+    }
+
+    /// True when a worker that has ended `at_work` goes on with `kind` even if fewer workers are enough: once after each plan. While
+    /// tasks come one by one there is always a newer plan, and were workers to stop meanwhile, what is still to come would be late.
+    fn goes_on(&self, kind: TaskKind, at_work: AtWork) -> bool {
+        self.crews.is_some_and(|crews| crews.of(kind).is_newer_than(at_work.attempt))
+    }
 }

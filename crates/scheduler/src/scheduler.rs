@@ -11,9 +11,10 @@ mod slots;
 use crate::{
     AttemptId, Command, Config, Deadline, Event, ProofId, TaskId, Timestamp,
     attempt::Attempt,
+    crew::Crews,
     lanes::Lanes,
     lease::{Clock, Leases},
-    placement::Stealable,
+    placement::{AtWork, Stealable},
     queue::Queue,
     task::{Marker, Proof, Task},
     workers::Workers,
@@ -25,7 +26,8 @@ use std::collections::BTreeMap;
 /// Tell it what happened with [`handle`](Self::handle) and carry out the commands it answers with before telling it the next thing; call
 /// it with [`Event::Tick`] when [`next_deadline`](Self::next_deadline) comes.
 ///
-/// - A free slot takes the most useful waiting task at once; a task goes to the worker that holds fewest attempts.
+/// - A free slot takes the most useful waiting task at once; a task goes to the worker that holds fewest attempts. (Unless workers are to
+///   be left free: see [`Placement`](crate::Placement).)
 /// - A task has at most one live attempt. The first of its attempts, live or not, whose result verifies is final.
 /// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
 /// - What is known of a proof is forgotten when it ends.
@@ -45,6 +47,8 @@ pub struct Scheduler {
     queue: Queue,
     /// The attempts that an idle worker may get instead.
     stealable: Stealable,
+    /// How many workers are to share the tasks of each kind.
+    crews: Crews,
     /// Tasks without a final result.
     open_tasks: usize,
     /// Proofs ever started.
@@ -72,6 +76,7 @@ impl Scheduler {
             attempts: BTreeMap::new(),
             queue: Lanes::new(),
             stealable: Lanes::new(),
+            crews: Crews::new(),
             open_tasks: 0,
             proofs_started: 0,
             tasks_submitted: 0,
@@ -87,10 +92,12 @@ impl Scheduler {
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         self.clock.advance(now);
         let mut commands = Vec::new();
+        let at_work = self.at_work(&event);
         // The event comes before the leases: a worker that was heard from just now isn't silent, however late that is.
         self.apply(event, &mut commands);
         self.expire_leases(&mut commands);
-        self.fill_slots(&mut commands);
+        self.crews.update(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
+        self.fill_slots(at_work, &mut commands);
         commands
     }
 
@@ -102,6 +109,14 @@ impl Scheduler {
     #[must_use]
     pub fn next_deadline(&self) -> Deadline {
         self.leases.earliest().map(|(expiry, _)| self.clock.deadline(expiry))
+    }
+
+    /// The worker that is about to lose an attempt by `event`, as that ends on it.
+    fn at_work(&self, event: &Event) -> Option<AtWork> {
+        let (Event::AttemptReported { worker, attempt } | Event::AttemptFailed { worker, attempt, .. }) = *event else {
+            return None;
+        };
+        self.live_task(worker, attempt).map(|_| AtWork { worker, attempt })
     }
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {

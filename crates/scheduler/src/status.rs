@@ -15,6 +15,12 @@ pub enum TaskStatus {
         /// Since when.
         since: Timestamp,
     },
+    /// Waits for one of the workers that are enough for what is to be done, while others are left free: see
+    /// [`Placement::Pack`](crate::Placement::Pack).
+    Packed {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Waits because no connected worker can do its kind.
     NoWorker {
         /// Since when.

@@ -3,6 +3,7 @@
 mod leases;
 mod lifetimes;
 mod markers;
+mod placement;
 mod properties;
 mod queueing;
 mod results;

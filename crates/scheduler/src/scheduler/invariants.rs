@@ -2,8 +2,8 @@
 
 use super::Scheduler;
 use crate::{
+    AttemptId,
     attempt::State,
-    placement,
     task::{MAX_HISTORY, MAX_LAPSED, Place},
 };
 use std::{
@@ -119,8 +119,24 @@ impl Scheduler {
         let waiting = self.tasks.values().filter(|task| matches!(task.place, Place::Waiting { .. }));
         let waiting: BTreeMap<_, _> = waiting.map(|task| (task.rank, (task.kind, &task.excluded))).collect();
         assert_eq!(queued, waiting, "the queue does not have exactly the waiting tasks");
-        let next = placement::next_assignment(&self.queue, &self.workers);
+        let next = self.snapshot().next_assignment();
         assert_eq!(next, None, "a task waits while a slot for it is free");
+        self.crews.check_invariants(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
+        self.check_waiting();
+    }
+
+    /// Whatever waits, waits for a slot that somebody will free, so nothing waits for ever.
+    fn check_waiting(&self) {
+        let workers = self.workers.check_invariants();
+        for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, Place::Waiting { .. })) {
+            let able = || workers.iter().filter(|(_, worker)| worker.kinds().contains(task.kind));
+            let failed_everywhere = able().all(|(id, _)| task.excluded.contains(id));
+            let mut may_take = able().filter(|(id, _)| failed_everywhere || !task.excluded.contains(id)).peekable();
+            if may_take.peek().is_some() {
+                let awaited = may_take.any(|(_, worker)| !worker.held().is_empty());
+                assert!(awaited, "{id} waits, and nobody who may take it holds anything");
+            }
+        }
     }
 
     /// The index of stealable attempts has exactly those, and none of them waits while a worker idles.
@@ -134,7 +150,7 @@ impl Scheduler {
             })
             .collect();
         assert_eq!(indexed, stealable, "the index of stealable attempts is wrong");
-        let next = placement::next_steal(&self.stealable, &self.workers);
+        let next = self.snapshot().next_steal();
         assert_eq!(next, None, "an attempt waits behind another while a worker is idle");
     }
 }

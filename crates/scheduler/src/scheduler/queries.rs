@@ -4,6 +4,7 @@ use super::Scheduler;
 use crate::{
     Counts, PastAttempt, TaskId, TaskStatus, WorkerId, WorkerStatus,
     attempt::State,
+    placement::Snapshot,
     task::{Place, Task},
 };
 
@@ -25,8 +26,9 @@ impl Scheduler {
     pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {
         let task = self.tasks.get(&task)?;
         Some(match task.place {
-            Place::Waiting { since } if !self.workers.anyone_able(task.kind) => TaskStatus::NoWorker { since },
-            // A free slot and a waiting task that may have it do not last beyond one event.
+            Place::Waiting { since } if self.workers.able(task.kind) == 0 => TaskStatus::NoWorker { since },
+            // A free slot and a waiting task that may have it do not last beyond one event, unless the worker is to be left free.
+            Place::Waiting { since } if self.may_take_slot(task) => TaskStatus::Packed { since },
             Place::Waiting { since } if self.workers.anyone_free(task.kind) => TaskStatus::Parked { since },
             Place::Waiting { since } => TaskStatus::Queued { since },
             Place::Held(id) => {
@@ -40,6 +42,11 @@ impl Scheduler {
             Place::Shelved => TaskStatus::ProofFailed,
             Place::Accepted(attempt) => TaskStatus::Accepted { worker: self.attempt(attempt).worker, attempt },
         })
+    }
+
+    /// True when `task` could be on a worker with a free slot, were nobody to be left free.
+    fn may_take_slot(&self, task: &Task) -> bool {
+        Snapshot { crews: None, ..self.snapshot() }.choose_worker(task.kind, &task.excluded).is_some()
     }
 
     /// How the past attempts of `task` ended, oldest first. Empty when it is unknown.

@@ -39,7 +39,10 @@ impl Scheduler {
             State::Held { .. } if attempt.worker == worker => {
                 self.release(id);
                 self.attempt_mut(id).state = State::Reported;
-                self.task_mut(task).place = Place::Verifying(id);
+                let task = self.task_mut(task);
+                task.place = Place::Verifying(id);
+                let kind = task.kind;
+                self.crews.deliver(kind);
             }
             // Its worker may have been lost and be back under another id. Meanwhile its task goes on as if nothing had come: the result
             // may be wrong.
@@ -82,7 +85,7 @@ impl Scheduler {
     }
 
     /// The task of `id`, if `worker` holds it.
-    fn live_task(&self, worker: WorkerId, id: AttemptId) -> Option<TaskId> {
+    pub(super) fn live_task(&self, worker: WorkerId, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         (attempt.worker == worker && attempt.state.is_held()).then_some(attempt.task)
     }

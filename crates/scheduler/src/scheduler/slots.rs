@@ -2,26 +2,42 @@
 
 use super::Scheduler;
 use crate::{
-    AttemptId, Command, Failure, TaskId, WorkerId,
+    AttemptId, Command, Failure, Placement, TaskId, WorkerId,
     attempt::{Attempt, State},
-    placement,
+    placement::{AtWork, Snapshot},
     task::Place,
 };
 use std::cmp::Reverse;
 
 impl Scheduler {
-    /// Uses every free slot that can be used. Whatever frees a slot or adds a task needs only do that.
-    pub(super) fn fill_slots(&mut self, commands: &mut Vec<Command>) {
+    /// Uses every free slot that is to be used. Whatever frees a slot or adds a task needs only do that.
+    pub(super) fn fill_slots(&mut self, at_work: Option<AtWork>, commands: &mut Vec<Command>) {
         loop {
-            if let Some((task, worker)) = placement::next_assignment(&self.queue, &self.workers) {
+            let snapshot = Snapshot { at_work, ..self.snapshot() };
+            if let Some((task, worker)) = snapshot.next_assignment() {
                 self.leave_queue(task);
                 self.assign(task, worker, commands);
-            } else if let Some((attempt, worker)) = placement::next_steal(&self.stealable, &self.workers) {
+            } else if let Some((attempt, worker)) = snapshot.next_steal() {
                 // Each time one idle worker less remains, so this ends. The slot it frees may be of use to a waiting task.
                 self.steal(attempt, worker, commands);
             } else {
                 return;
             }
+        }
+    }
+
+    /// What is known for the next choice, when no worker has just ended an attempt.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            queue: &self.queue,
+            stealable: &self.stealable,
+            workers: &self.workers,
+            crews: match self.config.placement {
+                Placement::Spread => None,
+                Placement::Pack => Some(&self.crews),
+            },
+            at_work: None,
+            max_failures: usize::try_from(self.config.max_failures).unwrap_or(usize::MAX),
         }
     }
 
@@ -35,7 +51,7 @@ impl Scheduler {
         task.attempts.insert(attempt);
         task.place = Place::Held(attempt);
         let (proof, kind) = (task.proof, task.kind);
-        self.workers.hold(worker, attempt);
+        self.workers.hold(worker, attempt, kind);
         self.update_stealable_of(worker, attempt);
         commands.push(Command::Assign { worker, attempt, proof, task: id, kind });
     }
@@ -55,7 +71,8 @@ impl Scheduler {
     pub(super) fn release(&mut self, id: AttemptId) {
         let Attempt { task, worker, .. } = *self.attempt(id);
         self.remove_stealable(id, task);
-        self.workers.release(worker, id);
+        let kind = self.task(task).kind;
+        self.workers.release(worker, id, kind);
         self.update_stealable_of(worker, id);
     }
 

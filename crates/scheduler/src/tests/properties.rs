@@ -1,7 +1,7 @@
 //! Random events, sensible and not, against a model that knows only what went in and out.
 
 use super::*;
-use crate::TaskStatus;
+use crate::{Placement, TaskStatus};
 use proptest::{
     prelude::*,
     sample::Index,
@@ -102,7 +102,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 fn configs() -> impl Strategy<Value = Config> {
-    (1..5_u32, 1..6_u32).prop_map(|(max_failures, max_losses)| Config { max_failures, max_losses, ..Config::default() })
+    (1..5_u32, 1..6_u32, prop::sample::select(&Placement::ALL[..])).prop_map(|(max_failures, max_losses, placement)| {
+        Config { max_failures, max_losses, placement, ..Config::default() }
+    })
 }
 
 /// What the model knows of a live attempt.
@@ -132,9 +134,25 @@ struct ModelWorker {
     heard: Duration,
 }
 
+/// How the model works out how many workers are enough for the tasks of a kind.
+#[derive(Debug, Default)]
+struct ModelPlan {
+    /// Open tasks and able workers when it was made.
+    tasks: usize,
+    workers: usize,
+    /// Results delivered since.
+    delivered: usize,
+    /// The newest attempt when it was made.
+    newest: Option<AttemptId>,
+}
+
 /// A scheduler and, beside it, what must be true judging by its commands.
 struct Model {
     table: Table,
+    placement: Placement,
+    plans: BTreeMap<TaskKind, ModelPlan>,
+    /// The worker that the event at hand took an attempt from, and that attempt.
+    at_work: Option<(WorkerId, AttemptId)>,
     /// The latest time the scheduler was told; the clock may have run backwards since.
     latest: Timestamp,
     /// Time that has counted against leases: all but the pauses.
@@ -157,6 +175,9 @@ impl Model {
     fn new(config: Config) -> Self {
         Self {
             table: Table::with(config),
+            placement: config.placement,
+            plans: BTreeMap::new(),
+            at_work: None,
             latest: Timestamp::default(),
             counted: Duration::ZERO,
             proofs: BTreeMap::new(),
@@ -208,10 +229,14 @@ impl Model {
         self.expect(&event);
         let commands = self.table.tell([event.clone()]);
         let mut stolen: Option<Live> = None;
+        let mut planned = false;
         for command in &commands {
             let stolen_before = stolen.take();
             match command {
                 Command::Assign { worker, attempt, proof, task, kind } => {
+                    if !std::mem::replace(&mut planned, true) {
+                        self.plan();
+                    }
                     self.assign(
                         *worker,
                         *attempt,
@@ -280,6 +305,10 @@ impl Model {
                 }
             }
         }
+        if !planned {
+            self.plan();
+        }
+        self.at_work = None;
         self.check();
     }
 
@@ -316,7 +345,9 @@ impl Model {
             }
             Event::AttemptReported { worker, attempt } => {
                 if self.live.get(&attempt).is_some_and(|live| live.worker == worker) {
-                    self.live.remove(&attempt);
+                    let live = self.live.remove(&attempt).expect("it was just seen");
+                    self.plans.entry(self.tasks[&live.task].kind).or_default().delivered += 1;
+                    self.at_work = Some((worker, attempt));
                     self.delivered.insert(attempt, true);
                 } else if !self.live.contains_key(&attempt) && self.assigned.contains_key(&attempt) {
                     // Lapsed, or to be discarded.
@@ -327,6 +358,7 @@ impl Model {
                 if self.live.get(&attempt).is_some_and(|live| live.worker == worker) {
                     let live = self.live.remove(&attempt).expect("it was just seen");
                     self.tasks.get_mut(&live.task).expect("live attempts have tasks").failed_on.insert(worker);
+                    self.at_work = Some((worker, attempt));
                 }
             }
             Event::ProofEnded { proof } => {
@@ -382,6 +414,17 @@ impl Model {
             assert!(self.failed_everywhere(task), "{id} goes back to {worker}, where it failed");
             self.seen.insert("failed everywhere");
         }
+        if self.held(worker).next().is_none() {
+            assert!(self.may_start(worker, task, stolen.as_ref()), "{id} need not go to {worker}, which was free");
+            let mut others = self.idle(task).filter(|other| *other != worker);
+            let at_work = others.find(|id| self.at_work.is_some_and(|(at_work, _)| at_work == *id));
+            if self.placement == Placement::Pack {
+                assert_eq!(at_work, None, "{id} goes to {worker} and not to who is at work");
+            }
+        } else {
+            let starts = self.idle(task).find(|id| self.may_start(*id, task, None));
+            assert_eq!(starts, None, "{id} goes to {worker}, which is busy");
+        }
         if let Some(stolen) = stolen {
             assert!(!stolen.started, "{attempt} is what {} was proving already", stolen.worker);
             assert!(self.held(stolen.worker).count() > 0, "{attempt} was all that {} had", stolen.worker);
@@ -406,22 +449,34 @@ impl Model {
             let live = self.live.values().find(|live| live.task == *id);
             let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
             match self.table.scheduler.task_status(*id).expect("it was submitted") {
-                status @ (TaskStatus::Queued { .. } | TaskStatus::Parked { .. } | TaskStatus::NoWorker { .. }) => {
+                status @ (TaskStatus::Queued { .. }
+                | TaskStatus::Parked { .. }
+                | TaskStatus::Packed { .. }
+                | TaskStatus::NoWorker { .. }) => {
                     assert!(live.is_none(), "{id} waits and is live");
-                    let mut able = able.filter(|(id, worker)| self.held(**id).count() < worker.slots).peekable();
-                    let parked = able.peek().is_some() && !self.failed_everywhere(task);
-                    assert_eq!(parked, matches!(status, TaskStatus::Parked { .. }));
-                    for (worker, _) in able {
-                        assert!(parked && task.failed_on.contains(worker), "{id} waits though {worker} could do it");
+                    let free: Vec<_> = able.filter(|(id, worker)| self.held(**id).count() < worker.slots).collect();
+                    let mut takers = free.iter().filter(|(id, _)| self.may_take(**id, task)).peekable();
+                    let packed = takers.peek().is_some();
+                    for (worker, _) in takers {
+                        let spare = self.held(**worker).next().is_none() && !self.may_start(**worker, task, None);
+                        assert!(spare, "{id} waits though {worker} could do it");
+                        seen.insert("packed");
+                    }
+                    let parked = !free.is_empty() && !packed;
+                    if parked {
                         seen.insert("parked");
                     }
+                    let (packed_status, parked_status) =
+                        (matches!(status, TaskStatus::Packed { .. }), matches!(status, TaskStatus::Parked { .. }));
+                    assert_eq!((packed_status, parked_status), (packed, parked), "{id} is {status:?}");
                 }
                 TaskStatus::Held { worker, started, .. } => {
                     let live = live.expect("what is held is live");
                     assert_eq!((worker, started.is_some()), (live.worker, live.started));
-                    let mut idle = able.filter(|(id, _)| self.held(**id).count() == 0 && !task.failed_on.contains(id));
                     if !live.started && self.held(worker).count() >= 2 {
-                        assert!(idle.next().is_none(), "{id} waits behind another while a worker is idle");
+                        let mut idle = self.idle(task).filter(|id| !task.failed_on.contains(id));
+                        let starts = idle.find(|id| self.may_start(*id, task, None));
+                        assert_eq!(starts, None, "{id} waits behind another while a worker is idle");
                     }
                 }
                 TaskStatus::Verifying { attempt, .. } => {
@@ -438,6 +493,48 @@ impl Model {
         self.live.iter().filter(move |(_, live)| live.worker == worker).map(|(attempt, _)| *attempt)
     }
 
+    /// Workers that hold nothing and may take `task`.
+    fn idle(&self, task: &ModelTask) -> impl Iterator<Item = WorkerId> {
+        let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind)).map(|(id, _)| *id);
+        able.filter(|id| self.held(*id).next().is_none() && self.may_take(*id, task))
+    }
+
+    /// It has not failed on `worker`, or has on everyone.
+    fn may_take(&self, worker: WorkerId, task: &ModelTask) -> bool {
+        !task.failed_on.contains(&worker) || self.failed_everywhere(task)
+    }
+
+    /// The policy lets `worker`, which holds nothing, take `task`, which is perhaps `stolen` from another.
+    fn may_start(&self, worker: WorkerId, task: &ModelTask, stolen: Option<&Live>) -> bool {
+        if self.placement == Placement::Spread {
+            return true;
+        }
+        let live = self.live.values().chain(stolen).filter(|live| self.tasks[&live.task].kind == task.kind);
+        let holders: BTreeSet<WorkerId> = live.map(|live| live.worker).collect();
+        let plan = &self.plans[&task.kind];
+        let rounds = plan.tasks.div_ceil(plan.workers);
+        let goes_on = self.at_work.is_some_and(|(id, attempt)| id == worker && Some(attempt) <= plan.newest);
+        holders.len() < plan.tasks.div_ceil(rounds) || goes_on || !holders.iter().any(|id| self.may_take(*id, task))
+    }
+
+    /// Makes new plans where tasks or workers have come or gone.
+    fn plan(&mut self) {
+        for kind in TaskKind::ALL {
+            let verified = |id: &TaskId| self.delivered.iter().any(|(of, live)| *live && self.assigned[of] == *id);
+            let open = self.tasks.iter().filter(|(id, task)| {
+                let live = self.live.values().any(|live| live.task == **id);
+                task.kind == kind && (live || task.accepted.is_none() && !self.proofs[&task.proof] && !verified(id))
+            });
+            let tasks = open.count();
+            let workers = self.workers.values().filter(|worker| worker.kinds.contains(kind)).count();
+            let newest = self.assigned.last_key_value().map(|(attempt, _)| *attempt);
+            let plan = self.plans.entry(kind).or_default();
+            if (plan.tasks, plan.workers) != (tasks + plan.delivered, workers) {
+                *plan = ModelPlan { tasks, workers, delivered: 0, newest };
+            }
+        }
+    }
+
     fn failed_everywhere(&self, task: &ModelTask) -> bool {
         let mut able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
         able.all(|(id, _)| task.failed_on.contains(id))
@@ -447,22 +544,28 @@ impl Model {
         self.tasks.values().filter(|task| task.accepted.is_none() && !self.proofs[&task.proof]).count()
     }
 
-    /// No more faults: the one worker that is heard from does all it is given, and every result is verified.
+    /// No more faults: the workers that are heard from, of which one can do everything, do all they are given, and every result is
+    /// verified.
     fn finish(&mut self) {
-        let healthy = WorkerId(WORKERS);
-        self.tell(Event::WorkerJoined { worker: healthy, slots: 1, kinds: KindSet::all() });
-        // A round is half a second, and ends one attempt. The others' leases end first; then what had been delivered without its marker
-        // may be retried.
+        let mut healthy: Vec<WorkerId> = self.workers.keys().copied().filter(|worker| worker.0 % 2 == 1).collect();
+        healthy.push(WorkerId(WORKERS));
+        self.tell(Event::WorkerJoined { worker: WorkerId(WORKERS), slots: 1, kinds: KindSet::all() });
+        // A round is half a second, and ends at least one attempt. The others' leases end first; then what had been delivered without its
+        // marker may be retried.
         let silence = 40;
         let mut rounds = silence + 2 * self.unfinished();
         while self.unfinished() > 0 {
             assert!(rounds > 0, "{} tasks are not finished: {:?}", self.unfinished(), self.table.scheduler);
             rounds -= 1;
             self.table.now = self.table.now + ms(500);
-            self.tell(Event::LeasesRenewed { worker: healthy });
-            for attempt in self.held(healthy).collect::<Vec<_>>() {
-                for said in [Said::Started, Said::Marker, Said::Reported] {
-                    self.tell(said.event(healthy, attempt));
+            for worker in &healthy {
+                self.tell(Event::LeasesRenewed { worker: *worker });
+            }
+            for worker in &healthy {
+                for attempt in self.held(*worker).collect::<Vec<_>>() {
+                    for said in [Said::Started, Said::Marker, Said::Reported] {
+                        self.tell(said.event(*worker, attempt));
+                    }
                 }
             }
             for attempt in self.delivered.keys().copied().collect::<Vec<_>>() {
@@ -525,6 +628,7 @@ fn random_events_reach_everything() {
         "failed everywhere",
         "finished",
         "marker completed",
+        "packed",
         "parked",
         "rejected",
         "stolen",
@@ -536,10 +640,10 @@ fn random_events_reach_everything() {
 #[test]
 fn the_same_events_give_the_same_commands() {
     let mut runner = TestRunner::deterministic();
-    for _ in 0..20 {
+    for placement in Placement::ALL.into_iter().cycle().take(20) {
         let actions = actions().new_tree(&mut runner).expect("the strategies reject nothing").current();
         let run = || {
-            let mut model = Model::new(Config::default());
+            let mut model = Model::new(Config { placement, ..Config::default() });
             actions.iter().cloned().for_each(|action| model.act(action));
             format!("{:?}", model.table.scheduler)
         };

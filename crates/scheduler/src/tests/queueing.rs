@@ -1,7 +1,7 @@
 //! Which task comes first, and who gets it.
 
 use super::*;
-use crate::TaskStatus;
+use crate::{Placement, TaskStatus};
 
 #[test]
 fn a_free_slot_takes_a_task_at_once() {
@@ -91,8 +91,14 @@ fn the_least_busy_is_chosen_among_those_able() {
 
 #[test]
 fn thousands_of_workers_and_tasks_are_no_trouble() {
+    for placement in Placement::ALL {
+        thousands_of_workers_and_tasks(placement);
+    }
+}
+
+fn thousands_of_workers_and_tasks(placement: Placement) {
     let (workers, tasks) = (2_000, 10_000);
-    let mut scheduler = Scheduler::new(Config::default());
+    let mut scheduler = Scheduler::new(Config { placement, ..Config::default() });
     let now = Timestamp::default();
     let mut commands = scheduler.handle(now, proof(1));
     commands.extend((1..=workers).flat_map(|worker| scheduler.handle(now, joined(worker, 2))));

@@ -39,6 +39,14 @@ compiler() {
   $lld --version
 }
 
+# The guests' names, which are those of their folders.
+guests() {
+  local manifest
+  for manifest in "$here"/*/Cargo.toml; do
+    basename "$(dirname "$manifest")"
+  done
+}
+
 install_packages() {
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo -n)
@@ -103,17 +111,21 @@ build() {
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
   export CARGO_ENCODED_RUSTFLAGS
 
-  $cargo build --locked --release --workspace --jobs "${GUEST_JOBS:-1}" --target "$spec" \
-    -Z json-target-spec \
-    -Z build-std=core,alloc,std,panic_abort \
-    -Z build-std-features=compiler-builtins-mem
+  # One at a time: a build of several gives each the dependencies' features that any of them asks for, so one guest's wish would
+  # change the other programs.
+  local name
+  for name in $(guests); do
+    $cargo build --locked --release --package "$name" --jobs "${GUEST_JOBS:-1}" --target "$spec" \
+      -Z json-target-spec \
+      -Z build-std=core,alloc,std,panic_abort \
+      -Z build-std-features=compiler-builtins-mem
+  done
 }
 
 # collect <target folder> <folder>: copies the programs of this workspace, and no others that the target folder may hold.
 collect() {
-  local manifest name sums
-  for manifest in "$here"/*/Cargo.toml; do
-    name=$(basename "$(dirname "$manifest")")
+  local name sums
+  for name in $(guests); do
     install -m 644 "$1/riscv64im-succinct-zkvm-elf/release/$name" "$2/$name"
   done
   sums=$(cd "$2" && sha256sum -- *)

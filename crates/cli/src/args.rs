@@ -2,7 +2,7 @@
 
 use crate::{exit, input::Input};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use orchestrator::{DEFAULT_PATH, ProofMode};
+use orchestrator::{Placement, ProofMode};
 use protocol::{Address, Filter};
 use std::path::PathBuf;
 
@@ -47,6 +47,11 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Print the verifying key of a program.
     Vkey(VkeyArguments),
+    /// Show the settings of an orchestrator, and where each comes from.
+    Config(ConfigArguments),
+    /// Print the reference of all settings, in Markdown.
+    #[command(hide = true)]
+    Reference,
     /// Start two workers here, prove a program on them, and stop them.
     Demo(DemoArguments),
 }
@@ -105,9 +110,8 @@ pub(crate) struct ProveArguments {
     /// Kind of proof.
     #[arg(long, default_value = "core")]
     pub(crate) mode: Mode,
-    /// The list of workers: a JSON array of addresses, or an object with such an array as "workers".
-    #[arg(long, value_name = "FILE", env = "SP1_DISTRIBUTED_WORKERS", default_value = DEFAULT_PATH)]
-    pub(crate) workers: PathBuf,
+    #[command(flatten)]
+    pub(crate) pool: PoolArguments,
     /// Where the proof goes.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -116,10 +120,42 @@ pub(crate) struct ProveArguments {
     pub(crate) json: bool,
 }
 
+/// What counts more than the environment and the list's file.
+#[derive(Debug, Args)]
+pub(crate) struct PoolArguments {
+    /// The list of workers: a JSON array of addresses, of which "local" is this process, or an object with such an array as "workers"
+    /// [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) workers: Option<PathBuf>,
+    /// Shards that a worker may hold at a time, 1 for the least memory [env: SHARD_BATCH_SIZE] [default: 2].
+    #[arg(long, value_name = "N")]
+    pub(crate) shard_batch_size: Option<u32>,
+    /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT] [default: spread].
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) placement: Option<Placement>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    #[command(flatten)]
+    pub(crate) pool: PoolArguments,
+    /// Form of the output.
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub(crate) output: OutputForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    Table,
+    Json,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Mode {
     Core,
     Compressed,
+    Groth16,
+    Plonk,
 }
 
 impl From<Mode> for ProofMode {
@@ -127,6 +163,8 @@ impl From<Mode> for ProofMode {
         match mode {
             Mode::Core => Self::Core,
             Mode::Compressed => Self::Compressed,
+            Mode::Groth16 => Self::Groth16,
+            Mode::Plonk => Self::Plonk,
         }
     }
 }

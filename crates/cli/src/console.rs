@@ -43,10 +43,8 @@ impl MakeWriter<'_> for AboveProgress {
 pub(crate) fn start_logging(log: &Log, quiet: bool) -> Result<()> {
     // SP1 tells at `info` what only its developers want to know.
     let own = if quiet { "warn" } else { "info" };
-    let default = format!(
-        "error,sp1_prover=off,panic=off,sp1d={own},engine={own},sp1_distributed_engine={own},sp1_distributed_orchestrator={own},\
-         sp1_distributed_worker={own},sp1_distributed_protocol={own}"
-    );
+    // A prefix: the library and all our crates.
+    let default = format!("error,sp1_prover=off,panic=off,sp1d={own},sp1_distributed={own}");
     let filter = match &log.log {
         Some(filter) => EnvFilter::try_new(filter).map_err(|error| {
             Failure::usage(format!("--log {filter:?} is no filter: {error}; write for example info"))

@@ -1,7 +1,8 @@
 //! Exit codes and the last line on stderr.
 
 use engine::{HostError, OptionsError};
-use orchestrator::{ConnectError, ListError, ProofFailure};
+use orchestrator::{ConnectError, ProofFailure};
+use sp1_distributed::{WorkerError, config::ConfigError};
 use std::process::ExitCode;
 
 /// Something unexpected.
@@ -28,7 +29,7 @@ Exit codes:
     1  something unexpected failed
     2  arguments, files or settings are wrong
     3  the program to be proven failed, ran out of input or passed a limit
-    4  no worker can be reached, or all were lost
+    4  no worker can be reached or does what is needed, or all were lost
     5  the timeout passed
     6  the proof does not verify
     7  this machine lacks something: memory, /dev/shm, processor features
@@ -69,7 +70,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
             ProofFailure::Guest(_) => PROGRAM,
             ProofFailure::Request(_) => USAGE,
             ProofFailure::Host(_) => HOST,
-            ProofFailure::NoWorkers { .. } => WORKERS,
+            ProofFailure::NoWorkers { .. } | ProofFailure::Unable { .. } => WORKERS,
             ProofFailure::Timeout(_) => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
             ProofFailure::Task { .. } | ProofFailure::Internal(_) => OTHER,
@@ -78,15 +79,15 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<ConnectError>() {
         return WORKERS;
     }
-    if error.is::<ListError>() || error.is::<OptionsError>() {
+    if error.is::<ConfigError>() || error.is::<OptionsError>() {
         return USAGE;
     }
     if error.is::<HostError>() {
         return HOST;
     }
-    match error.downcast_ref::<worker::Error>() {
-        Some(worker::Error::Bind { .. }) => USAGE,
-        Some(worker::Error::Engine(_)) => HOST,
+    match error.downcast_ref::<WorkerError>() {
+        Some(WorkerError::Serve(worker::Error::Engine(_)) | WorkerError::Thread(_)) => HOST,
+        Some(_) => USAGE,
         None => OTHER,
     }
 }

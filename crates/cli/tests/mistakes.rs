@@ -267,7 +267,7 @@ fn a_program_that_does_not_end_is_stopped_by_its_timeout() {
 /// A worker that takes everything and does nothing, in this process.
 async fn idle_worker() -> RunningWorker {
     let engine = ready(FakeEngine::doing(|_, _| std::future::pending()));
-    RunningWorker::start("idle", engine, |settings| settings.build = engine::build_identity()).await
+    RunningWorker::start("idle", engine, |settings| settings.introduction.build = engine::build_identity()).await
 }
 
 /// Proves `name` on a worker that does nothing; the failure must come from the program.

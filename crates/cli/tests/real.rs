@@ -4,13 +4,15 @@ use serde_json::Value;
 use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues, SP1PublicValues};
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    fs,
+    path::Path,
+    process::Output,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
 };
+
+mod workers;
+
+use workers::{Worker, guest, sp1d};
 
 /// Two provers fill the machine.
 static PROVING: Mutex<()> = Mutex::new(());
@@ -18,16 +20,6 @@ static PROVING: Mutex<()> = Mutex::new(());
 /// Enough steps for three shards at the lowest threshold, so that each worker has one and somebody has two.
 const STEPS: u32 = 60_000;
 const LOW_THRESHOLD: &str = "33554432";
-
-fn guest(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
-}
-
-fn sp1d(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
-    command.current_dir(folder).env("TMPDIR", folder).env_remove("SP1_DISTRIBUTED_WORKERS").stdin(Stdio::null());
-    command
-}
 
 /// The outcome that `--json` prints, of a proof in which two workers had a part.
 fn outcome(output: &Output) -> Value {
@@ -64,52 +56,6 @@ fn shared_memory() -> BTreeSet<String> {
     names.filter(|name| name.contains("sp1_")).collect()
 }
 
-struct Worker {
-    address: String,
-    log: PathBuf,
-    process: Child,
-}
-
-impl Worker {
-    fn start(folder: &Path, number: usize, host: &str) -> Self {
-        let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
-        let address = format!("{host}:{port}");
-        let log = folder.join(format!("worker-{number}.log"));
-        let cores = std::thread::available_parallelism().unwrap().get();
-        let process = sp1d(folder)
-            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1,::1", "--threads", "1"])
-            .args(["--pin", &(number % cores).to_string(), "--wait-memory", "600", "--with-parent"])
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Self { address, log, process }
-    }
-
-    /// Asks it to stop, as a service manager does, and sees it end well.
-    fn stop(mut self) {
-        let id = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let status = loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the worker does not stop");
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let log = fs::read_to_string(&self.log).unwrap();
-        assert!(status.success(), "{status}: {log}");
-        assert!(!log.contains("ERROR") && !log.contains("WARN attempt"), "{log}");
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Already gone, if all went well.
-        let _ = self.process.kill();
-    }
-}
-
 /// Core shards, precompile shards and shards of memory, over IPv6 and a host name; a worker that is not there is left out.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workers_prove_what_sp1_accepts() {
@@ -120,7 +66,6 @@ async fn two_workers_prove_what_sp1_accepts() {
         let workers = [Worker::start(&path, 0, "[::1]"), Worker::start(&path, 1, "localhost")];
         let list = [workers[0].address.as_str(), workers[1].address.as_str(), "127.0.0.1:9"];
         fs::write(path.join("distributed.json"), serde_json::to_string(&list).unwrap()).unwrap();
-        std::thread::sleep(Duration::from_secs(2));
         let prove = |name: &str, input: u32| {
             let mut command = sp1d(&path);
             command.args(["prove", "--json", "--elf", guest(name).to_str().unwrap(), "--output", name]);

@@ -3,19 +3,22 @@
 use crate::{
     controller_clients::ProofClient,
     execution::{Ended, Leash, supervise},
-    host::{check_executor_host, little_shared_memory},
+    host::check_executor_host,
+    input_proofs::{check_form, check_input_proofs},
     options::CutOptions,
     program::check_program,
+    run::{Executed, Runner, execution_failure, program_failure, ran_away},
 };
 use artifacts::Digest;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use orchestrator::{
-    Checked, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest,
+    Checked, ExpectedExit, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
+    ProofRequest,
 };
 use scheduler::{TaskId, TaskKind};
 use slop_algebra::PrimeField32;
-use sp1_core_executor::{ExecutionError, SP1Context};
+use sp1_core_executor::{ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_hypercube::{
     PROOF_MAX_NUM_PVS, SP1PcsProofInner, SP1RecursionProof, SP1VerifyingKey, ShardProof, air::PublicValues,
@@ -41,7 +44,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 type CoreProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
@@ -56,22 +59,17 @@ pub struct Controller {
     keys: Mutex<VecDeque<(Digest, Arc<OnceCell<SP1VerifyingKey>>)>>,
 }
 
-/// What an execution without proof came to.
-#[derive(Debug, Clone)]
-pub struct Executed {
-    /// What the program committed.
-    pub public_values: Vec<u8>,
-    /// Cycles it took.
-    pub cycles: u64,
-    /// SP1's measure of proving cost.
-    pub gas: Option<u64>,
-}
-
 // The futures are boxed so that their code is compiled here, and not in every crate that awaits them.
 impl Controller {
     /// Takes about a second.
     pub fn new() -> BoxFuture<'static, Self> {
         Box::pin(async { Self { light: LightProver::new().await, keys: Mutex::default() } })
+    }
+
+    /// SP1's own light node: executes, sets up and verifies.
+    #[must_use]
+    pub fn light(&self) -> &LightProver {
+        &self.light
     }
 
     fn key_cell(&self, digest: Digest) -> Arc<OnceCell<SP1VerifyingKey>> {
@@ -124,6 +122,25 @@ impl Controller {
         Box::pin(self.run_only(program, stdin, cycle_limit, stop))
     }
 
+    /// Runs `program` as `context` says, until `stop`: what SP1's clients do for `execute`. A program that ends with another code than 0 has been
+    /// executed too; the report has its code.
+    ///
+    /// # Errors
+    /// When it cannot be run, passes the limit, or is stopped.
+    pub fn execute_in<'a>(
+        &'a self,
+        program: &'a [u8],
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
+        Box::pin(async move {
+            check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
+            check_decodes(program).await?;
+            Runner(self.light.clone()).run_in(program, stdin, context, stop).await
+        })
+    }
+
     async fn run_only(
         &self,
         program: &[u8],
@@ -149,13 +166,21 @@ impl Controller {
     ) -> Result<ProofOutput, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
-        if matches!(request.mode, ProofMode::Groth16 | ProofMode::Plonk) {
-            return Err(ProofFailure::Request(format!(
-                "{} proofs cannot be made yet; ask for a compressed one",
-                request.mode
-            )));
-        }
+        check_exit_is_provable(request.expected_exit)?;
         let stdin = decode_stdin(&request.stdin)?;
+        if request.mode == ProofMode::Core && !stdin.proofs.is_empty() {
+            return Err(ProofFailure::Request(
+                "the program is given proofs to verify, and SP1 has no core proof of such a run; ask for a compressed one"
+                    .to_owned(),
+            ));
+        }
+        for kind in needed_kinds(request.mode, !stdin.proofs.is_empty()) {
+            proof.check_ability(kind)?;
+        }
+        check_form(&stdin)?;
+        if request.check_input_proofs {
+            check_input_proofs(&self.light, &stdin).await?;
+        }
         let key = self.verifying_key(&request.elf).await?;
         options.check_for(&request.elf).await?;
         let local = LocalTasks(Arc::new(Shared {
@@ -164,7 +189,9 @@ impl Controller {
             stdin: request.stdin.clone(),
             key: key.clone(),
             options: options.clone(),
+            mode: request.mode,
             cycle_limit: request.cycle_limit,
+            expected_exit: request.expected_exit,
             runner: Runner(self.light.clone()),
             tasks: tasks.clone(),
             program_failed: AtomicBool::new(false),
@@ -172,7 +199,7 @@ impl Controller {
         let client = ProofClient::new(proof.clone(), local);
         let output = Artifact("proof".to_owned());
         let task = root_task(&client, &request, stdin, &output).await.map_err(internal)?;
-        let controller = sp1_controller(&client, &options);
+        let controller = sp1_controller(&client, &options, self.light.inner().recursion_vks());
         let over = proof.over().clone();
         let run = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { controller.run(task).await }));
         let executed = tokio::select! {
@@ -190,7 +217,7 @@ impl Controller {
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
             return Err(ProofFailure::Internal("the proof has other public values than the execution".to_owned()));
         }
-        let verified = self.verify_with(proven, key).await;
+        let verified = self.verify_with(proven, key, status_code(request.expected_exit)).await;
         let proven =
             verified.map_err(|error| ProofFailure::Internal(format!("the finished proof does not verify: {error}")))?;
         let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
@@ -208,7 +235,7 @@ impl Controller {
     ) -> BoxFuture<'a, Result<(), ProofFailure>> {
         Box::pin(async move {
             let key = self.compute_key(program).await?;
-            self.verify_with(proof, key).await.map(|_| ()).map_err(ProofFailure::Request)
+            self.verify_with(proof, key, StatusCode::SUCCESS).await.map(|_| ()).map_err(ProofFailure::Request)
         })
     }
 
@@ -217,55 +244,46 @@ impl Controller {
         &self,
         proof: SP1ProofWithPublicValues,
         key: SP1VerifyingKey,
+        exit: StatusCode,
     ) -> Result<SP1ProofWithPublicValues, String> {
         let light = self.light.clone();
         let verdict = tokio::task::spawn_blocking(move || {
-            light.verify(&proof, &key, None).map_err(|error| error.to_string())?;
+            light.verify(&proof, &key, Some(exit)).map_err(|error| error.to_string())?;
             Ok(proof)
         });
         verdict.await.unwrap_or_else(|_| Err("the verifier panicked on it".to_owned()))
     }
 }
 
-/// Runs programs without proving.
-#[derive(Clone)]
-struct Runner(LightProver);
+/// What a proof of `mode` asks of workers.
+fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
+    let recursion = match mode {
+        ProofMode::Core => &[][..],
+        ProofMode::Compressed => &[TaskKind::RecursionReduce],
+        ProofMode::Groth16 => &[TaskKind::RecursionReduce, TaskKind::ShrinkWrap, TaskKind::Groth16Wrap],
+        ProofMode::Plonk => &[TaskKind::RecursionReduce, TaskKind::ShrinkWrap, TaskKind::PlonkWrap],
+    };
+    let deferred = input_proofs.then_some(TaskKind::RecursionDeferred);
+    [TaskKind::ProveShard].into_iter().chain(deferred).chain(recursion.iter().copied()).collect()
+}
 
-impl Runner {
-    async fn run(
-        &self,
-        program: &[u8],
-        stdin: SP1Stdin,
-        cycle_limit: Option<u64>,
-        gas: bool,
-        stop: &CancellationToken,
-    ) -> Result<ProgramRun, ProofFailure> {
-        let (stderr_sender, stderr) = watch::channel(String::new());
-        let mut context = SP1Context::builder();
-        context.calculate_gas(gas);
-        if let Some(limit) = cycle_limit {
-            context.max_cycles(limit);
-        }
-        let mut context = context.build();
-        context.output_consumers.stderr = Some(stderr_sender);
-        let (light, owned) = (self.0.clone(), program.to_vec());
-        let work = async move { light.inner().execute(&owned, stdin, context).await };
-        // Estimating gas goes over the whole trace, at some million cycles a second.
-        let leash = Leash { cycle_limit, chunks: Arc::default(), slowest_cycles_per_second: 2_000_000 };
-        let (public_values, _digest, report) = match supervise(work, stop, leash).await {
-            Ended::Done(Ok(output)) => output,
-            Ended::Done(Err(error)) => return Err(execution_failure(error.downcast_ref(), &error)),
-            Ended::Panicked(error) => return Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
-            Ended::RanAway => return Err(ran_away(cycle_limit)),
-            Ended::Stopped => return Err(ProofFailure::Cancelled),
-        };
-        let stderr = stderr.borrow().clone();
-        let executed = Executed {
-            public_values: public_values.to_vec(),
-            cycles: report.total_instruction_count(),
-            gas: report.gas(),
-        };
-        Ok(ProgramRun { executed, exit_code: u32::try_from(report.exit_code).unwrap_or(u32::MAX), stderr })
+/// SP1 proves a run that ends with another code than 0 and then cannot verify its own proof.
+fn check_exit_is_provable(expected: ExpectedExit) -> Result<(), ProofFailure> {
+    if cfg!(feature = "experimental") || matches!(expected, ExpectedExit::Success | ExpectedExit::Code(0)) {
+        return Ok(());
+    }
+    Err(ProofFailure::Request(
+        "SP1 verifies proofs of runs that end with another exit code than 0 only with its feature `experimental`; build with it, or          expect StatusCode::SUCCESS"
+            .to_owned(),
+    ))
+}
+
+fn status_code(expected: ExpectedExit) -> StatusCode {
+    match expected {
+        ExpectedExit::Success => StatusCode::SUCCESS,
+        ExpectedExit::Any => StatusCode::ANY,
+        // A code that SP1 has no name for comes from nowhere.
+        ExpectedExit::Code(code) => StatusCode::new(code).unwrap_or(StatusCode::SUCCESS),
     }
 }
 
@@ -277,72 +295,11 @@ async fn check_decodes(program: &[u8]) -> Result<Arc<[u8]>, ProofFailure> {
     checked.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))
 }
 
-struct ProgramRun {
-    executed: Executed,
-    exit_code: u32,
-    stderr: String,
-}
-
 fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
     bincode::deserialize(stdin).map_err(|error| {
         ProofFailure::Request(format!(
             "the stdin is no serialised SP1Stdin: {error}; write it with bincode 1, as SP1's own tools do"
         ))
-    })
-}
-
-fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
-    let limit = cycle_limit.unwrap_or_default();
-    ProofFailure::Guest(format!(
-        "the program passed its limit of {limit} cycles without coming to an end; raise --cycle-limit or mend its loop"
-    ))
-}
-
-fn passed_limit(limit: u64) -> ProofFailure {
-    ProofFailure::Guest(format!(
-        "the program passed its limit of {limit} cycles; raise --cycle-limit or give it less to do"
-    ))
-}
-
-fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Display) -> ProofFailure {
-    match typed {
-        Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
-        Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => ProofFailure::Host(format!(
-            "the executor's process was killed ({error}): this machine has too little memory for the program"
-        )),
-        Some(ExecutionError::Other(_)) | None => untyped_failure(error),
-        Some(guest) => ProofFailure::Guest(format!("the program could not be run to its end: {guest}")),
-    }
-}
-
-/// A full /dev/shm kills the executor by a signal that says nothing more, and by now it is empty again.
-fn untyped_failure(error: &dyn std::fmt::Display) -> ProofFailure {
-    match little_shared_memory() {
-        Some(free_mb) => ProofFailure::Host(format!(
-            "the program could not be run to its end ({error}), most likely because /dev/shm has only {free_mb} MB: enlarge it \
-             (`mount -o remount,size=6G /dev/shm`, in containers --shm-size=6g)"
-        )),
-        None => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
-    }
-}
-
-/// What a program's exit code means, with the last words it said.
-fn program_failure(code: u32, stderr: &str) -> ProofFailure {
-    let mut words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    // A panic's message is written twice.
-    words.dedup();
-    let words = words.join(" | ");
-    // SP1's code for input that was not there.
-    const INVALID_HINT: u32 = 3;
-    let what = match code {
-        INVALID_HINT => "the program ran out of input: it reads more values than its stdin holds",
-        1 => "the program panicked",
-        _ => "the program failed",
-    };
-    ProofFailure::Guest(if words.is_empty() {
-        format!("{what} (exit code {code})")
-    } else {
-        format!("{what} (exit code {code}): {words}")
     })
 }
 
@@ -356,7 +313,9 @@ struct Shared {
     stdin: bytes::Bytes,
     key: SP1VerifyingKey,
     options: CutOptions,
+    mode: ProofMode,
     cycle_limit: Option<u64>,
+    expected_exit: ExpectedExit,
     runner: Runner,
     tasks: TaskTracker,
     /// It ended with a code that is not zero, which several records say.
@@ -364,6 +323,10 @@ struct Shared {
 }
 
 impl LocalTasks {
+    pub(crate) fn mode(&self) -> ProofMode {
+        self.0.mode
+    }
+
     /// Answers SP1's wish for the verifying key, which is known already.
     pub(crate) fn setup(&self, client: &ProofClient, task: RawTaskRequest) -> TaskId {
         let id = self.0.proof.open_local_task();
@@ -399,10 +362,10 @@ impl LocalTasks {
         id
     }
 
-    /// Ends the proof of a program that ended with `code`: it would be proven to the end, and then not verify. Its last words come from
+    /// Ends the proof of a program that ended with `code`, unless that is expected: it would be proven to the end, and then not verify. Its last words come from
     /// another run, whose output is kept.
     pub(crate) fn program_failed(&self, code: u32) {
-        if self.0.program_failed.swap(true, Ordering::Relaxed) {
+        if self.0.expected_exit.accepts(code) || self.0.program_failed.swap(true, Ordering::Relaxed) {
             return;
         }
         let shared = self.0.clone();
@@ -415,14 +378,19 @@ impl LocalTasks {
                 }
                 Err(_) => String::new(),
             };
-            shared.proof.fail(program_failure(code, &stderr));
+            shared.proof.fail(match shared.expected_exit {
+                ExpectedExit::Code(expected) => {
+                    ProofFailure::Guest(format!("the program ended with exit code {code}, and {expected} was expected"))
+                }
+                ExpectedExit::Success | ExpectedExit::Any => program_failure(code, &stderr),
+            });
         });
     }
 }
 
 async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTaskRequest) -> Result<u64, ProofFailure> {
     let request = CoreExecuteTaskRequest::from_raw(task).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-    let controller = sp1_controller(client, &shared.options);
+    let controller = sp1_controller(client, &shared.options, shared.runner.0.inner().recursion_vks());
     let task_id = crate::names::task_to_sp1(id);
     let work = async move { controller.execute(task_id, request).await };
     let leash = Leash {
@@ -460,7 +428,11 @@ async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error) 
     }
 }
 
-fn sp1_controller(client: &ProofClient, options: &CutOptions) -> SP1Controller<ProofClient, ProofClient> {
+fn sp1_controller(
+    client: &ProofClient,
+    options: &CutOptions,
+    keys: VerifierRecursionVks,
+) -> SP1Controller<ProofClient, ProofClient> {
     let opts = options.as_sp1().clone();
     let config = SP1ControllerConfig {
         num_splicing_workers: 2,
@@ -475,7 +447,7 @@ fn sp1_controller(client: &ProofClient, options: &CutOptions) -> SP1Controller<P
         opts,
     };
     // Of its own for each proof: its clients carry the proof.
-    let verifier = SP1Verifier::new(VerifierRecursionVks::default());
+    let verifier = SP1Verifier::new(keys);
     SP1Controller::new(config, client.clone(), client.clone(), verifier)
 }
 

@@ -8,7 +8,7 @@ use crate::{
     names::{task_from_text, task_to_sp1},
 };
 use anyhow::{Context, Result};
-use orchestrator::{Outcome, ProofFailure, ProofHandle, TaskInput, TaskSpec};
+use orchestrator::{Outcome, ProofFailure, ProofHandle, ProofMode, TaskInput, TaskSpec};
 use scheduler::TaskKind;
 use sp1_prover::worker::{
     FinalVmState, ProofId, RawTaskRequest, SubscriberBuilder, TaskId, TaskMetadata, WorkerClient,
@@ -95,7 +95,7 @@ impl ProofClient {
             }
         };
         let outputs = task.outputs.into_iter().map(|output| output.0).collect();
-        TaskSpec { kind, inputs, outputs, marker }
+        TaskSpec { kind, inputs, outputs, marker, memory_bytes: memory_bytes(kind, self.0.local.mode()) }
     }
 
     async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
@@ -110,6 +110,21 @@ impl ProofClient {
             }
         }
         task_to_sp1(self.0.proof.submit(self.spec(kind, task)).await)
+    }
+}
+
+/// What a task takes beside a loaded prover, while it takes most. Measured with one thread on the smallest shards; larger ones differ less than
+/// the fixed tables that every shard pays for.
+pub(crate) fn memory_bytes(kind: TaskKind, mode: ProofMode) -> u64 {
+    match kind {
+        TaskKind::ProveShard if mode == ProofMode::Core => 4_700_000_000,
+        // It normalises the proof too.
+        TaskKind::ProveShard => 6_100_000_000,
+        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 5_000_000_000,
+        TaskKind::ShrinkWrap => 8_000_000_000,
+        // As the official cluster weighs them.
+        TaskKind::Groth16Wrap => 14_000_000_000,
+        TaskKind::PlonkWrap => 60_000_000_000,
     }
 }
 

@@ -8,23 +8,30 @@
 //! It knows nothing of networks. What SP1 asks of its artifact and task services goes to a [`orchestrator::ProofHandle`] on one side and to a
 //! [`worker::AttemptIo`] on the other.
 
+mod abilities;
 mod controller;
 mod controller_clients;
 mod execution;
 mod host;
 mod identity;
+mod input_proofs;
 mod names;
 mod options;
 mod program;
 mod prover;
 mod prover_clients;
+mod run;
+mod shrink_wrap;
 mod thread_pool;
 
-pub use controller::{Controller, Executed};
+pub use abilities::Equipment;
+pub use controller::Controller;
 pub use execution::kill_executions;
 pub use host::{HostError, check_executor_host, check_temporary_folder};
 pub use identity::build_identity;
-pub use options::{CutOptions, OptionsError};
+pub use options::{CutOption, CutOptions, OptionsError};
 pub use program::{ProgramError, check_program};
 pub use prover::{ProverSettings, load_prover, start_estimate};
+pub use run::Executed;
+pub use shrink_wrap::{ShrinkWrapper, WrapProof};
 pub use thread_pool::start_thread_pool;

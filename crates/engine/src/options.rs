@@ -43,31 +43,68 @@ pub enum OptionsError {
     Decode(String),
 }
 
-struct Bound {
-    name: &'static str,
-    default: u64,
-    least: u64,
-    most: u64,
+/// An option as people set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutOption {
+    /// The environment variable.
+    pub name: &'static str,
+    /// SP1's default.
+    pub default: u64,
+    /// Smallest that works.
+    pub least: u64,
+    /// Largest that works.
+    pub most: u64,
+    /// What it does, and its unit.
+    pub meaning: &'static str,
 }
 
 /// Below the fixed tables (a million elements, and seventeen for each of the program's instructions) SP1 asserts; above the default a shard no longer fits the circuits.
-const ELEMENTS: Bound =
-    Bound { name: "ELEMENT_THRESHOLD", default: ELEMENT_THRESHOLD, least: 1 << 25, most: ELEMENT_THRESHOLD };
-const HEIGHT: Bound =
-    Bound { name: "HEIGHT_THRESHOLD", default: HEIGHT_THRESHOLD, least: 1 << 16, most: HEIGHT_THRESHOLD };
+const ELEMENTS: CutOption = CutOption {
+    name: "ELEMENT_THRESHOLD",
+    default: ELEMENT_THRESHOLD,
+    least: 1 << 25,
+    most: ELEMENT_THRESHOLD,
+    meaning: "trace elements after which a shard ends: smaller shards need less memory and cost more in all",
+};
+const HEIGHT: CutOption = CutOption {
+    name: "HEIGHT_THRESHOLD",
+    default: HEIGHT_THRESHOLD,
+    least: 1 << 16,
+    most: HEIGHT_THRESHOLD,
+    meaning: "rows of one table after which a shard ends",
+};
 /// SP1's own default, which it does not export.
-const SHARD_SIZE: Bound = Bound { name: "SHARD_SIZE", default: 1 << 24, least: 1 << 14, most: 1 << 24 };
-const CHUNK: Bound = Bound {
+const SHARD_SIZE: CutOption = CutOption {
+    name: "SHARD_SIZE",
+    default: 1 << 24,
+    least: 1 << 14,
+    most: 1 << 24,
+    meaning: "cycles after which a shard ends",
+};
+const CHUNK: CutOption = CutOption {
     name: "MINIMAL_TRACE_CHUNK_THRESHOLD",
     default: MINIMAL_TRACE_CHUNK_THRESHOLD,
     least: 1 << 14,
     most: 1 << 27,
+    meaning: "memory accesses after which the executor hands over a chunk of its trace",
 };
 /// The executor waits for a free slot; with one it could not run ahead of whoever reads.
-const CHUNK_SLOTS: Bound = Bound { name: "TRACE_CHUNK_SLOTS", default: 5, least: 2, most: 64 };
-const MEMORY: Bound = Bound { name: "MEMORY_LIMIT", default: 24 << 30, least: 16 << 20, most: 1 << 40 };
+const CHUNK_SLOTS: CutOption = CutOption {
+    name: "TRACE_CHUNK_SLOTS",
+    default: 5,
+    least: 2,
+    most: 64,
+    meaning: "chunks that the executor may be ahead",
+};
+const MEMORY: CutOption = CutOption {
+    name: "MEMORY_LIMIT",
+    default: 24 << 30,
+    least: 16 << 20,
+    most: 1 << 40,
+    meaning: "bytes of memory that the executed program may use",
+};
 
-impl Bound {
+impl CutOption {
     fn check(&self, value: u64) -> Result<u64, OptionsError> {
         if (self.least..=self.most).contains(&value) {
             return Ok(value);
@@ -87,6 +124,23 @@ impl Bound {
 }
 
 impl CutOptions {
+    /// Every option that people set.
+    pub const ALL: [CutOption; 6] = [ELEMENTS, HEIGHT, SHARD_SIZE, CHUNK, CHUNK_SLOTS, MEMORY];
+
+    /// SP1's own form, as its clients take it.
+    ///
+    /// # Errors
+    /// When an option is out of range.
+    pub fn from_sp1(options: SP1CoreOpts) -> Result<Self, OptionsError> {
+        ELEMENTS.check(options.sharding_threshold.element_threshold)?;
+        HEIGHT.check(options.sharding_threshold.height_threshold)?;
+        SHARD_SIZE.check(options.shard_size as u64)?;
+        CHUNK.check(options.minimal_trace_chunk_threshold)?;
+        CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
+        MEMORY.check(options.memory_limit)?;
+        Ok(Self(options))
+    }
+
     /// SP1's defaults, changed by the variables that SP1 itself reads.
     ///
     /// # Errors
@@ -140,13 +194,7 @@ impl CutOptions {
     pub fn decode(text: &str) -> Result<Self, OptionsError> {
         let options: SP1CoreOpts =
             serde_json::from_str(text).map_err(|error| OptionsError::Decode(error.to_string()))?;
-        ELEMENTS.check(options.sharding_threshold.element_threshold)?;
-        HEIGHT.check(options.sharding_threshold.height_threshold)?;
-        SHARD_SIZE.check(options.shard_size as u64)?;
-        CHUNK.check(options.minimal_trace_chunk_threshold)?;
-        CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
-        MEMORY.check(options.memory_limit)?;
-        Ok(Self(options))
+        Self::from_sp1(options)
     }
 
     /// Checks that a shard of this size has room for `program` and for one event of every precompile: SP1 stops where it has not.

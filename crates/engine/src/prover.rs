@@ -1,14 +1,16 @@
 //! SP1's prover engine, for workers.
 
 use crate::{
+    abilities::check_still_able,
     names::scoped,
     options::CutOptions,
     prover_clients::{AttemptClient, Inside, Slot, Visit},
+    thread_pool::be_nice,
 };
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use protocol::{Assignment, FailureKind, InputValue};
-use scheduler::{KindSet, TaskKind};
+use scheduler::TaskKind;
 use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::prover::{CpuShardProver, ProverSemaphore};
 use sp1_prover::{
@@ -38,6 +40,8 @@ pub struct ProverSettings {
     pub slots: usize,
     /// Proving stages that run at a time, at least 1.
     pub permits: usize,
+    /// How much less urgent its threads are than others of the process, as `nice` counts.
+    pub niceness: i32,
 }
 
 impl ProverSettings {
@@ -46,7 +50,7 @@ impl ProverSettings {
     #[must_use]
     pub fn for_threads(threads: usize) -> Self {
         let both = if threads > 1 { 2 } else { 1 };
-        Self { slots: both, permits: both }
+        Self { slots: both, permits: both, niceness: 0 }
     }
 }
 
@@ -64,6 +68,7 @@ pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16))
         .thread_name("engine")
+        .on_thread_start(move || be_nice(settings.niceness))
         .enable_all()
         .build()
         .context("start the engine's threads")?;
@@ -177,12 +182,6 @@ impl Drop for Prover {
 
 #[async_trait]
 impl ProvingEngine for Prover {
-    fn kinds(&self) -> KindSet {
-        [TaskKind::ProveShard, TaskKind::RecursionReduce, TaskKind::RecursionDeferred, TaskKind::ShrinkWrap]
-            .into_iter()
-            .collect()
-    }
-
     fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -247,10 +246,23 @@ async fn prove(
             engine.submit_prove_deferred(request).await?.await.map_err(|error| panicked(&error))??
         }
         TaskKind::ShrinkWrap => engine.run_shrink_wrap(request).await?,
-        TaskKind::PlonkWrap | TaskKind::Groth16Wrap => {
-            return Err(TaskError::Fatal(anyhow::anyhow!("this worker does not do {kind}")).into());
+        TaskKind::PlonkWrap => {
+            check_wrap(kind).await?;
+            engine.run_plonk(request).await?;
+            TaskMetadata::default()
+        }
+        TaskKind::Groth16Wrap => {
+            check_wrap(kind).await?;
+            engine.run_groth16(request).await?;
+            TaskMetadata::default()
         }
     })
+}
+
+/// SP1 would download what is missing.
+async fn check_wrap(kind: TaskKind) -> Result<(), TaskError> {
+    let able = tokio::task::spawn_blocking(move || check_still_able(kind)).await;
+    able.unwrap_or_else(|error| Err(error.to_string())).map_err(|reason| TaskError::Fatal(anyhow::anyhow!(reason)))
 }
 
 /// Number of inputs and outputs that SP1 indexes without looking.
@@ -264,7 +276,7 @@ fn expected_shape(kind: TaskKind) -> (usize, usize) {
 }
 
 fn to_sp1(assignment: Assignment) -> Result<RawTaskRequest, AttemptError> {
-    let Assignment { attempt, proof, kind, inputs, outputs, marker, options: _ } = assignment;
+    let Assignment { attempt, proof, kind, inputs, outputs, marker, options: _, memory_bytes: _ } = assignment;
     let (least_inputs, least_outputs) = expected_shape(kind);
     if inputs.len() < least_inputs || outputs.len() < least_outputs {
         let text = format!("a {kind} task with {} inputs and {} outputs", inputs.len(), outputs.len());

@@ -17,12 +17,40 @@ pub struct ProofRequest {
     pub mode: ProofMode,
     /// Cycles after which the program is stopped; none for no limit.
     pub cycle_limit: Option<u64>,
+    /// How the program must end.
+    pub expected_exit: ExpectedExit,
+    /// Verify the proofs in the input before anything is proven, as long as they are not known to be right.
+    pub check_input_proofs: bool,
     /// Nonce that the proof commits to.
     pub nonce: [u32; 4],
     /// Options that decide how the run is cut, as the controller's serialisation has them. They travel to the workers with each task.
     pub options: String,
     /// Longest time the whole may take; none for no limit.
     pub timeout: Option<Duration>,
+}
+
+/// How a program must end for its proof to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExpectedExit {
+    /// With code 0.
+    #[default]
+    Success,
+    /// With this code.
+    Code(u32),
+    /// With any code.
+    Any,
+}
+
+impl ExpectedExit {
+    /// True when `code` is one of those expected.
+    #[must_use]
+    pub fn accepts(self, code: u32) -> bool {
+        match self {
+            Self::Success => code == 0,
+            Self::Code(expected) => code == expected,
+            Self::Any => true,
+        }
+    }
 }
 
 /// Kinds of proofs.
@@ -82,6 +110,8 @@ pub struct TaskSpec {
     pub outputs: Vec<String>,
     /// Marker that the task completes on its way.
     pub marker: Option<TaskId>,
+    /// Memory that it takes on a worker beside the loaded engine, by estimate; 0 for unknown.
+    pub memory_bytes: u64,
 }
 
 /// A result as it came, to be checked before anything is built on it.
@@ -144,6 +174,14 @@ pub enum ProofFailure {
         kind: TaskKind,
         /// Its attempts, oldest first.
         history: Vec<PastAttempt>,
+    },
+    /// Nobody does a kind of task that the proof needs.
+    #[error("no worker does {kind} tasks: {}", reasons.join("; "))]
+    Unable {
+        /// The kind.
+        kind: TaskKind,
+        /// Why not, a sentence for each worker.
+        reasons: Vec<String>,
     },
     /// No worker was connected for longer than allowed.
     #[error("no worker has been connected for {} s; the last to leave: {last}", waited.as_secs())]

@@ -6,6 +6,7 @@
 use crate::{
     board::Outcome,
     controller::{Checked, ProofFailure, TaskInput, TaskSpec},
+    orchestrator::Settings,
     progress::Progress,
     proof::ProofState,
     shared::{Attempt, Shared, attempt_scope, proof_scope},
@@ -18,7 +19,6 @@ use scheduler::{AttemptId, Command, Event, ProofId, Scheduler, TaskId, TaskKind,
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -128,6 +128,7 @@ impl Core {
                 if spec.kind == TaskKind::ProveShard {
                     proof.shards.fetch_add(1, Ordering::Relaxed);
                 }
+                proof.begin(spec.kind);
                 let event = Event::TaskSubmitted { proof: proof.id, task, kind: spec.kind, marker: spec.marker };
                 self.tasks.insert(task, TaskRecord { proof, spec });
                 self.decide(event);
@@ -229,6 +230,7 @@ impl Core {
             outputs: record.spec.outputs.clone(),
             marker: record.spec.marker.map(|marker| marker.to_string()),
             options: record.proof.options.clone(),
+            memory_bytes: record.spec.memory_bytes,
         };
         self.attempts.insert(attempt, AttemptRecord { task, worker, reported: false });
         let outputs = record.spec.outputs.clone();
@@ -276,6 +278,7 @@ impl Core {
             Some(worker) => (worker.name.clone(), worker.address.to_string()),
             None => (worker.to_string(), String::new()),
         };
+        proof.done(spec.kind);
         proof.count(&name, &address);
         proof.report(Progress::Done { kind: spec.kind, worker: name });
         proof.board.end(task, Outcome::Succeeded);
@@ -329,7 +332,7 @@ fn check(shared: &Shared, proof: &ProofState, spec: &TaskSpec, attempt: AttemptI
     proof.check(Checked { spec, mode: proof.mode, output })
 }
 
-/// How often the scheduler must hear of a worker for its lease to hold.
-pub(crate) fn scheduler_config(silence: Duration) -> scheduler::Config {
-    scheduler::Config { lease_ttl: silence, ..scheduler::Config::default() }
+/// What the settings mean to the scheduler.
+pub(crate) fn scheduler_config(settings: &Settings) -> scheduler::Config {
+    scheduler::Config { lease_ttl: settings.silence(), placement: settings.placement, ..scheduler::Config::default() }
 }

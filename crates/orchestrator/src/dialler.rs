@@ -1,6 +1,6 @@
 //! Keeps a connection to each worker of the list.
 
-use crate::{session, shared::Shared};
+use crate::{list::Member, session, shared::Shared};
 use futures::future::select_ok;
 use protocol::{Address, dial};
 use std::{
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::oneshot,
     time::{Instant, timeout},
@@ -31,9 +32,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A session at least this long was a working one: the next failure is a new one.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// Connects to the worker at `address`, again and again, until `stop`. `first` hears how the first try went: the worker's name, or why not.
+/// A connection to a worker, whatever it goes over.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// The way to a worker inside this process.
+pub trait LocalConnector: Send + Sync + 'static {
+    /// A new connection to it; `None` when it has stopped.
+    fn connect(&self) -> Option<Box<dyn Stream>>;
+}
+
+/// Connects to `member`, again and again, until `stop`. `first` hears how the first try went: the worker's name, or why not.
 pub(crate) async fn keep_connected(
-    address: Address,
+    member: Member,
     shared: Arc<Shared>,
     first: oneshot::Sender<Result<String, String>>,
     stop: CancellationToken,
@@ -42,10 +54,10 @@ pub(crate) async fn keep_connected(
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
-        match connect_once(&address, &shared, &mut first, &stop).await {
-            Ok(reason) => tracing::info!(%address, %reason, "session ended"),
+        match connect_once(&member, &shared, &mut first, &stop).await {
+            Ok(reason) => tracing::info!(worker = %member, %reason, "session ended"),
             Err(reason) => {
-                tracing::debug!(%address, %reason, "connect to a worker");
+                tracing::debug!(worker = %member, %reason, "connect to a worker");
                 if let Some(first) = first.take() {
                     let _ = first.send(Err(reason));
                 }
@@ -67,18 +79,18 @@ fn jittered(pause: Duration) -> Duration {
 
 /// One connection from its beginning to its end: `Ok` with the reason it ended, once there was a session; `Err` when there was none.
 async fn connect_once(
-    address: &Address,
+    member: &Member,
     shared: &Arc<Shared>,
     first: &mut Option<oneshot::Sender<Result<String, String>>>,
     stop: &CancellationToken,
 ) -> Result<String, String> {
     let stream = tokio::select! {
         () = stop.cancelled() => return Err("the orchestrator is stopping".to_owned()),
-        stream = establish(address) => stream?,
+        stream = establish(member, shared) => stream?,
     };
     let (welcome, mut welcomed) = oneshot::channel();
     // Never dropped before its end: it has tasks to wait for.
-    let mut session = std::pin::pin!(session::serve(stream, address.clone(), shared.clone(), welcome, stop));
+    let mut session = std::pin::pin!(session::serve(stream, member.clone(), shared.clone(), welcome, stop));
     let hello = tokio::select! {
         reason = &mut session => return Err(welcomed.try_recv().ok().and_then(Result::err).unwrap_or(reason)),
         hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
@@ -99,11 +111,18 @@ async fn connect_once(
 }
 
 /// A connection whose other end is a worker that lets this orchestrator in.
-async fn establish(address: &Address) -> Result<TcpStream, String> {
+async fn establish(member: &Member, shared: &Shared) -> Result<Box<dyn Stream>, String> {
+    let address = match member {
+        Member::Remote(address) => address,
+        Member::Local => {
+            let local = shared.local.as_ref().ok_or("this process runs no worker")?;
+            return local.connect().ok_or_else(|| "this process's worker has stopped".to_owned());
+        }
+    };
     let mut stream = connect(address).await?;
     stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
     dial(&mut stream).await.map_err(|error| error.to_string())?;
-    Ok(stream)
+    Ok(Box::new(stream))
 }
 
 async fn connect(address: &Address) -> Result<TcpStream, String> {

@@ -22,9 +22,11 @@ mod shared;
 
 pub use board::{Outcome, TaskBoard};
 pub use controller::{
-    Checked, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
+    Checked, ExpectedExit, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
 };
-pub use list::{DEFAULT_PATH, ListError, WorkerList};
-pub use orchestrator::{ConnectError, Holdings, Orchestrator, Proven, Settings, Unreachable};
+pub use dialler::{LocalConnector, Stream};
+pub use list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList};
+pub use orchestrator::{ConnectError, Holdings, MOST_SHARDS, Orchestrator, Proven, Settings, Unreachable};
 pub use progress::{Progress, WorkerShare};
 pub use proof::ProofHandle;
+pub use scheduler::Placement;

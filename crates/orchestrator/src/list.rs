@@ -2,9 +2,12 @@
 
 use protocol::{Address, AddressError};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::{
-    fs, io,
+    fmt, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 /// Where the list is looked for when nobody says otherwise.
@@ -13,16 +16,66 @@ pub const DEFAULT_PATH: &str = "distributed.json";
 /// More than any deployment has; a list beyond it is another file.
 const MOST_WORKERS: usize = 10_000;
 
-/// Addresses of workers, in the order of the file, without repetitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerList(pub Vec<Address>);
+/// A worker of the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Member {
+    /// One that listens somewhere.
+    Remote(Address),
+    /// The orchestrator's own process, written `local`.
+    Local,
+}
+
+/// How the list names the orchestrator's own process.
+const LOCAL: &str = "local";
+
+impl FromStr for Member {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.trim() == LOCAL { Ok(Self::Local) } else { text.parse().map(Self::Remote) }
+    }
+}
+
+impl From<Address> for Member {
+    fn from(address: Address) -> Self {
+        Self::Remote(address)
+    }
+}
+
+impl From<SocketAddr> for Member {
+    fn from(address: SocketAddr) -> Self {
+        Self::Remote(address.into())
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(address) => address.fmt(f),
+            Self::Local => f.write_str(LOCAL),
+        }
+    }
+}
+
+/// The workers of the pool, in the order of the file, without repetitions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerList(pub Vec<Member>);
+
+/// A list of workers and what else its file sets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerFile {
+    /// The list.
+    pub list: WorkerList,
+    /// The other fields of the file; none when it is an array.
+    pub settings: Map<String, Value>,
+}
 
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// The file cannot be read.
     #[error(
-        "cannot read the list of workers {}: {reason}; make it a JSON array like [\"127.0.0.1:8081\"], or name another file with --workers",
+        "cannot read the list of workers {}: {reason}; make it a JSON array like [\"127.0.0.1:8081\"], or name another file with --workers or SP1_DISTRIBUTED_WORKERS",
         path.display()
     )]
     Read {
@@ -70,13 +123,23 @@ pub enum ListError {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Object {
     workers: Vec<String>,
+    #[serde(flatten)]
+    settings: Map<String, Value>,
 }
 
 impl WorkerList {
-    /// Reads the list at `path`: a JSON array of addresses, or an object with such an array under `"workers"`.
+    /// True when the orchestrator's own process is in the list.
+    #[must_use]
+    pub fn has_local(&self) -> bool {
+        self.0.contains(&Member::Local)
+    }
+}
+
+impl WorkerFile {
+    /// Reads the file at `path`: a JSON array of addresses (`"local"` is this process), or an object with such an array under `"workers"` and
+    /// settings beside it.
     ///
     /// # Errors
     /// When the file cannot be read, is malformed, names no worker, or has an entry that is no address.
@@ -85,19 +148,19 @@ impl WorkerList {
         Self::parse(&text, path)
     }
 
-    /// Reads the list from `text`; `path` is for messages.
+    /// Reads the file's content from `text`; `path` is for messages.
     ///
     /// # Errors
-    /// As [`WorkerList::read`].
+    /// As [`WorkerFile::read`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ListError> {
         // Editors of some systems begin a file with a byte order mark.
         let text = text.trim_start_matches('\u{feff}');
-        let entries: Result<Vec<String>, _> = if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map(|object: Object| object.workers)
-        } else {
+        let read = if text.trim_start().starts_with('{') {
             serde_json::from_str(text)
+        } else {
+            serde_json::from_str(text).map(|workers| Object { workers, settings: Map::new() })
         };
-        let entries = entries.map_err(|error| ListError::Syntax {
+        let Object { workers: entries, settings } = read.map_err(|error| ListError::Syntax {
             path: path.to_owned(),
             line: error.line(),
             column: error.column(),
@@ -106,20 +169,20 @@ impl WorkerList {
         if entries.len() > MOST_WORKERS {
             return Err(ListError::TooMany { path: path.to_owned(), count: entries.len() });
         }
-        let mut addresses = Vec::new();
+        let mut members = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
-            let address: Address =
+            let member: Member =
                 entry.parse().map_err(|reason| ListError::Entry { path: path.to_owned(), number: at + 1, reason })?;
-            if addresses.contains(&address) {
-                tracing::warn!(%address, path = %path.display(), "the list names a worker twice");
+            if members.contains(&member) {
+                tracing::warn!(worker = %member, path = %path.display(), "the list names a worker twice");
             } else {
-                addresses.push(address);
+                members.push(member);
             }
         }
-        if addresses.is_empty() {
+        if members.is_empty() {
             return Err(ListError::Empty { path: path.to_owned() });
         }
-        Ok(Self(addresses))
+        Ok(Self { list: WorkerList(members), settings })
     }
 }
 
@@ -135,10 +198,10 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<&[&str], &str>) {
-        let got = WorkerList::parse(text, Path::new("distributed.json"));
+        let got = WorkerFile::parse(text, Path::new("distributed.json"));
         match expected {
             Ok(addresses) => {
-                let got: Vec<_> = got.unwrap().0.iter().map(ToString::to_string).collect();
+                let got: Vec<_> = got.unwrap().list.0.iter().map(ToString::to_string).collect();
                 assert_eq!(got, addresses);
             }
             Err(part) => {
@@ -155,7 +218,7 @@ mod tests {
             r#"["127.0.0.1:8081", "[::1]:8081", "localhost:1"]"#,
             Ok(&["127.0.0.1:8081", "[::1]:8081", "localhost:1"]),
         );
-        check(r#"{"workers": ["127.0.0.1:8081"]}"#, Ok(&["127.0.0.1:8081"]));
+        check(r#"{"workers": ["127.0.0.1:8081", "local"], "shard_batch_size": 1}"#, Ok(&["127.0.0.1:8081", "local"]));
         check("\u{feff}[\"127.0.0.1:8081\"]", Ok(&["127.0.0.1:8081"]));
         check(r#"["127.0.0.1:8081", "127.0.0.1:8081"]"#, Ok(&["127.0.0.1:8081"]));
     }
@@ -165,7 +228,7 @@ mod tests {
         check("[\n  \"127.0.0.1:8081\",\n]", Err("distributed.json:3:1: trailing comma"));
         check("", Err("distributed.json:1:0: EOF"));
         check("[1]", Err("distributed.json:1:2: invalid type: integer"));
-        check(r#"{"worker": []}"#, Err("unknown field `worker`"));
+        check(r#"{"worker": []}"#, Err("missing field `workers`"));
         check("[]", Err("names no worker"));
         check(r#"{"workers": []}"#, Err("names no worker"));
         check(r#"["127.0.0.1:8081", "localhost"]"#, Err("entry 2: \"localhost\" has no port"));
@@ -173,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_says_how_to_make_one() {
-        let message = WorkerList::read(Path::new("/no/such/file.json")).unwrap_err().to_string();
+        let message = WorkerFile::read(Path::new("/no/such/file.json")).unwrap_err().to_string();
         assert!(message.contains("/no/such/file.json") && message.contains("--workers"), "{message}");
     }
 }

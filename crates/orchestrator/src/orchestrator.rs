@@ -1,17 +1,17 @@
 //! The orchestrator as its users hold it.
 
 use crate::{
-    WorkerList,
     controller::{ProofController, ProofFailure, ProofOutput, ProofRequest},
     core::{Core, Input, scheduler_config},
-    dialler::keep_connected,
+    dialler::{LocalConnector, keep_connected},
+    list::{Member, WorkerList},
     progress::{Progress, WorkerShare},
     proof::{ProofHandle, ProofState},
     shared::{Shared, proof_scope},
 };
 use futures::future::join_all;
-use protocol::{Address, Build};
-use scheduler::{Event, ProofId};
+use protocol::Build;
+use scheduler::{Event, Placement, ProofId, TaskKind};
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
@@ -26,13 +26,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Longest wait for a failed proof's execution to end.
 const LONGEST_END: Duration = Duration::from_secs(10);
 
+/// Most attempts that a worker may hold at a time: it drops more than it can count, and nobody needs as many.
+pub const MOST_SHARDS: u32 = 128;
+
 /// How an orchestrator behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What it proves with; workers must have the same.
     pub build: Build,
-    /// How many attempts a worker may hold at a time, from assignment to report: 1 for the least memory.
+    /// How many attempts a worker may hold at a time, from assignment to report: 1 for the least memory, at most [`MOST_SHARDS`].
     pub shard_batch_size: u32,
+    /// Whether all workers share the work, or as few as finish as early.
+    pub placement: Placement,
     /// Time between signs of life.
     pub heartbeat: Duration,
     /// Signs of life that may be missed before a side gives the other up.
@@ -42,12 +47,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults for `build`: two attempts, heartbeats of a second of which three may be missed, a minute of patience.
+    /// The defaults for `build`: two attempts, spread, heartbeats of a second of which three may be missed, a minute of patience.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
             build,
             shard_batch_size: 2,
+            placement: Placement::Spread,
             heartbeat: Duration::from_secs(1),
             missed_heartbeats: 3,
             patience: Duration::from_secs(60),
@@ -64,8 +70,8 @@ impl Settings {
 /// A worker that could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Where it should be.
-    pub address: Address,
+    /// Which one.
+    pub worker: Member,
     /// Why it was not reached.
     pub reason: String,
 }
@@ -79,9 +85,9 @@ struct Listed<'a>(&'a [Unreachable]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Unreachable { address, reason }) in self.0.iter().enumerate() {
+        for (at, Unreachable { worker, reason }) in self.0.iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
-            write!(f, "{comma}{address} ({reason})")?;
+            write!(f, "{comma}{worker} ({reason})")?;
         }
         Ok(())
     }
@@ -126,31 +132,37 @@ impl Drop for Orchestrator {
 
 impl Orchestrator {
     /// Connects to all workers of `list` at the same time. Those that cannot be reached are warned about and tried again as long as the
-    /// orchestrator lives.
+    /// orchestrator lives. `local` is the way to the worker of this process, for the list's entry `local`.
+    ///
+    /// All sessions live on the runtime that polls this future; [`Orchestrator::prove`] may be called from another.
     ///
     /// # Errors
     /// When none can be reached.
-    pub async fn connect(list: &WorkerList, settings: Settings) -> Result<Self, ConnectError> {
+    pub async fn connect(
+        list: &WorkerList,
+        settings: Settings,
+        local: Option<Arc<dyn LocalConnector>>,
+    ) -> Result<Self, ConnectError> {
         let (inbox, inputs) = mpsc::channel(4096);
-        let silence = settings.silence();
-        let shared = Arc::new(Shared::new(settings, inbox));
+        let config = scheduler_config(&settings);
+        let shared = Arc::new(Shared::new(settings, local, inbox));
         let orchestrator = Self { shared: shared.clone(), tasks: TaskTracker::new(), stop: CancellationToken::new() };
-        let core = Core::new(shared.clone(), scheduler_config(silence));
+        let core = Core::new(shared.clone(), config);
         orchestrator.tasks.spawn(core.run(inputs, orchestrator.stop.clone()));
-        let firsts: Vec<_> = list.0.iter().map(|address| orchestrator.dial(address.clone())).collect();
+        let firsts: Vec<_> = list.0.iter().map(|member| orchestrator.dial(member.clone())).collect();
         let outcomes = join_all(firsts).await;
         let mut unreachable = Vec::new();
-        for (address, outcome) in list.0.iter().zip(outcomes) {
+        for (worker, outcome) in list.0.iter().zip(outcomes) {
             let reason = match outcome {
                 Ok(Ok(name)) => {
-                    tracing::info!(worker = %name, %address, "worker reached");
+                    tracing::info!(%name, %worker, "worker reached");
                     continue;
                 }
                 Ok(Err(reason)) => reason,
                 Err(_) => "the connection's task ended".to_owned(),
             };
-            tracing::warn!(%address, %reason, "worker left out: it cannot be reached");
-            unreachable.push(Unreachable { address: address.clone(), reason });
+            tracing::warn!(%worker, %reason, "worker left out: it cannot be reached");
+            unreachable.push(Unreachable { worker: worker.clone(), reason });
         }
         if unreachable.len() == list.0.len() {
             orchestrator.shutdown().await;
@@ -159,9 +171,9 @@ impl Orchestrator {
         Ok(orchestrator)
     }
 
-    fn dial(&self, address: Address) -> oneshot::Receiver<Result<String, String>> {
+    fn dial(&self, member: Member) -> oneshot::Receiver<Result<String, String>> {
         let (first, outcome) = oneshot::channel();
-        self.tasks.spawn(keep_connected(address, self.shared.clone(), first, self.stop.clone()));
+        self.tasks.spawn(keep_connected(member, self.shared.clone(), first, self.stop.clone()));
         outcome
     }
 
@@ -215,7 +227,7 @@ impl Orchestrator {
             () = self.stop.cancelled() => Ok(ProofFailure::Cancelled),
             () = state.over.cancelled() => Ok(ProofFailure::Cancelled),
             failure = out_of_time(timeout) => Ok(failure),
-            failure = out_of_workers(&self.shared) => Ok(failure),
+            failure = out_of_workers(&self.shared, &state) => Ok(failure),
         };
         let outcome = match failure {
             Err(outcome) => outcome,
@@ -250,11 +262,26 @@ async fn out_of_time(timeout: Option<Duration>) -> ProofFailure {
     }
 }
 
-/// Resolves when nobody has been connected for as long as the settings allow.
-async fn out_of_workers(shared: &Shared) -> ProofFailure {
-    let mut alone_since = None;
+/// Resolves when nobody has been connected, or nobody who can do what the proof waits for, for as long as the settings allow.
+async fn out_of_workers(shared: &Shared, proof: &ProofState) -> ProofFailure {
+    let (mut alone_since, mut stuck_since) = (None, None);
     loop {
         sleep(Duration::from_millis(250)).await;
+        match TaskKind::ALL.into_iter().filter(|kind| proof.waits_for(*kind)).find_map(|kind| {
+            let reasons = shared.inability(kind)?;
+            Some((kind, reasons))
+        }) {
+            Some((kind, reasons)) => {
+                let since = *stuck_since.get_or_insert_with(|| {
+                    tracing::warn!(%kind, ?reasons, "no connected worker does such tasks: waiting for one that does");
+                    Instant::now()
+                });
+                if since.elapsed() >= shared.settings.patience {
+                    return ProofFailure::Unable { kind, reasons };
+                }
+            }
+            None => stuck_since = None,
+        }
         if !shared.workers().is_empty() {
             alone_since = None;
             continue;

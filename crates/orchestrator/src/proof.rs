@@ -8,12 +8,12 @@ use crate::{
     shared::{Shared, proof_scope},
 };
 use artifacts::{Blob, Store};
-use scheduler::{Event, ProofId, TaskId};
+use scheduler::{Event, ProofId, TaskId, TaskKind};
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -33,6 +33,8 @@ pub(crate) struct ProofState {
     /// By name and address: a worker that reconnects is the same to a person.
     shares: Mutex<BTreeMap<(String, String), u64>>,
     pub(crate) shards: AtomicU64,
+    /// Tasks without a final result, by kind.
+    open: [AtomicUsize; TaskKind::ALL.len()],
 }
 
 impl ProofState {
@@ -53,6 +55,7 @@ impl ProofState {
             progress: Mutex::new(Some(progress)),
             shares: Mutex::default(),
             shards: AtomicU64::new(0),
+            open: Default::default(),
         }
     }
 
@@ -77,6 +80,20 @@ impl ProofState {
     /// Nothing more is reported.
     pub(crate) fn end_progress(&self) {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A task of `kind` has to be done.
+    pub(crate) fn begin(&self, kind: TaskKind) {
+        self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A task of `kind` has its final result.
+    pub(crate) fn done(&self, kind: TaskKind) {
+        self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waits_for(&self, kind: TaskKind) -> bool {
+        self.open[kind.index()].load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn check(&self, result: Checked<'_>) -> Result<(), String> {
@@ -128,6 +145,17 @@ impl ProofHandle {
     /// Ends the proof with `failure`, unless it has ended.
     pub fn fail(&self, failure: ProofFailure) {
         self.state.fail(failure);
+    }
+
+    /// Checks that a connected worker does tasks of `kind`. Passes when nobody is connected: somebody may come.
+    ///
+    /// # Errors
+    /// Why nobody does.
+    pub fn check_ability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
+        match self.shared.inability(kind) {
+            Some(reasons) => Err(ProofFailure::Unable { kind, reasons }),
+            None => Ok(()),
+        }
     }
 
     /// Tells whoever watches.

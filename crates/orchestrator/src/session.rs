@@ -2,21 +2,23 @@
 
 use crate::{
     core::Input,
+    list::Member,
+    orchestrator::MOST_SHARDS,
     progress::Progress,
     shared::{Attempt, Shared, Worker, attempt_scope},
 };
 use artifacts::{Assembler, Blob, Digest};
 use futures::{Stream, StreamExt, stream};
 use protocol::{
-    Address, Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, made_prefix,
-    serve_connection,
+    Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, made_prefix, serve_connection,
     wire::{
         self, ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
         artifact_part, deliver_part, from_worker, session_server::Session, to_worker,
     },
 };
-use scheduler::{AttemptId, Event, Failure, KindSet, WorkerId};
+use scheduler::{AttemptId, Event, Failure, KindSet, TaskKind, WorkerId};
 use std::{
+    collections::BTreeMap,
     pin::Pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -41,12 +43,13 @@ const OUTBOX: usize = 1024;
 pub(crate) struct Introduction {
     pub(crate) name: String,
     kinds: KindSet,
+    missing: BTreeMap<TaskKind, String>,
 }
 
 /// Serves the worker at the other end of `stream` until the session ends or `stop`; returns why it ended. `welcome` hears how the handshake went.
 pub(crate) async fn serve<S>(
     stream: S,
-    address: Address,
+    address: Member,
     shared: Arc<Shared>,
     welcome: oneshot::Sender<Result<String, String>>,
     stop: &CancellationToken,
@@ -93,7 +96,7 @@ where
 
 struct Host {
     id: WorkerId,
-    address: Address,
+    address: Member,
     closer: Closer,
     introduction: OnceLock<Introduction>,
     welcome: Mutex<Option<oneshot::Sender<Result<String, String>>>>,
@@ -154,8 +157,7 @@ impl Host {
                     tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
                     let ready = Progress::WorkerReady(introduction.name.clone());
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
-                    // A worker drops more than it can count; nobody needs as many.
-                    let slots = self.shared.settings.shard_batch_size.clamp(1, 128);
+                    let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
                     self.event(Event::WorkerJoined { worker, slots, kinds: introduction.kinds }).await;
                 }
             }
@@ -228,7 +230,7 @@ impl Session for Service {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
         let host = &self.0;
         let request = request.into_inner();
-        let kinds = request.kind_set();
+        let (kinds, missing) = (request.kind_set(), request.inability_texts());
         let worker: Build = request.build.unwrap_or_default().into();
         let settings = &host.shared.settings;
         let mut reply = HelloReply {
@@ -248,10 +250,9 @@ impl Session for Service {
         let name = if name.is_empty() { host.address.to_string() } else { name };
         let machine = request.machine.unwrap_or_default();
         tracing::debug!(worker = %name, threads = machine.threads, memory_bytes = machine.memory_bytes, cpu = ?machine.cpu, "hello");
-        if host.introduction.set(Introduction { name: name.clone(), kinds }).is_err() {
+        if host.introduction.set(Introduction { name, kinds, missing }).is_err() {
             return Err(invalid("hello was said before"));
         }
-        host.answer(Ok(name));
         Ok(Response::new(reply))
     }
 
@@ -265,11 +266,15 @@ impl Session for Service {
         let worker = Worker {
             name: introduction.name.clone(),
             address: host.address.clone(),
+            kinds: introduction.kinds,
+            missing: introduction.missing.clone(),
             outbox: outbox.clone(),
             closer: host.closer.clone(),
             ready: AtomicBool::new(false),
         };
         host.shared.workers().insert(host.id, Arc::new(worker));
+        // Not earlier: whoever is told may ask at once what this worker can do.
+        host.answer(Ok(introduction.name.clone()));
         host.tasks.spawn(host.clone().keep_alive(outbox));
         let inbound = request.into_inner();
         let (obeying, ended) = (host.clone().obey(inbound, introduction), host.closer.clone());

@@ -1,9 +1,9 @@
 //! What the orchestrator's parts share: maps that answer at once. Decisions are the core's alone.
 
-use crate::{core::Input, orchestrator::Settings, proof::ProofState};
+use crate::{core::Input, dialler::LocalConnector, list::Member, orchestrator::Settings, proof::ProofState};
 use artifacts::{Scope, Store};
-use protocol::{Address, Closer, wire::ToWorker};
-use scheduler::{AttemptId, ProofId, WorkerId};
+use protocol::{Closer, wire::ToWorker};
+use scheduler::{AttemptId, KindSet, ProofId, TaskKind, WorkerId};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -26,7 +26,10 @@ pub(crate) fn attempt_scope(attempt: AttemptId) -> Scope {
 /// A connected worker.
 pub(crate) struct Worker {
     pub(crate) name: String,
-    pub(crate) address: Address,
+    pub(crate) address: Member,
+    pub(crate) kinds: KindSet,
+    /// Why it does not do others.
+    pub(crate) missing: BTreeMap<TaskKind, String>,
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
     pub(crate) ready: AtomicBool,
@@ -42,6 +45,8 @@ pub(crate) struct Attempt {
 
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    /// The way to the worker of this process, if it has one.
+    pub(crate) local: Option<Arc<dyn LocalConnector>>,
     pub(crate) store: Store,
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) next_task: AtomicU64,
@@ -59,9 +64,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, inbox: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn new(settings: Settings, local: Option<Arc<dyn LocalConnector>>, inbox: mpsc::Sender<Input>) -> Self {
         Self {
             settings,
+            local,
             store: Store::new(),
             inbox,
             next_task: AtomicU64::new(1),
@@ -84,6 +90,19 @@ impl Shared {
 
     pub(crate) fn attempts(&self) -> MutexGuard<'_, HashMap<AttemptId, Arc<Attempt>>> {
         lock(&self.attempts)
+    }
+
+    /// Why nobody who is connected does tasks of `kind`, a sentence for each worker; `None` when somebody does, or when nobody is connected.
+    pub(crate) fn inability(&self, kind: TaskKind) -> Option<Vec<String>> {
+        let workers = self.workers();
+        if workers.is_empty() || workers.values().any(|worker| worker.kinds.contains(kind)) {
+            return None;
+        }
+        let reason = |worker: &Arc<Worker>| {
+            let missing = worker.missing.get(&kind).map_or("it does not do such tasks", String::as_str);
+            format!("{} ({}): {missing}", worker.name, worker.address)
+        };
+        Some(workers.values().map(reason).collect())
     }
 
     /// The attempt, if it is `worker`'s.

@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Checked, Orchestrator, Outcome, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest,
-    Settings, TaskInput, TaskSpec, WorkerList,
+    Checked, ExpectedExit, Orchestrator, Outcome, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
+    ProofRequest, Settings, TaskInput, TaskSpec, WorkerList,
 };
 use std::{fs, net::SocketAddr, process::Stdio, sync::Arc};
 use testing::{FakeEngine, RunningWorker, fake_build};
@@ -72,6 +72,7 @@ impl ProofController for Mover {
             inputs: vec![TaskInput::Artifact { name: "large".into(), shared: false }],
             outputs: vec!["result".into(), "large-too".into()],
             marker: Some(marker),
+            memory_bytes: 0,
         };
         let moving = async {
             let task = proof.submit(spec).await;
@@ -132,12 +133,14 @@ async fn moving_an_artifact_of_200_mb_takes_less_than_one_and_a_half_times_its_s
     };
     let address: SocketAddr = told("listening").await.parse().unwrap();
     let list = WorkerList(vec![address.into()]);
-    let orchestrator = Orchestrator::connect(&list, Settings::new(fake_build())).await.unwrap();
+    let orchestrator = Orchestrator::connect(&list, Settings::new(fake_build()), None).await.unwrap();
     let request = ProofRequest {
         elf: b""[..].into(),
         stdin: b""[..].into(),
         mode: ProofMode::Core,
         cycle_limit: None,
+        expected_exit: ExpectedExit::Success,
+        check_input_proofs: true,
         nonce: [0; 4],
         options: "{}".into(),
         timeout: None,

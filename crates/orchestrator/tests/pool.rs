@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Checked, Holdings, Orchestrator, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode,
-    ProofOutput, ProofRequest, Proven, Settings, TaskInput, TaskSpec, WorkerList,
+    Checked, ExpectedExit, Holdings, LocalConnector, Member, Orchestrator, Outcome, Progress, ProofController,
+    ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, Proven, Settings, Stream, TaskInput, TaskSpec,
+    WorkerList,
 };
 use std::{
     net::SocketAddr,
@@ -17,7 +18,7 @@ use std::{
 use testing::{FakeEngine, RunningWorker, do_honestly, fake_build, honest_result};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
-use worker::{AttemptError, EngineState, engine_state};
+use worker::{Abilities, AttemptError, EngineState, LocalDoor, LocalWorker, engine_state};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,7 +41,7 @@ impl ProofController for FakeController {
                 TaskInput::Literal("literal".into()),
                 TaskInput::Artifact { name: record, shared: false },
             ];
-            let spec = TaskSpec { kind: TaskKind::ProveShard, inputs, outputs, marker: Some(marker) };
+            let spec = TaskSpec { kind: TaskKind::ProveShard, inputs, outputs, marker: Some(marker), memory_bytes: 0 };
             tasks.push((proof.submit(spec).await, marker));
         }
         let mut whole = Vec::new();
@@ -67,6 +68,8 @@ fn request(shards: u64) -> ProofRequest {
         stdin: b""[..].into(),
         mode: ProofMode::Core,
         cycle_limit: Some(shards),
+        expected_exit: ExpectedExit::Success,
+        check_input_proofs: true,
         nonce: [0; 4],
         options: "{}".into(),
         timeout: Some(PATIENCE),
@@ -90,7 +93,7 @@ fn list(addresses: &[SocketAddr]) -> WorkerList {
 }
 
 async fn connect(addresses: &[SocketAddr]) -> Orchestrator {
-    Orchestrator::connect(&list(addresses), settings()).await.unwrap()
+    Orchestrator::connect(&list(addresses), settings(), None).await.unwrap()
 }
 
 async fn prove(orchestrator: &Orchestrator, request: ProofRequest) -> Result<Proven, ProofFailure> {
@@ -185,13 +188,93 @@ async fn the_tasks_of_a_lost_worker_go_to_the_others() {
     assert_eq!(proven.workers[0].name, "stays");
 }
 
+/// A worker of one slot is given `batch` of five shards and no more, until it reports one.
+async fn check_batch(batch: u32) {
+    let (begun, engine) = stuck();
+    let worker = RunningWorker::ready("only", engine).await;
+    let mut settings = settings();
+    settings.shard_batch_size = batch;
+    let orchestrator = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
+    let cancel = CancellationToken::new();
+    let (progress, _) = broadcast::channel(64);
+    let proof = orchestrator.prove(request(5), Arc::new(FakeController), progress, cancel.clone());
+    let ((), outcome) = tokio::join!(
+        async {
+            begun.notified().await;
+            // All five are waiting by now; more would be there at once.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(orchestrator.holdings().attempts, batch as usize);
+            cancel.cancel();
+        },
+        proof
+    );
+    assert_eq!(outcome.unwrap_err(), ProofFailure::Cancelled);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_holds_as_many_shards_as_the_batch_size_says() {
+    check_batch(1).await;
+    check_batch(2).await;
+    check_batch(4).await;
+}
+
+struct Door(LocalDoor);
+
+impl LocalConnector for Door {
+    fn connect(&self) -> Option<Box<dyn Stream>> {
+        self.0.connect().map(|stream| Box::new(stream) as Box<dyn Stream>)
+    }
+}
+
+#[tokio::test]
+async fn the_process_of_the_orchestrator_takes_its_share() {
+    let (local, door) = LocalWorker::new(testing::introduction("local"));
+    let stop = CancellationToken::new();
+    let engine = testing::ready(slow(Duration::from_millis(20)));
+    let serving = tokio::spawn(local.serve(engine, stop.clone()));
+    let other = RunningWorker::ready("other", slow(Duration::from_millis(20))).await;
+    let members = WorkerList(vec![Member::Local, other.address.into()]);
+    let orchestrator = Orchestrator::connect(&members, settings(), Some(Arc::new(Door(door)))).await.unwrap();
+    let proven = check_proven(orchestrator, 12).await;
+    let shares: Vec<_> = proven.workers.iter().map(|share| (share.address.as_str(), share.tasks)).collect();
+    assert!(shares.len() == 2 && shares.iter().all(|(_, tasks)| *tasks >= 4), "{shares:?}");
+    assert!(shares.iter().any(|(address, _)| *address == "local"), "{shares:?}");
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_local_worker_that_is_not_there_is_told() {
+    let error = Orchestrator::connect(&WorkerList(vec![Member::Local]), settings(), None).await.err().unwrap();
+    assert!(error.to_string().contains("local (this process runs no worker)"), "{error}");
+}
+
+/// The only worker does no such tasks, and nobody comes who does.
+#[tokio::test]
+async fn a_task_that_nobody_does_ends_its_proof_and_does_not_wait_for_ever() {
+    let unable = Abilities::all().without(TaskKind::ProveShard, "it is too small");
+    let change = |settings: &mut worker::Settings| settings.introduction.abilities = unable;
+    let worker = RunningWorker::start("small", testing::ready(FakeEngine::honest()), change).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let failure = prove(&orchestrator, request(1)).await.unwrap_err();
+    assert!(matches!(failure, ProofFailure::Unable { kind: TaskKind::ProveShard, .. }), "{failure}");
+    assert!(
+        failure.to_string().contains("small (127.0.0.1:") && failure.to_string().contains("too small"),
+        "{failure}"
+    );
+    assert_empty(&orchestrator).await;
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn a_worker_that_comes_back_goes_on() {
     let first = RunningWorker::ready("first", FakeEngine::doing(|_, _| std::future::pending())).await;
     let address = first.address;
     let mut settings = settings();
     settings.patience = PATIENCE;
-    let orchestrator = Orchestrator::connect(&list(&[address]), settings).await.unwrap();
+    let orchestrator = Orchestrator::connect(&list(&[address]), settings, None).await.unwrap();
     let (_, ()) = tokio::join!(check_proven(orchestrator, 3), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         first.stop().await;
@@ -226,7 +309,7 @@ async fn what_cannot_be_reached_is_left_out_and_nobody_left_is_an_error() {
     let nobody: SocketAddr = "127.0.0.1:9".parse().unwrap();
     check_proven(connect(&[nobody, worker.address]).await, 2).await;
     let began = Instant::now();
-    let error = Orchestrator::connect(&list(&[nobody]), settings()).await.err().unwrap().to_string();
+    let error = Orchestrator::connect(&list(&[nobody]), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("127.0.0.1:9 (connection refused"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(3));
 }
@@ -243,7 +326,7 @@ async fn a_peer_that_is_no_worker_or_says_nothing_is_left_out() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let error = Orchestrator::connect(&list(&addresses), settings()).await.err().unwrap().to_string();
+    let error = Orchestrator::connect(&list(&addresses), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("no answer within 1 s"), "{error}");
     assert!(error.contains("no sp1d"), "{error}");
 }
@@ -252,7 +335,7 @@ async fn a_peer_that_is_no_worker_or_says_nothing_is_left_out() {
 async fn a_second_orchestrator_hears_who_has_the_worker() {
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let first = connect(&[worker.address]).await;
-    let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
+    let error = Orchestrator::connect(&list(&[worker.address]), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("the worker is busy: 127.0.0.1:"), "{error}");
     check_proven(first, 2).await;
     check_proven(connect(&[worker.address]).await, 2).await;
@@ -263,15 +346,16 @@ async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
     let engine = testing::ready(FakeEngine::honest());
     let worker =
         RunningWorker::start("one", engine, |settings| settings.orchestrators = "10.0.0.0/8".parse().unwrap()).await;
-    let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
+    let error = Orchestrator::connect(&list(&[worker.address]), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("127.0.0.1 is not in the worker's --orchestrator list"), "{error}");
 }
 
 #[tokio::test]
 async fn another_sp1_is_refused_with_both_versions() {
     let engine = testing::ready(FakeEngine::honest());
-    let worker = RunningWorker::start("one", engine, |settings| settings.build.sp1_version = "6.9.0".into()).await;
-    let error = Orchestrator::connect(&list(&[worker.address]), settings()).await.err().unwrap().to_string();
+    let worker =
+        RunningWorker::start("one", engine, |settings| settings.introduction.build.sp1_version = "6.9.0".into()).await;
+    let error = Orchestrator::connect(&list(&[worker.address]), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("6.10.0") && error.contains("6.9.0"), "{error}");
 }
 

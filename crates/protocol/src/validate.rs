@@ -3,7 +3,7 @@
 use crate::wire;
 use artifacts::Digest;
 use scheduler::{AttemptId, KindSet, TaskKind};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Bounds on what a peer may say.
 pub struct Limits;
@@ -75,6 +75,8 @@ pub struct Assignment {
     pub marker: Option<String>,
     /// The engine's options.
     pub options: String,
+    /// Memory that the task takes beside the loaded engine, by estimate; 0 for unknown.
+    pub memory_bytes: u64,
 }
 
 /// What kind of failure ended an attempt.
@@ -162,6 +164,14 @@ impl wire::HelloRequest {
     pub fn kind_set(&self) -> KindSet {
         self.kinds().filter_map(kind_from_wire).collect()
     }
+
+    /// Why the worker does not do some kinds, cut to what a person reads.
+    #[must_use]
+    pub fn inability_texts(&self) -> BTreeMap<TaskKind, String> {
+        let told = self.inabilities.iter().take(TaskKind::ALL.len());
+        let text = |reason: &str| reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+        told.filter_map(|told| Some((kind_from_wire(told.kind())?, text(&told.reason)))).collect()
+    }
 }
 
 fn check_name(name: String, what: &'static str) -> Result<String, Invalid> {
@@ -230,6 +240,7 @@ impl TryFrom<wire::Assign> for Assignment {
             outputs: names.collect::<Result<_, _>>()?,
             marker: marker.map(|marker| check_name(marker, "a marker is no name")).transpose()?,
             options: check_text(assign.options, "the options are too long")?,
+            memory_bytes: assign.memory_bytes,
         })
     }
 }
@@ -244,6 +255,7 @@ impl From<Assignment> for wire::Assign {
             outputs: assignment.outputs,
             marker: assignment.marker.unwrap_or_default(),
             options: assignment.options,
+            memory_bytes: assignment.memory_bytes,
         }
     }
 }
@@ -264,6 +276,7 @@ mod tests {
             outputs: vec!["proof".into()],
             marker: Some("t4".into()),
             options: "{}".into(),
+            memory_bytes: 5 << 30,
         }
     }
 

@@ -1,31 +1,64 @@
-//! Prove SP1 programs on many machines, from the program that needs the proof.
+//! sp1-sdk, and with it a prover that proves on many machines.
+//!
+//! A program that uses sp1-sdk moves over by one line of its `Cargo.toml`, and none of its code:
+//!
+//! ```toml
+//! sp1-sdk = { package = "sp1-distributed", version = "0.1" }
+//! ```
+//!
+//! From then on `SP1_PROVER=distributed` has the workers of `distributed.json` prove; every other value does what it does in sp1-sdk. All that sp1-sdk
+//! exports is here under the same name. What had to be replaced so that a further prover fits in has the same names and methods: [`ProverClient`],
+//! [`Prover`], [`ProveRequest`] and the modules [`client`], [`prover`], [`env`], [`prelude`] and `blocking`.
 //!
 //! ```no_run
-//! # async fn prove(elf: Vec<u8>, stdin: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
-//! use sp1_distributed::{Controller, CutOptions, Orchestrator, ProofMode, ProofRequest, Settings, WorkerList, build_identity};
-//! use std::{path::Path, sync::Arc};
+//! use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Stdin};
 //!
-//! let workers = WorkerList::read(Path::new("distributed.json"))?;
-//! let orchestrator = Orchestrator::connect(&workers, Settings::new(build_identity())).await?;
-//! let request = ProofRequest {
-//!     elf: elf.into(),
-//!     stdin: stdin.into(),
-//!     mode: ProofMode::Core,
-//!     cycle_limit: None,
-//!     nonce: [0; 4],
-//!     options: CutOptions::from_environment()?.encode(),
-//!     timeout: None,
-//! };
-//! let (progress, _) = tokio::sync::broadcast::channel(1024);
-//! let controller = Arc::new(Controller::new().await);
-//! let proven = orchestrator.prove(request, controller, progress, Default::default()).await?;
-//! println!("{} bytes of proof, {} shards", proven.output.proof.len(), proven.shards);
+//! # async fn prove(elf: Elf) -> Result<(), Box<dyn std::error::Error>> {
+//! let client = ProverClient::builder().distributed().workers(["10.0.0.7:8081", "10.0.0.8:8081"]).build().await;
+//! let pk = client.setup(elf).await?;
+//! let mut stdin = SP1Stdin::new();
+//! stdin.write(&1000_u32);
+//! let proof = client.prove(&pk, stdin).compressed().await?;
+//! client.verify(&proof, pk.verifying_key(), None)?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The other role is [`serve_worker`], or [`WorkerBuilder`] with all its settings.
 
-pub use engine::{Controller, CutOptions, Executed, OptionsError, ProgramError, build_identity, check_program};
-pub use orchestrator::{
-    ConnectError, ListError, Orchestrator, Progress, ProofFailure, ProofMode, ProofOutput, ProofRequest, Proven,
-    Settings, WorkerList, WorkerShare,
+// What is declared here, and below by name, stands before what the glob brings.
+pub use sp1_sdk::*;
+
+#[cfg(feature = "blocking")]
+pub mod blocking;
+pub mod client;
+pub mod config;
+mod distributed;
+pub mod env;
+mod pool;
+pub mod prover;
+mod request;
+mod threads;
+mod worker;
+
+pub use crate::{
+    client::ProverClient,
+    distributed::{
+        DistributedError, DistributedProveRequest, DistributedProver, DistributedProverBuilder, ProofEvents,
+    },
+    env::UnknownProver,
+    pool::Pool,
+    prover::{ProveRequest, Prover},
+    worker::{BoundWorker, WorkerBuilder, WorkerError, serve_worker, start_proving_threads},
 };
+pub use ::orchestrator::{ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, WorkerShare};
+pub use ::protocol::{Address, Filter};
+pub use ::scheduler::TaskKind;
+pub use ::worker::EngineState;
+
+/// What most programs need.
+pub mod prelude {
+    pub use super::{
+        Elf, HashableKey, ProveRequest, Prover, ProvingKey, RiscvAir, SP1ProofWithPublicValues, SP1Stdin, include_elf,
+    };
+}

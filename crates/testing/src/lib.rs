@@ -3,11 +3,10 @@
 
 use async_trait::async_trait;
 use protocol::{Assignment, Build, FailureKind, InputValue, wire::Machine};
-use scheduler::KindSet;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use worker::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, Settings, Worker};
+use worker::{Abilities, AttemptError, AttemptIo, EngineState, Introduction, IoError, ProvingEngine, Settings, Worker};
 
 /// What a [`FakeEngine`] does with each assignment.
 pub type Behaviour = Arc<
@@ -68,10 +67,6 @@ pub fn honest_result(inputs: &[u8]) -> Vec<u8> {
 
 #[async_trait]
 impl ProvingEngine for FakeEngine {
-    fn kinds(&self) -> KindSet {
-        KindSet::all()
-    }
-
     fn slots(&self) -> usize {
         self.slots
     }
@@ -93,6 +88,17 @@ pub fn fake_build() -> Build {
     }
 }
 
+/// What a worker called `name` that can do everything says of itself.
+#[must_use]
+pub fn introduction(name: &str) -> Introduction {
+    Introduction {
+        name: name.to_owned(),
+        build: fake_build(),
+        machine: Machine::default(),
+        abilities: Abilities::all(),
+    }
+}
+
 /// A worker that runs in this process. Ends when dropped.
 pub struct RunningWorker {
     /// Where it listens.
@@ -110,9 +116,7 @@ impl RunningWorker {
         let mut settings = Settings {
             listen: listen.into(),
             orchestrators: "127.0.0.1,::1".parse().expect("a filter"),
-            name: name.to_owned(),
-            build: fake_build(),
-            machine: Machine::default(),
+            introduction: introduction(name),
         };
         change(&mut settings);
         let worker = Worker::bind(settings).await.expect("the port was free a moment ago");

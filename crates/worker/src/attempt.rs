@@ -2,6 +2,7 @@
 
 use crate::{
     engine::{AttemptError, ProvingEngine},
+    ledger::Ledger,
     transfer::{Link, SessionIo},
 };
 use futures::FutureExt;
@@ -9,7 +10,7 @@ use protocol::{
     Assignment, FailureKind, Limits,
     wire::{self, from_worker},
 };
-use scheduler::AttemptId;
+use scheduler::{AttemptId, KindSet};
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
@@ -20,9 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// Places inside the engine, first come first served. They outlive a session, as what it left inside the engine does.
+/// Places inside the engine, first come first served, and the memory to prove in them. They outlive a session, as what it left inside the engine does.
 #[derive(Clone)]
 pub(crate) struct Slots {
+    memory: Ledger,
     free: Arc<Mutex<Vec<usize>>>,
     permits: Arc<Semaphore>,
 }
@@ -36,7 +38,11 @@ struct Slot {
 impl Slots {
     pub(crate) fn new(count: usize) -> Self {
         let count = count.max(1);
-        Self { free: Arc::new(Mutex::new((0..count).rev().collect())), permits: Arc::new(Semaphore::new(count)) }
+        Self {
+            memory: Ledger::of_host(),
+            free: Arc::new(Mutex::new((0..count).rev().collect())),
+            permits: Arc::new(Semaphore::new(count)),
+        }
     }
 
     async fn take(&self) -> Slot {
@@ -58,6 +64,7 @@ pub(crate) struct Attempts {
     link: Link,
     engine: Arc<dyn ProvingEngine>,
     slots: Slots,
+    kinds: KindSet,
     running: Arc<Mutex<BTreeMap<AttemptId, CancellationToken>>>,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -67,8 +74,9 @@ pub(crate) struct Attempts {
 const MOST_ATTEMPTS: usize = 256;
 
 impl Attempts {
-    pub(crate) fn new(link: Link, engine: Arc<dyn ProvingEngine>, slots: Slots) -> Self {
-        Self { link, engine, slots, running: Arc::default(), tasks: TaskTracker::new(), end: CancellationToken::new() }
+    pub(crate) fn new(link: Link, engine: Arc<dyn ProvingEngine>, slots: Slots, kinds: KindSet) -> Self {
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        Self { link, engine, slots, kinds, running: Arc::default(), tasks, end }
     }
 
     /// Begins an attempt. What becomes of it is told through the link.
@@ -87,6 +95,7 @@ impl Attempts {
             }
             running.insert(attempt, cancel.clone());
         }
+        let able = self.kinds.contains(assignment.kind);
         let span = tracing::info_span!("attempt", %attempt, proof = %assignment.proof, kind = %assignment.kind);
         let (link, engine, slots, running) =
             (self.link.clone(), self.engine.clone(), self.slots.clone(), self.running.clone());
@@ -94,7 +103,7 @@ impl Attempts {
             async move {
                 let began = Instant::now();
                 let outcome = tokio::select! {
-                    outcome = run(&link, engine, slots, assignment) => Some(outcome),
+                    outcome = run(&link, engine, slots, assignment, able) => Some(outcome),
                     () = cancel.cancelled() => None,
                 };
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt);
@@ -140,15 +149,20 @@ async fn run(
     engine: Arc<dyn ProvingEngine>,
     slots: Slots,
     assignment: Assignment,
+    able: bool,
 ) -> Result<u64, AttemptError> {
     let attempt = assignment.attempt;
-    if !engine.kinds().contains(assignment.kind) {
+    if !able {
         let text = format!("this worker does not do {}", assignment.kind);
         return Err(AttemptError { kind: FailureKind::Unsupported, text });
     }
     let io = SessionIo::prefetch(link.clone(), attempt, &assignment.inputs).await;
     let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
     let slot = slots.take().await;
+    let _memory = match assignment.memory_bytes {
+        0 => None,
+        bytes => slots.memory.reserve(bytes).await,
+    };
     link.tell(from_worker::Message::Started(wire::Started { attempt: attempt.0 })).await;
     let began = Instant::now();
     let proving = AssertUnwindSafe(engine.run(slot.number, assignment, Arc::new(io))).catch_unwind();

@@ -2,16 +2,12 @@
 
 use async_trait::async_trait;
 use protocol::{Assignment, FailureKind};
-use scheduler::KindSet;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 /// Runs tasks. Heavy work happens on the engine's own threads, never on the caller's.
 #[async_trait]
 pub trait ProvingEngine: Send + Sync + 'static {
-    /// The tasks it can do.
-    fn kinds(&self) -> KindSet;
-
     /// How many attempts may be inside at a time, at least 1.
     fn slots(&self) -> usize;
 

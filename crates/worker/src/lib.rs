@@ -1,4 +1,4 @@
-//! A worker: it listens, serves one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
+//! A worker: it listens (or, inside the orchestrator's process, waits to be called), serves one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
 //!
 //! ```text
 //!   listener ──► filter, preamble ──► session ──► attempts ──► ProvingEngine
@@ -12,6 +12,9 @@
 mod attempt;
 mod cache;
 mod engine;
+mod introduction;
+mod ledger;
+mod local;
 mod memory;
 mod server;
 mod session;
@@ -19,6 +22,8 @@ mod start_lock;
 mod transfer;
 
 pub use engine::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, StateSender, engine_state};
+pub use introduction::{Abilities, Introduction};
+pub use local::{LocalDoor, LocalWorker};
 pub use memory::{Memory, MemoryError, engine_memory_needed, wait_for_memory};
 pub use server::{Error, Settings, Worker};
 pub use start_lock::{LockError, StartLock};

@@ -1,16 +1,15 @@
 //! Listening, and letting in one orchestrator at a time.
 
 use crate::{
-    attempt::Slots,
-    cache::Cache,
     engine::EngineState,
-    session::{self, Context},
+    introduction::Introduction,
+    session::{self, Context, Home},
 };
-use protocol::{Address, Build, Filter, PreambleError, Verdict, accept, wire};
+use protocol::{Address, Filter, PreambleError, Verdict, accept};
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -21,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 /// Compressed bytes of programs and common inputs that a worker keeps.
-const CACHE_BYTES: u64 = 256 << 20;
+pub(crate) const CACHE_BYTES: u64 = 256 << 20;
 
 /// Connections that may be in their first second at the same time.
 const MOST_HANDSHAKES: usize = 16;
@@ -33,12 +32,8 @@ pub struct Settings {
     pub listen: Address,
     /// Which orchestrators may connect.
     pub orchestrators: Filter,
-    /// Its name, for people.
-    pub name: String,
-    /// What it proves with.
-    pub build: Build,
-    /// What it runs on.
-    pub machine: wire::Machine,
+    /// What it says of itself.
+    pub introduction: Introduction,
 }
 
 /// Why a worker cannot go on.
@@ -62,7 +57,7 @@ pub enum Error {
 /// A worker that listens and is not yet serving.
 pub struct Worker {
     listener: TcpListener,
-    settings: Arc<Settings>,
+    settings: Settings,
 }
 
 impl Worker {
@@ -82,7 +77,7 @@ impl Worker {
         };
         let addresses = settings.listen.resolve().await.map_err(failed)?;
         let listener = TcpListener::bind(addresses.as_slice()).await.map_err(failed)?;
-        Ok(Self { listener, settings: Arc::new(settings) })
+        Ok(Self { listener, settings })
     }
 
     /// Where it listens.
@@ -100,10 +95,10 @@ impl Worker {
     pub async fn serve(self, mut engine: watch::Receiver<EngineState>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
         let door = Arc::new(Door {
-            settings: self.settings.clone(),
+            orchestrators: self.settings.orchestrators.clone(),
+            introduction: Arc::new(self.settings.introduction.clone()),
             engine: engine.clone(),
-            slots: Arc::default(),
-            cache: Arc::new(Mutex::new(Cache::new(CACHE_BYTES))),
+            home: Home::new(CACHE_BYTES),
             guest: Mutex::new(None),
             handshakes: Arc::new(Semaphore::new(MOST_HANDSHAKES)),
             stop: stop.clone(),
@@ -135,7 +130,7 @@ impl Worker {
 }
 
 /// Resolves when the engine will never be ready, with the reason.
-async fn failure(engine: &mut watch::Receiver<EngineState>) -> String {
+pub(crate) async fn failure(engine: &mut watch::Receiver<EngineState>) -> String {
     match engine.wait_for(|state| !matches!(state, EngineState::Starting { .. })).await.as_deref() {
         Ok(EngineState::Failed(why)) => return why.clone(),
         Ok(_) => {}
@@ -152,10 +147,10 @@ struct Guest {
 
 /// Decides who comes in.
 struct Door {
-    settings: Arc<Settings>,
+    orchestrators: Filter,
+    introduction: Arc<Introduction>,
     engine: watch::Receiver<EngineState>,
-    slots: Arc<OnceLock<Slots>>,
-    cache: Arc<Mutex<Cache>>,
+    home: Home,
     guest: Mutex<Option<Guest>>,
     handshakes: Arc<Semaphore>,
     stop: CancellationToken,
@@ -180,8 +175,8 @@ impl Door {
             tracing::warn!("too many connections at their beginning: one was closed");
             return;
         };
-        if !self.settings.orchestrators.allows(peer.ip()).await {
-            tracing::warn!(allowed = %self.settings.orchestrators, "connection refused: its address is not in --orchestrator");
+        if !self.orchestrators.allows(peer.ip()).await {
+            tracing::warn!(allowed = %self.orchestrators, "connection refused: its address is not in --orchestrator");
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
             let _ = accept(&mut stream, &Verdict::Refused(text)).await;
             return;
@@ -218,10 +213,9 @@ impl Door {
         }
         drop(handshake);
         let context = Context {
-            settings: self.settings.clone(),
+            introduction: self.introduction.clone(),
             engine: self.engine.clone(),
-            slots: self.slots.clone(),
-            cache: self.cache.clone(),
+            home: self.home.clone(),
             stop: self.stop.clone(),
         };
         let end = session::run(stream, context).await;

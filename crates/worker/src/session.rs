@@ -4,14 +4,14 @@ use crate::cache::Cache;
 use crate::{
     attempt::{Attempts, Slots},
     engine::EngineState,
-    server::Settings,
+    introduction::Introduction,
     transfer::Link,
 };
 use protocol::{
     Assignment, Build, Closer, Connection, Mismatch, connect_client, kind_to_wire,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use scheduler::{AttemptId, TaskKind};
+use scheduler::AttemptId;
 use std::{
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
@@ -57,12 +57,24 @@ pub(crate) enum End {
 
 /// What a session needs of its worker.
 pub(crate) struct Context {
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) introduction: Arc<Introduction>,
     pub(crate) engine: watch::Receiver<EngineState>,
-    /// Made with the engine; shared by all sessions.
-    pub(crate) slots: Arc<OnceLock<Slots>>,
-    pub(crate) cache: Arc<Mutex<Cache>>,
+    pub(crate) home: Home,
     pub(crate) stop: CancellationToken,
+}
+
+/// What outlives a worker's sessions.
+#[derive(Clone)]
+pub(crate) struct Home {
+    /// Made with the engine.
+    slots: Arc<OnceLock<Slots>>,
+    cache: Arc<Mutex<Cache>>,
+}
+
+impl Home {
+    pub(crate) fn new(cache_bytes: u64) -> Self {
+        Self { slots: Arc::default(), cache: Arc::new(Mutex::new(Cache::new(cache_bytes))) }
+    }
 }
 
 /// Serves the orchestrator at the other end of `stream` until either side ends it. Attempts that are still running are dropped.
@@ -86,14 +98,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut client = connect_client(connection, HANDSHAKE_SILENCE).await?;
-    let hello = hello(&context.settings, &context.engine.borrow_and_update().clone());
+    let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone());
     let reply = timeout(HANDSHAKE_SILENCE, client.hello(hello)).await.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?;
     let reply = reply.map_err(Box::new)?.into_inner();
     if !reply.refusal.is_empty() {
         return Err(End::Refused(reply.refusal.chars().filter(|letter| !letter.is_control()).take(400).collect()));
     }
     let orchestrator: Build = reply.build.unwrap_or_default().into();
-    orchestrator.check_worker(&context.settings.build)?;
+    orchestrator.check_worker(&context.introduction.build)?;
     let heartbeat = Duration::from_millis(reply.heartbeat_ms.clamp(*HEARTBEATS.start(), *HEARTBEATS.end()).into());
     let silence = Duration::from_millis(reply.silence_ms.into()).max(2 * heartbeat);
     tracing::info!(session = reply.session, release = %orchestrator.release, "session began");
@@ -105,7 +117,7 @@ where
         control = control => control.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?,
     };
     let inbound = control.map_err(Box::new)?.into_inner();
-    let link = Link { client, outbox, cache: context.cache.clone(), runtime: Handle::current() };
+    let link = Link { client, outbox, cache: context.home.cache.clone(), runtime: Handle::current() };
     let mut held = Held { link, attempts: None };
     let end = obey(inbound, closer, &mut context, &mut held, heartbeat, silence).await;
     if let Some(attempts) = held.attempts {
@@ -116,18 +128,18 @@ where
     end
 }
 
-fn hello(settings: &Settings, engine: &EngineState) -> wire::HelloRequest {
-    // Until it is loaded nobody knows what the engine can do: all it might.
-    let kinds: Vec<TaskKind> = match engine {
-        EngineState::Ready(engine) => engine.kinds().iter().collect(),
-        EngineState::Starting { .. } | EngineState::Failed(_) => TaskKind::ALL.to_vec(),
-    };
+fn hello(introduction: &Introduction, engine: &EngineState) -> wire::HelloRequest {
+    let abilities = &introduction.abilities;
+    let missing = abilities.missing().iter();
     wire::HelloRequest {
-        build: Some(settings.build.clone().into()),
-        machine: Some(settings.machine.clone()),
-        name: settings.name.clone(),
+        build: Some(introduction.build.clone().into()),
+        machine: Some(introduction.machine.clone()),
+        name: introduction.name.clone(),
         readiness: Some(readiness(engine)),
-        kinds: kinds.into_iter().map(|kind| kind_to_wire(kind).into()).collect(),
+        kinds: abilities.kinds().iter().map(|kind| kind_to_wire(kind).into()).collect(),
+        inabilities: missing
+            .map(|(kind, reason)| wire::Inability { kind: kind_to_wire(*kind).into(), reason: reason.clone() })
+            .collect(),
     }
 }
 
@@ -155,8 +167,9 @@ async fn obey(
     loop {
         let state = context.engine.borrow_and_update().clone();
         if let (None, EngineState::Ready(engine)) = (&held.attempts, &state) {
-            let slots = context.slots.get_or_init(|| Slots::new(engine.slots())).clone();
-            held.attempts = Some(Attempts::new(held.link.clone(), engine.clone(), slots));
+            let slots = context.home.slots.get_or_init(|| Slots::new(engine.slots())).clone();
+            held.attempts =
+                Some(Attempts::new(held.link.clone(), engine.clone(), slots, context.introduction.abilities.kinds()));
             held.link.tell(from_worker::Message::Readiness(readiness(&state))).await;
         }
         tokio::select! {

@@ -9,8 +9,9 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use engine::{CutOptions, check_executor_host};
-use orchestrator::{ProofMode, ProofRequest, WorkerList};
+use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
 use rustix::process::{Pid, Signal, kill_process};
+use sp1_distributed::config::{Config, Overrides};
 use std::{
     fs::{self, File},
     net::TcpListener,
@@ -122,11 +123,18 @@ async fn prove_on(
         stdin: read_stdin(None, &[Input::U32(arguments.steps)])?.into(),
         mode: ProofMode::Core,
         cycle_limit: None,
+        expected_exit: ExpectedExit::Success,
+        check_input_proofs: true,
         nonce: [0; 4],
         options: options.encode(),
         timeout: None,
     };
-    prove(&WorkerList::read(list)?, request, output, path, arguments.json, cancel).await
+    let mut overrides = Overrides::default();
+    overrides.workers_file(list);
+    // What is set for proofs of one's own does not count for the demo.
+    let config = Config::load(&overrides, |_| None)?;
+    sp1_distributed::start_proving_threads(&config);
+    prove(&config, request, output, path, arguments.json, cancel).await
 }
 
 async fn wait_until_listening(workers: &mut [DemoWorker]) -> Result<()> {

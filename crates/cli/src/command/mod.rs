@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod config;
 mod demo;
 mod program;
 mod prove;
@@ -21,10 +22,19 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::Execute(arguments) => {
             use_private_folder()?;
+            start_computing()?;
             block_on(program::execute(arguments))
         }
-        Command::Verify(arguments) => block_on(program::verify(arguments)),
-        Command::Vkey(arguments) => block_on(program::vkey(arguments)),
+        Command::Verify(arguments) => {
+            start_computing()?;
+            block_on(program::verify(arguments))
+        }
+        Command::Vkey(arguments) => {
+            start_computing()?;
+            block_on(program::vkey(arguments))
+        }
+        Command::Config(arguments) => config::show(&arguments),
+        Command::Reference => config::print_reference(),
         Command::Demo(arguments) => {
             use_private_folder()?;
             block_on(demo::run(arguments))
@@ -33,13 +43,17 @@ pub(crate) fn run(command: Command) -> Result<()> {
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    engine::start_thread_pool(threads).context("start the computing threads")?;
     let runtime = tokio::runtime::Runtime::new().context("start the asynchronous threads")?;
     let outcome = runtime.block_on(work);
     // What still runs in the background is on its own by now.
     runtime.shutdown_background();
     outcome
+}
+
+/// Starts the computing threads of a command that has no pool of workers.
+fn start_computing() -> Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    engine::start_thread_pool(threads, 0).context("start the computing threads")
 }
 
 /// Cancelled by the first SIGINT or SIGTERM; the second ends the process at once.

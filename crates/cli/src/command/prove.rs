@@ -4,9 +4,10 @@ use super::program::{print, read_program};
 use crate::{args::ProveArguments, console::show_progress, input::read_stdin, output::OutputFile};
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use engine::{Controller, CutOptions, build_identity, check_executor_host};
-use orchestrator::{Orchestrator, ProofMode, ProofRequest, Settings, WorkerList, WorkerShare};
+use engine::{Controller, check_executor_host};
+use orchestrator::{ExpectedExit, ProofMode, ProofRequest, WorkerShare};
 use serde::Serialize;
+use sp1_distributed::{Pool, config::Config};
 use std::{
     path::Path,
     sync::Arc,
@@ -42,7 +43,8 @@ impl From<WorkerShare> for Share {
 
 pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
     // Everything that can be wrong with the request, before anybody is bothered.
-    let list = WorkerList::read(&arguments.workers)?;
+    let config = super::config::load(&arguments.pool)?;
+    sp1_distributed::start_proving_threads(&config);
     let program = read_program(&arguments.program.elf)?;
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
     let request = ProofRequest {
@@ -50,14 +52,16 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         stdin: stdin.into(),
         mode: arguments.mode.into(),
         cycle_limit: arguments.program.cycle_limit,
+        expected_exit: ExpectedExit::Success,
+        check_input_proofs: true,
         nonce: fresh_nonce()?,
-        options: CutOptions::from_environment()?.encode(),
-        timeout: arguments.program.timeout.map(Duration::from_secs),
+        options: config.cut.encode(),
+        timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),
     };
     let output = OutputFile::reserve(&arguments.output)?;
     check_executor_host()?;
     let cancel = super::cancelled_by_signals()?;
-    prove(&list, request, output, &arguments.output, arguments.json, cancel).await
+    prove(&config, request, output, &arguments.output, arguments.json, cancel).await
 }
 
 /// Makes two proofs of the same run different.
@@ -70,9 +74,9 @@ fn fresh_nonce() -> Result<[u32; 4]> {
     Ok(words)
 }
 
-/// Proves `request` on the workers of `list`, writes the proof, and tells the outcome on stdout.
+/// Proves `request` on the workers of `config`, writes the proof, and tells the outcome on stdout.
 pub(crate) async fn prove(
-    list: &WorkerList,
+    config: &Config,
     request: ProofRequest,
     output: OutputFile,
     path: &Path,
@@ -81,14 +85,13 @@ pub(crate) async fn prove(
 ) -> Result<()> {
     let began = Instant::now();
     let mode = request.mode;
-    let (orchestrator, controller) =
-        tokio::join!(Orchestrator::connect(list, Settings::new(build_identity())), Controller::new());
-    let orchestrator = orchestrator?;
+    let (pool, controller) = tokio::join!(Pool::open(config), Controller::new());
+    let pool = pool?;
     let (progress, events) = broadcast::channel(4096);
     let view = tokio::spawn(show_progress(events));
-    let proven = orchestrator.prove(request, Arc::new(controller), progress, cancel).await;
+    let proven = pool.prove(request, Arc::new(controller), progress, cancel).await;
     view.await.context("show progress")?;
-    orchestrator.shutdown().await;
+    pool.shutdown().await;
     let proven = proven?;
     output.commit(&proven.output.proof)?;
     let outcome = Outcome {

@@ -1,0 +1,184 @@
+//! Starting, measuring and stopping one configuration after the other.
+
+use crate::prover::{Measured, cpu_time_of, peak_bytes};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use std::{
+    env, fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Low enough that a short program has shards to go round.
+const ELEMENT_THRESHOLD: &str = "33554432";
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Configuration {
+    /// sp1-sdk's CPU prover, with all threads.
+    CpuProver,
+    /// One worker with as many threads.
+    OneWorker,
+    /// Two workers with one thread each, each on one core.
+    TwoWorkers,
+}
+
+impl Configuration {
+    pub(crate) const ALL: [Self; 3] = [Self::CpuProver, Self::OneWorker, Self::TwoWorkers];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CpuProver => "cpu_prover",
+            Self::OneWorker => "one_worker",
+            Self::TwoWorkers => "two_workers",
+        }
+    }
+
+    /// Threads and core of each worker.
+    fn workers(self) -> &'static [(u32, Option<u32>)] {
+        match self {
+            Self::CpuProver => &[],
+            Self::OneWorker => &[(2, None)],
+            Self::TwoWorkers => &[(1, Some(0)), (1, Some(1))],
+        }
+    }
+}
+
+/// One configuration in one round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Outcome {
+    /// Its name.
+    pub(crate) configuration: &'static str,
+    /// The measured proof, as the process that asked for it saw it.
+    pub(crate) proof: Measured,
+    /// Most memory of each worker.
+    pub(crate) worker_peak_bytes: Vec<u64>,
+    /// Processor time of the workers while the process that asked ran.
+    pub(crate) worker_cpu_seconds: f64,
+}
+
+/// All configurations, once.
+pub(crate) type Round = Vec<Outcome>;
+
+pub(crate) fn rounds(count: u32, steps: u32) -> Result<Vec<Round>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    ensure!(cores >= 2, "two workers with a core each need two cores");
+    let mut rounds = Vec::new();
+    for number in 0..count {
+        let mut order = Configuration::ALL.to_vec();
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        let mut round = Vec::new();
+        for configuration in order {
+            eprintln!("round {} of {count}: {}", number + 1, configuration.name());
+            let outcome = measure(configuration, steps)?;
+            eprintln!("  {:.1} s for {} shards", outcome.proof.seconds, outcome.proof.shards);
+            round.push(outcome);
+        }
+        rounds.push(round);
+    }
+    Ok(rounds)
+}
+
+fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
+    let folder = tempfile::tempdir().context("make a folder")?;
+    let workers = start_workers(configuration, folder.path())?;
+    let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
+    fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
+    let cpu_before = workers.iter().map(Worker::cpu_time).sum::<Result<Duration>>()?;
+    let prover = match configuration {
+        Configuration::CpuProver => "cpu",
+        Configuration::OneWorker | Configuration::TwoWorkers => "distributed",
+    };
+    let output = Command::new(env::current_exe().context("find this program")?)
+        .args(["prove", "--steps", &steps.to_string()])
+        .current_dir(folder.path())
+        .env("SP1_PROVER", prover)
+        .env("ELEMENT_THRESHOLD", ELEMENT_THRESHOLD)
+        .env("RAYON_NUM_THREADS", "2")
+        .env("TMPDIR", folder.path())
+        .env_remove("SP1_DISTRIBUTED_WORKERS")
+        .env_remove("SHARD_BATCH_SIZE")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("start the process that asks for proofs")?;
+    ensure!(output.status.success(), "{} failed: {}", configuration.name(), output.status);
+    let text = String::from_utf8(output.stdout).context("figures are text")?;
+    let proof = serde_json::from_str(text.lines().last().unwrap_or_default()).context("figures are JSON")?;
+    let cpu_after = workers.iter().map(Worker::cpu_time).sum::<Result<Duration>>()?;
+    let worker_peak_bytes = workers.iter().map(Worker::peak_bytes).collect::<Result<_>>()?;
+    Ok(Outcome {
+        configuration: configuration.name(),
+        proof,
+        worker_peak_bytes,
+        worker_cpu_seconds: cpu_after.saturating_sub(cpu_before).as_secs_f64(),
+    })
+}
+
+/// A worker process; killed when dropped.
+struct Worker {
+    address: String,
+    log: PathBuf,
+    process: Child,
+}
+
+impl Worker {
+    fn cpu_time(&self) -> Result<Duration> {
+        cpu_time_of(&self.process.id().to_string())
+    }
+
+    fn peak_bytes(&self) -> Result<u64> {
+        peak_bytes(&self.process.id().to_string())
+    }
+
+    fn is_ready(&mut self) -> Result<bool> {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        if let Some(status) = self.process.try_wait()? {
+            bail!("a worker ended ({status}): {log}");
+        }
+        Ok(log.contains("prover ready") && TcpStream::connect(&self.address).is_ok())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Already gone, if all went well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts the workers and waits until all are ready.
+fn start_workers(configuration: Configuration, folder: &Path) -> Result<Vec<Worker>> {
+    let program = env::current_exe().context("find this program")?.with_file_name("sp1d");
+    let mut workers = Vec::new();
+    for (number, (threads, core)) in configuration.workers().iter().enumerate() {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?.port();
+        let address = format!("127.0.0.1:{port}");
+        let log = folder.join(format!("worker-{number}.log"));
+        let mut command = Command::new(&program);
+        command
+            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1", "--wait-memory", "600"])
+            .args(["--threads", &threads.to_string(), "--name", &format!("worker-{number}"), "--with-parent"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log)?);
+        if let Some(core) = core {
+            command.args(["--pin", &core.to_string()]);
+        }
+        let process = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        workers.push(Worker { address, log, process });
+    }
+    let deadline = Instant::now() + Duration::from_secs(600);
+    for worker in &mut workers {
+        while !worker.is_ready()? {
+            ensure!(Instant::now() < deadline, "a worker did not become ready within ten minutes");
+            sleep(Duration::from_millis(500));
+        }
+    }
+    Ok(workers)
+}

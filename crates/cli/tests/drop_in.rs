@@ -1,0 +1,291 @@
+//! The library as a host program has it, on workers that prove nothing.
+
+use engine::{Equipment, build_identity};
+use futures::{FutureExt, StreamExt};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_distributed::{
+    DistributedError, DistributedProveRequest, DistributedProver, Elf, Holdings, LightProver, Progress, ProofFailure,
+    ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey,
+    SP1PublicValues, StatusCode, TaskKind, WorkerBuilder, env::EnvProver,
+};
+use sp1_hypercube::PROOF_MAX_NUM_PVS;
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use testing::{FakeEngine, RunningWorker, ready};
+use worker::{Abilities, Memory, engine_memory_needed};
+
+fn guest(name: &str) -> Elf {
+    let path = format!("{}/../../guests/elf/{name}", env!("CARGO_MANIFEST_DIR"));
+    Elf::Dynamic(std::fs::read(path).unwrap().into())
+}
+
+fn input(values: &[u32]) -> SP1Stdin {
+    let mut stdin = SP1Stdin::new();
+    values.iter().for_each(|value| stdin.write(value));
+    stdin
+}
+
+/// A worker in this process that takes everything and does nothing.
+async fn idle_worker(abilities: Abilities) -> RunningWorker {
+    let engine = ready(FakeEngine::doing(|_, _| std::future::pending()));
+    let change = |settings: &mut worker::Settings| {
+        settings.introduction.build = build_identity();
+        settings.introduction.abilities = abilities;
+    };
+    RunningWorker::start("idle", engine, change).await
+}
+
+async fn client(workers: &[SocketAddr]) -> DistributedProver {
+    ProverClient::builder().distributed().workers(workers).build().await
+}
+
+/// The sentence with which a proof is refused before anything is assigned.
+async fn refusal(
+    prover: &DistributedProver,
+    program: &str,
+    stdin: SP1Stdin,
+    change: impl for<'a> FnOnce(DistributedProveRequest<'a>) -> DistributedProveRequest<'a>,
+) -> String {
+    let key = prover.setup(guest(program)).await.unwrap();
+    let (request, events) = change(prover.prove(&key, stdin)).with_events();
+    let error = request.await.unwrap_err();
+    let submitted = events.filter(|event| futures::future::ready(matches!(event, Progress::Submitted(_)))).count();
+    assert_eq!(submitted.await, 0, "it was refused only when the work had begun: {error}");
+    error.to_string()
+}
+
+/// The proof is begun: a task of this kind is found that has to be done.
+async fn check_begins(
+    prover: &DistributedProver,
+    program: &str,
+    stdin: SP1Stdin,
+    kind: TaskKind,
+    change: impl for<'a> FnOnce(DistributedProveRequest<'a>) -> DistributedProveRequest<'a>,
+) {
+    let key = prover.setup(guest(program)).await.unwrap();
+    let (request, events) = change(prover.prove(&key, stdin)).with_events();
+    let mut submitted = events.filter(|event| futures::future::ready(*event == Progress::Submitted(kind))).boxed();
+    tokio::select! {
+        outcome = request.into_future() => panic!("{:?}", outcome.map(drop)),
+        event = submitted.next() => assert!(event.is_some()),
+    }
+}
+
+async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_share_one_pool_and_dropping_a_request_cancels_its_proof() {
+    let worker = idle_worker(Abilities::all()).await;
+    let prover = client(&[worker.address]).await;
+    let key = prover.setup(guest("fibonacci")).await.unwrap();
+    let proofs = [1000, 2000].map(|steps| {
+        tokio::spawn({
+            let (prover, key) = (prover.clone(), key.clone());
+            async move { prover.prove(&key, input(&[steps])).await.map(drop) }
+        })
+    });
+    wait_until("two proofs run", || prover.holdings().proofs == 2 && prover.holdings().attempts == 2).await;
+    proofs.iter().for_each(tokio::task::JoinHandle::abort);
+    wait_until("nothing is left", || prover.holdings() == Holdings::default()).await;
+    worker.stop().await;
+}
+
+/// Also: the client works from a runtime of one thread.
+#[test]
+fn a_host_that_blocks_its_runtime_loses_no_worker() {
+    let others = tokio::runtime::Runtime::new().unwrap();
+    let worker = others.block_on(idle_worker(Abilities::all()));
+    let host = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    host.block_on(async {
+        let prover = client(&[worker.address]).await;
+        let key = prover.setup(guest("fibonacci")).await.unwrap();
+        let (request, mut events) = prover.prove(&key, input(&[1000])).with_events();
+        let mut proof = request.into_future();
+        assert!((&mut proof).now_or_never().is_none());
+        // Longer than a side waits for signs of life.
+        std::thread::sleep(Duration::from_secs(5));
+        assert!((&mut proof).now_or_never().is_none(), "it still runs");
+        let mut seen = Vec::new();
+        while let Some(Some(event)) = events.next().now_or_never() {
+            seen.push(event);
+        }
+        assert!(seen.contains(&Progress::Submitted(TaskKind::ProveShard)), "{seen:?}");
+        assert!(!seen.iter().any(|event| matches!(event, Progress::WorkerLost { .. })), "{seen:?}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_client_or_program_is_refused() {
+    let worker = idle_worker(Abilities::all()).await;
+    let prover = client(&[worker.address]).await;
+    let own = prover.setup(guest("fibonacci")).await.unwrap();
+    let other = prover.setup(guest("panic")).await.unwrap();
+    let mixed = SP1ProvingKey::new(other.verifying_key().clone(), own.elf().clone());
+    let error = prover.prove(&mixed, input(&[1])).await.unwrap_err();
+    assert!(matches!(error, DistributedError::ForeignKey), "{error}");
+
+    let light = EnvProver::Light(LightProver::new().await);
+    let key = light.setup(guest("fibonacci")).await.unwrap();
+    let error = EnvProver::Distributed(prover).prove(&key, input(&[1])).await.unwrap_err().to_string();
+    assert!(error.contains("made by the light client and this client is distributed"), "{error}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_that_no_worker_can_finish_is_refused_with_what_is_missing() {
+    let unable = Abilities::all().without(TaskKind::Groth16Wrap, "its files are missing in /there");
+    let (first, second) = (idle_worker(unable.clone()).await, idle_worker(unable).await);
+    let prover = client(&[first.address, second.address]).await;
+    let text = refusal(&prover, "fibonacci", input(&[1000]), |request| request.groth16()).await;
+    assert!(
+        text.contains("no worker does groth16_wrap tasks: idle (127.0.0.1:") && text.contains("/there; idle ("),
+        "{text}"
+    );
+
+    // One that can is enough.
+    let third = idle_worker(Abilities::all()).await;
+    let prover = client(&[third.address]).await;
+    check_begins(&prover, "fibonacci", input(&[1000]), TaskKind::ProveShard, |request| request.groth16()).await;
+    for worker in [first, second, third] {
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_exit_code_than_zero_is_refused_before_proving_and_executed_all_the_same() {
+    let worker = idle_worker(Abilities::all()).await;
+    let prover = client(&[worker.address]).await;
+    for code in [StatusCode::PANIC, StatusCode::ANY] {
+        let text = refusal(&prover, "panic", input(&[1]), |request| request.expected_exit_code(code)).await;
+        assert!(text.contains("experimental"), "{text}");
+    }
+    let (_, report) = prover.execute(guest("panic"), input(&[1])).await.unwrap();
+    assert_eq!(report.exit_code, 1);
+    let error = prover.execute(guest("spin"), input(&[1])).cycle_limit(1_000_000).await.unwrap_err().to_string();
+    assert!(error.contains("limit of 1000000 cycles"), "{error}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_in_the_input_are_looked_at_before_anything_is_proven() {
+    let worker = idle_worker(Abilities::all()).await;
+    let prover = client(&[worker.address]).await;
+    let key = prover.setup(guest("fibonacci")).await.unwrap();
+    let made_up = SP1ProofWithPublicValues::create_mock_proof(
+        key.verifying_key(),
+        SP1PublicValues::new(),
+        SP1ProofMode::Compressed,
+        prover.version(),
+    );
+    let SP1Proof::Compressed(mut proof) = made_up.proof else { panic!("a compressed proof was asked for") };
+    let mut stdin = input(&[0]);
+    stdin.write_proof((*proof).clone(), key.verifying_key().vk.clone());
+    let text = refusal(&prover, "aggregate", stdin, |request| request.compressed().deferred_proof_verification(false));
+    let text = text.await;
+    assert!(text.contains("proof 1 of those the program is given to verify is none"), "{text}");
+
+    // The form of a proof, and nothing in it.
+    proof.proof.public_values.resize(PROOF_MAX_NUM_PVS, Default::default());
+    let mut stdin = input(&[0]);
+    stdin.write_proof(*proof, key.verifying_key().vk.clone());
+    let text = refusal(&prover, "aggregate", stdin.clone(), |request| request.compressed()).await;
+    assert!(text.contains("proof 1 of those the program is given to verify does not verify"), "{text}");
+    let text = refusal(&prover, "aggregate", stdin.clone(), |request| request.core()).await;
+    assert!(text.contains("no core proof of such a run"), "{text}");
+
+    // Whoever says so has it taken on trust.
+    check_begins(&prover, "aggregate", stdin, TaskKind::RecursionDeferred, |request| {
+        request.compressed().deferred_proof_verification(false)
+    })
+    .await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_another_orchestrator_has_says_who_and_since_when() {
+    let worker = idle_worker(Abilities::all()).await;
+    let (first, second) = (client(&[worker.address]).await, client(&[worker.address]).await);
+    first.connect().await.unwrap();
+    let text = second.connect().await.unwrap_err().to_string();
+    assert!(text.contains("has it since") && text.contains(&worker.address.to_string()), "{text}");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_blocking_client_works_from_an_asynchronous_thread() {
+    use sp1_distributed::blocking::{ProveRequest as _, Prover as _, ProverClient};
+    let prover = ProverClient::builder().distributed().workers(["127.0.0.1:9"]).build();
+    let (mut values, report) = prover.execute(guest("fibonacci"), input(&[100])).run().unwrap();
+    assert_eq!((values.read::<u32>(), report.exit_code), (100, 0));
+    let key = prover.setup(guest("fibonacci")).unwrap();
+    let error = prover.prove(&key, input(&[100])).compressed().run().unwrap_err();
+    assert!(matches!(error, DistributedError::Connect(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programs_own_fault_is_its_last_words() {
+    let worker = idle_worker(Abilities::all()).await;
+    let prover = client(&[worker.address]).await;
+    let key = prover.setup(guest("panic")).await.unwrap();
+    let error = prover.prove(&key, input(&[42])).await.unwrap_err();
+    assert!(
+        matches!(&error, DistributedError::Proof(ProofFailure::Guest(text)) if text.contains("asked to panic: 42")),
+        "{error}"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_with_too_little_memory_or_a_wrong_address_says_so() {
+    let error = sp1_distributed::serve_worker("127.0.0.1", "127.0.0.1").await.unwrap_err().to_string();
+    assert!(error.contains("the address to listen on") && error.contains("no port"), "{error}");
+    let error = sp1_distributed::serve_worker("127.0.0.1:1", "10.0.0.0/99").await.unwrap_err().to_string();
+    assert!(error.contains("the orchestrators to serve"), "{error}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = sp1_distributed::serve_worker(taken.local_addr().unwrap(), "any").await.unwrap_err().to_string();
+    assert!(error.contains("another program listens there"), "{error}");
+
+    let too_many = 4;
+    let enough = Memory::now().is_some_and(|memory| memory.available_bytes >= engine_memory_needed(too_many));
+    assert!(!enough, "this machine has more memory than the test knows how to exhaust");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let worker = WorkerBuilder::new(&free.to_string(), "any").unwrap().threads(too_many).bind().await.unwrap();
+    let error = worker.serve(Default::default()).await.unwrap_err().to_string();
+    assert!(error.contains("27.2 GB to start"), "{error}");
+}
+
+/// What a worker with this equipment says of the last step of a Groth16 proof.
+fn check_equipment(files: bool, gnark: Result<(), String>, memory_bytes: Option<u64>, expected: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    if files {
+        std::fs::write(folder.path().join(".complete"), "").unwrap();
+    }
+    let path: Result<PathBuf, String> = Ok(folder.path().to_owned());
+    let equipment = Equipment { groth16_files: path.clone(), plonk_files: path, gnark, memory_bytes };
+    let abilities = equipment.abilities();
+    assert!(abilities.kinds().contains(TaskKind::ShrinkWrap));
+    let missing = abilities.missing().get(&TaskKind::Groth16Wrap);
+    assert_eq!(missing.is_none(), abilities.kinds().contains(TaskKind::Groth16Wrap));
+    match expected {
+        None => assert_eq!(missing, None),
+        Some(part) => assert!(missing.unwrap().contains(part), "{missing:?}"),
+    }
+}
+
+#[test]
+fn the_last_step_of_an_on_chain_proof_needs_files_a_prover_and_memory() {
+    check_equipment(true, Ok(()), None, None);
+    check_equipment(true, Ok(()), Some(64 << 30), None);
+    check_equipment(false, Ok(()), None, Some("SP1_GROTH16_CIRCUIT_PATH"));
+    check_equipment(true, Err("no docker".into()), None, Some("no docker"));
+    check_equipment(true, Ok(()), Some(8 << 30), Some("14 GB"));
+}

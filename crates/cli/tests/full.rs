@@ -1,0 +1,190 @@
+//! The slow tier: every mode on two real workers, checked by plain sp1-sdk; `./x test --full` runs it.
+
+use serde_json::Value;
+use sp1_core_machine::io::SP1Stdin;
+use sp1_distributed::{
+    DistributedProver, Elf, HashableKey, Progress, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof,
+    SP1ProofWithPublicValues,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+mod workers;
+
+use workers::{Worker, guest};
+
+/// Low enough that short programs have shards for both workers.
+const LOW_THRESHOLD: u64 = 1 << 25;
+
+fn input(values: &[u32]) -> SP1Stdin {
+    let mut stdin = SP1Stdin::new();
+    values.iter().for_each(|value| stdin.write(value));
+    stdin
+}
+
+fn elf(name: &str) -> Elf {
+    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
+}
+
+/// Plain sp1-sdk's word on a proof.
+async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
+    let client = sp1_sdk::ProverClient::builder().light().build().await;
+    let key = sp1_sdk::Prover::setup(&client, elf(program)).await.unwrap();
+    sp1_sdk::Prover::verify(&client, proof, key.verifying_key(), None).unwrap();
+}
+
+/// Proves in `mode` and has the proof checked; tells how long it took and who did what.
+async fn prove(
+    prover: &DistributedProver,
+    program: &str,
+    stdin: SP1Stdin,
+    mode: sp1_distributed::SP1ProofMode,
+) -> SP1ProofWithPublicValues {
+    use futures::StreamExt;
+    let key = prover.setup(elf(program)).await.unwrap();
+    let (request, events) = prover.prove(&key, stdin).mode(mode).with_proof_nonce([1, 2, 3, 4]).with_events();
+    let began = Instant::now();
+    let (proof, events) = tokio::join!(request, events.collect::<Vec<_>>());
+    let proof = proof.unwrap();
+    let mut done: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for event in events {
+        if let Progress::Done { kind, worker } = event {
+            *done.entry((worker, kind.to_string())).or_default() += 1;
+        }
+    }
+    let workers: std::collections::BTreeSet<&String> = done.keys().map(|(worker, _)| worker).collect();
+    assert_eq!(workers.len(), 2, "both have a part in it: {done:?}");
+    show(&format!("{program} {mode:?}: {:.0} s, {done:?}", began.elapsed().as_secs_f32()));
+    check_with_sp1(&proof, program).await;
+    proof
+}
+
+#[expect(clippy::print_stderr, reason = "figures of a slow run are worth seeing")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}
+
+#[ignore = "takes half an hour and two provers: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mode_is_proven_by_two_workers() {
+    use sp1_distributed::SP1ProofMode::{Compressed, Core};
+    let folder = tempfile::tempdir().unwrap();
+    let workers = [Worker::start(folder.path(), 0, "127.0.0.1"), Worker::start(folder.path(), 1, "127.0.0.1")];
+    let mut options = sp1_core_executor::SP1CoreOpts::default();
+    options.sharding_threshold.element_threshold = LOW_THRESHOLD;
+    let addresses = workers.iter().map(|worker| worker.address.clone());
+    let prover = ProverClient::builder().distributed().workers(addresses).core_opts(options).build().await;
+
+    let first = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
+    let second = prove(&prover, "fibonacci", input(&[2000]), Compressed).await;
+    let key = prover.setup(elf("fibonacci")).await.unwrap();
+
+    // A program that verifies both.
+    let mut stdin = input(&[2]);
+    for proof in [&first, &second] {
+        stdin.write(&key.verifying_key().hash_u32());
+        stdin.write(&proof.public_values.to_vec());
+        let SP1Proof::Compressed(proof) = &proof.proof else { panic!("a compressed proof was asked for") };
+        stdin.write_proof((**proof).clone(), key.verifying_key().vk.clone());
+    }
+    prove(&prover, "aggregate", stdin, Compressed).await;
+
+    prove(&prover, "precompiles", input(&[10]), Core).await;
+    prove(&prover, "precompiles", input(&[10]), Compressed).await;
+
+    let began = Instant::now();
+    // It is verified before it is returned.
+    let wrapped = prover.shrink_wrap(&first.proof, key.verifying_key()).await.unwrap();
+    assert_eq!(wrapped.proof.public_values.len(), first_values(&first));
+    show(&format!("shrink and wrap: {:.0} s", began.elapsed().as_secs_f32()));
+    show(&format!("peak memory of the workers: {:?} GB", workers.iter().map(Worker::peak_gb).collect::<Vec<_>>()));
+    assert_eq!(prover.holdings(), Default::default());
+    workers.into_iter().for_each(Worker::stop);
+}
+
+fn first_values(proof: &SP1ProofWithPublicValues) -> usize {
+    let SP1Proof::Compressed(proof) = &proof.proof else { panic!("a compressed proof was asked for") };
+    proof.proof.public_values.len()
+}
+
+/// What the example program prints with `SP1_PROVER=prover`, and the proof it saved.
+fn run_example(folder: &Path, prover: &str) -> (String, SP1ProofWithPublicValues) {
+    let program = Path::new(env!("CARGO_BIN_EXE_sp1d")).with_file_name("example-fibonacci");
+    let output = Command::new(&program)
+        .args(["60000", prover])
+        .current_dir(folder)
+        .env("SP1_PROVER", prover)
+        .env("ELEMENT_THRESHOLD", LOW_THRESHOLD.to_string())
+        .env("RUST_LOG", "off")
+        .env("TMPDIR", folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let proof = SP1ProofWithPublicValues::load(folder.join(prover)).unwrap();
+    (String::from_utf8(output.stdout).unwrap(), proof)
+}
+
+#[ignore = "takes minutes and two provers: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_proves_the_same_by_itself_and_with_its_own_process_in_the_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let (by_cpu, by_pool) = tokio::task::spawn_blocking(move || {
+        let by_cpu = run_example(&path, "cpu");
+        // The second prover is in the example's own process.
+        let worker = Worker::start(&path, 0, "127.0.0.1");
+        worker.wait_until_ready();
+        let list = serde_json::json!({ "workers": [worker.address, "local"] });
+        fs::write(path.join("distributed.json"), list.to_string()).unwrap();
+        let by_pool = run_example(&path, "distributed");
+        let shards = worker.log().matches("attempt done").count();
+        let SP1Proof::Core(all) = &by_pool.1.proof else { panic!("a core proof was asked for") };
+        assert!((1..all.len()).contains(&shards), "the worker proved {shards} of {} shards", all.len());
+        worker.stop();
+        (by_cpu, by_pool)
+    })
+    .await
+    .unwrap();
+    assert_eq!(by_cpu.0, by_pool.0);
+    assert_eq!(by_cpu.1.public_values.as_slice(), by_pool.1.public_values.as_slice());
+    check_with_sp1(&by_cpu.1, "fibonacci").await;
+    check_with_sp1(&by_pool.1, "fibonacci").await;
+}
+
+/// Memory of a worker by the number of shards it may hold, for the docs.
+#[ignore = "takes minutes and a prover: ./x test --full"]
+#[test]
+fn a_worker_that_holds_one_shard_at_a_time_needs_no_more_memory_than_one_that_holds_four() {
+    let peak = |batch: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let worker = Worker::start(folder.path(), 0, "127.0.0.1");
+        worker.wait_until_ready();
+        worker.forget_peak();
+        fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+        let output = workers::sp1d(folder.path())
+            .args(["prove", "--json", "--elf", guest("fibonacci").to_str().unwrap(), "--output", "proof"])
+            .args(["--input", "u32:150000", "--shard-batch-size", batch])
+            .env("ELEMENT_THRESHOLD", LOW_THRESHOLD.to_string())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let outcome: Value =
+            serde_json::from_str(String::from_utf8_lossy(&output.stdout).lines().last().unwrap()).unwrap();
+        let peak = worker.peak_gb();
+        show(&format!(
+            "SHARD_BATCH_SIZE={batch}: {peak:.2} GB, {} shards in {} s",
+            outcome["shards"], outcome["seconds"]
+        ));
+        worker.stop();
+        peak
+    };
+    let (one, four) = (peak("1"), peak("4"));
+    // The allocator's luck is larger than what a few compressed records take.
+    assert!(one <= four * 1.1, "{one} GB against {four} GB");
+}

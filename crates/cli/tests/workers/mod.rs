@@ -1,0 +1,102 @@
+//! Real worker processes, for the tests that load provers.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+pub(crate) fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
+}
+
+pub(crate) fn sp1d(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.current_dir(folder).env("TMPDIR", folder).env_remove("SP1_DISTRIBUTED_WORKERS").stdin(Stdio::null());
+    command
+}
+
+/// A worker process of one thread, on a core of its own where there are several; killed when dropped.
+pub(crate) struct Worker {
+    pub(crate) address: String,
+    log: PathBuf,
+    process: Child,
+}
+
+impl Worker {
+    pub(crate) fn start(folder: &Path, number: usize, host: &str) -> Self {
+        let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
+        let address = format!("{host}:{port}");
+        let log = folder.join(format!("worker-{number}.log"));
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let process = sp1d(folder)
+            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1,::1", "--threads", "1"])
+            .args(["--pin", &(number % cores).to_string(), "--wait-memory", "600", "--with-parent"])
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let worker = Self { address, log, process };
+        worker.wait_for("listening", Duration::from_secs(20));
+        worker
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn wait_for(&self, text: &str, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "the worker does not say {text:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until its prover is loaded.
+    #[allow(dead_code, reason = "not every test waits")]
+    pub(crate) fn wait_until_ready(&self) {
+        self.wait_for("prover ready", Duration::from_secs(600));
+    }
+
+    /// The most memory it ever had, or had since [`Worker::forget_peak`].
+    #[allow(dead_code, reason = "not every test measures")]
+    pub(crate) fn peak_gb(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e9
+    }
+
+    /// Counts peak memory from now on: loading the prover takes more than proving.
+    #[allow(dead_code, reason = "not every test measures")]
+    pub(crate) fn forget_peak(&self) {
+        // See proc(5), clear_refs.
+        fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
+    /// Asks it to stop, as a service manager does, and sees it end well.
+    pub(crate) fn stop(mut self) {
+        let id = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the worker does not stop");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let log = self.log();
+        assert!(status.success(), "{status}: {log}");
+        assert!(!log.contains("ERROR") && !log.contains("WARN attempt"), "{log}");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Already gone, if all went well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

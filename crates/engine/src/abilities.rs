@@ -1,0 +1,101 @@
+//! What a worker on this machine can do.
+//!
+//! The last step of the on-chain proofs needs circuit files, which SP1 downloads by the gigabyte when they are missing, and a prover in Go that runs in
+//! Docker unless it is linked in. A worker looks first, says what it lacks, and downloads nothing.
+
+use scheduler::TaskKind;
+use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
+use std::path::PathBuf;
+use worker::Abilities;
+
+/// Written by SP1 when all files of a circuit are there.
+const COMPLETE: &str = ".complete";
+
+/// Bytes of memory that the last steps take beside the engine, as the official cluster weighs them.
+const GROTH16_BYTES: u64 = 14_000_000_000;
+const PLONK_BYTES: u64 = 60_000_000_000;
+
+/// What there is for the last step of the on-chain proofs.
+#[derive(Debug, Clone)]
+pub struct Equipment {
+    /// Where the files of the Groth16 circuit should be; or why nobody knows.
+    pub groth16_files: Result<PathBuf, String>,
+    /// Where the files of the PLONK circuit should be; or why nobody knows.
+    pub plonk_files: Result<PathBuf, String>,
+    /// The prover in Go can run; or why not.
+    pub gnark: Result<(), String>,
+    /// Memory of the machine, in all; unknown memory is taken for enough.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Equipment {
+    /// What this machine has. Starts `docker info` and waits for it: not to be called on an asynchronous thread.
+    #[must_use]
+    pub fn of_this_machine(memory_bytes: Option<u64>) -> Self {
+        let files = |found: anyhow::Result<PathBuf>| found.map_err(|error| error.to_string());
+        Self {
+            groth16_files: files(groth16_circuit_artifacts_dir()),
+            plonk_files: files(plonk_circuit_artifacts_dir()),
+            gnark: check_gnark(),
+            memory_bytes,
+        }
+    }
+
+    /// What a worker can do with it.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities {
+        let groth16 = self.check(&self.groth16_files, "SP1_GROTH16_CIRCUIT_PATH", GROTH16_BYTES);
+        let plonk = self.check(&self.plonk_files, "SP1_PLONK_CIRCUIT_PATH", PLONK_BYTES);
+        let checks = [(TaskKind::Groth16Wrap, groth16), (TaskKind::PlonkWrap, plonk)];
+        checks.into_iter().fold(Abilities::all(), |abilities, (kind, check)| match check {
+            Ok(()) => abilities,
+            Err(reason) => abilities.without(kind, reason),
+        })
+    }
+
+    fn check(&self, files: &Result<PathBuf, String>, variable: &str, needed_bytes: u64) -> Result<(), String> {
+        let folder = files.as_ref().map_err(|error| format!("the folder of the circuit files is unknown: {error}"))?;
+        if !folder.join(COMPLETE).is_file() {
+            return Err(format!(
+                "the circuit files are missing: SP1 looks for them in {} (set {variable} to the folder above it, or make one such proof \
+                 with SP1's own prover on that machine, which downloads them)",
+                folder.display()
+            ));
+        }
+        self.gnark.clone()?;
+        match self.memory_bytes {
+            Some(bytes) if bytes < needed_bytes => Err(format!(
+                "it takes {:.0} GB of memory and the machine has {:.0} GB",
+                needed_bytes as f64 / 1e9,
+                bytes as f64 / 1e9
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that a task of `kind` can be done now: files may have gone since the worker began.
+pub(crate) fn check_still_able(kind: TaskKind) -> Result<(), String> {
+    match Equipment::of_this_machine(None).abilities().missing().get(&kind) {
+        Some(reason) => Err(reason.clone()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(feature = "native-gnark")]
+fn check_gnark() -> Result<(), String> {
+    Ok(())
+}
+
+#[cfg(not(feature = "native-gnark"))]
+fn check_gnark() -> Result<(), String> {
+    use std::process::{Command, Stdio};
+    let mut docker = Command::new("docker");
+    let ended = docker.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err("SP1's gnark prover runs in Docker and `docker info` fails: install and start Docker, or build with the feature \
+                  native-gnark"
+            .to_owned()),
+    }
+}

@@ -1,0 +1,245 @@
+//! The prover that `SP1_PROVER` names, without `async`.
+
+use super::{
+    distributed::{DistributedProver, DistributedProverBuilder},
+    prover::{ProveRequest, Prover, execute_blocking},
+};
+use crate::{
+    client::is_foreign,
+    distributed::{self, DistributedError},
+    env::{Choice, UnknownProver},
+    request::{ProveOptions, apply_options, with_options},
+};
+use anyhow::Result;
+use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts, StatusCode};
+use sp1_core_machine::{io::SP1Stdin, riscv::RiscvAir};
+use sp1_hypercube::Machine;
+use sp1_primitives::SP1Field;
+use sp1_prover::worker::SP1NodeCore;
+use sp1_sdk::{
+    Elf, SP1ProofMode, SP1ProofWithPublicValues, SP1PublicValues, SP1VerificationError, SP1VerifyingKey,
+    blocking::{CpuProver, LightProver, MockProver},
+};
+
+#[cfg(feature = "cuda")]
+use sp1_sdk::blocking::CudaProver;
+#[cfg(feature = "network")]
+use sp1_sdk::blocking::NetworkProver;
+
+pub use crate::env::EnvProvingKey;
+
+/// One of the provers there are. As [`sp1_sdk::blocking::EnvProver`], with one variant more.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a program, as of SP1's")]
+pub enum EnvProver {
+    /// Makes proofs up.
+    Mock(MockProver),
+    /// Only executes and verifies.
+    Light(LightProver),
+    /// Proves in this process.
+    Cpu(CpuProver),
+    /// Proves on this machine's graphics card.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaProver),
+    /// Has Succinct's network prove.
+    #[cfg(feature = "network")]
+    Network(Box<NetworkProver>),
+    /// Has the workers of a list prove.
+    Distributed(DistributedProver),
+}
+
+/// The prover that the environment names; compiled here, with all of SP1's.
+#[inline(never)]
+pub(super) fn env_prover(
+    core_opts: Option<SP1CoreOpts>,
+    machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+) -> Result<EnvProver, UnknownProver> {
+    Ok(match Choice::from_environment()? {
+        Choice::Cpu => EnvProver::Cpu(CpuProver::new_with_opts_and_machine(core_opts, machine)),
+        Choice::Mock => EnvProver::Mock(MockProver::new_with_machine(machine)),
+        Choice::Light => EnvProver::Light(LightProver::new_with_machine(machine)),
+        Choice::Distributed => {
+            let builder = distributed::DistributedProverBuilder::for_machine(is_foreign(&machine));
+            let builder = DistributedProverBuilder(match core_opts {
+                Some(opts) => builder.core_opts(opts),
+                None => builder,
+            });
+            EnvProver::Distributed(builder.build())
+        }
+        #[cfg(feature = "cuda")]
+        Choice::Cuda => EnvProver::Cuda(sp1_sdk::blocking::CudaProverBuilder::new_with_machine(machine).build()),
+        #[cfg(feature = "network")]
+        Choice::Network => match sp1_sdk::blocking::EnvProver::new_with_machine(machine) {
+            sp1_sdk::blocking::EnvProver::Network(prover) => EnvProver::Network(prover),
+            _ => unreachable!("SP1_PROVER names the network"),
+        },
+    })
+}
+
+impl Default for EnvProver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EnvProver {
+    /// As [`super::ProverClient::from_env`].
+    ///
+    /// # Panics
+    /// When `SP1_PROVER` names no prover, or one whose feature is off.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::from_env_with_opts(None)
+    }
+
+    /// With a machine of one's own.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    #[must_use]
+    pub fn new_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> Self {
+        Self::from_env_with_opts_and_machine(None, machine)
+    }
+
+    /// The same prover, made anew with these options.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    #[must_use]
+    pub fn with_opts(self, opts: SP1CoreOpts) -> Self {
+        Self::from_env_with_opts(Some(opts))
+    }
+
+    /// With options of one's own.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    #[must_use]
+    pub fn from_env_with_opts(core_opts: Option<SP1CoreOpts>) -> Self {
+        Self::from_env_with_opts_and_machine(core_opts, RiscvAir::machine())
+    }
+
+    /// With options and a machine of one's own.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    #[must_use]
+    pub fn from_env_with_opts_and_machine(
+        core_opts: Option<SP1CoreOpts>,
+        machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+    ) -> Self {
+        env_prover(core_opts, machine).unwrap_or_else(|unknown| panic!("{unknown}"))
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Mock(_) => "mock",
+            Self::Light(_) => "light",
+            Self::Cpu(_) => "cpu",
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => "cuda",
+            #[cfg(feature = "network")]
+            Self::Network(_) => "network",
+            Self::Distributed(_) => "distributed",
+        }
+    }
+}
+
+/// Runs `$body` with the prover inside, whichever it is.
+macro_rules! each {
+    ($of:expr, $prover:ident => $body:expr) => {
+        match $of {
+            EnvProver::Mock($prover) => $body,
+            EnvProver::Light($prover) => $body,
+            EnvProver::Cpu($prover) => $body,
+            #[cfg(feature = "cuda")]
+            EnvProver::Cuda($prover) => $body,
+            #[cfg(feature = "network")]
+            EnvProver::Network($prover) => {
+                let $prover = &**$prover;
+                $body
+            }
+            EnvProver::Distributed($prover) => $body,
+        }
+    };
+}
+
+impl Prover for EnvProver {
+    type ProvingKey = EnvProvingKey;
+    type Error = anyhow::Error;
+    type ProveRequest<'a> = EnvProveRequest<'a>;
+
+    fn inner(&self) -> &SP1NodeCore {
+        each!(self, prover => Prover::inner(prover))
+    }
+
+    fn setup(&self, elf: Elf) -> Result<EnvProvingKey> {
+        Ok(match self {
+            Self::Mock(prover) => EnvProvingKey::mock(Prover::setup(prover, elf)?),
+            Self::Light(prover) => EnvProvingKey::light(Prover::setup(prover, elf)?),
+            Self::Cpu(prover) => EnvProvingKey::cpu(Prover::setup(prover, elf)?),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(prover) => EnvProvingKey::cuda(Prover::setup(prover, elf)?),
+            #[cfg(feature = "network")]
+            Self::Network(prover) => EnvProvingKey::network(Prover::setup(&**prover, elf)?),
+            Self::Distributed(prover) => EnvProvingKey::distributed(Prover::setup(prover, elf)?),
+        })
+    }
+
+    fn prove<'a>(&'a self, pk: &'a EnvProvingKey, stdin: SP1Stdin) -> EnvProveRequest<'a> {
+        EnvProveRequest { prover: self, key: pk, stdin, options: ProveOptions::default() }
+    }
+
+    fn run_execution(
+        &self,
+        elf: Elf,
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+    ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
+        match self {
+            Self::Distributed(prover) => prover.run_execution(elf, stdin, context),
+            other => execute_blocking(Prover::inner(other), elf, stdin, context),
+        }
+    }
+
+    fn verify(
+        &self,
+        proof: &SP1ProofWithPublicValues,
+        vkey: &SP1VerifyingKey,
+        status_code: Option<StatusCode>,
+    ) -> Result<(), SP1VerificationError> {
+        each!(self, prover => Prover::verify(prover, proof, vkey, status_code))
+    }
+}
+
+/// A proof to be made.
+pub struct EnvProveRequest<'a> {
+    prover: &'a EnvProver,
+    key: &'a EnvProvingKey,
+    stdin: SP1Stdin,
+    options: ProveOptions,
+}
+
+impl<'a> ProveRequest<'a, EnvProver> for EnvProveRequest<'a> {
+    fn run(self) -> Result<SP1ProofWithPublicValues> {
+        let Self { prover, key, stdin, options } = self;
+        macro_rules! ask {
+            ($prover:expr, $pk:expr) => {
+                Ok(apply_options!(Prover::prove($prover, $pk, stdin), options).run()?)
+            };
+        }
+        match (prover, key) {
+            (EnvProver::Cpu(prover), EnvProvingKey::Cpu { pk, .. }) => ask!(prover, pk),
+            #[cfg(feature = "cuda")]
+            (EnvProver::Cuda(prover), EnvProvingKey::Cuda { pk, .. }) => ask!(prover, pk),
+            (EnvProver::Mock(prover), EnvProvingKey::Mock { pk, .. }) => ask!(prover, pk),
+            (EnvProver::Light(prover), EnvProvingKey::Light { pk, .. }) => ask!(prover, pk),
+            #[cfg(feature = "network")]
+            (EnvProver::Network(prover), EnvProvingKey::Network { pk, .. }) => ask!(&**prover, pk),
+            (EnvProver::Distributed(prover), EnvProvingKey::Distributed { pk, .. }) => ask!(prover, pk),
+            (prover, key) => Err(DistributedError::OtherClient { made_by: key.client(), client: prover.name() }.into()),
+        }
+    }
+
+    with_options!();
+}

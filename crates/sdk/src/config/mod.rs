@@ -1,0 +1,290 @@
+//! Configuration: what the program or a flag says counts more than the environment, that more than the file, that more than the default.
+
+mod setting;
+
+pub use setting::{Range, Setting, settings};
+
+use engine::{CutOptions, build_identity};
+use orchestrator::{ListError, Member, Placement, Settings, WorkerFile, WorkerList};
+use protocol::AddressError;
+use serde_json::Value;
+use setting::{HEARTBEAT, LOCAL_THREADS, MISSED_HEARTBEATS, PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, TIMEOUT, WORKERS};
+use std::{
+    collections::BTreeMap,
+    env, fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// The list's file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(&'static str),
+    /// A flag, or the program's builder.
+    Program,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Environment(variable) => write!(f, "environment, {variable}"),
+            Self::Program => f.write_str("flag or program"),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The list of workers cannot be used.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// A worker that the program names has no address.
+    #[error("worker {number} of the program's list: {reason}")]
+    Worker {
+        /// Position, from 1.
+        number: usize,
+        /// What is wrong.
+        reason: AddressError,
+    },
+    /// A setting is out of range.
+    #[error("{name} = {value:?} (from {source_text}): {reason}")]
+    Setting {
+        /// Its name.
+        name: String,
+        /// What it was set to.
+        value: String,
+        /// Where.
+        source_text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file sets something that there is not.
+    #[error("{}: there is no setting {name:?}; there are {known}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What it sets.
+        name: String,
+        /// What could be set.
+        known: String,
+    },
+    /// The options for cutting a run are of no use to workers.
+    #[error("the options for cutting a run: {0}")]
+    Options(#[from] engine::OptionsError),
+}
+
+/// What a program or flags set.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    values: BTreeMap<&'static str, String>,
+    workers: Option<Vec<String>>,
+    local: bool,
+    cut: Option<CutOptions>,
+}
+
+impl Overrides {
+    /// Reads the list of workers from `path`.
+    pub fn workers_file(&mut self, path: &Path) {
+        self.values.insert(WORKERS, path.display().to_string());
+    }
+
+    /// These are the workers, and no file is read.
+    pub fn workers(&mut self, workers: Vec<String>) {
+        self.workers = Some(workers);
+    }
+
+    /// This process is a worker too.
+    pub fn local_worker(&mut self) {
+        self.local = true;
+    }
+
+    /// See the setting.
+    pub fn shard_batch_size(&mut self, shards: u32) {
+        self.values.insert(SHARD_BATCH_SIZE, shards.to_string());
+    }
+
+    /// See the setting.
+    pub fn placement(&mut self, placement: Placement) {
+        self.values.insert(PLACEMENT, placement.name().to_owned());
+    }
+
+    /// See the setting.
+    pub fn heartbeat(&mut self, interval: Duration) {
+        self.values.insert(HEARTBEAT, interval.as_millis().to_string());
+    }
+
+    /// See the setting.
+    pub fn missed_heartbeats(&mut self, count: u32) {
+        self.values.insert(MISSED_HEARTBEATS, count.to_string());
+    }
+
+    /// See the setting; whole seconds.
+    pub fn patience(&mut self, patience: Duration) {
+        self.values.insert(PATIENCE, patience.as_secs().to_string());
+    }
+
+    /// See the setting; whole seconds, at least one.
+    pub fn timeout(&mut self, timeout: Duration) {
+        self.values.insert(TIMEOUT, timeout.as_secs().max(1).to_string());
+    }
+
+    /// See the setting.
+    pub fn local_threads(&mut self, threads: usize) {
+        self.values.insert(LOCAL_THREADS, threads.to_string());
+    }
+
+    /// How runs are cut; stands for all the options that decide it.
+    pub fn cut(&mut self, options: CutOptions) {
+        self.cut = Some(options);
+    }
+}
+
+/// A setting's value, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The setting.
+    pub setting: Setting,
+    /// Its value.
+    pub value: String,
+    /// Where that came from.
+    pub source: Source,
+}
+
+/// Everything an orchestrator is told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The workers.
+    pub list: WorkerList,
+    /// How it behaves.
+    pub orchestrator: Settings,
+    /// How runs are cut.
+    pub cut: CutOptions,
+    /// Longest time that a proof may take.
+    pub timeout: Option<Duration>,
+    /// Proving threads of the local worker, if somebody chose.
+    pub local_threads: Option<usize>,
+    /// All settings with their values.
+    pub effective: Vec<Effective>,
+}
+
+/// What an environment variable says. One that is no Unicode comes out as something that no setting takes.
+pub fn environment(variable: &str) -> Option<String> {
+    env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
+}
+
+impl Config {
+    /// Puts together what `overrides`, `environment` and the list's file say.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with where it was said.
+    pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let settings = settings();
+        let path = find(&settings[0], overrides, &environment, None)?;
+        let file = read_list(overrides, &path)?;
+        let path = PathBuf::from(&path.value);
+        check_known(&file, &settings, &path)?;
+        let in_file = |setting: &Setting| {
+            let value = match file.settings.get(&setting.name)? {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            Some((value, path.clone()))
+        };
+        let effective = settings.iter().map(|setting| find(setting, overrides, &environment, in_file(setting)));
+        let mut effective = effective.collect::<Result<Vec<_>, _>>()?;
+        let values: BTreeMap<String, String> =
+            effective.iter().map(|effective| (effective.setting.name.clone(), effective.value.clone())).collect();
+        let text = |name: &str| values[name].as_str();
+        let number = |name: &str| text(name).parse::<u64>().expect("checked against its range");
+        let chosen = |name: &str| text(name).parse::<u64>().ok();
+        let small = |number: u64| u32::try_from(number).expect("checked against its range");
+        let cut = match &overrides.cut {
+            Some(cut) => cut.clone(),
+            None => CutOptions::from_variables(|variable| values.get(&variable.to_ascii_lowercase()).cloned())?,
+        };
+        if overrides.cut.is_some() {
+            // What a program gives as one value stands for all of them.
+            effective.retain(|effective| !CutOptions::ALL.iter().any(|cut| cut.name == effective.setting.variable));
+        }
+        let mut orchestrator = Settings::new(build_identity());
+        orchestrator.shard_batch_size = small(number(SHARD_BATCH_SIZE));
+        orchestrator.placement = text(PLACEMENT).parse().expect("checked against the choices");
+        orchestrator.heartbeat = Duration::from_millis(number(HEARTBEAT));
+        orchestrator.missed_heartbeats = small(number(MISSED_HEARTBEATS));
+        orchestrator.patience = Duration::from_secs(number(PATIENCE));
+        Ok(Self {
+            list: file.list,
+            orchestrator,
+            cut,
+            timeout: chosen(TIMEOUT).map(Duration::from_secs),
+            local_threads: chosen(LOCAL_THREADS).and_then(|threads| usize::try_from(threads).ok()),
+            effective,
+        })
+    }
+}
+
+/// The value of `setting` and where it came from.
+fn find(
+    setting: &Setting,
+    overrides: &Overrides,
+    environment: impl Fn(&str) -> Option<String>,
+    in_file: Option<(String, PathBuf)>,
+) -> Result<Effective, ConfigError> {
+    let of_program = overrides.values.get(setting.name.as_str()).cloned().map(|value| (value, Source::Program));
+    let of_environment = || environment(setting.variable).map(|value| (value, Source::Environment(setting.variable)));
+    let of_file = || in_file.map(|(value, path)| (value, Source::File(path)));
+    let found = of_program.or_else(of_environment).or_else(of_file);
+    let (value, source) = found.unwrap_or_else(|| (setting.default.clone(), Source::Default));
+    let value = value.trim().to_owned();
+    match setting.range.check(&value) {
+        Ok(()) => Ok(Effective { setting: setting.clone(), value, source }),
+        Err(reason) => {
+            Err(ConfigError::Setting { name: setting.name.clone(), value, source_text: source.to_string(), reason })
+        }
+    }
+}
+
+/// The workers, from the program or the file.
+fn read_list(overrides: &Overrides, path: &Effective) -> Result<WorkerFile, ConfigError> {
+    let file = Path::new(&path.value);
+    let mut read = match &overrides.workers {
+        Some(workers) => WorkerFile { list: parse_workers(workers)?, ..WorkerFile::default() },
+        // A program that is its own worker needs no list, unless somebody named one.
+        None if overrides.local && path.source == Source::Default && !file.exists() => WorkerFile::default(),
+        None => WorkerFile::read(file)?,
+    };
+    if overrides.local && !read.list.has_local() {
+        read.list.0.push(Member::Local);
+    }
+    if read.list.0.is_empty() {
+        return Err(ListError::Empty { path: file.to_owned() }.into());
+    }
+    Ok(read)
+}
+
+fn parse_workers(workers: &[String]) -> Result<WorkerList, ConfigError> {
+    let parse = |(at, text): (usize, &String)| {
+        text.parse::<Member>().map_err(|reason| ConfigError::Worker { number: at + 1, reason })
+    };
+    Ok(WorkerList(workers.iter().enumerate().map(parse).collect::<Result<_, _>>()?))
+}
+
+fn check_known(file: &WorkerFile, settings: &[Setting], path: &Path) -> Result<(), ConfigError> {
+    let known = |name: &String| settings.iter().any(|setting| setting.name == *name);
+    match file.settings.keys().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => Err(ConfigError::Unknown {
+            path: path.to_owned(),
+            name: name.clone(),
+            known: settings.iter().map(|setting| setting.name.as_str()).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}

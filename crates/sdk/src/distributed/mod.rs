@@ -1,0 +1,257 @@
+//! The prover that this package adds to SP1's.
+
+mod builder;
+mod error;
+mod events;
+mod request;
+
+pub use builder::DistributedProverBuilder;
+pub use error::DistributedError;
+pub use events::ProofEvents;
+pub use request::DistributedProveRequest;
+
+use crate::{config::Config, pool::Pool, prover::Prover, request::ProveOptions, threads::Threads};
+use bytes::Bytes;
+use engine::{Controller, WrapProof};
+use futures::future::BoxFuture;
+use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
+use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_prover::worker::SP1NodeCore;
+use sp1_sdk::{
+    Elf, LightProver, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues,
+    SP1VerificationError, SP1VerifyingKey, prover::SendFutureResult,
+};
+use std::sync::Arc;
+use tokio::sync::{OnceCell, broadcast};
+use tokio_util::sync::CancellationToken;
+
+/// Proves on the workers of a pool. Cheap to clone; clones share the pool, and proofs run on it at the same time.
+///
+/// It has threads of its own: it works from any runtime, blocked or not, and from none. The list of workers is read and its workers are called at the
+/// first `setup`, `execute` or `prove`, whose error it is when that fails; the next call tries again.
+#[derive(Clone)]
+pub struct DistributedProver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    controller: Arc<Controller>,
+    source: builder::ConfigSource,
+    config: OnceCell<Config>,
+    pool: OnceCell<Pool>,
+    // Last: what runs on them goes first.
+    threads: Threads,
+}
+
+impl Inner {
+    async fn config(&self) -> Result<&Config, DistributedError> {
+        self.config.get_or_try_init(|| async { self.source.load() }).await
+    }
+
+    async fn pool(self: &Arc<Self>) -> Result<&Pool, DistributedError> {
+        let config = self.config().await?.clone();
+        let open = || async { self.threads.spawn_session(async move { Pool::open(&config).await }).await };
+        Ok(self.pool.get_or_try_init(open).await?)
+    }
+
+    async fn setup(&self, elf: Elf) -> Result<SP1ProvingKey, DistributedError> {
+        self.config().await?;
+        let key = self.controller.verifying_key(&elf).await?;
+        Ok(SP1ProvingKey::new(key, elf))
+    }
+
+    async fn execute(
+        &self,
+        elf: Elf,
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+        stop: CancellationToken,
+    ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
+        let other = |error: &dyn std::fmt::Display| ExecutionError::Other(error.to_string());
+        self.config().await.map_err(|error| other(&error))?;
+        self.controller.execute_in(&elf, stdin, context, &stop).await.map_err(|error| other(&error))
+    }
+
+    async fn prove(
+        self: Arc<Self>,
+        key: SP1ProvingKey,
+        stdin: SP1Stdin,
+        options: ProveOptions,
+        progress: broadcast::Sender<orchestrator::Progress>,
+        cancel: CancellationToken,
+    ) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        let request = self.request(key.elf(), &stdin, &options).await?;
+        drop(stdin);
+        if self.controller.verifying_key(&request.elf).await?.vk != key.verifying_key().vk {
+            return Err(DistributedError::ForeignKey);
+        }
+        let proven = self.pool().await?.prove(request, self.controller.clone(), progress, cancel).await?;
+        bincode::deserialize(&proven.output.proof).map_err(|error| DistributedError::Decode(error.to_string()))
+    }
+
+    async fn request(
+        &self,
+        elf: &Elf,
+        stdin: &SP1Stdin,
+        options: &ProveOptions,
+    ) -> Result<ProofRequest, DistributedError> {
+        let config = self.config().await?;
+        Ok(ProofRequest {
+            elf: match elf {
+                Elf::Static(bytes) => Bytes::from_static(bytes),
+                Elf::Dynamic(bytes) => Bytes::from_owner(bytes.clone()),
+            },
+            stdin: bincode::serialize(stdin).expect("an input is serialisable").into(),
+            mode: proof_mode(options.mode),
+            cycle_limit: options.cycle_limit,
+            expected_exit: expected_exit(options.expected_exit_code),
+            check_input_proofs: options.deferred_proof_verification,
+            nonce: options.nonce,
+            options: config.cut.encode(),
+            timeout: config.timeout,
+        })
+    }
+
+    async fn shrink_wrap(
+        self: Arc<Self>,
+        proof: SP1Proof,
+        key: SP1VerifyingKey,
+    ) -> Result<WrapProof, DistributedError> {
+        // Only its settings count: there is no program to run.
+        let request = self.request(&Elf::Static(&[]), &SP1Stdin::new(), &ProveOptions::default()).await?;
+        let wrapped = self.pool().await?.shrink_wrap(&proof, key, request).await?;
+        bincode::deserialize(&wrapped).map_err(|error| DistributedError::Decode(error.to_string()))
+    }
+}
+
+fn proof_mode(mode: SP1ProofMode) -> ProofMode {
+    match mode {
+        SP1ProofMode::Core => ProofMode::Core,
+        SP1ProofMode::Compressed => ProofMode::Compressed,
+        SP1ProofMode::Plonk => ProofMode::Plonk,
+        SP1ProofMode::Groth16 => ProofMode::Groth16,
+    }
+}
+
+fn expected_exit(code: StatusCode) -> ExpectedExit {
+    if code == StatusCode::ANY {
+        ExpectedExit::Any
+    } else if code == StatusCode::SUCCESS {
+        ExpectedExit::Success
+    } else {
+        ExpectedExit::Code(code.as_u32())
+    }
+}
+
+impl DistributedProver {
+    /// A prover configured by the environment alone.
+    pub async fn new() -> Self {
+        DistributedProverBuilder::new().build().await
+    }
+
+    /// Its configuration, once it is known to be sound.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn config(&self) -> Result<Config, DistributedError> {
+        self.inner.config().await.cloned()
+    }
+
+    /// Connects to the workers now, and not at the first proof.
+    ///
+    /// # Errors
+    /// When the configuration is wrong, or no worker can be reached.
+    pub async fn connect(&self) -> Result<(), DistributedError> {
+        let inner = self.inner.clone();
+        self.inner.threads.spawn(async move { inner.pool().await.map(|_| ()) }).await
+    }
+
+    /// Shrinks and wraps a compressed proof of the program that `key` is of: what the circuits of the on-chain proofs verify. As SP1's
+    /// `SP1LocalNode::shrink_wrap`, on a worker.
+    ///
+    /// # Errors
+    /// When it is no compressed proof, or why there is no wrapped one.
+    pub async fn shrink_wrap(&self, proof: &SP1Proof, key: &SP1VerifyingKey) -> Result<WrapProof, DistributedError> {
+        let (inner, proof, key) = (self.inner.clone(), proof.clone(), key.clone());
+        self.inner.threads.spawn(inner.shrink_wrap(proof, key)).await
+    }
+
+    /// What is held for proofs at the moment; nothing, when no proof runs.
+    #[must_use]
+    pub fn holdings(&self) -> orchestrator::Holdings {
+        self.inner.pool.get().map(Pool::holdings).unwrap_or_default()
+    }
+
+    pub(crate) fn run_proof(
+        &self,
+        key: &SP1ProvingKey,
+        stdin: SP1Stdin,
+        options: ProveOptions,
+        progress: broadcast::Sender<orchestrator::Progress>,
+    ) -> BoxFuture<'static, Result<SP1ProofWithPublicValues, DistributedError>> {
+        let (inner, key, cancel) = (self.inner.clone(), key.clone(), CancellationToken::new());
+        // The proof ends when nobody waits for it; what it leaves is cleared on our own threads.
+        let guard = cancel.clone().drop_guard();
+        Box::pin(async move {
+            let _guard = guard;
+            let proving = inner.clone().prove(key, stdin, options, progress, cancel);
+            inner.threads.spawn(proving).await
+        })
+    }
+
+    #[cfg(feature = "blocking")]
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.inner.threads
+    }
+
+    pub(crate) fn light(&self) -> &LightProver {
+        self.inner.controller.light()
+    }
+}
+
+impl Prover for DistributedProver {
+    type ProvingKey = SP1ProvingKey;
+    type Error = DistributedError;
+    type ProveRequest<'a> = DistributedProveRequest<'a>;
+
+    fn inner(&self) -> &SP1NodeCore {
+        sp1_sdk::Prover::inner(self.light())
+    }
+
+    fn setup(&self, elf: Elf) -> impl SendFutureResult<SP1ProvingKey, DistributedError> {
+        let inner = self.inner.clone();
+        async move {
+            let of_inner = inner.clone();
+            inner.threads.spawn(async move { of_inner.setup(elf).await }).await
+        }
+    }
+
+    fn prove<'a>(&'a self, pk: &'a SP1ProvingKey, stdin: SP1Stdin) -> DistributedProveRequest<'a> {
+        DistributedProveRequest::new(self, pk, stdin)
+    }
+
+    fn run_execution<'a>(
+        &'a self,
+        elf: Elf,
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+    ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ExecutionError>> {
+        let (inner, stop) = (self.inner.clone(), CancellationToken::new());
+        let guard = stop.clone().drop_guard();
+        Box::pin(async move {
+            let _guard = guard;
+            let of_inner = inner.clone();
+            inner.threads.spawn(async move { of_inner.execute(elf, stdin, context, stop).await }).await
+        })
+    }
+
+    fn verify(
+        &self,
+        proof: &SP1ProofWithPublicValues,
+        vkey: &SP1VerifyingKey,
+        status_code: Option<StatusCode>,
+    ) -> Result<(), SP1VerificationError> {
+        sp1_sdk::Prover::verify(self.light(), proof, vkey, status_code)
+    }
+}

@@ -1,0 +1,49 @@
+//! Asking for a proof.
+
+use super::{DistributedError, DistributedProver, ProofEvents};
+use crate::{
+    prover::ProveRequest,
+    request::{ProveOptions, with_options},
+};
+use orchestrator::Progress;
+use sp1_core_machine::io::SP1Stdin;
+use sp1_sdk::{SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, StatusCode};
+use std::{future::IntoFuture, pin::Pin};
+use tokio::sync::broadcast;
+
+/// A proof to be made; awaiting it makes it, dropping the future cancels it.
+pub struct DistributedProveRequest<'a> {
+    prover: &'a DistributedProver,
+    key: &'a SP1ProvingKey,
+    stdin: SP1Stdin,
+    options: ProveOptions,
+    progress: Option<broadcast::Sender<Progress>>,
+}
+
+impl<'a> DistributedProveRequest<'a> {
+    pub(super) fn new(prover: &'a DistributedProver, key: &'a SP1ProvingKey, stdin: SP1Stdin) -> Self {
+        Self { prover, key, stdin, options: ProveOptions::default(), progress: None }
+    }
+
+    /// The request, and what will happen to it: shards found and proven, workers that come and go.
+    #[must_use]
+    pub fn with_events(mut self) -> (Self, ProofEvents) {
+        let (sender, events) = ProofEvents::channel();
+        self.progress = Some(sender);
+        (self, events)
+    }
+}
+
+impl<'a> ProveRequest<'a, DistributedProver> for DistributedProveRequest<'a> {
+    with_options!();
+}
+
+impl<'a> IntoFuture for DistributedProveRequest<'a> {
+    type Output = Result<SP1ProofWithPublicValues, DistributedError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let progress = self.progress.unwrap_or_else(|| broadcast::channel(1).0);
+        self.prover.run_proof(self.key, self.stdin, self.options, progress)
+    }
+}

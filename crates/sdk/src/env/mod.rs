@@ -1,0 +1,223 @@
+//! The prover that `SP1_PROVER` names.
+
+mod choice;
+pub mod pk;
+pub mod prove;
+
+pub use choice::UnknownProver;
+pub use pk::EnvProvingKey;
+
+use crate::{
+    client::is_foreign,
+    distributed::{DistributedError, DistributedProver, DistributedProverBuilder},
+    prover::{Prover, execute_on},
+    request::ProveOptions,
+};
+pub(crate) use choice::Choice;
+use futures::future::BoxFuture;
+use prove::EnvProveRequest;
+use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts, StatusCode};
+use sp1_core_machine::{io::SP1Stdin, riscv::RiscvAir};
+use sp1_hypercube::Machine;
+use sp1_primitives::SP1Field;
+use sp1_prover::worker::SP1NodeCore;
+use sp1_sdk::{
+    CpuProver, Elf, LightProver, MockProver, SP1ProofWithPublicValues, SP1PublicValues, SP1VerificationError,
+    SP1VerifyingKey, prover::SendFutureResult,
+};
+
+#[cfg(feature = "cuda")]
+use sp1_sdk::CudaProver;
+#[cfg(feature = "network")]
+use sp1_sdk::NetworkProver;
+
+/// One of the provers there are. As [`sp1_sdk::env::EnvProver`], with one variant more.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a program, as of SP1's")]
+pub enum EnvProver {
+    /// Makes proofs up.
+    Mock(MockProver),
+    /// Only executes and verifies.
+    Light(LightProver),
+    /// Proves in this process.
+    Cpu(CpuProver),
+    /// Proves on this machine's graphics card.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaProver),
+    /// Has Succinct's network prove.
+    #[cfg(feature = "network")]
+    Network(NetworkProver),
+    /// Has the workers of a list prove.
+    Distributed(DistributedProver),
+}
+
+impl EnvProver {
+    /// As [`crate::ProverClient::from_env`].
+    ///
+    /// # Panics
+    /// When `SP1_PROVER` names no prover, or one whose feature is off.
+    pub async fn new() -> Self {
+        Self::from_env_with_opts(None).await
+    }
+
+    /// With a machine of one's own.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    pub async fn new_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> Self {
+        Self::from_env_with_opts_and_machine(None, machine).await
+    }
+
+    /// The same prover, made anew with these options.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    pub async fn with_opts(self, opts: SP1CoreOpts) -> Self {
+        Self::from_env_with_opts(Some(opts)).await
+    }
+
+    /// With options of one's own.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    pub async fn from_env_with_opts(core_opts: Option<SP1CoreOpts>) -> Self {
+        Self::from_env_with_opts_and_machine(core_opts, RiscvAir::machine()).await
+    }
+
+    /// With options and a machine of one's own.
+    ///
+    /// # Panics
+    /// As [`EnvProver::new`].
+    pub async fn from_env_with_opts_and_machine(
+        core_opts: Option<SP1CoreOpts>,
+        machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+    ) -> Self {
+        Self::try_new(core_opts, machine).await.unwrap_or_else(|unknown| panic!("{unknown}"))
+    }
+
+    /// Boxed, so that SP1's provers are compiled here.
+    pub(crate) fn try_new(
+        core_opts: Option<SP1CoreOpts>,
+        machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+    ) -> BoxFuture<'static, Result<Self, UnknownProver>> {
+        Box::pin(async move {
+            Ok(match Choice::from_environment()? {
+                Choice::Cpu => Self::Cpu(CpuProver::new_with_opts_and_machine(core_opts, machine).await),
+                Choice::Mock => Self::Mock(MockProver::new_with_machine(machine).await),
+                Choice::Light => Self::Light(LightProver::new_with_machine(machine).await),
+                Choice::Distributed => {
+                    let builder = DistributedProverBuilder::for_machine(is_foreign(&machine));
+                    let builder = match core_opts {
+                        Some(opts) => builder.core_opts(opts),
+                        None => builder,
+                    };
+                    Self::Distributed(builder.build().await)
+                }
+                #[cfg(feature = "cuda")]
+                Choice::Cuda => {
+                    Self::Cuda(sp1_sdk::cuda::builder::CudaProverBuilder::new_with_machine(machine).build().await)
+                }
+                // The rest of the environment is sp1-sdk's to read, and to complain about.
+                #[cfg(feature = "network")]
+                Choice::Network => match sp1_sdk::env::EnvProver::new_with_machine(machine).await {
+                    sp1_sdk::env::EnvProver::Network(prover) => Self::Network(prover),
+                    _ => unreachable!("SP1_PROVER names the network"),
+                },
+            })
+        })
+    }
+
+    /// The distributed prover, if it is that: for its events.
+    #[must_use]
+    pub fn as_distributed(&self) -> Option<&DistributedProver> {
+        match self {
+            Self::Distributed(prover) => Some(prover),
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Mock(_) => "mock",
+            Self::Light(_) => "light",
+            Self::Cpu(_) => "cpu",
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => "cuda",
+            #[cfg(feature = "network")]
+            Self::Network(_) => "network",
+            Self::Distributed(_) => "distributed",
+        }
+    }
+
+    /// The error for a proving key that another client made.
+    fn refuse(&self, key: &EnvProvingKey) -> anyhow::Error {
+        DistributedError::OtherClient { made_by: key.client(), client: self.name() }.into()
+    }
+}
+
+/// Runs `$body` with the prover inside, whichever it is.
+macro_rules! each {
+    ($of:expr, $prover:ident => $body:expr) => {
+        match $of {
+            EnvProver::Mock($prover) => $body,
+            EnvProver::Light($prover) => $body,
+            EnvProver::Cpu($prover) => $body,
+            #[cfg(feature = "cuda")]
+            EnvProver::Cuda($prover) => $body,
+            #[cfg(feature = "network")]
+            EnvProver::Network($prover) => $body,
+            EnvProver::Distributed($prover) => $body,
+        }
+    };
+}
+
+impl Prover for EnvProver {
+    type ProvingKey = EnvProvingKey;
+    type Error = anyhow::Error;
+    type ProveRequest<'a> = EnvProveRequest<'a>;
+
+    fn inner(&self) -> &SP1NodeCore {
+        each!(self, prover => Prover::inner(prover))
+    }
+
+    fn setup(&self, elf: Elf) -> impl SendFutureResult<EnvProvingKey, anyhow::Error> {
+        let setup: BoxFuture<'_, _> = Box::pin(async move {
+            Ok(match self {
+                Self::Mock(prover) => EnvProvingKey::mock(Prover::setup(prover, elf).await?),
+                Self::Light(prover) => EnvProvingKey::light(Prover::setup(prover, elf).await?),
+                Self::Cpu(prover) => EnvProvingKey::cpu(Prover::setup(prover, elf).await?),
+                #[cfg(feature = "cuda")]
+                Self::Cuda(prover) => EnvProvingKey::cuda(Prover::setup(prover, elf).await?),
+                #[cfg(feature = "network")]
+                Self::Network(prover) => EnvProvingKey::network(Prover::setup(prover, elf).await?),
+                Self::Distributed(prover) => EnvProvingKey::distributed(Prover::setup(prover, elf).await?),
+            })
+        });
+        setup
+    }
+
+    fn prove<'a>(&'a self, pk: &'a EnvProvingKey, stdin: SP1Stdin) -> EnvProveRequest<'a> {
+        EnvProveRequest { prover: self, key: pk, stdin, options: ProveOptions::default() }
+    }
+
+    fn run_execution<'a>(
+        &'a self,
+        elf: Elf,
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+    ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ExecutionError>> {
+        match self {
+            Self::Distributed(prover) => prover.run_execution(elf, stdin, context),
+            other => Box::pin(execute_on(Prover::inner(other), elf, stdin, context)),
+        }
+    }
+
+    fn verify(
+        &self,
+        proof: &SP1ProofWithPublicValues,
+        vkey: &SP1VerifyingKey,
+        status_code: Option<StatusCode>,
+    ) -> Result<(), SP1VerificationError> {
+        each!(self, prover => Prover::verify(prover, proof, vkey, status_code))
+    }
+}

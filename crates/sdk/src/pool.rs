@@ -1,0 +1,105 @@
+//! A pool of workers with what it takes to prove on it: configuration, orchestrator, SP1's controller, and the worker of this process if there is one.
+
+use crate::{
+    config::Config,
+    worker::{EmbeddedWorker, local_worker},
+};
+use engine::{Controller, ShrinkWrapper};
+use orchestrator::{
+    ConnectError, Holdings, LocalConnector, Orchestrator, Progress, ProofController, ProofFailure, ProofRequest,
+    Proven, Stream,
+};
+use sp1_sdk::{SP1Proof, SP1VerifyingKey};
+use std::sync::Arc;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use worker::LocalDoor;
+
+/// Proofs run on it at the same time; see [`crate::DistributedProver`] for SP1's way of asking.
+pub struct Pool {
+    orchestrator: Orchestrator,
+    /// Stops when dropped.
+    _local: Option<EmbeddedWorker>,
+}
+
+struct LocalWay(LocalDoor);
+
+impl LocalConnector for LocalWay {
+    fn connect(&self) -> Option<Box<dyn Stream>> {
+        self.0.connect().map(|stream| Box::new(stream) as Box<dyn Stream>)
+    }
+}
+
+impl Pool {
+    /// Connects to the workers that `config` names; sessions live on the runtime that polls this. The worker `local`, if it is in the list, begins to
+    /// load its prover.
+    ///
+    /// # Errors
+    /// When no worker can be reached.
+    pub async fn open(config: &Config) -> Result<Self, ConnectError> {
+        let (local, way) = if config.list.has_local() {
+            let (worker, door) = local_worker(config.local_threads);
+            (Some(worker), Some(Arc::new(LocalWay(door)) as Arc<dyn LocalConnector>))
+        } else {
+            (None, None)
+        };
+        let orchestrator = Orchestrator::connect(&config.list, config.orchestrator.clone(), way).await?;
+        Ok(Self { orchestrator, _local: local })
+    }
+
+    /// Runs `request` through `controller`, until `cancel`. What happens on the way goes to `progress`.
+    ///
+    /// # Errors
+    /// Why there is no proof.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the proof.
+    pub async fn prove(
+        &self,
+        request: ProofRequest,
+        controller: Arc<Controller>,
+        progress: broadcast::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> Result<Proven, ProofFailure> {
+        self.run(request, controller, progress, cancel).await
+    }
+
+    /// Shrinks and wraps a compressed proof, which is of the program that `key` is of, on a worker. Out comes a serialised [`engine::WrapProof`].
+    ///
+    /// # Errors
+    /// When it is no compressed proof, or why there is no wrapped one.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels it.
+    pub async fn shrink_wrap(
+        &self,
+        proof: &SP1Proof,
+        key: SP1VerifyingKey,
+        request: ProofRequest,
+    ) -> Result<Vec<u8>, ProofFailure> {
+        let wrapper = ShrinkWrapper::new(proof, key)?;
+        let (progress, _) = broadcast::channel(16);
+        Ok(self.run(request, wrapper, progress, CancellationToken::new()).await?.output.proof)
+    }
+
+    async fn run(
+        &self,
+        request: ProofRequest,
+        controller: Arc<dyn ProofController>,
+        progress: broadcast::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> Result<Proven, ProofFailure> {
+        self.orchestrator.prove(request, controller, progress, cancel).await
+    }
+
+    /// What is held for proofs at the moment.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        self.orchestrator.holdings()
+    }
+
+    /// Ends all sessions and proofs, and waits until nothing of them runs any more.
+    pub async fn shutdown(self) {
+        self.orchestrator.shutdown().await;
+    }
+}

@@ -1,0 +1,73 @@
+//! What every request for a proof can be told.
+
+use sp1_sdk::{SP1ProofMode, StatusCode};
+
+/// SP1's options of a proof, with SP1's defaults.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProveOptions {
+    pub(crate) mode: SP1ProofMode,
+    pub(crate) cycle_limit: Option<u64>,
+    pub(crate) deferred_proof_verification: bool,
+    pub(crate) expected_exit_code: StatusCode,
+    pub(crate) nonce: [u32; 4],
+}
+
+impl Default for ProveOptions {
+    fn default() -> Self {
+        Self {
+            mode: SP1ProofMode::Core,
+            cycle_limit: None,
+            deferred_proof_verification: true,
+            expected_exit_code: StatusCode::SUCCESS,
+            nonce: [0; 4],
+        }
+    }
+}
+
+/// The methods of a request that keeps its options in `self.options`.
+macro_rules! with_options {
+    () => {
+        fn mode(mut self, mode: SP1ProofMode) -> Self {
+            self.options.mode = mode;
+            self
+        }
+
+        fn cycle_limit(mut self, cycle_limit: u64) -> Self {
+            self.options.cycle_limit = Some(cycle_limit);
+            self
+        }
+
+        fn deferred_proof_verification(mut self, value: bool) -> Self {
+            self.options.deferred_proof_verification = value;
+            self
+        }
+
+        fn expected_exit_code(mut self, code: StatusCode) -> Self {
+            self.options.expected_exit_code = code;
+            self
+        }
+
+        fn with_proof_nonce(mut self, nonce: [u32; 4]) -> Self {
+            self.options.nonce = nonce;
+            self
+        }
+    };
+}
+pub(crate) use with_options;
+
+/// Tells one of SP1's own requests what `options` say. Both of SP1's traits have these methods.
+macro_rules! apply_options {
+    ($request:expr, $options:expr) => {{
+        let (request, options) = ($request, $options);
+        let request = request
+            .mode(options.mode)
+            .deferred_proof_verification(options.deferred_proof_verification)
+            .expected_exit_code(options.expected_exit_code)
+            .with_proof_nonce(options.nonce);
+        match options.cycle_limit {
+            Some(limit) => request.cycle_limit(limit),
+            None => request,
+        }
+    }};
+}
+pub(crate) use apply_options;

@@ -1,0 +1,87 @@
+//! A worker inside the orchestrator's own process.
+
+use crate::{
+    engine::EngineState,
+    introduction::Introduction,
+    server::{CACHE_BYTES, failure},
+    session::{self, Context, Home},
+};
+use std::sync::Arc;
+use tokio::{
+    io::{DuplexStream, duplex},
+    sync::{mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+/// Bytes on their way between the two ends: two chunks of an artifact.
+const PIPE_BYTES: usize = 2 << 20;
+
+/// The orchestrator's end of a [`LocalWorker`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LocalDoor(mpsc::UnboundedSender<DuplexStream>);
+
+impl LocalDoor {
+    /// A new connection to the worker; the one before it has ended. `None` when the worker has stopped.
+    #[must_use]
+    pub fn connect(&self) -> Option<DuplexStream> {
+        let (theirs, ours) = duplex(PIPE_BYTES);
+        self.0.send(ours).ok()?;
+        Some(theirs)
+    }
+}
+
+/// A worker without a port: its only orchestrator is in the same process and holds the [`LocalDoor`].
+pub struct LocalWorker {
+    introduction: Introduction,
+    connections: mpsc::UnboundedReceiver<DuplexStream>,
+}
+
+impl LocalWorker {
+    /// A worker that serves nobody yet, and the way to it.
+    #[must_use]
+    pub fn new(introduction: Introduction) -> (Self, LocalDoor) {
+        let (door, connections) = mpsc::unbounded_channel();
+        (Self { introduction, connections }, LocalDoor(door))
+    }
+
+    /// Serves until `stop`, or until every door is gone. To be called on a thread that nothing heavy shares.
+    ///
+    /// # Errors
+    /// Why the engine will never be ready.
+    pub async fn serve(
+        mut self,
+        mut engine: watch::Receiver<EngineState>,
+        stop: CancellationToken,
+    ) -> Result<(), String> {
+        let stop = stop.child_token();
+        let home = Home::new(CACHE_BYTES);
+        let sessions = TaskTracker::new();
+        let outcome = loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => break Ok(()),
+                why = failure(&mut engine) => break Err(why),
+                stream = self.connections.recv() => match stream {
+                    Some(stream) => stream,
+                    None => break Ok(()),
+                },
+            };
+            let context = Context {
+                introduction: Arc::new(self.introduction.clone()),
+                engine: engine.clone(),
+                home: home.clone(),
+                stop: stop.clone(),
+            };
+            let span = tracing::info_span!("session", peer = "local");
+            let session = async move {
+                let end = session::run(stream, context).await;
+                tracing::info!(%end, "session ended");
+            };
+            sessions.spawn(session.instrument(span));
+        };
+        stop.cancel();
+        sessions.close();
+        sessions.wait().await;
+        outcome
+    }
+}

@@ -94,15 +94,25 @@ fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
         Configuration::CpuProver => "cpu",
         Configuration::OneWorker | Configuration::TwoWorkers => "distributed",
     };
-    let output = Command::new(env::current_exe().context("find this program")?)
+    let mut command = Command::new(env::current_exe().context("find this program")?);
+    // Only what is set here counts.
+    let set = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("SP1_DISTRIBUTED_") || name.starts_with("SP1_WORKER_")
+    };
+    for name in env::vars_os().map(|(name, _)| name).filter(set) {
+        command.env_remove(name);
+    }
+    let output = command
         .args(["prove", "--steps", &steps.to_string()])
         .current_dir(folder.path())
         .env("SP1_PROVER", prover)
         .env("ELEMENT_THRESHOLD", ELEMENT_THRESHOLD)
         .env("RAYON_NUM_THREADS", "2")
         .env("TMPDIR", folder.path())
-        .env_remove("SP1_DISTRIBUTED_WORKERS")
         .env_remove("SHARD_BATCH_SIZE")
+        .env_remove("HEIGHT_THRESHOLD")
+        .env_remove("SHARD_SIZE")
         .stderr(Stdio::inherit())
         .output()
         .context("start the process that asks for proofs")?;

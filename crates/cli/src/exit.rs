@@ -2,7 +2,7 @@
 
 use engine::{HostError, OptionsError};
 use orchestrator::{ConnectError, ProofFailure};
-use sp1_distributed::{WorkerError, config::ConfigError};
+use sp1_distributed::{WorkerError, distributed::config::ConfigError};
 use std::process::ExitCode;
 
 /// Something unexpected.

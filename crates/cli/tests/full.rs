@@ -3,8 +3,10 @@
 use serde_json::Value;
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{
-    DistributedProver, Elf, HashableKey, Progress, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof,
+    DistributedProver, Elf, HashableKey, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof,
+    SP1ProofMode::{self, Compressed, Core},
     SP1ProofWithPublicValues,
+    distributed::Progress,
 };
 use std::{
     collections::BTreeMap,
@@ -43,7 +45,7 @@ async fn prove(
     prover: &DistributedProver,
     program: &str,
     stdin: SP1Stdin,
-    mode: sp1_distributed::SP1ProofMode,
+    mode: SP1ProofMode,
 ) -> SP1ProofWithPublicValues {
     use futures::StreamExt;
     let key = prover.setup(elf(program)).await.unwrap();
@@ -69,22 +71,30 @@ fn show(text: &str) {
     eprintln!("{text}");
 }
 
-#[ignore = "takes half an hour and two provers: ./x test --full"]
-#[tokio::test(flavor = "multi_thread")]
-async fn every_mode_is_proven_by_two_workers() {
-    use sp1_distributed::SP1ProofMode::{Compressed, Core};
-    let folder = tempfile::tempdir().unwrap();
-    let workers = [Worker::start(folder.path(), 0, "127.0.0.1"), Worker::start(folder.path(), 1, "127.0.0.1")];
+/// Two fresh workers, and a client of them whose proofs have shards for both.
+async fn two_workers(folder: &Path) -> ([Worker; 2], DistributedProver) {
+    let workers = [Worker::start(folder, 0, "127.0.0.1"), Worker::start(folder, 1, "127.0.0.1")];
     let mut options = sp1_core_executor::SP1CoreOpts::default();
     options.sharding_threshold.element_threshold = LOW_THRESHOLD;
     let addresses = workers.iter().map(|worker| worker.address.clone());
     let prover = ProverClient::builder().distributed().workers(addresses).core_opts(options).build().await;
+    (workers, prover)
+}
 
+fn end(workers: [Worker; 2], prover: &DistributedProver) {
+    show(&format!("peak memory of the workers: {:?} GB", workers.iter().map(Worker::peak_gb).collect::<Vec<_>>()));
+    assert_eq!(prover.holdings(), Default::default());
+    workers.into_iter().for_each(Worker::stop);
+}
+
+#[ignore = "takes half an hour and two provers: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (workers, prover) = two_workers(folder.path()).await;
     let first = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
     let second = prove(&prover, "fibonacci", input(&[2000]), Compressed).await;
     let key = prover.setup(elf("fibonacci")).await.unwrap();
-
-    // A program that verifies both.
     let mut stdin = input(&[2]);
     for proof in [&first, &second] {
         stdin.write(&key.verifying_key().hash_u32());
@@ -93,18 +103,36 @@ async fn every_mode_is_proven_by_two_workers() {
         stdin.write_proof((**proof).clone(), key.verifying_key().vk.clone());
     }
     prove(&prover, "aggregate", stdin, Compressed).await;
+    end(workers, &prover);
+}
 
+#[ignore = "takes a quarter of an hour and two provers: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_prove_precompiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let (workers, prover) = two_workers(folder.path()).await;
     prove(&prover, "precompiles", input(&[10]), Core).await;
     prove(&prover, "precompiles", input(&[10]), Compressed).await;
+    end(workers, &prover);
+}
 
+#[ignore = "takes ten minutes and a prover: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_proof_is_shrunk_and_wrapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = Worker::start(folder.path(), 0, "127.0.0.1");
+    let prover = ProverClient::builder().distributed().workers([&worker.address]).build().await;
+    let key = prover.setup(elf("fibonacci")).await.unwrap();
+    let proof = prover.prove(&key, input(&[1000])).compressed().await.unwrap();
     let began = Instant::now();
     // It is verified before it is returned.
-    let wrapped = prover.shrink_wrap(&first.proof, key.verifying_key()).await.unwrap();
-    assert_eq!(wrapped.proof.public_values.len(), first_values(&first));
-    show(&format!("shrink and wrap: {:.0} s", began.elapsed().as_secs_f32()));
-    show(&format!("peak memory of the workers: {:?} GB", workers.iter().map(Worker::peak_gb).collect::<Vec<_>>()));
-    assert_eq!(prover.holdings(), Default::default());
-    workers.into_iter().for_each(Worker::stop);
+    let wrapped = prover.shrink_wrap(&proof.proof, key.verifying_key()).await.unwrap();
+    assert_eq!(wrapped.proof.public_values.len(), first_values(&proof));
+    show(&format!("shrink and wrap: {:.0} s, peak {:.1} GB", began.elapsed().as_secs_f32(), worker.peak_gb()));
+    let other = prover.setup(elf("panic")).await.unwrap();
+    let error = prover.shrink_wrap(&proof.proof, other.verifying_key()).await.err().unwrap().to_string();
+    assert!(error.contains("the wrapped proof does not verify"), "{error}");
+    worker.stop();
 }
 
 fn first_values(proof: &SP1ProofWithPublicValues) -> usize {

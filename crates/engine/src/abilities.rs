@@ -24,6 +24,8 @@ pub struct Equipment {
     pub plonk_files: Result<PathBuf, String>,
     /// The prover in Go can run; or why not.
     pub gnark: Result<(), String>,
+    /// SP1 is told to use circuits in development.
+    pub development: bool,
     /// Memory of the machine, in all; unknown memory is taken for enough.
     pub memory_bytes: Option<u64>,
 }
@@ -37,6 +39,7 @@ impl Equipment {
             groth16_files: files(groth16_circuit_artifacts_dir()),
             plonk_files: files(plonk_circuit_artifacts_dir()),
             gnark: check_gnark(),
+            development: std::env::var("SP1_CIRCUIT_MODE").is_ok_and(|mode| mode == "dev"),
             memory_bytes,
         }
     }
@@ -63,6 +66,12 @@ impl Equipment {
             ));
         }
         self.gnark.clone()?;
+        if self.development {
+            return Err(
+                "SP1_CIRCUIT_MODE=dev has SP1 look for other circuit files, which it downloads or builds: unset it"
+                    .to_owned(),
+            );
+        }
         match self.memory_bytes {
             Some(bytes) if bytes < needed_bytes => Err(format!(
                 "it takes {:.0} GB of memory and the machine has {:.0} GB",
@@ -89,11 +98,31 @@ fn check_gnark() -> Result<(), String> {
 
 #[cfg(not(feature = "native-gnark"))]
 fn check_gnark() -> Result<(), String> {
-    use std::process::{Command, Stdio};
+    use std::{
+        process::{Command, Stdio},
+        thread::sleep,
+        time::{Duration, Instant},
+    };
+    /// A daemon that hangs must not hold up the worker.
+    const LONGEST: Duration = Duration::from_secs(5);
     let mut docker = Command::new("docker");
-    let ended = docker.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let ended = (|| {
+        let mut asked = docker.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let deadline = Instant::now() + LONGEST;
+        loop {
+            match asked.try_wait()? {
+                Some(status) => return Ok(status.success()),
+                None if Instant::now() < deadline => sleep(Duration::from_millis(20)),
+                None => {
+                    asked.kill()?;
+                    asked.wait()?;
+                    return Ok(false);
+                }
+            }
+        }
+    })();
     match ended {
-        Ok(status) if status.success() => Ok(()),
+        Ok::<bool, std::io::Error>(true) => Ok(()),
         _ => Err("SP1's gnark prover runs in Docker and `docker info` fails: install and start Docker, or build with the feature \
                   native-gnark"
             .to_owned()),

@@ -25,6 +25,7 @@ use sp1_hypercube::{
 };
 use sp1_primitives::{SP1Field, SP1GlobalContext};
 use sp1_prover::{
+    Groth16Bn254Proof, PlonkBn254Proof,
     verify::{SP1Verifier, VerifierRecursionVks},
     worker::{
         CoreExecuteTaskRequest, ProofId, RawTaskRequest, RequesterId, SP1Controller, SP1ControllerConfig, TaskContext,
@@ -137,7 +138,7 @@ impl Controller {
         Box::pin(async move {
             check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
             check_decodes(program).await?;
-            Runner(self.light.clone()).run_in(program, stdin, context, stop).await
+            Runner(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
     }
 
@@ -150,7 +151,8 @@ impl Controller {
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
         check_decodes(program).await?;
-        let run = Runner(self.light.clone()).run(program, decode_stdin(stdin)?, cycle_limit, true, stop).await?;
+        let run =
+            Runner(self.light.inner().clone()).run(program, decode_stdin(stdin)?, cycle_limit, true, stop).await?;
         if run.exit_code != 0 {
             return Err(program_failure(run.exit_code, &run.stderr));
         }
@@ -167,6 +169,7 @@ impl Controller {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
         check_exit_is_provable(request.expected_exit)?;
+        check_nonce_range(request.nonce)?;
         let stdin = decode_stdin(&request.stdin)?;
         if request.mode == ProofMode::Core && !stdin.proofs.is_empty() {
             return Err(ProofFailure::Request(
@@ -192,7 +195,7 @@ impl Controller {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            runner: Runner(self.light.clone()),
+            runner: Runner(self.light.inner().clone()),
             tasks: tasks.clone(),
             program_failed: AtomicBool::new(false),
         }));
@@ -269,11 +272,11 @@ fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
 
 /// SP1 proves a run that ends with another code than 0 and then cannot verify its own proof.
 fn check_exit_is_provable(expected: ExpectedExit) -> Result<(), ProofFailure> {
-    if cfg!(feature = "experimental") || matches!(expected, ExpectedExit::Success | ExpectedExit::Code(0)) {
+    if cfg!(feature = "experimental") || expected.accepts(0) {
         return Ok(());
     }
     Err(ProofFailure::Request(
-        "SP1 verifies proofs of runs that end with another exit code than 0 only with its feature `experimental`; build with it, or          expect StatusCode::SUCCESS"
+        "SP1 verifies a proof of a run that ends with another code than 0 only with its feature `experimental`: build with it"
             .to_owned(),
     ))
 }
@@ -362,10 +365,15 @@ impl LocalTasks {
         id
     }
 
-    /// Ends the proof of a program that ended with `code`, unless that is expected: it would be proven to the end, and then not verify. Its last words come from
+    /// True when a run that ends with `code` can become the proof that was asked for.
+    pub(crate) fn accepts(&self, code: u32) -> bool {
+        self.0.expected_exit.accepts(code) && (code == 0 || cfg!(feature = "experimental"))
+    }
+
+    /// Ends the proof of a program that ended with `code`, which is not what is wanted: it would be proven to the end, and then not verify. Its last words come from
     /// another run, whose output is kept.
     pub(crate) fn program_failed(&self, code: u32) {
-        if self.0.expected_exit.accepts(code) || self.0.program_failed.swap(true, Ordering::Relaxed) {
+        if self.0.program_failed.swap(true, Ordering::Relaxed) {
             return;
         }
         let shared = self.0.clone();
@@ -390,7 +398,7 @@ impl LocalTasks {
 
 async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTaskRequest) -> Result<u64, ProofFailure> {
     let request = CoreExecuteTaskRequest::from_raw(task).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-    let controller = sp1_controller(client, &shared.options, shared.runner.0.inner().recursion_vks());
+    let controller = sp1_controller(client, &shared.options, shared.runner.0.recursion_vks());
     let task_id = crate::names::task_to_sp1(id);
     let work = async move { controller.execute(task_id, request).await };
     let leash = Leash {
@@ -482,7 +490,9 @@ impl ProofController for Controller {
             TaskKind::ProveShard | TaskKind::RecursionReduce | TaskKind::RecursionDeferred => {
                 bincode::deserialize::<RecursionProof>(&result.output).map(|proof| proof.proof.public_values.len())
             }
-            TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => return Ok(()),
+            TaskKind::ShrinkWrap => return crate::shrink_wrap::check_form(&result.output),
+            TaskKind::PlonkWrap => return decodes::<PlonkBn254Proof>(&result.output),
+            TaskKind::Groth16Wrap => return decodes::<Groth16Bn254Proof>(&result.output),
         };
         // SP1 indexes public values without looking.
         match values {
@@ -491,6 +501,10 @@ impl ProofController for Controller {
             Err(error) => Err(format!("the result does not decode: {error}")),
         }
     }
+}
+
+fn decodes<T: serde::de::DeserializeOwned>(output: &[u8]) -> Result<(), String> {
+    bincode::deserialize::<T>(output).map(|_| ()).map_err(|error| format!("the result does not decode: {error}"))
 }
 
 fn internal(error: impl std::fmt::Display) -> ProofFailure {
@@ -526,7 +540,23 @@ async fn root_task(
     })
 }
 
-/// A proof for another nonce is another proof, however well it verifies. The on-chain proofs show theirs only to the verifier's circuit.
+/// The nonce as the on-chain proofs show it: words of 31 bits, the first one highest (sp1-recursion-circuit, `koalabears_proof_nonce_to_bn254`).
+fn on_chain_nonce(nonce: [u32; 4]) -> String {
+    nonce.iter().fold(0_u128, |folded, word| (folded << 31) + u128::from(*word)).to_string()
+}
+
+/// A word of a nonce is an element of SP1's field.
+fn check_nonce_range(nonce: [u32; 4]) -> Result<(), ProofFailure> {
+    match nonce.iter().find(|word| **word >= SP1Field::ORDER_U32) {
+        None => Ok(()),
+        Some(word) => Err(ProofFailure::Request(format!(
+            "the nonce's word {word} is out of range: words are below {}",
+            SP1Field::ORDER_U32
+        ))),
+    }
+}
+
+/// A proof for another nonce is another proof, however well it verifies.
 fn check_nonce(proof: &SP1ProofWithPublicValues, nonce: [u32; 4]) -> Result<(), String> {
     let found: Vec<[SP1Field; 4]> = match &proof.proof {
         SP1Proof::Core(shards) => shards.iter().map(shard_nonce).collect(),
@@ -534,7 +564,14 @@ fn check_nonce(proof: &SP1ProofWithPublicValues, nonce: [u32; 4]) -> Result<(), 
             let values: &RecursionPublicValues<SP1Field> = whole.proof.public_values.as_slice().borrow();
             vec![values.proof_nonce]
         }
-        SP1Proof::Plonk(_) | SP1Proof::Groth16(_) => Vec::new(),
+        SP1Proof::Plonk(PlonkBn254Proof { public_inputs, .. })
+        | SP1Proof::Groth16(Groth16Bn254Proof { public_inputs, .. }) => {
+            return if public_inputs[4] == on_chain_nonce(nonce) {
+                Ok(())
+            } else {
+                Err("it was proven for another nonce".to_owned())
+            };
+        }
     };
     if found.into_iter().any(|found| found.map(|word| word.as_canonical_u32()) != nonce) {
         return Err("a part was proven for another nonce".to_owned());

@@ -103,7 +103,7 @@ impl ProofClient {
             self.0.pieces.fetch_add(1, Ordering::Relaxed);
             let record = task.inputs.get(2).map(|record| record.0.as_str()).unwrap_or_default();
             let code = self.0.exit_codes.lock().unwrap_or_else(PoisonError::into_inner).get(record).copied();
-            if let Some(code) = code.filter(|code| *code != 0) {
+            if let Some(code) = code.filter(|code| !self.0.local.accepts(*code)) {
                 self.0.local.program_failed(code);
                 // Never given to a worker: the proof must not be finished before it is failed.
                 return task_to_sp1(self.0.proof.open_local_task());

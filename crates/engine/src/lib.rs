@@ -32,6 +32,6 @@ pub use identity::build_identity;
 pub use options::{CutOption, CutOptions, OptionsError};
 pub use program::{ProgramError, check_program};
 pub use prover::{ProverSettings, load_prover, start_estimate};
-pub use run::Executed;
+pub use run::{Executed, execute_on};
 pub use shrink_wrap::{ShrinkWrapper, WrapProof};
 pub use thread_pool::start_thread_pool;

@@ -4,10 +4,12 @@ use crate::{
     execution::{Ended, Leash, supervise},
     host::little_shared_memory,
 };
+use futures::future::BoxFuture;
 use orchestrator::ProofFailure;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_sdk::{LightProver, Prover, SP1PublicValues};
+use sp1_prover::worker::SP1NodeCore;
+use sp1_sdk::SP1PublicValues;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +25,23 @@ pub struct Executed {
     pub gas: Option<u64>,
 }
 
+/// Executes on any of SP1's nodes, as SP1's own clients do, and in turn with all executions of this process: they are told apart by the order in which they
+/// begin. Dropping the future stops it. To be called within a tokio runtime.
+///
+/// # Errors
+/// When the program cannot be run, or passes the limit.
+pub fn execute_on<'a>(
+    node: &'a SP1NodeCore,
+    program: &'a [u8],
+    stdin: SP1Stdin,
+    context: SP1Context<'static>,
+) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
+    Box::pin(async move { Runner(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await })
+}
+
 /// Runs programs without proving.
 #[derive(Clone)]
-pub(crate) struct Runner(pub(crate) LightProver);
+pub(crate) struct Runner(pub(crate) SP1NodeCore);
 
 impl Runner {
     /// As SP1's own `execute`, until `stop`: a program that ends with another code than 0 has been executed too.
@@ -37,8 +53,8 @@ impl Runner {
         stop: &CancellationToken,
     ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
         let cycle_limit = context.max_cycles;
-        let (light, owned) = (self.0.clone(), program.to_vec());
-        let work = async move { light.inner().execute(&owned, stdin, context).await };
+        let (node, owned) = (self.0.clone(), program.to_vec());
+        let work = async move { node.execute(&owned, stdin, context).await };
         // Estimating gas goes over the whole trace, at some million cycles a second.
         let leash = Leash { cycle_limit, chunks: Arc::default(), slowest_cycles_per_second: 2_000_000 };
         match supervise(work, stop, leash).await {

@@ -7,11 +7,12 @@ use orchestrator::{
     TaskInput, TaskSpec,
 };
 use scheduler::TaskKind;
-use sp1_hypercube::{SP1PcsProofOuter, SP1VerifyingKey, SP1WrapProof};
-use sp1_primitives::SP1OuterGlobalContext;
+use sp1_hypercube::{PROOF_MAX_NUM_PVS, SP1PcsProofOuter, SP1VerifyingKey, SP1WrapProof};
+use sp1_primitives::{SP1Field, SP1OuterGlobalContext};
 use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
+use sp1_recursion_executor::RecursionPublicValues;
 use sp1_sdk::SP1Proof;
-use std::sync::Arc;
+use std::{borrow::Borrow, sync::Arc};
 
 /// What the circuits of the on-chain proofs verify.
 pub type WrapProof = SP1WrapProof<SP1OuterGlobalContext, SP1PcsProofOuter>;
@@ -20,7 +21,36 @@ pub type WrapProof = SP1WrapProof<SP1OuterGlobalContext, SP1PcsProofOuter>;
 /// at.
 pub struct ShrinkWrapper {
     proof: Vec<u8>,
+    /// What the wrapped proof must say.
+    claims: Claims,
     key: SP1VerifyingKey,
+}
+
+/// What a proof says of a run.
+#[derive(Debug, PartialEq)]
+struct Claims {
+    committed_value_digest: Vec<SP1Field>,
+    deferred_proofs_digest: Vec<SP1Field>,
+    program: Vec<SP1Field>,
+    exit_code: SP1Field,
+    nonce: Vec<SP1Field>,
+}
+
+impl Claims {
+    /// None when these are no public values of a proof.
+    fn of(public_values: &[SP1Field]) -> Option<Self> {
+        if public_values.len() != PROOF_MAX_NUM_PVS {
+            return None;
+        }
+        let values: &RecursionPublicValues<SP1Field> = public_values.borrow();
+        Some(Self {
+            committed_value_digest: values.committed_value_digest.iter().flatten().copied().collect(),
+            deferred_proofs_digest: values.deferred_proofs_digest.to_vec(),
+            program: values.sp1_vk_digest.to_vec(),
+            exit_code: values.exit_code,
+            nonce: values.proof_nonce.to_vec(),
+        })
+    }
 }
 
 impl ShrinkWrapper {
@@ -32,8 +62,10 @@ impl ShrinkWrapper {
         let SP1Proof::Compressed(proof) = proof else {
             return Err(ProofFailure::Request("only a compressed proof can be shrunk and wrapped".to_owned()));
         };
+        let claims = Claims::of(&proof.proof.public_values)
+            .ok_or_else(|| ProofFailure::Request("what should be wrapped is no proof".to_owned()))?;
         let proof = bincode::serialize(proof).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-        Ok(Arc::new(Self { proof, key }))
+        Ok(Arc::new(Self { proof, claims, key }))
     }
 }
 
@@ -54,8 +86,12 @@ impl ProofController for ShrinkWrapper {
         }
         proof.report(Progress::Verifying);
         let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof is gone"))?;
+        let decoded = decode(&wrapped).map_err(|error| internal(&error))?;
+        if Claims::of(&decoded.proof.public_values).as_ref() != Some(&self.claims) {
+            return Err(internal(&"the wrapped proof is one of another run"));
+        }
         let key = self.key.clone();
-        let verified = tokio::task::spawn_blocking(move || verify(&wrapped, &key).map(|()| wrapped)).await;
+        let verified = tokio::task::spawn_blocking(move || verify(&decoded, &key).map(|()| wrapped)).await;
         let wrapped = verified.unwrap_or_else(|_| Err("the verifier panicked on it".to_owned()));
         let wrapped =
             wrapped.map_err(|error| ProofFailure::Internal(format!("the wrapped proof does not verify: {error}")))?;
@@ -63,7 +99,7 @@ impl ProofController for ShrinkWrapper {
     }
 
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
-        decode(&result.output).map(|_| ())
+        check_form(&result.output)
     }
 }
 
@@ -71,7 +107,18 @@ fn decode(bytes: &[u8]) -> Result<WrapProof, String> {
     bincode::deserialize(bytes).map_err(|error| format!("the result does not decode: {error}"))
 }
 
-fn verify(bytes: &[u8], key: &SP1VerifyingKey) -> Result<(), String> {
+/// Checks that a result can be looked at: SP1 indexes public values without looking.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_form(bytes: &[u8]) -> Result<(), String> {
+    match Claims::of(&decode(bytes)?.proof.public_values) {
+        Some(_) => Ok(()),
+        None => Err("the result has another number of public values than a proof".to_owned()),
+    }
+}
+
+fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {
     let verifier = SP1Verifier::new(VerifierRecursionVks::default());
-    verifier.verify_wrap_bn254(&decode(bytes)?, key).map_err(|error| error.to_string())
+    verifier.verify_wrap_bn254(proof, key).map_err(|error| error.to_string())
 }

@@ -18,7 +18,8 @@ pub fn start_thread_pool(threads: usize, niceness: i32) -> Result<(), rayon::Thr
 /// Makes the calling thread `niceness` less urgent; one that may not stays as it is.
 pub(crate) fn be_nice(niceness: i32) {
     if niceness != 0
-        && let Err(error) = rustix::process::setpriority_process(None, niceness)
+        && let Err(error) = rustix::process::getpriority_process(None)
+            .and_then(|present| rustix::process::setpriority_process(None, (present + niceness).min(19)))
     {
         tracing::debug!(%error, "lower a thread's priority");
     }

@@ -8,7 +8,7 @@
 //!
 //! From then on `SP1_PROVER=distributed` has the workers of `distributed.json` prove; every other value does what it does in sp1-sdk. All that sp1-sdk
 //! exports is here under the same name. What had to be replaced so that a further prover fits in has the same names and methods: [`ProverClient`],
-//! [`Prover`], [`ProveRequest`] and the modules [`client`], [`prover`], [`env`], [`prelude`] and `blocking`.
+//! [`Prover`], [`ProveRequest`] and the modules [`client`], [`prover`], [`mod@env`], [`prelude`] and `blocking`.
 //!
 //! ```no_run
 //! use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Stdin};
@@ -24,7 +24,8 @@
 //! # }
 //! ```
 //!
-//! The other role is [`serve_worker`], or [`WorkerBuilder`] with all its settings.
+//! The other role is [`serve_worker`], or [`WorkerBuilder`] with all its settings. What else belongs to the distributed prover, such as its errors'
+//! details, events and configuration, is in [`distributed`].
 
 // What is declared here, and below by name, stands before what the glob brings.
 pub use sp1_sdk::*;
@@ -32,8 +33,7 @@ pub use sp1_sdk::*;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 pub mod client;
-pub mod config;
-mod distributed;
+pub mod distributed;
 pub mod env;
 mod pool;
 pub mod prover;
@@ -47,14 +47,9 @@ pub use crate::{
         DistributedError, DistributedProveRequest, DistributedProver, DistributedProverBuilder, ProofEvents,
     },
     env::UnknownProver,
-    pool::Pool,
     prover::{ProveRequest, Prover},
-    worker::{BoundWorker, WorkerBuilder, WorkerError, serve_worker, start_proving_threads},
+    worker::{WorkerBuilder, WorkerError, serve_worker},
 };
-pub use ::orchestrator::{ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, WorkerShare};
-pub use ::protocol::{Address, Filter};
-pub use ::scheduler::TaskKind;
-pub use ::worker::EngineState;
 
 /// What most programs need.
 pub mod prelude {

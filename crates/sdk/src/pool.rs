@@ -1,7 +1,7 @@
 //! A pool of workers with what it takes to prove on it: configuration, orchestrator, SP1's controller, and the worker of this process if there is one.
 
 use crate::{
-    config::Config,
+    distributed::config::Config,
     worker::{EmbeddedWorker, local_worker},
 };
 use engine::{Controller, ShrinkWrapper};
@@ -38,7 +38,7 @@ impl Pool {
     /// When no worker can be reached.
     pub async fn open(config: &Config) -> Result<Self, ConnectError> {
         let (local, way) = if config.list.has_local() {
-            let (worker, door) = local_worker(config.local_threads);
+            let (worker, door) = local_worker(config.local_threads).await;
             (Some(worker), Some(Arc::new(LocalWay(door)) as Arc<dyn LocalConnector>))
         } else {
             (None, None)

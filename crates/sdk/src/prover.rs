@@ -192,10 +192,7 @@ pub(crate) async fn execute_on(
     stdin: SP1Stdin,
     context: SP1Context<'static>,
 ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
-    match node.execute(&elf, stdin, context).await {
-        Ok((public_values, _digest, report)) => Ok((public_values, report)),
-        Err(error) => Err(ExecutionError::Other(error.to_string())),
-    }
+    engine::execute_on(node, &elf, stdin, context).await.map_err(|error| ExecutionError::Other(error.to_string()))
 }
 
 /// An execution to be made; awaiting it makes it. As sp1-sdk's `ExecuteRequest`.

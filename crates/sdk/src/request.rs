@@ -55,17 +55,17 @@ macro_rules! with_options {
 }
 pub(crate) use with_options;
 
-/// Tells one of SP1's own requests what `options` say. Both of SP1's traits have these methods.
+/// Tells one of SP1's own requests what `options` say, through the trait `ProveRequest` that is in scope: some requests have methods of their own of the same
+/// names, which do more.
 macro_rules! apply_options {
     ($request:expr, $options:expr) => {{
         let (request, options) = ($request, $options);
-        let request = request
-            .mode(options.mode)
-            .deferred_proof_verification(options.deferred_proof_verification)
-            .expected_exit_code(options.expected_exit_code)
-            .with_proof_nonce(options.nonce);
+        let request = ProveRequest::mode(request, options.mode);
+        let request = ProveRequest::deferred_proof_verification(request, options.deferred_proof_verification);
+        let request = ProveRequest::expected_exit_code(request, options.expected_exit_code);
+        let request = ProveRequest::with_proof_nonce(request, options.nonce);
         match options.cycle_limit {
-            Some(limit) => request.cycle_limit(limit),
+            Some(limit) => ProveRequest::cycle_limit(request, limit),
             None => request,
         }
     }};

@@ -1,13 +1,12 @@
 //! The worker's role, for programs that take it: `sp1d worker` is one of them.
 
-use crate::config::Config;
+use crate::distributed::config::Config;
 use engine::{Equipment, ProverSettings, build_identity, load_prover, start_estimate, start_thread_pool};
 use protocol::{Address, AddressError, Filter, FilterError, wire::Machine};
 use rustix::system::uname;
 use std::{
     fs, io,
     net::SocketAddr,
-    sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -137,8 +136,10 @@ impl WorkerBuilder {
         let threads = self.engine.threads();
         let name = self.name.unwrap_or_else(|| default_name(&self.listen.port().to_string()));
         let (listen, orchestrators, engine) = (self.listen, self.orchestrators, self.engine);
-        let (stop, state) = (CancellationToken::new(), engine_state(start_estimate(threads)));
-        let (sender, receiver) = state;
+        let stop = CancellationToken::new();
+        // From here on: dropping this future stops what it has begun.
+        let guard = stop.clone().drop_guard();
+        let (sender, receiver) = engine_state(start_estimate(threads));
         let (bound, binding) = oneshot::channel();
         let (done, outcome) = oneshot::channel();
         let (token, for_worker) = (stop.clone(), receiver.clone());
@@ -150,10 +151,8 @@ impl WorkerBuilder {
                     Ok(worker) => worker,
                     Err(error) => return drop(bound.send(Err(error))),
                 };
-                let told = worker.local_addr().map(|address| bound.send(Ok(address)));
-                if told.is_err() {
-                    return;
-                }
+                // Nobody waits for a worker whose address is not known, or not wanted any more.
+                let Ok(Ok(())) = worker.local_addr().map(|address| bound.send(Ok(address))) else { return };
                 tokio::spawn(start_engine(sender, engine, token.clone()));
                 drop(done.send(worker.serve(for_worker, token).await));
             };
@@ -164,7 +163,7 @@ impl WorkerBuilder {
             Ok(address) => address?,
             Err(_) => return Err(WorkerError::Thread(io::Error::other("the worker's thread ended without a word"))),
         };
-        Ok(BoundWorker { address, state: receiver, outcome, _stop: stop.clone().drop_guard(), stop, thread })
+        Ok(BoundWorker { address, state: receiver, outcome, _stop: guard, stop, thread })
     }
 }
 
@@ -205,7 +204,10 @@ impl BoundWorker {
         };
         // It has nothing left to do but to let go of the prover.
         self.thread.take();
-        Ok(outcome.unwrap_or(Ok(()))?)
+        match outcome {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(WorkerError::Thread(io::Error::other("the worker's thread ended without a word"))),
+        }
     }
 }
 
@@ -216,7 +218,7 @@ pub(crate) struct EmbeddedWorker {
 
 /// Starts a worker for the orchestrator of this process, and the way to it. It proves less urgently than the rest of the process, and by default on one core
 /// less than there are, so that the executor keeps one. It waits for memory as long as it takes: other workers may prove meanwhile.
-pub(crate) fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalDoor) {
+pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalDoor) {
     let threads = threads.unwrap_or_else(local_threads);
     let engine = EngineOptions {
         threads: Some(threads),
@@ -226,7 +228,7 @@ pub(crate) fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalDoor
     };
     let stop = CancellationToken::new();
     let token = stop.clone();
-    let (doors, door) = mpsc::sync_channel(1);
+    let (doors, door) = oneshot::channel();
     let work = move || {
         let (worker, door) = LocalWorker::new(introduction(default_name("local"), threads));
         // Whoever waits for it is there.
@@ -241,7 +243,7 @@ pub(crate) fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalDoor
     };
     let thread = spawn("sp1d-local", work);
     let _detached = thread.expect("the system gives threads");
-    let door = door.recv().expect("the worker's thread begins with it");
+    let door = door.await.expect("the worker's thread begins with it");
     (EmbeddedWorker { _stop: stop.drop_guard() }, door)
 }
 
@@ -331,10 +333,14 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
     sender.send_replace(EngineState::Starting { ready_at: tokio::time::Instant::now() + estimate });
     tracing::info!(about_seconds = estimate.as_secs(), threads, parallel_shards = settings.slots, "loading the prover");
     let began = std::time::Instant::now();
-    let loaded = tokio::task::spawn_blocking(move || load_prover(settings)).await;
+    // The lock goes with the loader, which nothing interrupts.
+    let load = move || {
+        let _lock = lock;
+        load_prover(settings)
+    };
+    let loaded = tokio::task::spawn_blocking(load).await;
     let engine =
         loaded.map_err(|_| "the prover's loader panicked".to_owned())?.map_err(|error| format!("{error:#}"))?;
-    drop(lock);
     tracing::info!(seconds = began.elapsed().as_secs(), "prover ready");
     Ok(EngineState::Ready(engine))
 }

@@ -1,6 +1,6 @@
 //! Where settings come from and what they may be. Not beside the code: unit tests would compile SP1's prover once more.
 
-use sp1_distributed::config::{Config, Overrides};
+use sp1_distributed::distributed::config::{Config, Overrides};
 use std::fs;
 
 /// Loads with a file of this content and these variables, and looks up `name`.
@@ -77,6 +77,6 @@ fn a_program_that_is_its_own_worker_needs_no_list() {
     assert_eq!(list.0.iter().map(ToString::to_string).collect::<Vec<_>>(), ["local"]);
     let named = |_: &str| Some("/no/such/list.json".to_owned());
     assert!(Config::load(&overrides, named).is_err(), "a list that somebody named must be there");
-    overrides.workers(vec!["127.0.0.1:1".into()]);
+    overrides.workers(vec!["127.0.0.1:1".into(), "127.0.0.1:1".into()]);
     assert_eq!(Config::load(&overrides, |_| None).unwrap().list.0.len(), 2);
 }

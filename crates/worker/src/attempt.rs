@@ -103,13 +103,19 @@ impl Attempts {
             async move {
                 let began = Instant::now();
                 let outcome = tokio::select! {
-                    outcome = run(&link, engine, slots, assignment, able) => Some(outcome),
+                    outcome = AssertUnwindSafe(run(&link, engine, slots, assignment, able)).catch_unwind() => {
+                        Some(outcome.unwrap_or_else(|_| {
+                            let text = "the engine panicked; the worker's log has the details".to_owned();
+                            Err(AttemptError { kind: FailureKind::Panic, text })
+                        }))
+                    }
                     () = cancel.cancelled() => None,
                 };
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt);
                 match outcome {
                     Some(Ok(proving_ms)) => {
-                        tracing::info!(seconds = began.elapsed().as_secs_f32(), "attempt done");
+                        let proving_seconds = proving_ms as f64 / 1000.0;
+                        tracing::info!(seconds = began.elapsed().as_secs_f32(), proving_seconds, "attempt done");
                         link.tell(from_worker::Message::Done(wire::Done { attempt: attempt.0, proving_ms })).await;
                     }
                     Some(Err(error)) => {
@@ -165,10 +171,6 @@ async fn run(
     };
     link.tell(from_worker::Message::Started(wire::Started { attempt: attempt.0 })).await;
     let began = Instant::now();
-    let proving = AssertUnwindSafe(engine.run(slot.number, assignment, Arc::new(io))).catch_unwind();
-    proving.await.unwrap_or_else(|_| {
-        let text = "the engine panicked; the worker's log has the details".to_owned();
-        Err(AttemptError { kind: FailureKind::Panic, text })
-    })?;
+    engine.run(slot.number, assignment, Arc::new(io)).await?;
     Ok(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,43 +1,73 @@
 //! What the attempts on a host may take of its memory, over all worker processes.
 //!
 //! A proving stage takes gigabytes within seconds and gives them back. Looking at free memory before it begins is not enough: another worker looks at the
-//! same memory in the same moment. So every worker writes down what its attempts will take, and an attempt begins when all of that fits.
+//! same memory in the same moment. So every worker writes down what its attempts will take, and an attempt begins when all of that fits. Nothing is
+//! believed of the file: every number in it is bounded by what is done with it, and where the file cannot be used, everything fits.
 
 use crate::Memory;
 use rustix::{
-    fs::{FlockOperation, Mode, OFlags, flock, open},
+    fs::{FlockOperation, Mode, OFlags, fchmod, flock, open},
     io::Errno,
     param::page_size,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     process,
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// How often an attempt that does not fit looks again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// A host's ledger: a file that its workers share. Where it cannot be used, everything fits.
+/// How often a file that another process has locked is tried again, and for how long. Nobody keeps it for longer than a moment.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_LOCK: Duration = Duration::from_secs(5);
+const LONGEST_LOCK_AT_THE_END: Duration = Duration::from_millis(100);
+
+/// A process that has not looked for so long is frozen: nobody waits for its turn.
+const FROZEN_MS: u64 = 5_000;
+
+/// A host's ledger: a file that its workers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     path: Arc<Path>,
     /// Resident bytes of this process when nothing proves in it.
     rest_bytes: u64,
+    own: Arc<Mutex<Own>>,
+}
+
+/// What this process has in the file, kept here too: what is written is always the whole of it.
+#[derive(Debug, Default)]
+struct Own {
+    reserved_bytes: u64,
+    /// When its waiting attempts began to wait, with a number each.
+    waiting: BTreeSet<(u64, u64)>,
+    waited: u64,
+}
+
+/// A process by number and start: numbers are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Process {
+    id: u32,
+    started: u64,
 }
 
 /// One worker process, as it stands in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Entry {
     rest_bytes: u64,
     reserved_bytes: u64,
+    /// When its longest waiting attempt began to wait, in milliseconds of the host's clock; 0 when none waits.
+    waiting_since_ms: u64,
+    /// When it last looked.
+    looked_ms: u64,
 }
 
-type Entries = BTreeMap<u32, Entry>;
+type Entries = BTreeMap<Process, Entry>;
 
 /// What an attempt may take. Given back when dropped.
 #[derive(Debug)]
@@ -48,14 +78,34 @@ pub(crate) struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let give_back = |entries: &mut Entries| {
-            if let Some(entry) = entries.get_mut(&process::id()) {
-                entry.reserved_bytes = entry.reserved_bytes.saturating_sub(self.bytes);
-            }
-        };
-        if let Err(error) = self.ledger.change(give_back) {
-            tracing::debug!(%error, "give memory back");
+        {
+            let mut own = self.ledger.own();
+            own.reserved_bytes = own.reserved_bytes.saturating_sub(self.bytes);
         }
+        self.ledger.write_own();
+    }
+}
+
+/// An attempt that waits; waits no longer when dropped.
+struct Waiting<'a> {
+    ledger: &'a Ledger,
+    place: (u64, u64),
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(ledger: &'a Ledger) -> Self {
+        let mut own = ledger.own();
+        own.waited += 1;
+        let place = (host_ms(), own.waited);
+        own.waiting.insert(place);
+        Self { ledger, place }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.ledger.own().waiting.remove(&self.place);
+        self.ledger.write_own();
     }
 }
 
@@ -69,102 +119,198 @@ impl Ledger {
     }
 
     fn at(path: PathBuf, rest_bytes: u64) -> Self {
-        Self { path: path.into(), rest_bytes }
+        Self { path: path.into(), rest_bytes, own: Arc::default() }
     }
 
-    /// Resolves when `bytes` more fit into the host's memory, or nobody else has any reserved: an attempt that fits nowhere is tried alone.
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when `bytes` more fit into the host's memory and nobody has waited longer, or nobody has any reserved: an attempt that fits nowhere is tried
+    /// alone. `None` where the host's memory or the file cannot be used.
     ///
     /// # Cancel safety
     /// Nothing is reserved when the future is dropped.
     pub(crate) async fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let mut waited = false;
+        let waiting = Waiting::begin(self);
+        let mut told = false;
+        let mut locked_since = None;
         loop {
             let available_bytes = Memory::now()?.available_bytes;
-            match self.change(|entries| self.enter(entries, bytes, available_bytes, resident_bytes)) {
+            match self.change(|entries| self.enter(entries, bytes, waiting.place, available_bytes)) {
                 Ok(true) => return Some(Reservation { ledger: self.clone(), bytes }),
-                Ok(false) => {}
+                Ok(false) => locked_since = None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let since = *locked_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= LONGEST_LOCK {
+                        tracing::warn!(path = %self.path.display(), "somebody keeps the ledger of memory locked: going on without it");
+                        return None;
+                    }
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                    continue;
+                }
                 Err(error) => {
-                    tracing::debug!(%error, "reserve memory");
+                    tracing::warn!(path = %self.path.display(), %error, "the ledger of memory cannot be used: going on without it");
                     return None;
                 }
             }
-            if !std::mem::replace(&mut waited, true) {
+            if !std::mem::replace(&mut told, true) {
                 tracing::info!(megabytes = bytes >> 20, "waiting for memory that other attempts on this machine use");
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Writes `bytes` down for this process if they fit; false when not. Forgets processes that are gone.
-    fn enter(
-        &self,
-        entries: &mut Entries,
-        bytes: u64,
-        available_bytes: u64,
-        resident: impl Fn(u32) -> Option<u64>,
-    ) -> bool {
-        entries.retain(|process, _| resident(*process).is_some());
-        let fits = fits(entries, bytes, available_bytes, resident);
+    /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes that are gone.
+    fn enter(&self, entries: &mut Entries, bytes: u64, place: (u64, u64), available_bytes: u64) -> bool {
+        entries.retain(|process, _| started(process.id) == Some(process.started));
+        let Some(process) = Process::own() else { return true };
+        let mut own = self.own();
+        entries.insert(process, self.entry(&own));
+        let first_here = own.waiting.first() == Some(&place);
+        let fits = first_here
+            && is_turn(entries, process, place.0, host_ms())
+            && fits(entries, process, bytes, available_bytes, resident_bytes);
         if fits {
-            let own = entries.entry(process::id()).or_insert(Entry { rest_bytes: self.rest_bytes, reserved_bytes: 0 });
-            own.reserved_bytes += bytes;
+            own.reserved_bytes = own.reserved_bytes.saturating_add(bytes);
+            entries.insert(process, self.entry(&own));
         }
         fits
     }
 
+    /// What the file says of this process.
+    fn entry(&self, own: &Own) -> Entry {
+        Entry {
+            rest_bytes: self.rest_bytes,
+            reserved_bytes: own.reserved_bytes,
+            waiting_since_ms: own.waiting.first().map_or(0, |(since, _)| *since),
+            looked_ms: host_ms(),
+        }
+    }
+
+    /// Brings the file up to date after something was given back. What fails here is made up for by the next change.
+    fn write_own(&self) {
+        let Some(process) = Process::own() else { return };
+        let began = Instant::now();
+        loop {
+            match self.change(|entries| entries.insert(process, self.entry(&self.own()))) {
+                Ok(_) => return,
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && began.elapsed() < LONGEST_LOCK_AT_THE_END =>
+                {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(error) => return tracing::debug!(%error, "give memory back"),
+            }
+        }
+    }
+
     /// Changes the entries; no other process does meanwhile.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process has the file, or why it cannot be used.
     fn change<T>(&self, change: impl FnOnce(&mut Entries) -> T) -> io::Result<T> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Not waiting for the other end of whatever somebody put there.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let everyone = Mode::from_raw_mode(0o666);
         // Without O_CREATE first: in a sticky folder Linux refuses it on a file of another user (fs.protected_regular).
         let file = match open(&*self.path, flags, everyone) {
-            Err(Errno::NOENT) => open(&*self.path, flags | OFlags::CREATE, everyone),
-            other => other,
-        }?;
-        // Held for the length of this call, by every process: it does not block for long.
-        flock(&file, FlockOperation::LockExclusive)?;
+            Err(Errno::NOENT) => {
+                let made = open(&*self.path, flags | OFlags::CREATE, everyone)?;
+                // Workers of other users share it, whatever this one's umask.
+                fchmod(&made, everyone)?;
+                made
+            }
+            other => other?,
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
         let mut text = String::new();
         Read::by_ref(&mut file).take(1 << 20).read_to_string(&mut text)?;
         let mut entries = parse(&text);
         let outcome = change(&mut entries);
-        let text: String = entries
-            .iter()
-            .map(|(process, entry)| format!("{process} {} {}\n", entry.rest_bytes, entry.reserved_bytes))
-            .collect();
-        file.set_len(0)?;
+        let text: String = entries.iter().map(|(process, entry)| line(*process, *entry)).collect();
+        // Written before what is left of the old text goes: a full disk loses nobody's lines.
         file.rewind()?;
         file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)?;
         Ok(outcome)
     }
 }
 
-/// Lines of process, resting bytes and reserved bytes. Others, of a later version or of somebody's mischief, are passed over.
+impl Process {
+    fn own() -> Option<Self> {
+        let id = process::id();
+        Some(Self { id, started: started(id)? })
+    }
+}
+
+/// When a process began, in the kernel's ticks; none when it is gone. Field 22 of `/proc/PID/stat`, see proc(5).
+fn started(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(19)?.parse().ok()
+}
+
+/// Milliseconds of the host's clock; a step of it only mixes up turns.
+fn host_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// True when no other process has waited longer than since `since_ms`.
+fn is_turn(entries: &Entries, own: Process, since_ms: u64, now_ms: u64) -> bool {
+    let waits = |entry: &Entry| entry.waiting_since_ms != 0 && now_ms.saturating_sub(entry.looked_ms) < FROZEN_MS;
+    let mut others = entries.iter().filter(|(process, entry)| **process != own && waits(entry));
+    others.all(|(_, entry)| entry.waiting_since_ms >= since_ms)
+}
+
+/// A process's line.
+fn line(process: Process, entry: Entry) -> String {
+    let Process { id, started } = process;
+    let Entry { rest_bytes, reserved_bytes, waiting_since_ms, looked_ms } = entry;
+    format!("{id} {started} {rest_bytes} {reserved_bytes} {waiting_since_ms} {looked_ms}\n")
+}
+
+/// Lines that are none, of a later version or of somebody's mischief, are passed over.
 fn parse(text: &str) -> Entries {
     let entry = |line: &str| {
         let mut fields = line.split(' ').map(str::parse::<u64>);
-        let process = u32::try_from(fields.next()?.ok()?).ok()?;
-        Some((process, Entry { rest_bytes: fields.next()?.ok()?, reserved_bytes: fields.next()?.ok()? }))
+        let mut field = || fields.next()?.ok();
+        let process = Process { id: u32::try_from(field()?).ok()?, started: field()? };
+        let (rest_bytes, reserved_bytes, waiting_since_ms, looked_ms) = (field()?, field()?, field()?, field()?);
+        Some((process, Entry { rest_bytes, reserved_bytes, waiting_since_ms, looked_ms }))
     };
     text.lines().filter_map(entry).collect()
 }
 
-/// True when `bytes` fit beside all that is reserved. What the workers use beyond their rest at the moment is part of what they have reserved.
-fn fits(entries: &Entries, bytes: u64, available_bytes: u64, resident: impl Fn(u32) -> Option<u64>) -> bool {
-    let reserved: u64 = entries.values().map(|entry| entry.reserved_bytes).sum();
-    let in_use = |(process, entry): (&u32, &Entry)| {
-        let beyond = resident(*process).unwrap_or(0).saturating_sub(entry.rest_bytes);
-        beyond.min(entry.reserved_bytes)
-    };
-    let for_attempts = available_bytes + entries.iter().map(in_use).sum::<u64>();
-    reserved == 0 || reserved.saturating_add(bytes) <= for_attempts
+/// True when `bytes` more for `own` fit beside all that is reserved. What a worker uses beyond its rest at the moment is part of what it has reserved; what
+/// `own` has kept from earlier attempts serves the next one.
+fn fits(
+    entries: &Entries,
+    own: Process,
+    bytes: u64,
+    available_bytes: u64,
+    resident: impl Fn(u32) -> Option<u64>,
+) -> bool {
+    let sum = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
+    let reserved = sum(&mut entries.values().map(|entry| entry.reserved_bytes));
+    let in_use = sum(&mut entries.iter().map(|(process, entry)| {
+        let beyond = resident(process.id).unwrap_or(0).saturating_sub(entry.rest_bytes);
+        let asked = if *process == own { bytes } else { 0 };
+        beyond.min(entry.reserved_bytes.saturating_add(asked))
+    }));
+    reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
 }
 
 /// Resident bytes of a process; none when it is gone. See proc(5), statm.
 fn resident_bytes(process: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * page_size() as u64)
+    Some(pages.saturating_mul(page_size() as u64))
 }
 
 #[cfg(test)]
@@ -173,15 +319,19 @@ mod tests {
 
     const GB: u64 = 1 << 30;
 
+    fn other(id: u32) -> Process {
+        Process { id, started: 0 }
+    }
+
     fn entry(rest: u64, reserved: u64) -> Entry {
-        Entry { rest_bytes: rest * GB, reserved_bytes: reserved * GB }
+        Entry { rest_bytes: rest * GB, reserved_bytes: reserved * GB, ..Entry::default() }
     }
 
     /// Two workers that rest at 7 GB; the second asks for `bytes` beside the first's `reserved`, of which it uses `used` already.
     fn check(reserved: u64, used: u64, available: u64, bytes: u64, expected: bool) {
-        let entries = Entries::from([(1, entry(7, reserved)), (2, entry(7, 0))]);
+        let entries = Entries::from([(other(1), entry(7, reserved)), (other(2), entry(7, 0))]);
         let resident = |process| Some(if process == 1 { (7 + used) * GB } else { 7 * GB });
-        assert_eq!(fits(&entries, bytes * GB, available * GB, resident), expected);
+        assert_eq!(fits(&entries, other(2), bytes * GB, available * GB, resident), expected);
     }
 
     #[test]
@@ -205,16 +355,73 @@ mod tests {
         check(2, 5, 5, 6, false);
     }
 
+    /// What the file says of this process: bytes reserved, and whether an attempt waits.
+    fn check_file(ledger: &Ledger, reserved_bytes: u64, waiting: bool) {
+        let entries = parse(&fs::read_to_string(&*ledger.path).unwrap());
+        let own = entries.get(&Process::own().unwrap()).unwrap();
+        assert_eq!((own.reserved_bytes, own.waiting_since_ms != 0), (reserved_bytes, waiting));
+        assert_eq!(entries.len(), 1);
+    }
+
     #[tokio::test]
     async fn reservations_are_given_back_and_the_dead_forgotten() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger");
-        // No process has this number.
-        fs::write(&path, format!("{} 1 {}\nnonsense\n", u32::MAX, u64::MAX / 2)).unwrap();
-        let ledger = Ledger::at(path.clone(), 0);
+        let ledger = Ledger::at(folder.path().join("ledger"), 0);
+        // No process has this number, and this one's had another start.
+        let lies = |id: u32| line(other(id), Entry { reserved_bytes: u64::MAX, ..Entry::default() });
+        fs::write(&*ledger.path, lies(u32::MAX) + &lies(process::id()) + "nonsense\n").unwrap();
         let reservation = ledger.reserve(1).await.unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{} 0 1\n", process::id()));
+        check_file(&ledger, 1, false);
         drop(reservation);
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{} 0 0\n", process::id()));
+        check_file(&ledger, 0, false);
+    }
+
+    #[test]
+    fn whoever_waits_longest_is_next_unless_it_is_frozen() {
+        let waiting = |since| Entry { waiting_since_ms: since, looked_ms: 1000, ..Entry::default() };
+        let entries = Entries::from([(other(1), waiting(100)), (other(2), waiting(0)), (other(3), waiting(300))]);
+        let is_turn = |id, since, now| is_turn(&entries, other(id), since, now);
+        assert!(is_turn(1, 100, 1000));
+        assert!(!is_turn(2, 200, 1000), "1 has waited longer");
+        assert!(!is_turn(3, 300, 1000));
+        assert!(is_turn(2, 50, 1000));
+        assert!(is_turn(2, 200, 1000 + FROZEN_MS));
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_attempt_waits_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(folder.path().join("ledger"), 0);
+        let first = ledger.reserve(1).await.unwrap();
+        let mut never = Box::pin(ledger.reserve(u64::MAX / 2));
+        let pending = tokio::time::timeout(Duration::from_millis(50), &mut never).await;
+        assert!(pending.is_err(), "it does not fit beside the first");
+        check_file(&ledger, 1, true);
+        drop(never);
+        check_file(&ledger, 1, false);
+        drop(first);
+    }
+
+    #[test]
+    fn what_a_worker_has_kept_serves_its_next_attempt() {
+        let entries = Entries::from([(other(1), entry(7, 5)), (other(2), entry(7, 0))]);
+        // Both keep 2 GB from before; the first has not begun to take more.
+        let resident = |_| Some(9 * GB);
+        assert!(fits(&entries, other(2), 5 * GB, 6 * GB, resident));
+        assert!(!fits(&entries, other(2), 5 * GB, 5 * GB, resident));
+    }
+
+    #[test]
+    fn numbers_of_a_hostile_file_overflow_nothing() {
+        let entries =
+            Entries::from([(other(1), entry(0, 0)), (other(2), Entry { reserved_bytes: u64::MAX, ..entry(0, 0) })]);
+        assert!(!fits(&entries, other(1), u64::MAX, u64::MAX / 2, |_| Some(0)));
+        assert!(fits(&entries, other(1), 1, u64::MAX, |_| Some(u64::MAX)));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_none_is_done_without() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Ledger::at(folder.path().to_owned(), 0).reserve(1).await.is_none());
     }
 }

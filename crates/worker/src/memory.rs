@@ -88,11 +88,20 @@ pub fn engine_memory_needed(threads: usize) -> u64 {
 pub async fn wait_for_memory(threads: usize, wait: Duration) -> Result<(), MemoryError> {
     let needed_bytes = engine_memory_needed(threads);
     let deadline = Instant::now() + wait;
+    let mut told = false;
     loop {
         match Memory::now() {
             Some(memory) if memory.available_bytes < needed_bytes => {
-                if Instant::now() >= deadline {
+                // What the machine does not have will not come.
+                if Instant::now() >= deadline || memory.total_bytes < needed_bytes {
                     return Err(MemoryError { threads, needed_bytes, memory });
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(
+                        needed_bytes,
+                        available_bytes = memory.available_bytes,
+                        "waiting for memory to load the prover"
+                    );
                 }
             }
             _ => return Ok(()),

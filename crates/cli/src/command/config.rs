@@ -5,7 +5,7 @@ use crate::args::{ConfigArguments, OutputForm, PoolArguments};
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
-use sp1_distributed::config::{Config, ConfigError, Overrides, Range, environment, settings};
+use sp1_distributed::distributed::config::{Config, ConfigError, Overrides, Range, environment, settings};
 use std::fmt::Write;
 
 /// The configuration that flags, environment and file make together.

@@ -11,7 +11,10 @@ use anyhow::{Context, Result};
 use engine::{CutOptions, check_executor_host};
 use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
 use rustix::process::{Pid, Signal, kill_process};
-use sp1_distributed::config::{Config, Overrides};
+use sp1_distributed::distributed::{
+    config::{Config, Overrides},
+    start_proving_threads,
+};
 use std::{
     fs::{self, File},
     net::TcpListener,
@@ -133,7 +136,7 @@ async fn prove_on(
     overrides.workers_file(list);
     // What is set for proofs of one's own does not count for the demo.
     let config = Config::load(&overrides, |_| None)?;
-    sp1_distributed::start_proving_threads(&config);
+    start_proving_threads(&config);
     prove(&config, request, output, path, arguments.json, cancel).await
 }
 

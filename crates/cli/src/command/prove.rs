@@ -7,7 +7,7 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use engine::{Controller, check_executor_host};
 use orchestrator::{ExpectedExit, ProofMode, ProofRequest, WorkerShare};
 use serde::Serialize;
-use sp1_distributed::{Pool, config::Config};
+use sp1_distributed::distributed::{Pool, config::Config, start_proving_threads};
 use std::{
     path::Path,
     sync::Arc,
@@ -44,7 +44,7 @@ impl From<WorkerShare> for Share {
 pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
     // Everything that can be wrong with the request, before anybody is bothered.
     let config = super::config::load(&arguments.pool)?;
-    sp1_distributed::start_proving_threads(&config);
+    start_proving_threads(&config);
     let program = read_program(&arguments.program.elf)?;
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
     let request = ProofRequest {

@@ -6,7 +6,7 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
     thread::{CpuSet, sched_setaffinity},
 };
-use sp1_distributed::{EngineState, WorkerBuilder};
+use sp1_distributed::distributed::{EngineState, WorkerBuilder};
 use std::time::Duration;
 use tokio::sync::watch;
 

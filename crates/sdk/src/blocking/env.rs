@@ -73,6 +73,12 @@ pub(super) fn env_prover(
             sp1_sdk::blocking::EnvProver::Network(prover) => EnvProver::Network(prover),
             _ => unreachable!("SP1_PROVER names the network"),
         },
+        // sp1-sdk's blocking client has no such name, and the builder.
+        #[cfg(feature = "network")]
+        Choice::Hosted => {
+            let builder = sp1_sdk::blocking::ProverClient::builder_with_machine(machine).hosted();
+            EnvProver::Network(Box::new(builder.build()))
+        }
     })
 }
 
@@ -221,6 +227,7 @@ pub struct EnvProveRequest<'a> {
 }
 
 impl<'a> ProveRequest<'a, EnvProver> for EnvProveRequest<'a> {
+    #[allow(clippy::needless_question_mark, reason = "not every prover's error is anyhow's")]
     fn run(self) -> Result<SP1ProofWithPublicValues> {
         let Self { prover, key, stdin, options } = self;
         macro_rules! ask {

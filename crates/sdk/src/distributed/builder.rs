@@ -2,7 +2,7 @@
 
 use super::{DistributedError, DistributedProver, Inner};
 use crate::{
-    config::{Config, Overrides, environment},
+    distributed::config::{Config, Overrides, environment},
     threads::Threads,
 };
 use engine::{Controller, CutOptions, OptionsError};

@@ -1,6 +1,6 @@
 //! Why the distributed prover has no answer.
 
-use crate::config::ConfigError;
+use crate::distributed::config::ConfigError;
 use orchestrator::{ConnectError, ProofFailure};
 
 /// Why there is no proof.

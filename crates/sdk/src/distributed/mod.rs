@@ -1,17 +1,28 @@
-//! The prover that this package adds to SP1's.
+//! The prover that this package adds to SP1's, and what belongs to it. Names that a program could have itself stand here and not at the root, which
+//! programs import whole.
 
 mod builder;
+pub mod config;
 mod error;
 mod events;
 mod request;
 
+pub use crate::{
+    pool::Pool,
+    worker::{BoundWorker, WorkerBuilder, WorkerError, start_proving_threads},
+};
+pub use ::orchestrator::{ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, WorkerShare};
+pub use ::protocol::{Address, Filter};
+pub use ::scheduler::TaskKind;
+pub use ::worker::EngineState;
 pub use builder::DistributedProverBuilder;
 pub use error::DistributedError;
 pub use events::ProofEvents;
 pub use request::DistributedProveRequest;
 
-use crate::{config::Config, pool::Pool, prover::Prover, request::ProveOptions, threads::Threads};
+use crate::{prover::Prover, request::ProveOptions, threads::Threads};
 use bytes::Bytes;
+use config::Config;
 use engine::{Controller, WrapProof};
 use futures::future::BoxFuture;
 use orchestrator::{ExpectedExit, ProofMode, ProofRequest};

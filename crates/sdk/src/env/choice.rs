@@ -13,6 +13,8 @@ pub(crate) enum Choice {
     Cuda,
     #[cfg(feature = "network")]
     Network,
+    #[cfg(feature = "network")]
+    Hosted,
 }
 
 /// `SP1_PROVER` names no prover of this program.
@@ -70,7 +72,9 @@ impl Choice {
             #[cfg(not(feature = "cuda"))]
             "cuda" => unknown(Some("cuda")),
             #[cfg(feature = "network")]
-            "network" | "hosted" => Ok(Self::Network),
+            "network" => Ok(Self::Network),
+            #[cfg(feature = "network")]
+            "hosted" => Ok(Self::Hosted),
             #[cfg(not(feature = "network"))]
             "network" | "hosted" => unknown(Some("network")),
             _ => unknown(None),

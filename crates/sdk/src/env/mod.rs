@@ -119,7 +119,7 @@ impl EnvProver {
                 }
                 // The rest of the environment is sp1-sdk's to read, and to complain about.
                 #[cfg(feature = "network")]
-                Choice::Network => match sp1_sdk::env::EnvProver::new_with_machine(machine).await {
+                Choice::Network | Choice::Hosted => match sp1_sdk::env::EnvProver::new_with_machine(machine).await {
                     sp1_sdk::env::EnvProver::Network(prover) => Self::Network(prover),
                     _ => unreachable!("SP1_PROVER names the network"),
                 },

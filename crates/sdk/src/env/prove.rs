@@ -29,6 +29,7 @@ impl<'a> IntoFuture for EnvProveRequest<'a> {
     type Output = Result<SP1ProofWithPublicValues>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
+    #[allow(clippy::needless_question_mark, reason = "not every prover's error is anyhow's")]
     fn into_future(self) -> Self::IntoFuture {
         let Self { prover, key, stdin, options } = self;
         macro_rules! ask {

@@ -274,7 +274,14 @@ fn parse_workers(workers: &[String]) -> Result<WorkerList, ConfigError> {
     let parse = |(at, text): (usize, &String)| {
         text.parse::<Member>().map_err(|reason| ConfigError::Worker { number: at + 1, reason })
     };
-    Ok(WorkerList(workers.iter().enumerate().map(parse).collect::<Result<_, _>>()?))
+    let mut list = WorkerList::default();
+    for member in workers.iter().enumerate().map(parse) {
+        let member = member?;
+        if !list.0.contains(&member) {
+            list.0.push(member);
+        }
+    }
+    Ok(list)
 }
 
 fn check_known(file: &WorkerFile, settings: &[Setting], path: &Path) -> Result<(), ConfigError> {

@@ -158,12 +158,12 @@ fn arguments_that_make_no_sense_are_refused() {
     check_refused(
         &small.env("ELEMENT_THRESHOLD", "1000").output().unwrap(),
         2,
-        &["ELEMENT_THRESHOLD=1000", "out of range"],
+        &["environment, ELEMENT_THRESHOLD", "\"1000\"", "out of range"],
     );
     check_refused(
         &small.env("ELEMENT_THRESHOLD", "many").output().unwrap(),
         2,
-        &["ELEMENT_THRESHOLD=many", "no number"],
+        &["environment, ELEMENT_THRESHOLD", "\"many\"", "no number"],
     );
 }
 

@@ -1,8 +1,9 @@
 //! `sp1d config`: the settings, and where each comes from.
 
 use super::program::print;
-use crate::args::{ConfigArguments, OutputForm, PoolArguments};
+use crate::args::{Arguments, ConfigArguments, OutputForm, PoolArguments};
 use anyhow::Result;
+use clap::CommandFactory;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1_distributed::distributed::config::{Config, ConfigError, Overrides, Range, environment, settings};
@@ -70,6 +71,13 @@ pub(crate) fn print_reference() -> Result<()> {
         };
         let (range, unit) = (setting.range.to_string(), setting.unit);
         writeln!(page, "| {name} | `{variable}` | `{default}` | {range} | {unit} | {meaning} |")?;
+    }
+    page.push_str("\n## Flags of `sp1d worker`\n\nA worker's own settings; a program that embeds one has them on `WorkerBuilder`.\n\n| flag | meaning |\n|---|---|\n");
+    for argument in Arguments::command().find_subcommand("worker").expect("it is one").get_arguments() {
+        let Some(flag) = argument.get_long().filter(|_| !argument.is_hide_set()) else { continue };
+        let value = argument.get_value_names().map(|names| format!(" {}", names.join(" "))).unwrap_or_default();
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        writeln!(page, "| `--{flag}{value}` | {} |", help.replace('|', "\\|"))?;
     }
     page.push_str(OTHERS);
     print(page.trim_end())

@@ -23,8 +23,8 @@ struct Arguments {
     /// Rounds, at least three.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
-    /// Steps of the Fibonacci loop that is measured: the default is cut into seven shards.
-    #[arg(long, default_value_t = 250_000)]
+    /// Steps of the Fibonacci loop that is measured: the default is cut into six shards.
+    #[arg(long, default_value_t = 205_000)]
     steps: u32,
     /// Where the figures go.
     #[arg(long, default_value = "docs/bench/overhead.json")]

@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Steps of the measured proof.
     #[arg(long)]
     steps: u32,
+    /// Processes of the workers, which are measured too.
+    #[arg(long, value_delimiter = ',')]
+    workers: Vec<u32>,
 }
 
 /// What a measured proof came to.
@@ -28,9 +31,20 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     /// Shards.
     pub(crate) shards: usize,
-    /// Processor time of this process during the proof, without that of processes it started.
+    /// The process that asked.
+    pub(crate) asker: Usage,
+    /// Processor time of processes it started: the executor's child.
+    pub(crate) executor_cpu_seconds: f64,
+    /// The workers.
+    pub(crate) workers: Vec<Usage>,
+}
+
+/// What a process used during the measured proof.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// Processor time of its own.
     pub(crate) cpu_seconds: f64,
-    /// Most memory that this process ever had.
+    /// Most memory.
     pub(crate) peak_bytes: u64,
 }
 
@@ -49,38 +63,59 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         };
         let warm = client.prove(&pk, input(WARM_UP_STEPS)).core().await?;
         client.verify(&warm, pk.verifying_key(), None)?;
-        let (cpu_before, began) = (cpu_time()?, Instant::now());
+        let processes: Vec<String> =
+            std::iter::once("self".to_owned()).chain(arguments.workers.iter().map(u32::to_string)).collect();
+        let cpu = || processes.iter().map(|process| cpu_time(process)).collect::<Result<Vec<_>>>();
+        processes.iter().try_for_each(|process| forget_peak(process))?;
+        let (cpu_before, began) = (cpu()?, Instant::now());
         let proof = client.prove(&pk, input(arguments.steps)).core().await?;
-        let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_time()?);
+        let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), cpu()?);
+        let usage = processes.iter().zip(cpu_before.iter().zip(&cpu_after)).map(|(process, (before, after))| {
+            let cpu_seconds = after.own.saturating_sub(before.own).as_secs_f64();
+            Ok(Usage { cpu_seconds, peak_bytes: peak_bytes(process)? })
+        });
+        let mut usage = usage.collect::<Result<Vec<_>>>()?;
+        let workers = usage.split_off(1);
         client.verify(&proof, pk.verifying_key(), None)?;
         let SP1Proof::Core(shards) = &proof.proof else { anyhow::bail!("a core proof was asked for") };
         ensure!(shards.len() >= 6, "{} shards are too few to measure", shards.len());
         anyhow::Ok(Measured {
             seconds,
             shards: shards.len(),
-            cpu_seconds: (cpu - cpu_before).as_secs_f64(),
-            peak_bytes: peak_bytes("self")?,
+            asker: usage.remove(0),
+            executor_cpu_seconds: cpu_after[0].children.saturating_sub(cpu_before[0].children).as_secs_f64(),
+            workers,
         })
     })?;
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
 
-/// Processor time of this process. Fields of `/proc/PID/stat`, see proc(5).
-fn cpu_time() -> Result<Duration> {
-    cpu_time_of("self")
+struct CpuTime {
+    own: Duration,
+    /// Of children that have ended.
+    children: Duration,
 }
 
-pub(crate) fn cpu_time_of(process: &str) -> Result<Duration> {
+/// Processor time of a process. Fields of `/proc/PID/stat`, see proc(5).
+fn cpu_time(process: &str) -> Result<CpuTime> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("read processor time")?;
     let (_, rest) = stat.rsplit_once(") ").context("a process has a name")?;
     let field = |at: usize| -> Result<u64> { Ok(rest.split(' ').nth(at).context("too few fields")?.parse()?) };
     // Of the kernel's interface, whatever its timer does: a hundred ticks a second.
-    Ok(Duration::from_millis((field(11)? + field(12)?) * 10))
+    let ticks = |user: usize, system: usize| {
+        Ok::<_, anyhow::Error>(Duration::from_millis((field(user)? + field(system)?) * 10))
+    };
+    Ok(CpuTime { own: ticks(11, 12)?, children: ticks(13, 14)? })
 }
 
-/// The most memory that a process ever had.
-pub(crate) fn peak_bytes(process: &str) -> Result<u64> {
+/// From now on [`peak_bytes`] speaks of what comes; see proc(5), clear_refs.
+fn forget_peak(process: &str) -> Result<()> {
+    fs::write(format!("/proc/{process}/clear_refs"), "5").context("forget peak memory")
+}
+
+/// The most memory that a process had.
+fn peak_bytes(process: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("read peak memory")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the system counts memory")?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("a number of kilobytes")?;

@@ -1,6 +1,9 @@
 //! Figures and ratios.
 
-use crate::run::{Configuration, Round};
+use crate::{
+    prover::Measured,
+    run::{Configuration, Outcome, Round},
+};
 use serde::Serialize;
 use std::fmt;
 
@@ -37,10 +40,10 @@ pub(crate) struct Report {
     ratios: Ratios,
     /// Seconds of a proof by configuration.
     seconds: Vec<(&'static str, Spread)>,
-    /// Processor time of the process that asks, execution of the program included, over that of all processes together. The workers' includes the
-    /// warm-up, so it is counted in proportion to the shards.
+    /// Processor time of the process that asks over that of all processes together, the executor's child left out. What is executed in the process
+    /// itself (cutting shards, writing their records) is part of it.
     orchestrator_share: Spread,
-    /// Peak memory in bytes: of the process that asks, and of each worker.
+    /// Peak memory in bytes during the measured proofs: of the process that asks, and of each worker.
     peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,
     steps: u32,
     shards: usize,
@@ -54,9 +57,6 @@ struct Ratios {
     two_workers: Spread,
 }
 
-/// Shards of the warm-up proof, beside those that are measured.
-const WARM_UP_SHARDS: f64 = 3.0;
-
 impl Report {
     pub(crate) fn of(steps: u32, rounds: &[Round]) -> Self {
         let find = |round: &'_ Round, configuration: Configuration| {
@@ -67,19 +67,18 @@ impl Report {
         let ratio = |configuration| {
             Spread::of(seconds(configuration).zip(seconds(Configuration::CpuProver)).map(|(one, other)| one / other))
         };
-        let share = |outcome: crate::run::Outcome| {
-            if outcome.worker_peak_bytes.is_empty() {
-                return None;
-            }
-            let shards = outcome.proof.shards as f64;
-            let workers = outcome.worker_cpu_seconds * shards / (shards + WARM_UP_SHARDS);
-            Some(outcome.proof.cpu_seconds / (workers + outcome.proof.cpu_seconds))
+        let share = |outcome: Outcome| {
+            let Measured { asker, workers, .. } = outcome.proof;
+            let of_workers: f64 = workers.iter().map(|worker| worker.cpu_seconds).sum();
+            (!workers.is_empty()).then(|| asker.cpu_seconds / (of_workers + asker.cpu_seconds))
         };
         let peak = |configuration: Configuration| {
-            let of_prover = rounds.iter().map(|round| find(round, configuration).proof.peak_bytes).max();
-            let workers = rounds.iter().map(|round| find(round, configuration).worker_peak_bytes);
-            let most = workers.reduce(|one, other| one.into_iter().zip(other).map(|(a, b)| a.max(b)).collect());
-            (configuration.name(), of_prover.unwrap_or(0), most.unwrap_or_default())
+            let outcomes = || rounds.iter().map(move |round| find(round, configuration).proof);
+            let of_asker = outcomes().map(|proof| proof.asker.peak_bytes).max();
+            let of_workers = outcomes().map(|proof| proof.workers.iter().map(|worker| worker.peak_bytes).collect());
+            let most =
+                of_workers.reduce(|one: Vec<u64>, other| one.into_iter().zip(other).map(|(a, b)| a.max(b)).collect());
+            (configuration.name(), of_asker.unwrap_or(0), most.unwrap_or_default())
         };
         let (one_worker, two_workers) = (ratio(Configuration::OneWorker), ratio(Configuration::TwoWorkers));
         Self {
@@ -113,7 +112,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "one worker / CPU prover:  {}", self.ratios.one_worker)?;
         writeln!(f, "two workers / CPU prover: {}", self.ratios.two_workers)?;
-        writeln!(f, "orchestrator's share of processor time, with execution: {}", self.orchestrator_share)?;
+        writeln!(f, "orchestrator's share of processor time: {}", self.orchestrator_share)?;
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
         for (name, prover, workers) in &self.peak_bytes {
             let workers: Vec<String> = workers.iter().map(|bytes| gigabytes(*bytes)).collect();

@@ -1,7 +1,8 @@
 //! Starting, measuring and stopping one configuration after the other.
 
-use crate::prover::{Measured, cpu_time_of, peak_bytes};
+use crate::prover::Measured;
 use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 use std::{
     env, fs,
@@ -54,10 +55,6 @@ pub(crate) struct Outcome {
     pub(crate) configuration: &'static str,
     /// The measured proof, as the process that asked for it saw it.
     pub(crate) proof: Measured,
-    /// Most memory of each worker.
-    pub(crate) worker_peak_bytes: Vec<u64>,
-    /// Processor time of the workers while the process that asked ran.
-    pub(crate) worker_cpu_seconds: f64,
 }
 
 /// All configurations, once.
@@ -66,6 +63,7 @@ pub(crate) type Round = Vec<Outcome>;
 pub(crate) fn rounds(count: u32, steps: u32) -> Result<Vec<Round>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     ensure!(cores >= 2, "two workers with a core each need two cores");
+    pin_to_two_cores()?;
     let mut rounds = Vec::new();
     for number in 0..count {
         let mut order = Configuration::ALL.to_vec();
@@ -84,12 +82,20 @@ pub(crate) fn rounds(count: u32, steps: u32) -> Result<Vec<Round>> {
     Ok(rounds)
 }
 
+/// Every configuration has the same two cores, however many there are.
+fn pin_to_two_cores() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(0);
+    cores.set(1);
+    sched_setaffinity(None, &cores).context("run on cores 0 and 1 only")
+}
+
 fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
     let folder = tempfile::tempdir().context("make a folder")?;
     let workers = start_workers(configuration, folder.path())?;
     let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
     fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
-    let cpu_before = workers.iter().map(Worker::cpu_time).sum::<Result<Duration>>()?;
+    let processes: Vec<String> = workers.iter().map(|worker| worker.process.id().to_string()).collect();
     let prover = match configuration {
         Configuration::CpuProver => "cpu",
         Configuration::OneWorker | Configuration::TwoWorkers => "distributed",
@@ -105,6 +111,7 @@ fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
     }
     let output = command
         .args(["prove", "--steps", &steps.to_string()])
+        .args(processes.iter().flat_map(|process| ["--workers", process]))
         .current_dir(folder.path())
         .env("SP1_PROVER", prover)
         .env("ELEMENT_THRESHOLD", ELEMENT_THRESHOLD)
@@ -119,14 +126,7 @@ fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
     ensure!(output.status.success(), "{} failed: {}", configuration.name(), output.status);
     let text = String::from_utf8(output.stdout).context("figures are text")?;
     let proof = serde_json::from_str(text.lines().last().unwrap_or_default()).context("figures are JSON")?;
-    let cpu_after = workers.iter().map(Worker::cpu_time).sum::<Result<Duration>>()?;
-    let worker_peak_bytes = workers.iter().map(Worker::peak_bytes).collect::<Result<_>>()?;
-    Ok(Outcome {
-        configuration: configuration.name(),
-        proof,
-        worker_peak_bytes,
-        worker_cpu_seconds: cpu_after.saturating_sub(cpu_before).as_secs_f64(),
-    })
+    Ok(Outcome { configuration: configuration.name(), proof })
 }
 
 /// A worker process; killed when dropped.
@@ -137,14 +137,6 @@ struct Worker {
 }
 
 impl Worker {
-    fn cpu_time(&self) -> Result<Duration> {
-        cpu_time_of(&self.process.id().to_string())
-    }
-
-    fn peak_bytes(&self) -> Result<u64> {
-        peak_bytes(&self.process.id().to_string())
-    }
-
     fn is_ready(&mut self) -> Result<bool> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         if let Some(status) = self.process.try_wait()? {

@@ -148,6 +148,11 @@ impl Blob {
         self.0.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
     }
 
+    /// True when somebody else holds it too, so that giving it up frees nothing.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The chunks, in order.
     #[must_use]
     pub fn chunks(&self) -> &[Chunk] {

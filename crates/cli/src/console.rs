@@ -153,6 +153,16 @@ impl View {
                     let _ = writeln!(io::stderr(), "{text}");
                 });
             }
+            Progress::Restarted { reason } => {
+                (self.known, self.done, self.executed, self.began) = (0, 0, false, Instant::now());
+                self.bar.set_length(0);
+                self.bar.set_position(0);
+                self.bar.reset_elapsed();
+                let text = format!("the proof is begun again: {reason}");
+                self.bar.suspend(|| {
+                    let _ = writeln!(io::stderr(), "{text}");
+                });
+            }
             Progress::Verifying => {
                 self.bar.set_prefix("verifying");
                 self.line("verifying");

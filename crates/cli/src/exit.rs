@@ -69,11 +69,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
         return match failure {
             ProofFailure::Guest(_) => PROGRAM,
             ProofFailure::Request(_) => USAGE,
-            ProofFailure::Host(_) => HOST,
+            ProofFailure::Host(_) | ProofFailure::Interrupted(_) => HOST,
             ProofFailure::NoWorkers { .. } | ProofFailure::Unable { .. } => WORKERS,
             ProofFailure::Timeout(_) => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
-            ProofFailure::Task { .. } | ProofFailure::Internal(_) => OTHER,
+            ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_) => OTHER,
         };
     }
     if error.is::<ConnectError>() {

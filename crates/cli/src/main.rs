@@ -1,5 +1,6 @@
 //! `sp1d`: proves SP1 programs on many machines.
 
+mod allocator;
 mod args;
 mod command;
 mod console;

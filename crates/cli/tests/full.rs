@@ -74,6 +74,8 @@ fn show(text: &str) {
 /// Two fresh workers, and a client of them whose proofs have shards for both.
 async fn two_workers(folder: &Path) -> ([Worker; 2], DistributedProver) {
     let workers = [Worker::start(folder, 0, "127.0.0.1"), Worker::start(folder, 1, "127.0.0.1")];
+    // One after the other loads, and a short program would be proven before the second is there.
+    workers.iter().for_each(Worker::wait_until_ready);
     let mut options = sp1_core_executor::SP1CoreOpts::default();
     options.sharding_threshold.element_threshold = LOW_THRESHOLD;
     let addresses = workers.iter().map(|worker| worker.address.clone());

@@ -325,3 +325,93 @@ async fn an_interrupted_proof_leaves_nothing() {
     .unwrap();
     worker.stop().await;
 }
+
+/// The processes whose executable lies in `folder`: executions.
+fn executions(folder: &Path) -> Vec<i32> {
+    let inside = |id: &i32| fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program.starts_with(folder));
+    let ids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(inside).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
+    let worker = idle_worker().await;
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+    let elf = guest("spin");
+    let arguments = [prove(&elf), vec!["--input", "u32:0"]].concat();
+    let mut command = sp1d(folder.path(), &arguments);
+    tokio::task::spawn_blocking(move || {
+        leaving_nothing(folder.path(), || {
+            let mut process = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut killed = Vec::new();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while killed.len() < 3 {
+                if Instant::now() >= deadline {
+                    process.kill().unwrap();
+                    panic!("begun {} times: {:?}", killed.len(), process.wait_with_output());
+                }
+                for id in executions(folder.path()).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
+                    // It runs, and is known to.
+                    std::thread::sleep(Duration::from_secs(1));
+                    let pid = rustix::process::Pid::from_raw(id).unwrap();
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+                    killed.push(id);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let output = process.wait_with_output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(stderr.matches("the proof is begun again: ").count(), 2, "{stderr}");
+            check_refused(&output, 7, &["killed from outside"]);
+        });
+        assert_eq!(files(folder.path()), ["distributed.json"]);
+    })
+    .await
+    .unwrap();
+    worker.stop().await;
+}
+
+/// Processor time of a process so far. Fields of `/proc/PID/stat`, see proc(5); a hundred ticks a second.
+fn processor_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<u64> =
+        stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
+    // The first field, the state, is no number.
+    Duration::from_millis((fields[10] + fields[11]) * 10)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_is_held_back_costs_next_to_nothing() {
+    let worker = idle_worker().await;
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+    let elf = guest("precompiles");
+    // More shards than may be on their way, and far more than five chunks of the trace, which memory accesses fill.
+    let arguments = [prove(&elf), vec!["--input", "u32:100000"]].concat();
+    let mut command = sp1d(folder.path(), &arguments);
+    command.env("ELEMENT_THRESHOLD", "33554432").env("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000");
+    tokio::task::spawn_blocking(move || {
+        leaving_nothing(folder.path(), || {
+            let process = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let used = |longest: Duration| {
+                let before = processor_time(process.id());
+                std::thread::sleep(longest);
+                (processor_time(process.id()) - before).as_secs_f64() / longest.as_secs_f64()
+            };
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while executions(folder.path()).is_empty() || used(Duration::from_secs(1)) > 0.2 {
+                assert!(Instant::now() < deadline, "it is not held back");
+            }
+            let share = used(Duration::from_secs(10));
+            assert!(!executions(folder.path()).is_empty(), "the program has ended");
+            assert!(share < 0.05, "{share} of a core while nothing happens");
+            let id = rustix::process::Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+            rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+            check_refused(&process.wait_with_output().unwrap(), 130, &["cancelled"]);
+        });
+    })
+    .await
+    .unwrap();
+    worker.stop().await;
+}

@@ -1,28 +1,27 @@
 //! SP1's controller and executor, for the orchestrator.
 
 use crate::{
+    check::{Expectations, Presence, Running, check_result, contained},
     controller_clients::ProofClient,
     execution::{Ended, Leash, supervise},
     host::check_executor_host,
     input_proofs::{check_form, check_input_proofs},
     options::CutOptions,
     program::check_program,
-    run::{Executed, Runner, execution_failure, program_failure, ran_away},
+    run::{Executed, Runner, execution_failure, killed_from_outside, program_failure, ran_away},
 };
 use artifacts::Digest;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use orchestrator::{
-    Checked, ExpectedExit, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
-    ProofRequest,
+    Checked, CheckedMarker, ExpectedExit, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode,
+    ProofOutput, ProofRequest,
 };
 use scheduler::{TaskId, TaskKind};
 use slop_algebra::PrimeField32;
 use sp1_core_executor::{ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_hypercube::{
-    PROOF_MAX_NUM_PVS, SP1PcsProofInner, SP1RecursionProof, SP1VerifyingKey, ShardProof, air::PublicValues,
-};
+use sp1_hypercube::{SP1PcsProofInner, SP1VerifyingKey, ShardProof, air::PublicValues};
 use sp1_primitives::{SP1Field, SP1GlobalContext};
 use sp1_prover::{
     Groth16Bn254Proof, PlonkBn254Proof,
@@ -44,12 +43,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 type CoreProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
-type RecursionProof = SP1RecursionProof<SP1GlobalContext, SP1PcsProofInner>;
 
 /// Programs whose verifying key is kept.
 const MOST_KEYS: usize = 64;
@@ -58,13 +60,22 @@ const MOST_KEYS: usize = 64;
 pub struct Controller {
     light: LightProver,
     keys: Mutex<VecDeque<(Digest, Arc<OnceCell<SP1VerifyingKey>>)>>,
+    /// For the parts of proofs: the light node's own only verifies whole ones.
+    verifier: Arc<SP1Verifier>,
+    running: Running,
 }
 
 // The futures are boxed so that their code is compiled here, and not in every crate that awaits them.
 impl Controller {
     /// Takes about a second.
     pub fn new() -> BoxFuture<'static, Self> {
-        Box::pin(async { Self { light: LightProver::new().await, keys: Mutex::default() } })
+        Box::pin(async {
+            let light = LightProver::new().await;
+            let keys = light.inner().recursion_vks();
+            let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
+            let verifier = verifier.expect("SP1 has all that its verifier is made of");
+            Self { light, keys: Mutex::default(), verifier, running: Running::default() }
+        })
     }
 
     /// SP1's own light node: executes, sets up and verifies.
@@ -165,6 +176,7 @@ impl Controller {
         proof: &ProofHandle,
         request: ProofRequest,
         tasks: &TaskTracker,
+        presence: &Presence,
     ) -> Result<ProofOutput, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
@@ -186,6 +198,8 @@ impl Controller {
         }
         let key = self.verifying_key(&request.elf).await?;
         options.check_for(&request.elf).await?;
+        let expected = Arc::new(Expectations::new(&request, &options, &key, &stdin).await?);
+        presence.expect(expected.clone());
         let local = LocalTasks(Arc::new(Shared {
             proof: proof.clone(),
             program: request.elf.clone(),
@@ -199,7 +213,7 @@ impl Controller {
             tasks: tasks.clone(),
             program_failed: AtomicBool::new(false),
         }));
-        let client = ProofClient::new(proof.clone(), local);
+        let client = ProofClient::new(proof.clone(), local, expected);
         let output = Artifact("proof".to_owned());
         let task = root_task(&client, &request, stdin, &output).await.map_err(internal)?;
         let controller = sp1_controller(&client, &options, self.light.inner().recursion_vks());
@@ -216,13 +230,12 @@ impl Controller {
         proof.report(Progress::Verifying);
         let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;
         let proven = SP1ProofWithPublicValues::from(made);
-        check_nonce(&proven, request.nonce).map_err(ProofFailure::Internal)?;
+        check_nonce(&proven, request.nonce).map_err(ProofFailure::Unverified)?;
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
-            return Err(ProofFailure::Internal("the proof has other public values than the execution".to_owned()));
+            return Err(ProofFailure::Unverified("it has other public values than the execution".to_owned()));
         }
         let verified = self.verify_with(proven, key, status_code(request.expected_exit)).await;
-        let proven =
-            verified.map_err(|error| ProofFailure::Internal(format!("the finished proof does not verify: {error}")))?;
+        let proven = verified.map_err(ProofFailure::Unverified)?;
         let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
         Ok(ProofOutput { proof, cycles: executed.cycles })
     }
@@ -407,13 +420,12 @@ async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTas
         // Compiled code that touches no memory does hundreds of millions; code that does ends a chunk soon.
         slowest_cycles_per_second: 20_000_000,
     };
+    let began = Instant::now();
     match supervise(work, client.proof().over(), leash).await {
         Ended::Done(Ok(output)) => Ok(output.cycles),
         Ended::Done(Err(TaskError::Execution(error))) => Err(execution_failure(Some(&error), &error)),
-        Ended::Done(Err(TaskError::Retryable(error))) => Err(ProofFailure::Host(format!(
-            "the executor's process was killed ({error}): this machine has too little memory for the program"
-        ))),
-        Ended::Done(Err(TaskError::Fatal(error))) => Err(diagnose(client, shared, &error).await),
+        Ended::Done(Err(TaskError::Retryable(error))) => Err(killed_from_outside(&error)),
+        Ended::Done(Err(TaskError::Fatal(error))) => Err(diagnose(client, shared, &error, began.elapsed()).await),
         Ended::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
         Ended::RanAway => Err(ran_away(shared.cycle_limit)),
         Ended::Stopped => Err(ProofFailure::Cancelled),
@@ -422,16 +434,23 @@ async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTas
 
 /// SP1's executor is many tasks, and the first of them to end names the error: it may be one that only noticed. The same run without
 /// proving has one voice.
-async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error) -> ProofFailure {
-    let again = match decode_stdin(&shared.stdin) {
-        Ok(stdin) => shared.runner.run(&shared.program, stdin, shared.cycle_limit, true, client.proof().over()).await,
-        Err(failure) => Err(failure),
+///
+/// `ran` is how long it took until the error: a program that is at fault is so again within that time, and one that runs for longer was not.
+async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error, ran: Duration) -> ProofFailure {
+    /// Starting again takes a moment, and the machine may be busier than it was.
+    const MARGIN: Duration = Duration::from_secs(5);
+    let stop = client.proof().over().child_token();
+    let again = async {
+        let stdin = decode_stdin(&shared.stdin)?;
+        shared.runner.run(&shared.program, stdin, shared.cycle_limit, true, &stop).await
+    };
+    let again = tokio::select! {
+        again = again => again,
+        () = sleep(2 * ran + MARGIN) => return killed_from_outside(error),
     };
     match again {
         Ok(run) if run.exit_code != 0 => program_failure(run.exit_code, &run.stderr),
-        Ok(_) => ProofFailure::Host(format!(
-            "the execution broke off ({error}) although the program runs to its end: most likely this machine ran out of memory"
-        )),
+        Ok(_) => killed_from_outside(error),
         Err(failure) => failure,
     }
 }
@@ -472,7 +491,9 @@ fn sp1_mode(mode: ProofMode) -> network_base_types::ProofMode {
 impl ProofController for Controller {
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let tasks = TaskTracker::new();
-        let outcome = self.prove(&proof, request, &tasks).await;
+        // It leaves when the proof is known to be over: what cannot be checked any more would count against its worker.
+        let presence = self.running.enter(&proof);
+        let outcome = self.prove(&proof, request, &tasks, &presence).await;
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other.
             proof.fail(failure.clone());
@@ -483,28 +504,14 @@ impl ProofController for Controller {
     }
 
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
-        let values = match result.spec.kind {
-            TaskKind::ProveShard if result.mode == ProofMode::Core => {
-                bincode::deserialize::<CoreProof>(&result.output).map(|proof| proof.public_values.len())
-            }
-            TaskKind::ProveShard | TaskKind::RecursionReduce | TaskKind::RecursionDeferred => {
-                bincode::deserialize::<RecursionProof>(&result.output).map(|proof| proof.proof.public_values.len())
-            }
-            TaskKind::ShrinkWrap => return crate::shrink_wrap::check_form(&result.output),
-            TaskKind::PlonkWrap => return decodes::<PlonkBn254Proof>(&result.output),
-            TaskKind::Groth16Wrap => return decodes::<Groth16Bn254Proof>(&result.output),
-        };
-        // SP1 indexes public values without looking.
-        match values {
-            Ok(PROOF_MAX_NUM_PVS) => Ok(()),
-            Ok(count) => Err(format!("the result has {count} public values, a proof has {PROOF_MAX_NUM_PVS}")),
-            Err(error) => Err(format!("the result does not decode: {error}")),
-        }
+        let expected = self.running.expectations(result.proof)?;
+        contained(|| check_result(&self.verifier, &expected, &result))
     }
-}
 
-fn decodes<T: serde::de::DeserializeOwned>(output: &[u8]) -> Result<(), String> {
-    bincode::deserialize::<T>(output).map(|_| ()).map_err(|error| format!("the result does not decode: {error}"))
+    fn check_marker(&self, marker: CheckedMarker<'_>) -> Result<(), String> {
+        let expected = self.running.expectations(marker.proof)?;
+        contained(|| expected.check_marker(&marker))
+    }
 }
 
 fn internal(error: impl std::fmt::Display) -> ProofFailure {
@@ -541,7 +548,7 @@ async fn root_task(
 }
 
 /// The nonce as the on-chain proofs show it: words of 31 bits, the first one highest (sp1-recursion-circuit, `koalabears_proof_nonce_to_bn254`).
-fn on_chain_nonce(nonce: [u32; 4]) -> String {
+pub(crate) fn on_chain_nonce(nonce: [u32; 4]) -> String {
     nonce.iter().fold(0_u128, |folded, word| (folded << 31) + u128::from(*word)).to_string()
 }
 

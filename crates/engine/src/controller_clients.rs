@@ -4,24 +4,23 @@
 //! fails the proof itself, at once and with its cause.
 
 use crate::{
+    check::Expectations,
     controller::LocalTasks,
     names::{task_from_text, task_to_sp1},
 };
 use anyhow::{Context, Result};
 use orchestrator::{Outcome, ProofFailure, ProofHandle, ProofMode, TaskInput, TaskSpec};
 use scheduler::TaskKind;
-use sp1_prover::worker::{
-    FinalVmState, ProofId, RawTaskRequest, SubscriberBuilder, TaskId, TaskMetadata, WorkerClient,
-};
+use sp1_prover::worker::{ProofId, RawTaskRequest, SubscriberBuilder, TaskId, TaskMetadata, WorkerClient};
 use sp1_prover_types::{
     Artifact, ArtifactClient, ArtifactId, ArtifactType, ProofRequestStatus, ShardPermit, TaskStatus, TaskType,
 };
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -38,20 +37,23 @@ struct Inner {
     local: LocalTasks,
     next_artifact: AtomicU64,
     shards: Arc<Semaphore>,
-    /// How the program ended, by the name of the record that says so.
-    exit_codes: Mutex<HashMap<String, u32>>,
+    /// Whose turn it is to wait for room.
+    turn: tokio::sync::Mutex<()>,
+    /// Hears of every record, as it says which shard its proof must be of.
+    expected: Arc<Expectations>,
     /// Shards of the program's own run so far: each is the end of a piece of a trace chunk.
     pieces: Arc<AtomicU64>,
 }
 
 impl ProofClient {
-    pub(crate) fn new(proof: ProofHandle, local: LocalTasks) -> Self {
+    pub(crate) fn new(proof: ProofHandle, local: LocalTasks, expected: Arc<Expectations>) -> Self {
         Self(Arc::new(Inner {
             proof,
             local,
             next_artifact: AtomicU64::new(0),
             shards: Arc::new(Semaphore::new(SHARDS_IN_FLIGHT)),
-            exit_codes: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            expected,
             pieces: Arc::default(),
         }))
     }
@@ -98,11 +100,18 @@ impl ProofClient {
         TaskSpec { kind, inputs, outputs, marker, memory_bytes: memory_bytes(kind, self.0.local.mode()) }
     }
 
+    /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by nothing else.
+    async fn nothing_on_its_way(&self) {
+        while self.0.shards.available_permits() + 1 < SHARDS_IN_FLIGHT {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
         if kind == TaskKind::ProveShard {
             self.0.pieces.fetch_add(1, Ordering::Relaxed);
             let record = task.inputs.get(2).map(|record| record.0.as_str()).unwrap_or_default();
-            let code = self.0.exit_codes.lock().unwrap_or_else(PoisonError::into_inner).get(record).copied();
+            let code = self.0.expected.exit_code(record);
             if let Some(code) = code.filter(|code| !self.0.local.accepts(*code)) {
                 self.0.local.program_failed(code);
                 // Never given to a worker: the proof must not be finished before it is failed.
@@ -119,7 +128,7 @@ pub(crate) fn memory_bytes(kind: TaskKind, mode: ProofMode) -> u64 {
     match kind {
         TaskKind::ProveShard if mode == ProofMode::Core => 4_700_000_000,
         // It normalises the proof too.
-        TaskKind::ProveShard => 6_100_000_000,
+        TaskKind::ProveShard => 7_000_000_000,
         TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 5_000_000_000,
         TaskKind::ShrinkWrap => 8_000_000_000,
         // As the official cluster weighs them.
@@ -128,20 +137,9 @@ pub(crate) fn memory_bytes(kind: TaskKind, mode: ProofMode) -> u64 {
     }
 }
 
-/// The exit code in a record of global memory, the only kind that has it. Another artifact that begins alike is never asked about.
-fn exit_code(data: &[u8]) -> Option<u32> {
-    /// Position of `TraceData::Memory` among its siblings, as bincode writes it.
-    const MEMORY: [u8; 4] = 2_u32.to_le_bytes();
-    let state: FinalVmState = bincode::deserialize(data.strip_prefix(&MEMORY)?).ok()?;
-    Some(state.exit_code)
-}
-
 impl ArtifactClient for ProofClient {
     async fn upload_raw(&self, artifact: &impl ArtifactId, _: ArtifactType, data: Vec<u8>) -> Result<()> {
-        if let Some(code) = exit_code(&data) {
-            let mut codes = self.0.exit_codes.lock().unwrap_or_else(PoisonError::into_inner);
-            codes.insert(artifact.id().to_owned(), code);
-        }
+        self.0.expected.note(artifact.id(), &data);
         if let Err(error) = self.0.proof.put(artifact.id(), data).await {
             self.0.proof.fail(ProofFailure::Internal(error.to_string()));
         }
@@ -175,7 +173,15 @@ impl ArtifactClient for ProofClient {
     }
 
     async fn acquire_shard_permit(&self, _: &impl ArtifactId) -> ShardPermit {
-        ShardPermit::new(self.0.shards.clone().acquire_owned().await.expect("the permits are never closed"))
+        // One waits for room at a time, in order.
+        let _turn = self.0.turn.lock().await;
+        let permit = self.0.shards.clone().acquire_owned().await.expect("the permits are never closed");
+        tokio::select! {
+            () = self.0.proof.wait_for_room() => {}
+            () = self.nothing_on_its_way() => {}
+            () = self.0.proof.over().cancelled() => {}
+        }
+        ShardPermit::new(permit)
     }
 }
 

@@ -9,9 +9,11 @@
 //! [`worker::AttemptIo`] on the other.
 
 mod abilities;
+mod check;
 mod controller;
 mod controller_clients;
 mod execution;
+mod heap;
 mod host;
 mod identity;
 mod input_proofs;
@@ -25,6 +27,7 @@ mod shrink_wrap;
 mod thread_pool;
 
 pub use abilities::Equipment;
+pub use check::EventLimits;
 pub use controller::Controller;
 pub use execution::kill_executions;
 pub use host::{HostError, check_executor_host, check_temporary_folder};

@@ -2,6 +2,7 @@
 
 use crate::{
     abilities::check_still_able,
+    heap,
     names::scoped,
     options::CutOptions,
     prover_clients::{AttemptClient, Inside, Slot, Visit},
@@ -34,7 +35,7 @@ type CoreAirProver = <Cpu as SP1ProverComponents>::CoreProver;
 type CoreProver = SP1CoreProver<AttemptClient, AttemptClient, Cpu>;
 
 /// How an engine is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ProverSettings {
     /// Attempts inside the engine at a time, at least 1: while one proves, the next is traced.
     pub slots: usize,
@@ -42,6 +43,8 @@ pub struct ProverSettings {
     pub permits: usize,
     /// How much less urgent its threads are than others of the process, as `nice` counts.
     pub niceness: i32,
+    /// Gives freed memory back to the system: the allocator keeps it for the next task, which costs nothing as long as nobody else needs it.
+    pub give_back: fn(),
 }
 
 impl ProverSettings {
@@ -50,7 +53,7 @@ impl ProverSettings {
     #[must_use]
     pub fn for_threads(threads: usize) -> Self {
         let both = if threads > 1 { 2 } else { 1 };
-        Self { slots: both, permits: both, niceness: 0 }
+        Self { slots: both, permits: both, niceness: 0, give_back: heap::give_back }
     }
 }
 
@@ -78,7 +81,10 @@ pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
     let loaded =
         runtime.block_on(runtime.spawn(build(settings, client))).context("the engine panicked while it started")??;
     let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
-    Ok(Arc::new(Prover { runtime: Some(runtime), inside, slots, loaded: Arc::new(loaded) }))
+    // Loading takes twice what is kept.
+    (settings.give_back)();
+    let give_back = settings.give_back;
+    Ok(Arc::new(Prover { runtime: Some(runtime), inside, slots, loaded: Arc::new(loaded), give_back }))
 }
 
 struct Loaded {
@@ -169,6 +175,7 @@ struct Prover {
     inside: Arc<Inside>,
     slots: Vec<SlotProvers>,
     loaded: Arc<Loaded>,
+    give_back: fn(),
 }
 
 impl Drop for Prover {
@@ -184,6 +191,10 @@ impl Drop for Prover {
 impl ProvingEngine for Prover {
     fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    fn give_back(&self) {
+        (self.give_back)();
     }
 
     async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {

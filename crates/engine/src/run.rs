@@ -115,12 +115,17 @@ fn passed_limit(limit: u64) -> ProofFailure {
 pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Display) -> ProofFailure {
     match typed {
         Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
-        Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => ProofFailure::Host(format!(
-            "the executor's process was killed ({error}): this machine has too little memory for the program"
-        )),
+        Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => killed_from_outside(error),
         Some(ExecutionError::Other(_)) | None => untyped_failure(error),
         Some(guest) => ProofFailure::Guest(format!("the program could not be run to its end: {guest}")),
     }
+}
+
+/// By the system, or by somebody: another try may come through.
+pub(crate) fn killed_from_outside(error: &dyn std::fmt::Display) -> ProofFailure {
+    ProofFailure::Interrupted(format!(
+        "the executor's process was killed from outside ({error}), most likely because this machine has too little memory for the program"
+    ))
 }
 
 /// A full /dev/shm kills the executor by a signal that says nothing more, and by now it is empty again.

@@ -1,9 +1,10 @@
 //! What the orchestrator needs of whoever knows SP1.
 
 use crate::ProofHandle;
+use artifacts::Blob;
 use async_trait::async_trait;
 use bytes::Bytes;
-use scheduler::{Failure, PastAttempt, TaskId, TaskKind};
+use scheduler::{PastAttempt, TaskId, TaskKind};
 use std::{fmt, time::Duration};
 
 /// What is to be proven.
@@ -115,14 +116,27 @@ pub struct TaskSpec {
 }
 
 /// A result as it came, to be checked before anything is built on it.
-#[derive(Debug)]
 pub struct Checked<'a> {
+    /// The proof it is a part of. The task's inputs are among its artifacts until a result of the task is accepted.
+    pub proof: &'a ProofHandle,
     /// What was asked for.
     pub spec: &'a TaskSpec,
     /// Kind of the proof it is a part of.
     pub mode: ProofMode,
     /// Content of the first output.
     pub output: Vec<u8>,
+}
+
+/// What an attempt delivered for its task's marker, to be checked before anybody hears that the marker is complete.
+pub struct CheckedMarker<'a> {
+    /// The proof it is a part of.
+    pub proof: &'a ProofHandle,
+    /// What was asked for.
+    pub spec: &'a TaskSpec,
+    /// Kind of the proof it is a part of.
+    pub mode: ProofMode,
+    /// Finds what the attempt, and no other, has delivered so far, but for the task's result.
+    pub delivered: &'a dyn Fn(&str) -> Option<Blob>,
 }
 
 /// What a proof comes to.
@@ -151,6 +165,14 @@ pub trait ProofController: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it: the worker that sent it is at fault.
     fn check(&self, result: Checked<'_>) -> Result<(), String>;
+
+    /// Checks what an attempt delivered for its task's marker; called on a thread that may block. Unless this is overridden, it is taken as it is.
+    ///
+    /// # Errors
+    /// What is wrong with it: the worker that sent it is at fault.
+    fn check_marker(&self, _marker: CheckedMarker<'_>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Why there is no proof.
@@ -165,6 +187,12 @@ pub enum ProofFailure {
     /// The machine the orchestrator runs on lacks something.
     #[error("{0}")]
     Host(String),
+    /// The execution was cut short from outside, and another may come through.
+    #[error("{0}")]
+    Interrupted(String),
+    /// All parts are there, and the whole does not verify.
+    #[error("the finished proof does not verify: {0}")]
+    Unverified(String),
     /// A task failed everywhere.
     #[error("{}", poison(*.task, *.kind, .history))]
     Task {
@@ -206,11 +234,7 @@ fn poison(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     use fmt::Write;
     let mut text = format!("task {task} ({kind}) failed for good:");
     for past in history {
-        let what = match &past.failure {
-            Failure::Worker(text) | Failure::Rejected(text) => text.as_str(),
-            Failure::WorkerLost => "the worker was lost",
-            Failure::Cancelled => "taken back",
-        };
+        let what = &past.failure;
         let seconds = past.duration.as_secs_f32();
         write!(text, " [{} on {} after {seconds:.1} s: {what}]", past.attempt, past.worker)
             .expect("writing to a string does not fail");

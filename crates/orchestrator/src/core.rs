@@ -5,23 +5,25 @@
 
 use crate::{
     board::Outcome,
-    controller::{Checked, ProofFailure, TaskInput, TaskSpec},
-    orchestrator::Settings,
+    controller::{Checked, CheckedMarker, ProofFailure, TaskInput, TaskSpec},
+    evidence::Judgement,
+    orchestrator::{Settings, Verify},
     progress::Progress,
-    proof::ProofState,
+    proof::{ProofHandle, ProofState},
     shared::{Attempt, Shared, attempt_scope, proof_scope},
 };
+use artifacts::{Description, StoreError};
 use protocol::{
     Assignment, InputValue,
     wire::{self, ToWorker, to_worker},
 };
-use scheduler::{AttemptId, Command, Event, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId};
+use scheduler::{AttemptId, Command, Event, Failure, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +34,10 @@ pub(crate) enum Input {
     Event(Event),
     /// A new task of `proof`.
     Submit { proof: Arc<ProofState>, task: TaskId, spec: TaskSpec },
+    /// What an attempt delivered for its marker was checked.
+    MarkerChecked { attempt: AttemptId, verdict: Result<(), String> },
+    /// A worker is to finish what it has and get nothing more; `drained` hears when it holds nothing.
+    Drain { worker: WorkerId, drained: oneshot::Sender<()> },
     /// A proof is over.
     End(Arc<ProofState>),
 }
@@ -46,6 +52,15 @@ struct AttemptRecord {
     worker: WorkerId,
     /// It delivered its result, which is checked once.
     reported: bool,
+    marker: MarkerCheck,
+}
+
+/// What was said of an attempt's marker. It is checked once, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MarkerCheck {
+    Unsaid,
+    Running,
+    Over,
 }
 
 pub(crate) struct Core {
@@ -55,6 +70,8 @@ pub(crate) struct Core {
     tasks: HashMap<TaskId, TaskRecord>,
     /// Attempts the scheduler has neither discarded nor accepted.
     attempts: HashMap<AttemptId, AttemptRecord>,
+    /// Who waits for a worker to hold nothing.
+    drains: HashMap<WorkerId, Vec<oneshot::Sender<()>>>,
     checkers: Arc<Semaphore>,
     checks: TaskTracker,
 }
@@ -69,6 +86,7 @@ impl Core {
             shared,
             tasks: HashMap::new(),
             attempts: HashMap::new(),
+            drains: HashMap::new(),
             checkers: Arc::new(Semaphore::new(cores.div_ceil(2))),
             checks: TaskTracker::new(),
         }
@@ -106,22 +124,9 @@ impl Core {
 
     fn on_input(&mut self, input: Input) {
         match input {
-            Input::Event(Event::AttemptReported { worker, attempt }) => {
-                // Only the worker that has it, only once, and nothing that is over.
-                match self.attempts.get_mut(&attempt) {
-                    Some(record) if record.worker == worker && !record.reported => record.reported = true,
-                    _ => return,
-                }
-                self.decide(Event::AttemptReported { worker, attempt });
-                self.check_result(attempt);
-            }
-            Input::Event(Event::MarkerReported { worker, attempt }) => {
-                // SP1 takes events that are missing for none: without them the marker is not complete, and the result does not count.
-                if self.marker_is_delivered(attempt) {
-                    self.decide(Event::MarkerReported { worker, attempt });
-                }
-            }
-            Input::Event(event) => self.decide(event),
+            Input::Event(Event::AttemptReported { worker, attempt }) => self.on_reported(worker, attempt),
+            Input::Event(Event::MarkerReported { worker, attempt }) => self.on_marker_reported(worker, attempt),
+            Input::MarkerChecked { attempt, verdict } => self.on_marker_checked(attempt, verdict),
             // What SP1's detached tasks submit after the end would never be forgotten.
             Input::Submit { proof, .. } if proof.over.is_cancelled() => {}
             Input::Submit { proof, task, spec } => {
@@ -133,6 +138,20 @@ impl Core {
                 self.tasks.insert(task, TaskRecord { proof, spec });
                 self.decide(event);
             }
+            Input::Drain { worker, drained } => {
+                self.drains.entry(worker).or_default().push(drained);
+                self.decide(Event::WorkerDraining { worker });
+                if self.scheduler.worker_status(worker).is_none() {
+                    // It is not ready, or gone: it holds nothing.
+                    self.drains.remove(&worker);
+                }
+            }
+            Input::Event(event @ (Event::WorkerLost { worker } | Event::WorkerResumed { worker })) => {
+                // Nobody waits for what will not happen.
+                self.drains.remove(&worker);
+                self.decide(event);
+            }
+            Input::Event(event) => self.decide(event),
             Input::End(proof) => {
                 self.decide(Event::ProofEnded { proof: proof.id });
                 self.tasks.retain(|_, record| record.proof.id != proof.id);
@@ -169,8 +188,31 @@ impl Core {
             }
             Command::FailProof { proof, task, kind, history } => {
                 if let Some(state) = self.shared.proofs().get(&proof) {
+                    // A shard without a marker is made of what others claimed.
+                    if kind == TaskKind::ProveShard
+                        && self.tasks.get(&task).is_some_and(|task| task.spec.marker.is_none())
+                    {
+                        state.evidence.suspect();
+                    }
                     state.fail(ProofFailure::Task { task, kind, history });
                 }
+            }
+            Command::Adopt { worker, attempt } => return self.adopt(worker, attempt),
+            Command::Quarantine { worker, duration, reason } => {
+                if let Some(worker) = self.shared.worker(worker) {
+                    let seconds = duration.as_secs();
+                    tracing::warn!(worker = %worker.name, seconds, %reason, "a worker gets nothing for a while: too much of what it did was bad");
+                }
+            }
+            Command::Probation { worker } => {
+                if let Some(worker) = self.shared.worker(worker) {
+                    tracing::info!(worker = %worker.name, "a worker gets one task again, on which it depends whether it gets more");
+                }
+            }
+            Command::WorkerDrained { worker } => {
+                // Whoever asked may have gone.
+                let waiting = self.drains.remove(&worker).unwrap_or_default();
+                waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
             Command::ExpireWorker { worker } => {
                 if let Some(worker) = self.shared.worker(worker) {
@@ -207,13 +249,10 @@ impl Core {
         for input in &record.spec.inputs {
             inputs.push(match input {
                 TaskInput::Literal(text) => InputValue::Literal(text.clone()),
-                TaskInput::Artifact { name, shared } => match self.shared.store.get(proof_scope(proof), name) {
-                    Some(blob) => InputValue::Artifact {
-                        name: name.clone(),
-                        digest: blob.digest(),
-                        length: blob.len(),
-                        shared: *shared,
-                    },
+                TaskInput::Artifact { name, shared } => match self.shared.store.describe(proof_scope(proof), name) {
+                    Some(Description { digest, len }) => {
+                        InputValue::Artifact { name: name.clone(), digest, length: len, shared: *shared }
+                    }
                     None => {
                         let text = format!("artifact {name}, an input of {task}, is gone");
                         record.proof.fail(ProofFailure::Internal(text));
@@ -232,17 +271,136 @@ impl Core {
             options: record.proof.options.clone(),
             memory_bytes: record.spec.memory_bytes,
         };
-        self.attempts.insert(attempt, AttemptRecord { task, worker, reported: false });
+        let entry = AttemptRecord { task, worker, reported: false, marker: MarkerCheck::Unsaid };
+        self.attempts.insert(attempt, entry);
         let outputs = record.spec.outputs.clone();
         let entry = Attempt { worker, proof: record.proof.clone(), outputs };
         self.shared.attempts().insert(attempt, Arc::new(entry));
         self.tell(worker, to_worker::Message::Assign(assignment.into()))
     }
 
+    /// The attempt is `worker`'s new session's from now on, with what the old one delivered.
+    fn adopt(&mut self, worker: WorkerId, attempt: AttemptId) -> Option<Event> {
+        let record = self.attempts.get_mut(&attempt)?;
+        record.worker = worker;
+        // What came when the worker was taken for gone did not count; it says everything again.
+        record.reported = false;
+        if record.marker == MarkerCheck::Over {
+            record.marker = MarkerCheck::Unsaid;
+        }
+        if let Some(entry) = self.shared.attempts().get_mut(&attempt) {
+            let Attempt { worker: _, proof, outputs } = &**entry;
+            *entry = Arc::new(Attempt { worker, proof: proof.clone(), outputs: outputs.clone() });
+        }
+        if let Some(worker) = self.shared.worker(worker) {
+            tracing::info!(worker = %worker.name, %attempt, "a worker is back and goes on");
+        }
+        self.tell(worker, to_worker::Message::Adopted(wire::Adopted { attempt: attempt.0 }))
+    }
+
+    fn on_reported(&mut self, worker: WorkerId, attempt: AttemptId) {
+        // Only the worker that has it, only once, and nothing that is over.
+        match self.attempts.get_mut(&attempt) {
+            Some(record) if record.worker == worker && !record.reported => {
+                record.reported = true;
+                // The scheduler takes no marker of an attempt that has ended: it must hear of this one's first.
+                if record.marker == MarkerCheck::Running {
+                    return;
+                }
+            }
+            _ => return,
+        }
+        self.take_report(worker, attempt);
+    }
+
+    fn take_report(&mut self, worker: WorkerId, attempt: AttemptId) {
+        self.decide(Event::AttemptReported { worker, attempt });
+        self.check_result(attempt);
+    }
+
     fn marker_is_delivered(&self, attempt: AttemptId) -> bool {
         let Some(record) = self.record_of(attempt) else { return false };
-        let delivered = |name: &String| self.shared.store.get(attempt_scope(attempt), name).is_some();
-        record.spec.outputs.iter().skip(1).all(delivered)
+        let delivered = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
+        record.spec.marker.is_some() && record.spec.outputs.iter().skip(1).all(delivered)
+    }
+
+    /// Has what came for the marker of `attempt` checked: SP1 makes shards of it without looking.
+    fn on_marker_reported(&mut self, worker: WorkerId, attempt: AttemptId) {
+        // SP1 takes events that are missing for none: without them the marker is not complete, and the result does not count.
+        if !self.marker_is_delivered(attempt) {
+            return;
+        }
+        match self.attempts.get_mut(&attempt) {
+            Some(record) if record.worker == worker && !record.reported && record.marker == MarkerCheck::Unsaid => {
+                record.marker = MarkerCheck::Running;
+            }
+            _ => return,
+        }
+        let Some(record) = self.record_of(attempt) else { return };
+        let spec = record.spec.clone();
+        self.check_aside(
+            record.proof.clone(),
+            attempt,
+            move |proof| check_marker(proof, &spec, attempt),
+            move |verdict| Input::MarkerChecked { attempt, verdict },
+        );
+    }
+
+    fn on_marker_checked(&mut self, attempt: AttemptId, verdict: Result<(), String>) {
+        // An attempt that was discarded meanwhile has no marker.
+        let Some(record) = self.attempts.get_mut(&attempt) else { return };
+        record.marker = MarkerCheck::Over;
+        let (worker, reported) = (record.worker, record.reported);
+        let failure = match verdict.map(|()| self.judge(worker, attempt)) {
+            Ok(Judgement::Taken { liars }) => {
+                for peer in liars {
+                    let reason = "it claimed other events of a shard than two others".to_owned();
+                    tracing::warn!(%peer, %reason, "a worker was found out");
+                    self.decide(Event::PeerBlamed { peer, reason });
+                }
+                self.decide(Event::MarkerReported { worker, attempt });
+                if reported {
+                    self.take_report(worker, attempt);
+                }
+                return;
+            }
+            Ok(Judgement::Wrong) => {
+                Failure::Rejected("its events are not those that two others made of the same shard".to_owned())
+            }
+            Ok(Judgement::Open) => Failure::Disputed,
+            Err(reason) => Failure::Rejected(reason),
+        };
+        if !reported {
+            // First, so that it does not stand behind what the worker gets in its place. Its result is not wanted.
+            if let Some(record) = self.attempts.get_mut(&attempt) {
+                record.reported = true;
+            }
+            let cancel = to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 });
+            if let Some(lost) = self.tell(worker, cancel) {
+                self.decide(lost);
+            }
+        }
+        self.decide(Event::AttemptFailed { worker, attempt, failure });
+    }
+
+    /// What to make of the events that `attempt` claims, after what others have claimed of the same shard.
+    fn judge(&self, worker: WorkerId, attempt: AttemptId) -> Judgement {
+        let taken = Judgement::Taken { liars: Vec::new() };
+        let Some(TaskRecord { proof, spec }) = self.record_of(attempt) else { return taken };
+        let scope = attempt_scope(attempt);
+        let made = self.shared.store.names(scope).into_iter().filter(|name| !spec.outputs.contains(name));
+        let claim =
+            made.filter_map(|name| Some(*self.shared.store.describe(scope, &name)?.digest.as_bytes())).collect();
+        // What tells one shard from another; the program is the same for all.
+        let record = spec.inputs.iter().find_map(|input| match input {
+            TaskInput::Artifact { name, shared: false } => self.shared.store.describe(proof_scope(proof.id), name),
+            TaskInput::Artifact { .. } | TaskInput::Literal(_) => None,
+        });
+        let (Some(record), Some(found)) = (record, self.shared.worker(worker)) else { return taken };
+        let gets =
+            |id: &WorkerId| self.scheduler.worker_status(*id).is_some_and(|status| status.kinds.contains(spec.kind));
+        let others = self.shared.workers().keys().filter(|id| **id != worker && gets(id)).count();
+        proof.evidence.hear(record.digest, claim, self.shared.peer(&found.address), others == 0)
     }
 
     /// What the attempt has delivered so far, but for the task's result, becomes the proof's own.
@@ -288,22 +446,44 @@ impl Core {
     fn check_result(&self, attempt: AttemptId) {
         // A result that nobody waits for any more was discarded.
         let Some(record) = self.record_of(attempt) else { return };
-        let (proof, spec) = (record.proof.clone(), record.spec.clone());
-        let (shared, checkers) = (self.shared.clone(), self.checkers.clone());
+        let spec = record.spec.clone();
+        self.check_aside(
+            record.proof.clone(),
+            attempt,
+            move |proof| check(proof, &spec, attempt),
+            move |verdict| {
+                Input::Event(match verdict {
+                    Ok(()) => Event::ResultVerified { attempt },
+                    Err(reason) => Event::ResultRejected { attempt, reason },
+                })
+            },
+        );
+    }
+
+    /// Has something checked that `attempt` delivered for `proof`, off this thread; what `told` makes of the verdict comes back.
+    fn check_aside(
+        &self,
+        proof: Arc<ProofState>,
+        attempt: AttemptId,
+        check: impl FnOnce(&ProofHandle) -> Result<(), String> + Send + 'static,
+        told: impl FnOnce(Result<(), String>) -> Input + Send + 'static,
+    ) {
+        let proof = ProofHandle { state: proof, shared: self.shared.clone() };
+        let checkers = self.checkers.clone();
         self.checks.spawn(async move {
             let _place = checkers.acquire_owned().await.expect("the checkers are never closed");
-            let verdict = tokio::task::spawn_blocking({
-                let shared = shared.clone();
-                move || check(&shared, &proof, &spec, attempt)
-            })
-            .await;
-            let event = match verdict {
-                Ok(Ok(())) => Event::ResultVerified { attempt },
-                Ok(Err(reason)) => Event::ResultRejected { attempt, reason },
-                Err(_) => Event::ResultRejected { attempt, reason: "checking the result panicked".to_owned() },
-            };
+            let asked = proof.clone();
+            let verdict = tokio::task::spawn_blocking(move || check(&asked)).await;
+            // What is over cannot be checked, and that is not the worker's fault.
+            if proof.over().is_cancelled() {
+                return;
+            }
+            let verdict = verdict.unwrap_or_else(|_| Err("checking it panicked".to_owned()));
+            if let Err(reason) = &verdict {
+                tracing::warn!(proof = %proof.id(), %attempt, %reason, "what an attempt delivered was rejected");
+            }
             // When the core is gone, so is the question.
-            let _ = shared.inbox.send(Input::Event(event)).await;
+            let _ = proof.shared.inbox.send(told(verdict)).await;
         });
     }
 }
@@ -325,14 +505,43 @@ impl Drop for End {
     }
 }
 
-fn check(shared: &Shared, proof: &ProofState, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let Some(name) = spec.outputs.first() else { return Ok(()) };
-    let blob = shared.store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
+    let stored = proof.shared.store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
+    if proof.state.verify == Verify::Final {
+        return Ok(());
+    }
+    let blob = stored.load().map_err(|error| our_disk(proof, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    proof.check(Checked { spec, mode: proof.mode, output })
+    proof.state.check(Checked { proof, spec, mode: proof.state.mode, output })
+}
+
+fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+    let result = spec.outputs.first().map(String::as_str);
+    let delivered = |name: &str| {
+        // The result stays the attempt's own until it is accepted.
+        if Some(name) == result {
+            return None;
+        }
+        let stored = proof.shared.store.get(attempt_scope(attempt), name)?;
+        stored.load().map_err(|error| our_disk(proof, &error)).ok()
+    };
+    proof.state.check_marker(CheckedMarker { proof, spec, mode: proof.state.mode, delivered: &delivered })
+}
+
+/// An artifact that was spilled and cannot be read back is nobody's fault but this machine's: it ends the proof.
+fn our_disk(proof: &ProofHandle, error: &StoreError) -> String {
+    proof.fail(ProofFailure::Host(error.to_string()));
+    error.to_string()
 }
 
 /// What the settings mean to the scheduler.
 pub(crate) fn scheduler_config(settings: &Settings) -> scheduler::Config {
-    scheduler::Config { lease_ttl: settings.silence(), placement: settings.placement, ..scheduler::Config::default() }
+    scheduler::Config {
+        lease_ttl: settings.silence(),
+        max_failures: settings.max_failures,
+        max_losses: settings.max_losses,
+        placement: settings.placement,
+        ..scheduler::Config::default()
+    }
 }

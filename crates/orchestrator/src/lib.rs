@@ -13,6 +13,7 @@ mod board;
 mod controller;
 mod core;
 mod dialler;
+mod evidence;
 mod list;
 mod orchestrator;
 mod progress;
@@ -22,11 +23,14 @@ mod shared;
 
 pub use board::{Outcome, TaskBoard};
 pub use controller::{
-    Checked, ExpectedExit, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
+    Checked, CheckedMarker, ExpectedExit, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest,
+    TaskInput, TaskSpec,
 };
 pub use dialler::{LocalConnector, Stream};
 pub use list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList};
-pub use orchestrator::{ConnectError, Holdings, MOST_SHARDS, Orchestrator, Proven, Settings, Unreachable};
+pub use orchestrator::{
+    ConnectError, Holdings, MOST_SHARDS, Orchestrator, Proven, Settings, UnknownWorker, Unreachable, Verify, WorkerInfo,
+};
 pub use progress::{Progress, WorkerShare};
 pub use proof::ProofHandle;
 pub use scheduler::Placement;

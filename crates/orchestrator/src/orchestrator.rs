@@ -4,14 +4,15 @@ use crate::{
     controller::{ProofController, ProofFailure, ProofOutput, ProofRequest},
     core::{Core, Input, scheduler_config},
     dialler::{LocalConnector, keep_connected},
+    evidence::Evidence,
     list::{Member, WorkerList},
     progress::{Progress, WorkerShare},
     proof::{ProofHandle, ProofState},
-    shared::{Shared, proof_scope},
+    shared::{Shared, Worker, proof_scope},
 };
 use futures::future::join_all;
 use protocol::Build;
-use scheduler::{Event, Placement, ProofId, TaskKind};
+use scheduler::{Event, Placement, ProofId, TaskKind, WorkerId};
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
@@ -19,7 +20,7 @@ use std::{
 };
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,10 +45,19 @@ pub struct Settings {
     pub missed_heartbeats: u32,
     /// How long a proof waits when no worker at all is connected.
     pub patience: Duration,
+    /// What artifacts may take of memory and disk.
+    pub store: artifacts::Limits,
+    /// Which results are verified before anything is built on them.
+    pub verify: Verify,
+    /// Reported failures and rejected results after which a task fails for good, and its proof with it; at least 1.
+    pub max_failures: u32,
+    /// Workers lost with a task after which it fails for good; at least 1.
+    pub max_losses: u32,
 }
 
 impl Settings {
-    /// The defaults for `build`: two attempts, spread, heartbeats of a second of which three may be missed, a minute of patience.
+    /// The defaults for `build`: two attempts, spread, heartbeats of a second of which three may be missed, a minute of patience, a quarter of the
+    /// memory for artifacts, every result verified, three failures and five losses.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
@@ -57,6 +67,10 @@ impl Settings {
             heartbeat: Duration::from_secs(1),
             missed_heartbeats: 3,
             patience: Duration::from_secs(60),
+            store: artifacts::Limits::of_host(),
+            verify: Verify::All,
+            max_failures: 3,
+            max_losses: 5,
         }
     }
 
@@ -91,6 +105,72 @@ impl fmt::Display for Listed<'_> {
         }
         Ok(())
     }
+}
+
+/// Which results are verified before anything is built on them. The finished proof always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// Every one, as it comes: some 50 ms of a core of the orchestrator's for each. What is wrong is done again elsewhere, and who sent it is blamed.
+    #[default]
+    All,
+    /// None but the finished proof. When that does not verify, the whole is proven again with every part verified: for pools whose workers are
+    /// trusted, and orchestrators with little to spare.
+    Final,
+}
+
+impl Verify {
+    /// Every policy, the default first.
+    pub const ALL: [Self; 2] = [Self::All, Self::Final];
+
+    /// Stable name, as configurations and logs show it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// A connected worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it was reached.
+    pub address: String,
+    /// Its prover is loaded.
+    pub ready: bool,
+}
+
+/// No connected worker has this name or address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no worker {wanted} is connected; those that are: {}", Joined(connected))]
+pub struct UnknownWorker {
+    /// What was asked for.
+    pub wanted: String,
+    /// Names of those that are connected.
+    pub connected: Vec<String>,
+}
+
+struct Joined<'a>(&'a [String]);
+
+impl fmt::Display for Joined<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(", ")) }
+    }
+}
+
+/// Times that a proof is begun again.
+const MOST_RESTARTS: u32 = 2;
+
+/// What a run of a proof begins with.
+struct Begun {
+    request: ProofRequest,
+    controller: Arc<dyn ProofController>,
+    verify: Verify,
+    evidence: Arc<Evidence>,
+    deadline: Option<Instant>,
 }
 
 /// A finished proof.
@@ -196,7 +276,60 @@ impl Orchestrator {
         }
     }
 
+    /// The connected workers, in the order in which they came.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let workers = self.shared.workers();
+        let info = |worker: &Arc<Worker>| WorkerInfo {
+            name: worker.name.clone(),
+            address: worker.address.to_string(),
+            ready: worker.ready.load(Ordering::Relaxed),
+        };
+        workers.values().map(info).collect()
+    }
+
+    fn session_of(&self, worker: &str) -> Result<WorkerId, UnknownWorker> {
+        let workers = self.shared.workers();
+        let is_it = |found: &Arc<Worker>| found.name == worker || found.address.to_string() == worker;
+        let found = workers.iter().find(|(_, found)| is_it(found)).map(|(id, _)| *id);
+        found.ok_or_else(|| UnknownWorker {
+            wanted: worker.to_owned(),
+            connected: workers.values().map(|worker| worker.name.clone()).collect(),
+        })
+    }
+
+    /// Lets `worker`, a name or an address, finish what it proves and gives it nothing more; what only waits on it goes to others. Resolves when it holds
+    /// nothing, or is gone. It stays drained until [`Orchestrator::resume`], or until it connects anew.
+    ///
+    /// # Errors
+    /// When no such worker is connected.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the waiting only.
+    pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
+        let worker = self.session_of(worker)?;
+        let (drained, wait) = oneshot::channel();
+        // A core that is gone drops the question, which is an answer.
+        let _ = self.shared.inbox.send(Input::Drain { worker, drained }).await;
+        let _ = wait.await;
+        Ok(())
+    }
+
+    /// Gives tasks again to a worker that was drained.
+    ///
+    /// # Errors
+    /// When no such worker is connected.
+    pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
+        let worker = self.session_of(worker)?;
+        let _ = self.shared.inbox.send(Input::Event(Event::WorkerResumed { worker })).await;
+        Ok(())
+    }
+
     /// Runs `request` through `controller` on the connected workers, until `cancel`. What happens on the way goes to `progress`.
+    ///
+    /// An execution that was cut short from outside is begun again, and so is a proof that does not verify where its parts were not verified; the
+    /// latter with every part verified. When they were, or when a precompile shard could not be proven, it is begun again with the events of each core shard
+    /// compared between two workers. Its timeout counts from the first beginning.
     ///
     /// # Errors
     /// Why there is no proof.
@@ -210,15 +343,62 @@ impl Orchestrator {
         progress: broadcast::Sender<Progress>,
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
+        // One that is beyond the clock's end is none.
+        let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let (mut verify, mut restarts) = (self.shared.settings.verify, 0);
+        let evidence = Arc::new(Evidence::default());
+        loop {
+            let begun = Begun {
+                request: request.clone(),
+                controller: controller.clone(),
+                verify,
+                evidence: evidence.clone(),
+                deadline,
+            };
+            let failure = match self.prove_once(begun, progress.clone(), &cancel).await {
+                Err(failure) if restarts < MOST_RESTARTS => failure,
+                Err(ProofFailure::Interrupted(reason)) => return Err(ProofFailure::Host(reason)),
+                outcome => return outcome,
+            };
+            let reason = match &failure {
+                ProofFailure::Interrupted(reason) => reason.clone(),
+                ProofFailure::Unverified(reason) if verify == Verify::Final => {
+                    verify = Verify::All;
+                    reason.clone()
+                }
+                // The parts are right and the whole is not, or a part cannot be made of what others claimed.
+                ProofFailure::Unverified(_) if evidence.may_tell_of_the_whole() => {
+                    evidence.compare();
+                    failure.to_string()
+                }
+                ProofFailure::Task { .. } if evidence.may_tell_of_a_part() => {
+                    evidence.compare();
+                    failure.to_string()
+                }
+                _ => return Err(failure),
+            };
+            restarts += 1;
+            tracing::warn!(%reason, restarts, "the proof is begun again");
+            let _ = progress.send(Progress::Restarted { reason });
+        }
+    }
+
+    async fn prove_once(
+        &self,
+        begun: Begun,
+        progress: broadcast::Sender<Progress>,
+        cancel: &CancellationToken,
+    ) -> Result<Proven, ProofFailure> {
+        let Begun { request, controller, verify, evidence, deadline } = begun;
         let id = ProofId(self.shared.next_proof.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(ProofState::new(id, &request, controller.clone(), progress));
+        let state = Arc::new(ProofState::new(id, &request, controller.clone(), verify, evidence, progress));
         let proof = Running { state: state.clone(), shared: self.shared.clone() };
         self.shared.proofs().insert(id, state.clone());
         let started = Input::Event(Event::ProofStarted { proof: id });
         if self.shared.inbox.send(started).await.is_err() {
             return Err(ProofFailure::Cancelled);
         }
-        let timeout = request.timeout;
+        let timeout = request.timeout.zip(deadline);
         let handle = ProofHandle { state: state.clone(), shared: self.shared.clone() };
         let mut run = controller.run(handle, request);
         let failure = tokio::select! {
@@ -252,10 +432,10 @@ impl Orchestrator {
     }
 }
 
-async fn out_of_time(timeout: Option<Duration>) -> ProofFailure {
+async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
     match timeout {
-        Some(timeout) => {
-            sleep(timeout).await;
+        Some((timeout, deadline)) => {
+            sleep_until(deadline).await;
             ProofFailure::Timeout(timeout)
         }
         None => std::future::pending().await,

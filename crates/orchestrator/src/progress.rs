@@ -28,6 +28,11 @@ pub enum Progress {
         /// Why.
         reason: String,
     },
+    /// The proof is begun again: what was reported of its tasks so far no longer counts.
+    Restarted {
+        /// Why.
+        reason: String,
+    },
     /// All parts are there; the whole is being verified.
     Verifying,
 }

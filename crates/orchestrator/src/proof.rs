@@ -2,12 +2,14 @@
 
 use crate::{
     board::{Outcome, TaskBoard},
-    controller::{Checked, ProofController, ProofFailure, ProofMode, ProofRequest, TaskSpec},
+    controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofMode, ProofRequest, TaskSpec},
     core::Input,
+    evidence::Evidence,
+    orchestrator::Verify,
     progress::{Progress, WorkerShare},
     shared::{Shared, proof_scope},
 };
-use artifacts::{Blob, Store};
+use artifacts::{Blob, Store, StoreError};
 use scheduler::{Event, ProofId, TaskId, TaskKind};
 use std::{
     collections::BTreeMap,
@@ -25,6 +27,8 @@ pub(crate) struct ProofState {
     pub(crate) board: TaskBoard,
     pub(crate) over: CancellationToken,
     pub(crate) mode: ProofMode,
+    pub(crate) verify: Verify,
+    pub(crate) evidence: Arc<Evidence>,
     pub(crate) options: String,
     controller: Arc<dyn ProofController>,
     failure: OnceLock<ProofFailure>,
@@ -42,6 +46,8 @@ impl ProofState {
         id: ProofId,
         request: &ProofRequest,
         controller: Arc<dyn ProofController>,
+        verify: Verify,
+        evidence: Arc<Evidence>,
         progress: broadcast::Sender<Progress>,
     ) -> Self {
         Self {
@@ -49,6 +55,8 @@ impl ProofState {
             board: TaskBoard::default(),
             over: CancellationToken::new(),
             mode: request.mode,
+            verify,
+            evidence,
             options: request.options.clone(),
             controller,
             failure: OnceLock::new(),
@@ -100,6 +108,10 @@ impl ProofState {
         self.controller.check(result)
     }
 
+    pub(crate) fn check_marker(&self, marker: CheckedMarker<'_>) -> Result<(), String> {
+        self.controller.check_marker(marker)
+    }
+
     pub(crate) fn count(&self, name: &str, address: &str) {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         *shares.entry((name.to_owned(), address.to_owned())).or_default() += 1;
@@ -128,6 +140,12 @@ impl ProofHandle {
     #[must_use]
     pub fn id(&self) -> ProofId {
         self.state.id
+    }
+
+    /// True when `other` is of the same proof: ids are only unique within an orchestrator.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
     /// Statuses and message channels of its tasks.
@@ -170,43 +188,49 @@ impl ProofHandle {
     /// Keeps `content` as an artifact of the proof.
     ///
     /// # Errors
-    /// When the name has other content.
-    pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), artifacts::StoreError> {
-        let blob = tokio::task::spawn_blocking(move || Blob::encode(&content)).await.expect("encoding does not panic");
-        self.put_blob(name, blob)
+    /// When the name has other content, or when there is no room for it.
+    pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
+        let (proof, name) = (self.clone(), name.to_owned());
+        let put = move || {
+            let scope = proof_scope(proof.state.id);
+            proof.store().put(scope, &*name, Blob::encode(&content))?;
+            // The end of the proof cleared the scope; what comes after it must not stay.
+            if proof.state.over.is_cancelled() {
+                proof.store().remove(scope, &name);
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(put).await.expect("keeping an artifact does not panic")
     }
 
-    /// Keeps `blob` as an artifact of the proof.
-    ///
-    /// # Errors
-    /// When the name has other content.
-    pub fn put_blob(&self, name: &str, blob: Blob) -> Result<(), artifacts::StoreError> {
-        let scope = proof_scope(self.state.id);
-        self.store().put(scope, name, blob)?;
-        // The end of the proof cleared the scope; what comes after it must not stay.
-        if self.state.over.is_cancelled() {
-            self.store().remove(scope, name);
-        }
-        Ok(())
-    }
-
-    /// The artifact `name` of the proof, compressed.
-    #[must_use]
-    pub fn get_blob(&self, name: &str) -> Option<Blob> {
-        self.store().get(proof_scope(self.state.id), name)
-    }
-
-    /// Content of the artifact `name` of the proof; `None` when there is none.
+    /// Content of the artifact `name` of the proof; `None` when there is none. One that was spilled and cannot be read back ends the proof.
     pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
-        let blob = self.get_blob(name)?;
-        let decoded = tokio::task::spawn_blocking(move || blob.decode()).await.expect("decoding does not panic");
-        Some(decoded.expect("a stored blob was checked when it came"))
+        let (proof, name) = (self.clone(), name.to_owned());
+        tokio::task::spawn_blocking(move || proof.get_now(&name)).await.expect("reading an artifact does not panic")
+    }
+
+    /// The same, on a thread that may block.
+    #[must_use]
+    pub fn get_now(&self, name: &str) -> Option<Vec<u8>> {
+        let stored = self.store().get(proof_scope(self.state.id), name)?;
+        match stored.load() {
+            Ok(blob) => Some(blob.decode().expect("a stored blob was checked when it came")),
+            Err(error) => {
+                self.fail(ProofFailure::Host(error.to_string()));
+                None
+            }
+        }
     }
 
     /// True when the proof has an artifact `name`.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
-        self.get_blob(name).is_some()
+        self.store().describe(proof_scope(self.state.id), name).is_some()
+    }
+
+    /// Resolves when the store has room for what an execution makes: at once, but where artifacts come faster than workers use them.
+    pub async fn wait_for_room(&self) {
+        self.store().wait_for_room().await;
     }
 
     /// Forgets the artifact `name` of the proof.

@@ -1,13 +1,14 @@
 //! One session with a worker: the server's side of a connection.
 
 use crate::{
+    controller::ProofFailure,
     core::Input,
     list::Member,
     orchestrator::MOST_SHARDS,
     progress::Progress,
     shared::{Attempt, Shared, Worker, attempt_scope},
 };
-use artifacts::{Assembler, Blob, Digest};
+use artifacts::{Assembler, Blob, Digest, StoreError, Stored};
 use futures::{Stream, StreamExt, stream};
 use protocol::{
     Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, made_prefix, serve_connection,
@@ -37,6 +38,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Messages to a worker that does not read: beyond them it is taken for dead.
 const OUTBOX: usize = 1024;
+
+/// How often in the time of a heartbeat it is looked whether anything was heard: a lease ends at most that much too late.
+const LOOKS_PER_BEAT: u32 = 4;
+
+/// Attempts that a worker may offer when it comes back: as many as it ever keeps.
+const MOST_OFFERS: usize = 256;
 
 /// What a worker said of itself in an accepted handshake.
 #[derive(Debug, Clone)]
@@ -71,11 +78,11 @@ where
         shared: shared.clone(),
     }));
     let host = service.0.clone();
-    let silence = shared.settings.silence();
     let served = tokio::select! {
-        served = serve_connection(connection, &closer, service, silence) => served,
+        served = serve_connection(connection, &closer, service) => served,
         () = stop.cancelled() => {
             host.say_why("the orchestrator is stopping".to_owned());
+            host.say_goodbye().await;
             Ok(())
         }
     };
@@ -115,6 +122,19 @@ impl Host {
 
     fn say_why(&self, reason: String) {
         self.farewell.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    /// Lets the worker know that nobody comes back for what it has.
+    async fn say_goodbye(&self) {
+        /// Time for the word to leave, after cancellations that wait to leave too.
+        const TO_LEAVE: Duration = Duration::from_millis(100);
+        let Some(entry) = self.shared.worker(self.id) else { return };
+        let goodbye = wire::Goodbye { reason: "the orchestrator is stopping".to_owned() };
+        let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
+        if entry.outbox.try_send(Ok(goodbye)).is_ok() {
+            // The worker hangs up when it has heard it.
+            let _ = timeout(TO_LEAVE, self.closer.ended()).await;
+        }
     }
 
     async fn event(&self, event: Event) {
@@ -158,7 +178,9 @@ impl Host {
                     let ready = Progress::WorkerReady(introduction.name.clone());
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
                     let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
-                    self.event(Event::WorkerJoined { worker, slots, kinds: introduction.kinds }).await;
+                    let holds = readiness.holds.into_iter().take(MOST_OFFERS).map(AttemptId).collect();
+                    let (peer, kinds) = (self.shared.peer(&self.address), introduction.kinds);
+                    self.event(Event::WorkerJoined { worker, peer, slots, kinds, holds }).await;
                 }
             }
             from_worker::Message::Started(started) => {
@@ -170,6 +192,7 @@ impl Host {
             from_worker::Message::Done(done) => {
                 tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt done");
                 self.event(Event::AttemptReported { worker, attempt: AttemptId(done.attempt) }).await;
+                self.confirm(done.attempt);
             }
             from_worker::Message::Failed(failed) => {
                 let kind = FailureKind::from(failed.kind());
@@ -178,6 +201,7 @@ impl Host {
                 tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "an attempt failed");
                 let failure = Failure::Worker(format!("{kind}: {text}"));
                 self.event(Event::AttemptFailed { worker, attempt: AttemptId(failed.attempt), failure }).await;
+                self.confirm(failed.attempt);
             }
             from_worker::Message::Goodbye(goodbye) => {
                 let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
@@ -187,20 +211,39 @@ impl Host {
         }
     }
 
+    /// How the attempt ended is known now, and the worker need not keep it in mind. Should this not arrive, it says it again to its next session.
+    fn confirm(&self, attempt: u64) {
+        if let Some(entry) = self.shared.worker(self.id) {
+            let received = to_worker::Message::Received(wire::Received { attempt });
+            let _ = entry.outbox.try_send(Ok(ToWorker { message: Some(received) }));
+        }
+    }
+
     /// Heartbeats out; and as long as anything comes in, the worker's leases hold.
     async fn keep_alive(self: Arc<Self>, outbox: mpsc::Sender<Result<ToWorker, Status>>) {
-        let mut beat = interval(self.shared.settings.heartbeat);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut heard = self.closer.bytes_read();
-        loop {
+        let mut looks = interval(self.shared.settings.heartbeat / LOOKS_PER_BEAT);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut heard, mut silent) = (self.closer.bytes_read(), 0);
+        let silence = self.shared.settings.silence();
+        for look in 0_u64.. {
             tokio::select! {
                 () = self.closer.ended() => return,
-                _ = beat.tick() => {}
+                _ = looks.tick() => {}
             }
             let now = self.closer.bytes_read();
             if now != heard {
-                heard = now;
+                (heard, silent) = (now, 0);
                 self.event(Event::LeasesRenewed { worker: self.id }).await;
+            } else {
+                // Counted in looks: while this process is frozen, nobody looks.
+                silent += 1;
+                if looks.period() * silent > silence {
+                    self.say_why(format!("nothing was heard from the worker for {} s", silence.as_secs_f32()));
+                    return self.closer.close();
+                }
+            }
+            if look % u64::from(LOOKS_PER_BEAT) != 0 {
+                continue;
             }
             let beat = ToWorker { message: Some(to_worker::Message::Heartbeat(wire::Heartbeat {})) };
             // A full outbox has better signs of life in it.
@@ -239,6 +282,7 @@ impl Session for Service {
             session: host.id.0,
             heartbeat_ms: u32::try_from(settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
             silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
+            orchestrator: host.shared.instance.to_vec().into(),
         };
         if let Err(mismatch) = settings.build.check_worker(&worker) {
             reply.refusal = mismatch.to_string();
@@ -291,8 +335,18 @@ impl Session for Service {
         let FetchRequest { attempt, name } = request.into_inner();
         let attempt = self.0.attempt(attempt)?;
         let scope = crate::shared::proof_scope(attempt.proof.id);
-        let blob =
+        let stored =
             self.0.shared.store.get(scope, &name).ok_or_else(|| Status::not_found("there is no such artifact"))?;
+        let blob = match stored {
+            Stored::Memory(blob) => blob,
+            Stored::Disk(spilled) => {
+                let loaded = tokio::task::spawn_blocking(move || spilled.load()).await.expect("loading does not panic");
+                loaded.map_err(|error| {
+                    attempt.proof.fail(ProofFailure::Host(error.to_string()));
+                    Status::not_found(error.to_string())
+                })?
+            }
+        };
         Ok(Response::new(Box::pin(parts(blob))))
     }
 
@@ -311,10 +365,23 @@ impl Session for Service {
             return Err(Status::resource_exhausted("the attempt delivered too much"));
         }
         let blob = receive(delivery, header.length).await?;
-        store.put(attempt_scope(attempt), header.name, blob).map_err(invalid)?;
-        // It may have been discarded meanwhile.
-        if self.0.attempt(header.attempt).is_err() {
-            store.remove_scope(attempt_scope(attempt));
+        let (shared, name) = (self.0.shared.clone(), header.name);
+        let put = move || {
+            let kept = shared.store.put(attempt_scope(attempt), name, blob);
+            // It may have been discarded meanwhile, and nobody may wait for this answer any more.
+            if !shared.attempts().contains_key(&attempt) {
+                shared.store.remove_scope(attempt_scope(attempt));
+            }
+            kept
+        };
+        match tokio::task::spawn_blocking(put).await.expect("keeping an artifact does not panic") {
+            Ok(()) => {}
+            Err(error @ StoreError::Full { .. }) => {
+                // No other worker could deliver it either.
+                entry.proof.fail(ProofFailure::Host(error.to_string()));
+                return Err(Status::resource_exhausted(error.to_string()));
+            }
+            Err(error) => return Err(invalid(error)),
         }
         Ok(Response::new(DeliverReply {}))
     }

@@ -3,9 +3,10 @@
 use crate::{core::Input, dialler::LocalConnector, list::Member, orchestrator::Settings, proof::ProofState};
 use artifacts::{Scope, Store};
 use protocol::{Closer, wire::ToWorker};
-use scheduler::{AttemptId, KindSet, ProofId, TaskKind, WorkerId};
+use scheduler::{AttemptId, KindSet, PeerId, ProofId, TaskKind, WorkerId};
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64},
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     /// The way to the worker of this process, if it has one.
     pub(crate) local: Option<Arc<dyn LocalConnector>>,
     pub(crate) store: Store,
+    /// Tells this orchestrator from others, and from itself before a restart.
+    pub(crate) instance: [u8; 16],
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) next_task: AtomicU64,
     pub(crate) next_worker: AtomicU64,
@@ -55,8 +58,19 @@ pub(crate) struct Shared {
     workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
     attempts: Mutex<HashMap<AttemptId, Arc<Attempt>>>,
     proofs: Mutex<BTreeMap<ProofId, Arc<ProofState>>>,
+    /// Who is behind a session, by address.
+    peers: Mutex<BTreeMap<String, PeerId>>,
     /// Why the last worker left, for the one who waits in vain.
     last_departure: Mutex<String>,
+}
+
+/// Unlike any other's; no secret.
+fn instance() -> [u8; 16] {
+    let half = || RandomState::new().hash_one(std::process::id()).to_le_bytes();
+    let mut instance = [0; 16];
+    instance[..8].copy_from_slice(&half());
+    instance[8..].copy_from_slice(&half());
+    instance
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,9 +80,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(settings: Settings, local: Option<Arc<dyn LocalConnector>>, inbox: mpsc::Sender<Input>) -> Self {
         Self {
+            store: Store::new(settings.store.clone()),
             settings,
             local,
-            store: Store::new(),
+            instance: instance(),
             inbox,
             next_task: AtomicU64::new(1),
             next_worker: AtomicU64::new(1),
@@ -76,6 +91,7 @@ impl Shared {
             workers: Mutex::default(),
             attempts: Mutex::default(),
             proofs: Mutex::default(),
+            peers: Mutex::default(),
             last_departure: Mutex::new("none was ever connected".to_owned()),
         }
     }
@@ -108,6 +124,13 @@ impl Shared {
     /// The attempt, if it is `worker`'s.
     pub(crate) fn attempt_of(&self, worker: WorkerId, attempt: AttemptId) -> Option<Arc<Attempt>> {
         self.attempts().get(&attempt).filter(|found| found.worker == worker).cloned()
+    }
+
+    /// Who is reached at `member`, the same over all its sessions.
+    pub(crate) fn peer(&self, member: &Member) -> PeerId {
+        let mut peers = lock(&self.peers);
+        let next = PeerId(peers.len() as u64 + 1);
+        *peers.entry(member.to_string()).or_insert(next)
     }
 
     pub(crate) fn proofs(&self) -> MutexGuard<'_, BTreeMap<ProofId, Arc<ProofState>>> {

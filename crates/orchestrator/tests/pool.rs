@@ -1,10 +1,8 @@
 //! Orchestrator and workers over real connections, with an engine and a controller that prove nothing.
 
-use async_trait::async_trait;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Checked, ExpectedExit, Holdings, LocalConnector, Member, Orchestrator, Outcome, Progress, ProofController,
-    ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, Proven, Settings, Stream, TaskInput, TaskSpec,
+    Holdings, LocalConnector, Member, Orchestrator, Progress, ProofFailure, ProofRequest, Proven, Settings, Stream,
     WorkerList,
 };
 use std::{
@@ -15,70 +13,21 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use testing::{FakeEngine, RunningWorker, do_honestly, fake_build, honest_result};
+use testing::{
+    FakeController, FakeEngine, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, honest_result,
+};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use worker::{Abilities, AttemptError, EngineState, LocalDoor, LocalWorker, engine_state};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Submits as many shards as the request's cycle limit says, each with a marker, and puts their results together.
-struct FakeController;
-
-#[async_trait]
-impl ProofController for FakeController {
-    async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
-        let shards = request.cycle_limit.unwrap_or(0);
-        proof.put("program", request.elf.to_vec()).await.unwrap();
-        let mut tasks = Vec::new();
-        for shard in 0..shards {
-            let record = format!("record-{shard}");
-            proof.put(&record, shard.to_le_bytes().to_vec()).await.unwrap();
-            let marker = proof.submit_marker().await;
-            let outputs = vec![format!("result-{shard}"), format!("events-{shard}")];
-            let inputs = vec![
-                TaskInput::Artifact { name: "program".into(), shared: true },
-                TaskInput::Literal("literal".into()),
-                TaskInput::Artifact { name: record, shared: false },
-            ];
-            let spec = TaskSpec { kind: TaskKind::ProveShard, inputs, outputs, marker: Some(marker), memory_bytes: 0 };
-            tasks.push((proof.submit(spec).await, marker));
-        }
-        let mut whole = Vec::new();
-        for (shard, (task, marker)) in tasks.into_iter().enumerate() {
-            if proof.watch(task).await.unwrap() == Outcome::Failed {
-                return Err(ProofFailure::Internal("a task failed".into()));
-            }
-            assert_eq!(proof.watch(marker).await, Ok(Outcome::Succeeded), "a task is done after its marker");
-            assert_eq!(proof.get(&format!("events-{shard}")).await.unwrap(), b"events");
-            assert!(!proof.exists(&format!("record-{shard}")), "a record goes when its shard is done");
-            whole.extend(proof.get(&format!("result-{shard}")).await.unwrap());
-        }
-        Ok(ProofOutput { proof: whole, cycles: shards })
-    }
-
-    fn check(&self, result: Checked<'_>) -> Result<(), String> {
-        if result.output.ends_with(b"margorp") { Ok(()) } else { Err("the result is garbage".into()) }
-    }
-}
-
 fn request(shards: u64) -> ProofRequest {
-    ProofRequest {
-        elf: b"program"[..].into(),
-        stdin: b""[..].into(),
-        mode: ProofMode::Core,
-        cycle_limit: Some(shards),
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: "{}".into(),
-        timeout: Some(PATIENCE),
-    }
+    testing::request(shards, PATIENCE)
 }
 
 fn expected(shards: u64) -> Vec<u8> {
-    let input = |shard: u64| [b"program".as_slice(), b"literal", &shard.to_le_bytes()].concat();
-    (0..shards).flat_map(|shard| honest_result(&input(shard))).collect()
+    expected_proof(shards, FakeController::default().record_bytes)
 }
 
 fn settings() -> Settings {
@@ -98,7 +47,7 @@ async fn connect(addresses: &[SocketAddr]) -> Orchestrator {
 
 async fn prove(orchestrator: &Orchestrator, request: ProofRequest) -> Result<Proven, ProofFailure> {
     let (progress, _) = broadcast::channel(64);
-    orchestrator.prove(request, Arc::new(FakeController), progress, CancellationToken::new()).await
+    orchestrator.prove(request, Arc::new(FakeController::default()), progress, CancellationToken::new()).await
 }
 
 /// Ends the orchestrator after a proof whose result must be right, and finds nothing left.
@@ -197,7 +146,7 @@ async fn check_batch(batch: u32) {
     let orchestrator = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
     let cancel = CancellationToken::new();
     let (progress, _) = broadcast::channel(64);
-    let proof = orchestrator.prove(request(5), Arc::new(FakeController), progress, cancel.clone());
+    let proof = orchestrator.prove(request(5), Arc::new(FakeController::default()), progress, cancel.clone());
     let ((), outcome) = tokio::join!(
         async {
             begun.notified().await;
@@ -432,8 +381,9 @@ async fn a_worker_that_delivers_nothing_has_done_nothing() {
 #[tokio::test]
 async fn a_marker_without_its_events_does_not_count() {
     let forgets = FakeEngine::doing(|assignment, io| async move {
+        let inputs = fetch_inputs(&assignment, &*io).await?.concat();
         io.complete_marker().await.unwrap();
-        io.deliver(&assignment.outputs[0], b"margorp".to_vec()).await.unwrap();
+        io.deliver(&assignment.outputs[0], honest_result(&inputs)).await.unwrap();
         Ok(())
     });
     check_poison(forgets, "marker").await;
@@ -470,7 +420,7 @@ async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
     let orchestrator = connect(&[worker.address]).await;
     let cancel = CancellationToken::new();
     let (progress, mut events) = broadcast::channel(64);
-    let controller = Arc::new(FakeController);
+    let controller = Arc::new(FakeController::default());
     let (outcome, ()) = tokio::join!(orchestrator.prove(request(4), controller, progress, cancel.clone()), async {
         while events.recv().await != Ok(Progress::Submitted(TaskKind::ProveShard)) {}
         cancel.cancel();

@@ -16,7 +16,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -132,7 +131,8 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// Serves `session` on `connection` until the connection ends. `silence` without a byte or an answer to a ping ends it.
+/// Serves `session` on `connection` until the connection ends. A silent peer is the caller's to notice: the answer to a ping of HTTP/2 stands in line behind
+/// whatever bulk is on its way, and would have a slow link taken for a dead one.
 ///
 /// # Errors
 /// When HTTP/2 itself fails.
@@ -143,7 +143,6 @@ pub async fn serve_connection<S>(
     connection: Connection<S>,
     closer: &Closer,
     session: impl Session,
-    silence: Duration,
 ) -> Result<(), tonic::transport::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -152,8 +151,6 @@ where
     // The stream of connections never ends by itself: its end would leave the one connection without a server to wait for.
     let incoming = stream::once(ready(Ok::<_, io::Error>(connection))).chain(stream::pending());
     Server::builder()
-        .http2_keepalive_interval(Some(silence / 3))
-        .http2_keepalive_timeout(Some(silence))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
         .add_service(
@@ -169,10 +166,7 @@ where
 ///
 /// # Errors
 /// When HTTP/2 cannot be agreed on.
-pub async fn connect_client<S>(
-    connection: Connection<S>,
-    silence: Duration,
-) -> Result<SessionClient<Channel>, tonic::transport::Error>
+pub async fn connect_client<S>(connection: Connection<S>) -> Result<SessionClient<Channel>, tonic::transport::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -182,9 +176,6 @@ where
         ready(connection.map(TokioIo::new).ok_or_else(|| io::Error::other("the one connection is used up")))
     });
     let channel = Endpoint::from_static("http://orchestrator.invalid")
-        .http2_keep_alive_interval(silence / 3)
-        .keep_alive_timeout(silence)
-        .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
         .connect_with_connector(connector)

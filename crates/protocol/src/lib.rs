@@ -30,4 +30,4 @@ pub use transfer::{ReceiveError, chunk_from_wire, chunk_to_wire};
 pub use validate::{Assignment, FailureKind, InputValue, Invalid, Limits, kind_from_wire, kind_to_wire, made_prefix};
 
 /// Version of everything in this crate; peers of another version are refused before anything else is read from them.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;

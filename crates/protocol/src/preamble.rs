@@ -157,7 +157,7 @@ mod tests {
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
         let error = accept(&mut far, &Verdict::Welcome).await.unwrap_err();
         assert!(matches!(error, PreambleError::Version { peer: 9 }));
-        assert_eq!(&near.read_u64().await.unwrap().to_be_bytes()[..6], b"SP1D\x00\x01", "the peer learns our version");
+        assert_eq!(&near.read_u64().await.unwrap().to_be_bytes()[..6], b"SP1D\x00\x02", "the peer learns our version");
     }
 
     #[tokio::test(start_paused = true)]

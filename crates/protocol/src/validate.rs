@@ -22,7 +22,7 @@ impl Limits {
     /// Uncompressed bytes of a task's result: proofs are one or two megabytes.
     pub const RESULT_BYTES: u64 = 64 << 20;
     /// Artifacts that an attempt may deliver: a core shard's events come in a few pieces for each precompile.
-    pub const DELIVERIES: usize = 4096;
+    pub const DELIVERIES: usize = 1024;
     /// Compressed bytes that an attempt may deliver.
     pub const DELIVERED_BYTES: u64 = 4 << 30;
     /// Bytes of a failure's text that are kept.

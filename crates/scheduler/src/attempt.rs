@@ -1,12 +1,13 @@
 //! Attempts: numbered assignments.
 
-use crate::{TaskId, Timestamp, WorkerId};
+use crate::{PeerId, TaskId, TaskKind, Timestamp, WorkerId};
+use std::time::Duration;
 
 /// One assignment of a task to a worker.
 ///
 /// ```text
 ///            ┌───────────► Lapsed ─────────┐
-///            │ lost, failed, taken back    │ reported after all
+///            │ lost, failed, taken back    │ reported after all, or adopted: Held
 ///   Held ────┤                             ▼
 ///            └─────── reported ───────► Reported ──verified──► Accepted
 ///                                          │
@@ -15,15 +16,28 @@ use crate::{TaskId, Timestamp, WorkerId};
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) task: TaskId,
+    pub(crate) kind: TaskKind,
     pub(crate) worker: WorkerId,
+    /// Who is behind `worker`.
+    pub(crate) peer: PeerId,
     pub(crate) assigned: Timestamp,
+    /// When proving began, by the leases' clock. Kept when it lapses: it may be adopted.
+    pub(crate) began: Option<Timestamp>,
+    /// It has run for too long, and its task no longer counts on it.
+    pub(crate) overdue: bool,
+    /// Its worker said that it failed, or what it delivered on the way was wrong.
+    pub(crate) failed: bool,
+    /// Its worker was lost with it, and that was counted.
+    pub(crate) lost: bool,
+    /// What proving took, once it has delivered; nothing where that says nothing.
+    pub(crate) took: Option<Duration>,
     pub(crate) state: State,
 }
 
 /// Where an attempt is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// On its worker, which has a slot for it and a lease on it: the one live attempt of its task.
+    /// On its worker, which has a slot for it and a lease on it.
     Held {
         /// When its worker began to prove it.
         started: Option<Timestamp>,

@@ -1,7 +1,9 @@
 //! What the scheduler is told and what it asks for.
 
-use crate::{AttemptId, KindSet, Placement, ProofId, TaskId, TaskKind, Timestamp, WorkerId};
-use std::time::Duration;
+use crate::{
+    AttemptId, KindSet, PaceRules, PeerId, Placement, ProofId, QuarantineRules, TaskId, TaskKind, Timestamp, WorkerId,
+};
+use std::{fmt, time::Duration};
 
 /// Something that happened. Every event may come late, twice, or about something already forgotten: such an event changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +35,25 @@ pub enum Event {
     WorkerJoined {
         /// Its session.
         worker: WorkerId,
+        /// Who it is, whatever the session.
+        peer: PeerId,
         /// How many attempts it may hold at a time, at least 1.
         slots: u32,
         /// What it can do.
         kinds: KindSet,
+        /// Attempts of an earlier session that it still runs, or whose results it still has. Each is adopted or cancelled.
+        holds: Vec<AttemptId>,
+    },
+    /// A worker is to finish what it proves and get nothing more; what only waits on it goes to others. Answered by
+    /// [`Command::WorkerDrained`], at once when it holds nothing.
+    WorkerDraining {
+        /// The session.
+        worker: WorkerId,
+    },
+    /// A worker that was drained, or is being drained, may get tasks again.
+    WorkerResumed {
+        /// The session.
+        worker: WorkerId,
     },
     /// A worker's session ended.
     WorkerLost {
@@ -90,6 +107,13 @@ pub enum Event {
         /// What happened.
         failure: Failure,
     },
+    /// Something that a worker did earlier has turned out to be wrong.
+    PeerBlamed {
+        /// Whoever did it.
+        peer: PeerId,
+        /// What it was, for people.
+        reason: String,
+    },
     /// A proof is over, whatever the outcome: everything of it is forgotten.
     ProofEnded {
         /// The proof.
@@ -108,8 +132,25 @@ pub enum Failure {
     Rejected(String),
     /// The session ended, or fell silent for longer than a lease.
     WorkerLost,
+    /// Nobody has confirmed what it claims, and it could be wrong; its worker isn't blamed for that.
+    Disputed,
+    /// It ran for much longer than such tasks take. Its result still counts if it comes first.
+    Overdue,
     /// The scheduler took the attempt back.
     Cancelled,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worker(text) => f.write_str(text),
+            Self::Rejected(reason) => write!(f, "the result was rejected: {reason}"),
+            Self::WorkerLost => f.write_str("the worker was lost"),
+            Self::Disputed => f.write_str("nobody confirmed the events it claims"),
+            Self::Overdue => f.write_str("it ran for much longer than such tasks take"),
+            Self::Cancelled => f.write_str("taken back"),
+        }
+    }
 }
 
 /// One line of a task's history.
@@ -184,7 +225,33 @@ pub enum Command {
         /// Its attempts, oldest first.
         history: Vec<PastAttempt>,
     },
-    /// `worker` was silent for longer than a lease: end its session. Its attempts are already taken from it.
+    /// `attempt`, of an earlier session of the same worker, goes on in this one.
+    Adopt {
+        /// The session that has it now.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// `worker` gets nothing for a while, as too much of what it did was bad.
+    Quarantine {
+        /// The session.
+        worker: WorkerId,
+        /// For how long.
+        duration: Duration,
+        /// Its last fault.
+        reason: String,
+    },
+    /// The quarantine of `worker` is over: it gets one task, on which it depends whether it gets more.
+    Probation {
+        /// The session.
+        worker: WorkerId,
+    },
+    /// `worker`, which was to be drained, holds nothing any more.
+    WorkerDrained {
+        /// The session.
+        worker: WorkerId,
+    },
+    /// `worker` was silent for longer than a lease, or is here again under another session: end its session. Its attempts are already taken from it.
     ExpireWorker {
         /// The session to end.
         worker: WorkerId,
@@ -204,6 +271,10 @@ pub struct Config {
     pub max_clock_step: Duration,
     /// Who gets a task when several workers could take it.
     pub placement: Placement,
+    /// What follows from how long tasks take; none to make nothing of it.
+    pub pace: Option<PaceRules>,
+    /// When a worker gets nothing for a while; none for never.
+    pub quarantine: Option<QuarantineRules>,
 }
 
 impl Default for Config {
@@ -215,6 +286,8 @@ impl Default for Config {
             max_losses: 5,
             max_clock_step: Duration::from_millis(1500),
             placement: Placement::default(),
+            pace: Some(PaceRules::default()),
+            quarantine: Some(QuarantineRules::default()),
         }
     }
 }

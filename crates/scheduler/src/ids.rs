@@ -36,6 +36,11 @@ id!(
     "w"
 );
 id!(
+    /// Who is behind a session: a worker that reconnects keeps it. What is known of a worker beyond one session is known of this.
+    PeerId,
+    "peer"
+);
+id!(
     /// One assignment of a task to a worker. Numbered by the scheduler, never used twice.
     AttemptId,
     "a"

@@ -1,13 +1,14 @@
 //! Choosing, apart from applying: what is done next with the free slots.
 
 use crate::{
-    AttemptId, TaskId, TaskKind, WorkerId,
+    AttemptId, TaskId, TaskKind, Timestamp, WorkerId,
+    attempt::{Attempt, State},
     crew::Crews,
     lanes::{Excluded, Lanes},
     queue::Queue,
     workers::Workers,
 };
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 /// Attempts that can be taken back for an idle worker, the newest first: held, not started, and not the only one of their worker.
 pub(crate) type Stealable = Lanes<Reverse<AttemptId>>;
@@ -24,6 +25,37 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) at_work: Option<AtWork>,
     /// A task that may still be assigned has failed on fewer workers than this.
     pub(crate) max_failures: usize,
+    /// How far the workers are with what they hold; `None` when nothing is made of how long tasks take.
+    pub(crate) pacing: Option<Pacing<'a>>,
+}
+
+/// How far the workers are with what they hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pacing<'a> {
+    pub(crate) attempts: &'a BTreeMap<AttemptId, Attempt>,
+    /// By the leases' clock.
+    pub(crate) now: Timestamp,
+}
+
+impl Pacing<'_> {
+    /// What is left of an attempt; `None` when that cannot be told.
+    fn left(&self, workers: &Workers, id: AttemptId) -> Option<Duration> {
+        let attempt = &self.attempts[&id];
+        let pace = workers.pace(attempt.worker, attempt.kind)?;
+        let ran = attempt.began.map_or(Duration::ZERO, |began| self.now.saturating_since(began));
+        match attempt.state {
+            // One that takes longer than its worker ever took may take for ever.
+            State::Held { started: Some(_) } if !attempt.overdue => pace.checked_sub(ran),
+            State::Held { started: Some(_) } => None,
+            _ => Some(pace),
+        }
+    }
+
+    /// When `worker` has done all that it holds up to `last`, or all, from now.
+    fn busy_for(&self, workers: &Workers, worker: WorkerId, last: Option<AttemptId>) -> Option<Duration> {
+        let held = workers.get(worker)?.held().iter().copied();
+        held.filter(|id| last.is_none_or(|last| *id <= last)).map(|id| self.left(workers, id)).sum()
+    }
 }
 
 /// A worker that has just ended an attempt, so it has not been idle.
@@ -53,9 +85,10 @@ impl Snapshot<'_> {
         let newest_of_each = kinds.filter_map(|kind| {
             // A worker that the task failed on is no help even when all others are excluded too: the task is better off waiting for its
             // turn than failing at once.
-            self.stealable
-                .heads(kind)
-                .find_map(|(attempt, excluded)| Some((attempt, self.choose_idle(kind, excluded)?)))
+            self.stealable.heads(kind).find_map(|(attempt, excluded)| {
+                let thief = self.choose_idle(kind, excluded)?;
+                self.gains(kind, attempt.0, thief).then_some((attempt, thief))
+            })
         });
         let (Reverse(attempt), worker) = newest_of_each.min_by_key(|(attempt, _)| *attempt)?;
         Some((attempt, worker))
@@ -71,7 +104,30 @@ impl Snapshot<'_> {
     }
 
     fn choose_outside(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
-        self.choose_idle(kind, excluded).or_else(|| self.workers.least_busy(kind, excluded))
+        let Some(idle) = self.choose_idle(kind, excluded) else { return self.workers.least_busy(kind, excluded) };
+        Some(self.sooner(kind, excluded, idle).unwrap_or(idle))
+    }
+
+    /// A busy worker that is so much faster than `idle`, which is free, that a task of `kind` is done earlier behind what it holds: a slow machine
+    /// must not get the last task. While more tasks wait, the fast one's slots are soon full, and the slow one takes its share.
+    fn sooner(&self, kind: TaskKind, excluded: &Excluded, idle: WorkerId) -> Option<WorkerId> {
+        let pacing = self.pacing.filter(|_| self.crews.is_none())?;
+        let alone = self.workers.pace(idle, kind)?;
+        let fastest = self.workers.fastest(kind).filter(|id| *id != idle && !excluded.contains(id))?;
+        let free = self.workers.get(fastest).is_some_and(|worker| worker.held().len() < worker.slots());
+        let behind = pacing.busy_for(self.workers, fastest, None)? + self.workers.pace(fastest, kind)?;
+        (free && behind < alone).then_some(fastest)
+    }
+
+    /// True when `thief`, which is idle, is done with what `attempt` waits to do earlier than its holder, as far as that is known.
+    fn gains(&self, kind: TaskKind, attempt: AttemptId, thief: WorkerId) -> bool {
+        let comparison = || {
+            let pacing = self.pacing.filter(|_| self.crews.is_none())?;
+            let holder = pacing.attempts[&attempt].worker;
+            let waits = pacing.busy_for(self.workers, holder, Some(attempt))?;
+            Some(self.workers.pace(thief, kind)? < waits)
+        };
+        comparison().unwrap_or(true)
     }
 
     /// Of the workers outside `excluded` that can do `kind` and hold nothing, the one that takes a task now.

@@ -1,5 +1,6 @@
 //! The state machine.
 
+mod health;
 mod invariants;
 mod outcomes;
 mod proofs;
@@ -14,11 +15,14 @@ use crate::{
     crew::Crews,
     lanes::Lanes,
     lease::{Clock, Leases},
+    pace::{Paces, Watch},
+    peer::Peers,
     placement::{AtWork, Stealable},
     queue::Queue,
     task::{Marker, Proof, Task},
     workers::Workers,
 };
+use health::Fault;
 use std::collections::BTreeMap;
 
 /// Decides which worker gets which task, whose result counts, and when a task has failed for good.
@@ -28,8 +32,11 @@ use std::collections::BTreeMap;
 ///
 /// - A free slot takes the most useful waiting task at once; a task goes to the worker that holds fewest attempts. (Unless workers are to
 ///   be left free: see [`Placement`](crate::Placement).)
-/// - A task has at most one live attempt. The first of its attempts, live or not, whose result verifies is final.
+/// - A task has at most one live attempt, or two while one of them takes too long. The first of its attempts, live or not, whose result verifies is final.
 /// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
+/// - What runs for longer than such tasks take gets a copy, and after a limit its task is retried elsewhere: see [`PaceRules`](crate::PaceRules).
+/// - A worker that does too much badly gets nothing for a while: see [`QuarantineRules`](crate::QuarantineRules).
+/// - A worker that comes back goes on with what it still holds, if that is still wanted.
 /// - What is known of a proof is forgotten when it ends.
 ///
 /// Events may be late, doubled, or about what is unknown or forgotten.
@@ -39,6 +46,10 @@ pub struct Scheduler {
     clock: Clock,
     leases: Leases,
     workers: Workers,
+    peers: Peers,
+    /// What tasks take, whoever does them.
+    paces: Paces,
+    watch: Watch,
     proofs: BTreeMap<ProofId, Proof>,
     tasks: BTreeMap<TaskId, Task>,
     markers: BTreeMap<TaskId, Marker>,
@@ -70,6 +81,9 @@ impl Scheduler {
             clock: Clock::new(config.max_clock_step),
             leases: Leases::default(),
             workers: Workers::default(),
+            peers: Peers::default(),
+            paces: Paces::default(),
+            watch: Watch::default(),
             proofs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             markers: BTreeMap::new(),
@@ -96,8 +110,12 @@ impl Scheduler {
         // The event comes before the leases: a worker that was heard from just now isn't silent, however late that is.
         self.apply(event, &mut commands);
         self.expire_leases(&mut commands);
+        self.expire_attempts(&mut commands);
+        self.end_quarantines(&mut commands);
+        self.release_needed(&mut commands);
         self.crews.update(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
         self.fill_slots(at_work, &mut commands);
+        self.announce_drained(&mut commands);
         commands
     }
 
@@ -125,7 +143,11 @@ impl Scheduler {
             Event::TaskSubmitted { proof, task, kind, marker } => self.on_task_submitted(proof, task, kind, marker),
             Event::MarkerSubmitted { proof, task } => self.on_marker_submitted(proof, task),
             Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
-            Event::WorkerJoined { worker, slots, kinds } => self.on_worker_joined(worker, slots, kinds),
+            Event::WorkerJoined { worker, peer, slots, kinds, holds } => {
+                self.on_worker_joined(worker, peer, slots, kinds, &holds, commands);
+            }
+            Event::WorkerDraining { worker } => self.on_worker_draining(worker, commands),
+            Event::WorkerResumed { worker } => self.on_worker_resumed(worker),
             Event::WorkerLost { worker } => self.on_worker_lost(worker, commands),
             Event::LeasesRenewed { worker } => self.on_leases_renewed(worker),
             Event::AttemptStarted { worker, attempt } => self.on_attempt_started(worker, attempt),
@@ -136,6 +158,7 @@ impl Scheduler {
             Event::AttemptFailed { worker, attempt, failure } => {
                 self.on_attempt_failed(worker, attempt, failure, commands);
             }
+            Event::PeerBlamed { peer, reason } => self.blame(peer, Fault::Proven, &reason, commands),
             Event::Tick => {}
         }
     }

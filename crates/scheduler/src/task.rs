@@ -1,7 +1,8 @@
 //! Tasks and proofs.
 
 use crate::{
-    AttemptId, Failure, PastAttempt, ProofId, TaskId, TaskKind, Timestamp, WorkerId, lanes::Excluded, queue::Rank,
+    AttemptId, Failure, PastAttempt, PeerId, ProofId, TaskId, TaskKind, Timestamp, WorkerId, lanes::Excluded,
+    queue::Rank,
 };
 use std::collections::BTreeSet;
 
@@ -43,6 +44,10 @@ pub(crate) struct Task {
     pub(crate) excluded: Excluded,
     /// Its attempts that aren't forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
+    /// A live attempt beside whatever `place` says: a straggler that has a copy, or one that is overdue.
+    pub(crate) spare: Option<AttemptId>,
+    /// Who was blamed for its failures, and for how many faults.
+    pub(crate) blamed: Vec<(PeerId, u32)>,
     failures: u32,
     losses: u32,
     history: Vec<PastAttempt>,
@@ -56,7 +61,7 @@ pub(crate) enum Place {
         /// Since when.
         since: Timestamp,
     },
-    /// On a worker.
+    /// On a worker that it counts on.
     Held(AttemptId),
     /// The attempt that held it has delivered a result, which is being verified. (A lapsed attempt's result is verified beside whatever
     /// else the task does; that isn't shown here.)
@@ -83,6 +88,8 @@ impl Task {
             place: Place::Waiting { since },
             excluded: Excluded::new(),
             attempts: BTreeSet::new(),
+            spare: None,
+            blamed: Vec::new(),
             failures: 0,
             losses: 0,
             history: Vec::new(),
@@ -111,6 +118,21 @@ impl Task {
     /// A worker was lost with it.
     pub(crate) const fn count_loss(&mut self) {
         self.losses += 1;
+    }
+
+    /// An attempt on `worker` takes for ever, as far as anybody can tell. No failure: it may yet come, and nobody knows whose fault it is.
+    pub(crate) fn count_overdue(&mut self, worker: WorkerId) {
+        self.losses += 1;
+        self.excluded.insert(worker);
+    }
+
+    /// `attempt` was not lost after all.
+    pub(crate) fn find_again(&mut self, attempt: AttemptId) {
+        let lost = |past: &PastAttempt| past.attempt == attempt && past.failure == Failure::WorkerLost;
+        if let Some(at) = self.history.iter().position(lost) {
+            self.history.remove(at);
+            self.losses = self.losses.saturating_sub(1);
+        }
     }
 
     /// Adds a line to its history.

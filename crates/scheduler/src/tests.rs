@@ -1,8 +1,11 @@
 //! Tables: events in, commands out.
 
+mod adoption;
+mod health;
 mod leases;
 mod lifetimes;
 mod markers;
+mod pace;
 mod placement;
 mod properties;
 mod queueing;
@@ -11,8 +14,8 @@ mod retries;
 mod stealing;
 
 use crate::{
-    AttemptId, Command, Config, Event, Failure, KindSet, PastAttempt, ProofId, Scheduler, TaskId, TaskKind, Timestamp,
-    WorkerId,
+    AttemptId, Command, Config, Event, Failure, KindSet, PastAttempt, PeerId, ProofId, Scheduler, TaskId, TaskKind,
+    Timestamp, WorkerId,
 };
 use std::time::Duration;
 
@@ -24,7 +27,7 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self::with(Config::default())
+        Self::with(plain())
     }
 
     fn with(config: Config) -> Self {
@@ -62,6 +65,11 @@ impl Table {
     }
 }
 
+/// Nothing is made of how long things take and how often they fail: tests of that ask for it.
+fn plain() -> Config {
+    Config { pace: None, quarantine: None, ..Config::default() }
+}
+
 const SHARD: TaskKind = TaskKind::ProveShard;
 const REDUCE: TaskKind = TaskKind::RecursionReduce;
 
@@ -90,11 +98,18 @@ const fn marker(proof: u64, marker: u64) -> Event {
 }
 
 fn joined(worker: u64, slots: u32) -> Event {
-    Event::WorkerJoined { worker: WorkerId(worker), slots, kinds: KindSet::all() }
+    joined_holding(worker, worker, slots, &[])
 }
 
 fn joined_for(worker: u64, slots: u32, kind: TaskKind) -> Event {
-    Event::WorkerJoined { worker: WorkerId(worker), slots, kinds: [kind].into_iter().collect() }
+    let (worker, peer) = (WorkerId(worker), PeerId(worker));
+    Event::WorkerJoined { worker, peer, slots, kinds: [kind].into_iter().collect(), holds: Vec::new() }
+}
+
+/// `peer` is back under a new session and still has `holds`.
+fn joined_holding(worker: u64, peer: u64, slots: u32, holds: &[u64]) -> Event {
+    let holds = holds.iter().copied().map(AttemptId).collect();
+    Event::WorkerJoined { worker: WorkerId(worker), peer: PeerId(peer), slots, kinds: KindSet::all(), holds }
 }
 
 const fn lost(worker: u64) -> Event {

@@ -1,31 +1,70 @@
 //! The connected workers and their slots.
 
-use crate::{AttemptId, KindSet, TaskKind, WorkerId, lanes::Excluded};
+use crate::{AttemptId, KindSet, PeerId, TaskKind, WorkerId, lanes::Excluded};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeBounds,
+    time::Duration,
 };
 
+/// In what order workers with a free slot are chosen: those that hold fewest attempts, then the fastest, as far as that is known, then the lowest id.
+type Turn = (usize, Duration, WorkerId);
+
 /// In the order of free workers, those from here on hold something.
-const BUSY: (usize, WorkerId) = (1, WorkerId(0));
+const BUSY: Turn = (1, Duration::ZERO, WorkerId(0));
 
 /// A connected worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    peer: PeerId,
     slots: usize,
+    /// What it said that it can do.
+    declared: KindSet,
+    /// What it may get: all that it can do, or nothing.
     kinds: KindSet,
+    /// It may hold one attempt only.
+    probation: bool,
+    /// It is to finish what it has.
+    draining: bool,
+    /// It gets nothing for a while.
+    quarantined: bool,
+    /// What a task is expected to take, by kind; nothing where nothing is known.
+    paces: [Duration; TaskKind::ALL.len()],
     held: BTreeSet<AttemptId>,
     /// How many of them are of each kind.
     held_of: [usize; TaskKind::ALL.len()],
 }
 
 impl Worker {
-    pub(crate) const fn slots(&self) -> usize {
-        self.slots
+    pub(crate) const fn peer(&self) -> PeerId {
+        self.peer
     }
 
+    /// How many attempts it may hold now.
+    pub(crate) const fn slots(&self) -> usize {
+        if self.probation { 1 } else { self.slots }
+    }
+
+    /// What it may get now.
     pub(crate) const fn kinds(&self) -> KindSet {
         self.kinds
+    }
+
+    /// What it can do.
+    pub(crate) const fn declared(&self) -> KindSet {
+        self.declared
+    }
+
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(crate) const fn is_quarantined(&self) -> bool {
+        self.quarantined
+    }
+
+    fn turn(&self, id: WorkerId, kind: TaskKind) -> Turn {
+        (self.held.len(), self.paces[kind.index()], id)
     }
 
     pub(crate) const fn held(&self) -> &BTreeSet<AttemptId> {
@@ -33,7 +72,7 @@ impl Worker {
     }
 
     fn has_free_slot(&self) -> bool {
-        self.held.len() < self.slots
+        self.held.len() < self.slots()
     }
 }
 
@@ -41,13 +80,20 @@ impl Worker {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
-    /// By kind, the workers with a free slot: how many attempts they hold, then their id.
-    free: [BTreeSet<(usize, WorkerId)>; TaskKind::ALL.len()],
-    /// By kind, how many workers can do it, free or not.
+    /// By kind, the workers with a free slot, in the order in which they are chosen.
+    free: [BTreeSet<Turn>; TaskKind::ALL.len()],
+    /// By kind, the workers that may get it and of which a pace is known, the fastest first.
+    fastest: [BTreeSet<(Duration, WorkerId)>; TaskKind::ALL.len()],
+    /// Workers to be drained that hold something, or have not been said to hold nothing.
+    draining: BTreeSet<WorkerId>,
+    quarantined: BTreeSet<WorkerId>,
+    /// By kind, how many workers may get it, free or not.
     able: [usize; TaskKind::ALL.len()],
-    /// By kind, how many attempts they hold together.
+    /// How many attempts all of them hold.
+    held: usize,
+    /// By kind, how many attempts those that may get it hold together.
     held_of: [usize; TaskKind::ALL.len()],
-    /// By kind, how many of them hold an attempt of it.
+    /// By kind, how many of those that may get it hold an attempt of it.
     holders: [usize; TaskKind::ALL.len()],
 }
 
@@ -65,48 +111,150 @@ impl Workers {
     }
 
     /// How many attempts all workers hold together.
-    pub(crate) fn held(&self) -> usize {
-        self.held_of.iter().sum()
+    pub(crate) const fn held(&self) -> usize {
+        self.held
     }
 
-    /// How many attempts of `kind` all workers hold together.
+    /// How many attempts of `kind` the workers hold together that may get more of it.
     pub(crate) const fn held_of(&self, kind: TaskKind) -> usize {
         self.held_of[kind.index()]
     }
 
-    /// How many workers hold an attempt of `kind`.
+    /// How many workers hold an attempt of `kind` and may get more of it.
     pub(crate) const fn holders(&self, kind: TaskKind) -> usize {
         self.holders[kind.index()]
     }
 
-    /// True when a worker outside `excluded` holds an attempt of `kind`.
+    /// True when a worker outside `excluded` that may get more of `kind` holds an attempt of it.
     pub(crate) fn anyone_holds(&self, kind: TaskKind, excluded: &Excluded) -> bool {
-        let holds = |worker: &&WorkerId| self.get(**worker).is_some_and(|worker| worker.held_of[kind.index()] > 0);
+        let holds = |worker: &&WorkerId| {
+            self.get(**worker).is_some_and(|worker| worker.kinds.contains(kind) && worker.held_of[kind.index()] > 0)
+        };
         self.holders(kind) > excluded.iter().filter(holds).count()
     }
 
-    /// Adds a worker that holds nothing.
+    /// Adds a worker that holds nothing. `paces` are what tasks are expected to take on it, by kind; nothing where nothing is known.
     ///
     /// # Panics
     /// When it is there already.
-    pub(crate) fn insert(&mut self, id: WorkerId, slots: u32, kinds: KindSet) {
-        let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-        let added =
-            self.workers.insert(id, Worker { slots, kinds, held: BTreeSet::new(), held_of: [0; TaskKind::ALL.len()] });
+    pub(crate) fn insert(
+        &mut self,
+        id: WorkerId,
+        peer: PeerId,
+        slots: u32,
+        kinds: KindSet,
+        paces: [Duration; TaskKind::ALL.len()],
+    ) {
+        let worker = Worker {
+            peer,
+            slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
+            declared: kinds,
+            kinds,
+            probation: false,
+            draining: false,
+            quarantined: false,
+            paces,
+            held: BTreeSet::new(),
+            held_of: [0; TaskKind::ALL.len()],
+        };
+        let added = self.workers.insert(id, worker);
         assert!(added.is_none(), "{id} was added twice");
-        for kind in kinds.iter() {
-            self.able[kind.index()] += 1;
-            self.free[kind.index()].insert((0, id));
-        }
+        self.enter(id);
     }
 
     /// Removes a worker, from which everything has been taken before.
     pub(crate) fn remove(&mut self, id: WorkerId) {
+        self.leave(id);
         let worker = self.workers.remove(&id).expect("only connected workers are removed");
         assert!(worker.held.is_empty(), "{id} is removed while it holds {:?}", worker.held);
+        self.draining.remove(&id);
+        self.quarantined.remove(&id);
+    }
+
+    /// Those that get nothing for a while.
+    pub(crate) fn quarantined(&self) -> impl Iterator<Item = WorkerId> {
+        self.quarantined.iter().copied()
+    }
+
+    /// Says whether `id` gets nothing for a while, and whether it may hold but one attempt.
+    pub(crate) fn set_standing(&mut self, id: WorkerId, quarantined: bool, probation: bool) {
+        self.change(id, |worker| (worker.quarantined, worker.probation) = (quarantined, probation));
+        if quarantined {
+            self.quarantined.insert(id);
+        } else {
+            self.quarantined.remove(&id);
+        }
+    }
+
+    /// Says whether `id` is to finish what it has and get nothing more.
+    pub(crate) fn set_draining(&mut self, id: WorkerId, draining: bool) {
+        self.change(id, |worker| worker.draining = draining);
+        if draining {
+            self.draining.insert(id);
+        } else {
+            self.draining.remove(&id);
+        }
+    }
+
+    /// Workers to be drained that hold nothing now. Each is answered once.
+    pub(crate) fn drained(&mut self) -> Vec<WorkerId> {
+        let empty: Vec<WorkerId> =
+            self.draining.iter().copied().filter(|id| self.workers[id].held.is_empty()).collect();
+        empty.iter().for_each(|id| {
+            self.draining.remove(id);
+        });
+        empty
+    }
+
+    /// A task of `kind` is expected to take `pace` on `id`.
+    pub(crate) fn set_pace(&mut self, id: WorkerId, kind: TaskKind, pace: Duration) {
+        self.change(id, |worker| worker.paces[kind.index()] = pace);
+    }
+
+    /// What a task of `kind` is expected to take on `id`, if that is known.
+    pub(crate) fn pace(&self, id: WorkerId, kind: TaskKind) -> Option<Duration> {
+        self.get(id).map(|worker| worker.paces[kind.index()]).filter(|pace| !pace.is_zero())
+    }
+
+    /// Of the workers that may get `kind`, the fastest, if a pace is known of any.
+    pub(crate) fn fastest(&self, kind: TaskKind) -> Option<WorkerId> {
+        self.fastest[kind.index()].first().map(|(_, id)| *id)
+    }
+
+    /// Changes what decides where a worker stands in the indices.
+    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
+        self.leave(id);
+        let worker = self.workers.get_mut(&id).expect("only connected workers change");
+        change(worker);
+        let gets_nothing = worker.draining || worker.quarantined;
+        worker.kinds = if gets_nothing { KindSet::default() } else { worker.declared };
+        self.enter(id);
+    }
+
+    fn enter(&mut self, id: WorkerId) {
+        let worker = &self.workers[&id];
+        for kind in worker.kinds.iter() {
+            self.able[kind.index()] += 1;
+            self.held_of[kind.index()] += worker.held_of[kind.index()];
+            self.holders[kind.index()] += usize::from(worker.held_of[kind.index()] > 0);
+            if worker.has_free_slot() {
+                self.free[kind.index()].insert(worker.turn(id, kind));
+            }
+            let pace = worker.paces[kind.index()];
+            if !pace.is_zero() {
+                self.fastest[kind.index()].insert((pace, id));
+            }
+        }
+    }
+
+    fn leave(&mut self, id: WorkerId) {
+        let worker = &self.workers[&id];
         for kind in worker.kinds.iter() {
             self.able[kind.index()] -= 1;
-            self.free[kind.index()].remove(&(0, id));
+            self.held_of[kind.index()] -= worker.held_of[kind.index()];
+            self.holders[kind.index()] -= usize::from(worker.held_of[kind.index()] > 0);
+            self.free[kind.index()].remove(&worker.turn(id, kind));
+            self.fastest[kind.index()].remove(&(worker.paces[kind.index()], id));
         }
     }
 
@@ -118,8 +266,16 @@ impl Workers {
             worker.held_of[kind.index()] += 1;
             worker.held_of[kind.index()]
         });
-        self.held_of[kind.index()] += 1;
-        self.holders[kind.index()] += usize::from(of_kind == 1);
+        self.held += 1;
+        if self.gets(id, kind) {
+            self.held_of[kind.index()] += 1;
+            self.holders[kind.index()] += usize::from(of_kind == 1);
+        }
+    }
+
+    /// True when `id` may get tasks of `kind` now.
+    pub(crate) fn gets(&self, id: WorkerId, kind: TaskKind) -> bool {
+        self.get(id).is_some_and(|worker| worker.kinds.contains(kind))
     }
 
     /// Frees the slot of `attempt`, whose task is of `kind`.
@@ -129,26 +285,26 @@ impl Workers {
             worker.held_of[kind.index()] -= 1;
             worker.held_of[kind.index()]
         });
-        self.held_of[kind.index()] -= 1;
-        self.holders[kind.index()] -= usize::from(of_kind == 0);
+        self.held -= 1;
+        if self.gets(id, kind) {
+            self.held_of[kind.index()] -= 1;
+            self.holders[kind.index()] -= usize::from(of_kind == 0);
+        }
     }
 
     fn change_held<T>(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker) -> T) -> T {
         let worker = self.workers.get_mut(&id).expect("live attempts are on connected workers");
-        let before = worker.held.len();
-        let answer = change(worker);
-        let after = worker.held.len();
         for kind in worker.kinds.iter() {
-            let free = &mut self.free[kind.index()];
-            free.remove(&(before, id));
-            if worker.has_free_slot() {
-                free.insert((after, id));
-            }
+            self.free[kind.index()].remove(&worker.turn(id, kind));
+        }
+        let answer = change(worker);
+        for kind in worker.kinds.iter().filter(|_| worker.has_free_slot()) {
+            self.free[kind.index()].insert(worker.turn(id, kind));
         }
         answer
     }
 
-    /// How many workers can do `kind`, free or not.
+    /// How many workers may get `kind`, free or not.
     pub(crate) const fn able(&self, kind: TaskKind) -> usize {
         self.able[kind.index()]
     }
@@ -160,17 +316,18 @@ impl Workers {
 
     /// True when a worker that can do `kind` holds nothing.
     pub(crate) fn anyone_idle(&self, kind: TaskKind) -> bool {
-        self.free[kind.index()].first().is_some_and(|(held, _)| *held == 0)
+        self.free[kind.index()].first().is_some_and(|(held, ..)| *held == 0)
     }
 
     /// True when a worker that can do `kind` holds something and has a free slot.
     pub(crate) fn anyone_partly_free(&self, kind: TaskKind) -> bool {
-        self.free[kind.index()].last().is_some_and(|(held, _)| *held > 0)
+        self.free[kind.index()].last().is_some_and(|(held, ..)| *held > 0)
     }
 
     /// True when `worker` can do `kind` and holds nothing.
     pub(crate) fn is_idle(&self, worker: WorkerId, kind: TaskKind) -> bool {
-        self.free[kind.index()].contains(&(0, worker))
+        let found = self.get(worker).filter(|found| found.held.is_empty() && found.kinds.contains(kind));
+        found.is_some_and(Worker::has_free_slot)
     }
 
     /// True when no connected worker that can do `kind` is outside `excluded`.
@@ -180,24 +337,19 @@ impl Workers {
         able.count() == self.able(kind)
     }
 
-    /// Of the workers outside `excluded` that can do `kind` and hold nothing, the one with the lowest id.
+    /// Of the workers outside `excluded` that can do `kind` and hold nothing, the fastest.
     pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
         self.first_free(kind, ..BUSY, excluded)
     }
 
     /// Of the workers outside `excluded` that can do `kind`, hold something and have a free slot, the one that holds fewest attempts.
-    /// The lowest id decides between equals.
+    /// Then the fastest, then the lowest id.
     pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
         self.first_free(kind, BUSY.., excluded)
     }
 
-    fn first_free(
-        &self,
-        kind: TaskKind,
-        range: impl RangeBounds<(usize, WorkerId)>,
-        excluded: &Excluded,
-    ) -> Option<WorkerId> {
-        let mut free = self.free[kind.index()].range(range).map(|(_, worker)| *worker);
+    fn first_free(&self, kind: TaskKind, range: impl RangeBounds<Turn>, excluded: &Excluded) -> Option<WorkerId> {
+        let mut free = self.free[kind.index()].range(range).map(|(.., worker)| *worker);
         free.find(|worker| !excluded.contains(worker))
     }
 
@@ -205,18 +357,32 @@ impl Workers {
     pub(crate) fn check_invariants(&self) -> &BTreeMap<WorkerId, Worker> {
         for kind in TaskKind::ALL {
             let able = || self.workers.iter().filter(|(_, worker)| worker.kinds.contains(kind));
-            let free: BTreeSet<(usize, WorkerId)> = able()
+            let free: BTreeSet<Turn> = able()
                 .filter(|(_, worker)| worker.has_free_slot())
-                .map(|(id, worker)| (worker.held.len(), *id))
+                .map(|(id, worker)| worker.turn(*id, kind))
                 .collect();
+            let paces = able().map(|(id, worker)| (worker.paces[kind.index()], *id));
+            let fastest: BTreeSet<_> = paces.filter(|(pace, _)| !pace.is_zero()).collect();
+            assert_eq!(self.fastest[kind.index()], fastest, "the index of the fastest for {kind} is wrong");
             assert_eq!(self.able(kind), able().count(), "the number of workers able to do {kind} is wrong");
             assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
-            let held_of = || self.workers.values().map(|worker| worker.held_of[kind.index()]);
+            let held_of = || able().map(|(_, worker)| worker.held_of[kind.index()]);
             assert_eq!(self.held_of(kind), held_of().sum(), "the number of held attempts of {kind} is wrong");
             let holders = held_of().filter(|held| *held > 0).count();
             assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
         }
+        let held: usize = self.workers.values().map(|worker| worker.held.len()).sum();
+        assert_eq!(self.held, held, "the number of held attempts is wrong");
+        let quarantined = self.workers.iter().filter(|(_, worker)| worker.quarantined).map(|(id, _)| *id);
+        assert_eq!(self.quarantined, quarantined.collect(), "the index of the quarantined is wrong");
         for (id, worker) in &self.workers {
+            let gets_nothing = worker.draining || worker.quarantined;
+            assert_eq!(
+                worker.kinds.is_empty(),
+                gets_nothing || worker.declared.is_empty(),
+                "{id} gets what it may not"
+            );
+            assert!(!self.draining.contains(id) || worker.draining, "{id} counts as draining and is not");
             assert!(worker.held.len() <= worker.slots, "{id} has {} slots and holds {:?}", worker.slots, worker.held);
             let held: usize = worker.held_of.iter().sum();
             assert_eq!(held, worker.held.len(), "{id} holds {:?}, which are not {held}", worker.held);

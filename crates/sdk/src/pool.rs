@@ -7,7 +7,7 @@ use crate::{
 use engine::{Controller, ShrinkWrapper};
 use orchestrator::{
     ConnectError, Holdings, LocalConnector, Orchestrator, Progress, ProofController, ProofFailure, ProofRequest,
-    Proven, Stream,
+    Proven, Stream, UnknownWorker, WorkerInfo,
 };
 use sp1_sdk::{SP1Proof, SP1VerifyingKey};
 use std::sync::Arc;
@@ -90,6 +90,32 @@ impl Pool {
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
         self.orchestrator.prove(request, controller, progress, cancel).await
+    }
+
+    /// The connected workers.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        self.orchestrator.workers()
+    }
+
+    /// Lets `worker`, a name or an address, finish what it proves, and gives it nothing more until [`Pool::resume`] or until it connects anew. Resolves
+    /// when it holds nothing.
+    ///
+    /// # Errors
+    /// When no such worker is connected.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the waiting only.
+    pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
+        self.orchestrator.drain(worker).await
+    }
+
+    /// Gives tasks again to a worker that was drained.
+    ///
+    /// # Errors
+    /// When no such worker is connected.
+    pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
+        self.orchestrator.resume(worker).await
     }
 
     /// What is held for proofs at the moment.

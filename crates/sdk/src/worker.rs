@@ -60,6 +60,8 @@ struct EngineOptions {
     wait_memory: Duration,
     /// How much less urgent proving is than the rest of the process, as `nice` counts.
     niceness: i32,
+    /// How freed memory is given back; none for the engine's own way.
+    give_back: Option<fn()>,
 }
 
 impl EngineOptions {
@@ -95,7 +97,13 @@ impl WorkerBuilder {
     /// As [`WorkerBuilder::new`], with both parsed.
     #[must_use]
     pub fn at(listen: Address, orchestrators: Filter) -> Self {
-        let engine = EngineOptions { threads: None, parallel_shards: None, wait_memory: Duration::ZERO, niceness: 0 };
+        let engine = EngineOptions {
+            threads: None,
+            parallel_shards: None,
+            wait_memory: Duration::ZERO,
+            niceness: 0,
+            give_back: None,
+        };
         Self { listen, orchestrators, name: None, engine }
     }
 
@@ -125,6 +133,14 @@ impl WorkerBuilder {
     #[must_use]
     pub fn wait_memory(mut self, wait: Duration) -> Self {
         self.engine.wait_memory = wait;
+        self
+    }
+
+    /// How memory that the prover has freed is given back to the system when it idles or another worker of the machine waits for some; `malloc_trim` by default. For programs
+    /// with an allocator of their own.
+    #[must_use]
+    pub fn give_back(mut self, give_back: fn()) -> Self {
+        self.engine.give_back = Some(give_back);
         self
     }
 
@@ -225,6 +241,7 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
         parallel_shards: None,
         wait_memory: Duration::from_secs(24 * 60 * 60),
         niceness: LOCAL_NICENESS,
+        give_back: None,
     };
     let stop = CancellationToken::new();
     let token = stop.clone();
@@ -318,6 +335,7 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
     }
     let mut settings = ProverSettings::for_threads(threads);
     settings.niceness = options.niceness;
+    settings.give_back = options.give_back.unwrap_or(settings.give_back);
     if let Some(shards) = options.parallel_shards {
         (settings.slots, settings.permits) = (shards, shards);
     }

@@ -1,8 +1,13 @@
-//! An engine that proves nothing and workers that run it, for tests of everything around them. A crate of its own, and no feature of `worker`:
+//! An engine and a controller that prove nothing, and workers that run the one, for tests of everything around them. The programs `fake-worker` and
+//! `fake-orchestrator` are the same in processes of their own. A crate of its own, and no feature of `worker`:
 //! the prover would be compiled once for the tests and once without them.
 
+mod controller;
+
+pub use controller::{FakeController, PRECOMPILES, events_of, expected_proof, record, request, shard_of};
+
 use async_trait::async_trait;
-use protocol::{Assignment, Build, FailureKind, InputValue, wire::Machine};
+use protocol::{Assignment, Build, FailureKind, InputValue, made_prefix, wire::Machine};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,20 +48,56 @@ impl FakeEngine {
 /// # Errors
 /// When an artifact does not get through.
 pub async fn do_honestly(assignment: &Assignment, io: &dyn AttemptIo) -> Result<(), AttemptError> {
-    let failed = |kind| move |error: IoError| AttemptError { kind, text: error.to_string() };
+    let inputs = fetch_inputs(assignment, io).await?.concat();
+    finish_honestly(assignment, io, &inputs).await
+}
+
+fn failed(kind: FailureKind) -> impl Fn(IoError) -> AttemptError {
+    move |error| AttemptError { kind, text: error.to_string() }
+}
+
+/// Fetches every input.
+///
+/// # Errors
+/// When one does not get through.
+pub async fn fetch_inputs(assignment: &Assignment, io: &dyn AttemptIo) -> Result<Vec<Vec<u8>>, AttemptError> {
     let mut inputs = Vec::new();
     for input in &assignment.inputs {
-        inputs.extend(match input {
+        inputs.push(match input {
             InputValue::Literal(text) => text.clone().into_bytes(),
             InputValue::Artifact { name, .. } => io.fetch(name).await.map_err(failed(FailureKind::Input))?,
         });
     }
+    Ok(inputs)
+}
+
+/// Completes the marker if there is one, and delivers what is honest for `inputs`.
+///
+/// # Errors
+/// When an artifact does not get through.
+pub async fn finish_honestly(assignment: &Assignment, io: &dyn AttemptIo, inputs: &[u8]) -> Result<(), AttemptError> {
+    finish_with(assignment, io, inputs, events_of(inputs)).await
+}
+
+/// The same, with `events`.
+///
+/// # Errors
+/// When an artifact does not get through.
+pub async fn finish_with(
+    assignment: &Assignment,
+    io: &dyn AttemptIo,
+    inputs: &[u8],
+    events: Vec<u8>,
+) -> Result<(), AttemptError> {
     if assignment.marker.is_some() {
+        // The events are an artifact of the attempt's own, and what was asked for says which.
         let name = assignment.outputs.get(1).cloned().unwrap_or_default();
-        io.deliver(&name, b"events".to_vec()).await.map_err(failed(FailureKind::Output))?;
+        let made = format!("{}events", made_prefix(assignment.attempt));
+        io.deliver(&made, events).await.map_err(failed(FailureKind::Output))?;
+        io.deliver(&name, made.into_bytes()).await.map_err(failed(FailureKind::Output))?;
         io.complete_marker().await.map_err(failed(FailureKind::Output))?;
     }
-    io.deliver(&assignment.outputs[0], honest_result(&inputs)).await.map_err(failed(FailureKind::Output))
+    io.deliver(&assignment.outputs[0], honest_result(inputs)).await.map_err(failed(FailureKind::Output))
 }
 
 /// What an honest fake makes of its inputs, put together.

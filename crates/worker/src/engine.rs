@@ -20,6 +20,9 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future abandons the attempt; a stage that cannot be interrupted goes on to its end without effect.
     async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError>;
+
+    /// Gives memory back to the system that it keeps for the next task. Blocks for a moment. Nothing is kept unless this is overridden.
+    fn give_back(&self) {}
 }
 
 /// Artifacts of one attempt. Works from any thread, inside or outside an asynchronous runtime.

@@ -115,7 +115,7 @@ impl Ledger {
         // Where the start lock is, and for the same reason.
         let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
-        Self::at(folder.join("sp1d-memory"), resident_bytes(process::id()).unwrap_or(0))
+        Self::at(folder.join("sp1d-memory"), held_bytes(process::id()).unwrap_or(0))
     }
 
     fn at(path: PathBuf, rest_bytes: u64) -> Self {
@@ -161,6 +161,14 @@ impl Ledger {
         }
     }
 
+    /// True when another worker of the host waits for memory.
+    pub(crate) fn others_wait(&self) -> bool {
+        let Some(own) = Process::own() else { return false };
+        // Without the lock: who reads half of it looks again in a moment.
+        let entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
+        entries.iter().any(|(process, entry)| *process != own && waits(entry, host_ms()))
+    }
+
     /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes that are gone.
     fn enter(&self, entries: &mut Entries, bytes: u64, place: (u64, u64), available_bytes: u64) -> bool {
         entries.retain(|process, _| started(process.id) == Some(process.started));
@@ -170,7 +178,7 @@ impl Ledger {
         let first_here = own.waiting.first() == Some(&place);
         let fits = first_here
             && is_turn(entries, process, place.0, host_ms())
-            && fits(entries, process, bytes, available_bytes, resident_bytes);
+            && fits(entries, process, bytes, available_bytes, held_bytes);
         if fits {
             own.reserved_bytes = own.reserved_bytes.saturating_add(bytes);
             entries.insert(process, self.entry(&own));
@@ -263,9 +271,13 @@ fn host_ms() -> u64 {
 
 /// True when no other process has waited longer than since `since_ms`.
 fn is_turn(entries: &Entries, own: Process, since_ms: u64, now_ms: u64) -> bool {
-    let waits = |entry: &Entry| entry.waiting_since_ms != 0 && now_ms.saturating_sub(entry.looked_ms) < FROZEN_MS;
-    let mut others = entries.iter().filter(|(process, entry)| **process != own && waits(entry));
+    let mut others = entries.iter().filter(|(process, entry)| **process != own && waits(entry, now_ms));
     others.all(|(_, entry)| entry.waiting_since_ms >= since_ms)
+}
+
+/// True when an attempt of the process waits, and the process is not frozen.
+fn waits(entry: &Entry, now_ms: u64) -> bool {
+    entry.waiting_since_ms != 0 && now_ms.saturating_sub(entry.looked_ms) < FROZEN_MS
 }
 
 /// A process's line.
@@ -306,8 +318,21 @@ fn fits(
     reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
 }
 
+/// Bytes that a process holds: what is resident, less what it has freed and the system may take without asking. None when it is gone. See proc(5), smaps.
+fn held_bytes(process: u32) -> Option<u64> {
+    let resident = resident_bytes(process)?;
+    let lazily_freed = || {
+        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("LazyFree:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kilobytes.saturating_mul(1024))
+    };
+    // Another user's worker is not looked into: what it has freed counts as its own.
+    Some(resident.saturating_sub(lazily_freed().unwrap_or(0)))
+}
+
 /// Resident bytes of a process; none when it is gone. See proc(5), statm.
-fn resident_bytes(process: u32) -> Option<u64> {
+pub(crate) fn resident_bytes(process: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages.saturating_mul(page_size() as u64))

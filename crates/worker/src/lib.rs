@@ -12,10 +12,12 @@
 mod attempt;
 mod cache;
 mod engine;
+mod home;
 mod introduction;
 mod ledger;
 mod local;
 mod memory;
+mod said;
 mod server;
 mod session;
 mod start_lock;

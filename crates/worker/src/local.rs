@@ -2,14 +2,15 @@
 
 use crate::{
     engine::EngineState,
+    home::Home,
     introduction::Introduction,
     server::{CACHE_BYTES, failure},
-    session::{self, Context, Home},
+    session::{self, Context},
 };
 use std::sync::Arc;
 use tokio::{
     io::{DuplexStream, duplex},
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
@@ -56,7 +57,7 @@ impl LocalWorker {
     ) -> Result<(), String> {
         let stop = stop.child_token();
         let home = Home::new(CACHE_BYTES);
-        let sessions = TaskTracker::new();
+        let (sessions, turn) = (TaskTracker::new(), Arc::new(Mutex::new(())));
         let outcome = loop {
             let stream = tokio::select! {
                 () = stop.cancelled() => break Ok(()),
@@ -73,7 +74,10 @@ impl LocalWorker {
                 stop: stop.clone(),
             };
             let span = tracing::info_span!("session", peer = "local");
+            let turn = turn.clone();
             let session = async move {
+                // The one before may still be about to keep what this one is to go on with.
+                let _turn = turn.lock().await;
                 let end = session::run(stream, context).await;
                 tracing::info!(%end, "session ended");
             };
@@ -82,6 +86,7 @@ impl LocalWorker {
         stop.cancel();
         sessions.close();
         sessions.wait().await;
+        home.end().await;
         outcome
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::{
     engine::EngineState,
+    home::Home,
     introduction::Introduction,
-    session::{self, Context, Home},
+    session::{self, Context},
 };
 use protocol::{Address, Filter, PreambleError, Verdict, accept};
 use std::{
@@ -103,7 +104,7 @@ impl Worker {
             handshakes: Arc::new(Semaphore::new(MOST_HANDSHAKES)),
             stop: stop.clone(),
         });
-        let sessions = TaskTracker::new();
+        let (sessions, home) = (TaskTracker::new(), door.home.clone());
         let outcome = loop {
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
@@ -125,6 +126,7 @@ impl Worker {
         stop.cancel();
         sessions.close();
         sessions.wait().await;
+        home.end().await;
         outcome
     }
 }

@@ -1,24 +1,14 @@
 //! One session with an orchestrator, from handshake to end.
 
-use crate::cache::Cache;
-use crate::{
-    attempt::{Attempts, Slots},
-    engine::EngineState,
-    introduction::Introduction,
-    transfer::Link,
-};
+use crate::{attempt::Attempts, engine::EngineState, home::Home, introduction::Introduction, transfer::Session};
 use protocol::{
     Assignment, Build, Closer, Connection, Mismatch, connect_client, kind_to_wire,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
 use scheduler::AttemptId;
-use std::{
-    sync::{Arc, Mutex, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    runtime::Handle,
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
@@ -55,6 +45,16 @@ pub(crate) enum End {
     Stopping,
 }
 
+impl End {
+    /// True when nobody wanted it: the orchestrator may be back in a moment.
+    fn is_loss(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::Call(_) | Self::Closed | Self::Silence(_) => true,
+            Self::Refused(_) | Self::Mismatch(_) | Self::Goodbye(_) | Self::Nonsense(_) | Self::Stopping => false,
+        }
+    }
+}
+
 /// What a session needs of its worker.
 pub(crate) struct Context {
     pub(crate) introduction: Arc<Introduction>,
@@ -63,21 +63,8 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
 }
 
-/// What outlives a worker's sessions.
-#[derive(Clone)]
-pub(crate) struct Home {
-    /// Made with the engine.
-    slots: Arc<OnceLock<Slots>>,
-    cache: Arc<Mutex<Cache>>,
-}
-
-impl Home {
-    pub(crate) fn new(cache_bytes: u64) -> Self {
-        Self { slots: Arc::default(), cache: Arc::new(Mutex::new(Cache::new(cache_bytes))) }
-    }
-}
-
-/// Serves the orchestrator at the other end of `stream` until either side ends it. Attempts that are still running are dropped.
+/// Serves the orchestrator at the other end of `stream` until either side ends it. Attempts that still run are kept for the next session when the
+/// connection was lost, and dropped when somebody wanted the end.
 pub(crate) async fn run<S>(stream: S, context: Context) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -97,7 +84,8 @@ async fn converse<S>(connection: Connection<S>, closer: &Closer, mut context: Co
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut client = connect_client(connection, HANDSHAKE_SILENCE).await?;
+    let connecting = timeout(HANDSHAKE_SILENCE, connect_client(connection));
+    let mut client = connecting.await.map_err(|_| End::Silence(HANDSHAKE_SILENCE))??;
     let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone());
     let reply = timeout(HANDSHAKE_SILENCE, client.hello(hello)).await.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?;
     let reply = reply.map_err(Box::new)?.into_inner();
@@ -117,13 +105,17 @@ where
         control = control => control.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?,
     };
     let inbound = control.map_err(Box::new)?.into_inner();
-    let link = Link { client, outbox, cache: context.home.cache.clone(), runtime: Handle::current() };
-    let mut held = Held { link, attempts: None };
+    let session = Session { client, outbox, closer: closer.clone() };
+    let orchestrator = reply.orchestrator.to_vec();
+    let mut held = Held { session, orchestrator, attempts: None };
     let end = obey(inbound, closer, &mut context, &mut held, heartbeat, silence).await;
     if let Some(attempts) = held.attempts {
         // First: attempts that wait for the connection would be waited for.
         closer.close();
-        attempts.end().await;
+        match &end {
+            Err(end) if end.is_loss() => context.home.keep(held.orchestrator, attempts),
+            _ => attempts.end().await,
+        }
     }
     end
 }
@@ -144,13 +136,15 @@ fn hello(introduction: &Introduction, engine: &EngineState) -> wire::HelloReques
 }
 
 fn readiness(engine: &EngineState) -> wire::Readiness {
-    wire::Readiness { ready: matches!(engine, EngineState::Ready(_)), seconds_left: engine.seconds_left() }
+    let ready = matches!(engine, EngineState::Ready(_));
+    wire::Readiness { ready, seconds_left: engine.seconds_left(), holds: Vec::new() }
 }
 
 struct Held {
-    link: Link,
+    session: Session,
+    orchestrator: Vec<u8>,
     /// There once the engine is.
-    attempts: Option<Attempts>,
+    attempts: Option<Arc<Attempts>>,
 }
 
 async fn obey(
@@ -167,15 +161,16 @@ async fn obey(
     loop {
         let state = context.engine.borrow_and_update().clone();
         if let (None, EngineState::Ready(engine)) = (&held.attempts, &state) {
-            let slots = context.home.slots.get_or_init(|| Slots::new(engine.slots())).clone();
-            held.attempts =
-                Some(Attempts::new(held.link.clone(), engine.clone(), slots, context.introduction.abilities.kinds()));
-            held.link.tell(from_worker::Message::Readiness(readiness(&state))).await;
+            let kinds = context.introduction.abilities.kinds();
+            let attempts = context.home.attempts(&held.orchestrator, engine, kinds).await;
+            let holds = attempts.offers().into_iter().map(|attempt| attempt.0).collect();
+            held.attempts = Some(attempts);
+            held.session.tell(from_worker::Message::Readiness(wire::Readiness { holds, ..readiness(&state) })).await;
         }
         tokio::select! {
             () = context.stop.cancelled() => {
                 let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned() };
-                held.link.tell(from_worker::Message::Goodbye(goodbye)).await;
+                held.session.tell(from_worker::Message::Goodbye(goodbye)).await;
                 // Time for the word to leave; the peer notices the closed connection anyway.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 return Err(End::Stopping);
@@ -196,30 +191,40 @@ async fn obey(
                     Some(_) => from_worker::Message::Heartbeat(wire::Heartbeat {}),
                     None => from_worker::Message::Readiness(readiness(&state)),
                 };
-                if !held.link.tell(message).await {
+                if !held.session.tell(message).await {
                     return Err(End::Closed);
                 }
             }
             message = inbound.message() => match message.map_err(Box::new)? {
                 None => return Err(End::Closed),
-                Some(message) => on_message(message, held)?,
+                Some(message) => on_message(message, held).await?,
             },
         }
     }
 }
 
-fn on_message(message: ToWorker, held: &Held) -> Result<(), End> {
+async fn on_message(message: ToWorker, held: &Held) -> Result<(), End> {
     match message.message {
         Some(to_worker::Message::Assign(assign)) => {
             let assignment = Assignment::try_from(assign)?;
             match &held.attempts {
-                Some(attempts) => attempts.begin(assignment),
+                Some(attempts) => attempts.begin(&held.session, assignment),
                 None => return Err(protocol::Invalid("a task for a worker that is not ready").into()),
             }
         }
         Some(to_worker::Message::Cancel(cancel)) => {
             if let Some(attempts) = &held.attempts {
                 attempts.cancel(AttemptId(cancel.attempt));
+            }
+        }
+        Some(to_worker::Message::Adopted(adopted)) => {
+            if let Some(attempts) = &held.attempts {
+                attempts.adopt(&held.session, AttemptId(adopted.attempt)).await;
+            }
+        }
+        Some(to_worker::Message::Received(received)) => {
+            if let Some(attempts) = &held.attempts {
+                attempts.forget(AttemptId(received.attempt));
             }
         }
         Some(to_worker::Message::Goodbye(goodbye)) => {

@@ -3,11 +3,13 @@
 use crate::{
     cache::Cache,
     engine::{AttemptIo, IoError},
+    said::{Said, Saying},
 };
 use artifacts::{Assembler, Blob, Digest, Encoder};
 use async_trait::async_trait;
+use bytes::Bytes;
 use protocol::{
-    InputValue, Limits, ReceiveError, chunk_from_wire, chunk_to_wire,
+    Closer, InputValue, Limits, ReceiveError, chunk_from_wire, chunk_to_wire,
     wire::{
         self, ArtifactPart, DeliverPart, FetchRequest, FromWorker, artifact_part, deliver_part, from_worker,
         session_client::SessionClient,
@@ -17,29 +19,155 @@ use scheduler::AttemptId;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming, transport::Channel};
 
-/// What a session shares with its attempts.
+/// A session as its attempts see it. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Link {
+pub(crate) struct Session {
     pub(crate) client: SessionClient<Channel>,
     pub(crate) outbox: mpsc::Sender<FromWorker>,
-    pub(crate) cache: Arc<Mutex<Cache>>,
-    /// Of the session's thread: everything on the connection happens there, whatever thread the engine asks from.
-    pub(crate) runtime: Handle,
+    pub(crate) closer: Closer,
 }
 
-impl Link {
+impl Session {
     /// Tells the orchestrator; `false` when the session is over.
     pub(crate) async fn tell(&self, message: from_worker::Message) -> bool {
         self.outbox.send(FromWorker { message: Some(message) }).await.is_ok()
     }
 
+    /// True when the connection ends within moments: what failed just now failed for that.
+    async fn is_ending(&self) -> bool {
+        timeout(LONGEST_DOUBT, self.closer.ended()).await.is_ok()
+    }
+}
+
+/// How long a failed call is doubted: the end of a connection may reach its calls before anybody else.
+const LONGEST_DOUBT: Duration = Duration::from_secs(2);
+
+/// An attempt's way to the orchestrator: over one session, and when that is lost, over the next.
+#[derive(Clone)]
+pub(crate) struct Link {
+    /// None while no session has the attempt.
+    pub(crate) session: watch::Receiver<Option<Session>>,
+    pub(crate) cache: Arc<Mutex<Cache>>,
+    /// Of the sessions' thread: everything on a connection happens there, whatever thread the engine asks from.
+    pub(crate) runtime: Handle,
+    /// The attempt was given up: what a stage that cannot be interrupted still asks for fails at once.
+    pub(crate) end: CancellationToken,
+}
+
+/// The attempt was given up.
+#[derive(Debug, thiserror::Error)]
+#[error("the session is over")]
+struct Over;
+
+impl Link {
+    /// The session there is, or the next.
+    async fn session(&self) -> Result<Session, Over> {
+        let mut sessions = self.session.clone();
+        let session = sessions.wait_for(Option::is_some).await.map_err(|_| Over)?;
+        Ok(session.clone().expect("it was waited for"))
+    }
+
+    /// Does `act` over a session; again over the next one when the connection was lost meanwhile.
+    async fn over_sessions<T, E, F>(&self, act: impl Fn(Session) -> F) -> Result<T, String>
+    where
+        E: Doubtful,
+        F: Future<Output = Result<T, E>>,
+    {
+        tokio::select! {
+            () = self.end.cancelled() => Err(Over.to_string()),
+            done = self.retry(act) => done,
+        }
+    }
+
+    async fn retry<T, E, F>(&self, act: impl Fn(Session) -> F) -> Result<T, String>
+    where
+        E: Doubtful,
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let session = self.session().await.map_err(|over| over.to_string())?;
+            match act(session.clone()).await {
+                Ok(done) => return Ok(done),
+                Err(error) if error.is_doubtful() && session.is_ending().await => {
+                    tracing::debug!(%error, "the connection was lost: waiting for the next");
+                    // Whoever looks after the attempt takes the session away; until then this one would be found again.
+                    let mut sessions = self.session.clone();
+                    let gone = sessions.wait_for(|now| now.as_ref().is_none_or(|now| !now.is_same(&session))).await;
+                    gone.map_err(|_| Over.to_string())?;
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
     fn with_cache<T>(&self, act: impl FnOnce(&mut Cache) -> T) -> T {
         act(&mut self.cache.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fetches an artifact and keeps it compressed; its content is checked when it is decoded.
+    async fn fetch_blob(&self, attempt: AttemptId, name: &str) -> Result<Blob, String> {
+        self.over_sessions(|session| async move { session.fetch_blob(attempt, name).await }).await
+    }
+
+    /// Fetches an artifact's content without ever holding both its forms.
+    async fn fetch_content(&self, attempt: AttemptId, name: &str) -> Result<Vec<u8>, String> {
+        self.over_sessions(|session| async move { session.fetch_content(attempt, name).await }).await
+    }
+
+    /// Delivers an artifact: the same one twice when the answer to the first time was lost, which is once to the orchestrator.
+    async fn deliver(&self, attempt: AttemptId, name: &str, content: Bytes) -> Result<(), String> {
+        self.over_sessions(|session| {
+            let (name, content) = (name.to_owned(), content.clone());
+            async move { session.deliver(attempt, name, content).await }
+        })
+        .await
+    }
+}
+
+/// Errors that may come from the end of a connection.
+trait Doubtful: std::fmt::Display {
+    fn is_doubtful(&self) -> bool;
+}
+
+impl Doubtful for Status {
+    /// What the orchestrator itself says has other codes.
+    fn is_doubtful(&self) -> bool {
+        !matches!(
+            self.code(),
+            Code::NotFound
+                | Code::InvalidArgument
+                | Code::ResourceExhausted
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+        )
+    }
+}
+
+impl Doubtful for ReceiveError {
+    fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Call(status) => status.is_doubtful(),
+            // A stream that breaks off looks like this, and like nothing worse.
+            Self::Order | Self::Content(artifacts::Error::TooShort { .. }) => true,
+            Self::Content(_) | Self::TooLong(_) => false,
+        }
+    }
+}
+
+impl Session {
+    fn is_same(&self, other: &Self) -> bool {
+        self.outbox.same_channel(&other.outbox)
     }
 
     async fn open(
@@ -93,7 +221,7 @@ impl Link {
         Ok(decoder.await.expect("decoding does not panic")?)
     }
 
-    async fn deliver(&self, attempt: AttemptId, name: String, content: Vec<u8>) -> Result<(), tonic::Status> {
+    async fn deliver(&self, attempt: AttemptId, name: String, content: Bytes) -> Result<(), Status> {
         let (sender, receiver) = mpsc::channel(2);
         let length = content.len() as u64;
         let encoder = tokio::task::spawn_blocking(move || {
@@ -118,6 +246,7 @@ impl Link {
 /// The artifacts of one attempt: those fetched beforehand, compressed, and the rest over the connection.
 pub(crate) struct SessionIo {
     link: Link,
+    said: Arc<Said>,
     attempt: AttemptId,
     prefetched: Mutex<HashMap<String, Blob>>,
 }
@@ -127,14 +256,19 @@ impl SessionIo {
     ///
     /// # Errors
     /// When one cannot be had or is not the one announced.
-    pub(crate) async fn prefetch(link: Link, attempt: AttemptId, inputs: &[InputValue]) -> Result<Self, IoError> {
+    pub(crate) async fn prefetch(
+        link: Link,
+        said: Arc<Said>,
+        attempt: AttemptId,
+        inputs: &[InputValue],
+    ) -> Result<Self, IoError> {
         let mut prefetched = HashMap::new();
         for input in inputs {
             let InputValue::Artifact { name, digest, shared, .. } = input else { continue };
             let failed = |reason: String| IoError { action: "fetch", name: name.clone(), reason };
             let blob = match link.with_cache(|cache| cache.get(*digest)) {
                 Some(blob) => blob,
-                None => link.fetch_blob(attempt, name).await.map_err(|error| failed(error.to_string()))?,
+                None => link.fetch_blob(attempt, name).await.map_err(failed)?,
             };
             if blob.digest() != *digest {
                 return Err(failed("it is not the artifact that was announced".to_owned()));
@@ -144,7 +278,7 @@ impl SessionIo {
             }
             prefetched.insert(name.clone(), blob);
         }
-        Ok(Self { link, attempt, prefetched: Mutex::new(prefetched) })
+        Ok(Self { link, said, attempt, prefetched: Mutex::new(prefetched) })
     }
 }
 
@@ -158,7 +292,7 @@ impl AttemptIo for SessionIo {
         let (attempt, wanted) = (self.attempt, name.to_owned());
         let task = self.link.runtime.spawn(async move {
             let Some(blob) = prefetched else {
-                return link.fetch_content(attempt, &wanted).await.map_err(|error| error.to_string());
+                return link.fetch_content(attempt, &wanted).await;
             };
             let digest = blob.digest();
             let decoded = tokio::task::spawn_blocking(move || blob.decode()).await.expect("decoding does not panic");
@@ -171,19 +305,16 @@ impl AttemptIo for SessionIo {
     }
 
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError> {
-        let failed = |reason: &str| IoError { action: "deliver", name: name.to_owned(), reason: reason.to_owned() };
+        let failed = |reason: String| IoError { action: "deliver", name: name.to_owned(), reason };
         let link = self.link.clone();
         let (attempt, owned) = (self.attempt, name.to_owned());
-        let task = self.link.runtime.spawn(async move { link.deliver(attempt, owned, content).await });
-        let reply = task.await.map_err(|_| failed("the worker is stopping"))?;
-        reply.map_err(|status| failed(status.message()))
+        let task = self.link.runtime.spawn(async move { link.deliver(attempt, &owned, content.into()).await });
+        task.await.map_err(|_| failed("the worker is stopping".to_owned()))?.map_err(failed)
     }
 
     async fn complete_marker(&self) -> Result<(), IoError> {
         let message = wire::MarkerComplete { attempt: self.attempt.0 };
-        if self.link.tell(from_worker::Message::MarkerComplete(message)).await {
-            return Ok(());
-        }
-        Err(IoError { action: "complete", name: "marker".to_owned(), reason: "the session is over".to_owned() })
+        self.said.say(Saying::Marker, from_worker::Message::MarkerComplete(message)).await;
+        Ok(())
     }
 }

@@ -44,7 +44,8 @@ async fn serve(arguments: WorkerArguments) -> Result<()> {
     let stop = super::cancelled_by_signals()?;
     let allowed = arguments.orchestrator.clone();
     let mut builder = WorkerBuilder::at(arguments.listen, arguments.orchestrator)
-        .wait_memory(Duration::from_secs(arguments.wait_memory));
+        .wait_memory(Duration::from_secs(arguments.wait_memory))
+        .give_back(crate::allocator::give_back);
     if let Some(name) = arguments.name {
         builder = builder.name(name);
     }

@@ -4,6 +4,7 @@ use super::Scheduler;
 use crate::{
     AttemptId,
     attempt::State,
+    peer::Standing,
     task::{MAX_HISTORY, MAX_LAPSED, Place},
 };
 use std::{
@@ -23,6 +24,27 @@ impl Scheduler {
         self.check_workers();
         self.check_queue();
         self.check_stealable();
+        self.check_health();
+    }
+
+    /// Exactly the attempts that have begun are watched, and whoever is connected is known.
+    fn check_health(&self) {
+        let begun = self.attempts.iter().filter(|(_, attempt)| {
+            let started = matches!(attempt.state, State::Held { started: Some(_) });
+            started && !attempt.overdue && self.config.pace.is_some()
+        });
+        assert!(self.watch.check_invariants().eq(begun.map(|(id, _)| *id)), "not exactly what runs is watched");
+        let sessions = self.workers.check_invariants().iter().map(|(id, worker)| (*id, worker.peer()));
+        assert_eq!(self.peers.check_invariants(), sessions.collect(), "sessions and workers do not match");
+        for (id, worker) in self.workers.check_invariants() {
+            let quarantined = self.peers.get(worker.peer()).map(|peer| peer.standing);
+            let quarantined = matches!(quarantined, Some(Standing::Quarantined(_)));
+            assert_eq!(worker.is_quarantined(), quarantined, "{id} is trusted more, or less, than it should be");
+            let gets_nothing = worker.is_quarantined() || worker.is_draining();
+            let waits = |id: &AttemptId| self.attempts[id].state == State::Held { started: None };
+            assert!(!gets_nothing || !worker.held().iter().any(waits), "{id} holds what it is not to begin");
+        }
+        assert_eq!(self.next_copy(), None, "an attempt straggles while a worker is idle");
     }
 
     /// Tasks and markers belong to proofs that know them, so nothing outlives its proof.
@@ -68,7 +90,13 @@ impl Scheduler {
                     assert_eq!(accepted, 1, "{id} is done by {attempt}, which isn't accepted");
                 }
             }
-            assert_eq!(held, usize::from(matches!(task.place, Place::Held(_))), "{id} has {held} live attempts");
+            let spare = task.spare.map(|spare| {
+                assert_ne!(task.place, Place::Held(spare), "{id} counts on its spare attempt");
+                assert!(state(spare).is_some_and(State::is_held), "{spare}, the spare of {id}, isn't live");
+                assert!(!matches!(task.place, Place::Accepted(_)), "{id} is done and has a spare attempt");
+            });
+            let live = usize::from(matches!(task.place, Place::Held(_))) + usize::from(spare.is_some());
+            assert_eq!(held, live, "{id} has {held} live attempts");
             assert_eq!(
                 accepted,
                 usize::from(matches!(task.place, Place::Accepted(_))),
@@ -107,9 +135,11 @@ impl Scheduler {
         }
         for (id, attempt) in &self.attempts {
             if attempt.state.is_held() {
-                let kinds = workers[&attempt.worker].kinds();
+                let kinds = workers[&attempt.worker].declared();
                 assert!(kinds.contains(self.task(attempt.task).kind), "{} cannot do {id}", attempt.worker);
+                assert_eq!(workers[&attempt.worker].peer(), attempt.peer, "{id} is held by somebody else");
             }
+            assert_eq!(attempt.kind, self.task(attempt.task).kind, "{id} and its task are of different kinds");
         }
     }
 
@@ -158,7 +188,7 @@ impl Scheduler {
 #[cfg(test)]
 impl Scheduler {
     /// How many entries each of its maps has.
-    pub(crate) fn held_items(&self) -> [usize; 8] {
+    pub(crate) fn held_items(&self) -> [usize; 9] {
         [
             self.proofs.len(),
             self.tasks.len(),
@@ -168,6 +198,7 @@ impl Scheduler {
             self.stealable.len(),
             self.workers.len(),
             self.leases.check_invariants().count(),
+            self.watch.len(),
         ]
     }
 }

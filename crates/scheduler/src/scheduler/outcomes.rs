@@ -12,7 +12,9 @@ impl Scheduler {
     pub(super) fn accept(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let attempt = self.attempt_mut(id);
         attempt.state = State::Accepted;
-        let (worker, task) = (attempt.worker, attempt.task);
+        let (worker, task, peer) = (attempt.worker, attempt.task, attempt.peer);
+        self.learn(id);
+        self.praise(peer);
         commands.push(Command::AcceptResult { proof: self.task(task).proof, task, attempt: id, worker });
         self.leave_queue(task);
         for other in self.task(task).attempts.clone() {
@@ -20,7 +22,8 @@ impl Scheduler {
                 self.end_attempt(other, commands);
             }
         }
-        self.task_mut(task).place = Place::Accepted(id);
+        let entry = self.task_mut(task);
+        (entry.place, entry.spare) = (Place::Accepted(id), None);
         self.open_tasks -= 1;
     }
 
@@ -30,10 +33,11 @@ impl Scheduler {
         let attempt = self.attempt_mut(id);
         attempt.state = State::Lapsed;
         let task = attempt.task;
-        let mut lapsed = self.task(task).attempts.iter().filter(|id| self.attempt(**id).state == State::Lapsed);
+        let others = self.task(task).attempts.iter().filter(|other| **other != id);
+        let mut lapsed = others.filter(|other| self.attempt(**other).state == State::Lapsed);
         let oldest = lapsed.next().copied();
         if let Some(oldest) = oldest
-            && lapsed.count() >= MAX_LAPSED
+            && lapsed.count() + 1 >= MAX_LAPSED
         {
             self.end_attempt(oldest, commands);
         }
@@ -45,7 +49,16 @@ impl Scheduler {
         let entry = self.task_mut(task);
         entry.record(past);
         entry.count_failure(worker);
-        self.wait_again(task, commands);
+        self.go_on(task, commands);
+    }
+
+    /// The attempt that `task` counted on takes for ever: another worker gets it, or it has failed for good.
+    pub(super) fn replace_overdue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        let worker = past.worker;
+        let entry = self.task_mut(task);
+        entry.record(past);
+        entry.count_overdue(worker);
+        self.go_on(task, commands);
     }
 
     /// The worker that held `task` was lost: any worker gets it, or it has failed for good.
@@ -53,7 +66,17 @@ impl Scheduler {
         let entry = self.task_mut(task);
         entry.record(past);
         entry.count_loss();
-        self.wait_again(task, commands);
+        self.go_on(task, commands);
+    }
+
+    /// `id` is not live any more, for a reason that doesn't count.
+    pub(super) fn leave(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
+        let entry = self.task_mut(task);
+        if entry.spare == Some(id) {
+            entry.spare = None;
+        } else if entry.place == Place::Held(id) {
+            self.go_on(task, commands);
+        }
     }
 
     /// The end of `id`, which is now, for its task's history.
@@ -63,14 +86,24 @@ impl Scheduler {
         PastAttempt { attempt: id, worker: attempt.worker, duration, failure }
     }
 
-    fn wait_again(&mut self, id: TaskId, commands: &mut Vec<Command>) {
+    /// The attempt that `id` counted on is gone: it counts on its other one, waits for another, or has failed for good.
+    fn go_on(&mut self, id: TaskId, commands: &mut Vec<Command>) {
         let task = self.task(id);
         let exhausted = task.failures() >= self.config.max_failures || task.losses() >= self.config.max_losses;
         if exhausted {
+            let blamed = task.blamed.clone();
             self.fail_proof(id, commands);
+            // What fails everywhere is nobody's fault.
+            blamed.into_iter().for_each(|(peer, faults)| self.peers.pardon(peer, faults));
         }
+        let spare = self.task(id).spare.filter(|spare| !self.attempt(*spare).overdue);
         if self.proof_of(self.task(id)).failed {
             self.task_mut(id).place = Place::Shelved;
+        } else if let Some(spare) = spare {
+            let task = self.task_mut(id);
+            (task.place, task.spare) = (Place::Held(spare), None);
+            // It may straggle again.
+            self.watch(spare);
         } else {
             self.task_mut(id).place = Place::Waiting { since: self.clock.now() };
             self.enqueue(id);

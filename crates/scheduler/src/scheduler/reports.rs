@@ -1,6 +1,6 @@
 //! What is said about attempts.
 
-use super::Scheduler;
+use super::{Scheduler, health::Fault};
 use crate::{AttemptId, Command, Failure, TaskId, WorkerId, attempt::State, task::Place};
 
 /// What is wrong with a result whose task should have completed a marker on the way: the deferred events of its shard are missing, so
@@ -16,6 +16,7 @@ impl Scheduler {
         if let State::Held { started: started @ None } = &mut self.attempt_mut(id).state {
             *started = Some(now);
             self.update_stealable(id);
+            self.watch(id);
         }
     }
 
@@ -37,12 +38,21 @@ impl Scheduler {
         let task = attempt.task;
         match attempt.state {
             State::Held { .. } if attempt.worker == worker => {
+                self.note_duration(id);
                 self.release(id);
                 self.attempt_mut(id).state = State::Reported;
                 let task = self.task_mut(task);
-                task.place = Place::Verifying(id);
                 let kind = task.kind;
-                self.crews.deliver(kind);
+                if task.place == Place::Held(id) {
+                    task.place = Place::Verifying(id);
+                    // What a worker that gets nothing more holds is no part of the plan.
+                    if self.workers.gets(worker, kind) {
+                        self.crews.deliver(kind);
+                    }
+                } else {
+                    // The task goes on as if nothing had come until the result is verified.
+                    task.spare = None;
+                }
             }
             // Its worker may have been lost and be back under another id. Meanwhile its task goes on as if nothing had come: the result
             // may be wrong.
@@ -60,15 +70,35 @@ impl Scheduler {
     ) {
         let Some(task) = self.live_task(worker, id) else { return };
         let past = self.past(id, failure);
+        let fault = match past.failure {
+            Failure::Rejected(_) => Some(Fault::Wrong),
+            Failure::Disputed => None,
+            Failure::Worker(_) | Failure::WorkerLost | Failure::Overdue | Failure::Cancelled => Some(Fault::Failed),
+        };
+        let attempt = self.attempt_mut(id);
+        attempt.failed = true;
+        let peer = attempt.peer;
         self.lapse(id, commands);
-        self.retry(task, past, commands);
+        self.blame_for(task, peer, fault, &past.failure, commands);
+        let entry = self.task_mut(task);
+        if entry.spare == Some(id) {
+            entry.spare = None;
+            entry.record(past);
+        } else {
+            self.retry(task, past, commands);
+        }
     }
 
     pub(super) fn on_result_verified(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(task) = self.reported_task(id) else { return };
         let marker = self.task(task).marker.map(|marker| &self.markers[&marker]);
         if marker.is_some_and(|marker| !marker.completed) {
-            self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
+            if self.task(task).place == Place::Verifying(id) {
+                self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
+            } else {
+                // Its marker may have been reported when its worker was gone, and then nobody heard.
+                self.end_attempt(id, commands);
+            }
         } else {
             self.accept(id, commands);
         }
@@ -77,7 +107,9 @@ impl Scheduler {
     pub(super) fn on_result_rejected(&mut self, id: AttemptId, reason: String, commands: &mut Vec<Command>) {
         let Some(task) = self.reported_task(id) else { return };
         let past = self.past(id, Failure::Rejected(reason));
+        let peer = self.attempt(id).peer;
         self.end_attempt(id, commands);
+        self.blame_for(task, peer, Some(Fault::Wrong), &past.failure, commands);
         // The task has gone on without a lapsed attempt, whose end is recorded already.
         if self.task(task).place == Place::Verifying(id) {
             self.retry(task, past, commands);

@@ -4,7 +4,7 @@ use super::Scheduler;
 use crate::{
     AttemptId, Command, Failure, Placement, TaskId, WorkerId,
     attempt::{Attempt, State},
-    placement::{AtWork, Snapshot},
+    placement::{AtWork, Pacing, Snapshot},
     task::Place,
 };
 use std::cmp::Reverse;
@@ -20,6 +20,10 @@ impl Scheduler {
             } else if let Some((attempt, worker)) = snapshot.next_steal() {
                 // Each time one idle worker less remains, so this ends. The slot it frees may be of use to a waiting task.
                 self.steal(attempt, worker, commands);
+            } else if let Some((attempt, worker)) = self.next_copy() {
+                self.copy(attempt, worker, commands);
+                // It keeps one worker more at work, which is planned with from now on.
+                self.crews.update(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
             } else {
                 return;
             }
@@ -38,19 +42,35 @@ impl Scheduler {
             },
             at_work: None,
             max_failures: usize::try_from(self.config.max_failures).unwrap_or(usize::MAX),
+            pacing: self.config.pace.map(|_| Pacing { attempts: &self.attempts, now: self.clock.lease_time() }),
         }
     }
 
     /// Gives a task that isn't queued to a worker with a free slot.
-    fn assign(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
+    pub(super) fn assign(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
         self.attempts_assigned += 1;
         let attempt = AttemptId(self.attempts_assigned);
         let state = State::Held { started: None };
-        self.attempts.insert(attempt, Attempt { task: id, worker, assigned: self.clock.now(), state });
+        let (assigned, peer) =
+            (self.clock.now(), self.workers.get(worker).expect("a chosen worker is connected").peer());
         let task = self.task_mut(id);
         task.attempts.insert(attempt);
         task.place = Place::Held(attempt);
         let (proof, kind) = (task.proof, task.kind);
+        let entry = Attempt {
+            task: id,
+            kind,
+            worker,
+            peer,
+            assigned,
+            began: None,
+            overdue: false,
+            failed: false,
+            lost: false,
+            took: None,
+            state,
+        };
+        self.attempts.insert(attempt, entry);
         self.workers.hold(worker, attempt, kind);
         self.update_stealable_of(worker, attempt);
         commands.push(Command::Assign { worker, attempt, proof, task: id, kind });
@@ -69,9 +89,9 @@ impl Scheduler {
 
     /// Frees the slot of a live attempt. Its state is the caller's to change.
     pub(super) fn release(&mut self, id: AttemptId) {
-        let Attempt { task, worker, .. } = *self.attempt(id);
+        let Attempt { task, kind, worker, .. } = *self.attempt(id);
         self.remove_stealable(id, task);
-        let kind = self.task(task).kind;
+        self.watch.end(id);
         self.workers.release(worker, id, kind);
         self.update_stealable_of(worker, id);
     }
@@ -88,7 +108,7 @@ impl Scheduler {
     }
 
     /// Brings the index of stealable attempts up to date after `worker` got or lost `changed`.
-    fn update_stealable_of(&mut self, worker: WorkerId, changed: AttemptId) {
+    pub(super) fn update_stealable_of(&mut self, worker: WorkerId, changed: AttemptId) {
         let held = self.workers.get(worker).expect("live attempts are on connected workers").held();
         if held.len() <= 2 {
             // Its first attempt is no longer the only one, or is again.

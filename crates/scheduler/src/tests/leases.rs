@@ -91,7 +91,7 @@ fn a_driver_that_only_obeys_deadlines_notices_every_silence() {
     // A step of nothing counts as one of a millisecond.
     let configs = [(0, 0), (1, 0), (3_000, 0), (0, 1_500), (1, 1_500), (3_000, 1_500), (600_000, 1_500)];
     for (lease_ttl, max_clock_step) in configs.map(|(ttl, step)| (ms(ttl), ms(step))) {
-        let mut table = Table::with(Config { lease_ttl, max_clock_step, ..Config::default() });
+        let mut table = Table::with(Config { lease_ttl, max_clock_step, ..plain() });
         // The time before a scheduler's first event is no pause of any lease.
         let start = table.now;
         let mut commands = table.tell([joined(1, 1)]);

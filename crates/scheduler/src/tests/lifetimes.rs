@@ -30,7 +30,7 @@ fn lapsed_and_delivered_attempts_end_with_their_proof() {
 
 #[test]
 fn a_failed_proof_stays_until_it_is_ended() {
-    let mut table = Table::with(Config { max_failures: 1, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
@@ -72,7 +72,7 @@ fn everything_is_counted() {
 
 #[test]
 fn a_hundred_proofs_leave_nothing_behind() {
-    let mut table = Table::with(Config { max_failures: 2, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 2, ..plain() });
     for number in 1..=100 {
         let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);
         // Some finish, some fail, some are ended with work under way; workers leave with attempts that were never heard of again.
@@ -95,5 +95,5 @@ fn a_hundred_proofs_leave_nothing_behind() {
         table.tell([lost(worker)]);
     }
     assert_eq!(table.scheduler.counts(), Counts::default());
-    assert_eq!(table.scheduler.held_items(), Scheduler::new(Config::default()).held_items());
+    assert_eq!(table.scheduler.held_items(), Scheduler::new(plain()).held_items());
 }

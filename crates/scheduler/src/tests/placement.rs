@@ -19,7 +19,7 @@ struct World {
 impl World {
     fn new(placement: Placement) -> Self {
         Self {
-            table: Table::with(Config { placement, ..Config::default() }),
+            table: Table::with(Config { placement, ..plain() }),
             held: BTreeMap::new(),
             started: BTreeSet::new(),
             delivered: BTreeMap::new(),
@@ -235,7 +235,7 @@ fn under_pack_a_spare_helps_when_an_attempt_was_in_vain() {
 
 #[test]
 fn under_pack_an_idle_worker_takes_what_failed_on_all_that_work() {
-    let mut table = Table::with(Config { placement: Placement::Pack, ..Config::default() });
+    let mut table = Table::with(Config { placement: Placement::Pack, ..plain() });
     table.check(
         [proof(1)].into_iter().chain(tasks(1, 4)).chain(workers(3, 2)),
         [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103), assign(2, 4, 1, 104)],
@@ -251,7 +251,7 @@ fn under_pack_an_idle_worker_takes_what_failed_on_all_that_work() {
 
 #[test]
 fn under_pack_an_idle_worker_takes_what_all_that_work_did_wrong_while_they_are_full() {
-    let mut table = Table::with(Config { placement: Placement::Pack, ..Config::default() });
+    let mut table = Table::with(Config { placement: Placement::Pack, ..plain() });
     let events = [proof(1)].into_iter().chain(tasks(1, 4)).chain([joined(1, 2), joined(2, 1), joined(3, 1)]);
     table.check(events, [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103)]);
     table.check([failed(1, 1)], [assign(1, 4, 1, 104)]);

@@ -69,8 +69,10 @@ fn event() -> impl Strategy<Value = Event> {
         });
     let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(worker, slots, kinds)| Event::WorkerJoined {
         worker: WorkerId(worker),
+        peer: PeerId(worker),
         slots,
         kinds,
+        holds: Vec::new(),
     });
     prop_oneof![
         3 => (0..PROOFS).prop_map(proof),
@@ -102,9 +104,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 fn configs() -> impl Strategy<Value = Config> {
-    (1..5_u32, 1..6_u32, prop::sample::select(&Placement::ALL[..])).prop_map(|(max_failures, max_losses, placement)| {
-        Config { max_failures, max_losses, placement, ..Config::default() }
-    })
+    (1..5_u32, 1..6_u32, prop::sample::select(&Placement::ALL[..]))
+        .prop_map(|(max_failures, max_losses, placement)| Config { max_failures, max_losses, placement, ..plain() })
 }
 
 /// What the model knows of a live attempt.
@@ -297,6 +298,12 @@ impl Model {
                     let lost = history.last().expect("a failure has a history").failure == Failure::WorkerLost;
                     self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
                 }
+                Command::Adopt { .. }
+                | Command::Quarantine { .. }
+                | Command::Probation { .. }
+                | Command::WorkerDrained { .. } => {
+                    panic!("nobody was drained, blamed or offered anything: {command:?}")
+                }
                 Command::ExpireWorker { worker } => {
                     let silence = self.counted - self.workers[worker].heard;
                     assert!(silence >= Config::default().lease_ttl, "{worker} expires after {silence:?}");
@@ -328,7 +335,7 @@ impl Model {
                     self.markers.entry(task).or_insert((proof, false));
                 }
             }
-            Event::WorkerJoined { worker, slots, kinds } => {
+            Event::WorkerJoined { worker, slots, kinds, .. } => {
                 let slots = slots.max(1) as usize;
                 self.workers.entry(worker).or_insert(ModelWorker { slots, kinds, heard: now });
             }
@@ -366,7 +373,10 @@ impl Model {
                 self.tasks.retain(|_, task| task.proof != proof);
                 self.markers.retain(|_, (of, _)| *of != proof);
             }
-            Event::MarkerReported { .. }
+            Event::WorkerDraining { .. }
+            | Event::WorkerResumed { .. }
+            | Event::PeerBlamed { .. }
+            | Event::MarkerReported { .. }
             | Event::ResultVerified { .. }
             | Event::ResultRejected { .. }
             | Event::Tick => {}
@@ -549,7 +559,7 @@ impl Model {
     fn finish(&mut self) {
         let mut healthy: Vec<WorkerId> = self.workers.keys().copied().filter(|worker| worker.0 % 2 == 1).collect();
         healthy.push(WorkerId(WORKERS));
-        self.tell(Event::WorkerJoined { worker: WorkerId(WORKERS), slots: 1, kinds: KindSet::all() });
+        self.tell(joined(WORKERS, 1));
         // A round is half a second, and ends at least one attempt. The others' leases end first; then what had been delivered without its
         // marker may be retried.
         let silence = 40;
@@ -584,7 +594,7 @@ impl Model {
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             self.tell(Event::WorkerLost { worker });
         }
-        assert_eq!(self.table.scheduler.held_items(), [0; 8]);
+        assert_eq!(self.table.scheduler.held_items(), [0; 9]);
         assert_eq!(self.table.scheduler.next_deadline(), None);
     }
 }
@@ -643,7 +653,7 @@ fn the_same_events_give_the_same_commands() {
     for placement in Placement::ALL.into_iter().cycle().take(20) {
         let actions = actions().new_tree(&mut runner).expect("the strategies reject nothing").current();
         let run = || {
-            let mut model = Model::new(Config { placement, ..Config::default() });
+            let mut model = Model::new(Config { placement, ..plain() });
             actions.iter().cloned().for_each(|action| model.act(action));
             format!("{:?}", model.table.scheduler)
         };

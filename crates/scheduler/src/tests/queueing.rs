@@ -98,7 +98,7 @@ fn thousands_of_workers_and_tasks_are_no_trouble() {
 
 fn thousands_of_workers_and_tasks(placement: Placement) {
     let (workers, tasks) = (2_000, 10_000);
-    let mut scheduler = Scheduler::new(Config { placement, ..Config::default() });
+    let mut scheduler = Scheduler::new(Config { placement, ..plain() });
     let now = Timestamp::default();
     let mut commands = scheduler.handle(now, proof(1));
     commands.extend((1..=workers).flat_map(|worker| scheduler.handle(now, joined(worker, 2))));

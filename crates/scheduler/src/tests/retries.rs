@@ -69,7 +69,7 @@ fn a_parked_task_goes_anywhere_when_the_others_leave() {
 
 #[test]
 fn a_parked_task_may_have_failed_on_many() {
-    let mut table = Table::with(Config { max_failures: 9, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 9, ..plain() });
     table.check([joined(1, 1), joined(2, 1), joined(3, 1), proof(1)], []);
     table.check([task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10), assign(2, 2, 1, 11)]);
     table.check([failed(1, 1)], [assign(3, 3, 1, 10)]);
@@ -80,7 +80,7 @@ fn a_parked_task_may_have_failed_on_many() {
 
 #[test]
 fn too_many_failures_fail_the_proof_with_their_history() {
-    let mut table = Table::with(Config { max_failures: 2, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 2, ..plain() });
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.now = table.now + ms(700);
@@ -91,7 +91,7 @@ fn too_many_failures_fail_the_proof_with_their_history() {
 
 #[test]
 fn a_proof_fails_once_and_nothing_of_it_is_assigned_any_more() {
-    let mut table = Table::with(Config { max_failures: 1, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
@@ -108,7 +108,7 @@ fn a_proof_fails_once_and_nothing_of_it_is_assigned_any_more() {
 
 #[test]
 fn attempts_of_a_failed_proof_are_not_stolen() {
-    let mut table = Table::with(Config { max_failures: 1, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 3), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11), assign(1, 3, 1, 12)],
@@ -119,7 +119,7 @@ fn attempts_of_a_failed_proof_are_not_stolen() {
 
 #[test]
 fn a_lost_worker_is_no_failure() {
-    let mut table = Table::with(Config { max_failures: 1, max_losses: 3, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 1, max_losses: 3, ..plain() });
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
     table.check([joined(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
@@ -130,7 +130,7 @@ fn a_lost_worker_is_no_failure() {
 
 #[test]
 fn failures_and_losses_are_counted_apart() {
-    let mut table = Table::with(Config { max_failures: 2, max_losses: 2, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 2, max_losses: 2, ..plain() });
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([joined(2, 1), failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([joined(3, 1), lost(2)], [assign(3, 3, 1, 10)]);
@@ -150,7 +150,7 @@ fn only_the_holder_can_fail_a_live_attempt() {
 
 #[test]
 fn a_second_report_of_a_failure_changes_nothing() {
-    let mut table = Table::with(Config { max_failures: 2, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 2, ..plain() });
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 10)]);
     table.check([failed(1, 1), failed(1, 1)], []);

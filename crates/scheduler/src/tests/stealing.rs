@@ -100,7 +100,7 @@ fn the_result_of_a_stolen_attempt_counts_if_it_is_first() {
 
 #[test]
 fn being_stolen_is_no_failure() {
-    let mut table = Table::with(Config { max_failures: 1, max_losses: 1, ..Config::default() });
+    let mut table = Table::with(Config { max_failures: 1, max_losses: 1, ..plain() });
     table.check(
         [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],

@@ -6,7 +6,7 @@ use crate::{
     threads::Threads,
 };
 use engine::{Controller, CutOptions, OptionsError};
-use orchestrator::Placement;
+use orchestrator::{Placement, Verify};
 use sp1_core_executor::SP1CoreOpts;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
@@ -110,6 +110,30 @@ impl DistributedProverBuilder {
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         self.set(|overrides| overrides.patience(patience))
+    }
+
+    /// Which results are verified before anything is built on them.
+    #[must_use]
+    pub fn verify(self, verify: Verify) -> Self {
+        self.set(|overrides| overrides.verify(verify))
+    }
+
+    /// Failed attempts and wrong results after which a task fails for good, 1 to 100.
+    #[must_use]
+    pub fn max_failures(self, failures: u32) -> Self {
+        self.set(|overrides| overrides.max_failures(failures))
+    }
+
+    /// Workers lost with a task after which it fails for good, 1 to 1000.
+    #[must_use]
+    pub fn max_losses(self, losses: u32) -> Self {
+        self.set(|overrides| overrides.max_losses(losses))
+    }
+
+    /// What the artifacts of running proofs may take of memory, and beyond that of disk, in a folder of their own in `folder`. In whole megabytes.
+    #[must_use]
+    pub fn store(self, memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>) -> Self {
+        self.set(|overrides| overrides.store(memory_bytes, disk_bytes, folder.as_ref()))
     }
 
     /// Longest time that a proof may take, in whole seconds.

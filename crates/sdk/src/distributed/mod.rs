@@ -11,7 +11,10 @@ pub use crate::{
     pool::Pool,
     worker::{BoundWorker, WorkerBuilder, WorkerError, start_proving_threads},
 };
-pub use ::orchestrator::{ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, WorkerShare};
+pub use ::orchestrator::{
+    ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, UnknownWorker, Verify, WorkerInfo,
+    WorkerShare,
+};
 pub use ::protocol::{Address, Filter};
 pub use ::scheduler::TaskKind;
 pub use ::worker::EngineState;

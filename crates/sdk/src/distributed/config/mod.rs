@@ -5,10 +5,13 @@ mod setting;
 pub use setting::{Range, Setting, settings};
 
 use engine::{CutOptions, build_identity};
-use orchestrator::{ListError, Member, Placement, Settings, WorkerFile, WorkerList};
+use orchestrator::{ListError, Member, Placement, Settings, Verify, WorkerFile, WorkerList};
 use protocol::AddressError;
 use serde_json::Value;
-use setting::{HEARTBEAT, LOCAL_THREADS, MISSED_HEARTBEATS, PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, TIMEOUT, WORKERS};
+use setting::{
+    HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, PATIENCE, PLACEMENT, SHARD_BATCH_SIZE,
+    SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, VERIFY, WORKERS,
+};
 use std::{
     collections::BTreeMap,
     env, fmt,
@@ -137,6 +140,28 @@ impl Overrides {
     }
 
     /// See the setting.
+    pub fn verify(&mut self, verify: Verify) {
+        self.values.insert(VERIFY, verify.name().to_owned());
+    }
+
+    /// See the setting.
+    pub fn max_failures(&mut self, failures: u32) {
+        self.values.insert(MAX_FAILURES, failures.to_string());
+    }
+
+    /// See the setting.
+    pub fn max_losses(&mut self, losses: u32) {
+        self.values.insert(MAX_LOSSES, losses.to_string());
+    }
+
+    /// See the settings; whole megabytes.
+    pub fn store(&mut self, memory_bytes: u64, disk_bytes: u64, folder: &Path) {
+        self.values.insert(STORE_MEMORY, (memory_bytes >> 20).to_string());
+        self.values.insert(STORE_DISK, (disk_bytes >> 20).to_string());
+        self.values.insert(SPILL_FOLDER, folder.display().to_string());
+    }
+
+    /// See the setting.
     pub fn local_threads(&mut self, threads: usize) {
         self.values.insert(LOCAL_THREADS, threads.to_string());
     }
@@ -220,6 +245,20 @@ impl Config {
         orchestrator.heartbeat = Duration::from_millis(number(HEARTBEAT));
         orchestrator.missed_heartbeats = small(number(MISSED_HEARTBEATS));
         orchestrator.patience = Duration::from_secs(number(PATIENCE));
+        let verify = Verify::ALL.into_iter().find(|verify| verify.name() == text(VERIFY));
+        orchestrator.verify = verify.expect("checked against the choices");
+        orchestrator.max_failures = small(number(MAX_FAILURES));
+        orchestrator.max_losses = small(number(MAX_LOSSES));
+        let store = &mut orchestrator.store;
+        if let Some(megabytes) = chosen(STORE_MEMORY) {
+            (store.memory_bytes, store.disk_bytes) = (megabytes << 20, megabytes << 22);
+        }
+        if let Some(megabytes) = chosen(STORE_DISK) {
+            store.disk_bytes = megabytes << 20;
+        }
+        if text(SPILL_FOLDER) != setting::AUTO {
+            store.spill_folder = Some(text(SPILL_FOLDER).into());
+        }
         Ok(Self {
             list: file.list,
             orchestrator,

@@ -1,7 +1,7 @@
 //! The settings there are: what people may set, where, and within which bounds. The reference page is made from this table.
 
 use engine::CutOptions;
-use orchestrator::{DEFAULT_PATH, MOST_SHARDS, Placement};
+use orchestrator::{DEFAULT_PATH, MOST_SHARDS, Placement, Verify};
 use std::fmt;
 
 /// One thing that can be set.
@@ -26,6 +26,8 @@ pub struct Setting {
 pub enum Range {
     /// A file.
     Path,
+    /// The word, or a folder.
+    FolderOr(&'static str),
     /// A whole number between these, both included.
     Number(u64, u64),
     /// The word, or a number between these.
@@ -48,6 +50,8 @@ impl Range {
         match self {
             Self::Path if text.is_empty() => Err("it is empty: name a file".to_owned()),
             Self::Path => Ok(()),
+            Self::FolderOr(_) if text.is_empty() => Err("it is empty: name a folder".to_owned()),
+            Self::FolderOr(_) => Ok(()),
             Self::NumberOr(word, ..) if text == *word => Ok(()),
             Self::Number(least, most) | Self::NumberOr(_, least, most) => number(*least, *most),
             Self::Choice(words) if words.contains(&text) => Ok(()),
@@ -60,6 +64,7 @@ impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path => f.write_str("a file"),
+            Self::FolderOr(word) => write!(f, "{word}, or a folder"),
             Self::Number(least, most) => write!(f, "{least} to {most}"),
             Self::NumberOr(word, least, most) => write!(f, "{word}, or {least} to {most}"),
             Self::Choice(words) => f.write_str(&words.join(", ")),
@@ -75,10 +80,16 @@ pub(super) const MISSED_HEARTBEATS: &str = "missed_heartbeats";
 pub(super) const PATIENCE: &str = "patience_s";
 pub(super) const TIMEOUT: &str = "timeout_s";
 pub(super) const LOCAL_THREADS: &str = "local_threads";
+pub(super) const VERIFY: &str = "verify";
+pub(super) const MAX_FAILURES: &str = "max_failures";
+pub(super) const MAX_LOSSES: &str = "max_losses";
+pub(super) const STORE_MEMORY: &str = "store_memory_mb";
+pub(super) const STORE_DISK: &str = "store_disk_mb";
+pub(super) const SPILL_FOLDER: &str = "spill_folder";
 
 /// Words for a number that nobody chose.
 const NONE: &str = "none";
-const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 
 /// A year, in seconds: longer than any proof.
 const LONGEST_S: u64 = 365 * 24 * 60 * 60;
@@ -150,6 +161,54 @@ pub fn settings() -> Vec<Setting> {
             Range::NumberOr(NONE, 1, LONGEST_S),
             "seconds",
             "longest time that a proof may take",
+        ),
+        setting(
+            VERIFY,
+            "SP1_DISTRIBUTED_VERIFY",
+            Verify::All.name(),
+            Range::Choice(&["all", "final"]),
+            "",
+            "`all` verifies every result before anything is built on it; `final` only the finished proof, and proves it again with all verified should that one be wrong",
+        ),
+        setting(
+            MAX_FAILURES,
+            "SP1_DISTRIBUTED_MAX_FAILURES",
+            "3",
+            Range::Number(1, 100),
+            "",
+            "failed attempts and wrong results after which a task, and its proof, fails for good",
+        ),
+        setting(
+            MAX_LOSSES,
+            "SP1_DISTRIBUTED_MAX_LOSSES",
+            "5",
+            Range::Number(1, 1000),
+            "",
+            "workers lost with a task after which it, and its proof, fails for good",
+        ),
+        setting(
+            STORE_MEMORY,
+            "SP1_DISTRIBUTED_STORE_MEMORY_MB",
+            AUTO,
+            Range::NumberOr(AUTO, 16, 1 << 30),
+            "megabytes",
+            "memory for the artifacts of running proofs; what is beyond goes to disk. `auto` is a quarter of the machine's",
+        ),
+        setting(
+            STORE_DISK,
+            "SP1_DISTRIBUTED_STORE_DISK_MB",
+            AUTO,
+            Range::NumberOr(AUTO, 0, 1 << 40),
+            "megabytes",
+            "disk for artifacts that memory has no room for; 0 for none. `auto` is four times the memory",
+        ),
+        setting(
+            SPILL_FOLDER,
+            "SP1_DISTRIBUTED_SPILL_FOLDER",
+            AUTO,
+            Range::FolderOr(AUTO),
+            "",
+            "where those go, in a folder of their own; `auto` is TMPDIR, else /var/tmp",
         ),
         setting(
             LOCAL_THREADS,

@@ -1,0 +1,74 @@
+//! A pool at work, for measuring what the scheduler takes for an event.
+
+use scheduler::{
+    AttemptId, Command, Config, Event, KindSet, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
+};
+use std::{collections::VecDeque, time::Duration};
+
+/// A scheduler with workers that are all busy and tasks that wait, kept like that.
+pub struct Pool {
+    scheduler: Scheduler,
+    now: Duration,
+    next_task: u64,
+    /// Attempts that run, the longest first.
+    running: VecDeque<(WorkerId, AttemptId)>,
+}
+
+/// Events of one [`Pool::step`].
+pub const EVENTS_PER_STEP: u64 = 5;
+
+const PROOF: ProofId = ProofId(1);
+
+impl Pool {
+    /// `workers` with two slots each, and `queued` tasks beyond those that they hold.
+    #[must_use]
+    pub fn new(workers: u64, queued: u64) -> Self {
+        let scheduler = Scheduler::new(Config { lease_ttl: Duration::from_secs(3600), ..Config::default() });
+        let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
+        pool.tell(Event::ProofStarted { proof: PROOF });
+        for worker in 1..=workers {
+            let (worker, peer) = (WorkerId(worker), PeerId(worker));
+            pool.tell(Event::WorkerJoined { worker, peer, slots: 2, kinds: KindSet::all(), holds: Vec::new() });
+        }
+        for _ in 0..queued + 2 * workers {
+            pool.submit();
+        }
+        // Who is fast and who is slow is known, and all have begun.
+        for _ in 0..2 * workers {
+            pool.step();
+        }
+        pool
+    }
+
+    fn tell(&mut self, event: Event) {
+        for command in self.scheduler.handle(Timestamp::new(self.now), event) {
+            if let Command::Assign { worker, attempt, .. } = command {
+                self.running.push_back((worker, attempt));
+            }
+        }
+    }
+
+    fn submit(&mut self) {
+        self.next_task += 1;
+        let task = TaskId(self.next_task);
+        self.tell(Event::TaskSubmitted { proof: PROOF, task, kind: TaskKind::ProveShard, marker: None });
+    }
+
+    /// One attempt begins, is heard of, and is done; its result counts, its slot gets another task, and one more task comes.
+    pub fn step(&mut self) {
+        let (worker, attempt) = self.running.pop_front().expect("somebody is always at work");
+        // Uneven, as machines are.
+        self.now += Duration::from_micros(100 + worker.0 % 7);
+        self.tell(Event::AttemptStarted { worker, attempt });
+        self.tell(Event::LeasesRenewed { worker });
+        self.submit();
+        self.tell(Event::AttemptReported { worker, attempt });
+        self.tell(Event::ResultVerified { attempt });
+    }
+
+    /// Tasks that wait.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.scheduler.counts().queued_tasks
+    }
+}

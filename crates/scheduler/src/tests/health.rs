@@ -1,0 +1,173 @@
+//! Quarantine, probation and draining.
+
+use super::*;
+use crate::QuarantineRules;
+
+const S: u64 = 1000;
+
+fn table() -> Table {
+    let mut table = Table::with(Config { pace: None, ..Config::default() });
+    table.tell([proof(1)]);
+    table
+}
+
+fn quarantine(worker: u64, seconds: u64, reason: &str) -> Command {
+    Command::Quarantine { worker: WorkerId(worker), duration: ms(seconds * S), reason: reason.to_owned() }
+}
+
+const fn probation(worker: u64) -> Command {
+    Command::Probation { worker: WorkerId(worker) }
+}
+
+/// Worker 1 has failed three tasks, which worker 2 has done, in the attempts 1 to 6.
+fn quarantined() -> Table {
+    let mut table = table();
+    table.tell([joined(1, 1), joined(2, 1)]);
+    for id in 1..=3 {
+        let commands = table.tell([task(1, id, SHARD), failed(1, 2 * id - 1)]);
+        assert_eq!(commands.contains(&quarantine(1, 60, "broken")), id == 3, "{commands:?}");
+        table.tell([reported(2, 2 * id), verified(2 * id)]);
+    }
+    table
+}
+
+#[test]
+fn three_faults_lead_to_quarantine() {
+    let mut table = table();
+    table.tell([joined(1, 1), task(1, 1, SHARD)]);
+    table.check([failed(1, 1)], [assign(1, 2, 1, 1)]);
+    table.tell([joined(2, 1), task(1, 2, SHARD)]);
+    // The result that doesn't verify counts for two.
+    table.check([reported(1, 2)], []);
+    let reason = "the result was rejected: wrong";
+    table.check([rejected(2)], [discard(2), quarantine(1, 60, reason)]);
+    assert_eq!(table.scheduler.worker_status(WorkerId(1)).unwrap().kinds, KindSet::default());
+}
+
+#[test]
+fn after_quarantine_one_task_decides() {
+    let mut table = quarantined();
+    assert_eq!(table.pass(ms(59 * S), &[1, 2]), []);
+    table.tell([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7)]);
+    assert_eq!(table.pass(ms(2 * S), &[1, 2]), [probation(1), assign(1, 8, 1, 11)]);
+    table.check([reported(1, 8), verified(8)], [accept(1, 8, 1, 11)]);
+    table.tell([task(1, 12, SHARD)]);
+    // One failure leads to nothing any more.
+    table.check([failed(1, 9)], []);
+}
+
+#[test]
+fn who_fails_on_probation_is_quarantined_for_twice_as_long() {
+    let mut table = quarantined();
+    table.tell([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7)]);
+    table.pass(ms(61 * S), &[1, 2]);
+    table.check([failed(1, 8)], [quarantine(1, 120, "broken")]);
+}
+
+#[test]
+fn what_waits_on_a_quarantined_worker_goes_to_others() {
+    let mut table = table();
+    // Worker 2 has its hands full.
+    table.tell([joined(2, 1), task(1, 9, SHARD), joined(1, 3)]);
+    table.tell([task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 2), started(1, 3)]);
+    table.tell([reported(1, 2), reported(1, 3), rejected(2)]);
+    table.check([rejected(3)], [discard(3), quarantine(1, 60, "the result was rejected: wrong"), cancel(1, 4)]);
+    assert_eq!(table.scheduler.worker_status(WorkerId(1)).unwrap().held, []);
+    let commands = table.tell([joined(3, 3)]);
+    assert_eq!(commands.len(), 3, "{commands:?}");
+}
+
+#[test]
+fn what_fails_everywhere_is_nobodys_fault() {
+    let mut table = table();
+    table.tell([joined(1, 1), joined(2, 1), joined(3, 1)]);
+    for poison in 1..=5 {
+        table.tell([proof(10 + poison), task(10 + poison, 100 + poison, SHARD)]);
+        let first = 3 * poison - 2;
+        let order: Vec<u64> = (first..first + 3).collect();
+        for attempt in order {
+            let held = |worker: &u64| {
+                let held = table.scheduler.worker_status(WorkerId(*worker)).unwrap().held;
+                held.contains(&AttemptId(attempt))
+            };
+            let worker = (1..=3).find(held).expect("somebody has it");
+            let commands = table.tell([failed(worker, attempt)]);
+            assert!(!commands.iter().any(|command| matches!(command, Command::Quarantine { .. })), "{commands:?}");
+        }
+        table.tell([ended(10 + poison)]);
+    }
+}
+
+#[test]
+fn coming_back_does_not_end_a_quarantine() {
+    let mut table = quarantined();
+    table.tell([lost(1), joined_holding(3, 1, 4, &[]), task(1, 10, SHARD), task(1, 11, SHARD)]);
+    assert_eq!(table.scheduler.worker_status(WorkerId(3)).unwrap().held, []);
+    assert_eq!(table.pass(ms(61 * S), &[2, 3])[0], probation(3));
+    assert_eq!(table.scheduler.worker_status(WorkerId(3)).unwrap().slots, 1);
+}
+
+#[test]
+fn a_drained_worker_finishes_what_it_proves_and_gets_nothing_more() {
+    let mut table = table();
+    table.tell([joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1)]);
+    let drain = Event::WorkerDraining { worker: WorkerId(1) };
+    table.check([drain], [cancel(1, 2)]);
+    table.check([joined(2, 1)], [assign(2, 3, 1, 2)]);
+    table.check([reported(1, 1)], [Command::WorkerDrained { worker: WorkerId(1) }]);
+    table.check([task(1, 3, SHARD)], []);
+    table.check([Event::WorkerResumed { worker: WorkerId(1) }], [assign(1, 4, 1, 3)]);
+}
+
+#[test]
+fn an_idle_worker_is_drained_at_once() {
+    let mut table = table();
+    table.tell([joined(1, 1)]);
+    let drain = Event::WorkerDraining { worker: WorkerId(1) };
+    table.check([drain.clone()], [Command::WorkerDrained { worker: WorkerId(1) }]);
+    table.check([Event::Tick], []);
+    table.check([drain], [Command::WorkerDrained { worker: WorkerId(1) }]);
+}
+
+#[test]
+fn quarantines_grow_up_to_a_bound() {
+    let rules = QuarantineRules { longest: ms(100 * S), ..QuarantineRules::default() };
+    let mut table = Table::with(Config { pace: None, quarantine: Some(rules), max_failures: 99, ..Config::default() });
+    // The other has its hands full.
+    table.tell([proof(1), joined(2, 1), task(1, 1, SHARD), joined(1, 1)]);
+    let mut lasted = Vec::new();
+    for attempt in 2..=7 {
+        table.tell([task(1, attempt, SHARD)]);
+        for command in table.tell([failed(1, attempt)]) {
+            if let Command::Quarantine { duration, .. } = command {
+                lasted.push(duration);
+                table.pass(duration, &[1, 2]);
+            }
+        }
+    }
+    assert_eq!(lasted, [ms(60 * S), ms(100 * S), ms(100 * S), ms(100 * S)]);
+}
+
+#[test]
+fn the_only_worker_is_not_quarantined() {
+    let mut table = Table::with(Config { pace: None, max_failures: 99, ..Config::default() });
+    table.tell([proof(1), joined(1, 1), joined_for(2, 1, REDUCE), task(1, 1, SHARD)]);
+    for attempt in 1..10 {
+        table.check([failed(1, attempt)], [assign(1, attempt + 1, 1, 1)]);
+    }
+    // Somebody else has come: the next fault is one too many.
+    table.tell([joined(3, 1)]);
+    table.check([failed(1, 10)], [quarantine(1, 60, "broken"), assign(3, 11, 1, 1)]);
+    // And has gone: who is the only one again is needed.
+    table.check([lost(3)], [probation(1), assign(1, 12, 1, 1)]);
+}
+
+/// A worker to be drained is no part of the plan: with it, the one that is left would count as one too many.
+#[test]
+fn under_pack_a_draining_worker_does_not_keep_others_from_work() {
+    let mut table = Table::with(Config { placement: crate::Placement::Pack, ..plain() });
+    table.tell([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.tell([started(1, 1), started(2, 2), Event::WorkerDraining { worker: WorkerId(1) }]);
+    table.tell([reported(2, 2), verified(2)]);
+    table.check([task(1, 3, SHARD)], [assign(2, 3, 1, 3)]);
+}

@@ -1,0 +1,241 @@
+//! What has been seen to happen, so that a path that no fault leads to any more is missed.
+
+use crate::{
+    driver::Outcome,
+    invariant::{Step, books::Books},
+};
+use scheduler::{AttemptId, Command, Event, Failure, PastAttempt, PeerId, TaskId, Timestamp, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a few hundred seeds must have led to.
+pub const MARKS: &[&str] = &[
+    "adopted",
+    "adopted in place of another",
+    "adoption refused",
+    "an ended session's result accepted",
+    "copied",
+    "copy won",
+    "drained",
+    "expired",
+    "failed by failures",
+    "failed by losses",
+    "failed everywhere",
+    "given back before it began",
+    "marker completed",
+    "marker missing",
+    "nobody connected",
+    "nothing delivered",
+    "on probation",
+    "original won",
+    "overdue",
+    "paused clock",
+    "poison ended its proof",
+    "probation passed",
+    "proof cancelled at work",
+    "quarantined",
+    "quarantined again on probation",
+    "rejected",
+    "replaced by its next session",
+    "report of a forgotten attempt",
+    "report of a lapsed attempt accepted",
+    "requeued",
+    "resumed",
+    "retried",
+    "stolen",
+    "worker found gone",
+    "wrong result delivered",
+];
+
+/// Counts what happens, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    counts: BTreeMap<&'static str, u64>,
+    books: Books,
+    last: Option<Timestamp>,
+    peers: BTreeMap<WorkerId, PeerId>,
+    probation: BTreeSet<PeerId>,
+    draining: BTreeSet<WorkerId>,
+    ended_sessions: BTreeSet<WorkerId>,
+    /// Attempts that have reported; true for those that were not live any more. With the session that said so.
+    reported: BTreeMap<AttemptId, (bool, WorkerId)>,
+    /// By task, the attempt that took too long and its copy.
+    copies: BTreeMap<TaskId, (AttemptId, AttemptId)>,
+}
+
+impl Coverage {
+    pub(crate) fn marks(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.clone()
+    }
+
+    pub(crate) fn mark(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+
+    pub(crate) fn observe(&mut self, step: &Step<'_>) {
+        let passed = self.last.map(|last| step.now.saturating_since(last));
+        self.last = Some(step.now);
+        let counts = step.scheduler.counts();
+        if counts.workers > 0 && passed.is_some_and(|passed| passed > step.config.max_clock_step) {
+            self.mark("paused clock");
+        }
+        if step.is_quiet() {
+            return;
+        }
+        if counts.workers == 0 && counts.open_tasks > 0 {
+            self.mark("nobody connected");
+        }
+        self.on_event(step);
+        for (at, command) in step.commands.iter().enumerate() {
+            self.on_command(command, &step.commands[..at], step);
+            self.books.on_command(command);
+        }
+    }
+
+    fn on_event(&mut self, step: &Step<'_>) {
+        match *step.event {
+            Event::AttemptReported { worker, attempt } if self.books.task_of(attempt).is_some() => {
+                let late = self.books.holder(attempt) != Some(worker);
+                self.reported.entry(attempt).or_insert((late, worker));
+                if step.commands.contains(&Command::Discard { attempt }) {
+                    self.mark("report of a forgotten attempt");
+                }
+            }
+            Event::ResultVerified { attempt } if step.commands.contains(&Command::Discard { attempt }) => {
+                self.mark("marker missing");
+            }
+            Event::ResultRejected { attempt, .. } if step.commands.contains(&Command::Discard { attempt }) => {
+                self.mark("rejected");
+            }
+            Event::WorkerJoined { worker, peer, ref holds, .. } => {
+                self.peers.insert(worker, peer);
+                let refused =
+                    |attempt: &AttemptId| step.commands.contains(&Command::Cancel { worker, attempt: *attempt });
+                if holds.iter().any(refused) {
+                    self.mark("adoption refused");
+                }
+            }
+            Event::WorkerLost { worker } => {
+                self.ended_sessions.insert(worker);
+                self.draining.remove(&worker);
+            }
+            Event::WorkerDraining { worker } => {
+                self.draining.insert(worker);
+            }
+            Event::WorkerResumed { worker } if self.draining.remove(&worker) => self.mark("resumed"),
+            Event::ProofEnded { proof } => {
+                let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
+                if at_work && step.outcomes.get(&proof) == Some(&Outcome::Cancelled) {
+                    self.mark("proof cancelled at work");
+                }
+            }
+            _ => {}
+        }
+        self.books.on_event(step.event, step.now);
+    }
+
+    /// `before` are the commands before it in the same step.
+    fn on_command(&mut self, command: &Command, before: &[Command], step: &Step<'_>) {
+        match *command {
+            Command::Assign { worker, attempt, task, .. } => self.on_assign(worker, attempt, task, before, step),
+            Command::Adopt { worker, attempt } => self.on_adopt(worker, attempt, before),
+            Command::AcceptResult { task, attempt, worker, .. } => self.on_accept(task, attempt, worker, step),
+            Command::CompleteMarker { .. } => self.mark("marker completed"),
+            Command::FailProof { proof, task, ref history, .. } => {
+                let losses = history.iter().filter(|past| past.failure == Failure::WorkerLost).count();
+                let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
+                self.mark(if lost { "failed by losses" } else { "failed by failures" });
+                let of_plan = step.plan.tasks.get(&task).filter(|task| task.proof == proof);
+                if !lost && of_plan.is_some_and(|task| task.poison) {
+                    self.mark("poison ended its proof");
+                }
+            }
+            Command::Quarantine { worker, .. } => {
+                let again = self.peers.get(&worker).is_some_and(|peer| self.probation.remove(peer));
+                self.mark(if again { "quarantined again on probation" } else { "quarantined" });
+            }
+            Command::Probation { worker } => {
+                self.probation.extend(self.peers.get(&worker));
+                self.mark("on probation");
+            }
+            Command::WorkerDrained { .. } => self.mark("drained"),
+            Command::ExpireWorker { worker } => {
+                self.ended_sessions.insert(worker);
+                self.draining.remove(&worker);
+                let peer = self.peers.get(&worker).copied();
+                let replaced = matches!(*step.event, Event::WorkerJoined { peer: joined, .. } if peer == Some(joined));
+                self.mark(if replaced { "replaced by its next session" } else { "expired" });
+            }
+            Command::Cancel { .. } | Command::Discard { .. } => {}
+        }
+    }
+
+    fn on_assign(&mut self, worker: WorkerId, attempt: AttemptId, task: TaskId, before: &[Command], step: &Step<'_>) {
+        let history = step.scheduler.task_history(task);
+        let overdue =
+            |attempt: AttemptId| history.iter().any(|past| past.attempt == attempt && past.failure == Failure::Overdue);
+        let other = self.books.live_of(task).find(|other| !overdue(*other));
+        if let Some(other) = other {
+            self.copies.insert(task, (other, attempt));
+            self.mark("copied");
+            return;
+        }
+        let failed =
+            |past: &PastAttempt| matches!(past.failure, Failure::Worker(_) | Failure::Rejected(_) | Failure::Overdue);
+        if history.iter().any(|past| failed(past) && past.worker == worker) {
+            self.mark("failed everywhere");
+        }
+        match history.last().map(|past| &past.failure) {
+            Some(Failure::WorkerLost) => self.mark("requeued"),
+            Some(Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed) => self.mark("retried"),
+            Some(Failure::Overdue) => self.mark("overdue"),
+            Some(Failure::Cancelled) => {
+                let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
+                // Between the two there may be an older attempt that is forgotten.
+                let stolen = before.iter().rev().take(2).any(taken_back)
+                    && !matches!(step.event, Event::WorkerDraining { .. })
+                    && !before.iter().any(|command| matches!(command, Command::Quarantine { .. }));
+                self.mark(if stolen { "stolen" } else { "given back before it began" });
+            }
+            None => {}
+        }
+    }
+
+    fn on_adopt(&mut self, worker: WorkerId, attempt: AttemptId, before: &[Command]) {
+        self.mark("adopted");
+        let task = self.books.task_of(attempt);
+        let of_task = |command: &Command| {
+            matches!(*command, Command::Cancel { attempt: other, worker: by }
+                if by != worker && other != attempt && self.books.task_of(other) == task)
+        };
+        let in_place = before.iter().any(of_task);
+        let beside = task.is_some_and(|task| self.books.live_of(task).next().is_some());
+        if in_place {
+            self.mark("adopted in place of another");
+        } else if beside {
+            self.mark("adopted beside another");
+        }
+    }
+
+    fn on_accept(&mut self, task: TaskId, attempt: AttemptId, worker: WorkerId, step: &Step<'_>) {
+        if self.peers.get(&worker).is_some_and(|peer| self.probation.remove(peer)) {
+            self.mark("probation passed");
+        }
+        match self.copies.get(&task) {
+            Some((original, _)) if *original == attempt => self.mark("original won"),
+            Some((_, copy)) if *copy == attempt => self.mark("copy won"),
+            _ => {}
+        }
+        let overdue = |past: &PastAttempt| past.attempt == attempt && past.failure == Failure::Overdue;
+        if step.scheduler.task_history(task).iter().any(overdue) {
+            self.mark("overdue and accepted");
+        }
+        if let Some((late, session)) = self.reported.get(&attempt).copied()
+            && late
+        {
+            self.mark("report of a lapsed attempt accepted");
+            if self.ended_sessions.contains(&session) {
+                self.mark("an ended session's result accepted");
+            }
+        }
+    }
+}

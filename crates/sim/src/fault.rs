@@ -1,0 +1,163 @@
+//! What breaks, and when.
+
+use crate::{
+    dice::{Dice, Purpose},
+    happening::MachineId,
+    machine::Lie,
+    setting::Setting,
+};
+use std::time::Duration;
+
+/// Something that breaks. What breaks for a time comes right by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process is gone, and all attempts in it. `silent`: with its machine, so nobody closes the connection.
+    Crash {
+        silent: bool,
+        away: Option<Duration>,
+    },
+    /// The connection is closed. `loses`: with what is on its way to the orchestrator.
+    Cut {
+        away: Duration,
+        loses: bool,
+    },
+    /// The process is stopped, as by SIGSTOP.
+    Freeze {
+        lasts: Duration,
+    },
+    /// Nothing passes, and nobody says so.
+    Partition {
+        up: bool,
+        down: bool,
+        lasts: Duration,
+    },
+    SlowLink {
+        lasts: Duration,
+    },
+    /// It takes several times as long.
+    Slow {
+        factor: u32,
+        lasts: Duration,
+    },
+    /// One attempt never ends.
+    Hang,
+    Lie {
+        lie: Lie,
+        lasts: Duration,
+    },
+    /// Every attempt fails.
+    FailAll {
+        lasts: Duration,
+    },
+    /// No attempt completes its marker.
+    NoMarkers {
+        lasts: Duration,
+    },
+    /// An operator drains the worker.
+    Drain {
+        lasts: Duration,
+    },
+    /// The orchestrator is stopped. `noticed`: for so long that workers give their sessions up.
+    OrchestratorFreeze {
+        lasts: Duration,
+        noticed: bool,
+    },
+    /// The worker speaks for an attempt that may be another's.
+    Claim,
+}
+
+impl Fault {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Crash { silent: false, .. } => "crash of a process",
+            Self::Crash { silent: true, .. } => "crash of a machine",
+            Self::Cut { .. } => "connection lost",
+            Self::Freeze { .. } => "worker frozen",
+            Self::Partition { up: true, down: true, .. } => "partition, both directions",
+            Self::Partition { up: true, down: false, .. } => "partition, towards the orchestrator",
+            Self::Partition { .. } => "partition, towards the worker",
+            Self::SlowLink { .. } => "slow link",
+            Self::Slow { .. } => "worker becomes slow",
+            Self::Hang => "attempt hangs",
+            Self::Lie { lie: Lie::Wrong, .. } => "worker delivers nonsense",
+            Self::Lie { lie: Lie::Anothers, .. } => "worker delivers another's result",
+            Self::Lie { lie: Lie::Nothing, .. } => "worker delivers nothing",
+            Self::FailAll { .. } => "worker fails everything",
+            Self::NoMarkers { .. } => "worker completes no markers",
+            Self::Drain { .. } => "worker drained",
+            Self::OrchestratorFreeze { .. } => "orchestrator frozen",
+            Self::Claim => "worker claims another's attempt",
+        }
+    }
+}
+
+/// A fault, the machine it strikes, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planned {
+    pub(crate) at: Duration,
+    pub(crate) machine: MachineId,
+    pub(crate) fault: Fault,
+}
+
+/// All faults of a world, in no order.
+pub(crate) fn draw(seed: u64, setting: &Setting) -> Vec<Planned> {
+    let mut dice = Dice::new(seed, Purpose::Faults);
+    let count = if setting.large { setting.workers / 5 } else { 14 + 2 * setting.workers };
+    let safety_ms = u64::try_from(setting.safety.as_millis()).expect("a phase lasts a minute or two");
+    (0..count)
+        .map(|_| {
+            let at = dice.ms(1000..=safety_ms);
+            let (machine, fault) = draw_one(&mut dice, setting);
+            Planned { at, machine, fault }
+        })
+        .collect()
+}
+
+fn draw_one(dice: &mut Dice, setting: &Setting) -> (MachineId, Fault) {
+    let machine = MachineId(dice.index(setting.workers));
+    let fault = match dice.number(0..=99) {
+        0..=13 => {
+            // The last quarter may stay away.
+            let expendable = machine.0 >= setting.workers - setting.workers / 4;
+            let away = if expendable && dice.chance(200) { None } else { Some(dice.ms(200..=20_000)) };
+            Fault::Crash { silent: dice.chance(400), away }
+        }
+        14..=25 => cut(dice),
+        26..=37 => Fault::Freeze { lasts: dice.ms(500..=20_000) },
+        38..=53 => {
+            let (up, down) = dice.pick(&[(true, true), (true, false), (false, true)]);
+            Fault::Partition { up, down, lasts: dice.ms(500..=15_000) }
+        }
+        54..=59 => Fault::SlowLink { lasts: dice.ms(5000..=20_000) },
+        60..=68 => Fault::Slow { factor: dice.pick(&[5, 10, 20]), lasts: dice.ms(5000..=40_000) },
+        69..=73 => Fault::Drain { lasts: dice.ms(1000..=20_000) },
+        74..=75 if !setting.large || dice.chance(50) => {
+            let lasts = dice.ms(1600..=40_000);
+            Fault::OrchestratorFreeze { lasts, noticed: lasts > setting.config.lease_ttl && dice.chance(500) }
+        }
+        76..=79 => Fault::Claim,
+        80.. if setting.bad_workers > 0 => {
+            // Not machine 0, so that there is an honest one for everything.
+            return (MachineId(1 + dice.index(setting.bad_workers)), bad(dice));
+        }
+        _ => cut(dice),
+    };
+    (machine, fault)
+}
+
+fn cut(dice: &mut Dice) -> Fault {
+    // Short for half of them: then the worker is back before its tasks have gone to others.
+    let longest = dice.pick(&[300, 8000]);
+    Fault::Cut { away: dice.ms(50..=longest), loses: dice.chance(500) }
+}
+
+/// What only a bad worker does.
+fn bad(dice: &mut Dice) -> Fault {
+    let lasts = dice.ms(5000..=30_000);
+    match dice.number(0..=19) {
+        0..=5 => Fault::Hang,
+        6..=12 => Fault::Lie { lie: dice.pick(&[Lie::Wrong, Lie::Anothers, Lie::Nothing]), lasts },
+        13..=16 => Fault::FailAll { lasts },
+        _ => Fault::NoMarkers { lasts },
+    }
+}

@@ -1,0 +1,77 @@
+//! A finished proof has every task exactly once, and the right result of each.
+
+use super::{Invariant, Step, ensure};
+use crate::{driver::Outcome, plan::Value};
+use scheduler::{Command, Event, ProofId, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct AFinishedProofIsWholeAndRight {
+    accepted: BTreeMap<ProofId, BTreeSet<TaskId>>,
+    ended: BTreeSet<ProofId>,
+}
+
+impl Invariant for AFinishedProofIsWholeAndRight {
+    fn name(&self) -> &'static str {
+        "a finished proof has every task once, and right"
+    }
+
+    fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
+        if let Event::ProofEnded { proof } = step.event
+            && self.ended.insert(*proof)
+            && step.outcomes.get(proof) == Some(&Outcome::Complete)
+        {
+            let accepted = self.accepted.remove(proof).unwrap_or_default();
+            let planned = step.plan.proofs.get(proof).map(|proof| &proof.tasks);
+            ensure(planned == Some(&accepted), || {
+                format!("{proof} is finished with {accepted:?} instead of {planned:?}")
+            })?;
+        }
+        for command in step.commands {
+            if let Command::AcceptResult { proof, task, attempt, .. } = command {
+                let delivered = step.delivered.get(attempt).copied().flatten();
+                ensure(delivered == Some(Value::of(*task)), || {
+                    format!("{attempt} is accepted for {task} and has delivered {delivered:?}")
+                })?;
+                let of = step.plan.tasks.get(task).map(|task| task.proof);
+                ensure(of == Some(*proof), || format!("{task} is of {of:?} and is accepted for {proof}"))?;
+                let first = self.accepted.entry(*proof).or_default().insert(*task);
+                ensure(first, || format!("{proof} has {task} twice"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use scheduler::AttemptId;
+
+    #[test]
+    fn a_wrong_result_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), AFinishedProofIsWholeAndRight::default());
+        for wrong in [None, Some(None), Some(Some(Value::of(TaskId(2))))] {
+            example.delivered = wrong.map(|value| (AttemptId(1), value)).into_iter().collect();
+            assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "has delivered");
+        }
+    }
+
+    #[test]
+    fn a_missing_task_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), AFinishedProofIsWholeAndRight::default());
+        example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
+        example.outcomes.insert(ProofId(1), Outcome::Complete);
+        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &ended(1), &[]), "is finished with");
+    }
+
+    #[test]
+    fn a_task_that_is_there_twice_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), AFinishedProofIsWholeAndRight::default());
+        example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
+        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "twice");
+    }
+}

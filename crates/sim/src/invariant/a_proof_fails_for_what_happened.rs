@@ -1,0 +1,171 @@
+//! A proof fails only when one of its tasks has failed, or was lost, as often as the configuration says, and each line of the history that is
+//! given for it is true.
+
+use super::{Invariant, Step, books::Books, ensure};
+use scheduler::{AttemptId, Command, Event, Failure, PastAttempt, TaskId, WorkerId};
+use std::collections::BTreeSet;
+
+#[derive(Debug, Default)]
+pub(crate) struct AProofFailsForWhatHappened {
+    books: Books,
+    failed: BTreeSet<AttemptId>,
+    /// Their results were rejected, or verified without their marker.
+    judged: BTreeSet<AttemptId>,
+    cancelled: BTreeSet<AttemptId>,
+    ended_sessions: BTreeSet<WorkerId>,
+}
+
+impl AProofFailsForWhatHappened {
+    fn note_event(&mut self, step: &Step<'_>) {
+        self.books.on_event(step.event, step.now);
+        match step.event {
+            Event::AttemptFailed { attempt, .. } => {
+                self.failed.insert(*attempt);
+            }
+            Event::ResultRejected { attempt, .. } | Event::ResultVerified { attempt } => {
+                self.judged.insert(*attempt);
+            }
+            Event::WorkerLost { worker } => {
+                self.ended_sessions.insert(*worker);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_command(&mut self, command: &Command) {
+        self.books.on_command(command);
+        match command {
+            Command::Cancel { attempt, .. } => {
+                self.cancelled.insert(*attempt);
+            }
+            Command::ExpireWorker { worker } => {
+                self.ended_sessions.insert(*worker);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_line(&self, task: TaskId, past: &PastAttempt, step: &Step<'_>) -> Result<(), String> {
+        let attempt = past.attempt;
+        let of = self.books.task_of(attempt);
+        ensure(of == Some(task), || format!("the history of {task} has {attempt}, which was for {of:?}"))?;
+        let happened = match past.failure {
+            Failure::Worker(_) | Failure::Disputed => self.failed.contains(&attempt),
+            Failure::Rejected(_) => self.judged.contains(&attempt),
+            Failure::WorkerLost => self.ended_sessions.contains(&past.worker),
+            Failure::Cancelled => self.cancelled.contains(&attempt),
+            Failure::Overdue => {
+                let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
+                let ran = self.books.began(attempt).map(|began| step.now.saturating_since(began));
+                ran.zip(earliest).is_some_and(|(ran, earliest)| ran >= earliest)
+            }
+        };
+        ensure(happened, || format!("the history of {task} has what never happened: {past:?}"))
+    }
+
+    fn check_history(&self, task: TaskId, history: &[PastAttempt], step: &Step<'_>) -> Result<(), String> {
+        let mut failures = BTreeSet::new();
+        let mut losses = BTreeSet::new();
+        for past in history {
+            self.check_line(task, past, step)?;
+            match past.failure {
+                Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed => failures.insert(past.attempt),
+                Failure::WorkerLost | Failure::Overdue => losses.insert(past.attempt),
+                Failure::Cancelled => false,
+            };
+        }
+        let reached = |count: usize, limit: u32| count >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let enough = reached(failures.len(), step.config.max_failures) || reached(losses.len(), step.config.max_losses);
+        ensure(enough, || {
+            let limits = (step.config.max_failures, step.config.max_losses);
+            format!(
+                "{task} fails for good after the failures {failures:?} and losses {losses:?}; the limits are {limits:?}"
+            )
+        })
+    }
+}
+
+impl Invariant for AProofFailsForWhatHappened {
+    fn name(&self) -> &'static str {
+        "a proof fails only for what happened, often enough"
+    }
+
+    fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
+        self.note_event(step);
+        // The command that ends a session comes after those that follow from its end.
+        step.commands.iter().for_each(|command| self.note_command(command));
+        for command in step.commands {
+            if let Command::FailProof { task, history, proof, .. } = command {
+                let of = step.plan.tasks.get(task).map(|task| task.proof);
+                ensure(of == Some(*proof), || format!("{proof} fails for {task}, which is of {of:?}"))?;
+                // A session that another of the same worker ends is named only afterwards too.
+                self.check_history(*task, history, step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use scheduler::{ProofId, TaskKind};
+    use std::time::Duration;
+
+    fn fail(proof: u64, failures: &[(u64, Failure)]) -> Command {
+        let past = |(attempt, failure): &(u64, Failure)| PastAttempt {
+            attempt: AttemptId(*attempt),
+            worker: WorkerId(1),
+            duration: Duration::ZERO,
+            failure: failure.clone(),
+        };
+        let history = failures.iter().map(past).collect();
+        Command::FailProof { proof: ProofId(proof), task: TaskId(1), kind: TaskKind::ProveShard, history }
+    }
+
+    fn broken() -> Failure {
+        Failure::Worker("broken".to_owned())
+    }
+
+    /// The attempts 1 to 3 of task 1, and so many of them have failed.
+    fn failed(times: u64) -> (Example, AProofFailsForWhatHappened) {
+        let (example, mut invariant) = (Example::new(), AProofFailsForWhatHappened::default());
+        for attempt in 1..=3 {
+            example.show(&mut invariant, &Event::Tick, &[assign(1, attempt, 1, 1)]).unwrap();
+            if attempt <= times {
+                let event =
+                    Event::AttemptFailed { worker: WorkerId(1), attempt: AttemptId(attempt), failure: broken() };
+                example.show(&mut invariant, &event, &[]).unwrap();
+            }
+        }
+        (example, invariant)
+    }
+
+    #[test]
+    fn a_history_that_is_too_short_is_noticed() {
+        let (example, mut invariant) = failed(3);
+        let history = [(1, broken()), (2, broken())];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "fails for good after");
+        // One attempt is one failure.
+        let history = [(1, broken()), (2, broken()), (2, broken())];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "fails for good after");
+        let history = [(1, broken()), (2, broken()), (3, broken())];
+        example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]).unwrap();
+    }
+
+    #[test]
+    fn a_history_that_is_not_true_is_noticed() {
+        let (example, mut invariant) = failed(2);
+        for third in [broken(), Failure::WorkerLost, Failure::Overdue, Failure::Rejected("wrong".to_owned())] {
+            let history = [(1, broken()), (2, broken()), (3, third)];
+            assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "what never happened");
+        }
+    }
+
+    #[test]
+    fn the_failure_of_another_proof_is_noticed() {
+        let (example, mut invariant) = failed(3);
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(2, &[])]), "which is of");
+    }
+}

@@ -1,0 +1,98 @@
+//! A proof that was accepted is known, with every task of it, until it is over.
+
+use super::{Invariant, Step, ensure};
+use scheduler::{Command, Event, ProofId, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct AProofIsNeverForgotten {
+    open: BTreeMap<ProofId, BTreeSet<TaskId>>,
+    failed: BTreeSet<ProofId>,
+    open_tasks: usize,
+    /// Steps since all tasks were looked at.
+    steps: usize,
+}
+
+impl AProofIsNeverForgotten {
+    fn check_tasks(&mut self, step: &Step<'_>) -> Result<(), String> {
+        // It takes as many questions as there are tasks, so as many steps pay for it.
+        self.steps += 1;
+        if self.steps < self.open_tasks {
+            return Ok(());
+        }
+        self.steps = 0;
+        self.open.values().flatten().try_for_each(|task| {
+            ensure(step.scheduler.task_status(*task).is_some(), || format!("{task} was submitted and is unknown"))
+        })
+    }
+}
+
+impl Invariant for AProofIsNeverForgotten {
+    fn name(&self) -> &'static str {
+        "an accepted proof is never forgotten"
+    }
+
+    fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
+        match step.event {
+            Event::ProofStarted { proof } => {
+                self.open.entry(*proof).or_default();
+            }
+            Event::TaskSubmitted { proof, task, .. } if !self.failed.contains(proof) => {
+                if let Some(tasks) = self.open.get_mut(proof) {
+                    self.open_tasks += usize::from(tasks.insert(*task));
+                }
+            }
+            Event::ProofEnded { proof } => {
+                self.open_tasks -= self.open.remove(proof).unwrap_or_default().len();
+            }
+            _ => {}
+        }
+        for command in step.commands {
+            if let Command::FailProof { proof, .. } = command {
+                self.failed.insert(*proof);
+            }
+        }
+        let (own, its) = (self.open.len(), step.scheduler.counts().proofs);
+        ensure(own == its, || format!("{own} proofs are open, and the scheduler knows {its}"))?;
+        if step.is_quiet() { Ok(()) } else { self.check_tasks(step) }
+    }
+
+    fn check_end(&mut self, step: &Step<'_>) -> Result<(), String> {
+        let lost: Vec<_> = step.plan.proofs.keys().filter(|proof| !step.outcomes.contains_key(proof)).collect();
+        ensure(lost.is_empty(), || format!("{lost:?} have come to no end"))?;
+        let counts = step.scheduler.counts();
+        let left = counts.proofs + counts.open_tasks + counts.queued_tasks + counts.live_attempts;
+        ensure(left == 0, || format!("every proof is over, and there are {counts:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{driver::Outcome, invariant::example::*};
+
+    #[test]
+    fn a_proof_that_the_scheduler_does_not_know_is_noticed() {
+        let (example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
+        assert_broken(example.show(&mut invariant, &proof(1), &[]), "the scheduler knows 0");
+    }
+
+    #[test]
+    fn a_task_that_the_scheduler_does_not_know_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
+        example.really_tell(proof(1));
+        example.show(&mut invariant, &proof(1), &[]).unwrap();
+        assert_broken(example.show(&mut invariant, &submitted(1, 1), &[]), "t1 was submitted and is unknown");
+    }
+
+    #[test]
+    fn a_proof_without_an_end_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
+        example.outcomes.insert(ProofId(1), Outcome::Complete);
+        assert_broken(example.show_end(&mut invariant), "come to no end");
+        example.outcomes.insert(ProofId(2), Outcome::Complete);
+        example.show_end(&mut invariant).unwrap();
+        example.really_tell(proof(1));
+        assert_broken(example.show_end(&mut invariant), "every proof is over");
+    }
+}

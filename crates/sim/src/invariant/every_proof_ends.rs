@@ -1,0 +1,78 @@
+//! When nothing breaks any more, every proof comes to its end.
+
+use super::{Invariant, Step, ensure};
+use scheduler::{TaskId, Timestamp};
+use std::fmt::Write;
+
+#[derive(Debug)]
+pub(crate) struct EveryProofEnds {
+    deadline: Timestamp,
+}
+
+/// Tasks that are shown.
+const SHOWN: usize = 8;
+
+impl EveryProofEnds {
+    pub(crate) const fn new(deadline: Timestamp) -> Self {
+        Self { deadline }
+    }
+}
+
+impl Invariant for EveryProofEnds {
+    fn name(&self) -> &'static str {
+        "every proof ends when nothing breaks any more"
+    }
+
+    fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
+        ensure(step.now <= self.deadline, || describe(step))
+    }
+
+    fn check_end(&mut self, step: &Step<'_>) -> Result<(), String> {
+        let all = step.plan.proofs.keys().all(|proof| step.outcomes.contains_key(proof));
+        ensure(all, || describe(step))
+    }
+}
+
+/// What hasn't ended, and what it waits for.
+fn describe(step: &Step<'_>) -> String {
+    let open = step.plan.proofs.iter().filter(|(proof, _)| !step.outcomes.contains_key(proof));
+    let mut text = format!("there are {:?}; unfinished:", step.scheduler.counts());
+    for (proof, entry) in open {
+        let statuses = |task: &TaskId| Some((*task, step.scheduler.task_status(*task)?));
+        let unfinished = entry.tasks.iter().filter_map(statuses);
+        let unfinished = unfinished.filter(|(_, status)| !matches!(status, scheduler::TaskStatus::Accepted { .. }));
+        for (task, status) in unfinished.take(SHOWN) {
+            let history = step.scheduler.task_history(task).len();
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n  {proof} {task}: {status:?}, after {history} attempts");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{driver::Outcome, invariant::example::*};
+    use scheduler::{Event, ProofId};
+    use std::time::Duration;
+
+    #[test]
+    fn a_world_that_goes_on_for_too_long_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
+        example.really_tell(proof(1));
+        example.really_tell(submitted(1, 1));
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[]), "p1 t1: NoWorker");
+        let mut invariant = EveryProofEnds::new(example.now + Duration::from_secs(1));
+        example.show(&mut invariant, &Event::Tick, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_world_that_ends_before_its_proofs_is_noticed() {
+        let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
+        example.outcomes.insert(ProofId(1), Outcome::Complete);
+        assert_broken(example.show_end(&mut invariant), "unfinished");
+        example.outcomes.insert(ProofId(2), Outcome::Cancelled);
+        example.show_end(&mut invariant).unwrap();
+    }
+}

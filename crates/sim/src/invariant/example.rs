@@ -1,0 +1,135 @@
+//! Steps made by hand, to see that each invariant can fail.
+
+use super::{Invariant, Step};
+use crate::{
+    driver::Outcome,
+    plan::{Plan, TaskPlan, Value},
+};
+use scheduler::{
+    AttemptId, Command, Config, Event, KindSet, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Proof 1 has the shards 1 and 2, proof 2 the shard 3, whose marker is 30.
+pub(crate) struct Example {
+    pub(crate) config: Config,
+    pub(crate) delivered: BTreeMap<AttemptId, Option<Value>>,
+    pub(crate) outcomes: BTreeMap<ProofId, Outcome>,
+    pub(crate) now: Timestamp,
+    plan: Plan,
+    scheduler: Scheduler,
+}
+
+impl Example {
+    pub(crate) fn new() -> Self {
+        let mut plan = Plan::default();
+        for (task, proof, marker) in [(1, 1, None), (2, 1, None), (3, 2, Some(TaskId(30)))] {
+            let (task, proof) = (TaskId(task), ProofId(proof));
+            plan.tasks.insert(
+                task,
+                TaskPlan {
+                    proof,
+                    kind: TaskKind::ProveShard,
+                    marker,
+                    poison: false,
+                    work: Duration::from_secs(1),
+                    inputs: 0,
+                    parent: None,
+                },
+            );
+            let entry = plan.proofs.entry(proof).or_default();
+            entry.tasks.insert(task);
+            entry.shards.push((Duration::ZERO, task));
+        }
+        let config = Config::default();
+        Self {
+            config,
+            delivered: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            now: Timestamp::new(Duration::from_secs(10)),
+            plan,
+            scheduler: Scheduler::new(config),
+        }
+    }
+
+    /// Tells the example's scheduler, which otherwise knows nothing, of `event`.
+    pub(crate) fn really_tell(&mut self, event: Event) {
+        let _commands = self.scheduler.handle(self.now, event);
+    }
+
+    /// Shows `invariant` that `event` was answered with `commands`.
+    pub(crate) fn show(
+        &self,
+        invariant: &mut dyn Invariant,
+        event: &Event,
+        commands: &[Command],
+    ) -> Result<(), String> {
+        let Self { config, delivered, outcomes, now, plan, scheduler } = self;
+        invariant.check(&Step { now: *now, event, commands, scheduler, config, plan, delivered, outcomes })
+    }
+
+    /// Shows `invariant` the end of everything.
+    pub(crate) fn show_end(&self, invariant: &mut dyn Invariant) -> Result<(), String> {
+        let Self { config, delivered, outcomes, now, plan, scheduler } = self;
+        invariant.check_end(&Step {
+            now: *now,
+            event: &Event::Tick,
+            commands: &[],
+            scheduler,
+            config,
+            plan,
+            delivered,
+            outcomes,
+        })
+    }
+}
+
+/// The invariant says what is wrong, in these words among others.
+#[track_caller]
+pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
+    let what = outcome.expect_err("something is wrong");
+    assert!(what.contains(words), "{what}");
+}
+
+pub(crate) const fn joined(worker: u64, peer: u64, slots: u32, kinds: KindSet) -> Event {
+    Event::WorkerJoined { worker: WorkerId(worker), peer: PeerId(peer), slots, kinds, holds: Vec::new() }
+}
+
+pub(crate) const fn submitted(proof: u64, task: u64) -> Event {
+    let (proof, task) = (ProofId(proof), TaskId(task));
+    Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None }
+}
+
+pub(crate) const fn proof(proof: u64) -> Event {
+    Event::ProofStarted { proof: ProofId(proof) }
+}
+
+pub(crate) const fn ended(proof: u64) -> Event {
+    Event::ProofEnded { proof: ProofId(proof) }
+}
+
+pub(crate) const fn started(worker: u64, attempt: u64) -> Event {
+    Event::AttemptStarted { worker: WorkerId(worker), attempt: AttemptId(attempt) }
+}
+
+pub(crate) const fn reported(worker: u64, attempt: u64) -> Event {
+    Event::AttemptReported { worker: WorkerId(worker), attempt: AttemptId(attempt) }
+}
+
+pub(crate) const fn verified(attempt: u64) -> Event {
+    Event::ResultVerified { attempt: AttemptId(attempt) }
+}
+
+pub(crate) const fn assign(worker: u64, attempt: u64, proof: u64, task: u64) -> Command {
+    let (worker, attempt, proof, task) = (WorkerId(worker), AttemptId(attempt), ProofId(proof), TaskId(task));
+    Command::Assign { worker, attempt, proof, task, kind: TaskKind::ProveShard }
+}
+
+pub(crate) const fn accept(worker: u64, attempt: u64, proof: u64, task: u64) -> Command {
+    let (worker, attempt, proof, task) = (WorkerId(worker), AttemptId(attempt), ProofId(proof), TaskId(task));
+    Command::AcceptResult { proof, task, attempt, worker }
+}
+
+pub(crate) const fn discard(attempt: u64) -> Command {
+    Command::Discard { attempt: AttemptId(attempt) }
+}

@@ -1,0 +1,238 @@
+//! No bound is passed: a worker holds no more than its slots and only what it can do; one that is drained or in quarantine gets nothing, one on
+//! probation one task; histories and the number of attempts stay small.
+
+use super::{Invariant, Step, books::Books, ensure};
+use scheduler::{AttemptId, Command, Event, KindSet, PeerId, TaskId, TaskKind, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Lines of history that the scheduler keeps of a task.
+const MOST_HISTORY: usize = 64;
+
+/// Attempts of one task. Thefts and operators' drains have no limit of their own, but in a world that ends they don't add up to so many.
+const MOST_ATTEMPTS: u32 = 200;
+
+#[derive(Debug, Default)]
+pub(crate) struct NoBoundIsPassed {
+    books: Books,
+    seats: BTreeMap<WorkerId, Seat>,
+    /// Who is behind every session there ever was.
+    peers: BTreeMap<WorkerId, PeerId>,
+    probation: BTreeSet<PeerId>,
+    attempts: BTreeMap<TaskId, u32>,
+}
+
+/// A connected worker.
+#[derive(Debug)]
+struct Seat {
+    slots: usize,
+    kinds: KindSet,
+    draining: bool,
+    quarantined: bool,
+}
+
+impl NoBoundIsPassed {
+    fn note_event(&mut self, step: &Step<'_>) {
+        self.books.on_event(step.event, step.now);
+        match *step.event {
+            Event::WorkerJoined { worker, peer, slots, kinds, .. } => {
+                let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
+                let seat = Seat { slots, kinds, draining: false, quarantined: false };
+                self.seats.entry(worker).or_insert(seat);
+                self.peers.entry(worker).or_insert(peer);
+            }
+            Event::WorkerLost { worker } => {
+                self.seats.remove(&worker);
+            }
+            Event::WorkerDraining { worker } | Event::WorkerResumed { worker } => {
+                if let Some(seat) = self.seats.get_mut(&worker) {
+                    seat.draining = matches!(step.event, Event::WorkerDraining { .. });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn seat(&self, worker: WorkerId) -> Result<&Seat, String> {
+        self.seats.get(&worker).ok_or_else(|| format!("{worker} is not there"))
+    }
+
+    fn on_probation(&self, worker: WorkerId) -> bool {
+        self.peers.get(&worker).is_some_and(|peer| self.probation.contains(peer))
+    }
+
+    fn check_slots(&self, worker: WorkerId) -> Result<(), String> {
+        let (held, slots) = (self.books.held_by(worker), self.seat(worker)?.slots);
+        ensure(held <= slots, || format!("{worker} holds {held} attempts and has {slots} slots"))
+    }
+
+    /// Of an assignment that is in the books already.
+    fn check_assigned(&mut self, worker: WorkerId, task: TaskId, kind: TaskKind) -> Result<(), String> {
+        let seat = self.seat(worker)?;
+        ensure(seat.kinds.contains(kind), || format!("{worker} cannot do {task}"))?;
+        ensure(!seat.draining, || format!("{worker} is drained and gets {task}"))?;
+        ensure(!seat.quarantined, || format!("{worker} is in quarantine and gets {task}"))?;
+        self.check_slots(worker)?;
+        let held = self.books.held_by(worker);
+        ensure(held == 1 || !self.on_probation(worker), || format!("{worker} is on probation and holds {held}"))?;
+        let attempts = self.attempts.entry(task).or_default();
+        *attempts += 1;
+        let attempts = *attempts;
+        ensure(attempts <= MOST_ATTEMPTS, || format!("{task} has had {attempts} attempts"))
+    }
+
+    fn check_command(&mut self, command: &Command, step: &Step<'_>) -> Result<(), String> {
+        match *command {
+            Command::Assign { worker, task, kind, .. } => self.check_assigned(worker, task, kind),
+            Command::Adopt { worker, attempt } => self.check_adopted(worker, attempt),
+            Command::AcceptResult { worker, .. } => {
+                if let Some(peer) = self.peers.get(&worker) {
+                    self.probation.remove(peer);
+                }
+                Ok(())
+            }
+            Command::FailProof { task, ref history, .. } => {
+                ensure(history.len() <= MOST_HISTORY, || format!("{task} has a history of {}", history.len()))
+            }
+            Command::Quarantine { worker, duration, .. } => {
+                let longest = step.config.quarantine.map(|rules| rules.longest);
+                ensure(longest.is_some_and(|longest| duration <= longest), || {
+                    format!("{worker} is in quarantine for {duration:?}, and the longest is {longest:?}")
+                })?;
+                if let Some(seat) = self.seats.get_mut(&worker) {
+                    seat.quarantined = true;
+                }
+                if let Some(peer) = self.peers.get(&worker) {
+                    self.probation.remove(peer);
+                }
+                Ok(())
+            }
+            Command::Probation { worker } => {
+                if let Some(seat) = self.seats.get_mut(&worker) {
+                    seat.quarantined = false;
+                }
+                self.probation.extend(self.peers.get(&worker));
+                Ok(())
+            }
+            Command::WorkerDrained { worker } => {
+                let held = self.books.held_by(worker);
+                ensure(held == 0, || format!("{worker} counts as drained and holds {held}"))?;
+                ensure(self.seat(worker)?.draining, || format!("{worker} counts as drained and is in use"))
+            }
+            Command::ExpireWorker { worker } => {
+                self.seats.remove(&worker);
+                Ok(())
+            }
+            Command::Cancel { .. } | Command::CompleteMarker { .. } | Command::Discard { .. } => Ok(()),
+        }
+    }
+
+    fn check_adopted(&self, worker: WorkerId, attempt: AttemptId) -> Result<(), String> {
+        let of = self.books.task_of(attempt);
+        ensure(of.is_some(), || format!("{worker} goes on with {attempt}, which was never assigned"))?;
+        self.check_slots(worker)
+    }
+}
+
+impl Invariant for NoBoundIsPassed {
+    fn name(&self) -> &'static str {
+        "no bound is passed"
+    }
+
+    fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
+        self.note_event(step);
+        step.commands.iter().try_for_each(|command| {
+            self.books.on_command(command);
+            self.check_command(command, step)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use std::time::Duration;
+
+    /// Worker 1 has two slots, and holds attempt 1.
+    fn at_work() -> (Example, NoBoundIsPassed) {
+        let (example, mut invariant) = (Example::new(), NoBoundIsPassed::default());
+        let joins = joined(1, 1, 2, [TaskKind::ProveShard].into_iter().collect());
+        example.show(&mut invariant, &joins, &[assign(1, 1, 1, 1)]).unwrap();
+        (example, invariant)
+    }
+
+    const DRAIN: Event = Event::WorkerDraining { worker: WorkerId(1) };
+
+    fn quarantine(seconds: u64) -> Command {
+        let duration = Duration::from_secs(seconds);
+        Command::Quarantine { worker: WorkerId(1), duration, reason: String::new() }
+    }
+
+    #[test]
+    fn too_many_for_the_slots_are_noticed() {
+        let (example, mut invariant) = at_work();
+        let commands = [assign(1, 2, 1, 2), assign(1, 3, 2, 3)];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "has 2 slots");
+        let adopt = Command::Adopt { worker: WorkerId(1), attempt: AttemptId(1) };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has 2 slots");
+    }
+
+    #[test]
+    fn what_a_worker_cannot_do_is_noticed() {
+        let (example, mut invariant) = at_work();
+        let (worker, attempt, proof, task) = (WorkerId(1), AttemptId(2), scheduler::ProofId(1), TaskId(2));
+        let fold = Command::Assign { worker, attempt, proof, task, kind: TaskKind::RecursionReduce };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fold]), "cannot do");
+    }
+
+    #[test]
+    fn work_for_a_stranger_is_noticed() {
+        let (example, mut invariant) = at_work();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 2)]), "is not there");
+        let lost = Event::WorkerLost { worker: WorkerId(1) };
+        assert_broken(example.show(&mut invariant, &lost, &[assign(1, 3, 1, 2)]), "is not there");
+    }
+
+    #[test]
+    fn work_for_who_is_to_get_nothing_is_noticed() {
+        let (example, mut invariant) = at_work();
+        let drained = Command::WorkerDrained { worker: WorkerId(1) };
+        assert_broken(example.show(&mut invariant, &DRAIN, &[drained.clone()]), "counts as drained and holds 1");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 2, 1, 2)]), "is drained");
+        let resumed = Event::WorkerResumed { worker: WorkerId(1) };
+        example.show(&mut invariant, &resumed, &[]).unwrap();
+        let (example, mut invariant) = at_work();
+        let commands = [quarantine(60), assign(1, 2, 1, 2)];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "is in quarantine");
+        let (example, mut invariant) = at_work();
+        assert_broken(example.show(&mut invariant, &reported(1, 1), &[drained]), "and is in use");
+    }
+
+    #[test]
+    fn a_second_task_on_probation_is_noticed() {
+        let (example, mut invariant) = at_work();
+        example.show(&mut invariant, &reported(1, 1), &[quarantine(60)]).unwrap();
+        let probation = Command::Probation { worker: WorkerId(1) };
+        example.show(&mut invariant, &Event::Tick, &[probation, assign(1, 2, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 3, 1, 2)]), "is on probation");
+    }
+
+    #[test]
+    fn a_quarantine_that_is_too_long_is_noticed() {
+        let (example, mut invariant) = at_work();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[quarantine(3601)]), "the longest is");
+    }
+
+    #[test]
+    fn attempts_without_end_are_noticed() {
+        let (example, mut invariant) = at_work();
+        let mut outcome = Ok(());
+        for attempt in 2..300 {
+            outcome = example.show(&mut invariant, &reported(1, attempt - 1), &[assign(1, attempt, 1, 1)]);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        assert_broken(outcome, "has had 201 attempts");
+    }
+}

@@ -1,0 +1,87 @@
+//! Nothing is given to a worker for a proof that has failed or is over.
+
+use super::{Invariant, Step, ensure};
+use scheduler::{AttemptId, Command, Event, ProofId};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct NothingStartsForAnEndedProof {
+    started: BTreeSet<ProofId>,
+    failed: BTreeSet<ProofId>,
+    ended: BTreeSet<ProofId>,
+    assigned: BTreeMap<AttemptId, ProofId>,
+}
+
+impl NothingStartsForAnEndedProof {
+    fn check_goes_on(&self, proof: ProofId) -> Result<(), String> {
+        ensure(self.started.contains(&proof), || format!("{proof} was never accepted"))?;
+        ensure(!self.ended.contains(&proof), || format!("{proof} is over"))?;
+        ensure(!self.failed.contains(&proof), || format!("{proof} has failed"))
+    }
+}
+
+impl Invariant for NothingStartsForAnEndedProof {
+    fn name(&self) -> &'static str {
+        "nothing starts for a proof that has ended"
+    }
+
+    fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
+        match step.event {
+            Event::ProofStarted { proof } => {
+                self.started.insert(*proof);
+            }
+            Event::ProofEnded { proof } => {
+                self.ended.insert(*proof);
+            }
+            _ => {}
+        }
+        for command in step.commands {
+            match command {
+                Command::Assign { proof, attempt, .. } => {
+                    self.check_goes_on(*proof)?;
+                    self.assigned.insert(*attempt, *proof);
+                }
+                Command::Adopt { attempt, .. } => {
+                    let proof = self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
+                    self.check_goes_on(*proof)?;
+                }
+                Command::FailProof { proof, .. } => {
+                    self.check_goes_on(*proof)?;
+                    self.failed.insert(*proof);
+                }
+                Command::AcceptResult { proof, .. } => {
+                    // A result that comes while a failed proof is wound up is harmless.
+                    ensure(!self.ended.contains(proof), || format!("a result is accepted for {proof}, which is over"))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use scheduler::{TaskId, TaskKind, WorkerId};
+
+    fn fail(proof: u64) -> Command {
+        let history = Vec::new();
+        Command::FailProof { proof: ProofId(proof), task: TaskId(1), kind: TaskKind::ProveShard, history }
+    }
+
+    #[test]
+    fn what_starts_too_early_or_too_late_is_noticed() {
+        let (example, mut invariant) = (Example::new(), NothingStartsForAnEndedProof::default());
+        let start = || assign(1, 1, 1, 1);
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[start()]), "was never accepted");
+        example.show(&mut invariant, &proof(1), &[start()]).unwrap();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1), start()]), "has failed");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1)]), "has failed");
+        assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "is over");
+        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "is over");
+        let adopt = Command::Adopt { worker: WorkerId(2), attempt: AttemptId(1) };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "is over");
+    }
+}

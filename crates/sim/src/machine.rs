@@ -1,0 +1,354 @@
+//! A modelled worker, and what it does with what it is told.
+
+use crate::{
+    dice::Dice,
+    happening::{Happening, MachineId, ToOrchestrator, ToWorker},
+    net::Net,
+    plan::{Plan, Value},
+    setting::Setting,
+};
+use scheduler::{AttemptId, KindSet, PeerId, TaskId, TaskKind, Timestamp, WorkerId};
+use std::time::Duration;
+
+/// In what way a worker's results are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// They are no task's.
+    Wrong,
+    /// They are another task's.
+    Anothers,
+    /// There are none.
+    Nothing,
+}
+
+/// What is wrong with a machine, until when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ills {
+    /// It takes so many times as long.
+    pub(crate) slow: Option<(Timestamp, u32)>,
+    pub(crate) lies: Option<(Timestamp, Lie)>,
+    pub(crate) fails_until: Timestamp,
+    /// It completes no markers.
+    pub(crate) mute_until: Timestamp,
+    /// The next attempt never ends.
+    pub(crate) hangs: bool,
+}
+
+/// A worker's process and the machine it is on.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) id: MachineId,
+    pub(crate) session: Option<WorkerId>,
+    pub(crate) powered: bool,
+    pub(crate) frozen_until: Timestamp,
+    pub(crate) ills: Ills,
+    kinds: KindSet,
+    /// What the orchestrator may give it.
+    slots: u32,
+    /// What it proves at the same time.
+    engine_slots: usize,
+    /// What it takes for a task, in hundredths of what is usual.
+    percent: u32,
+    /// The orchestrator is going to dial.
+    dialled: bool,
+    jobs: Vec<Job>,
+}
+
+/// An attempt on its worker.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    attempt: AttemptId,
+    task: TaskId,
+    /// The session that may hear of it.
+    session: WorkerId,
+    stage: Stage,
+    marker: Marker,
+    /// It was cancelled when it was too late to stop it.
+    dropped: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Waiting,
+    Runs {
+        ends: Timestamp,
+        hung: bool,
+        ending: Ending,
+    },
+    /// The orchestrator has perhaps not heard of it.
+    Ended(Ending),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Result(Option<Value>),
+    Failure(&'static str),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marker {
+    /// There is none, or it is kept back.
+    None,
+    Due,
+    Said,
+}
+
+impl Machine {
+    /// Machine 0 can do everything, so that every proof can be finished.
+    pub(crate) fn draw(id: MachineId, dice: &mut Dice) -> Self {
+        let slots = dice.pick(&[1, 2, 3, 4]);
+        let shards_only = id.0 > 0 && dice.chance(150);
+        let percent = match dice.number(0..=9) {
+            0 => dice.number(400..=1000),
+            1..=3 => dice.number(120..=300),
+            _ => dice.number(70..=120),
+        };
+        Self {
+            id,
+            session: None,
+            powered: true,
+            frozen_until: Timestamp::default(),
+            ills: Ills::default(),
+            kinds: if shards_only { [TaskKind::ProveShard].into_iter().collect() } else { KindSet::all() },
+            slots,
+            engine_slots: if slots > 1 && dice.chance(300) { 2 } else { 1 },
+            percent: u32::try_from(percent).expect("it was drawn from a small range"),
+            dialled: false,
+            jobs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_up(&self, now: Timestamp) -> bool {
+        self.powered && self.frozen_until <= now
+    }
+
+    /// The orchestrator dials after `delay`, unless it is going to anyway.
+    pub(crate) fn await_dial(&mut self, delay: Duration, net: &mut Net) {
+        if !std::mem::replace(&mut self.dialled, true) {
+            net.after(delay, Happening::Dial { machine: self.id });
+        }
+    }
+
+    /// The orchestrator dials; false when the machine cannot answer.
+    pub(crate) const fn answer_dial(&mut self) -> bool {
+        self.dialled = false;
+        self.powered && self.session.is_none()
+    }
+
+    /// A session begins.
+    pub(crate) fn join(&mut self, session: WorkerId, setting: &Setting, net: &mut Net) {
+        self.session = Some(session);
+        net.link(self.id).connected = Some(session);
+        let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
+        let peer = PeerId(self.id.0 as u64 + 1);
+        net.say(self.id, session, ToOrchestrator::Join { peer, slots: self.slots, kinds: self.kinds, holds });
+        let first = net.dice.ms(1..=1000).min(setting.heartbeat);
+        net.after(first, Happening::Beat { machine: self.id, session });
+    }
+
+    /// The connection is gone, and the worker knows. It goes on with what it has.
+    pub(crate) fn leave(&mut self, redial: Duration, net: &mut Net) {
+        self.session = None;
+        net.link(self.id).connected = None;
+        self.await_dial(redial, net);
+    }
+
+    /// The process is gone, and everything in it.
+    pub(crate) fn crash(&mut self, net: &mut Net) {
+        self.session = None;
+        self.powered = false;
+        self.frozen_until = Timestamp::default();
+        self.ills.hangs = false;
+        self.jobs.clear();
+        net.link(self.id).connected = None;
+    }
+
+    /// Nothing moves in it for a while.
+    pub(crate) fn freeze(&mut self, lasts: Duration, now: Timestamp) {
+        self.frozen_until = now + lasts;
+        for job in &mut self.jobs {
+            if let Stage::Runs { ends, .. } = &mut job.stage {
+                *ends = *ends + lasts;
+            }
+        }
+    }
+
+    /// It takes `factor` times as long, for what runs too.
+    pub(crate) fn slow_down(&mut self, factor: u32, until: Timestamp, now: Timestamp) {
+        self.ills.slow = Some((until, factor));
+        for job in &mut self.jobs {
+            if let Stage::Runs { ends, .. } = &mut job.stage {
+                *ends = now + ends.saturating_since(now) * factor;
+            }
+        }
+    }
+
+    /// What runs hangs from now on; otherwise what runs next does.
+    pub(crate) fn hang(&mut self) {
+        let running = self.jobs.iter_mut().find_map(|job| match &mut job.stage {
+            Stage::Runs { hung, .. } => Some(hung),
+            Stage::Waiting | Stage::Ended(_) => None,
+        });
+        match running {
+            Some(hung) => *hung = true,
+            None => self.ills.hangs = true,
+        }
+    }
+
+    /// Nothing is wrong with it any more: what hung or had become slow takes what it takes here, from now.
+    pub(crate) fn heal(&mut self, plan: &Plan, net: &mut Net) {
+        self.ills = Ills::default();
+        for at in 0..self.jobs.len() {
+            let Job { attempt, task, stage: Stage::Runs { ends, hung, ending }, .. } = self.jobs[at] else { continue };
+            let usual = net.now + self.takes(task, plan, net);
+            let ends = if hung { usual } else { ends.min(usual) };
+            self.jobs[at].stage = Stage::Runs { ends, hung: false, ending };
+            net.at(ends, Happening::JobEnd { machine: self.id, attempt });
+        }
+    }
+
+    /// Words of the orchestrator, for what may be a session that is over.
+    pub(crate) fn told(&mut self, session: WorkerId, message: ToWorker, plan: &Plan, net: &mut Net) {
+        if self.session != Some(session) {
+            return;
+        }
+        match message {
+            ToWorker::Assign { attempt, task } => {
+                let (stage, marker) = (Stage::Waiting, Marker::None);
+                self.jobs.push(Job { attempt, task, session, stage, marker, dropped: false });
+            }
+            ToWorker::Cancel(attempt) => self.cancel(attempt, net),
+            ToWorker::Adopted(attempt) => self.go_on(attempt, session, net),
+            ToWorker::Received(attempt) => {
+                self.jobs.retain(|job| job.attempt != attempt || !matches!(job.stage, Stage::Ended(_)));
+            }
+            ToWorker::Close => {
+                let redial = net.dice.ms(200..=2000);
+                self.leave(redial, net);
+            }
+        }
+        self.start_waiting(plan, net);
+    }
+
+    fn cancel(&mut self, attempt: AttemptId, net: &mut Net) {
+        let Some(at) = self.jobs.iter().position(|job| job.attempt == attempt) else { return };
+        // A proving stage that runs goes on to its end without effect.
+        if matches!(self.jobs[at].stage, Stage::Runs { .. }) && net.dice.chance(300) {
+            self.jobs[at].dropped = true;
+        } else {
+            self.jobs.remove(at);
+        }
+    }
+
+    /// `session` has an attempt of an earlier one: it hears all that may have been lost.
+    fn go_on(&mut self, attempt: AttemptId, session: WorkerId, net: &mut Net) {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.attempt == attempt) else { return };
+        job.session = session;
+        let job = *job;
+        if matches!(job.stage, Stage::Waiting) {
+            return;
+        }
+        net.say(self.id, session, ToOrchestrator::Started(attempt));
+        if job.marker == Marker::Said {
+            net.say(self.id, session, ToOrchestrator::Marker(attempt));
+        }
+        if let Stage::Ended(ending) = job.stage {
+            net.say(self.id, session, told_of(attempt, ending));
+        }
+    }
+
+    fn start_waiting(&mut self, plan: &Plan, net: &mut Net) {
+        loop {
+            let running = self.jobs.iter().filter(|job| matches!(job.stage, Stage::Runs { .. })).count();
+            let waiting = self.jobs.iter().position(|job| matches!(job.stage, Stage::Waiting));
+            let Some(at) = waiting.filter(|_| running < self.engine_slots) else { return };
+            let Job { attempt, task, session, .. } = self.jobs[at];
+            let ending = self.ending(task, plan, net);
+            let mut takes = self.takes(task, plan, net);
+            if let Ending::Failure(_) = ending {
+                takes /= 4;
+            }
+            let hung = std::mem::take(&mut self.ills.hangs);
+            let ends = net.now + takes;
+            self.jobs[at].stage = Stage::Runs { ends, hung, ending };
+            if plan.tasks[&task].marker.is_some() && self.ills.mute_until <= net.now {
+                self.jobs[at].marker = Marker::Due;
+                let percent = u32::try_from(net.dice.number(20..=90)).expect("it was drawn from a small range");
+                net.after(takes * percent / 100, Happening::Marker { machine: self.id, attempt });
+            }
+            net.at(ends, Happening::JobEnd { machine: self.id, attempt });
+            if self.session == Some(session) {
+                net.say(self.id, session, ToOrchestrator::Started(attempt));
+            }
+        }
+    }
+
+    /// What `task` takes here now.
+    fn takes(&self, task: TaskId, plan: &Plan, net: &mut Net) -> Duration {
+        let factor = self.ills.slow.filter(|(until, _)| *until > net.now).map_or(1, |(_, factor)| factor);
+        let luck = u32::try_from(net.dice.number(85..=115)).expect("it was drawn from a small range");
+        plan.tasks[&task].work * self.percent * factor / 100 * luck / 100
+    }
+
+    fn ending(&self, task: TaskId, plan: &Plan, net: &mut Net) -> Ending {
+        let now = net.now;
+        if plan.tasks[&task].poison {
+            return Ending::Failure("poison");
+        }
+        if self.ills.fails_until > now {
+            return Ending::Failure("everything fails here");
+        }
+        if net.unsafe_phase && net.dice.chance(3) {
+            net.count("failed attempt");
+            return Ending::Failure("bad luck");
+        }
+        Ending::Result(match self.ills.lies.filter(|(until, _)| *until > now) {
+            None => Some(Value::of(task)),
+            Some((_, Lie::Wrong)) => Some(Value(net.dice.number(0..=u64::MAX))),
+            Some((_, Lie::Anothers)) => Some(Value::of(TaskId(task.0 + 1))),
+            Some((_, Lie::Nothing)) => None,
+        })
+    }
+
+    /// An attempt comes to its marker, if it is still there.
+    pub(crate) fn complete_marker(&mut self, attempt: AttemptId, net: &mut Net) {
+        let Some(job) = self.jobs.iter_mut().find(|job| job.attempt == attempt) else { return };
+        if job.marker == Marker::Due && !job.dropped {
+            job.marker = Marker::Said;
+            if self.session == Some(job.session) {
+                net.say(self.id, job.session, ToOrchestrator::Marker(attempt));
+            }
+        }
+    }
+
+    /// An attempt ends, if it is still there and nothing has held it up.
+    pub(crate) fn end_job(&mut self, attempt: AttemptId, plan: &Plan, net: &mut Net) {
+        let Some(at) = self.jobs.iter().position(|job| job.attempt == attempt) else { return };
+        let Stage::Runs { ends, hung: false, ending } = self.jobs[at].stage else { return };
+        if ends > net.now {
+            net.at(ends, Happening::JobEnd { machine: self.id, attempt });
+            return;
+        }
+        if self.jobs[at].dropped {
+            self.jobs.remove(at);
+        } else {
+            if let Ending::Result(_) = ending {
+                // No result comes before its marker, whatever has held that up.
+                self.complete_marker(attempt, net);
+            }
+            self.jobs[at].stage = Stage::Ended(ending);
+            let session = self.jobs[at].session;
+            if self.session == Some(session) {
+                net.say(self.id, session, told_of(attempt, ending));
+            }
+        }
+        self.start_waiting(plan, net);
+    }
+}
+
+const fn told_of(attempt: AttemptId, ending: Ending) -> ToOrchestrator {
+    match ending {
+        Ending::Result(value) => ToOrchestrator::Reported { attempt, value },
+        Ending::Failure(text) => ToOrchestrator::Failed { attempt, text },
+    }
+}

@@ -1,0 +1,189 @@
+//! What is to be proven: proofs, their tasks, and what each task's result must be.
+
+use crate::{
+    dice::{Dice, Purpose, mixed},
+    setting::Setting,
+};
+use scheduler::{ProofId, TaskId, TaskKind};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How many proofs a fold takes together.
+const ARITY: usize = 4;
+
+/// A result, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Value(pub(crate) u64);
+
+impl Value {
+    /// The right result of `task`.
+    pub(crate) const fn of(task: TaskId) -> Self {
+        Self(mixed(task.0))
+    }
+}
+
+/// A task before it is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPlan {
+    pub(crate) proof: ProofId,
+    pub(crate) kind: TaskKind,
+    pub(crate) marker: Option<TaskId>,
+    /// It fails on every worker.
+    pub(crate) poison: bool,
+    /// What it takes on a usual machine.
+    pub(crate) work: Duration,
+    /// The results it needs: it is submitted when the last of them is accepted.
+    pub(crate) inputs: usize,
+    /// The task that needs its result.
+    pub(crate) parent: Option<TaskId>,
+}
+
+/// A proof before it is accepted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ProofPlan {
+    /// Since the world began.
+    pub(crate) begins: Duration,
+    /// Since the proof began: when each shard leaves the executor.
+    pub(crate) shards: Vec<(Duration, TaskId)>,
+    /// Shards, folds and wraps.
+    pub(crate) tasks: BTreeSet<TaskId>,
+    pub(crate) poisoned: bool,
+    /// Since the proof began: when whoever wanted it wants it no more.
+    pub(crate) cancelled: Option<Duration>,
+}
+
+/// All work of a world.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    pub(crate) proofs: BTreeMap<ProofId, ProofPlan>,
+    pub(crate) tasks: BTreeMap<TaskId, TaskPlan>,
+}
+
+impl Plan {
+    pub(crate) fn draw(seed: u64, setting: &Setting) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Plan);
+        let tasks = setting.tasks as u64;
+        let proofs = dice.number(1..=(tasks / 5).clamp(1, 6));
+        let share = (tasks / proofs).max(2);
+        let mut builder = Builder { plan: Self::default(), setting, dice, ids: 0 };
+        for proof in 1..=proofs {
+            builder.add_proof(ProofId(proof), share);
+        }
+        builder.plan
+    }
+
+    /// All work there is, on one usual machine.
+    pub(crate) fn work(&self) -> Duration {
+        self.tasks.values().map(|task| task.work).sum()
+    }
+}
+
+/// A plan in the making.
+struct Builder<'a> {
+    plan: Plan,
+    setting: &'a Setting,
+    dice: Dice,
+    /// The last number that a task or marker got.
+    ids: u64,
+}
+
+impl Builder<'_> {
+    /// Adds a proof of at most about `share` tasks.
+    fn add_proof(&mut self, proof: ProofId, share: u64) {
+        let safety_ms = u64::try_from(self.setting.safety.as_millis()).expect("a phase lasts a minute or two");
+        // The first comes early, so that faults find something.
+        let latest_begin = if proof.0 == 1 { 3000 } else { safety_ms * 6 / 10 };
+        let mut entry = ProofPlan { begins: self.dice.ms(0..=latest_begin), ..ProofPlan::default() };
+        // A compressed proof has a fold for every three shards.
+        let shards = self.dice.number(share / 2..=share) * 3 / 4 + 1;
+        let mut level = self.add_shards(proof, shards, safety_ms / 2, &mut entry);
+        if self.dice.chance(600) {
+            while level.len() > 1 {
+                let mut next = Vec::new();
+                for inputs in level.chunks(ARITY) {
+                    next.push(match inputs {
+                        // One that is left over goes to the next level as it is.
+                        [alone] => *alone,
+                        _ => self.add_fold(proof, TaskKind::RecursionReduce, inputs, &mut entry),
+                    });
+                }
+                level = next;
+            }
+            if self.dice.chance(300) {
+                for kind in [TaskKind::ShrinkWrap, TaskKind::Groth16Wrap] {
+                    level = vec![self.add_fold(proof, kind, &level, &mut entry)];
+                }
+            }
+        }
+        if self.dice.chance(150) {
+            let at = self.dice.index(entry.tasks.len());
+            let poison = entry.tasks.iter().nth(at).expect("it is in range");
+            self.plan.tasks.get_mut(poison).expect("a proof's tasks are planned").poison = true;
+            entry.poisoned = true;
+        }
+        if self.dice.chance(120) {
+            entry.cancelled = Some(self.dice.ms(0..=safety_ms / 2));
+        }
+        self.plan.proofs.insert(proof, entry);
+    }
+
+    /// Adds shards that leave the executor within about `within_ms`.
+    fn add_shards(&mut self, proof: ProofId, shards: u64, within_ms: u64, entry: &mut ProofPlan) -> Vec<TaskId> {
+        let longest_gap = (within_ms / shards).max(1);
+        let marked_per_mille = if self.dice.chance(400) { 500 } else { 0 };
+        let mut emitted = Duration::ZERO;
+        let mut added = Vec::new();
+        for _ in 0..shards {
+            emitted += self.dice.ms(0..=longest_gap);
+            let marker = if self.dice.chance(marked_per_mille) { Some(self.next_id()) } else { None };
+            let task = self.next_id();
+            let work = self.dice.ms(self.setting.work_ms.clone());
+            let kind = TaskKind::ProveShard;
+            let plan = TaskPlan { proof, kind, marker, poison: false, work, inputs: 0, parent: None };
+            self.plan.tasks.insert(task, plan);
+            entry.tasks.insert(task);
+            entry.shards.push((emitted, task));
+            added.push(task);
+        }
+        added
+    }
+
+    fn add_fold(&mut self, proof: ProofId, kind: TaskKind, inputs: &[TaskId], entry: &mut ProofPlan) -> TaskId {
+        let task = self.next_id();
+        let work = self.dice.ms(self.setting.work_ms.clone()) / 2;
+        let plan = TaskPlan { proof, kind, marker: None, poison: false, work, inputs: inputs.len(), parent: None };
+        self.plan.tasks.insert(task, plan);
+        entry.tasks.insert(task);
+        for input in inputs {
+            self.plan.tasks.get_mut(input).expect("inputs are planned first").parent = Some(task);
+        }
+        task
+    }
+
+    const fn next_id(&mut self) -> TaskId {
+        self.ids += 1;
+        TaskId(self.ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_but_the_last_of_a_compressed_proof_leads_to_another() {
+        for seed in 0..100 {
+            let plan = Plan::draw(seed, &Setting::draw(seed));
+            for proof in plan.proofs.values() {
+                let ends = proof.tasks.iter().filter(|task| plan.tasks[task].parent.is_none()).count();
+                assert!(ends == 1 || ends == proof.shards.len(), "seed {seed}: {ends} ends");
+                for task in &proof.tasks {
+                    let inputs = plan.tasks.values().filter(|other| other.parent == Some(*task)).count();
+                    assert_eq!(inputs, plan.tasks[task].inputs, "seed {seed}: {task}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Running a seed, and what comes of it.
+
+use crate::{driver::Sabotage, world::World};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Hears, line by line, what happens in a world.
+pub type Trace = Box<dyn FnMut(&str)>;
+
+/// What came of one seed, or of several.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// Events that the scheduler was told.
+    pub steps: u64,
+    /// Time that went by in the worlds.
+    pub virtual_seconds: u64,
+    /// Proofs that were finished.
+    pub complete: u64,
+    /// Proofs that failed, each after as many failures or losses of one task as the configuration allows.
+    pub failed: u64,
+    /// Those of them that have a task which fails everywhere.
+    pub failed_of_poison: u64,
+    /// Proofs that were cancelled.
+    pub cancelled: u64,
+    /// Faults that struck, by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What else happened, by name: see [`MARKS`](crate::MARKS).
+    pub marks: BTreeMap<&'static str, u64>,
+    /// All commands and their times, as one number.
+    pub digest: u64,
+}
+
+impl Report {
+    /// Adds what came of other seeds.
+    pub fn add(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.virtual_seconds += other.virtual_seconds;
+        self.complete += other.complete;
+        self.failed += other.failed;
+        self.failed_of_poison += other.failed_of_poison;
+        self.cancelled += other.cancelled;
+        self.digest = self.digest.rotate_left(1) ^ other.digest;
+        for (name, count) in other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        for (name, count) in other.marks {
+            *self.marks.entry(name).or_default() += count;
+        }
+    }
+
+    /// Number of faults that struck.
+    #[must_use]
+    pub fn faults_struck(&self) -> u64 {
+        self.faults.values().sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.virtual_seconds / 3600;
+        writeln!(f, "{} seeds, {} events, {hours} h in the worlds", self.seeds, self.steps)?;
+        let Self { complete, failed, failed_of_poison, cancelled, .. } = self;
+        writeln!(
+            f,
+            "proofs: {complete} finished, {cancelled} cancelled, {failed} failed ({failed_of_poison} of poison)"
+        )?;
+        writeln!(f, "faults: {}", self.faults_struck())?;
+        for (name, count) in &self.faults {
+            writeln!(f, "  {count:>8} {name}")?;
+        }
+        writeln!(f, "seen:")?;
+        for (name, count) in &self.marks {
+            writeln!(f, "  {count:>8} {name}")?;
+        }
+        write!(f, "digest: {:016x}", self.digest)
+    }
+}
+
+/// A seed under which something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The seed.
+    pub seed: u64,
+    /// What should have been true.
+    pub invariant: String,
+    /// What was true.
+    pub what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, invariant, what } = self;
+        writeln!(f, "seed {seed} failed: {invariant}: {what}")?;
+        write!(f, "to see it again: ./x sim --seed {seed} --trace")
+    }
+}
+
+/// Runs the world of `seed`.
+///
+/// # Errors
+/// When something that must always be true was not, with what. A panic, of the scheduler or here, counts as such.
+pub fn run(seed: u64, trace: Option<Trace>) -> Result<Report, Broken> {
+    run_with(seed, trace, Sabotage::default())
+}
+
+pub(crate) fn run_with(seed: u64, trace: Option<Trace>, sabotage: Sabotage) -> Result<Report, Broken> {
+    match catch_unwind(AssertUnwindSafe(|| World::new(seed, trace, sabotage).run())) {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(violation)) => Err(Broken { seed, invariant: violation.invariant, what: violation.what }),
+        Err(panic) => Err(Broken { seed, invariant: "nothing panics".to_owned(), what: text_of(&*panic) }),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+}

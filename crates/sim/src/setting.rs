@@ -1,0 +1,91 @@
+//! How large a world is and what its scheduler is told to do.
+
+use crate::dice::{Dice, Purpose};
+use scheduler::{Config, PaceRules, Placement, QuarantineRules};
+use std::{ops::RangeInclusive, time::Duration};
+
+/// Of so many seeds one makes a large world.
+const LARGE_EVERY: u64 = 50;
+
+/// What is drawn before anything else.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// Thousands of workers: seldom, as each run takes seconds.
+    pub(crate) large: bool,
+    pub(crate) workers: usize,
+    /// About as many tasks as there will be.
+    pub(crate) tasks: usize,
+    /// Workers that may lie, hang or fail. Fewer than the failures that end a task where there are few workers: proofs are not to fail by
+    /// bad luck.
+    pub(crate) bad_workers: usize,
+    /// How long faults strike.
+    pub(crate) safety: Duration,
+    pub(crate) heartbeat: Duration,
+    /// What a task takes on a usual machine, in milliseconds.
+    pub(crate) work_ms: RangeInclusive<u64>,
+    pub(crate) config: Config,
+}
+
+impl Setting {
+    pub(crate) fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, Purpose::Setting);
+        if seed % LARGE_EVERY == LARGE_EVERY - 1 {
+            let workers = usize_of(dice.number(1000..=3000));
+            return Self {
+                large: true,
+                workers,
+                tasks: usize_of(dice.number(2000..=4000)),
+                bad_workers: workers / 50,
+                safety: dice.ms(40_000..=60_000),
+                heartbeat: Duration::from_secs(2),
+                work_ms: 2000..=12_000,
+                config: config(&mut dice, Duration::from_secs(6)),
+            };
+        }
+        let workers = dice.number(1..=12);
+        Self {
+            large: false,
+            workers: usize_of(workers),
+            tasks: usize_of((dice.number(5..=30) + dice.number(0..=14 * workers)).min(200)),
+            bad_workers: usize_of(workers / 4).min(2),
+            safety: dice.ms(60_000..=120_000),
+            heartbeat: Duration::from_secs(1),
+            work_ms: 300..=4000,
+            config: config(&mut dice, Duration::from_secs(3)),
+        }
+    }
+}
+
+/// Times are shorter than in earnest, so that a minute shows what takes an hour there.
+fn config(dice: &mut Dice, lease_ttl: Duration) -> Config {
+    let pace = PaceRules {
+        straggler_percent: u32_of(dice.number(150..=300)),
+        straggler_floor: dice.ms(1000..=3000),
+        overdue_percent: u32_of(dice.number(600..=1000)),
+        overdue_floor: dice.ms(15_000..=30_000),
+        overdue_cap: dice.ms(200_000..=400_000),
+    };
+    let quarantine = QuarantineRules {
+        max_faults: u32_of(dice.number(2..=4)),
+        first: dice.ms(4000..=15_000),
+        longest: dice.ms(30_000..=90_000),
+    };
+    let losses = if dice.chance(120) { 1..=2 } else { 5..=10 };
+    Config {
+        lease_ttl,
+        max_failures: u32_of(dice.number(3..=5)),
+        max_losses: u32_of(dice.number(losses)),
+        placement: dice.pick(&[Placement::Spread, Placement::Spread, Placement::Pack]),
+        pace: dice.chance(850).then_some(pace),
+        quarantine: dice.chance(850).then_some(quarantine),
+        ..Config::default()
+    }
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).expect("it was drawn from a small range")
+}
+
+fn u32_of(number: u64) -> u32 {
+    u32::try_from(number).expect("it was drawn from a small range")
+}

@@ -1,0 +1,108 @@
+//! How each fault strikes.
+
+use crate::{
+    fault::{Fault, Planned},
+    happening::{Happening, MachineId, ToOrchestrator},
+    invariant::Violation,
+    link::Direction,
+    world::World,
+};
+use scheduler::Timestamp;
+
+impl World {
+    /// A fault strikes, if what it is to strike is there. Only then it counts.
+    pub(crate) fn strike(&mut self, Planned { machine: id, fault, .. }: Planned) -> Result<(), Violation> {
+        if !self.net.unsafe_phase {
+            return Ok(());
+        }
+        let is_up = self.machines[id.0].is_up(self.net.now);
+        let of_the_orchestrator = matches!(fault, Fault::OrchestratorFreeze { .. });
+        if (is_up || of_the_orchestrator) && self.strike_at(id, fault)? {
+            self.net.count(fault.name());
+            let session = self.machines[id.0].session;
+            self.net.note(|| format!("machine {} (now {session:?}): {fault:?}", id.0));
+        }
+        Ok(())
+    }
+
+    /// Answers false when there is nothing for it to strike.
+    fn strike_at(&mut self, id: MachineId, fault: Fault) -> Result<bool, Violation> {
+        let Self { setting, plan, net, machines, driver, .. } = self;
+        let machine = &mut machines[id.0];
+        let (now, session) = (net.now, machine.session);
+        match fault {
+            Fault::Crash { silent, away } => {
+                machine.crash(net);
+                if let Some(session) = session.filter(|_| !silent) {
+                    net.say(id, session, ToOrchestrator::Closed);
+                }
+                if let Some(away) = away {
+                    net.after(away, Happening::PowerOn { machine: id });
+                }
+            }
+            Fault::Cut { away, loses } => {
+                let Some(session) = session else { return Ok(false) };
+                if loses {
+                    driver.cut(session);
+                }
+                machine.leave(away, net);
+                net.say(id, session, ToOrchestrator::Closed);
+            }
+            Fault::Freeze { lasts } => machine.freeze(lasts, now),
+            Fault::Partition { up, down, lasts } => {
+                if up {
+                    net.link(id).block(Direction::ToOrchestrator, now + lasts);
+                }
+                if down {
+                    net.link(id).block(Direction::ToWorker, now + lasts);
+                    if let Some(session) = session {
+                        net.after(setting.config.lease_ttl, Happening::GiveUp { machine: id, session });
+                    }
+                }
+            }
+            Fault::SlowLink { lasts } => net.link(id).slow_down(now + lasts),
+            Fault::Slow { factor, lasts } => machine.slow_down(factor, now + lasts, now),
+            Fault::Hang => machine.hang(),
+            Fault::Lie { lie, lasts } => machine.ills.lies = Some((now + lasts, lie)),
+            Fault::FailAll { lasts } => machine.ills.fails_until = now + lasts,
+            Fault::NoMarkers { lasts } => machine.ills.mute_until = now + lasts,
+            Fault::Drain { lasts } => {
+                let Some(session) = session.filter(|_| driver.frozen_until <= now) else { return Ok(false) };
+                net.after(lasts, Happening::Resume(session));
+                return driver.drain(session, plan, net);
+            }
+            Fault::OrchestratorFreeze { lasts, noticed } => {
+                if driver.frozen_until > now {
+                    return Ok(false);
+                }
+                driver.frozen_until = now + lasts;
+                let silence = setting.config.lease_ttl;
+                if noticed {
+                    self.let_workers_notice(now + silence);
+                }
+            }
+            Fault::Claim => {
+                let (Some(session), Some(attempt)) = (session, driver.any_attempt(net)) else { return Ok(false) };
+                let claims = [
+                    ToOrchestrator::Started(attempt),
+                    ToOrchestrator::Marker(attempt),
+                    ToOrchestrator::Failed { attempt, text: "a claim" },
+                    ToOrchestrator::Reported { attempt, value: None },
+                ];
+                let claim = claims[net.dice.index(claims.len())].clone();
+                net.say(id, session, claim);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Workers that have heard nothing until about `at` give up, unless they hear something before.
+    fn let_workers_notice(&mut self, at: Timestamp) {
+        for machine in &self.machines {
+            if let Some(session) = machine.session {
+                let jitter = self.net.dice.ms(0..=1000);
+                self.net.at(at + jitter, Happening::GiveUp { machine: machine.id, session });
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A worker process that proves nothing. It says on stdout when it begins and ends a shard: `begin SHARD`, `end SHARD`.
+
+#![expect(clippy::print_stdout, reason = "the tests read it")]
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use protocol::FailureKind;
+use sp1_distributed_testing::{
+    FakeEngine, PRECOMPILES, fetch_inputs, finish_honestly, finish_with, introduction, ready, shard_of,
+};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use worker::{AttemptError, ProvingEngine, Settings, Worker};
+
+#[derive(Debug, Clone, Parser)]
+struct Arguments {
+    /// Where to listen.
+    #[arg(long)]
+    listen: String,
+    #[arg(long, default_value = "fake")]
+    name: String,
+    /// How long it takes for a shard.
+    #[arg(long, default_value_t = 100)]
+    milliseconds: u64,
+    #[arg(long, value_enum, default_value_t = Manner::Honest)]
+    manner: Manner,
+    /// The one shard that it treats in its manner; all when absent.
+    #[arg(long)]
+    only: Option<u64>,
+}
+
+/// What it does with a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Manner {
+    Honest,
+    /// Delivers what is no result.
+    Garbage,
+    /// Delivers another shard's result.
+    Another,
+    /// Delivers nothing, and says that it is done.
+    Nothing,
+    /// Claims events that are not the shard's.
+    Events,
+    /// Says that it failed.
+    Fail,
+    /// Never ends it.
+    Hang,
+    /// Ends itself.
+    Die,
+    /// Delivers far more than anybody asked for.
+    Flood,
+}
+
+fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
+    FakeEngine::doing(move |assignment, io| {
+        let arguments = arguments.clone();
+        async move {
+            let inputs = fetch_inputs(&assignment, &*io).await?;
+            let shard = inputs.get(2).and_then(|record| shard_of(record)).unwrap_or(u64::MAX);
+            println!("begin {shard}");
+            tokio::time::sleep(Duration::from_millis(arguments.milliseconds)).await;
+            if inputs.first().is_some_and(|first| first == PRECOMPILES) {
+                // A prover finds out what events were, and not whose fault it is.
+                if inputs.iter().skip(1).any(|events| events == b"events of another") {
+                    return Err(AttemptError { kind: FailureKind::Engine, text: "the events are wrong".to_owned() });
+                }
+                return finish_honestly(&assignment, &*io, &inputs.concat()).await;
+            }
+            let manner =
+                if arguments.only.is_none_or(|only| only == shard) { arguments.manner } else { Manner::Honest };
+            let wrong = |text: &str| AttemptError { kind: FailureKind::Engine, text: text.to_owned() };
+            match manner {
+                Manner::Honest => finish_honestly(&assignment, &*io, &inputs.concat()).await?,
+                Manner::Another => {
+                    let mut others = inputs.concat();
+                    others.push(1);
+                    finish_honestly(&assignment, &*io, &others).await?;
+                }
+                Manner::Garbage => finish_honestly(&assignment, &*io, b"garbage").await?,
+                Manner::Nothing => {}
+                Manner::Events => {
+                    finish_with(&assignment, &*io, &inputs.concat(), b"events of another".to_vec()).await?
+                }
+                Manner::Fail => return Err(wrong("planted")),
+                Manner::Hang => std::future::pending().await,
+                Manner::Die => std::process::exit(9),
+                Manner::Flood => {
+                    for number in 0..10_000 {
+                        let name = format!("made-{}-{number}", assignment.attempt);
+                        let kept = io.deliver(&name, vec![number as u8; 1 << 16]).await;
+                        kept.map_err(|error| wrong(&error.to_string()))?;
+                    }
+                }
+            }
+            println!("end {shard}");
+            Ok(())
+        }
+    })
+}
+
+/// One thread, as in `sp1d worker`: that engine and session share it makes nothing easier.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info").init();
+    let arguments = Arguments::parse();
+    let settings = Settings {
+        listen: arguments.listen.parse()?,
+        orchestrators: "127.0.0.0/8,10.0.0.0/8".parse()?,
+        introduction: introduction(&arguments.name),
+    };
+    let worker = Worker::bind(settings).await?;
+    worker.serve(ready(engine(arguments)), CancellationToken::new()).await?;
+    Ok(())
+}

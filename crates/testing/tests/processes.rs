@@ -1,0 +1,566 @@
+//! Orchestrator and workers as processes, and what happens to machines: they die, freeze, lie, and lose their connections. Nothing is proven here, so all
+//! of it takes seconds; the slow tier does the worst of it with real provers.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+mod proxy;
+
+use proxy::Proxy;
+
+/// Nothing here takes as long, unless something hangs.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a process has said on stdout, with the time of each line.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<(Instant, String)>>,
+    more: Condvar,
+}
+
+struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    said: Arc<Said>,
+    errors: Arc<Said>,
+}
+
+fn read(from: impl std::io::Read + Send + 'static) -> Arc<Said> {
+    let said = Arc::new(Said::default());
+    let to = said.clone();
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            to.lines.lock().unwrap().push((Instant::now(), line));
+            to.more.notify_all();
+        }
+    });
+    said
+}
+
+impl Said {
+    fn matching(&self, wanted: impl Fn(&str) -> bool) -> Vec<(Instant, String)> {
+        self.lines.lock().unwrap().iter().filter(|(_, line)| wanted(line)).cloned().collect()
+    }
+
+    fn count(&self, start: &str) -> usize {
+        self.matching(|line| line.starts_with(start)).len()
+    }
+
+    fn all(&self) -> String {
+        self.lines.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+}
+
+impl Process {
+    fn start(mut command: Command) -> Self {
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (said, errors) = (read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap()));
+        let stdin = child.stdin.take();
+        Self { child, stdin, said, errors }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for the `number`th line that begins with `start`, and tells when it came and what it says.
+    #[track_caller]
+    fn wait_for(&self, start: &str, number: usize) -> (Instant, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.said.lines.lock().unwrap();
+        loop {
+            if let Some(found) = lines.iter().filter(|(_, line)| line.starts_with(start)).nth(number - 1) {
+                return found.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let said: Vec<&String> = lines.iter().map(|(_, line)| line).collect();
+                panic!("{start:?} was not said {number} times within {PATIENCE:?}: {said:?}\n{}", self.errors.all());
+            }
+            lines = self.said.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}
+
+/// A worker called `name` that takes `milliseconds` for a shard.
+fn worker_at(address: SocketAddr, name: &str, milliseconds: u64, more: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-worker"));
+    command.args(["--listen", &address.to_string(), "--name", name, "--milliseconds", &milliseconds.to_string()]);
+    let process = Process::start(command.args(more).into_owned());
+    let deadline = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "{name} does not listen: {}", process.errors.all());
+        thread::sleep(Duration::from_millis(10));
+    }
+    process
+}
+
+fn worker(name: &str, milliseconds: u64) -> (SocketAddr, Process) {
+    let address = free_address();
+    (address, worker_at(address, name, milliseconds, &[]))
+}
+
+trait IntoOwned {
+    fn into_owned(&mut self) -> Command;
+}
+
+impl IntoOwned for Command {
+    fn into_owned(&mut self) -> Command {
+        std::mem::replace(self, Command::new("/"))
+    }
+}
+
+fn orchestrator(addresses: &[SocketAddr], more: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-orchestrator"));
+    command.args(addresses.iter().map(SocketAddr::to_string)).args(more);
+    Process::start(command)
+}
+
+/// The proof comes out right (the process compares it), and nothing is left.
+#[track_caller]
+fn check_proven(mut orchestrator: Process) -> Process {
+    let (_, end) = orchestrator.wait_for("left ", 1);
+    let outcome = orchestrator.said.matching(|line| line.starts_with("proven") || line.starts_with("failed"));
+    assert!(!outcome.is_empty() && outcome.iter().all(|(_, line)| line.starts_with("proven")), "{outcome:?}");
+    assert_eq!(end, "left 0 attempts 0 artifacts 0 bytes");
+    drop(orchestrator.stdin.take());
+    assert!(orchestrator.child.wait().unwrap().success());
+    orchestrator
+}
+
+/// How often each shard was begun, by all of `workers`.
+fn begun(workers: &[&Process]) -> BTreeMap<String, usize> {
+    let mut begun = BTreeMap::new();
+    for (_, line) in workers.iter().flat_map(|worker| worker.said.matching(|line| line.starts_with("begin "))) {
+        *begun.entry(line).or_default() += 1;
+    }
+    begun
+}
+
+#[track_caller]
+fn check_once(workers: &[&Process], shards: usize) {
+    let begun = begun(workers);
+    assert!(begun.len() == shards && begun.values().all(|times| *times == 1), "done twice, or never: {begun:?}");
+}
+
+/// Seconds, for the table of the documentation.
+#[expect(clippy::print_stderr, reason = "figures are worth seeing")]
+fn show(what: &str, took: Duration) {
+    eprintln!("{what}: {:.2} s", took.as_secs_f32());
+}
+
+#[test]
+fn a_worker_that_is_killed_at_work_is_replaced_at_once() {
+    let [(a, dies), (b, first), (c, second)] = ["dies", "first", "second"].map(|name| worker(name, 400));
+    let orchestrator = orchestrator(&[a, b, c], &["--shards", "12"]);
+    let (_, line) = dies.wait_for("begin ", 2);
+    dies.signal(Signal::KILL);
+    let killed = Instant::now();
+    orchestrator.wait_for("lost dies", 1);
+    let noticed = killed.elapsed();
+    // Its slots are others' as soon as they have one free; the shard itself is begun anew.
+    let deadline = Instant::now() + PATIENCE;
+    let again = loop {
+        let all = [&first, &second].map(|worker| worker.said.matching(|said| said == line));
+        if let Some((at, _)) = all.into_iter().flatten().next() {
+            break at - killed;
+        }
+        assert!(Instant::now() < deadline, "{line} was never begun again");
+        thread::sleep(Duration::from_millis(5));
+    };
+    check_proven(orchestrator);
+    show("SIGKILL of a worker: noticed after", noticed);
+    show("SIGKILL of a worker: its shard begun again after", again);
+    assert!(noticed < Duration::from_millis(500), "{noticed:?}");
+    // A slot is free after 400 ms at the latest.
+    assert!(again < Duration::from_millis(1000), "{again:?}");
+}
+
+#[test]
+fn a_free_worker_takes_over_from_a_killed_one_within_half_a_second() {
+    let (a, dies) = worker("dies", 3000);
+    let (b, idle) = worker("idle", 200);
+    let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);
+    dies.wait_for("begin ", 1);
+    idle.wait_for("end ", 1);
+    thread::sleep(Duration::from_millis(200));
+    dies.signal(Signal::KILL);
+    let killed = Instant::now();
+    let (at, _) = idle.wait_for("begin ", 2);
+    let took = at - killed;
+    check_proven(orchestrator);
+    show("SIGKILL of a worker while another is free: assigned after", took);
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+fn all_workers_but_one_are_killed_and_one_comes_back() {
+    let [(a, one), (b, two), (c, three)] = ["one", "two", "three"].map(|name| worker(name, 200));
+    let orchestrator = orchestrator(&[a, b, c], &["--shards", "20"]);
+    orchestrator.wait_for("done ", 3);
+    one.signal(Signal::KILL);
+    two.signal(Signal::KILL);
+    orchestrator.wait_for("done ", 6);
+    drop((one, two));
+    let back = worker_at(a, "one", 200, &[]);
+    back.wait_for("begin ", 1);
+    check_proven(orchestrator);
+    drop(three);
+}
+
+#[test]
+fn all_workers_are_killed_and_one_comes_back() {
+    let [(a, one), (b, two)] = ["one", "two"].map(|name| worker(name, 200));
+    let orchestrator = orchestrator(&[a, b], &["--shards", "10"]);
+    orchestrator.wait_for("done ", 2);
+    drop((one, two));
+    orchestrator.wait_for("lost ", 2);
+    thread::sleep(Duration::from_millis(500));
+    let _back = worker_at(b, "two", 200, &[]);
+    check_proven(orchestrator);
+}
+
+#[test]
+fn a_frozen_worker_is_replaced_within_four_seconds_and_works_again_when_it_thaws() {
+    let (a, freezes) = worker("freezes", 300);
+    let (b, stays) = worker("stays", 300);
+    let orchestrator = orchestrator(&[a, b], &["--shards", "40"]);
+    freezes.wait_for("begin ", 2);
+    freezes.signal(Signal::STOP);
+    let frozen = Instant::now();
+    let (at, _) = orchestrator.wait_for("lost freezes", 1);
+    show("SIGSTOP of a worker: noticed after", at - frozen);
+    assert!(at - frozen < Duration::from_secs(4), "{:?}", at - frozen);
+    thread::sleep(Duration::from_secs(2));
+    let before = freezes.said.count("end ");
+    freezes.signal(Signal::CONT);
+    freezes.wait_for("end ", before + 2);
+    check_proven(orchestrator);
+    drop(stays);
+}
+
+#[test]
+fn a_frozen_orchestrator_throws_nobody_out_and_has_nothing_done_twice() {
+    let [(a, one), (b, two)] = ["one", "two"].map(|name| worker(name, 300));
+    let orchestrator = orchestrator(&[a, b], &["--shards", "16"]);
+    orchestrator.wait_for("done ", 4);
+    orchestrator.signal(Signal::STOP);
+    // Longer than three heartbeats: the workers take it for gone, and go on with what they have.
+    thread::sleep(Duration::from_secs(8));
+    orchestrator.signal(Signal::CONT);
+    check_proven(orchestrator);
+    check_once(&[&one, &two], 16);
+}
+
+/// The only worker, behind a proxy that is told by `harm` to do something in the middle of a proof. Shards take two seconds.
+fn harmed(harm: impl FnOnce(&Proxy), more: &[&str]) -> (Process, Process) {
+    let (address, worker) = worker("only", 2000);
+    let proxy = Proxy::start(address);
+    let orchestrator = orchestrator(&[proxy.address()], &[&["--shards", "5"], more].concat());
+    worker.wait_for("begin ", 1);
+    harm(&proxy);
+    (check_proven(orchestrator), worker)
+}
+
+#[test]
+fn a_connection_that_is_closed_and_refused_for_five_seconds_costs_no_shard() {
+    let began = Instant::now();
+    let (_, worker) = harmed(
+        |proxy| {
+            proxy.close();
+            thread::sleep(Duration::from_secs(5));
+            proxy.open();
+        },
+        &[],
+    );
+    show("a connection lost for 5 s in a proof of 5 shards of 2 s: the proof took", began.elapsed());
+    check_once(&[&worker], 5);
+}
+
+#[test]
+fn a_connection_that_swallows_everything_is_noticed_and_costs_no_shard() {
+    let cut = Mutex::new(None);
+    let (orchestrator, worker) = harmed(
+        |proxy| {
+            *cut.lock().unwrap() = Some(Instant::now());
+            proxy.swallow(true, true);
+        },
+        &[],
+    );
+    let (at, _) = orchestrator.wait_for("lost only", 1);
+    let noticed = at - cut.lock().unwrap().unwrap();
+    show("a connection cut without being closed: noticed after", noticed);
+    assert!(noticed < Duration::from_secs(4), "{noticed:?}");
+    check_once(&[&worker], 5);
+}
+
+#[test]
+fn a_connection_that_swallows_one_direction_is_noticed_and_costs_no_shard() {
+    for (to_worker, to_orchestrator) in [(true, false), (false, true)] {
+        let (_, worker) = harmed(|proxy| proxy.swallow(to_worker, to_orchestrator), &[]);
+        check_once(&[&worker], 5);
+    }
+}
+
+#[test]
+fn a_connection_that_is_lost_over_and_over_costs_no_shard() {
+    let (_, worker) = harmed(
+        |proxy| {
+            for _ in 0..6 {
+                proxy.close();
+                proxy.open();
+                thread::sleep(Duration::from_millis(700));
+            }
+        },
+        &[],
+    );
+    check_once(&[&worker], 5);
+}
+
+#[test]
+fn a_slow_link_loses_nobody() {
+    let (address, worker) = worker("far", 100);
+    let proxy = Proxy::start(address);
+    proxy.limit(2 << 20);
+    let began = Instant::now();
+    // Two megabytes a second, and records and results of four: with heartbeats ten a second, three missed would be noticed.
+    let more = ["--shards", "4", "--record-bytes", "4194304", "--heartbeat-ms", "300"];
+    let orchestrator = check_proven(orchestrator(&[proxy.address()], &more));
+    assert_eq!(orchestrator.said.count("lost "), 0, "{}", orchestrator.errors.all());
+    assert!(began.elapsed() > Duration::from_secs(8), "the link was not slow: {:?}", began.elapsed());
+    check_once(&[&worker], 4);
+}
+
+#[test]
+fn a_worker_is_killed_while_it_downloads_and_another_while_it_uploads() {
+    let [(a, downloads), (b, uploads), (c, stays)] = ["downloads", "uploads", "stays"].map(|name| worker(name, 100));
+    let [slow, slow_too] = [a, b].map(Proxy::start);
+    slow.limit(512 << 10);
+    slow_too.limit(4 << 20);
+    let more = ["--shards", "9", "--record-bytes", "2097152"];
+    let orchestrator = orchestrator(&[slow.address(), slow_too.address(), c], &more);
+    // A shard takes a tenth of a second, its result half a second to arrive; on the slower link records have not even come.
+    uploads.wait_for("begin ", 1);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(uploads.said.count("end "), 0);
+    uploads.signal(Signal::KILL);
+    assert_eq!(downloads.said.count("begin "), 0);
+    downloads.signal(Signal::KILL);
+    check_proven(orchestrator);
+    drop(stays);
+}
+
+/// A worker that treats shards in `manner`, beside one that is honest and takes `milliseconds` for each: the proof is right, and the first is left alone.
+fn check_manner(manner: &str, milliseconds: u64) {
+    let (a, honest) = worker("honest", milliseconds);
+    let address = free_address();
+    let bad = worker_at(address, "bad", 20, &["--manner", manner]);
+    let orchestrator = check_proven(orchestrator(&[a, address], &["--shards", "20"]));
+    let warned = orchestrator.errors.matching(|line| line.contains("gets nothing for a while")).len();
+    assert!(warned > 0, "{manner}: {}", orchestrator.errors.all());
+    drop((honest, bad));
+}
+
+#[test]
+fn a_worker_that_returns_garbage_is_found_out() {
+    check_manner("garbage", 150);
+}
+
+#[test]
+fn a_worker_that_returns_a_result_of_something_else_is_found_out() {
+    check_manner("another", 150);
+}
+
+#[test]
+fn a_worker_that_returns_nothing_is_found_out() {
+    check_manner("nothing", 150);
+}
+
+#[test]
+fn a_worker_on_which_everything_fails_is_left_alone() {
+    check_manner("fail", 150);
+}
+
+#[test]
+fn a_worker_that_floods_is_stopped() {
+    check_manner("flood", 600);
+}
+
+#[test]
+fn a_worker_that_dies_of_everything_costs_no_proof() {
+    let (a, honest) = worker("honest", 100);
+    let address = free_address();
+    let bad = worker_at(address, "bad", 20, &["--manner", "die"]);
+    check_proven(orchestrator(&[a, address], &["--shards", "10"]));
+    drop((honest, bad));
+}
+
+#[test]
+fn a_shard_that_hangs_on_one_worker_is_done_by_another() {
+    let (a, honest) = worker("honest", 200);
+    let address = free_address();
+    let hangs = worker_at(address, "hangs", 20, &["--manner", "hang"]);
+    let orchestrator = check_proven(orchestrator(&[a, address], &["--shards", "12"]));
+    assert_eq!(orchestrator.said.count("lost "), 0);
+    drop((honest, hangs));
+}
+
+#[test]
+fn a_poisoned_shard_ends_its_own_proof_alone_with_its_history() {
+    let addresses = [free_address(), free_address(), free_address()];
+    let poison = ["--manner", "fail", "--only", "7"];
+    let workers = [("one", 0), ("two", 1), ("three", 2)]
+        .map(|(name, at): (&str, usize)| worker_at(addresses[at], name, 50, &poison));
+    // Shard 7 is the eighth: the second proof has none.
+    let short = orchestrator(&addresses, &["--shards", "12"]);
+    let (_, failed) = short.wait_for("failed ", 1);
+    assert_eq!(failed.matches("planted").count(), 3, "{failed}");
+    for worker in ["w1", "w2", "w3"] {
+        assert!(failed.contains(worker), "three workers tried: {failed}");
+    }
+    short.wait_for("left 0 attempts 0 artifacts", 1);
+    drop(short);
+    check_proven(orchestrator(&addresses, &["--shards", "6"]));
+    drop(workers);
+}
+
+#[test]
+fn a_first_attempt_that_fails_is_no_matter() {
+    let addresses = [free_address(), free_address()];
+    let fails = worker_at(addresses[0], "fails", 50, &["--manner", "fail", "--only", "2"]);
+    let honest = worker_at(addresses[1], "honest", 50, &[]);
+    let orchestrator = check_proven(orchestrator(&addresses, &["--shards", "8"]));
+    assert_eq!(orchestrator.said.count("failed"), 0);
+    drop((fails, honest));
+}
+
+#[test]
+fn a_wrong_whole_of_unverified_parts_is_proven_again_with_parts_verified() {
+    let addresses = [free_address(), free_address()];
+    let lies = worker_at(addresses[0], "lies", 50, &["--manner", "garbage"]);
+    let honest = worker_at(addresses[1], "honest", 50, &[]);
+    let orchestrator = check_proven(orchestrator(&addresses, &["--shards", "8", "--verify-final"]));
+    assert_eq!(orchestrator.said.count("restarted"), 1);
+    drop((lies, honest));
+}
+
+#[test]
+fn who_claims_wrong_events_is_found_out_by_comparing_them() {
+    let addresses = [free_address(), free_address(), free_address()];
+    let lies = worker_at(addresses[0], "lies", 50, &["--manner", "events"]);
+    let honest = [1, 2].map(|at| worker_at(addresses[at], "honest", 50, &[]));
+    let orchestrator = check_proven(orchestrator(&addresses, &["--shards", "8", "--precompiles"]));
+    assert_eq!(orchestrator.said.count("restarted"), 1);
+    let found = orchestrator.errors.matching(|line| line.contains("a worker was found out")).len();
+    assert!(found > 0, "{}", orchestrator.errors.all());
+    drop((lies, honest));
+}
+
+#[test]
+fn when_two_workers_claim_different_events_there_is_no_proof() {
+    let addresses = [free_address(), free_address()];
+    let lies = worker_at(addresses[0], "lies", 50, &["--manner", "events"]);
+    let honest = worker_at(addresses[1], "honest", 50, &[]);
+    let orchestrator = orchestrator(&addresses, &["--shards", "4", "--precompiles"]);
+    let (_, failed) = orchestrator.wait_for("failed ", 1);
+    assert!(failed.contains("nobody confirmed the events it claims"), "{failed}");
+    drop((lies, honest));
+}
+
+#[test]
+fn a_drained_worker_finishes_and_leaves_the_rest_to_others() {
+    let [(a, leaves), (b, stays)] = ["leaves", "stays"].map(|name| worker(name, 200));
+    let mut orchestrator = orchestrator(&[a, b], &["--shards", "30"]);
+    leaves.wait_for("end ", 2);
+    // The next has begun, and everybody knows.
+    thread::sleep(Duration::from_millis(100));
+    orchestrator.say("drain leaves");
+    let (drained, _) = orchestrator.wait_for("drained leaves", 1);
+    orchestrator.say("drain nobody");
+    let (_, error) = orchestrator.wait_for("error ", 1);
+    assert!(error.contains("nobody") && error.contains("stays"), "{error}");
+    thread::sleep(Duration::from_secs(1));
+    let later = leaves.said.matching(|_| true).into_iter().filter(|(at, _)| *at > drained + Duration::from_millis(50));
+    assert_eq!(later.count(), 0, "it begins something: {}", leaves.said.all());
+    let before = leaves.said.count("begin ");
+    orchestrator.say("resume leaves");
+    leaves.wait_for("begin ", before + 1);
+    check_proven(orchestrator);
+    check_once(&[&leaves, &stays], 30);
+}
+
+#[test]
+fn nothing_begins_after_a_cancel() {
+    let [(a, one), (b, two)] = ["one", "two"].map(|name| worker(name, 300));
+    let mut orchestrator = orchestrator(&[a, b], &["--shards", "40", "--batch", "4"]);
+    orchestrator.wait_for("done ", 2);
+    orchestrator.say("cancel");
+    let (cancelled, said) = orchestrator.wait_for("failed ", 1);
+    assert!(said.contains("cancelled"), "{said}");
+    thread::sleep(Duration::from_secs(2));
+    for worker in [&one, &two] {
+        let late = worker.said.matching(|line| line.starts_with("begin "));
+        let late = late.into_iter().filter(|(at, _)| *at > cancelled + Duration::from_millis(300));
+        assert_eq!(late.count(), 0, "{}", worker.said.all());
+    }
+}
+
+#[test]
+fn four_proofs_share_two_workers_and_none_starves() {
+    let [(a, one), (b, two)] = ["one", "two"].map(|name| worker(name, 50));
+    check_proven(orchestrator(&[a, b], &["--shards", "10", "--proofs", "4"]));
+    drop((one, two));
+}
+
+/// Records of 1 MiB each, more of them than memory has room for.
+fn check_spill(folder: &Path, disk_bytes: &str) -> Process {
+    let (a, worker) = worker("only", 10);
+    let folder = folder.to_str().unwrap();
+    let more = ["--shards", "60", "--record-bytes", "1048576", "--memory-bytes", "16777216"];
+    let more = [&more[..], &["--disk-bytes", disk_bytes, "--spill-folder", folder]].concat();
+    let orchestrator = orchestrator(&[a], &more);
+    orchestrator.wait_for("left ", 1);
+    drop(worker);
+    orchestrator
+}
+
+#[test]
+fn artifacts_beyond_the_memory_go_to_disk_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    check_proven(check_spill(folder.path(), "1073741824"));
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "something stays on disk");
+}
+
+#[test]
+fn a_store_that_can_take_no_more_fails_the_proof_at_that_moment_with_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let orchestrator = check_spill(folder.path(), "4194304");
+    let (_, failed) = orchestrator.wait_for("failed ", 1);
+    assert!(failed.contains("there is no room for artifact re"), "{failed}");
+    assert!(orchestrator.said.count("done ") < 60, "it came at the end");
+}

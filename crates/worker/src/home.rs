@@ -1,0 +1,109 @@
+//! What outlives a worker's sessions.
+
+use crate::{
+    attempt::{Attempts, Slots},
+    cache::Cache,
+    engine::ProvingEngine,
+};
+use scheduler::KindSet;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long a worker goes on with what an orchestrator gave it, after the connection was lost. An orchestrator that lives connects again within
+/// seconds; longer than this, others have done the work.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// What outlives a worker's sessions: places in its engine, artifacts, and the attempts of an orchestrator whose connection was lost.
+#[derive(Clone)]
+pub(crate) struct Home {
+    /// Made with the engine.
+    slots: Arc<OnceLock<Slots>>,
+    cache: Arc<Mutex<Cache>>,
+    kept: Arc<Mutex<Option<Kept>>>,
+    waiting: TaskTracker,
+}
+
+/// Attempts that wait for their orchestrator to come back.
+struct Kept {
+    orchestrator: Vec<u8>,
+    attempts: Arc<Attempts>,
+    /// Cancelled when somebody has taken them.
+    taken: CancellationToken,
+}
+
+impl Home {
+    pub(crate) fn new(cache_bytes: u64) -> Self {
+        Self {
+            slots: Arc::default(),
+            cache: Arc::new(Mutex::new(Cache::new(cache_bytes))),
+            kept: Arc::default(),
+            waiting: TaskTracker::new(),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them. Those of any other are dropped.
+    pub(crate) async fn attempts(
+        &self,
+        orchestrator: &[u8],
+        engine: &Arc<dyn ProvingEngine>,
+        kinds: KindSet,
+    ) -> Arc<Attempts> {
+        let kept = self.kept().take();
+        if let Some(kept) = kept {
+            kept.taken.cancel();
+            if kept.orchestrator == orchestrator && !orchestrator.is_empty() {
+                return kept.attempts;
+            }
+            tracing::info!("another orchestrator has come: the attempts of the last are dropped");
+            kept.attempts.end().await;
+        }
+        let slots = self.slots.get_or_init(|| Slots::new(engine.slots())).clone();
+        Arc::new(Attempts::new(engine.clone(), slots, kinds, self.cache.clone()))
+    }
+
+    /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is over.
+    pub(crate) fn keep(&self, orchestrator: Vec<u8>, attempts: Arc<Attempts>) {
+        attempts.detach();
+        if attempts.is_empty() {
+            return;
+        }
+        tracing::info!(
+            attempts = attempts.offers().len(),
+            seconds = GRACE.as_secs(),
+            "the connection was lost: going on, in case the orchestrator comes back"
+        );
+        let taken = CancellationToken::new();
+        *self.kept() = Some(Kept { orchestrator, attempts, taken: taken.clone() });
+        let home = self.clone();
+        self.waiting.spawn(async move {
+            tokio::select! {
+                () = taken.cancelled() => {}
+                () = tokio::time::sleep(GRACE) => home.drop_kept("the orchestrator did not come back").await,
+            }
+        });
+    }
+
+    /// Drops what is kept, if anything is.
+    pub(crate) async fn drop_kept(&self, why: &str) {
+        let kept = self.kept().take();
+        if let Some(kept) = kept {
+            tracing::info!(why, "kept attempts are dropped");
+            kept.taken.cancel();
+            kept.attempts.end().await;
+        }
+    }
+
+    /// To be called when no session is left.
+    pub(crate) async fn end(&self) {
+        self.drop_kept("the worker is stopping").await;
+        self.waiting.close();
+        self.waiting.wait().await;
+    }
+}

@@ -111,7 +111,8 @@ fn free_address() -> SocketAddr {
 fn worker_at(address: SocketAddr, name: &str, milliseconds: u64, more: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fake-worker"));
     command.args(["--listen", &address.to_string(), "--name", name, "--milliseconds", &milliseconds.to_string()]);
-    let process = Process::start(command.args(more).into_owned());
+    command.args(more);
+    let process = Process::start(command);
     let deadline = Instant::now() + PATIENCE;
     while std::net::TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "{name} does not listen: {}", process.errors.all());
@@ -123,16 +124,6 @@ fn worker_at(address: SocketAddr, name: &str, milliseconds: u64, more: &[&str]) 
 fn worker(name: &str, milliseconds: u64) -> (SocketAddr, Process) {
     let address = free_address();
     (address, worker_at(address, name, milliseconds, &[]))
-}
-
-trait IntoOwned {
-    fn into_owned(&mut self) -> Command;
-}
-
-impl IntoOwned for Command {
-    fn into_owned(&mut self) -> Command {
-        std::mem::replace(self, Command::new("/"))
-    }
 }
 
 fn orchestrator(addresses: &[SocketAddr], more: &[&str]) -> Process {

@@ -162,7 +162,7 @@ fn check_once(workers: &[&Process], shards: usize) {
 /// Seconds, for the table of the documentation.
 #[expect(clippy::print_stderr, reason = "figures are worth seeing")]
 fn show(what: &str, took: Duration) {
-    eprintln!("{what}: {:.2} s", took.as_secs_f32());
+    eprintln!("{what}: {:.3} s", took.as_secs_f32());
 }
 
 #[test]
@@ -188,8 +188,8 @@ fn a_worker_that_is_killed_at_work_is_replaced_at_once() {
     show("SIGKILL of a worker: noticed after", noticed);
     show("SIGKILL of a worker: its shard begun again after", again);
     assert!(noticed < Duration::from_millis(500), "{noticed:?}");
-    // A slot is free after 400 ms at the latest.
-    assert!(again < Duration::from_millis(1000), "{again:?}");
+    // A slot is free after 400 ms at the latest, and what is begun in it may be another shard first.
+    assert!(again < Duration::from_millis(2000), "{again:?}");
 }
 
 #[test]

@@ -176,6 +176,9 @@ impl Ledger {
         let mut own = self.own();
         entries.insert(process, self.entry(&own));
         let first_here = own.waiting.first() == Some(&place);
+        // Left out of what is available, as much of what looks free is in use again; this is not.
+        let freed = entries.keys().fold(0, |sum: u64, process| sum.saturating_add(lazily_freed_bytes(process.id)));
+        let available_bytes = available_bytes.saturating_add(freed);
         let fits = first_here
             && is_turn(entries, process, place.0, host_ms())
             && fits(entries, process, bytes, available_bytes, held_bytes);
@@ -318,17 +321,21 @@ fn fits(
     reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
 }
 
-/// Bytes that a process holds: what is resident, less what it has freed and the system may take without asking. None when it is gone. See proc(5), smaps.
+/// Bytes that a process holds: what is resident, less what it has freed lazily. None when it is gone.
 fn held_bytes(process: u32) -> Option<u64> {
-    let resident = resident_bytes(process)?;
-    let lazily_freed = || {
+    Some(resident_bytes(process)?.saturating_sub(lazily_freed_bytes(process)))
+}
+
+/// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's worker nobody knows; what it has freed counts as
+/// held.
+fn lazily_freed_bytes(process: u32) -> u64 {
+    let read = || {
         let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("LazyFree:"))?;
-        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kilobytes.saturating_mul(1024))
     };
-    // Another user's worker is not looked into: what it has freed counts as its own.
-    Some(resident.saturating_sub(lazily_freed().unwrap_or(0)))
+    read().unwrap_or(0)
 }
 
 /// Resident bytes of a process; none when it is gone. See proc(5), statm.

@@ -56,7 +56,13 @@ fn parse_meminfo(text: &str) -> Option<Memory> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
         rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
-    Some(Memory { available_bytes: field("MemAvailable:")?, total_bytes: field("MemTotal:")? })
+    // Memory that a process has freed lazily (MADV_FREE) stands among the pages of files until the system looks at it, and so counts as available also when it has
+    // long been in use again. Whatever is there beyond the cache of files is left out.
+    let optional = |name: &str| field(name).unwrap_or(0);
+    let of_files = optional("Active(file):").saturating_add(optional("Inactive(file):"));
+    let cache = optional("Cached:").saturating_add(optional("Buffers:")).saturating_sub(optional("Shmem:"));
+    let available_bytes = field("MemAvailable:")?.saturating_sub(of_files.saturating_sub(cache));
+    Some(Memory { available_bytes, total_bytes: field("MemTotal:")? })
 }
 
 /// Limit and use of a control group (version 2); page cache that can go counts as free.
@@ -120,6 +126,10 @@ mod tests {
         let host = parse_meminfo(meminfo).unwrap();
         assert_eq!(host, Memory { available_bytes: 20_480_000_000, total_bytes: 25_244_598_272 });
         assert_eq!(parse_meminfo("nonsense"), None);
+        // 5000 kB on the lists of files, of which 3500 are the cache of files.
+        let lazy = "Buffers: 500 kB\nCached: 4000 kB\nShmem: 1000 kB\nActive(file): 2000 kB\nInactive(file): 3000 kB\n";
+        let host = parse_meminfo(&(meminfo.to_owned() + lazy)).unwrap();
+        assert_eq!(host.available_bytes, 20_480_000_000 - 1500 * 1024);
 
         let files = |limit: &'static str| {
             move |file: &str| {

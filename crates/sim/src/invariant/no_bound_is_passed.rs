@@ -197,7 +197,10 @@ mod tests {
     fn work_for_who_is_to_get_nothing_is_noticed() {
         let (example, mut invariant) = at_work();
         let drained = Command::WorkerDrained { worker: WorkerId(1) };
-        assert_broken(example.show(&mut invariant, &DRAIN, std::slice::from_ref(&drained)), "counts as drained and holds 1");
+        assert_broken(
+            example.show(&mut invariant, &DRAIN, std::slice::from_ref(&drained)),
+            "counts as drained and holds 1",
+        );
         assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 2, 1, 2)]), "is drained");
         let resumed = Event::WorkerResumed { worker: WorkerId(1) };
         example.show(&mut invariant, &resumed, &[]).unwrap();

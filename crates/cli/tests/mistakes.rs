@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -302,28 +302,46 @@ async fn a_proof_of_an_endless_program_ends_with_its_limits() {
     check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["not done after 3 s"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_proof_leaves_nothing() {
+/// Begins a proof of `name` on a worker that does nothing, with `environment`, and has `watch` end it; nothing of it may be left in its folder, which `watch` is told, or anywhere.
+async fn check_ended(
+    name: &str,
+    input: &str,
+    environment: &[(&str, &str)],
+    watch: impl FnOnce(Child, &Path) + Send + 'static,
+) {
     let worker = idle_worker().await;
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
-    let elf = guest("spin");
-    let arguments = [prove(&elf), vec!["--input", "u32:0"]].concat();
-    let mut command = sp1d(folder.path(), &arguments);
+    let elf = guest(name);
+    let mut command = sp1d(folder.path(), &[prove(&elf), vec!["--input", input]].concat());
+    command.envs(environment.iter().copied()).stderr(Stdio::piped()).stdout(Stdio::piped());
     tokio::task::spawn_blocking(move || {
-        leaving_nothing(folder.path(), || {
-            let process = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            // Long enough for the program to spin.
-            std::thread::sleep(Duration::from_secs(5));
-            let id = rustix::process::Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
-            rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-            check_refused(&process.wait_with_output().unwrap(), 130, &["cancelled"]);
-        });
+        leaving_nothing(folder.path(), || watch(command.spawn().unwrap(), folder.path()));
         assert_eq!(files(folder.path()), ["distributed.json"]);
     })
     .await
     .unwrap();
     worker.stop().await;
+}
+
+fn signal(process: i32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(process).unwrap(), signal).unwrap();
+}
+
+/// Ctrl-C.
+fn check_interrupted(process: Child) {
+    signal(i32::try_from(process.id()).unwrap(), rustix::process::Signal::INT);
+    check_refused(&process.wait_with_output().unwrap(), 130, &["cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_proof_leaves_nothing() {
+    let watch = |process, _: &Path| {
+        // Long enough for the program to spin.
+        std::thread::sleep(Duration::from_secs(5));
+        check_interrupted(process);
+    };
+    check_ended("spin", "u32:0", &[], watch).await;
 }
 
 /// The processes whose executable lies in `folder`: executions.
@@ -335,41 +353,28 @@ fn executions(folder: &Path) -> Vec<i32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
-    let worker = idle_worker().await;
-    let folder = folder();
-    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
-    let elf = guest("spin");
-    let arguments = [prove(&elf), vec!["--input", "u32:0"]].concat();
-    let mut command = sp1d(folder.path(), &arguments);
-    tokio::task::spawn_blocking(move || {
-        leaving_nothing(folder.path(), || {
-            let mut process = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            let mut killed = Vec::new();
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while killed.len() < 3 {
-                if Instant::now() >= deadline {
-                    process.kill().unwrap();
-                    panic!("begun {} times: {:?}", killed.len(), process.wait_with_output());
-                }
-                for id in executions(folder.path()).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
-                    // It runs, and is known to.
-                    std::thread::sleep(Duration::from_secs(1));
-                    let pid = rustix::process::Pid::from_raw(id).unwrap();
-                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-                    killed.push(id);
-                }
-                std::thread::sleep(Duration::from_millis(20));
+    let watch = |mut process: Child, folder: &Path| {
+        let mut killed = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while killed.len() < 3 {
+            if Instant::now() >= deadline {
+                process.kill().unwrap();
+                panic!("begun {} times: {:?}", killed.len(), process.wait_with_output());
             }
-            let output = process.wait_with_output().unwrap();
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(stderr.matches("the proof is begun again: ").count(), 2, "{stderr}");
-            check_refused(&output, 7, &["killed from outside"]);
-        });
-        assert_eq!(files(folder.path()), ["distributed.json"]);
-    })
-    .await
-    .unwrap();
-    worker.stop().await;
+            for id in executions(folder).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
+                // It runs, and is known to.
+                std::thread::sleep(Duration::from_secs(1));
+                signal(id, rustix::process::Signal::KILL);
+                killed.push(id);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let output = process.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.matches("the proof is begun again: ").count(), 2, "{stderr}");
+        check_refused(&output, 7, &["killed from outside"]);
+    };
+    check_ended("spin", "u32:0", &[], watch).await;
 }
 
 /// Processor time of a process so far. Fields of `/proc/PID/stat`, see proc(5); a hundred ticks a second.
@@ -383,35 +388,22 @@ fn processor_time(process: u32) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_that_is_held_back_costs_next_to_nothing() {
-    let worker = idle_worker().await;
-    let folder = folder();
-    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
-    let elf = guest("precompiles");
+    let watch = |process: Child, folder: &Path| {
+        let used = |longest: Duration| {
+            let before = processor_time(process.id());
+            std::thread::sleep(longest);
+            (processor_time(process.id()) - before).as_secs_f64() / longest.as_secs_f64()
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while executions(folder).is_empty() || used(Duration::from_secs(1)) > 0.2 {
+            assert!(Instant::now() < deadline, "it is not held back");
+        }
+        let share = used(Duration::from_secs(10));
+        assert!(!executions(folder).is_empty(), "the program has ended");
+        assert!(share < 0.05, "{share} of a core while nothing happens");
+        check_interrupted(process);
+    };
     // More shards than may be on their way, and far more than five chunks of the trace, which memory accesses fill.
-    let arguments = [prove(&elf), vec!["--input", "u32:100000"]].concat();
-    let mut command = sp1d(folder.path(), &arguments);
-    command.env("ELEMENT_THRESHOLD", "33554432").env("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000");
-    tokio::task::spawn_blocking(move || {
-        leaving_nothing(folder.path(), || {
-            let process = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-            let used = |longest: Duration| {
-                let before = processor_time(process.id());
-                std::thread::sleep(longest);
-                (processor_time(process.id()) - before).as_secs_f64() / longest.as_secs_f64()
-            };
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while executions(folder.path()).is_empty() || used(Duration::from_secs(1)) > 0.2 {
-                assert!(Instant::now() < deadline, "it is not held back");
-            }
-            let share = used(Duration::from_secs(10));
-            assert!(!executions(folder.path()).is_empty(), "the program has ended");
-            assert!(share < 0.05, "{share} of a core while nothing happens");
-            let id = rustix::process::Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
-            rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-            check_refused(&process.wait_with_output().unwrap(), 130, &["cancelled"]);
-        });
-    })
-    .await
-    .unwrap();
-    worker.stop().await;
+    let environment = [("ELEMENT_THRESHOLD", "33554432"), ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000")];
+    check_ended("precompiles", "u32:100000", &environment, watch).await;
 }

@@ -9,6 +9,7 @@ use crate::{
     names::{task_from_text, task_to_sp1},
 };
 use anyhow::{Context, Result};
+use artifacts::StoreError;
 use orchestrator::{Outcome, ProofFailure, ProofHandle, ProofMode, TaskInput, TaskSpec};
 use scheduler::TaskKind;
 use sp1_prover::worker::{ProofId, RawTaskRequest, SubscriberBuilder, TaskId, TaskMetadata, WorkerClient};
@@ -141,7 +142,12 @@ impl ArtifactClient for ProofClient {
     async fn upload_raw(&self, artifact: &impl ArtifactId, _: ArtifactType, data: Vec<u8>) -> Result<()> {
         self.0.expected.note(artifact.id(), &data);
         if let Err(error) = self.0.proof.put(artifact.id(), data).await {
-            self.0.proof.fail(ProofFailure::Internal(error.to_string()));
+            self.0.proof.fail(match error {
+                StoreError::Exists(_) => ProofFailure::Internal(error.to_string()),
+                StoreError::Full { .. } | StoreError::Folder { .. } | StoreError::Unreadable { .. } => {
+                    ProofFailure::Host(error.to_string())
+                }
+            });
         }
         Ok(())
     }

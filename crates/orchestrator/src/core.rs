@@ -472,8 +472,9 @@ impl Core {
         let checkers = self.checkers.clone();
         self.checks.spawn(async move {
             let _place = checkers.acquire_owned().await.expect("the checkers are never closed");
-            let asked = proof.clone();
+            let (asked, began) = (proof.clone(), Instant::now());
             let verdict = tokio::task::spawn_blocking(move || check(&asked)).await;
+            tracing::debug!(proof = %proof.id(), %attempt, milliseconds = began.elapsed().as_millis(), "checked");
             // What is over cannot be checked, and that is not the worker's fault.
             if proof.over().is_cancelled() {
                 return;

@@ -42,9 +42,6 @@ const OUTBOX: usize = 1024;
 /// How often in the time of a heartbeat it is looked whether anything was heard: a lease ends at most that much too late.
 const LOOKS_PER_BEAT: u32 = 4;
 
-/// Attempts that a worker may offer when it comes back: as many as it ever keeps.
-const MOST_OFFERS: usize = 256;
-
 /// What a worker said of itself in an accepted handshake.
 #[derive(Debug, Clone)]
 pub(crate) struct Introduction {
@@ -178,7 +175,7 @@ impl Host {
                     let ready = Progress::WorkerReady(introduction.name.clone());
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
                     let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
-                    let holds = readiness.holds.into_iter().take(MOST_OFFERS).map(AttemptId).collect();
+                    let holds = readiness.holds.into_iter().take(Limits::HELD_ATTEMPTS).map(AttemptId).collect();
                     let (peer, kinds) = (self.shared.peer(&self.address), introduction.kinds);
                     self.event(Event::WorkerJoined { worker, peer, slots, kinds, holds }).await;
                 }

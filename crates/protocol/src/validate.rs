@@ -21,6 +21,8 @@ impl Limits {
     pub const ARTIFACT_BYTES: u64 = 4 << 30;
     /// Uncompressed bytes of a task's result: proofs are one or two megabytes.
     pub const RESULT_BYTES: u64 = 64 << 20;
+    /// Attempts that a worker holds, and offers when it comes back: more than any orchestrator gives.
+    pub const HELD_ATTEMPTS: usize = 256;
     /// Artifacts that an attempt may deliver: a core shard's events come in a few pieces for each precompile.
     pub const DELIVERIES: usize = 1024;
     /// Compressed bytes that an attempt may deliver.

@@ -17,7 +17,8 @@ pub struct PaceRules {
     pub straggler_percent: u32,
     /// No attempt is a straggler earlier than this: a copy costs the transfer of its inputs.
     pub straggler_floor: Duration,
-    /// An attempt that has run for longer than this many hundredths of what was expected has failed, within the two bounds that follow.
+    /// An attempt that has run for longer than this many hundredths of what was expected is overdue, within the two bounds that follow: its task goes to
+    /// another worker, which counts as a lost worker does.
     pub overdue_percent: u32,
     /// No attempt is overdue earlier than this.
     pub overdue_floor: Duration,

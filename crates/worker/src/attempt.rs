@@ -91,9 +91,6 @@ struct Held {
     cancel: CancellationToken,
 }
 
-/// More than any orchestrator gives: a flood ends here, not in memory.
-const MOST_ATTEMPTS: usize = 256;
-
 impl Attempts {
     pub(crate) fn new(engine: Arc<dyn ProvingEngine>, slots: Slots, kinds: KindSet, cache: Arc<Mutex<Cache>>) -> Self {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
@@ -111,7 +108,7 @@ impl Attempts {
         let held = Held { said: Arc::new(Said::new(session.clone())), cancel: self.end.child_token() };
         {
             let mut all = self.held();
-            if all.len() >= MOST_ATTEMPTS || all.contains_key(&attempt) {
+            if all.len() >= Limits::HELD_ATTEMPTS || all.contains_key(&attempt) {
                 let text = format!("the worker holds {} attempts already, or this very one", all.len());
                 let error = AttemptError { kind: FailureKind::Unsupported, text };
                 let message = Message::Failed(failed(attempt, error));
@@ -145,9 +142,9 @@ impl Attempts {
                 match outcome {
                     Some(Ok(Ran { proving_ms, peak_bytes })) => {
                         let proving_seconds = proving_ms as f64 / 1000.0;
-                        let memory_gb = (peak_bytes / 10_000_000) as f64 / 100.0;
+                        let resident_gb = (peak_bytes / 10_000_000) as f64 / 100.0;
                         let seconds = began.elapsed().as_secs_f32();
-                        tracing::info!(seconds, proving_seconds, memory_gb, "attempt done");
+                        tracing::info!(seconds, proving_seconds, resident_gb, "attempt done");
                         let done = Message::Done(wire::Done { attempt: attempt.0, proving_ms });
                         held.said.say(Saying::Outcome, done).await;
                     }
@@ -196,6 +193,12 @@ impl Attempts {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.held().is_empty()
+    }
+
+    /// True when nothing of it runs, and nothing will.
+    #[cfg(test)]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.tasks.is_closed() && self.tasks.is_empty()
     }
 
     /// Drops everything. What the engine kept for more is given back.
@@ -280,6 +283,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What an attempt took.
 struct Ran {
     proving_ms: u64,
-    /// Most memory of the whole process meanwhile.
+    /// Most memory of the whole process meanwhile, with what it had freed and the system had not taken.
     peak_bytes: u64,
 }

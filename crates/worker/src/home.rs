@@ -61,17 +61,18 @@ impl Home {
             if kept.orchestrator == orchestrator && !orchestrator.is_empty() {
                 return kept.attempts;
             }
-            tracing::info!("another orchestrator has come: the attempts of the last are dropped");
-            kept.attempts.end().await;
+            drop_kept(Some(kept), "another orchestrator has come").await;
         }
         let slots = self.slots.get_or_init(|| Slots::new(engine.slots())).clone();
         Arc::new(Attempts::new(engine.clone(), slots, kinds, self.cache.clone()))
     }
 
     /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is over.
-    pub(crate) fn keep(&self, orchestrator: Vec<u8>, attempts: Arc<Attempts>) {
+    pub(crate) async fn keep(&self, orchestrator: Vec<u8>, attempts: Arc<Attempts>) {
         attempts.detach();
         if attempts.is_empty() {
+            // Nothing to go on with, but what looks after the engine's memory ends with them.
+            attempts.end().await;
             return;
         }
         tracing::info!(
@@ -85,25 +86,59 @@ impl Home {
         self.waiting.spawn(async move {
             tokio::select! {
                 () = taken.cancelled() => {}
-                () = tokio::time::sleep(GRACE) => home.drop_kept("the orchestrator did not come back").await,
+                () = tokio::time::sleep(GRACE) => {
+                    // In the same moment somebody may have taken them, and others be kept by now.
+                    let kept = home.kept().take_if(|_| !taken.is_cancelled());
+                    drop_kept(kept, "the orchestrator did not come back").await;
+                }
             }
         });
     }
 
-    /// Drops what is kept, if anything is.
-    pub(crate) async fn drop_kept(&self, why: &str) {
+    /// To be called when no session is left.
+    pub(crate) async fn end(&self) {
         let kept = self.kept().take();
-        if let Some(kept) = kept {
-            tracing::info!(why, "kept attempts are dropped");
-            kept.taken.cancel();
-            kept.attempts.end().await;
+        drop_kept(kept, "the worker is stopping").await;
+        self.waiting.close();
+        self.waiting.wait().await;
+    }
+}
+
+async fn drop_kept(kept: Option<Kept>, why: &str) {
+    if let Some(Kept { attempts, taken, .. }) = kept {
+        tracing::info!(why, "kept attempts are dropped");
+        taken.cancel();
+        attempts.end().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{AttemptError, AttemptIo};
+    use async_trait::async_trait;
+    use protocol::Assignment;
+
+    struct Idle;
+
+    #[async_trait]
+    impl ProvingEngine for Idle {
+        fn slots(&self) -> usize {
+            1
+        }
+
+        async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+            Ok(())
         }
     }
 
-    /// To be called when no session is left.
-    pub(crate) async fn end(&self) {
-        self.drop_kept("the worker is stopping").await;
-        self.waiting.close();
-        self.waiting.wait().await;
+    #[tokio::test]
+    async fn a_session_that_held_nothing_leaves_nothing_running() {
+        let (home, engine) = (Home::new(1), Arc::new(Idle) as Arc<dyn ProvingEngine>);
+        let attempts = home.attempts(b"one", &engine, KindSet::all()).await;
+        assert!(!attempts.has_ended());
+        home.keep(b"one".to_vec(), attempts.clone()).await;
+        assert!(attempts.has_ended());
+        home.end().await;
     }
 }

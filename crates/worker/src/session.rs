@@ -113,7 +113,7 @@ where
         // First: attempts that wait for the connection would be waited for.
         closer.close();
         match &end {
-            Err(end) if end.is_loss() => context.home.keep(held.orchestrator, attempts),
+            Err(end) if end.is_loss() => context.home.keep(held.orchestrator, attempts).await,
             _ => attempts.end().await,
         }
     }

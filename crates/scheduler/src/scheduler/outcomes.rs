@@ -2,9 +2,9 @@
 
 use super::Scheduler;
 use crate::{
-    AttemptId, Command, Failure, PastAttempt, TaskId,
+    AttemptId, Command, Failure, PastAttempt, TaskId, WorkerId,
     attempt::State,
-    task::{MAX_LAPSED, Place},
+    task::{MAX_LAPSED, Place, Task},
 };
 
 impl Scheduler {
@@ -45,28 +45,30 @@ impl Scheduler {
 
     /// An attempt of `task` failed, or delivered what does not verify: another worker gets it, or it has failed for good.
     pub(super) fn retry(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        let worker = past.worker;
-        let entry = self.task_mut(task);
-        entry.record(past);
-        entry.count_failure(worker);
-        self.go_on(task, commands);
+        self.go_on_after(task, past, Task::count_failure, commands);
     }
 
     /// The attempt that `task` counted on takes for ever: another worker gets it, or it has failed for good.
     pub(super) fn replace_overdue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        let worker = past.worker;
-        let entry = self.task_mut(task);
-        entry.record(past);
-        entry.count_overdue(worker);
-        self.go_on(task, commands);
+        self.go_on_after(task, past, Task::count_overdue, commands);
     }
 
     /// The worker that held `task` was lost: any worker gets it, or it has failed for good.
     pub(super) fn requeue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        let entry = self.task_mut(task);
-        entry.record(past);
-        entry.count_loss();
-        self.go_on(task, commands);
+        self.go_on_after(task, past, |task, _| task.count_loss(), commands);
+    }
+
+    fn go_on_after(
+        &mut self,
+        id: TaskId,
+        past: PastAttempt,
+        count: impl FnOnce(&mut Task, WorkerId),
+        commands: &mut Vec<Command>,
+    ) {
+        let task = self.task_mut(id);
+        count(task, past.worker);
+        task.record(past);
+        self.go_on(id, commands);
     }
 
     /// `id` is not live any more, for a reason that doesn't count.

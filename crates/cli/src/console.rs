@@ -17,17 +17,17 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 static SCREEN: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
-/// Writes log lines above the progress bar.
+/// Writes log lines above the progress bar. A reader that has gone stops nothing.
 struct AboveProgress;
 
 impl Write for AboveProgress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        SCREEN.suspend(|| io::stderr().write_all(bytes))?;
+        SCREEN.suspend(|| say(bytes));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -37,6 +37,11 @@ impl MakeWriter<'_> for AboveProgress {
     fn make_writer(&self) -> Self {
         Self
     }
+}
+
+/// Writes to stderr, whether anybody reads it or not.
+pub(crate) fn say(bytes: &[u8]) {
+    let _ = io::stderr().write_all(bytes);
 }
 
 /// Starts logging to stderr.
@@ -106,15 +111,16 @@ impl View {
         let style =
             ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {pos}/{len} tasks, {elapsed} elapsed{msg}");
         bar.set_style(style.expect("the template is well formed").progress_chars("=> "));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        if terminal {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         bar.set_prefix("starting");
         Self { bar, terminal, known: 0, done: 0, executed: false, ready: false, began: Instant::now() }
     }
 
     fn line(&self, text: &str) {
         if !self.terminal {
-            // A pipe whose reader has gone does not stop a proof.
-            let _ = writeln!(io::stderr(), "{text}");
+            say(format!("{text}\n").as_bytes());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Exit codes and the last line on stderr.
 
+use crate::console;
 use engine::{HostError, OptionsError};
 use orchestrator::{ConnectError, ProofFailure};
 use sp1_distributed::{WorkerError, distributed::config::ConfigError};
@@ -54,10 +55,9 @@ impl Failure {
 }
 
 /// Prints the error as one sentence and gives its code.
-#[expect(clippy::print_stderr, reason = "the one place where an error reaches the user")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("error: {}", causes.join(": "));
+    console::say(format!("error: {}\n", causes.join(": ")).as_bytes());
     ExitCode::from(code_of(error))
 }
 

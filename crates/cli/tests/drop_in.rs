@@ -155,7 +155,7 @@ async fn a_mode_that_no_worker_can_finish_is_refused_with_what_is_missing() {
     // One that can is enough.
     let third = idle_worker(Abilities::all()).await;
     let prover = client(&[third.address]).await;
-    check_begins(&prover, "fibonacci", input(&[1000]), TaskKind::ProveShard, |request| request.groth16()).await;
+    check_begins(&prover, "fibonacci", input(&[1000]), TaskKind::NormalizeShard, |request| request.groth16()).await;
     for worker in [first, second, third] {
         worker.stop().await;
     }
@@ -260,16 +260,24 @@ async fn a_worker_with_too_little_memory_or_a_wrong_address_says_so() {
     assert!(error.contains("another program listens there"), "{error}");
 
     let too_many = 4;
-    let enough = Memory::now().is_some_and(|memory| memory.available_bytes >= engine_memory_needed(too_many));
-    assert!(!enough, "this machine has more memory than the test knows how to exhaust");
+    if Memory::now().is_some_and(|memory| memory.available_bytes >= engine_memory_needed(too_many)) {
+        // The largest machines have room for any prover.
+        return;
+    }
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let worker = WorkerBuilder::new(&free.to_string(), "any").unwrap().threads(too_many).bind().await.unwrap();
     let error = worker.serve(Default::default()).await.unwrap_err().to_string();
     assert!(error.contains("27.2 GB to start"), "{error}");
 }
 
-/// What a worker with this equipment says of the last step of a Groth16 proof.
-fn check_equipment(files: bool, gnark: Result<(), String>, memory_bytes: Option<u64>, expected: Option<&str>) {
+/// Why a worker with this equipment does no tasks of `kind`, or that it does.
+fn check_equipment(
+    kind: TaskKind,
+    files: bool,
+    gnark: Result<(), String>,
+    memory_bytes: Option<u64>,
+    expected: Option<&str>,
+) {
     let folder = tempfile::tempdir().unwrap();
     if files {
         std::fs::write(folder.path().join(".complete"), "").unwrap();
@@ -278,9 +286,8 @@ fn check_equipment(files: bool, gnark: Result<(), String>, memory_bytes: Option<
     let equipment =
         Equipment { groth16_files: path.clone(), plonk_files: path, gnark, development: false, memory_bytes };
     let abilities = equipment.abilities();
-    assert!(abilities.kinds().contains(TaskKind::ShrinkWrap));
-    let missing = abilities.missing().get(&TaskKind::Groth16Wrap);
-    assert_eq!(missing.is_none(), abilities.kinds().contains(TaskKind::Groth16Wrap));
+    let missing = abilities.missing().get(&kind);
+    assert_eq!(missing.is_none(), abilities.kinds().contains(kind));
     match expected {
         None => assert_eq!(missing, None),
         Some(part) => assert!(missing.unwrap().contains(part), "{missing:?}"),
@@ -289,9 +296,21 @@ fn check_equipment(files: bool, gnark: Result<(), String>, memory_bytes: Option<
 
 #[test]
 fn the_last_step_of_an_on_chain_proof_needs_files_a_prover_and_memory() {
-    check_equipment(true, Ok(()), None, None);
-    check_equipment(true, Ok(()), Some(64 << 30), None);
-    check_equipment(false, Ok(()), None, Some("SP1_GROTH16_CIRCUIT_PATH"));
-    check_equipment(true, Err("no docker".into()), None, Some("no docker"));
-    check_equipment(true, Ok(()), Some(8 << 30), Some("14 GB"));
+    let kind = TaskKind::Groth16Wrap;
+    check_equipment(kind, true, Ok(()), None, None);
+    check_equipment(kind, true, Ok(()), Some(64 << 30), None);
+    check_equipment(kind, false, Ok(()), None, Some("SP1_GROTH16_CIRCUIT_PATH"));
+    check_equipment(kind, true, Err("no docker".into()), None, Some("no docker"));
+    check_equipment(kind, true, Ok(()), Some(16 << 30), Some("20.6 GB"));
+}
+
+#[test]
+fn a_machine_that_is_too_small_for_some_tasks_does_the_others() {
+    let twelve = Some(12_000_000_000);
+    let check = |kind, memory, expected| check_equipment(kind, false, Err("no docker".into()), memory, expected);
+    check(TaskKind::ProveShard, twelve, None);
+    check(TaskKind::RecursionReduce, twelve, None);
+    check(TaskKind::NormalizeShard, twelve, Some("the machine has 12.0 GB"));
+    check(TaskKind::ShrinkWrap, twelve, Some("14.6 GB"));
+    check(TaskKind::NormalizeShard, None, None);
 }

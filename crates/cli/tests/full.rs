@@ -1,5 +1,6 @@
 //! The slow tier: every mode on two real workers, checked by plain sp1-sdk; `./x test --full` runs it.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{
@@ -13,7 +14,8 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::Instant,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 mod workers;
@@ -89,9 +91,74 @@ fn end(workers: [Worker; 2], prover: &DistributedProver) {
     workers.into_iter().for_each(Worker::stop);
 }
 
+/// Proves six shards, does `harm` when the first is done, and has the proof checked; what happened on the way.
+async fn prove_harmed(prover: &DistributedProver, what: &str, harm: impl FnOnce()) -> Vec<Progress> {
+    use futures::StreamExt;
+    let key = prover.setup(elf("fibonacci")).await.unwrap();
+    let (request, mut events) = prover.prove(&key, input(&[205_000])).core().with_events();
+    let began = Instant::now();
+    let watch = async {
+        let (mut harm, mut seen) = (Some(harm), Vec::new());
+        while let Some(event) = events.next().await {
+            if matches!(event, Progress::Done { .. })
+                && let Some(harm) = harm.take()
+            {
+                harm();
+            }
+            seen.push(event);
+        }
+        assert!(harm.is_none(), "nothing was done");
+        seen
+    };
+    let (proof, seen) = tokio::join!(request, watch);
+    let proof = proof.unwrap();
+    let SP1Proof::Core(shards) = &proof.proof else { panic!("a core proof was asked for") };
+    let done = seen.iter().filter(|event| matches!(event, Progress::Done { .. })).count();
+    show(&format!(
+        "{what}: {} shards, {done} done, in {:.0} s; {:?}",
+        shards.len(),
+        began.elapsed().as_secs_f32(),
+        seen.iter()
+            .filter(|event| !matches!(event, Progress::Done { .. } | Progress::Submitted(_)))
+            .collect::<Vec<_>>()
+    ));
+    check_with_sp1(&proof, "fibonacci").await;
+    seen
+}
+
+#[ignore = "takes a quarter of an hour and two provers: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn real_provers_that_are_killed_and_frozen_cost_no_proof() {
+    let folder = tempfile::tempdir().unwrap();
+    let ([mut first, second], prover) = two_workers(folder.path()).await;
+    let lost = |event: &Progress| matches!(event, Progress::WorkerLost { .. });
+    prove_harmed(&prover, "nothing breaks", || {}).await;
+
+    let seen = prove_harmed(&prover, "a worker is killed and comes back", || first.replace(folder.path())).await;
+    assert!(seen.iter().any(lost), "{seen:?}");
+    first.wait_until_ready();
+
+    let second = Arc::new(second);
+    let mut thaw = None;
+    let freeze = || {
+        second.signal(Signal::STOP);
+        let frozen = second.clone();
+        thaw = Some(std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(60));
+            frozen.signal(Signal::CONT);
+        }));
+    };
+    let seen = prove_harmed(&prover, "a worker is frozen for a minute", freeze).await;
+    thaw.unwrap().join().unwrap();
+    assert!(seen.iter().any(lost), "{seen:?}");
+    let second = Arc::into_inner(second).expect("who thawed it is done");
+
+    end([first, second], &prover);
+}
+
 #[ignore = "takes half an hour and two provers: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
-async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
+async fn two_workers_prove_a_program_that_verifies_their_own_proofs_and_wrap_one() {
     let folder = tempfile::tempdir().unwrap();
     let (workers, prover) = two_workers(folder.path()).await;
     let first = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
@@ -105,6 +172,7 @@ async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
         stdin.write_proof((**proof).clone(), key.verifying_key().vk.clone());
     }
     prove(&prover, "aggregate", stdin, Compressed).await;
+    check_wraps(&prover, &first).await;
     end(workers, &prover);
 }
 
@@ -118,23 +186,16 @@ async fn two_workers_prove_precompiles() {
     end(workers, &prover);
 }
 
-#[ignore = "takes ten minutes and a prover: ./x test --full"]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_compressed_proof_is_shrunk_and_wrapped() {
-    let folder = tempfile::tempdir().unwrap();
-    let worker = Worker::start(folder.path(), 0, "127.0.0.1");
-    let prover = ProverClient::builder().distributed().workers([&worker.address]).build().await;
+/// Shrinks and wraps a compressed proof of `fibonacci`; SP1's own verifier has checked the answer.
+async fn check_wraps(prover: &DistributedProver, proof: &SP1ProofWithPublicValues) {
     let key = prover.setup(elf("fibonacci")).await.unwrap();
-    let proof = prover.prove(&key, input(&[1000])).compressed().await.unwrap();
     let began = Instant::now();
-    // It is verified before it is returned.
     let wrapped = prover.shrink_wrap(&proof.proof, key.verifying_key()).await.unwrap();
-    assert_eq!(wrapped.proof.public_values.len(), first_values(&proof));
-    show(&format!("shrink and wrap: {:.0} s, peak {:.1} GB", began.elapsed().as_secs_f32(), worker.peak_gb()));
+    assert_eq!(wrapped.proof.public_values.len(), first_values(proof));
+    show(&format!("shrink and wrap: {:.0} s", began.elapsed().as_secs_f32()));
     let other = prover.setup(elf("panic")).await.unwrap();
     let error = prover.shrink_wrap(&proof.proof, other.verifying_key()).await.err().unwrap().to_string();
     assert!(error.contains("the wrapped proof does not verify"), "{error}");
-    worker.stop();
 }
 
 fn first_values(proof: &SP1ProofWithPublicValues) -> usize {

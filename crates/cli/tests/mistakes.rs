@@ -1,12 +1,17 @@
 //! What `sp1d` says to a newcomer's mistakes, and what it leaves behind. Nothing here proves: workers have an engine that never ends.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -42,9 +47,33 @@ fn check_refused(output: &Output, code: i32, parts: &[&str]) {
     assert!(output.stdout.is_empty());
 }
 
+/// What `command` says. It is killed after longer than anything here takes.
+fn outcome(command: &mut Command) -> Output {
+    end_of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+fn end_of(process: Child) -> Output {
+    const LONGEST: Duration = Duration::from_secs(120);
+    let id = i32::try_from(process.id()).unwrap();
+    let (ended, end) = mpsc::channel::<()>();
+    let guard = thread::spawn(move || {
+        if end.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            signal(id, Signal::KILL);
+        }
+    });
+    let output = process.wait_with_output().unwrap();
+    drop(ended);
+    guard.join().unwrap();
+    output
+}
+
+fn signal(process: i32, signal: Signal) {
+    kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
+}
+
 fn check(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
     let before = files(folder);
-    check_refused(&sp1d(folder, arguments).output().unwrap(), code, parts);
+    check_refused(&outcome(&mut sp1d(folder, arguments)), code, parts);
     assert_eq!(files(folder), before, "a file was left behind");
 }
 
@@ -149,19 +178,19 @@ fn arguments_that_make_no_sense_are_refused() {
         (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "10.0.0.0/64"], "no range"),
         (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--threads", "0"], "--threads"),
     ] {
-        let output = sp1d(folder.path(), &arguments).output().unwrap();
+        let output = outcome(&mut sp1d(folder.path(), &arguments));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.contains(part), "no {part:?} in {stderr}");
     }
     let mut small = sp1d(folder.path(), &prove(&elf));
     check_refused(
-        &small.env("ELEMENT_THRESHOLD", "1000").output().unwrap(),
+        &outcome(small.env("ELEMENT_THRESHOLD", "1000")),
         2,
         &["environment, ELEMENT_THRESHOLD", "\"1000\"", "out of range"],
     );
     check_refused(
-        &small.env("ELEMENT_THRESHOLD", "many").output().unwrap(),
+        &outcome(small.env("ELEMENT_THRESHOLD", "many")),
         2,
         &["environment, ELEMENT_THRESHOLD", "\"many\"", "no number"],
     );
@@ -203,7 +232,7 @@ fn a_temporary_folder_that_cannot_be_trusted_is_refused() {
     let arguments = ["execute", "--elf", elf.to_str().unwrap(), "--input", "u32:1"];
     check(folder.path(), &arguments, 7, &["cannot be trusted", "others can write", "TMPDIR"]);
     fs::remove_dir(&own).unwrap();
-    let output = sp1d(folder.path(), &arguments).env("TMPDIR", folder.path().join("missing")).output().unwrap();
+    let output = outcome(sp1d(folder.path(), &arguments).env("TMPDIR", folder.path().join("missing")));
     check_refused(&output, 7, &["missing", "TMPDIR"]);
 }
 
@@ -324,24 +353,28 @@ async fn check_ended(
     worker.stop().await;
 }
 
-fn signal(process: i32, signal: rustix::process::Signal) {
-    rustix::process::kill_process(rustix::process::Pid::from_raw(process).unwrap(), signal).unwrap();
-}
-
 /// Ctrl-C.
 fn check_interrupted(process: Child) {
-    signal(i32::try_from(process.id()).unwrap(), rustix::process::Signal::INT);
-    check_refused(&process.wait_with_output().unwrap(), 130, &["cancelled"]);
+    signal(i32::try_from(process.id()).unwrap(), Signal::INT);
+    check_refused(&end_of(process), 130, &["cancelled"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_proof_leaves_nothing() {
-    let watch = |process, _: &Path| {
-        // Long enough for the program to spin.
-        std::thread::sleep(Duration::from_secs(5));
+    // Long enough for the program to spin.
+    let begun = || thread::sleep(Duration::from_secs(5));
+    let interrupt = move |process, _: &Path| {
+        begun();
         check_interrupted(process);
     };
-    check_ended("spin", "u32:0", &[], watch).await;
+    check_ended("spin", "u32:0", &[], interrupt).await;
+    let close_terminal = move |mut process: Child, _: &Path| {
+        begun();
+        drop((process.stdout.take(), process.stderr.take()));
+        signal(i32::try_from(process.id()).unwrap(), Signal::HUP);
+        assert_eq!(end_of(process).status.code(), Some(130));
+    };
+    check_ended("spin", "u32:0", &[], close_terminal).await;
 }
 
 /// The processes whose executable lies in `folder`: executions.
@@ -354,22 +387,20 @@ fn executions(folder: &Path) -> Vec<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
     let watch = |mut process: Child, folder: &Path| {
-        let mut killed = Vec::new();
+        // Until it gives up. One that names the error by running the program once more is killed too.
+        let mut killed = BTreeSet::new();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while killed.len() < 3 {
-            if Instant::now() >= deadline {
-                process.kill().unwrap();
-                panic!("begun {} times: {:?}", killed.len(), process.wait_with_output());
-            }
+        while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
             for id in executions(folder).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
                 // It runs, and is known to.
-                std::thread::sleep(Duration::from_secs(1));
-                signal(id, rustix::process::Signal::KILL);
-                killed.push(id);
+                thread::sleep(Duration::from_secs(1));
+                signal(id, Signal::KILL);
+                killed.insert(id);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
-        let output = process.wait_with_output().unwrap();
+        assert!(killed.len() >= 3, "{killed:?}");
+        let output = end_of(process);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(stderr.matches("the proof is begun again: ").count(), 2, "{stderr}");
         check_refused(&output, 7, &["killed from outside"]);
@@ -380,10 +411,20 @@ async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
 /// Processor time of a process so far. Fields of `/proc/PID/stat`, see proc(5); a hundred ticks a second.
 fn processor_time(process: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<u64> =
-        stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
-    // The first field, the state, is no number.
-    Duration::from_millis((fields[10] + fields[11]) * 10)
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// Names of a process's threads with their processor time, in ticks.
+fn threads(process: u32) -> String {
+    let stats = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let stats = stats.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    let shown = stats.map(|stat| {
+        let (name, rest) = stat.split_once(" (").unwrap().1.rsplit_once(") ").unwrap();
+        format!("{name} {}", rest.split(' ').skip(11).take(2).collect::<Vec<_>>().join("+"))
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,7 +432,7 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
     let watch = |process: Child, folder: &Path| {
         let used = |longest: Duration| {
             let before = processor_time(process.id());
-            std::thread::sleep(longest);
+            thread::sleep(longest);
             (processor_time(process.id()) - before).as_secs_f64() / longest.as_secs_f64()
         };
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -400,7 +441,7 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
         }
         let share = used(Duration::from_secs(10));
         assert!(!executions(folder).is_empty(), "the program has ended");
-        assert!(share < 0.05, "{share} of a core while nothing happens");
+        assert!(share < 0.05, "{share} of a core while nothing happens: {}", threads(process.id()));
         check_interrupted(process);
     };
     // More shards than may be on their way, and far more than five chunks of the trace, which memory accesses fill.

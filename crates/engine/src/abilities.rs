@@ -3,6 +3,7 @@
 //! The last step of the on-chain proofs needs circuit files, which SP1 downloads by the gigabyte when they are missing, and a prover in Go that runs in
 //! Docker unless it is linked in. A worker looks first, says what it lacks, and downloads nothing.
 
+use crate::controller_clients::memory_bytes;
 use scheduler::TaskKind;
 use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
 use std::path::PathBuf;
@@ -11,9 +12,8 @@ use worker::Abilities;
 /// Written by SP1 when all files of a circuit are there.
 const COMPLETE: &str = ".complete";
 
-/// Bytes of memory that the last steps take beside the engine, as the official cluster weighs them.
-const GROTH16_BYTES: u64 = 14_000_000_000;
-const PLONK_BYTES: u64 = 60_000_000_000;
+/// Resident bytes of an engine that is loaded and idle: measured with one thread.
+const REST_BYTES: u64 = 6_600_000_000;
 
 /// What there is for the last step of the on-chain proofs.
 #[derive(Debug, Clone)]
@@ -47,16 +47,35 @@ impl Equipment {
     /// What a worker can do with it.
     #[must_use]
     pub fn abilities(&self) -> Abilities {
-        let groth16 = self.check(&self.groth16_files, "SP1_GROTH16_CIRCUIT_PATH", GROTH16_BYTES);
-        let plonk = self.check(&self.plonk_files, "SP1_PLONK_CIRCUIT_PATH", PLONK_BYTES);
-        let checks = [(TaskKind::Groth16Wrap, groth16), (TaskKind::PlonkWrap, plonk)];
-        checks.into_iter().fold(Abilities::all(), |abilities, (kind, check)| match check {
+        TaskKind::ALL.into_iter().fold(Abilities::all(), |abilities, kind| match self.check(kind) {
             Ok(()) => abilities,
             Err(reason) => abilities.without(kind, reason),
         })
     }
 
-    fn check(&self, files: &Result<PathBuf, String>, variable: &str, needed_bytes: u64) -> Result<(), String> {
+    fn check(&self, kind: TaskKind) -> Result<(), String> {
+        match kind {
+            TaskKind::Groth16Wrap => self.check_wrap(&self.groth16_files, "SP1_GROTH16_CIRCUIT_PATH")?,
+            TaskKind::PlonkWrap => self.check_wrap(&self.plonk_files, "SP1_PLONK_CIRCUIT_PATH")?,
+            TaskKind::ProveShard
+            | TaskKind::NormalizeShard
+            | TaskKind::RecursionReduce
+            | TaskKind::RecursionDeferred
+            | TaskKind::ShrinkWrap => {}
+        }
+        let needed_bytes = REST_BYTES + memory_bytes(kind);
+        match self.memory_bytes {
+            Some(bytes) if bytes < needed_bytes => Err(format!(
+                "it takes {:.1} GB of memory with the loaded prover, and the machine has {:.1} GB",
+                needed_bytes as f64 / 1e9,
+                bytes as f64 / 1e9
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that SP1 would neither download nor build anything.
+    fn check_wrap(&self, files: &Result<PathBuf, String>, variable: &str) -> Result<(), String> {
         let folder = files.as_ref().map_err(|error| format!("the folder of the circuit files is unknown: {error}"))?;
         if !folder.join(COMPLETE).is_file() {
             return Err(format!(
@@ -72,14 +91,7 @@ impl Equipment {
                     .to_owned(),
             );
         }
-        match self.memory_bytes {
-            Some(bytes) if bytes < needed_bytes => Err(format!(
-                "it takes {:.0} GB of memory and the machine has {:.0} GB",
-                needed_bytes as f64 / 1e9,
-                bytes as f64 / 1e9
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@
 use crate::{controller::on_chain_nonce, options::CutOptions, shrink_wrap::WrapProof};
 use artifacts::Blob;
 use bincode::Options;
-use orchestrator::{Checked, CheckedMarker, ProofFailure, ProofHandle, ProofMode, ProofRequest, TaskInput};
+use orchestrator::{Checked, CheckedMarker, ProofFailure, ProofHandle, ProofRequest, TaskInput};
 use scheduler::TaskKind;
 use serde::{Deserialize, de::DeserializeOwned};
 use slop_algebra::{AbstractField, PrimeField32};
@@ -431,8 +431,8 @@ pub(crate) fn check_result<'a>(
 ) -> Result<(), String> {
     let check = Check { verifier, expected, result };
     match result.spec.kind {
-        TaskKind::ProveShard if result.mode == ProofMode::Core => check.core(),
-        TaskKind::ProveShard => check.normalized(),
+        TaskKind::ProveShard => check.core(),
+        TaskKind::NormalizeShard => check.normalized(),
         TaskKind::RecursionReduce => check.reduced(),
         TaskKind::RecursionDeferred => check.input_proof(),
         TaskKind::ShrinkWrap => check.wrapped(),

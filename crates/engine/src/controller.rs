@@ -273,14 +273,15 @@ impl Controller {
 
 /// What a proof of `mode` asks of workers.
 fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
-    let recursion = match mode {
-        ProofMode::Core => &[][..],
-        ProofMode::Compressed => &[TaskKind::RecursionReduce],
-        ProofMode::Groth16 => &[TaskKind::RecursionReduce, TaskKind::ShrinkWrap, TaskKind::Groth16Wrap],
-        ProofMode::Plonk => &[TaskKind::RecursionReduce, TaskKind::ShrinkWrap, TaskKind::PlonkWrap],
+    use TaskKind::{Groth16Wrap, NormalizeShard, PlonkWrap, ProveShard, RecursionReduce, ShrinkWrap};
+    let kinds = match mode {
+        ProofMode::Core => &[ProveShard][..],
+        ProofMode::Compressed => &[NormalizeShard, RecursionReduce],
+        ProofMode::Groth16 => &[NormalizeShard, RecursionReduce, ShrinkWrap, Groth16Wrap],
+        ProofMode::Plonk => &[NormalizeShard, RecursionReduce, ShrinkWrap, PlonkWrap],
     };
     let deferred = input_proofs.then_some(TaskKind::RecursionDeferred);
-    [TaskKind::ProveShard].into_iter().chain(deferred).chain(recursion.iter().copied()).collect()
+    kinds.iter().copied().chain(deferred).collect()
 }
 
 /// SP1 proves a run that ends with another code than 0 and then cannot verify its own proof.
@@ -494,6 +495,9 @@ impl ProofController for Controller {
         // It leaves when the proof is known to be over: what cannot be checked any more would count against its worker.
         let presence = self.running.enter(&proof);
         let outcome = self.prove(&proof, request, &tasks, &presence).await;
+        if let Err(ProofFailure::Unverified(_) | ProofFailure::Internal(_) | ProofFailure::Cancelled) = outcome {
+            proof.find_wrong_parts().await;
+        }
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other.
             proof.fail(failure.clone());

@@ -74,7 +74,7 @@ impl ProofClient {
         let inputs = task.inputs.into_iter();
         let inputs = match kind {
             // Program, common input, record, marker.
-            TaskKind::ProveShard => inputs
+            TaskKind::ProveShard | TaskKind::NormalizeShard => inputs
                 .enumerate()
                 .map(|(at, input)| match at {
                     0 | 1 => artifact(true, input),
@@ -98,7 +98,7 @@ impl ProofClient {
             }
         };
         let outputs = task.outputs.into_iter().map(|output| output.0).collect();
-        TaskSpec { kind, inputs, outputs, marker, memory_bytes: memory_bytes(kind, self.0.local.mode()) }
+        TaskSpec { kind, inputs, outputs, marker, memory_bytes: memory_bytes(kind) }
     }
 
     /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by nothing else.
@@ -109,7 +109,7 @@ impl ProofClient {
     }
 
     async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
-        if kind == TaskKind::ProveShard {
+        if kind.is_shard() {
             self.0.pieces.fetch_add(1, Ordering::Relaxed);
             let record = task.inputs.get(2).map(|record| record.0.as_str()).unwrap_or_default();
             let code = self.0.expected.exit_code(record);
@@ -125,11 +125,10 @@ impl ProofClient {
 
 /// What a task takes beside a loaded prover, while it takes most. Measured with one thread on the smallest shards; larger ones differ less than
 /// the fixed tables that every shard pays for.
-pub(crate) fn memory_bytes(kind: TaskKind, mode: ProofMode) -> u64 {
+pub(crate) const fn memory_bytes(kind: TaskKind) -> u64 {
     match kind {
-        TaskKind::ProveShard if mode == ProofMode::Core => 4_700_000_000,
-        // It normalises the proof too.
-        TaskKind::ProveShard => 7_000_000_000,
+        TaskKind::ProveShard => 4_700_000_000,
+        TaskKind::NormalizeShard => 7_000_000_000,
         TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 5_000_000_000,
         TaskKind::ShrinkWrap => 8_000_000_000,
         // As the official cluster weighs them.
@@ -194,7 +193,8 @@ impl ArtifactClient for ProofClient {
 impl WorkerClient for ProofClient {
     async fn submit_task(&self, kind: TaskType, task: RawTaskRequest) -> Result<TaskId> {
         let worker_kind = match kind {
-            TaskType::ProveShard => TaskKind::ProveShard,
+            TaskType::ProveShard if self.0.local.mode() == ProofMode::Core => TaskKind::ProveShard,
+            TaskType::ProveShard => TaskKind::NormalizeShard,
             TaskType::RecursionReduce => TaskKind::RecursionReduce,
             TaskType::RecursionDeferred => TaskKind::RecursionDeferred,
             TaskType::ShrinkWrap => TaskKind::ShrinkWrap,

@@ -204,7 +204,7 @@ impl ProvingEngine for Prover {
         let visit = Visit::new(self.inside.clone(), provers.slot.clone(), assignment.attempt, io);
         let kind = assignment.kind;
         let request = to_sp1(assignment)?;
-        let core_prover = (kind == TaskKind::ProveShard).then(|| provers.get(&options, &self.inside, &self.loaded));
+        let core_prover = kind.is_shard().then(|| provers.get(&options, &self.inside, &self.loaded));
         let loaded = self.loaded.clone();
         let runtime = self.runtime.as_ref().expect("there until dropped");
         let task =
@@ -246,8 +246,8 @@ async fn prove(
     let panicked = |error: &dyn std::fmt::Display| Failure::Join(format!("a proving stage panicked: {error}"));
     let engine = loaded.engine();
     Ok(match kind {
-        TaskKind::ProveShard => {
-            let core_prover = core_prover.expect("made for this kind");
+        TaskKind::ProveShard | TaskKind::NormalizeShard => {
+            let core_prover = core_prover.expect("made for these kinds");
             core_prover.submit_prove_shard(request).await?.await.map_err(|error| panicked(&error))??
         }
         TaskKind::RecursionReduce => {
@@ -279,7 +279,7 @@ async fn check_wrap(kind: TaskKind) -> Result<(), TaskError> {
 /// Number of inputs and outputs that SP1 indexes without looking.
 fn expected_shape(kind: TaskKind) -> (usize, usize) {
     match kind {
-        TaskKind::ProveShard => (4, 1),
+        TaskKind::ProveShard | TaskKind::NormalizeShard => (4, 1),
         TaskKind::RecursionReduce => (4, 1),
         TaskKind::RecursionDeferred => (2, 1),
         TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => (1, 1),

@@ -3,8 +3,8 @@
 use crate::controller_clients::memory_bytes;
 use async_trait::async_trait;
 use orchestrator::{
-    Checked, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest,
-    TaskInput, TaskSpec,
+    Checked, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofOutput, ProofRequest, TaskInput,
+    TaskSpec,
 };
 use scheduler::TaskKind;
 use sp1_hypercube::{PROOF_MAX_NUM_PVS, SP1PcsProofOuter, SP1VerifyingKey, SP1WrapProof};
@@ -77,7 +77,7 @@ impl ProofController for ShrinkWrapper {
         proof.put("compressed", self.proof.clone()).await.map_err(|error| internal(&error))?;
         let inputs = vec![TaskInput::Artifact { name: "compressed".to_owned(), shared: false }];
         let kind = TaskKind::ShrinkWrap;
-        let memory_bytes = memory_bytes(kind, ProofMode::Groth16);
+        let memory_bytes = memory_bytes(kind);
         let spec = TaskSpec { kind, inputs, outputs: vec!["wrapped".to_owned()], marker: None, memory_bytes };
         let task = proof.submit(spec).await;
         match proof.watch(task).await {

@@ -121,8 +121,6 @@ pub struct Checked<'a> {
     pub proof: &'a ProofHandle,
     /// What was asked for.
     pub spec: &'a TaskSpec,
-    /// Kind of the proof it is a part of.
-    pub mode: ProofMode,
     /// Content of the first output.
     pub output: Vec<u8>,
 }
@@ -133,8 +131,6 @@ pub struct CheckedMarker<'a> {
     pub proof: &'a ProofHandle,
     /// What was asked for.
     pub spec: &'a TaskSpec,
-    /// Kind of the proof it is a part of.
-    pub mode: ProofMode,
     /// Finds what the attempt, and no other, has delivered so far, but for the task's result.
     pub delivered: &'a dyn Fn(&str) -> Option<Blob>,
 }

@@ -9,7 +9,7 @@ use crate::{
     evidence::Judgement,
     orchestrator::{Settings, Verify},
     progress::Progress,
-    proof::{ProofHandle, ProofState},
+    proof::{Believed, ProofHandle, ProofState},
     shared::{Attempt, Shared, attempt_scope, proof_scope},
 };
 use artifacts::{Description, StoreError};
@@ -17,7 +17,7 @@ use protocol::{
     Assignment, InputValue,
     wire::{self, ToWorker, to_worker},
 };
-use scheduler::{AttemptId, Command, Event, Failure, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId};
+use scheduler::{AttemptId, Command, Event, Failure, ProofId, Scheduler, TaskId, Timestamp, WorkerId};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
@@ -130,7 +130,7 @@ impl Core {
             // What SP1's detached tasks submit after the end would never be forgotten.
             Input::Submit { proof, .. } if proof.over.is_cancelled() => {}
             Input::Submit { proof, task, spec } => {
-                if spec.kind == TaskKind::ProveShard {
+                if spec.kind.is_shard() {
                     proof.shards.fetch_add(1, Ordering::Relaxed);
                 }
                 proof.begin(spec.kind);
@@ -189,9 +189,7 @@ impl Core {
             Command::FailProof { proof, task, kind, history } => {
                 if let Some(state) = self.shared.proofs().get(&proof) {
                     // A shard without a marker is made of what others claimed.
-                    if kind == TaskKind::ProveShard
-                        && self.tasks.get(&task).is_some_and(|task| task.spec.marker.is_none())
-                    {
+                    if kind.is_shard() && self.tasks.get(&task).is_some_and(|task| task.spec.marker.is_none()) {
                         state.evidence.suspect();
                     }
                     state.fail(ProofFailure::Task { task, kind, history });
@@ -427,15 +425,21 @@ impl Core {
             proof.fail(ProofFailure::Internal(format!("the result of {task} could not be kept as {name}")));
         }
         self.forget(attempt);
+        let (name, address) = match self.shared.worker(worker) {
+            Some(worker) => {
+                let peer = self.shared.peer(&worker.address);
+                proof.believe(Believed { spec: spec.clone(), peer, worker: worker.name.clone() });
+                (worker.name.clone(), worker.address.to_string())
+            }
+            None => (worker.to_string(), String::new()),
+        };
         for input in &spec.inputs {
-            if let TaskInput::Artifact { name, shared: false } = input {
+            if let TaskInput::Artifact { name, shared: false } = input
+                && !proof.keeps(name)
+            {
                 self.shared.store.remove(scope, name);
             }
         }
-        let (name, address) = match self.shared.worker(worker) {
-            Some(worker) => (worker.name.clone(), worker.address.to_string()),
-            None => (worker.to_string(), String::new()),
-        };
         proof.done(spec.kind);
         proof.count(&name, &address);
         proof.report(Progress::Done { kind: spec.kind, worker: name });
@@ -514,7 +518,7 @@ fn check(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(),
     }
     let blob = stored.load().map_err(|error| our_disk(proof, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    proof.state.check(Checked { proof, spec, mode: proof.state.mode, output })
+    proof.state.check(Checked { proof, spec, output })
 }
 
 fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
@@ -527,7 +531,7 @@ fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Res
         let stored = proof.shared.store.get(attempt_scope(attempt), name)?;
         stored.load().map_err(|error| our_disk(proof, &error)).ok()
     };
-    proof.state.check_marker(CheckedMarker { proof, spec, mode: proof.state.mode, delivered: &delivered })
+    proof.state.check_marker(CheckedMarker { proof, spec, delivered: &delivered })
 }
 
 /// An artifact that was spilled and cannot be read back is nobody's fault but this machine's: it ends the proof.

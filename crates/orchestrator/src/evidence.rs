@@ -24,6 +24,8 @@ pub(crate) struct Evidence {
     suspect: AtomicBool,
     /// Claims are compared from now on.
     compares: AtomicBool,
+    /// A part that was believed unverified is wrong.
+    wrong_part: AtomicBool,
 }
 
 /// What becomes of a claim.
@@ -56,6 +58,16 @@ impl Evidence {
     /// True when a comparison of claims may tell why a shard cannot be proven, and has not been tried.
     pub(crate) fn may_tell_of_a_part(&self) -> bool {
         !self.compares() && self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// A part that was believed unverified is wrong.
+    pub(crate) fn found_wrong_part(&self) {
+        self.wrong_part.store(true, Ordering::Relaxed);
+    }
+
+    /// True when what was believed unverified was wrong, and is the reason of whatever failed.
+    pub(crate) fn has_wrong_part(&self) -> bool {
+        self.wrong_part.load(Ordering::Relaxed)
     }
 
     /// From now on a claim counts when two workers make it.

@@ -362,9 +362,16 @@ impl Orchestrator {
             };
             let reason = match &failure {
                 ProofFailure::Interrupted(reason) => reason.clone(),
-                ProofFailure::Unverified(reason) if verify == Verify::Final => {
+                ProofFailure::Unverified(_) if verify == Verify::Final => {
                     verify = Verify::All;
-                    reason.clone()
+                    failure.to_string()
+                }
+                // Nothing comes of wrong parts, in whatever way it shows.
+                ProofFailure::Task { .. } | ProofFailure::Internal(_)
+                    if verify == Verify::Final && evidence.has_wrong_part() =>
+                {
+                    verify = Verify::All;
+                    failure.to_string()
                 }
                 // The parts are right and the whole is not, or a part cannot be made of what others claimed.
                 ProofFailure::Unverified(_) if evidence.may_tell_of_the_whole() => {

@@ -2,7 +2,7 @@
 
 use crate::{
     board::{Outcome, TaskBoard},
-    controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofMode, ProofRequest, TaskSpec},
+    controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofRequest, TaskInput, TaskSpec},
     core::Input,
     evidence::Evidence,
     orchestrator::Verify,
@@ -10,23 +10,26 @@ use crate::{
     shared::{Shared, proof_scope},
 };
 use artifacts::{Blob, Store, StoreError};
-use scheduler::{Event, ProofId, TaskId, TaskKind};
+use scheduler::{Event, PeerId, ProofId, TaskId, TaskKind};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the orchestrator keeps of a running proof.
 pub(crate) struct ProofState {
     pub(crate) id: ProofId,
     pub(crate) board: TaskBoard,
     pub(crate) over: CancellationToken,
-    pub(crate) mode: ProofMode,
     pub(crate) verify: Verify,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) options: String,
@@ -39,6 +42,24 @@ pub(crate) struct ProofState {
     pub(crate) shards: AtomicU64,
     /// Tasks without a final result, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
+    /// Results that were believed unverified, in the order they were accepted.
+    believed: Mutex<Vec<Believed>>,
+}
+
+/// A result that counts though nobody has verified it.
+pub(crate) struct Believed {
+    pub(crate) spec: TaskSpec,
+    pub(crate) peer: PeerId,
+    pub(crate) worker: String,
+}
+
+impl Believed {
+    /// True for an artifact that verifying it takes. What shards are made of is large, and what it says was noted.
+    fn needs(&self, name: &str) -> bool {
+        let is_input = |input: &TaskInput| matches!(input, TaskInput::Artifact { name: input, .. } if input == name);
+        self.spec.outputs.first().is_some_and(|output| output == name)
+            || !self.spec.kind.is_shard() && self.spec.inputs.iter().any(is_input)
+    }
 }
 
 impl ProofState {
@@ -54,7 +75,6 @@ impl ProofState {
             id,
             board: TaskBoard::default(),
             over: CancellationToken::new(),
-            mode: request.mode,
             verify,
             evidence,
             options: request.options.clone(),
@@ -64,7 +84,20 @@ impl ProofState {
             shares: Mutex::default(),
             shards: AtomicU64::new(0),
             open: Default::default(),
+            believed: Mutex::default(),
         }
+    }
+
+    /// Notes a result that counts unverified; nothing is noted where all are verified.
+    pub(crate) fn believe(&self, believed: Believed) {
+        if self.verify == Verify::Final {
+            lock(&self.believed).push(believed);
+        }
+    }
+
+    /// True for an artifact that is kept for finding out who delivered a wrong part, should the whole be wrong.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        lock(&self.believed).iter().any(|believed| believed.needs(name))
     }
 
     /// Ends the proof with `failure`, unless it has ended.
@@ -79,7 +112,7 @@ impl ProofState {
     }
 
     pub(crate) fn report(&self, progress: Progress) {
-        if let Some(sender) = &*self.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(sender) = &*lock(&self.progress) {
             // Nobody has to look.
             let _ = sender.send(progress);
         }
@@ -87,7 +120,7 @@ impl ProofState {
 
     /// Nothing more is reported.
     pub(crate) fn end_progress(&self) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.progress).take();
     }
 
     /// A task of `kind` has to be done.
@@ -113,12 +146,12 @@ impl ProofState {
     }
 
     pub(crate) fn count(&self, name: &str, address: &str) {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = lock(&self.shares);
         *shares.entry((name.to_owned(), address.to_owned())).or_default() += 1;
     }
 
     pub(crate) fn shares(&self) -> Vec<WorkerShare> {
-        let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let shares = lock(&self.shares);
         let share = |((name, address), tasks): (&(String, String), &u64)| WorkerShare {
             name: name.clone(),
             address: address.clone(),
@@ -233,9 +266,47 @@ impl ProofHandle {
         self.store().wait_for_room().await;
     }
 
-    /// Forgets the artifact `name` of the proof.
+    /// Forgets the artifact `name` of the proof, unless it may tell who is to blame.
     pub fn remove(&self, name: &str) {
-        self.store().remove(proof_scope(self.state.id), name);
+        if !self.state.keeps(name) {
+            self.store().remove(proof_scope(self.state.id), name);
+        }
+    }
+
+    /// Verifies the parts that were believed unverified, after the whole came out wrong or could not be made, and has those blamed who delivered wrong ones. Does
+    /// nothing where parts are verified when they come, or where the proof ended for another reason. To be called while the controller can still check parts.
+    pub async fn find_wrong_parts(&self) {
+        if !matches!(
+            self.state.failure(),
+            None | Some(ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_))
+        ) {
+            return;
+        }
+        let mut wrong: BTreeSet<String> = BTreeSet::new();
+        let believed = std::mem::take(&mut *lock(&self.state.believed));
+        for Believed { spec, peer, worker } in believed {
+            let Some(name) = spec.outputs.first().cloned() else { continue };
+            let of_wrong =
+                |input: &TaskInput| matches!(input, TaskInput::Artifact { name, .. } if wrong.contains(name));
+            // What is made of a wrong part is wrong through no fault of its own.
+            if spec.inputs.iter().any(of_wrong) {
+                wrong.insert(name);
+                continue;
+            }
+            let (proof, output) = (self.clone(), name.clone());
+            let check = move || {
+                // A disk that gives it back no more is not the worker's fault.
+                let Some(output) = proof.get_now(&output) else { return Ok(()) };
+                proof.state.check(Checked { proof: &proof, spec: &spec, output })
+            };
+            let verdict = tokio::task::spawn_blocking(check).await;
+            if let Err(reason) = verdict.unwrap_or_else(|_| Err("checking it panicked".to_owned())) {
+                tracing::warn!(%worker, part = %name, %reason, "a worker was found out");
+                wrong.insert(name);
+                self.state.evidence.found_wrong_part();
+                self.tell(Input::Event(Event::PeerBlamed { peer, reason })).await;
+            }
+        }
     }
 
     fn next_task(&self) -> TaskId {

@@ -138,6 +138,7 @@ impl From<wire::FailureKind> for FailureKind {
 pub fn kind_to_wire(kind: TaskKind) -> wire::TaskKind {
     match kind {
         TaskKind::ProveShard => wire::TaskKind::ProveShard,
+        TaskKind::NormalizeShard => wire::TaskKind::NormalizeShard,
         TaskKind::RecursionReduce => wire::TaskKind::RecursionReduce,
         TaskKind::RecursionDeferred => wire::TaskKind::RecursionDeferred,
         TaskKind::ShrinkWrap => wire::TaskKind::ShrinkWrap,
@@ -152,6 +153,7 @@ pub fn kind_from_wire(kind: wire::TaskKind) -> Option<TaskKind> {
     match kind {
         wire::TaskKind::Unspecified => None,
         wire::TaskKind::ProveShard => Some(TaskKind::ProveShard),
+        wire::TaskKind::NormalizeShard => Some(TaskKind::NormalizeShard),
         wire::TaskKind::RecursionReduce => Some(TaskKind::RecursionReduce),
         wire::TaskKind::RecursionDeferred => Some(TaskKind::RecursionDeferred),
         wire::TaskKind::ShrinkWrap => Some(TaskKind::ShrinkWrap),

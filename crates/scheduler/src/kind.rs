@@ -5,8 +5,11 @@ use std::fmt;
 /// Kinds of tasks that workers run. Markers are not among them: see [`crate::Event::MarkerSubmitted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TaskKind {
-    /// Trace and prove one shard; in every mode but core also the normalising recursion proof.
+    /// Trace and prove one shard of a core proof.
     ProveShard,
+    /// Trace and prove one shard, and verify that in a recursion proof: every mode but core begins so. It takes some times the time and memory of
+    /// [`TaskKind::ProveShard`].
+    NormalizeShard,
     /// Fold neighbouring recursion proofs into one.
     RecursionReduce,
     /// Recursion proof over proofs that the program verifies.
@@ -21,8 +24,9 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ProveShard,
+        Self::NormalizeShard,
         Self::RecursionReduce,
         Self::RecursionDeferred,
         Self::ShrinkWrap,
@@ -35,12 +39,19 @@ impl TaskKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ProveShard => "prove_shard",
+            Self::NormalizeShard => "normalize_shard",
             Self::RecursionReduce => "recursion_reduce",
             Self::RecursionDeferred => "recursion_deferred",
             Self::ShrinkWrap => "shrink_wrap",
             Self::PlonkWrap => "plonk_wrap",
             Self::Groth16Wrap => "groth16_wrap",
         }
+    }
+
+    /// True for those that are made of a shard's record: the pieces that a run is cut into.
+    #[must_use]
+    pub const fn is_shard(self) -> bool {
+        matches!(self, Self::ProveShard | Self::NormalizeShard)
     }
 
     /// Position in [`TaskKind::ALL`].

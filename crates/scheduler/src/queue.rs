@@ -29,7 +29,7 @@ enum Urgency {
 impl Rank {
     pub(crate) const fn new(proof_order: u64, kind: TaskKind, submission: u64, task: TaskId) -> Self {
         let urgency = match kind {
-            TaskKind::ProveShard => Urgency::Shard,
+            TaskKind::ProveShard | TaskKind::NormalizeShard => Urgency::Shard,
             TaskKind::RecursionReduce
             | TaskKind::RecursionDeferred
             | TaskKind::ShrinkWrap

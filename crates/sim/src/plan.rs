@@ -98,8 +98,10 @@ impl Builder<'_> {
         let mut entry = ProofPlan { begins: self.dice.ms(0..=latest_begin), ..ProofPlan::default() };
         // A compressed proof has a fold for every three shards.
         let shards = self.dice.number(share / 2..=share) * 3 / 4 + 1;
-        let mut level = self.add_shards(proof, shards, safety_ms / 2, &mut entry);
-        if self.dice.chance(600) {
+        let compressed = self.dice.chance(600);
+        let kind = if compressed { TaskKind::NormalizeShard } else { TaskKind::ProveShard };
+        let mut level = self.add_shards(proof, kind, shards, safety_ms / 2, &mut entry);
+        if compressed {
             while level.len() > 1 {
                 let mut next = Vec::new();
                 for inputs in level.chunks(ARITY) {
@@ -130,7 +132,14 @@ impl Builder<'_> {
     }
 
     /// Adds shards that leave the executor within about `within_ms`.
-    fn add_shards(&mut self, proof: ProofId, shards: u64, within_ms: u64, entry: &mut ProofPlan) -> Vec<TaskId> {
+    fn add_shards(
+        &mut self,
+        proof: ProofId,
+        kind: TaskKind,
+        shards: u64,
+        within_ms: u64,
+        entry: &mut ProofPlan,
+    ) -> Vec<TaskId> {
         let longest_gap = (within_ms / shards).max(1);
         let marked_per_mille = if self.dice.chance(400) { 500 } else { 0 };
         let mut emitted = Duration::ZERO;
@@ -140,7 +149,6 @@ impl Builder<'_> {
             let marker = if self.dice.chance(marked_per_mille) { Some(self.next_id()) } else { None };
             let task = self.next_id();
             let work = self.dice.ms(self.setting.work_ms.clone());
-            let kind = TaskKind::ProveShard;
             let plan = TaskPlan { proof, kind, marker, poison: false, work, inputs: 0, parent: None };
             self.plan.tasks.insert(task, plan);
             entry.tasks.insert(task);

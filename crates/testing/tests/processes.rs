@@ -457,6 +457,10 @@ fn a_wrong_whole_of_unverified_parts_is_proven_again_with_parts_verified() {
     let honest = worker_at(addresses[1], "honest", 50, &[]);
     let orchestrator = check_proven(orchestrator(&addresses, &["--shards", "8", "--verify-final"]));
     assert_eq!(orchestrator.said.count("restarted"), 1);
+    // At once, by the parts it delivered; not when it lies again.
+    let found = orchestrator.errors.matching(|line| line.contains("a worker was found out"));
+    assert!(!found.is_empty() && found.iter().all(|(_, line)| line.contains("worker=lies")), "{found:?}");
+    assert_eq!(orchestrator.errors.matching(|line| line.contains("was rejected")).len(), 0);
     drop((lies, honest));
 }
 

@@ -43,11 +43,21 @@ pub(crate) fn run(command: Command) -> Result<()> {
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("start the asynchronous threads")?;
-    let outcome = runtime.block_on(work);
-    // What still runs in the background is on its own by now.
-    runtime.shutdown_background();
-    outcome
+    let runtime = Ending(Some(tokio::runtime::Runtime::new().context("start the asynchronous threads")?));
+    runtime.0.as_ref().expect("there until dropped").block_on(work)
+}
+
+/// Threads that nobody waits for when their work has ended, by a panic too. What would run on is killed: threads that wait for an execution do so for as long as it
+/// runs.
+struct Ending(Option<tokio::runtime::Runtime>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        engine::kill_executions();
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Starts the computing threads of a command that has no pool of workers.
@@ -56,16 +66,25 @@ fn start_computing() -> Result<()> {
     engine::start_thread_pool(threads, 0).context("start the computing threads")
 }
 
-/// Cancelled by the first SIGINT or SIGTERM; the second ends the process at once.
+/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once.
 pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Whoever was told to outlive its terminal, as nohup does, goes on.
+    let mut hangups = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
     let cancel = token.clone();
     tokio::spawn(async move {
         for round in 0.. {
+            let hung_up = async {
+                match &mut hangups {
+                    Some(hangups) => hangups.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
+                _ = hung_up => {}
             }
             if round > 0 {
                 engine::kill_executions();
@@ -76,4 +95,12 @@ pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
         }
     });
     Ok(token)
+}
+
+/// True when the process was started with SIGHUP ignored. See proc(5), SigIgn.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    // Signal 1 is the lowest bit.
+    ignored.unwrap_or(0) & 1 != 0
 }

@@ -1,5 +1,6 @@
 //! Real worker processes, for the tests that load provers.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
     net::TcpListener,
@@ -21,6 +22,7 @@ pub(crate) fn sp1d(folder: &Path) -> Command {
 /// A worker process of one thread, on a core of its own where there are several; killed when dropped.
 pub(crate) struct Worker {
     pub(crate) address: String,
+    number: usize,
     log: PathBuf,
     process: Child,
 }
@@ -28,7 +30,10 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn start(folder: &Path, number: usize, host: &str) -> Self {
         let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
-        let address = format!("{host}:{port}");
+        Self::start_at(folder, number, format!("{host}:{port}"))
+    }
+
+    fn start_at(folder: &Path, number: usize, address: String) -> Self {
         let log = folder.join(format!("worker-{number}.log"));
         let cores = std::thread::available_parallelism().unwrap().get();
         let process = sp1d(folder)
@@ -37,7 +42,7 @@ impl Worker {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let worker = Self { address, log, process };
+        let worker = Self { address, number, log, process };
         worker.wait_for("listening", Duration::from_secs(20));
         worker
     }
@@ -75,10 +80,22 @@ impl Worker {
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
+    /// Kills it, and starts another in its place that has to load its prover first.
+    #[allow(dead_code, reason = "not every test kills")]
+    pub(crate) fn replace(&mut self, folder: &Path) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        *self = Self::start_at(folder, self.number, self.address.clone());
+    }
+
     /// Asks it to stop, as a service manager does, and sees it end well.
     pub(crate) fn stop(mut self) {
-        let id = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(10);
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {

@@ -625,7 +625,7 @@ proptest! {
 fn random_events_reach_everything() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
-    for _ in 0..150 {
+    for _ in 0..250 {
         let story = (configs(), actions()).new_tree(&mut runner).expect("the strategies reject nothing").current();
         seen.append(&mut play(story.0, story.1).seen);
     }

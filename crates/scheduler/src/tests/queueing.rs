@@ -35,7 +35,7 @@ fn earlier_proofs_come_first() {
 fn within_a_proof_recursion_and_wraps_come_before_shards() {
     let mut table = Table::new();
     table.check([proof(1), task(1, 10, SHARD)], []);
-    for (task_id, kind) in (11..).zip(TaskKind::ALL.into_iter().filter(|kind| *kind != SHARD)) {
+    for (task_id, kind) in (11..).zip(TaskKind::ALL.into_iter().filter(|kind| !kind.is_shard())) {
         table.check([task(1, task_id, kind)], []);
     }
     let order = table.tell([joined(1, 6)]).into_iter().map(|command| match command {

@@ -103,7 +103,7 @@ async fn left(orchestrator: &Orchestrator) -> Holdings {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info").init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter("info").init();
     let arguments = Arguments::parse();
     let mut settings = Settings::new(fake_build());
     settings.heartbeat = Duration::from_millis(arguments.heartbeat_ms);

@@ -101,7 +101,7 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
 /// One thread, as in `sp1d worker`: that engine and session share it makes nothing easier.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info").init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter("info").init();
     let arguments = Arguments::parse();
     let settings = Settings {
         listen: arguments.listen.parse()?,

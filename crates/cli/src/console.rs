@@ -2,7 +2,8 @@
 
 use crate::{args::Log, exit::Failure};
 use anyhow::Result;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use orchestrator::Progress;
 use scheduler::TaskKind;
 use std::{
@@ -14,8 +15,48 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// All that moves on the terminal.
-static SCREEN: LazyLock<MultiProgress> =
-    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
+    MultiProgress::with_draw_target(if io::stderr().is_terminal() {
+        ProgressDrawTarget::term_like_with_hz(Box::new(Terminal(Term::stderr())), 20)
+    } else {
+        ProgressDrawTarget::hidden()
+    })
+});
+
+/// A terminal that may be closed at any time. Drawing on it fails then, which must not end what is being drawn.
+#[derive(Debug)]
+struct Terminal(Term);
+
+/// Does what the terminal's method of that name does, if there still is a terminal.
+macro_rules! if_there {
+    ($($method:ident($($argument:ident: $kind:ty),*)),* $(,)?) => {$(
+        fn $method(&self $(, $argument: $kind)*) -> io::Result<()> {
+            let _ = self.0.$method($($argument),*);
+            Ok(())
+        }
+    )*};
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        self.0.size().1
+    }
+
+    fn height(&self) -> u16 {
+        self.0.size().0
+    }
+
+    if_there! {
+        move_cursor_up(lines: usize),
+        move_cursor_down(lines: usize),
+        move_cursor_right(columns: usize),
+        move_cursor_left(columns: usize),
+        write_line(text: &str),
+        write_str(text: &str),
+        clear_line(),
+        flush(),
+    }
+}
 
 /// Writes log lines above the progress bar. A reader that has gone stops nothing.
 struct AboveProgress;
@@ -154,20 +195,16 @@ impl View {
                 self.line(&format!("worker {worker} is ready"));
             }
             Progress::WorkerLost { worker, reason } => {
-                let text = format!("worker {worker} is gone ({reason}); its tasks go to others");
-                self.bar.suspend(|| {
-                    let _ = writeln!(io::stderr(), "{text}");
-                });
+                let text = format!("worker {worker} is gone ({reason}); its tasks go to others\n");
+                self.bar.suspend(|| say(text.as_bytes()));
             }
             Progress::Restarted { reason } => {
                 (self.known, self.done, self.executed, self.began) = (0, 0, false, Instant::now());
                 self.bar.set_length(0);
                 self.bar.set_position(0);
                 self.bar.reset_elapsed();
-                let text = format!("the proof is begun again: {reason}");
-                self.bar.suspend(|| {
-                    let _ = writeln!(io::stderr(), "{text}");
-                });
+                let text = format!("the proof is begun again: {reason}\n");
+                self.bar.suspend(|| say(text.as_bytes()));
             }
             Progress::Verifying => {
                 self.bar.set_prefix("verifying");

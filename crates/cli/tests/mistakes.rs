@@ -338,11 +338,21 @@ async fn check_ended(
     environment: &[(&str, &str)],
     watch: impl FnOnce(Child, &Path) + Send + 'static,
 ) {
+    let elf = guest(name);
+    let arguments = [prove(&elf), vec!["--input", input]].concat();
+    check_command_ended(|folder| sp1d(folder, &arguments), environment, watch).await;
+}
+
+/// The same of a `command` that begins a proof in a folder.
+async fn check_command_ended(
+    command: impl FnOnce(&Path) -> Command,
+    environment: &[(&str, &str)],
+    watch: impl FnOnce(Child, &Path) + Send + 'static,
+) {
     let worker = idle_worker().await;
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
-    let elf = guest(name);
-    let mut command = sp1d(folder.path(), &[prove(&elf), vec!["--input", input]].concat());
+    let mut command = command(folder.path());
     command.envs(environment.iter().copied()).stderr(Stdio::piped()).stdout(Stdio::piped());
     tokio::task::spawn_blocking(move || {
         leaving_nothing(folder.path(), || watch(command.spawn().unwrap(), folder.path()));
@@ -371,7 +381,10 @@ async fn an_interrupted_proof_leaves_nothing() {
     let close_terminal = move |mut process: Child, _: &Path| {
         begun();
         drop((process.stdout.take(), process.stderr.take()));
-        signal(i32::try_from(process.id()).unwrap(), Signal::HUP);
+        let id = i32::try_from(process.id()).unwrap();
+        // As a shell and the system do.
+        signal(id, Signal::HUP);
+        signal(id, Signal::HUP);
         assert_eq!(end_of(process).status.code(), Some(130));
     };
     check_ended("spin", "u32:0", &[], close_terminal).await;
@@ -399,13 +412,51 @@ async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        assert!(killed.len() >= 3, "{killed:?}");
         let output = end_of(process);
+        assert!(killed.len() >= 3, "{killed:?}");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(stderr.matches("the proof is begun again: ").count(), 2, "{stderr}");
         check_refused(&output, 7, &["killed from outside"]);
     };
     check_ended("spin", "u32:0", &[], watch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_whose_terminal_is_closed_ends_and_leaves_nothing() {
+    // It has a terminal of its own, which goes with it.
+    let command = |folder: &Path| {
+        let line = format!("exec {} prove --elf {}", env!("CARGO_BIN_EXE_sp1d"), guest("spin").display());
+        let mut terminal = Command::new("script");
+        terminal.args(["-qfc", &format!("{line} --input u32:0 --output proof.bin"), "/dev/null"]).stdin(Stdio::piped());
+        terminal.current_dir(folder).env("TMPDIR", folder);
+        terminal
+    };
+    let watch = |mut terminal: Child, folder: &Path| {
+        let wait_until = |what: &str, holds: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !holds() {
+                assert!(Instant::now() < deadline, "{what}: {:?}", processes(folder));
+                thread::sleep(Duration::from_millis(50));
+            }
+        };
+        wait_until("it does not begin", &|| !executions(folder).is_empty());
+        thread::sleep(Duration::from_secs(1));
+        terminal.kill().unwrap();
+        terminal.wait().unwrap();
+        wait_until("it does not end", &|| processes(folder).is_empty());
+    };
+    check_command_ended(command, &[], watch).await;
+}
+
+/// The processes that have `folder` for temporary files.
+fn processes(folder: &Path) -> Vec<i32> {
+    let variable = format!("TMPDIR={}\0", folder.display());
+    let has = |id: &i32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.windows(variable.len()).any(|part| part == variable.as_bytes())
+    };
+    let ids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(has).collect()
 }
 
 /// Processor time of a process so far. Fields of `/proc/PID/stat`, see proc(5); a hundred ticks a second.

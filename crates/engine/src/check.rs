@@ -460,7 +460,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Content of the artifact at `at` of the task's inputs. Gone when another attempt's result was accepted, and then nobody hears of the verdict.
+    /// Content of the artifact at `at` of the task's inputs. Gone when another attempt's result was accepted, and then nobody hears of the verdict; what is checked later has it.
     fn input(&self, at: usize) -> Result<Vec<u8>, String> {
         let Some(TaskInput::Artifact { name, .. }) = self.result.spec.inputs.get(at) else {
             return Err(format!("its task has no artifact at {at}"));

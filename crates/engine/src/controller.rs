@@ -495,12 +495,10 @@ impl ProofController for Controller {
         // It leaves when the proof is known to be over: what cannot be checked any more would count against its worker.
         let presence = self.running.enter(&proof);
         let outcome = self.prove(&proof, request, &tasks, &presence).await;
-        if let Err(ProofFailure::Unverified(_) | ProofFailure::Internal(_) | ProofFailure::Cancelled) = outcome {
-            proof.find_wrong_parts().await;
-        }
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other.
             proof.fail(failure.clone());
+            proof.find_wrong_parts().await;
         }
         tasks.close();
         tasks.wait().await;

@@ -72,6 +72,26 @@ impl ShrinkWrapper {
 #[async_trait]
 impl ProofController for ShrinkWrapper {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        let outcome = self.wrap(&proof).await;
+        if let Err(failure) = &outcome {
+            proof.fail(failure.clone());
+            proof.find_wrong_parts().await;
+        }
+        outcome
+    }
+
+    fn check(&self, result: Checked<'_>) -> Result<(), String> {
+        // SP1 indexes public values without looking.
+        match Claims::of(&decode(&result.output)?.proof.public_values) {
+            Some(claims) if claims == self.claims => Ok(()),
+            Some(_) => Err("it is of another run".to_owned()),
+            None => Err("the result has another number of public values than a proof".to_owned()),
+        }
+    }
+}
+
+impl ShrinkWrapper {
+    async fn wrap(&self, proof: &ProofHandle) -> Result<ProofOutput, ProofFailure> {
         let internal = |error: &dyn std::fmt::Display| ProofFailure::Internal(error.to_string());
         proof.check_ability(TaskKind::ShrinkWrap)?;
         proof.put("compressed", self.proof.clone()).await.map_err(|error| internal(&error))?;
@@ -97,25 +117,10 @@ impl ProofController for ShrinkWrapper {
             wrapped.map_err(|error| ProofFailure::Internal(format!("the wrapped proof does not verify: {error}")))?;
         Ok(ProofOutput { proof: wrapped, cycles: 0 })
     }
-
-    fn check(&self, result: Checked<'_>) -> Result<(), String> {
-        check_form(&result.output)
-    }
 }
 
 fn decode(bytes: &[u8]) -> Result<WrapProof, String> {
     bincode::deserialize(bytes).map_err(|error| format!("the result does not decode: {error}"))
-}
-
-/// Checks that a result can be looked at: SP1 indexes public values without looking.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn check_form(bytes: &[u8]) -> Result<(), String> {
-    match Claims::of(&decode(bytes)?.proof.public_values) {
-        Some(_) => Ok(()),
-        None => Err("the result has another number of public values than a proof".to_owned()),
-    }
 }
 
 fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {

@@ -117,7 +117,8 @@ pub struct TaskSpec {
 
 /// A result as it came, to be checked before anything is built on it.
 pub struct Checked<'a> {
-    /// The proof it is a part of. The task's inputs are among its artifacts until a result of the task is accepted.
+    /// The proof it is a part of. The task's inputs are among its artifacts until a result of the task is accepted. With [`crate::Verify::Final`] it is checked later, if at all: the
+    /// inputs of shards may be gone then.
     pub proof: &'a ProofHandle,
     /// What was asked for.
     pub spec: &'a TaskSpec,

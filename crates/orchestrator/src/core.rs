@@ -4,12 +4,13 @@
 //! a network: what takes time is handed to tasks whose outcome comes back as another event.
 
 use crate::{
+    believed::Believed,
     board::Outcome,
     controller::{Checked, CheckedMarker, ProofFailure, TaskInput, TaskSpec},
     evidence::Judgement,
     orchestrator::{Settings, Verify},
     progress::Progress,
-    proof::{Believed, ProofHandle, ProofState},
+    proof::{ProofHandle, ProofState},
     shared::{Attempt, Shared, attempt_scope, proof_scope},
 };
 use artifacts::{Description, StoreError};
@@ -17,7 +18,7 @@ use protocol::{
     Assignment, InputValue,
     wire::{self, ToWorker, to_worker},
 };
-use scheduler::{AttemptId, Command, Event, Failure, ProofId, Scheduler, TaskId, Timestamp, WorkerId};
+use scheduler::{AttemptId, Command, Event, Failure, PeerId, ProofId, Scheduler, TaskId, Timestamp, WorkerId};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
@@ -50,9 +51,17 @@ struct TaskRecord {
 struct AttemptRecord {
     task: TaskId,
     worker: WorkerId,
+    maker: Maker,
     /// It delivered its result, which is checked once.
     reported: bool,
     marker: MarkerCheck,
+}
+
+/// Who makes an attempt, whether or not it is still there when the result counts.
+#[derive(Debug, Clone)]
+struct Maker {
+    peer: PeerId,
+    name: String,
 }
 
 /// What was said of an attempt's marker. It is checked once, too.
@@ -243,6 +252,7 @@ impl Core {
 
     fn assign(&mut self, worker: WorkerId, attempt: AttemptId, proof: ProofId, task: TaskId) -> Option<Event> {
         let record = self.tasks.get(&task).expect("the scheduler assigns tasks it was given");
+        let Some(found) = self.shared.worker(worker) else { return Some(Event::WorkerLost { worker }) };
         let mut inputs = Vec::with_capacity(record.spec.inputs.len());
         for input in &record.spec.inputs {
             inputs.push(match input {
@@ -269,7 +279,8 @@ impl Core {
             options: record.proof.options.clone(),
             memory_bytes: record.spec.memory_bytes,
         };
-        let entry = AttemptRecord { task, worker, reported: false, marker: MarkerCheck::Unsaid };
+        let maker = Maker { peer: self.shared.peer(&found.address), name: found.name.clone() };
+        let entry = AttemptRecord { task, worker, maker, reported: false, marker: MarkerCheck::Unsaid };
         self.attempts.insert(attempt, entry);
         let outputs = record.spec.outputs.clone();
         let entry = Attempt { worker, proof: record.proof.clone(), outputs };
@@ -416,7 +427,7 @@ impl Core {
     fn accept(&mut self, task: TaskId, attempt: AttemptId, worker: WorkerId) {
         let Some(record) = self.tasks.remove(&task) else { return };
         let TaskRecord { proof, spec } = record;
-        self.attempts.remove(&attempt);
+        let maker = self.attempts.remove(&attempt).map(|attempt| attempt.maker);
         let scope = proof_scope(proof.id);
         // The others belong to the marker.
         if let Some(name) = spec.outputs.first()
@@ -425,21 +436,18 @@ impl Core {
             proof.fail(ProofFailure::Internal(format!("the result of {task} could not be kept as {name}")));
         }
         self.forget(attempt);
-        let (name, address) = match self.shared.worker(worker) {
-            Some(worker) => {
-                let peer = self.shared.peer(&worker.address);
-                proof.believe(Believed { spec: spec.clone(), peer, worker: worker.name.clone() });
-                (worker.name.clone(), worker.address.to_string())
-            }
-            None => (worker.to_string(), String::new()),
-        };
+        if let Some(maker) = maker {
+            proof.believe(Believed { spec: spec.clone(), peer: maker.peer, worker: maker.name });
+        }
         for input in &spec.inputs {
-            if let TaskInput::Artifact { name, shared: false } = input
-                && !proof.keeps(name)
-            {
-                self.shared.store.remove(scope, name);
+            if let TaskInput::Artifact { name, shared: false } = input {
+                self.shared.remove(&proof, name);
             }
         }
+        let (name, address) = match self.shared.worker(worker) {
+            Some(worker) => (worker.name.clone(), worker.address.to_string()),
+            None => (worker.to_string(), String::new()),
+        };
         proof.done(spec.kind);
         proof.count(&name, &address);
         proof.report(Progress::Done { kind: spec.kind, worker: name });

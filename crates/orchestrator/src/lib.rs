@@ -9,6 +9,7 @@
 //! One task, the core, owns the scheduler: it turns what happens into events and carries out the commands that come back. It does not know how a
 //! shard is proven or what a program is: that is the controller's business.
 
+mod believed;
 mod board;
 mod controller;
 mod core;

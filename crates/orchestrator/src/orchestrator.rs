@@ -113,8 +113,8 @@ pub enum Verify {
     /// Every one, as it comes: some 50 ms of a core of the orchestrator's for each. What is wrong is done again elsewhere, and who sent it is blamed.
     #[default]
     All,
-    /// None but the finished proof. When that does not verify, the whole is proven again with every part verified: for pools whose workers are
-    /// trusted, and orchestrators with little to spare.
+    /// None but the finished proof. When that does not verify the parts are, those who delivered wrong ones are blamed, and the whole is proven again with every part verified as
+    /// it comes: for pools whose workers are trusted, and orchestrators with few cores. Results stay in the store until the proof's end, as long as there is room for what is under way.
     Final,
 }
 
@@ -423,8 +423,21 @@ impl Orchestrator {
                 // hears of the failure.
                 state.fail(failure.clone());
                 state.board.close();
-                if tokio::time::timeout(LONGEST_END, run).await.is_err() {
-                    tracing::warn!(proof = %id, "the proof's execution did not end in time and was abandoned");
+                let too_long = async {
+                    sleep(LONGEST_END).await;
+                    // Looking for wrong parts may take its time, as long as somebody waits for the proof.
+                    tokio::select! {
+                        () = state.searched() => {}
+                        () = cancel.cancelled() => {}
+                        () = self.stop.cancelled() => {}
+                        _ = out_of_time(timeout) => {}
+                    }
+                };
+                tokio::select! {
+                    _ = run => {}
+                    () = too_long => {
+                        tracing::warn!(proof = %id, "the proof's execution did not end in time and was abandoned");
+                    }
                 }
                 Err(failure)
             }

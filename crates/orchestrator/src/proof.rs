@@ -1,8 +1,9 @@
 //! A running proof, as its controller sees it.
 
 use crate::{
+    believed::{Beliefs, Believed, Inquest},
     board::{Outcome, TaskBoard},
-    controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofRequest, TaskInput, TaskSpec},
+    controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofRequest, TaskSpec},
     core::Input,
     evidence::Evidence,
     orchestrator::Verify,
@@ -10,16 +11,26 @@ use crate::{
     shared::{Shared, proof_scope},
 };
 use artifacts::{Blob, Store, StoreError};
-use scheduler::{Event, PeerId, ProofId, TaskId, TaskKind};
+use futures::StreamExt;
+use scheduler::{Event, ProofId, TaskId, TaskKind};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+/// While it is there, somebody looks for wrong parts.
+struct Searching<'a>(&'a ProofState);
+
+impl Drop for Searching<'_> {
+    fn drop(&mut self) {
+        self.0.searching.send_replace(false);
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -42,24 +53,9 @@ pub(crate) struct ProofState {
     pub(crate) shards: AtomicU64,
     /// Tasks without a final result, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
-    /// Results that were believed unverified, in the order they were accepted.
-    believed: Mutex<Vec<Believed>>,
-}
-
-/// A result that counts though nobody has verified it.
-pub(crate) struct Believed {
-    pub(crate) spec: TaskSpec,
-    pub(crate) peer: PeerId,
-    pub(crate) worker: String,
-}
-
-impl Believed {
-    /// True for an artifact that verifying it takes. What shards are made of is large, and what it says was noted.
-    fn needs(&self, name: &str) -> bool {
-        let is_input = |input: &TaskInput| matches!(input, TaskInput::Artifact { name: input, .. } if input == name);
-        self.spec.outputs.first().is_some_and(|output| output == name)
-            || !self.spec.kind.is_shard() && self.spec.inputs.iter().any(is_input)
-    }
+    beliefs: Mutex<Beliefs>,
+    /// Somebody looks for the reason why the whole is wrong.
+    searching: watch::Sender<bool>,
 }
 
 impl ProofState {
@@ -84,20 +80,32 @@ impl ProofState {
             shares: Mutex::default(),
             shards: AtomicU64::new(0),
             open: Default::default(),
-            believed: Mutex::default(),
+            beliefs: Mutex::default(),
+            searching: watch::Sender::new(false),
         }
     }
 
     /// Notes a result that counts unverified; nothing is noted where all are verified.
     pub(crate) fn believe(&self, believed: Believed) {
         if self.verify == Verify::Final {
-            lock(&self.believed).push(believed);
+            lock(&self.beliefs).add(believed);
         }
     }
 
-    /// True for an artifact that is kept for finding out who delivered a wrong part, should the whole be wrong.
+    /// True for an artifact that stays for finding out who delivered a wrong part, should the whole be wrong. Nobody else needs it any more.
     pub(crate) fn keeps(&self, name: &str) -> bool {
-        lock(&self.believed).iter().any(|believed| believed.needs(name))
+        self.verify == Verify::Final && lock(&self.beliefs).keep(name)
+    }
+
+    /// Nobody will find out. The artifacts that were only kept for that.
+    pub(crate) fn give_up_beliefs(&self) -> HashSet<String> {
+        lock(&self.beliefs).give_up()
+    }
+
+    /// Resolves when nobody looks for wrong parts any more.
+    pub(crate) async fn searched(&self) {
+        // It fails only when the sender is gone, which is borrowed here.
+        let _ = self.searching.subscribe().wait_for(|searching| !*searching).await;
     }
 
     /// Ends the proof with `failure`, unless it has ended.
@@ -268,45 +276,44 @@ impl ProofHandle {
 
     /// Forgets the artifact `name` of the proof, unless it may tell who is to blame.
     pub fn remove(&self, name: &str) {
-        if !self.state.keeps(name) {
-            self.store().remove(proof_scope(self.state.id), name);
-        }
+        self.shared.remove(&self.state, name);
     }
 
-    /// Verifies the parts that were believed unverified, after the whole came out wrong or could not be made, and has those blamed who delivered wrong ones. Does
-    /// nothing where parts are verified when they come, or where the proof ended for another reason. To be called while the controller can still check parts.
+    /// Verifies the parts that were believed unverified, when the whole came out wrong or could not be made, and has those blamed who delivered wrong ones. Does
+    /// nothing where parts are verified when they come, or where the proof ended for another reason. To be called when the proof has failed, and the controller can still
+    /// check parts; records of shards may be gone then.
     pub async fn find_wrong_parts(&self) {
         if !matches!(
             self.state.failure(),
-            None | Some(ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_))
+            Some(ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_))
         ) {
             return;
         }
-        let mut wrong: BTreeSet<String> = BTreeSet::new();
-        let believed = std::mem::take(&mut *lock(&self.state.believed));
-        for Believed { spec, peer, worker } in believed {
-            let Some(name) = spec.outputs.first().cloned() else { continue };
-            let of_wrong =
-                |input: &TaskInput| matches!(input, TaskInput::Artifact { name, .. } if wrong.contains(name));
-            // What is made of a wrong part is wrong through no fault of its own.
-            if spec.inputs.iter().any(of_wrong) {
-                wrong.insert(name);
-                continue;
-            }
-            let (proof, output) = (self.clone(), name.clone());
-            let check = move || {
-                // A disk that gives it back no more is not the worker's fault.
-                let Some(output) = proof.get_now(&output) else { return Ok(()) };
-                proof.state.check(Checked { proof: &proof, spec: &spec, output })
-            };
-            let verdict = tokio::task::spawn_blocking(check).await;
-            if let Err(reason) = verdict.unwrap_or_else(|_| Err("checking it panicked".to_owned())) {
-                tracing::warn!(%worker, part = %name, %reason, "a worker was found out");
-                wrong.insert(name);
-                self.state.evidence.found_wrong_part();
-                self.tell(Input::Event(Event::PeerBlamed { peer, reason })).await;
-            }
+        let all = lock(&self.state.beliefs).all();
+        self.state.searching.send_replace(true);
+        let _over = Searching(&self.state);
+        let mut inquest = Inquest::new(&all);
+        let half = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+        let mut verdicts = futures::stream::iter(all.into_iter().map(|part| self.check_again(part))).buffered(half);
+        while let Some((part, verdict)) = verdicts.next().await {
+            let Some(reason) = inquest.hear(&part, verdict) else { continue };
+            let Believed { peer, worker, .. } = part;
+            tracing::warn!(%worker, %reason, "a worker was found out");
+            self.state.evidence.found_wrong_part();
+            self.tell(Input::Event(Event::PeerBlamed { peer, reason })).await;
         }
+    }
+
+    /// What verifying a believed part comes to; `None` when it or what it takes is gone: a disk that gives it back no more is not the worker's fault.
+    async fn check_again(&self, part: Believed) -> (Believed, Option<Result<(), String>>) {
+        let proof = self.clone();
+        let check = move || {
+            let there = part.needs().all(|name| proof.get_now(name).is_some());
+            let output = part.name().filter(|_| there).and_then(|name| proof.get_now(name));
+            let verdict = output.map(|output| proof.state.check(Checked { proof: &proof, spec: &part.spec, output }));
+            (part, verdict)
+        };
+        tokio::task::spawn_blocking(check).await.expect("controllers contain the panics of their checks")
     }
 
     fn next_task(&self) -> TaskId {

@@ -133,6 +133,18 @@ impl Shared {
         *peers.entry(member.to_string()).or_insert(next)
     }
 
+    /// Removes the artifact `name` of `proof`, which nobody needs any more, unless it may tell who is to blame. Where room is short, nothing is kept for that.
+    pub(crate) fn remove(&self, proof: &ProofState, name: &str) {
+        let scope = proof_scope(proof.id);
+        if !proof.keeps(name) {
+            self.store.remove(scope, name);
+        } else if self.store.is_under_pressure() {
+            for name in proof.give_up_beliefs() {
+                self.store.remove(scope, &name);
+            }
+        }
+    }
+
     pub(crate) fn proofs(&self) -> MutexGuard<'_, BTreeMap<ProofId, Arc<ProofState>>> {
         lock(&self.proofs)
     }

@@ -109,7 +109,11 @@ impl Machine {
             powered: true,
             frozen_until: Timestamp::default(),
             ills: Ills::default(),
-            kinds: if shards_only { [TaskKind::ProveShard].into_iter().collect() } else { KindSet::all() },
+            kinds: if shards_only {
+                TaskKind::ALL.into_iter().filter(|kind| kind.is_shard()).collect()
+            } else {
+                KindSet::all()
+            },
             slots,
             engine_slots: if slots > 1 && dice.chance(300) { 2 } else { 1 },
             percent: u32::try_from(percent).expect("it was drawn from a small range"),

@@ -115,7 +115,8 @@ impl FakeController {
 impl ProofController for FakeController {
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let outcome = self.prove(&proof, &request).await;
-        if outcome.is_err() {
+        if let Err(failure) = &outcome {
+            proof.fail(failure.clone());
             proof.find_wrong_parts().await;
         }
         outcome

@@ -74,24 +74,29 @@ pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
     let mut hangups = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
     let cancel = token.clone();
     tokio::spawn(async move {
-        for round in 0.. {
+        loop {
             let hung_up = async {
                 match &mut hangups {
                     Some(hangups) => hangups.recv().await,
                     None => std::future::pending().await,
                 }
             };
+            let again = cancel.is_cancelled();
             tokio::select! {
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
-                _ = hung_up => {}
+                // A shell and the system both tell of one closed terminal.
+                _ = hung_up => {
+                    cancel.cancel();
+                    continue;
+                }
             }
-            if round > 0 {
+            if again {
                 engine::kill_executions();
                 std::process::exit(crate::exit::INTERRUPTED.into());
             }
-            tracing::warn!("stopping; once more to stop at once");
             cancel.cancel();
+            tracing::warn!("stopping; once more to stop at once");
         }
     });
     Ok(token)

@@ -16,11 +16,13 @@ pub struct FakeController {
     pub record_bytes: usize,
     /// A last shard is made of the events that all others claim, and cannot be proven when one of them is wrong.
     pub precompiles: bool,
+    /// The results of all shards are folded into one, which cannot be done when one of them is garbage.
+    pub folds: bool,
 }
 
 impl Default for FakeController {
     fn default() -> Self {
-        Self { record_bytes: 8, precompiles: false }
+        Self { record_bytes: 8, precompiles: false, folds: false }
     }
 }
 
@@ -166,7 +168,23 @@ impl FakeController {
             let result = proof.get(&format!("result-{shard}")).await;
             let result = result.ok_or(ProofFailure::Internal("a result is gone".into()))?;
             whole.extend(digest_of(&result));
-            proof.remove(&format!("result-{shard}"));
+            if !self.folds {
+                proof.remove(&format!("result-{shard}"));
+            }
+        }
+        if self.folds {
+            let result = |shard| TaskInput::Artifact { name: format!("result-{shard}"), shared: false };
+            let spec = TaskSpec {
+                kind: TaskKind::RecursionReduce,
+                inputs: (0..shards).map(result).collect(),
+                outputs: vec!["fold".into()],
+                marker: None,
+                memory_bytes: 0,
+            };
+            let task = proof.submit(spec).await;
+            if proof.watch(task).await != Ok(Outcome::Succeeded) {
+                return Err(ProofFailure::Internal("the fold failed".into()));
+            }
         }
         if self.precompiles {
             let artifact = |name| TaskInput::Artifact { name, shared: true };

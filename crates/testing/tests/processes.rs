@@ -450,18 +450,30 @@ fn a_first_attempt_that_fails_is_no_matter() {
     drop((fails, honest));
 }
 
-#[test]
-fn a_wrong_whole_of_unverified_parts_is_proven_again_with_parts_verified() {
+/// Parts are not verified as they come, and one of two workers lies.
+#[track_caller]
+fn check_unverified(more: &[&str]) {
     let addresses = [free_address(), free_address()];
     let lies = worker_at(addresses[0], "lies", 50, &["--manner", "garbage"]);
     let honest = worker_at(addresses[1], "honest", 50, &[]);
-    let orchestrator = check_proven(orchestrator(&addresses, &["--shards", "8", "--verify-final"]));
+    let arguments = [&["--shards", "8", "--verify-final"], more].concat();
+    let orchestrator = check_proven(orchestrator(&addresses, &arguments));
     assert_eq!(orchestrator.said.count("restarted"), 1);
     // At once, by the parts it delivered; not when it lies again.
     let found = orchestrator.errors.matching(|line| line.contains("a worker was found out"));
     assert!(!found.is_empty() && found.iter().all(|(_, line)| line.contains("worker=lies")), "{found:?}");
     assert_eq!(orchestrator.errors.matching(|line| line.contains("was rejected")).len(), 0);
     drop((lies, honest));
+}
+
+#[test]
+fn a_wrong_whole_of_unverified_parts_is_proven_again_with_parts_verified() {
+    check_unverified(&[]);
+}
+
+#[test]
+fn a_whole_that_cannot_be_made_of_unverified_parts_is_proven_again_with_parts_verified() {
+    check_unverified(&["--folds"]);
 }
 
 #[test]

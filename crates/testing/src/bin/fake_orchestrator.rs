@@ -37,6 +37,9 @@ struct Arguments {
     /// A last shard is made of the events of all others.
     #[arg(long)]
     precompiles: bool,
+    /// The results of all shards are folded into one.
+    #[arg(long)]
+    folds: bool,
     /// Memory for artifacts.
     #[arg(long)]
     memory_bytes: Option<u64>,
@@ -124,8 +127,11 @@ async fn main() -> Result<()> {
     let proofs = (0..arguments.proofs).map(|number| {
         let (orchestrator, cancel) = (orchestrator.clone(), cancel.clone());
         let request = request(arguments.shards, Duration::from_secs(arguments.timeout_s));
-        let controller =
-            Arc::new(FakeController { record_bytes: arguments.record_bytes, precompiles: arguments.precompiles });
+        let controller = Arc::new(FakeController {
+            record_bytes: arguments.record_bytes,
+            precompiles: arguments.precompiles,
+            folds: arguments.folds,
+        });
         tokio::spawn(async move {
             let (progress, events) = broadcast::channel(4096);
             let shown = tokio::spawn(show(number, events));

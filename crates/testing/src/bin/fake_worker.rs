@@ -5,8 +5,9 @@
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use protocol::FailureKind;
+use scheduler::TaskKind;
 use sp1_distributed_testing::{
-    FakeEngine, PRECOMPILES, fetch_inputs, finish_honestly, finish_with, introduction, ready, shard_of,
+    FakeEngine, PRECOMPILES, fetch_inputs, finish_honestly, finish_with, honest_result, introduction, ready, shard_of,
 };
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -51,11 +52,21 @@ enum Manner {
     Flood,
 }
 
+/// What no honest worker is given.
+const GARBAGE: &[u8] = b"garbage";
+
 fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
     FakeEngine::doing(move |assignment, io| {
         let arguments = arguments.clone();
         async move {
             let inputs = fetch_inputs(&assignment, &*io).await?;
+            if assignment.kind == TaskKind::RecursionReduce {
+                // A prover cannot fold what does not verify.
+                if inputs.contains(&honest_result(GARBAGE)) {
+                    return Err(AttemptError { kind: FailureKind::Engine, text: "a part does not verify".to_owned() });
+                }
+                return finish_honestly(&assignment, &*io, &inputs.concat()).await;
+            }
             let shard = inputs.get(2).and_then(|record| shard_of(record)).unwrap_or(u64::MAX);
             println!("begin {shard}");
             tokio::time::sleep(Duration::from_millis(arguments.milliseconds)).await;
@@ -76,7 +87,7 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
                     others.push(1);
                     finish_honestly(&assignment, &*io, &others).await?;
                 }
-                Manner::Garbage => finish_honestly(&assignment, &*io, b"garbage").await?,
+                Manner::Garbage => finish_honestly(&assignment, &*io, GARBAGE).await?,
                 Manner::Nothing => {}
                 Manner::Events => {
                     finish_with(&assignment, &*io, &inputs.concat(), b"events of another".to_vec()).await?

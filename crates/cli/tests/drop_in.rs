@@ -309,7 +309,7 @@ fn a_machine_that_is_too_small_for_some_tasks_does_the_others() {
     let twelve = Some(12_000_000_000);
     let check = |kind, memory, expected| check_equipment(kind, false, Err("no docker".into()), memory, expected);
     check(TaskKind::ProveShard, twelve, None);
-    check(TaskKind::RecursionReduce, twelve, None);
+    check(TaskKind::RecursionReduce, twelve, Some("13.1 GB"));
     check(TaskKind::NormalizeShard, twelve, Some("the machine has 12.0 GB"));
     check(TaskKind::ShrinkWrap, twelve, Some("14.6 GB"));
     check(TaskKind::NormalizeShard, None, None);

@@ -129,7 +129,7 @@ pub(crate) const fn memory_bytes(kind: TaskKind) -> u64 {
     match kind {
         TaskKind::ProveShard => 4_700_000_000,
         TaskKind::NormalizeShard => 7_000_000_000,
-        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 5_000_000_000,
+        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 6_500_000_000,
         TaskKind::ShrinkWrap => 8_000_000_000,
         // As the official cluster weighs them.
         TaskKind::Groth16Wrap => 14_000_000_000,

@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -69,6 +70,25 @@ struct Entry {
 
 type Entries = BTreeMap<Process, Entry>;
 
+/// What a process uses.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    /// What it holds; none when it is gone.
+    held_bytes: Option<u64>,
+    /// What it has freed, and the system may take from it without asking.
+    freed_bytes: u64,
+}
+
+/// By number.
+type Uses = BTreeMap<u32, Use>;
+
+impl Use {
+    fn of(process: u32) -> Self {
+        let freed_bytes = lazily_freed_bytes(process);
+        Self { held_bytes: resident_bytes(process).map(|resident| resident.saturating_sub(freed_bytes)), freed_bytes }
+    }
+}
+
 /// What an attempt may take. Given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
@@ -115,7 +135,7 @@ impl Ledger {
         // Where the start lock is, and for the same reason.
         let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
-        Self::at(folder.join("sp1d-memory"), held_bytes(process::id()).unwrap_or(0))
+        Self::at(folder.join("sp1d-memory"), Use::of(process::id()).held_bytes.unwrap_or(0))
     }
 
     fn at(path: PathBuf, rest_bytes: u64) -> Self {
@@ -136,8 +156,11 @@ impl Ledger {
         let mut told = false;
         let mut locked_since = None;
         loop {
+            let ledger = self.clone();
+            // Off the session's thread and without the lock: of processes with many gigabytes it takes long.
+            let uses = tokio::task::spawn_blocking(move || ledger.uses()).await.unwrap_or_default();
             let available_bytes = Memory::now()?.available_bytes;
-            match self.change(|entries| self.enter(entries, bytes, waiting.place, available_bytes)) {
+            match self.change(|entries| self.enter(entries, bytes, waiting.place, available_bytes, &uses)) {
                 Ok(true) => return Some(Reservation { ledger: self.clone(), bytes }),
                 Ok(false) => locked_since = None,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -169,19 +192,27 @@ impl Ledger {
         entries.iter().any(|(process, entry)| *process != own && waits(entry, host_ms()))
     }
 
+    /// What the processes in the file use, and this one.
+    fn uses(&self) -> Uses {
+        let entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
+        let ids = entries.keys().map(|process| process.id).chain([process::id()]);
+        ids.map(|id| (id, Use::of(id))).collect()
+    }
+
     /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes that are gone.
-    fn enter(&self, entries: &mut Entries, bytes: u64, place: (u64, u64), available_bytes: u64) -> bool {
+    fn enter(&self, entries: &mut Entries, bytes: u64, place: (u64, u64), available_bytes: u64, uses: &Uses) -> bool {
         entries.retain(|process, _| started(process.id) == Some(process.started));
         let Some(process) = Process::own() else { return true };
         let mut own = self.own();
         entries.insert(process, self.entry(&own));
         let first_here = own.waiting.first() == Some(&place);
         // Left out of what is available, as much of what looks free is in use again; this is not.
-        let freed = entries.keys().fold(0, |sum: u64, process| sum.saturating_add(lazily_freed_bytes(process.id)));
+        let freed = uses.values().fold(0, |sum: u64, used| sum.saturating_add(used.freed_bytes));
         let available_bytes = available_bytes.saturating_add(freed);
+        let held = |process: u32| uses.get(&process)?.held_bytes;
         let fits = first_here
             && is_turn(entries, process, place.0, host_ms())
-            && fits(entries, process, bytes, available_bytes, held_bytes);
+            && fits(entries, process, bytes, available_bytes, held);
         if fits {
             own.reserved_bytes = own.reserved_bytes.saturating_add(bytes);
             entries.insert(process, self.entry(&own));
@@ -199,19 +230,35 @@ impl Ledger {
         }
     }
 
-    /// Brings the file up to date after something was given back. What fails here is made up for by the next change.
+    /// Brings the file up to date after something was given back: at once, or as soon as the file is free. Others wait for what it says, and this process may have no
+    /// other reason to write to it.
     fn write_own(&self) {
-        let Some(process) = Process::own() else { return };
+        if !self.is_written_within(LONGEST_LOCK_AT_THE_END) {
+            let ledger = self.clone();
+            let write = move || while !ledger.is_written_within(LONGEST_LOCK) {};
+            if let Err(error) = thread::Builder::new().name("ledger".to_owned()).spawn(write) {
+                tracing::warn!(%error, "memory that was given back may look taken to other workers of this machine");
+            }
+        }
+    }
+
+    /// False when somebody had the file all the time.
+    fn is_written_within(&self, longest: Duration) -> bool {
+        let Some(process) = Process::own() else { return true };
         let began = Instant::now();
         loop {
             match self.change(|entries| entries.insert(process, self.entry(&self.own()))) {
-                Ok(_) => return,
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && began.elapsed() < LONGEST_LOCK_AT_THE_END =>
-                {
-                    std::thread::sleep(LOCK_PAUSE);
+                Ok(_) => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if began.elapsed() >= longest {
+                        return false;
+                    }
+                    thread::sleep(LOCK_PAUSE);
                 }
-                Err(error) => return tracing::debug!(%error, "give memory back"),
+                Err(error) => {
+                    tracing::warn!(path = %self.path.display(), %error, "the ledger of memory cannot be used");
+                    return true;
+                }
             }
         }
     }
@@ -321,11 +368,6 @@ fn fits(
     reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
 }
 
-/// Bytes that a process holds: what is resident, less what it has freed lazily. None when it is gone.
-fn held_bytes(process: u32) -> Option<u64> {
-    Some(resident_bytes(process)?.saturating_sub(lazily_freed_bytes(process)))
-}
-
 /// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's worker nobody knows; what it has freed counts as
 /// held.
 fn lazily_freed_bytes(process: u32) -> u64 {
@@ -405,6 +447,23 @@ mod tests {
         let reservation = ledger.reserve(1).await.unwrap();
         check_file(&ledger, 1, false);
         drop(reservation);
+        check_file(&ledger, 0, false);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_while_somebody_has_the_file_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(folder.path().join("ledger"), 0);
+        let reservation = ledger.reserve(1).await.unwrap();
+        let somebody = File::open(&*ledger.path).unwrap();
+        flock(&somebody, FlockOperation::LockExclusive).unwrap();
+        drop(reservation);
+        check_file(&ledger, 1, false);
+        drop(somebody);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fs::read_to_string(&*ledger.path).unwrap().contains(" 1 0 ") && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
         check_file(&ledger, 0, false);
     }
 

@@ -306,14 +306,15 @@ impl ProofHandle {
 
     /// What verifying a believed part comes to; `None` when it or what it takes is gone: a disk that gives it back no more is not the worker's fault.
     async fn check_again(&self, part: Believed) -> (Believed, Option<Result<(), String>>) {
-        let proof = self.clone();
+        let (proof, checked) = (self.clone(), part.clone());
         let check = move || {
-            let there = part.needs().all(|name| proof.get_now(name).is_some());
-            let output = part.name().filter(|_| there).and_then(|name| proof.get_now(name));
-            let verdict = output.map(|output| proof.state.check(Checked { proof: &proof, spec: &part.spec, output }));
-            (part, verdict)
+            let there = checked.needs().all(|name| proof.get_now(name).is_some());
+            let output = checked.name().filter(|_| there).and_then(|name| proof.get_now(name));
+            output.map(|output| proof.state.check(Checked { proof: &proof, spec: &checked.spec, output }))
         };
-        tokio::task::spawn_blocking(check).await.expect("controllers contain the panics of their checks")
+        // A check that panics has no verdict either.
+        let verdict = tokio::task::spawn_blocking(check).await.unwrap_or(None);
+        (part, verdict)
     }
 
     fn next_task(&self) -> TaskId {

@@ -66,7 +66,7 @@ fn start_computing() -> Result<()> {
     engine::start_thread_pool(threads, 0).context("start the computing threads")
 }
 
-/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once.
+/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; a further SIGINT or SIGTERM ends the process at once.
 pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -2,7 +2,7 @@
 
 use crate::{list::Member, session, shared::Shared};
 use futures::future::select_ok;
-use protocol::{Address, dial};
+use protocol::{Address, PreambleError, dial};
 use std::{
     hash::{BuildHasher, RandomState},
     io,
@@ -13,7 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::oneshot,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,13 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longest wait for a worker that was refused to hang up.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a worker that is another orchestrator's is asked again before it counts as unreachable. Whoever proves twice in a row finds the first session
+/// still ending.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two such questions.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -66,7 +73,7 @@ pub(crate) async fn keep_connected(
         pause = if began.elapsed() >= STEADY { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(jittered(pause)) => {}
+            () = sleep(jittered(pause)) => {}
         }
     }
 }
@@ -84,9 +91,11 @@ async fn connect_once(
     first: &mut Option<oneshot::Sender<Result<String, String>>>,
     stop: &CancellationToken,
 ) -> Result<String, String> {
+    // Later there is no hurry.
+    let patience = if first.is_some() { BUSY_PATIENCE } else { Duration::ZERO };
     let stream = tokio::select! {
         () = stop.cancelled() => return Err("the orchestrator is stopping".to_owned()),
-        stream = establish(member, shared) => stream?,
+        stream = establish(member, shared, patience) => stream?,
     };
     let (welcome, mut welcomed) = oneshot::channel();
     // Never dropped before its end: it has tasks to wait for.
@@ -110,8 +119,8 @@ async fn connect_once(
     Err(refusal)
 }
 
-/// A connection whose other end is a worker that lets this orchestrator in.
-async fn establish(member: &Member, shared: &Shared) -> Result<Box<dyn Stream>, String> {
+/// A connection whose other end is a worker that lets this orchestrator in, within `patience` if another one has it now.
+async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Result<Box<dyn Stream>, String> {
     let address = match member {
         Member::Remote(address) => address,
         Member::Local => {
@@ -119,10 +128,16 @@ async fn establish(member: &Member, shared: &Shared) -> Result<Box<dyn Stream>, 
             return local.connect().ok_or_else(|| "this process's worker has stopped".to_owned());
         }
     };
-    let mut stream = connect(address).await?;
-    stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
-    dial(&mut stream).await.map_err(|error| error.to_string())?;
-    Ok(Box::new(stream))
+    let began = Instant::now();
+    loop {
+        let mut stream = connect(address).await?;
+        stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
+        match dial(&mut stream).await {
+            Ok(()) => return Ok(Box::new(stream)),
+            Err(PreambleError::Busy(_)) if began.elapsed() < patience => sleep(BUSY_PAUSE).await,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
 }
 
 async fn connect(address: &Address) -> Result<TcpStream, String> {

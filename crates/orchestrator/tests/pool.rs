@@ -291,6 +291,52 @@ async fn a_second_orchestrator_hears_who_has_the_worker() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_orchestrator_leaves_within_moments_is_waited_for() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let first = connect(&[worker.address]).await;
+    let addresses = [worker.address];
+    let (second, ()) = tokio::join!(connect(&addresses), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        first.shutdown().await;
+    });
+    check_proven(second, 2).await;
+}
+
+/// An honest engine whose memory is so large that giving it back takes five seconds.
+struct Large(Arc<dyn worker::ProvingEngine>);
+
+#[async_trait::async_trait]
+impl worker::ProvingEngine for Large {
+    fn slots(&self) -> usize {
+        1
+    }
+
+    async fn run(
+        &self,
+        slot: usize,
+        assignment: protocol::Assignment,
+        io: Arc<dyn worker::AttemptIo>,
+    ) -> Result<(), AttemptError> {
+        self.0.run(slot, assignment, io).await
+    }
+
+    fn give_back(&self) {
+        std::thread::sleep(Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn the_next_orchestrator_does_not_wait_for_memory_to_be_given_back() {
+    // Long enough that the worker sees itself at work.
+    let engine = slow(Duration::from_millis(1500));
+    let worker = RunningWorker::ready("one", Arc::new(Large(engine))).await;
+    check_proven(connect(&[worker.address]).await, 1).await;
+    let began = Instant::now();
+    check_proven(connect(&[worker.address]).await, 1).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
     let engine = testing::ready(FakeEngine::honest());
     let worker =

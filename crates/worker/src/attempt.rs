@@ -201,7 +201,7 @@ impl Attempts {
         self.tasks.is_closed() && self.tasks.is_empty()
     }
 
-    /// Drops everything. What the engine kept for more is given back.
+    /// Drops everything at once, and waits until what the engine kept for more is given back: seconds, when it is gigabytes.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.held().clear();

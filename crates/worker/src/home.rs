@@ -49,7 +49,7 @@ impl Home {
     }
 
     /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them. Those of any other are dropped.
-    pub(crate) async fn attempts(
+    pub(crate) fn attempts(
         &self,
         orchestrator: &[u8],
         engine: &Arc<dyn ProvingEngine>,
@@ -61,19 +61,18 @@ impl Home {
             if kept.orchestrator == orchestrator && !orchestrator.is_empty() {
                 return kept.attempts;
             }
-            drop_kept(Some(kept), "another orchestrator has come").await;
+            self.drop_kept(Some(kept), "another orchestrator has come");
         }
         let slots = self.slots.get_or_init(|| Slots::new(engine.slots())).clone();
         Arc::new(Attempts::new(engine.clone(), slots, kinds, self.cache.clone()))
     }
 
     /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is over.
-    pub(crate) async fn keep(&self, orchestrator: Vec<u8>, attempts: Arc<Attempts>) {
+    pub(crate) fn keep(&self, orchestrator: Vec<u8>, attempts: Arc<Attempts>) {
         attempts.detach();
         if attempts.is_empty() {
             // Nothing to go on with, but what looks after the engine's memory ends with them.
-            attempts.end().await;
-            return;
+            return self.let_go(attempts);
         }
         tracing::info!(
             attempts = attempts.offers().len(),
@@ -89,26 +88,31 @@ impl Home {
                 () = tokio::time::sleep(GRACE) => {
                     // In the same moment somebody may have taken them, and others be kept by now.
                     let kept = home.kept().take_if(|_| !taken.is_cancelled());
-                    drop_kept(kept, "the orchestrator did not come back").await;
+                    home.drop_kept(kept, "the orchestrator did not come back");
                 }
             }
         });
     }
 
+    /// Drops `attempts`. Nobody waits for it: giving gigabytes back to the system takes its time, in which the next orchestrator may come in.
+    pub(crate) fn let_go(&self, attempts: Arc<Attempts>) {
+        self.waiting.spawn(async move { attempts.end().await });
+    }
+
+    fn drop_kept(&self, kept: Option<Kept>, why: &str) {
+        if let Some(Kept { attempts, taken, .. }) = kept {
+            tracing::info!(why, "kept attempts are dropped");
+            taken.cancel();
+            self.let_go(attempts);
+        }
+    }
+
     /// To be called when no session is left.
     pub(crate) async fn end(&self) {
         let kept = self.kept().take();
-        drop_kept(kept, "the worker is stopping").await;
+        self.drop_kept(kept, "the worker is stopping");
         self.waiting.close();
         self.waiting.wait().await;
-    }
-}
-
-async fn drop_kept(kept: Option<Kept>, why: &str) {
-    if let Some(Kept { attempts, taken, .. }) = kept {
-        tracing::info!(why, "kept attempts are dropped");
-        taken.cancel();
-        attempts.end().await;
     }
 }
 
@@ -135,10 +139,10 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_held_nothing_leaves_nothing_running() {
         let (home, engine) = (Home::new(1), Arc::new(Idle) as Arc<dyn ProvingEngine>);
-        let attempts = home.attempts(b"one", &engine, KindSet::all()).await;
+        let attempts = home.attempts(b"one", &engine, KindSet::all());
         assert!(!attempts.has_ended());
-        home.keep(b"one".to_vec(), attempts.clone()).await;
-        assert!(attempts.has_ended());
+        home.keep(b"one".to_vec(), attempts.clone());
         home.end().await;
+        assert!(attempts.has_ended());
     }
 }

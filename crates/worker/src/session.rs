@@ -113,8 +113,8 @@ where
         // First: attempts that wait for the connection would be waited for.
         closer.close();
         match &end {
-            Err(end) if end.is_loss() => context.home.keep(held.orchestrator, attempts).await,
-            _ => attempts.end().await,
+            Err(end) if end.is_loss() => context.home.keep(held.orchestrator, attempts),
+            _ => context.home.let_go(attempts),
         }
     }
     end
@@ -162,7 +162,7 @@ async fn obey(
         let state = context.engine.borrow_and_update().clone();
         if let (None, EngineState::Ready(engine)) = (&held.attempts, &state) {
             let kinds = context.introduction.abilities.kinds();
-            let attempts = context.home.attempts(&held.orchestrator, engine, kinds).await;
+            let attempts = context.home.attempts(&held.orchestrator, engine, kinds);
             let holds = attempts.offers().into_iter().map(|attempt| attempt.0).collect();
             held.attempts = Some(attempts);
             held.session.tell(from_worker::Message::Readiness(wire::Readiness { holds, ..readiness(&state) })).await;

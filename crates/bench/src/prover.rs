@@ -11,8 +11,8 @@ use tokio::runtime::Runtime;
 
 const PROGRAM: Elf = Elf::Static(include_bytes!("../../../guests/elf/fibonacci"));
 
-/// Three shards: enough that every worker has proven one.
-const WARM_UP_STEPS: u32 = 60_000;
+/// Two shards, the fewest there are: enough that every worker has proven one.
+const WARM_UP_STEPS: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

@@ -54,16 +54,43 @@ pub(crate) enum Command {
     Reference,
     /// Start two workers here, prove a program on them, and stop them.
     Demo(DemoArguments),
+    /// Take requests for proofs and run them on many workers, over restarts.
+    Serve(ServeArguments),
+    /// Show how a service is.
+    Status(ShowArguments),
+    /// List the proofs of a service.
+    Proofs(ProofsArguments),
+    /// List the workers of a service.
+    Workers(ShowArguments),
+    /// Ask a service for a proof; prints its id.
+    Submit(SubmitArguments),
+    /// Wait for a proof of a service to end.
+    Wait(WaitArguments),
+    /// Cancel a proof of a service.
+    Cancel(ProofArguments),
+    /// Fetch a finished proof from a service.
+    Fetch(FetchArguments),
+    /// Show what has happened to a proof of a service.
+    Logs(LogsArguments),
+    /// Let a service's worker finish what it proves and give it nothing more.
+    Drain(NamedWorkerArguments),
+    /// Give tasks again to a service's worker that was drained.
+    Resume(NamedWorkerArguments),
+    /// Let a service's worker go.
+    Forget(NamedWorkerArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArguments {
     /// Where to listen, as HOST:PORT; an IPv6 address stands in brackets.
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Address,
+    #[arg(long, value_name = "ADDR", required_unless_present = "join")]
+    pub(crate) listen: Option<Address>,
     /// Which orchestrators may connect: addresses, ranges like 10.0.0.0/8 and host names, separated by commas; `any` for all.
-    #[arg(long, value_name = "ADDR[,ADDR…]")]
-    pub(crate) orchestrator: Filter,
+    #[arg(long, value_name = "ADDR[,ADDR…]", required_unless_present = "join")]
+    pub(crate) orchestrator: Option<Filter>,
+    /// Call this orchestrator instead, where it takes workers (`sp1d serve --join-listen`), and again whenever the connection is lost.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
+    pub(crate) join: Option<Address>,
     /// Threads that prove [default: one for each core it may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -133,6 +160,139 @@ pub(crate) struct PoolArguments {
     /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT] [default: spread].
     #[arg(long, value_name = "POLICY")]
     pub(crate) placement: Option<Placement>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) pool: PoolArguments,
+    /// Folder with everything that must outlive the process: database, programs, inputs, results. Made where there is none.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+    /// Where the interface listens, as HOST:PORT. Whoever reaches it may ask for proofs.
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    pub(crate) listen: Address,
+    /// Where workers come that join by themselves (`sp1d worker --join`).
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) join_listen: Option<Address>,
+    /// Which workers may join: addresses, ranges and host names, separated by commas; `any` for all.
+    #[arg(long, value_name = "ADDR[,ADDR…]", default_value = "any", requires = "join_listen")]
+    pub(crate) join_from: Filter,
+    /// Proofs that run at the same time, each with an execution of its own [default: by the machine's memory].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) parallel_proofs: Option<u16>,
+    /// Proofs that may wait.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) max_queue: u64,
+    /// Days that proofs are kept after they ended.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(crate) keep: u32,
+    /// Disk for results of tasks that a restarted or repeated proof need not prove again, in megabytes; 0 for none.
+    #[arg(long, value_name = "MB", default_value_t = 20_000)]
+    pub(crate) memo: u64,
+    /// Free disk below which nothing new is accepted, in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 1000)]
+    pub(crate) min_free: u64,
+}
+
+/// Where a service listens unless told otherwise.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8090";
+
+/// Where the service is.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
+    /// The service's interface.
+    #[arg(long, value_name = "URL", env = "SP1_DISTRIBUTED_URL", default_value = "http://127.0.0.1:8090")]
+    pub(crate) url: String,
+    /// Form of the output.
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub(crate) output: OutputForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArguments {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProofsArguments {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Only those in this state: queued, running, done, failed or cancelled.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// At most so many, the newest.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArguments {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) program: ProgramArguments,
+    /// Kind of proof.
+    #[arg(long, default_value = "core")]
+    pub(crate) mode: Mode,
+    /// What is higher starts earlier, -100 to 100.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+    /// A text of your choice; the same text again is the same request.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Wait until the proof has ended.
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProofArguments {
+    /// The proof's id.
+    #[arg(value_name = "PROOF")]
+    pub(crate) proof: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArguments {
+    #[command(flatten)]
+    pub(crate) proof: ProofArguments,
+    /// Give up waiting after this many seconds; the proof goes on.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArguments {
+    /// The proof's id.
+    #[arg(value_name = "PROOF")]
+    pub(crate) proof: String,
+    /// Where it goes.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    #[command(flatten)]
+    pub(crate) proof: ProofArguments,
+    /// Go on until the proof has ended.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamedWorkerArguments {
+    /// The worker's name or address.
+    #[arg(value_name = "WORKER")]
+    pub(crate) worker: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Args)]

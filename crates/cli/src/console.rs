@@ -182,6 +182,12 @@ impl View {
                 self.bar.set_message(format!(", {}", self.pace()));
                 self.line(&self.summary(kind, &worker));
             }
+            Progress::Remembered(_) => {
+                self.done += 1;
+                self.bar.set_position(self.done);
+            }
+            // What counts comes as `Done`.
+            Progress::Attempt(_) => {}
             Progress::Executed { cycles } => {
                 self.executed = true;
                 self.line(&format!("executed: {cycles} cycles"));

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod args;
+mod client;
 mod command;
 mod console;
 mod cpu;

@@ -119,7 +119,7 @@ async fn prove_harmed(prover: &DistributedProver, what: &str, harm: impl FnOnce(
         shards.len(),
         began.elapsed().as_secs_f32(),
         seen.iter()
-            .filter(|event| !matches!(event, Progress::Done { .. } | Progress::Submitted(_)))
+            .filter(|event| !matches!(event, Progress::Done { .. } | Progress::Submitted(_) | Progress::Attempt(_)))
             .collect::<Vec<_>>()
     ));
     check_with_sp1(&proof, "fibonacci").await;

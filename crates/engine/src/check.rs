@@ -159,6 +159,11 @@ impl Expectations {
         }
     }
 
+    /// True when the record `name` came out the same, byte for byte, were the program run again. Those of precompiles name artifacts, which are others each time.
+    pub(crate) fn is_repeatable(&self, name: &str) -> bool {
+        matches!(lock(&self.records).get(name), Some(Record::Core { .. } | Record::Memory { .. }))
+    }
+
     fn nonce(&self) -> [SP1Field; 4] {
         self.nonce.map(SP1Field::from_canonical_u32)
     }

@@ -5,6 +5,7 @@ use crate::{
     controller_clients::ProofClient,
     execution::{Ended, Leash, supervise},
     host::check_executor_host,
+    identity::build_identity,
     input_proofs::{check_form, check_input_proofs},
     options::CutOptions,
     program::check_program,
@@ -14,8 +15,8 @@ use artifacts::Digest;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use orchestrator::{
-    Checked, CheckedMarker, ExpectedExit, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofMode,
-    ProofOutput, ProofRequest,
+    Checked, CheckedMarker, ExpectedExit, Outcome, ProgramController, Progress, ProofController, ProofFailure,
+    ProofHandle, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
 };
 use scheduler::{TaskId, TaskKind};
 use slop_algebra::PrimeField32;
@@ -34,7 +35,8 @@ use sp1_prover::{
 use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType, network_base_types};
 use sp1_recursion_executor::RecursionPublicValues;
 use sp1_sdk::{
-    Elf, LightProver, Prover, ProvingKey, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork,
+    Elf, HashableKey, LightProver, Prover, ProvingKey, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues,
+    proof::ProofFromNetwork,
 };
 use std::{
     borrow::Borrow,
@@ -505,6 +507,26 @@ impl ProofController for Controller {
         outcome
     }
 
+    fn memo_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
+        // Folding follows the order in which parts arrive, and is done again.
+        if !spec.kind.is_shard() {
+            return None;
+        }
+        let [program, common, record] = [0, 1, 2].map(|at| match spec.inputs.get(at) {
+            Some(TaskInput::Artifact { name, .. }) => Some(name),
+            Some(TaskInput::Literal(_)) | None => None,
+        });
+        if !self.running.expectations(proof).ok()?.is_repeatable(record?) {
+            return None;
+        }
+        let options = CutOptions::decode(proof.options()).ok()?.canonical();
+        let mut made_of = format!("shard {} {options} {:?}", spec.kind, build_identity()).into_bytes();
+        for input in [program, common, record] {
+            made_of.extend(proof.digest(input?)?.as_bytes());
+        }
+        Some(Digest::of(&made_of))
+    }
+
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
         let expected = self.running.expectations(result.proof)?;
         contained(|| check_result(&self.verifier, &expected, &result))
@@ -513,6 +535,21 @@ impl ProofController for Controller {
     fn check_marker(&self, marker: CheckedMarker<'_>) -> Result<(), String> {
         let expected = self.running.expectations(marker.proof)?;
         contained(|| expected.check_marker(&marker))
+    }
+}
+
+#[async_trait]
+impl ProgramController for Controller {
+    async fn inspect(&self, elf: bytes::Bytes) -> Result<String, ProofFailure> {
+        Ok(self.verifying_key(&elf).await?.bytes32())
+    }
+
+    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {
+        check_form(&decode_stdin(stdin)?)
+    }
+
+    fn empty_stdin(&self) -> Vec<u8> {
+        bincode::serialize(&SP1Stdin::new()).expect("an input is serialisable")
     }
 }
 

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeSet,
     fs,
+    os::linux::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -187,10 +188,62 @@ const SHARED: &str = "/dev/shm";
 
 /// Names of SP1's segments that this process has mapped.
 fn mapped_segments() -> BTreeSet<String> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    segments_of("self").unwrap_or_default()
+}
+
+/// The same of any process; `None` when the system does not say.
+fn segments_of(process: &str) -> Option<BTreeSet<String>> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let names = maps.lines().filter_map(|line| line.split_once("/dev/shm/")).map(|(_, name)| name);
     // A segment whose name was taken away is shown as "NAME (deleted)".
-    names.filter(|name| name.starts_with("sp1_") && !name.contains(' ')).map(str::to_owned).collect()
+    Some(names.filter(|name| name.starts_with("sp1_") && !name.contains(' ')).map(str::to_owned).collect())
+}
+
+/// What a killed process left behind of its executions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leftovers {
+    /// Executors without the process they executed for.
+    pub executors: usize,
+    /// Files of shared memory that nobody uses.
+    pub files: usize,
+}
+
+/// Kills executors of this user whose process is gone, and removes shared memory of theirs that nobody has mapped. What another living process executes is left alone.
+pub fn remove_leftovers() -> Leftovers {
+    /// A segment is made some moments before it is mapped.
+    const YOUNG: Duration = Duration::from_secs(60);
+    let mut removed = Leftovers::default();
+    let own = rustix::process::geteuid().as_raw();
+    for orphan in processes().filter(|process| process.name == CHILD_NAME) {
+        // Whoever executes has the trace mapped. A parent that has not adopted the executor when its own was gone.
+        let is_ours = fs::metadata(format!("/proc/{}", orphan.id)).is_ok_and(|file| file.st_uid() == own);
+        // In a container the first process may be the one that executes.
+        let adopted =
+            segments_of(&orphan.parent.to_string()).map_or(orphan.parent == 1, |segments| segments.is_empty());
+        if is_ours && adopted {
+            kill(orphan.id);
+            removed.executors += 1;
+        }
+    }
+    if removed.executors > 0 {
+        // Their memory is mapped until they are gone.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let used: BTreeSet<String> =
+        processes().filter_map(|process| segments_of(&process.id.to_string())).flatten().collect();
+    for file in fs::read_dir(SHARED).into_iter().flatten().flatten() {
+        let Ok(name) = file.file_name().into_string() else { continue };
+        let segment = name.strip_prefix("sem.").unwrap_or(&name);
+        let segment = segment.strip_suffix("_filled").or(segment.strip_suffix("_empty")).unwrap_or(segment);
+        let is_left = file.metadata().is_ok_and(|file| {
+            let age = file.modified().ok().and_then(|time| time.elapsed().ok());
+            file.st_uid() == own && age.is_some_and(|age| age > YOUNG)
+        });
+        if segment.starts_with("sp1_") && !used.contains(segment) && is_left && fs::remove_file(file.path()).is_ok() {
+            removed.files += 1;
+        }
+    }
+    removed
 }
 
 /// Ends every execution of this process and removes its shared memory: for a process that is about to end without waiting.
@@ -207,7 +260,7 @@ fn remove_segment(name: &str) {
 }
 
 fn kill(child: i32) {
-    // It is ours and not yet waited for, so the number is still its own.
+    // It is ours and not yet waited for, or was seen a moment ago.
     if let Some(pid) = Pid::from_raw(child)
         && let Err(error) = kill_process(pid, Signal::KILL)
     {
@@ -245,9 +298,11 @@ fn parse_stat(stat: &str) -> Option<Process> {
 /// Executors that are children of this process.
 fn children() -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .filter(|process| process.parent == own && process.name == CHILD_NAME)
-        .collect()
+    processes().filter(|process| process.parent == own && process.name == CHILD_NAME).collect()
+}
+
+/// All processes that the system shows.
+fn processes() -> impl Iterator<Item = Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
 }

@@ -29,7 +29,7 @@ mod thread_pool;
 pub use abilities::Equipment;
 pub use check::EventLimits;
 pub use controller::Controller;
-pub use execution::kill_executions;
+pub use execution::{Leftovers, kill_executions, remove_leftovers};
 pub use host::{HostError, check_executor_host, check_temporary_folder};
 pub use identity::build_identity;
 pub use options::{CutOption, CutOptions, OptionsError};

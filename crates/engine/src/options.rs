@@ -187,6 +187,15 @@ impl CutOptions {
         serde_json::to_string(&self.0).expect("options are serialisable")
     }
 
+    /// The same text for the same options, unlike [`CutOptions::encode`], which writes a set in whatever order it has.
+    pub(crate) fn canonical(&self) -> String {
+        let mut options = self.0.clone();
+        let presets = std::mem::take(&mut options.retained_events_presets);
+        let mut presets: Vec<String> = presets.into_iter().map(|preset| format!("{preset:?}")).collect();
+        presets.sort();
+        format!("{presets:?} {}", Self(options).encode())
+    }
+
     /// From what came over the wire.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What the orchestrator needs of whoever knows SP1.
 
 use crate::ProofHandle;
-use artifacts::Blob;
+use artifacts::{Blob, Digest};
 use async_trait::async_trait;
 use bytes::Bytes;
 use scheduler::{PastAttempt, TaskId, TaskKind};
@@ -163,6 +163,12 @@ pub trait ProofController: Send + Sync + 'static {
     /// What is wrong with it: the worker that sent it is at fault.
     fn check(&self, result: Checked<'_>) -> Result<(), String>;
 
+    /// The digest of everything that the results of a task depend on, so that the same digest is the same task, in whatever proof. `None` for a task whose
+    /// results are not to be remembered, and for all unless this is overridden. Called when the task's inputs are there.
+    fn memo_key(&self, _proof: &ProofHandle, _spec: &TaskSpec) -> Option<Digest> {
+        None
+    }
+
     /// Checks what an attempt delivered for its task's marker; called on a thread that may block. Unless this is overridden, it is taken as it is.
     ///
     /// # Errors
@@ -170,6 +176,25 @@ pub trait ProofController: Send + Sync + 'static {
     fn check_marker(&self, _marker: CheckedMarker<'_>) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// Says of programs and inputs whether they can be proven at all, before anything of them is kept.
+#[async_trait]
+pub trait ProgramController: ProofController {
+    /// Checks that `elf` is a program, and says by which key its proofs are verified, as people compare it.
+    ///
+    /// # Errors
+    /// When it is none.
+    async fn inspect(&self, elf: Bytes) -> Result<String, ProofFailure>;
+
+    /// Checks that `stdin` is an input in the controller's serialisation; called on a thread that may block.
+    ///
+    /// # Errors
+    /// When it is none.
+    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure>;
+
+    /// The input of a program that reads none.
+    fn empty_stdin(&self) -> Vec<u8>;
 }
 
 /// Why there is no proof.

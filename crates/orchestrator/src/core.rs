@@ -8,17 +8,20 @@ use crate::{
     board::Outcome,
     controller::{Checked, CheckedMarker, ProofFailure, TaskInput, TaskSpec},
     evidence::Judgement,
+    memo::{Delivered, remembered},
     orchestrator::{Settings, Verify},
-    progress::Progress,
+    progress::{AttemptNews, AttemptStep, Progress},
     proof::{ProofHandle, ProofState},
     shared::{Attempt, Shared, attempt_scope, proof_scope},
 };
-use artifacts::{Description, StoreError};
+use artifacts::{Description, Digest, StoreError};
 use protocol::{
     Assignment, InputValue,
     wire::{self, ToWorker, to_worker},
 };
-use scheduler::{AttemptId, Command, Event, Failure, PeerId, ProofId, Scheduler, TaskId, Timestamp, WorkerId};
+use scheduler::{
+    AttemptId, Command, Event, Failure, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
@@ -34,7 +37,13 @@ pub(crate) enum Input {
     /// For the scheduler alone.
     Event(Event),
     /// A new task of `proof`.
-    Submit { proof: Arc<ProofState>, task: TaskId, spec: TaskSpec },
+    Submit {
+        proof: Arc<ProofState>,
+        task: TaskId,
+        spec: TaskSpec,
+        /// What its results are remembered under.
+        key: Option<Digest>,
+    },
     /// What an attempt delivered for its marker was checked.
     MarkerChecked { attempt: AttemptId, verdict: Result<(), String> },
     /// A worker is to finish what it has and get nothing more; `drained` hears when it holds nothing.
@@ -46,6 +55,10 @@ pub(crate) enum Input {
 struct TaskRecord {
     proof: Arc<ProofState>,
     spec: TaskSpec,
+    /// What its results are to be remembered under.
+    key: Option<Digest>,
+    /// What came for its marker, to be remembered with its result.
+    delivered: Delivered,
 }
 
 struct AttemptRecord {
@@ -138,13 +151,13 @@ impl Core {
             Input::MarkerChecked { attempt, verdict } => self.on_marker_checked(attempt, verdict),
             // What SP1's detached tasks submit after the end would never be forgotten.
             Input::Submit { proof, .. } if proof.over.is_cancelled() => {}
-            Input::Submit { proof, task, spec } => {
+            Input::Submit { proof, task, spec, key } => {
                 if spec.kind.is_shard() {
                     proof.shards.fetch_add(1, Ordering::Relaxed);
                 }
                 proof.begin(spec.kind);
                 let event = Event::TaskSubmitted { proof: proof.id, task, kind: spec.kind, marker: spec.marker };
-                self.tasks.insert(task, TaskRecord { proof, spec });
+                self.tasks.insert(task, TaskRecord { proof, spec, key, delivered: Delivered::new() });
                 self.decide(event);
             }
             Input::Drain { worker, drained } => {
@@ -160,7 +173,24 @@ impl Core {
                 self.drains.remove(&worker);
                 self.decide(event);
             }
-            Input::Event(event) => self.decide(event),
+            Input::Event(event) => {
+                let has = |worker: &WorkerId, attempt: &AttemptId| {
+                    self.attempts.get(attempt).is_some_and(|record| record.worker == *worker)
+                };
+                match &event {
+                    Event::AttemptStarted { worker, attempt } if has(worker, attempt) => {
+                        self.tell_of_live(*attempt, AttemptStep::Started);
+                    }
+                    Event::AttemptFailed { worker, attempt, failure } if has(worker, attempt) => {
+                        self.tell_of_live(*attempt, AttemptStep::Failed(failure.to_string()));
+                    }
+                    Event::ResultRejected { attempt, reason } => {
+                        self.tell_of_live(*attempt, AttemptStep::Failed(reason.clone()));
+                    }
+                    _ => {}
+                }
+                self.decide(event);
+            }
             Input::End(proof) => {
                 self.decide(Event::ProofEnded { proof: proof.id });
                 self.tasks.retain(|_, record| record.proof.id != proof.id);
@@ -191,6 +221,7 @@ impl Core {
             Command::CompleteMarker { proof: _, marker, attempt } => self.complete_marker(marker, attempt),
             Command::AcceptResult { proof: _, task, attempt, worker } => self.accept(task, attempt, worker),
             Command::Discard { attempt } => {
+                self.tell_of_live(attempt, AttemptStep::Dropped);
                 if self.attempts.remove(&attempt).is_some() {
                     self.forget(attempt);
                 }
@@ -207,12 +238,14 @@ impl Core {
             Command::Adopt { worker, attempt } => return self.adopt(worker, attempt),
             Command::Quarantine { worker, duration, reason } => {
                 if let Some(worker) = self.shared.worker(worker) {
+                    *worker.quarantine() = Some(reason.clone());
                     let seconds = duration.as_secs();
                     tracing::warn!(worker = %worker.name, seconds, %reason, "a worker gets nothing for a while: too much of what it did was bad");
                 }
             }
             Command::Probation { worker } => {
                 if let Some(worker) = self.shared.worker(worker) {
+                    worker.quarantine().take();
                     tracing::info!(worker = %worker.name, "a worker gets one task again, on which it depends whether it gets more");
                 }
             }
@@ -279,9 +312,10 @@ impl Core {
             options: record.proof.options.clone(),
             memory_bytes: record.spec.memory_bytes,
         };
-        let maker = Maker { peer: self.shared.peer(&found.address), name: found.name.clone() };
+        let maker = Maker { peer: self.shared.peer(&found.name, &found.address), name: found.name.clone() };
         let entry = AttemptRecord { task, worker, maker, reported: false, marker: MarkerCheck::Unsaid };
         self.attempts.insert(attempt, entry);
+        self.tell_of(&record.proof, task, record.spec.kind, attempt, worker, AttemptStep::Assigned);
         let outputs = record.spec.outputs.clone();
         let entry = Attempt { worker, proof: record.proof.clone(), outputs };
         self.shared.attempts().insert(attempt, Arc::new(entry));
@@ -389,13 +423,14 @@ impl Core {
                 self.decide(lost);
             }
         }
+        self.tell_of_live(attempt, AttemptStep::Failed(failure.to_string()));
         self.decide(Event::AttemptFailed { worker, attempt, failure });
     }
 
     /// What to make of the events that `attempt` claims, after what others have claimed of the same shard.
     fn judge(&self, worker: WorkerId, attempt: AttemptId) -> Judgement {
         let taken = Judgement::Taken { liars: Vec::new() };
-        let Some(TaskRecord { proof, spec }) = self.record_of(attempt) else { return taken };
+        let Some(TaskRecord { proof, spec, .. }) = self.record_of(attempt) else { return taken };
         let scope = attempt_scope(attempt);
         let made = self.shared.store.names(scope).into_iter().filter(|name| !spec.outputs.contains(name));
         let claim =
@@ -409,15 +444,21 @@ impl Core {
         let gets =
             |id: &WorkerId| self.scheduler.worker_status(*id).is_some_and(|status| status.kinds.contains(spec.kind));
         let others = self.shared.workers().keys().filter(|id| **id != worker && gets(id)).count();
-        proof.evidence.hear(record.digest, claim, self.shared.peer(&found.address), others == 0)
+        proof.evidence.hear(record.digest, claim, self.shared.peer(&found.name, &found.address), others == 0)
     }
 
     /// What the attempt has delivered so far, but for the task's result, becomes the proof's own.
     fn complete_marker(&mut self, marker: TaskId, attempt: AttemptId) {
-        let Some(record) = self.record_of(attempt) else { return };
+        let Some(task) = self.attempts.get(&attempt).map(|record| record.task) else { return };
+        let Some(record) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), proof_scope(record.proof.id));
         for name in self.shared.store.names(from) {
             if record.spec.outputs.first() != Some(&name) {
+                if record.key.is_some()
+                    && let Some(stored) = self.shared.store.get(from, &name)
+                {
+                    record.delivered.push((name.clone(), stored));
+                }
                 self.shared.store.promote(from, to, &name);
             }
         }
@@ -426,7 +467,7 @@ impl Core {
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, worker: WorkerId) {
         let Some(record) = self.tasks.remove(&task) else { return };
-        let TaskRecord { proof, spec } = record;
+        let TaskRecord { proof, spec, key, delivered } = record;
         let maker = self.attempts.remove(&attempt).map(|attempt| attempt.maker);
         let scope = proof_scope(proof.id);
         // The others belong to the marker.
@@ -435,6 +476,8 @@ impl Core {
         {
             proof.fail(ProofFailure::Internal(format!("the result of {task} could not be kept as {name}")));
         }
+        self.remember(&proof, &spec, key, delivered);
+        self.tell_of(&proof, task, spec.kind, attempt, worker, AttemptStep::Done);
         self.forget(attempt);
         if let Some(maker) = maker {
             proof.believe(Believed { spec: spec.clone(), peer: maker.peer, worker: maker.name });
@@ -452,6 +495,48 @@ impl Core {
         proof.count(&name, &address);
         proof.report(Progress::Done { kind: spec.kind, worker: name });
         proof.board.end(task, Outcome::Succeeded);
+    }
+
+    /// Keeps the result of a task for later times, off this thread.
+    fn remember(&self, proof: &Arc<ProofState>, spec: &TaskSpec, key: Option<Digest>, delivered: Delivered) {
+        let (Some(memo), Some(key), Some(name)) = (self.shared.memo.clone(), key, spec.outputs.first()) else { return };
+        let Some(output) = self.shared.store.get(proof_scope(proof.id), name) else { return };
+        proof.note_memo(key);
+        let spec = spec.clone();
+        self.checks.spawn_blocking(move || {
+            if let Some(result) = remembered(&spec, output, delivered) {
+                memo.keep(key, result);
+            }
+        });
+    }
+
+    /// Tells whoever watches the proof what became of an attempt.
+    fn tell_of(
+        &self,
+        proof: &ProofState,
+        task: TaskId,
+        kind: TaskKind,
+        attempt: AttemptId,
+        worker: WorkerId,
+        step: AttemptStep,
+    ) {
+        let found = self.shared.worker(worker);
+        if let Some(found) = &found {
+            match &step {
+                AttemptStep::Done => _ = found.done.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Failed(_) => _ = found.faults.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Assigned | AttemptStep::Started | AttemptStep::Dropped => {}
+            }
+        }
+        let worker = found.map_or_else(|| worker.to_string(), |worker| worker.name.clone());
+        proof.report(Progress::Attempt(AttemptNews { task, attempt, kind, worker, step }));
+    }
+
+    /// The same of an attempt that the scheduler still knows.
+    fn tell_of_live(&self, attempt: AttemptId, step: AttemptStep) {
+        let Some(record) = self.attempts.get(&attempt) else { return };
+        let Some(TaskRecord { proof, spec, .. }) = self.tasks.get(&record.task) else { return };
+        self.tell_of(proof, record.task, spec.kind, attempt, record.worker, step);
     }
 
     /// Has the result of `attempt` checked, off this thread; the verdict comes back as an event.
@@ -555,6 +640,7 @@ pub(crate) fn scheduler_config(settings: &Settings) -> scheduler::Config {
         max_failures: settings.max_failures,
         max_losses: settings.max_losses,
         placement: settings.placement,
+        attempts_before: settings.attempts_before,
         ..scheduler::Config::default()
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::{list::Member, session, shared::Shared};
 use futures::future::select_ok;
-use protocol::{Address, PreambleError, dial};
+use protocol::{Address, Filter, PreambleError, Role, Verdict, accept, dial};
 use std::{
     hash::{BuildHasher, RandomState},
     io,
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -97,6 +98,17 @@ async fn connect_once(
         () = stop.cancelled() => return Err("the orchestrator is stopping".to_owned()),
         stream = establish(member, shared, patience) => stream?,
     };
+    serve_session(stream, member, shared, first, stop).await
+}
+
+/// A session with whoever is at the other end of `stream`.
+async fn serve_session<S: Stream>(
+    stream: S,
+    member: &Member,
+    shared: &Arc<Shared>,
+    first: &mut Option<oneshot::Sender<Result<String, String>>>,
+    stop: &CancellationToken,
+) -> Result<String, String> {
     let (welcome, mut welcomed) = oneshot::channel();
     // Never dropped before its end: it has tasks to wait for.
     let mut session = std::pin::pin!(session::serve(stream, member.clone(), shared.clone(), welcome, stop));
@@ -119,6 +131,35 @@ async fn connect_once(
     Err(refusal)
 }
 
+/// A session with a worker that has come by itself, from its first bytes to its end.
+pub(crate) async fn serve_joined(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    allowed: &Filter,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    let verdict = if allowed.allows(peer.ip()).await {
+        Verdict::Welcome
+    } else {
+        Verdict::Refused(format!("{} is not in the orchestrator's --join-from list", peer.ip().to_canonical()))
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::warn!(%error, "set TCP_NODELAY");
+    }
+    match accept(&mut stream, Role::Worker, &verdict).await {
+        Ok(()) if verdict == Verdict::Welcome => {}
+        Ok(()) => return tracing::warn!(%peer, "a worker was refused: its address is not in --join-from"),
+        // Somebody looks whether the port is open, as load balancers and people do.
+        Err(PreambleError::Io(error)) => return tracing::debug!(%peer, %error, "a connection ended at once"),
+        Err(error) => return tracing::warn!(%peer, %error, "a connection was refused"),
+    }
+    match serve_session(stream, &Member::Joined(peer), &shared, &mut None, &stop).await {
+        Ok(reason) => tracing::info!(%peer, %reason, "session ended"),
+        Err(reason) => tracing::warn!(%peer, %reason, "a worker that joined was refused"),
+    }
+}
+
 /// A connection whose other end is a worker that lets this orchestrator in, within `patience` if another one has it now.
 async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Result<Box<dyn Stream>, String> {
     let address = match member {
@@ -127,12 +168,13 @@ async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Resu
             let local = shared.local.as_ref().ok_or("this process runs no worker")?;
             return local.connect().ok_or_else(|| "this process's worker has stopped".to_owned());
         }
+        Member::Joined(_) => return Err("it joins by itself".to_owned()),
     };
     let began = Instant::now();
     loop {
         let mut stream = connect(address).await?;
         stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
-        match dial(&mut stream).await {
+        match dial(&mut stream, Role::Orchestrator).await {
             Ok(()) => return Ok(Box::new(stream)),
             Err(PreambleError::Busy(_)) if began.elapsed() < patience => sleep(BUSY_PAUSE).await,
             Err(error) => return Err(error.to_string()),

@@ -16,6 +16,7 @@ mod core;
 mod dialler;
 mod evidence;
 mod list;
+mod memo;
 mod orchestrator;
 mod progress;
 mod proof;
@@ -24,14 +25,15 @@ mod shared;
 
 pub use board::{Outcome, TaskBoard};
 pub use controller::{
-    Checked, CheckedMarker, ExpectedExit, ProofController, ProofFailure, ProofMode, ProofOutput, ProofRequest,
-    TaskInput, TaskSpec,
+    Checked, CheckedMarker, ExpectedExit, ProgramController, ProofController, ProofFailure, ProofMode, ProofOutput,
+    ProofRequest, TaskInput, TaskSpec,
 };
 pub use dialler::{LocalConnector, Stream};
 pub use list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList};
+pub use memo::{Memo, Remembered};
 pub use orchestrator::{
     ConnectError, Holdings, MOST_SHARDS, Orchestrator, Proven, Settings, UnknownWorker, Unreachable, Verify, WorkerInfo,
 };
-pub use progress::{Progress, WorkerShare};
+pub use progress::{AttemptNews, AttemptStep, Progress, WorkerShare};
 pub use proof::ProofHandle;
 pub use scheduler::Placement;

@@ -23,6 +23,8 @@ pub enum Member {
     Remote(Address),
     /// The orchestrator's own process, written `local`.
     Local,
+    /// One that has come by itself, from this address. No list names it.
+    Joined(SocketAddr),
 }
 
 /// How the list names the orchestrator's own process.
@@ -53,6 +55,7 @@ impl fmt::Display for Member {
         match self {
             Self::Remote(address) => address.fmt(f),
             Self::Local => f.write_str(LOCAL),
+            Self::Joined(peer) => write!(f, "joined from {peer}"),
         }
     }
 }

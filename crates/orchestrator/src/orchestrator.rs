@@ -3,22 +3,25 @@
 use crate::{
     controller::{ProofController, ProofFailure, ProofOutput, ProofRequest},
     core::{Core, Input, scheduler_config},
-    dialler::{LocalConnector, keep_connected},
+    dialler::{LocalConnector, keep_connected, serve_joined},
     evidence::Evidence,
     list::{Member, WorkerList},
+    memo::Memo,
     progress::{Progress, WorkerShare},
     proof::{ProofHandle, ProofState},
     shared::{Shared, Worker, proof_scope},
 };
 use futures::future::join_all;
-use protocol::Build;
+use protocol::{Build, Filter};
 use scheduler::{Event, Placement, ProofId, TaskKind, WorkerId};
 use std::{
+    collections::BTreeMap,
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
+    net::TcpListener,
     sync::{broadcast, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
@@ -53,6 +56,8 @@ pub struct Settings {
     pub max_failures: u32,
     /// Workers lost with a task after which it fails for good; at least 1.
     pub max_losses: u32,
+    /// The highest number of an attempt that was ever given before, 0 for none: with a memo, names of artifacts must not come again.
+    pub attempts_before: u64,
 }
 
 impl Settings {
@@ -71,6 +76,7 @@ impl Settings {
             verify: Verify::All,
             max_failures: 3,
             max_losses: 5,
+            attempts_before: 0,
         }
     }
 
@@ -141,6 +147,24 @@ pub struct WorkerInfo {
     pub address: String,
     /// Its prover is loaded.
     pub ready: bool,
+    /// Threads that prove, as it says.
+    pub threads: u32,
+    /// Memory of its machine in bytes, as it says; 0 for unknown.
+    pub memory_bytes: u64,
+    /// Its processor, as it says.
+    pub cpu: String,
+    /// Kinds of tasks that it does.
+    pub kinds: Vec<TaskKind>,
+    /// Attempts that it holds.
+    pub holds: usize,
+    /// Tasks whose result counted, since it connected.
+    pub done: u64,
+    /// Attempts that failed or came out wrong, since it connected.
+    pub faults: u64,
+    /// It gets nothing more, until it is resumed.
+    pub drained: bool,
+    /// Why it gets nothing for a while, if so.
+    pub quarantine: Option<String>,
 }
 
 /// No connected worker has this name or address.
@@ -197,9 +221,13 @@ pub struct Holdings {
     pub bytes: u64,
 }
 
+/// Who is in the pool by the list, each with what ends its connection.
+type Members = BTreeMap<Member, CancellationToken>;
+
 /// Connections to workers, and the proofs that run on them. Everything ends when it is dropped; [`Orchestrator::shutdown`] also waits for it.
 pub struct Orchestrator {
     shared: Arc<Shared>,
+    members: Mutex<Members>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -223,14 +251,8 @@ impl Orchestrator {
         settings: Settings,
         local: Option<Arc<dyn LocalConnector>>,
     ) -> Result<Self, ConnectError> {
-        let (inbox, inputs) = mpsc::channel(4096);
-        let config = scheduler_config(&settings);
-        let shared = Arc::new(Shared::new(settings, local, inbox));
-        let orchestrator = Self { shared: shared.clone(), tasks: TaskTracker::new(), stop: CancellationToken::new() };
-        let core = Core::new(shared.clone(), config);
-        orchestrator.tasks.spawn(core.run(inputs, orchestrator.stop.clone()));
-        let firsts: Vec<_> = list.0.iter().map(|member| orchestrator.dial(member.clone())).collect();
-        let outcomes = join_all(firsts).await;
+        let orchestrator = Self::start(settings, local, None);
+        let outcomes = join_all(orchestrator.call(list)).await;
         let mut unreachable = Vec::new();
         for (worker, outcome) in list.0.iter().zip(outcomes) {
             let reason = match outcome {
@@ -251,17 +273,101 @@ impl Orchestrator {
         Ok(orchestrator)
     }
 
-    fn dial(&self, member: Member) -> oneshot::Receiver<Result<String, String>> {
-        let (first, outcome) = oneshot::channel();
-        self.tasks.spawn(keep_connected(member, self.shared.clone(), first, self.stop.clone()));
-        outcome
+    /// An orchestrator without workers, for one that lives longer than its list: see [`Orchestrator::set_list`] and [`Orchestrator::serve_joining`]. What `memo`
+    /// remembers is not done again.
+    ///
+    /// All sessions live on the runtime that this is called in.
+    #[must_use]
+    pub fn start(settings: Settings, local: Option<Arc<dyn LocalConnector>>, memo: Option<Arc<dyn Memo>>) -> Self {
+        let (inbox, inputs) = mpsc::channel(4096);
+        let config = scheduler_config(&settings);
+        let shared = Arc::new(Shared::new(settings, local, memo, inbox));
+        let orchestrator = Self {
+            shared: shared.clone(),
+            members: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let core = Core::new(shared, config);
+        orchestrator.tasks.spawn(core.run(inputs, orchestrator.stop.clone()));
+        orchestrator
+    }
+
+    /// Calls the workers of `list` from now on, and ends the sessions with those that are no longer in it. Says how each that is new was reached, in the list's order.
+    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, String>>)> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member, end| {
+            let stays = list.0.contains(member);
+            if !stays {
+                tracing::info!(worker = %member, "a worker is no longer in the list");
+                end.cancel();
+            }
+            stays
+        });
+        let new: Vec<&Member> = list.0.iter().filter(|member| !members.contains_key(member)).collect();
+        let call = |member: &Member| {
+            let (first, outcome) = oneshot::channel();
+            let end = self.stop.child_token();
+            members.insert(member.clone(), end.clone());
+            self.tasks.spawn(keep_connected(member.clone(), self.shared.clone(), first, end));
+            (member.clone(), outcome)
+        };
+        new.into_iter().map(call).collect()
+    }
+
+    fn call(&self, list: &WorkerList) -> Vec<oneshot::Receiver<Result<String, String>>> {
+        self.set_list(list).into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Takes workers that come by themselves through `listener`, from the addresses that `allowed` names, until the orchestrator ends.
+    pub fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
+        let (shared, stop, sessions) = (self.shared.clone(), self.stop.clone(), self.tasks.clone());
+        let allowed = Arc::new(allowed);
+        self.tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                match accepted {
+                    Ok((stream, peer)) => {
+                        let (allowed, shared, stop) = (allowed.clone(), shared.clone(), stop.child_token());
+                        sessions.spawn(async move { serve_joined(stream, peer, &allowed, shared, stop).await });
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, most likely: they come back when connections end.
+                        tracing::warn!(%error, "accept a connection");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Lets a worker go: one that came by itself may come again, one of the list is called again when the list is set.
+    ///
+    /// # Errors
+    /// When no such worker is connected.
+    pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
+        let id = self.session_of(worker)?;
+        let Some(worker) = self.shared.worker(id) else { return Ok(()) };
+        match self.members.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker.address) {
+            Some(end) => end.cancel(),
+            None => worker.closer.close(),
+        }
+        Ok(())
+    }
+
+    /// As [`Orchestrator::shutdown`], for one that others hold too.
+    pub async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Ends all sessions and proofs, and waits until nothing of them runs any more.
     pub async fn shutdown(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.end().await;
     }
 
     /// What is held now, over all proofs: nothing, soon after the last of them ended.
@@ -279,13 +385,31 @@ impl Orchestrator {
     /// The connected workers, in the order in which they came.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        let workers = self.shared.workers();
-        let info = |worker: &Arc<Worker>| WorkerInfo {
+        let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
+        for attempt in self.shared.attempts().values() {
+            *held.entry(attempt.worker).or_default() += 1;
+        }
+        let info = |(id, worker): (&WorkerId, &Arc<Worker>)| WorkerInfo {
             name: worker.name.clone(),
             address: worker.address.to_string(),
             ready: worker.ready.load(Ordering::Relaxed),
+            threads: worker.threads,
+            memory_bytes: worker.memory_bytes,
+            cpu: worker.cpu.clone(),
+            kinds: worker.kinds.iter().collect(),
+            holds: held.get(id).copied().unwrap_or(0),
+            done: worker.done.load(Ordering::Relaxed),
+            faults: worker.faults.load(Ordering::Relaxed),
+            drained: worker.drained.load(Ordering::Relaxed),
+            quarantine: worker.quarantine().clone(),
         };
-        workers.values().map(info).collect()
+        self.shared.workers().iter().map(info).collect()
+    }
+
+    fn mark_drained(&self, worker: WorkerId, drained: bool) {
+        if let Some(worker) = self.shared.worker(worker) {
+            worker.drained.store(drained, Ordering::Relaxed);
+        }
     }
 
     fn session_of(&self, worker: &str) -> Result<WorkerId, UnknownWorker> {
@@ -308,6 +432,7 @@ impl Orchestrator {
     /// Dropping the future ends the waiting only.
     pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
         let worker = self.session_of(worker)?;
+        self.mark_drained(worker, true);
         let (drained, wait) = oneshot::channel();
         // A core that is gone drops the question, which is an answer.
         let _ = self.shared.inbox.send(Input::Drain { worker, drained }).await;
@@ -321,6 +446,7 @@ impl Orchestrator {
     /// When no such worker is connected.
     pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
         let worker = self.session_of(worker)?;
+        self.mark_drained(worker, false);
         let _ = self.shared.inbox.send(Input::Event(Event::WorkerResumed { worker })).await;
         Ok(())
     }
@@ -447,6 +573,13 @@ impl Orchestrator {
             None => outcome,
         };
         drop(proof);
+        if let (Some(memo), Err(ProofFailure::Unverified(_) | ProofFailure::Task { .. })) =
+            (&self.shared.memo, &outcome)
+        {
+            // Something it is made of may be wrong, however well each part was checked.
+            let (memo, keys) = (memo.clone(), state.memo_keys());
+            let _ = tokio::task::spawn_blocking(move || memo.forget(&keys)).await;
+        }
         let output = outcome?;
         Ok(Proven { output, shards: state.shards.load(Ordering::Relaxed), workers: state.shares() })
     }

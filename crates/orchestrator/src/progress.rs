@@ -1,6 +1,6 @@
 //! What a user sees of a proof while it runs.
 
-use scheduler::TaskKind;
+use scheduler::{AttemptId, TaskId, TaskKind};
 
 /// Something worth showing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub enum Progress {
         /// Who did it.
         worker: String,
     },
+    /// A task needed not be done: the result of an earlier time counts.
+    Remembered(TaskKind),
+    /// Something happened to an attempt.
+    Attempt(AttemptNews),
     /// The program has run to its end: no further shards of it will come but those of its memory and precompiles.
     Executed {
         /// Cycles it took.
@@ -35,6 +39,36 @@ pub enum Progress {
     },
     /// All parts are there; the whole is being verified.
     Verifying,
+}
+
+/// Something that happened to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptNews {
+    /// The task it is an attempt of.
+    pub task: TaskId,
+    /// Its number.
+    pub attempt: AttemptId,
+    /// What the task asks for.
+    pub kind: TaskKind,
+    /// Who has it.
+    pub worker: String,
+    /// What happened.
+    pub step: AttemptStep,
+}
+
+/// Steps of an attempt, in their order; the last three are ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptStep {
+    /// It was given to its worker, and waits there.
+    Assigned,
+    /// Proving began.
+    Started,
+    /// Its result counts.
+    Done,
+    /// It came to nothing, for this reason.
+    Failed(String),
+    /// Nobody waits for it any more.
+    Dropped,
 }
 
 /// What a worker did for a proof.

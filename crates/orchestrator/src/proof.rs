@@ -6,11 +6,12 @@ use crate::{
     controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofRequest, TaskSpec},
     core::Input,
     evidence::Evidence,
+    memo::{Memo, recall},
     orchestrator::Verify,
     progress::{Progress, WorkerShare},
     shared::{Shared, proof_scope},
 };
-use artifacts::{Blob, Store, StoreError};
+use artifacts::{Blob, Digest, Store, StoreError};
 use futures::StreamExt;
 use scheduler::{Event, ProofId, TaskId, TaskKind};
 use std::{
@@ -54,6 +55,8 @@ pub(crate) struct ProofState {
     /// Tasks without a final result, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
     beliefs: Mutex<Beliefs>,
+    /// What the memo has of it, to be forgotten should the whole be wrong.
+    memo_keys: Mutex<Vec<Digest>>,
     /// Somebody looks for the reason why the whole is wrong.
     searching: watch::Sender<bool>,
 }
@@ -81,8 +84,22 @@ impl ProofState {
             shards: AtomicU64::new(0),
             open: Default::default(),
             beliefs: Mutex::default(),
+            memo_keys: Mutex::default(),
             searching: watch::Sender::new(false),
         }
+    }
+
+    pub(crate) fn memo_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
+        self.controller.memo_key(proof, spec)
+    }
+
+    /// The memo has a result of this proof, or had.
+    pub(crate) fn note_memo(&self, key: Digest) {
+        lock(&self.memo_keys).push(key);
+    }
+
+    pub(crate) fn memo_keys(&self) -> Vec<Digest> {
+        lock(&self.memo_keys).clone()
     }
 
     /// Notes a result that counts unverified; nothing is noted where all are verified.
@@ -189,6 +206,12 @@ impl ProofHandle {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
+    /// Its request's options.
+    #[must_use]
+    pub fn options(&self) -> &str {
+        &self.state.options
+    }
+
     /// Statuses and message channels of its tasks.
     #[must_use]
     pub fn board(&self) -> &TaskBoard {
@@ -232,16 +255,25 @@ impl ProofHandle {
     /// When the name has other content, or when there is no room for it.
     pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
         let (proof, name) = (self.clone(), name.to_owned());
-        let put = move || {
-            let scope = proof_scope(proof.state.id);
-            proof.store().put(scope, &*name, Blob::encode(&content))?;
-            // The end of the proof cleared the scope; what comes after it must not stay.
-            if proof.state.over.is_cancelled() {
-                proof.store().remove(scope, &name);
-            }
-            Ok(())
-        };
+        let put = move || proof.put_now(&name, Blob::encode(&content));
         tokio::task::spawn_blocking(put).await.expect("keeping an artifact does not panic")
+    }
+
+    /// The same for a blob, on a thread that may block.
+    pub(crate) fn put_now(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
+        let scope = proof_scope(self.state.id);
+        self.store().put(scope, name, blob)?;
+        // The end of the proof cleared the scope; what comes after it must not stay.
+        if self.state.over.is_cancelled() {
+            self.store().remove(scope, name);
+        }
+        Ok(())
+    }
+
+    /// Digest of the artifact `name` of the proof; `None` when there is none.
+    #[must_use]
+    pub fn digest(&self, name: &str) -> Option<Digest> {
+        Some(self.store().describe(proof_scope(self.state.id), name)?.digest)
     }
 
     /// Content of the artifact `name` of the proof; `None` when there is none. One that was spilled and cannot be read back ends the proof.
@@ -340,8 +372,50 @@ impl ProofHandle {
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
         self.state.report(Progress::Submitted(spec.kind));
-        self.tell(Input::Submit { proof: self.state.clone(), task, spec }).await;
+        let key = match &self.shared.memo {
+            // What was claimed earlier is what a comparison is to find out about.
+            Some(memo) if !self.state.evidence.compares() => {
+                let key = self.state.memo_key(self, &spec);
+                if let Some(key) = key
+                    && self.recall(memo.clone(), key, task, &spec).await
+                {
+                    return task;
+                }
+                key
+            }
+            Some(_) | None => None,
+        };
+        self.tell(Input::Submit { proof: self.state.clone(), task, spec, key }).await;
         task
+    }
+
+    /// Has `task` done by what is remembered under `key`; false when that does not do.
+    async fn recall(&self, memo: Arc<dyn Memo>, key: Digest, task: TaskId, spec: &TaskSpec) -> bool {
+        let (proof, asked) = (self.clone(), spec.clone());
+        let recalled = tokio::task::spawn_blocking(move || {
+            let Some(found) = memo.find(key) else { return false };
+            let Err(reason) = recall(&proof, &asked, found) else { return true };
+            // That the proof is over is not its fault.
+            if !proof.over().is_cancelled() {
+                tracing::warn!(proof = %proof.id(), %task, %reason, "a remembered result is wrong and was forgotten");
+                memo.forget(&[key]);
+            }
+            false
+        });
+        // A check that panics has found nothing.
+        if !recalled.await.unwrap_or(false) {
+            return false;
+        }
+        self.state.note_memo(key);
+        if spec.kind.is_shard() {
+            self.state.shards.fetch_add(1, Ordering::Relaxed);
+        }
+        self.state.report(Progress::Remembered(spec.kind));
+        if let Some(marker) = spec.marker {
+            self.state.board.end(marker, Outcome::Succeeded);
+        }
+        self.state.board.end(task, Outcome::Succeeded);
+        true
     }
 
     async fn tell(&self, input: Input) {

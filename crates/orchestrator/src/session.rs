@@ -13,8 +13,8 @@ use futures::{Stream, StreamExt, stream};
 use protocol::{
     Build, Closer, Connection, FailureKind, Limits, chunk_from_wire, chunk_to_wire, made_prefix, serve_connection,
     wire::{
-        self, ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
-        artifact_part, deliver_part, from_worker, session_server::Session, to_worker,
+        self, ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, Machine,
+        ToWorker, artifact_part, deliver_part, from_worker, session_server::Session, to_worker,
     },
 };
 use scheduler::{AttemptId, Event, Failure, KindSet, TaskKind, WorkerId};
@@ -23,7 +23,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,9 @@ pub(crate) struct Introduction {
     pub(crate) name: String,
     kinds: KindSet,
     missing: BTreeMap<TaskKind, String>,
+    threads: u32,
+    memory_bytes: u64,
+    cpu: String,
 }
 
 /// Serves the worker at the other end of `stream` until the session ends or `stop`; returns why it ended. `welcome` hears how the handshake went.
@@ -176,7 +179,7 @@ impl Host {
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
                     let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
                     let holds = readiness.holds.into_iter().take(Limits::HELD_ATTEMPTS).map(AttemptId).collect();
-                    let (peer, kinds) = (self.shared.peer(&self.address), introduction.kinds);
+                    let (peer, kinds) = (self.shared.peer(&introduction.name, &self.address), introduction.kinds);
                     self.event(Event::WorkerJoined { worker, peer, slots, kinds, holds }).await;
                 }
             }
@@ -287,11 +290,14 @@ impl Session for Service {
             host.answer(Err(reply.refusal.clone()));
             return Ok(Response::new(reply));
         }
-        let name: String = request.name.chars().filter(|letter| !letter.is_control()).take(64).collect();
+        let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        let name = short(request.name);
         let name = if name.is_empty() { host.address.to_string() } else { name };
         let machine = request.machine.unwrap_or_default();
         tracing::debug!(worker = %name, threads = machine.threads, memory_bytes = machine.memory_bytes, cpu = ?machine.cpu, "hello");
-        if host.introduction.set(Introduction { name, kinds, missing }).is_err() {
+        let Machine { threads, memory_bytes, cpu } = machine;
+        let introduction = Introduction { name, kinds, missing, threads, memory_bytes, cpu: short(cpu) };
+        if host.introduction.set(introduction).is_err() {
             return Err(invalid("hello was said before"));
         }
         Ok(Response::new(reply))
@@ -312,6 +318,13 @@ impl Session for Service {
             outbox: outbox.clone(),
             closer: host.closer.clone(),
             ready: AtomicBool::new(false),
+            threads: introduction.threads,
+            memory_bytes: introduction.memory_bytes,
+            cpu: introduction.cpu.clone(),
+            done: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            drained: AtomicBool::new(false),
+            quarantine: Mutex::default(),
         };
         host.shared.workers().insert(host.id, Arc::new(worker));
         // Not earlier: whoever is told may ask at once what this worker can do.

@@ -1,6 +1,8 @@
 //! What the orchestrator's parts share: maps that answer at once. Decisions are the core's alone.
 
-use crate::{core::Input, dialler::LocalConnector, list::Member, orchestrator::Settings, proof::ProofState};
+use crate::{
+    core::Input, dialler::LocalConnector, list::Member, memo::Memo, orchestrator::Settings, proof::ProofState,
+};
 use artifacts::{Scope, Store};
 use protocol::{Closer, wire::ToWorker};
 use scheduler::{AttemptId, KindSet, PeerId, ProofId, TaskKind, WorkerId};
@@ -34,6 +36,20 @@ pub(crate) struct Worker {
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
     pub(crate) ready: AtomicBool,
+    pub(crate) threads: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpu: String,
+    pub(crate) done: AtomicU64,
+    pub(crate) faults: AtomicU64,
+    pub(crate) drained: AtomicBool,
+    pub(crate) quarantine: Mutex<Option<String>>,
+}
+
+impl Worker {
+    /// Why it gets nothing for a while, if so.
+    pub(crate) fn quarantine(&self) -> MutexGuard<'_, Option<String>> {
+        lock(&self.quarantine)
+    }
 }
 
 /// An attempt that may fetch and deliver.
@@ -49,6 +65,8 @@ pub(crate) struct Shared {
     /// The way to the worker of this process, if it has one.
     pub(crate) local: Option<Arc<dyn LocalConnector>>,
     pub(crate) store: Store,
+    /// Results of earlier times.
+    pub(crate) memo: Option<Arc<dyn Memo>>,
     /// Tells this orchestrator from others, and from itself before a restart.
     pub(crate) instance: [u8; 16],
     pub(crate) inbox: mpsc::Sender<Input>,
@@ -78,11 +96,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, local: Option<Arc<dyn LocalConnector>>, inbox: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        local: Option<Arc<dyn LocalConnector>>,
+        memo: Option<Arc<dyn Memo>>,
+        inbox: mpsc::Sender<Input>,
+    ) -> Self {
         Self {
             store: Store::new(settings.store.clone()),
             settings,
             local,
+            memo,
             instance: instance(),
             inbox,
             next_task: AtomicU64::new(1),
@@ -126,11 +150,16 @@ impl Shared {
         self.attempts().get(&attempt).filter(|found| found.worker == worker).cloned()
     }
 
-    /// Who is reached at `member`, the same over all its sessions.
-    pub(crate) fn peer(&self, member: &Member) -> PeerId {
+    /// Who the worker called `name` at `member` is, the same over all its sessions.
+    pub(crate) fn peer(&self, name: &str, member: &Member) -> PeerId {
+        let key = match member {
+            // Its port is another one each time.
+            Member::Joined(peer) => format!("{name} at {}", peer.ip().to_canonical()),
+            Member::Remote(_) | Member::Local => member.to_string(),
+        };
         let mut peers = lock(&self.peers);
         let next = PeerId(peers.len() as u64 + 1);
-        *peers.entry(member.to_string()).or_insert(next)
+        *peers.entry(key).or_insert(next)
     }
 
     /// Removes the artifact `name` of `proof`, which nobody needs any more, unless it may tell who is to blame. Where room is short, nothing is kept for that.

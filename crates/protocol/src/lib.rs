@@ -25,7 +25,7 @@ pub use address::{Address, AddressError};
 pub use build::{Build, Mismatch};
 pub use connection::{Closer, Connection, connect_client, serve_connection};
 pub use filter::{Filter, FilterError};
-pub use preamble::{PREAMBLE_TIMEOUT, PreambleError, Verdict, accept, dial};
+pub use preamble::{PREAMBLE_TIMEOUT, PreambleError, Role, Verdict, accept, dial};
 pub use transfer::{ReceiveError, chunk_from_wire, chunk_to_wire};
 pub use validate::{Assignment, FailureKind, InputValue, Invalid, Limits, kind_from_wire, kind_to_wire, made_prefix};
 

@@ -1,7 +1,7 @@
 //! The first bytes on a connection, before HTTP/2: they let a peer of another version, or of another program, end with a sentence.
 //!
 //! ```text
-//!   dialler  ─► "SP1D" version:u16 0:u16
+//!   dialler  ─► "SP1D" version:u16 role:u16
 //!   acceptor ◄─ "SP1D" version:u16 verdict:u8 length:u8 [text of `length` bytes when the verdict is a refusal]
 //! ```
 //!
@@ -19,6 +19,24 @@ const MAGIC: [u8; 4] = *b"SP1D";
 /// Longest wait for the other side's first bytes.
 pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Who opens a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An orchestrator that calls a worker of its list.
+    Orchestrator,
+    /// A worker that joins an orchestrator.
+    Worker,
+}
+
+impl Role {
+    const fn code(self) -> u16 {
+        match self {
+            Self::Orchestrator => 0,
+            Self::Worker => 1,
+        }
+    }
+}
+
 /// What an acceptor answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -29,6 +47,9 @@ pub enum Verdict {
     /// The peer's address is not among those allowed.
     Refused(String),
 }
+
+/// Answers a dialler of the wrong role, whatever the verdict would be.
+const WRONG_ROLE: u8 = 3;
 
 /// Why a connection ended at its first bytes.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +74,12 @@ pub enum PreambleError {
     /// Another orchestrator has the worker.
     #[error("the worker is busy: {0}")]
     Busy(String),
-    /// The worker does not want this orchestrator.
-    #[error("the worker refuses this address: {0}")]
+    /// The peer does not want this side's address.
+    #[error("the peer refuses this address: {0}")]
     Refused(String),
+    /// The dialler is not of the role that the acceptor serves.
+    #[error("{0}")]
+    Role(String),
 }
 
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T, PreambleError> {
@@ -72,14 +96,15 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<([u8; 2], u1
     Ok(([a, b], u16::from_be_bytes([v0, v1])))
 }
 
-/// The side that opened the connection: says its version and hears the verdict.
+/// The side that opened the connection: says its version and role, and hears the verdict.
 ///
 /// # Errors
 /// When the peer is another program or version, refuses, or is silent for [`PREAMBLE_TIMEOUT`].
-pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(), PreambleError> {
+pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role) -> Result<(), PreambleError> {
     let [v0, v1] = PROTOCOL_VERSION.to_be_bytes();
+    let [r0, r1] = role.code().to_be_bytes();
     let [m0, m1, m2, m3] = MAGIC;
-    in_time(stream.write_all(&[m0, m1, m2, m3, v0, v1, 0, 0])).await?;
+    in_time(stream.write_all(&[m0, m1, m2, m3, v0, v1, r0, r1])).await?;
     let ([verdict, length], peer) = read_head(stream).await?;
     let mut text = vec![0; usize::from(length)];
     in_time(stream.read_exact(&mut text)).await?;
@@ -90,20 +115,32 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<
     match verdict {
         0 => Ok(()),
         1 => Err(PreambleError::Busy(text)),
+        WRONG_ROLE => Err(PreambleError::Role(text)),
         _ => Err(PreambleError::Refused(text)),
     }
 }
 
-/// The side that accepted the connection: hears the version and gives its verdict.
+/// The side that accepted the connection, for diallers of `role`: hears the version and gives its verdict.
 ///
 /// # Errors
-/// When the peer is another program or version (it is told so), or is silent for [`PREAMBLE_TIMEOUT`].
+/// When the peer is another program, version or role (it is told so), or is silent for [`PREAMBLE_TIMEOUT`].
 pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    role: Role,
     verdict: &Verdict,
 ) -> Result<(), PreambleError> {
-    let (_, peer) = read_head(stream).await?;
+    let (dialler, peer) = read_head(stream).await?;
+    let wrong = u16::from_be_bytes(dialler) != role.code();
+    let mistake = match role {
+        Role::Orchestrator => {
+            "a worker listens there, and workers do not join workers: name the port where the orchestrator takes workers (--join-listen)"
+        }
+        Role::Worker => {
+            "an orchestrator takes workers there, and does not prove: list the addresses where workers listen"
+        }
+    };
     let (code, text) = match verdict {
+        _ if wrong => (WRONG_ROLE, mistake),
         Verdict::Welcome => (0, ""),
         Verdict::Busy(text) => (1, text.as_str()),
         Verdict::Refused(text) => (2, text.as_str()),
@@ -116,7 +153,11 @@ pub async fn accept(
     answer.extend(text);
     in_time(stream.write_all(&answer)).await?;
     in_time(stream.flush()).await?;
-    if peer == PROTOCOL_VERSION { Ok(()) } else { Err(PreambleError::Version { peer }) }
+    match (peer == PROTOCOL_VERSION, wrong) {
+        (false, _) => Err(PreambleError::Version { peer }),
+        (true, true) => Err(PreambleError::Role("the peer has the same role as this side".to_owned())),
+        (true, false) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +167,8 @@ mod tests {
 
     async fn check(verdict: Verdict, expected: &str) {
         let (mut near, mut far) = duplex(1024);
-        let (dialled, accepted) = tokio::join!(dial(&mut near), accept(&mut far, &verdict));
+        let (dialled, accepted) =
+            tokio::join!(dial(&mut near, Role::Orchestrator), accept(&mut far, Role::Orchestrator, &verdict));
         assert!(accepted.is_ok());
         assert_eq!(dialled.err().map(|error| error.to_string()).unwrap_or_default(), expected);
     }
@@ -135,7 +177,7 @@ mod tests {
     async fn the_dialler_hears_the_verdict() {
         check(Verdict::Welcome, "").await;
         check(Verdict::Busy("10.0.0.1 since 3 s".into()), "the worker is busy: 10.0.0.1 since 3 s").await;
-        check(Verdict::Refused("not listed".into()), "the worker refuses this address: not listed").await;
+        check(Verdict::Refused("not listed".into()), "the peer refuses this address: not listed").await;
         let long = Verdict::Busy("ä".repeat(400));
         check(long, &format!("the worker is busy: {}", "ä".repeat(127))).await;
     }
@@ -144,7 +186,7 @@ mod tests {
         let (mut near, mut far) = duplex(1024);
         far.write_all(answer).await.unwrap();
         far.shutdown().await.unwrap();
-        let text = dial(&mut near).await.unwrap_err().to_string();
+        let text = dial(&mut near, Role::Orchestrator).await.unwrap_err().to_string();
         assert!(text.contains(expected), "{text}");
     }
 
@@ -155,16 +197,31 @@ mod tests {
         check_dial(b"SP1", "ended at its first bytes").await;
         let (mut near, mut far) = duplex(1024);
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
-        let error = accept(&mut far, &Verdict::Welcome).await.unwrap_err();
+        let error = accept(&mut far, Role::Orchestrator, &Verdict::Welcome).await.unwrap_err();
         assert!(matches!(error, PreambleError::Version { peer: 9 }));
         assert_eq!(&near.read_u64().await.unwrap().to_be_bytes()[..6], b"SP1D\x00\x02", "the peer learns our version");
+    }
+
+    async fn check_role(dialler: Role, acceptor: Role, expected: &str) {
+        let (mut near, mut far) = duplex(1024);
+        let busy = Verdict::Busy("x".into());
+        let (dialled, accepted) = tokio::join!(dial(&mut near, dialler), accept(&mut far, acceptor, &busy));
+        assert!(matches!(accepted, Err(PreambleError::Role(_))));
+        let text = dialled.unwrap_err().to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_the_role_of_the_dialler_says_what_to_do() {
+        check_role(Role::Worker, Role::Orchestrator, "--join-listen").await;
+        check_role(Role::Orchestrator, Role::Worker, "list the addresses where workers listen").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_given_up() {
         let (mut near, _far) = duplex(1024);
-        assert!(matches!(dial(&mut near).await, Err(PreambleError::Silent)));
+        assert!(matches!(dial(&mut near, Role::Worker).await, Err(PreambleError::Silent)));
         let (mut near, _far) = duplex(1024);
-        assert!(matches!(accept(&mut near, &Verdict::Welcome).await, Err(PreambleError::Silent)));
+        assert!(matches!(accept(&mut near, Role::Worker, &Verdict::Welcome).await, Err(PreambleError::Silent)));
     }
 }

@@ -275,6 +275,8 @@ pub struct Config {
     pub pace: Option<PaceRules>,
     /// When a worker gets nothing for a while; none for never.
     pub quarantine: Option<QuarantineRules>,
+    /// The number before that of the first attempt.
+    pub attempts_before: u64,
 }
 
 impl Default for Config {
@@ -288,6 +290,7 @@ impl Default for Config {
             placement: Placement::default(),
             pace: Some(PaceRules::default()),
             quarantine: Some(QuarantineRules::default()),
+            attempts_before: 0,
         }
     }
 }

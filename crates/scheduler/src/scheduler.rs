@@ -66,7 +66,7 @@ pub struct Scheduler {
     proofs_started: u64,
     /// Tasks ever submitted.
     tasks_submitted: u64,
-    /// Attempts ever assigned.
+    /// The last number given to an attempt.
     attempts_assigned: u64,
 }
 
@@ -94,7 +94,7 @@ impl Scheduler {
             open_tasks: 0,
             proofs_started: 0,
             tasks_submitted: 0,
-            attempts_assigned: 0,
+            attempts_assigned: config.attempts_before,
         }
     }
 

@@ -15,11 +15,34 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use worker::LocalDoor;
 
+/// The worker inside this process. Stops when dropped.
+pub struct LocalProver {
+    _worker: EmbeddedWorker,
+    door: LocalDoor,
+}
+
+impl LocalProver {
+    /// Begins to load the prover, if the list of `config` has the worker `local`.
+    pub async fn of(config: &Config) -> Option<Self> {
+        if !config.list.has_local() {
+            return None;
+        }
+        let (worker, door) = local_worker(config.local_threads).await;
+        Some(Self { _worker: worker, door })
+    }
+
+    /// The way to it.
+    #[must_use]
+    pub fn connector(&self) -> Arc<dyn LocalConnector> {
+        Arc::new(LocalWay(self.door.clone()))
+    }
+}
+
 /// Proofs run on it at the same time; see [`crate::DistributedProver`] for SP1's way of asking.
 pub struct Pool {
     orchestrator: Orchestrator,
     /// Stops when dropped.
-    _local: Option<EmbeddedWorker>,
+    _local: Option<LocalProver>,
 }
 
 struct LocalWay(LocalDoor);
@@ -37,12 +60,8 @@ impl Pool {
     /// # Errors
     /// When no worker can be reached.
     pub async fn open(config: &Config) -> Result<Self, ConnectError> {
-        let (local, way) = if config.list.has_local() {
-            let (worker, door) = local_worker(config.local_threads).await;
-            (Some(worker), Some(Arc::new(LocalWay(door)) as Arc<dyn LocalConnector>))
-        } else {
-            (None, None)
-        };
+        let local = LocalProver::of(config).await;
+        let way = local.as_ref().map(LocalProver::connector);
         let orchestrator = Orchestrator::connect(&config.list, config.orchestrator.clone(), way).await?;
         Ok(Self { orchestrator, _local: local })
     }

@@ -16,8 +16,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use worker::{
-    EngineState, Introduction, LocalDoor, LocalWorker, Memory, Settings, StartLock, StateSender, Worker, engine_state,
-    wait_for_memory,
+    EngineState, Introduction, JoiningWorker, LocalDoor, LocalWorker, Memory, Settings, StartLock, StateSender, Worker,
+    engine_state, wait_for_memory,
 };
 
 /// Serves the orchestrators that `orchestrator_addr` names on `listen_addr`, until the future is dropped or the worker cannot go on: it does not resolve
@@ -75,11 +75,19 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// How a worker and its orchestrator meet.
+#[derive(Debug, Clone)]
+enum Meeting {
+    /// It listens, and serves those that the filter allows.
+    Listen(Address, Filter),
+    /// It calls the orchestrator at this address.
+    Join(Address),
+}
+
 /// A worker with its settings.
 #[derive(Debug, Clone)]
 pub struct WorkerBuilder {
-    listen: Address,
-    orchestrators: Filter,
+    meeting: Meeting,
     name: Option<String>,
     engine: EngineOptions,
 }
@@ -97,6 +105,16 @@ impl WorkerBuilder {
     /// As [`WorkerBuilder::new`], with both parsed.
     #[must_use]
     pub fn at(listen: Address, orchestrators: Filter) -> Self {
+        Self::meeting(Meeting::Listen(listen, orchestrators))
+    }
+
+    /// A worker that calls the orchestrator at `orchestrator`, where that takes workers (`sp1d serve --join-listen`), and calls again whatever happens.
+    #[must_use]
+    pub fn joining(orchestrator: Address) -> Self {
+        Self::meeting(Meeting::Join(orchestrator))
+    }
+
+    fn meeting(meeting: Meeting) -> Self {
         let engine = EngineOptions {
             threads: None,
             parallel_shards: None,
@@ -104,7 +122,7 @@ impl WorkerBuilder {
             niceness: 0,
             give_back: None,
         };
-        Self { listen, orchestrators, name: None, engine }
+        Self { meeting, name: None, engine }
     }
 
     /// The name that orchestrators show; by default the host's name and the port.
@@ -144,14 +162,19 @@ impl WorkerBuilder {
         self
     }
 
-    /// Opens the port, and begins to load the prover.
+    /// Opens the port, if it is to listen, and begins to load the prover.
     ///
     /// # Errors
     /// When the address is unknown or in use.
     pub async fn bind(self) -> Result<BoundWorker, WorkerError> {
         let threads = self.engine.threads();
-        let name = self.name.unwrap_or_else(|| default_name(&self.listen.port().to_string()));
-        let (listen, orchestrators, engine) = (self.listen, self.orchestrators, self.engine);
+        let place = match &self.meeting {
+            Meeting::Listen(listen, _) => listen.port().to_string(),
+            // Unlike those of its neighbours on the same machine.
+            Meeting::Join(_) => std::process::id().to_string(),
+        };
+        let name = self.name.unwrap_or_else(|| default_name(&place));
+        let (meeting, engine) = (self.meeting, self.engine);
         let stop = CancellationToken::new();
         // From here on: dropping this future stops what it has begun.
         let guard = stop.clone().drop_guard();
@@ -162,13 +185,24 @@ impl WorkerBuilder {
         let work = move || {
             let introduction = introduction(name, threads);
             let serve = async move {
+                let (listen, orchestrators) = match meeting {
+                    Meeting::Listen(listen, orchestrators) => (listen, orchestrators),
+                    Meeting::Join(orchestrator) => {
+                        if bound.send(Ok(None)).is_ok() {
+                            tokio::spawn(start_engine(sender, engine, token.clone()));
+                            let worker = JoiningWorker::new(orchestrator, introduction);
+                            drop(done.send(worker.serve(for_worker, token).await));
+                        }
+                        return;
+                    }
+                };
                 let settings = Settings { listen, orchestrators, introduction };
                 let worker = match Worker::bind(settings).await {
                     Ok(worker) => worker,
                     Err(error) => return drop(bound.send(Err(error))),
                 };
                 // Nobody waits for a worker whose address is not known, or not wanted any more.
-                let Ok(Ok(())) = worker.local_addr().map(|address| bound.send(Ok(address))) else { return };
+                let Ok(Ok(())) = worker.local_addr().map(|address| bound.send(Ok(Some(address)))) else { return };
                 tokio::spawn(start_engine(sender, engine, token.clone()));
                 drop(done.send(worker.serve(for_worker, token).await));
             };
@@ -183,9 +217,9 @@ impl WorkerBuilder {
     }
 }
 
-/// A worker whose port is open and whose prover is loading. Stops when dropped.
+/// A worker whose port, if it has one, is open and whose prover is loading. Stops when dropped.
 pub struct BoundWorker {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     state: watch::Receiver<EngineState>,
     outcome: oneshot::Receiver<Result<(), worker::Error>>,
     stop: CancellationToken,
@@ -194,9 +228,9 @@ pub struct BoundWorker {
 }
 
 impl BoundWorker {
-    /// Where it listens.
+    /// Where it listens; `None` for one that joins.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.address
     }
 

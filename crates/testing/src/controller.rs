@@ -1,10 +1,12 @@
 //! A controller whose proofs are made of what fake engines make.
 
 use crate::honest_result;
+use artifacts::Digest;
 use async_trait::async_trait;
+use bytes::Bytes;
 use orchestrator::{
-    Checked, ExpectedExit, Outcome, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest,
-    TaskInput, TaskSpec,
+    Checked, ExpectedExit, Outcome, ProgramController, ProofController, ProofFailure, ProofHandle, ProofMode,
+    ProofOutput, ProofRequest, TaskInput, TaskSpec,
 };
 use scheduler::TaskKind;
 use std::time::Duration;
@@ -124,6 +126,15 @@ impl ProofController for FakeController {
         outcome
     }
 
+    fn memo_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
+        let [TaskInput::Artifact { name: program, .. }, _, TaskInput::Artifact { name: record, .. }] = &spec.inputs[..]
+        else {
+            return None;
+        };
+        let made_of = [proof.digest(program)?, proof.digest(record)?].map(|digest| *digest.as_bytes());
+        Some(Digest::of(&made_of.concat()))
+    }
+
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
         let mut inputs = Vec::new();
         for input in &result.spec.inputs {
@@ -137,6 +148,28 @@ impl ProofController for FakeController {
             });
         }
         if result.output == honest_result(&inputs) { Ok(()) } else { Err("the result is garbage".into()) }
+    }
+}
+
+/// What every program of a [`FakeController`] begins with.
+const PROGRAM: &[u8] = b"program";
+
+#[async_trait]
+impl ProgramController for FakeController {
+    async fn inspect(&self, elf: Bytes) -> Result<String, ProofFailure> {
+        if elf.starts_with(PROGRAM) {
+            Ok(format!("0x{}", artifacts::Digest::of(&elf)))
+        } else {
+            Err(ProofFailure::Request("the program is none".into()))
+        }
+    }
+
+    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {
+        if stdin.starts_with(b"bad") { Err(ProofFailure::Request("the stdin is none".into())) } else { Ok(()) }
+    }
+
+    fn empty_stdin(&self) -> Vec<u8> {
+        Vec::new()
     }
 }
 

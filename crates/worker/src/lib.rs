@@ -1,4 +1,4 @@
-//! A worker: it listens (or, inside the orchestrator's process, waits to be called), serves one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
+//! A worker: it listens (or calls its orchestrator, or, inside the orchestrator's process, waits to be called), serves one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
 //!
 //! ```text
 //!   listener ──► filter, preamble ──► session ──► attempts ──► ProvingEngine
@@ -14,6 +14,7 @@ mod cache;
 mod engine;
 mod home;
 mod introduction;
+mod join;
 mod ledger;
 mod local;
 mod memory;
@@ -25,6 +26,7 @@ mod transfer;
 
 pub use engine::{AttemptError, AttemptIo, EngineState, IoError, ProvingEngine, StateSender, engine_state};
 pub use introduction::{Abilities, Introduction};
+pub use join::JoiningWorker;
 pub use local::{LocalDoor, LocalWorker};
 pub use memory::{Memory, MemoryError, engine_memory_needed, wait_for_memory};
 pub use server::{Error, Settings, Worker};

@@ -6,7 +6,7 @@ use crate::{
     introduction::Introduction,
     session::{self, Context},
 };
-use protocol::{Address, Filter, PreambleError, Verdict, accept};
+use protocol::{Address, Filter, PreambleError, Role, Verdict, accept};
 use std::{
     io,
     net::SocketAddr,
@@ -180,7 +180,7 @@ impl Door {
         if !self.orchestrators.allows(peer.ip()).await {
             tracing::warn!(allowed = %self.orchestrators, "connection refused: its address is not in --orchestrator");
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
-            let _ = accept(&mut stream, &Verdict::Refused(text)).await;
+            let _ = accept(&mut stream, Role::Orchestrator, &Verdict::Refused(text)).await;
             return;
         }
         let taken = {
@@ -200,14 +200,14 @@ impl Door {
             Ok(place) => place,
             Err(text) => {
                 tracing::info!(%text, "connection refused: busy with another orchestrator");
-                let _ = accept(&mut stream, &Verdict::Busy(text)).await;
+                let _ = accept(&mut stream, Role::Orchestrator, &Verdict::Busy(text)).await;
                 return;
             }
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::warn!(%error, "set TCP_NODELAY");
         }
-        match accept(&mut stream, &Verdict::Welcome).await {
+        match accept(&mut stream, Role::Orchestrator, &Verdict::Welcome).await {
             Ok(()) => {}
             // Somebody looks whether the port is open, as load balancers and people do.
             Err(PreambleError::Io(error)) => return tracing::debug!(%error, "connection ended at once"),

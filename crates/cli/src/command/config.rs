@@ -11,6 +11,17 @@ use std::fmt::Write;
 
 /// The configuration that flags, environment and file make together.
 pub(crate) fn load(arguments: &PoolArguments) -> Result<Config, ConfigError> {
+    Config::load(&overrides(arguments), environment)
+}
+
+/// The same where workers come by themselves, and a list is not needed.
+pub(crate) fn load_joined(arguments: &PoolArguments) -> Result<Config, ConfigError> {
+    let mut overrides = overrides(arguments);
+    overrides.joined_workers();
+    Config::load(&overrides, environment)
+}
+
+fn overrides(arguments: &PoolArguments) -> Overrides {
     let mut overrides = Overrides::default();
     if let Some(path) = &arguments.workers {
         overrides.workers_file(path);
@@ -21,7 +32,7 @@ pub(crate) fn load(arguments: &PoolArguments) -> Result<Config, ConfigError> {
     if let Some(placement) = arguments.placement {
         overrides.placement(placement);
     }
-    Config::load(&overrides, environment)
+    overrides
 }
 
 pub(crate) fn show(arguments: &ConfigArguments) -> Result<()> {

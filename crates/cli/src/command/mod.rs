@@ -4,6 +4,8 @@ mod config;
 mod demo;
 mod program;
 mod prove;
+mod remote;
+mod serve;
 mod worker;
 
 use crate::{args::Command, private_folder::use_private_folder};
@@ -35,6 +37,21 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::Config(arguments) => config::show(&arguments),
         Command::Reference => config::print_reference(),
+        Command::Serve(arguments) => {
+            use_private_folder()?;
+            serve::run(arguments)
+        }
+        Command::Status(arguments) => block_on(remote::status(arguments)),
+        Command::Proofs(arguments) => block_on(remote::proofs(arguments)),
+        Command::Workers(arguments) => block_on(remote::workers(arguments)),
+        Command::Submit(arguments) => block_on(remote::submit(arguments)),
+        Command::Wait(arguments) => block_on(remote::wait(arguments)),
+        Command::Cancel(arguments) => block_on(remote::cancel(arguments)),
+        Command::Fetch(arguments) => block_on(remote::fetch(arguments)),
+        Command::Logs(arguments) => block_on(remote::logs(arguments)),
+        Command::Drain(arguments) => block_on(remote::drain(arguments)),
+        Command::Resume(arguments) => block_on(remote::resume(arguments)),
+        Command::Forget(arguments) => block_on(remote::forget(arguments)),
         Command::Demo(arguments) => {
             use_private_folder()?;
             block_on(demo::run(arguments))
@@ -42,7 +59,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
-fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = Ending(Some(tokio::runtime::Runtime::new().context("start the asynchronous threads")?));
     runtime.0.as_ref().expect("there until dropped").block_on(work)
 }

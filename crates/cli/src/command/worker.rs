@@ -43,9 +43,13 @@ fn pin(cores: &[u16]) -> Result<()> {
 async fn serve(arguments: WorkerArguments) -> Result<()> {
     let stop = super::cancelled_by_signals()?;
     let allowed = arguments.orchestrator.clone();
-    let mut builder = WorkerBuilder::at(arguments.listen, arguments.orchestrator)
-        .wait_memory(Duration::from_secs(arguments.wait_memory))
-        .give_back(crate::allocator::give_back);
+    let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
+        (Some(orchestrator), _, _) => WorkerBuilder::joining(orchestrator),
+        (None, Some(listen), Some(orchestrators)) => WorkerBuilder::at(listen, orchestrators),
+        (None, _, _) => return Err(Failure::usage("name --listen and --orchestrator, or --join").into()),
+    };
+    let mut builder =
+        builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(crate::allocator::give_back);
     if let Some(name) = arguments.name {
         builder = builder.name(name);
     }
@@ -56,7 +60,11 @@ async fn serve(arguments: WorkerArguments) -> Result<()> {
         builder = builder.parallel_shards(shards.into());
     }
     let worker = builder.bind().await?;
-    tracing::info!(address = %worker.local_addr(), orchestrators = %allowed, "listening");
+    match (worker.local_addr(), allowed, arguments.join) {
+        (Some(address), Some(allowed), _) => tracing::info!(%address, orchestrators = %allowed, "listening"),
+        (_, _, Some(orchestrator)) => tracing::info!(%orchestrator, "joining"),
+        _ => {}
+    }
     tokio::spawn(show_loading(worker.state()));
     worker.serve(stop).await?;
     tracing::info!("stopped");

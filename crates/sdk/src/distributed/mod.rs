@@ -8,12 +8,12 @@ mod events;
 mod request;
 
 pub use crate::{
-    pool::Pool,
+    pool::{LocalProver, Pool},
     worker::{BoundWorker, WorkerBuilder, WorkerError, start_proving_threads},
 };
 pub use ::orchestrator::{
-    ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, UnknownWorker, Verify, WorkerInfo,
-    WorkerShare,
+    AttemptNews, AttemptStep, ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, UnknownWorker,
+    Verify, WorkerInfo, WorkerShare,
 };
 pub use ::protocol::{Address, Filter};
 pub use ::scheduler::TaskKind;

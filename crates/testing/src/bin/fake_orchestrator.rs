@@ -57,7 +57,11 @@ async fn show(number: u32, mut events: broadcast::Receiver<Progress>) {
             Progress::WorkerLost { worker, .. } => println!("lost {worker} {number}"),
             Progress::WorkerReady(worker) => println!("ready {worker} {number}"),
             Progress::Restarted { .. } => println!("restarted {number}"),
-            Progress::Submitted(_) | Progress::Executed { .. } | Progress::Verifying => {}
+            Progress::Submitted(_)
+            | Progress::Remembered(_)
+            | Progress::Attempt(_)
+            | Progress::Executed { .. }
+            | Progress::Verifying => {}
         }
     }
 }

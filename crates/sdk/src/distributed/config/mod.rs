@@ -90,6 +90,7 @@ pub struct Overrides {
     values: BTreeMap<&'static str, String>,
     workers: Option<Vec<String>>,
     local: bool,
+    joined: bool,
     cut: Option<CutOptions>,
 }
 
@@ -102,6 +103,11 @@ impl Overrides {
     /// These are the workers, and no file is read.
     pub fn workers(&mut self, workers: Vec<String>) {
         self.workers = Some(workers);
+    }
+
+    /// Workers come by themselves: no list is needed.
+    pub fn joined_workers(&mut self) {
+        self.joined = true;
     }
 
     /// This process is a worker too.
@@ -296,14 +302,16 @@ fn read_list(overrides: &Overrides, path: &Effective) -> Result<WorkerFile, Conf
     let file = Path::new(&path.value);
     let mut read = match &overrides.workers {
         Some(workers) => WorkerFile { list: parse_workers(workers)?, ..WorkerFile::default() },
-        // A program that is its own worker needs no list, unless somebody named one.
-        None if overrides.local && path.source == Source::Default && !file.exists() => WorkerFile::default(),
+        // A program that is its own worker, or whose workers come by themselves, needs no list, unless somebody named one.
+        None if (overrides.local || overrides.joined) && path.source == Source::Default && !file.exists() => {
+            WorkerFile::default()
+        }
         None => WorkerFile::read(file)?,
     };
     if overrides.local && !read.list.has_local() {
         read.list.0.push(Member::Local);
     }
-    if read.list.0.is_empty() {
+    if read.list.0.is_empty() && !overrides.joined {
         return Err(ListError::Empty { path: file.to_owned() }.into());
     }
     Ok(read)

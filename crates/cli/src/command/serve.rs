@@ -1,0 +1,114 @@
+//! `sp1d serve`.
+
+use super::config;
+use crate::{args::ServeArguments, exit::Failure};
+use anyhow::{Context, Result};
+use engine::{Controller, check_executor_host};
+use service::{Service, Settings, follow_list, serve};
+use sp1_distributed::distributed::{
+    LocalProver,
+    config::{Config, Effective},
+    start_proving_threads,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+
+/// A service that has no worker waits: its operators start some.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Memory that a running proof is reckoned with on this side: SP1's executor, its trace and the artifacts on their way.
+const PROOF_BYTES: u64 = 4_000_000_000;
+
+const MOST_PROOFS: u64 = 16;
+
+pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
+    let config = match arguments.join_listen {
+        Some(_) => config::load_joined(&arguments.pool)?,
+        None => config::load(&arguments.pool)?,
+    };
+    start_proving_threads(&config);
+    check_executor_host()?;
+    super::block_on(serve_until_stopped(config, arguments))
+}
+
+async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Result<()> {
+    let stop = super::cancelled_by_signals()?;
+    // Before anything is begun: a taken port is told at once.
+    let interface = listen(&arguments.listen, "--listen").await?;
+    let joining = match &arguments.join_listen {
+        Some(address) => Some(listen(address, "--join-listen").await?),
+        None => None,
+    };
+    let settings = settings(&config, &arguments);
+    // Of a service that was killed.
+    let left = tokio::task::spawn_blocking(engine::remove_leftovers).await.context("look for what was left behind")?;
+    if left != engine::Leftovers::default() {
+        tracing::info!(executors = left.executors, files = left.files, "removed what a killed process left behind");
+    }
+    let local = LocalProver::of(&config).await;
+    let controller = Arc::new(Controller::new().await);
+    let service = Service::start(settings, controller, local.as_ref().map(LocalProver::connector)).await;
+    let service = service.map_err(|error| Failure::usage(error.to_string()))?;
+    if let Some(listener) = joining {
+        tracing::info!(address = %listener.local_addr()?, from = %arguments.join_from, "taking workers that join");
+        service.orchestrator().serve_joining(listener, arguments.join_from);
+    }
+    tracing::info!(address = %interface.local_addr()?, "serving");
+    let again = Arc::new(Notify::new());
+    let following = list_file(&config).map(|path| {
+        let (service, again) = (service.clone(), again.clone());
+        tokio::spawn(async move { follow_list(service, path, &again).await })
+    });
+    let mut serving = tokio::spawn(serve(service.clone(), interface));
+    let mut hangups = signal(SignalKind::hangup())?;
+    let outcome = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            _ = hangups.recv() => again.notify_one(),
+            ended = &mut serving => break ended.context("serve the interface")?.context("serve the interface"),
+        }
+    };
+    tracing::info!("stopping; what runs goes on at the next start");
+    service.shutdown().await;
+    if let Some(following) = following {
+        following.await.context("follow the list of workers")?;
+    }
+    tracing::info!("stopped");
+    outcome
+}
+
+async fn listen(address: &protocol::Address, flag: &str) -> Result<TcpListener> {
+    let cannot =
+        |reason: std::io::Error| Failure::usage(format!("cannot listen on {address}: {reason}; choose another {flag}"));
+    let found = address.resolve().await.map_err(cannot)?;
+    Ok(TcpListener::bind(found.as_slice()).await.map_err(cannot)?)
+}
+
+/// The file with the list of workers, if there is one.
+fn list_file(config: &Config) -> Option<PathBuf> {
+    let is_list = |effective: &&Effective| effective.setting.variable == "SP1_DISTRIBUTED_WORKERS";
+    let path = PathBuf::from(&config.effective.iter().find(is_list)?.value);
+    (!config.list.0.is_empty()).then_some(path)
+}
+
+fn settings(config: &Config, arguments: &ServeArguments) -> Settings {
+    let mut orchestrator = config.orchestrator.clone();
+    orchestrator.patience = orchestrator.patience.max(PATIENCE);
+    let mut settings = Settings::new(arguments.state.clone(), orchestrator, config.cut.encode());
+    settings.running = arguments.parallel_proofs.map_or_else(by_memory, usize::from);
+    settings.queued = arguments.max_queue;
+    settings.keep = Duration::from_secs(u64::from(arguments.keep) * 24 * 60 * 60);
+    settings.memo_bytes = arguments.memo.saturating_mul(1_000_000);
+    settings.free_bytes = arguments.min_free.saturating_mul(1_000_000);
+    settings
+}
+
+/// As many executions as the memory allows.
+fn by_memory() -> usize {
+    let total = worker::Memory::now().map_or(0, |memory| memory.total_bytes);
+    usize::try_from((total / PROOF_BYTES).clamp(1, MOST_PROOFS)).expect("a few")
+}

@@ -1,0 +1,225 @@
+//! `sp1d serve` and what speaks to it. Nothing here proves: the worker has an engine that never ends.
+
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use testing::{FakeEngine, RunningWorker, ready};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn guest(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name).display().to_string()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A service's process; killed when dropped.
+struct Served {
+    folder: TempDir,
+    url: String,
+    port: u16,
+    process: Child,
+}
+
+impl Served {
+    fn start(workers: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
+        let port = free_port();
+        let process = spawn(folder.path(), port);
+        let served = Self { folder, url: format!("http://127.0.0.1:{port}"), port, process };
+        served.wait_until_serving();
+        served
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("serve.log")).unwrap()
+    }
+
+    fn wait_until_serving(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.run(&["status"]).status.success() {
+            assert!(Instant::now() < deadline, "{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn kill_and_start_again(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = spawn(self.folder.path(), self.port);
+        self.wait_until_serving();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        sp1d(self.folder.path()).args(arguments).env("SP1_DISTRIBUTED_URL", &self.url).output().unwrap()
+    }
+
+    /// What it prints, when it succeeds.
+    #[track_caller]
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}{}", String::from_utf8_lossy(&output.stderr), self.log());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.says(&[arguments, &["--output", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], code: i32, parts: &[&str]) {
+        check_refused(&self.run(arguments), code, parts);
+    }
+
+    fn wait_for(&self, id: &str, wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let proofs = self.json(&["proofs"]);
+            let proof = proofs.as_array().unwrap().iter().find(|proof| proof["id"] == *id).unwrap();
+            if wanted(proof) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{proof}: {}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn sp1d(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.current_dir(folder).env("TMPDIR", folder).stdin(Stdio::null());
+    for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1_DISTRIBUTED_URL", "SP1D_LOG", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn spawn(folder: &Path, port: u16) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
+    let arguments = ["serve", "--state", "state", "--listen", &format!("127.0.0.1:{port}"), "--log", "info"];
+    sp1d(folder).args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+#[track_caller]
+fn check_refused(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    for part in parts {
+        assert!(errors[0].contains(part), "no {part:?} in {stderr}");
+    }
+}
+
+/// A worker that says it is of this build and never ends what it begins.
+async fn stuck_worker() -> RunningWorker {
+    let engine = FakeEngine::doing(|_, _| std::future::pending());
+    RunningWorker::start("stuck", ready(engine), |settings| settings.introduction.build = engine::build_identity())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
+    let worker = stuck_worker().await;
+    let address = worker.address.to_string();
+    let check = move || {
+        let mut served = Served::start(&[address.clone()]);
+        let elf = guest("fibonacci");
+        let submit = ["submit", "--elf", &elf, "--input", "u32:1000"];
+        let first = served.says(&submit);
+        // Before another proof takes the worker's places.
+        let deadline = Instant::now() + PATIENCE;
+        while !served.says(&["logs", &first]).contains("given to stuck") {
+            assert!(Instant::now() < deadline, "{}", served.log());
+        }
+        let key = ["--idempotency-key", "k", "--priority", "-5", "--mode", "compressed"];
+        let second = served.says(&[&submit[..], &key].concat());
+        assert_eq!(served.says(&[&submit[..], &key].concat()), second);
+
+        let workers = served.json(&["workers"]);
+        assert_eq!((&workers[0]["name"], &workers[0]["state"]), (&"stuck".into(), &"busy".into()));
+        let table = served.says(&["workers"]);
+        assert!(table.contains("stuck") && table.contains(&address), "{table}");
+        let status = served.says(&["status"]);
+        assert!(status.contains("2 running") && status.contains("1 connected, 1 ready"), "{status}");
+        let logs = served.says(&["logs", &first]);
+        assert!(logs.contains("accepted") && logs.contains("found a task"), "{logs}");
+        assert!(served.says(&["drain", "stuck"]).contains("nothing more"));
+        assert!(served.says(&["resume", &address]).contains("gets tasks again"));
+
+        served.refused(&["fetch", &first, "proof.bin"], 2, &[&first, "nothing to fetch"]);
+        assert!(!served.folder.path().join("proof.bin").exists());
+        served.refused(&["wait", &first, "--timeout", "1"], 5, &[&first, "it goes on"]);
+        served.refused(&["cancel", "abc"], 2, &["there is no proof abc"]);
+        served.refused(&["proofs", "--state", "lost"], 2, &["lost"]);
+        served.refused(&["drain", "nobody"], 2, &["nobody", "stuck"]);
+        served.refused(&["submit", "--elf", "distributed.json"], 2, &["it is no ELF file"]);
+
+        served.kill_and_start_again();
+        served.wait_for(&first, |proof| proof["starts"] == 2 && proof["state"] == "running");
+        assert!(served.says(&["cancel", &first]).contains("being cancelled"));
+        served.wait_for(&first, |proof| proof["state"] == "cancelled");
+        served.refused(&["wait", &first], 130, &["was cancelled"]);
+        let logs = served.says(&["logs", &first]);
+        assert!(logs.contains("begun again (start 2)") && logs.ends_with("cancelled"), "{logs}");
+        served.says(&["cancel", &second]);
+        served.wait_for(&second, |proof| proof["state"] == "cancelled");
+
+        // Its executions are gone with their proofs.
+        let other =
+            sp1d(served.folder.path()).args(["serve", "--state", "state", "--listen"]).arg(free_address()).output();
+        check_refused(&other.unwrap(), 2, &["in use by process", &served.process.id().to_string()]);
+        let taken = format!("127.0.0.1:{}", served.port);
+        let other = sp1d(served.folder.path()).args(["serve", "--state", "other", "--listen", &taken]).output();
+        check_refused(&other.unwrap(), 2, &["cannot listen", &taken]);
+        stop(&mut served);
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+}
+
+fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// Asks it to stop, as a service manager does, and sees it end well.
+fn stop(served: &mut Served) {
+    let id = i32::try_from(served.process.id()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while served.process.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "{}", served.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(served.log().trim_end().ends_with("stopped"), "{}", served.log());
+}
+
+#[test]
+fn who_speaks_to_nobody_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| sp1d(folder.path()).args(arguments).output().unwrap();
+    // Nothing listens there, and nothing is given that port while other tests look for free ones.
+    let url = "http://127.0.0.1:9";
+    check_refused(&run(&["status", "--url", url]), 4, &[url, "does not answer", "sp1d serve"]);
+    check_refused(&run(&["status", "--url", "localhost"]), 2, &["localhost", "http://HOST:PORT"]);
+    check_refused(&run(&["serve", "--state", "state"]), 2, &["distributed.json"]);
+    assert!(!PathBuf::from(folder.path()).join("state").exists(), "nothing is made before everything is known");
+}

@@ -1,0 +1,24 @@
+//! A service process whose proofs mean nothing, for tests that kill it. Says `serving URL` when it listens.
+
+#![expect(clippy::print_stdout, reason = "the tests read it")]
+
+use sp1_distributed_service::{Service, Settings, serve};
+use std::{env, error::Error, net::SocketAddr, sync::Arc};
+use testing::{FakeController, fake_build};
+use tokio::net::TcpListener;
+
+/// Arguments: the state folder, and addresses of workers.
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let state = arguments.next().ok_or("no state folder")?;
+    let workers = arguments.map(|worker| worker.parse::<SocketAddr>().map(Into::into));
+    let list = orchestrator::WorkerList(workers.collect::<Result<_, _>>()?);
+    let settings = Settings::new(state.into(), orchestrator::Settings::new(fake_build()), "{}".into());
+    let service = Service::start(settings, Arc::new(FakeController::default()), None).await?;
+    service.orchestrator().set_list(&list);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("serving http://{}", listener.local_addr()?);
+    serve(service, listener).await?;
+    Ok(())
+}

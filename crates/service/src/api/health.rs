@@ -1,0 +1,78 @@
+//! `/healthz` and `/readyz`.
+
+use super::problem::Problem;
+use crate::Service;
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// How the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// Its release.
+    release: &'static str,
+    /// Proofs by state.
+    proofs: BTreeMap<&'static str, u64>,
+    /// Workers that are connected.
+    workers: usize,
+    /// Those of them whose prover is loaded.
+    ready_workers: usize,
+}
+
+async fn health(service: &Service) -> Result<Health, Problem> {
+    let workers = service.workers();
+    Ok(Health {
+        release: env!("CARGO_PKG_VERSION"),
+        proofs: service.counts().await?,
+        workers: workers.len(),
+        ready_workers: workers.iter().filter(|worker| worker.ready).count(),
+    })
+}
+
+/// What is counted, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text"))
+)]
+pub(crate) async fn metrics(State(service): State<Service>) -> Result<Response, Problem> {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], service.metrics_text().await?).into_response())
+}
+
+/// Answers when the service is alive: its database, too.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "service",
+    responses((status = 200, body = Health), (status = 500, body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Health>, Problem> {
+    Ok(Json(health(&service).await?))
+}
+
+/// Answers with success when a proof would be proven at once: a worker is ready.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "service",
+    responses(
+        (status = 200, body = Health),
+        (status = 503, description = "No worker is ready.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn ready(State(service): State<Service>) -> Result<Json<Health>, Problem> {
+    let health = health(&service).await?;
+    if health.ready_workers == 0 {
+        let text = format!("no worker is ready; {} are connected", health.workers);
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_workers", text));
+    }
+    Ok(Json(health))
+}

@@ -1,0 +1,106 @@
+//! The interface over HTTP. Every answer that is no success is a problem document, see RFC 9457.
+
+mod health;
+mod problem;
+mod programs;
+mod proofs;
+mod upload;
+mod workers;
+
+use crate::Service;
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use problem::Problem;
+use std::{io, time::Instant};
+use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "sp1d", description = "Proves SP1 programs on many machines."),
+    tags(
+        (name = "programs", description = "What can be proven, and on what."),
+        (name = "proofs", description = "What was asked for, and what came of it."),
+        (name = "workers", description = "Who proves."),
+        (name = "service", description = "The service itself.")
+    )
+)]
+struct Document;
+
+fn described() -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(programs::list, programs::add))
+        .routes(routes!(programs::show))
+        .routes(routes!(programs::add_input))
+        .routes(routes!(proofs::list, proofs::submit))
+        .routes(routes!(proofs::show, proofs::cancel))
+        .routes(routes!(proofs::fetch))
+        .routes(routes!(proofs::events))
+        .routes(routes!(workers::list))
+        .routes(routes!(workers::drain))
+        .routes(routes!(workers::resume))
+        .routes(routes!(workers::forget))
+        .routes(routes!(health::healthy))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+/// The interface's description, as OpenAPI 3.1 in JSON.
+#[must_use]
+pub fn openapi() -> String {
+    described().split_for_parts().1.to_pretty_json().expect("a description is serialisable")
+}
+
+fn router(service: Service) -> Router {
+    let document = openapi();
+    let (router, _) = described().split_for_parts();
+    router
+        .route("/openapi.json", get(|| async { ([("content-type", "application/json")], document) }))
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "unknown_path", "there is nothing at this path; see /openapi.json")
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "unknown_method",
+                "nothing is done here by this method; see /openapi.json",
+            )
+        })
+        // What is taken in is bounded where it is written.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(service.clone(), log))
+        .with_state(service)
+}
+
+async fn log(State(service): State<Service>, request: Request, next: Next) -> Response {
+    let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let response = next.run(request).await.into_response();
+    let status = response.status().as_u16();
+    service.metrics().on_answer(known_method(&method), status);
+    tracing::debug!(%method, path, status, milliseconds = began.elapsed().as_millis(), "answered");
+    response
+}
+
+/// A method by which something can be asked; others are all alike.
+fn known_method(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::DELETE => method.as_str(),
+        _ => "other",
+    }
+}
+
+/// Answers on `listener` until the service stops.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
+    let stop = service.stopping().clone();
+    axum::serve(listener, router(service)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}

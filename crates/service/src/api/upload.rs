@@ -1,0 +1,85 @@
+//! Taking in what is long.
+
+use super::problem::Problem;
+use crate::{
+    Service,
+    blobs::{BlobError, Kept},
+    service::Refusal,
+};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+/// Parts on their way to the disk.
+const UNDER_WAY: usize = 8;
+
+/// Something that is handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upload {
+    Program,
+    Input,
+}
+
+impl Upload {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Program => "the program",
+            Self::Input => "the input",
+        }
+    }
+
+    fn limit(self, service: &Service) -> u64 {
+        match self {
+            Self::Program => service.settings().program_bytes,
+            Self::Input => service.settings().input_bytes,
+        }
+    }
+}
+
+/// Writes what comes as `parts` to the disk. What breaks off, or is too long, leaves nothing there.
+pub(crate) async fn receive<E: std::fmt::Display>(
+    service: &Service,
+    upload: Upload,
+    parts: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<Kept, Problem> {
+    let limit = upload.limit(service);
+    let (sender, mut coming) = mpsc::channel::<Option<Bytes>>(UNDER_WAY);
+    let writer = service.clone();
+    let write = tokio::task::spawn_blocking(move || {
+        let mut blob = writer.writer(limit)?;
+        while let Some(part) = coming.blocking_recv() {
+            match part {
+                Some(part) => blob.write(&part)?,
+                None => return blob.finish().map(Some),
+            }
+        }
+        Ok(None)
+    });
+    let mut parts = std::pin::pin!(parts);
+    let mut broken = None;
+    loop {
+        let part = match parts.next().await {
+            Some(Ok(part)) => Some(part),
+            Some(Err(error)) => {
+                broken = Some(Problem::malformed(format!("{} broke off: {error}", upload.name())));
+                break;
+            }
+            None => None,
+        };
+        let last = part.is_none();
+        // The writer has ended when it fails, which is told below.
+        if sender.send(part).await.is_err() || last {
+            break;
+        }
+    }
+    drop(sender);
+    let written = write.await.expect("writing does not panic");
+    match (written, broken) {
+        (_, Some(problem)) => Err(problem),
+        (Ok(Some(kept)), None) => Ok(kept),
+        (Ok(None), None) => Err(Problem::malformed(format!("{} broke off", upload.name()))),
+        (Err(BlobError::TooLong { limit }), None) => Err(Refusal::TooLong { what: upload.name(), limit }.into()),
+        (Err(BlobError::Full { .. }), None) => Err(Refusal::DiskFull.into()),
+        (Err(error), None) => Err(Refusal::Internal(error.to_string()).into()),
+    }
+}

@@ -1,0 +1,514 @@
+//! The database: programs, proofs, attempts and events. SQLite, one file with its write-ahead log; see <https://www.sqlite.org/wal.html>.
+//!
+//! Every method blocks for as long as a disk does.
+
+use crate::{
+    event::EventRecord,
+    record::{FailureInfo, Mode, Moment, NewProof, Program, Proof, ProofState, Share, Tasks},
+};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, types::Type};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// "SP1D": what the file says it belongs to.
+const APPLICATION_ID: i32 = 0x5350_3144;
+
+/// Version of the tables below.
+const VERSION: i32 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+CREATE TABLE programs (
+    id TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    verifying_key TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE proofs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    program TEXT NOT NULL REFERENCES programs (id),
+    input TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    state TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    cycle_limit INTEGER,
+    nonce TEXT NOT NULL,
+    options TEXT NOT NULL,
+    idempotency_key TEXT UNIQUE,
+    request TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    started INTEGER,
+    ended INTEGER,
+    deadline INTEGER,
+    starts INTEGER NOT NULL DEFAULT 0,
+    tasks TEXT NOT NULL DEFAULT '{\"known\":0,\"done\":0,\"remembered\":0}',
+    cycles INTEGER,
+    shards INTEGER,
+    result TEXT,
+    result_bytes INTEGER,
+    workers TEXT NOT NULL DEFAULT '[]',
+    failure TEXT
+) STRICT;
+CREATE INDEX proofs_by_state ON proofs (state, priority DESC, number);
+CREATE TABLE events (
+    proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (proof, number)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Why the database does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// It was written by a newer release.
+    #[error("{} was written by a newer release of sp1d (its version is {found}, this release knows {VERSION}); run that release, or name another folder with --state", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+    },
+    /// It is another program's.
+    #[error("{} is no database of sp1d; name another folder with --state", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is damaged.
+    #[error("the database {} is damaged ({reason}); put back a copy, or move the state folder away and begin anew: what was accepted is lost then", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        reason: String,
+    },
+    /// There is no database in a folder that has been used.
+    #[error("{} is missing, and the state folder has been used before; put it back, or move the folder away and begin anew", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk has no room.
+    #[error("the disk with the database is full")]
+    Full,
+    /// Anything else.
+    #[error("the database: {0}")]
+    Other(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Other(error),
+        }
+    }
+}
+
+type Result<T, E = DatabaseError> = std::result::Result<T, E>;
+
+/// What became of a request for a proof.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Accepted {
+    /// There is a new proof.
+    New(Proof),
+    /// The same request came before.
+    Known(Proof),
+    /// Another request with this key came before.
+    Other,
+}
+
+/// What a proof needs to be run, beside what is shown of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Job {
+    pub(crate) proof: Proof,
+    pub(crate) options: String,
+}
+
+/// How a proof ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ending {
+    Done { cycles: u64, shards: u64, result: String, result_bytes: u64, workers: Vec<Share> },
+    Failed(FailureInfo),
+    Cancelled,
+}
+
+impl Ending {
+    pub(crate) const fn state(&self) -> ProofState {
+        match self {
+            Self::Done { .. } => ProofState::Done,
+            Self::Failed(_) => ProofState::Failed,
+            Self::Cancelled => ProofState::Cancelled,
+        }
+    }
+}
+
+/// Which proofs to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Selection {
+    pub(crate) state: Option<ProofState>,
+    /// Older than the proof of this number.
+    pub(crate) before: Option<i64>,
+    pub(crate) limit: u32,
+}
+
+pub(crate) struct Database {
+    connection: Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens the database at `path`. It is made where there is none, but only when `is_new`: in a folder that was used its absence is a loss.
+    pub(crate) fn open(path: &Path, is_new: bool) -> Result<Self> {
+        if !path.exists() && !is_new {
+            return Err(DatabaseError::Missing { path: path.to_owned() });
+        }
+        let fresh = std::fs::metadata(path).map_or(true, |described| described.len() == 0);
+        let read = (|| {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            if fresh {
+                // Only an empty database takes it.
+                connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+                connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            }
+            let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+            let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            Ok((connection, application, version))
+        })();
+        let damaged = |reason: String| DatabaseError::Corrupt { path: path.to_owned(), reason };
+        let (mut connection, application, version) =
+            read.map_err(|error: rusqlite::Error| by_damage(error, damaged))?;
+        if application != APPLICATION_ID {
+            return Err(DatabaseError::Foreign { path: path.to_owned() });
+        }
+        if version > VERSION {
+            return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
+        }
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+        // A promise is kept over a loss of power.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
+        match checked {
+            Ok(verdict) if verdict == "ok" => {}
+            Ok(verdict) => return Err(damaged(verdict)),
+            Err(error) => return Err(by_damage(error, damaged)),
+        }
+        if version == 0 {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+        }
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that a panic cut short was rolled back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a start of the service: 1 for the first.
+    pub(crate) fn count_start(&self) -> Result<u64> {
+        let count = "INSERT INTO counters (name, value) VALUES ('starts', 1)
+             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value";
+        Ok(self.lock().query_row(count, [], |row| unsigned(row, 0))?)
+    }
+
+    /// What was running when an earlier process ended waits again. How many.
+    pub(crate) fn requeue_running(&self) -> Result<usize> {
+        Ok(self.lock().execute("UPDATE proofs SET state = 'queued' WHERE state = 'running'", [])?)
+    }
+
+    pub(crate) fn add_program(&self, program: &Program) -> Result<()> {
+        self.lock().execute(
+            "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![program.id, signed(program.bytes), program.verifying_key, program.created.0],
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn program(&self, id: &str) -> Result<Option<Program>> {
+        let select = "SELECT id, bytes, verifying_key, created FROM programs WHERE id = ?1";
+        Ok(self.lock().query_row(select, [id], program_of).optional()?)
+    }
+
+    /// Every program, the newest first.
+    pub(crate) fn programs(&self) -> Result<Vec<Program>> {
+        let connection = self.lock();
+        let mut select = connection
+            .prepare("SELECT id, bytes, verifying_key, created FROM programs ORDER BY created DESC, id LIMIT 1000")?;
+        let programs = select.query_map([], program_of)?.collect::<rusqlite::Result<_>>()?;
+        Ok(programs)
+    }
+
+    /// Accepts a proof of `program` on `input`. When this returns it is kept, whatever happens.
+    pub(crate) fn add_proof(
+        &self,
+        id: &str,
+        request: &NewProof,
+        program: &str,
+        input: &str,
+        options: &str,
+    ) -> Result<Accepted> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
+        let whole = serde_json::to_string(&whole).expect("a request is serialisable");
+        if let Some(key) = &request.idempotency_key {
+            let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
+            let known =
+                transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
+            match known.optional()? {
+                Some((proof, before)) if before == whole => return Ok(Accepted::Known(proof)),
+                Some(_) => return Ok(Accepted::Other),
+                None => {}
+            }
+        }
+        let now = Moment::now();
+        let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
+        transaction.execute(
+            "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, nonce, options, idempotency_key, request, created, deadline)
+             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                id,
+                program,
+                input,
+                request.mode.name(),
+                request.priority,
+                request.cycle_limit.map(signed),
+                serde_json::to_string(&request.nonce).expect("a nonce is serialisable"),
+                options,
+                request.idempotency_key,
+                whole,
+                now.0,
+                deadline,
+            ],
+        )?;
+        let proof = transaction.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;
+        transaction.commit()?;
+        Ok(Accepted::New(proof))
+    }
+
+    pub(crate) fn proof(&self, id: &str) -> Result<Option<Proof>> {
+        let select = format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1");
+        Ok(self.lock().query_row(&select, [id], proof_of).optional()?)
+    }
+
+    /// Proofs, the newest first, each with its number.
+    pub(crate) fn proofs(&self, selection: Selection) -> Result<Vec<(i64, Proof)>> {
+        let connection = self.lock();
+        let mut select = connection.prepare(&format!(
+            "SELECT {COLUMNS}, number FROM proofs WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR number < ?2) ORDER BY number DESC LIMIT ?3"
+        ))?;
+        let state = selection.state.map(ProofState::name);
+        let found = select
+            .query_map(params![state, selection.before, selection.limit], |row| {
+                Ok((row.get("number")?, proof_of(row)?))
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(found)
+    }
+
+    /// How many proofs are in `state`.
+    pub(crate) fn count(&self, state: ProofState) -> Result<u64> {
+        let count = "SELECT count(*) FROM proofs WHERE state = ?1";
+        Ok(self.lock().query_row(count, [state.name()], |row| unsigned(row, 0))?)
+    }
+
+    /// Begins the proof whose turn it is: the first of the highest priority.
+    pub(crate) fn begin_next(&self) -> Result<Option<Job>> {
+        let begin = format!(
+            "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
+             WHERE number = (SELECT number FROM proofs WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 1)
+             RETURNING {COLUMNS}, options"
+        );
+        let job = |row: &Row<'_>| Ok(Job { proof: proof_of(row)?, options: row.get("options")? });
+        Ok(self.lock().query_row(&begin, [Moment::now().0], job).optional()?)
+    }
+
+    /// Ends a proof that has not ended, and gives it back as it is then; `None` when it has, or is unknown.
+    pub(crate) fn end(&self, id: &str, ending: &Ending, tasks: Tasks) -> Result<Option<Proof>> {
+        let (mut cycles, mut shards, mut result, mut bytes, mut workers, mut failure) =
+            (None, None, None, None, &Vec::new(), None);
+        match ending {
+            Ending::Done { cycles: c, shards: s, result: r, result_bytes: b, workers: w } => {
+                (cycles, shards, result, bytes, workers) =
+                    (Some(signed(*c)), Some(signed(*s)), Some(r), Some(signed(*b)), w);
+            }
+            Ending::Failed(info) => failure = Some(to_json(info)),
+            Ending::Cancelled => {}
+        }
+        let end = format!(
+            "UPDATE proofs SET state = ?2, ended = ?3, cycles = ?4, shards = ?5, result = ?6, result_bytes = ?7, workers = ?8, failure = ?9, tasks = ?10
+             WHERE id = ?1 AND state IN ('queued', 'running') RETURNING {COLUMNS}"
+        );
+        let values = params![
+            id,
+            ending.state().name(),
+            Moment::now().0,
+            cycles,
+            shards,
+            result,
+            bytes,
+            to_json(workers),
+            failure,
+            to_json(&tasks)
+        ];
+        Ok(self.lock().query_row(&end, values, proof_of).optional()?)
+    }
+
+    /// Cancels a proof that waits for its turn; `None` when it does not.
+    pub(crate) fn cancel_queued(&self, id: &str) -> Result<Option<Proof>> {
+        let cancel = format!(
+            "UPDATE proofs SET state = 'cancelled', ended = ?2 WHERE id = ?1 AND state = 'queued' RETURNING {COLUMNS}"
+        );
+        Ok(self.lock().query_row(&cancel, params![id, Moment::now().0], proof_of).optional()?)
+    }
+
+    /// Digest of a finished proof.
+    pub(crate) fn result(&self, id: &str) -> Result<Option<String>> {
+        let select = "SELECT result FROM proofs WHERE id = ?1";
+        Ok(self.lock().query_row(select, [id], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// Keeps events of proofs, all or none.
+    pub(crate) fn add_events(&self, events: &[(String, EventRecord)]) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        {
+            // One of a proof that was removed meanwhile is not kept.
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO events (proof, number, record) SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM proofs WHERE id = ?1)",
+            )?;
+            for (proof, record) in events {
+                insert.execute(params![proof, signed(record.number), to_json(record)])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Events of a proof after number `after`, in order, at most `limit`.
+    pub(crate) fn events(&self, proof: &str, after: u64, limit: u32) -> Result<Vec<EventRecord>> {
+        let connection = self.lock();
+        let mut select = connection
+            .prepare_cached("SELECT record FROM events WHERE proof = ?1 AND number > ?2 ORDER BY number LIMIT ?3")?;
+        let found = select
+            .query_map(params![proof, signed(after), limit], |row| from_json(row, "record"))?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(found)
+    }
+
+    /// Number of the last event of a proof; 0 when it has none.
+    pub(crate) fn last_event(&self, proof: &str) -> Result<u64> {
+        let select = "SELECT coalesce(max(number), 0) FROM events WHERE proof = ?1";
+        Ok(self.lock().query_row(select, [proof], |row| unsigned(row, 0))?)
+    }
+
+    /// Removes what ended before `before`, with its events. How many.
+    pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
+        Ok(self.lock().execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?)
+    }
+
+    /// Gives pages that nothing uses back to the disk.
+    pub(crate) fn shrink(&self) -> Result<()> {
+        let connection = self.lock();
+        connection.execute_batch("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")?;
+        Ok(())
+    }
+
+    /// Digests of all blobs that something needs.
+    pub(crate) fn needed_blobs(&self) -> Result<std::collections::HashSet<String>> {
+        let connection = self.lock();
+        let mut select = connection.prepare(
+            "SELECT id FROM programs UNION SELECT input FROM proofs UNION SELECT result FROM proofs WHERE result IS NOT NULL",
+        )?;
+        let found = select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(found)
+    }
+}
+
+/// An error at opening that shows the file to be none of SQLite's, or broken.
+fn by_damage(error: rusqlite::Error, damaged: impl Fn(String) -> DatabaseError) -> DatabaseError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
+        _ => error.into(),
+    }
+}
+
+const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, nonce, created, started, ended, deadline, starts, tasks, cycles, shards, result_bytes, workers, failure";
+
+/// SQLite's integers have a sign. Nothing here comes near.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &Row<'_>, index: impl rusqlite::RowIndex) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+}
+
+fn optional(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(name)?.and_then(|number| u64::try_from(number).ok()))
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("records are serialisable")
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, name: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(name)?;
+    serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
+}
+
+fn named<T: Copy>(row: &Row<'_>, name: &str, all: &[T], name_of: impl Fn(T) -> &'static str) -> rusqlite::Result<T> {
+    let text: String = row.get(name)?;
+    let found = all.iter().copied().find(|one| name_of(*one) == text);
+    found.ok_or_else(|| rusqlite::Error::InvalidColumnType(0, format!("{name} {text}"), Type::Text))
+}
+
+fn program_of(row: &Row<'_>) -> rusqlite::Result<Program> {
+    Ok(Program {
+        id: row.get("id")?,
+        bytes: unsigned(row, "bytes")?,
+        verifying_key: row.get("verifying_key")?,
+        created: Moment(row.get("created")?),
+    })
+}
+
+fn proof_of(row: &Row<'_>) -> rusqlite::Result<Proof> {
+    let moment = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.map(Moment));
+    let failure: Option<String> = row.get("failure")?;
+    Ok(Proof {
+        id: row.get("id")?,
+        program: row.get("program")?,
+        input: row.get("input")?,
+        mode: named(row, "mode", &Mode::ALL, Mode::name)?,
+        state: named(row, "state", &ProofState::ALL, ProofState::name)?,
+        priority: row.get("priority")?,
+        cycle_limit: optional(row, "cycle_limit")?,
+        nonce: from_json(row, "nonce")?,
+        created: Moment(row.get("created")?),
+        started: moment("started")?,
+        ended: moment("ended")?,
+        deadline: moment("deadline")?,
+        starts: row.get("starts")?,
+        tasks: from_json(row, "tasks")?,
+        cycles: optional(row, "cycles")?,
+        shards: optional(row, "shards")?,
+        proof_bytes: optional(row, "result_bytes")?,
+        workers: from_json(row, "workers")?,
+        failure: match failure {
+            Some(_) => Some(from_json(row, "failure")?),
+            None => None,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use super::*;
+use crate::event::ProofEvent;
+
+fn database() -> (tempfile::TempDir, Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("service.db"), true).unwrap();
+    let program = Program { id: "p".into(), bytes: 1, verifying_key: "0x1".into(), created: Moment(0) };
+    database.add_program(&program).unwrap();
+    database.add_program(&program).unwrap();
+    assert_eq!(database.program("p").unwrap(), Some(program));
+    (folder, database)
+}
+
+fn add(database: &Database, id: &str, request: &NewProof) -> Accepted {
+    database.add_proof(id, request, "p", "i", "{}").unwrap()
+}
+
+fn next(database: &Database) -> Option<String> {
+    database.begin_next().unwrap().map(|job| job.proof.id)
+}
+
+#[test]
+fn the_highest_priority_and_then_the_oldest_is_begun() {
+    let (_folder, database) = database();
+    for (id, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)] {
+        add(&database, id, &NewProof { priority, ..NewProof::default() });
+    }
+    let order: Vec<_> = std::iter::from_fn(|| next(&database)).collect();
+    assert_eq!(order, ["b", "d", "a", "c", "e"]);
+    assert_eq!((database.count(ProofState::Running).unwrap(), database.count(ProofState::Queued).unwrap()), (5, 0));
+}
+
+#[test]
+fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    assert_eq!(database.begin_next().unwrap().unwrap().proof.starts, 1);
+    assert_eq!(database.count_start().unwrap(), 1);
+    drop(database);
+    let database = Database::open(&folder.path().join("service.db"), false).unwrap();
+    assert_eq!((database.count_start().unwrap(), database.requeue_running().unwrap()), (2, 1));
+    assert_eq!(database.begin_next().unwrap().unwrap().proof.starts, 2);
+}
+
+#[test]
+fn a_proof_ends_once() {
+    let (_folder, database) = database();
+    add(&database, "a", &NewProof { mode: Mode::Compressed, cycle_limit: Some(9), ..NewProof::default() });
+    next(&database);
+    let workers = vec![Share { name: "w".into(), address: "h:1".into(), tasks: 3 }];
+    let done = Ending::Done { cycles: 7, shards: 2, result: "r".into(), result_bytes: 5, workers: workers.clone() };
+    let tasks = Tasks { known: 3, done: 3, remembered: 1 };
+    let proof = database.end("a", &done, tasks).unwrap().unwrap();
+    assert_eq!((proof.state, proof.mode, proof.tasks), (ProofState::Done, Mode::Compressed, tasks));
+    assert_eq!((proof.cycles, proof.shards, proof.proof_bytes, &proof.workers), (Some(7), Some(2), Some(5), &workers));
+    assert_eq!(database.end("a", &Ending::Cancelled, tasks).unwrap(), None);
+    assert_eq!(database.cancel_queued("a").unwrap(), None);
+    assert_eq!(database.proof("a").unwrap(), Some(proof));
+    assert_eq!(database.result("a").unwrap().as_deref(), Some("r"));
+
+    add(&database, "b", &NewProof::default());
+    let failure = FailureInfo { kind: "guest".into(), text: "it panicked".into() };
+    let proof = database.end("b", &Ending::Failed(failure.clone()), tasks).unwrap().unwrap();
+    assert_eq!((proof.state, proof.failure), (ProofState::Failed, Some(failure)));
+    add(&database, "c", &NewProof::default());
+    assert_eq!(database.cancel_queued("c").unwrap().unwrap().state, ProofState::Cancelled);
+    assert_eq!(next(&database), None);
+}
+
+#[test]
+fn the_same_request_twice_is_one_proof() {
+    let (_folder, database) = database();
+    let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
+    let Accepted::New(first) = add(&database, "a", &request) else { panic!("it is new") };
+    assert_eq!(add(&database, "b", &request), Accepted::Known(first));
+    assert_eq!(add(&database, "b", &NewProof { priority: 1, ..request }), Accepted::Other);
+    assert_eq!(database.proofs(Selection { limit: 9, ..Selection::default() }).unwrap().len(), 1);
+}
+
+#[test]
+fn proofs_are_listed_by_pages_and_states() {
+    let (_folder, database) = database();
+    for id in ["a", "b", "c"] {
+        add(&database, id, &NewProof::default());
+    }
+    next(&database);
+    let list = |selection| {
+        let found = database.proofs(selection).unwrap();
+        found.into_iter().map(|(number, proof)| (number, proof.id)).collect::<Vec<_>>()
+    };
+    let page = Selection { limit: 2, ..Selection::default() };
+    assert_eq!(list(page), [(3, "c".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(list(Selection { before: Some(2), ..page }), [(1, "a".to_owned())]);
+    assert_eq!(list(Selection { state: Some(ProofState::Running), ..page }), [(1, "a".to_owned())]);
+}
+
+#[test]
+fn events_are_kept_in_order_and_go_with_their_proof() {
+    let (_folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    let record = |number| EventRecord { number, at: Moment(1), event: ProofEvent::Executed { cycles: number } };
+    let events: Vec<_> = (1..=5).map(|number| ("a".to_owned(), record(number))).collect();
+    database.add_events(&events).unwrap();
+    database.add_events(&[("unknown".to_owned(), record(1))]).unwrap();
+    assert_eq!(database.events("a", 2, 2).unwrap(), [record(3), record(4)]);
+    assert_eq!((database.last_event("a").unwrap(), database.last_event("unknown").unwrap()), (5, 0));
+    database.end("a", &Ending::Cancelled, Tasks::default()).unwrap();
+    assert_eq!(database.remove_ended(Moment(Moment::now().0 + 1)).unwrap(), 1);
+    assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
+    assert!(database.needed_blobs().unwrap().contains("p"));
+}
+
+fn check_refused(prepare: impl FnOnce(&Path), expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("service.db");
+    drop(Database::open(&path, true).unwrap());
+    prepare(&path);
+    let text = Database::open(&path, false).err().unwrap().to_string();
+    assert!(text.contains(expected) && text.contains("service.db"), "{text}");
+}
+
+#[test]
+fn a_database_that_is_not_this_releases_is_refused_and_left_alone() {
+    let set = |path: &Path, name: &str, value: i32| {
+        Connection::open(path).unwrap().pragma_update(None, name, value).unwrap();
+    };
+    check_refused(|path| set(path, "user_version", VERSION + 1), "newer release");
+    check_refused(|path| set(path, "application_id", 7), "no database of sp1d");
+    check_refused(|path| std::fs::remove_file(path).unwrap(), "is missing");
+    check_refused(
+        |path| std::fs::write(path, "not a database at all, but longer than its head ".repeat(99)).unwrap(),
+        "damaged",
+    );
+    let scramble = |path: &Path| {
+        let mut content = std::fs::read(path).unwrap();
+        content[4096..].fill(0x5a);
+        std::fs::write(path, content).unwrap();
+    };
+    check_refused(scramble, "damaged");
+}

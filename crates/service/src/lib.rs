@@ -1,0 +1,31 @@
+//! Many proofs, kept safe: the service behind `sp1d serve`.
+//!
+//! ```text
+//!   HTTP ──► api ──► Service ──► Orchestrator ──► workers
+//!                      │  ▲           │
+//!               Database  Blobs      Memo          all of it under one state folder
+//! ```
+//!
+//! A proof that was accepted is in the database, and its program and input on disk, before anybody hears of it. Killed at any instant and started again, the
+//! service goes on with every proof; what was proven of them is in the memo and not proven again. It knows nothing of SP1: what a program is, its
+//! [`orchestrator::ProgramController`] knows.
+
+mod api;
+mod blobs;
+mod database;
+mod event;
+mod followed;
+mod memo;
+mod metrics;
+mod record;
+mod service;
+mod state_folder;
+
+pub use api::{openapi, serve};
+pub use blobs::BlobError;
+pub use database::DatabaseError;
+pub use event::{EventRecord, ProofEvent};
+pub use followed::{ListStatus, follow_list};
+pub use record::{FailureInfo, Mode, NewProof, Program, Proof, ProofState, Tasks};
+pub use service::{Refusal, Service, Settings, StartError};
+pub use state_folder::StateError;

@@ -1,0 +1,217 @@
+//! Results of tasks, on disk: what a restarted service does not have proven again.
+
+use artifacts::Digest;
+use orchestrator::{Memo, Remembered};
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use tempfile::NamedTempFile;
+
+/// What a file begins with. Another form gets another one.
+const MAGIC: &[u8; 8] = b"sp1memo1";
+
+/// The fastest; records and events shrink four times all the same.
+const LEVEL: i32 = 1;
+
+/// A file by key. Its form:
+///
+/// ```text
+///   MAGIC, blake3 of what follows, zstd of { count: u32, then for each part: name length: u32, name, content length: u64, content }
+/// ```
+///
+/// The first part has no name and is the output. Numbers are little-endian. A file that is not whole counts as none.
+pub(crate) struct DiskMemo {
+    folder: PathBuf,
+    /// Bytes of all files, beyond which the oldest go.
+    limit: u64,
+}
+
+impl DiskMemo {
+    pub(crate) fn open(folder: PathBuf, limit: u64) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder, limit })
+    }
+
+    fn path(&self, key: Digest) -> PathBuf {
+        self.folder.join(key.to_string())
+    }
+
+    fn write(&self, key: Digest, result: &Remembered) -> io::Result<()> {
+        let packed = zstd::encode_all(&*pack(result), LEVEL)?;
+        let mut file = NamedTempFile::with_prefix_in(".part-", &self.folder)?;
+        file.write_all(MAGIC)?;
+        file.write_all(blake3::hash(&packed).as_bytes())?;
+        file.write_all(&packed)?;
+        // Not synced: what is lost with the power is proven again.
+        file.persist(self.path(key))?;
+        Ok(())
+    }
+
+    /// Removes the files that were used longest ago until the limit is kept. Blocks.
+    pub(crate) fn clean(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let described = entry.metadata().ok()?;
+                Some((described.modified().ok()?, described.len(), entry.path()))
+            })
+            .collect();
+        files.sort();
+        let mut all: u64 = files.iter().map(|(_, length, _)| length).sum();
+        for (_, length, path) in files {
+            if all <= self.limit {
+                return;
+            }
+            all -= length;
+            remove(&path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "remove a remembered result");
+    }
+}
+
+fn pack(result: &Remembered) -> Vec<u8> {
+    let parts = result.delivered.iter().map(|(name, content)| (name.as_str(), content));
+    let parts: Vec<(&str, &Vec<u8>)> = std::iter::once(("", &result.output)).chain(parts).collect();
+    let length = |length: usize| u32::try_from(length).expect("a task delivers far less");
+    let mut packed = length(parts.len()).to_le_bytes().to_vec();
+    for (name, content) in parts {
+        packed.extend(length(name.len()).to_le_bytes());
+        packed.extend(name.as_bytes());
+        packed.extend((content.len() as u64).to_le_bytes());
+        packed.extend(content);
+    }
+    packed
+}
+
+/// `None` for what [`pack`] did not write.
+fn unpack(mut packed: &[u8]) -> Option<Remembered> {
+    fn take<'a>(from: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = from.split_at_checked(length)?;
+        *from = rest;
+        Some(taken)
+    }
+    let count = u32::from_le_bytes(take(&mut packed, 4)?.try_into().ok()?);
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let length = u32::from_le_bytes(take(&mut packed, 4)?.try_into().ok()?);
+        let name = String::from_utf8(take(&mut packed, length as usize)?.to_vec()).ok()?;
+        let length = u64::from_le_bytes(take(&mut packed, 8)?.try_into().ok()?);
+        parts.push((name, take(&mut packed, usize::try_from(length).ok()?)?.to_vec()));
+    }
+    let mut parts = parts.into_iter();
+    let (_, output) = parts.next()?;
+    packed.is_empty().then(|| Remembered { output, delivered: parts.collect() })
+}
+
+/// `None` for a file that is not whole.
+fn read(path: &Path) -> Option<Remembered> {
+    let content = fs::read(path).ok()?;
+    let rest = content.strip_prefix(MAGIC)?;
+    let (digest, packed) = rest.split_at_checked(blake3::OUT_LEN)?;
+    if blake3::hash(packed).as_bytes() != digest {
+        return None;
+    }
+    unpack(&zstd::decode_all(packed).ok()?)
+}
+
+impl Memo for DiskMemo {
+    fn find(&self, key: Digest) -> Option<Remembered> {
+        let path = self.path(key);
+        if !path.exists() {
+            return None;
+        }
+        let found = read(&path);
+        if found.is_none() {
+            tracing::warn!(path = %path.display(), "a remembered result is damaged and was forgotten");
+            remove(&path);
+        } else if let Ok(file) = fs::File::open(&path) {
+            // What is used stays longest.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        found
+    }
+
+    fn keep(&self, key: Digest, result: Remembered) {
+        if let Err(error) = self.write(key, &result) {
+            tracing::warn!(folder = %self.folder.display(), %error, "remember a result; it would be proven again after a restart");
+        }
+    }
+
+    fn forget(&self, keys: &[Digest]) {
+        keys.iter().for_each(|key| remove(&self.path(*key)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memo(limit: u64) -> (tempfile::TempDir, DiskMemo) {
+        let folder = tempfile::tempdir().unwrap();
+        let memo = DiskMemo::open(folder.path().join("memo"), limit).unwrap();
+        (folder, memo)
+    }
+
+    fn result(content: &[u8]) -> Remembered {
+        Remembered { output: content.to_vec(), delivered: vec![("#1".into(), vec![1]), ("made-1-x".into(), vec![])] }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_until_it_is_forgotten() {
+        let (folder, memo) = memo(1 << 20);
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        assert_eq!(memo.find(one), None);
+        memo.keep(one, result(b"first"));
+        memo.keep(two, result(b"second"));
+        let again = DiskMemo::open(folder.path().join("memo"), 1 << 20).unwrap();
+        assert_eq!((again.find(one), again.find(two)), (Some(result(b"first")), Some(result(b"second"))));
+        again.forget(&[one]);
+        assert_eq!((again.find(one), again.find(two)), (None, Some(result(b"second"))));
+    }
+
+    #[test]
+    fn a_file_that_is_not_whole_counts_as_none() {
+        let (_folder, memo) = memo(1 << 20);
+        let key = Digest::of(b"one");
+        memo.keep(key, result(b"first"));
+        let whole = fs::read(memo.path(key)).unwrap();
+        for at in 0..whole.len() {
+            let mut other = whole.clone();
+            other[at] ^= 1;
+            for content in [&other[..], &whole[..at]] {
+                fs::write(memo.path(key), content).unwrap();
+                assert_eq!(memo.find(key), None, "byte {at}");
+                assert!(!memo.path(key).exists());
+            }
+        }
+        assert_eq!((unpack(&[1, 0, 0, 0, 255, 255, 255, 255]), unpack(&[])), (None, None));
+    }
+
+    #[test]
+    fn the_limit_takes_what_was_used_longest_ago() {
+        let (_folder, memo) = memo(300);
+        let keys: Vec<Digest> = (0_u8..6).map(|key| Digest::of(&[key])).collect();
+        for (at, key) in keys.iter().enumerate() {
+            memo.keep(*key, result(b"content"));
+            let file = fs::File::open(memo.path(*key)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(at as u64)).unwrap();
+        }
+        let length = fs::metadata(memo.path(keys[0])).unwrap().len();
+        assert!(memo.find(keys[0]).is_some());
+        memo.clean();
+        let kept: Vec<bool> = keys.iter().map(|key| memo.path(*key).exists()).collect();
+        let room = usize::try_from(300 / length).unwrap();
+        assert!(kept[0] && kept[5] && !kept[1], "{kept:?}");
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), room);
+    }
+}

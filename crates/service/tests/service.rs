@@ -1,0 +1,465 @@
+//! The service over its interface, with workers and a controller that prove nothing.
+
+use protocol::Address;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use sp1_distributed_service::{NewProof, Proof, ProofState, Service, Settings, StartError, follow_list, serve};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use testing::{
+    FakeController, FakeEngine, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, shard_of,
+};
+use tokio::{net::TcpListener, sync::Notify};
+use tokio_util::sync::CancellationToken;
+use worker::{JoiningWorker, ProvingEngine};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PROGRAM: &[u8] = b"program";
+
+/// A service with its interface.
+struct Running {
+    service: Service,
+    url: String,
+    client: Client,
+}
+
+impl Running {
+    async fn start(state: &Path, workers: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Self {
+        let service = open(state, change).await.unwrap();
+        let list = orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
+        for (_, reached) in service.orchestrator().set_list(&list) {
+            reached.await.unwrap().unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(serve(service.clone(), listener));
+        Self { service, url, client: Client::new() }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+    }
+
+    async fn post(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
+        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", kind).body(body);
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
+    }
+
+    async fn program(&self) -> String {
+        let (status, program) = self.post("/v1/programs", "application/octet-stream", PROGRAM).await;
+        assert_eq!(status, StatusCode::CREATED);
+        program["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a proof of `shards` shards.
+    async fn submit(&self, shards: u64, change: impl FnOnce(&mut NewProof)) -> String {
+        let mut request =
+            NewProof { program: Some(self.program().await), cycle_limit: Some(shards), ..NewProof::default() };
+        change(&mut request);
+        let (status, proof) = self.post("/v1/proofs", "application/json", serde_json::to_vec(&request).unwrap()).await;
+        assert!(status.is_success(), "{status}: {proof}");
+        proof["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn wait(&self, id: &str, wanted: impl Fn(&Proof) -> bool) -> Proof {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let proof = self.service.proof(id).await.unwrap();
+            if wanted(&proof) {
+                return proof;
+            }
+            assert!(Instant::now() < deadline, "{proof:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn ended(&self, id: &str) -> Proof {
+        self.wait(id, |proof| proof.state.is_final()).await
+    }
+
+    async fn fetched(&self, id: &str) -> Vec<u8> {
+        let response = self.client.get(format!("{}/v1/proofs/{id}/proof", self.url)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.bytes().await.unwrap().to_vec()
+    }
+
+    /// All events of a proof that ends, by their names.
+    async fn events(&self, id: &str, after: u64) -> Vec<(u64, String)> {
+        let request = self.client.get(format!("{}/v1/proofs/{id}/events", self.url));
+        let text = request.header("last-event-id", after).send().await.unwrap().text().await.unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
+        events.map(|event| (event["number"].as_u64().unwrap(), event["event"].as_str().unwrap().to_owned())).collect()
+    }
+}
+
+async fn open(state: &Path, change: impl FnOnce(&mut Settings)) -> Result<Service, StartError> {
+    let mut orchestrator = orchestrator::Settings::new(fake_build());
+    orchestrator.heartbeat = Duration::from_millis(100);
+    let mut settings = Settings::new(state.join("state"), orchestrator, "{}".into());
+    change(&mut settings);
+    Service::start(settings, Arc::new(FakeController::default()), None).await
+}
+
+/// How often each shard was begun.
+type Begun = Arc<Mutex<BTreeMap<u64, u32>>>;
+
+/// An honest engine that takes `time` for a shard and counts.
+fn counting(time: Duration) -> (Begun, Arc<dyn ProvingEngine>) {
+    let begun = Begun::default();
+    let counts = begun.clone();
+    let engine = FakeEngine::doing(move |assignment, io| {
+        let counts = counts.clone();
+        async move {
+            let inputs = fetch_inputs(&assignment, &*io).await?;
+            *counts.lock().unwrap().entry(shard_of(&inputs[2]).unwrap()).or_default() += 1;
+            tokio::time::sleep(time).await;
+            do_honestly(&assignment, &*io).await
+        }
+    });
+    (begun, engine)
+}
+
+#[tokio::test]
+async fn a_proof_is_asked_for_watched_and_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.submit(3, |_| {}).await;
+    let events = running.events(&id, 0).await;
+    let count = |name: &str| events.iter().filter(|(_, event)| event == name).count();
+    assert_eq!(
+        ["queued", "started", "submitted", "assigned", "proving", "done", "finished"].map(count),
+        [1, 1, 3, 3, 3, 3, 1]
+    );
+    assert!(events.iter().map(|(number, _)| *number).eq(1..=events.len() as u64), "{events:?}");
+    assert_eq!(running.events(&id, 5).await, events[5..], "a reader that was cut off goes on where it was");
+    let proof = running.ended(&id).await;
+    assert_eq!((proof.state, proof.shards, proof.starts), (ProofState::Done, Some(3), 1));
+    assert_eq!((proof.tasks.known, proof.tasks.done, proof.tasks.remembered), (3, 3, 0));
+    assert_eq!((proof.workers[0].name.as_str(), proof.workers[0].tasks), ("one", 3));
+    assert_eq!(running.fetched(&id).await, expected_proof(3, 8));
+    let shown = running.get(&format!("/v1/proofs/{id}")).await;
+    assert_eq!(serde_json::to_value(&proof).unwrap(), shown);
+    assert!(shown["created"].as_str().unwrap().ends_with('Z'), "{shown}");
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_form_does_everything_in_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let part = |name: &str, content: &str| {
+        format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\n{content}\r\n")
+    };
+    let form = |parts: &[String]| parts.concat() + "--x--\r\n";
+    let send = async |body: String| running.post("/v1/proofs", "multipart/form-data; boundary=x", body).await;
+    let request = part("request", "{\"cycle_limit\": 2}");
+    let (status, proof) = send(form(&[part("program", "program two"), part("stdin", "12"), request.clone()])).await;
+    assert_eq!(status, StatusCode::CREATED, "{proof}");
+    let id = proof["id"].as_str().unwrap();
+    assert_eq!(running.ended(id).await.state, ProofState::Failed, "the fake proves its own program only");
+    for (parts, part) in [
+        (vec![part("program", "not one"), request.clone()], "the program is none"),
+        (vec![part("stdin", "bad"), request.clone()], "the stdin is none"),
+        (vec![request.clone(), request.clone()], "twice"),
+        (vec![part("other", "")], "no part other"),
+        (vec![request.clone()], "no program"),
+        (vec![part("request", "{\"cycle_limit\": 2, \"mood\": 1}")], "unknown field `mood`"),
+    ] {
+        let (status, problem) = send(form(&parts)).await;
+        assert!(status.is_client_error(), "{status}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+    }
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn bad_requests_are_answered_with_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |settings| settings.program_bytes = 1000).await;
+    let id = running.program().await;
+    let json = |value: Value| ("application/json", value.to_string());
+    let proof = |more: Value| {
+        let mut request = json!({ "program": id });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json(request)
+    };
+    let bytes = |text: &str| ("application/octet-stream", text.to_owned());
+    let none = || ("application/json", String::new());
+    let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+    let cases = [
+        (&get, "/v1/proofs/abc", none(), 404, "unknown"),
+        (&delete, "/v1/proofs/abc", none(), 404, "unknown"),
+        (&get, "/v1/proofs/abc/proof", none(), 404, "unknown"),
+        (&get, "/v1/proofs/abc/events", none(), 404, "unknown"),
+        (&get, "/v1/proofs?limit=0", none(), 400, "malformed"),
+        (&get, "/v1/proofs?state=lost", none(), 400, "malformed"),
+        (&get, "/v1/programs/..%2f..%2fservice.db", none(), 404, "unknown"),
+        (&get, "/nothing", none(), 404, "unknown_path"),
+        (&post, "/healthz", none(), 405, "unknown_method"),
+        (&post, "/v1/workers/nobody/drain", none(), 404, "unknown"),
+        (&delete, "/v1/workers/nobody", none(), 404, "unknown"),
+        (&get, "/readyz", none(), 503, "no_workers"),
+        (&post, "/v1/programs", bytes("no program"), 422, "invalid"),
+        (&post, "/v1/programs", bytes(&"program ".repeat(1000)), 413, "too_long"),
+        (&post, "/v1/inputs", bytes("bad input"), 422, "invalid"),
+        (&post, "/v1/proofs", bytes("{}"), 415, "unknown_type"),
+        (&post, "/v1/proofs", ("application/json", "{".to_owned()), 400, "malformed"),
+        (&post, "/v1/proofs", ("application/json", " ".repeat(1 << 20)), 400, "malformed"),
+        (&post, "/v1/proofs", json(json!({})), 422, "invalid"),
+        (&post, "/v1/proofs", json(json!({ "program": "../x" })), 404, "unknown"),
+        (&post, "/v1/proofs", proof(json!({ "input": "../../service.db" })), 404, "unknown"),
+        (&post, "/v1/proofs", proof(json!({ "mode": "swift" })), 400, "malformed"),
+        (&post, "/v1/proofs", proof(json!({ "priority": 101 })), 422, "invalid"),
+        (&post, "/v1/proofs", proof(json!({ "cycle_limit": 0 })), 422, "invalid"),
+        (&post, "/v1/proofs", proof(json!({ "timeout_seconds": 0 })), 422, "invalid"),
+        (&post, "/v1/proofs", proof(json!({ "nonce": [0, 0, 0, 0x7f00_0001] })), 422, "invalid"),
+        (&post, "/v1/proofs", proof(json!({ "idempotency_key": "" })), 422, "invalid"),
+    ];
+    for (method, path, (kind, body), status, code) in cases {
+        let request = running.client.request(method.clone(), format!("{}{path}", running.url));
+        let response = request.header("content-type", kind).body(body.clone()).send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path} {:.80}", body);
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{method} {path}");
+        let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{problem}");
+        assert!(!problem["detail"].as_str().unwrap().is_empty(), "{problem}");
+    }
+    let left = walk(&folder.path().join("state/blobs"));
+    assert_eq!(left.len(), 1, "only the program stays: {left:?}");
+    running.service.shutdown().await;
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn the_queue_has_an_order_and_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, engine) = counting(Duration::from_millis(50));
+    let worker = RunningWorker::ready("one", engine).await;
+    let running = Running::start(folder.path(), &[], |settings| (settings.running, settings.queued) = (1, 3)).await;
+    let first = running.submit(1, |_| {}).await;
+    running.wait(&first, |proof| proof.state == ProofState::Running).await;
+    let low = running.submit(1, |request| request.priority = -1).await;
+    let high = running.submit(1, |request| request.priority = 1).await;
+    let gone = running.submit(1, |_| {}).await;
+    let again = json!({ "program": running.program().await }).to_string();
+    let (status, problem) = running.post("/v1/proofs", "application/json", again).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("queue_full")));
+
+    assert_eq!(running.service.cancel(&gone).await.unwrap().state, ProofState::Cancelled);
+    assert!(begun.lock().unwrap().is_empty());
+    running.service.orchestrator().set_list(&orchestrator::WorkerList(vec![worker.address.into()]));
+    let (low, high) = (running.ended(&low).await, running.ended(&high).await);
+    assert_eq!((low.state, high.state), (ProofState::Done, ProofState::Done));
+    let started = |proof: &Proof| serde_json::to_value(proof).unwrap()["started"].as_str().unwrap().to_owned();
+    assert!(started(&high) <= started(&low));
+    let listed = running.get("/v1/proofs?state=cancelled").await;
+    assert_eq!((listed["proofs"].as_array().unwrap().len(), &listed["proofs"][0]["id"]), (1, &json!(gone)));
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_running_proof_is_cancelled_and_a_late_one_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, engine) = counting(PATIENCE);
+    let worker = RunningWorker::ready("one", engine).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let late = running.submit(1, |request| request.timeout_seconds = Some(1)).await;
+    let id = running.submit(1, |_| {}).await;
+    running.wait(&id, |proof| proof.tasks.known == 1).await;
+    let response = running.client.delete(format!("{}/v1/proofs/{id}", running.url)).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let proof = running.ended(&id).await;
+    assert_eq!((proof.state, proof.failure), (ProofState::Cancelled, None));
+    assert_eq!(running.events(&id, 0).await.last().unwrap().1, "finished");
+    assert_eq!(running.service.cancel(&id).await.unwrap().state, ProofState::Cancelled, "again changes nothing");
+    let proof = running.ended(&late).await;
+    assert_eq!((proof.state, proof.failure.unwrap().kind.as_str()), (ProofState::Failed, "timeout"));
+    let (status, problem) = running.post("/v1/proofs", "application/json", "{}").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("invalid")));
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_the_same_proof() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let keyed = |request: &mut NewProof| request.idempotency_key = Some("mine".into());
+    let id = running.submit(2, keyed).await;
+    assert_eq!(running.submit(2, keyed).await, id);
+    let other = json!({ "program": running.program().await, "cycle_limit": 3 }).to_string();
+    let request = running.client.post(format!("{}/v1/proofs", running.url)).header("idempotency-key", "mine");
+    let response = request.header("content-type", "application/json").body(other).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_was_and_proves_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, engine) = counting(Duration::from_millis(100));
+    let worker = RunningWorker::ready("one", engine).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.submit(10, |_| {}).await;
+    let waiting = running.submit(1, |request| request.priority = -1).await;
+    running.wait(&id, |proof| proof.tasks.done >= 4).await;
+    running.service.shutdown().await;
+    let before = begun.lock().unwrap().clone();
+
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let proof = running.ended(&id).await;
+    assert_eq!((proof.state, proof.starts, proof.shards), (ProofState::Done, 2, Some(10)));
+    assert!(proof.tasks.remembered >= 4, "{:?}", proof.tasks);
+    assert_eq!((proof.tasks.known, proof.tasks.done), (10, 10));
+    assert_eq!(running.fetched(&id).await, expected_proof(10, 8));
+    // What was under way is lost with the process; what was done is not.
+    let after = begun.lock().unwrap().clone();
+    let again: u32 =
+        after.iter().map(|(shard, times)| times - 1 - u32::from(!before.contains_key(shard)).min(times - 1)).sum();
+    assert!(u64::from(again) + proof.tasks.remembered <= 10, "{before:?} {after:?}");
+    let events = running.events(&id, 0).await;
+    let count = |name: &str| events.iter().filter(|(_, event)| event == name).count() as u64;
+    assert_eq!((count("started"), count("remembered")), (2, proof.tasks.remembered));
+    assert_eq!(running.ended(&waiting).await.state, ProofState::Done);
+
+    // The same once more is not proven at all.
+    let sum = |begun: &Begun| begun.lock().unwrap().values().sum::<u32>();
+    let before = sum(&begun);
+    let id = running.submit(10, |_| {}).await;
+    let proof = running.ended(&id).await;
+    assert_eq!((proof.state, proof.tasks.remembered, sum(&begun)), (ProofState::Done, 10, before));
+    assert_eq!(running.fetched(&id).await, expected_proof(10, 8));
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_state_folder_is_one_processs_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path(), |_| {}).await.unwrap();
+    let text = open(folder.path(), |_| {}).await.err().unwrap().to_string();
+    assert!(text.contains("is in use by process"), "{text}");
+    first.shutdown().await;
+    drop(first);
+    open(folder.path(), |_| {}).await.unwrap().shutdown().await;
+}
+
+#[tokio::test]
+async fn workers_are_shown_drained_resumed_and_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let state = async |wanted: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let workers = running.get("/v1/workers").await;
+            if workers["workers"][0]["state"] == *wanted || wanted.is_empty() && workers["workers"][0].is_null() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{workers}, not {wanted}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    state("idle").await;
+    assert_eq!(running.post("/v1/workers/one/drain", "", "").await.0, StatusCode::NO_CONTENT);
+    state("drained").await;
+    let id = running.submit(1, |_| {}).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(running.service.proof(&id).await.unwrap().tasks.done, 0);
+    assert_eq!(running.post("/v1/workers/one/resume", "", "").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(running.ended(&id).await.state, ProofState::Done);
+    let health = running.get("/readyz").await;
+    assert_eq!((&health["ready_workers"], &health["proofs"]["done"]), (&json!(1), &json!(1)));
+    let forget = running.client.delete(format!("{}/v1/workers/one", running.url)).send().await.unwrap();
+    assert_eq!(forget.status(), StatusCode::NO_CONTENT);
+    state("").await;
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_worker_joins_and_comes_back_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let stop = CancellationToken::new();
+    let worker = JoiningWorker::new(Address::from(port), testing::introduction("mobile"));
+    let serving = tokio::spawn(worker.serve(testing::ready(FakeEngine::honest()), stop.clone()));
+    for round in 0..2 {
+        let running = Running::start(folder.path(), &[], |_| {}).await;
+        let listener = TcpListener::bind(port).await.unwrap();
+        running.service.orchestrator().serve_joining(listener, "127.0.0.1".parse().unwrap());
+        let id = running.submit(2 + round, |_| {}).await;
+        let proof = running.ended(&id).await;
+        assert_eq!((proof.state, proof.workers[0].name.as_str()), (ProofState::Done, "mobile"));
+        assert!(proof.workers[0].address.starts_with("joined from 127.0.0.1:"), "{:?}", proof.workers);
+        running.service.shutdown().await;
+    }
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_list_of_workers_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers = [
+        RunningWorker::ready("one", FakeEngine::honest()).await,
+        RunningWorker::ready("two", FakeEngine::honest()).await,
+    ];
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let path = folder.path().join("distributed.json");
+    let again = Arc::new(Notify::new());
+    let following = tokio::spawn({
+        let (service, path, again) = (running.service.clone(), path.clone(), again.clone());
+        async move { follow_list(service, path, &again).await }
+    });
+    let expect = async |names: &[&str], error: bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut found: Vec<String> = running.service.workers().into_iter().map(|worker| worker.name).collect();
+            found.sort();
+            let failed = running.service.list_status().error.is_some();
+            if found == names && failed == error {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{found:?}, not {names:?}; {:?}", running.service.list_status());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    expect(&[], true).await;
+    std::fs::write(&path, json!([workers[0].address.to_string()]).to_string()).unwrap();
+    again.notify_one();
+    expect(&["one"], false).await;
+    std::fs::write(&path, "[").unwrap();
+    again.notify_one();
+    expect(&["one"], true).await;
+    // Without being told: the file is looked at now and then.
+    std::fs::write(&path, json!([workers[1].address.to_string()]).to_string()).unwrap();
+    expect(&["two"], false).await;
+    running.service.shutdown().await;
+    following.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_interface_describes_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let document = running.get("/openapi.json").await;
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    assert!(paths.len() >= 13, "{paths:?}");
+    assert!(document["paths"]["/v1/proofs"]["post"]["requestBody"]["content"]["multipart/form-data"].is_object());
+    assert!(document["components"]["schemas"]["Problem"].is_object());
+    running.service.shutdown().await;
+}

@@ -142,7 +142,7 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
     let worker = stuck_worker().await;
     let address = worker.address.to_string();
     let check = move || {
-        let mut served = Served::start(&[address.clone()]);
+        let mut served = Served::start(std::slice::from_ref(&address));
         let elf = guest("fibonacci");
         let submit = ["submit", "--elf", &elf, "--input", "u32:1000"];
         let first = served.says(&submit);

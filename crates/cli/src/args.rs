@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Reference,
     /// Start two workers here, prove a program on them, and stop them.
     Demo(DemoArguments),
+    /// Print what a shell needs to complete this program's arguments, for example: sp1d completions bash > /etc/bash_completion.d/sp1d
+    Completions(CompletionsArguments),
+    /// Write manual pages, one for each subcommand.
+    Man(ManArguments),
     /// Take requests for proofs and run them on many workers, over restarts.
     Serve(ServeArguments),
     /// Show how a service is.
@@ -160,6 +164,19 @@ pub(crate) struct PoolArguments {
     /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT] [default: spread].
     #[arg(long, value_name = "POLICY")]
     pub(crate) placement: Option<Placement>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// Which shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// Where they go, for example /usr/local/share/man/man1.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -22,8 +22,9 @@ impl Client {
     /// A client of the service at `url`, to which nothing is said yet.
     pub(crate) fn new(url: &str) -> Result<Self> {
         let parsed = reqwest::Url::parse(url);
-        let is_http = parsed.as_ref().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let is_http = parsed.as_ref().is_ok_and(|url| url.scheme() == "http" && url.has_host());
         if !is_http {
+            // There is no encryption yet.
             return Err(Failure::usage(format!("--url {url}: this is no address like http://HOST:PORT")).into());
         }
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build().context("make a client")?;

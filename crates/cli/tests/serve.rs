@@ -1,5 +1,6 @@
 //! `sp1d serve` and what speaks to it. Nothing here proves: the worker has an engine that never ends.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     fs::{self, File},
@@ -51,6 +52,11 @@ impl Served {
             assert!(Instant::now() < deadline, "{}", self.log());
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.process.id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
     fn kill_and_start_again(&mut self) {
@@ -181,10 +187,24 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
         served.refused(&["wait", &first], 130, &["was cancelled"]);
         let logs = served.says(&["logs", &first]);
         assert!(logs.contains("begun again (start 2)") && logs.ends_with("cancelled"), "{logs}");
+        // Whoever waits hears of the end.
+        let mut waiting = sp1d(served.folder.path());
+        waiting.args(["wait", &second]).env("SP1_DISTRIBUTED_URL", &served.url);
+        let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(500));
         served.says(&["cancel", &second]);
-        served.wait_for(&second, |proof| proof["state"] == "cancelled");
+        check_refused(&waiting.wait_with_output().unwrap(), 130, &["was cancelled"]);
 
-        // Its executions are gone with their proofs.
+        // The list is read again, and nothing else happens.
+        fs::write(served.folder.path().join("distributed.json"), "[").unwrap();
+        served.signal(Signal::HUP);
+        let deadline = Instant::now() + PATIENCE;
+        while !served.says(&["workers"]).contains("was not read") {
+            assert!(Instant::now() < deadline, "{}", served.log());
+        }
+
+        fs::write(served.folder.path().join("distributed.json"), serde_json::to_string(&[&address]).unwrap()).unwrap();
+
         let other =
             sp1d(served.folder.path()).args(["serve", "--state", "state", "--listen"]).arg(free_address()).output();
         check_refused(&other.unwrap(), 2, &["in use by process", &served.process.id().to_string()]);
@@ -202,14 +222,29 @@ fn free_address() -> String {
 
 /// Asks it to stop, as a service manager does, and sees it end well.
 fn stop(served: &mut Served) {
-    let id = i32::try_from(served.process.id()).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM).unwrap();
+    served.signal(Signal::TERM);
     let deadline = Instant::now() + PATIENCE;
     while served.process.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "{}", served.log());
         thread::sleep(Duration::from_millis(50));
     }
     assert!(served.log().trim_end().ends_with("stopped"), "{}", served.log());
+}
+
+#[test]
+fn a_shell_and_a_manual_know_every_subcommand() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sp1d(folder.path()).args(["completions", shell]).output().unwrap();
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("submit") && script.contains("--join-listen"), "{shell}");
+    }
+    assert!(sp1d(folder.path()).args(["man", "pages"]).output().unwrap().status.success());
+    let page = fs::read_to_string(folder.path().join("pages/sp1d-serve.1")).unwrap();
+    assert!(page.contains("state"), "{page}");
+    assert!(folder.path().join("pages/sp1d.1").exists());
+    let output = sp1d(folder.path()).args(["man", "/proc/none"]).output().unwrap();
+    check_refused(&output, 2, &["/proc/none"]);
 }
 
 #[test]

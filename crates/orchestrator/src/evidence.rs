@@ -26,6 +26,8 @@ pub(crate) struct Evidence {
     compares: AtomicBool,
     /// A part that was believed unverified is wrong.
     wrong_part: AtomicBool,
+    /// Results of earlier times were used.
+    recalled: AtomicBool,
 }
 
 /// What becomes of a claim.
@@ -57,7 +59,7 @@ impl Evidence {
 
     /// True when a comparison of claims may tell why a shard cannot be proven, and has not been tried.
     pub(crate) fn may_tell_of_a_part(&self) -> bool {
-        !self.compares() && self.suspect.load(Ordering::Relaxed)
+        !self.compares() && self.is_suspect()
     }
 
     /// A part that was believed unverified is wrong.
@@ -68,6 +70,21 @@ impl Evidence {
     /// True when what was believed unverified was wrong, and is the reason of whatever failed.
     pub(crate) fn has_wrong_part(&self) -> bool {
         self.wrong_part.load(Ordering::Relaxed)
+    }
+
+    /// A result of an earlier time is used, of which nobody here has claimed anything.
+    pub(crate) fn recall(&self) {
+        self.recalled.store(true, Ordering::Relaxed);
+    }
+
+    /// True when results of earlier times may be why there is no proof, and have been used since this was last asked.
+    pub(crate) fn take_recalled(&self) -> bool {
+        self.recalled.swap(false, Ordering::Relaxed)
+    }
+
+    /// True when a precompile shard could not be proven.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
 
     /// From now on a claim counts when two workers make it.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub max_failures: u32,
     /// Workers lost with a task after which it fails for good; at least 1.
     pub max_losses: u32,
+    /// Whether a proof that nobody who is connected can finish waits for somebody who can, as long as it does when nobody is connected, or fails before it begins.
+    pub waits_for_abilities: bool,
     /// The highest number of an attempt that was ever given before, 0 for none: with a memo, names of artifacts must not come again.
     pub attempts_before: u64,
 }
@@ -76,6 +78,7 @@ impl Settings {
             verify: Verify::All,
             max_failures: 3,
             max_losses: 5,
+            waits_for_abilities: false,
             attempts_before: 0,
         }
     }
@@ -488,6 +491,11 @@ impl Orchestrator {
             };
             let reason = match &failure {
                 ProofFailure::Interrupted(reason) => reason.clone(),
+                // What was remembered may be what is wrong; it is forgotten by now.
+                ProofFailure::Unverified(_) | ProofFailure::Internal(_) if evidence.take_recalled() => {
+                    failure.to_string()
+                }
+                ProofFailure::Task { .. } if evidence.is_suspect() && evidence.take_recalled() => failure.to_string(),
                 ProofFailure::Unverified(_) if verify == Verify::Final => {
                     verify = Verify::All;
                     failure.to_string()
@@ -573,10 +581,13 @@ impl Orchestrator {
             None => outcome,
         };
         drop(proof);
-        if let (Some(memo), Err(ProofFailure::Unverified(_) | ProofFailure::Task { .. })) =
-            (&self.shared.memo, &outcome)
-        {
+        let is_doubtful = match &outcome {
             // Something it is made of may be wrong, however well each part was checked.
+            Err(ProofFailure::Unverified(_) | ProofFailure::Internal(_)) => !self.stop.is_cancelled(),
+            Err(ProofFailure::Task { .. }) => state.evidence.is_suspect(),
+            Ok(_) | Err(_) => false,
+        };
+        if let (Some(memo), true) = (&self.shared.memo, is_doubtful) {
             let (memo, keys) = (memo.clone(), state.memo_keys());
             let _ = tokio::task::spawn_blocking(move || memo.forget(&keys)).await;
         }

@@ -229,14 +229,14 @@ impl ProofHandle {
         self.state.fail(failure);
     }
 
-    /// Checks that a connected worker does tasks of `kind`. Passes when nobody is connected: somebody may come.
+    /// Checks that a connected worker does tasks of `kind`. Passes when nobody is connected, or where that is waited for: somebody may come.
     ///
     /// # Errors
     /// Why nobody does.
     pub fn check_ability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
         match self.shared.inability(kind) {
-            Some(reasons) => Err(ProofFailure::Unable { kind, reasons }),
-            None => Ok(()),
+            Some(reasons) if !self.shared.settings.waits_for_abilities => Err(ProofFailure::Unable { kind, reasons }),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -407,6 +407,7 @@ impl ProofHandle {
             return false;
         }
         self.state.note_memo(key);
+        self.state.evidence.recall();
         if spec.kind.is_shard() {
             self.state.shards.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,14 +1,16 @@
 //! Orchestrator and workers over real connections, with an engine and a controller that prove nothing.
 
+use artifacts::Digest;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Holdings, LocalConnector, Member, Orchestrator, Progress, ProofFailure, ProofRequest, Proven, Settings, Stream,
-    WorkerList,
+    Holdings, LocalConnector, Member, Memo, Orchestrator, Progress, ProofFailure, ProofRequest, Proven, Remembered,
+    Settings, Stream, WorkerList,
 };
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -515,4 +517,71 @@ async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, frozen
             tokio::time::sleep(PATIENCE).await;
         }
     }
+}
+
+/// A memo in memory.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<String, Remembered>>);
+
+impl Memo for Memory {
+    fn find(&self, key: Digest) -> Option<Remembered> {
+        self.0.lock().unwrap().get(&key.to_string()).cloned()
+    }
+
+    fn keep(&self, key: Digest, result: Remembered) {
+        self.0.lock().unwrap().insert(key.to_string(), result);
+    }
+
+    fn forget(&self, keys: &[Digest]) {
+        keys.iter().for_each(|key| _ = self.0.lock().unwrap().remove(&key.to_string()));
+    }
+}
+
+const WRONG: &[u8] = b"events of another";
+
+/// Proves three shards and one of all their events, and says how often it was begun again and how much was remembered.
+async fn prove_remembering(memo: &Arc<Memory>, worker: &RunningWorker) -> (usize, usize) {
+    let orchestrator = Orchestrator::start(settings(), None, Some(memo.clone()));
+    orchestrator.set_list(&list(&[worker.address]));
+    let controller = FakeController { precompiles: true, ..FakeController::default() };
+    let (progress, mut events) = broadcast::channel(1024);
+    let proven = orchestrator.prove(request(3), Arc::new(controller), progress, CancellationToken::new()).await;
+    assert_eq!(proven.unwrap().output.proof, expected(3));
+    orchestrator.shutdown().await;
+    let (mut restarts, mut remembered) = (0, 0);
+    while let Ok(event) = events.try_recv() {
+        restarts += usize::from(matches!(event, Progress::Restarted { .. }));
+        remembered += usize::from(matches!(event, Progress::Remembered(_)));
+    }
+    (restarts, remembered)
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_not_done_again_and_forgotten_when_it_is_wrong() {
+    let engine = FakeEngine::doing(|assignment, io| async move {
+        let inputs = fetch_inputs(&assignment, &*io).await?;
+        if inputs.iter().any(|input| input == WRONG) {
+            return Err(AttemptError { kind: protocol::FailureKind::Engine, text: "the events are wrong".into() });
+        }
+        do_honestly(&assignment, &*io).await
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    let memo = Arc::new(Memory::default());
+    assert_eq!(prove_remembering(&memo, &worker).await, (0, 0));
+    assert_eq!(prove_remembering(&memo, &worker).await, (0, 3));
+
+    // A result that does not verify is found out when it is remembered.
+    memo.0.lock().unwrap().values_mut().next().unwrap().output.push(1);
+    assert_eq!(prove_remembering(&memo, &worker).await, (0, 2));
+
+    // Wrong events show when something is made of them.
+    for result in memo.0.lock().unwrap().values_mut() {
+        result
+            .delivered
+            .iter_mut()
+            .filter(|(name, _)| name.starts_with("made-"))
+            .for_each(|(_, events)| *events = WRONG.to_vec());
+    }
+    assert_eq!(prove_remembering(&memo, &worker).await, (1, 3));
+    assert_eq!(prove_remembering(&memo, &worker).await, (0, 3));
 }

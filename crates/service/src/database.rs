@@ -44,6 +44,7 @@ CREATE TABLE proofs (
     ended INTEGER,
     deadline INTEGER,
     starts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
     tasks TEXT NOT NULL DEFAULT '{\"known\":0,\"done\":0,\"remembered\":0}',
     cycles INTEGER,
     shards INTEGER,
@@ -87,7 +88,7 @@ pub enum DatabaseError {
         reason: String,
     },
     /// There is no database in a folder that has been used.
-    #[error("{} is missing, and the state folder has been used before; put it back, or move the folder away and begin anew", path.display())]
+    #[error("{} is missing or empty, and the state folder has been used before; put it back, or move the folder away and begin anew", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -163,10 +164,10 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the database at `path`. It is made where there is none, but only when `is_new`: in a folder that was used its absence is a loss.
     pub(crate) fn open(path: &Path, is_new: bool) -> Result<Self> {
-        if !path.exists() && !is_new {
+        let fresh = std::fs::metadata(path).map_or(true, |described| described.len() == 0);
+        if fresh && !is_new {
             return Err(DatabaseError::Missing { path: path.to_owned() });
         }
-        let fresh = std::fs::metadata(path).map_or(true, |described| described.len() == 0);
         let read = (|| {
             let connection = Connection::open(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -212,21 +213,63 @@ impl Database {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does something in a transaction of its own. That it is kept is known only when it is committed: what a statement returns comes before.
+    fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
     /// Counts a start of the service: 1 for the first.
     pub(crate) fn count_start(&self) -> Result<u64> {
         let count = "INSERT INTO counters (name, value) VALUES ('starts', 1)
              ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value";
-        Ok(self.lock().query_row(count, [], |row| unsigned(row, 0))?)
+        self.write(|transaction| transaction.query_row(count, [], |row| unsigned(row, 0)))
     }
 
-    /// What was running when an earlier process ended waits again. How many.
-    pub(crate) fn requeue_running(&self) -> Result<usize> {
-        Ok(self.lock().execute("UPDATE proofs SET state = 'queued' WHERE state = 'running'", [])?)
+    /// What was running when an earlier process was killed waits again, unless that has happened `most` times: it may be the reason. How many wait again.
+    pub(crate) fn requeue_running(&self, most: u32) -> Result<usize> {
+        let failure = FailureInfo {
+            kind: "host".to_owned(),
+            text: format!("the service was killed {most} times while it ran, and is not to be killed once more"),
+        };
+        self.write(|transaction| {
+            transaction.execute("UPDATE proofs SET crashes = crashes + 1 WHERE state = 'running'", [])?;
+            transaction.execute(
+                "UPDATE proofs SET state = 'failed', ended = ?1, failure = ?2 WHERE state = 'running' AND crashes >= ?3",
+                params![Moment::now().0, to_json(&failure), most],
+            )?;
+            transaction.execute("UPDATE proofs SET state = 'queued' WHERE state = 'running'", [])
+        })
+    }
+
+    /// A running proof waits again: the service stops in good order.
+    pub(crate) fn put_back(&self, id: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute("UPDATE proofs SET state = 'queued' WHERE id = ?1 AND state = 'running'", [id])
+        })?;
+        Ok(())
+    }
+
+    /// Fails what waits and is past its deadline; the ids.
+    pub(crate) fn fail_expired(&self, now: Moment) -> Result<Vec<String>> {
+        let failure = FailureInfo {
+            kind: "timeout".to_owned(),
+            text: "the proof had not been begun when its timeout passed".to_owned(),
+        };
+        self.write(|transaction| {
+            let mut expire = transaction.prepare_cached(
+                "UPDATE proofs SET state = 'failed', ended = ?1, failure = ?2 WHERE state = 'queued' AND deadline <= ?1 RETURNING id",
+            )?;
+            expire.query_map(params![now.0, to_json(&failure)], |row| row.get(0))?.collect()
+        })
     }
 
     pub(crate) fn add_program(&self, program: &Program) -> Result<()> {
         self.lock().execute(
-            "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET created = excluded.created",
             params![program.id, signed(program.bytes), program.verifying_key, program.created.0],
         )?;
         Ok(())
@@ -328,7 +371,7 @@ impl Database {
              RETURNING {COLUMNS}, options"
         );
         let job = |row: &Row<'_>| Ok(Job { proof: proof_of(row)?, options: row.get("options")? });
-        Ok(self.lock().query_row(&begin, [Moment::now().0], job).optional()?)
+        self.write(|transaction| transaction.query_row(&begin, [Moment::now().0], job).optional())
     }
 
     /// Ends a proof that has not ended, and gives it back as it is then; `None` when it has, or is unknown.
@@ -359,7 +402,7 @@ impl Database {
             failure,
             to_json(&tasks)
         ];
-        Ok(self.lock().query_row(&end, values, proof_of).optional()?)
+        self.write(|transaction| transaction.query_row(&end, values, proof_of).optional())
     }
 
     /// Cancels a proof that waits for its turn; `None` when it does not.
@@ -367,7 +410,7 @@ impl Database {
         let cancel = format!(
             "UPDATE proofs SET state = 'cancelled', ended = ?2 WHERE id = ?1 AND state = 'queued' RETURNING {COLUMNS}"
         );
-        Ok(self.lock().query_row(&cancel, params![id, Moment::now().0], proof_of).optional()?)
+        self.write(|transaction| transaction.query_row(&cancel, params![id, Moment::now().0], proof_of).optional())
     }
 
     /// Digest of a finished proof.
@@ -410,16 +453,31 @@ impl Database {
         Ok(self.lock().query_row(select, [proof], |row| unsigned(row, 0))?)
     }
 
-    /// Removes what ended before `before`, with its events. How many.
+    /// Removes what ended before `before`, with its events, and programs handed in before that no proof is of. How many proofs.
     pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
-        Ok(self.lock().execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?)
+        self.write(|transaction| {
+            let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;
+            let unused = "DELETE FROM programs WHERE created < ?1 AND id NOT IN (SELECT program FROM proofs)";
+            transaction.execute(unused, [before.0])?;
+            Ok(removed)
+        })
     }
 
     /// Gives pages that nothing uses back to the disk.
     pub(crate) fn shrink(&self) -> Result<()> {
         let connection = self.lock();
-        connection.execute_batch("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")?;
+        // It gives back a page at each step.
+        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut pages = vacuum.query([])?;
+        while pages.next()?.is_some() {}
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
         Ok(())
+    }
+
+    /// True when a request with this key came before.
+    pub(crate) fn knows_key(&self, key: &str) -> Result<bool> {
+        let select = "SELECT count(*) FROM proofs WHERE idempotency_key = ?1";
+        Ok(self.lock().query_row(select, [key], |row| unsigned(row, 0))? > 0)
     }
 
     /// Digests of all blobs that something needs.

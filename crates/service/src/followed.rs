@@ -35,11 +35,12 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
         };
         let described =
             tokio::fs::metadata(&path).await.ok().and_then(|file| Some((file.modified().ok()?, file.len())));
-        if !forced && seen.is_some() && described == seen {
+        // A file that is missing is told once.
+        let described = described.unwrap_or((SystemTime::UNIX_EPOCH, 0));
+        if !forced && seen == Some(described) {
             continue;
         }
-        // A file that is missing at the start, too, is told once.
-        seen = Some(described.unwrap_or((SystemTime::UNIX_EPOCH, 0)));
+        seen = Some(described);
         let file = path.clone();
         let read = tokio::task::spawn_blocking(move || WorkerFile::read(&file)).await;
         match read.expect("reading a list does not panic") {

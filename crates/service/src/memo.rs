@@ -10,6 +10,9 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
+/// Where the number of the last start is.
+const STARTS: &str = "starts";
+
 /// What a file begins with. Another form gets another one.
 const MAGIC: &[u8; 8] = b"sp1memo1";
 
@@ -35,6 +38,23 @@ impl DiskMemo {
         Ok(Self { folder, limit })
     }
 
+    /// Says that the service's start number `start` begins. Results of a later one than the database knows, which was put back from a copy, are forgotten: their artifacts have numbers that
+    /// will be given again.
+    pub(crate) fn begin(&self, start: u64) -> io::Result<()> {
+        let path = self.folder.join(STARTS);
+        let last = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().unwrap_or(u64::MAX),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        if last >= start {
+            tracing::warn!(folder = %self.folder.display(), "the database is older than the remembered results: they are forgotten");
+            fs::remove_dir_all(&self.folder)?;
+            fs::create_dir_all(&self.folder)?;
+        }
+        fs::write(&path, start.to_string())
+    }
+
     fn path(&self, key: Digest) -> PathBuf {
         self.folder.join(key.to_string())
     }
@@ -54,6 +74,7 @@ impl DiskMemo {
     pub(crate) fn clean(&self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+            .filter(|entry| entry.file_name() != STARTS)
             .filter_map(|entry| {
                 let described = entry.metadata().ok()?;
                 Some((described.modified().ok()?, described.len(), entry.path()))
@@ -177,6 +198,19 @@ mod tests {
         assert_eq!((again.find(one), again.find(two)), (Some(result(b"first")), Some(result(b"second"))));
         again.forget(&[one]);
         assert_eq!((again.find(one), again.find(two)), (None, Some(result(b"second"))));
+    }
+
+    #[test]
+    fn an_older_database_finds_nothing_remembered() {
+        let (_folder, memo) = memo(1 << 20);
+        let key = Digest::of(b"one");
+        for start in 1..=3 {
+            memo.begin(start).unwrap();
+            assert_eq!(memo.find(key).is_some(), start > 1);
+            memo.keep(key, result(b"content"));
+        }
+        memo.begin(2).unwrap();
+        assert_eq!(memo.find(key), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{
-    sync::{Notify, broadcast, mpsc, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, broadcast, mpsc, watch},
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,11 +41,23 @@ const LONGEST_KEY: usize = 200;
 /// Events that may wait to be written. A proof that makes them faster than the disk takes them waits.
 const EVENTS_UNDER_WAY: usize = 1 << 16;
 
+/// Events of one proof that may be told before they are taken note of. Their places take 200 bytes each, for as long as the proof runs.
+const EVENTS_OF_PROOF: usize = 1 << 13;
+
 /// How long events are gathered before they are written together.
 const GATHERING: Duration = Duration::from_millis(100);
 
 /// How often it is looked for what need not be kept any more.
 const CLEANING: Duration = Duration::from_secs(10 * 60);
+
+/// Times that the service may be killed while a proof runs. It may be what takes all the memory.
+const MOST_CRASHES: u32 = 5;
+
+/// Programs and inputs that may be on their way in at the same time: each holds a thread.
+const UPLOADS: usize = 16;
+
+/// How often it is looked whether the disk has room again, or something has waited for too long.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// A blob that nothing needs goes when it is this old: a request that needs it may be on its way.
 const UNUSED: Duration = Duration::from_secs(60 * 60);
@@ -184,6 +196,9 @@ struct Inner {
     numbers: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     list: Mutex<ListStatus>,
     metrics: Metrics,
+    /// Locked while it is decided what is needed, and while something comes to be.
+    housekeeping: Mutex<()>,
+    uploads: Semaphore,
     tasks: TaskTracker,
     /// What writes events ends last.
     writer: TaskTracker,
@@ -213,9 +228,10 @@ impl Service {
             let database = Database::open(&folder.join("service.db"), blobs.is_empty())?;
             let memo = DiskMemo::open(folder.join("memo"), memo_bytes);
             let unusable = |reason| StateError::Unusable { path: folder.path().to_owned(), reason };
-            let memo = memo.map_err(unusable)?;
+            let memo = memo.map_err(&unusable)?;
             let start = database.count_start()?;
-            let requeued = database.requeue_running()?;
+            memo.begin(start).map_err(unusable)?;
+            let requeued = database.requeue_running(MOST_CRASHES)?;
             Ok::<_, StartError>((folder, blobs, database, memo, start, requeued))
         };
         let opened = tokio::task::spawn_blocking(open).await.expect("opening does not panic");
@@ -240,6 +256,8 @@ impl Service {
             numbers: Mutex::default(),
             list: Mutex::default(),
             metrics: Metrics::new(),
+            housekeeping: Mutex::default(),
+            uploads: Semaphore::new(UPLOADS),
             tasks: TaskTracker::new(),
             writer: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -309,6 +327,13 @@ impl Service {
         tokio::task::spawn_blocking(move || work(&inner)).await.expect("work on the state does not panic")
     }
 
+    /// A place for a program or input on its way in, when there is one.
+    pub(crate) async fn place_for_upload(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        let place = self.inner.uploads.acquire().await.expect("the places are never closed");
+        self.blocking(Inner::check_disk).await?;
+        Ok(place)
+    }
+
     /// A program or input on its way in; to be used where it may block.
     pub(crate) fn writer(&self, limit: u64) -> Result<BlobWriter, BlobError> {
         self.inner.blobs.writer(limit)
@@ -333,13 +358,9 @@ impl Service {
                 inner.database.add_program(&program)?;
                 Ok(program)
             }
-            Err(failure) => {
-                inner.blobs.remove(&kept.digest);
-                Err(match failure {
-                    ProofFailure::Request(text) => Refusal::Invalid(text),
-                    failure => Refusal::Internal(failure.to_string()),
-                })
-            }
+            // Its file stays for a while: it may be something else of somebody else.
+            Err(ProofFailure::Request(text)) => Err(Refusal::Invalid(text)),
+            Err(failure) => Err(Refusal::Internal(failure.to_string())),
         })
         .await
     }
@@ -348,13 +369,8 @@ impl Service {
     pub(crate) async fn add_input(&self, kept: Kept) -> Result<Kept, Refusal> {
         self.blocking(move |inner| {
             let content = inner.blobs.read(&kept.digest).map_err(broken)?;
-            match inner.controller.check_stdin(&content) {
-                Ok(()) => Ok(kept),
-                Err(failure) => {
-                    inner.blobs.remove(&kept.digest);
-                    Err(Refusal::Invalid(failure.to_string()))
-                }
-            }
+            inner.controller.check_stdin(&content).map_err(|failure| Refusal::Invalid(failure.to_string()))?;
+            Ok(kept)
         })
         .await
     }
@@ -473,10 +489,13 @@ impl Service {
     }
 
     pub(crate) async fn drain(&self, worker: &str) -> Result<(), Refusal> {
-        // Whether it holds nothing yet is seen in its state.
-        let orchestrator = &self.inner.orchestrator;
-        let asked = tokio::time::timeout(Duration::from_millis(100), orchestrator.drain(worker)).await;
-        Ok(asked.unwrap_or(Ok(()))?)
+        let (inner, worker) = (self.inner.clone(), worker.to_owned());
+        // Whether it holds nothing yet is seen in its state; nobody waits for that.
+        let mut asked = tokio::spawn(async move { inner.orchestrator.drain(&worker).await });
+        match tokio::time::timeout(Duration::from_millis(100), &mut asked).await {
+            Ok(drained) => Ok(drained.expect("draining does not panic")?),
+            Err(_) => Ok(()),
+        }
     }
 
     pub(crate) async fn resume(&self, worker: &str) -> Result<(), Refusal> {
@@ -546,6 +565,8 @@ impl Inner {
     }
 
     fn accept(&self, request: &NewProof) -> Result<(Proof, bool), Refusal> {
+        // What it needs must not be found unused meanwhile.
+        let _undisturbed = lock(&self.housekeeping);
         let Some(program) = &request.program else {
             return Err(Refusal::Invalid("no program: name one by its id, or send it with the request".to_owned()));
         };
@@ -560,8 +581,11 @@ impl Inner {
             None => self.blobs.put(&self.controller.empty_stdin()).map_err(broken)?,
         };
         // A request that came before is answered however full everything is.
-        let is_new = request.idempotency_key.is_none();
-        if is_new {
+        let is_known = match &request.idempotency_key {
+            Some(key) => self.database.knows_key(key)?,
+            None => false,
+        };
+        if !is_known {
             self.check_room()?;
         }
         let accepted = self.database.add_proof(&new_id()?, request, program, &input, &self.settings.options)?;
@@ -582,39 +606,39 @@ impl Inner {
         if waiting >= self.settings.queued {
             return Err(Refusal::QueueFull(waiting));
         }
-        if free_bytes(&self.settings.state).is_some_and(|free| free < self.settings.free_bytes) {
-            return Err(Refusal::DiskFull);
-        }
-        Ok(())
+        self.check_disk()
+    }
+
+    fn check_disk(&self) -> Result<(), Refusal> {
+        let free = free_bytes(&self.settings.state);
+        if free.is_some_and(|free| free < self.settings.free_bytes) { Err(Refusal::DiskFull) } else { Ok(()) }
     }
 
     /// Keeps an event, and tells whoever watches.
-    async fn tell(&self, proof: &str, event: ProofEvent) {
-        let counter = match self.counter(proof) {
-            Some(counter) => counter,
-            None => return,
-        };
+    async fn tell(self: &Arc<Self>, proof: &str, event: ProofEvent) {
+        let Some(counter) = self.counter(proof).await else { return };
         let record = EventRecord { number: counter.fetch_add(1, Ordering::Relaxed) + 1, at: Moment::now(), event };
         // The writer ends after everything that tells.
         let _ = self.events.send((proof.to_owned(), record)).await;
     }
 
     /// Counts the events of a proof, on from those of earlier processes.
-    fn counter(&self, proof: &str) -> Option<Arc<AtomicU64>> {
-        let mut numbers = lock(&self.numbers);
-        if let Some(counter) = numbers.get(proof) {
+    async fn counter(self: &Arc<Self>, proof: &str) -> Option<Arc<AtomicU64>> {
+        if let Some(counter) = lock(&self.numbers).get(proof) {
             return Some(counter.clone());
         }
-        let last = match self.database.last_event(proof) {
-            Ok(last) => last,
+        let (inner, owned) = (self.clone(), proof.to_owned());
+        let last = tokio::task::spawn_blocking(move || inner.database.last_event(&owned));
+        match last.await.expect("work on the state does not panic") {
+            Ok(last) => {
+                let mut numbers = lock(&self.numbers);
+                Some(numbers.entry(proof.to_owned()).or_insert_with(|| Arc::new(AtomicU64::new(last))).clone())
+            }
             Err(error) => {
                 tracing::warn!(%proof, %error, "count a proof's events; this one is not kept");
-                return None;
+                None
             }
-        };
-        let counter = Arc::new(AtomicU64::new(last));
-        numbers.insert(proof.to_owned(), counter.clone());
-        Some(counter)
+        }
     }
 
     /// Begins proofs as long as there is room for them, until the service stops.
@@ -636,10 +660,29 @@ impl Inner {
                     }
                 }
             }
+            self.fail_expired().await;
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.wake.notified() => {}
+                () = sleep(LOOKS) => {}
             }
+        }
+    }
+
+    /// Ends what has waited for too long.
+    async fn fail_expired(self: &Arc<Self>) {
+        let inner = self.clone();
+        let expired = tokio::task::spawn_blocking(move || inner.database.fail_expired(Moment::now()));
+        match expired.await.expect("work on the state does not panic") {
+            Ok(expired) => {
+                for id in expired {
+                    let failure =
+                        Some(FailureInfo { kind: "timeout".to_owned(), text: "it waited for too long".to_owned() });
+                    self.tell(&id, ProofEvent::Finished { state: ProofState::Failed, failure }).await;
+                    lock(&self.numbers).remove(&id);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "look for proofs that have waited for too long"),
         }
     }
 
@@ -649,29 +692,37 @@ impl Inner {
         tracing::info!(proof = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof begun");
         self.tell(&id, ProofEvent::Started { start: job.proof.starts }).await;
         let began = Instant::now();
-        let outcome = self.clone().prove(&job, &live).await;
+        let mode = job.proof.mode.name();
+        // A panic is this proof's end, and nobody else's.
+        let outcome = tokio::spawn(self.clone().prove(job, live.clone())).await;
+        let outcome = outcome.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
         let stopped = self.stop.is_cancelled() && !live.cancel.is_cancelled();
         let ending = match outcome {
             Ok(proven) => self.clone().keep(proven).await,
-            // It stays as it is, and goes on at the next start.
-            Err(ProofFailure::Cancelled) if stopped => {
-                tracing::info!(proof = %id, "the service stops; the proof goes on at its next start");
-                lock(&self.running).remove(&id);
-                return;
-            }
-            Err(ProofFailure::Cancelled) => Ending::Cancelled,
-            Err(failure) => Ending::Failed(FailureInfo::from(&failure)),
+            // Whatever it failed of, the next start tells better.
+            Err(_) if stopped => None,
+            Err(ProofFailure::Cancelled) => Some(Ending::Cancelled),
+            Err(failure) => Some(Ending::Failed(FailureInfo::from(&failure))),
         };
-        self.metrics.on_ended(job.proof.mode.name(), ending.state().name(), began.elapsed());
+        let Some(ending) = ending else {
+            tracing::info!(proof = %id, "the service stops; the proof goes on at its next start");
+            let inner = self.clone();
+            let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&id));
+            if let Err(error) = put_back.await.expect("work on the state does not panic") {
+                tracing::warn!(%error, "put a proof back; it counts as one that the service was killed with");
+            }
+            return;
+        };
+        self.metrics.on_ended(mode, ending.state().name(), began.elapsed());
         self.clone().finish(&id, ending, &live, began).await;
         lock(&self.running).remove(&id);
         lock(&self.numbers).remove(&id);
         self.wake.notify_one();
     }
 
-    async fn prove(self: Arc<Self>, job: &Job, live: &Arc<Live>) -> Result<Proven, ProofFailure> {
+    async fn prove(self: Arc<Self>, job: Job, live: Arc<Live>) -> Result<Proven, ProofFailure> {
         let host = |error: BlobError| ProofFailure::Host(error.to_string());
-        let (inner, program, input) = (self.clone(), job.proof.program.clone(), job.proof.input.clone());
+        let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
         let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
         let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
         let (elf, stdin) = read.map_err(host)?;
@@ -696,11 +747,11 @@ impl Inner {
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
             nonce: job.proof.nonce,
-            options: job.options.clone(),
+            options: job.options,
             timeout,
         };
-        let (progress, news) = broadcast::channel(EVENTS_UNDER_WAY);
-        let following = tokio::spawn(self.clone().follow(job.proof.id.clone(), live.clone(), news));
+        let (progress, news) = broadcast::channel(EVENTS_OF_PROOF);
+        let following = tokio::spawn(self.clone().follow(job.proof.id, live.clone(), news));
         let proven = self.orchestrator.prove(request, self.controller.clone(), progress, live.cancel.clone()).await;
         // It ends with the last event.
         let _ = following.await;
@@ -742,23 +793,32 @@ impl Inner {
         }
     }
 
-    /// Puts a finished proof on the disk.
-    async fn keep(self: Arc<Self>, proven: Proven) -> Ending {
+    /// Puts a finished proof on the disk, when that has room for it; `None` when the service stops before.
+    async fn keep(self: Arc<Self>, proven: Proven) -> Option<Ending> {
         let Proven { output, shards, workers } = proven;
-        let bytes = output.proof.len() as u64;
-        let inner = self.clone();
-        let kept = tokio::task::spawn_blocking(move || inner.blobs.put(&output.proof));
-        match kept.await.expect("work on the state does not panic") {
-            Ok(result) => Ending::Done {
-                cycles: output.cycles,
-                shards,
-                result,
-                result_bytes: bytes,
-                workers: workers.into_iter().map(Into::into).collect(),
-            },
-            Err(error) => {
-                let text = format!("the finished proof could not be kept: {error}");
-                Ending::Failed(FailureInfo { kind: "host".to_owned(), text })
+        let proof = bytes::Bytes::from(output.proof);
+        loop {
+            let (inner, content) = (self.clone(), proof.clone());
+            let kept = tokio::task::spawn_blocking(move || inner.blobs.put(&content));
+            match kept.await.expect("work on the state does not panic") {
+                Ok(result) => {
+                    return Some(Ending::Done {
+                        cycles: output.cycles,
+                        shards,
+                        result,
+                        result_bytes: proof.len() as u64,
+                        workers: workers.into_iter().map(Into::into).collect(),
+                    });
+                }
+                Err(error @ BlobError::Full { .. }) => tracing::warn!(%error, "a finished proof waits for room"),
+                Err(error) => {
+                    let text = format!("the finished proof could not be kept: {error}");
+                    return Some(Ending::Failed(FailureInfo { kind: "host".to_owned(), text }));
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = sleep(5 * LOOKS) => {}
             }
         }
     }
@@ -810,6 +870,7 @@ impl Inner {
 
     fn clean(&self) -> Result<(), DatabaseError> {
         let keep = i64::try_from(self.settings.keep.as_millis()).unwrap_or(i64::MAX);
+        let undisturbed = lock(&self.housekeeping);
         let removed = self.database.remove_ended(Moment(Moment::now().0.saturating_sub(keep)))?;
         let needed = self.database.needed_blobs()?;
         let now = SystemTime::now();
@@ -817,6 +878,7 @@ impl Inner {
         let unused = self.blobs.list().into_iter().filter(|(digest, time)| !needed.contains(digest) && is_old(*time));
         let unused: Vec<String> = unused.map(|(digest, _)| digest).collect();
         unused.iter().for_each(|digest| self.blobs.remove(digest));
+        drop(undisturbed);
         self.memo.clean();
         self.database.shrink()?;
         if removed > 0 || !unused.is_empty() {

@@ -236,14 +236,38 @@ async fn bad_requests_are_answered_with_problems() {
         assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty(), "{problem}");
     }
-    let left = walk(&folder.path().join("state/blobs"));
-    assert_eq!(left.len(), 1, "only the program stays: {left:?}");
     running.service.shutdown().await;
 }
 
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+#[tokio::test]
+async fn what_is_no_input_may_be_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let (status, _) = running.post("/v1/programs", "", "program").await;
+    assert_eq!(status, StatusCode::CREATED);
+    let first = running.submit(1, |_| {}).await;
+    running.ended(&first).await;
+    // The finished proof, handed in as a program: it is none, and stays what it is.
+    let (status, _) = running.post("/v1/programs", "", running.fetched(&first).await).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(running.fetched(&first).await, expected_proof(1, 8));
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_has_seen_the_end_or_more_hears_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, engine) = counting(Duration::from_millis(500));
+    let worker = RunningWorker::ready("one", engine).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.submit(1, |_| {}).await;
+    let began = Instant::now();
+    // Waits for the end, and for nothing else.
+    assert_eq!(running.events(&id, 1 << 40).await, []);
+    assert!(running.service.proof(&id).await.unwrap().state.is_final() && began.elapsed() < PATIENCE);
+    assert_eq!(running.events(&id, 1 << 40).await, []);
+    running.service.shutdown().await;
 }
 
 #[tokio::test]
@@ -255,6 +279,9 @@ async fn the_queue_has_an_order_and_an_end() {
     let first = running.submit(1, |_| {}).await;
     running.wait(&first, |proof| proof.state == ProofState::Running).await;
     let low = running.submit(1, |request| request.priority = -1).await;
+    let late = running.submit(1, |request| (request.timeout_seconds, request.priority) = (Some(1), -2)).await;
+    let proof = running.ended(&late).await;
+    assert_eq!((proof.state, proof.failure.unwrap().kind.as_str()), (ProofState::Failed, "timeout"));
     let high = running.submit(1, |request| request.priority = 1).await;
     let gone = running.submit(1, |_| {}).await;
     let again = json!({ "program": running.program().await }).to_string();
@@ -450,6 +477,67 @@ async fn the_list_of_workers_is_followed() {
     expect(&["two"], false).await;
     running.service.shutdown().await;
     following.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let send = async |method: Method, name: &'static str, value: &str| {
+        let request = running.client.request(method, format!("{}/v1/programs", running.url));
+        request.header(name, value).body(PROGRAM).send().await.unwrap().status()
+    };
+    let own = running.url.clone();
+    assert_eq!(send(Method::POST, "origin", "http://elsewhere.example").await, StatusCode::FORBIDDEN);
+    assert_eq!(send(Method::POST, "origin", "null").await, StatusCode::FORBIDDEN);
+    assert_eq!(send(Method::POST, "sec-fetch-site", "cross-site").await, StatusCode::FORBIDDEN);
+    assert_eq!(send(Method::GET, "origin", "http://elsewhere.example").await, StatusCode::OK);
+    assert_eq!(send(Method::POST, "origin", &own).await, StatusCode::CREATED);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_counted_and_drawn_is_what_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.submit(3, |_| {}).await;
+    running.ended(&id).await;
+    running.events(&id, 0).await;
+    let trace = running.get(&format!("/v1/proofs/{id}/trace")).await;
+    let slices = trace["traceEvents"].as_array().unwrap().iter();
+    assert_eq!(slices.filter(|slice| slice["name"] == "prove_shard" && slice["args"]["outcome"] == "done").count(), 3);
+    let text = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "sp1d_proofs{state=\"done\"} 1",
+        "sp1d_proofs_ended_total{mode=\"core\",state=\"done\"} 1",
+        "sp1d_attempts_total{kind=\"prove_shard\",outcome=\"done\"} 3",
+        "sp1d_attempt_duration_seconds_count{kind=\"prove_shard\"} 3",
+        "sp1d_workers{state=\"idle\"} 1",
+        "sp1d_http_requests_total{method=\"POST\",status=\"201\"} 2",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in {text}");
+    }
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_page_is_served_with_everything_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let index = running.client.get(&running.url).send().await.unwrap();
+    assert!(index.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    let index = index.text().await.unwrap();
+    for (path, kind) in [("/page.css", "text/css"), ("/page.js", "text/javascript")] {
+        assert!(index.contains(path));
+        let response = running.client.get(format!("{}{path}", running.url)).send().await.unwrap();
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with(kind));
+    }
+    let mut told = running.client.get(format!("{}/v1/events", running.url)).send().await.unwrap();
+    let first = String::from_utf8(told.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(first.starts_with("event: overview\ndata: {"), "{first}");
+    running.service.shutdown().await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod manual;
 mod program;
 mod prove;
 mod remote;
@@ -37,6 +38,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::Config(arguments) => config::show(&arguments),
         Command::Reference => config::print_reference(),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::pages(&arguments),
         Command::Serve(arguments) => {
             use_private_folder()?;
             serve::run(arguments)
@@ -85,10 +88,19 @@ fn start_computing() -> Result<()> {
 
 /// Cancelled by the first SIGINT, SIGTERM or SIGHUP; a further SIGINT or SIGTERM ends the process at once.
 pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
+    // Whoever was told to outlive its terminal, as nohup does, goes on.
+    cancelled_by(!ignores_hangups())
+}
+
+/// The same without SIGHUP, which tells a service something else.
+pub(crate) fn cancelled_by_signals_but_hangups() -> Result<CancellationToken> {
+    cancelled_by(false)
+}
+
+fn cancelled_by(hangups: bool) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Whoever was told to outlive its terminal, as nohup does, goes on.
-    let mut hangups = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
+    let mut hangups = if hangups { Some(signal(SignalKind::hangup())?) } else { None };
     let cancel = token.clone();
     tokio::spawn(async move {
         loop {

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
 }
 
 async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Result<()> {
-    let stop = super::cancelled_by_signals()?;
+    let stop = super::cancelled_by_signals_but_hangups()?;
     // Before anything is begun: a taken port is told at once.
     let interface = listen(&arguments.listen, "--listen").await?;
     let joining = match &arguments.join_listen {
@@ -98,6 +98,7 @@ fn list_file(config: &Config) -> Option<PathBuf> {
 fn settings(config: &Config, arguments: &ServeArguments) -> Settings {
     let mut orchestrator = config.orchestrator.clone();
     orchestrator.patience = orchestrator.patience.max(PATIENCE);
+    orchestrator.waits_for_abilities = true;
     let mut settings = Settings::new(arguments.state.clone(), orchestrator, config.cut.encode());
     settings.running = arguments.parallel_proofs.map_or_else(by_memory, usize::from);
     settings.queued = arguments.max_queue;

@@ -1,9 +1,11 @@
 //! The interface over HTTP. Every answer that is no success is a problem document, see RFC 9457.
 
 mod health;
+mod page;
 mod problem;
 mod programs;
 mod proofs;
+mod trace;
 mod upload;
 mod workers;
 
@@ -11,7 +13,7 @@ use crate::Service;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -43,6 +45,8 @@ fn described() -> OpenApiRouter<Service> {
         .routes(routes!(proofs::show, proofs::cancel))
         .routes(routes!(proofs::fetch))
         .routes(routes!(proofs::events))
+        .routes(routes!(trace::trace))
+        .routes(routes!(page::overviews))
         .routes(routes!(workers::list))
         .routes(routes!(workers::drain))
         .routes(routes!(workers::resume))
@@ -62,6 +66,9 @@ fn router(service: Service) -> Router {
     let document = openapi();
     let (router, _) = described().split_for_parts();
     router
+        .route("/", get(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
         .route("/openapi.json", get(|| async { ([("content-type", "application/json")], document) }))
         .fallback(|| async {
             Problem::new(StatusCode::NOT_FOUND, "unknown_path", "there is nothing at this path; see /openapi.json")
@@ -75,8 +82,29 @@ fn router(service: Service) -> Router {
         })
         // What is taken in is bounded where it is written.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(refuse_other_sites))
         .layer(middleware::from_fn_with_state(service.clone(), log))
         .with_state(service)
+}
+
+/// A browser that shows somebody else's page sends requests in that page's name, also to the loopback interface. Those that would change something are refused.
+async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    if !request.method().is_safe() && is_of_another_site(request.headers()) {
+        let text = "the request comes from a page of another site";
+        return Problem::new(StatusCode::FORBIDDEN, "other_site", text).into_response();
+    }
+    next.run(request).await.into_response()
+}
+
+/// What a browser says of the page that asks; other clients say nothing.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (header("origin"), header("host")) {
+        (None, _) => header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")),
+        // An origin may also be "null".
+        (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, origin)| origin != host),
+        (Some(_), None) => true,
+    }
 }
 
 async fn log(State(service): State<Service>, request: Request, next: Next) -> Response {

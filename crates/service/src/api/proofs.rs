@@ -21,7 +21,8 @@ use axum::{
 };
 use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use std::{collections::VecDeque, convert::Infallible};
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 /// Longest request without programs and inputs, in bytes.
@@ -266,10 +267,15 @@ struct Reading {
     after: u64,
     ready: VecDeque<EventRecord>,
     over: bool,
+    /// The proof was over when there were no events the last time.
+    looked_at_end: bool,
 }
 
+/// How long the last event of a proof may come after its end.
+const LAST_EVENT: Duration = Duration::from_secs(1);
+
 fn told(service: Service, id: String, after: u64) -> impl Stream<Item = Result<Event, Infallible>> {
-    let reading = Reading { service, id, after, ready: VecDeque::new(), over: false };
+    let reading = Reading { service, id, after, ready: VecDeque::new(), over: false, looked_at_end: false };
     stream::unfold(reading, |mut reading| async move {
         let record = reading.next().await?;
         let name = serde_json::to_value(&record.event).ok().and_then(|event| Some(event["event"].as_str()?.to_owned()));
@@ -299,6 +305,17 @@ impl Reading {
             let found = self.service.events(&self.id, self.after, EVENTS).await;
             self.ready = found.ok()?.into();
             if self.ready.is_empty() {
+                // Whoever has seen the end, or more, waits for nothing; and an end that could not be written comes never.
+                let is_over = self.service.proof(&self.id).await.map_or(true, |proof| proof.state.is_final());
+                if is_over && self.looked_at_end {
+                    return None;
+                }
+                self.looked_at_end = is_over;
+                if is_over {
+                    // It is written some moments after the proof has ended.
+                    let _ = timeout(LAST_EVENT, written.changed()).await;
+                    continue;
+                }
                 tokio::select! {
                     () = self.service.stopping().cancelled() => return None,
                     changed = written.changed() => changed.ok()?,

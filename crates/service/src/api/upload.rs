@@ -6,12 +6,17 @@ use crate::{
     blobs::{BlobError, Kept},
     service::Refusal,
 };
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::{sync::mpsc, time::timeout};
 
 /// Parts on their way to the disk.
 const UNDER_WAY: usize = 8;
+
+/// How long nothing may come of an upload.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Something that is handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,7 @@ pub(crate) async fn receive<E: std::fmt::Display>(
     upload: Upload,
     parts: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Kept, Problem> {
+    let _place = service.place_for_upload().await?;
     let limit = upload.limit(service);
     let (sender, mut coming) = mpsc::channel::<Option<Bytes>>(UNDER_WAY);
     let writer = service.clone();
@@ -58,13 +64,18 @@ pub(crate) async fn receive<E: std::fmt::Display>(
     let mut parts = std::pin::pin!(parts);
     let mut broken = None;
     loop {
-        let part = match parts.next().await {
-            Some(Ok(part)) => Some(part),
-            Some(Err(error)) => {
+        let part = match timeout(STALLED, parts.next()).await {
+            Ok(Some(Ok(part))) => Some(part),
+            Ok(Some(Err(error))) => {
                 broken = Some(Problem::malformed(format!("{} broke off: {error}", upload.name())));
                 break;
             }
-            None => None,
+            Ok(None) => None,
+            Err(_) => {
+                let text = format!("nothing came of {} for {} s", upload.name(), STALLED.as_secs());
+                broken = Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", text));
+                break;
+            }
         };
         let last = part.is_none();
         // The writer has ended when it fails, which is told below.

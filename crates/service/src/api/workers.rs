@@ -62,16 +62,22 @@ impl From<WorkerInfo> for Worker {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Workers {
     /// Those that are connected, in the order in which they came.
-    workers: Vec<Worker>,
+    pub(crate) workers: Vec<Worker>,
     /// How the list of workers was last read.
-    list: ListStatus,
+    pub(crate) list: ListStatus,
+}
+
+impl Workers {
+    pub(crate) fn now(service: &Service) -> Self {
+        let workers = service.workers().into_iter().map(Into::into).collect();
+        Self { workers, list: service.list_status() }
+    }
 }
 
 /// Lists the connected workers.
 #[utoipa::path(get, path = "/v1/workers", tag = "workers", responses((status = 200, body = Workers)))]
 pub(crate) async fn list(State(service): State<Service>) -> Json<Workers> {
-    let workers = service.workers().into_iter().map(Into::into).collect();
-    Json(Workers { workers, list: service.list_status() })
+    Json(Workers::now(&service))
 }
 
 /// Lets a worker, named by name or address, finish what it proves and gives it nothing more.

@@ -38,8 +38,27 @@ fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
     assert_eq!(database.count_start().unwrap(), 1);
     drop(database);
     let database = Database::open(&folder.path().join("service.db"), false).unwrap();
-    assert_eq!((database.count_start().unwrap(), database.requeue_running().unwrap()), (2, 1));
+    assert_eq!((database.count_start().unwrap(), database.requeue_running(3).unwrap()), (2, 1));
     assert_eq!(database.begin_next().unwrap().unwrap().proof.starts, 2);
+    // A stop in good order is no crash.
+    database.put_back("a").unwrap();
+    database.begin_next().unwrap().unwrap();
+    assert_eq!(database.requeue_running(3).unwrap(), 1);
+    database.begin_next().unwrap().unwrap();
+    assert_eq!(database.requeue_running(3).unwrap(), 0);
+    let proof = database.proof("a").unwrap().unwrap();
+    assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("killed 3 times"));
+}
+
+#[test]
+fn what_waits_for_too_long_fails() {
+    let (_folder, database) = database();
+    add(&database, "a", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
+    add(&database, "b", &NewProof::default());
+    assert!(database.fail_expired(Moment::now()).unwrap().is_empty());
+    assert_eq!(database.fail_expired(Moment::now().plus_seconds(10)).unwrap(), ["a"]);
+    assert_eq!(database.proof("a").unwrap().unwrap().failure.unwrap().kind, "timeout");
+    assert_eq!(next(&database).as_deref(), Some("b"));
 }
 
 #[test]
@@ -107,7 +126,7 @@ fn events_are_kept_in_order_and_go_with_their_proof() {
     database.end("a", &Ending::Cancelled, Tasks::default()).unwrap();
     assert_eq!(database.remove_ended(Moment(Moment::now().0 + 1)).unwrap(), 1);
     assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
-    assert!(database.needed_blobs().unwrap().contains("p"));
+    assert!(database.program("p").unwrap().is_none() && database.needed_blobs().unwrap().is_empty());
 }
 
 fn check_refused(prepare: impl FnOnce(&Path), expected: &str) {
@@ -127,6 +146,7 @@ fn a_database_that_is_not_this_releases_is_refused_and_left_alone() {
     check_refused(|path| set(path, "user_version", VERSION + 1), "newer release");
     check_refused(|path| set(path, "application_id", 7), "no database of sp1d");
     check_refused(|path| std::fs::remove_file(path).unwrap(), "is missing");
+    check_refused(|path| std::fs::write(path, "").unwrap(), "is missing or empty");
     check_refused(
         |path| std::fs::write(path, "not a database at all, but longer than its head ".repeat(99)).unwrap(),
         "damaged",

@@ -1,0 +1,25 @@
+//! `sp1d completions` and `sp1d man`: what is made of the arguments' own descriptions.
+
+use super::program::print;
+use crate::{
+    args::{Arguments, CompletionsArguments, ManArguments},
+    exit::Failure,
+};
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+const NAME: &str = "sp1d";
+
+pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Arguments::command(), NAME, &mut script);
+    print(String::from_utf8(script).context("a script is text")?.trim_end())
+}
+
+pub(crate) fn pages(arguments: &ManArguments) -> Result<()> {
+    let folder = &arguments.folder;
+    let cannot = |error: std::io::Error| Failure::usage(format!("cannot write to {}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(cannot)?;
+    clap_mangen::generate_to(Arguments::command(), folder).map_err(cannot)?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The status page: three files of this program's own, and nothing from elsewhere.
+
+use super::{problem::Problem, workers::Workers};
+use crate::{Service, database::Selection};
+use axum::{
+    extract::State,
+    http::header,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::{Stream, stream};
+use serde_json::{Value, json};
+use std::{convert::Infallible, time::Duration};
+use tokio::time::sleep;
+
+/// How often it is looked whether something has changed.
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// Proofs that are shown, the newest.
+const PROOFS: u32 = 100;
+
+/// Nothing but what this service itself serves.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+fn file(kind: &'static str, content: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, content).into_response()
+}
+
+pub(crate) async fn index() -> Response {
+    file("text/html; charset=utf-8", include_str!("../page/index.html"))
+}
+
+pub(crate) async fn style() -> Response {
+    file("text/css; charset=utf-8", include_str!("../page/page.css"))
+}
+
+pub(crate) async fn script() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("../page/page.js"))
+}
+
+/// Tells how everything is, at once and whenever it has changed, as server-sent events named `overview`.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "service",
+    responses((status = 200, description = "Counts of proofs by state, the newest hundred proofs, workers, and how their list was last read.", body = Object, content_type = "text/event-stream"))
+)]
+pub(crate) async fn overviews(
+    State(service): State<Service>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let first = overview(&service).await?;
+    let told = stream::unfold((service, Some(first), Value::Null), |(service, first, before)| async move {
+        let now = match first {
+            Some(first) => first,
+            None => loop {
+                tokio::select! {
+                    () = service.stopping().cancelled() => return None,
+                    () = sleep(LOOKS) => {}
+                }
+                // A database that does not answer for a moment is looked at again.
+                if let Ok(now) = overview(&service).await
+                    && now != before
+                {
+                    break now;
+                }
+            },
+        };
+        let event = Event::default().event("overview").json_data(&now).expect("an overview is serialisable");
+        Some((Ok(event), (service, None, now)))
+    });
+    Ok(Sse::new(told).keep_alive(KeepAlive::default()))
+}
+
+async fn overview(service: &Service) -> Result<Value, Problem> {
+    let proofs = service.proofs(Selection { limit: PROOFS, ..Selection::default() }).await?;
+    let proofs: Vec<_> = proofs.into_iter().map(|(_, proof)| proof).collect();
+    let Workers { workers, list } = Workers::now(service);
+    Ok(json!({ "counts": service.counts().await?, "proofs": proofs, "workers": workers, "list": list }))
+}

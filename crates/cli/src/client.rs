@@ -10,6 +10,11 @@ use serde_json::Value;
 use service::EventRecord;
 use std::time::Duration;
 
+/// The service was asked and says no: asking again is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Refused(pub(crate) Failure);
+
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,13 +50,14 @@ impl Client {
         let problem: Option<Value> = serde_json::from_slice(&body).ok();
         let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
         let code = match status {
-            StatusCode::INTERNAL_SERVER_ERROR => exit::OTHER,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => exit::WORKERS,
             StatusCode::INSUFFICIENT_STORAGE => exit::HOST,
-            _ => exit::USAGE,
+            _ if status.is_client_error() => exit::USAGE,
+            _ => exit::OTHER,
         };
-        Err(Failure::new(code, detail.map_or_else(|| format!("{} answered {status}", self.url), ToOwned::to_owned))
-            .into())
+        let text = detail.map_or_else(|| format!("{} answered {status}", self.url), ToOwned::to_owned);
+        let failure = Failure::new(code, text);
+        Err(if status.is_client_error() { Refused(failure).into() } else { failure.into() })
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T> {

@@ -1,6 +1,6 @@
 //! Exit codes and the last line on stderr.
 
-use crate::console;
+use crate::{client::Refused, console};
 use engine::{HostError, OptionsError};
 use orchestrator::{ConnectError, ProofFailure};
 use sp1_distributed::{WorkerError, distributed::config::ConfigError};
@@ -64,6 +64,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return refused.0.code;
     }
     if let Some(failure) = error.downcast_ref::<ProofFailure>() {
         return match failure {

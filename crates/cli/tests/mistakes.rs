@@ -17,6 +17,8 @@ use std::{
 use tempfile::TempDir;
 use testing::{FakeEngine, RunningWorker, ready};
 
+mod refusal;
+
 /// Executions are looked for in the whole machine's process list and shared memory: one test at a time has any.
 static EXECUTING: Mutex<()> = Mutex::new(());
 
@@ -33,17 +35,9 @@ fn sp1d(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// One sentence on stderr with all of `parts`, the exit code, nothing on stdout, and no file but those that were there.
+/// As [`refusal::check_refused`], and nothing on stdout.
 fn check_refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    for part in parts {
-        assert!(errors[0].contains(part), "no {part:?} in {stderr}");
-    }
-    let panics = stderr.lines().any(|line| line.starts_with("thread '") || line.contains("stack backtrace"));
-    assert!(!panics, "{stderr}");
+    refusal::check_refused(output, code, parts);
     assert!(output.stdout.is_empty());
 }
 

@@ -13,6 +13,10 @@ use std::{
 use tempfile::TempDir;
 use testing::{FakeEngine, RunningWorker, ready};
 
+mod refusal;
+
+use refusal::check_refused;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn guest(name: &str) -> String {
@@ -125,17 +129,6 @@ fn spawn(folder: &Path, port: u16) -> Child {
     sp1d(folder).args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
-#[track_caller]
-fn check_refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    for part in parts {
-        assert!(errors[0].contains(part), "no {part:?} in {stderr}");
-    }
-}
-
 /// A worker that says it is of this build and never ends what it begins.
 async fn stuck_worker() -> RunningWorker {
     let engine = FakeEngine::doing(|_, _| std::future::pending());
@@ -187,6 +180,7 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
         served.refused(&["wait", &first], 130, &["was cancelled"]);
         let logs = served.says(&["logs", &first]);
         assert!(logs.contains("begun again (start 2)") && logs.ends_with("cancelled"), "{logs}");
+        assert_eq!(served.says(&["logs", &first, "--follow"]), logs);
         // Whoever waits hears of the end.
         let mut waiting = sp1d(served.folder.path());
         waiting.args(["wait", &second]).env("SP1_DISTRIBUTED_URL", &served.url);

@@ -230,7 +230,7 @@ impl Database {
     }
 
     /// What was running when an earlier process was killed waits again, unless that has happened `most` times: it may be the reason. How many wait again.
-    pub(crate) fn requeue_running(&self, most: u32) -> Result<usize> {
+    pub(crate) fn requeue_running(&self, most: u32, now: Moment) -> Result<usize> {
         let failure = FailureInfo {
             kind: "host".to_owned(),
             text: format!("the service was killed {most} times while it ran, and is not to be killed once more"),
@@ -239,7 +239,7 @@ impl Database {
             transaction.execute("UPDATE proofs SET crashes = crashes + 1 WHERE state = 'running'", [])?;
             transaction.execute(
                 "UPDATE proofs SET state = 'failed', ended = ?1, failure = ?2 WHERE state = 'running' AND crashes >= ?3",
-                params![Moment::now().0, to_json(&failure), most],
+                params![now.0, to_json(&failure), most],
             )?;
             transaction.execute("UPDATE proofs SET state = 'queued' WHERE state = 'running'", [])
         })
@@ -253,17 +253,13 @@ impl Database {
         Ok(())
     }
 
-    /// Fails what waits and is past its deadline; the ids.
-    pub(crate) fn fail_expired(&self, now: Moment) -> Result<Vec<String>> {
-        let failure = FailureInfo {
-            kind: "timeout".to_owned(),
-            text: "the proof had not been begun when its timeout passed".to_owned(),
-        };
+    /// Fails, for the reason `failure`, what waits and is past its deadline; the ids.
+    pub(crate) fn fail_expired(&self, failure: &FailureInfo, now: Moment) -> Result<Vec<String>> {
         self.write(|transaction| {
             let mut expire = transaction.prepare_cached(
                 "UPDATE proofs SET state = 'failed', ended = ?1, failure = ?2 WHERE state = 'queued' AND deadline <= ?1 RETURNING id",
             )?;
-            expire.query_map(params![now.0, to_json(&failure)], |row| row.get(0))?.collect()
+            expire.query_map(params![now.0, to_json(failure)], |row| row.get(0))?.collect()
         })
     }
 
@@ -289,7 +285,7 @@ impl Database {
         Ok(programs)
     }
 
-    /// Accepts a proof of `program` on `input`. When this returns it is kept, whatever happens.
+    /// Accepts a proof of `program` on `input`, at `now`. When this returns it is kept, whatever happens.
     pub(crate) fn add_proof(
         &self,
         id: &str,
@@ -297,6 +293,7 @@ impl Database {
         program: &str,
         input: &str,
         options: &str,
+        now: Moment,
     ) -> Result<Accepted> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -312,7 +309,6 @@ impl Database {
                 None => {}
             }
         }
-        let now = Moment::now();
         let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
         transaction.execute(
             "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, nonce, options, idempotency_key, request, created, deadline)
@@ -364,18 +360,18 @@ impl Database {
     }
 
     /// Begins the proof whose turn it is: the first of the highest priority.
-    pub(crate) fn begin_next(&self) -> Result<Option<Job>> {
+    pub(crate) fn begin_next(&self, now: Moment) -> Result<Option<Job>> {
         let begin = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
              WHERE number = (SELECT number FROM proofs WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 1)
              RETURNING {COLUMNS}, options"
         );
         let job = |row: &Row<'_>| Ok(Job { proof: proof_of(row)?, options: row.get("options")? });
-        self.write(|transaction| transaction.query_row(&begin, [Moment::now().0], job).optional())
+        self.write(|transaction| transaction.query_row(&begin, [now.0], job).optional())
     }
 
     /// Ends a proof that has not ended, and gives it back as it is then; `None` when it has, or is unknown.
-    pub(crate) fn end(&self, id: &str, ending: &Ending, tasks: Tasks) -> Result<Option<Proof>> {
+    pub(crate) fn end(&self, id: &str, ending: &Ending, tasks: Tasks, now: Moment) -> Result<Option<Proof>> {
         let (mut cycles, mut shards, mut result, mut bytes, mut workers, mut failure) =
             (None, None, None, None, &Vec::new(), None);
         match ending {
@@ -393,7 +389,7 @@ impl Database {
         let values = params![
             id,
             ending.state().name(),
-            Moment::now().0,
+            now.0,
             cycles,
             shards,
             result,
@@ -406,11 +402,11 @@ impl Database {
     }
 
     /// Cancels a proof that waits for its turn; `None` when it does not.
-    pub(crate) fn cancel_queued(&self, id: &str) -> Result<Option<Proof>> {
+    pub(crate) fn cancel_queued(&self, id: &str, now: Moment) -> Result<Option<Proof>> {
         let cancel = format!(
             "UPDATE proofs SET state = 'cancelled', ended = ?2 WHERE id = ?1 AND state = 'queued' RETURNING {COLUMNS}"
         );
-        self.write(|transaction| transaction.query_row(&cancel, params![id, Moment::now().0], proof_of).optional())
+        self.write(|transaction| transaction.query_row(&cancel, params![id, now.0], proof_of).optional())
     }
 
     /// Digest of a finished proof.

@@ -47,7 +47,7 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
             Ok(file) => {
                 service.set_list_status(ListStatus { workers: file.list.0.len(), error: None });
                 for (worker, outcome) in service.orchestrator().set_list(&file.list) {
-                    tokio::spawn(async move {
+                    service.spawn(async move {
                         match outcome.await {
                             Ok(Ok(name)) => tracing::info!(%name, %worker, "worker reached"),
                             Ok(Err(reason)) => {

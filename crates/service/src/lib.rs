@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A proof that was accepted is in the database, and its program and input on disk, before anybody hears of it. Killed at any instant and started again, the
-//! service goes on with every proof; what was proven of them is in the memo and not proven again. It knows nothing of SP1: what a program is, its
+//! service goes on with every proof; what the memo has of them is not proven again. It knows nothing of SP1: what a program is, its
 //! [`orchestrator::ProgramController`] knows.
 
 mod api;
@@ -18,6 +18,7 @@ mod followed;
 mod memo;
 mod metrics;
 mod record;
+mod request;
 mod service;
 mod state_folder;
 
@@ -27,5 +28,6 @@ pub use database::DatabaseError;
 pub use event::{EventRecord, ProofEvent};
 pub use followed::{ListStatus, follow_list};
 pub use record::{FailureInfo, Mode, NewProof, Program, Proof, ProofState, Tasks};
-pub use service::{Refusal, Service, Settings, StartError};
+pub use request::Refusal;
+pub use service::{Service, Settings, StartError};
 pub use state_folder::StateError;

@@ -127,7 +127,7 @@ impl Metrics {
         self.proof_seconds.get_or_create(&ended).observe(took.as_secs_f64());
     }
 
-    /// A request was answered. `method` is one of HTTP's own, as others are refused before.
+    /// A request was answered. `method` is one of a few: whoever asks must not make labels.
     pub(crate) fn on_answer(&self, method: &str, status: u16) {
         self.answers.get_or_create(&Answer { method: method.to_owned(), status }).inc();
     }

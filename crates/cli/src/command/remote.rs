@@ -6,7 +6,7 @@ use crate::{
         FetchArguments, LogsArguments, Mode, NamedWorkerArguments, OutputForm, ProofArguments, ProofsArguments, Remote,
         ShowArguments, SubmitArguments, WaitArguments,
     },
-    client::Client,
+    client::{Client, Refused},
     exit::{self, Failure},
     input::read_stdin,
     output::OutputFile,
@@ -18,7 +18,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use service::{EventRecord, NewProof, Program, Proof, ProofEvent, ProofState};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Between two tries to reach a service that was there before.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -134,27 +134,35 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &R
     let mut proof: Proof = client.get(&format!("/v1/proofs/{}", encoded(id))).await?;
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let end = async {
+        let mut told = false;
         while !proof.state.is_final() {
             // Only its end counts: it ends when the proof does, or the connection.
             if let Ok(events) = client.events(&encoded(id), u64::MAX >> 1).await {
                 events.for_each(|_| std::future::ready(())).await;
             }
             match client.get(&format!("/v1/proofs/{}", encoded(id))).await {
-                Ok(now) => proof = now,
-                Err(error) => tracing::warn!(%error, "waiting on"),
+                Ok(now) => (proof, told) = (now, false),
+                // It is not there any more, for example.
+                Err(error) if error.is::<Refused>() => return Err(error),
+                // The same again is no news.
+                Err(error) if told => tracing::debug!(%error, "waiting on"),
+                Err(error) => {
+                    tracing::warn!(%error, "waiting on");
+                    told = true;
+                }
             }
             if !proof.state.is_final() {
                 sleep(PAUSE).await;
             }
         }
-        proof
+        Ok(proof)
     };
     let proof = match deadline {
-        None => end.await,
+        None => end.await?,
         Some(deadline) => timeout_at(deadline, end).await.map_err(|_| {
             let seconds = limit.unwrap_or_default().as_secs();
             Failure::new(exit::TIMEOUT, format!("proof {id} had not ended after {seconds} s; it goes on"))
-        })?,
+        })??,
     };
     show(&proof, remote, || {
         print(&format!(
@@ -211,32 +219,36 @@ pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
     let ProofArguments { proof: id, remote } = arguments.proof;
     let client = Client::new(&remote.url)?;
     let path = format!("/v1/proofs/{}", encoded(&id));
-    let proof: Proof = client.get(&path).await?;
-    let (mut last, mut over) = (0, false);
-    while !over {
-        let mut events = std::pin::pin!(client.events(&encoded(&id), last).await?);
-        loop {
-            // What has happened so far comes at once.
-            let waits = if arguments.follow || proof.state.is_final() { PAUSE * 3600 } else { PAUSE };
-            match tokio::time::timeout(waits, events.next()).await {
-                Ok(Some(Ok(event))) => {
+    let mut proof: Proof = client.get(&path).await?;
+    let mut last = 0;
+    loop {
+        // After the end the service closes the stream; before, what has happened so far comes at once.
+        let waits = !arguments.follow && !proof.state.is_final();
+        match client.events(&encoded(&id), last).await {
+            Ok(events) => {
+                let mut events = std::pin::pin!(events);
+                loop {
+                    let next = events.next();
+                    let next = if waits { timeout(PAUSE, next).await.ok().flatten() } else { next.await };
+                    let Some(Ok(event)) = next else { break };
                     last = event.number;
-                    over = matches!(event.event, ProofEvent::Finished { .. });
                     print_event(&event, &remote)?;
                 }
-                Ok(None) | Ok(Some(Err(_))) => break,
-                Err(_) if arguments.follow => {}
-                Err(_) => return Ok(()),
             }
+            Err(error) if !arguments.follow || error.is::<Refused>() => return Err(error),
+            Err(error) => tracing::warn!(%error, "following on"),
         }
-        if !over {
-            if client.get::<Proof>(&path).await.is_ok_and(|proof| proof.state.is_final()) && !arguments.follow {
-                return Ok(());
-            }
-            sleep(PAUSE).await;
+        if !arguments.follow || proof.state.is_final() {
+            return Ok(());
+        }
+        sleep(PAUSE).await;
+        // Over lost connections and restarts, as long as there is something to come.
+        match client.get(&path).await {
+            Ok(now) => proof = now,
+            Err(error) if error.is::<Refused>() => return Err(error),
+            Err(error) => tracing::debug!(%error, "following on"),
         }
     }
-    Ok(())
 }
 
 fn print_event(record: &EventRecord, remote: &Remote) -> Result<()> {

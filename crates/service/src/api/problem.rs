@@ -1,6 +1,6 @@
 //! What is answered when something is wrong. See RFC 9457.
 
-use crate::service::Refusal;
+use crate::request::Refusal;
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -44,6 +44,7 @@ impl From<Refusal> for Problem {
             Refusal::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
             Refusal::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Refusal::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
+            Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Refusal::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
             Refusal::Internal(text) => {
                 tracing::error!(%text, "a request failed by the service's own fault");
@@ -61,7 +62,7 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if status == StatusCode::TOO_MANY_REQUESTS {
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             // A proof takes minutes; whoever asks again after some seconds is in time.
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         }

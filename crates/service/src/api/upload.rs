@@ -4,7 +4,7 @@ use super::problem::Problem;
 use crate::{
     Service,
     blobs::{BlobError, Kept},
-    service::Refusal,
+    request::Refusal,
 };
 use axum::http::StatusCode;
 use bytes::Bytes;

@@ -1,6 +1,9 @@
 use super::*;
 use crate::event::ProofEvent;
 
+/// Some time.
+const NOW: Moment = Moment(1_800_000_000_000);
+
 fn database() -> (tempfile::TempDir, Database) {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(&folder.path().join("service.db"), true).unwrap();
@@ -12,11 +15,11 @@ fn database() -> (tempfile::TempDir, Database) {
 }
 
 fn add(database: &Database, id: &str, request: &NewProof) -> Accepted {
-    database.add_proof(id, request, "p", "i", "{}").unwrap()
+    database.add_proof(id, request, "p", "i", "{}", NOW).unwrap()
 }
 
 fn next(database: &Database) -> Option<String> {
-    database.begin_next().unwrap().map(|job| job.proof.id)
+    database.begin_next(NOW).unwrap().map(|job| job.proof.id)
 }
 
 #[test]
@@ -34,18 +37,18 @@ fn the_highest_priority_and_then_the_oldest_is_begun() {
 fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
     let (folder, database) = database();
     add(&database, "a", &NewProof::default());
-    assert_eq!(database.begin_next().unwrap().unwrap().proof.starts, 1);
+    assert_eq!(database.begin_next(NOW).unwrap().unwrap().proof.starts, 1);
     assert_eq!(database.count_start().unwrap(), 1);
     drop(database);
     let database = Database::open(&folder.path().join("service.db"), false).unwrap();
-    assert_eq!((database.count_start().unwrap(), database.requeue_running(3).unwrap()), (2, 1));
-    assert_eq!(database.begin_next().unwrap().unwrap().proof.starts, 2);
+    assert_eq!((database.count_start().unwrap(), database.requeue_running(3, NOW).unwrap()), (2, 1));
+    assert_eq!(database.begin_next(NOW).unwrap().unwrap().proof.starts, 2);
     // A stop in good order is no crash.
     database.put_back("a").unwrap();
-    database.begin_next().unwrap().unwrap();
-    assert_eq!(database.requeue_running(3).unwrap(), 1);
-    database.begin_next().unwrap().unwrap();
-    assert_eq!(database.requeue_running(3).unwrap(), 0);
+    database.begin_next(NOW).unwrap().unwrap();
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 1);
+    database.begin_next(NOW).unwrap().unwrap();
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 0);
     let proof = database.proof("a").unwrap().unwrap();
     assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("killed 3 times"));
 }
@@ -55,9 +58,10 @@ fn what_waits_for_too_long_fails() {
     let (_folder, database) = database();
     add(&database, "a", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
     add(&database, "b", &NewProof::default());
-    assert!(database.fail_expired(Moment::now()).unwrap().is_empty());
-    assert_eq!(database.fail_expired(Moment::now().plus_seconds(10)).unwrap(), ["a"]);
-    assert_eq!(database.proof("a").unwrap().unwrap().failure.unwrap().kind, "timeout");
+    let late = FailureInfo { kind: "timeout".into(), text: "it is late".into() };
+    assert!(database.fail_expired(&late, NOW).unwrap().is_empty());
+    assert_eq!(database.fail_expired(&late, NOW.plus_seconds(10)).unwrap(), ["a"]);
+    assert_eq!(database.proof("a").unwrap().unwrap().failure, Some(late));
     assert_eq!(next(&database).as_deref(), Some("b"));
 }
 
@@ -69,20 +73,20 @@ fn a_proof_ends_once() {
     let workers = vec![Share { name: "w".into(), address: "h:1".into(), tasks: 3 }];
     let done = Ending::Done { cycles: 7, shards: 2, result: "r".into(), result_bytes: 5, workers: workers.clone() };
     let tasks = Tasks { known: 3, done: 3, remembered: 1 };
-    let proof = database.end("a", &done, tasks).unwrap().unwrap();
+    let proof = database.end("a", &done, tasks, NOW).unwrap().unwrap();
     assert_eq!((proof.state, proof.mode, proof.tasks), (ProofState::Done, Mode::Compressed, tasks));
     assert_eq!((proof.cycles, proof.shards, proof.proof_bytes, &proof.workers), (Some(7), Some(2), Some(5), &workers));
-    assert_eq!(database.end("a", &Ending::Cancelled, tasks).unwrap(), None);
-    assert_eq!(database.cancel_queued("a").unwrap(), None);
+    assert_eq!(database.end("a", &Ending::Cancelled, tasks, NOW).unwrap(), None);
+    assert_eq!(database.cancel_queued("a", NOW).unwrap(), None);
     assert_eq!(database.proof("a").unwrap(), Some(proof));
     assert_eq!(database.result("a").unwrap().as_deref(), Some("r"));
 
     add(&database, "b", &NewProof::default());
     let failure = FailureInfo { kind: "guest".into(), text: "it panicked".into() };
-    let proof = database.end("b", &Ending::Failed(failure.clone()), tasks).unwrap().unwrap();
+    let proof = database.end("b", &Ending::Failed(failure.clone()), tasks, NOW).unwrap().unwrap();
     assert_eq!((proof.state, proof.failure), (ProofState::Failed, Some(failure)));
     add(&database, "c", &NewProof::default());
-    assert_eq!(database.cancel_queued("c").unwrap().unwrap().state, ProofState::Cancelled);
+    assert_eq!(database.cancel_queued("c", NOW).unwrap().unwrap().state, ProofState::Cancelled);
     assert_eq!(next(&database), None);
 }
 
@@ -123,8 +127,8 @@ fn events_are_kept_in_order_and_go_with_their_proof() {
     database.add_events(&[("unknown".to_owned(), record(1))]).unwrap();
     assert_eq!(database.events("a", 2, 2).unwrap(), [record(3), record(4)]);
     assert_eq!((database.last_event("a").unwrap(), database.last_event("unknown").unwrap()), (5, 0));
-    database.end("a", &Ending::Cancelled, Tasks::default()).unwrap();
-    assert_eq!(database.remove_ended(Moment(Moment::now().0 + 1)).unwrap(), 1);
+    database.end("a", &Ending::Cancelled, Tasks::default(), NOW).unwrap();
+    assert_eq!(database.remove_ended(NOW.plus_seconds(1)).unwrap(), 1);
     assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
     assert!(database.program("p").unwrap().is_none() && database.needed_blobs().unwrap().is_empty());
 }

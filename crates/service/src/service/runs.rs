@@ -1,0 +1,243 @@
+//! Running proofs: from the queue to their end.
+
+use super::{Inner, Live, lock};
+use crate::{
+    blobs::BlobError,
+    database::{Ending, Job},
+    event::ProofEvent,
+    metrics::Attempts,
+    record::{FailureInfo, Moment, ProofState, Tasks},
+};
+use orchestrator::{ExpectedExit, ProofFailure, ProofRequest, Proven};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Events of one proof that may be told before they are taken note of. Their places take 200 bytes each, for as long as the proof runs.
+const EVENTS_OF_PROOF: usize = 1 << 13;
+
+/// How often it is looked whether the disk has room again, or something has waited for too long.
+const LOOKS: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Begins proofs as long as there is room for them, until the service stops.
+    pub(super) async fn dispatch(self: Arc<Self>) {
+        loop {
+            while lock(&self.running).len() < self.settings.running.max(1) && !self.stop.is_cancelled() {
+                let inner = self.clone();
+                let begun = tokio::task::spawn_blocking(move || inner.database.begin_next(Moment::now()));
+                match begun.await.expect("work on the state does not panic") {
+                    Ok(Some(job)) => {
+                        let live = Arc::new(Live { cancel: CancellationToken::new(), tasks: Mutex::default() });
+                        lock(&self.running).insert(job.proof.id.clone(), live.clone());
+                        self.tasks.spawn(self.clone().run(job, live));
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(%error, "begin a proof; trying again");
+                        sleep(Duration::from_secs(5)).await;
+                    }
+                }
+            }
+            self.fail_expired().await;
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = sleep(LOOKS) => {}
+            }
+        }
+    }
+
+    /// Ends what has waited for too long.
+    async fn fail_expired(self: &Arc<Self>) {
+        let failure = FailureInfo {
+            kind: "timeout".to_owned(),
+            text: "the proof had not been begun when its timeout passed".to_owned(),
+        };
+        let (inner, reason) = (self.clone(), failure.clone());
+        let expired = tokio::task::spawn_blocking(move || inner.database.fail_expired(&reason, Moment::now()));
+        match expired.await.expect("work on the state does not panic") {
+            Ok(expired) => {
+                for id in expired {
+                    let failure = Some(failure.clone());
+                    self.tell(&id, ProofEvent::Finished { state: ProofState::Failed, failure }).await;
+                    lock(&self.numbers).remove(&id);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "look for proofs that have waited for too long"),
+        }
+    }
+
+    /// Runs a proof to its end, or until the service stops.
+    async fn run(self: Arc<Self>, job: Job, live: Arc<Live>) {
+        let id = job.proof.id.clone();
+        tracing::info!(proof = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof begun");
+        self.tell(&id, ProofEvent::Started { start: job.proof.starts }).await;
+        let began = Instant::now();
+        let mode = job.proof.mode.name();
+        // A panic is this proof's end, and nobody else's.
+        let outcome = tokio::spawn(self.clone().prove(job, live.clone())).await;
+        let outcome = outcome.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
+        let stopped = self.stop.is_cancelled() && !live.cancel.is_cancelled();
+        let ending = match outcome {
+            Ok(proven) => self.clone().keep(proven).await,
+            // Whatever it failed of, the next start tells better.
+            Err(_) if stopped => None,
+            Err(ProofFailure::Cancelled) => Some(Ending::Cancelled),
+            Err(failure) => Some(Ending::Failed(FailureInfo::from(&failure))),
+        };
+        let Some(ending) = ending else {
+            tracing::info!(proof = %id, "the service stops; the proof goes on at its next start");
+            let inner = self.clone();
+            let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&id));
+            if let Err(error) = put_back.await.expect("work on the state does not panic") {
+                tracing::warn!(%error, "put a proof back; it counts as one that the service was killed with");
+            }
+            return;
+        };
+        self.metrics.on_ended(mode, ending.state().name(), began.elapsed());
+        self.clone().finish(&id, ending, &live, began).await;
+        lock(&self.running).remove(&id);
+        lock(&self.numbers).remove(&id);
+        self.wake.notify_one();
+    }
+
+    async fn prove(self: Arc<Self>, job: Job, live: Arc<Live>) -> Result<Proven, ProofFailure> {
+        let host = |error: BlobError| ProofFailure::Host(error.to_string());
+        let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
+        let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
+        let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
+        let (elf, stdin) = read.map_err(host)?;
+        let timeout = match job.proof.deadline {
+            None => None,
+            Some(deadline) => {
+                let left = deadline.0.saturating_sub(Moment::now().0);
+                let allowed = Duration::from_millis(
+                    u64::try_from(deadline.0.saturating_sub(job.proof.created.0)).unwrap_or_default(),
+                );
+                match u64::try_from(left) {
+                    Ok(left) if left > 0 => Some(Duration::from_millis(left)),
+                    _ => return Err(ProofFailure::Timeout(allowed)),
+                }
+            }
+        };
+        let request = ProofRequest {
+            elf: elf.into(),
+            stdin: stdin.into(),
+            mode: job.proof.mode.proof_mode(),
+            cycle_limit: job.proof.cycle_limit,
+            expected_exit: ExpectedExit::Success,
+            check_input_proofs: true,
+            nonce: job.proof.nonce,
+            options: job.options,
+            timeout,
+        };
+        let (progress, news) = broadcast::channel(EVENTS_OF_PROOF);
+        let following = tokio::spawn(self.clone().follow(job.proof.id, live.clone(), news));
+        let proven = self.orchestrator.prove(request, self.controller.clone(), progress, live.cancel.clone()).await;
+        // It ends with the last event.
+        let _ = following.await;
+        proven
+    }
+
+    /// Keeps what happens to a proof.
+    async fn follow(
+        self: Arc<Self>,
+        id: String,
+        live: Arc<Live>,
+        mut news: broadcast::Receiver<orchestrator::Progress>,
+    ) {
+        let mut attempts = Attempts::default();
+        loop {
+            let progress = match news.recv().await {
+                Ok(progress) => progress,
+                Err(broadcast::error::RecvError::Closed) => return,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(proof = %id, missed, "events came faster than they could be kept");
+                    continue;
+                }
+            };
+            let Some(event) = ProofEvent::of(progress) else { continue };
+            attempts.on_event(&self.metrics, &event, Moment::now().0);
+            {
+                let mut tasks = lock(&live.tasks);
+                match &event {
+                    ProofEvent::Submitted { .. } => tasks.known += 1,
+                    ProofEvent::Done(_) => tasks.done += 1,
+                    ProofEvent::Remembered { .. } => {
+                        (tasks.done, tasks.remembered) = (tasks.done + 1, tasks.remembered + 1)
+                    }
+                    ProofEvent::Restarted { .. } => *tasks = Tasks::default(),
+                    _ => {}
+                }
+            }
+            self.tell(&id, event).await;
+        }
+    }
+
+    /// Puts a finished proof on the disk, when that has room for it; `None` when the service stops before.
+    async fn keep(self: Arc<Self>, proven: Proven) -> Option<Ending> {
+        let Proven { output, shards, workers } = proven;
+        let proof = bytes::Bytes::from(output.proof);
+        loop {
+            let (inner, content) = (self.clone(), proof.clone());
+            let kept = tokio::task::spawn_blocking(move || inner.blobs.put(&content));
+            match kept.await.expect("work on the state does not panic") {
+                Ok(result) => {
+                    return Some(Ending::Done {
+                        cycles: output.cycles,
+                        shards,
+                        result,
+                        result_bytes: proof.len() as u64,
+                        workers: workers.into_iter().map(Into::into).collect(),
+                    });
+                }
+                Err(error @ BlobError::Full { .. }) => tracing::warn!(%error, "a finished proof waits for room"),
+                Err(error) => {
+                    let text = format!("the finished proof could not be kept: {error}");
+                    return Some(Ending::Failed(FailureInfo { kind: "host".to_owned(), text }));
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = sleep(5 * LOOKS) => {}
+            }
+        }
+    }
+
+    /// Says in the database how a proof ended; as often as it takes, since a proof whose end is not kept would be proven again.
+    async fn finish(self: Arc<Self>, id: &str, ending: Ending, live: &Live, began: Instant) {
+        let (state, tasks) = (ending.state(), *lock(&live.tasks));
+        let failure = match &ending {
+            Ending::Failed(failure) => Some(failure.clone()),
+            Ending::Done { .. } | Ending::Cancelled => None,
+        };
+        loop {
+            let (inner, id, ending) = (self.clone(), id.to_owned(), ending.clone());
+            let ended = tokio::task::spawn_blocking(move || inner.database.end(&id, &ending, tasks, Moment::now()));
+            match ended.await.expect("work on the state does not panic") {
+                Ok(_) => break,
+                Err(error) => tracing::error!(%error, "keep how a proof ended; trying again"),
+            }
+            tokio::select! {
+                // The next start proves it again, from what is remembered.
+                () = self.stop.cancelled() => return,
+                () = sleep(Duration::from_secs(1)) => {}
+            }
+        }
+        let seconds = began.elapsed().as_secs_f32();
+        match &failure {
+            None => tracing::info!(proof = %id, state = state.name(), seconds, "proof ended"),
+            Some(failure) => {
+                tracing::warn!(proof = %id, state = state.name(), seconds, failure = %failure.text, "proof ended")
+            }
+        }
+        self.tell(id, ProofEvent::Finished { state, failure }).await;
+    }
+}

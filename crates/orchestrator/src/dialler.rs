@@ -2,14 +2,8 @@
 
 use crate::{list::Member, session, shared::Shared};
 use futures::future::select_ok;
-use protocol::{Address, Filter, PreambleError, Role, Verdict, accept, dial};
-use std::{
-    hash::{BuildHasher, RandomState},
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use protocol::{Address, Backoff, Filter, PreambleError, Role, Verdict, accept, dial};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -34,12 +28,6 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two such questions.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// A session at least this long was a working one: the next failure is a new one.
-const STEADY: Duration = Duration::from_secs(5);
-
 /// A connection to a worker, whatever it goes over.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
@@ -59,7 +47,7 @@ pub(crate) async fn keep_connected(
     stop: CancellationToken,
 ) {
     let mut first = Some(first);
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::default();
     loop {
         let began = Instant::now();
         match connect_once(&member, &shared, &mut first, &stop).await {
@@ -71,18 +59,11 @@ pub(crate) async fn keep_connected(
                 }
             }
         }
-        pause = if began.elapsed() >= STEADY { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep(jittered(pause)) => {}
+            () = sleep(backoff.pause(began.elapsed())) => {}
         }
     }
-}
-
-/// Between half of `pause` and all of it, so that many orchestrators do not knock at the same moment.
-fn jittered(pause: Duration) -> Duration {
-    let dice = RandomState::new().hash_one(0_u8) % 1024;
-    pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
 }
 
 /// One connection from its beginning to its end: `Ok` with the reason it ended, once there was a session; `Err` when there was none.

@@ -8,6 +8,7 @@
 //! The crate knows messages, versions and addresses; it does not know how work is scheduled or how a shard is proven.
 
 mod address;
+mod backoff;
 mod build;
 mod connection;
 mod filter;
@@ -22,6 +23,7 @@ pub mod wire {
 }
 
 pub use address::{Address, AddressError};
+pub use backoff::Backoff;
 pub use build::{Build, Mismatch};
 pub use connection::{Closer, Connection, connect_client, serve_connection};
 pub use filter::{Filter, FilterError};

@@ -7,12 +7,8 @@ use crate::{
     server::{CACHE_BYTES, Error, failure},
     session::{self, Context},
 };
-use protocol::{Address, Role, dial};
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use protocol::{Address, Backoff, Role, dial};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::watch,
@@ -23,12 +19,6 @@ use tracing::Instrument;
 
 /// Longest wait for a TCP connection, its name's resolution included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// A session at least this long was a working one: the next failure is a new one.
-const STEADY: Duration = Duration::from_secs(5);
 
 /// A worker that joins the orchestrator at an address, again and again.
 pub struct JoiningWorker {
@@ -51,7 +41,7 @@ impl JoiningWorker {
     pub async fn serve(self, mut engine: watch::Receiver<EngineState>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
         let (introduction, home) = (Arc::new(self.introduction), Home::new(CACHE_BYTES));
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         let mut told = String::new();
         let for_sessions = engine.clone();
         let failed = failure(&mut engine);
@@ -82,23 +72,16 @@ impl JoiningWorker {
                     }
                 },
             }
-            pause = if began.elapsed() >= STEADY { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 why = &mut failed => break Err(Error::Engine(why)),
-                () = sleep(jittered(pause)) => {}
+                () = sleep(backoff.pause(began.elapsed())) => {}
             }
         };
         stop.cancel();
         home.end().await;
         outcome
     }
-}
-
-/// Between half of `pause` and all of it, so that a fleet does not knock at the same moment.
-fn jittered(pause: Duration) -> Duration {
-    let dice = RandomState::new().hash_one(0_u8) % 1024;
-    pause / 2 + pause.mul_f64(dice as f64 / 2048.0)
 }
 
 /// One connection, from its beginning to its end.

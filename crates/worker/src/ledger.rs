@@ -29,6 +29,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
 const LONGEST_LOCK_AT_THE_END: Duration = Duration::from_millis(100);
 
+/// For how long what was given back is tried to be written.
+const LONGEST_LOCK_BEHIND: Duration = Duration::from_secs(60);
+
+/// What follows when it cannot be written.
+const TAKEN: &str = "memory that was given back may look taken to other workers of this machine";
+
 /// A process that has not looked for so long is frozen: nobody waits for its turn.
 const FROZEN_MS: u64 = 5_000;
 
@@ -48,6 +54,10 @@ struct Own {
     /// When its waiting attempts began to wait, with a number each.
     waiting: BTreeSet<(u64, u64)>,
     waited: u64,
+    /// A thread writes what could not be written at once.
+    written_behind: bool,
+    /// It has to write once more: something has changed since.
+    stale: bool,
 }
 
 /// A process by number and start: numbers are used again.
@@ -233,12 +243,36 @@ impl Ledger {
     /// Brings the file up to date after something was given back: at once, or as soon as the file is free. Others wait for what it says, and this process may have no
     /// other reason to write to it.
     fn write_own(&self) {
-        if !self.is_written_within(LONGEST_LOCK_AT_THE_END) {
-            let ledger = self.clone();
-            let write = move || while !ledger.is_written_within(LONGEST_LOCK) {};
-            if let Err(error) = thread::Builder::new().name("ledger".to_owned()).spawn(write) {
-                tracing::warn!(%error, "memory that was given back may look taken to other workers of this machine");
+        if self.is_written_within(LONGEST_LOCK_AT_THE_END) {
+            return;
+        }
+        let mut own = self.own();
+        if std::mem::replace(&mut own.written_behind, true) {
+            own.stale = true;
+            return;
+        }
+        drop(own);
+        let ledger = self.clone();
+        if let Err(error) = thread::Builder::new().name("ledger".to_owned()).spawn(move || ledger.write_behind()) {
+            self.own().written_behind = false;
+            tracing::warn!(%error, "{TAKEN}");
+        }
+    }
+
+    /// Writes until nothing has changed meanwhile, or the file is never free.
+    fn write_behind(&self) {
+        loop {
+            let written = self.is_written_within(LONGEST_LOCK_BEHIND);
+            let mut own = self.own();
+            let again = std::mem::take(&mut own.stale);
+            if written && again {
+                continue;
             }
+            own.written_behind = false;
+            if !written {
+                tracing::warn!(path = %self.path.display(), "somebody keeps the ledger of memory locked: {TAKEN}");
+            }
+            return;
         }
     }
 
@@ -457,14 +491,21 @@ mod tests {
         let reservation = ledger.reserve(1).await.unwrap();
         let somebody = File::open(&*ledger.path).unwrap();
         flock(&somebody, FlockOperation::LockExclusive).unwrap();
+        let second = Reservation { ledger: ledger.clone(), bytes: 0 };
         drop(reservation);
+        drop(second);
         check_file(&ledger, 1, false);
+        assert!(ledger.own().written_behind && ledger.own().stale, "the second is left to the thread of the first");
         drop(somebody);
         let deadline = Instant::now() + Duration::from_secs(10);
         while fs::read_to_string(&*ledger.path).unwrap().contains(" 1 0 ") && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
         }
         check_file(&ledger, 0, false);
+        while ledger.own().written_behind && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!ledger.own().written_behind && !ledger.own().stale);
     }
 
     #[test]

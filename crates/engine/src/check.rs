@@ -8,8 +8,8 @@
 //! A shard's public values say where it begins and ends. They do not say what it found in memory, nor what it asked of precompiles: a shard that is
 //! proven rightly of wrong values is found out when all parts are summed up, and no earlier. What a reduction must say follows from its inputs whole.
 
-use crate::{controller::on_chain_nonce, options::CutOptions, shrink_wrap::WrapProof};
-use artifacts::Blob;
+use crate::{controller::on_chain_nonce, marker_order::Clock, options::CutOptions, shrink_wrap::WrapProof};
+use artifacts::{Blob, Digest};
 use bincode::Options;
 use orchestrator::{Checked, CheckedMarker, ProofFailure, ProofHandle, ProofRequest, TaskInput};
 use scheduler::TaskKind;
@@ -155,13 +155,31 @@ impl Expectations {
     pub(crate) fn exit_code(&self, name: &str) -> Option<u32> {
         match lock(&self.records).get(name) {
             Some(Record::Memory { exit_code, .. }) => Some(*exit_code),
-            Some(Record::Core { .. } | Record::Precompile) | None => None,
+            Some(Record::Core { .. } | Record::Precompile { .. }) | None => None,
         }
     }
 
-    /// True when the record `name` came out the same, byte for byte, were the program run again. Those of precompiles name artifacts, which are others each time.
-    pub(crate) fn is_repeatable(&self, name: &str) -> bool {
-        matches!(lock(&self.records).get(name), Some(Record::Core { .. } | Record::Memory { .. }))
+    /// Begin and end of the shard of the record `name` on the program's clock, if it is part of its run.
+    pub(crate) fn clock(&self, name: &str) -> Option<Clock> {
+        match lock(&self.records).get(name) {
+            Some(Record::Core { clock, .. }) => Some(*clock),
+            Some(Record::Precompile { .. } | Record::Memory { .. }) | None => None,
+        }
+    }
+
+    /// What tells the record `name` from all others, and comes out the same were the program run again. Those of precompiles name artifacts, which are called otherwise each
+    /// time: what is in them counts. `digest` knows the artifacts.
+    pub(crate) fn content(&self, name: &str, digest: impl Fn(&str) -> Option<Digest>) -> Option<Digest> {
+        let (code, events) = match lock(&self.records).get(name)? {
+            Record::Core { .. } | Record::Memory { .. } => return digest(name),
+            Record::Precompile { code, events } => (*code, events.clone()),
+        };
+        let mut content = format!("precompile {}", code as u32).into_bytes();
+        for PrecompileArtifactSlice { artifact, start_idx, end_idx } in events.iter() {
+            content.extend(digest(&artifact.0)?.as_bytes());
+            content.extend([*start_idx as u64, *end_idx as u64].map(u64::to_le_bytes).concat());
+        }
+        Some(Digest::of(&content))
     }
 
     fn nonce(&self) -> [SP1Field; 4] {
@@ -183,7 +201,7 @@ impl Expectations {
                 idle: None,
                 input_digests: [all; 2],
             },
-            Record::Precompile => self.initial_claims(ShardRange::precompile(), [self.input_digests[0]; 2]),
+            Record::Precompile { .. } => self.initial_claims(ShardRange::precompile(), [self.input_digests[0]; 2]),
             Record::Memory {
                 pc,
                 timestamp,
@@ -236,12 +254,12 @@ impl Expectations {
 }
 
 /// What tells one shard's record from another's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Record {
     /// Part of the program's run.
-    Core { pc: u64, clock: (u64, u64) },
+    Core { pc: u64, clock: Clock },
     /// Precompile calls. They all stand at the beginning, and nothing in the order tells one from another.
-    Precompile,
+    Precompile { code: SyscallCode, events: Arc<[PrecompileArtifactSlice]> },
     /// Memory before and after the run; pairs are the last address of the shard before and of this one.
     Memory {
         pc: u64,
@@ -279,7 +297,10 @@ impl Record {
                 let head: ChunkHead = bincode::deserialize(chunk).ok()?;
                 Some(Self::Core { pc: head.pc_start, clock: (head.clk_start, head.clk_end) })
             }
-            1 => Some(Self::Precompile),
+            1 => {
+                let (events, code): (Vec<PrecompileArtifactSlice>, SyscallCode) = bincode::deserialize(rest).ok()?;
+                Some(Self::Precompile { code, events: events.into() })
+            }
             2 => {
                 let state: FinalVmState = bincode::deserialize(rest).ok()?;
                 // The last eight fields of SP1's `GlobalMemoryShard`: those before, then those of this shard.
@@ -493,7 +514,7 @@ impl Check<'_> {
         let Some(TaskInput::Artifact { name, .. }) = self.result.spec.inputs.get(2) else {
             return Err("its task has no record".to_owned());
         };
-        let record = lock(&self.expected.records).get(name).copied();
+        let record = lock(&self.expected.records).get(name).cloned();
         let record = record.ok_or_else(|| format!("its task's record {name} is unknown"))?;
         Ok(self.expected.claims(&record))
     }

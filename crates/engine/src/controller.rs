@@ -257,6 +257,25 @@ impl Controller {
         })
     }
 
+    /// Believes a proof that was made elsewhere when it is one of `program` for `nonce`, of a run that ended well, and gives it back. What the program was given, a proof does not say.
+    ///
+    /// # Errors
+    /// What is wrong with the program, or with the proof.
+    pub fn accept<'a>(
+        &'a self,
+        proof: SP1ProofWithPublicValues,
+        program: &'a [u8],
+        nonce: [u32; 4],
+    ) -> BoxFuture<'a, Result<SP1ProofWithPublicValues, ProofFailure>> {
+        Box::pin(async move {
+            let key = self.compute_key(program).await?;
+            let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
+            // Its form is known now.
+            check_nonce(&proof, nonce).map_err(ProofFailure::Unverified)?;
+            Ok(proof)
+        })
+    }
+
     /// Verifies, off the asynchronous threads, and gives the proof back.
     async fn verify_with(
         &self,
@@ -516,13 +535,11 @@ impl ProofController for Controller {
             Some(TaskInput::Artifact { name, .. }) => Some(name),
             Some(TaskInput::Literal(_)) | None => None,
         });
-        if !self.running.expectations(proof).ok()?.is_repeatable(record?) {
-            return None;
-        }
+        let record = self.running.expectations(proof).ok()?.content(record?, |name| proof.digest(name))?;
         let options = CutOptions::decode(proof.options()).ok()?.canonical();
         let mut made_of = format!("shard {} {options} {:?}", spec.kind, build_identity()).into_bytes();
-        for input in [program, common, record] {
-            made_of.extend(proof.digest(input?)?.as_bytes());
+        for input in [proof.digest(program?)?, proof.digest(common?)?, record] {
+            made_of.extend(input.as_bytes());
         }
         Some(Digest::of(&made_of))
     }

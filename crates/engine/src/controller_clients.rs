@@ -6,6 +6,7 @@
 use crate::{
     check::Expectations,
     controller::LocalTasks,
+    marker_order::{Clock, MarkerOrder},
     names::{task_from_text, task_to_sp1},
 };
 use anyhow::{Context, Result};
@@ -17,8 +18,9 @@ use sp1_prover_types::{
     Artifact, ArtifactClient, ArtifactId, ArtifactType, ProofRequestStatus, ShardPermit, TaskStatus, TaskType,
 };
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,6 +46,8 @@ struct Inner {
     expected: Arc<Expectations>,
     /// Shards of the program's own run so far: each is the end of a piece of a trace chunk.
     pieces: Arc<AtomicU64>,
+    /// Where the shards stand whose markers are told in order.
+    clocks: Mutex<HashMap<scheduler::TaskId, Clock>>,
 }
 
 impl ProofClient {
@@ -56,6 +60,7 @@ impl ProofClient {
             turn: tokio::sync::Mutex::default(),
             expected,
             pieces: Arc::default(),
+            clocks: Mutex::default(),
         }))
     }
 
@@ -108,6 +113,19 @@ impl ProofClient {
         }
     }
 
+    /// Notes where the shard of `spec` stands, before its marker can be complete.
+    fn place_marker(&self, spec: &TaskSpec) {
+        if let (Some(marker), Some(TaskInput::Artifact { name, .. })) = (spec.marker, spec.inputs.get(2))
+            && let Some(clock) = self.0.expected.clock(name)
+        {
+            self.clocks().insert(marker, clock);
+        }
+    }
+
+    fn clocks(&self) -> MutexGuard<'_, HashMap<scheduler::TaskId, Clock>> {
+        self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
         if kind.is_shard() {
             self.0.pieces.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +137,11 @@ impl ProofClient {
                 return task_to_sp1(self.0.proof.open_local_task());
             }
         }
-        task_to_sp1(self.0.proof.submit(self.spec(kind, task)).await)
+        let spec = self.spec(kind, task);
+        if self.0.proof.is_remembered() {
+            self.place_marker(&spec);
+        }
+        task_to_sp1(self.0.proof.submit(spec).await)
     }
 }
 
@@ -232,18 +254,25 @@ impl WorkerClient for ProofClient {
     async fn subscriber(&self, _: ProofId) -> Result<SubscriberBuilder<Self>> {
         let (asks, asked) = mpsc::unbounded_channel::<TaskId>();
         let (answers, answered) = mpsc::unbounded_channel();
-        let proof = self.0.proof.clone();
+        let client = self.clone();
         tokio::spawn(async move {
             let task = |id: &TaskId| task_from_text(&id.to_string());
-            let answer = |id, outcome| {
-                // Final statuses only: anything else shown to a subscriber ends the proof.
-                let status = match outcome {
-                    Outcome::Succeeded => TaskStatus::Succeeded,
-                    Outcome::Failed => TaskStatus::FailedFatal,
-                };
-                answers.send((id, status)).is_ok()
+            // Final statuses only: anything else shown to a subscriber ends the proof.
+            let tell = |id, status| answers.send((id, status)).is_ok();
+            let order = Mutex::new(MarkerOrder::default());
+            let in_order = || order.lock().unwrap_or_else(PoisonError::into_inner);
+            let clock = |id: &TaskId| client.clocks().get(&task(id)?).copied();
+            let answer = |id: TaskId, outcome| match (outcome, clock(&id)) {
+                (Outcome::Failed, _) => tell(id, TaskStatus::FailedFatal),
+                (Outcome::Succeeded, None) => tell(id, TaskStatus::Succeeded),
+                (Outcome::Succeeded, Some(clock)) => {
+                    let now = in_order().complete(clock, id);
+                    now.into_iter().all(|id| tell(id, TaskStatus::Succeeded))
+                }
             };
-            proof.board().answer_all(asked, task, answer).await;
+            client.proof().board().answer_all(asked, task, answer).await;
+            let rest = in_order().rest();
+            rest.into_iter().all(|id| tell(id, TaskStatus::Succeeded));
         });
         Ok(SubscriberBuilder::new(self.clone(), asks, answered))
     }

@@ -5,7 +5,7 @@ use sp1_core_executor::{
     SyscallCode,
     events::{PrecompileEvent, SyscallEvent},
 };
-use sp1_distributed_engine::{CutOptions, EventLimits};
+use sp1_distributed_engine::{CutOptions, EventLimits, MarkerOrder};
 use sp1_prover::worker::{DeferredEvents, PrecompileArtifactSlice};
 use sp1_prover_types::Artifact;
 use std::collections::HashMap;
@@ -95,4 +95,26 @@ fn a_piece_is_events_and_nothing_else() {
 fn pieces_are_delivered_with_their_list_and_used_once() {
     check(&list(CODE, &[piece("b", 0, 2)]), &[("a", events(2))], Err("not delivered"));
     check(&list(CODE, &[piece("a", 0, 2), piece("a", 0, 2)]), &[("a", events(2))], Err("named twice"));
+}
+
+/// Shards of the clock, in the order in which their events come: what is told after each, and what is left at the end.
+fn check_order(clocks: &[(u64, u64)], told: &[&[u64]], rest: &[u64]) {
+    let mut order = MarkerOrder::default();
+    let now: Vec<_> = clocks.iter().map(|clock| order.complete(*clock, clock.0)).collect();
+    assert_eq!(now, told);
+    assert_eq!(order.rest(), rest);
+}
+
+#[test]
+fn events_are_told_in_the_order_of_the_programs_clock() {
+    check_order(&[(1, 5), (5, 9), (9, 12)], &[&[1], &[5], &[9]], &[]);
+    check_order(&[(9, 12), (5, 9), (1, 5)], &[&[], &[], &[1, 5, 9]], &[]);
+    check_order(&[(5, 9), (1, 5), (12, 13), (9, 12)], &[&[], &[1, 5], &[], &[9, 12]], &[]);
+}
+
+#[test]
+fn no_events_are_lost_that_stand_where_none_were_expected() {
+    check_order(&[(1, 5), (6, 9), (9, 12)], &[&[1], &[], &[]], &[6, 9]);
+    check_order(&[(1, 5), (0, 3), (5, 9), (5, 9)], &[&[1], &[0], &[5], &[5]], &[]);
+    check_order(&[(5, 9), (5, 9)], &[&[], &[5]], &[5]);
 }

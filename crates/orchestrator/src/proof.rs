@@ -206,6 +206,12 @@ impl ProofHandle {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
+    /// True when results are kept for later proofs.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.shared.memo.is_some()
+    }
+
     /// Its request's options.
     #[must_use]
     pub fn options(&self) -> &str {

@@ -257,7 +257,7 @@ impl Core {
             Command::ExpireWorker { worker } => {
                 if let Some(worker) = self.shared.worker(worker) {
                     tracing::info!(worker = %worker.name, "nothing was heard from a worker for a lease: its session is ended");
-                    worker.closer.close();
+                    worker.end_for(self.shared.settings.silence());
                 }
             }
         }

@@ -3,7 +3,12 @@
 use crate::{list::Member, session, shared::Shared};
 use futures::future::select_ok;
 use protocol::{Address, Backoff, Filter, PreambleError, Role, Verdict, accept, dial};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -54,6 +59,9 @@ pub(crate) async fn keep_connected(
             Ok(reason) => tracing::info!(worker = %member, %reason, "session ended"),
             Err(reason) => {
                 tracing::debug!(worker = %member, %reason, "connect to a worker");
+                if !stop.is_cancelled() {
+                    shared.absences().called_in_vain(&member, &reason, SystemTime::now());
+                }
                 if let Some(first) = first.take() {
                     let _ = first.send(Err(reason));
                 }

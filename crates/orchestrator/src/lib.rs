@@ -9,6 +9,7 @@
 //! One task, the core, owns the scheduler: it turns what happens into events and carries out the commands that come back. It does not know how a
 //! shard is proven or what a program is: that is the controller's business.
 
+mod absent;
 mod believed;
 mod board;
 mod controller;
@@ -23,6 +24,7 @@ mod proof;
 mod session;
 mod shared;
 
+pub use absent::AbsentWorker;
 pub use board::{Outcome, TaskBoard};
 pub use controller::{
     Checked, CheckedMarker, ExpectedExit, ProgramController, ProofController, ProofFailure, ProofMode, ProofOutput,

@@ -1,6 +1,7 @@
 //! The orchestrator as its users hold it.
 
 use crate::{
+    absent::AbsentWorker,
     controller::{ProofController, ProofFailure, ProofOutput, ProofRequest},
     core::{Core, Input, scheduler_config},
     dialler::{LocalConnector, keep_connected, serve_joined},
@@ -18,7 +19,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     net::TcpListener,
@@ -304,6 +305,7 @@ impl Orchestrator {
             if !stays {
                 tracing::info!(worker = %member, "a worker is no longer in the list");
                 end.cancel();
+                self.shared.absences().remove(member, "");
             }
             stays
         });
@@ -347,13 +349,24 @@ impl Orchestrator {
         });
     }
 
-    /// Lets a worker go: one that came by itself may come again, one of the list is called again when the list is set.
+    /// Lets a worker go, a connected or an absent one: one that came by itself may come again, one of the list is called again when the list is set.
     ///
     /// # Errors
-    /// When no such worker is connected.
+    /// When no such worker is known.
     pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
-        let id = self.session_of(worker)?;
+        let id = match self.session_of(worker) {
+            Ok(id) => id,
+            Err(unknown) => {
+                let absent = self.shared.absences().forget(worker).ok_or(unknown)?;
+                let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(end) = absent.and_then(|member| members.remove(&member)) {
+                    end.cancel();
+                }
+                return Ok(());
+            }
+        };
         let Some(worker) = self.shared.worker(id) else { return Ok(()) };
+        worker.let_go.store(true, Ordering::Relaxed);
         match self.members.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker.address) {
             Some(end) => end.cancel(),
             None => worker.closer.close(),
@@ -407,6 +420,12 @@ impl Orchestrator {
             quarantine: worker.quarantine().clone(),
         };
         self.shared.workers().iter().map(info).collect()
+    }
+
+    /// Workers that left, or that the list names and nobody reaches. Those that had come by themselves are remembered for ten minutes.
+    #[must_use]
+    pub fn absent_workers(&self) -> Vec<AbsentWorker> {
+        self.shared.absences().list(SystemTime::now())
     }
 
     fn mark_drained(&self, worker: WorkerId, drained: bool) {

@@ -1,12 +1,13 @@
 //! One session with a worker: the server's side of a connection.
 
 use crate::{
+    absent::is_same,
     controller::ProofFailure,
     core::Input,
     list::Member,
     orchestrator::MOST_SHARDS,
     progress::Progress,
-    shared::{Attempt, Shared, Worker, attempt_scope},
+    shared::{Attempt, Farewell, Shared, Worker, attempt_scope},
 };
 use artifacts::{Assembler, Blob, Digest, StoreError, Stored};
 use futures::{Stream, StreamExt, stream};
@@ -25,7 +26,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -73,7 +74,7 @@ where
         introduction: OnceLock::new(),
         welcome: Mutex::new(Some(welcome)),
         controlled: AtomicBool::new(false),
-        farewell: Mutex::new(None),
+        farewell: Arc::default(),
         tasks: TaskTracker::new(),
         shared: shared.clone(),
     }));
@@ -81,7 +82,7 @@ where
     let served = tokio::select! {
         served = serve_connection(connection, &closer, service) => served,
         () = stop.cancelled() => {
-            host.say_why("the orchestrator is stopping".to_owned());
+            host.farewell.say("the orchestrator is stopping".to_owned());
             host.say_goodbye().await;
             Ok(())
         }
@@ -91,13 +92,12 @@ where
     let _ = timeout(Duration::from_secs(1), closer.ended()).await;
     host.tasks.close();
     host.tasks.wait().await;
-    let farewell = host.farewell.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let reason = match (farewell, served) {
+    let reason = match (host.farewell.take(), served) {
         (Some(reason), _) => reason,
         (None, Err(error)) => format!("the connection failed: {error}"),
         (None, Ok(())) => "the connection was closed".to_owned(),
     };
-    host.leave(&reason).await;
+    host.leave(&reason, stop.is_cancelled()).await;
     reason
 }
 
@@ -108,7 +108,7 @@ struct Host {
     introduction: OnceLock<Introduction>,
     welcome: Mutex<Option<oneshot::Sender<Result<String, String>>>>,
     controlled: AtomicBool,
-    farewell: Mutex<Option<String>>,
+    farewell: Arc<Farewell>,
     tasks: TaskTracker,
     shared: Arc<Shared>,
 }
@@ -118,10 +118,6 @@ impl Host {
         if let Some(welcome) = self.welcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = welcome.send(outcome);
         }
-    }
-
-    fn say_why(&self, reason: String) {
-        self.farewell.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }
 
     /// Lets the worker know that nobody comes back for what it has.
@@ -142,8 +138,18 @@ impl Host {
         let _ = self.shared.inbox.send(Input::Event(event)).await;
     }
 
-    async fn leave(&self, reason: &str) {
+    /// `ended` when it was this side that wanted it so.
+    async fn leave(&self, reason: &str, ended: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
+        // One that joins may be here again before it is known to have left.
+        let is_back = self
+            .shared
+            .workers()
+            .values()
+            .any(|other| is_same(&other.address, &other.name, &worker.address, &worker.name));
+        if !ended && !is_back && !worker.let_go.load(Ordering::Relaxed) {
+            self.shared.absences().left(&worker.address, &worker.name, reason, SystemTime::now());
+        }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = Progress::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
         self.shared.proofs().values().for_each(|proof| proof.report(lost.clone()));
@@ -158,8 +164,8 @@ impl Host {
                         self.on_message(message, &introduction).await;
                     }
                 }
-                Ok(None) => break self.say_why("the worker ended the session".to_owned()),
-                Err(status) => break self.say_why(format!("the connection was lost ({})", status.message())),
+                Ok(None) => break self.farewell.say("the worker ended the session".to_owned()),
+                Err(status) => break self.farewell.say(format!("the connection was lost ({})", status.message())),
             }
         }
         self.closer.close();
@@ -205,7 +211,7 @@ impl Host {
             }
             from_worker::Message::Goodbye(goodbye) => {
                 let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
-                self.say_why(reason);
+                self.farewell.say(reason);
                 self.closer.close();
             }
         }
@@ -238,8 +244,10 @@ impl Host {
                 // Counted in looks: while this process is frozen, nobody looks.
                 silent += 1;
                 if looks.period() * silent > silence {
-                    self.say_why(format!("nothing was heard from the worker for {} s", silence.as_secs_f32()));
-                    return self.closer.close();
+                    if let Some(worker) = self.shared.worker(self.id) {
+                        worker.end_for(silence);
+                    }
+                    return;
                 }
             }
             if look % u64::from(LOOKS_PER_BEAT) != 0 {
@@ -286,7 +294,7 @@ impl Session for Service {
         };
         if let Err(mismatch) = settings.build.check_worker(&worker) {
             reply.refusal = mismatch.to_string();
-            host.say_why(reply.refusal.clone());
+            host.farewell.say(reply.refusal.clone());
             host.answer(Err(reply.refusal.clone()));
             return Ok(Response::new(reply));
         }
@@ -317,6 +325,7 @@ impl Session for Service {
             missing: introduction.missing.clone(),
             outbox: outbox.clone(),
             closer: host.closer.clone(),
+            farewell: host.farewell.clone(),
             ready: AtomicBool::new(false),
             threads: introduction.threads,
             memory_bytes: introduction.memory_bytes,
@@ -324,9 +333,11 @@ impl Session for Service {
             done: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             drained: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
             quarantine: Mutex::default(),
         };
         host.shared.workers().insert(host.id, Arc::new(worker));
+        host.shared.absences().remove(&host.address, &introduction.name);
         // Not earlier: whoever is told may ask at once what this worker can do.
         host.answer(Ok(introduction.name.clone()));
         host.tasks.spawn(host.clone().keep_alive(outbox));

@@ -1,7 +1,8 @@
 //! What the orchestrator's parts share: maps that answer at once. Decisions are the core's alone.
 
 use crate::{
-    core::Input, dialler::LocalConnector, list::Member, memo::Memo, orchestrator::Settings, proof::ProofState,
+    absent::Absences, core::Input, dialler::LocalConnector, list::Member, memo::Memo, orchestrator::Settings,
+    proof::ProofState,
 };
 use artifacts::{Scope, Store};
 use protocol::{Closer, wire::ToWorker};
@@ -13,6 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
+    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -26,6 +28,20 @@ pub(crate) fn attempt_scope(attempt: AttemptId) -> Scope {
     Scope(attempt.0 * 2 + 1)
 }
 
+/// Why a session ended. Whoever ends it says so first: what is noticed afterwards is a consequence.
+#[derive(Debug, Default)]
+pub(crate) struct Farewell(Mutex<Option<String>>);
+
+impl Farewell {
+    pub(crate) fn say(&self, reason: String) {
+        lock(&self.0).get_or_insert(reason);
+    }
+
+    pub(crate) fn take(&self) -> Option<String> {
+        lock(&self.0).take()
+    }
+}
+
 /// A connected worker.
 pub(crate) struct Worker {
     pub(crate) name: String,
@@ -35,6 +51,7 @@ pub(crate) struct Worker {
     pub(crate) missing: BTreeMap<TaskKind, String>,
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
+    pub(crate) farewell: Arc<Farewell>,
     pub(crate) ready: AtomicBool,
     pub(crate) threads: u32,
     pub(crate) memory_bytes: u64,
@@ -42,10 +59,18 @@ pub(crate) struct Worker {
     pub(crate) done: AtomicU64,
     pub(crate) faults: AtomicU64,
     pub(crate) drained: AtomicBool,
+    /// Nobody expects it back.
+    pub(crate) let_go: AtomicBool,
     pub(crate) quarantine: Mutex<Option<String>>,
 }
 
 impl Worker {
+    /// Ends the session of a worker that has been silent for `silence`.
+    pub(crate) fn end_for(&self, silence: Duration) {
+        self.farewell.say(format!("nothing was heard from the worker for {} s", silence.as_secs_f32()));
+        self.closer.close();
+    }
+
     /// Why it gets nothing for a while, if so.
     pub(crate) fn quarantine(&self) -> MutexGuard<'_, Option<String>> {
         lock(&self.quarantine)
@@ -80,6 +105,7 @@ pub(crate) struct Shared {
     peers: Mutex<BTreeMap<String, PeerId>>,
     /// Why the last worker left, for the one who waits in vain.
     last_departure: Mutex<String>,
+    absences: Mutex<Absences>,
 }
 
 /// Unlike any other's; no secret.
@@ -117,6 +143,7 @@ impl Shared {
             proofs: Mutex::default(),
             peers: Mutex::default(),
             last_departure: Mutex::new("none was ever connected".to_owned()),
+            absences: Mutex::default(),
         }
     }
 
@@ -176,6 +203,10 @@ impl Shared {
 
     pub(crate) fn proofs(&self) -> MutexGuard<'_, BTreeMap<ProofId, Arc<ProofState>>> {
         lock(&self.proofs)
+    }
+
+    pub(crate) fn absences(&self) -> MutexGuard<'_, Absences> {
+        lock(&self.absences)
     }
 
     pub(crate) fn last_departure(&self) -> MutexGuard<'_, String> {

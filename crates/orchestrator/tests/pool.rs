@@ -126,6 +126,38 @@ async fn several_proofs_share_the_workers() {
 }
 
 #[tokio::test]
+async fn who_is_absent_is_known_until_it_is_back_or_nobody_expects_it() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let address = worker.address;
+    let orchestrator = Orchestrator::start(settings(), None, None);
+    let absent = async |expected: &[&str]| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let absent = orchestrator.absent_workers();
+            if absent.iter().map(|absent| absent.name.as_str()).eq(expected.iter().copied()) {
+                return absent;
+            }
+            assert!(Instant::now() < deadline, "{absent:?}, expected {expected:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    orchestrator.set_list(&list(&[address])).pop().unwrap().1.await.unwrap().unwrap();
+    absent(&[]).await;
+    worker.stop().await;
+    absent(&["one"]).await;
+    let engine = testing::ready(FakeEngine::honest());
+    let worker = RunningWorker::start("one", engine, |settings| settings.listen = address.into()).await;
+    absent(&[]).await;
+    worker.stop().await;
+    let gone = absent(&["one"]).await;
+    assert_eq!(gone[0].address, address.to_string());
+    orchestrator.forget("one").unwrap();
+    absent(&[]).await;
+    assert!(orchestrator.forget("one").is_err());
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_tasks_of_a_lost_worker_go_to_the_others() {
     let (begun, engine) = stuck();
     let (lost, stays) =
@@ -500,12 +532,23 @@ async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
     let good = RunningWorker::ready("good", slow(Duration::from_millis(10))).await;
     let orchestrator = connect(&[address, good.address]).await;
     let began = Instant::now();
-    let (proven, ()) = tokio::join!(check_proven(orchestrator, 4), async {
+    let (progress, mut news) = broadcast::channel(64);
+    let controller = Arc::new(FakeController::default());
+    let proving = orchestrator.prove(request(4), controller, progress, CancellationToken::new());
+    let (proven, ()) = tokio::join!(proving, async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         freeze.cancel();
     });
-    assert_eq!(proven.workers.len(), 1);
+    let proven = proven.unwrap();
+    assert_eq!((proven.output.proof, proven.workers.len()), (expected(4), 1));
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let lost = std::iter::from_fn(|| news.try_recv().ok()).find_map(|news| match news {
+        Progress::WorkerLost { worker, reason } => Some((worker, reason)),
+        _ => None,
+    });
+    let reason = "nothing was heard from the worker for 0.3 s".to_owned();
+    assert_eq!(lost, Some(("frozen".to_owned(), reason)));
+    orchestrator.shutdown().await;
 }
 
 async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, frozen: CancellationToken) {

@@ -1,0 +1,174 @@
+//! Workers that should be there and are not.
+
+use crate::list::Member;
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+/// Who came by itself and left need not come back: it is remembered for so long.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// At most so many are remembered.
+const MOST: usize = 10_000;
+
+/// A worker that was connected, or that the list names, and is not connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentWorker {
+    /// Its name; its address when it has never said one.
+    pub name: String,
+    /// Where it is called, or came from.
+    pub address: String,
+    /// When it left, or was first called in vain.
+    pub since: SystemTime,
+    /// Why it left, or could not be reached at first.
+    pub reason: String,
+    /// Why it could not be reached the last time, if it was called since.
+    pub last_try: Option<String>,
+}
+
+/// Who is absent. A worker that joins comes from another port each time, and is known by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Called(Member),
+    Joined(IpAddr, String),
+}
+
+impl Key {
+    fn new(member: &Member, name: &str) -> Self {
+        match member {
+            Member::Joined(peer) => Self::Joined(peer.ip(), name.to_owned()),
+            Member::Remote(_) | Member::Local => Self::Called(member.clone()),
+        }
+    }
+}
+
+/// True when both are one worker.
+pub(crate) fn is_same(member: &Member, name: &str, other: &Member, other_name: &str) -> bool {
+    Key::new(member, name) == Key::new(other, other_name)
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Absences(BTreeMap<Key, AbsentWorker>);
+
+impl Absences {
+    /// The worker `name` has left.
+    pub(crate) fn left(&mut self, member: &Member, name: &str, reason: &str, now: SystemTime) {
+        self.make_room(now);
+        let (name, address, reason) = (name.to_owned(), member.to_string(), reason.to_owned());
+        self.0.insert(Key::new(member, &name), AbsentWorker { name, address, since: now, reason, last_try: None });
+    }
+
+    /// It was called in vain.
+    pub(crate) fn called_in_vain(&mut self, member: &Member, reason: &str, now: SystemTime) {
+        self.make_room(now);
+        let address = member.to_string();
+        match self.0.get_mut(&Key::Called(member.clone())) {
+            Some(absent) => absent.last_try = Some(reason.to_owned()),
+            None => self.left(member, &address, reason, now),
+        }
+    }
+
+    /// The worker `name` is there, or nobody expects it any more.
+    pub(crate) fn remove(&mut self, member: &Member, name: &str) {
+        self.0.remove(&Key::new(member, name));
+    }
+
+    /// Nobody expects `worker`, a name or an address, any more. `None` when nobody did.
+    pub(crate) fn forget(&mut self, worker: &str) -> Option<Option<Member>> {
+        let found = self.0.iter().find(|(_, absent)| absent.name == worker || absent.address == worker);
+        let key = found.map(|(key, _)| key.clone())?;
+        self.0.remove(&key);
+        Some(match key {
+            Key::Called(member) => Some(member),
+            Key::Joined(..) => None,
+        })
+    }
+
+    pub(crate) fn list(&mut self, now: SystemTime) -> Vec<AbsentWorker> {
+        self.expire(now);
+        self.0.values().cloned().collect()
+    }
+
+    fn expire(&mut self, now: SystemTime) {
+        self.0.retain(|key, absent| {
+            let is_old = now.duration_since(absent.since).is_ok_and(|age| age >= REMEMBERED);
+            matches!(key, Key::Called(_)) || !is_old
+        });
+    }
+
+    fn make_room(&mut self, now: SystemTime) {
+        if self.0.len() >= MOST {
+            self.expire(now);
+        }
+        if self.0.len() >= MOST {
+            self.0.pop_last();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn joined(port: u16) -> Member {
+        Member::Joined(([10, 0, 0, 1], port).into())
+    }
+
+    fn called() -> Member {
+        "10.0.0.2:1".parse().unwrap()
+    }
+
+    /// Who is absent `seconds` after the beginning, with the last words.
+    #[track_caller]
+    fn check(absences: &mut Absences, seconds: u64, expected: &[(&str, &str, Option<&str>)]) {
+        let list = absences.list(UNIX_EPOCH + Duration::from_secs(seconds));
+        let found: Vec<_> = list
+            .iter()
+            .map(|absent| (absent.name.as_str(), absent.reason.as_str(), absent.last_try.as_deref()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_worker_of_the_list_is_absent_until_it_is_back() {
+        let mut absences = Absences::default();
+        absences.called_in_vain(&called(), "refused", UNIX_EPOCH);
+        check(&mut absences, 0, &[("10.0.0.2:1", "refused", None)]);
+        absences.remove(&called(), "two");
+        check(&mut absences, 0, &[]);
+        absences.left(&called(), "two", "killed", UNIX_EPOCH);
+        absences.called_in_vain(&called(), "refused", UNIX_EPOCH);
+        check(&mut absences, REMEMBERED.as_secs(), &[("two", "killed", Some("refused"))]);
+    }
+
+    #[test]
+    fn a_worker_that_joined_is_forgotten_after_a_while() {
+        let mut absences = Absences::default();
+        absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
+        check(&mut absences, 1, &[("one", "killed", None)]);
+        check(&mut absences, REMEMBERED.as_secs(), &[]);
+    }
+
+    #[test]
+    fn a_worker_that_joins_again_comes_from_another_port() {
+        let mut absences = Absences::default();
+        absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
+        absences.left(&joined(2), "other", "killed", UNIX_EPOCH);
+        absences.remove(&joined(3), "one");
+        check(&mut absences, 1, &[("other", "killed", None)]);
+    }
+
+    #[test]
+    fn whoever_is_forgotten_is_named_by_name_or_address() {
+        let mut absences = Absences::default();
+        absences.left(&called(), "two", "killed", UNIX_EPOCH);
+        absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
+        assert_eq!(absences.forget("three"), None);
+        assert_eq!(absences.forget("10.0.0.2:1"), Some(Some(called())));
+        assert_eq!(absences.forget("one"), Some(None));
+        check(&mut absences, 1, &[]);
+    }
+}

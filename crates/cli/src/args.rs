@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Completions(CompletionsArguments),
     /// Write manual pages, one for each subcommand.
     Man(ManArguments),
+    /// Look at this machine, the workers of a list and a service, and say what to do about what is wrong.
+    Doctor(DoctorArguments),
     /// Take requests for proofs and run them on many workers, over restarts.
     Serve(ServeArguments),
     /// Show how a service is.
@@ -76,6 +78,8 @@ pub(crate) enum Command {
     Fetch(FetchArguments),
     /// Show what has happened to a proof of a service.
     Logs(LogsArguments),
+    /// Say why a proof of a service is where it is: what it waits for, and what was tried.
+    Explain(ExplainArguments),
     /// Let a service's worker finish what it proves and give it nothing more.
     Drain(NamedWorkerArguments),
     /// Give tasks again to a service's worker that was drained.
@@ -236,8 +240,8 @@ pub(crate) struct ShowArguments {
 pub(crate) struct ProofsArguments {
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// Only those in this state: queued, running, done, failed or cancelled.
-    #[arg(long, value_name = "STATE")]
+    /// Only those in this state.
+    #[arg(long, value_name = "STATE", value_parser = ["queued", "running", "done", "failed", "cancelled"])]
     pub(crate) state: Option<String>,
     /// At most so many, the newest.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -301,6 +305,30 @@ pub(crate) struct LogsArguments {
     /// Go on until the proof has ended.
     #[arg(long, short)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The proof's id, or the number of a task.
+    #[arg(value_name = "PROOF|TASK")]
+    pub(crate) what: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    #[command(flatten)]
+    pub(crate) pool: PoolArguments,
+    /// An address to listen on that should be free, as HOST:PORT; may be given again.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<Address>,
+    /// A service to look at.
+    #[arg(long, value_name = "URL", env = "SP1_DISTRIBUTED_URL")]
+    pub(crate) url: Option<String>,
+    /// Form of the output.
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub(crate) output: OutputForm,
 }
 
 #[derive(Debug, Args)]

@@ -74,9 +74,14 @@ pub(crate) fn check() -> Result<(), ExitCode> {
     Err(ExitCode::from(exit::HOST))
 }
 
+/// What this processor has and the build does not use, if proving would be faster with it.
+pub(crate) fn unused_feature() -> Option<&'static str> {
+    unused(&of_this_machine())
+}
+
 /// Warns when proving could be faster.
 pub(crate) fn warn_if_slow() {
-    if let Some(feature) = unused(&of_this_machine()) {
+    if let Some(feature) = unused_feature() {
         tracing::warn!(
             "this sp1d was built without {feature}, which this processor has: proving takes up to four times as long; \
              build it with RUSTFLAGS=\"-C target-cpu=native\""

@@ -1,6 +1,7 @@
 //! Exit codes and the last line on stderr.
 
-use crate::{client::Refused, console};
+use crate::console;
+use client::ClientError;
 use engine::{HostError, OptionsError};
 use orchestrator::{ConnectError, ProofFailure};
 use sp1_distributed::{WorkerError, distributed::config::ConfigError};
@@ -65,8 +66,17 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;
     }
-    if let Some(refused) = error.downcast_ref::<Refused>() {
-        return refused.0.code;
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        return match error {
+            ClientError::Address { .. } => USAGE,
+            ClientError::Unreachable { .. } => WORKERS,
+            ClientError::Foreign { .. } => OTHER,
+            // Too many requests; a service that is too busy; no room on its disk. See RFC 9110 and RFC 4918.
+            ClientError::Refused { status: 429 | 503, .. } => WORKERS,
+            ClientError::Refused { status: 507, .. } => HOST,
+            ClientError::Refused { status: 400..500, .. } => USAGE,
+            ClientError::Refused { .. } => OTHER,
+        };
     }
     if let Some(failure) = error.downcast_ref::<ProofFailure>() {
         return match failure {

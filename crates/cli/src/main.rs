@@ -2,7 +2,6 @@
 
 mod allocator;
 mod args;
-mod client;
 mod command;
 mod console;
 mod cpu;

@@ -1,7 +1,12 @@
 //! `sp1d serve` and what speaks to it. Nothing here proves: the worker has an engine that never ends.
 
+use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sp1_distributed::{
+    DistributedError, DistributedProver, Elf, ProofEvents, Prover, ProverClient, SP1ProofWithPublicValues,
+    SP1ProvingKey, SP1Stdin, distributed::Progress,
+};
 use std::{
     fs::{self, File},
     net::TcpListener,
@@ -12,6 +17,7 @@ use std::{
 };
 use tempfile::TempDir;
 use testing::{FakeEngine, RunningWorker, ready};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 mod refusal;
 
@@ -251,4 +257,85 @@ fn who_speaks_to_nobody_is_told() {
     check_refused(&run(&["status", "--url", "localhost"]), 2, &["localhost", "http://HOST:PORT"]);
     check_refused(&run(&["serve", "--state", "state"]), 2, &["distributed.json"]);
     assert!(!PathBuf::from(folder.path()).join("state").exists(), "nothing is made before everything is known");
+}
+
+async fn through(url: &str) -> DistributedProver {
+    ProverClient::builder().distributed().url(url).build().await
+}
+
+fn elf(name: &str) -> Elf {
+    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
+}
+
+type Proven = Result<SP1ProofWithPublicValues, DistributedError>;
+
+/// A proof that is waited for elsewhere, when a task of it was given to a worker; and its further events.
+async fn begin(client: &DistributedProver, key: &SP1ProvingKey, stdin: SP1Stdin) -> (JoinHandle<Proven>, ProofEvents) {
+    let (client, key) = (client.clone(), key.clone());
+    let (sender, receiver) = oneshot::channel();
+    let proving = tokio::spawn(async move {
+        let (request, events) = client.prove(&key, stdin).with_events();
+        let _ = sender.send(events);
+        request.await
+    });
+    let mut events = receiver.await.unwrap();
+    until_given(&mut events).await;
+    (proving, events)
+}
+
+async fn until_given(events: &mut ProofEvents) {
+    while !matches!(events.next().await, Some(Progress::Attempt(_))) {}
+}
+
+/// Kind and text of the failure with which a proof of `program` ends.
+async fn failure(client: &DistributedProver, program: &str, stdin: SP1Stdin) -> (String, String) {
+    let key = client.setup(elf(program)).await.unwrap();
+    match client.prove(&key, stdin).await.unwrap_err() {
+        DistributedError::Remote { failure, .. } => (failure.kind, failure.text),
+        error => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_proves_through_a_service_over_its_restarts() {
+    let worker = stuck_worker().await;
+    let mut served = Served::start(&[worker.address.to_string()]);
+    let client = through(&served.url).await;
+    client.connect().await.unwrap();
+
+    // Its own fault comes back with its last words.
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&42_u32);
+    let (kind, text) = failure(&client, "panic", stdin).await;
+    assert_eq!(kind, "guest");
+    assert!(text.contains("asked to panic: 42"), "{text}");
+
+    // What is waited for is waited for over a restart, and ends when somebody there ends it.
+    let key = client.setup(elf("fibonacci")).await.unwrap();
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&1000_u32);
+    let (proving, mut events) = begin(&client, &key, stdin.clone()).await;
+    served.kill_and_start_again();
+    until_given(&mut events).await;
+    let id = served.json(&["proofs", "--state", "running"])[0]["id"].as_str().unwrap().to_owned();
+    served.says(&["cancel", &id]);
+    match proving.await.unwrap().unwrap_err() {
+        DistributedError::Remote { proof, failure } => assert_eq!((proof, failure.kind.as_str()), (id, "cancelled")),
+        error => panic!("{error:?}"),
+    }
+
+    // What nobody waits for any more is cancelled.
+    let (proving, _events) = begin(&client, &key, stdin).await;
+    let id = served.json(&["proofs", "--state", "running"])[0]["id"].as_str().unwrap().to_owned();
+    proving.abort();
+    served.wait_for(&id, |proof| proof["state"] == "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_a_service_is_told() {
+    let url = format!("http://{}", free_address());
+    let error = through(&url).await.connect().await.unwrap_err().to_string();
+    assert!(error.contains(&url) && error.contains("does not answer"), "{error}");
+    let error = through("https://somewhere").await.connect().await.unwrap_err().to_string();
+    assert!(error.contains("url") && error.contains("http://HOST:PORT"), "{error}");
 }

@@ -63,7 +63,7 @@ fn what_is_out_of_range_is_named_with_where_it_was_said() {
         &[],
         |_| {},
         batch,
-        Err("no setting \"shards\"; there are workers, shard_batch_size"),
+        Err("no setting \"shards\"; there are workers, url, shard_batch_size"),
     );
     check("[]", &[], |_| {}, batch, Err("names no worker"));
     check(LIST, &[], |said| said.workers(vec!["nowhere".into()]), batch, Err("worker 1 of the program's list"));
@@ -79,4 +79,27 @@ fn a_program_that_is_its_own_worker_needs_no_list() {
     assert!(Config::load(&overrides, named).is_err(), "a list that somebody named must be there");
     overrides.workers(vec!["127.0.0.1:1".into(), "127.0.0.1:1".into()]);
     assert_eq!(Config::load(&overrides, |_| None).unwrap().list.0.len(), 2);
+}
+
+#[test]
+fn a_service_stands_for_the_workers_where_a_program_may_ask_one() {
+    let variable = |name: &str| (name == "SP1_DISTRIBUTED_URL").then(|| "http://somewhere:8090".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let mut overrides = Overrides::default();
+    // sp1d has workers of its own, whatever the environment says.
+    overrides.workers_file(&folder.path().join("none.json"));
+    assert!(Config::load(&overrides, variable).is_err());
+    let mut overrides = Overrides::default();
+    overrides.allow_service();
+    let config = Config::load(&overrides, variable).unwrap();
+    assert_eq!(config.service.as_deref(), Some("http://somewhere:8090"));
+    overrides.url("http://elsewhere:1");
+    assert_eq!(Config::load(&overrides, variable).unwrap().service.as_deref(), Some("http://elsewhere:1"));
+    check(
+        LIST,
+        &[("SP1_DISTRIBUTED_URL", "somewhere")],
+        Overrides::allow_service,
+        "url",
+        Err("none, or http://HOST:PORT"),
+    );
 }

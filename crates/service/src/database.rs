@@ -2,10 +2,7 @@
 //!
 //! Every method blocks for as long as a disk does.
 
-use crate::{
-    event::EventRecord,
-    record::{FailureInfo, Mode, Moment, NewProof, Program, Proof, ProofState, Share, Tasks},
-};
+use client::{EventRecord, FailureInfo, Mode, Moment, NewProof, Program, Proof, ProofState, Share, Tasks};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, types::Type};
 use std::{
     path::{Path, PathBuf},

@@ -1,26 +1,16 @@
 //! The list of workers as its file has it, from moment to moment.
 
 use crate::Service;
+use client::ListStatus;
 use orchestrator::WorkerFile;
-use serde::Serialize;
 use std::{
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 use tokio::{sync::Notify, time::interval};
-use utoipa::ToSchema;
 
 /// How often it is looked whether the file has changed.
 const LOOKS: Duration = Duration::from_secs(2);
-
-/// How the list of workers was last read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
-pub struct ListStatus {
-    /// Workers that it names.
-    pub workers: usize,
-    /// Why its file could not be read the last time: what it said before goes on to count.
-    pub error: Option<String>,
-}
 
 /// Calls the workers that the file at `path` names: those that it names now, and from then on whenever it has changed or `again` is notified. A file that
 /// cannot be read changes nothing. Ends with the service.

@@ -13,21 +13,19 @@
 mod api;
 mod blobs;
 mod database;
-mod event;
+mod disk;
 mod followed;
 mod memo;
 mod metrics;
-mod record;
 mod request;
 mod service;
 mod state_folder;
 
 pub use api::{openapi, serve};
 pub use blobs::BlobError;
+pub use client::{EventRecord, FailureInfo, Mode, NewProof, Program, Proof, ProofEvent, ProofState, Tasks};
 pub use database::DatabaseError;
-pub use event::{EventRecord, ProofEvent};
-pub use followed::{ListStatus, follow_list};
-pub use record::{FailureInfo, Mode, NewProof, Program, Proof, ProofState, Tasks};
+pub use followed::follow_list;
 pub use request::Refusal;
 pub use service::{Service, Settings, StartError};
 pub use state_folder::StateError;

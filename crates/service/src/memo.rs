@@ -1,5 +1,6 @@
 //! Results of tasks, on disk: what a restarted service does not have proven again.
 
+use crate::disk::has_less_than;
 use artifacts::Digest;
 use orchestrator::{Memo, Remembered};
 use std::{
@@ -28,14 +29,16 @@ const LEVEL: i32 = 1;
 /// The first part has no name and is the output. Numbers are little-endian. A file that is not whole counts as none.
 pub(crate) struct DiskMemo {
     folder: PathBuf,
-    /// Bytes of all files, beyond which the oldest go.
+    /// Bytes of all files, beyond which the oldest go; nothing is kept when it is 0.
     limit: u64,
+    /// Free bytes of the disk below which nothing is kept: what was accepted needs them more.
+    free_bytes: u64,
 }
 
 impl DiskMemo {
-    pub(crate) fn open(folder: PathBuf, limit: u64) -> io::Result<Self> {
+    pub(crate) fn open(folder: PathBuf, limit: u64, free_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, limit })
+        Ok(Self { folder, limit, free_bytes })
     }
 
     /// Says that the service's start number `start` begins. Results of a later one than the database knows, which was put back from a copy, are forgotten: their artifacts have numbers that
@@ -163,6 +166,13 @@ impl Memo for DiskMemo {
     }
 
     fn keep(&self, key: Digest, result: Remembered) {
+        if self.limit == 0 {
+            return;
+        }
+        if has_less_than(&self.folder, self.free_bytes) {
+            tracing::warn!(folder = %self.folder.display(), "the disk is nearly full: a result is not remembered, and would be proven again after a restart");
+            return;
+        }
         if let Err(error) = self.write(key, &result) {
             tracing::warn!(folder = %self.folder.display(), %error, "remember a result; it would be proven again after a restart");
         }
@@ -179,7 +189,7 @@ mod tests {
 
     fn memo(limit: u64) -> (tempfile::TempDir, DiskMemo) {
         let folder = tempfile::tempdir().unwrap();
-        let memo = DiskMemo::open(folder.path().join("memo"), limit).unwrap();
+        let memo = DiskMemo::open(folder.path().join("memo"), limit, 0).unwrap();
         (folder, memo)
     }
 
@@ -194,7 +204,7 @@ mod tests {
         assert_eq!(memo.find(one), None);
         memo.keep(one, result(b"first"));
         memo.keep(two, result(b"second"));
-        let again = DiskMemo::open(folder.path().join("memo"), 1 << 20).unwrap();
+        let again = DiskMemo::open(folder.path().join("memo"), 1 << 20, 0).unwrap();
         assert_eq!((again.find(one), again.find(two)), (Some(result(b"first")), Some(result(b"second"))));
         again.forget(&[one]);
         assert_eq!((again.find(one), again.find(two)), (None, Some(result(b"second"))));
@@ -247,5 +257,16 @@ mod tests {
         let room = usize::try_from(300 / length).unwrap();
         assert!(kept[0] && kept[5] && !kept[1], "{kept:?}");
         assert_eq!(kept.iter().filter(|kept| **kept).count(), room);
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_may_be_or_the_disk_is_nearly_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Digest::of(b"a");
+        for (limit, free_bytes, kept) in [(1 << 20, 0, true), (0, 0, false), (1 << 20, u64::MAX, false)] {
+            let memo = DiskMemo::open(folder.path().join(format!("{limit}-{free_bytes}")), limit, free_bytes).unwrap();
+            memo.keep(key, result(b"content"));
+            assert_eq!(memo.find(key).is_some(), kept);
+        }
     }
 }

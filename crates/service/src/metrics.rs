@@ -1,6 +1,6 @@
 //! What is counted, for Prometheus. Names and units as <https://prometheus.io/docs/practices/naming> has them; no label has a value without bound.
 
-use crate::event::ProofEvent;
+use client::ProofEvent;
 use orchestrator::{Holdings, WorkerInfo};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -101,7 +101,7 @@ impl Metrics {
             metrics.attempt_seconds.clone(),
         );
         registry.register("tasks_remembered", "Tasks that needed not be done", metrics.remembered.clone());
-        registry.register("workers", "Connected workers, by state", metrics.workers.clone());
+        registry.register("workers", "Workers, by state", metrics.workers.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
         registry.register("artifacts", "Artifacts of running proofs", metrics.artifacts.clone());
         registry.register_with_unit(
@@ -142,6 +142,7 @@ impl Metrics {
         for worker in &now.workers {
             self.workers.get_or_create(&State { state: state_of(worker) }).inc();
         }
+        self.workers.get_or_create(&State { state: "lost" }).set(signed(now.lost as u64));
         self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
         self.artifacts.set(signed(now.holdings.artifacts as u64));
         self.artifact_bytes.set(signed(now.holdings.bytes));
@@ -156,6 +157,8 @@ impl Metrics {
 pub(crate) struct Now {
     pub(crate) proofs: BTreeMap<&'static str, u64>,
     pub(crate) workers: Vec<WorkerInfo>,
+    /// Workers that should be connected and are not.
+    pub(crate) lost: usize,
     pub(crate) holdings: Holdings,
     pub(crate) free_bytes: u64,
 }

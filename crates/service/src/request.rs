@@ -1,6 +1,7 @@
 //! What is wrong with a request, and why it is refused.
 
-use crate::{database::DatabaseError, record::NewProof};
+use crate::database::DatabaseError;
+use client::NewProof;
 use orchestrator::UnknownWorker;
 
 /// A word of a nonce is an element of SP1's field, whose order is 2^31 - 2^24 + 1.

@@ -7,14 +7,13 @@ mod runs;
 use crate::{
     blobs::{BlobError, BlobWriter, Blobs, Kept, is_digest},
     database::{Accepted, Database, DatabaseError, Selection},
-    event::{EventRecord, ProofEvent},
-    followed::ListStatus,
+    disk::{free_bytes, has_less_than},
     memo::DiskMemo,
     metrics::{Metrics, Now},
-    record::{Moment, NewProof, Program, Proof, ProofState, Tasks},
     request::{Refusal, check_request},
     state_folder::{StateError, StateFolder},
 };
+use client::{EventRecord, ListStatus, Moment, NewProof, Program, Proof, ProofEvent, ProofState, Tasks};
 use orchestrator::{LocalConnector, Orchestrator, ProgramController, ProofFailure, WorkerInfo};
 use std::{
     collections::BTreeMap,
@@ -153,12 +152,12 @@ impl Service {
         controller: Arc<dyn ProgramController>,
         local: Option<Arc<dyn LocalConnector>>,
     ) -> Result<Self, StartError> {
-        let (path, memo_bytes) = (settings.state.clone(), settings.memo_bytes);
+        let (path, memo_bytes, free_bytes) = (settings.state.clone(), settings.memo_bytes, settings.free_bytes);
         let open = move || {
             let folder = StateFolder::take(&path)?;
             let blobs = Blobs::open(folder.join("blobs"))?;
             let database = Database::open(&folder.join("service.db"), blobs.is_empty())?;
-            let memo = DiskMemo::open(folder.join("memo"), memo_bytes);
+            let memo = DiskMemo::open(folder.join("memo"), memo_bytes, free_bytes);
             let unusable = |reason| StateError::Unusable { path: folder.path().to_owned(), reason };
             let memo = memo.map_err(&unusable)?;
             let start = database.count_start()?;
@@ -232,8 +231,9 @@ impl Service {
     pub(crate) async fn metrics_text(&self) -> Result<String, Refusal> {
         let proofs = self.counts().await?;
         let (workers, holdings) = (self.workers(), self.inner.orchestrator.holdings());
+        let lost = self.inner.orchestrator.absent_workers().len();
         let free_bytes = self.blocking(|inner| free_bytes(&inner.settings.state)).await.unwrap_or(0);
-        Ok(self.inner.metrics.text(&Now { proofs, workers, holdings, free_bytes }))
+        Ok(self.inner.metrics.text(&Now { proofs, workers, lost, holdings, free_bytes }))
     }
 
     /// Runs `task`; the service ends after it.
@@ -527,13 +527,7 @@ impl Inner {
     }
 
     fn check_disk(&self) -> Result<(), Refusal> {
-        let free = free_bytes(&self.settings.state);
-        if free.is_some_and(|free| free < self.settings.free_bytes) { Err(Refusal::DiskFull) } else { Ok(()) }
+        let is_full = has_less_than(&self.settings.state, self.settings.free_bytes);
+        if is_full { Err(Refusal::DiskFull) } else { Ok(()) }
     }
-}
-
-/// Free bytes of the disk with `path`; `None` when the system does not say.
-fn free_bytes(path: &std::path::Path) -> Option<u64> {
-    let described = rustix::fs::statvfs(path).ok()?;
-    Some(described.f_bavail.saturating_mul(described.f_frsize))
 }

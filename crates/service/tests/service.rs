@@ -5,7 +5,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use sp1_distributed_service::{NewProof, Proof, ProofState, Service, Settings, StartError, follow_list, serve};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -493,6 +493,9 @@ async fn a_page_of_another_site_changes_nothing() {
     assert_eq!(send(Method::POST, "sec-fetch-site", "cross-site").await, StatusCode::FORBIDDEN);
     assert_eq!(send(Method::GET, "origin", "http://elsewhere.example").await, StatusCode::OK);
     assert_eq!(send(Method::POST, "origin", &own).await, StatusCode::CREATED);
+    // A name that somebody else has lead here.
+    assert_eq!(send(Method::GET, "host", "elsewhere.example").await, StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(send(Method::GET, "host", "localhost").await, StatusCode::OK);
     running.service.shutdown().await;
 }
 
@@ -514,10 +517,23 @@ async fn what_is_counted_and_drawn_is_what_happened() {
         "sp1d_attempts_total{kind=\"prove_shard\",outcome=\"done\"} 3",
         "sp1d_attempt_duration_seconds_count{kind=\"prove_shard\"} 3",
         "sp1d_workers{state=\"idle\"} 1",
+        "sp1d_workers{state=\"lost\"} 0",
         "sp1d_http_requests_total{method=\"POST\",status=\"201\"} 2",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in {text}");
+    }
+    // What the dashboard draws is there, too; some of it only when it has happened.
+    let again = running.submit(3, |_| {}).await;
+    running.events(&again, 0).await;
+    let text = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
+    let dashboard = include_str!("../../../packaging/grafana/sp1d.json");
+    let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_' || letter.is_ascii_digit();
+    let names: BTreeSet<&str> =
+        dashboard.split(|letter| !is_name(letter)).filter(|name| name.starts_with("sp1d_")).collect();
+    assert!(names.len() > 8);
+    for name in names {
+        assert!(text.lines().any(|line| line.starts_with(name)), "the dashboard draws {name}, which there is not");
     }
     running.service.shutdown().await;
 }

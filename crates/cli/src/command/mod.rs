@@ -2,6 +2,8 @@
 
 mod config;
 mod demo;
+mod doctor;
+mod explain;
 mod manual;
 mod program;
 mod prove;
@@ -44,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             use_private_folder()?;
             serve::run(arguments)
         }
+        Command::Doctor(arguments) => block_on(doctor::run(arguments)),
         Command::Status(arguments) => block_on(remote::status(arguments)),
         Command::Proofs(arguments) => block_on(remote::proofs(arguments)),
         Command::Workers(arguments) => block_on(remote::workers(arguments)),
@@ -52,6 +55,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Cancel(arguments) => block_on(remote::cancel(arguments)),
         Command::Fetch(arguments) => block_on(remote::fetch(arguments)),
         Command::Logs(arguments) => block_on(remote::logs(arguments)),
+        Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Drain(arguments) => block_on(remote::drain(arguments)),
         Command::Resume(arguments) => block_on(remote::resume(arguments)),
         Command::Forget(arguments) => block_on(remote::forget(arguments)),

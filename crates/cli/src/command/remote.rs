@@ -6,17 +6,15 @@ use crate::{
         FetchArguments, LogsArguments, Mode, NamedWorkerArguments, OutputForm, ProofArguments, ProofsArguments, Remote,
         ShowArguments, SubmitArguments, WaitArguments,
     },
-    client::{Client, Refused},
     exit::{self, Failure},
     input::read_stdin,
     output::OutputFile,
 };
 use anyhow::Result;
+use client::{Client, EventRecord, NewProof, Proof, ProofEvent, ProofState, Worker, WorkerAction};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use futures::StreamExt;
-use reqwest::Method;
-use serde_json::{Value, json};
-use service::{EventRecord, NewProof, Program, Proof, ProofEvent, ProofState};
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -24,16 +22,16 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn status(arguments: ShowArguments) -> Result<()> {
-    let health: Value = Client::new(&arguments.remote.url)?.get("/healthz").await?;
+    let health = Client::new(&arguments.remote.url)?.health().await?;
     if arguments.remote.output == OutputForm::Json {
-        return print(&health.to_string());
+        return print(&serde_json::to_string(&health)?);
     }
-    let count = |state: ProofState| health["proofs"][state.name()].as_u64().unwrap_or(0);
+    let count = |state: ProofState| health.proofs.get(state.name()).copied().unwrap_or(0);
     let counts: Vec<String> =
         ProofState::ALL.iter().map(|state| format!("{} {}", count(*state), state.name())).collect();
-    print(&format!("service:  {}, release {}", arguments.remote.url, health["release"].as_str().unwrap_or("unknown")))?;
+    print(&format!("service:  {}, release {}", arguments.remote.url, health.release))?;
     print(&format!("proofs:   {}", counts.join(", ")))?;
-    print(&format!("workers:  {} connected, {} ready", health["workers"], health["ready_workers"]))
+    print(&format!("workers:  {} connected, {} ready", health.workers, health.ready_workers))
 }
 
 fn table<const N: usize>(head: [&str; N]) -> Table {
@@ -43,44 +41,54 @@ fn table<const N: usize>(head: [&str; N]) -> Table {
 }
 
 pub(crate) async fn proofs(arguments: ProofsArguments) -> Result<()> {
-    let state = arguments.state.map(|state| format!("&state={}", encoded(&state))).unwrap_or_default();
-    let path = format!("/v1/proofs?limit={}{state}", arguments.limit);
-    let found: Value = Client::new(&arguments.remote.url)?.get(&path).await?;
+    let state = ProofState::ALL.into_iter().find(|state| arguments.state.as_deref() == Some(state.name()));
+    let found = Client::new(&arguments.remote.url)?.proofs(state, arguments.limit).await?;
     if arguments.remote.output == OutputForm::Json {
-        return print(&found["proofs"].to_string());
+        return print(&serde_json::to_string(&found)?);
     }
     let mut table = table(["proof", "mode", "state", "priority", "tasks", "accepted", "what is wrong"]);
-    for proof in found["proofs"].as_array().into_iter().flatten() {
-        let text = |name: &str| proof[name].as_str().unwrap_or_default().to_owned();
-        let tasks = format!("{}/{}", proof["tasks"]["done"], proof["tasks"]["known"]);
-        let failure = proof["failure"]["text"].as_str().unwrap_or_default().to_owned();
-        let priority = proof["priority"].to_string();
-        table.add_row([text("id"), text("mode"), text("state"), priority, tasks, text("created"), failure]);
+    for proof in found {
+        let (mode, state) = (proof.mode.name().to_owned(), proof.state.name().to_owned());
+        let (priority, created) = (proof.priority.to_string(), proof.created.to_string());
+        let tasks = format!("{}/{}", proof.tasks.done, proof.tasks.known);
+        let failure = proof.failure.map(|failure| failure.text).unwrap_or_default();
+        table.add_row([proof.id, mode, state, priority, tasks, created, failure]);
     }
     print(&table.to_string())
 }
 
 pub(crate) async fn workers(arguments: ShowArguments) -> Result<()> {
-    let found: Value = Client::new(&arguments.remote.url)?.get("/v1/workers").await?;
+    let found = Client::new(&arguments.remote.url)?.workers().await?;
     if arguments.remote.output == OutputForm::Json {
-        return print(&found["workers"].to_string());
+        return print(&serde_json::to_string(&found.workers)?);
     }
-    let mut table = table(["worker", "address", "state", "holds", "done", "faults", "threads", "memory"]);
-    for worker in found["workers"].as_array().into_iter().flatten() {
-        let text = |name: &str| worker[name].as_str().unwrap_or_default().to_owned();
-        let number = |name: &str| worker[name].to_string();
-        let memory = format!("{} GB", worker["memory_bytes"].as_u64().unwrap_or(0) / 1_000_000_000);
-        let counts = [number("holds"), number("done"), number("faults"), number("threads"), memory];
-        table.add_row([text("name"), text("address"), text("state")].into_iter().chain(counts));
+    let mut table = table(["worker", "address", "state", "holds", "done", "faults", "threads", "memory", "why"]);
+    for worker in found.workers {
+        let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.faults.to_string()];
+        let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
+        let threads = known(worker.threads.to_string(), worker.threads > 0);
+        let memory = known(format!("{} GB", worker.memory_bytes / 1_000_000_000), worker.memory_bytes > 0);
+        let why = why(&worker);
+        let row = [worker.name, worker.address, worker.state].into_iter().chain(numbers);
+        table.add_row(row.chain([threads, memory, why]));
     }
     print(&table.to_string())?;
-    if let Some(error) = found["list"]["error"].as_str() {
+    if let Some(error) = found.list.error {
         print(&format!("the list of workers was not read: {error}"))?;
     }
     Ok(())
 }
 
-impl From<Mode> for service::Mode {
+/// Why a worker is in quarantine, or lost.
+pub(super) fn why(worker: &Worker) -> String {
+    let lost = worker.lost.as_ref().map(|lost| match &lost.last_try {
+        Some(last) => format!("{}; now: {last}", lost.reason),
+        None => lost.reason.clone(),
+    });
+    lost.or_else(|| worker.quarantine.clone()).unwrap_or_default()
+}
+
+impl From<Mode> for client::Mode {
     fn from(mode: Mode) -> Self {
         match mode {
             Mode::Core => Self::Core,
@@ -95,11 +103,11 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<()> {
     let program = read_program(&arguments.program.elf)?;
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
     let client = Client::new(&arguments.remote.url)?;
-    let program: Program = client.upload("/v1/programs", program).await?;
-    let input: Value = client.upload("/v1/inputs", stdin).await?;
+    let program = client.add_program(program.into()).await?;
+    let input = client.add_input(stdin.into()).await?;
     let request = NewProof {
         program: Some(program.id),
-        input: input["id"].as_str().map(ToOwned::to_owned),
+        input: Some(input),
         mode: arguments.mode.into(),
         cycle_limit: arguments.program.cycle_limit,
         timeout_seconds: arguments.program.timeout,
@@ -107,7 +115,7 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<()> {
         idempotency_key: arguments.idempotency_key,
         ..NewProof::default()
     };
-    let proof: Proof = client.post("/v1/proofs", &request).await?;
+    let proof = client.submit(&request).await?;
     if !arguments.wait {
         return show(&proof, &arguments.remote, || print(&proof.id));
     }
@@ -130,33 +138,9 @@ pub(crate) async fn wait(arguments: WaitArguments) -> Result<()> {
 
 /// Waits until the proof has ended, over lost connections and restarts of the service. A proof that failed is this command's failure.
 async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &Remote) -> Result<()> {
-    // An unknown proof, or no service at all, is told at once.
-    let mut proof: Proof = client.get(&format!("/v1/proofs/{}", encoded(id))).await?;
+    // Only its end counts.
+    let end = client.follow(id, u64::MAX >> 1, None, |_| {});
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-    let end = async {
-        let mut told = false;
-        while !proof.state.is_final() {
-            // Only its end counts: it ends when the proof does, or the connection.
-            if let Ok(events) = client.events(&encoded(id), u64::MAX >> 1).await {
-                events.for_each(|_| std::future::ready(())).await;
-            }
-            match client.get(&format!("/v1/proofs/{}", encoded(id))).await {
-                Ok(now) => (proof, told) = (now, false),
-                // It is not there any more, for example.
-                Err(error) if error.is::<Refused>() => return Err(error),
-                // The same again is no news.
-                Err(error) if told => tracing::debug!(%error, "waiting on"),
-                Err(error) => {
-                    tracing::warn!(%error, "waiting on");
-                    told = true;
-                }
-            }
-            if !proof.state.is_final() {
-                sleep(PAUSE).await;
-            }
-        }
-        Ok(proof)
-    };
     let proof = match deadline {
         None => end.await?,
         Some(deadline) => timeout_at(deadline, end).await.map_err(|_| {
@@ -195,8 +179,7 @@ fn outcome(proof: &Proof) -> Result<()> {
 }
 
 pub(crate) async fn cancel(arguments: ProofArguments) -> Result<()> {
-    let path = format!("/v1/proofs/{}", encoded(&arguments.proof));
-    let proof: Proof = Client::new(&arguments.remote.url)?.ask(Method::DELETE, &path).await?;
+    let proof = Client::new(&arguments.remote.url)?.cancel(&arguments.proof).await?;
     show(&proof, &arguments.remote, || match proof.state {
         ProofState::Running => print(&format!("proof {} is being cancelled", proof.id)),
         state => print(&format!("proof {} is {}", proof.id, state.name())),
@@ -205,8 +188,7 @@ pub(crate) async fn cancel(arguments: ProofArguments) -> Result<()> {
 
 pub(crate) async fn fetch(arguments: FetchArguments) -> Result<()> {
     let output = OutputFile::reserve(&arguments.file)?;
-    let path = format!("/v1/proofs/{}/proof", encoded(&arguments.proof));
-    let content = Client::new(&arguments.remote.url)?.bytes(&path).await?;
+    let content = Client::new(&arguments.remote.url)?.fetch(&arguments.proof).await?;
     output.commit(&content)?;
     if arguments.remote.output == OutputForm::Json {
         let file = arguments.file.display().to_string();
@@ -218,13 +200,12 @@ pub(crate) async fn fetch(arguments: FetchArguments) -> Result<()> {
 pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
     let ProofArguments { proof: id, remote } = arguments.proof;
     let client = Client::new(&remote.url)?;
-    let path = format!("/v1/proofs/{}", encoded(&id));
-    let mut proof: Proof = client.get(&path).await?;
+    let mut proof = client.proof(&id).await?;
     let mut last = 0;
     loop {
         // After the end the service closes the stream; before, what has happened so far comes at once.
         let waits = !arguments.follow && !proof.state.is_final();
-        match client.events(&encoded(&id), last).await {
+        match client.events(&id, last).await {
             Ok(events) => {
                 let mut events = std::pin::pin!(events);
                 loop {
@@ -235,7 +216,7 @@ pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
                     print_event(&event, &remote)?;
                 }
             }
-            Err(error) if !arguments.follow || error.is::<Refused>() => return Err(error),
+            Err(error) if !arguments.follow || !error.is_passing() => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "following on"),
         }
         if !arguments.follow || proof.state.is_final() {
@@ -243,9 +224,9 @@ pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
         }
         sleep(PAUSE).await;
         // Over lost connections and restarts, as long as there is something to come.
-        match client.get(&path).await {
+        match client.proof(&id).await {
             Ok(now) => proof = now,
-            Err(error) if error.is::<Refused>() => return Err(error),
+            Err(error) if !error.is_passing() => return Err(error.into()),
             Err(error) => tracing::debug!(%error, "following on"),
         }
     }
@@ -289,9 +270,8 @@ fn print_event(record: &EventRecord, remote: &Remote) -> Result<()> {
     print(&format!("{}  {what}", text("at")))
 }
 
-async fn on_worker(arguments: NamedWorkerArguments, method: Method, action: &str, done: &str) -> Result<()> {
-    let path = format!("/v1/workers/{}{action}", encoded(&arguments.worker));
-    Client::new(&arguments.remote.url)?.call(method, &path).await?;
+async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &str) -> Result<()> {
+    Client::new(&arguments.remote.url)?.on_worker(&arguments.worker, what).await?;
     if arguments.remote.output == OutputForm::Json {
         return print(&json!({ "worker": arguments.worker }).to_string());
     }
@@ -299,19 +279,13 @@ async fn on_worker(arguments: NamedWorkerArguments, method: Method, action: &str
 }
 
 pub(crate) async fn drain(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, Method::POST, "/drain", "finishes what it has and gets nothing more").await
+    on_worker(arguments, WorkerAction::Drain, "finishes what it has and gets nothing more").await
 }
 
 pub(crate) async fn resume(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, Method::POST, "/resume", "gets tasks again").await
+    on_worker(arguments, WorkerAction::Resume, "gets tasks again").await
 }
 
 pub(crate) async fn forget(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, Method::DELETE, "", "was let go").await
-}
-
-/// A text as a part of a path.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    on_worker(arguments, WorkerAction::Forget, "was let go").await
 }

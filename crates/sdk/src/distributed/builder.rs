@@ -26,6 +26,7 @@ impl ConfigSource {
             return Err(DistributedError::Machine);
         }
         let mut overrides = self.overrides.clone();
+        overrides.allow_service();
         if let Some(options) = &self.cut {
             let cut = CutOptions::from_sp1(options.clone());
             overrides.cut(cut.map_err(|error: OptionsError| DistributedError::Config(error.into()))?);
@@ -68,6 +69,14 @@ impl DistributedProverBuilder {
     pub fn workers<A: ToString>(self, workers: impl IntoIterator<Item = A>) -> Self {
         let workers = workers.into_iter().map(|worker| worker.to_string()).collect();
         self.set(|overrides| overrides.workers(workers))
+    }
+
+    /// Has proofs made by the service at `url` (`http://HOST:PORT`, see `sp1d serve`), which has the workers; no list is read. What comes back is verified here.
+    ///
+    /// The service's own settings count there: placement, verification, and how runs are cut. It checks the proofs in an input always, and proves runs that end with exit code 0.
+    #[must_use]
+    pub fn url(self, url: impl ToString) -> Self {
+        self.set(|overrides| overrides.url(&url.to_string()))
     }
 
     /// This process proves too, beside the workers of the list; without a list it is the only worker.
@@ -185,7 +194,7 @@ impl DistributedProverBuilder {
                 controller: Arc::new(controller),
                 source: self.source,
                 config: OnceCell::new(),
-                pool: OnceCell::new(),
+                way: OnceCell::new(),
                 threads,
             }),
         }

@@ -1,6 +1,7 @@
 //! Why the distributed prover has no answer.
 
 use crate::distributed::config::ConfigError;
+use ::client::{ClientError, FailureInfo};
 use orchestrator::{ConnectError, ProofFailure};
 
 /// Why there is no proof.
@@ -15,6 +16,20 @@ pub enum DistributedError {
     /// The proof failed.
     #[error(transparent)]
     Proof(#[from] ProofFailure),
+    /// The service that proofs are asked of does not answer, or refuses.
+    #[error(transparent)]
+    Service(#[from] ClientError),
+    /// The service has no proof.
+    #[error("proof {proof} of the service: {}", .failure.text)]
+    Remote {
+        /// Its id there.
+        proof: String,
+        /// Why not.
+        failure: FailureInfo,
+    },
+    /// The call needs workers of its own.
+    #[error("a service does not {0}; prove on a list of workers for that")]
+    NotThere(&'static str),
     /// The verifying key in a proving key is not that of its program.
     #[error("the proving key's verifying key is not that of its program; make the key with this client's `setup`")]
     ForeignKey,

@@ -5,12 +5,14 @@ mod builder;
 pub mod config;
 mod error;
 mod events;
+mod remote;
 mod request;
 
 pub use crate::{
     pool::{LocalProver, Pool},
     worker::{BoundWorker, WorkerBuilder, WorkerError, start_proving_threads},
 };
+pub use ::client::{ClientError, FailureInfo};
 pub use ::orchestrator::{
     AttemptNews, AttemptStep, ConnectError, Holdings, ListError, Placement, Progress, ProofFailure, UnknownWorker,
     Verify, WorkerInfo, WorkerShare,
@@ -29,6 +31,7 @@ use config::Config;
 use engine::{Controller, WrapProof};
 use futures::future::BoxFuture;
 use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
+use remote::Remote;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_prover::worker::SP1NodeCore;
@@ -53,9 +56,15 @@ struct Inner {
     controller: Arc<Controller>,
     source: builder::ConfigSource,
     config: OnceCell<Config>,
-    pool: OnceCell<Pool>,
+    way: OnceCell<Way>,
     // Last: what runs on them goes first.
     threads: Threads,
+}
+
+/// Who has the workers.
+enum Way {
+    Pool(Pool),
+    Service(Remote),
 }
 
 impl Inner {
@@ -63,10 +72,16 @@ impl Inner {
         self.config.get_or_try_init(|| async { self.source.load() }).await
     }
 
-    async fn pool(self: &Arc<Self>) -> Result<&Pool, DistributedError> {
+    async fn way(self: &Arc<Self>) -> Result<&Way, DistributedError> {
         let config = self.config().await?.clone();
-        let open = || async { self.threads.spawn_session(async move { Pool::open(&config).await }).await };
-        Ok(self.pool.get_or_try_init(open).await?)
+        let open = || async {
+            if let Some(url) = &config.service {
+                return Ok(Way::Service(Remote::new(url)?));
+            }
+            let pool = self.threads.spawn_session(async move { Pool::open(&config).await }).await;
+            Ok::<_, DistributedError>(Way::Pool(pool?))
+        };
+        self.way.get_or_try_init(open).await
     }
 
     async fn setup(&self, elf: Elf) -> Result<SP1ProvingKey, DistributedError> {
@@ -100,7 +115,11 @@ impl Inner {
         if self.controller.verifying_key(&request.elf).await?.vk != key.verifying_key().vk {
             return Err(DistributedError::ForeignKey);
         }
-        let proven = self.pool().await?.prove(request, self.controller.clone(), progress, cancel).await?;
+        let pool = match self.way().await? {
+            Way::Pool(pool) => pool,
+            Way::Service(service) => return service.prove(request, &self.controller, &progress, &cancel).await,
+        };
+        let proven = pool.prove(request, self.controller.clone(), progress, cancel).await?;
         bincode::deserialize(&proven.output.proof).map_err(|error| DistributedError::Decode(error.to_string()))
     }
 
@@ -134,7 +153,10 @@ impl Inner {
     ) -> Result<WrapProof, DistributedError> {
         // Only its settings count: there is no program to run.
         let request = self.request(&Elf::Static(&[]), &SP1Stdin::new(), &ProveOptions::default()).await?;
-        let wrapped = self.pool().await?.shrink_wrap(&proof, key, request).await?;
+        let Way::Pool(pool) = self.way().await? else {
+            return Err(DistributedError::NotThere("shrink and wrap proofs"));
+        };
+        let wrapped = pool.shrink_wrap(&proof, key, request).await?;
         bincode::deserialize(&wrapped).map_err(|error| DistributedError::Decode(error.to_string()))
     }
 }
@@ -172,13 +194,19 @@ impl DistributedProver {
         self.inner.config().await.cloned()
     }
 
-    /// Connects to the workers now, and not at the first proof.
+    /// Connects to the workers, or finds the service, now and not at the first proof.
     ///
     /// # Errors
-    /// When the configuration is wrong, or no worker can be reached.
+    /// When the configuration is wrong, or no worker, or no service, can be reached.
     pub async fn connect(&self) -> Result<(), DistributedError> {
         let inner = self.inner.clone();
-        self.inner.threads.spawn(async move { inner.pool().await.map(|_| ()) }).await
+        let connect = async move {
+            match inner.way().await? {
+                Way::Pool(_) => Ok(()),
+                Way::Service(service) => service.connect().await,
+            }
+        };
+        self.inner.threads.spawn(connect).await
     }
 
     /// Shrinks and wraps a compressed proof of the program that `key` is of: what the circuits of the on-chain proofs verify. As SP1's
@@ -194,7 +222,10 @@ impl DistributedProver {
     /// What is held for proofs at the moment; nothing, when no proof runs.
     #[must_use]
     pub fn holdings(&self) -> orchestrator::Holdings {
-        self.inner.pool.get().map(Pool::holdings).unwrap_or_default()
+        match self.inner.way.get() {
+            Some(Way::Pool(pool)) => pool.holdings(),
+            Some(Way::Service(_)) | None => orchestrator::Holdings::default(),
+        }
     }
 
     pub(crate) fn run_proof(

@@ -8,28 +8,15 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use std::collections::BTreeMap;
-use utoipa::ToSchema;
-
-/// How the service is.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Health {
-    /// Its release.
-    release: &'static str,
-    /// Proofs by state.
-    proofs: BTreeMap<&'static str, u64>,
-    /// Workers that are connected.
-    workers: usize,
-    /// Those of them whose prover is loaded.
-    ready_workers: usize,
-}
+use client::Health;
 
 async fn health(service: &Service) -> Result<Health, Problem> {
     let workers = service.workers();
     Ok(Health {
-        release: env!("CARGO_PKG_VERSION"),
-        proofs: service.counts().await?,
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        proofs: service.counts().await?.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
+        parallel_proofs: service.settings().running,
+        max_queue: service.settings().queued,
         workers: workers.len(),
         ready_workers: workers.iter().filter(|worker| worker.ready).count(),
     })

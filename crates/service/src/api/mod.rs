@@ -19,7 +19,11 @@ use axum::{
     routing::get,
 };
 use problem::Problem;
-use std::{io, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -62,7 +66,7 @@ pub fn openapi() -> String {
     described().split_for_parts().1.to_pretty_json().expect("a description is serialisable")
 }
 
-fn router(service: Service) -> Router {
+fn router(service: Service, listens: SocketAddr) -> Router {
     let document = openapi();
     let (router, _) = described().split_for_parts();
     router
@@ -83,6 +87,7 @@ fn router(service: Service) -> Router {
         // What is taken in is bounded where it is written.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(refuse_other_sites))
+        .layer(middleware::from_fn_with_state(listens, refuse_other_hosts))
         .layer(middleware::from_fn_with_state(service.clone(), log))
         .with_state(service)
 }
@@ -94,6 +99,24 @@ async fn refuse_other_sites(request: Request, next: Next) -> Response {
         return Problem::new(StatusCode::FORBIDDEN, "other_site", text).into_response();
     }
     next.run(request).await.into_response()
+}
+
+/// A page whose name leads to the loopback interface, because somebody has it lead there, is of one site with a service that only this machine should reach. Its name tells.
+async fn refuse_other_hosts(State(listens): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok());
+    if listens.ip().is_loopback() && host.is_some_and(|host| !is_this_machine(host)) {
+        let text = "the service listens for this machine alone, and is asked by another name: ask for localhost or 127.0.0.1, or have it listen elsewhere (--listen)";
+        return Problem::new(StatusCode::MISDIRECTED_REQUEST, "other_host", text).into_response();
+    }
+    next.run(request).await.into_response()
+}
+
+/// True for `localhost` and for addresses, with or without a port.
+fn is_this_machine(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+    name == "localhost" || name.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 /// What a browser says of the page that asks; other clients say nothing.
@@ -130,5 +153,30 @@ fn known_method(method: &Method) -> &str {
 /// When the listener fails for good.
 pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     let stop = service.stopping().clone();
-    axum::serve(listener, router(service)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    let listens = listener.local_addr()?;
+    axum::serve(listener, router(service, listens)).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(host: &str, expected: bool) {
+        assert_eq!(is_this_machine(host), expected, "{host}");
+    }
+
+    #[test]
+    fn a_name_that_somebody_has_lead_here_is_not_this_machine() {
+        for host in
+            ["localhost", "localhost:8090", "LOCALHOST.", "a.localhost:1", "127.0.0.1:8090", "[::1]:8090", "[::1]"]
+        {
+            check(host, true);
+        }
+        for host in
+            ["example.com", "example.com:8090", "localhost.example.com", "127.0.0.1.example.com:80", "", ":8090"]
+        {
+            check(host, false);
+        }
+    }
 }

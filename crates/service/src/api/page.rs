@@ -1,6 +1,6 @@
 //! The status page: three files of this program's own, and nothing from elsewhere.
 
-use super::{problem::Problem, workers::Workers};
+use super::{problem::Problem, workers};
 use crate::{Service, database::Selection};
 use axum::{
     extract::State,
@@ -10,6 +10,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use client::Workers;
 use futures::{Stream, stream};
 use serde_json::{Value, json};
 use std::{convert::Infallible, time::Duration};
@@ -82,6 +83,6 @@ pub(crate) async fn overviews(
 async fn overview(service: &Service) -> Result<Value, Problem> {
     let proofs = service.proofs(Selection { limit: PROOFS, ..Selection::default() }).await?;
     let proofs: Vec<_> = proofs.into_iter().map(|(_, proof)| proof).collect();
-    let Workers { workers, list } = Workers::now(service);
+    let Workers { workers, list } = workers::now(service);
     Ok(json!({ "counts": service.counts().await?, "proofs": proofs, "workers": workers, "list": list }))
 }

@@ -4,13 +4,14 @@ use super::{
     problem::Problem,
     upload::{Upload, receive},
 };
-use crate::{Service, record::Program};
+use crate::Service;
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
     http::StatusCode,
 };
+use client::Program;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -4,12 +4,7 @@ use super::{
     problem::Problem,
     upload::{Upload, receive},
 };
-use crate::{
-    EventRecord, Service,
-    database::Selection,
-    event::ProofEvent,
-    record::{NewProof, Proof, ProofState},
-};
+use crate::{Service, database::Selection};
 use axum::{
     Json,
     extract::{FromRequest, Multipart, Path, Query, Request, State, rejection::QueryRejection},
@@ -19,6 +14,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use client::{EventRecord, NewProof, Proof, ProofEvent, ProofState};
 use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, convert::Infallible, time::Duration};

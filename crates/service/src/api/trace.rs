@@ -2,11 +2,12 @@
 //! <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
 
 use super::problem::Problem;
-use crate::{EventRecord, ProofEvent, Service, record::Moment};
+use crate::Service;
 use axum::{
     Json,
     extract::{Path, State},
 };
+use client::{EventRecord, Moment, ProofEvent};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -148,7 +149,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Attempt;
+    use client::Attempt;
 
     #[test]
     fn attempts_become_slices_on_the_track_of_their_worker() {

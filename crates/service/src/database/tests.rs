@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::ProofEvent;
+use client::ProofEvent;
 
 /// Some time.
 const NOW: Moment = Moment(1_800_000_000_000);

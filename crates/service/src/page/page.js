@@ -50,26 +50,17 @@ function rows(body, items, key, fill) {
   kept.forEach((row) => row.remove());
 }
 
-// Workers that were there and are not: a person should see who is missing.
-const seen = new Map();
-const REMEMBERED = 10 * 60 * 1000;
-
-function withLost(workers) {
-  const now = Date.now(), names = new Set(workers.map((worker) => worker.name));
-  for (const worker of workers) seen.set(worker.name, { worker, at: now });
-  const lost = [];
-  for (const [name, { worker, at }] of seen) {
-    if (names.has(name)) continue;
-    if (now - at > REMEMBERED) seen.delete(name);
-    else lost.push({ ...worker, state: "lost", holds: 0 });
-  }
-  return [...workers, ...lost];
+// Why a worker gets nothing, or is not there.
+function why({ quarantine, lost }) {
+  if (!lost) return quarantine ?? "";
+  return `since ${clock(lost.since)}: ${lost.reason}${lost.last_try ? `; now: ${lost.last_try}` : ""}`;
 }
 
 function showOverview(now) {
   const counts = ["running", "queued", "done", "failed", "cancelled"].map((name) => `${now.counts[name] ?? 0} ${name}`);
-  const ready = now.workers.filter((worker) => worker.state !== "starting").length;
-  $("summary").textContent = `${counts.join(", ")}; ${now.workers.length} workers, ${ready} ready`;
+  const connected = now.workers.filter((worker) => !worker.lost), ready = connected.filter((worker) => worker.state !== "starting").length;
+  const lost = now.workers.length - connected.length;
+  $("summary").textContent = `${counts.join(", ")}; ${connected.length} ${connected.length === 1 ? "worker" : "workers"}, ${ready} ready${lost ? `, ${lost} lost` : ""}`;
   $("list-error").hidden = !now.list.error;
   $("list-error").textContent = now.list.error ? `The list of workers was not read: ${now.list.error}` : "";
   $("no-proofs").hidden = now.proofs.length > 0;
@@ -87,8 +78,8 @@ function showOverview(now) {
     const took = seconds(span(proof)) + (Number.isFinite(more) && more > 0 ? `, about ${seconds(more)} left` : "");
     return [cell(link), cell(state(proof.state)), cell(proof.mode), cell(tasks), cell(clock(proof.created)), cell(took)];
   });
-  rows($("workers"), withLost(now.workers), (worker) => `${worker.name} ${worker.address}`, (worker) => [
-    cell(worker.name), cell(state(worker.state)), cell(String(worker.holds), "number"), cell(String(worker.done), "number"),
+  rows($("workers"), now.workers, (worker) => `${worker.name} ${worker.address}`, (worker) => [
+    cell(worker.name), cell(fresh("div", {}, state(worker.state), fresh("div", { className: "why", textContent: why(worker) }))), cell(String(worker.holds), "number"), cell(String(worker.done), "number"),
     cell(String(worker.faults), worker.faults ? "number failed" : "number"), cell(String(worker.threads || ""), "number"),
     cell(worker.memory_bytes ? `${Math.round(worker.memory_bytes / 1e9)} GB` : "", "number"), cell(worker.address),
   ]);

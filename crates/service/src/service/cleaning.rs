@@ -1,7 +1,8 @@
 //! Removing what need not be kept any more.
 
 use super::{Inner, lock};
-use crate::{database::DatabaseError, record::Moment};
+use crate::database::DatabaseError;
+use client::Moment;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},

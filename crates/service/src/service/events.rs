@@ -1,10 +1,7 @@
 //! Keeping what happens to proofs.
 
 use super::{Inner, lock};
-use crate::{
-    event::{EventRecord, ProofEvent},
-    record::Moment,
-};
+use client::{EventRecord, Moment, ProofEvent};
 use std::{
     sync::{
         Arc,

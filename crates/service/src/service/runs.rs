@@ -4,10 +4,9 @@ use super::{Inner, Live, lock};
 use crate::{
     blobs::BlobError,
     database::{Ending, Job},
-    event::ProofEvent,
     metrics::Attempts,
-    record::{FailureInfo, Moment, ProofState, Tasks},
 };
+use client::{FailureInfo, Moment, ProofEvent, ProofState, Tasks};
 use orchestrator::{ExpectedExit, ProofFailure, ProofRequest, Proven};
 use std::{
     sync::{Arc, Mutex},

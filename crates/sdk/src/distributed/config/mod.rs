@@ -9,8 +9,8 @@ use orchestrator::{ListError, Member, Placement, Settings, Verify, WorkerFile, W
 use protocol::AddressError;
 use serde_json::Value;
 use setting::{
-    HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, PATIENCE, PLACEMENT, SHARD_BATCH_SIZE,
-    SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, VERIFY, WORKERS,
+    HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT, SHARD_BATCH_SIZE,
+    SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, VERIFY, WORKERS,
 };
 use std::{
     collections::BTreeMap,
@@ -91,6 +91,7 @@ pub struct Overrides {
     workers: Option<Vec<String>>,
     local: bool,
     joined: bool,
+    service: bool,
     cut: Option<CutOptions>,
 }
 
@@ -108,6 +109,16 @@ impl Overrides {
     /// Workers come by themselves: no list is needed.
     pub fn joined_workers(&mut self) {
         self.joined = true;
+    }
+
+    /// A service may stand for the workers.
+    pub fn allow_service(&mut self) {
+        self.service = true;
+    }
+
+    /// Where that is, as `http://HOST:PORT`.
+    pub fn url(&mut self, url: &str) {
+        self.values.insert(URL, url.to_owned());
     }
 
     /// This process is a worker too.
@@ -194,6 +205,8 @@ pub struct Effective {
 pub struct Config {
     /// The workers.
     pub list: WorkerList,
+    /// The service that stands for them, if there is one.
+    pub service: Option<String>,
     /// How it behaves.
     pub orchestrator: Settings,
     /// How runs are cut.
@@ -219,7 +232,9 @@ impl Config {
     pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let settings = settings();
         let path = find(&settings[0], overrides, &environment, None)?;
-        let file = read_list(overrides, &path)?;
+        let url = settings.iter().find(|setting| setting.name == URL).expect("it is in the table");
+        let asks_service = overrides.service && find(url, overrides, &environment, None)?.value != NONE;
+        let file = read_list(overrides, &path, asks_service)?;
         let path = PathBuf::from(&path.value);
         check_known(&file, &settings, &path)?;
         let in_file = |setting: &Setting| {
@@ -267,6 +282,7 @@ impl Config {
         }
         Ok(Self {
             list: file.list,
+            service: Some(text(URL).to_owned()).filter(|url| overrides.service && url != NONE),
             orchestrator,
             cut,
             timeout: chosen(TIMEOUT).map(Duration::from_secs),
@@ -298,20 +314,19 @@ fn find(
 }
 
 /// The workers, from the program or the file.
-fn read_list(overrides: &Overrides, path: &Effective) -> Result<WorkerFile, ConfigError> {
+fn read_list(overrides: &Overrides, path: &Effective, asks_service: bool) -> Result<WorkerFile, ConfigError> {
     let file = Path::new(&path.value);
+    let needs_none = overrides.local || overrides.joined || asks_service;
     let mut read = match &overrides.workers {
         Some(workers) => WorkerFile { list: parse_workers(workers)?, ..WorkerFile::default() },
-        // A program that is its own worker, or whose workers come by themselves, needs no list, unless somebody named one.
-        None if (overrides.local || overrides.joined) && path.source == Source::Default && !file.exists() => {
-            WorkerFile::default()
-        }
+        // A program that is its own worker, whose workers come by themselves, or that has none, needs no list, unless somebody named one.
+        None if needs_none && path.source == Source::Default && !file.exists() => WorkerFile::default(),
         None => WorkerFile::read(file)?,
     };
     if overrides.local && !read.list.has_local() {
         read.list.0.push(Member::Local);
     }
-    if read.list.0.is_empty() && !overrides.joined {
+    if read.list.0.is_empty() && !overrides.joined && !asks_service {
         return Err(ListError::Empty { path: file.to_owned() }.into());
     }
     Ok(read)

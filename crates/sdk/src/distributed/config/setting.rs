@@ -1,5 +1,6 @@
 //! The settings there are: what people may set, where, and within which bounds. The reference page is made from this table.
 
+use ::client::Client;
 use engine::CutOptions;
 use orchestrator::{DEFAULT_PATH, MOST_SHARDS, Placement, Verify};
 use std::fmt;
@@ -32,6 +33,8 @@ pub enum Range {
     Number(u64, u64),
     /// The word, or a number between these.
     NumberOr(&'static str, u64, u64),
+    /// The word, or the address of a service.
+    UrlOr(&'static str),
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -52,7 +55,8 @@ impl Range {
             Self::Path => Ok(()),
             Self::FolderOr(_) if text.is_empty() => Err("it is empty: name a folder".to_owned()),
             Self::FolderOr(_) => Ok(()),
-            Self::NumberOr(word, ..) if text == *word => Ok(()),
+            Self::NumberOr(word, ..) | Self::UrlOr(word) if text == *word => Ok(()),
+            Self::UrlOr(_) => Client::new(text).map(|_| ()).map_err(|_| format!("it is no address: {self}")),
             Self::Number(least, most) | Self::NumberOr(_, least, most) => number(*least, *most),
             Self::Choice(words) if words.contains(&text) => Ok(()),
             Self::Choice(_) => Err(format!("it is none of the choices: {self}")),
@@ -67,12 +71,14 @@ impl fmt::Display for Range {
             Self::FolderOr(word) => write!(f, "{word}, or a folder"),
             Self::Number(least, most) => write!(f, "{least} to {most}"),
             Self::NumberOr(word, least, most) => write!(f, "{word}, or {least} to {most}"),
+            Self::UrlOr(word) => write!(f, "{word}, or http://HOST:PORT"),
             Self::Choice(words) => f.write_str(&words.join(", ")),
         }
     }
 }
 
 pub(super) const WORKERS: &str = "workers";
+pub(super) const URL: &str = "url";
 pub(super) const SHARD_BATCH_SIZE: &str = "shard_batch_size";
 pub(super) const PLACEMENT: &str = "placement";
 pub(super) const HEARTBEAT: &str = "heartbeat_ms";
@@ -88,7 +94,7 @@ pub(super) const STORE_DISK: &str = "store_disk_mb";
 pub(super) const SPILL_FOLDER: &str = "spill_folder";
 
 /// Words for a number that nobody chose.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 pub(super) const AUTO: &str = "auto";
 
 /// A year, in seconds: longer than any proof.
@@ -113,6 +119,14 @@ pub fn settings() -> Vec<Setting> {
             Range::Path,
             "",
             "the list of workers: a JSON array of addresses, of which \"local\" is the orchestrator's own process; or an object with that array as \"workers\" and further settings beside it",
+        ),
+        setting(
+            URL,
+            "SP1_DISTRIBUTED_URL",
+            NONE,
+            Range::UrlOr(NONE),
+            "",
+            "the service that programs have their proofs made by instead of by workers of their own; `sp1d prove` has its own always",
         ),
         setting(
             SHARD_BATCH_SIZE,

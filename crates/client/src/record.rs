@@ -1,21 +1,27 @@
-//! Programs and proofs as the database keeps them and the interface shows them.
+//! Programs and proofs as the interface shows them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use orchestrator::{ProofFailure, ProofMode, WorkerShare};
 use serde::{Deserialize, Serialize};
-use std::time::{SystemTime, UNIX_EPOCH};
-use utoipa::ToSchema;
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// A point in time: milliseconds since 1970, shown as RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(pub(crate) i64);
+pub struct Moment(pub i64);
 
 impl Moment {
-    pub(crate) fn now() -> Self {
+    /// Now, by the system's clock.
+    #[must_use]
+    pub fn now() -> Self {
         SystemTime::now().into()
     }
 
-    pub(crate) fn plus_seconds(self, seconds: u64) -> Self {
+    /// So many seconds later.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)))
     }
 }
@@ -27,10 +33,16 @@ impl From<SystemTime> for Moment {
     }
 }
 
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
 impl Serialize for Moment {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let time = DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+        serializer.collect_str(self)
     }
 }
 
@@ -43,7 +55,8 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 /// A program that proofs can be asked of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Program {
     /// blake3 digest of its bytes, in hexadecimal digits.
     pub id: String,
@@ -52,12 +65,13 @@ pub struct Program {
     /// By which its proofs are verified, in hexadecimal digits.
     pub verifying_key: String,
     /// When it was handed in.
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) created: Moment,
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub created: Moment,
 }
 
 /// Kinds of proofs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// One proof per shard.
@@ -86,13 +100,27 @@ impl Mode {
         }
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// Stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         self.proof_mode().name()
     }
 }
 
+impl From<ProofMode> for Mode {
+    fn from(mode: ProofMode) -> Self {
+        match mode {
+            ProofMode::Core => Self::Core,
+            ProofMode::Compressed => Self::Compressed,
+            ProofMode::Groth16 => Self::Groth16,
+            ProofMode::Plonk => Self::Plonk,
+        }
+    }
+}
+
 /// Where a proof is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProofState {
     /// It waits for its turn.
@@ -131,7 +159,8 @@ impl ProofState {
 }
 
 /// A request for a proof.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewProof {
     /// The program's id. Not needed where the program itself is a part of the request.
@@ -151,19 +180,20 @@ pub struct NewProof {
     pub timeout_seconds: Option<u64>,
     /// What is higher starts earlier, -100 to 100. Proofs that run share the workers evenly.
     #[serde(default)]
-    #[schema(minimum = -100, maximum = 100)]
+    #[cfg_attr(feature = "schema", schema(minimum = -100, maximum = 100))]
     pub priority: i32,
     /// Nonce that the proof commits to: four words below 2^31 - 2^24 + 1.
     #[serde(default)]
     pub nonce: [u32; 4],
     /// A text of the submitter's choice. The same text again is the same request, and answered by the proof that is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 200)]
+    #[cfg_attr(feature = "schema", schema(max_length = 200))]
     pub idempotency_key: Option<String>,
 }
 
 /// Why there is no proof.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FailureInfo {
     /// Stable name of the kind: guest, request, host, interrupted, unverified, task, unable, no_workers, timeout, cancelled or internal.
     pub kind: String,
@@ -191,7 +221,8 @@ impl From<&ProofFailure> for FailureInfo {
 }
 
 /// Tasks of a proof, since it was last begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tasks {
     /// Found so far.
     pub known: u64,
@@ -202,7 +233,8 @@ pub struct Tasks {
 }
 
 /// A worker's part in a proof.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Share {
     /// Its name.
     pub name: String,
@@ -219,7 +251,8 @@ impl From<WorkerShare> for Share {
 }
 
 /// A proof that was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Proof {
     /// Its id.
     pub id: String,
@@ -238,17 +271,17 @@ pub struct Proof {
     /// Nonce that it commits to.
     pub nonce: [u32; 4],
     /// When it was accepted.
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) created: Moment,
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub created: Moment,
     /// When it was last begun.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) started: Option<Moment>,
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub started: Option<Moment>,
     /// When it ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) ended: Option<Moment>,
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub ended: Option<Moment>,
     /// When it is given up.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) deadline: Option<Moment>,
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
+    pub deadline: Option<Moment>,
     /// Times that it was begun: more than once where the service was restarted meanwhile.
     pub starts: u32,
     /// Its tasks. Known while it runs and afterwards.

@@ -1,0 +1,280 @@
+//! `sp1d doctor`: looks at everything that has to be right, and says what to do about what is not.
+
+use super::{config, program::print};
+use crate::{
+    args::{DoctorArguments, OutputForm},
+    cpu,
+    exit::{self, Failure},
+};
+use anyhow::Result;
+use client::{Client, Moment};
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use engine::{HostError, check_executor_host, check_temporary_folder};
+use orchestrator::{Member, Orchestrator, WorkerInfo};
+use protocol::{Address, PreambleError};
+use serde::Serialize;
+use serde_json::json;
+use sp1_distributed::distributed::config::Config;
+use std::path::Path;
+use tokio::net::TcpListener;
+use worker::{Memory, engine_memory_needed};
+
+/// Clocks that differ by more make timelines and deadlines hard to read.
+const MOST_SECONDS_APART: i64 = 2;
+
+/// What an orchestrator takes beside its proofs' artifacts: SP1's executor, its trace, and the verifier.
+const ORCHESTRATOR_BYTES: u64 = 4_000_000_000;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    what: String,
+    verdict: Verdict,
+    /// What was found.
+    found: String,
+    /// What to do about it; empty when there is nothing to do.
+    remedy: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Good,
+    /// It works, and not as well as it could, or not for everything.
+    Odd,
+    Wrong,
+}
+
+impl Verdict {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Odd => "odd",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+fn finding(what: impl Into<String>, verdict: Verdict, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { what: what.into(), verdict, found: found.into(), remedy: remedy.into() }
+}
+
+pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
+    let mut findings = vec![memory(Memory::now()), processor()];
+    findings.extend(executor());
+    for address in &arguments.listen {
+        findings.push(port(address).await);
+    }
+    // Without a list this machine alone is looked at, unless somebody named one.
+    match config::load(&arguments.pool) {
+        Ok(config) => findings.extend(workers(&config).await),
+        Err(error) if arguments.pool.workers.is_some() => {
+            findings.push(finding(
+                "list of workers",
+                Verdict::Wrong,
+                error.to_string(),
+                "mend the list or name another",
+            ));
+        }
+        Err(error) => findings.push(finding(
+            "list of workers",
+            Verdict::Odd,
+            error.to_string(),
+            "name a list with --workers to have its workers looked at",
+        )),
+    }
+    if let Some(url) = &arguments.url {
+        findings.extend(service(url).await?);
+    }
+    show(&findings, arguments.output)?;
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count() {
+        0 => Ok(()),
+        wrong => Err(Failure::new(exit::HOST, format!("{wrong} of {} are wrong", findings.len())).into()),
+    }
+}
+
+fn show(findings: &[Finding], output: OutputForm) -> Result<()> {
+    if output == OutputForm::Json {
+        return print(&json!({ "findings": findings }).to_string());
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["", "verdict", "found", "what to do"]);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    for Finding { what, verdict, found, remedy } in findings {
+        table.add_row([what.as_str(), verdict.name(), found, remedy]);
+    }
+    print(&table.to_string())
+}
+
+fn memory(memory: Option<Memory>) -> Finding {
+    let what = "memory";
+    let Some(Memory { available_bytes, total_bytes }) = memory else {
+        return finding(what, Verdict::Odd, "the system does not say how much there is", "");
+    };
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let found = format!("{} free of {}", gigabytes(available_bytes), gigabytes(total_bytes));
+    let needed = engine_memory_needed(1);
+    if available_bytes >= needed {
+        return finding(what, Verdict::Good, found, "");
+    }
+    let (verdict, who) = if available_bytes >= ORCHESTRATOR_BYTES {
+        (Verdict::Odd, "an orchestrator, and not for a worker")
+    } else {
+        (Verdict::Wrong, "nothing")
+    };
+    let found = format!("{found}: enough for {who}");
+    let remedy = format!("a worker of one thread needs {} to start: stop something else", gigabytes(needed));
+    finding(what, verdict, found, remedy)
+}
+
+fn processor() -> Finding {
+    match cpu::unused_feature() {
+        None => finding("processor", Verdict::Good, "this build uses what it has", ""),
+        Some(feature) => finding(
+            "processor",
+            Verdict::Odd,
+            format!("it has {feature}, which this build does not use: proving takes up to four times as long"),
+            "build with RUSTFLAGS=\"-C target-cpu=native\"",
+        ),
+    }
+}
+
+/// What executions need of this machine. The error's own words end with what to do.
+fn executor() -> Vec<Finding> {
+    let of = |what: &str, outcome: Result<(), HostError>| match outcome {
+        Ok(()) => finding(what, Verdict::Good, "as executions need it", ""),
+        Err(error) => {
+            let text = error.to_string();
+            let (found, remedy) = text.rsplit_once("; ").unwrap_or((&text, ""));
+            finding(what, Verdict::Wrong, found, remedy)
+        }
+    };
+    let folder = std::env::temp_dir();
+    let folder_is_good = check_temporary_folder(Path::new(&folder));
+    let mut findings = vec![of("temporary folder", folder_is_good.clone())];
+    // It looks at the folder first.
+    if folder_is_good.is_ok() {
+        findings.push(of("/dev/shm", check_executor_host()));
+    }
+    findings
+}
+
+async fn port(address: &Address) -> Finding {
+    let what = format!("port {address}");
+    let bound = async {
+        let found = address.resolve().await?;
+        TcpListener::bind(found.as_slice()).await
+    };
+    match bound.await {
+        Ok(_) => finding(what, Verdict::Good, "free", ""),
+        Err(error) => finding(what, Verdict::Wrong, error.to_string(), "choose another, or stop who has it"),
+    }
+}
+
+async fn workers(config: &Config) -> Vec<Finding> {
+    let orchestrator = Orchestrator::start(config.orchestrator.clone(), None, None);
+    // It is another orchestrator's, and works.
+    let busy = PreambleError::Busy(String::new()).to_string();
+    let mut findings = Vec::new();
+    for (member, outcome) in orchestrator.set_list(&config.list) {
+        let what = format!("worker {member}");
+        findings.push(match (&member, outcome.await) {
+            (Member::Local, _) => finding(what, Verdict::Good, "the orchestrator's own process", ""),
+            (_, Ok(Ok(name))) => {
+                let info = orchestrator.workers().into_iter().find(|info| info.address == member.to_string());
+                finding(what, Verdict::Good, introduced(&name, info), "")
+            }
+            (_, Ok(Err(reason))) if reason.starts_with(&busy) => finding(what, Verdict::Good, reason, ""),
+            (_, Ok(Err(reason))) => finding(what, Verdict::Wrong, reason, UNREACHABLE),
+            (_, Err(_)) => finding(what, Verdict::Wrong, "the call came to nothing", UNREACHABLE),
+        });
+    }
+    orchestrator.shutdown().await;
+    findings
+}
+
+const UNREACHABLE: &str =
+    "start `sp1d worker` there, of the same release, with this machine in its --orchestrator list, and open the port";
+
+fn introduced(name: &str, info: Option<WorkerInfo>) -> String {
+    let Some(info) = info else { return format!("{name} is there") };
+    let loaded = if info.ready { "its prover is loaded" } else { "it is loading its prover" };
+    let memory = info.memory_bytes as f64 / 1e9;
+    format!("{name}: {loaded}; {} threads, {memory:.0} GB, {}", info.threads, info.cpu)
+}
+
+async fn service(url: &str) -> Result<Vec<Finding>> {
+    let what = format!("service {url}");
+    let client = Client::new(url)?;
+    let health = match client.health().await {
+        Ok(health) => health,
+        Err(error) => {
+            let text = error.to_string();
+            let (found, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+            return Ok(vec![finding(what, Verdict::Wrong, found, remedy)]);
+        }
+    };
+    let own = env!("CARGO_PKG_VERSION");
+    let mut findings = vec![if health.release == own {
+        let found = format!("release {own}, {} of {} workers ready", health.ready_workers, health.workers);
+        finding(what, Verdict::Good, found, "")
+    } else {
+        let found = format!("release {}, and this is {own}", health.release);
+        finding(what, Verdict::Odd, found, "use the same release on all sides")
+    }];
+    if let Some(clock) = client.clock().await? {
+        findings.push(clocks(Moment::now(), clock));
+    }
+    for worker in client.workers().await?.workers.into_iter().filter(|worker| worker.state == "lost") {
+        let why = super::remote::why(&worker);
+        findings.push(finding(format!("worker {}", worker.name), Verdict::Wrong, format!("lost: {why}"), UNREACHABLE));
+    }
+    Ok(findings)
+}
+
+fn clocks(own: Moment, other: Moment) -> Finding {
+    // The other is in whole seconds, rounded down.
+    let apart = (own.0 - other.0) / 1000;
+    if apart.abs() <= MOST_SECONDS_APART {
+        finding("clock", Verdict::Good, "as the service's", "")
+    } else {
+        let found = format!("{} s {} the service's", apart.abs(), if apart > 0 { "before" } else { "behind" });
+        finding("clock", Verdict::Odd, found, "have both follow the same time server (systemd-timesyncd, chrony)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(found: &Finding, verdict: Verdict, part: &str) {
+        assert_eq!(found.verdict, verdict, "{found:?}");
+        assert!(found.found.contains(part), "{found:?}");
+        assert_eq!(found.remedy.is_empty(), verdict == Verdict::Good, "{found:?}");
+    }
+
+    #[test]
+    fn memory_is_enough_for_a_worker_or_for_an_orchestrator_or_for_nothing() {
+        let of = |available_bytes| memory(Some(Memory { available_bytes, total_bytes: 16_000_000_000 }));
+        check(&of(8_600_000_000), Verdict::Good, "8.6 GB free of 16.0 GB");
+        check(&of(8_500_000_000), Verdict::Odd, "not for a worker");
+        check(&of(1_000_000_000), Verdict::Wrong, "nothing");
+    }
+
+    #[test]
+    fn clocks_that_differ_by_seconds_are_odd() {
+        check(&clocks(Moment(10_900), Moment(10_000)), Verdict::Good, "as the service's");
+        check(&clocks(Moment(70_000), Moment(10_000)), Verdict::Odd, "60 s before");
+        check(&clocks(Moment(10_000), Moment(70_000)), Verdict::Odd, "60 s behind");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_somebody_has_is_wrong() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: Address = taken.local_addr().unwrap().into();
+        check(&port(&address).await, Verdict::Wrong, "in use");
+        drop(taken);
+        check(&port(&address).await, Verdict::Good, "free");
+    }
+}

@@ -1,0 +1,190 @@
+//! A service over two real workers, as a team has it; `./x test --full service` runs it.
+
+use client::{Client, Mode, NewProof, Proof, ProofEvent, ProofState};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues};
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+#[path = "../../service/tests/webdriver/mod.rs"]
+mod webdriver;
+mod workers;
+
+use webdriver::Browser;
+use workers::{Worker, guest, sp1d};
+
+/// Low enough that short programs have shards for both workers.
+const LOW_THRESHOLD: &str = "33554432";
+
+/// Longest wait for any one thing: a compressed proof takes six minutes.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+#[expect(clippy::print_stderr, reason = "figures of a slow run are worth seeing")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}
+
+/// The service's process; killed when dropped.
+struct Served(Child);
+
+impl Served {
+    fn start(folder: &Path, port: u16) -> Self {
+        let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
+        let listen = format!("127.0.0.1:{port}");
+        let process = sp1d(folder)
+            .args(["serve", "--state", "state", "--listen", &listen, "--parallel-proofs", "2", "--log", "info"])
+            .env("ELEMENT_THRESHOLD", LOW_THRESHOLD)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn input(values: &[u32]) -> SP1Stdin {
+    let mut stdin = SP1Stdin::new();
+    values.iter().for_each(|value| stdin.write(value));
+    stdin
+}
+
+fn elf(name: &str) -> Elf {
+    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
+}
+
+async fn submit(client: &Client, program: &str, value: u32, mode: Mode, priority: i32) -> String {
+    let program = client.add_program(fs::read(guest(program)).unwrap().into()).await.unwrap().id;
+    let input = client.add_input(bincode::serialize(&input(&[value])).unwrap().into()).await.unwrap();
+    let request = NewProof { program: Some(program), input: Some(input), mode, priority, ..NewProof::default() };
+    client.submit(&request).await.unwrap().id
+}
+
+async fn wait(client: &Client, id: &str, what: &str, wanted: impl Fn(&Proof) -> bool) -> Proof {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Nobody answers while the service is restarted.
+        match client.proof(id).await {
+            Ok(proof) if wanted(&proof) => return proof,
+            other => assert!(Instant::now() < deadline, "{what}: {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Plain sp1-sdk's word on a proof of `program`.
+async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
+    let light = sp1_sdk::ProverClient::builder().light().build().await;
+    let key = sp1_sdk::Prover::setup(&light, elf(program)).await.unwrap();
+    sp1_sdk::Prover::verify(&light, proof, key.verifying_key(), None).unwrap();
+}
+
+/// The proof `id` is there, and right.
+async fn check_done(client: &Client, id: &str, program: &str) -> Proof {
+    let proof = wait(client, id, program, |proof| proof.state.is_final()).await;
+    assert_eq!(proof.state, ProofState::Done, "{proof:?}");
+    let content = client.fetch(id).await.unwrap();
+    check_with_sp1(&bincode::deserialize(&content).unwrap(), program).await;
+    let Proof { mode, starts, tasks, shards, .. } = &proof;
+    show(&format!("{program} {mode:?}: {shards:?} shards, {tasks:?}, begun {starts} times"));
+    proof
+}
+
+async fn state_of(client: &Client, name: &str) -> String {
+    let workers = client.workers().await.unwrap().workers;
+    workers.into_iter().find(|worker| worker.name == name).map(|worker| worker.state).unwrap_or_default()
+}
+
+#[ignore = "takes twenty minutes and two provers: ./x test --full service"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers = [Worker::start(folder.path(), 0, "127.0.0.1"), Worker::start(folder.path(), 1, "127.0.0.1")];
+    workers.iter().for_each(Worker::wait_until_ready);
+    let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
+    fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses).unwrap()).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let mut served = Served::start(folder.path(), port);
+    let client = Client::new(&url).unwrap();
+    let ready = Client::persist(Duration::from_secs(60), || client.health()).await.unwrap();
+    assert_eq!(ready.parallel_proofs, 2);
+    let browser = Browser::start(1280, 1000).await;
+
+    // Two run, two wait; what has the lowest priority is last.
+    let precompiles = submit(&client, "precompiles", 10, Mode::Core, 10).await;
+    let core = submit(&client, "fibonacci", 100_000, Mode::Core, 5).await;
+    let unwanted = submit(&client, "fibonacci", 200_000, Mode::Core, -10).await;
+    // The fourth is a program's, by the library.
+    let prover = ProverClient::builder().distributed().url(&url).build().await;
+    let key = prover.setup(elf("fibonacci")).await.unwrap();
+    let compressed = tokio::spawn(async move { prover.prove(&key, input(&[1000])).compressed().await });
+
+    let before = wait(&client, &core, "a task of each", |proof| proof.tasks.done > 0).await;
+    let of_precompiles = wait(&client, &precompiles, "a task of each", |proof| proof.tasks.done > 1).await;
+    assert_eq!(client.proof(&unwanted).await.unwrap().state, ProofState::Queued);
+    browser.open(&url).await;
+    browser.wait_for("document.querySelectorAll('#proofs tr').length === 4").await;
+    browser.picture("service-running").await;
+
+    show(&format!("killed with {:?} and {:?} done", before.tasks, of_precompiles.tasks));
+    served.0.kill().unwrap();
+    served.0.wait().unwrap();
+    let killed = Instant::now();
+    served = Served::start(folder.path(), port);
+    Client::persist(Duration::from_secs(60), || client.health()).await.unwrap();
+    show(&format!("serving again after {:.1} s", killed.elapsed().as_secs_f32()));
+
+    client.cancel(&unwanted).await.unwrap();
+    let core = check_done(&client, &core, "fibonacci").await;
+    assert!(core.tasks.remembered > 0 && core.starts == 2, "{core:?}");
+    let id = precompiles;
+    let precompiles = check_done(&client, &id, "precompiles").await;
+    assert!(precompiles.tasks.remembered > 1 && precompiles.starts == 2, "{precompiles:?}");
+
+    // The same again needs no worker, precompiles and all.
+    let again = submit(&client, "precompiles", 10, Mode::Core, 20).await;
+    let again = check_done(&client, &again, "precompiles").await;
+    assert_eq!(again.tasks.remembered, again.tasks.known, "{again:?}");
+
+    // One worker is let go in the middle of what is left.
+    let drained = client.workers().await.unwrap().workers[0].name.clone();
+    client.on_worker(&drained, client::WorkerAction::Drain).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while state_of(&client, &drained).await != "drained" {
+        assert!(Instant::now() < deadline, "{}", state_of(&client, &drained).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let running = client.proofs(Some(ProofState::Running), 10).await.unwrap();
+    show(&format!("drained while {} ran", running.len()));
+    let proven = compressed.await.unwrap().unwrap();
+    check_with_sp1(&proven, "fibonacci").await;
+    assert_eq!(client.proof(&unwanted).await.unwrap().state, ProofState::Cancelled);
+    assert_eq!(client.health().await.unwrap().proofs["done"], 4);
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
+    browser.wait_for("document.querySelectorAll('#events li').length > 5").await;
+    browser.picture("service-timeline").await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelector('#workers').innerText.includes('drained')").await;
+    browser.picture("service-done").await;
+    browser.close().await;
+    // Everything is told, in order and with nothing missing.
+    let events = client.past_events(&id).await.unwrap();
+    assert!(events.iter().zip(1..).all(|(event, number)| event.number == number));
+    let starts = events.iter().filter(|record| matches!(record.event, ProofEvent::Started { .. })).count();
+    assert_eq!(starts, 2);
+    drop(served);
+    workers.into_iter().for_each(Worker::stop);
+}

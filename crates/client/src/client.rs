@@ -1,0 +1,385 @@
+//! Asking a service.
+
+use crate::{EventRecord, Health, Moment, NewProof, Program, Proof, ProofState, Workers};
+use bytes::Bytes;
+use chrono::DateTime;
+use eventsource_stream::Eventsource;
+use futures::{Stream, StreamExt};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{pin::pin, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest silence in an answer. A service that reads a large program takes 20 s for it, and a stream of events has a sign of life every 15 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Between two tries to reach a service that was there before.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a service has not done what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("{url}: this is no address like http://HOST:PORT")]
+    Address {
+        /// What was given as an address.
+        url: String,
+    },
+    /// Nobody answers, or the connection was lost.
+    #[error(
+        "the service at {url} does not answer: {cause}; start it with `sp1d serve`, or name its address with --url or SP1_DISTRIBUTED_URL"
+    )]
+    Unreachable {
+        /// Where it should be.
+        url: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// It answers that it will not, or cannot.
+    #[error("{text}")]
+    Refused {
+        /// The status of its answer, see RFC 9110.
+        status: u16,
+        /// Why, in its own words.
+        text: String,
+    },
+    /// Somebody else answers.
+    #[error("{url} is no service of sp1d of this release: {cause}")]
+    Foreign {
+        /// Where it should be.
+        url: String,
+        /// What is wrong with the answer.
+        cause: String,
+    },
+}
+
+impl ClientError {
+    /// True when asking the same again may help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            // Too many requests.
+            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Address { .. } | Self::Foreign { .. } => false,
+        }
+    }
+}
+
+/// What an operator does with a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerAction {
+    /// It finishes what it has, and gets nothing more.
+    Drain,
+    /// It gets tasks again.
+    Resume,
+    /// It is let go.
+    Forget,
+}
+
+/// A client of one service. Its futures may be dropped at any time; what was asked may have been done then.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    /// A client of the service at `url`, to which nothing is said yet.
+    ///
+    /// # Errors
+    /// When `url` is no address of a service: there is no encryption yet.
+    pub fn new(url: &str) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Address { url: url.to_owned() };
+        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
+        if parsed.scheme() != "http" || !parsed.has_host() {
+            return Err(wrong());
+        }
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+        let http = http.map_err(|_| wrong())?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Where the service is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.url.clone(), cause: root_cause(error) }
+    }
+
+    fn foreign(&self, cause: impl std::fmt::Display) -> ClientError {
+        ClientError::Foreign { url: self.url.clone(), cause: cause.to_string() }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        let problem: Option<Value> = serde_json::from_slice(&body).ok();
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        let text = detail.map_or_else(|| format!("{} answered {status}", self.url), ToOwned::to_owned);
+        Err(ClientError::Refused { status: status.as_u16(), text })
+    }
+
+    async fn content(&self, response: Response) -> Result<Bytes, ClientError> {
+        response.bytes().await.map_err(|error| self.unreachable(&error))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let body = self.content(response).await?;
+        serde_json::from_slice(&body).map_err(|error| self.foreign(error))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let response = self.send(self.request(method, path)).await?;
+        self.read(response).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, kind: &str, content: Bytes) -> Result<T, ClientError> {
+        let request = self.request(Method::POST, path).header("content-type", kind).body(content);
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// Hands in a program, unless the service has it.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub async fn add_program(&self, elf: Bytes) -> Result<Program, ClientError> {
+        match self.get(&format!("/v1/programs/{}", blake3::hash(&elf).to_hex())).await {
+            Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND.as_u16() => {
+                self.post("/v1/programs", "application/octet-stream", elf).await
+            }
+            known => known,
+        }
+    }
+
+    /// Hands in an input, an `SP1Stdin` serialised with bincode 1, and gives its id.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub async fn add_input(&self, stdin: Bytes) -> Result<String, ClientError> {
+        let input: Value = self.post("/v1/inputs", "application/octet-stream", stdin).await?;
+        let id = input["id"].as_str().ok_or_else(|| self.foreign("its answer to an input has no id"))?;
+        Ok(id.to_owned())
+    }
+
+    /// Asks for a proof. With an idempotency key the same may be asked again when the answer was lost.
+    ///
+    /// # Errors
+    /// Why it is not accepted.
+    pub async fn submit(&self, request: &NewProof) -> Result<Proof, ClientError> {
+        let content = serde_json::to_vec(request).expect("a request is serialisable");
+        self.post("/v1/proofs", "application/json", content.into()).await
+    }
+
+    /// How the service is.
+    ///
+    /// # Errors
+    /// When nobody answers, or it is ill.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.get("/healthz").await
+    }
+
+    /// What its clock says, in whole seconds; `None` when it does not say.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn clock(&self) -> Result<Option<Moment>, ClientError> {
+        let response = self.send(self.request(Method::GET, "/healthz")).await?;
+        let text = response.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = text.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        Ok(date.map(|date| Moment(date.timestamp_millis())))
+    }
+
+    /// Its workers.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn workers(&self) -> Result<Workers, ClientError> {
+        self.get("/v1/workers").await
+    }
+
+    /// The newest proofs, of one state or of all; at most `limit`, which is 1 to 1000.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn proofs(&self, state: Option<ProofState>, limit: u32) -> Result<Vec<Proof>, ClientError> {
+        #[derive(Deserialize)]
+        struct Page {
+            proofs: Vec<Proof>,
+        }
+        let state = state.map(|state| format!("&state={}", state.name())).unwrap_or_default();
+        let page: Page = self.get(&format!("/v1/proofs?limit={limit}{state}")).await?;
+        Ok(page.proofs)
+    }
+
+    /// The proof `id`.
+    ///
+    /// # Errors
+    /// When there is none, or nobody answers.
+    pub async fn proof(&self, id: &str) -> Result<Proof, ClientError> {
+        self.get(&format!("/v1/proofs/{}", encoded(id))).await
+    }
+
+    /// Cancels the proof `id`, and shows it as it is then.
+    ///
+    /// # Errors
+    /// When there is none, or nobody answers.
+    pub async fn cancel(&self, id: &str) -> Result<Proof, ClientError> {
+        self.ask(Method::DELETE, &format!("/v1/proofs/{}", encoded(id))).await
+    }
+
+    /// Content of the finished proof `id`, as SP1's own tools save it.
+    ///
+    /// # Errors
+    /// When it is not there, or nobody answers.
+    pub async fn fetch(&self, id: &str) -> Result<Bytes, ClientError> {
+        let response = self.send(self.request(Method::GET, &format!("/v1/proofs/{}/proof", encoded(id)))).await?;
+        self.content(response).await
+    }
+
+    /// Events of the proof `id` after number `after`. The stream breaks off with an error when the connection does.
+    ///
+    /// # Errors
+    /// When there is no such proof, or nobody answers.
+    pub async fn events(
+        &self,
+        id: &str,
+        after: u64,
+    ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
+        let request = self.request(Method::GET, &format!("/v1/proofs/{}/events", encoded(id)));
+        let response = self.send(request.header("last-event-id", after.to_string())).await?;
+        let of = self.clone();
+        Ok(response.bytes_stream().eventsource().map(move |event| {
+            let lost = |cause: String| ClientError::Unreachable { url: of.url.clone(), cause };
+            let event = event.map_err(|error| lost(error.to_string()))?;
+            serde_json::from_str(&event.data).map_err(|error| of.foreign(error))
+        }))
+    }
+
+    /// What has happened to the proof `id` so far.
+    ///
+    /// # Errors
+    /// When there is no such proof, or nobody answers.
+    pub async fn past_events(&self, id: &str) -> Result<Vec<EventRecord>, ClientError> {
+        /// What has happened comes at once, and then nothing for as long as nothing happens.
+        const SILENCE: Duration = Duration::from_millis(500);
+        let mut events = pin!(self.events(id, 0).await?);
+        let mut past = Vec::new();
+        while let Ok(Some(event)) = timeout(SILENCE, events.next()).await {
+            past.push(event?);
+        }
+        Ok(past)
+    }
+
+    /// Waits until the proof `id` has ended, over lost connections and restarts of the service, and shows it then. Events after number `after` are told on the way, those of a proof
+    /// that has ended already are not.
+    ///
+    /// # Errors
+    /// When there is no such proof, or not any more. When nobody answers: at first at once, later after `patience`; without one it is waited for ever.
+    pub async fn follow(
+        &self,
+        id: &str,
+        mut after: u64,
+        patience: Option<Duration>,
+        mut told: impl FnMut(&EventRecord),
+    ) -> Result<Proof, ClientError> {
+        let mut proof = self.proof(id).await?;
+        let mut silent_since = None;
+        while !proof.state.is_final() {
+            if let Ok(events) = self.events(id, after).await {
+                let mut events = pin!(events);
+                // It ends when the proof does, or the connection.
+                while let Some(Ok(event)) = events.next().await {
+                    after = event.number;
+                    told(&event);
+                }
+            }
+            match self.proof(id).await {
+                Ok(now) => (proof, silent_since) = (now, None),
+                Err(error) if !error.is_passing() => return Err(error),
+                Err(error) => {
+                    // The same again is no news.
+                    if silent_since.is_none() {
+                        tracing::warn!(%error, proof = id, "waiting on");
+                    }
+                    let since = *silent_since.get_or_insert_with(Instant::now);
+                    if patience.is_some_and(|patience| since.elapsed() >= patience) {
+                        return Err(error);
+                    }
+                }
+            }
+            if !proof.state.is_final() {
+                sleep(PAUSE).await;
+            }
+        }
+        Ok(proof)
+    }
+
+    /// Does something with `worker`, a name or an address.
+    ///
+    /// # Errors
+    /// When there is no such worker, or nobody answers.
+    pub async fn on_worker(&self, worker: &str, action: WorkerAction) -> Result<(), ClientError> {
+        let (method, last) = match action {
+            WorkerAction::Drain => (Method::POST, "/drain"),
+            WorkerAction::Resume => (Method::POST, "/resume"),
+            WorkerAction::Forget => (Method::DELETE, ""),
+        };
+        self.send(self.request(method, &format!("/v1/workers/{}{last}", encoded(worker)))).await.map(|_| ())
+    }
+
+    /// Does what `ask` asks for again and again for as long as that may help, at most for `patience`.
+    ///
+    /// # Errors
+    /// Why the last try came to nothing.
+    pub async fn persist<T, A: Future<Output = Result<T, ClientError>>>(
+        patience: Duration,
+        mut ask: impl FnMut() -> A,
+    ) -> Result<T, ClientError> {
+        let began = Instant::now();
+        loop {
+            match ask().await {
+                Err(error) if error.is_passing() && began.elapsed() < patience => {
+                    tracing::debug!(%error, "asking again");
+                    sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// reqwest's own text names the address and not what is wrong.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// A text as a part of a path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

@@ -1,0 +1,145 @@
+//! The status page as a person sees it, in headless Chromium. Workers and controller prove nothing.
+
+use client::{Client, NewProof, ProofState};
+use scheduler::TaskKind;
+use sp1_distributed_service::{Service, Settings, serve};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use testing::{FakeController, FakeEngine, RunningWorker, do_honestly, fake_build};
+use tokio::net::TcpListener;
+use worker::ProvingEngine;
+
+mod webdriver;
+
+use webdriver::Browser;
+
+/// A service with its interface, and a client of it.
+async fn start(state: &Path, workers: &[SocketAddr]) -> (Service, String, Client) {
+    let mut orchestrator = orchestrator::Settings::new(fake_build());
+    orchestrator.heartbeat = Duration::from_millis(100);
+    let settings = Settings::new(state.join("state"), orchestrator, "{}".into());
+    let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+    let list = orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
+    for (_, reached) in service.orchestrator().set_list(&list) {
+        reached.await.unwrap().unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(serve(service.clone(), listener));
+    let client = Client::new(&url).unwrap();
+    (service, url, client)
+}
+
+async fn submit(client: &Client, shards: u64) -> String {
+    let program = client.add_program("program".into()).await.unwrap();
+    let request = NewProof { program: Some(program.id), cycle_limit: Some(shards), ..NewProof::default() };
+    client.submit(&request).await.unwrap().id
+}
+
+fn taking(time: Duration) -> Arc<dyn ProvingEngine> {
+    FakeEngine::doing(move |assignment, io| async move {
+        tokio::time::sleep(time).await;
+        do_honestly(&assignment, &*io).await
+    })
+}
+
+/// The row of the table with what is in it.
+fn row(table: &str, text: &str) -> String {
+    format!("[...document.querySelectorAll('#{table} tr')].find((row) => row.innerText.includes('{text}'))")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_is_watched_from_its_submission_to_its_end_and_a_worker_turns_red() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fast, slow) = (
+        RunningWorker::ready("fast", taking(Duration::from_millis(300))).await,
+        RunningWorker::ready("slow", taking(Duration::from_millis(900))).await,
+    );
+    let (service, url, client) = start(folder.path(), &[fast.address, slow.address]).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelector('#summary').innerText.includes('2 workers, 2 ready')").await;
+    let paint = browser.value("performance.getEntriesByType('paint')[0].startTime").await;
+    assert!(paint.as_f64().unwrap() < 500.0, "first paint after {paint} ms");
+
+    let id = submit(&client, 12).await;
+    browser.wait_for(&format!("{}?.innerText.includes('running')", row("proofs", &id))).await;
+    browser.wait_for(&format!("{}.querySelector('progress')?.value > 1", row("proofs", &id))).await;
+    browser.picture("running").await;
+    browser.click(&format!("a[href='#/proofs/{id}']")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
+    browser.wait_for("document.querySelectorAll('#events li').length > 12").await;
+    browser.picture("timeline").await;
+
+    slow.stop().await;
+    browser.wait_for("document.querySelector('#events li.failed')?.innerText.includes('worker slow is gone')").await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
+    browser.wait_for("document.querySelector('#fetch').checkVisibility()").await;
+    browser.wait_for("document.querySelector('#facts').innerText.includes('12 of 12 done')").await;
+    let drawn = "document.querySelector('#timeline').getAttribute('aria-label').includes('2 workers')";
+    browser.wait_for(drawn).await;
+    // By keyboard too.
+    browser.value("document.querySelector('#timeline').focus()").await;
+    browser
+        .value("document.querySelector('#timeline').dispatchEvent(new KeyboardEvent('keydown', { key: 'Home' }))")
+        .await;
+    browser
+        .wait_for(&format!("document.querySelector('#pointed').innerText.includes('{}')", TaskKind::ProveShard))
+        .await;
+    browser.picture("done").await;
+
+    browser.open(&url).await;
+    let lost = row("workers", "slow");
+    browser.wait_for(&format!("{lost}?.querySelector('.state')?.innerText.includes('lost')")).await;
+    let colour = |selector: &str| format!("getComputedStyle({selector}).color");
+    let red = browser.value(&colour(&format!("{lost}.querySelector('.state')"))).await;
+    let good = browser.value(&colour(&format!("{}.querySelector('.state')", row("workers", "fast")))).await;
+    assert_eq!(red, "rgb(179, 38, 30)");
+    assert_ne!(red, good);
+    browser.picture("lost").await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_is_cancelled_and_another_fails_for_all_to_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (service, url, client) = start(folder.path(), &[worker.address]).await;
+    let id = submit(&client, 3).await;
+    // As wide as a phone.
+    let browser = Browser::start(390, 800).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
+    let is_wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+    assert_eq!(browser.value(is_wider).await, false, "the page is wider than its window");
+    browser.click("#cancel").await;
+    browser.accept().await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('cancelled')").await;
+    browser.wait_for("!document.querySelector('#cancel').checkVisibility()").await;
+    assert_eq!(client.proof(&id).await.unwrap().state, ProofState::Cancelled);
+    browser.picture("cancelled").await;
+    // What there is not is said.
+    browser.open(&format!("{url}/#/proofs/000000000000")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('there is no proof')").await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_goes_on_when_the_service_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, url, _) = start(folder.path(), &[]).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelector('#no-proofs').checkVisibility()").await;
+    service.shutdown().await;
+    browser.wait_for("document.querySelector('#connection').innerText.includes('does not answer')").await;
+    let orchestrator = orchestrator::Settings::new(fake_build());
+    let settings = Settings::new(folder.path().join("state"), orchestrator, "{}".into());
+    let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+    let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
+    tokio::spawn(serve(service.clone(), listener));
+    browser.wait_for("document.querySelector('#connection').innerText === ''").await;
+    browser.close().await;
+    service.shutdown().await;
+}

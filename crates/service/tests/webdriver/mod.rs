@@ -1,0 +1,134 @@
+//! A browser that a test looks through, by the WebDriver protocol (<https://www.w3.org/TR/webdriver2>).
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Headless Chromium, which asks nobody for anything but the test. Ends when dropped.
+pub(crate) struct Browser {
+    driver: Child,
+    session: String,
+    http: Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// A browser with a window of this size.
+    pub(crate) async fn start(width: u32, height: u32) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Chromium's driver (Debian: chromium-driver) is installed; `./x test` does that");
+        let profile = tempfile::tempdir().unwrap();
+        let user_data = format!("--user-data-dir={}", profile.path().display());
+        let size = format!("--window-size={width},{height}");
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &size,
+            &user_data,
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": arguments } } } });
+        let http = Client::new();
+        let sessions = format!("http://127.0.0.1:{port}/session");
+        let deadline = Instant::now() + PATIENCE;
+        let opened: Value = loop {
+            match http.post(&sessions).body(wanted.to_string()).send().await {
+                Ok(answer) => break serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap(),
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let id = opened["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{opened}"));
+        Self { driver, session: format!("{sessions}/{id}"), http, _profile: profile }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let request = self.http.request(method.clone(), format!("{}{path}", self.session));
+        let request = if method == Method::GET { request } else { request.body(body.to_string()) };
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert!(answer["value"]["error"].is_null(), "{path}: {answer}");
+        answer["value"].clone()
+    }
+
+    pub(crate) async fn open(&self, url: &str) {
+        self.ask(Method::POST, "/url", json!({ "url": url })).await;
+    }
+
+    /// What the expression is, in the page.
+    pub(crate) async fn value(&self, expression: &str) -> Value {
+        let script = format!("return ({expression})");
+        self.ask(Method::POST, "/execute/sync", json!({ "script": script, "args": [] })).await
+    }
+
+    /// Waits until the expression is true in the page.
+    pub(crate) async fn wait_for(&self, expression: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.value(&format!("!!({expression})")).await != true {
+            if Instant::now() >= deadline {
+                let text = self.value("document.body.innerText").await;
+                panic!("never true: {expression}\nthe page says: {}", text.as_str().unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Clicks on what the selector finds, as a person does: it must be seen.
+    #[allow(dead_code, reason = "not every test does")]
+    pub(crate) async fn click(&self, selector: &str) {
+        let found = json!({ "using": "css selector", "value": selector });
+        let element = self.ask(Method::POST, "/element", found).await;
+        let id = element.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
+        self.ask(Method::POST, &format!("/element/{id}/click"), json!({})).await;
+    }
+
+    /// Answers the page's question with yes.
+    #[allow(dead_code, reason = "not every test does")]
+    pub(crate) async fn accept(&self) {
+        self.ask(Method::POST, "/alert/accept", json!({})).await;
+    }
+
+    /// Keeps a picture of the page as it is, where pictures are wanted.
+    pub(crate) async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("SP1D_TEST_PICTURES") else { return };
+        let picture = self.ask(Method::GET, "/screenshot", Value::Null).await;
+        let picture = BASE64_STANDARD.decode(picture.as_str().unwrap()).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(Path::new(&folder).join(name).with_extension("png"), picture).unwrap();
+    }
+
+    /// Closes the browser: killed with its driver alone it would stay.
+    pub(crate) async fn close(mut self) {
+        self.ask(Method::DELETE, "", json!({})).await;
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}

@@ -49,9 +49,12 @@ pub(crate) enum Command {
     Vkey(VkeyArguments),
     /// Show the settings of an orchestrator, and where each comes from.
     Config(ConfigArguments),
-    /// Print the reference of all settings, in Markdown.
+    /// Print a page of the documentation that is made from the code, in Markdown.
     #[command(hide = true)]
-    Reference,
+    Reference {
+        /// Which page.
+        page: ReferencePage,
+    },
     /// Start two workers here, prove a program on them, and stop them.
     Demo(DemoArguments),
     /// Print what a shell needs to complete this program's arguments, for example: sp1d completions bash > /etc/bash_completion.d/sp1d
@@ -86,6 +89,12 @@ pub(crate) enum Command {
     Resume(NamedWorkerArguments),
     /// Let a service's worker go.
     Forget(NamedWorkerArguments),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ReferencePage {
+    Settings,
+    Api,
 }
 
 #[derive(Debug, Args)]
@@ -211,6 +220,9 @@ pub(crate) struct ServeArguments {
     /// Disk for results of tasks that a restarted or repeated proof need not prove again, in megabytes; 0 for none.
     #[arg(long, value_name = "MB", default_value_t = 20_000)]
     pub(crate) memo: u64,
+    /// Names by which the interface is asked where it listens on the loopback interface, such as a proxy passes on; `localhost` and addresses always may be.
+    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
+    pub(crate) names: Vec<String>,
     /// Free disk below which nothing new is accepted, in megabytes.
     #[arg(long, value_name = "MB", default_value_t = 1000)]
     pub(crate) min_free: u64,

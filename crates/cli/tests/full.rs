@@ -158,7 +158,7 @@ async fn real_provers_that_are_killed_and_frozen_cost_no_proof() {
 
 #[ignore = "takes half an hour and two provers: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
-async fn two_workers_prove_a_program_that_verifies_their_own_proofs_and_wrap_one() {
+async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
     let folder = tempfile::tempdir().unwrap();
     let (workers, prover) = two_workers(folder.path()).await;
     let first = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
@@ -172,7 +172,16 @@ async fn two_workers_prove_a_program_that_verifies_their_own_proofs_and_wrap_one
         stdin.write_proof((**proof).clone(), key.verifying_key().vk.clone());
     }
     prove(&prover, "aggregate", stdin, Compressed).await;
-    check_wraps(&prover, &first).await;
+    end(workers, &prover);
+}
+
+#[ignore = "takes a quarter of an hour and two provers: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_proof_is_shrunk_and_wrapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (workers, prover) = two_workers(folder.path()).await;
+    let proof = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
+    check_wraps(&prover, &proof).await;
     end(workers, &prover);
 }
 

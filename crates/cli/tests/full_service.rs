@@ -181,10 +181,17 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
     browser.picture("service-done").await;
     browser.close().await;
     // Everything is told, in order and with nothing missing.
-    let events = client.past_events(&id).await.unwrap();
+    let events = client.past_events(&id, 0).await.unwrap();
     assert!(events.iter().zip(1..).all(|(event, number)| event.number == number));
     let starts = events.iter().filter(|record| matches!(record.event, ProofEvent::Started { .. })).count();
     assert_eq!(starts, 2);
+    // Workers were idle when it began: its first shard is given to one at once.
+    let first = |is: fn(&ProofEvent) -> bool| events.iter().find(|record| is(&record.event)).unwrap().at.0;
+    let found = first(|event| matches!(event, ProofEvent::Submitted { .. }));
+    let given = first(|event| matches!(event, ProofEvent::Assigned(_)));
+    show(&format!("first shard assigned {} ms after it was there", given - found));
+    // Both are told by the service, on a machine that proves beside it.
+    assert!(given - found < 500);
     drop(served);
     workers.into_iter().for_each(Worker::stop);
 }

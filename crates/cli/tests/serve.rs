@@ -279,12 +279,8 @@ async fn begin(client: &DistributedProver, key: &SP1ProvingKey, stdin: SP1Stdin)
         request.await
     });
     let mut events = receiver.await.unwrap();
-    until_given(&mut events).await;
-    (proving, events)
-}
-
-async fn until_given(events: &mut ProofEvents) {
     while !matches!(events.next().await, Some(Progress::Attempt(_))) {}
+    (proving, events)
 }
 
 /// Kind and text of the failure with which a proof of `program` ends.
@@ -314,10 +310,10 @@ async fn a_program_proves_through_a_service_over_its_restarts() {
     let key = client.setup(elf("fibonacci")).await.unwrap();
     let mut stdin = SP1Stdin::new();
     stdin.write(&1000_u32);
-    let (proving, mut events) = begin(&client, &key, stdin.clone()).await;
-    served.kill_and_start_again();
-    until_given(&mut events).await;
+    let (proving, _events) = begin(&client, &key, stdin.clone()).await;
     let id = served.json(&["proofs", "--state", "running"])[0]["id"].as_str().unwrap().to_owned();
+    served.kill_and_start_again();
+    served.wait_for(&id, |proof| proof["state"] == "running" && proof["starts"] == 2);
     served.says(&["cancel", &id]);
     match proving.await.unwrap().unwrap_err() {
         DistributedError::Remote { proof, failure } => assert_eq!((proof, failure.kind.as_str()), (id, "cancelled")),

@@ -1,21 +1,24 @@
 //! Asking a service.
 
 use crate::{EventRecord, Health, Moment, NewProof, Program, Proof, ProofState, Workers};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
-use eventsource_stream::Eventsource;
-use futures::{Stream, StreamExt};
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{pin::pin, time::Duration};
+use std::{future::ready, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest silence in an answer. A service that reads a large program takes 20 s for it, and a stream of events has a sign of life every 15 s.
-const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest silence of a service. One that reads a large program takes 20 s for it, and a stream of events has a sign of life every 15 s.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// Bytes a second below which what is handed in has stalled.
+const SLOWEST: u64 = 100_000;
 
 /// Between two tries to reach a service that was there before.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -99,8 +102,7 @@ impl Client {
         if parsed.scheme() != "http" || !parsed.has_host() {
             return Err(wrong());
         }
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
-        let http = http.map_err(|_| wrong())?;
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build().map_err(|_| wrong())?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
@@ -122,8 +124,19 @@ impl Client {
         ClientError::Foreign { url: self.url.clone(), cause: cause.to_string() }
     }
 
+    fn silent(&self) -> ClientError {
+        let cause = format!("nothing was heard of it for {} s", SILENCE.as_secs());
+        ClientError::Unreachable { url: self.url.clone(), cause }
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.send_within(request, SILENCE).await
+    }
+
+    /// Sends a request whose answer begins within `longest`.
+    async fn send_within(&self, request: RequestBuilder, longest: Duration) -> Result<Response, ClientError> {
+        let response = timeout(longest, request.send()).await.map_err(|_| self.silent())?;
+        let response = response.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -135,8 +148,15 @@ impl Client {
         Err(ClientError::Refused { status: status.as_u16(), text })
     }
 
-    async fn content(&self, response: Response) -> Result<Bytes, ClientError> {
-        response.bytes().await.map_err(|error| self.unreachable(&error))
+    async fn content(&self, mut response: Response) -> Result<Bytes, ClientError> {
+        let mut content = BytesMut::new();
+        loop {
+            let part = timeout(SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
+            match part.map_err(|error| self.unreachable(&error))? {
+                Some(part) => content.extend_from_slice(&part),
+                None => return Ok(content.freeze()),
+            }
+        }
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
@@ -154,8 +174,9 @@ impl Client {
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, kind: &str, content: Bytes) -> Result<T, ClientError> {
+        let longest = SILENCE + Duration::from_secs(content.len() as u64 / SLOWEST);
         let request = self.request(Method::POST, path).header("content-type", kind).body(content);
-        let response = self.send(request).await?;
+        let response = self.send_within(request, longest).await?;
         self.read(response).await
     }
 
@@ -257,7 +278,7 @@ impl Client {
         self.content(response).await
     }
 
-    /// Events of the proof `id` after number `after`. The stream breaks off with an error when the connection does.
+    /// Events of the proof `id` after number `after`, until it ends. The stream breaks off with an error when the connection does.
     ///
     /// # Errors
     /// When there is no such proof, or nobody answers.
@@ -266,44 +287,64 @@ impl Client {
         id: &str,
         after: u64,
     ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
-        let request = self.request(Method::GET, &format!("/v1/proofs/{}/events", encoded(id)));
-        let response = self.send(request.header("last-event-id", after.to_string())).await?;
-        let of = self.clone();
-        Ok(response.bytes_stream().eventsource().map(move |event| {
-            let lost = |cause: String| ClientError::Unreachable { url: of.url.clone(), cause };
-            let event = event.map_err(|error| lost(error.to_string()))?;
-            serde_json::from_str(&event.data).map_err(|error| of.foreign(error))
-        }))
+        self.told(&format!("/v1/proofs/{}/events", encoded(id)), after).await
     }
 
-    /// What has happened to the proof `id` so far.
+    /// What has happened to the proof `id` so far, after number `after`.
     ///
     /// # Errors
     /// When there is no such proof, or nobody answers.
-    pub async fn past_events(&self, id: &str) -> Result<Vec<EventRecord>, ClientError> {
-        /// What has happened comes at once, and then nothing for as long as nothing happens.
-        const SILENCE: Duration = Duration::from_millis(500);
-        let mut events = pin!(self.events(id, 0).await?);
-        let mut past = Vec::new();
-        while let Ok(Some(event)) = timeout(SILENCE, events.next()).await {
-            past.push(event?);
-        }
-        Ok(past)
+    pub async fn past_events(&self, id: &str, after: u64) -> Result<Vec<EventRecord>, ClientError> {
+        self.told(&format!("/v1/proofs/{}/events?follow=false", encoded(id)), after).await?.try_collect().await
     }
 
-    /// Waits until the proof `id` has ended, over lost connections and restarts of the service, and shows it then. Events after number `after` are told on the way, those of a proof
+    async fn told(
+        &self,
+        path: &str,
+        after: u64,
+    ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
+        let request = self.request(Method::GET, path).header("last-event-id", after.to_string());
+        let of = self.clone();
+        let events = Box::pin(self.send(request).await?.bytes_stream().eventsource());
+        let told = stream::unfold(events, move |mut events| {
+            let of = of.clone();
+            async move {
+                let event = match timeout(SILENCE, events.next()).await {
+                    Ok(event) => event?.map_err(|error: EventStreamError<reqwest::Error>| ClientError::Unreachable {
+                        url: of.url.clone(),
+                        cause: error.to_string(),
+                    }),
+                    Err(_) => Err(of.silent()),
+                };
+                Some((event, events))
+            }
+        });
+        Ok(told.filter_map(|event| {
+            // What another release tells and this one does not know is passed over.
+            let read = |event: Event| match serde_json::from_str(&event.data) {
+                Ok(record) => Some(record),
+                Err(error) => {
+                    tracing::debug!(%error, event = event.event, "an event of another release");
+                    None
+                }
+            };
+            ready(event.map(read).transpose())
+        }))
+    }
+
+    /// Waits until `proof` has ended, over lost connections and restarts of the service, and shows it then. Events after number `after` are told on the way, those of a proof
     /// that has ended already are not.
     ///
     /// # Errors
-    /// When there is no such proof, or not any more. When nobody answers: at first at once, later after `patience`; without one it is waited for ever.
+    /// When it is not there any more, or nobody has answered for `patience`; without one it is waited for ever.
     pub async fn follow(
         &self,
-        id: &str,
+        mut proof: Proof,
         mut after: u64,
         patience: Option<Duration>,
         mut told: impl FnMut(&EventRecord),
     ) -> Result<Proof, ClientError> {
-        let mut proof = self.proof(id).await?;
+        let id = &proof.id.clone();
         let mut silent_since = None;
         while !proof.state.is_final() {
             if let Ok(events) = self.events(id, after).await {
@@ -320,7 +361,7 @@ impl Client {
                 Err(error) => {
                     // The same again is no news.
                     if silent_since.is_none() {
-                        tracing::warn!(%error, proof = id, "waiting on");
+                        tracing::warn!(%error, proof_id = id, "waiting on");
                     }
                     let since = *silent_since.get_or_insert_with(Instant::now);
                     if patience.is_some_and(|patience| since.elapsed() >= patience) {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// Where the program's clock begins (`ShardRange::precompile` in sp1-hypercube).
 const FIRST: u64 = 1;
 
+/// So many may be early. Their events wait in the store meanwhile: beyond that the order is given up, and results that depend on it are not found again.
+const MOST_EARLY: usize = 256;
+
 /// Begin and end of a shard on the program's clock; the next shard begins where it ends.
 pub(crate) type Clock = (u64, u64);
 
@@ -37,6 +40,10 @@ impl<T> MarkerOrder<T> {
         while let Some((end, told)) = self.early.remove(&self.next) {
             self.next = end;
             now.push(told);
+        }
+        if self.early.len() > MOST_EARLY {
+            self.next = u64::MAX;
+            now.extend(self.rest());
         }
         now
     }

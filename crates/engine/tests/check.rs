@@ -118,3 +118,13 @@ fn no_events_are_lost_that_stand_where_none_were_expected() {
     check_order(&[(1, 5), (0, 3), (5, 9), (5, 9)], &[&[1], &[0], &[5], &[5]], &[]);
     check_order(&[(5, 9), (5, 9)], &[&[], &[5]], &[5]);
 }
+
+#[test]
+fn the_order_is_given_up_when_too_many_are_early() {
+    let mut order = MarkerOrder::default();
+    let mut told = (2..260).map(|begin| order.complete((begin, begin + 1), begin)).filter(|now| !now.is_empty());
+    let all = told.next().unwrap();
+    assert_eq!((all.len(), all[0]), (257, 2));
+    assert_eq!(told.collect::<Vec<_>>(), [vec![259]]);
+    assert_eq!(order.complete((1, 2), 1), [1]);
+}

@@ -3,7 +3,6 @@
 use crate::list::Member;
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
@@ -28,17 +27,17 @@ pub struct AbsentWorker {
     pub last_try: Option<String>,
 }
 
-/// Who is absent. A worker that joins comes from another port each time, and is known by its name.
+/// Who is absent. A worker that joins comes from another port each time, and often from another address: it is known by its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Called(Member),
-    Joined(IpAddr, String),
+    Joined(String),
 }
 
 impl Key {
     fn new(member: &Member, name: &str) -> Self {
         match member {
-            Member::Joined(peer) => Self::Joined(peer.ip(), name.to_owned()),
+            Member::Joined(_) => Self::Joined(name.to_owned()),
             Member::Remote(_) | Member::Local => Self::Called(member.clone()),
         }
     }
@@ -62,7 +61,6 @@ impl Absences {
 
     /// It was called in vain.
     pub(crate) fn called_in_vain(&mut self, member: &Member, reason: &str, now: SystemTime) {
-        self.make_room(now);
         let address = member.to_string();
         match self.0.get_mut(&Key::Called(member.clone())) {
             Some(absent) => absent.last_try = Some(reason.to_owned()),
@@ -75,9 +73,18 @@ impl Absences {
         self.0.remove(&Key::new(member, name));
     }
 
-    /// Nobody expects `worker`, a name or an address, any more. `None` when nobody did.
+    /// Nobody expects `worker`, a name or an address, any more: whom to call no more, if it was called. `None` when nobody expected it.
     pub(crate) fn forget(&mut self, worker: &str) -> Option<Option<Member>> {
-        let found = self.0.iter().find(|(_, absent)| absent.name == worker || absent.address == worker);
+        self.take(|absent| absent.name == worker || absent.address == worker)
+    }
+
+    /// The same for an address.
+    pub(crate) fn forget_at(&mut self, address: &str) -> Option<Option<Member>> {
+        self.take(|absent| absent.address == address)
+    }
+
+    fn take(&mut self, is_it: impl Fn(&AbsentWorker) -> bool) -> Option<Option<Member>> {
+        let found = self.0.iter().find(|(_, absent)| is_it(absent));
         let key = found.map(|(key, _)| key.clone())?;
         self.0.remove(&key);
         Some(match key {
@@ -113,8 +120,8 @@ mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
 
-    fn joined(port: u16) -> Member {
-        Member::Joined(([10, 0, 0, 1], port).into())
+    fn joined(host: u8) -> Member {
+        Member::Joined(([10, 0, 0, host], 1).into())
     }
 
     fn called() -> Member {
@@ -153,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_joins_again_comes_from_another_port() {
+    fn a_worker_that_joins_again_comes_from_another_address() {
         let mut absences = Absences::default();
         absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
         absences.left(&joined(2), "other", "killed", UNIX_EPOCH);
@@ -167,6 +174,7 @@ mod tests {
         absences.left(&called(), "two", "killed", UNIX_EPOCH);
         absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
         assert_eq!(absences.forget("three"), None);
+        assert_eq!(absences.forget_at("two"), None);
         assert_eq!(absences.forget("10.0.0.2:1"), Some(Some(called())));
         assert_eq!(absences.forget("one"), Some(None));
         check(&mut absences, 1, &[]);

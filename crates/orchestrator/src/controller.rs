@@ -28,6 +28,8 @@ pub struct ProofRequest {
     pub options: String,
     /// Longest time the whole may take; none for no limit.
     pub timeout: Option<Duration>,
+    /// How logs call it, in letters and digits; empty for its number.
+    pub label: String,
 }
 
 /// How a program must end for its proof to count.

@@ -255,10 +255,7 @@ impl Core {
                 waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
             Command::ExpireWorker { worker } => {
-                if let Some(worker) = self.shared.worker(worker) {
-                    tracing::info!(worker = %worker.name, "nothing was heard from a worker for a lease: its session is ended");
-                    worker.end_for(self.shared.settings.silence());
-                }
+                self.shared.end_session(worker);
             }
         }
         None
@@ -304,7 +301,7 @@ impl Core {
         }
         let assignment = Assignment {
             attempt,
-            proof: proof.to_string(),
+            proof: record.proof.label.clone(),
             kind: record.spec.kind,
             inputs,
             outputs: record.spec.outputs.clone(),
@@ -571,14 +568,19 @@ impl Core {
             let _place = checkers.acquire_owned().await.expect("the checkers are never closed");
             let (asked, began) = (proof.clone(), Instant::now());
             let verdict = tokio::task::spawn_blocking(move || check(&asked)).await;
-            tracing::debug!(proof = %proof.id(), %attempt, milliseconds = began.elapsed().as_millis(), "checked");
+            let took = began.elapsed();
+            tracing::debug!(proof_id = proof.label(), %attempt, milliseconds = took.as_millis(), "checked");
             // What is over cannot be checked, and that is not the worker's fault.
             if proof.over().is_cancelled() {
                 return;
             }
             let verdict = verdict.unwrap_or_else(|_| Err("checking it panicked".to_owned()));
+            // Otherwise it was only looked whether something is there.
+            if proof.state.verify == Verify::All {
+                proof.shared.counters.on_checked(took, verdict.is_ok());
+            }
             if let Err(reason) = &verdict {
-                tracing::warn!(proof = %proof.id(), %attempt, %reason, "what an attempt delivered was rejected");
+                tracing::warn!(proof_id = proof.label(), %attempt, %reason, "what an attempt delivered was rejected");
             }
             // When the core is gone, so is the question.
             let _ = proof.shared.inbox.send(told(verdict)).await;

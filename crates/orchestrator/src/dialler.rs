@@ -59,8 +59,12 @@ pub(crate) async fn keep_connected(
             Ok(reason) => tracing::info!(worker = %member, %reason, "session ended"),
             Err(reason) => {
                 tracing::debug!(worker = %member, %reason, "connect to a worker");
-                if !stop.is_cancelled() {
-                    shared.absences().called_in_vain(&member, &reason, SystemTime::now());
+                {
+                    let mut absences = shared.absences();
+                    // Whoever forgets it stops this first, and then looks for it among the absent.
+                    if !stop.is_cancelled() {
+                        absences.called_in_vain(&member, &reason, SystemTime::now());
+                    }
                 }
                 if let Some(first) = first.take() {
                     let _ = first.send(Err(reason));
@@ -171,7 +175,7 @@ async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Resu
     }
 }
 
-async fn connect(address: &Address) -> Result<TcpStream, String> {
+pub(crate) async fn connect(address: &Address) -> Result<TcpStream, String> {
     let resolved = timeout(CONNECT_TIMEOUT, address.resolve()).await;
     let found = match resolved {
         Ok(Ok(found)) => found,

@@ -14,11 +14,13 @@ mod believed;
 mod board;
 mod controller;
 mod core;
+mod counts;
 mod dialler;
 mod evidence;
 mod list;
 mod memo;
 mod orchestrator;
+mod probe;
 mod progress;
 mod proof;
 mod session;
@@ -30,12 +32,14 @@ pub use controller::{
     Checked, CheckedMarker, ExpectedExit, ProgramController, ProofController, ProofFailure, ProofMode, ProofOutput,
     ProofRequest, TaskInput, TaskSpec,
 };
+pub use counts::Counts;
 pub use dialler::{LocalConnector, Stream};
 pub use list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList};
 pub use memo::{Memo, Remembered};
 pub use orchestrator::{
     ConnectError, Holdings, MOST_SHARDS, Orchestrator, Proven, Settings, UnknownWorker, Unreachable, Verify, WorkerInfo,
 };
+pub use probe::{ProbeError, Probed, probe};
 pub use progress::{AttemptNews, AttemptStep, Progress, WorkerShare};
 pub use proof::ProofHandle;
 pub use scheduler::Placement;

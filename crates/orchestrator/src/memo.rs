@@ -25,6 +25,11 @@ pub trait Memo: Send + Sync + 'static {
     /// Keeps a result. Whether that succeeds is the memo's own business.
     fn keep(&self, key: Digest, result: Remembered);
 
+    /// False when nothing is ever kept: then nothing need be done for its sake.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Forgets results that were of no use: something built on them came out wrong.
     fn forget(&self, keys: &[Digest]);
 }

@@ -1,9 +1,10 @@
 //! The orchestrator as its users hold it.
 
 use crate::{
-    absent::AbsentWorker,
+    absent::{Absences, AbsentWorker},
     controller::{ProofController, ProofFailure, ProofOutput, ProofRequest},
     core::{Core, Input, scheduler_config},
+    counts::Counts,
     dialler::{LocalConnector, keep_connected, serve_joined},
     evidence::Evidence,
     list::{Member, WorkerList},
@@ -304,8 +305,9 @@ impl Orchestrator {
             let stays = list.0.contains(member);
             if !stays {
                 tracing::info!(worker = %member, "a worker is no longer in the list");
+                let mut absences = self.shared.absences();
                 end.cancel();
-                self.shared.absences().remove(member, "");
+                absences.remove(member, "");
             }
             stays
         });
@@ -354,15 +356,14 @@ impl Orchestrator {
     /// # Errors
     /// When no such worker is known.
     pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
+        // Of two of one name the one that is there stays.
+        if self.forget_absent(|absences| absences.forget_at(worker)) {
+            return Ok(());
+        }
         let id = match self.session_of(worker) {
             Ok(id) => id,
             Err(unknown) => {
-                let absent = self.shared.absences().forget(worker).ok_or(unknown)?;
-                let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(end) = absent.and_then(|member| members.remove(&member)) {
-                    end.cancel();
-                }
-                return Ok(());
+                return if self.forget_absent(|absences| absences.forget(worker)) { Ok(()) } else { Err(unknown) };
             }
         };
         let Some(worker) = self.shared.worker(id) else { return Ok(()) };
@@ -372,6 +373,18 @@ impl Orchestrator {
             None => worker.closer.close(),
         }
         Ok(())
+    }
+
+    /// Has nobody expect the absent worker that `forget` takes out; false when it takes none.
+    fn forget_absent(&self, forget: impl FnOnce(&mut Absences) -> Option<Option<Member>>) -> bool {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held until nobody calls it any more, so that no call in vain brings it back.
+        let mut absences = self.shared.absences();
+        let Some(absent) = forget(&mut absences) else { return false };
+        if let Some(end) = absent.and_then(|member| members.remove(&member)) {
+            end.cancel();
+        }
+        true
     }
 
     /// As [`Orchestrator::shutdown`], for one that others hold too.
@@ -396,6 +409,12 @@ impl Orchestrator {
             artifacts: stats.artifacts,
             bytes: stats.bytes,
         }
+    }
+
+    /// What was counted since it began.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.counters.now()
     }
 
     /// The connected workers, in the order in which they came.
@@ -538,7 +557,7 @@ impl Orchestrator {
                 _ => return Err(failure),
             };
             restarts += 1;
-            tracing::warn!(%reason, restarts, "the proof is begun again");
+            tracing::warn!(proof_id = request.label, %reason, restarts, "the proof is begun again");
             let _ = progress.send(Progress::Restarted { reason });
         }
     }
@@ -589,7 +608,7 @@ impl Orchestrator {
                 tokio::select! {
                     _ = run => {}
                     () = too_long => {
-                        tracing::warn!(proof = %id, "the proof's execution did not end in time and was abandoned");
+                        tracing::warn!(proof_id = state.label, "the proof's execution did not end in time and was abandoned");
                     }
                 }
                 Err(failure)

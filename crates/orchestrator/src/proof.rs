@@ -37,6 +37,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How logs call the proof `id`: as was asked, in letters and digits, or else by its number.
+fn label(id: ProofId, asked: &str) -> String {
+    const LONGEST: usize = 64;
+    let plain: String = asked.chars().filter(char::is_ascii_alphanumeric).take(LONGEST).collect();
+    if plain.is_empty() { id.to_string() } else { plain }
+}
+
 /// What the orchestrator keeps of a running proof.
 pub(crate) struct ProofState {
     pub(crate) id: ProofId,
@@ -45,6 +52,8 @@ pub(crate) struct ProofState {
     pub(crate) verify: Verify,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) options: String,
+    /// How logs call it.
+    pub(crate) label: String,
     controller: Arc<dyn ProofController>,
     failure: OnceLock<ProofFailure>,
     /// Gone when the proof is over, so that whoever watches sees the end.
@@ -77,6 +86,7 @@ impl ProofState {
             verify,
             evidence,
             options: request.options.clone(),
+            label: label(id, &request.label),
             controller,
             failure: OnceLock::new(),
             progress: Mutex::new(Some(progress)),
@@ -206,10 +216,16 @@ impl ProofHandle {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
+    /// How logs call it.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.state.label
+    }
+
     /// True when results are kept for later proofs.
     #[must_use]
     pub fn is_remembered(&self) -> bool {
-        self.shared.memo.is_some()
+        self.shared.memo.as_ref().is_some_and(|memo| memo.keeps()) && !self.state.evidence.compares()
     }
 
     /// Its request's options.
@@ -403,7 +419,7 @@ impl ProofHandle {
             let Err(reason) = recall(&proof, &asked, found) else { return true };
             // That the proof is over is not its fault.
             if !proof.over().is_cancelled() {
-                tracing::warn!(proof = %proof.id(), %task, %reason, "a remembered result is wrong and was forgotten");
+                tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "a remembered result is wrong and was forgotten");
                 memo.forget(&[key]);
             }
             false

@@ -141,14 +141,17 @@ impl Host {
     /// `ended` when it was this side that wanted it so.
     async fn leave(&self, reason: &str, ended: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
-        // One that joins may be here again before it is known to have left.
-        let is_back = self
-            .shared
-            .workers()
-            .values()
-            .any(|other| is_same(&other.address, &other.name, &worker.address, &worker.name));
-        if !ended && !is_back && !worker.let_go.load(Ordering::Relaxed) {
-            self.shared.absences().left(&worker.address, &worker.name, reason, SystemTime::now());
+        if !ended && !worker.let_go.load(Ordering::Relaxed) {
+            let mut absences = self.shared.absences();
+            // One that joins may be here again before it is known to have left.
+            let is_back = self
+                .shared
+                .workers()
+                .values()
+                .any(|other| is_same(&other.address, &other.name, &worker.address, &worker.name));
+            if !is_back {
+                absences.left(&worker.address, &worker.name, reason, SystemTime::now());
+            }
         }
         *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = Progress::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
@@ -211,6 +214,10 @@ impl Host {
             }
             from_worker::Message::Goodbye(goodbye) => {
                 let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+                if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(worker)) {
+                    // It came by itself and goes by itself.
+                    worker.let_go.store(true, Ordering::Relaxed);
+                }
                 self.farewell.say(reason);
                 self.closer.close();
             }
@@ -244,10 +251,7 @@ impl Host {
                 // Counted in looks: while this process is frozen, nobody looks.
                 silent += 1;
                 if looks.period() * silent > silence {
-                    if let Some(worker) = self.shared.worker(self.id) {
-                        worker.end_for(silence);
-                    }
-                    return;
+                    return self.shared.end_session(self.id);
                 }
             }
             if look % u64::from(LOOKS_PER_BEAT) != 0 {
@@ -336,6 +340,7 @@ impl Session for Service {
             let_go: AtomicBool::new(false),
             quarantine: Mutex::default(),
         };
+        host.shared.counters.on_session();
         host.shared.workers().insert(host.id, Arc::new(worker));
         host.shared.absences().remove(&host.address, &introduction.name);
         // Not earlier: whoever is told may ask at once what this worker can do.
@@ -368,7 +373,13 @@ impl Session for Service {
                 })?
             }
         };
-        Ok(Response::new(Box::pin(parts(blob))))
+        let shared = self.0.shared.clone();
+        let count = move |part: &Result<ArtifactPart, Status>| {
+            if let Ok(ArtifactPart { part: Some(artifact_part::Part::Chunk(chunk)) }) = part {
+                shared.counters.on_sent(chunk.content.len() as u64);
+            }
+        };
+        Ok(Response::new(Box::pin(parts(blob).inspect(count))))
     }
 
     async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
@@ -386,6 +397,7 @@ impl Session for Service {
             return Err(Status::resource_exhausted("the attempt delivered too much"));
         }
         let blob = receive(delivery, header.length).await?;
+        self.0.shared.counters.on_received(blob.stored_bytes());
         let (shared, name) = (self.0.shared.clone(), header.name);
         let put = move || {
             let kept = shared.store.put(attempt_scope(attempt), name, blob);

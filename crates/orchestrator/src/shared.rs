@@ -1,7 +1,13 @@
 //! What the orchestrator's parts share: maps that answer at once. Decisions are the core's alone.
 
 use crate::{
-    absent::Absences, core::Input, dialler::LocalConnector, list::Member, memo::Memo, orchestrator::Settings,
+    absent::{Absences, is_same},
+    core::Input,
+    counts::Counters,
+    dialler::LocalConnector,
+    list::Member,
+    memo::Memo,
+    orchestrator::Settings,
     proof::ProofState,
 };
 use artifacts::{Scope, Store};
@@ -14,7 +20,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
-    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -34,7 +39,15 @@ pub(crate) struct Farewell(Mutex<Option<String>>);
 
 impl Farewell {
     pub(crate) fn say(&self, reason: String) {
-        lock(&self.0).get_or_insert(reason);
+        self.is_first(reason);
+    }
+
+    /// Says it too; true when nothing was said before.
+    fn is_first(&self, reason: String) -> bool {
+        let mut said = lock(&self.0);
+        let is_first = said.is_none();
+        said.get_or_insert(reason);
+        is_first
     }
 
     pub(crate) fn take(&self) -> Option<String> {
@@ -65,12 +78,6 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Ends the session of a worker that has been silent for `silence`.
-    pub(crate) fn end_for(&self, silence: Duration) {
-        self.farewell.say(format!("nothing was heard from the worker for {} s", silence.as_secs_f32()));
-        self.closer.close();
-    }
-
     /// Why it gets nothing for a while, if so.
     pub(crate) fn quarantine(&self) -> MutexGuard<'_, Option<String>> {
         lock(&self.quarantine)
@@ -106,6 +113,7 @@ pub(crate) struct Shared {
     /// Why the last worker left, for the one who waits in vain.
     last_departure: Mutex<String>,
     absences: Mutex<Absences>,
+    pub(crate) counters: Counters,
 }
 
 /// Unlike any other's; no secret.
@@ -144,6 +152,7 @@ impl Shared {
             peers: Mutex::default(),
             last_departure: Mutex::new("none was ever connected".to_owned()),
             absences: Mutex::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -153,6 +162,23 @@ impl Shared {
 
     pub(crate) fn worker(&self, id: WorkerId) -> Option<Arc<Worker>> {
         self.workers().get(&id).cloned()
+    }
+
+    /// Ends the session of a worker that is in a new one, or of which nothing was heard for a lease.
+    pub(crate) fn end_session(&self, id: WorkerId) {
+        let Some(worker) = self.worker(id) else { return };
+        let is_back = self.workers().iter().any(|(other_id, other)| {
+            *other_id > id && is_same(&other.address, &other.name, &worker.address, &worker.name)
+        });
+        if is_back {
+            worker.farewell.say("the worker is in a new session".to_owned());
+        } else {
+            let silence = self.settings.silence().as_secs_f32();
+            if worker.farewell.is_first(format!("nothing was heard from the worker for {silence} s")) {
+                self.counters.on_silence();
+            }
+        }
+        worker.closer.close();
     }
 
     pub(crate) fn attempts(&self) -> MutexGuard<'_, HashMap<AttemptId, Arc<Attempt>>> {

@@ -144,6 +144,7 @@ async fn moving_an_artifact_of_200_mb_takes_less_than_one_and_a_half_times_its_s
         nonce: [0; 4],
         options: "{}".into(),
         timeout: None,
+        label: String::new(),
     };
     let mover = Arc::new(Mover(std::sync::Mutex::default()));
     let (progress, _) = broadcast::channel(16);

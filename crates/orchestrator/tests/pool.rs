@@ -3,8 +3,8 @@
 use artifacts::Digest;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Holdings, LocalConnector, Member, Memo, Orchestrator, Progress, ProofFailure, ProofRequest, Proven, Remembered,
-    Settings, Stream, WorkerList,
+    Holdings, LocalConnector, Member, Memo, Orchestrator, ProbeError, Progress, ProofFailure, ProofRequest, Proven,
+    Remembered, Settings, Stream, WorkerList, probe,
 };
 use std::{
     collections::BTreeMap,
@@ -123,6 +123,31 @@ async fn several_proofs_share_the_workers() {
     for (proven, shards) in futures::future::join_all(four).await.into_iter().zip(1..) {
         assert_eq!(proven.unwrap().output.proof, expected(shards));
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_looked_at_goes_on_with_what_it_has() {
+    let (begun, engine) = stuck();
+    let worker = RunningWorker::ready("one", engine).await;
+    let look = async || probe(&worker.address.into(), &fake_build()).await;
+    assert_eq!(look().await.unwrap().name, "one");
+    let orchestrator = connect(&[worker.address]).await;
+    assert!(matches!(look().await, Err(ProbeError::Busy(_))));
+    let cancel = CancellationToken::new();
+    let (progress, _) = broadcast::channel(64);
+    let controller = Arc::new(FakeController::default());
+    let proving = orchestrator.prove(request(1), controller, progress, cancel.clone());
+    let (outcome, ()) = tokio::join!(proving, async {
+        begun.notified().await;
+        assert!(matches!(look().await, Err(ProbeError::Busy(_))));
+        cancel.cancel();
+    });
+    assert!(matches!(outcome, Err(ProofFailure::Cancelled)));
+    orchestrator.shutdown().await;
+    let mut other = fake_build();
+    other.sp1_version = "another".into();
+    assert!(matches!(probe(&worker.address.into(), &other).await, Err(ProbeError::Build(_))));
+    worker.stop().await;
 }
 
 #[tokio::test]

@@ -91,10 +91,20 @@ fn a_service_stands_for_the_workers_where_a_program_may_ask_one() {
     assert!(Config::load(&overrides, variable).is_err());
     let mut overrides = Overrides::default();
     overrides.allow_service();
-    let config = Config::load(&overrides, variable).unwrap();
-    assert_eq!(config.service.as_deref(), Some("http://somewhere:8090"));
+    let service = |overrides: &Overrides| Config::load(overrides, variable).unwrap().service;
+    assert_eq!(service(&overrides).as_deref(), Some("http://somewhere:8090"));
+    // Workers that the program names count more than the environment's service.
+    let mut with_workers = overrides.clone();
+    with_workers.workers(vec!["127.0.0.1:1".to_owned()]);
+    assert_eq!(service(&with_workers), None);
+    let mut local = overrides.clone();
+    local.local_worker();
+    assert_eq!(service(&local), None);
+    with_workers.url("http://elsewhere:1");
+    let error = Config::load(&with_workers, variable).err().unwrap().to_string();
+    assert!(error.contains("one or the other"), "{error}");
     overrides.url("http://elsewhere:1");
-    assert_eq!(Config::load(&overrides, variable).unwrap().service.as_deref(), Some("http://elsewhere:1"));
+    assert_eq!(service(&overrides).as_deref(), Some("http://elsewhere:1"));
     check(
         LIST,
         &[("SP1_DISTRIBUTED_URL", "somewhere")],

@@ -178,6 +178,10 @@ impl Memo for DiskMemo {
         }
     }
 
+    fn keeps(&self) -> bool {
+        self.limit > 0
+    }
+
     fn forget(&self, keys: &[Digest]) {
         keys.iter().for_each(|key| remove(&self.path(*key)));
     }

@@ -1,7 +1,7 @@
 //! What is counted, for Prometheus. Names and units as <https://prometheus.io/docs/practices/naming> has them; no label has a value without bound.
 
 use client::ProofEvent;
-use orchestrator::{Holdings, WorkerInfo};
+use orchestrator::{Counts, Holdings, WorkerInfo};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -14,6 +14,7 @@ use prometheus_client::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -51,11 +52,19 @@ pub(crate) struct Metrics {
     proofs: Family<State, Gauge>,
     proofs_ended: Family<Ended, Counter>,
     proof_seconds: Family<Ended, Histogram>,
+    queue_seconds: Histogram,
     attempts: Family<Outcome, Counter>,
     attempt_seconds: Family<Kind, Histogram>,
     remembered: Family<Kind, Counter>,
     workers: Family<State, Gauge>,
     held: Gauge,
+    slots: Gauge,
+    sent_bytes: Counter,
+    received_bytes: Counter,
+    checks: Family<Verdict, Counter>,
+    checking_seconds: Counter<f64>,
+    sessions: Counter,
+    silent_sessions: Counter,
     artifacts: Gauge,
     artifact_bytes: Gauge,
     free_bytes: Gauge,
@@ -75,11 +84,19 @@ impl Metrics {
             proofs: Family::default(),
             proofs_ended: Family::default(),
             proof_seconds: Family::new_with_constructor(seconds),
+            queue_seconds: seconds(),
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(seconds),
             remembered: Family::default(),
             workers: Family::default(),
             held: Gauge::default(),
+            slots: Gauge::default(),
+            sent_bytes: Counter::default(),
+            received_bytes: Counter::default(),
+            checks: Family::default(),
+            checking_seconds: Counter::default(),
+            sessions: Counter::default(),
+            silent_sessions: Counter::default(),
             artifacts: Gauge::default(),
             artifact_bytes: Gauge::default(),
             free_bytes: Gauge::default(),
@@ -93,6 +110,12 @@ impl Metrics {
             Unit::Seconds,
             metrics.proof_seconds.clone(),
         );
+        registry.register_with_unit(
+            "queue_duration",
+            "From the acceptance of a proof to its first beginning",
+            Unit::Seconds,
+            metrics.queue_seconds.clone(),
+        );
         registry.register("attempts", "Attempts that ended, by kind of task and outcome", metrics.attempts.clone());
         registry.register_with_unit(
             "attempt_duration",
@@ -103,6 +126,32 @@ impl Metrics {
         registry.register("tasks_remembered", "Tasks that needed not be done", metrics.remembered.clone());
         registry.register("workers", "Workers, by state", metrics.workers.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
+        registry.register("worker_slots", "Attempts that ready workers may hold", metrics.slots.clone());
+        registry.register_with_unit(
+            "sent",
+            "Compressed size of artifacts that workers were sent",
+            Unit::Bytes,
+            metrics.sent_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Compressed size of artifacts that came from workers",
+            Unit::Bytes,
+            metrics.received_bytes.clone(),
+        );
+        registry.register("checks", "Checked results and claims of workers, by verdict", metrics.checks.clone());
+        registry.register_with_unit(
+            "checking",
+            "Time that checking them took, over all threads",
+            Unit::Seconds,
+            metrics.checking_seconds.clone(),
+        );
+        registry.register("sessions", "Sessions with workers that began", metrics.sessions.clone());
+        registry.register(
+            "silent_sessions",
+            "Sessions that ended because no sign of life came",
+            metrics.silent_sessions.clone(),
+        );
         registry.register("artifacts", "Artifacts of running proofs", metrics.artifacts.clone());
         registry.register_with_unit(
             "artifacts_stored",
@@ -120,6 +169,11 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
+    /// A proof was begun for the first time, after it had waited for so long.
+    pub(crate) fn on_begun(&self, waited: Duration) {
+        self.queue_seconds.observe(waited.as_secs_f64());
+    }
+
     /// A proof ended.
     pub(crate) fn on_ended(&self, mode: &'static str, state: &'static str, took: Duration) {
         let ended = Ended { mode, state };
@@ -130,6 +184,18 @@ impl Metrics {
     /// A request was answered. `method` is one of a few: whoever asks must not make labels.
     pub(crate) fn on_answer(&self, method: &str, status: u16) {
         self.answers.get_or_create(&Answer { method: method.to_owned(), status }).inc();
+    }
+
+    /// Takes over what the orchestrator counts itself.
+    fn count(&self, counts: &Counts) {
+        let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
+        set(&self.sent_bytes, counts.sent_bytes);
+        set(&self.received_bytes, counts.received_bytes);
+        set(&self.checks.get_or_create(&Verdict { verdict: "right" }), counts.accepted);
+        set(&self.checks.get_or_create(&Verdict { verdict: "wrong" }), counts.rejected);
+        self.checking_seconds.inner().store(counts.checking.as_secs_f64().to_bits(), Ordering::Relaxed);
+        set(&self.sessions, counts.sessions);
+        set(&self.silent_sessions, counts.silent_sessions);
     }
 
     /// As Prometheus reads it.
@@ -144,6 +210,10 @@ impl Metrics {
         }
         self.workers.get_or_create(&State { state: "lost" }).set(signed(now.lost as u64));
         self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
+        let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.drained && worker.quarantine.is_none();
+        let ready = now.workers.iter().filter(may_hold).count() as u64;
+        self.slots.set(signed(ready * u64::from(now.slots)));
+        self.count(&now.counts);
         self.artifacts.set(signed(now.holdings.artifacts as u64));
         self.artifact_bytes.set(signed(now.holdings.bytes));
         self.free_bytes.set(signed(now.free_bytes));
@@ -153,12 +223,21 @@ impl Metrics {
     }
 }
 
+/// What came of looking at what a worker said.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verdict {
+    verdict: &'static str,
+}
+
 /// What is looked at when somebody asks.
 pub(crate) struct Now {
     pub(crate) proofs: BTreeMap<&'static str, u64>,
     pub(crate) workers: Vec<WorkerInfo>,
     /// Workers that should be connected and are not.
     pub(crate) lost: usize,
+    /// Attempts that one worker may hold.
+    pub(crate) slots: u32,
+    pub(crate) counts: Counts,
     pub(crate) holdings: Holdings,
     pub(crate) free_bytes: u64,
 }

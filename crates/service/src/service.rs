@@ -62,6 +62,8 @@ pub struct Settings {
     pub free_bytes: u64,
     /// How long a proof that has ended is kept.
     pub keep: Duration,
+    /// Names by which the interface may be asked where it listens for this machine alone, beside `localhost` and addresses; in lower case.
+    pub names: Vec<String>,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Settings {
             memo_bytes: 20_000_000_000,
             free_bytes: 1_000_000_000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
+            names: Vec::new(),
         }
     }
 }
@@ -232,8 +235,10 @@ impl Service {
         let proofs = self.counts().await?;
         let (workers, holdings) = (self.workers(), self.inner.orchestrator.holdings());
         let lost = self.inner.orchestrator.absent_workers().len();
+        let slots = self.inner.settings.orchestrator.shard_batch_size;
+        let counts = self.inner.orchestrator.counts();
         let free_bytes = self.blocking(|inner| free_bytes(&inner.settings.state)).await.unwrap_or(0);
-        Ok(self.inner.metrics.text(&Now { proofs, workers, lost, holdings, free_bytes }))
+        Ok(self.inner.metrics.text(&Now { proofs, workers, lost, slots, counts, holdings, free_bytes }))
     }
 
     /// Runs `task`; the service ends after it.

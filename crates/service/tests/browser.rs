@@ -143,3 +143,40 @@ async fn the_page_goes_on_when_the_service_was_away() {
     browser.close().await;
     service.shutdown().await;
 }
+
+/// A large pool and a long proof: everything is shown, and nothing waits.
+#[ignore = "takes minutes: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_workers_and_ten_thousand_tasks_are_shown() {
+    const WORKERS: usize = 1000;
+    const TASKS: u64 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut workers = Vec::new();
+    for number in 0..WORKERS {
+        workers.push(RunningWorker::ready(&format!("worker-{number}"), FakeEngine::honest()).await);
+    }
+    let addresses: Vec<SocketAddr> = workers.iter().map(|worker| worker.address).collect();
+    let (service, url, client) = start(folder.path(), &addresses).await;
+    let id = submit(&client, TASKS).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    let ended = client.follow(client.proof(&id).await.unwrap(), u64::MAX >> 1, None, |_| {}).await.unwrap();
+    assert_eq!(ended.state, ProofState::Done, "{ended:?}");
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
+    browser
+        .wait_for("document.querySelector('#timeline').getAttribute('aria-label')?.includes('10000 attempts')")
+        .await;
+    browser.picture("thousand-timeline").await;
+    browser.open("about:blank").await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelectorAll('#workers tr').length === 1000").await;
+    browser.wait_for(&format!("{}?.innerText.includes('10000/10000')", row("proofs", &id))).await;
+    let paint = browser.value("performance.getEntriesByType('paint')[0].startTime").await;
+    assert!(paint.as_f64().unwrap() < 500.0, "first paint after {paint} ms");
+    let done =
+        "[...document.querySelectorAll('#workers tr')].reduce((sum, row) => sum + Number(row.cells[3].innerText), 0)";
+    assert_eq!(browser.value(done).await, TASKS);
+    browser.picture("thousand").await;
+    browser.close().await;
+    service.shutdown().await;
+}

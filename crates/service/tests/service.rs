@@ -518,6 +518,12 @@ async fn what_is_counted_and_drawn_is_what_happened() {
         "sp1d_attempt_duration_seconds_count{kind=\"prove_shard\"} 3",
         "sp1d_workers{state=\"idle\"} 1",
         "sp1d_workers{state=\"lost\"} 0",
+        "sp1d_worker_slots 2",
+        "sp1d_checks_total{verdict=\"right\"} 6",
+        "sp1d_checks_total{verdict=\"wrong\"} 0",
+        "sp1d_sessions_total 1",
+        "sp1d_silent_sessions_total 0",
+        "sp1d_queue_duration_seconds_count 1",
         "sp1d_http_requests_total{method=\"POST\",status=\"201\"} 2",
         "# EOF",
     ] {

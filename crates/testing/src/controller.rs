@@ -75,6 +75,7 @@ pub fn request(shards: u64, timeout: Duration) -> ProofRequest {
         nonce: [0; 4],
         options: "{}".into(),
         timeout: Some(timeout),
+        label: String::new(),
     }
 }
 

@@ -119,7 +119,7 @@ impl Attempts {
             all.insert(attempt, held.clone());
         }
         let able = self.kinds.contains(assignment.kind);
-        let span = tracing::info_span!("attempt", %attempt, proof = %assignment.proof, kind = %assignment.kind);
+        let span = tracing::info_span!("attempt", %attempt, proof_id = %assignment.proof, kind = %assignment.kind);
         let link = Link {
             session: held.said.session(),
             cache: self.cache.clone(),

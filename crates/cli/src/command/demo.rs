@@ -131,6 +131,7 @@ async fn prove_on(
         nonce: [0; 4],
         options: options.encode(),
         timeout: None,
+        label: String::new(),
     };
     let mut overrides = Overrides::default();
     overrides.workers_file(list);

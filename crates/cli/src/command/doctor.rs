@@ -10,8 +10,8 @@ use anyhow::Result;
 use client::{Client, Moment};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use engine::{HostError, check_executor_host, check_temporary_folder};
-use orchestrator::{Member, Orchestrator, WorkerInfo};
-use protocol::{Address, PreambleError};
+use orchestrator::{Member, ProbeError, Probed, probe};
+use protocol::Address;
 use serde::Serialize;
 use serde_json::json;
 use sp1_distributed::distributed::config::Config;
@@ -172,36 +172,28 @@ async fn port(address: &Address) -> Finding {
 }
 
 async fn workers(config: &Config) -> Vec<Finding> {
-    let orchestrator = Orchestrator::start(config.orchestrator.clone(), None, None);
-    // It is another orchestrator's, and works.
-    let busy = PreambleError::Busy(String::new()).to_string();
-    let mut findings = Vec::new();
-    for (member, outcome) in orchestrator.set_list(&config.list) {
+    let look = async |member: &Member| {
         let what = format!("worker {member}");
-        findings.push(match (&member, outcome.await) {
-            (Member::Local, _) => finding(what, Verdict::Good, "the orchestrator's own process", ""),
-            (_, Ok(Ok(name))) => {
-                let info = orchestrator.workers().into_iter().find(|info| info.address == member.to_string());
-                finding(what, Verdict::Good, introduced(&name, info), "")
+        if *member == Member::Local {
+            return finding(what, Verdict::Good, "the orchestrator's own process", "");
+        }
+        match probe(member, &config.orchestrator.build).await {
+            Ok(Probed { name, threads, memory_bytes, cpu }) => {
+                let found = format!("{name}: {threads} threads, {:.0} GB, {cpu}", memory_bytes as f64 / 1e9);
+                finding(what, Verdict::Good, found, "")
             }
-            (_, Ok(Err(reason))) if reason.starts_with(&busy) => finding(what, Verdict::Good, reason, ""),
-            (_, Ok(Err(reason))) => finding(what, Verdict::Wrong, reason, UNREACHABLE),
-            (_, Err(_)) => finding(what, Verdict::Wrong, "the call came to nothing", UNREACHABLE),
-        });
-    }
-    orchestrator.shutdown().await;
-    findings
+            Err(ProbeError::Busy(text)) => finding(what, Verdict::Good, format!("in use: {text}"), ""),
+            Err(ProbeError::Build(mismatch)) => {
+                finding(what, Verdict::Wrong, mismatch.to_string(), "install the same sp1d on both sides")
+            }
+            Err(ProbeError::Unreachable(reason)) => finding(what, Verdict::Wrong, reason, UNREACHABLE),
+        }
+    };
+    // All at once: those that do not answer take their time.
+    futures::future::join_all(config.list.0.iter().map(look)).await
 }
 
-const UNREACHABLE: &str =
-    "start `sp1d worker` there, of the same release, with this machine in its --orchestrator list, and open the port";
-
-fn introduced(name: &str, info: Option<WorkerInfo>) -> String {
-    let Some(info) = info else { return format!("{name} is there") };
-    let loaded = if info.ready { "its prover is loaded" } else { "it is loading its prover" };
-    let memory = info.memory_bytes as f64 / 1e9;
-    format!("{name}: {loaded}; {} threads, {memory:.0} GB, {}", info.threads, info.cpu)
-}
+const UNREACHABLE: &str = "start `sp1d worker` there, with this machine in its --orchestrator list, and open the port";
 
 async fn service(url: &str) -> Result<Vec<Finding>> {
     let what = format!("service {url}");

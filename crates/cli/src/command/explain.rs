@@ -22,15 +22,14 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     let client = Client::new(&remote.url)?;
     let (proof, events, only) = find(&client, &what).await?;
     let tries = tries(&events);
-    let only = tries.iter().filter(|(task, _)| only.is_none_or(|only| **task == only));
-    let shown: BTreeMap<u64, &TaskTries> = only.map(|(task, tries)| (*task, tries)).collect();
     let now = Now {
         queued: client.proofs(Some(ProofState::Queued), 1000).await?,
         health: client.health().await?,
         workers: client.workers().await?.workers,
         at: Moment::now(),
     };
-    let sentences = explain(&proof, &events, &shown, &now);
+    let sentences = explain(&proof, &events, &tries, only, &now);
+    let shown: BTreeMap<u64, &TaskTries> = shown(&tries, only).collect();
     if remote.output == OutputForm::Json {
         return print(&json!({ "proof": proof, "sentences": sentences, "tasks": shown }).to_string());
     }
@@ -42,11 +41,11 @@ async fn find(client: &Client, what: &str) -> Result<(Proof, Vec<EventRecord>, O
     let is_task = what.len() < PROOF_DIGITS && what.bytes().all(|digit| digit.is_ascii_digit());
     let Some(task) = what.parse::<u64>().ok().filter(|_| is_task) else {
         let proof = client.proof(what).await?;
-        let events = client.past_events(what).await?;
+        let events = client.past_events(what, 0).await?;
         return Ok((proof, events, None));
     };
     for proof in client.proofs(None, LOOKED_AT).await? {
-        let events = client.past_events(&proof.id).await?;
+        let events = client.past_events(&proof.id, 0).await?;
         if tries(&events).contains_key(&task) {
             return Ok((proof, events, Some(task)));
         }
@@ -55,6 +54,11 @@ async fn find(client: &Client, what: &str) -> Result<(Proof, Vec<EventRecord>, O
         "none of the newest {LOOKED_AT} proofs has a task {task} that was given to a worker since it was last begun"
     );
     Err(Failure::usage(text).into())
+}
+
+/// Those of all tasks, or of one.
+fn shown(tries: &BTreeMap<u64, TaskTries>, only: Option<u64>) -> impl Iterator<Item = (u64, &TaskTries)> {
+    tries.iter().map(|(task, tries)| (*task, tries)).filter(move |(task, _)| only.is_none_or(|only| *task == only))
 }
 
 /// What a service says of itself at the moment.
@@ -90,6 +94,14 @@ enum Step {
     Done,
     Failed(String),
     Dropped,
+    /// Its worker was.
+    Lost(String),
+}
+
+impl Step {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Assigned | Self::Proving)
+    }
 }
 
 /// The attempts since the proof was last begun, by task.
@@ -107,12 +119,19 @@ fn tries(events: &[EventRecord]) -> BTreeMap<u64, TaskTries> {
             ProofEvent::Done(attempt) => (attempt, Step::Done),
             ProofEvent::AttemptFailed { attempt, reason } => (attempt, Step::Failed(reason.clone())),
             ProofEvent::Dropped(attempt) => (attempt, Step::Dropped),
+            // It may come back and go on, and then its end is told.
+            ProofEvent::WorkerLost { worker, reason } => {
+                let tries = tasks.values_mut().flat_map(|task| &mut task.tries);
+                for one in tries.filter(|one| one.worker == *worker && one.step.is_open()) {
+                    (one.step, one.since) = (Step::Lost(reason.clone()), *at);
+                }
+                continue;
+            }
             ProofEvent::Queued
             | ProofEvent::Submitted { .. }
             | ProofEvent::Remembered { .. }
             | ProofEvent::Executed { .. }
             | ProofEvent::WorkerReady { .. }
-            | ProofEvent::WorkerLost { .. }
             | ProofEvent::Verifying
             | ProofEvent::Finished { .. } => continue,
         };
@@ -130,11 +149,17 @@ fn note(tasks: &mut BTreeMap<u64, TaskTries>, attempt: &Attempt, step: Step, sin
 }
 
 /// A proof's whole story, a sentence a line.
-fn explain(proof: &Proof, events: &[EventRecord], shown: &BTreeMap<u64, &TaskTries>, now: &Now) -> Vec<String> {
+fn explain(
+    proof: &Proof,
+    events: &[EventRecord],
+    tries: &BTreeMap<u64, TaskTries>,
+    only: Option<u64>,
+    now: &Now,
+) -> Vec<String> {
     let id = &proof.id;
     match proof.state {
         ProofState::Queued => vec![queue(proof, now)],
-        ProofState::Running => running(proof, events, shown, now),
+        ProofState::Running => running(proof, events, tries, only, now),
         ProofState::Done => vec![format!(
             "proof {id} is done: {} shards, {} tasks, of which {} had been done before",
             proof.shards.unwrap_or(0),
@@ -145,7 +170,7 @@ fn explain(proof: &Proof, events: &[EventRecord], shown: &BTreeMap<u64, &TaskTri
         ProofState::Failed => {
             let failure = proof.failure.as_ref().map(|failure| format!("{} ({})", failure.text, failure.kind));
             let first = format!("proof {id} failed: {}", failure.unwrap_or_default());
-            std::iter::once(first).chain(failures(shown)).collect()
+            std::iter::once(first).chain(failures(tries, only)).collect()
         }
     }
 }
@@ -162,7 +187,13 @@ fn queue(proof: &Proof, now: &Now) -> String {
     )
 }
 
-fn running(proof: &Proof, events: &[EventRecord], shown: &BTreeMap<u64, &TaskTries>, now: &Now) -> Vec<String> {
+fn running(
+    proof: &Proof,
+    events: &[EventRecord],
+    tries: &BTreeMap<u64, TaskTries>,
+    only: Option<u64>,
+    now: &Now,
+) -> Vec<String> {
     let since_begun = events
         .iter()
         .rposition(|record| matches!(record.event, ProofEvent::Started { .. } | ProofEvent::Restarted { .. }));
@@ -187,25 +218,16 @@ fn running(proof: &Proof, events: &[EventRecord], shown: &BTreeMap<u64, &TaskTri
     if !has(|event| matches!(event, ProofEvent::Executed { .. })) {
         said.push("the program is still running: tasks come while it does".to_owned());
     }
-    let latest = |step: fn(&Step) -> bool| {
-        shown.values().filter(|task| task.tries.iter().any(|one| step(&one.step))).count() as u64
+    let is_held = |task: &&TaskTries| {
+        !task.tries.iter().any(|one| one.step == Step::Done) && task.tries.iter().any(|one| one.step.is_open())
     };
-    let done = latest(|step| matches!(step, Step::Done));
-    let held = shown
-        .values()
-        .filter(|task| {
-            !task.tries.iter().any(|one| one.step == Step::Done)
-                && task.tries.iter().any(|one| matches!(one.step, Step::Assigned | Step::Proving))
-        })
-        .count() as u64;
+    let held = tries.values().filter(is_held).count() as u64;
     let waiting = proof.tasks.known.saturating_sub(proof.tasks.done).saturating_sub(held);
     said.push(format!(
         "{} of {} known tasks are done, {} of them before; {held} are with workers, {waiting} wait for one",
-        proof.tasks.done.max(done),
-        proof.tasks.known,
-        proof.tasks.remembered
+        proof.tasks.done, proof.tasks.known, proof.tasks.remembered
     ));
-    for (task, TaskTries { kind, tries }) in shown {
+    for (task, TaskTries { kind, tries }) in shown(tries, only) {
         for one in tries {
             let seconds = (now.at.0 - one.since.0).max(0) / 1000;
             let worker = &one.worker;
@@ -214,11 +236,11 @@ fn running(proof: &Proof, events: &[EventRecord], shown: &BTreeMap<u64, &TaskTri
                 Step::Proving => {
                     said.push(format!("task {task} ({kind}) is being proven by {worker}, for {seconds} s"));
                 }
-                Step::Done | Step::Failed(_) | Step::Dropped => {}
+                Step::Done | Step::Failed(_) | Step::Dropped | Step::Lost(_) => {}
             }
         }
     }
-    said.extend(failures(shown));
+    said.extend(failures(tries, only));
     if waiting > 0 {
         said.extend(obstacles(&now.workers));
     }
@@ -226,15 +248,18 @@ fn running(proof: &Proof, events: &[EventRecord], shown: &BTreeMap<u64, &TaskTri
 }
 
 /// What was tried in vain.
-fn failures(shown: &BTreeMap<u64, &TaskTries>) -> Vec<String> {
-    let of_task = |(task, TaskTries { kind, tries }): (&u64, &&TaskTries)| {
-        let failed = |one: &Try| match &one.step {
-            Step::Failed(reason) => Some(format!("task {task} ({kind}) failed on {}: {reason}", one.worker)),
-            Step::Assigned | Step::Proving | Step::Done | Step::Dropped => None,
-        };
-        tries.iter().filter_map(failed).collect::<Vec<_>>()
-    };
-    shown.iter().flat_map(of_task).collect()
+fn failures(tries: &BTreeMap<u64, TaskTries>, only: Option<u64>) -> Vec<String> {
+    let mut said = Vec::new();
+    for (task, TaskTries { kind, tries }) in shown(tries, only) {
+        for Try { worker, step, .. } in tries {
+            match step {
+                Step::Failed(reason) => said.push(format!("task {task} ({kind}) failed on {worker}: {reason}")),
+                Step::Lost(reason) => said.push(format!("task {task} ({kind}) was lost with {worker}: {reason}")),
+                Step::Assigned | Step::Proving | Step::Done | Step::Dropped => {}
+            }
+        }
+    }
+    said
 }
 
 /// Why what waits is given to nobody.
@@ -290,9 +315,7 @@ mod tests {
         let mut health = Health { parallel_proofs: 2, ..Health::default() };
         health.proofs.insert("running".to_owned(), 2);
         let now = Now { queued, health, workers, at: Moment(10_000) };
-        let tries = tries(&events);
-        let shown = tries.iter().map(|(task, tries)| (*task, tries)).collect();
-        assert_eq!(explain(&proof, &events, &shown, &now), expected);
+        assert_eq!(explain(&proof, &events, &tries(&events), None, &now), expected);
     }
 
     #[test]
@@ -321,6 +344,8 @@ mod tests {
             ProofEvent::AttemptFailed { attempt: attempt(1, 2, "one"), reason: "it died".to_owned() },
             ProofEvent::Proving(attempt(1, 3, "two")),
             ProofEvent::Done(attempt(2, 4, "two")),
+            ProofEvent::Proving(attempt(3, 5, "four")),
+            ProofEvent::WorkerLost { worker: "four".to_owned(), reason: "it was silent".to_owned() },
         ];
         let workers = vec![worker("one", "drained"), worker("two", "busy"), worker("three", "starting")];
         check(
@@ -335,6 +360,7 @@ mod tests {
                 "2 of 5 known tasks are done, 1 of them before; 1 are with workers, 2 wait for one",
                 "task 1 (prove_shard) is being proven by two, for 4 s",
                 "task 1 (prove_shard) failed on one: it died",
+                "task 3 (prove_shard) was lost with four: it was silent",
                 "the workers hold as many as they may (SHARD_BATCH_SIZE)",
                 "worker one is drained: `sp1d resume` gives it tasks again",
                 "worker three is loading its prover",

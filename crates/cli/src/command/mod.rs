@@ -7,6 +7,7 @@ mod explain;
 mod manual;
 mod program;
 mod prove;
+mod reference;
 mod remote;
 mod serve;
 mod worker;
@@ -39,7 +40,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             block_on(program::vkey(arguments))
         }
         Command::Config(arguments) => config::show(&arguments),
-        Command::Reference => config::print_reference(),
+        Command::Reference { page } => reference::run(page),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Man(arguments) => manual::pages(&arguments),
         Command::Serve(arguments) => {

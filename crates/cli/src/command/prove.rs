@@ -57,6 +57,7 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
         nonce: fresh_nonce()?,
         options: config.cut.encode(),
         timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),
+        label: String::new(),
     };
     let output = OutputFile::reserve(&arguments.output)?;
     check_executor_host()?;

@@ -15,11 +15,8 @@ use client::{Client, EventRecord, NewProof, Proof, ProofEvent, ProofState, Worke
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use futures::StreamExt;
 use serde_json::json;
-use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-
-/// Between two tries to reach a service that was there before.
-const PAUSE: Duration = Duration::from_secs(1);
+use std::{pin::pin, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) async fn status(arguments: ShowArguments) -> Result<()> {
     let health = Client::new(&arguments.remote.url)?.health().await?;
@@ -139,7 +136,8 @@ pub(crate) async fn wait(arguments: WaitArguments) -> Result<()> {
 /// Waits until the proof has ended, over lost connections and restarts of the service. A proof that failed is this command's failure.
 async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &Remote) -> Result<()> {
     // Only its end counts.
-    let end = client.follow(id, u64::MAX >> 1, None, |_| {});
+    // An unknown proof, or no service at all, is told at once.
+    let end = client.follow(client.proof(id).await?, u64::MAX >> 1, None, |_| {});
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let proof = match deadline {
         None => end.await?,
@@ -200,36 +198,28 @@ pub(crate) async fn fetch(arguments: FetchArguments) -> Result<()> {
 pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
     let ProofArguments { proof: id, remote } = arguments.proof;
     let client = Client::new(&remote.url)?;
-    let mut proof = client.proof(&id).await?;
-    let mut last = 0;
-    loop {
-        // After the end the service closes the stream; before, what has happened so far comes at once.
-        let waits = !arguments.follow && !proof.state.is_final();
-        match client.events(&id, last).await {
-            Ok(events) => {
-                let mut events = std::pin::pin!(events);
-                loop {
-                    let next = events.next();
-                    let next = if waits { timeout(PAUSE, next).await.ok().flatten() } else { next.await };
-                    let Some(Ok(event)) = next else { break };
-                    last = event.number;
-                    print_event(&event, &remote)?;
-                }
-            }
-            Err(error) if !arguments.follow || !error.is_passing() => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "following on"),
-        }
-        if !arguments.follow || proof.state.is_final() {
-            return Ok(());
-        }
-        sleep(PAUSE).await;
-        // Over lost connections and restarts, as long as there is something to come.
-        match client.proof(&id).await {
-            Ok(now) => proof = now,
-            Err(error) if !error.is_passing() => return Err(error.into()),
-            Err(error) => tracing::debug!(%error, "following on"),
-        }
+    let past = client.past_events(&id, 0).await?;
+    past.iter().try_for_each(|event| print_event(event, &remote))?;
+    if !arguments.follow {
+        return Ok(());
     }
+    let mut last = past.last().map_or(0, |event| event.number);
+    let mut printed = Ok(());
+    let after = last;
+    let tell = |event: &EventRecord| {
+        last = event.number;
+        if printed.is_ok() {
+            printed = print_event(event, &remote);
+        }
+    };
+    client.follow(client.proof(&id).await?, after, None, tell).await?;
+    printed?;
+    // What was told between the two, up to the end.
+    let mut rest = pin!(client.events(&id, last).await?);
+    while let Some(event) = rest.next().await {
+        print_event(&event?, &remote)?;
+    }
+    Ok(())
 }
 
 fn print_event(record: &EventRecord, remote: &Remote) -> Result<()> {

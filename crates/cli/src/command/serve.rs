@@ -105,6 +105,9 @@ fn settings(config: &Config, arguments: &ServeArguments) -> Settings {
     settings.keep = Duration::from_secs(u64::from(arguments.keep) * 24 * 60 * 60);
     settings.memo_bytes = arguments.memo.saturating_mul(1_000_000);
     settings.free_bytes = arguments.min_free.saturating_mul(1_000_000);
+    let listens = arguments.listen.to_string();
+    let own = listens.rsplit_once(':').map(|(host, _)| host);
+    settings.names = own.into_iter().chain(arguments.names.iter().map(String::as_str)).map(str::to_lowercase).collect();
     settings
 }
 

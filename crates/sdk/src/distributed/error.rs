@@ -27,6 +27,14 @@ pub enum DistributedError {
         /// Why not.
         failure: FailureInfo,
     },
+    /// The service would prove something else.
+    #[error(
+        "the service at {url} computes another verifying key for this program: it is of another release of sp1d or of SP1; install the same on both sides"
+    )]
+    OtherRelease {
+        /// Where it is.
+        url: String,
+    },
     /// The call needs workers of its own.
     #[error("a service does not {0}; prove on a list of workers for that")]
     NotThere(&'static str),

@@ -143,6 +143,7 @@ impl Inner {
             nonce: options.nonce,
             options: config.cut.encode(),
             timeout: config.timeout,
+            label: String::new(),
         })
     }
 

@@ -1,13 +1,13 @@
 //! Proving through a service, `sp1d serve`, instead of on workers of its own.
 
 use super::DistributedError;
-use ::client::{Client, FailureInfo, NewProof, Proof, ProofState};
+use ::client::{Client, ClientError, FailureInfo, NewProof, Proof, ProofState};
 use bytes::Bytes;
 use engine::Controller;
 use orchestrator::{ExpectedExit, Progress, ProofFailure, ProofMode, ProofRequest};
-use sp1_sdk::{SP1Proof, SP1ProofWithPublicValues};
+use sp1_sdk::{HashableKey, SP1Proof, SP1ProofWithPublicValues};
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a service may be out of reach that was there before. It restarts in seconds; its machine takes minutes.
@@ -42,41 +42,75 @@ impl Remote {
         progress: &broadcast::Sender<Progress>,
         cancel: &CancellationToken,
     ) -> Result<SP1ProofWithPublicValues, DistributedError> {
-        let ProofRequest { elf, nonce, mode, .. } = &request;
-        let (elf, nonce, mode) = (elf.clone(), *nonce, *mode);
-        let asked = tokio::select! {
-            asked = self.ask(request) => asked?,
-            () = cancel.cancelled() => return Err(ProofFailure::Cancelled.into()),
+        let cancelled = || ProofFailure::Cancelled.into();
+        let prepared = tokio::select! {
+            prepared = self.prepare(&request, controller) => prepared?,
+            () = cancel.cancelled() => return Err(cancelled()),
         };
+        let asked = tokio::select! {
+            asked = self.submit(&prepared) => asked?,
+            () = cancel.cancelled() => {
+                // It may be accepted already: by the same key it is found.
+                if let Ok(Ok(asked)) = timeout(LAST_PATIENCE, self.submit(&prepared)).await {
+                    self.give_up(&asked.id).await;
+                }
+                return Err(cancelled());
+            }
+        };
+        let id = asked.id.clone();
+        tokio::select! {
+            proven = self.finish(asked, request, controller, progress) => proven,
+            () = cancel.cancelled() => {
+                self.give_up(&id).await;
+                Err(cancelled())
+            }
+        }
+    }
+
+    async fn submit(&self, new: &NewProof) -> Result<Proof, ClientError> {
+        Client::persist(PATIENCE, || self.0.submit(new)).await
+    }
+
+    /// Waits for the proof that was asked for, and believes it when it is what was asked for.
+    async fn finish(
+        &self,
+        asked: Proof,
+        request: ProofRequest,
+        controller: &Controller,
+        progress: &broadcast::Sender<Progress>,
+    ) -> Result<SP1ProofWithPublicValues, DistributedError> {
         let tell = |event: &::client::EventRecord| {
             for news in event.event.progress() {
                 // Nobody has to look.
                 let _ = progress.send(news);
             }
         };
-        let ended = tokio::select! {
-            ended = self.0.follow(&asked.id, 0, Some(PATIENCE), tell) => ended?,
-            () = cancel.cancelled() => return self.give_up(&asked.id).await,
-        };
+        let ended = self.0.follow(asked, 0, Some(PATIENCE), tell).await?;
         let content = self.content(ended).await?;
-        let made: SP1ProofWithPublicValues =
-            bincode::deserialize(&content).map_err(|error| DistributedError::Decode(error.to_string()))?;
-        if mode_of(&made.proof) != mode {
-            let text = format!("it is a {} proof, and a {mode} one was asked for", mode_of(&made.proof));
-            return Err(ProofFailure::Unverified(text).into());
+        let unverified = |text: String| DistributedError::Proof(ProofFailure::Unverified(text));
+        let made: SP1ProofWithPublicValues = bincode::deserialize(&content)
+            .map_err(|error| unverified(format!("what the service has made is no proof: {error}")))?;
+        let (made_mode, mode) = (mode_of(&made.proof), request.mode);
+        if made_mode != mode {
+            return Err(unverified(format!("it is a {made_mode} proof, and a {mode} one was asked for")));
         }
-        Ok(controller.accept(made, &elf, nonce).await?)
+        Ok(controller.accept(made, &request.elf, request.nonce).await?)
     }
 
-    async fn ask(&self, request: ProofRequest) -> Result<Proof, DistributedError> {
+    /// Hands in what the proof needs.
+    async fn prepare(&self, request: &ProofRequest, controller: &Controller) -> Result<NewProof, DistributedError> {
         if request.expected_exit != ExpectedExit::Success {
             let text = "a service proves runs that end with exit code 0; prove others on a list of workers".to_owned();
             return Err(ProofFailure::Request(text).into());
         }
         self.connect().await?;
         let program = Client::persist(PATIENCE, || self.0.add_program(request.elf.clone())).await?;
+        // A service with another SP1 would be found out by its proof only.
+        if program.verifying_key != controller.verifying_key(&request.elf).await?.bytes32() {
+            return Err(DistributedError::OtherRelease { url: self.0.url().to_owned() });
+        }
         let input = Client::persist(PATIENCE, || self.0.add_input(request.stdin.clone())).await?;
-        let new = NewProof {
+        Ok(NewProof {
             program: Some(program.id),
             input: Some(input),
             mode: request.mode.into(),
@@ -86,8 +120,7 @@ impl Remote {
             // So that the same is not begun twice when an answer is lost.
             idempotency_key: Some(new_key()?),
             ..NewProof::default()
-        };
-        Ok(Client::persist(PATIENCE, || self.0.submit(&new)).await?)
+        })
     }
 
     /// What the proof `ended` is, if it is one.
@@ -100,12 +133,14 @@ impl Remote {
     }
 
     /// Nobody waits for the proof `id` any more.
-    async fn give_up<T>(&self, id: &str) -> Result<T, DistributedError> {
-        let cancelled = Client::persist(LAST_PATIENCE, || self.0.cancel(id)).await;
-        if let Err(error) = cancelled {
-            tracing::warn!(proof = id, %error, "cancel a proof; the service goes on with it");
+    async fn give_up(&self, id: &str) {
+        let cancelled = timeout(LAST_PATIENCE, Client::persist(LAST_PATIENCE, || self.0.cancel(id))).await;
+        if !matches!(cancelled, Ok(Ok(_))) {
+            tracing::warn!(
+                proof_id = id,
+                "a proof was not cancelled: the service does not answer, and goes on with it"
+            );
         }
-        Err(ProofFailure::Cancelled.into())
     }
 }
 

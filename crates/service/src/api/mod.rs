@@ -87,7 +87,7 @@ fn router(service: Service, listens: SocketAddr) -> Router {
         // What is taken in is bounded where it is written.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(refuse_other_sites))
-        .layer(middleware::from_fn_with_state(listens, refuse_other_hosts))
+        .layer(middleware::from_fn_with_state((service.clone(), listens), refuse_other_hosts))
         .layer(middleware::from_fn_with_state(service.clone(), log))
         .with_state(service)
 }
@@ -102,21 +102,26 @@ async fn refuse_other_sites(request: Request, next: Next) -> Response {
 }
 
 /// A page whose name leads to the loopback interface, because somebody has it lead there, is of one site with a service that only this machine should reach. Its name tells.
-async fn refuse_other_hosts(State(listens): State<SocketAddr>, request: Request, next: Next) -> Response {
+async fn refuse_other_hosts(
+    State((service, listens)): State<(Service, SocketAddr)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let host = request.headers().get("host").and_then(|host| host.to_str().ok());
-    if listens.ip().is_loopback() && host.is_some_and(|host| !is_this_machine(host)) {
-        let text = "the service listens for this machine alone, and is asked by another name: ask for localhost or 127.0.0.1, or have it listen elsewhere (--listen)";
+    if listens.ip().is_loopback() && host.is_some_and(|host| !is_this_machine(host, &service.settings().names)) {
+        let text = "the service listens for this machine alone, and is asked by a name that it does not know: ask for localhost or 127.0.0.1, or start it with --names NAME for what a proxy passes on";
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, "other_host", text).into_response();
     }
     next.run(request).await.into_response()
 }
 
-/// True for `localhost` and for addresses, with or without a port.
-fn is_this_machine(host: &str) -> bool {
+/// True for `localhost`, for addresses and for `names`, with or without a port.
+fn is_this_machine(host: &str, names: &[String]) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
-    name == "localhost" || name.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
+    let is_local = name == "localhost" || name.ends_with(".localhost");
+    is_local || names.contains(&name) || address.parse::<IpAddr>().is_ok()
 }
 
 /// What a browser says of the page that asks; other clients say nothing.
@@ -163,14 +168,21 @@ mod tests {
 
     #[track_caller]
     fn check(host: &str, expected: bool) {
-        assert_eq!(is_this_machine(host), expected, "{host}");
+        assert_eq!(is_this_machine(host, &["prover.example.org".to_owned()]), expected, "{host}");
     }
 
     #[test]
     fn a_name_that_somebody_has_lead_here_is_not_this_machine() {
-        for host in
-            ["localhost", "localhost:8090", "LOCALHOST.", "a.localhost:1", "127.0.0.1:8090", "[::1]:8090", "[::1]"]
-        {
+        for host in [
+            "localhost",
+            "localhost:8090",
+            "LOCALHOST.",
+            "a.localhost:1",
+            "127.0.0.1:8090",
+            "[::1]:8090",
+            "[::1]",
+            "Prover.example.org:80",
+        ] {
             check(host, true);
         }
         for host in

@@ -234,7 +234,7 @@ pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>
     get,
     path = "/v1/proofs/{id}/events",
     tag = "proofs",
-    params(("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event that was seen.")),
+    params(Follow, ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event that was seen.")),
     responses(
         (status = 200, body = EventRecord, content_type = "text/event-stream"),
         (status = 404, body = Problem, content_type = "application/problem+json")
@@ -243,8 +243,10 @@ pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>
 pub(crate) async fn events(
     State(service): State<Service>,
     Path(id): Path<String>,
+    query: Result<Query<Follow>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let Query(Follow { follow }) = query.map_err(|error| Problem::malformed(error.body_text()))?;
     service.proof(&id).await?;
     let after = match headers.get("last-event-id") {
         None => 0,
@@ -253,7 +255,15 @@ pub(crate) async fn events(
             number.ok_or_else(|| Problem::malformed("Last-Event-ID is no number"))?
         }
     };
-    Ok(Sse::new(told(service, id, after)).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(told(service, id, after, follow.unwrap_or(true))).keep_alive(KeepAlive::default()))
+}
+
+/// Whether to wait for what has not happened yet.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Follow {
+    /// Go on until the proof ends; true when absent. Otherwise what has happened is told, and no more.
+    follow: Option<bool>,
 }
 
 /// Where a reader of events is.
@@ -261,6 +271,8 @@ struct Reading {
     service: Service,
     id: String,
     after: u64,
+    /// Wait for what has not happened yet.
+    follow: bool,
     ready: VecDeque<EventRecord>,
     over: bool,
     /// The proof was over when there were no events the last time.
@@ -270,8 +282,8 @@ struct Reading {
 /// How long the last event of a proof may come after its end.
 const LAST_EVENT: Duration = Duration::from_secs(1);
 
-fn told(service: Service, id: String, after: u64) -> impl Stream<Item = Result<Event, Infallible>> {
-    let reading = Reading { service, id, after, ready: VecDeque::new(), over: false, looked_at_end: false };
+fn told(service: Service, id: String, after: u64, follow: bool) -> impl Stream<Item = Result<Event, Infallible>> {
+    let reading = Reading { service, id, after, follow, ready: VecDeque::new(), over: false, looked_at_end: false };
     stream::unfold(reading, |mut reading| async move {
         let record = reading.next().await?;
         let name = serde_json::to_value(&record.event).ok().and_then(|event| Some(event["event"].as_str()?.to_owned()));
@@ -300,6 +312,9 @@ impl Reading {
             written.mark_unchanged();
             let found = self.service.events(&self.id, self.after, EVENTS).await;
             self.ready = found.ok()?.into();
+            if self.ready.is_empty() && !self.follow {
+                return None;
+            }
             if self.ready.is_empty() {
                 // Whoever has seen the end, or more, waits for nothing; and an end that could not be written comes never.
                 let is_over = self.service.proof(&self.id).await.map_or(true, |proof| proof.state.is_final());

@@ -115,9 +115,12 @@ function words(event) {
   }
 }
 
+// Height of a timeline, at most.
+const MOST_PIXELS = 8000;
+
 class Looked {
   constructor(id) {
-    Object.assign(this, { id, attempts: new Map(), lanes: [], lost: [], executions: [], begun: NaN, until: NaN, over: false, pointed: -1, last: 0, bars: [] });
+    Object.assign(this, { id, attempts: new Map(), lanes: [], lost: [], executions: [], row: 26, begun: NaN, until: NaN, over: false, pointed: -1, last: 0, bars: [] });
   }
 
   note(event) {
@@ -158,7 +161,10 @@ class Looked {
   all() { return [...this.attempts.values()]; }
 
   draw() {
-    const canvas = $("timeline"), row = 26, head = 22, margin = Math.min(160, canvas.clientWidth * 0.28);
+    // Browsers draw on no canvas of any height.
+    const canvas = $("timeline"), row = Math.max(4, Math.min(26, Math.floor(MOST_PIXELS / (this.lanes.length + 1)))), head = 22, margin = Math.min(160, canvas.clientWidth * 0.28);
+    const pad = Math.floor(row / 5), thin = Math.max(1, Math.floor(row / 6));
+    this.row = row;
     const width = canvas.clientWidth, height = head + row * (this.lanes.length + 1) + 8, scale = devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
@@ -187,6 +193,7 @@ class Looked {
     }
     const label = (text, lane, lost) => {
       pen.fillStyle = lost ? ink.failed : ink.ink;
+      pen.font = `${Math.min(12, row)}px system-ui, sans-serif`;
       pen.save();
       pen.beginPath();
       pen.rect(0, y(lane), margin - 6, row);
@@ -196,7 +203,7 @@ class Looked {
     };
     label("execution", 0, false);
     pen.fillStyle = ink.done;
-    for (const { from, to } of this.executions) pen.fillRect(x(from), y(0) + 6, Math.max(1, x(to ?? until) - x(from)), row - 12);
+    for (const { from, to } of this.executions) pen.fillRect(x(from), y(0) + pad + 1, Math.max(1, x(to ?? until) - x(from)), Math.max(1, row - 2 * pad - 2));
     const lanes = new Map(this.lanes.map((worker, at) => [worker, at + 1]));
     const gone = new Set(this.lost.map((loss) => loss.worker));
     this.lanes.forEach((worker, at) => label(worker, at + 1, gone.has(worker)));
@@ -206,20 +213,20 @@ class Looked {
     });
     // While one is proven the next waits: what is proven is drawn above.
     pen.fillStyle = ink.waiting;
-    for (const { lane, from, proving } of this.bars) pen.fillRect(from, y(lane) + 11, Math.max(0, proving - from), 4);
+    for (const { lane, from, proving } of this.bars) pen.fillRect(from, y(lane) + Math.floor((row - thin) / 2), Math.max(0, proving - from), thin);
     const kinds = new Map(KINDS.map(([kind]) => [kind, colour(kind)]));
     for (const { attempt, lane, proving, to } of this.bars) {
       if (!attempt.proving) continue;
       const kind = KINDS.find(([, , pattern]) => pattern.test(attempt.kind))?.[0] ?? "core";
       pen.fillStyle = attempt.bad ? ink.failed : attempt.outcome && attempt.outcome !== "done" ? ink.queued : kinds.get(kind);
       // A gap of a pixel between those that follow each other.
-      pen.fillRect(proving, y(lane) + 5, Math.max(1.5, to - proving - 1), row - 10);
+      pen.fillRect(proving, y(lane) + pad, Math.max(1.5, to - proving - 1), row - 2 * pad);
     }
     const pointed = this.bars[this.pointed];
     if (pointed) {
       pen.strokeStyle = ink.ink;
       pen.lineWidth = 2;
-      pen.strokeRect(pointed.from, y(pointed.lane) + 3, pointed.to - pointed.from, row - 6);
+      pen.strokeRect(pointed.from, y(pointed.lane) + pad - 1, pointed.to - pointed.from, row - 2 * pad + 2);
     }
     pen.fillStyle = ink.failed;
     for (const { worker, at } of this.lost) if (lanes.has(worker)) pen.fillRect(x(at) - 1, y(lanes.get(worker)) + 1, 3, row - 2);
@@ -355,7 +362,7 @@ $("timeline").addEventListener("keydown", (event) => {
 });
 $("timeline").addEventListener("pointermove", (event) => {
   if (!looked) return;
-  const lane = Math.floor((event.offsetY - 22) / 26);
+  const lane = Math.floor((event.offsetY - 22) / looked.row);
   const bar = looked.bars.findLast((found) => found.lane === lane && event.offsetX >= found.from && event.offsetX <= found.to);
   if (bar) looked.point(bar.number);
 });

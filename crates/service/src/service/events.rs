@@ -36,7 +36,7 @@ impl Inner {
                 Some(numbers.entry(proof.to_owned()).or_insert_with(|| Arc::new(AtomicU64::new(last))).clone())
             }
             Err(error) => {
-                tracing::warn!(%proof, %error, "count a proof's events; this one is not kept");
+                tracing::warn!(proof_id = %proof, %error, "count a proof's events; this one is not kept");
                 None
             }
         }

@@ -76,27 +76,31 @@ impl Inner {
     /// Runs a proof to its end, or until the service stops.
     async fn run(self: Arc<Self>, job: Job, live: Arc<Live>) {
         let id = job.proof.id.clone();
-        tracing::info!(proof = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof begun");
+        tracing::info!(proof_id = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof begun");
         self.tell(&id, ProofEvent::Started { start: job.proof.starts }).await;
         let began = Instant::now();
         let mode = job.proof.mode.name();
+        if job.proof.starts == 1 {
+            let waited = Moment::now().0.saturating_sub(job.proof.created.0);
+            self.metrics.on_begun(Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
+        }
         // A panic is this proof's end, and nobody else's.
         let outcome = tokio::spawn(self.clone().prove(job, live.clone())).await;
         let outcome = outcome.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
         let stopped = self.stop.is_cancelled() && !live.cancel.is_cancelled();
         let ending = match outcome {
-            Ok(proven) => self.clone().keep(proven).await,
+            Ok(proven) => self.clone().keep(&id, proven).await,
             // Whatever it failed of, the next start tells better.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(Ending::Cancelled),
             Err(failure) => Some(Ending::Failed(FailureInfo::from(&failure))),
         };
         let Some(ending) = ending else {
-            tracing::info!(proof = %id, "the service stops; the proof goes on at its next start");
-            let inner = self.clone();
-            let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&id));
+            tracing::info!(proof_id = %id, "the service stops; the proof goes on at its next start");
+            let (inner, owned) = (self.clone(), id.clone());
+            let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&owned));
             if let Err(error) = put_back.await.expect("work on the state does not panic") {
-                tracing::warn!(%error, "put a proof back; it counts as one that the service was killed with");
+                tracing::warn!(proof_id = %id, %error, "put a proof back; it counts as one that the service was killed with");
             }
             return;
         };
@@ -136,6 +140,7 @@ impl Inner {
             nonce: job.proof.nonce,
             options: job.options,
             timeout,
+            label: job.proof.id.clone(),
         };
         let (progress, news) = broadcast::channel(EVENTS_OF_PROOF);
         let following = tokio::spawn(self.clone().follow(job.proof.id, live.clone(), news));
@@ -158,7 +163,7 @@ impl Inner {
                 Ok(progress) => progress,
                 Err(broadcast::error::RecvError::Closed) => return,
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(proof = %id, missed, "events came faster than they could be kept");
+                    tracing::warn!(proof_id = %id, missed, "events came faster than they could be kept");
                     continue;
                 }
             };
@@ -181,7 +186,7 @@ impl Inner {
     }
 
     /// Puts a finished proof on the disk, when that has room for it; `None` when the service stops before.
-    async fn keep(self: Arc<Self>, proven: Proven) -> Option<Ending> {
+    async fn keep(self: Arc<Self>, id: &str, proven: Proven) -> Option<Ending> {
         let Proven { output, shards, workers } = proven;
         let proof = bytes::Bytes::from(output.proof);
         loop {
@@ -197,7 +202,9 @@ impl Inner {
                         workers: workers.into_iter().map(Into::into).collect(),
                     });
                 }
-                Err(error @ BlobError::Full { .. }) => tracing::warn!(%error, "a finished proof waits for room"),
+                Err(error @ BlobError::Full { .. }) => {
+                    tracing::warn!(proof_id = id, %error, "a finished proof waits for room");
+                }
                 Err(error) => {
                     let text = format!("the finished proof could not be kept: {error}");
                     return Some(Ending::Failed(FailureInfo { kind: "host".to_owned(), text }));
@@ -218,11 +225,11 @@ impl Inner {
             Ending::Done { .. } | Ending::Cancelled => None,
         };
         loop {
-            let (inner, id, ending) = (self.clone(), id.to_owned(), ending.clone());
-            let ended = tokio::task::spawn_blocking(move || inner.database.end(&id, &ending, tasks, Moment::now()));
+            let (inner, owned, ending) = (self.clone(), id.to_owned(), ending.clone());
+            let ended = tokio::task::spawn_blocking(move || inner.database.end(&owned, &ending, tasks, Moment::now()));
             match ended.await.expect("work on the state does not panic") {
                 Ok(_) => break,
-                Err(error) => tracing::error!(%error, "keep how a proof ended; trying again"),
+                Err(error) => tracing::error!(proof_id = %id, %error, "keep how a proof ended; trying again"),
             }
             tokio::select! {
                 // The next start proves it again, from what is remembered.
@@ -232,9 +239,9 @@ impl Inner {
         }
         let seconds = began.elapsed().as_secs_f32();
         match &failure {
-            None => tracing::info!(proof = %id, state = state.name(), seconds, "proof ended"),
+            None => tracing::info!(proof_id = %id, state = state.name(), seconds, "proof ended"),
             Some(failure) => {
-                tracing::warn!(proof = %id, state = state.name(), seconds, failure = %failure.text, "proof ended")
+                tracing::warn!(proof_id = %id, state = state.name(), seconds, failure = %failure.text, "proof ended")
             }
         }
         self.tell(id, ProofEvent::Finished { state, failure }).await;

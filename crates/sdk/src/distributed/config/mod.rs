@@ -121,6 +121,21 @@ impl Overrides {
         self.values.insert(URL, url.to_owned());
     }
 
+    /// Whether proofs are to be made by the service at `url`. What the program says of workers counts more than the environment's or the file's word on a service.
+    fn asks_service(&self, url: &Effective) -> Result<bool, ConfigError> {
+        let names_workers = self.workers.is_some() || self.local || self.values.contains_key(WORKERS);
+        match (url.value.as_str(), &url.source) {
+            (NONE, _) => Ok(false),
+            (_, Source::Program) if names_workers => Err(ConfigError::Setting {
+                name: URL.to_owned(),
+                value: url.value.clone(),
+                source_text: url.source.to_string(),
+                reason: "the program names workers too: it is one or the other".to_owned(),
+            }),
+            _ => Ok(self.service && !names_workers),
+        }
+    }
+
     /// This process is a worker too.
     pub fn local_worker(&mut self) {
         self.local = true;
@@ -233,7 +248,7 @@ impl Config {
         let settings = settings();
         let path = find(&settings[0], overrides, &environment, None)?;
         let url = settings.iter().find(|setting| setting.name == URL).expect("it is in the table");
-        let asks_service = overrides.service && find(url, overrides, &environment, None)?.value != NONE;
+        let asks_service = overrides.asks_service(&find(url, overrides, &environment, None)?)?;
         let file = read_list(overrides, &path, asks_service)?;
         let path = PathBuf::from(&path.value);
         check_known(&file, &settings, &path)?;
@@ -260,6 +275,11 @@ impl Config {
             // What a program gives as one value stands for all of them.
             effective.retain(|effective| !CutOptions::ALL.iter().any(|cut| cut.name == effective.setting.variable));
         }
+        let effective_url = effective.iter().find(|effective| effective.setting.name == URL);
+        let service = match effective_url {
+            Some(url) if overrides.asks_service(url)? => Some(url.value.clone()),
+            Some(_) | None => None,
+        };
         let mut orchestrator = Settings::new(build_identity());
         orchestrator.shard_batch_size = small(number(SHARD_BATCH_SIZE));
         orchestrator.placement = text(PLACEMENT).parse().expect("checked against the choices");
@@ -282,7 +302,7 @@ impl Config {
         }
         Ok(Self {
             list: file.list,
-            service: Some(text(URL).to_owned()).filter(|url| overrides.service && url != NONE),
+            service,
             orchestrator,
             cut,
             timeout: chosen(TIMEOUT).map(Duration::from_secs),

@@ -1,0 +1,128 @@
+//! Looking at a worker without becoming its orchestrator.
+
+use crate::{dialler::connect, list::Member};
+use protocol::{
+    Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
+    wire::{
+        ArtifactPart, DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
+        session_server::Session,
+    },
+};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::oneshot, time::timeout};
+use tokio_stream::Empty;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Longest wait for a worker to hang up.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Longest wait for a worker's hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a worker said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Its name.
+    pub name: String,
+    /// Threads that prove.
+    pub threads: u32,
+    /// Memory of its machine in bytes; 0 for unknown.
+    pub memory_bytes: u64,
+    /// Its processor.
+    pub cpu: String,
+}
+
+/// Why nothing is known of a worker.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Another orchestrator has it: it is there, and works.
+    #[error("{0}")]
+    Busy(String),
+    /// It is of another build.
+    #[error(transparent)]
+    Build(#[from] Mismatch),
+    /// It cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// Asks the worker `member` who it is, as an orchestrator of `build` would, and leaves. What it has at hand stays: it takes nobody for its orchestrator.
+///
+/// # Errors
+/// Why it does not say.
+pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError> {
+    let unreachable = |reason: String| ProbeError::Unreachable(reason);
+    let Member::Remote(address) = member else { return Err(unreachable(format!("{member} is called by nobody"))) };
+    let mut stream = connect(address).await.map_err(unreachable)?;
+    match dial(&mut stream, Role::Orchestrator).await {
+        Ok(()) => {}
+        Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),
+        Err(error) => return Err(unreachable(error.to_string())),
+    }
+    let (connection, closer) = Connection::new(stream);
+    let (said, hears) = oneshot::channel();
+    let visit = Visit { build: build.clone(), said: Arc::new(Mutex::new(Some(said))) };
+    let mut served = pin!(serve_connection(connection, &closer, visit));
+    let heard = tokio::select! {
+        _ = &mut served => return Err(unreachable("the connection ended before it said hello".to_owned())),
+        heard = timeout(HELLO_TIMEOUT, hears) => heard,
+    };
+    // The worker hears that it was a visit, and hangs up.
+    let _ = timeout(FAREWELL_TIMEOUT, served).await;
+    match heard {
+        Ok(Ok(said)) => said.map_err(ProbeError::Build),
+        Ok(Err(_)) | Err(_) => Err(unreachable(format!("no hello within {} s", HELLO_TIMEOUT.as_secs()))),
+    }
+}
+
+type Said = Result<Probed, Mismatch>;
+
+/// The session of a visitor: it hears who the worker is, and goes.
+#[derive(Clone)]
+struct Visit {
+    build: Build,
+    said: Arc<Mutex<Option<oneshot::Sender<Said>>>>,
+}
+
+#[tonic::async_trait]
+impl Session for Visit {
+    type ControlStream = Empty<Result<ToWorker, Status>>;
+    type FetchStream = Empty<Result<ArtifactPart, Status>>;
+
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let request = request.into_inner();
+        let worker: Build = request.build.unwrap_or_default().into();
+        let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        let machine = request.machine.unwrap_or_default();
+        let said = self.build.check_worker(&worker).map(|()| Probed {
+            name: short(request.name),
+            threads: machine.threads,
+            memory_bytes: machine.memory_bytes,
+            cpu: short(machine.cpu),
+        });
+        if let Some(hears) = self.said.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // It may have waited for too long.
+            let _ = hears.send(said);
+        }
+        Ok(Response::new(HelloReply {
+            refusal: "it only looks whether this worker is there".to_owned(),
+            ..HelloReply::default()
+        }))
+    }
+
+    async fn control(&self, _: Request<Streaming<FromWorker>>) -> Result<Response<Self::ControlStream>, Status> {
+        Err(Status::unimplemented("this is a visit"))
+    }
+
+    async fn fetch(&self, _: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        Err(Status::unimplemented("this is a visit"))
+    }
+
+    async fn deliver(&self, _: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
+        Err(Status::unimplemented("this is a visit"))
+    }
+}

@@ -35,11 +35,6 @@ impl<T: Ord + Copy> Lanes<T> {
         self.kinds.iter().map(|kind| kind.len).sum()
     }
 
-    /// Number of items of `kind`.
-    pub(crate) const fn len_of(&self, kind: TaskKind) -> usize {
-        self.kinds[kind.index()].len
-    }
-
     /// Adds `item`; nothing when it is there already.
     pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Excluded, item: T) {
         let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
@@ -58,12 +53,12 @@ impl<T: Ord + Copy> Lanes<T> {
         }
     }
 
-    /// Removes `item`; nothing when it isn't there.
-    pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Excluded, item: T) {
+    /// Removes `item`. False when it isn't there.
+    pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Excluded, item: T) -> bool {
         let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
-        let Some(lane) = lanes.get_mut(excluded) else { return };
+        let Some(lane) = lanes.get_mut(excluded) else { return false };
         if !lane.remove(&item) {
-            return;
+            return false;
         }
         *len -= 1;
         let first = lane.first().copied();
@@ -75,6 +70,7 @@ impl<T: Ord + Copy> Lanes<T> {
         {
             heads.insert(first, excluded);
         }
+        true
     }
 
     /// The first item of every lane of `kind`, in the items' order, and whom the lane excludes.

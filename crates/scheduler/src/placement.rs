@@ -1,7 +1,7 @@
 //! Choosing, apart from applying: what is done next with the free slots.
 
 use crate::{
-    AttemptId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptId, KindSet, TaskId, TaskKind, Timestamp, WorkerId,
     attempt::{Attempt, State},
     crew::Crews,
     lanes::{Excluded, Lanes},
@@ -67,16 +67,22 @@ pub(crate) struct AtWork {
 }
 
 impl Snapshot<'_> {
-    /// The most useful waiting task that a worker with a free slot may take, and which worker takes it.
+    /// The most useful waiting task, of the first proof by their turns of which a worker with a free slot may take any, and which worker takes it.
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, WorkerId)> {
-        let kinds = TaskKind::ALL
+        let kinds: KindSet = TaskKind::ALL
             .into_iter()
-            .filter(|kind| self.workers.anyone_partly_free(*kind) || self.any_idle_may_start(*kind));
-        let first_of_each = kinds.filter_map(|kind| {
-            self.queue.heads(kind).find_map(|(rank, excluded)| Some((rank, self.choose_worker(kind, excluded)?)))
-        });
-        let (rank, worker) = first_of_each.min_by_key(|(rank, _)| *rank)?;
-        Some((rank.task(), worker))
+            .filter(|kind| self.workers.anyone_partly_free(*kind) || self.any_idle_may_start(*kind))
+            .collect();
+        if kinds.is_empty() {
+            return None;
+        }
+        self.queue.turns().find_map(|waiting| {
+            let first_of_each = kinds.iter().filter_map(|kind| {
+                waiting.heads(kind).find_map(|(rank, excluded)| Some((rank, self.choose_worker(kind, excluded)?)))
+            });
+            let (rank, worker) = first_of_each.min_by_key(|(rank, _)| *rank)?;
+            Some((rank.task(), worker))
+        })
     }
 
     /// The newest attempt that waits behind another while a worker that may take it holds nothing, and that worker.

@@ -24,7 +24,7 @@ use std::{error, fmt, str::FromStr};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Placement {
-    /// The earliest finish: a free slot takes the most useful task at once, and a task goes to the worker that holds fewest attempts.
+    /// The earliest finish: a free slot takes a task at once, and a task goes to the worker that holds fewest attempts.
     #[default]
     Spread,
     /// The fewest workers that need no more rounds than [`Placement::Spread`]. The others are left free: a fleet can be made smaller by

@@ -30,8 +30,8 @@ use std::collections::BTreeMap;
 /// Tell it what happened with [`handle`](Self::handle) and carry out the commands it answers with before telling it the next thing; call
 /// it with [`Event::Tick`] when [`next_deadline`](Self::next_deadline) comes.
 ///
-/// - A free slot takes the most useful waiting task at once; a task goes to the worker that holds fewest attempts. (Unless workers are to
-///   be left free: see [`Placement`](crate::Placement).)
+/// - A free slot takes a waiting task at once, the most useful one of the proof that workers are at fewest tasks of; a task goes to the worker that holds fewest
+///   attempts. (Unless workers are to be left free: see [`Placement`](crate::Placement).)
 /// - A task has at most one live attempt, or two while one of them takes too long. The first of its attempts, live or not, whose result verifies is final.
 /// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
 /// - What runs for longer than such tasks take gets a copy, and after a limit its task is retried elsewhere: see [`PaceRules`](crate::PaceRules).
@@ -88,7 +88,7 @@ impl Scheduler {
             tasks: BTreeMap::new(),
             markers: BTreeMap::new(),
             attempts: BTreeMap::new(),
-            queue: Lanes::new(),
+            queue: Queue::default(),
             stealable: Lanes::new(),
             crews: Crews::new(),
             open_tasks: 0,

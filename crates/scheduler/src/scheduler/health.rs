@@ -74,6 +74,8 @@ impl Scheduler {
         attempt.overdue = true;
         let (task, worker, peer) = (attempt.task, attempt.worker, attempt.peer);
         let reason = past.failure.to_string();
+        // One that hangs must not cost its proof a place for ever.
+        self.queue.release(self.task(task).rank);
         if self.task(task).place != Place::Held(id) {
             self.task_mut(task).record(past);
         } else if self.task(task).spare.is_some() {

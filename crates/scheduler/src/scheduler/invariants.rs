@@ -145,7 +145,11 @@ impl Scheduler {
 
     /// The queue has exactly the waiting tasks, and none of them could be on a worker.
     fn check_queue(&self) {
-        let queued: BTreeMap<_, _> = self.queue.check_invariants();
+        let mut held = BTreeMap::new();
+        for attempt in self.attempts.values().filter(|attempt| attempt.state.is_held() && !attempt.overdue) {
+            *held.entry(self.proof_of(self.task(attempt.task)).order).or_default() += 1;
+        }
+        let queued = self.queue.check_invariants(&held);
         let waiting = self.tasks.values().filter(|task| matches!(task.place, Place::Waiting { .. }));
         let waiting: BTreeMap<_, _> = waiting.map(|task| (task.rank, (task.kind, &task.excluded))).collect();
         assert_eq!(queued, waiting, "the queue does not have exactly the waiting tasks");
@@ -188,13 +192,14 @@ impl Scheduler {
 #[cfg(test)]
 impl Scheduler {
     /// How many entries each of its maps has.
-    pub(crate) fn held_items(&self) -> [usize; 9] {
+    pub(crate) fn held_items(&self) -> [usize; 10] {
         [
             self.proofs.len(),
             self.tasks.len(),
             self.markers.len(),
             self.attempts.len(),
             self.queue.len(),
+            self.queue.proofs(),
             self.stealable.len(),
             self.workers.len(),
             self.leases.check_invariants().count(),

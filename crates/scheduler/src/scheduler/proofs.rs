@@ -70,7 +70,9 @@ impl Scheduler {
         for marker in markers {
             self.markers.remove(&marker);
         }
-        self.proofs.remove(&proof);
+        if let Some(proof) = self.proofs.remove(&proof) {
+            self.queue.forget(proof.order);
+        }
     }
 
     /// `task` failed for good. Its proof fails with it, unless another of its tasks was first: nothing of it is assigned any more. What

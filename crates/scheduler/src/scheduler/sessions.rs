@@ -64,7 +64,7 @@ impl Scheduler {
         // First: nothing that follows may take it for one that is over.
         let started = attempt.began.map(|_| self.clock.now());
         let found = self.attempt_mut(id);
-        let (earlier, kind) = (found.worker, found.kind);
+        let earlier = found.worker;
         (found.worker, found.state) = (worker, State::Held { started });
         match self.task(task).place {
             Place::Waiting { .. } => {
@@ -87,7 +87,7 @@ impl Scheduler {
         if std::mem::take(&mut self.attempt_mut(id).lost) {
             self.task_mut(task).find_again(id);
         }
-        self.workers.hold(worker, id, kind);
+        self.hold(worker, id);
         self.update_stealable_of(worker, id);
         if started.is_some() {
             self.watch(id);

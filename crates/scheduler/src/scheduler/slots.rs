@@ -71,7 +71,7 @@ impl Scheduler {
             state,
         };
         self.attempts.insert(attempt, entry);
-        self.workers.hold(worker, attempt, kind);
+        self.hold(worker, attempt);
         self.update_stealable_of(worker, attempt);
         commands.push(Command::Assign { worker, attempt, proof, task: id, kind });
     }
@@ -87,9 +87,19 @@ impl Scheduler {
         self.assign(task, worker, commands);
     }
 
+    /// Takes a slot of `worker` for an attempt that is known.
+    pub(super) fn hold(&mut self, worker: WorkerId, id: AttemptId) {
+        let Attempt { task, kind, .. } = *self.attempt(id);
+        self.queue.hold(self.task(task).rank, id);
+        self.workers.hold(worker, id, kind);
+    }
+
     /// Frees the slot of a live attempt. Its state is the caller's to change.
     pub(super) fn release(&mut self, id: AttemptId) {
-        let Attempt { task, kind, worker, .. } = *self.attempt(id);
+        let Attempt { task, kind, worker, overdue, .. } = *self.attempt(id);
+        if !overdue {
+            self.queue.release(self.task(task).rank);
+        }
         self.remove_stealable(id, task);
         self.watch.end(id);
         self.workers.release(worker, id, kind);

@@ -143,6 +143,21 @@ fn an_overdue_attempt_is_retried_elsewhere_and_counts_if_it_comes_first() {
 }
 
 #[test]
+fn an_overdue_attempt_costs_its_proof_no_turn() {
+    let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };
+    let mut table = Table::with(Config { quarantine: None, pace: Some(pace), ..Config::default() });
+    table.tell([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.tell([proof(2), joined(2, 1), task(2, 2, SHARD), task(2, 3, SHARD)]);
+    table.tell([started(2, 2)]);
+    assert_eq!(table.pass(ms(39 * S), &[1, 2]), []);
+    table.tell([reported(2, 2), verified(2), started(2, 3)]);
+    assert_eq!(table.pass(ms(2 * S), &[1, 2]), [], "task 1 waits: its attempt is overdue");
+    table.tell([task(2, 4, SHARD)]);
+    // Of both proofs nothing is held that counts, and the first was given something longer ago.
+    table.check([reported(2, 3)], [assign(2, 4, 1, 1)]);
+}
+
+#[test]
 fn a_pause_of_the_orchestrator_makes_nobody_slow() {
     let mut table = with_paces(2, &[(1, 10)], 1);
     table.tell([task(1, 1, SHARD)]);

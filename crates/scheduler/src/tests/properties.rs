@@ -594,7 +594,7 @@ impl Model {
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             self.tell(Event::WorkerLost { worker });
         }
-        assert_eq!(self.table.scheduler.held_items(), [0; 9]);
+        assert_eq!(self.table.scheduler.held_items(), [0; 10]);
         assert_eq!(self.table.scheduler.next_deadline(), None);
     }
 }

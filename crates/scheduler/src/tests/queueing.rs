@@ -25,10 +25,56 @@ fn a_worker_without_slots_counts_as_one_with_one() {
 }
 
 #[test]
-fn earlier_proofs_come_first() {
+fn earlier_proofs_come_first_when_nothing_is_held_of_either() {
     let mut table = Table::new();
     table.check([proof(2), proof(1), task(1, 10, REDUCE), task(2, 20, SHARD)], []);
-    table.check([joined(1, 2)], [assign(1, 1, 2, 20), assign_kind(1, 2, 1, 10, REDUCE)]);
+    table.check([joined(1, 1)], [assign(1, 1, 2, 20)]);
+}
+
+#[test]
+fn proofs_share_the_slots_evenly() {
+    let mut table = Table::new();
+    table.check([proof(1), proof(2)], []);
+    table.check((10..16).map(|id| task(1, id, SHARD)).chain([task(2, 20, SHARD), task(2, 21, SHARD)]), []);
+    let by_turns = [assign(1, 1, 1, 10), assign(1, 2, 2, 20), assign(1, 3, 1, 11), assign(1, 4, 2, 21)];
+    table.check([joined(1, 4)], by_turns);
+}
+
+#[test]
+fn a_short_proof_gets_slots_of_a_long_one_as_they_become_free() {
+    let mut table = Table::new();
+    table.check([proof(1), joined(1, 2)], []);
+    table.tell((10..16).map(|id| task(1, id, SHARD)));
+    table.check([proof(2), task(2, 20, SHARD), task(2, 21, SHARD)], []);
+    // One of each is held from then on, as long as there is something of both.
+    table.check([reported(1, 1)], [assign(1, 3, 2, 20)]);
+    table.check([reported(1, 2)], [assign(1, 4, 1, 12)]);
+    table.check([reported(1, 3)], [assign(1, 5, 2, 21)]);
+    table.check([reported(1, 5)], [assign(1, 6, 1, 13)]);
+}
+
+#[test]
+fn proofs_take_turns_when_there_are_fewer_slots_than_proofs() {
+    let mut table = Table::new();
+    table.check([proof(1), proof(2), proof(3)], []);
+    for proof in 1..=3 {
+        table.tell((0..4).map(|id| task(proof, 10 * proof + id, SHARD)));
+    }
+    table.check([joined(1, 1)], [assign(1, 1, 1, 10)]);
+    table.check([reported(1, 1)], [assign(1, 2, 2, 20)]);
+    table.check([reported(1, 2)], [assign(1, 3, 3, 30)]);
+    table.check([reported(1, 3)], [assign(1, 4, 1, 11)]);
+    table.check([joined(2, 1)], [assign(2, 5, 2, 21)]);
+    table.check([reported(1, 4)], [assign(1, 6, 3, 31)]);
+    table.check([reported(2, 5)], [assign(2, 7, 1, 12)]);
+}
+
+#[test]
+fn what_a_proof_has_lost_with_a_worker_no_longer_counts() {
+    let mut table = Table::new();
+    table.check([proof(1), proof(2), joined(1, 2)], []);
+    table.tell([task(1, 10, SHARD), task(1, 11, SHARD), task(2, 20, SHARD), task(2, 21, SHARD)]);
+    table.check([lost(1), joined(2, 2)], [assign(2, 3, 2, 20), assign(2, 4, 1, 10)]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{
-    DistributedProver, Elf, HashableKey, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof,
+    DistributedProver, HashableKey, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof,
     SP1ProofMode::{self, Compressed, Core},
     SP1ProofWithPublicValues,
     distributed::Progress,
@@ -20,27 +20,10 @@ use std::{
 
 mod workers;
 
-use workers::{Worker, guest};
+use workers::{Worker, check_with_sp1, elf, guest, input};
 
 /// Low enough that short programs have shards for both workers.
 const LOW_THRESHOLD: u64 = 1 << 25;
-
-fn input(values: &[u32]) -> SP1Stdin {
-    let mut stdin = SP1Stdin::new();
-    values.iter().for_each(|value| stdin.write(value));
-    stdin
-}
-
-fn elf(name: &str) -> Elf {
-    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
-}
-
-/// Plain sp1-sdk's word on a proof.
-async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
-    let client = sp1_sdk::ProverClient::builder().light().build().await;
-    let key = sp1_sdk::Prover::setup(&client, elf(program)).await.unwrap();
-    sp1_sdk::Prover::verify(&client, proof, key.verifying_key(), None).unwrap();
-}
 
 /// Proves in `mode` and has the proof checked; tells how long it took and who did what.
 async fn prove(
@@ -175,14 +158,29 @@ async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
     end(workers, &prover);
 }
 
-#[ignore = "takes a quarter of an hour and two provers: ./x test --full"]
+/// Shrinks and wraps a compressed proof; SP1's own verifier has checked the answer.
+#[ignore = "takes half an hour and a prover: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_proof_is_shrunk_and_wrapped() {
     let folder = tempfile::tempdir().unwrap();
-    let (workers, prover) = two_workers(folder.path()).await;
-    let proof = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
-    check_wraps(&prover, &proof).await;
-    end(workers, &prover);
+    // All threads for one worker: the two steps are one task each.
+    let worker = Worker::start_with_all_cores(folder.path());
+    worker.wait_until_ready();
+    let prover = ProverClient::builder().distributed().workers([worker.address.clone()]).build().await;
+    let key = prover.setup(elf("fibonacci")).await.unwrap();
+    let proof = prover.prove(&key, input(&[1000])).compressed().await.unwrap();
+    let other = prover.setup(elf("panic")).await.unwrap();
+    let error = prover.shrink_wrap(&proof.proof, other.verifying_key()).await.err().unwrap().to_string();
+    assert!(error.contains("of another program"), "{error}");
+
+    let began = Instant::now();
+    let wrapped = prover.shrink_wrap(&proof.proof, key.verifying_key()).await.unwrap();
+    show(&format!("shrink and wrap: {:.0} s", began.elapsed().as_secs_f32()));
+    let SP1Proof::Compressed(proof) = &proof.proof else { panic!("a compressed proof was asked for") };
+    assert_eq!(wrapped.proof.public_values.len(), proof.proof.public_values.len());
+    show(&format!("peak memory of the worker: {:.1} GB", worker.peak_gb()));
+    assert_eq!(prover.holdings(), Default::default());
+    worker.stop();
 }
 
 #[ignore = "takes a quarter of an hour and two provers: ./x test --full"]
@@ -193,23 +191,6 @@ async fn two_workers_prove_precompiles() {
     prove(&prover, "precompiles", input(&[10]), Core).await;
     prove(&prover, "precompiles", input(&[10]), Compressed).await;
     end(workers, &prover);
-}
-
-/// Shrinks and wraps a compressed proof of `fibonacci`; SP1's own verifier has checked the answer.
-async fn check_wraps(prover: &DistributedProver, proof: &SP1ProofWithPublicValues) {
-    let key = prover.setup(elf("fibonacci")).await.unwrap();
-    let began = Instant::now();
-    let wrapped = prover.shrink_wrap(&proof.proof, key.verifying_key()).await.unwrap();
-    assert_eq!(wrapped.proof.public_values.len(), first_values(proof));
-    show(&format!("shrink and wrap: {:.0} s", began.elapsed().as_secs_f32()));
-    let other = prover.setup(elf("panic")).await.unwrap();
-    let error = prover.shrink_wrap(&proof.proof, other.verifying_key()).await.err().unwrap().to_string();
-    assert!(error.contains("the wrapped proof does not verify"), "{error}");
-}
-
-fn first_values(proof: &SP1ProofWithPublicValues) -> usize {
-    let SP1Proof::Compressed(proof) = &proof.proof else { panic!("a compressed proof was asked for") };
-    proof.proof.public_values.len()
 }
 
 /// What the example program prints with `SP1_PROVER=prover`, and the proof it saved.

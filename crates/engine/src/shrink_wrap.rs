@@ -7,7 +7,7 @@ use orchestrator::{
     TaskSpec,
 };
 use scheduler::TaskKind;
-use sp1_hypercube::{PROOF_MAX_NUM_PVS, SP1PcsProofOuter, SP1VerifyingKey, SP1WrapProof};
+use sp1_hypercube::{HashableKey, PROOF_MAX_NUM_PVS, SP1PcsProofOuter, SP1VerifyingKey, SP1WrapProof};
 use sp1_primitives::{SP1Field, SP1OuterGlobalContext};
 use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
 use sp1_recursion_executor::RecursionPublicValues;
@@ -57,13 +57,19 @@ impl ShrinkWrapper {
     /// For `proof`, which is of the program that `key` is of.
     ///
     /// # Errors
-    /// When it is no compressed proof.
+    /// When it is no compressed proof, or one of another program.
     pub fn new(proof: &SP1Proof, key: SP1VerifyingKey) -> Result<Arc<Self>, ProofFailure> {
         let SP1Proof::Compressed(proof) = proof else {
             return Err(ProofFailure::Request("only a compressed proof can be shrunk and wrapped".to_owned()));
         };
         let claims = Claims::of(&proof.proof.public_values)
             .ok_or_else(|| ProofFailure::Request("what should be wrapped is no proof".to_owned()))?;
+        if claims.program != key.hash_koalabear() {
+            return Err(ProofFailure::Request(
+                "the proof is of another program than the verifying key; use the key of the program that was proven"
+                    .to_owned(),
+            ));
+        }
         let proof = bincode::serialize(proof).map_err(|error| ProofFailure::Internal(error.to_string()))?;
         Ok(Arc::new(Self { proof, claims, key }))
     }

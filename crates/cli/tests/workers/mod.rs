@@ -1,6 +1,8 @@
 //! Real worker processes, for the tests that load provers.
 
 use rustix::process::{Pid, Signal, kill_process};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_distributed::{Elf, ProvingKey, SP1ProofWithPublicValues};
 use std::{
     fs::{self, File},
     net::TcpListener,
@@ -13,13 +15,33 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
 }
 
+#[allow(dead_code, reason = "not every test proves through the library")]
+pub(crate) fn elf(name: &str) -> Elf {
+    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
+}
+
+#[allow(dead_code, reason = "not every test proves through the library")]
+pub(crate) fn input(values: &[u32]) -> SP1Stdin {
+    let mut stdin = SP1Stdin::new();
+    values.iter().for_each(|value| stdin.write(value));
+    stdin
+}
+
+/// Plain sp1-sdk's word on a proof of `program`.
+#[allow(dead_code, reason = "not every test proves through the library")]
+pub(crate) async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
+    let client = sp1_sdk::ProverClient::builder().light().build().await;
+    let key = sp1_sdk::Prover::setup(&client, elf(program)).await.unwrap();
+    sp1_sdk::Prover::verify(&client, proof, key.verifying_key(), None).unwrap();
+}
+
 pub(crate) fn sp1d(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
     command.current_dir(folder).env("TMPDIR", folder).env_remove("SP1_DISTRIBUTED_WORKERS").stdin(Stdio::null());
     command
 }
 
-/// A worker process of one thread, on a core of its own where there are several; killed when dropped.
+/// A worker process, killed when dropped: of one thread, on a core of its own where there are several, unless said otherwise.
 pub(crate) struct Worker {
     pub(crate) address: String,
     number: usize,
@@ -34,11 +56,23 @@ impl Worker {
     }
 
     fn start_at(folder: &Path, number: usize, address: String) -> Self {
+        let core = number % std::thread::available_parallelism().unwrap().get();
+        Self::start_process(folder, number, address, &["--threads", "1", "--pin", &core.to_string()])
+    }
+
+    /// One with a thread for each core.
+    #[allow(dead_code, reason = "most tests have more than one worker")]
+    pub(crate) fn start_with_all_cores(folder: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_process(folder, 0, format!("127.0.0.1:{port}"), &[])
+    }
+
+    fn start_process(folder: &Path, number: usize, address: String, more: &[&str]) -> Self {
         let log = folder.join(format!("worker-{number}.log"));
-        let cores = std::thread::available_parallelism().unwrap().get();
         let process = sp1d(folder)
-            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1,::1", "--threads", "1"])
-            .args(["--pin", &(number % cores).to_string(), "--wait-memory", "600", "--with-parent"])
+            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1,::1"])
+            .args(["--wait-memory", "600", "--with-parent"])
+            .args(more)
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Show how a service is.
     Status(ShowArguments),
+    /// Watch a service, its workers and its proofs on this terminal.
+    Top(TopArguments),
     /// List the proofs of a service.
     Proofs(ProofsArguments),
     /// List the workers of a service.
@@ -126,6 +128,16 @@ pub(crate) struct WorkerArguments {
     /// End when the process that started it ends.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,
+    #[command(flatten)]
+    pub(crate) export: Export,
+}
+
+/// Where telemetry goes.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Send log lines, and from a service also a trace of each proof, to this OpenTelemetry collector, by OTLP over gRPC [env: OTEL_EXPORTER_OTLP_ENDPOINT].
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -226,6 +238,8 @@ pub(crate) struct ServeArguments {
     /// Free disk below which nothing new is accepted, in megabytes.
     #[arg(long, value_name = "MB", default_value_t = 1000)]
     pub(crate) min_free: u64,
+    #[command(flatten)]
+    pub(crate) export: Export,
 }
 
 /// Where a service listens unless told otherwise.
@@ -246,6 +260,15 @@ pub(crate) struct Remote {
 pub(crate) struct ShowArguments {
     #[command(flatten)]
     pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArguments {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Seconds from look to look.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) every: u64,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,10 @@
 //! Log lines and progress on stderr, without one spoiling the other.
 
-use crate::{args::Log, exit::Failure};
+use crate::{
+    args::Log,
+    exit::Failure,
+    telemetry::{self, Telemetry},
+};
 use anyhow::Result;
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
@@ -12,7 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, LevelFilter, filter_fn},
+    fmt::MakeWriter,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// All that moves on the terminal.
 static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
@@ -85,30 +95,30 @@ pub(crate) fn say(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
 }
 
-/// Starts logging to stderr.
-pub(crate) fn start_logging(log: &Log, quiet: bool) -> Result<()> {
-    // SP1 tells at `info` what only its developers want to know.
-    let own = if quiet { "warn" } else { "info" };
-    // A prefix: the library and all our crates.
-    let default = format!("error,sp1_prover=off,panic=off,sp1d={own},sp1_distributed={own}");
-    let filter = match &log.log {
-        Some(filter) => EnvFilter::try_new(filter).map_err(|error| {
-            Failure::usage(format!("--log {filter:?} is no filter: {error}; write for example info"))
-        })?,
-        None => EnvFilter::new(default),
-    };
+/// Starts logging to stderr, and to a collector if there is one: our own crates at `own` unless the arguments say otherwise.
+pub(crate) fn start_logging(log: &Log, own: &str, telemetry: Option<&Telemetry>) -> Result<()> {
+    // SP1 tells at `info` what only its developers want to know. The last is a prefix: the library and all our crates.
+    let default = format!("error,sp1_prover=off,panic=off,opentelemetry=off,sp1d={own},sp1_distributed={own}");
+    let text = log.log.as_ref().unwrap_or(&default);
+    let filter = EnvFilter::try_new(text)
+        .map_err(|error| Failure::usage(format!("--log {text:?} is no filter: {error}; write for example info")))?;
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(AboveProgress)
         .with_ansi(color)
         .with_file(log.log_source)
         .with_line_number(log.log_source)
         .with_target(log.log_source);
-    match log.log_format {
-        crate::args::LogFormat::Text => builder.init(),
-        crate::args::LogFormat::Json => builder.json().init(),
-    }
+    let lines = match log.log_format {
+        crate::args::LogFormat::Text => lines.boxed(),
+        crate::args::LogFormat::Json => lines.json().boxed(),
+    };
+    let sent = telemetry.map(|telemetry| {
+        let filter =
+            EnvFilter::new(text).and(filter_fn(telemetry::may_be_sent).with_max_level_hint(LevelFilter::TRACE));
+        telemetry.layer().with_filter(filter)
+    });
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(sent).init();
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! A service over two real workers, as a team has it; `./x test --full service` runs it.
 
-use client::{Client, Mode, NewProof, Proof, ProofEvent, ProofState};
-use sp1_core_machine::io::SP1Stdin;
-use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues};
+use client::{Client, EventRecord, Mode, NewProof, Proof, ProofEvent, ProofState};
+use sp1_distributed::{ProveRequest, Prover, ProverClient};
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     net::TcpListener,
     path::Path,
@@ -16,7 +16,7 @@ mod webdriver;
 mod workers;
 
 use webdriver::Browser;
-use workers::{Worker, guest, sp1d};
+use workers::{Worker, check_with_sp1, elf, guest, input, sp1d};
 
 /// Low enough that short programs have shards for both workers.
 const LOW_THRESHOLD: &str = "33554432";
@@ -45,6 +45,12 @@ impl Served {
             .unwrap();
         Self(process)
     }
+
+    fn kill_and_start_again(&mut self, folder: &Path, port: u16) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+        *self = Self::start(folder, port);
+    }
 }
 
 impl Drop for Served {
@@ -54,14 +60,13 @@ impl Drop for Served {
     }
 }
 
-fn input(values: &[u32]) -> SP1Stdin {
-    let mut stdin = SP1Stdin::new();
-    values.iter().for_each(|value| stdin.write(value));
-    stdin
-}
-
-fn elf(name: &str) -> Elf {
-    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
+/// Workers with their provers loaded, the list that has them, and a port for the service.
+fn two_workers(folder: &Path) -> ([Worker; 2], u16) {
+    let workers = [Worker::start(folder, 0, "127.0.0.1"), Worker::start(folder, 1, "127.0.0.1")];
+    workers.iter().for_each(Worker::wait_until_ready);
+    let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
+    fs::write(folder.join("distributed.json"), serde_json::to_string(&addresses).unwrap()).unwrap();
+    (workers, TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
 }
 
 async fn submit(client: &Client, program: &str, value: u32, mode: Mode, priority: i32) -> String {
@@ -81,13 +86,6 @@ async fn wait(client: &Client, id: &str, what: &str, wanted: impl Fn(&Proof) -> 
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// Plain sp1-sdk's word on a proof of `program`.
-async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
-    let light = sp1_sdk::ProverClient::builder().light().build().await;
-    let key = sp1_sdk::Prover::setup(&light, elf(program)).await.unwrap();
-    sp1_sdk::Prover::verify(&light, proof, key.verifying_key(), None).unwrap();
 }
 
 /// The proof `id` is there, and right.
@@ -110,11 +108,7 @@ async fn state_of(client: &Client, name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() {
     let folder = tempfile::tempdir().unwrap();
-    let workers = [Worker::start(folder.path(), 0, "127.0.0.1"), Worker::start(folder.path(), 1, "127.0.0.1")];
-    workers.iter().for_each(Worker::wait_until_ready);
-    let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
-    fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses).unwrap()).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (workers, port) = two_workers(folder.path());
     let url = format!("http://127.0.0.1:{port}");
     let mut served = Served::start(folder.path(), port);
     let client = Client::new(&url).unwrap();
@@ -139,10 +133,8 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
     browser.picture("service-running").await;
 
     show(&format!("killed with {:?}", before.tasks));
-    served.0.kill().unwrap();
-    served.0.wait().unwrap();
     let killed = Instant::now();
-    served = Served::start(folder.path(), port);
+    served.kill_and_start_again(folder.path(), port);
     Client::persist(Duration::from_secs(60), || client.health()).await.unwrap();
     show(&format!("serving again after {:.1} s", killed.elapsed().as_secs_f32()));
 
@@ -192,6 +184,71 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
     show(&format!("first shard assigned {} ms after it was there", given - found));
     // Both are told by the service, on a machine that proves beside it.
     assert!(given - found < 500);
+    drop(served);
+    workers.into_iter().for_each(Worker::stop);
+}
+
+/// Results that are remembered under `memo`: their names are digests.
+fn results(memo: &Path) -> usize {
+    let entries = fs::read_dir(memo).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().len() == 64).count()
+}
+
+/// Seconds that the attempts which `wanted` selects by the number of the proof's begin took to prove.
+fn proving_seconds(events: &[EventRecord], wanted: impl Fn(u32) -> bool) -> Vec<f64> {
+    let (mut start, mut began, mut took) = (0, BTreeMap::new(), Vec::new());
+    for EventRecord { at, event, .. } in events {
+        match event {
+            ProofEvent::Started { start: now } => start = *now,
+            ProofEvent::Proving(attempt) => drop(began.insert(attempt.attempt, *at)),
+            ProofEvent::Done(attempt) if wanted(start) => {
+                took.extend(began.remove(&attempt.attempt).map(|began| (at.0 - began.0) as f64 / 1000.0));
+            }
+            _ => {}
+        }
+    }
+    took
+}
+
+#[ignore = "takes ten minutes and two provers: ./x test --full service"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_with_seven_of_ten_shards_done_loses_next_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (workers, port) = two_workers(folder.path());
+    let mut served = Served::start(folder.path(), port);
+    let client = Client::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    Client::persist(Duration::from_secs(60), || client.health()).await.unwrap();
+    let id = submit(&client, "fibonacci", 330_000, Mode::Core, 0).await;
+    wait(&client, &id, "seven shards", |proof| proof.tasks.done >= 7).await;
+    // What is done is written behind.
+    let deadline = Instant::now() + PATIENCE;
+    while results(&folder.path().join("state/memo")) < 7 {
+        assert!(Instant::now() < deadline, "the results of shards are not kept");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let killed = Instant::now();
+    served.kill_and_start_again(folder.path(), port);
+    let proof = wait(&client, &id, "the rest", |proof| proof.state.is_final()).await;
+    let rest = killed.elapsed().as_secs_f64();
+    check_done(&client, &id, "fibonacci").await;
+    assert_eq!((proof.shards, proof.starts), (Some(10), 2));
+    assert!(proof.tasks.remembered >= 7, "{proof:?}");
+
+    let events = client.past_events(&id, 0).await.unwrap();
+    let mut before = proving_seconds(&events, |start| start == 1);
+    before.sort_by(f64::total_cmp);
+    let shard = before[before.len() / 2];
+    let at = |is: fn(&ProofEvent) -> bool| events.iter().rfind(|record| is(&record.event)).unwrap().at.0;
+    let execution = (at(|event| matches!(event, ProofEvent::Executed { .. }))
+        - at(|event| matches!(event, ProofEvent::Started { .. }))) as f64
+        / 1000.0;
+    // Three shards on two workers.
+    let needed = execution + 2.0 * shard;
+    show(&format!(
+        "killed with seven of ten shards done: the rest took {rest:.1} s of which its execution and two shards in a row need {needed:.1} s ({execution:.1} + 2 * {shard:.1}): {:.3}; shards took {before:.1?}, then {:.1?}",
+        rest / needed,
+        proving_seconds(&events, |start| start == 2)
+    ));
     drop(served);
     workers.into_iter().for_each(Worker::stop);
 }

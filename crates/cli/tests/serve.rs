@@ -8,7 +8,9 @@ use sp1_distributed::{
     SP1ProvingKey, SP1Stdin, distributed::Progress,
 };
 use std::{
+    env,
     fs::{self, File},
+    io::{BufRead, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -19,8 +21,10 @@ use tempfile::TempDir;
 use testing::{FakeEngine, RunningWorker, ready};
 use tokio::{sync::oneshot, task::JoinHandle};
 
+mod collector;
 mod refusal;
 
+use collector::{Collector, attribute, text};
 use refusal::check_refused;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,20 +37,24 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A service's process; killed when dropped.
+/// A service's process.
 struct Served {
     folder: TempDir,
     url: String,
     port: u16,
-    process: Child,
+    process: Killed,
 }
 
 impl Served {
     fn start(workers: &[String]) -> Self {
+        Self::start_with(workers, &[])
+    }
+
+    fn start_with(workers: &[String], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
         let port = free_port();
-        let process = spawn(folder.path(), port);
+        let process = spawn(folder.path(), port, more);
         let served = Self { folder, url: format!("http://127.0.0.1:{port}"), port, process };
         served.wait_until_serving();
         served
@@ -65,14 +73,14 @@ impl Served {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.process.id()).unwrap();
+        let id = i32::try_from(self.process.0.id()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
     fn kill_and_start_again(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.process = spawn(self.folder.path(), self.port);
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+        self.process = spawn(self.folder.path(), self.port, &[]);
         self.wait_until_serving();
     }
 
@@ -113,10 +121,13 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+/// Killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -126,13 +137,16 @@ fn sp1d(folder: &Path) -> Command {
     for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1_DISTRIBUTED_URL", "SP1D_LOG", "RUST_LOG"] {
         command.env_remove(variable);
     }
+    for (variable, _) in env::vars().filter(|(variable, _)| variable.starts_with("OTEL_")) {
+        command.env_remove(variable);
+    }
     command
 }
 
-fn spawn(folder: &Path, port: u16) -> Child {
+fn spawn(folder: &Path, port: u16, more: &[&str]) -> Killed {
     let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
-    let arguments = ["serve", "--state", "state", "--listen", &format!("127.0.0.1:{port}"), "--log", "info"];
-    sp1d(folder).args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    let arguments = ["serve", "--state", "state", "--listen", &format!("127.0.0.1:{port}")];
+    Killed(sp1d(folder).args(arguments).args(more).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
 /// A worker that says it is of this build and never ends what it begins.
@@ -207,7 +221,7 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
 
         let other =
             sp1d(served.folder.path()).args(["serve", "--state", "state", "--listen"]).arg(free_address()).output();
-        check_refused(&other.unwrap(), 2, &["in use by process", &served.process.id().to_string()]);
+        check_refused(&other.unwrap(), 2, &["in use by process", &served.process.0.id().to_string()]);
         let taken = format!("127.0.0.1:{}", served.port);
         let other = sp1d(served.folder.path()).args(["serve", "--state", "other", "--listen", &taken]).output();
         check_refused(&other.unwrap(), 2, &["cannot listen", &taken]);
@@ -224,11 +238,89 @@ fn free_address() -> String {
 fn stop(served: &mut Served) {
     served.signal(Signal::TERM);
     let deadline = Instant::now() + PATIENCE;
-    while served.process.try_wait().unwrap().is_none() {
+    while served.process.0.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "{}", served.log());
         thread::sleep(Duration::from_millis(50));
     }
-    assert!(served.log().trim_end().ends_with("stopped"), "{}", served.log());
+    assert!(served.log().contains(" stopped\n"), "{}", served.log());
+}
+
+/// Waits until `found` finds something.
+async fn eventually<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_gets_log_lines_and_a_trace_of_each_proof() {
+    let (worker, collector) = (stuck_worker().await, Collector::start().await);
+    let endpoint = format!("http://{}", collector.address);
+    let mut served = Served::start_with(&[worker.address.to_string()], &["--otlp", &endpoint]);
+    let id = served.says(&["submit", "--elf", &guest("panic"), "--input", "u32:42"]);
+    let root =
+        eventually("there is no trace", || collector.spans().into_iter().find(|span| span.name == "proof")).await;
+    assert_eq!(attribute(&root.attributes, "sp1d.proof.id").unwrap(), id);
+    assert_eq!(attribute(&root.attributes, "sp1d.proof.state").unwrap(), "failed");
+    let status = root.status.as_ref().unwrap();
+    assert!(status.message.contains("asked to panic: 42"), "{status:?}");
+    let execution =
+        eventually("there is no execution", || collector.spans().into_iter().find(|span| span.name == "execution"))
+            .await;
+    assert_eq!((&execution.trace_id, &execution.parent_span_id), (&root.trace_id, &root.span_id));
+    assert!(execution.start_time_unix_nano >= root.start_time_unix_nano);
+    assert!(execution.end_time_unix_nano <= root.end_time_unix_nano, "{execution:?} {root:?}");
+    let of_proof = |name: &str| {
+        let lines = collector.lines().into_iter();
+        let found = lines.filter(|line| attribute(&line.attributes, "proof_id").as_ref() == Some(&id));
+        found.map(|line| text(line.body.as_ref())).find(|line| line == name)
+    };
+    eventually("a log line is missing", || of_proof("proof begun")).await;
+    assert!(collector.services().iter().all(|service| service == "sp1d"), "{:?}", collector.services());
+    stop(&mut served);
+    // What was told at last was sent too.
+    assert!(collector.lines().iter().any(|line| text(line.body.as_ref()) == "stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_not_there_costs_nothing() {
+    let worker = stuck_worker().await;
+    // Nothing listens there.
+    let mut served = Served::start_with(&[worker.address.to_string()], &["--otlp", "http://127.0.0.1:9"]);
+    let id = served.says(&["submit", "--elf", &guest("panic"), "--input", "u32:42"]);
+    served.wait_for(&id, |proof| proof["state"] == "failed");
+    let told = |log: &str| log.matches("the collector does not take log lines").count();
+    eventually("nothing is said of the collector", || (told(&served.log()) > 0).then_some(())).await;
+    let began = Instant::now();
+    stop(&mut served);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let log = served.log();
+    assert!(told(&log) == 1 && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn a_collector_that_cannot_be_spoken_to_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["worker", "--listen", "127.0.0.1:9", "--orchestrator", "any", "--otlp", "https://collector:4317"];
+    check_refused(&sp1d(folder.path()).args(arguments).output().unwrap(), 2, &["--otlp", "https://collector:4317"]);
+}
+
+#[test]
+fn a_view_needs_a_terminal_or_a_reader() {
+    let served = Served::start(&["127.0.0.1:9".to_owned()]);
+    served.refused(&["top"], 2, &["a terminal", "sp1d status", "--output json"]);
+    let mut top = sp1d(served.folder.path());
+    top.args(["top", "--output", "json"]).env("SP1_DISTRIBUTED_URL", &served.url).stdout(Stdio::piped());
+    let mut top = Killed(top.spawn().unwrap());
+    let lines = BufReader::new(top.0.stdout.take().unwrap()).lines();
+    // A line a second.
+    let mut seen = lines.take(20).map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert!(seen.any(|seen| seen["workers"][0]["state"] == "lost" && seen["health"]["workers"] == 0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{EventRecord, Health, Moment, NewProof, Program, Proof, ProofState, W
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
 use eventsource_stream::{Event, EventStreamError, Eventsource};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -19,6 +19,21 @@ const SILENCE: Duration = Duration::from_secs(90);
 
 /// Bytes a second below which what is handed in has stalled.
 const SLOWEST: u64 = 100_000;
+
+/// Longest answer that is no proof: a thousand proofs with a thousand workers each come to less.
+const MOST_ANSWER_BYTES: usize = 256 << 20;
+
+/// Longest text of an error.
+const MOST_PROBLEM_BYTES: usize = 1 << 20;
+
+/// Longest event that is told of a proof. An attempt's failure has the longest: a panic's words.
+const MOST_EVENT_BYTES: usize = 16 << 20;
+
+/// Events that are kept of a proof at most: a hundred thousand tasks.
+const MOST_EVENTS: usize = 1 << 20;
+
+/// Longest proof: ten thousand shards.
+const MOST_PROOF_BYTES: usize = 16 << 30;
 
 /// Between two tries to reach a service that was there before.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -141,18 +156,23 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let body = response.bytes().await.unwrap_or_default();
+        // Without its words the status says enough.
+        let body = self.content(response, MOST_PROBLEM_BYTES).await.unwrap_or_default();
         let problem: Option<Value> = serde_json::from_slice(&body).ok();
         let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
         let text = detail.map_or_else(|| format!("{} answered {status}", self.url), ToOwned::to_owned);
         Err(ClientError::Refused { status: status.as_u16(), text })
     }
 
-    async fn content(&self, mut response: Response) -> Result<Bytes, ClientError> {
+    /// What comes with an answer, at most `limit` bytes of it.
+    async fn content(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
         let mut content = BytesMut::new();
         loop {
             let part = timeout(SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
             match part.map_err(|error| self.unreachable(&error))? {
+                Some(part) if content.len() + part.len() > limit => {
+                    return Err(self.foreign(format!("its answer is longer than {limit} bytes")));
+                }
                 Some(part) => content.extend_from_slice(&part),
                 None => return Ok(content.freeze()),
             }
@@ -160,7 +180,7 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
-        let body = self.content(response).await?;
+        let body = self.content(response, MOST_ANSWER_BYTES).await?;
         serde_json::from_slice(&body).map_err(|error| self.foreign(error))
     }
 
@@ -275,7 +295,7 @@ impl Client {
     /// When it is not there, or nobody answers.
     pub async fn fetch(&self, id: &str) -> Result<Bytes, ClientError> {
         let response = self.send(self.request(Method::GET, &format!("/v1/proofs/{}/proof", encoded(id)))).await?;
-        self.content(response).await
+        self.content(response, MOST_PROOF_BYTES).await
     }
 
     /// Events of the proof `id` after number `after`, until it ends. The stream breaks off with an error when the connection does.
@@ -295,7 +315,15 @@ impl Client {
     /// # Errors
     /// When there is no such proof, or nobody answers.
     pub async fn past_events(&self, id: &str, after: u64) -> Result<Vec<EventRecord>, ClientError> {
-        self.told(&format!("/v1/proofs/{}/events?follow=false", encoded(id)), after).await?.try_collect().await
+        let mut events = pin!(self.told(&format!("/v1/proofs/{}/events?follow=false", encoded(id)), after).await?);
+        let mut past = Vec::new();
+        while let Some(event) = events.next().await {
+            if past.len() == MOST_EVENTS {
+                return Err(self.foreign(format!("it tells of more than {MOST_EVENTS} events")));
+            }
+            past.push(event?);
+        }
+        Ok(past)
     }
 
     async fn told(
@@ -305,12 +333,19 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
         let request = self.request(Method::GET, path).header("last-event-id", after.to_string());
         let of = self.clone();
-        let events = Box::pin(self.send(request).await?.bytes_stream().eventsource());
+        let mut pending = 0;
+        let bytes = self.send(request).await?.bytes_stream().map(move |bytes| {
+            let bytes = bytes.map_err(|error| root_cause(&error))?;
+            // An event ends with an empty line, and is kept whole until then.
+            pending = if bytes.windows(2).any(|two| two == b"\n\n") { 0 } else { pending + bytes.len() };
+            if pending > MOST_EVENT_BYTES { Err("it tells of an event without end".to_owned()) } else { Ok(bytes) }
+        });
+        let events = Box::pin(bytes.eventsource());
         let told = stream::unfold(events, move |mut events| {
             let of = of.clone();
             async move {
                 let event = match timeout(SILENCE, events.next()).await {
-                    Ok(event) => event?.map_err(|error: EventStreamError<reqwest::Error>| ClientError::Unreachable {
+                    Ok(event) => event?.map_err(|error: EventStreamError<String>| ClientError::Unreachable {
                         url: of.url.clone(),
                         cause: error.to_string(),
                     }),

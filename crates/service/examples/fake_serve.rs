@@ -1,9 +1,10 @@
-//! A service process whose proofs mean nothing, for tests that kill it. Says `serving URL` when it listens.
+//! A service process whose proofs mean nothing, for tests that kill or weigh it. Says `serving URL` when it listens.
+//! It keeps what has ended for `KEEP_SECONDS`, results of tasks up to `MEMO_BYTES`, and `FREE_BYTES` of the disk free, if the environment says so.
 
 #![expect(clippy::print_stdout, reason = "the tests read it")]
 
 use sp1_distributed_service::{Service, Settings, serve};
-use std::{env, error::Error, net::SocketAddr, sync::Arc};
+use std::{env, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use testing::{FakeController, fake_build};
 use tokio::net::TcpListener;
 
@@ -14,7 +15,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let state = arguments.next().ok_or("no state folder")?;
     let workers = arguments.map(|worker| worker.parse::<SocketAddr>().map(Into::into));
     let list = orchestrator::WorkerList(workers.collect::<Result<_, _>>()?);
-    let settings = Settings::new(state.into(), orchestrator::Settings::new(fake_build()), "{}".into());
+    let mut settings = Settings::new(state.into(), orchestrator::Settings::new(fake_build()), "{}".into());
+    if let Ok(seconds) = env::var("KEEP_SECONDS") {
+        settings.keep = Duration::from_secs(seconds.parse()?);
+    }
+    if let Ok(bytes) = env::var("MEMO_BYTES") {
+        settings.memo_bytes = bytes.parse()?;
+    }
+    if let Ok(bytes) = env::var("FREE_BYTES") {
+        settings.free_bytes = bytes.parse()?;
+    }
     let service = Service::start(settings, Arc::new(FakeController::default()), None).await?;
     service.orchestrator().set_list(&list);
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -190,6 +190,8 @@ impl Database {
         // A promise is kept over a loss of power.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // In KiB when negative. The system has the file in its cache: more would only be memory that comes to be used in the course of time.
+        connection.pragma_update(None, "cache_size", -64)?;
         let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
         match checked {
             Ok(verdict) if verdict == "ok" => {}

@@ -19,7 +19,9 @@ mod memo;
 mod metrics;
 mod request;
 mod service;
+mod spans;
 mod state_folder;
+mod timeline;
 
 pub use api::{openapi, serve};
 pub use blobs::BlobError;

@@ -11,9 +11,11 @@ use crate::{
     memo::DiskMemo,
     metrics::{Metrics, Now},
     request::{Refusal, check_request},
+    spans::Spans,
     state_folder::{StateError, StateFolder},
 };
 use client::{EventRecord, ListStatus, Moment, NewProof, Program, Proof, ProofEvent, ProofState, Tasks};
+use opentelemetry::global::BoxedTracer;
 use orchestrator::{LocalConnector, Orchestrator, ProgramController, ProofFailure, WorkerInfo};
 use std::{
     collections::BTreeMap,
@@ -64,11 +66,14 @@ pub struct Settings {
     pub keep: Duration,
     /// Names by which the interface may be asked where it listens for this machine alone, beside `localhost` and addresses; in lower case.
     pub names: Vec<String>,
+    /// Where traces of proofs go, if anywhere.
+    pub tracer: Option<Arc<BoxedTracer>>,
 }
 
 impl Settings {
     /// The defaults for a state folder: two proofs at a time, a thousand waiting, programs of 128 MiB, inputs of 1 GiB, 20 GB of results, 1 GB of disk left
-    /// free, a week of what has ended.
+    /// free, a week of what has ended, no
+    /// traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: orchestrator::Settings, options: String) -> Self {
         Self {
@@ -83,6 +88,7 @@ impl Settings {
             free_bytes: 1_000_000_000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
             names: Vec::new(),
+            tracer: None,
         }
     }
 }
@@ -105,6 +111,7 @@ pub enum StartError {
 struct Live {
     cancel: CancellationToken,
     tasks: Mutex<Tasks>,
+    spans: Mutex<Option<Spans>>,
 }
 
 /// Takes requests and runs proofs. Cheap to clone; ends with [`Service::shutdown`].

@@ -1,11 +1,13 @@
-//! The service's process, killed at any instant.
+//! The service's process, killed at any instant, and weighed.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
-    io::{BufRead, BufReader},
-    path::Path,
+    fs,
+    io::{BufRead, BufReader, ErrorKind, Write},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use testing::{FakeEngine, RunningWorker, do_honestly, expected_proof};
 
@@ -19,16 +21,66 @@ struct Process {
 
 impl Process {
     fn start(state: &Path, workers: &[String]) -> Self {
-        // Beside the folder of this test: examples are built with it.
-        let tests = std::env::current_exe().unwrap();
-        let program = tests.ancestors().nth(2).unwrap().join("examples/fake_serve");
-        let mut command = Command::new(&program);
-        let child = command.arg(state).args(workers).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Self::start_with(state, workers, &[])
+    }
+
+    fn start_with(state: &Path, workers: &[String], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(program()).arg(state), workers, variables)
+    }
+
+    /// With a disk of its own at `state`, of so many megabytes.
+    fn start_on_disk_of(megabytes: u32, state: &Path, workers: &[String], variables: &[(&str, &str)]) -> Self {
+        let mount = format!("mount -t tmpfs -o mode=700,size={megabytes}m disk \"$1\" && exec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]).arg(program()).arg(state);
+        Self::spawn(&mut command, workers, variables)
+    }
+
+    fn spawn(command: &mut Command, workers: &[String], variables: &[(&str, &str)]) -> Self {
+        command.args(workers).envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("serving ").unwrap_or_else(|| panic!("{line}")).to_owned();
+        let url = line.trim().strip_prefix("serving ").unwrap_or_else(|| panic!("{command:?}: {line:?}")).to_owned();
         Self { child, url }
+    }
+}
+
+/// Beside the folder of this test: examples are built with it.
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/fake_serve")
+}
+
+impl Process {
+    /// Memory that it has at this moment, in kB. See proc(5), VmRSS.
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Asks for a proof of `shards` shards, like no other by `nonce`, and sees it done.
+    async fn prove(&self, program: &Value, shards: u64, nonce: u32) {
+        let request = json!({ "program": program["id"], "cycle_limit": shards, "nonce": [nonce, 0, 0, 0] });
+        let proof = post(&self.url, "/v1/proofs", "application/json", request.to_string()).await.unwrap();
+        self.done(proof["id"].as_str().unwrap()).await;
+    }
+
+    async fn done(&self, id: &str) {
+        self.wait_for(id, |proof| proof["state"] == "done").await;
+    }
+
+    async fn wait_for(&self, id: &str, wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let proof = get(&self.url, &format!("/v1/proofs/{id}")).await;
+            assert!(proof["state"] != "failed" && proof["state"] != "cancelled", "{proof}");
+            if wanted(&proof) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{proof}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -82,19 +134,127 @@ async fn every_accepted_proof_comes_out_right_however_often_the_service_is_kille
     }
     assert!(accepted.len() >= 16, "{accepted:?}");
     let process = Process::start(&state, &workers);
-    let deadline = Instant::now() + PATIENCE;
     for (id, shards) in &accepted {
-        let proof = loop {
-            let proof = get(&process.url, &format!("/v1/proofs/{id}")).await;
-            assert!(proof["state"] != "failed" && proof["state"] != "cancelled", "{proof}");
-            if proof["state"] == "done" {
-                break proof;
-            }
-            assert!(Instant::now() < deadline, "{proof}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        process.done(id).await;
         let content =
             reqwest::get(format!("{}/v1/proofs/{id}/proof", process.url)).await.unwrap().bytes().await.unwrap();
-        assert_eq!(&content[..], expected_proof(*shards, 8), "{proof}");
+        assert_eq!(&content[..], expected_proof(*shards, 8), "{id}");
     }
+}
+
+/// All files below `folder`, with their sizes. What is removed meanwhile is none.
+fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let described = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    described.flat_map(|(path, found)| if found.is_dir() { files(&path) } else { vec![(path, found.len())] }).collect()
+}
+
+fn bytes(folder: &Path) -> u64 {
+    files(folder).iter().map(|(_, size)| size).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_proofs_leave_memory_and_disk_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let workers = [worker.address.to_string()];
+    // Less than the results of one proof.
+    let memo = ("MEMO_BYTES", "1000");
+    // What is asked is what the service keeps, not how many threads have had an allocator's pool of their own by now. See mallopt(3), M_ARENA_MAX.
+    let process = Process::start_with(&state, &workers, &[memo, ("MALLOC_ARENA_MAX", "1")]);
+    let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
+    for nonce in 0..10 {
+        process.prove(&program, 20, nonce).await;
+    }
+    let (before, began) = (process.memory(), bytes(&state));
+    for nonce in 10..110 {
+        process.prove(&program, 20, nonce).await;
+    }
+    let after = process.memory();
+    assert!(after * 100 < before * 105, "{before} kB after ten proofs, {after} kB after a hundred more");
+
+    let full = bytes(&state);
+    assert!(full > began, "{full}");
+    drop(process);
+    // What nothing needs goes when it is an hour old, and so does what has ended when it is not kept.
+    let old = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+    for (file, _) in files(&state.join("blobs")) {
+        fs::File::options().write(true).open(file).unwrap().set_modified(old).unwrap();
+    }
+    let process = Process::start_with(&state, &workers, &[memo, ("KEEP_SECONDS", "0")]);
+    let deadline = Instant::now() + PATIENCE;
+    while bytes(&state) > began {
+        assert!(Instant::now() < deadline, "{began} bytes, {full} with a hundred more proofs, now {:?}", files(&state));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(process);
+}
+
+/// Copies what is in `from`.
+fn copy(from: &Path, to: &Path) {
+    for (file, _) in files(from) {
+        let copy = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(file, copy).unwrap();
+    }
+}
+
+#[ignore = "needs the right to mount a disk: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_what_is_new_and_costs_no_proof_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let engine = FakeEngine::doing(move |assignment, io| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        do_honestly(&assignment, &*io).await
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    let workers = [worker.address.to_string()];
+    let process = Process::start_on_disk_of(16, &state, &workers, &[("FREE_BYTES", "2000000")]);
+    // The disk is where the process sees it.
+    let disk = PathBuf::from(format!("/proc/{}/root{}", process.child.id(), state.display()));
+    let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
+    let request =
+        |nonce: u32| json!({ "program": program["id"], "cycle_limit": 20, "nonce": [nonce, 0, 0, 0] }).to_string();
+    let proof = post(&process.url, "/v1/proofs", "application/json", request(1)).await.unwrap();
+    let id = proof["id"].as_str().unwrap();
+    process.wait_for(id, |proof| proof["tasks"]["known"] == 20).await;
+    let filler = disk.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    let full = loop {
+        if let Err(error) = file.write_all(&[1; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
+
+    let client = reqwest::Client::new();
+    let again = client.post(format!("{}/v1/proofs", process.url)).header("content-type", "application/json");
+    let refused = again.body(request(2)).send().await.unwrap();
+    assert_eq!(refused.status(), 507);
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("disk_full"), "{text}");
+    // All shards are proven meanwhile, and what came of them has nowhere to go.
+    process.wait_for(id, |proof| proof["tasks"]["done"] == 20).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waiting = get(&process.url, &format!("/v1/proofs/{id}")).await;
+    assert_eq!(waiting["state"], "running", "{waiting}");
+
+    // Its room is free when nobody has it open either.
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    process.done(id).await;
+    let content = reqwest::get(format!("{}/v1/proofs/{id}/proof", process.url)).await.unwrap().bytes().await.unwrap();
+    assert_eq!(&content[..], expected_proof(20, 8));
+    process.prove(&program, 20, 2).await;
+    // Whatever was on the disk when it was full is sound: another process goes on from a copy.
+    let (copied, known) = (folder.path().join("copy"), get(&process.url, "/v1/proofs").await);
+    // It writes nothing while it is copied: killing it would take the disk away.
+    kill_process(Pid::from_child(&process.child), Signal::STOP).unwrap();
+    copy(&disk, &copied);
+    drop(process);
+    let process = Process::start(&copied, &workers);
+    assert_eq!(get(&process.url, "/v1/proofs").await, known);
 }

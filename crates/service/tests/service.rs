@@ -1,5 +1,10 @@
 //! The service over its interface, with workers and a controller that prove nothing.
 
+use opentelemetry::{global::BoxedTracer, trace::TracerProvider};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SdkTracerProvider, SpanData, SpanExporter},
+};
 use protocol::Address;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -127,6 +132,43 @@ fn counting(time: Duration) -> (Begun, Arc<dyn ProvingEngine>) {
         }
     });
     (begun, engine)
+}
+
+/// Keeps spans instead of sending them.
+#[derive(Debug, Clone, Default)]
+struct Spans(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Spans {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_proof_leaves_a_trace_of_its_attempts() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let spans = Spans::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
+    let tracer = BoxedTracer::new(Box::new(provider.tracer("test")));
+    let running =
+        Running::start(folder.path(), &[worker.address], |settings| settings.tracer = Some(Arc::new(tracer))).await;
+    let id = running.submit(3, |_| {}).await;
+    let events = running.events(&id, 0).await;
+    let spans = spans.0.lock().unwrap().clone();
+    let root = spans.iter().find(|span| span.name == "proof").unwrap();
+    let attribute = |span: &SpanData, name: &str| {
+        span.attributes.iter().find(|found| found.key.as_str() == name).map(|found| found.value.to_string())
+    };
+    assert_eq!(attribute(root, "sp1d.proof.id").unwrap(), id);
+    assert_eq!(attribute(root, "sp1d.proof.state").unwrap(), "done");
+    assert!(spans.iter().all(|span| span.span_context.trace_id() == root.span_context.trace_id()));
+    let done = spans
+        .iter()
+        .filter(|span| span.name == "prove_shard" && attribute(span, "sp1d.outcome").as_deref() == Some("done"));
+    assert_eq!(done.filter(|span| span.parent_span_id == root.span_context.span_id()).count(), 3, "{events:?}");
+    assert!(spans.iter().any(|span| span.name == "execution"));
 }
 
 #[tokio::test]

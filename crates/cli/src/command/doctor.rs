@@ -7,7 +7,7 @@ use crate::{
     exit::{self, Failure},
 };
 use anyhow::Result;
-use client::{Client, Moment};
+use client::{Client, ClientError, Moment};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use engine::{HostError, check_executor_host, check_temporary_folder};
 use orchestrator::{Member, ProbeError, Probed, probe};
@@ -15,7 +15,6 @@ use protocol::Address;
 use serde::Serialize;
 use serde_json::json;
 use sp1_distributed::distributed::config::Config;
-use std::path::Path;
 use tokio::net::TcpListener;
 use worker::{Memory, engine_memory_needed};
 
@@ -32,7 +31,7 @@ struct Finding {
     verdict: Verdict,
     /// What was found.
     found: String,
-    /// What to do about it; empty when there is nothing to do.
+    /// What to do about it; empty when there is nothing to do, or when what was found says it.
     remedy: String,
 }
 
@@ -84,7 +83,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
         )),
     }
     if let Some(url) = &arguments.url {
-        findings.extend(service(url).await?);
+        findings.extend(service(url).await);
     }
     show(&findings, arguments.output)?;
     match findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count() {
@@ -139,21 +138,17 @@ fn processor() -> Finding {
     }
 }
 
-/// What executions need of this machine. The error's own words end with what to do.
+/// What executions need of this machine. The errors' own words end with what to do.
 fn executor() -> Vec<Finding> {
     let of = |what: &str, outcome: Result<(), HostError>| match outcome {
         Ok(()) => finding(what, Verdict::Good, "as executions need it", ""),
-        Err(error) => {
-            let text = error.to_string();
-            let (found, remedy) = text.rsplit_once("; ").unwrap_or((&text, ""));
-            finding(what, Verdict::Wrong, found, remedy)
-        }
+        Err(error) => finding(what, Verdict::Wrong, error.to_string(), ""),
     };
-    let folder = std::env::temp_dir();
-    let folder_is_good = check_temporary_folder(Path::new(&folder));
-    let mut findings = vec![of("temporary folder", folder_is_good.clone())];
+    let folder = check_temporary_folder(&std::env::temp_dir());
+    let is_good = folder.is_ok();
+    let mut findings = vec![of("temporary folder", folder)];
     // It looks at the folder first.
-    if folder_is_good.is_ok() {
+    if is_good {
         findings.push(of("/dev/shm", check_executor_host()));
     }
     findings
@@ -195,25 +190,26 @@ async fn workers(config: &Config) -> Vec<Finding> {
 
 const UNREACHABLE: &str = "start `sp1d worker` there, with this machine in its --orchestrator list, and open the port";
 
-async fn service(url: &str) -> Result<Vec<Finding>> {
-    let what = format!("service {url}");
+/// What a service says, as far as it says anything.
+async fn service(url: &str) -> Vec<Finding> {
+    let (what, mut findings) = (format!("service {url}"), Vec::new());
+    if let Err(error) = ask_service(url, &what, &mut findings).await {
+        findings.push(finding(what, Verdict::Wrong, error.to_string(), ""));
+    }
+    findings
+}
+
+async fn ask_service(url: &str, what: &str, findings: &mut Vec<Finding>) -> Result<(), ClientError> {
     let client = Client::new(url)?;
-    let health = match client.health().await {
-        Ok(health) => health,
-        Err(error) => {
-            let text = error.to_string();
-            let (found, remedy) = text.split_once("; ").unwrap_or((&text, ""));
-            return Ok(vec![finding(what, Verdict::Wrong, found, remedy)]);
-        }
-    };
+    let health = client.health().await?;
     let own = env!("CARGO_PKG_VERSION");
-    let mut findings = vec![if health.release == own {
+    findings.push(if health.release == own {
         let found = format!("release {own}, {} of {} workers ready", health.ready_workers, health.workers);
         finding(what, Verdict::Good, found, "")
     } else {
         let found = format!("release {}, and this is {own}", health.release);
         finding(what, Verdict::Odd, found, "use the same release on all sides")
-    }];
+    });
     if let Some(clock) = client.clock().await? {
         findings.push(clocks(Moment::now(), clock));
     }
@@ -221,7 +217,7 @@ async fn service(url: &str) -> Result<Vec<Finding>> {
         let why = super::remote::why(&worker);
         findings.push(finding(format!("worker {}", worker.name), Verdict::Wrong, format!("lost: {why}"), UNREACHABLE));
     }
-    Ok(findings)
+    Ok(())
 }
 
 fn clocks(own: Moment, other: Moment) -> Finding {

@@ -203,7 +203,7 @@ fn running(
         "proof {} runs{}{}",
         proof.id,
         proof.started.map(|started| format!(" since {started}")).unwrap_or_default(),
-        if proof.starts > 1 { format!(", begun for the time {}", proof.starts) } else { String::new() },
+        if proof.starts > 1 { format!(", begun {} times", proof.starts) } else { String::new() },
     )];
     if let Some(reason) = recent.first().and_then(|record| match &record.event {
         ProofEvent::Restarted { reason } => Some(reason),

@@ -10,6 +10,7 @@ mod prove;
 mod reference;
 mod remote;
 mod serve;
+mod top;
 mod worker;
 
 use crate::{args::Command, private_folder::use_private_folder};
@@ -18,16 +19,22 @@ use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Carries out a command.
+/// Does what must be done while the process has one thread.
+pub(crate) fn prepare(command: &Command) -> Result<()> {
+    match command {
+        // Threads that come are pinned as this one is.
+        Command::Worker(arguments) => worker::pin(&arguments.pin),
+        Command::Prove(_) | Command::Execute(_) | Command::Serve(_) | Command::Demo(_) => use_private_folder(),
+        _ => Ok(()),
+    }
+}
+
+/// Carries out a command, after [`prepare`].
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Worker(arguments) => worker::run(arguments),
-        Command::Prove(arguments) => {
-            use_private_folder()?;
-            block_on(prove::run(arguments))
-        }
+        Command::Prove(arguments) => block_on(prove::run(arguments)),
         Command::Execute(arguments) => {
-            use_private_folder()?;
             start_computing()?;
             block_on(program::execute(arguments))
         }
@@ -43,12 +50,10 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Reference { page } => reference::run(page),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Man(arguments) => manual::pages(&arguments),
-        Command::Serve(arguments) => {
-            use_private_folder()?;
-            serve::run(arguments)
-        }
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Doctor(arguments) => block_on(doctor::run(arguments)),
         Command::Status(arguments) => block_on(remote::status(arguments)),
+        Command::Top(arguments) => block_on(top::run(arguments)),
         Command::Proofs(arguments) => block_on(remote::proofs(arguments)),
         Command::Workers(arguments) => block_on(remote::workers(arguments)),
         Command::Submit(arguments) => block_on(remote::submit(arguments)),
@@ -60,10 +65,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Drain(arguments) => block_on(remote::drain(arguments)),
         Command::Resume(arguments) => block_on(remote::resume(arguments)),
         Command::Forget(arguments) => block_on(remote::forget(arguments)),
-        Command::Demo(arguments) => {
-            use_private_folder()?;
-            block_on(demo::run(arguments))
-        }
+        Command::Demo(arguments) => block_on(demo::run(arguments)),
     }
 }
 

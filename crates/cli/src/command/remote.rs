@@ -79,8 +79,8 @@ pub(crate) async fn workers(arguments: ShowArguments) -> Result<()> {
 /// Why a worker is in quarantine, or lost.
 pub(super) fn why(worker: &Worker) -> String {
     let lost = worker.lost.as_ref().map(|lost| match &lost.last_try {
-        Some(last) => format!("{}; now: {last}", lost.reason),
-        None => lost.reason.clone(),
+        Some(last) if *last != lost.reason => format!("{}; now: {last}", lost.reason),
+        _ => lost.reason.clone(),
     });
     lost.or_else(|| worker.quarantine.clone()).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! `sp1d serve`.
 
 use super::config;
-use crate::{args::ServeArguments, exit::Failure};
+use crate::{args::ServeArguments, exit::Failure, telemetry::Telemetry};
 use anyhow::{Context, Result};
 use engine::{Controller, check_executor_host};
 use service::{Service, Settings, follow_list, serve};
@@ -108,6 +108,7 @@ fn settings(config: &Config, arguments: &ServeArguments) -> Settings {
     let listens = arguments.listen.to_string();
     let own = listens.rsplit_once(':').map(|(host, _)| host);
     settings.names = own.into_iter().chain(arguments.names.iter().map(String::as_str)).map(str::to_lowercase).collect();
+    settings.tracer = Telemetry::tracer();
     settings
 }
 

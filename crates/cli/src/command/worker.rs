@@ -14,8 +14,6 @@ pub(crate) fn run(arguments: WorkerArguments) -> Result<()> {
     if arguments.with_parent {
         set_parent_process_death_signal(Some(Signal::TERM)).context("follow the parent process")?;
     }
-    // Before there is another thread: those that come are pinned with it.
-    pin(&arguments.pin)?;
     cpu::warn_if_slow();
     // Only signals and the spinner: the worker brings threads of its own.
     let runtime =
@@ -25,7 +23,8 @@ pub(crate) fn run(arguments: WorkerArguments) -> Result<()> {
     outcome
 }
 
-fn pin(cores: &[u16]) -> Result<()> {
+/// Keeps the calling thread, and those that come from it, on these cores; on all where none is named.
+pub(super) fn pin(cores: &[u16]) -> Result<()> {
     if cores.is_empty() {
         return Ok(());
     }

@@ -2,14 +2,16 @@
 //! <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
 
 use super::problem::Problem;
-use crate::Service;
+use crate::{
+    Service,
+    timeline::{Facts, Slice, Timeline, Track},
+};
 use axum::{
     Json,
     extract::{Path, State},
 };
-use client::{EventRecord, Moment, ProofEvent};
+use client::Moment;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// Events that are read from the database at a time.
 const EVENTS: u32 = 10_000;
@@ -23,33 +25,16 @@ const EVENTS: u32 = 10_000;
 )]
 pub(crate) async fn trace(State(service): State<Service>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     service.proof(&id).await?;
-    let mut timeline = Timeline::default();
+    let (mut timeline, mut slices) = (Timeline::default(), Vec::new());
     let mut after = 0;
     loop {
         let events = service.events(&id, after, EVENTS).await?;
         let Some(last) = events.last() else { break };
         after = last.number;
-        events.iter().for_each(|record| timeline.note(record));
+        slices.extend(events.iter().flat_map(|record| timeline.note(record)));
     }
-    Ok(Json(timeline.end()))
-}
-
-/// An attempt whose end has not been told.
-struct Open {
-    track: usize,
-    kind: String,
-    task: u64,
-    assigned: Moment,
-    proving: Option<Moment>,
-}
-
-#[derive(Default)]
-struct Timeline {
-    slices: Vec<Value>,
-    tracks: Vec<String>,
-    open: BTreeMap<u64, Open>,
-    executing: Option<Moment>,
-    last: Option<Moment>,
+    slices.extend(timeline.under_way());
+    Ok(Json(shown(&slices)))
 }
 
 /// The format counts in microseconds.
@@ -57,120 +42,51 @@ fn micros(moment: Moment) -> i64 {
     moment.0.saturating_mul(1000)
 }
 
-impl Timeline {
-    /// Track 0 is the execution's.
-    fn track(&mut self, worker: &str) -> usize {
-        let known = self.tracks.iter().position(|track| track == worker);
-        known.unwrap_or_else(|| {
-            self.tracks.push(worker.to_owned());
-            self.tracks.len() - 1
-        }) + 1
-    }
-
-    fn slice(&mut self, track: usize, name: &str, from: Moment, to: Moment, facts: Value) {
-        let duration = micros(to).saturating_sub(micros(from)).max(0);
-        self.slices.push(json!({
-            "name": name, "ph": "X", "pid": 1, "tid": track, "ts": micros(from), "dur": duration, "args": facts
+fn shown(slices: &[Slice]) -> Value {
+    let mut workers: Vec<&str> = Vec::new();
+    let mut events = Vec::new();
+    for Slice { track, name, from, to, facts } in slices {
+        // Track 0 is the execution's.
+        let track = match track {
+            Track::Execution => 0,
+            Track::Worker(name) => {
+                let known = workers.iter().position(|worker| worker == name);
+                known.unwrap_or_else(|| {
+                    workers.push(name);
+                    workers.len() - 1
+                }) + 1
+            }
+        };
+        let facts = match facts {
+            Facts::Cycles(cycles) => json!({ "cycles": cycles }),
+            Facts::Outcome { outcome, .. } => json!({ "outcome": outcome }),
+            Facts::Attempt { task, attempt, outcome, .. } => {
+                json!({ "task": task, "attempt": attempt, "outcome": outcome })
+            }
+        };
+        let duration = micros(*to).saturating_sub(micros(*from)).max(0);
+        events.push(json!({
+            "name": name, "ph": "X", "pid": 1, "tid": track, "ts": micros(*from), "dur": duration, "args": facts
         }));
     }
-
-    fn end_attempt(&mut self, attempt: u64, at: Moment, outcome: &str) {
-        let Some(Open { track, kind, task, assigned, proving }) = self.open.remove(&attempt) else { return };
-        let facts = json!({ "task": task, "attempt": attempt, "outcome": outcome });
-        let began = proving.unwrap_or(at);
-        if began.0 > assigned.0 {
-            self.slice(track, "waiting", assigned, began, facts.clone());
-        }
-        if proving.is_some() {
-            self.slice(track, &kind, began, at, facts);
-        }
-    }
-
-    fn end_all(&mut self, at: Moment, outcome: &str) {
-        let open: Vec<u64> = self.open.keys().copied().collect();
-        open.into_iter().for_each(|attempt| self.end_attempt(attempt, at, outcome));
-        if let Some(from) = self.executing.take() {
-            self.slice(0, "execution", from, at, json!({ "outcome": outcome }));
-        }
-    }
-
-    fn note(&mut self, record: &EventRecord) {
-        let at = record.at;
-        match &record.event {
-            ProofEvent::Started { .. } => {
-                let before = self.last.unwrap_or(at);
-                self.end_all(before, "lost with the service");
-                self.executing = Some(at);
-            }
-            ProofEvent::Executed { cycles } => {
-                if let Some(from) = self.executing.take() {
-                    self.slice(0, "execution", from, at, json!({ "cycles": cycles }));
-                }
-            }
-            ProofEvent::Assigned(attempt) => {
-                let track = self.track(&attempt.worker);
-                let open = Open { track, kind: attempt.kind.clone(), task: attempt.task, assigned: at, proving: None };
-                self.open.insert(attempt.attempt, open);
-            }
-            ProofEvent::Proving(attempt) => {
-                if let Some(open) = self.open.get_mut(&attempt.attempt) {
-                    open.proving = Some(at);
-                }
-            }
-            ProofEvent::Done(attempt) => self.end_attempt(attempt.attempt, at, "done"),
-            ProofEvent::AttemptFailed { attempt, reason } => self.end_attempt(attempt.attempt, at, reason),
-            ProofEvent::Dropped(attempt) => self.end_attempt(attempt.attempt, at, "not wanted any more"),
-            ProofEvent::Finished { .. } => self.end_all(at, "the proof ended"),
-            ProofEvent::Queued
-            | ProofEvent::Submitted { .. }
-            | ProofEvent::Remembered { .. }
-            | ProofEvent::WorkerReady { .. }
-            | ProofEvent::WorkerLost { .. }
-            | ProofEvent::Restarted { .. }
-            | ProofEvent::Verifying => {}
-        }
-        self.last = Some(at);
-    }
-
-    fn end(mut self) -> Value {
-        // What goes on is shown as far as it is known.
-        if let Some(last) = self.last {
-            self.end_all(last, "under way");
-        }
-        let names = std::iter::once("execution").chain(self.tracks.iter().map(String::as_str)).enumerate();
-        let names = names.map(|(track, name)| {
-            json!({ "name": "thread_name", "ph": "M", "pid": 1, "tid": track, "args": { "name": name } })
-        });
-        let events: Vec<Value> = names.chain(self.slices.iter().cloned()).collect();
-        json!({ "displayTimeUnit": "ms", "traceEvents": events })
-    }
+    let names = std::iter::once("execution").chain(workers).enumerate();
+    let names = names.map(
+        |(track, name)| json!({ "name": "thread_name", "ph": "M", "pid": 1, "tid": track, "args": { "name": name } }),
+    );
+    let events: Vec<Value> = names.chain(events).collect();
+    json!({ "displayTimeUnit": "ms", "traceEvents": events })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use client::Attempt;
+    use crate::timeline::tests::events;
 
     #[test]
-    fn attempts_become_slices_on_the_track_of_their_worker() {
-        let attempt =
-            |attempt, worker: &str| Attempt { task: 7, attempt, kind: "prove_shard".into(), worker: worker.into() };
-        let events = [
-            (0, ProofEvent::Queued),
-            (10, ProofEvent::Started { start: 1 }),
-            (20, ProofEvent::Assigned(attempt(1, "a"))),
-            (25, ProofEvent::Proving(attempt(1, "a"))),
-            (30, ProofEvent::Executed { cycles: 5 }),
-            (31, ProofEvent::Assigned(attempt(2, "b"))),
-            (40, ProofEvent::Done(attempt(1, "a"))),
-            (50, ProofEvent::Started { start: 2 }),
-            (60, ProofEvent::Verifying),
-        ];
+    fn slices_are_on_numbered_tracks() {
         let mut timeline = Timeline::default();
-        for (number, (at, event)) in events.into_iter().enumerate() {
-            timeline.note(&EventRecord { number: number as u64 + 1, at: Moment(at), event });
-        }
-        let trace = timeline.end();
+        let slices: Vec<Slice> = events().iter().flat_map(|record| timeline.note(record)).collect();
+        let trace = shown(&slices);
         let shown: Vec<String> = trace["traceEvents"]
             .as_array()
             .unwrap()
@@ -185,14 +101,13 @@ mod tests {
             .collect();
         let expected = [
             "0 is \"execution\"",
-            "1 is \"a\"",
-            "2 is \"b\"",
+            "1 is \"b\"",
+            "2 is \"a\"",
             "0 \"execution\" 10000+20000 null",
-            "1 \"waiting\" 20000+5000 \"done\"",
-            "1 \"prove_shard\" 25000+15000 \"done\"",
-            // It never began to prove.
-            "2 \"waiting\" 31000+9000 \"lost with the service\"",
-            "0 \"execution\" 50000+10000 \"under way\"",
+            "1 \"prove_shard\" 32000+4000 \"no memory\"",
+            "2 \"waiting\" 20000+5000 \"done\"",
+            "2 \"prove_shard\" 25000+15000 \"done\"",
+            "1 \"waiting\" 31000+9000 \"lost with the service\"",
         ];
         assert_eq!(shown, expected);
     }

@@ -53,7 +53,8 @@ function rows(body, items, key, fill) {
 // Why a worker gets nothing, or is not there.
 function why({ quarantine, lost }) {
   if (!lost) return quarantine ?? "";
-  return `since ${clock(lost.since)}: ${lost.reason}${lost.last_try ? `; now: ${lost.last_try}` : ""}`;
+  const now = lost.last_try && lost.last_try !== lost.reason ? `; now: ${lost.last_try}` : "";
+  return `since ${clock(lost.since)}: ${lost.reason}${now}`;
 }
 
 function showOverview(now) {

@@ -19,6 +19,12 @@ impl Inner {
     pub(super) async fn tell(self: &Arc<Self>, proof: &str, event: ProofEvent) {
         let Some(counter) = self.counter(proof).await else { return };
         let record = EventRecord { number: counter.fetch_add(1, Ordering::Relaxed) + 1, at: Moment::now(), event };
+        let live = lock(&self.running).get(proof).cloned();
+        if let Some(live) = live
+            && let Some(spans) = lock(&live.spans).as_mut()
+        {
+            spans.note(&record);
+        }
         // The writer ends after everything that tells.
         let _ = self.events.send((proof.to_owned(), record)).await;
     }

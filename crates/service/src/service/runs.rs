@@ -5,6 +5,7 @@ use crate::{
     blobs::BlobError,
     database::{Ending, Job},
     metrics::Attempts,
+    spans::Spans,
 };
 use client::{FailureInfo, Moment, ProofEvent, ProofState, Tasks};
 use orchestrator::{ExpectedExit, ProofFailure, ProofRequest, Proven};
@@ -33,7 +34,13 @@ impl Inner {
                 let begun = tokio::task::spawn_blocking(move || inner.database.begin_next(Moment::now()));
                 match begun.await.expect("work on the state does not panic") {
                     Ok(Some(job)) => {
-                        let live = Arc::new(Live { cancel: CancellationToken::new(), tasks: Mutex::default() });
+                        let live = Arc::new(Live {
+                            cancel: CancellationToken::new(),
+                            tasks: Mutex::default(),
+                            spans: Mutex::new(
+                                self.settings.tracer.clone().map(|tracer| Spans::new(tracer, &job.proof)),
+                            ),
+                        });
                         lock(&self.running).insert(job.proof.id.clone(), live.clone());
                         self.tasks.spawn(self.clone().run(job, live));
                     }
@@ -97,6 +104,9 @@ impl Inner {
         };
         let Some(ending) = ending else {
             tracing::info!(proof_id = %id, "the service stops; the proof goes on at its next start");
+            if let Some(spans) = lock(&live.spans).take() {
+                spans.stop();
+            }
             let (inner, owned) = (self.clone(), id.clone());
             let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&owned));
             if let Err(error) = put_back.await.expect("work on the state does not panic") {

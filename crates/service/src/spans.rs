@@ -1,0 +1,109 @@
+//! Traces of proofs, for OpenTelemetry: a trace for each run of a proof, in it a span for the execution and for each attempt. Names of attributes as
+//! <https://opentelemetry.io/docs/specs/semconv/general/naming/> has them.
+
+use crate::timeline::{Facts, Slice, Timeline, Track};
+use client::{EventRecord, Moment, Proof, ProofEvent, ProofState};
+use opentelemetry::{
+    Context, KeyValue,
+    global::BoxedTracer,
+    trace::{Span, SpanKind, Status, TraceContextExt, Tracer},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The trace of a proof that runs. It ends with the proof, or with [`Spans::stop`].
+pub(crate) struct Spans {
+    tracer: Arc<BoxedTracer>,
+    root: Context,
+    timeline: Timeline,
+}
+
+fn time(moment: Moment) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(moment.0).unwrap_or(0))
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Spans {
+    /// The trace of `proof`, which begins now.
+    pub(crate) fn new(tracer: Arc<BoxedTracer>, proof: &Proof) -> Self {
+        let attributes = [
+            KeyValue::new("sp1d.proof.id", proof.id.clone()),
+            KeyValue::new("sp1d.proof.mode", proof.mode.name()),
+            KeyValue::new("sp1d.proof.start", i64::from(proof.starts)),
+            KeyValue::new("sp1d.program.id", proof.program.clone()),
+        ];
+        let span = tracer.span_builder("proof").with_kind(SpanKind::Internal).with_attributes(attributes);
+        // Events have milliseconds: the first must not be before this.
+        let span = span.with_start_time(time(Moment::now()));
+        let root = Context::new().with_span(span.start_with_context(tracer.as_ref(), &Context::new()));
+        Self { tracer, root, timeline: Timeline::default() }
+    }
+
+    pub(crate) fn note(&mut self, record: &EventRecord) {
+        for slice in self.timeline.note(record) {
+            self.add(&slice);
+        }
+        match &record.event {
+            ProofEvent::Restarted { reason } | ProofEvent::WorkerLost { reason, .. } => {
+                let name =
+                    if matches!(record.event, ProofEvent::Restarted { .. }) { "restarted" } else { "worker lost" };
+                let facts = vec![KeyValue::new("sp1d.reason", reason.clone())];
+                self.root.span().add_event_with_timestamp(name, time(record.at), facts);
+            }
+            ProofEvent::Finished { state, failure } => {
+                let span = self.root.span();
+                span.set_attribute(KeyValue::new("sp1d.proof.state", state.name()));
+                let reason = failure.as_ref().map(|failure| failure.text.clone()).unwrap_or_default();
+                span.set_status(if *state == ProofState::Failed { Status::error(reason) } else { Status::Ok });
+                span.end_with_timestamp(time(record.at));
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the trace of a proof that goes on at the next start of the service, as a further trace.
+    pub(crate) fn stop(mut self) {
+        let now = Moment::now();
+        for slice in self.timeline.end(now, "the service stopped") {
+            self.add(&slice);
+        }
+        let span = self.root.span();
+        span.set_attribute(KeyValue::new("sp1d.proof.state", "stopped"));
+        span.end_with_timestamp(time(now));
+    }
+
+    fn add(&self, slice: &Slice) {
+        let mut attributes = Vec::new();
+        if let Track::Worker(name) = &slice.track {
+            attributes.push(KeyValue::new("sp1d.worker", name.clone()));
+        }
+        let mut status = Status::Unset;
+        match &slice.facts {
+            Facts::Cycles(cycles) => attributes.push(KeyValue::new("sp1d.cycles", number(*cycles))),
+            Facts::Outcome { outcome, failed } => {
+                attributes.push(KeyValue::new("sp1d.outcome", *outcome));
+                if *failed {
+                    status = Status::error("the program failed");
+                }
+            }
+            Facts::Attempt { task, attempt, outcome, failed } => {
+                attributes.push(KeyValue::new("sp1d.task", number(*task)));
+                attributes.push(KeyValue::new("sp1d.attempt", number(*attempt)));
+                attributes.push(KeyValue::new("sp1d.outcome", outcome.clone()));
+                if *failed {
+                    status = Status::error(outcome.clone());
+                }
+            }
+        }
+        let builder = self.tracer.span_builder(slice.name.clone()).with_kind(SpanKind::Internal);
+        let builder = builder.with_start_time(time(slice.from)).with_attributes(attributes);
+        let mut span = builder.start_with_context(self.tracer.as_ref(), &self.root);
+        span.set_status(status);
+        span.end_with_timestamp(time(slice.to));
+    }
+}

@@ -1,0 +1,201 @@
+//! Where a proof's time went: what is told of it, as slices of time.
+
+use client::{EventRecord, FailureInfo, Moment, ProofEvent};
+use std::collections::BTreeMap;
+
+/// Where something took its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Track {
+    /// On the service's own machine, which ran the program.
+    Execution,
+    /// On the worker of this name.
+    Worker(String),
+}
+
+/// Something that took time, from its begin to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) track: Track,
+    /// The kind of task, `waiting` for what lay on the worker before that, or `execution`.
+    pub(crate) name: String,
+    pub(crate) from: Moment,
+    pub(crate) to: Moment,
+    pub(crate) facts: Facts,
+}
+
+/// What a slice was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Facts {
+    /// The program ran to its end.
+    Cycles(u64),
+    /// The program did not run to its end; it is at fault itself when that `failed`.
+    Outcome {
+        outcome: &'static str,
+        failed: bool,
+    },
+    Attempt {
+        task: u64,
+        attempt: u64,
+        outcome: String,
+        failed: bool,
+    },
+}
+
+/// An attempt whose end has not been told.
+struct Open {
+    worker: String,
+    kind: String,
+    task: u64,
+    assigned: Moment,
+    proving: Option<Moment>,
+}
+
+/// Takes events in their order and gives slices as they end.
+#[derive(Default)]
+pub(crate) struct Timeline {
+    open: BTreeMap<u64, Open>,
+    executing: Option<Moment>,
+    last: Option<Moment>,
+}
+
+impl Timeline {
+    /// What ends with this event.
+    pub(crate) fn note(&mut self, record: &EventRecord) -> Vec<Slice> {
+        let at = record.at;
+        let before = self.last.replace(at).unwrap_or(at);
+        match &record.event {
+            ProofEvent::Started { .. } => {
+                let lost = self.end_all(before, "lost with the service", false);
+                self.executing = Some(at);
+                lost
+            }
+            ProofEvent::Executed { cycles } => {
+                let from = self.executing.take();
+                from.map(|from| execution(from, at, Facts::Cycles(*cycles))).into_iter().collect()
+            }
+            ProofEvent::Assigned(attempt) => {
+                let (worker, kind) = (attempt.worker.clone(), attempt.kind.clone());
+                let open = Open { worker, kind, task: attempt.task, assigned: at, proving: None };
+                self.open.insert(attempt.attempt, open);
+                Vec::new()
+            }
+            ProofEvent::Proving(attempt) => {
+                if let Some(open) = self.open.get_mut(&attempt.attempt) {
+                    open.proving = Some(at);
+                }
+                Vec::new()
+            }
+            ProofEvent::Done(attempt) => self.end_attempt(attempt.attempt, at, "done", false),
+            ProofEvent::AttemptFailed { attempt, reason } => self.end_attempt(attempt.attempt, at, reason, true),
+            ProofEvent::Dropped(attempt) => self.end_attempt(attempt.attempt, at, "not wanted any more", false),
+            ProofEvent::Finished { failure, .. } => {
+                let is_guests = |failure: &FailureInfo| failure.kind == "guest";
+                self.end_all(at, "the proof ended", failure.as_ref().is_some_and(is_guests))
+            }
+            ProofEvent::Queued
+            | ProofEvent::Submitted { .. }
+            | ProofEvent::Remembered { .. }
+            | ProofEvent::WorkerReady { .. }
+            | ProofEvent::WorkerLost { .. }
+            | ProofEvent::Restarted { .. }
+            | ProofEvent::Verifying => Vec::new(),
+        }
+    }
+
+    /// What goes on, as far as it is known.
+    pub(crate) fn under_way(&mut self) -> Vec<Slice> {
+        self.last.map(|last| self.end_all(last, "under way", false)).unwrap_or_default()
+    }
+
+    /// What goes on, and is over now for the reason that `outcome` says.
+    pub(crate) fn end(&mut self, at: Moment, outcome: &'static str) -> Vec<Slice> {
+        self.end_all(at, outcome, false)
+    }
+
+    fn end_attempt(&mut self, attempt: u64, at: Moment, outcome: &str, failed: bool) -> Vec<Slice> {
+        let Some(Open { worker, kind, task, assigned, proving }) = self.open.remove(&attempt) else {
+            return Vec::new();
+        };
+        let slice = |name: &str, from: Moment, to: Moment, failed: bool| Slice {
+            track: Track::Worker(worker.clone()),
+            name: name.to_owned(),
+            from,
+            to,
+            facts: Facts::Attempt { task, attempt, outcome: outcome.to_owned(), failed },
+        };
+        let began = proving.unwrap_or(at);
+        let waiting = (began > assigned).then(|| slice("waiting", assigned, began, failed && proving.is_none()));
+        waiting.into_iter().chain(proving.map(|_| slice(&kind, began, at, failed))).collect()
+    }
+
+    fn end_all(&mut self, at: Moment, outcome: &'static str, failed: bool) -> Vec<Slice> {
+        let open: Vec<u64> = self.open.keys().copied().collect();
+        let mut ended: Vec<Slice> =
+            open.into_iter().flat_map(|attempt| self.end_attempt(attempt, at, outcome, false)).collect();
+        ended.extend(self.executing.take().map(|from| execution(from, at, Facts::Outcome { outcome, failed })));
+        ended
+    }
+}
+
+fn execution(from: Moment, to: Moment, facts: Facts) -> Slice {
+    Slice { track: Track::Execution, name: "execution".to_owned(), from, to, facts }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use client::Attempt;
+
+    /// A proof that is begun a second time.
+    pub(crate) fn events() -> Vec<EventRecord> {
+        let attempt =
+            |attempt, worker: &str| Attempt { task: 7, attempt, kind: "prove_shard".into(), worker: worker.into() };
+        let failed = ProofEvent::AttemptFailed { attempt: attempt(3, "b"), reason: "no memory".into() };
+        let events = [
+            (0, ProofEvent::Queued),
+            (10, ProofEvent::Started { start: 1 }),
+            (20, ProofEvent::Assigned(attempt(1, "a"))),
+            (25, ProofEvent::Proving(attempt(1, "a"))),
+            (30, ProofEvent::Executed { cycles: 5 }),
+            (31, ProofEvent::Assigned(attempt(2, "b"))),
+            (32, ProofEvent::Assigned(attempt(3, "b"))),
+            (32, ProofEvent::Proving(attempt(3, "b"))),
+            (36, failed),
+            (40, ProofEvent::Done(attempt(1, "a"))),
+            (50, ProofEvent::Started { start: 2 }),
+            (60, ProofEvent::Verifying),
+        ];
+        let numbered = events.into_iter().zip(1..);
+        numbered.map(|((at, event), number)| EventRecord { number, at: Moment(at), event }).collect()
+    }
+
+    #[test]
+    fn attempts_become_slices_on_the_track_of_their_worker() {
+        let mut timeline = Timeline::default();
+        let mut slices: Vec<Slice> = events().iter().flat_map(|record| timeline.note(record)).collect();
+        slices.extend(timeline.under_way());
+        let shown: Vec<String> = slices
+            .iter()
+            .map(|Slice { track, name, from, to, facts }| {
+                let facts = match facts {
+                    Facts::Cycles(cycles) => format!("{cycles} cycles"),
+                    Facts::Outcome { outcome, .. } => (*outcome).to_owned(),
+                    Facts::Attempt { attempt, outcome, failed, .. } => {
+                        format!("{attempt} {outcome}{}", if *failed { " (failed)" } else { "" })
+                    }
+                };
+                format!("{track:?} {name} {}-{} {facts}", from.0, to.0)
+            })
+            .collect();
+        let expected = [
+            "Execution execution 10-30 5 cycles",
+            "Worker(\"b\") prove_shard 32-36 3 no memory (failed)",
+            "Worker(\"a\") waiting 20-25 1 done",
+            "Worker(\"a\") prove_shard 25-40 1 done",
+            // It never began to prove.
+            "Worker(\"b\") waiting 31-40 2 lost with the service",
+            "Execution execution 50-60 under way",
+        ];
+        assert_eq!(shown, expected);
+    }
+}

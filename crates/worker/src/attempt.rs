@@ -131,13 +131,15 @@ impl Attempts {
             async move {
                 let began = Instant::now();
                 let outcome = tokio::select! {
+                    // First: what a cancelled attempt still waits for fails at that moment too, and is no failure of this worker.
+                    biased;
+                    () = held.cancel.cancelled() => None,
                     outcome = AssertUnwindSafe(run(link, &held.said, engine, slots, assignment, able)).catch_unwind() => {
                         Some(outcome.unwrap_or_else(|_| {
                             let text = "the engine panicked; the worker's log has the details".to_owned();
                             Err(AttemptError { kind: FailureKind::Panic, text })
                         }))
                     }
-                    () = held.cancel.cancelled() => None,
                 };
                 match outcome {
                     Some(Ok(Ran { proving_ms, peak_bytes })) => {

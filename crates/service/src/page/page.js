@@ -190,7 +190,8 @@ class Looked {
       pen.fillStyle = ink.line;
       pen.fillRect(at, head, 1, height - head);
       pen.fillStyle = ink.faint;
-      pen.fillText(seconds(tick), Math.min(at + 2, width - 40), head / 2);
+      const name = seconds(tick);
+      if (at + 2 + pen.measureText(name).width < width) pen.fillText(name, at + 2, head / 2);
     }
     const label = (text, lane, lost) => {
       pen.fillStyle = lost ? ink.failed : ink.ink;

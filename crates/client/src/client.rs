@@ -333,21 +333,21 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
         let request = self.request(Method::GET, path).header("last-event-id", after.to_string());
         let of = self.clone();
-        let mut pending = 0;
+        let (mut pending, from) = (0, self.clone());
         let bytes = self.send(request).await?.bytes_stream().map(move |bytes| {
-            let bytes = bytes.map_err(|error| root_cause(&error))?;
+            let bytes = bytes.map_err(|error| from.unreachable(&error))?;
             // An event ends with an empty line, and is kept whole until then.
             pending = if bytes.windows(2).any(|two| two == b"\n\n") { 0 } else { pending + bytes.len() };
-            if pending > MOST_EVENT_BYTES { Err("it tells of an event without end".to_owned()) } else { Ok(bytes) }
+            if pending > MOST_EVENT_BYTES { Err(from.foreign("it tells of an event without end")) } else { Ok(bytes) }
         });
         let events = Box::pin(bytes.eventsource());
         let told = stream::unfold(events, move |mut events| {
             let of = of.clone();
             async move {
                 let event = match timeout(SILENCE, events.next()).await {
-                    Ok(event) => event?.map_err(|error: EventStreamError<String>| ClientError::Unreachable {
-                        url: of.url.clone(),
-                        cause: error.to_string(),
+                    Ok(event) => event?.map_err(|error| match error {
+                        EventStreamError::Transport(error) => error,
+                        EventStreamError::Utf8(_) | EventStreamError::Parser(_) => of.foreign(error),
                     }),
                     Err(_) => Err(of.silent()),
                 };

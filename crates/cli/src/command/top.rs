@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use view::View;
 
-/// Proofs of each state that are shown at most.
+/// Proofs that run, and that wait, at most so many of each: the newest.
 const MOST_PROOFS: u32 = 100;
 
 /// Proofs that have ended: the last ones.

@@ -28,7 +28,8 @@ impl Pool {
         pool.tell(Event::ProofStarted { proof: PROOF });
         for worker in 1..=workers {
             let (worker, peer) = (WorkerId(worker), PeerId(worker));
-            pool.tell(Event::WorkerJoined { worker, peer, slots: 2, kinds: KindSet::all(), holds: Vec::new() });
+            let kinds = KindSet::all();
+            pool.tell(Event::WorkerJoined { worker, peer, slots: 2, kinds, holds: Vec::new(), begun: Vec::new() });
         }
         for _ in 0..queued + 2 * workers {
             pool.submit();
@@ -51,7 +52,8 @@ impl Pool {
     fn submit(&mut self) {
         self.next_task += 1;
         let task = TaskId(self.next_task);
-        self.tell(Event::TaskSubmitted { proof: PROOF, task, kind: TaskKind::ProveShard, marker: None });
+        let kind = TaskKind::ProveShard;
+        self.tell(Event::TaskSubmitted { proof: PROOF, task, kind, marker: None, begun_on: None });
     }
 
     /// One attempt begins, is heard of, and is done; its result counts, its slot gets another task, and one more task comes.

@@ -287,7 +287,7 @@ fn expected_shape(kind: TaskKind) -> (usize, usize) {
 }
 
 fn to_sp1(assignment: Assignment) -> Result<RawTaskRequest, AttemptError> {
-    let Assignment { attempt, proof, kind, inputs, outputs, marker, options: _, memory_bytes: _ } = assignment;
+    let Assignment { attempt, proof, kind, inputs, outputs, marker, .. } = assignment;
     let (least_inputs, least_outputs) = expected_shape(kind);
     if inputs.len() < least_inputs || outputs.len() < least_outputs {
         let text = format!("a {kind} task with {} inputs and {} outputs", inputs.len(), outputs.len());

@@ -20,10 +20,10 @@ use protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use scheduler::{
-    AttemptId, Command, Event, Failure, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptId, Command, Event, Failure, KindSet, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
@@ -36,6 +36,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) enum Input {
     /// For the scheduler alone.
     Event(Event),
+    /// A worker is ready.
+    Joined(Joined),
     /// A new task of `proof`.
     Submit {
         proof: Arc<ProofState>,
@@ -50,6 +52,25 @@ pub(crate) enum Input {
     Drain { worker: WorkerId, drained: oneshot::Sender<()> },
     /// A proof is over.
     End(Arc<ProofState>),
+}
+
+/// A worker that is ready.
+pub(crate) struct Joined {
+    pub(crate) worker: WorkerId,
+    pub(crate) peer: PeerId,
+    pub(crate) slots: u32,
+    pub(crate) kinds: KindSet,
+    pub(crate) holds: Vec<AttemptId>,
+    /// What it can go on with of an earlier run: keys of tasks, and its attempts at them.
+    pub(crate) begun: Vec<(Digest, AttemptId)>,
+}
+
+/// An attempt of an earlier run, and who has it.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    worker: WorkerId,
+    peer: PeerId,
+    attempt: AttemptId,
 }
 
 struct TaskRecord {
@@ -92,6 +113,8 @@ pub(crate) struct Core {
     tasks: HashMap<TaskId, TaskRecord>,
     /// Attempts the scheduler has neither discarded nor accepted.
     attempts: HashMap<AttemptId, AttemptRecord>,
+    /// What workers began for an earlier run and nobody has asked for since, by the tasks' keys.
+    begun: HashMap<Digest, Begun>,
     /// Who waits for a worker to hold nothing.
     drains: HashMap<WorkerId, Vec<oneshot::Sender<()>>>,
     checkers: Arc<Semaphore>,
@@ -108,6 +131,7 @@ impl Core {
             shared,
             tasks: HashMap::new(),
             attempts: HashMap::new(),
+            begun: HashMap::new(),
             drains: HashMap::new(),
             checkers: Arc::new(Semaphore::new(cores.div_ceil(2))),
             checks: TaskTracker::new(),
@@ -125,6 +149,8 @@ impl Core {
                 }
             };
             let input = tokio::select! {
+                // First: what ends by that is no longer the workers' concern, who may be asked for it again.
+                biased;
                 () = stop.cancelled() => break,
                 input = inbox.recv() => match input {
                     Some(input) => input,
@@ -156,9 +182,20 @@ impl Core {
                     proof.shards.fetch_add(1, Ordering::Relaxed);
                 }
                 proof.begin(spec.kind);
-                let event = Event::TaskSubmitted { proof: proof.id, task, kind: spec.kind, marker: spec.marker };
+                let begun_on = key.and_then(|key| self.begun.get(&key)).map(|begun| begun.worker);
+                let (kind, marker) = (spec.kind, spec.marker);
+                let event = Event::TaskSubmitted { proof: proof.id, task, kind, marker, begun_on };
                 self.tasks.insert(task, TaskRecord { proof, spec, key, delivered: Delivered::new() });
                 self.decide(event);
+            }
+            Input::Joined(Joined { worker, peer, slots, kinds, holds, begun }) => {
+                // What it said in an earlier session is said again, if it still holds; what another says first is that one's.
+                self.begun.retain(|_, begun| begun.peer != peer);
+                for (key, attempt) in begun {
+                    self.begun.entry(key).or_insert(Begun { worker, peer, attempt });
+                }
+                let begun = self.tasks_begun_on(worker);
+                self.decide(Event::WorkerJoined { worker, peer, slots, kinds, holds, begun });
             }
             Input::Drain { worker, drained } => {
                 self.drains.entry(worker).or_default().push(drained);
@@ -171,6 +208,9 @@ impl Core {
             Input::Event(event @ (Event::WorkerLost { worker } | Event::WorkerResumed { worker })) => {
                 // Nobody waits for what will not happen.
                 self.drains.remove(&worker);
+                if matches!(event, Event::WorkerLost { .. }) {
+                    self.begun.retain(|_, begun| begun.worker != worker);
+                }
                 self.decide(event);
             }
             Input::Event(event) => {
@@ -207,6 +247,25 @@ impl Core {
                 commands.extend(self.scheduler.handle(self.now(), follow_up));
             }
         }
+    }
+
+    /// The tasks that `worker` can go on with, one for each attempt.
+    fn tasks_begun_on(&self, worker: WorkerId) -> Vec<TaskId> {
+        let is_its = |key: &Digest| self.begun.get(key).is_some_and(|begun| begun.worker == worker);
+        let keys = self.tasks.iter().filter_map(|(task, record)| Some((record.key.filter(is_its)?, *task)));
+        let first = keys.fold(BTreeMap::new(), |mut first: BTreeMap<Digest, TaskId>, (key, task)| {
+            first.entry(key).and_modify(|known| *known = task.min(*known)).or_insert(task);
+            first
+        });
+        first.into_values().collect()
+    }
+
+    /// The attempt of an earlier run with which `worker` goes on when it gets the task of `key`. It does so once.
+    fn take_begun(&mut self, worker: WorkerId, key: Option<Digest>) -> Option<AttemptId> {
+        let key = key?;
+        let attempt = self.begun.get(&key).filter(|begun| begun.worker == worker)?.attempt;
+        self.begun.remove(&key);
+        Some(attempt)
     }
 
     fn carry_out(&mut self, command: Command) -> Option<Event> {
@@ -281,8 +340,10 @@ impl Core {
     }
 
     fn assign(&mut self, worker: WorkerId, attempt: AttemptId, proof: ProofId, task: TaskId) -> Option<Event> {
-        let record = self.tasks.get(&task).expect("the scheduler assigns tasks it was given");
+        let key = self.tasks.get(&task).expect("the scheduler assigns tasks it was given").key;
         let Some(found) = self.shared.worker(worker) else { return Some(Event::WorkerLost { worker }) };
+        let resumes = self.take_begun(worker, key);
+        let record = &self.tasks[&task];
         let mut inputs = Vec::with_capacity(record.spec.inputs.len());
         for input in &record.spec.inputs {
             inputs.push(match input {
@@ -308,13 +369,15 @@ impl Core {
             marker: record.spec.marker.map(|marker| marker.to_string()),
             options: record.proof.options.clone(),
             memory_bytes: record.spec.memory_bytes,
+            key,
+            resumes,
         };
         let maker = Maker { peer: self.shared.peer(&found.name, &found.address), name: found.name.clone() };
         let entry = AttemptRecord { task, worker, maker, reported: false, marker: MarkerCheck::Unsaid };
         self.attempts.insert(attempt, entry);
         self.tell_of(&record.proof, task, record.spec.kind, attempt, worker, AttemptStep::Assigned);
         let outputs = record.spec.outputs.clone();
-        let entry = Attempt { worker, proof: record.proof.clone(), outputs };
+        let entry = Attempt { worker, proof: record.proof.clone(), outputs, resumes };
         self.shared.attempts().insert(attempt, Arc::new(entry));
         self.tell(worker, to_worker::Message::Assign(assignment.into()))
     }
@@ -329,8 +392,8 @@ impl Core {
             record.marker = MarkerCheck::Unsaid;
         }
         if let Some(entry) = self.shared.attempts().get_mut(&attempt) {
-            let Attempt { worker: _, proof, outputs } = &**entry;
-            *entry = Arc::new(Attempt { worker, proof: proof.clone(), outputs: outputs.clone() });
+            let Attempt { worker: _, proof, outputs, resumes } = &**entry;
+            *entry = Arc::new(Attempt { worker, proof: proof.clone(), outputs: outputs.clone(), resumes: *resumes });
         }
         if let Some(worker) = self.shared.worker(worker) {
             tracing::info!(worker = %worker.name, %attempt, "a worker is back and goes on");
@@ -392,6 +455,8 @@ impl Core {
         record.marker = MarkerCheck::Over;
         let (worker, reported) = (record.worker, record.reported);
         let failure = match verdict.map(|()| self.judge(worker, attempt)) {
+            // Of two that claim a name nobody knows whose it is.
+            Ok(_) if self.has_taken_names(attempt) => Failure::Disputed,
             Ok(Judgement::Taken { liars }) => {
                 for peer in liars {
                     let reason = "it claimed other events of a shard than two others".to_owned();
@@ -422,6 +487,16 @@ impl Core {
         }
         self.tell_of_live(attempt, AttemptStep::Failed(failure.to_string()));
         self.decide(Event::AttemptFailed { worker, attempt, failure });
+    }
+
+    /// True when something the attempt made has a name that something else of its proof has: its worker says itself which earlier attempt it goes on with.
+    fn has_taken_names(&self, attempt: AttemptId) -> bool {
+        let Some(TaskRecord { proof, spec, .. }) = self.record_of(attempt) else { return false };
+        let (from, to) = (attempt_scope(attempt), proof_scope(proof.id));
+        let digest = |scope, name: &str| self.shared.store.describe(scope, name).map(|found| found.digest);
+        let is_taken = |name: &String| digest(to, name).is_some_and(|present| Some(present) != digest(from, name));
+        let names = self.shared.store.names(from);
+        names.iter().filter(|name| !spec.outputs.contains(name)).any(is_taken)
     }
 
     /// What to make of the events that `attempt` claims, after what others have claimed of the same shard.

@@ -62,6 +62,9 @@ pub struct Settings {
     pub waits_for_abilities: bool,
     /// The highest number of an attempt that was ever given before, 0 for none: with a memo, names of artifacts must not come again.
     pub attempts_before: u64,
+    /// The same for all orchestrators that go on with each other's proofs, one after another: workers go on with what an earlier one gave them. Nothing for one that comes
+    /// after none. Takes a memo.
+    pub lineage: Option<[u8; 16]>,
 }
 
 impl Settings {
@@ -82,6 +85,7 @@ impl Settings {
             max_losses: 5,
             waits_for_abilities: false,
             attempts_before: 0,
+            lineage: None,
         }
     }
 
@@ -387,8 +391,9 @@ impl Orchestrator {
         true
     }
 
-    /// As [`Orchestrator::shutdown`], for one that others hold too.
+    /// As [`Orchestrator::shutdown`], for one that others hold too. With a lineage, workers are told to wait for the next one with what they have.
     pub async fn end(&self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

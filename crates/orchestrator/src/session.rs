@@ -3,9 +3,9 @@
 use crate::{
     absent::is_same,
     controller::ProofFailure,
-    core::Input,
+    core::{Input, Joined},
     list::Member,
-    orchestrator::MOST_SHARDS,
+    orchestrator::{MOST_SHARDS, Settings},
     progress::Progress,
     shared::{Attempt, Farewell, Shared, Worker, attempt_scope},
 };
@@ -120,12 +120,14 @@ impl Host {
         }
     }
 
-    /// Lets the worker know that nobody comes back for what it has.
+    /// Lets the worker know whether anybody comes back for what it has.
     async fn say_goodbye(&self) {
         /// Time for the word to leave, after cancellations that wait to leave too.
         const TO_LEAVE: Duration = Duration::from_millis(100);
         let Some(entry) = self.shared.worker(self.id) else { return };
-        let goodbye = wire::Goodbye { reason: "the orchestrator is stopping".to_owned() };
+        let settings = &self.shared.settings;
+        let returns = settings.lineage.is_some() && self.shared.ends.load(Ordering::Relaxed);
+        let goodbye = wire::Goodbye { reason: "the orchestrator is stopping".to_owned(), returns };
         let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
         if entry.outbox.try_send(Ok(goodbye)).is_ok() {
             // The worker hangs up when it has heard it.
@@ -133,9 +135,9 @@ impl Host {
         }
     }
 
-    async fn event(&self, event: Event) {
-        // A core that is gone ends every session; nothing to do here.
-        let _ = self.shared.inbox.send(Input::Event(event)).await;
+    /// False when the core is gone, which ends every session.
+    async fn event(&self, event: Event) -> bool {
+        self.shared.inbox.send(Input::Event(event)).await.is_ok()
     }
 
     /// `ended` when it was this side that wanted it so.
@@ -188,8 +190,11 @@ impl Host {
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
                     let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
                     let holds = readiness.holds.into_iter().take(Limits::HELD_ATTEMPTS).map(AttemptId).collect();
+                    let begun = begun_before(&self.shared.settings, readiness.begun);
                     let (peer, kinds) = (self.shared.peer(&introduction.name, &self.address), introduction.kinds);
-                    self.event(Event::WorkerJoined { worker, peer, slots, kinds, holds }).await;
+                    let joined = Joined { worker, peer, slots, kinds, holds, begun };
+                    // A core that is gone ends every session.
+                    let _ = self.shared.inbox.send(Input::Joined(joined)).await;
                 }
             }
             from_worker::Message::Started(started) => {
@@ -200,8 +205,9 @@ impl Host {
             }
             from_worker::Message::Done(done) => {
                 tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt done");
-                self.event(Event::AttemptReported { worker, attempt: AttemptId(done.attempt) }).await;
-                self.confirm(done.attempt);
+                if self.event(Event::AttemptReported { worker, attempt: AttemptId(done.attempt) }).await {
+                    self.confirm(done.attempt);
+                }
             }
             from_worker::Message::Failed(failed) => {
                 let kind = FailureKind::from(failed.kind());
@@ -295,6 +301,7 @@ impl Session for Service {
             heartbeat_ms: u32::try_from(settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
             silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
             orchestrator: host.shared.instance.to_vec().into(),
+            lineage: settings.lineage.map_or_else(Default::default, |lineage| lineage.to_vec().into()),
         };
         if let Err(mismatch) = settings.build.check_worker(&worker) {
             reply.refusal = mismatch.to_string();
@@ -429,10 +436,21 @@ fn parts(blob: Blob) -> impl Stream<Item = Result<ArtifactPart, Status>> + Send 
         .map(|part| Ok(ArtifactPart { part: Some(part) }))
 }
 
+/// What a worker says that it began for an earlier run, as far as there was one that could have given it.
+fn begun_before(settings: &Settings, begun: Vec<wire::Begun>) -> Vec<(Digest, AttemptId)> {
+    let last = if settings.lineage.is_some() { settings.attempts_before } else { 0 };
+    let given = |begun: &wire::Begun| (1..=last).contains(&begun.attempt);
+    let begun = begun.into_iter().take(Limits::HELD_ATTEMPTS).filter(given);
+    begun.filter_map(|begun| Some((Digest::from_slice(&begun.key)?, AttemptId(begun.attempt)))).collect()
+}
+
 /// An attempt delivers what it was asked for, and what it made on its own account: any other name is another task's.
 fn check_delivery(entry: &Attempt, attempt: AttemptId, header: &wire::DeliverHeader) -> Result<(), Status> {
     let asked = entry.outputs.iter().position(|name| *name == header.name);
-    if header.name.len() > Limits::NAME_BYTES || asked.is_none() && !header.name.starts_with(&made_prefix(attempt)) {
+    let is_made = || {
+        [Some(attempt), entry.resumes].into_iter().flatten().any(|maker| header.name.starts_with(&made_prefix(maker)))
+    };
+    if header.name.len() > Limits::NAME_BYTES || asked.is_none() && !is_made() {
         return Err(invalid("the artifact is none of this attempt's"));
     }
     let longest = if asked == Some(0) { Limits::RESULT_BYTES } else { Limits::ARTIFACT_BYTES };
@@ -461,4 +479,26 @@ async fn receive(mut delivery: Streaming<DeliverPart>, length: u64) -> Result<Bl
     }
     let digest = digest.ok_or_else(|| invalid("the delivery broke off"))?;
     assembler.finish(digest).map_err(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_begun(lineage: Option<[u8; 16]>, attempt: u64, key: &[u8], taken: bool) {
+        let settings = Settings { lineage, attempts_before: 10, ..Settings::new(wire::Build::default().into()) };
+        let begun = wire::Begun { attempt, key: key.to_vec().into() };
+        assert_eq!(begun_before(&settings, vec![begun]).len(), usize::from(taken), "{lineage:?} {attempt} {key:?}");
+    }
+
+    #[test]
+    fn only_what_an_earlier_run_can_have_given_was_begun_before() {
+        let lineage = Some([1; 16]);
+        for (attempt, taken) in [(0, false), (1, true), (10, true), (11, false), (u64::MAX, false)] {
+            check_begun(lineage, attempt, &[7; 32], taken);
+        }
+        check_begun(lineage, 5, &[7; 31], false);
+        check_begun(None, 5, &[7; 32], false);
+    }
 }

@@ -90,6 +90,8 @@ pub(crate) struct Attempt {
     pub(crate) proof: Arc<ProofState>,
     /// What it was asked to deliver.
     pub(crate) outputs: Vec<String>,
+    /// The attempt of an earlier run that it may go on with, and whose name is in what it makes then.
+    pub(crate) resumes: Option<AttemptId>,
 }
 
 pub(crate) struct Shared {
@@ -114,6 +116,8 @@ pub(crate) struct Shared {
     last_departure: Mutex<String>,
     absences: Mutex<Absences>,
     pub(crate) counters: Counters,
+    /// The orchestrator as a whole ends, and not a session of it alone.
+    pub(crate) ends: AtomicBool,
 }
 
 /// Unlike any other's; no secret.
@@ -153,6 +157,7 @@ impl Shared {
             last_departure: Mutex::new("none was ever connected".to_owned()),
             absences: Mutex::default(),
             counters: Counters::default(),
+            ends: AtomicBool::new(false),
         }
     }
 

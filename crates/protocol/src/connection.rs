@@ -57,6 +57,12 @@ impl Closer {
         self.0.ended.cancelled().await;
     }
 
+    /// True when the connection is gone, or will be in a moment.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.close.is_cancelled() || self.0.ended.is_cancelled()
+    }
+
     /// Bytes read so far: as long as it grows the peer is alive, whatever it sends.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {

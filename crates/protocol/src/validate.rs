@@ -79,6 +79,10 @@ pub struct Assignment {
     pub options: String,
     /// Memory that the task takes beside the loaded engine, by estimate; 0 for unknown.
     pub memory_bytes: u64,
+    /// Digest of all that its results depend on; none when the orchestrator does not remember results.
+    pub key: Option<Digest>,
+    /// An attempt of an earlier run of the orchestrator, with which this one goes on if the worker still has it.
+    pub resumes: Option<AttemptId>,
 }
 
 /// What kind of failure ended an attempt.
@@ -236,6 +240,8 @@ impl TryFrom<wire::Assign> for Assignment {
         }
         let names = assign.outputs.into_iter().map(|name| check_name(name, "an output's name is no name"));
         let marker = Some(assign.marker).filter(|marker| !marker.is_empty());
+        let key = Some(assign.key).filter(|key| !key.is_empty());
+        let key = key.map(|key| Digest::from_slice(&key).ok_or(Invalid("a task's key is no digest"))).transpose()?;
         Ok(Self {
             attempt: AttemptId(assign.attempt),
             proof: check_name(assign.proof, "a proof's id is no name")?,
@@ -245,6 +251,8 @@ impl TryFrom<wire::Assign> for Assignment {
             marker: marker.map(|marker| check_name(marker, "a marker is no name")).transpose()?,
             options: check_text(assign.options, "the options are too long")?,
             memory_bytes: assign.memory_bytes,
+            key,
+            resumes: Some(AttemptId(assign.resumes)).filter(|attempt| attempt.0 != 0),
         })
     }
 }
@@ -260,6 +268,8 @@ impl From<Assignment> for wire::Assign {
             marker: assignment.marker.unwrap_or_default(),
             options: assignment.options,
             memory_bytes: assignment.memory_bytes,
+            key: assignment.key.map_or_else(Default::default, |key| key.as_bytes().to_vec().into()),
+            resumes: assignment.resumes.map_or(0, |attempt| attempt.0),
         }
     }
 }
@@ -281,12 +291,17 @@ mod tests {
             marker: Some("t4".into()),
             options: "{}".into(),
             memory_bytes: 5 << 30,
+            key: Some(Digest::of(b"key")),
+            resumes: Some(AttemptId(3)),
         }
     }
 
     #[test]
     fn an_assignment_survives_the_wire() {
-        assert_eq!(Assignment::try_from(wire::Assign::from(assignment())), Ok(assignment()));
+        let plain = Assignment { key: None, resumes: None, ..assignment() };
+        for assignment in [assignment(), plain] {
+            assert_eq!(Assignment::try_from(wire::Assign::from(assignment.clone())), Ok(assignment));
+        }
         for kind in TaskKind::ALL {
             assert_eq!(kind_from_wire(kind_to_wire(kind)), Some(kind));
         }
@@ -307,6 +322,7 @@ mod tests {
         check_invalid(|assign| assign.outputs[0] = "x".repeat(201), "no name");
         check_invalid(|assign| assign.outputs[0] = "../\n".into(), "no name");
         check_invalid(|assign| assign.proof.clear(), "no name");
+        check_invalid(|assign| assign.key = vec![1; 31].into(), "no digest");
         check_invalid(|assign| assign.options = "x".repeat(70_000), "too long");
         let artifact = |length, digest: &'static [u8]| {
             let reference = wire::ArtifactRef { name: "a".into(), digest: digest.into(), length, shared: false };

@@ -29,6 +29,8 @@ pub(crate) struct Attempt {
     pub(crate) failed: bool,
     /// Its worker was lost with it, and that was counted.
     pub(crate) lost: bool,
+    /// Its worker had begun it before: from here it looks quicker than it is.
+    pub(crate) resumed: bool,
     /// What proving took, once it has delivered; nothing where that says nothing.
     pub(crate) took: Option<Duration>,
     pub(crate) state: State,

@@ -23,6 +23,8 @@ pub enum Event {
         kind: TaskKind,
         /// A marker, submitted before, that an attempt of this task completes on its way.
         marker: Option<TaskId>,
+        /// A worker that began it for an orchestrator that was restarted since: it goes on, if it may and has a slot for it.
+        begun_on: Option<WorkerId>,
     },
     /// A task that is never given to a worker: an attempt of another task completes it.
     MarkerSubmitted {
@@ -43,6 +45,8 @@ pub enum Event {
         kinds: KindSet,
         /// Attempts of an earlier session that it still runs, or whose results it still has. Each is adopted or cancelled.
         holds: Vec<AttemptId>,
+        /// Tasks that it began for an orchestrator that was restarted since. It goes on with those that nobody has begun again, as far as it has slots.
+        begun: Vec<TaskId>,
     },
     /// A worker is to finish what it proves and get nothing more; what only waits on it goes to others. Answered by
     /// [`Command::WorkerDrained`], at once when it holds nothing.

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-/// Attempts that can be taken back for an idle worker, the newest first: held, not started, and not the only one of their worker.
+/// Attempts that can be taken back for an idle worker, the newest first: held, not begun now or earlier, and not the only one of their worker.
 pub(crate) type Stealable = Lanes<Reverse<AttemptId>>;
 
 /// What a choice is made from.

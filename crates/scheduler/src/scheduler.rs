@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 /// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
 /// - What runs for longer than such tasks take gets a copy, and after a limit its task is retried elsewhere: see [`PaceRules`](crate::PaceRules).
 /// - A worker that does too much badly gets nothing for a while: see [`QuarantineRules`](crate::QuarantineRules).
-/// - A worker that comes back goes on with what it still holds, if that is still wanted.
+/// - A worker that comes back goes on with what it still holds, if that is still wanted, also after a restart of the orchestrator.
 /// - What is known of a proof is forgotten when it ends.
 ///
 /// Events may be late, doubled, or about what is unknown or forgotten.
@@ -140,11 +140,19 @@ impl Scheduler {
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
             Event::ProofStarted { proof } => self.on_proof_started(proof),
-            Event::TaskSubmitted { proof, task, kind, marker } => self.on_task_submitted(proof, task, kind, marker),
+            Event::TaskSubmitted { proof, task, kind, marker, begun_on } => {
+                let is_new = !self.tasks.contains_key(&task);
+                self.on_task_submitted(proof, task, kind, marker);
+                if let (Some(worker), true) = (begun_on, is_new) {
+                    self.give_back(task, worker, commands);
+                }
+            }
             Event::MarkerSubmitted { proof, task } => self.on_marker_submitted(proof, task),
             Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
-            Event::WorkerJoined { worker, peer, slots, kinds, holds } => {
+            Event::WorkerJoined { worker, peer, slots, kinds, holds, begun } => {
+                let begun = if self.workers.contains(worker) { Vec::new() } else { begun };
                 self.on_worker_joined(worker, peer, slots, kinds, &holds, commands);
+                begun.into_iter().for_each(|task| self.give_back(task, worker, commands));
             }
             Event::WorkerDraining { worker } => self.on_worker_draining(worker, commands),
             Event::WorkerResumed { worker } => self.on_worker_resumed(worker),

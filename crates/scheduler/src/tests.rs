@@ -86,11 +86,12 @@ const fn ended(proof: u64) -> Event {
 }
 
 const fn task(proof: u64, task: u64, kind: TaskKind) -> Event {
-    Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind, marker: None }
+    Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind, marker: None, begun_on: None }
 }
 
 const fn marked(proof: u64, task: u64, marker: u64) -> Event {
-    Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind: SHARD, marker: Some(TaskId(marker)) }
+    let (proof, task, marker) = (ProofId(proof), TaskId(task), Some(TaskId(marker)));
+    Event::TaskSubmitted { proof, task, kind: SHARD, marker, begun_on: None }
 }
 
 const fn marker(proof: u64, marker: u64) -> Event {
@@ -102,14 +103,15 @@ fn joined(worker: u64, slots: u32) -> Event {
 }
 
 fn joined_for(worker: u64, slots: u32, kind: TaskKind) -> Event {
-    let (worker, peer) = (WorkerId(worker), PeerId(worker));
-    Event::WorkerJoined { worker, peer, slots, kinds: [kind].into_iter().collect(), holds: Vec::new() }
+    let (worker, peer, kinds) = (WorkerId(worker), PeerId(worker), [kind].into_iter().collect());
+    Event::WorkerJoined { worker, peer, slots, kinds, holds: Vec::new(), begun: Vec::new() }
 }
 
 /// `peer` is back under a new session and still has `holds`.
 fn joined_holding(worker: u64, peer: u64, slots: u32, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
-    Event::WorkerJoined { worker: WorkerId(worker), peer: PeerId(peer), slots, kinds: KindSet::all(), holds }
+    let (worker, peer, kinds) = (WorkerId(worker), PeerId(peer), KindSet::all());
+    Event::WorkerJoined { worker, peer, slots, kinds, holds, begun: Vec::new() }
 }
 
 const fn lost(worker: u64) -> Event {

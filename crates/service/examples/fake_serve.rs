@@ -6,7 +6,10 @@
 use sp1_distributed_service::{Service, Settings, serve};
 use std::{env, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use testing::{FakeController, fake_build};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 /// Arguments: the state folder, and addresses of workers.
 #[tokio::main]
@@ -29,6 +32,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     service.orchestrator().set_list(&list);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("serving http://{}", listener.local_addr()?);
-    serve(service, listener).await?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        served = serve(service.clone(), listener) => served?,
+        _ = terminated.recv() => {}
+    }
+    service.shutdown().await;
     Ok(())
 }

@@ -14,6 +14,12 @@ use tempfile::NamedTempFile;
 /// Where the number of the last start is.
 const STARTS: &str = "starts";
 
+/// Where the lineage of the services is that have had the folder.
+const LINEAGE: &str = "lineage";
+
+/// Tells workers that a service goes on with the proofs of an earlier one.
+pub(crate) type Lineage = [u8; 16];
+
 /// What a file begins with. Another form gets another one.
 const MAGIC: &[u8; 8] = b"sp1memo1";
 
@@ -42,8 +48,8 @@ impl DiskMemo {
     }
 
     /// Says that the service's start number `start` begins. Results of a later one than the database knows, which was put back from a copy, are forgotten: their artifacts have numbers that
-    /// will be given again.
-    pub(crate) fn begin(&self, start: u64) -> io::Result<()> {
+    /// will be given again. Answers the lineage of those that are not forgotten.
+    pub(crate) fn begin(&self, start: u64) -> io::Result<Lineage> {
         let path = self.folder.join(STARTS);
         let last = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().unwrap_or(u64::MAX),
@@ -55,7 +61,22 @@ impl DiskMemo {
             fs::remove_dir_all(&self.folder)?;
             fs::create_dir_all(&self.folder)?;
         }
-        fs::write(&path, start.to_string())
+        fs::write(&path, start.to_string())?;
+        self.lineage()
+    }
+
+    fn lineage(&self) -> io::Result<Lineage> {
+        let path = self.folder.join(LINEAGE);
+        match fs::read(&path).map(Lineage::try_from) {
+            Ok(Ok(lineage)) => return Ok(lineage),
+            Ok(Err(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut lineage = Lineage::default();
+        getrandom::fill(&mut lineage).map_err(io::Error::other)?;
+        fs::write(&path, lineage)?;
+        Ok(lineage)
     }
 
     fn path(&self, key: Digest) -> PathBuf {
@@ -77,7 +98,7 @@ impl DiskMemo {
     pub(crate) fn clean(&self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
-            .filter(|entry| entry.file_name() != STARTS)
+            .filter(|entry| entry.file_name() != STARTS && entry.file_name() != LINEAGE)
             .filter_map(|entry| {
                 let described = entry.metadata().ok()?;
                 Some((described.modified().ok()?, described.len(), entry.path()))
@@ -218,12 +239,14 @@ mod tests {
     fn an_older_database_finds_nothing_remembered() {
         let (_folder, memo) = memo(1 << 20);
         let key = Digest::of(b"one");
+        let mut lineages = Vec::new();
         for start in 1..=3 {
-            memo.begin(start).unwrap();
+            lineages.push(memo.begin(start).unwrap());
             assert_eq!(memo.find(key).is_some(), start > 1);
             memo.keep(key, result(b"content"));
         }
-        memo.begin(2).unwrap();
+        assert!(lineages.iter().all(|lineage| *lineage == lineages[0] && *lineage != Lineage::default()));
+        assert_ne!(memo.begin(2).unwrap(), lineages[0]);
         assert_eq!(memo.find(key), None);
     }
 
@@ -256,7 +279,9 @@ mod tests {
         }
         let length = fs::metadata(memo.path(keys[0])).unwrap().len();
         assert!(memo.find(keys[0]).is_some());
+        let lineage = memo.lineage().unwrap();
         memo.clean();
+        assert_eq!(memo.lineage().unwrap(), lineage);
         let kept: Vec<bool> = keys.iter().map(|key| memo.path(*key).exists()).collect();
         let room = usize::try_from(300 / length).unwrap();
         assert!(kept[0] && kept[5] && !kept[1], "{kept:?}");

@@ -46,7 +46,7 @@ const UPLOADS: usize = 16;
 pub struct Settings {
     /// The folder with everything that must outlive the process.
     pub state: PathBuf,
-    /// How workers are dealt with. The number of attempts before is the service's own business.
+    /// How workers are dealt with. The number of attempts before and the lineage are the service's own business.
     pub orchestrator: orchestrator::Settings,
     /// How runs are cut, in the controller's serialisation.
     pub options: String,
@@ -171,15 +171,16 @@ impl Service {
             let unusable = |reason| StateError::Unusable { path: folder.path().to_owned(), reason };
             let memo = memo.map_err(&unusable)?;
             let start = database.count_start()?;
-            memo.begin(start).map_err(unusable)?;
+            let lineage = memo.begin(start).map_err(unusable)?;
             let requeued = database.requeue_running(MOST_CRASHES, Moment::now())?;
-            Ok::<_, StartError>((folder, blobs, database, memo, start, requeued))
+            Ok::<_, StartError>((folder, blobs, database, memo, start, lineage, requeued))
         };
         let opened = tokio::task::spawn_blocking(open).await.expect("opening does not panic");
-        let (folder, blobs, database, memo, start, requeued) = opened?;
+        let (folder, blobs, database, memo, start, lineage, requeued) = opened?;
         tracing::info!(state = %folder.path().display(), start, requeued, "state opened");
         // Names of artifacts have the number of their attempt, and remembered ones come again.
         settings.orchestrator.attempts_before = (start - 1) << 32;
+        settings.orchestrator.lineage = Some(lineage);
         let memo = Arc::new(memo);
         let orchestrator = Orchestrator::start(settings.orchestrator.clone(), local, Some(memo.clone()));
         let (events, to_write) = mpsc::channel(EVENTS_UNDER_WAY);

@@ -3,13 +3,19 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, ErrorKind, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
-use testing::{FakeEngine, RunningWorker, do_honestly, expected_proof};
+use testing::{
+    FakeEngine, RunningWorker, complete_marker, deliver_result, do_honestly, events_of, expected_proof, fetch_inputs,
+    shard_of,
+};
+use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -140,6 +146,129 @@ async fn every_accepted_proof_comes_out_right_however_often_the_service_is_kille
             reqwest::get(format!("{}/v1/proofs/{id}/proof", process.url)).await.unwrap().bytes().await.unwrap();
         assert_eq!(&content[..], expected_proof(*shards, 8), "{id}");
     }
+}
+
+/// Workers whose shards come out when they are told to, and that count how often each shard was begun.
+struct Gated {
+    workers: Vec<RunningWorker>,
+    open: watch::Sender<bool>,
+    begun: Arc<Mutex<BTreeMap<u64, u32>>>,
+}
+
+impl Gated {
+    async fn start(workers: usize) -> Self {
+        let (open, begun) = (watch::Sender::new(false), Arc::<Mutex<BTreeMap<u64, u32>>>::default());
+        let mut running = Vec::new();
+        for number in 0..workers {
+            let (gate, begun) = (open.subscribe(), begun.clone());
+            let engine = FakeEngine::doing(move |assignment, io| {
+                let (mut gate, begun) = (gate.clone(), begun.clone());
+                async move {
+                    let inputs = fetch_inputs(&assignment, &*io).await?;
+                    let shard = shard_of(&inputs[2]).unwrap();
+                    let inputs = inputs.concat();
+                    complete_marker(&assignment, &*io, events_of(&inputs)).await?;
+                    *begun.lock().unwrap().entry(shard).or_default() += 1;
+                    gate.wait_for(|open| *open).await.unwrap();
+                    deliver_result(&assignment, &*io, &inputs).await
+                }
+            });
+            running.push(RunningWorker::ready(&format!("worker {number}"), engine).await);
+        }
+        Self { workers: running, open, begun }
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.workers.iter().map(|worker| worker.address.to_string()).collect()
+    }
+
+    /// Waits until so many shards are under way; what is begun twice counts twice.
+    async fn wait_for(&self, wanted: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.begun.lock().unwrap().values().sum::<u32>() < wanted {
+            assert!(Instant::now() < deadline, "{:?}", self.begun.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// When the shards come out that were under way when the service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ComeOut {
+    /// Before it is there again.
+    Meanwhile,
+    /// Once it has been there again so many times.
+    After(usize),
+}
+
+/// Ends the service by `signal` while `workers` workers prove a shard each, and sees that none is begun again.
+async fn check_goes_on(workers: usize, signal: Signal, come_out: ComeOut) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let gated = Gated::start(workers).await;
+    let shards = workers as u32;
+    let mut process = Process::start(&state, &gated.addresses());
+    let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
+    let request = json!({ "program": program["id"], "cycle_limit": shards });
+    let proof = post(&process.url, "/v1/proofs", "application/json", request.to_string()).await.unwrap();
+    let id = proof["id"].as_str().unwrap();
+    gated.wait_for(shards).await;
+    let restarts = match come_out {
+        ComeOut::Meanwhile => 1,
+        ComeOut::After(restarts) => restarts,
+    };
+    for restart in 1..=restarts {
+        kill_process(Pid::from_child(&process.child), signal).unwrap();
+        process.child.wait().unwrap();
+        if come_out == ComeOut::Meanwhile {
+            gated.open.send_replace(true);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        // Workers in another order: each shard is still its worker's.
+        let mut addresses = gated.addresses();
+        addresses.rotate_left(restart % workers);
+        process = Process::start(&state, &addresses);
+        if come_out != ComeOut::Meanwhile {
+            process.wait_for(id, |proof| proof["state"] == "running" && proof["tasks"]["known"] == shards).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    gated.open.send_replace(true);
+    process.done(id).await;
+    let content = reqwest::get(format!("{}/v1/proofs/{id}/proof", process.url)).await.unwrap().bytes().await.unwrap();
+    assert_eq!(&content[..], expected_proof(shards.into(), 8));
+    let begun = gated.begun.lock().unwrap().clone();
+    assert!(begun.values().all(|times| *times == 1), "{signal:?} {come_out:?}: {begun:?}");
+    let proof = get(&process.url, &format!("/v1/proofs/{id}")).await;
+    assert_eq!((&proof["starts"], &proof["tasks"]["remembered"]), (&json!(restarts + 1), &json!(0)), "{proof}");
+    let events = reqwest::get(format!("{}/v1/proofs/{id}/events", process.url)).await.unwrap().text().await.unwrap();
+    assert!(events.contains("proving") && !events.contains("attempt_failed"), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_that_were_under_way_when_the_service_ended_are_not_begun_again() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        // One alone: another that came first would have room for its shard, and begin it.
+        check_goes_on(1, signal, ComeOut::Meanwhile).await;
+        check_goes_on(3, signal, ComeOut::After(1)).await;
+        check_goes_on(2, signal, ComeOut::After(3)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_service_began_is_no_other_services() {
+    let folder = tempfile::tempdir().unwrap();
+    let gated = Gated::start(1).await;
+    for (number, name) in (1..).zip(["one", "two"]) {
+        let mut process = Process::start(&folder.path().join(name), &gated.addresses());
+        let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
+        let request = json!({ "program": program["id"], "cycle_limit": 1 });
+        post(&process.url, "/v1/proofs", "application/json", request.to_string()).await.unwrap();
+        gated.wait_for(number).await;
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+    }
+    assert_eq!(gated.begun.lock().unwrap().get(&0), Some(&2));
 }
 
 /// All files below `folder`, with their sizes. What is removed meanwhile is none.

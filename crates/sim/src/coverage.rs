@@ -13,6 +13,8 @@ pub const MARKS: &[&str] = &[
     "adopted in place of another",
     "adoption refused",
     "an ended session's result accepted",
+    "begun task given to its worker",
+    "begun task taken back for its worker",
     "copied",
     "copy won",
     "drained",
@@ -85,6 +87,7 @@ impl Coverage {
             self.mark("nobody connected");
         }
         self.on_event(step);
+        self.on_begun(step);
         for (at, command) in step.commands.iter().enumerate() {
             self.on_command(command, &step.commands[..at], step);
             self.books.on_command(command);
@@ -131,6 +134,27 @@ impl Coverage {
             _ => {}
         }
         self.books.on_event(step.event, step.now);
+    }
+
+    /// Tasks that a worker had begun for an orchestrator before this one.
+    fn on_begun(&mut self, step: &Step<'_>) {
+        let (worker, begun) = match step.event {
+            Event::TaskSubmitted { task, begun_on: Some(worker), .. } => (worker, std::slice::from_ref(task)),
+            Event::WorkerJoined { worker, begun, .. } => (worker, &**begun),
+            _ => return,
+        };
+        for (at, command) in step.commands.iter().enumerate() {
+            let Command::Assign { worker: by, task, .. } = command else { continue };
+            if by == worker && begun.contains(task) {
+                let of_task = |command: &Command| matches!(command, Command::Cancel { attempt, worker: other } if other != by && self.books.task_of(*attempt) == Some(*task));
+                let taken = step.commands[..at].iter().any(of_task);
+                self.mark(if taken {
+                    "begun task taken back for its worker"
+                } else {
+                    "begun task given to its worker"
+                });
+            }
+        }
     }
 
     /// `before` are the commands before it in the same step.

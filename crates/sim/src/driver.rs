@@ -150,7 +150,8 @@ impl Driver {
         }
         match message {
             ToOrchestrator::Join { peer, slots, kinds, holds } => {
-                self.decide(Event::WorkerJoined { worker, peer, slots, kinds, holds }, plan, net)
+                let begun = self.begun_before(plan, net);
+                self.decide(Event::WorkerJoined { worker, peer, slots, kinds, holds, begun }, plan, net)
             }
             ToOrchestrator::Heartbeat => self.decide(Event::LeasesRenewed { worker }, plan, net),
             ToOrchestrator::Started(attempt) => self.decide(Event::AttemptStarted { worker, attempt }, plan, net),
@@ -245,7 +246,21 @@ impl Driver {
         if let Some(marker) = entry.marker.filter(|_| net.dice.chance(900)) {
             self.decide(Event::MarkerSubmitted { proof, task: marker }, plan, net)?;
         }
-        self.decide(Event::TaskSubmitted { proof, task, kind: entry.kind, marker: entry.marker }, plan, net)
+        // Perhaps one that is gone.
+        let begun_on = if net.dice.chance(50) && !self.sessions.is_empty() {
+            self.sessions.keys().nth(net.dice.index(self.sessions.len()))
+        } else {
+            None
+        };
+        let (kind, marker, begun_on) = (entry.kind, entry.marker, begun_on.copied());
+        self.decide(Event::TaskSubmitted { proof, task, kind, marker, begun_on }, plan, net)
+    }
+
+    /// What a worker that joins says that it began before this orchestrator was there: a few tasks, whatever became of them.
+    fn begun_before(&self, plan: &Plan, net: &mut Net) -> Vec<TaskId> {
+        let count = if net.dice.chance(300) { net.dice.index(3) + 1 } else { 0 };
+        let mut pick = || plan.tasks.keys().nth(net.dice.index(plan.tasks.len())).copied();
+        (0..count).filter_map(|_| pick()).collect()
     }
 
     pub(crate) fn cancel(&mut self, proof: ProofId, net: &mut Net) {

@@ -14,6 +14,7 @@ mod no_bound_is_passed;
 mod nothing_starts_for_an_ended_proof;
 mod silence_alone_expires;
 mod the_indices_agree;
+mod who_began_a_task_gets_it;
 
 #[cfg(test)]
 mod example;
@@ -99,6 +100,7 @@ impl Invariants {
             Box::new(nothing_starts_for_an_ended_proof::NothingStartsForAnEndedProof::default()),
             Box::new(silence_alone_expires::SilenceAloneExpires::default()),
             Box::new(the_indices_agree::TheIndicesAgree::default()),
+            Box::new(who_began_a_task_gets_it::WhoBeganATaskGetsIt),
         ])
     }
 

@@ -89,6 +89,23 @@ pub async fn finish_with(
     inputs: &[u8],
     events: Vec<u8>,
 ) -> Result<(), AttemptError> {
+    complete_marker(assignment, io, events).await?;
+    deliver_result(assignment, io, inputs).await
+}
+
+/// Delivers the honest result of `inputs`.
+///
+/// # Errors
+/// When it does not get through.
+pub async fn deliver_result(assignment: &Assignment, io: &dyn AttemptIo, inputs: &[u8]) -> Result<(), AttemptError> {
+    io.deliver(&assignment.outputs[0], honest_result(inputs)).await.map_err(failed(FailureKind::Output))
+}
+
+/// Completes the marker with `events`, if there is one.
+///
+/// # Errors
+/// When an artifact does not get through.
+pub async fn complete_marker(assignment: &Assignment, io: &dyn AttemptIo, events: Vec<u8>) -> Result<(), AttemptError> {
     if assignment.marker.is_some() {
         // The events are an artifact of the attempt's own, and what was asked for says which.
         let name = assignment.outputs.get(1).cloned().unwrap_or_default();
@@ -97,7 +114,7 @@ pub async fn finish_with(
         io.deliver(&name, made.into_bytes()).await.map_err(failed(FailureKind::Output))?;
         io.complete_marker().await.map_err(failed(FailureKind::Output))?;
     }
-    io.deliver(&assignment.outputs[0], honest_result(inputs)).await.map_err(failed(FailureKind::Output))
+    Ok(())
 }
 
 /// What an honest fake makes of its inputs, put together.

@@ -4,17 +4,15 @@ use crate::{
     cache::Cache,
     engine::{AttemptError, ProvingEngine},
     ledger::{Ledger, resident_bytes},
-    said::{Said, Saying},
+    said::{Line, Said, Saying},
     transfer::{Link, Session, SessionIo},
 };
+use artifacts::Digest;
 use futures::FutureExt;
-use protocol::{
-    Assignment, FailureKind, Limits,
-    wire::{self, from_worker::Message},
-};
+use protocol::{Assignment, FailureKind, Limits, wire};
 use scheduler::{AttemptId, KindSet};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     panic::AssertUnwindSafe,
     process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -80,6 +78,8 @@ pub(crate) struct Attempts {
     kinds: KindSet,
     cache: Arc<Mutex<Cache>>,
     held: Arc<Mutex<BTreeMap<AttemptId, Held>>>,
+    /// Of an earlier run of the orchestrator, by their first numbers, and until when they wait for a later one.
+    begun: Arc<Mutex<BTreeMap<AttemptId, (Held, Instant)>>>,
     tasks: TaskTracker,
     end: CancellationToken,
 }
@@ -89,29 +89,49 @@ pub(crate) struct Attempts {
 struct Held {
     said: Arc<Said>,
     cancel: CancellationToken,
+    key: Option<Digest>,
+    /// The number that it began under, which is in the names of what it makes.
+    first: AttemptId,
+}
+
+/// How long attempts wait for an orchestrator that was restarted to ask for them: an execution that goes through what was done before takes its time.
+const MEMORY: Duration = Duration::from_secs(15 * 60);
+
+type All = BTreeMap<AttemptId, Held>;
+
+fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Attempts {
     pub(crate) fn new(engine: Arc<dyn ProvingEngine>, slots: Slots, kinds: KindSet, cache: Arc<Mutex<Cache>>) -> Self {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(give_back_when_idle(engine.clone(), slots.clone(), end.clone()));
-        Self { engine, slots, kinds, cache, held: Arc::default(), tasks, end }
+        Self { engine, slots, kinds, cache, held: Arc::default(), begun: Arc::default(), tasks, end }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, All> {
+        lock(&self.held)
     }
 
     /// Begins an attempt that `session` has given.
     pub(crate) fn begin(&self, session: &Session, assignment: Assignment) {
         let attempt = assignment.attempt;
-        let held = Held { said: Arc::new(Said::new(session.clone())), cancel: self.end.child_token() };
+        let line = Line { session: session.clone(), attempt, outputs: assignment.outputs.clone().into() };
+        if let Some(resumes) = assignment.resumes
+            && self.resume(resumes, assignment.key, line.clone())
+        {
+            return;
+        }
+        let key = assignment.key;
+        let said = Arc::new(Said::new(line, key.is_some()));
+        let held = Held { said, cancel: self.end.child_token(), key, first: attempt };
         {
             let mut all = self.held();
             if all.len() >= Limits::HELD_ATTEMPTS || all.contains_key(&attempt) {
                 let text = format!("the worker holds {} attempts already, or this very one", all.len());
                 let error = AttemptError { kind: FailureKind::Unsupported, text };
-                let message = Message::Failed(failed(attempt, error));
+                let message = Saying::Failed(error).message(attempt);
                 // An orchestrator that reads nothing either is given up by its silence.
                 let _ = session.outbox.try_send(wire::FromWorker { message: Some(message) });
                 return;
@@ -121,7 +141,7 @@ impl Attempts {
         let able = self.kinds.contains(assignment.kind);
         let span = tracing::info_span!("attempt", %attempt, proof_id = %assignment.proof, kind = %assignment.kind);
         let link = Link {
-            session: held.said.session(),
+            line: held.said.line(),
             cache: self.cache.clone(),
             runtime: Handle::current(),
             end: held.cancel.clone(),
@@ -147,18 +167,52 @@ impl Attempts {
                         let resident_gb = (peak_bytes / 10_000_000) as f64 / 100.0;
                         let seconds = began.elapsed().as_secs_f32();
                         tracing::info!(seconds, proving_seconds, resident_gb, "attempt done");
-                        let done = Message::Done(wire::Done { attempt: attempt.0, proving_ms });
-                        held.said.say(Saying::Outcome, done).await;
+                        held.said.say(Saying::Done(proving_ms)).await;
                     }
                     Some(Err(error)) => {
                         tracing::warn!(%error, "attempt failed");
-                        held.said.say(Saying::Outcome, Message::Failed(failed(attempt, error))).await;
+                        held.said.say(Saying::Failed(error)).await;
                     }
                     None => tracing::info!("attempt cancelled"),
                 }
             }
             .instrument(span),
         );
+    }
+
+    /// Goes on with the attempt of an earlier run that began as `first`, under the number it has on `line`; false when it is not there any more, or another task's.
+    fn resume(&self, first: AttemptId, key: Option<Digest>, line: Line) -> bool {
+        let (found, _) = match lock(&self.begun).entry(first) {
+            Entry::Occupied(entry) if entry.get().0.key == key => entry.remove(),
+            Entry::Occupied(_) | Entry::Vacant(_) => return false,
+        };
+        if !found.said.outlives_its_orchestrator() {
+            found.cancel.cancel();
+            return false;
+        }
+        tracing::info!(attempt = %line.attempt, %first, "the orchestrator was restarted: attempt goes on");
+        // At once: the session may end before anything is said in it, and the next one goes by this name.
+        found.said.rename(line.attempt, line.outputs.clone());
+        if let Some(replaced) = self.held().insert(line.attempt, found.clone()) {
+            replaced.cancel.cancel();
+        }
+        self.attach(found, line);
+        true
+    }
+
+    /// Has `line` told of `held`. That can take a while: there may be megabytes to deliver.
+    fn attach(&self, held: Held, line: Line) {
+        self.tasks.spawn(async move {
+            let attached = tokio::select! {
+                () = held.cancel.cancelled() => return,
+                attached = held.said.attach(line) => attached,
+            };
+            if let Err(error) = attached {
+                tracing::warn!(%error, "attempt failed");
+                held.cancel.cancel();
+                held.said.say(Saying::Failed(error)).await;
+            }
+        });
     }
 
     /// Drops an attempt, if it is still there.
@@ -179,13 +233,43 @@ impl Attempts {
         self.held().keys().copied().collect()
     }
 
+    /// What a session with an orchestrator that was restarted is offered.
+    pub(crate) fn begun(&self) -> Vec<(AttemptId, Digest)> {
+        let begun = lock(&self.begun);
+        begun.iter().filter_map(|(first, (held, _))| Some((*first, held.key?))).collect()
+    }
+
     /// `session` has an attempt of an earlier one.
-    pub(crate) async fn adopt(&self, session: &Session, attempt: AttemptId) {
-        let held = self.held().get(&attempt).cloned();
-        if let Some(held) = held {
-            tracing::info!(%attempt, "attempt goes on in a new session");
-            held.said.attach(session.clone()).await;
+    pub(crate) fn adopt(&self, session: &Session, attempt: AttemptId) {
+        let Some(held) = self.held().get(&attempt).cloned() else { return };
+        tracing::info!(%attempt, "attempt goes on in a new session");
+        let line = held.said.line_on(session);
+        self.attach(held, line);
+    }
+
+    /// The orchestrator was restarted, and its numbers mean nothing any more. What it may ask for again is kept for a while; the rest is dropped.
+    pub(crate) fn outlive_orchestrator(&self) {
+        let held = std::mem::take(&mut *self.held());
+        let (kept, dropped): (All, All) =
+            held.into_iter().partition(|(_, held)| held.key.is_some() && held.said.outlives_its_orchestrator());
+        dropped.into_values().for_each(|held| held.cancel.cancel());
+        if kept.is_empty() {
+            return;
         }
+        tracing::info!(
+            attempts = kept.len(),
+            seconds = MEMORY.as_secs(),
+            "the orchestrator was restarted: going on, in case it asks for the same again"
+        );
+        let until = Instant::now() + MEMORY;
+        lock(&self.begun).extend(kept.into_values().map(|held| (held.first, (held, until))));
+        let (begun, end) = (self.begun.clone(), self.end.clone());
+        self.tasks.spawn(async move {
+            if timeout(MEMORY, end.cancelled()).await.is_err() {
+                let late = |_: &AttemptId, (_, until): &mut (Held, Instant)| *until <= Instant::now();
+                lock(&begun).extract_if(.., late).for_each(|(_, (held, _))| held.cancel.cancel());
+            }
+        });
     }
 
     /// The session is over, and the next may go on with what is held.
@@ -194,7 +278,7 @@ impl Attempts {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.held().is_empty()
+        self.held().is_empty() && lock(&self.begun).is_empty()
     }
 
     /// True when nothing of it runs, and nothing will.
@@ -207,15 +291,10 @@ impl Attempts {
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.held().clear();
+        lock(&self.begun).clear();
         self.tasks.close();
         self.tasks.wait().await;
     }
-}
-
-fn failed(attempt: AttemptId, error: AttemptError) -> wire::Failed {
-    let mut text = error.text;
-    text.truncate(text.floor_char_boundary(Limits::FAILURE_BYTES));
-    wire::Failed { attempt: attempt.0, kind: wire::FailureKind::from(error.kind).into(), text }
 }
 
 /// Gives memory back that the engine keeps for the next attempt: when it has had none for a while, and at once when another worker of this host waits
@@ -253,19 +332,18 @@ async fn run(
     assignment: Assignment,
     able: bool,
 ) -> Result<Ran, AttemptError> {
-    let attempt = assignment.attempt;
     if !able {
         let text = format!("this worker does not do {}", assignment.kind);
         return Err(AttemptError { kind: FailureKind::Unsupported, text });
     }
-    let io = SessionIo::prefetch(link, said.clone(), attempt, &assignment.inputs).await;
+    let io = SessionIo::prefetch(link, said.clone(), &assignment).await;
     let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
     let slot = slots.take().await;
     let _memory = match assignment.memory_bytes {
         0 => None,
         bytes => slots.memory.reserve(bytes).await,
     };
-    said.say(Saying::Started, Message::Started(wire::Started { attempt: attempt.0 })).await;
+    said.say(Saying::Started).await;
     let began = Instant::now();
     let mut proving = engine.run(slot.number, assignment, Arc::new(io));
     let (mut look, mut peak_bytes) = (interval(LOOK), 0);

@@ -5,6 +5,7 @@ use crate::{
     cache::Cache,
     engine::ProvingEngine,
 };
+use bytes::Bytes;
 use scheduler::KindSet;
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -26,9 +27,18 @@ pub(crate) struct Home {
     waiting: TaskTracker,
 }
 
+/// An orchestrator, as it tells itself from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Orchestrator {
+    /// Until it is restarted.
+    pub(crate) instance: Bytes,
+    /// Over restarts; empty for one that does not go on where it was.
+    pub(crate) lineage: Bytes,
+}
+
 /// Attempts that wait for their orchestrator to come back.
 struct Kept {
-    orchestrator: Vec<u8>,
+    orchestrator: Orchestrator,
     attempts: Arc<Attempts>,
     /// Cancelled when somebody has taken them.
     taken: CancellationToken,
@@ -48,17 +58,23 @@ impl Home {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them. Those of any other are dropped.
+    /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them, or those that it may ask for again after a restart. Those
+    /// of any other are dropped.
     pub(crate) fn attempts(
         &self,
-        orchestrator: &[u8],
+        orchestrator: &Orchestrator,
         engine: &Arc<dyn ProvingEngine>,
         kinds: KindSet,
     ) -> Arc<Attempts> {
         let kept = self.kept().take();
         if let Some(kept) = kept {
             kept.taken.cancel();
-            if kept.orchestrator == orchestrator && !orchestrator.is_empty() {
+            let Orchestrator { instance, lineage } = &kept.orchestrator;
+            if *instance == orchestrator.instance && !instance.is_empty() {
+                return kept.attempts;
+            }
+            if *lineage == orchestrator.lineage && !lineage.is_empty() {
+                kept.attempts.outlive_orchestrator();
                 return kept.attempts;
             }
             self.drop_kept(Some(kept), "another orchestrator has come");
@@ -68,14 +84,14 @@ impl Home {
     }
 
     /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is over.
-    pub(crate) fn keep(&self, orchestrator: Vec<u8>, attempts: Arc<Attempts>) {
+    pub(crate) fn keep(&self, orchestrator: Orchestrator, attempts: Arc<Attempts>) {
         attempts.detach();
         if attempts.is_empty() {
             // Nothing to go on with, but what looks after the engine's memory ends with them.
             return self.let_go(attempts);
         }
         tracing::info!(
-            attempts = attempts.offers().len(),
+            attempts = attempts.offers().len() + attempts.begun().len(),
             seconds = GRACE.as_secs(),
             "the connection was lost: going on, in case the orchestrator comes back"
         );
@@ -139,9 +155,10 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_held_nothing_leaves_nothing_running() {
         let (home, engine) = (Home::new(1), Arc::new(Idle) as Arc<dyn ProvingEngine>);
-        let attempts = home.attempts(b"one", &engine, KindSet::all());
+        let one = Orchestrator { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
+        let attempts = home.attempts(&one, &engine, KindSet::all());
         assert!(!attempts.has_ended());
-        home.keep(b"one".to_vec(), attempts.clone());
+        home.keep(one, attempts.clone());
         home.end().await;
         assert!(attempts.has_ended());
     }

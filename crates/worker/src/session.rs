@@ -1,6 +1,12 @@
 //! One session with an orchestrator, from handshake to end.
 
-use crate::{attempt::Attempts, engine::EngineState, home::Home, introduction::Introduction, transfer::Session};
+use crate::{
+    attempt::Attempts,
+    engine::EngineState,
+    home::{Home, Orchestrator},
+    introduction::Introduction,
+    transfer::Session,
+};
 use protocol::{
     Assignment, Build, Closer, Connection, Mismatch, connect_client, kind_to_wire,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
@@ -35,6 +41,8 @@ pub(crate) enum End {
     Mismatch(#[from] Mismatch),
     #[error("the orchestrator said goodbye: {0}")]
     Goodbye(String),
+    #[error("the orchestrator said goodbye for now: {0}")]
+    Restart(String),
     #[error("the orchestrator closed the connection")]
     Closed,
     #[error("nothing was heard from the orchestrator for {} s", .0.as_secs_f32())]
@@ -46,10 +54,10 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// True when nobody wanted it: the orchestrator may be back in a moment.
+    /// True when the orchestrator may be back in a moment.
     fn is_loss(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::Call(_) | Self::Closed | Self::Silence(_) => true,
+            Self::Connection(_) | Self::Call(_) | Self::Closed | Self::Silence(_) | Self::Restart(_) => true,
             Self::Refused(_) | Self::Mismatch(_) | Self::Goodbye(_) | Self::Nonsense(_) | Self::Stopping => false,
         }
     }
@@ -106,12 +114,16 @@ where
     };
     let inbound = control.map_err(Box::new)?.into_inner();
     let session = Session { client, outbox, closer: closer.clone() };
-    let orchestrator = reply.orchestrator.to_vec();
+    let orchestrator = Orchestrator { instance: reply.orchestrator, lineage: reply.lineage };
     let mut held = Held { session, orchestrator, attempts: None };
     let end = obey(inbound, closer, &mut context, &mut held, heartbeat, silence).await;
     if let Some(attempts) = held.attempts {
         // First: attempts that wait for the connection would be waited for.
         closer.close();
+        if let Err(End::Restart(_)) = &end {
+            attempts.detach();
+            attempts.outlive_orchestrator();
+        }
         match &end {
             Err(end) if end.is_loss() => context.home.keep(held.orchestrator, attempts),
             _ => context.home.let_go(attempts),
@@ -137,12 +149,12 @@ fn hello(introduction: &Introduction, engine: &EngineState) -> wire::HelloReques
 
 fn readiness(engine: &EngineState) -> wire::Readiness {
     let ready = matches!(engine, EngineState::Ready(_));
-    wire::Readiness { ready, seconds_left: engine.seconds_left(), holds: Vec::new() }
+    wire::Readiness { ready, seconds_left: engine.seconds_left(), ..wire::Readiness::default() }
 }
 
 struct Held {
     session: Session,
-    orchestrator: Vec<u8>,
+    orchestrator: Orchestrator,
     /// There once the engine is.
     attempts: Option<Arc<Attempts>>,
 }
@@ -164,12 +176,16 @@ async fn obey(
             let kinds = context.introduction.abilities.kinds();
             let attempts = context.home.attempts(&held.orchestrator, engine, kinds);
             let holds = attempts.offers().into_iter().map(|attempt| attempt.0).collect();
+            let begun = attempts.begun().into_iter();
+            let begun =
+                begun.map(|(attempt, key)| wire::Begun { attempt: attempt.0, key: key.as_bytes().to_vec().into() });
             held.attempts = Some(attempts);
-            held.session.tell(from_worker::Message::Readiness(wire::Readiness { holds, ..readiness(&state) })).await;
+            let readiness = wire::Readiness { holds, begun: begun.collect(), ..readiness(&state) };
+            held.session.tell(from_worker::Message::Readiness(readiness)).await;
         }
         tokio::select! {
             () = context.stop.cancelled() => {
-                let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned() };
+                let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned(), returns: false };
                 held.session.tell(from_worker::Message::Goodbye(goodbye)).await;
                 // Time for the word to leave; the peer notices the closed connection anyway.
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -219,7 +235,7 @@ async fn on_message(message: ToWorker, held: &Held) -> Result<(), End> {
         }
         Some(to_worker::Message::Adopted(adopted)) => {
             if let Some(attempts) = &held.attempts {
-                attempts.adopt(&held.session, AttemptId(adopted.attempt)).await;
+                attempts.adopt(&held.session, AttemptId(adopted.attempt));
             }
         }
         Some(to_worker::Message::Received(received)) => {
@@ -229,7 +245,7 @@ async fn on_message(message: ToWorker, held: &Held) -> Result<(), End> {
         }
         Some(to_worker::Message::Goodbye(goodbye)) => {
             let reason = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
-            return Err(End::Goodbye(reason));
+            return Err(if goodbye.returns { End::Restart(reason) } else { End::Goodbye(reason) });
         }
         // A message of a later version, or a sign of life.
         Some(to_worker::Message::Heartbeat(_)) | None => {}

@@ -3,13 +3,13 @@
 use crate::{
     cache::Cache,
     engine::{AttemptIo, IoError},
-    said::{Said, Saying},
+    said::{Line, Product, Said, Saying},
 };
 use artifacts::{Assembler, Blob, Digest, Encoder};
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::{
-    Closer, InputValue, Limits, ReceiveError, chunk_from_wire, chunk_to_wire,
+    Assignment, Closer, InputValue, Limits, ReceiveError, chunk_from_wire, chunk_to_wire,
     wire::{
         self, ArtifactPart, DeliverPart, FetchRequest, FromWorker, artifact_part, deliver_part, from_worker,
         session_client::SessionClient,
@@ -18,6 +18,7 @@ use protocol::{
 use scheduler::AttemptId;
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -45,7 +46,7 @@ impl Session {
     }
 
     /// True when the connection ends within moments: what failed just now failed for that.
-    async fn is_ending(&self) -> bool {
+    pub(crate) async fn is_ending(&self) -> bool {
         timeout(LONGEST_DOUBT, self.closer.ended()).await.is_ok()
     }
 }
@@ -57,7 +58,7 @@ const LONGEST_DOUBT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Link {
     /// None while no session has the attempt.
-    pub(crate) session: watch::Receiver<Option<Session>>,
+    pub(crate) line: watch::Receiver<Option<Line>>,
     pub(crate) cache: Arc<Mutex<Cache>>,
     /// Of the sessions' thread: everything on a connection happens there, whatever thread the engine asks from.
     pub(crate) runtime: Handle,
@@ -71,15 +72,22 @@ pub(crate) struct Link {
 struct Over;
 
 impl Link {
-    /// The session there is, or the next.
-    async fn session(&self) -> Result<Session, Over> {
-        let mut sessions = self.session.clone();
-        let session = sessions.wait_for(Option::is_some).await.map_err(|_| Over)?;
-        Ok(session.clone().expect("it was waited for"))
+    /// The line there is, or the next.
+    async fn line(&self) -> Result<Line, Over> {
+        let mut lines = self.line.clone();
+        let line = lines.wait_for(Option::is_some).await.map_err(|_| Over)?;
+        Ok(line.clone().expect("it was waited for"))
+    }
+
+    /// Resolves when no session has the attempt.
+    async fn detached(&self) {
+        let mut lines = self.line.clone();
+        // An attempt without a record of it is over, and nobody waits for it.
+        let _ = lines.wait_for(Option::is_none).await;
     }
 
     /// Does `act` over a session; again over the next one when the connection was lost meanwhile.
-    async fn over_sessions<T, E, F>(&self, act: impl Fn(Session) -> F) -> Result<T, String>
+    async fn over_sessions<T, E, F>(&self, act: impl Fn(Line) -> F) -> Result<T, String>
     where
         E: Doubtful,
         F: Future<Output = Result<T, E>>,
@@ -90,20 +98,22 @@ impl Link {
         }
     }
 
-    async fn retry<T, E, F>(&self, act: impl Fn(Session) -> F) -> Result<T, String>
+    async fn retry<T, E, F>(&self, act: impl Fn(Line) -> F) -> Result<T, String>
     where
         E: Doubtful,
         F: Future<Output = Result<T, E>>,
     {
         loop {
-            let session = self.session().await.map_err(|over| over.to_string())?;
-            match act(session.clone()).await {
+            let line = self.line().await.map_err(|over| over.to_string())?;
+            let session = line.session.clone();
+            match act(line).await {
                 Ok(done) => return Ok(done),
                 Err(error) if error.is_doubtful() && session.is_ending().await => {
                     tracing::debug!(%error, "the connection was lost: waiting for the next");
                     // Whoever looks after the attempt takes the session away; until then this one would be found again.
-                    let mut sessions = self.session.clone();
-                    let gone = sessions.wait_for(|now| now.as_ref().is_none_or(|now| !now.is_same(&session))).await;
+                    let mut lines = self.line.clone();
+                    let gone =
+                        lines.wait_for(|now| now.as_ref().is_none_or(|now| !now.session.is_same(&session))).await;
                     gone.map_err(|_| Over.to_string())?;
                 }
                 Err(error) => return Err(error.to_string()),
@@ -116,27 +126,27 @@ impl Link {
     }
 
     /// Fetches an artifact and keeps it compressed; its content is checked when it is decoded.
-    async fn fetch_blob(&self, attempt: AttemptId, name: &str) -> Result<Blob, String> {
-        self.over_sessions(|session| async move { session.fetch_blob(attempt, name).await }).await
+    async fn fetch_blob(&self, name: &str) -> Result<Blob, String> {
+        self.over_sessions(|line| async move { line.session.fetch_blob(line.attempt, name).await }).await
     }
 
     /// Fetches an artifact's content without ever holding both its forms.
-    async fn fetch_content(&self, attempt: AttemptId, name: &str) -> Result<Vec<u8>, String> {
-        self.over_sessions(|session| async move { session.fetch_content(attempt, name).await }).await
+    async fn fetch_content(&self, name: &str) -> Result<Vec<u8>, String> {
+        self.over_sessions(|line| async move { line.session.fetch_content(line.attempt, name).await }).await
     }
 
-    /// Delivers an artifact: the same one twice when the answer to the first time was lost, which is once to the orchestrator.
-    async fn deliver(&self, attempt: AttemptId, name: &str, content: Bytes) -> Result<(), String> {
-        self.over_sessions(|session| {
-            let (name, content) = (name.to_owned(), content.clone());
-            async move { session.deliver(attempt, name, content).await }
+    /// Delivers an artifact: the same one twice when the answer to the first time was lost, which is once to the orchestrator. Answers as whose delivery it arrived.
+    async fn deliver(&self, product: &Product, content: Bytes) -> Result<AttemptId, String> {
+        self.over_sessions(|line| {
+            let (name, content) = (line.name(product), content.clone());
+            async move { line.session.deliver(line.attempt, name, content).await.map(|()| line.attempt) }
         })
         .await
     }
 }
 
 /// Errors that may come from the end of a connection.
-trait Doubtful: std::fmt::Display {
+pub(crate) trait Doubtful: std::fmt::Display {
     fn is_doubtful(&self) -> bool;
 }
 
@@ -166,7 +176,7 @@ impl Doubtful for ReceiveError {
 }
 
 impl Session {
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.outbox.same_channel(&other.outbox)
     }
 
@@ -221,7 +231,8 @@ impl Session {
         Ok(decoder.await.expect("decoding does not panic")?)
     }
 
-    async fn deliver(&self, attempt: AttemptId, name: String, content: Bytes) -> Result<(), Status> {
+    /// Delivers the artifact `name` of `attempt`.
+    pub(crate) async fn deliver(&self, attempt: AttemptId, name: String, content: Bytes) -> Result<(), Status> {
         let (sender, receiver) = mpsc::channel(2);
         let length = content.len() as u64;
         let encoder = tokio::task::spawn_blocking(move || {
@@ -247,7 +258,8 @@ impl Session {
 pub(crate) struct SessionIo {
     link: Link,
     said: Arc<Said>,
-    attempt: AttemptId,
+    /// What it was first asked for, and what the engine calls it.
+    outputs: Vec<String>,
     prefetched: Mutex<HashMap<String, Blob>>,
 }
 
@@ -256,19 +268,14 @@ impl SessionIo {
     ///
     /// # Errors
     /// When one cannot be had or is not the one announced.
-    pub(crate) async fn prefetch(
-        link: Link,
-        said: Arc<Said>,
-        attempt: AttemptId,
-        inputs: &[InputValue],
-    ) -> Result<Self, IoError> {
+    pub(crate) async fn prefetch(link: Link, said: Arc<Said>, assignment: &Assignment) -> Result<Self, IoError> {
         let mut prefetched = HashMap::new();
-        for input in inputs {
+        for input in &assignment.inputs {
             let InputValue::Artifact { name, digest, shared, .. } = input else { continue };
             let failed = |reason: String| IoError { action: "fetch", name: name.clone(), reason };
             let blob = match link.with_cache(|cache| cache.get(*digest)) {
                 Some(blob) => blob,
-                None => link.fetch_blob(attempt, name).await.map_err(failed)?,
+                None => link.fetch_blob(name).await.map_err(failed)?,
             };
             if blob.digest() != *digest {
                 return Err(failed("it is not the artifact that was announced".to_owned()));
@@ -278,7 +285,7 @@ impl SessionIo {
             }
             prefetched.insert(name.clone(), blob);
         }
-        Ok(Self { link, said, attempt, prefetched: Mutex::new(prefetched) })
+        Ok(Self { link, said, outputs: assignment.outputs.clone(), prefetched: Mutex::new(prefetched) })
     }
 }
 
@@ -288,11 +295,19 @@ impl AttemptIo for SessionIo {
         let failed = |reason: String| IoError { action: "fetch", name: name.to_owned(), reason };
         // Taken out: the engine asks once, and a blob without other owner frees its chunks while it is decoded.
         let prefetched = self.prefetched.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        let link = self.link.clone();
-        let (attempt, wanted) = (self.attempt, name.to_owned());
+        let (link, said, wanted) = (self.link.clone(), self.said.clone(), name.to_owned());
         let task = self.link.runtime.spawn(async move {
             let Some(blob) = prefetched else {
-                return link.fetch_content(attempt, &wanted).await;
+                let lost = async {
+                    link.detached().await;
+                    // Nobody else has it under that name.
+                    said.depends_on_its_orchestrator();
+                    std::future::pending::<Infallible>().await
+                };
+                return tokio::select! {
+                    content = link.fetch_content(&wanted) => content,
+                    never = lost => match never {},
+                };
             };
             let digest = blob.digest();
             let decoded = tokio::task::spawn_blocking(move || blob.decode()).await.expect("decoding does not panic");
@@ -306,15 +321,28 @@ impl AttemptIo for SessionIo {
 
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError> {
         let failed = |reason: String| IoError { action: "deliver", name: name.to_owned(), reason };
-        let link = self.link.clone();
-        let (attempt, owned) = (self.attempt, name.to_owned());
-        let task = self.link.runtime.spawn(async move { link.deliver(attempt, &owned, content.into()).await });
+        let (link, said, content) = (self.link.clone(), self.said.clone(), Bytes::from(content));
+        let product = match self.outputs.iter().position(|output| output == name) {
+            Some(place) => Product::Asked(place),
+            None => Product::Made(name.to_owned()),
+        };
+        let kept = said.keep(product.clone(), content.clone());
+        let task = self.link.runtime.spawn(async move {
+            tokio::select! {
+                delivered = link.deliver(&product, content) => {
+                    let attempt = delivered?;
+                    kept.into_iter().for_each(|place| said.arrived(place, attempt));
+                }
+                // The next session gets it, and the engine need not wait for that.
+                () = link.detached(), if kept.is_some() => {}
+            }
+            Ok::<_, String>(())
+        });
         task.await.map_err(|_| failed("the worker is stopping".to_owned()))?.map_err(failed)
     }
 
     async fn complete_marker(&self) -> Result<(), IoError> {
-        let message = wire::MarkerComplete { attempt: self.attempt.0 };
-        self.said.say(Saying::Marker, from_worker::Message::MarkerComplete(message)).await;
+        self.said.say(Saying::Marker).await;
         Ok(())
     }
 }

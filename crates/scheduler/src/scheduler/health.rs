@@ -35,7 +35,8 @@ impl Scheduler {
     pub(super) fn note_duration(&mut self, id: AttemptId) {
         let now = self.clock.lease_time();
         let attempt = self.attempt_mut(id);
-        if let (State::Held { started: Some(_) }, Some(began)) = (attempt.state, attempt.began) {
+        if let (State::Held { started: Some(_) }, Some(began), false) = (attempt.state, attempt.began, attempt.resumed)
+        {
             attempt.took = Some(now.saturating_since(began));
         }
     }

@@ -67,6 +67,7 @@ impl Scheduler {
             overdue: false,
             failed: false,
             lost: false,
+            resumed: false,
             took: None,
             state,
         };
@@ -85,6 +86,28 @@ impl Scheduler {
         self.task_mut(task).record(past);
         self.lapse(id, commands);
         self.assign(task, worker, commands);
+    }
+
+    /// Gives `id`, if it waits, to `worker`, which has begun it before.
+    pub(super) fn give_back(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
+        let (Some(task), Some(found)) = (self.tasks.get(&id), self.workers.get(worker)) else { return };
+        let may = found.held().len() < found.slots() && self.workers.gets(worker, task.kind);
+        if !may || task.excluded.contains(&worker) {
+            return;
+        }
+        match task.place {
+            Place::Waiting { .. } => {
+                self.leave_queue(id);
+                self.assign(id, worker, commands);
+            }
+            Place::Held(attempt) if self.is_stealable(attempt) && self.attempt(attempt).worker != worker => {
+                self.steal(attempt, worker, commands);
+            }
+            Place::Held(_) | Place::Verifying(_) | Place::Shelved | Place::Accepted(_) => return,
+        }
+        let attempt = AttemptId(self.attempts_assigned);
+        self.attempt_mut(attempt).resumed = true;
+        self.update_stealable(attempt);
     }
 
     /// Takes a slot of `worker` for an attempt that is known.
@@ -146,10 +169,11 @@ impl Scheduler {
         self.stealable.remove(task.kind, &task.excluded, Reverse(id));
     }
 
-    /// True when `id` waits behind another attempt of its worker and its task may still be assigned.
+    /// True when `id` waits behind another attempt of its worker, as far as is known, and its task may still be assigned.
     pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
         let attempt = self.attempt(id);
         attempt.state == State::Held { started: None }
+            && !attempt.resumed
             && self.workers.get(attempt.worker).is_some_and(|worker| worker.held().len() >= 2)
             && !self.proof_of(self.task(attempt.task)).failed
     }

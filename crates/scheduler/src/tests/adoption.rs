@@ -138,3 +138,67 @@ fn a_late_result_without_its_marker_is_let_go() {
     table.check([reported(1, 1), verified(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
+
+/// Task `task` of proof 1, which `worker` began for an orchestrator that was restarted.
+const fn begun_on(worker: u64, task: u64) -> Event {
+    let (proof, task, begun_on) = (ProofId(1), TaskId(task), Some(WorkerId(worker)));
+    Event::TaskSubmitted { proof, task, kind: SHARD, marker: None, begun_on }
+}
+
+/// The same, told when the worker joins with `slots`.
+fn joined_with_begun(worker: u64, slots: u32, begun: &[u64]) -> Event {
+    let (id, peer, kinds) = (WorkerId(worker), PeerId(worker), KindSet::all());
+    let begun = begun.iter().copied().map(TaskId).collect();
+    Event::WorkerJoined { worker: id, peer, slots, kinds, holds: Vec::new(), begun }
+}
+
+#[test]
+fn who_began_a_task_before_a_restart_gets_it() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 2), joined(2, 2), joined(3, 2)]);
+    table.check([begun_on(3, 1)], [assign(3, 1, 1, 1)]);
+    table.check([task(1, 2, SHARD)], [assign(1, 2, 1, 2)]);
+    table.check([begun_on(3, 3)], [assign(3, 3, 1, 3)]);
+    // It is full, and the next is anybody's.
+    table.check([begun_on(3, 4)], [assign(2, 4, 1, 4)]);
+}
+
+#[test]
+fn who_is_unknown_has_begun_nothing() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 2)]);
+    table.check([begun_on(9, 1)], [assign(1, 1, 1, 1)]);
+    table.check([joined_with_begun(2, 2, &[77])], []);
+}
+
+#[test]
+fn what_waits_goes_to_whoever_began_it_and_joins() {
+    let mut table = Table::new();
+    table.tell([proof(1), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
+    table.check([joined_with_begun(1, 1, &[2, 2, 3])], [assign(1, 1, 1, 2)]);
+    table.check([joined(2, 2)], [assign(2, 2, 1, 1), assign(2, 3, 1, 3)]);
+}
+
+#[test]
+fn what_only_lies_elsewhere_goes_to_whoever_began_it() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 3), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 1)]);
+    table.check([joined_with_begun(2, 1, &[1, 2])], [cancel(1, 2), assign(2, 4, 1, 2)]);
+}
+
+#[test]
+fn what_was_begun_before_says_nothing_of_speed() {
+    let mut table = Table::with(Config { quarantine: None, ..Config::default() });
+    table.tell([proof(1), joined(1, 1), begun_on(1, 1), started(1, 1)]);
+    table.pass(ms(100), &[1]);
+    table.tell([reported(1, 1), verified(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
+    // Where a shard were known to take 100 ms, this one would get a copy.
+    assert_eq!(table.pass(ms(6_000), &[1, 2]), []);
+}
+
+#[test]
+fn saying_it_twice_changes_nothing() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), joined(2, 2)]);
+    table.check([begun_on(2, 1), joined_with_begun(2, 2, &[2])], []);
+}

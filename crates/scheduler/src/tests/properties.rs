@@ -65,7 +65,13 @@ fn event() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![2 => Just(SHARD), 1 => Just(REDUCE), 1 => prop::sample::select(&TaskKind::ALL[..])];
     let submitted =
         (0..PROOFS, 0..TASKS, kind, prop::option::weighted(0.2, MARKERS)).prop_map(|(proof, task, kind, marker)| {
-            Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind, marker: marker.map(TaskId) }
+            Event::TaskSubmitted {
+                proof: ProofId(proof),
+                task: TaskId(task),
+                kind,
+                marker: marker.map(TaskId),
+                begun_on: None,
+            }
         });
     let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(worker, slots, kinds)| Event::WorkerJoined {
         worker: WorkerId(worker),
@@ -73,6 +79,7 @@ fn event() -> impl Strategy<Value = Event> {
         slots,
         kinds,
         holds: Vec::new(),
+        begun: Vec::new(),
     });
     prop_oneof![
         3 => (0..PROOFS).prop_map(proof),
@@ -329,7 +336,7 @@ impl Model {
             Event::ProofStarted { proof } => {
                 self.proofs.entry(proof).or_insert(false);
             }
-            Event::TaskSubmitted { proof, task, kind, marker } => self.submit(proof, task, kind, marker),
+            Event::TaskSubmitted { proof, task, kind, marker, .. } => self.submit(proof, task, kind, marker),
             Event::MarkerSubmitted { proof, task } => {
                 if self.proofs.get(&proof) == Some(&false) && !self.tasks.contains_key(&task) {
                     self.markers.entry(task).or_insert((proof, false));

@@ -92,12 +92,13 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
 }
 
 pub(crate) const fn joined(worker: u64, peer: u64, slots: u32, kinds: KindSet) -> Event {
-    Event::WorkerJoined { worker: WorkerId(worker), peer: PeerId(peer), slots, kinds, holds: Vec::new() }
+    let (worker, peer) = (WorkerId(worker), PeerId(peer));
+    Event::WorkerJoined { worker, peer, slots, kinds, holds: Vec::new(), begun: Vec::new() }
 }
 
 pub(crate) const fn submitted(proof: u64, task: u64) -> Event {
     let (proof, task) = (ProofId(proof), TaskId(task));
-    Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None }
+    Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None, begun_on: None }
 }
 
 pub(crate) const fn proof(proof: u64) -> Event {

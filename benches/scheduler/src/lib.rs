@@ -29,7 +29,15 @@ impl Pool {
         for worker in 1..=workers {
             let (worker, peer) = (WorkerId(worker), PeerId(worker));
             let kinds = KindSet::all();
-            pool.tell(Event::WorkerJoined { worker, peer, slots: 2, kinds, holds: Vec::new(), begun: Vec::new() });
+            pool.tell(Event::WorkerJoined {
+                worker,
+                peer,
+                memory_bytes: 0,
+                slots: 2,
+                kinds,
+                holds: Vec::new(),
+                begun: Vec::new(),
+            });
         }
         for _ in 0..queued + 2 * workers {
             pool.submit();

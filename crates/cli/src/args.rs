@@ -29,6 +29,15 @@ pub(crate) struct Log {
     pub(crate) log_source: bool,
 }
 
+impl LogFormat {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
@@ -39,6 +48,9 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Prove for orchestrators that connect.
     Worker(WorkerArguments),
+    /// Prove for the worker that started this process.
+    #[command(hide = true)]
+    Prover(ProverArguments),
     /// Prove a program on the workers of a list.
     Prove(ProveArguments),
     /// Run a program without proving.
@@ -110,7 +122,10 @@ pub(crate) struct WorkerArguments {
     /// Call this orchestrator instead, where it takes workers (`sp1d serve --join-listen`), and again whenever the connection is lost.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
     pub(crate) join: Option<Address>,
-    /// Threads that prove [default: one for each core it may use].
+    /// Prover processes of this worker, which share its connection. Each has its share of the cores.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) provers: u16,
+    /// Threads of each prover [default: its share of the cores that the worker may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Name that orchestrators show [default: host name and port].
@@ -130,6 +145,16 @@ pub(crate) struct WorkerArguments {
     pub(crate) with_parent: bool,
     #[command(flatten)]
     pub(crate) export: Export,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProverArguments {
+    #[arg(long)]
+    pub(crate) threads: u16,
+    #[arg(long)]
+    pub(crate) parallel_shards: Option<u16>,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pin: Vec<u16>,
 }
 
 /// Where telemetry goes.

@@ -222,6 +222,10 @@ impl View {
                 let text = format!("the proof is begun again: {reason}\n");
                 self.bar.suspend(|| say(text.as_bytes()));
             }
+            Progress::Cut { name, reason } => {
+                let text = format!("the run is cut by {name}: {reason}\n");
+                self.bar.suspend(|| say(text.as_bytes()));
+            }
             Progress::Verifying => {
                 self.bar.set_prefix("verifying");
                 self.line("verifying");

@@ -83,7 +83,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
             ProofFailure::Guest(_) => PROGRAM,
             ProofFailure::Request(_) => USAGE,
             ProofFailure::Host(_) | ProofFailure::Interrupted(_) => HOST,
-            ProofFailure::NoWorkers { .. } | ProofFailure::Unable { .. } => WORKERS,
+            ProofFailure::NoWorkers { .. } | ProofFailure::Unable { .. } | ProofFailure::Memory(_) => WORKERS,
             ProofFailure::Timeout(_) => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
             ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_) => OTHER,

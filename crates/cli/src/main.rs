@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::report(&error),
     };
     panic::log_instead_of_printing();
-    match panic::contain(|| command::run(arguments.command)) {
+    match panic::contain(|| command::run(arguments.command, &arguments.log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }
@@ -48,6 +48,8 @@ fn start_logging(arguments: &Arguments) -> anyhow::Result<Option<Telemetry>> {
     let export = match &arguments.command {
         Command::Worker(arguments) => &arguments.export,
         Command::Serve(arguments) => &arguments.export,
+        // Its lines stand among those of its worker.
+        Command::Prover(_) => return console::start_logging(&arguments.log, "info", None).map(|()| None),
         // Lines would stand in the middle of what is drawn.
         Command::Top(_) if io::stderr().is_terminal() => return Ok(None),
         _ => return console::start_logging(&arguments.log, "warn", None).map(|()| None),

@@ -53,6 +53,13 @@ pub enum ProofEvent {
         /// Its name.
         worker: String,
     },
+    /// How the run is cut into shards was chosen.
+    Cut {
+        /// As people set it, like `ELEMENT_THRESHOLD=130023424`.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A worker is gone; its tasks go to others.
     WorkerLost {
         /// Its name.
@@ -125,6 +132,7 @@ impl ProofEvent {
             // Its attempt is done.
             Progress::Done { .. } => return None,
             Progress::Executed { cycles } => Self::Executed { cycles },
+            Progress::Cut { name, reason } => Self::Cut { name, reason },
             Progress::WorkerReady(worker) => Self::WorkerReady { worker },
             Progress::WorkerLost { worker, reason } => Self::WorkerLost { worker, reason },
             Progress::Restarted { reason } => Self::Restarted { reason },
@@ -154,6 +162,7 @@ impl ProofEvent {
             Self::AttemptFailed { attempt, reason } => news(attempt, AttemptStep::Failed(reason.clone())),
             Self::Dropped(attempt) => news(attempt, AttemptStep::Dropped),
             Self::Executed { cycles } => Some(Progress::Executed { cycles: *cycles }),
+            Self::Cut { name, reason } => Some(Progress::Cut { name: name.clone(), reason: reason.clone() }),
             Self::WorkerReady { worker } => Some(Progress::WorkerReady(worker.clone())),
             Self::WorkerLost { worker, reason } => {
                 Some(Progress::WorkerLost { worker: worker.clone(), reason: reason.clone() })
@@ -201,6 +210,7 @@ mod tests {
             check(Progress::Remembered(kind));
         }
         check(Progress::Executed { cycles: 7 });
+        check(Progress::Cut { name: "ELEMENT_THRESHOLD=1".to_owned(), reason: "of this".to_owned() });
         check(Progress::WorkerReady("worker".to_owned()));
         check(Progress::WorkerLost { worker: "worker".to_owned(), reason: "of this".to_owned() });
         check(Progress::Restarted { reason: "of this".to_owned() });

@@ -62,8 +62,8 @@ pub struct Program {
     pub id: String,
     /// Length in bytes.
     pub bytes: u64,
-    /// By which its proofs are verified, in hexadecimal digits.
-    pub verifying_key: String,
+    /// The key by which its proofs are verified, in hexadecimal digits; absent until it is computed, which takes up to a minute.
+    pub verifying_key: Option<String>,
     /// When it was handed in.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub created: Moment,
@@ -195,7 +195,7 @@ pub struct NewProof {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FailureInfo {
-    /// Stable name of the kind: guest, request, host, interrupted, unverified, task, unable, no_workers, timeout, cancelled or internal.
+    /// Stable name of the kind: guest, request, host, interrupted, unverified, task, unable, no_workers, memory, timeout, cancelled or internal.
     pub kind: String,
     /// For people.
     pub text: String,
@@ -211,6 +211,7 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::Unverified(_) => "unverified",
             ProofFailure::Task { .. } => "task",
             ProofFailure::Unable { .. } => "unable",
+            ProofFailure::Memory(_) => "memory",
             ProofFailure::NoWorkers { .. } => "no_workers",
             ProofFailure::Timeout(_) => "timeout",
             ProofFailure::Cancelled => "cancelled",

@@ -3,7 +3,7 @@
 //! The last step of the on-chain proofs needs circuit files, which SP1 downloads by the gigabyte when they are missing, and a prover in Go that runs in
 //! Docker unless it is linked in. A worker looks first, says what it lacks, and downloads nothing.
 
-use crate::controller_clients::memory_bytes;
+use crate::memory::{REST_BYTES, task_bytes};
 use scheduler::TaskKind;
 use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
 use std::path::PathBuf;
@@ -11,9 +11,6 @@ use worker::Abilities;
 
 /// Written by SP1 when all files of a circuit are there.
 const COMPLETE: &str = ".complete";
-
-/// Resident bytes of an engine that is loaded and idle: measured with one thread.
-const REST_BYTES: u64 = 6_600_000_000;
 
 /// What there is for the last step of the on-chain proofs.
 #[derive(Debug, Clone)]
@@ -63,7 +60,8 @@ impl Equipment {
             | TaskKind::RecursionDeferred
             | TaskKind::ShrinkWrap => {}
         }
-        let needed_bytes = REST_BYTES + memory_bytes(kind);
+        // Of a shard, the smallest there is.
+        let needed_bytes = REST_BYTES + task_bytes(kind, None);
         match self.memory_bytes {
             Some(bytes) if bytes < needed_bytes => Err(format!(
                 "it takes {:.1} GB of memory with the loaded prover, and the machine has {:.1} GB",

@@ -8,15 +8,22 @@
 //! A shard's public values say where it begins and ends. They do not say what it found in memory, nor what it asked of precompiles: a shard that is
 //! proven rightly of wrong values is found out when all parts are summed up, and no earlier. What a reduction must say follows from its inputs whole.
 
-use crate::{controller::on_chain_nonce, marker_order::Clock, options::CutOptions, shrink_wrap::WrapProof};
+use crate::{
+    controller::on_chain_nonce,
+    marker_order::Clock,
+    memory::{ShardCells, fixed_cells},
+    options::CutOptions,
+    program::ProgramSize,
+    shrink_wrap::WrapProof,
+};
 use artifacts::{Blob, Digest};
 use bincode::Options;
-use orchestrator::{Checked, CheckedMarker, ProofFailure, ProofHandle, ProofRequest, TaskInput};
+use orchestrator::{Checked, CheckedMarker, ProofHandle, ProofRequest, TaskInput};
 use scheduler::TaskKind;
 use serde::{Deserialize, de::DeserializeOwned};
 use slop_algebra::{AbstractField, PrimeField32};
 use sp1_core_executor::{
-    Program, SplitOpts, SyscallCode,
+    SplitOpts, SyscallCode,
     events::{PrecompileEvent, SyscallEvent},
 };
 use sp1_core_machine::io::SP1Stdin;
@@ -106,42 +113,37 @@ pub(crate) struct Expectations {
     /// Digests of the first 0, 1, 2 … proofs that the program is given to verify.
     input_digests: Vec<FieldDigest>,
     limits: EventLimits,
+    size: ProgramSize,
+    /// Cells after which a shard ends.
+    threshold: u64,
     /// By the name of the artifact.
     records: Mutex<HashMap<String, Record>>,
 }
 
 impl Expectations {
     /// For a program that was checked, and input proofs that have the form of proofs.
-    ///
-    /// # Errors
-    /// When SP1 cannot decode the program after all.
-    pub(crate) async fn new(
+    pub(crate) fn new(
         request: &ProofRequest,
         options: &CutOptions,
         key: &SP1VerifyingKey,
+        size: ProgramSize,
         stdin: &SP1Stdin,
-    ) -> Result<Self, ProofFailure> {
+    ) -> Self {
         let mut input_digests = vec![[SP1Field::zero(); DIGEST_SIZE]];
         for (proof, _) in &stdin.proofs {
             let before = *input_digests.last().expect("the first is there from the start");
             input_digests.push(hash_deferred_proofs(before, std::slice::from_ref(proof)));
         }
-        let (options, program) = (options.clone(), request.elf.clone());
-        let limits = move || {
-            let program = Program::from(&program).map_err(|error| error.to_string())?;
-            Ok::<_, String>(EventLimits::new(&options, program.instructions.len(), program.enable_untrusted_programs))
-        };
-        // Decoding a large program takes a second.
-        let limits =
-            tokio::task::spawn_blocking(limits).await.map_err(|error| ProofFailure::Internal(error.to_string()))?;
-        Ok(Self {
+        Self {
             key: key.clone(),
             key_digest: key.hash_koalabear(),
             nonce: request.nonce,
             input_digests,
-            limits: limits.map_err(ProofFailure::Request)?,
+            limits: EventLimits::new(options, size.instructions, size.untrusted),
+            size,
+            threshold: options.threshold(),
             records: Mutex::default(),
-        })
+        }
     }
 
     /// Notes what the artifact `name` says of a shard, if it is a shard's record. Another artifact that begins alike is never asked about.
@@ -149,6 +151,32 @@ impl Expectations {
         if let Some(record) = Record::read(data) {
             lock(&self.records).insert(name.to_owned(), record);
         }
+    }
+
+    /// How large the traces of the shard of the record `name` are, by estimate: rather too large than too small.
+    pub(crate) fn cells(&self, name: &str) -> Option<ShardCells> {
+        /// Cells of an address that is accessed for the first time in a shard: its rows of `MemoryLocal` and `Global`.
+        const FIRST_ACCESS: u64 = 502;
+        /// Registers, which are accessed in every shard.
+        const REGISTERS: u64 = 32;
+        /// Cells of a cycle. Most instructions have 30 to 80; the mean of programs lies below this.
+        const CYCLE: u64 = 60;
+        /// Cells of an address before or after the run: its rows of `MemoryGlobalInit` (or `Finalize`) and `Global`.
+        const GLOBAL_ACCESS: u64 = 271;
+        let instructions = self.size.instructions as u64;
+        let variable = match lock(&self.records).get(name)? {
+            Record::Core { clock: (begin, end), first_accesses, .. } => {
+                // The clock of a cycle has eight steps.
+                let cycles = end.saturating_sub(*begin) / 8;
+                FIRST_ACCESS.saturating_mul(first_accesses + REGISTERS).saturating_add(CYCLE.saturating_mul(cycles))
+            }
+            Record::Precompile { code, events } => {
+                let events: usize = events.iter().map(|slice| slice.end_idx.saturating_sub(slice.start_idx)).sum();
+                self.limits.part_of_shard(*code, events, self.threshold.saturating_sub(fixed_cells(instructions)))
+            }
+            Record::Memory { accesses, .. } => GLOBAL_ACCESS.saturating_mul(*accesses),
+        };
+        Some(ShardCells::new(instructions, variable, self.threshold))
     }
 
     /// The program's exit code, if the record `name` has it.
@@ -191,7 +219,7 @@ impl Expectations {
         let all = *self.input_digests.last().expect("the first is there from the start");
         let count = self.input_digests.len() as u64 - 1;
         match *record {
-            Record::Core { pc, clock } => Claims {
+            Record::Core { pc, clock, .. } => Claims {
                 range: ShardRange {
                     timestamp_range: clock,
                     deferred_proof_range: (count, count),
@@ -211,6 +239,7 @@ impl Expectations {
                 finalized,
                 initialized_pages,
                 finalized_pages,
+                accesses: _,
             } => Claims {
                 range: ShardRange {
                     timestamp_range: (timestamp, timestamp),
@@ -256,8 +285,8 @@ impl Expectations {
 /// What tells one shard's record from another's.
 #[derive(Debug, Clone)]
 enum Record {
-    /// Part of the program's run.
-    Core { pc: u64, clock: Clock },
+    /// Part of the program's run, and how many addresses it is the first in the shard to access.
+    Core { pc: u64, clock: Clock, first_accesses: u64 },
     /// Precompile calls. They all stand at the beginning, and nothing in the order tells one from another.
     Precompile { code: SyscallCode, events: Arc<[PrecompileArtifactSlice]> },
     /// Memory before and after the run; pairs are the last address of the shard before and of this one.
@@ -270,6 +299,8 @@ enum Record {
         finalized: (u64, u64),
         initialized_pages: (u64, u64),
         finalized_pages: (u64, u64),
+        /// Addresses before and after the run.
+        accesses: u64,
     },
 }
 
@@ -280,6 +311,19 @@ struct ChunkHead {
     pc_start: u64,
     clk_start: u64,
     clk_end: u64,
+}
+
+impl ChunkHead {
+    /// Its bytes, and those of the length of what follows.
+    const BYTES: usize = 8 * 36;
+}
+
+/// How many of a chunk's memory accesses are the first to their address in the shard: the time of the access before is earlier than the shard. Each stands as the time of
+/// that access and the value, eight bytes each.
+fn first_accesses(accesses: &[u8], begin: u64) -> u64 {
+    let (accesses, _) = accesses.as_chunks::<16>();
+    let is_first = |access: &&[u8; 16]| access.first_chunk().is_some_and(|time| u64::from_le_bytes(*time) < begin);
+    accesses.iter().filter(is_first).count() as u64
 }
 
 impl Record {
@@ -295,7 +339,8 @@ impl Record {
                     return None;
                 }
                 let head: ChunkHead = bincode::deserialize(chunk).ok()?;
-                Some(Self::Core { pc: head.pc_start, clock: (head.clk_start, head.clk_end) })
+                let first_accesses = first_accesses(chunk.get(ChunkHead::BYTES..)?, head.clk_start);
+                Some(Self::Core { pc: head.pc_start, clock: (head.clk_start, head.clk_end), first_accesses })
             }
             1 => {
                 let (events, code): (Vec<PrecompileArtifactSlice>, SyscallCode) = bincode::deserialize(rest).ok()?;
@@ -307,6 +352,8 @@ impl Record {
                 let (_, bounds) = rest.split_last_chunk::<64>()?;
                 let bounds: [u64; 8] = bincode::deserialize(bounds.as_slice()).ok()?;
                 let [before @ .., init, finalize, init_page, finalize_page] = bounds;
+                // The events, each an address, a value and a time of eight bytes, are nearly all of it.
+                let accesses = rest.len() as u64 / 24;
                 Some(Self::Memory {
                     pc: state.pc,
                     timestamp: state.timestamp,
@@ -316,6 +363,7 @@ impl Record {
                     finalized: (before[1], finalize),
                     initialized_pages: (before[2], init_page),
                     finalized_pages: (before[3], finalize_page),
+                    accesses,
                 })
             }
             _ => None,
@@ -688,6 +736,13 @@ impl EventLimits {
     /// Most events of `code` in one piece; 0 when there are none, and SP1's controller would never end cutting them.
     fn most(&self, code: SyscallCode) -> usize {
         if self.retained.contains(&code) { 0 } else { self.split.syscall_threshold[code] }
+    }
+
+    /// Cells of `events` calls of `code`, of which a shard with room for `room` cells holds its number.
+    fn part_of_shard(&self, code: SyscallCode, events: usize, room: u64) -> u64 {
+        let most = self.split.syscall_threshold[code].max(1) as u64;
+        let cells = u128::from(room) * events as u128 / u128::from(most);
+        u64::try_from(cells).unwrap_or(u64::MAX)
     }
 
     /// Checks `list`, a serialised [`DeferredEvents`], and the pieces that it names, which `delivered` finds among what the same attempt delivered.

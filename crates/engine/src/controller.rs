@@ -4,29 +4,37 @@ use crate::{
     check::{Expectations, Presence, Running, check_result, contained},
     controller_clients::ProofClient,
     execution::{Ended, Leash, supervise},
+    heap,
     host::check_executor_host,
     identity::build_identity,
     input_proofs::{check_form, check_input_proofs},
+    keys::{KeyFolder, KnownProgram, default_key_folder},
+    memory::choose_cut,
     options::CutOptions,
-    program::check_program,
+    program::{ProgramSize, decode_program},
+    prover::Sp1CoreProver,
     run::{Executed, Runner, execution_failure, killed_from_outside, program_failure, ran_away},
 };
 use artifacts::Digest;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use orchestrator::{
-    Checked, CheckedMarker, ExpectedExit, Outcome, ProgramController, Progress, ProofController, ProofFailure,
-    ProofHandle, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
+    AttemptMemory, Checked, CheckedMarker, Cut, ExpectedExit, Outcome, ProgramController, Progress, ProofController,
+    ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
 };
 use scheduler::{TaskId, TaskKind};
 use slop_algebra::PrimeField32;
-use sp1_core_executor::{ExecutionReport, SP1Context, StatusCode};
-use sp1_core_machine::io::SP1Stdin;
-use sp1_hypercube::{SP1PcsProofInner, SP1VerifyingKey, ShardProof, air::PublicValues};
+use sp1_core_executor::{ExecutionReport, Program, SP1Context, StatusCode};
+use sp1_core_machine::{io::SP1Stdin, riscv::RiscvAir};
+use sp1_hypercube::{
+    SP1PcsProofInner, SP1VerifyingKey, ShardProof,
+    air::PublicValues,
+    prover::{AirProver, CpuShardProver, ProverSemaphore},
+};
 use sp1_primitives::{SP1Field, SP1GlobalContext};
 use sp1_prover::{
-    Groth16Bn254Proof, PlonkBn254Proof,
-    verify::{SP1Verifier, VerifierRecursionVks},
+    CpuSP1ProverComponents, Groth16Bn254Proof, PlonkBn254Proof, SP1ProverComponents,
+    verify::SP1Verifier,
     worker::{
         CoreExecuteTaskRequest, ProofId, RawTaskRequest, RequesterId, SP1Controller, SP1ControllerConfig, TaskContext,
         TaskError,
@@ -35,12 +43,12 @@ use sp1_prover::{
 use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType, network_base_types};
 use sp1_recursion_executor::RecursionPublicValues;
 use sp1_sdk::{
-    Elf, HashableKey, LightProver, Prover, ProvingKey, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues,
-    proof::ProofFromNetwork,
+    HashableKey, LightProver, Prover, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork,
 };
 use std::{
     borrow::Borrow,
     collections::VecDeque,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -48,7 +56,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::OnceCell,
+    sync::{OnceCell, Semaphore},
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,10 +66,31 @@ type CoreProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
 /// Programs whose verifying key is kept.
 const MOST_KEYS: usize = 64;
 
+/// What a controller is told.
+#[derive(Debug, Clone)]
+pub struct ControllerSettings {
+    /// Where verifying keys are kept; `None` for nowhere. See [`default_key_folder`](crate::default_key_folder).
+    pub keys: Option<PathBuf>,
+    /// Gives freed memory back to the system after a program was set up, which takes gigabytes.
+    pub give_back: fn(),
+}
+
+impl Default for ControllerSettings {
+    /// The keys of the user, and the C library's allocator.
+    fn default() -> Self {
+        Self { keys: default_key_folder(), give_back: heap::give_back }
+    }
+}
+
 /// Runs proofs on SP1's controller, executes programs, and verifies. Loads no prover: 60 MB.
 pub struct Controller {
     light: LightProver,
-    keys: Mutex<VecDeque<(Digest, Arc<OnceCell<SP1VerifyingKey>>)>>,
+    keys: Mutex<VecDeque<(Digest, Arc<OnceCell<KnownProgram>>)>>,
+    folder: KeyFolder,
+    /// Decoding and setting up take up to two gigabytes: one program at a time.
+    setups: Semaphore,
+    setup_prover: Arc<Sp1CoreProver>,
+    give_back: fn(),
     /// For the parts of proofs: the light node's own only verifies whole ones.
     verifier: Arc<SP1Verifier>,
     running: Running,
@@ -70,13 +99,24 @@ pub struct Controller {
 // The futures are boxed so that their code is compiled here, and not in every crate that awaits them.
 impl Controller {
     /// Takes about a second.
-    pub fn new() -> BoxFuture<'static, Self> {
-        Box::pin(async {
+    pub fn new(settings: ControllerSettings) -> BoxFuture<'static, Self> {
+        Box::pin(async move {
             let light = LightProver::new().await;
             let keys = light.inner().recursion_vks();
             let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
             let verifier = verifier.expect("SP1 has all that its verifier is made of");
-            Self { light, keys: Mutex::default(), verifier, running: Running::default() }
+            let core_verifier = CpuSP1ProverComponents::core_verifier(RiscvAir::machine());
+            let setup_prover = Arc::new(CpuShardProver::new(core_verifier.shard_verifier().clone()));
+            Self {
+                light,
+                keys: Mutex::default(),
+                folder: KeyFolder::new(settings.keys),
+                setups: Semaphore::new(1),
+                setup_prover,
+                give_back: settings.give_back,
+                verifier,
+                running: Running::default(),
+            }
         })
     }
 
@@ -86,7 +126,7 @@ impl Controller {
         &self.light
     }
 
-    fn key_cell(&self, digest: Digest) -> Arc<OnceCell<SP1VerifyingKey>> {
+    fn key_cell(&self, digest: Digest) -> Arc<OnceCell<KnownProgram>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, cell)) = keys.iter().find(|(known, _)| *known == digest) {
             return cell.clone();
@@ -104,22 +144,42 @@ impl Controller {
     /// # Errors
     /// When it is no program for SP1.
     pub fn verifying_key<'a>(&'a self, program: &'a [u8]) -> BoxFuture<'a, Result<SP1VerifyingKey, ProofFailure>> {
-        Box::pin(self.compute_key(program))
+        Box::pin(self.key(program))
     }
 
-    async fn compute_key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
-        let key = self.key_cell(Digest::of(program));
+    async fn key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
+        Ok(self.know(program).await?.key)
+    }
+
+    /// Key and size of `program`: from memory, from disk, or computed.
+    async fn know(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
+        let digest = Digest::of(program);
+        let cell = self.key_cell(digest);
         let compute = || async {
-            let owned = check_decodes(program).await?;
-            let light = self.light.clone();
-            let setup = tokio::spawn(async move { light.setup(Elf::Dynamic(owned)).await });
-            match setup.await {
-                Ok(Ok(key)) => Ok(key.verifying_key().clone()),
-                Ok(Err(error)) => Err(ProofFailure::Request(format!("the program cannot be set up: {error}"))),
-                Err(_) => Err(ProofFailure::Request("the program cannot be set up: SP1 panicked on it".to_owned())),
+            let folder = self.folder.clone();
+            let found = tokio::task::spawn_blocking(move || folder.load(digest)).await;
+            if let Ok(Some(known)) = found {
+                return Ok(known);
             }
+            let known = self.set_up(program).await?;
+            let (folder, kept) = (self.folder.clone(), known.clone());
+            // Whatever becomes of that, it is known.
+            let _ = tokio::task::spawn_blocking(move || folder.store(digest, &kept)).await;
+            Ok(known)
         };
-        key.get_or_try_init(compute).await.cloned()
+        cell.get_or_try_init(compute).await.cloned()
+    }
+
+    async fn set_up(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
+        let _turn = self.setups.acquire().await.expect("it is never closed");
+        let program = Arc::new(decode(program).await?);
+        let (size, prover) = (ProgramSize::of(&program), self.setup_prover.clone());
+        let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
+        let key = tokio::spawn(setup).await;
+        let give_back = self.give_back;
+        let _ = tokio::task::spawn_blocking(give_back).await;
+        let failed = |_| ProofFailure::Request("the program cannot be set up: SP1 panicked on it".to_owned());
+        Ok(KnownProgram { key: SP1VerifyingKey { vk: key.map_err(failed)? }, size })
     }
 
     /// Runs `program` on `stdin` (SP1's serialised form) without proving, until `stop`.
@@ -150,7 +210,7 @@ impl Controller {
     ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
         Box::pin(async move {
             check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
-            check_decodes(program).await?;
+            decode(program).await?;
             Runner(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
     }
@@ -163,7 +223,7 @@ impl Controller {
         stop: &CancellationToken,
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
-        check_decodes(program).await?;
+        decode(program).await?;
         let run =
             Runner(self.light.inner().clone()).run(program, decode_stdin(stdin)?, cycle_limit, true, stop).await?;
         if run.exit_code != 0 {
@@ -198,9 +258,11 @@ impl Controller {
         if request.check_input_proofs {
             check_input_proofs(&self.light, &stdin).await?;
         }
-        let key = self.verifying_key(&request.elf).await?;
-        options.check_for(&request.elf).await?;
-        let expected = Arc::new(Expectations::new(&request, &options, &key, &stdin).await?);
+        let KnownProgram { key, size } = self.know(&request.elf).await?;
+        let options = if options.is_auto() { choose(proof, options, request.mode, size).await? } else { options };
+        proof.set_options(options.encode());
+        options.check_for(size).await?;
+        let expected = Arc::new(Expectations::new(&request, &options, &key, size, &stdin));
         presence.expect(expected.clone());
         let local = LocalTasks(Arc::new(Shared {
             proof: proof.clone(),
@@ -208,17 +270,19 @@ impl Controller {
             stdin: request.stdin.clone(),
             key: key.clone(),
             options: options.clone(),
+            size,
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
             runner: Runner(self.light.inner().clone()),
+            verifier: self.verifier.clone(),
             tasks: tasks.clone(),
             program_failed: AtomicBool::new(false),
         }));
         let client = ProofClient::new(proof.clone(), local, expected);
         let output = Artifact("proof".to_owned());
         let task = root_task(&client, &request, stdin, &output).await.map_err(internal)?;
-        let controller = sp1_controller(&client, &options, self.light.inner().recursion_vks());
+        let controller = sp1_controller(&client, &options, &self.verifier);
         let over = proof.over().clone();
         let run = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { controller.run(task).await }));
         let executed = tokio::select! {
@@ -252,7 +316,7 @@ impl Controller {
         program: &'a [u8],
     ) -> BoxFuture<'a, Result<(), ProofFailure>> {
         Box::pin(async move {
-            let key = self.compute_key(program).await?;
+            let key = self.key(program).await?;
             self.verify_with(proof, key, StatusCode::SUCCESS).await.map(|_| ()).map_err(ProofFailure::Request)
         })
     }
@@ -268,7 +332,7 @@ impl Controller {
         nonce: [u32; 4],
     ) -> BoxFuture<'a, Result<SP1ProofWithPublicValues, ProofFailure>> {
         Box::pin(async move {
-            let key = self.compute_key(program).await?;
+            let key = self.key(program).await?;
             let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
             // Its form is known now.
             check_nonce(&proof, nonce).map_err(ProofFailure::Unverified)?;
@@ -290,6 +354,46 @@ impl Controller {
         });
         verdict.await.unwrap_or_else(|_| Err("the verifier panicked on it".to_owned()))
     }
+}
+
+const fn shard_kind(mode: ProofMode) -> TaskKind {
+    match mode {
+        ProofMode::Core => TaskKind::ProveShard,
+        ProofMode::Compressed | ProofMode::Groth16 | ProofMode::Plonk => TaskKind::NormalizeShard,
+    }
+}
+
+/// Chooses how the run of a program is cut, by the memory of the workers. Waits for the first of them.
+async fn choose(
+    proof: &ProofHandle,
+    options: CutOptions,
+    mode: ProofMode,
+    size: ProgramSize,
+) -> Result<CutOptions, ProofFailure> {
+    /// How often it is looked whether a worker is there.
+    const LOOK: Duration = Duration::from_millis(200);
+    let kind = shard_kind(mode);
+    let workers = loop {
+        let workers = proof.attempt_memory(kind);
+        if !workers.is_empty() {
+            break workers;
+        }
+        tokio::select! {
+            () = proof.over().cancelled() => return Err(ProofFailure::Cancelled),
+            () = sleep(LOOK) => {}
+        }
+    };
+    let Some(choice) = choose_cut(kind, size.instructions as u64, &workers) else {
+        return Err(ProofFailure::Request(format!(
+            "the program has {} instructions, too many for any shard",
+            size.instructions
+        )));
+    };
+    let options = options.chosen(choice.threshold);
+    let name = options.threshold_name();
+    tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "chose how the run is cut");
+    proof.report(Progress::Cut { name, reason: choice.reason });
+    Ok(options)
 }
 
 /// What a proof of `mode` asks of workers.
@@ -325,12 +429,12 @@ fn status_code(expected: ExpectedExit) -> StatusCode {
     }
 }
 
-/// Checks the program, and gives it back as SP1 wants it.
-async fn check_decodes(program: &[u8]) -> Result<Arc<[u8]>, ProofFailure> {
+/// Decodes the program, off the asynchronous threads.
+async fn decode(program: &[u8]) -> Result<Program, ProofFailure> {
     let owned: Arc<[u8]> = program.into();
-    let checked = tokio::task::spawn_blocking(move || check_program(&owned).map(|()| owned));
-    let checked = checked.await.expect("decoding contains its panics");
-    checked.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))
+    let decoded = tokio::task::spawn_blocking(move || decode_program(&owned)).await;
+    let decoded = decoded.expect("decoding contains its panics");
+    decoded.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))
 }
 
 fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
@@ -351,10 +455,12 @@ struct Shared {
     stdin: bytes::Bytes,
     key: SP1VerifyingKey,
     options: CutOptions,
+    size: ProgramSize,
     mode: ProofMode,
     cycle_limit: Option<u64>,
     expected_exit: ExpectedExit,
     runner: Runner,
+    verifier: Arc<SP1Verifier>,
     tasks: TaskTracker,
     /// It ended with a code that is not zero, which several records say.
     program_failed: AtomicBool,
@@ -363,6 +469,22 @@ struct Shared {
 impl LocalTasks {
     pub(crate) fn mode(&self) -> ProofMode {
         self.0.mode
+    }
+
+    pub(crate) fn options(&self) -> &CutOptions {
+        &self.0.options
+    }
+
+    /// The way out when a worker has only `bytes` for a shard, as the end of a sentence.
+    pub(crate) fn fitting_cut(&self, bytes: u64) -> String {
+        let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
+        let kind = shard_kind(self.0.mode);
+        match choose_cut(kind, self.0.size.instructions as u64, &[Some(memory)]) {
+            Some(choice) if choice.threshold < self.0.options.threshold() => {
+                format!("; {} would fit", self.0.options.clone().chosen(choice.threshold).threshold_name())
+            }
+            _ => String::new(),
+        }
     }
 
     /// Answers SP1's wish for the verifying key, which is known already.
@@ -433,7 +555,7 @@ impl LocalTasks {
 
 async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTaskRequest) -> Result<u64, ProofFailure> {
     let request = CoreExecuteTaskRequest::from_raw(task).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-    let controller = sp1_controller(client, &shared.options, shared.runner.0.recursion_vks());
+    let controller = sp1_controller(client, &shared.options, &shared.verifier);
     let task_id = crate::names::task_to_sp1(id);
     let work = async move { controller.execute(task_id, request).await };
     let leash = Leash {
@@ -480,7 +602,7 @@ async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error, 
 fn sp1_controller(
     client: &ProofClient,
     options: &CutOptions,
-    keys: VerifierRecursionVks,
+    verifier: &SP1Verifier,
 ) -> SP1Controller<ProofClient, ProofClient> {
     let opts = options.as_sp1().clone();
     let config = SP1ControllerConfig {
@@ -496,8 +618,7 @@ fn sp1_controller(
         opts,
     };
     // Of its own for each proof: its clients carry the proof.
-    let verifier = SP1Verifier::new(keys);
-    SP1Controller::new(config, client.clone(), client.clone(), verifier)
+    SP1Controller::new(config, client.clone(), client.clone(), verifier.clone())
 }
 
 fn sp1_mode(mode: ProofMode) -> network_base_types::ProofMode {
@@ -544,6 +665,11 @@ impl ProofController for Controller {
         Some(Digest::of(&made_of))
     }
 
+    fn smaller_cut(&self, options: &str) -> Option<Cut> {
+        let smaller = CutOptions::decode(options).ok()?.smaller()?;
+        Some(Cut { options: smaller.encode(), name: smaller.threshold_name() })
+    }
+
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
         let expected = self.running.expectations(result.proof)?;
         contained(|| check_result(&self.verifier, &expected, &result))
@@ -557,7 +683,13 @@ impl ProofController for Controller {
 
 #[async_trait]
 impl ProgramController for Controller {
-    async fn inspect(&self, elf: bytes::Bytes) -> Result<String, ProofFailure> {
+    async fn check_program(&self, elf: bytes::Bytes) -> Result<(), ProofFailure> {
+        // Decoding takes several times the program's memory.
+        let _turn = self.setups.acquire().await.expect("it is never closed");
+        decode(&elf).await.map(|_| ())
+    }
+
+    async fn program_key(&self, elf: bytes::Bytes) -> Result<String, ProofFailure> {
         Ok(self.verifying_key(&elf).await?.bytes32())
     }
 

@@ -7,6 +7,7 @@ use crate::{
     check::Expectations,
     controller::LocalTasks,
     marker_order::{Clock, MarkerOrder},
+    memory::task_bytes,
     names::{task_from_text, task_to_sp1},
 };
 use anyhow::{Context, Result};
@@ -77,7 +78,7 @@ impl ProofClient {
         let literal = |artifact: Artifact| TaskInput::Literal(artifact.0);
         let mut marker = None;
         let inputs = task.inputs.into_iter();
-        let inputs = match kind {
+        let inputs: Vec<TaskInput> = match kind {
             // Program, common input, record, marker.
             TaskKind::ProveShard | TaskKind::NormalizeShard => inputs
                 .enumerate()
@@ -103,7 +104,11 @@ impl ProofClient {
             }
         };
         let outputs = task.outputs.into_iter().map(|output| output.0).collect();
-        TaskSpec { kind, inputs, outputs, marker, memory_bytes: memory_bytes(kind) }
+        let record = match inputs.get(2) {
+            Some(TaskInput::Artifact { name, .. }) if kind.is_shard() => self.0.expected.cells(name),
+            _ => None,
+        };
+        TaskSpec { kind, inputs, outputs, marker, memory_bytes: task_bytes(kind, record) }
     }
 
     /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by nothing else.
@@ -126,6 +131,26 @@ impl ProofClient {
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Checks that some worker may have the memory that a shard takes.
+    fn check_memory(&self, spec: &TaskSpec) -> Result<(), ProofFailure> {
+        if !spec.kind.is_shard() {
+            return Ok(());
+        }
+        let workers = self.0.proof.attempt_memory(spec.kind);
+        let largest = workers.iter().map(|memory| memory.map_or(u64::MAX, |memory| memory.alone_bytes)).max();
+        // An estimate may be too high by a third.
+        match largest.filter(|bytes| *bytes < spec.memory_bytes / 4 * 3) {
+            None => Ok(()),
+            Some(bytes) => Err(ProofFailure::Memory(format!(
+                "a shard of this run takes about {:.1} GB, and the largest worker has {:.1} GB for it; its cut is {}{}",
+                spec.memory_bytes as f64 / 1e9,
+                bytes as f64 / 1e9,
+                self.0.local.options().threshold_name(),
+                self.0.local.fitting_cut(bytes),
+            ))),
+        }
+    }
+
     async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
         if kind.is_shard() {
             self.0.pieces.fetch_add(1, Ordering::Relaxed);
@@ -138,24 +163,14 @@ impl ProofClient {
             }
         }
         let spec = self.spec(kind, task);
+        if let Err(failure) = self.check_memory(&spec) {
+            self.0.proof.fail(failure);
+            return task_to_sp1(self.0.proof.open_local_task());
+        }
         if self.0.proof.is_remembered() {
             self.place_marker(&spec);
         }
         task_to_sp1(self.0.proof.submit(spec).await)
-    }
-}
-
-/// What a task takes beside a loaded prover, while it takes most. Measured with one thread on the smallest shards; larger ones differ less than
-/// the fixed tables that every shard pays for.
-pub(crate) const fn memory_bytes(kind: TaskKind) -> u64 {
-    match kind {
-        TaskKind::ProveShard => 4_700_000_000,
-        TaskKind::NormalizeShard => 7_000_000_000,
-        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 6_500_000_000,
-        TaskKind::ShrinkWrap => 8_000_000_000,
-        // As the official cluster weighs them.
-        TaskKind::Groth16Wrap => 14_000_000_000,
-        TaskKind::PlonkWrap => 60_000_000_000,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Options that decide how a run is cut into shards.
 
+use crate::{memory::CUTS, program::ProgramSize};
 use orchestrator::ProofFailure;
+use serde::{Deserialize, Serialize};
 use sp1_core_executor::{
-    ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, Program, RetainedEventsPreset, SP1CoreOpts,
+    ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, RetainedEventsPreset, SP1CoreOpts,
     ShardingThreshold, SplitOpts, SyscallCode,
 };
 use std::{
@@ -12,8 +14,29 @@ use std::{
 
 /// How a run is cut. Made once, on the orchestrator, and sent with every task: the side that cuts and the side that traces again
 /// must agree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutOptions(SP1CoreOpts);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOptions {
+    #[serde(default)]
+    origin: Origin,
+    #[serde(flatten)]
+    options: SP1CoreOpts,
+}
+
+/// Who decides at how many cells a shard ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Origin {
+    /// Whoever made the options.
+    #[default]
+    Set,
+    /// The controller, before it runs the program.
+    Auto,
+    /// The controller, which has decided.
+    Chosen,
+}
+
+/// The word for a value that is chosen by the memory of the workers.
+const AUTO: &str = "auto";
 
 /// An option is out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +73,8 @@ pub struct CutOption {
     pub name: &'static str,
     /// SP1's default.
     pub default: u64,
+    /// It may be chosen by the memory of the workers, and is unless it is set.
+    pub auto: bool,
     /// Smallest that works.
     pub least: u64,
     /// Largest that works.
@@ -62,21 +87,24 @@ pub struct CutOption {
 const ELEMENTS: CutOption = CutOption {
     name: "ELEMENT_THRESHOLD",
     default: ELEMENT_THRESHOLD,
-    least: 1 << 25,
+    auto: true,
+    least: (1 << 25) - (1 << 22),
     most: ELEMENT_THRESHOLD,
-    meaning: "trace elements after which a shard ends: smaller shards need less memory and cost more in all",
+    meaning: "trace elements after which a shard ends: smaller shards need less memory and cost more in all; `auto` is the most that fits the workers",
 };
 const HEIGHT: CutOption = CutOption {
     name: "HEIGHT_THRESHOLD",
     default: HEIGHT_THRESHOLD,
+    auto: true,
     least: 1 << 16,
     most: HEIGHT_THRESHOLD,
-    meaning: "rows of one table after which a shard ends",
+    meaning: "rows of one table after which a shard ends; `auto` is the most that SP1 allows",
 };
 /// SP1's own default, which it does not export.
 const SHARD_SIZE: CutOption = CutOption {
     name: "SHARD_SIZE",
     default: 1 << 24,
+    auto: false,
     least: 1 << 14,
     most: 1 << 24,
     meaning: "cycles after which a shard ends",
@@ -84,6 +112,7 @@ const SHARD_SIZE: CutOption = CutOption {
 const CHUNK: CutOption = CutOption {
     name: "MINIMAL_TRACE_CHUNK_THRESHOLD",
     default: MINIMAL_TRACE_CHUNK_THRESHOLD,
+    auto: false,
     least: 1 << 14,
     most: 1 << 27,
     meaning: "memory accesses after which the executor hands over a chunk of its trace",
@@ -92,6 +121,7 @@ const CHUNK: CutOption = CutOption {
 const CHUNK_SLOTS: CutOption = CutOption {
     name: "TRACE_CHUNK_SLOTS",
     default: 5,
+    auto: false,
     least: 2,
     most: 64,
     meaning: "chunks that the executor may be ahead",
@@ -99,6 +129,7 @@ const CHUNK_SLOTS: CutOption = CutOption {
 const MEMORY: CutOption = CutOption {
     name: "MEMORY_LIMIT",
     default: 24 << 30,
+    auto: false,
     least: 16 << 20,
     most: 1 << 40,
     meaning: "bytes of memory that the executed program may use",
@@ -112,8 +143,12 @@ impl CutOption {
         Err(OptionsError::Range { name: self.name, value, least: self.least, most: self.most })
     }
 
+    fn is_auto(&self, value: &str) -> bool {
+        self.auto && value.trim() == AUTO
+    }
+
     fn read(&self, variable: impl Fn(&str) -> Option<String>) -> Result<u64, OptionsError> {
-        match variable(self.name) {
+        match variable(self.name).filter(|value| !self.is_auto(value)) {
             None => Ok(self.default),
             Some(value) => match value.trim().parse() {
                 Ok(number) => self.check(number),
@@ -138,7 +173,7 @@ impl CutOptions {
         CHUNK.check(options.minimal_trace_chunk_threshold)?;
         CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
         MEMORY.check(options.memory_limit)?;
-        Ok(Self(options))
+        Ok(Self { origin: Origin::Set, options })
     }
 
     /// SP1's defaults, changed by the variables that SP1 itself reads.
@@ -155,7 +190,9 @@ impl CutOptions {
     /// When a variable is no number or out of range.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, OptionsError> {
         let size = |number: u64| usize::try_from(number).expect("bounded far below");
-        Ok(Self(SP1CoreOpts {
+        let is_set = variable(ELEMENTS.name).is_some_and(|value| !ELEMENTS.is_auto(&value));
+        let origin = if is_set { Origin::Set } else { Origin::Auto };
+        let options = SP1CoreOpts {
             minimal_trace_chunk_threshold: CHUNK.read(&variable)?,
             trace_chunk_slots: size(CHUNK_SLOTS.read(&variable)?),
             memory_limit: MEMORY.read(&variable)?,
@@ -178,22 +215,24 @@ impl CutOptions {
             full_size_shards: false,
             // Only estimating gas uses these, with SP1's own values.
             ..SP1CoreOpts::default()
-        }))
+        };
+        Ok(Self { origin, options })
     }
 
     /// As they travel.
     #[must_use]
     pub fn encode(&self) -> String {
-        serde_json::to_string(&self.0).expect("options are serialisable")
+        serde_json::to_string(self).expect("options are serializable")
     }
 
     /// The same text for the same options, unlike [`CutOptions::encode`], which writes a set in whatever order it has.
     pub(crate) fn canonical(&self) -> String {
-        let mut options = self.0.clone();
+        let Self { mut options, .. } = self.clone();
         let presets = std::mem::take(&mut options.retained_events_presets);
         let mut presets: Vec<String> = presets.into_iter().map(|preset| format!("{preset:?}")).collect();
         presets.sort();
-        format!("{presets:?} {}", Self(options).encode())
+        let options = serde_json::to_string(&options).expect("options are serializable");
+        format!("{presets:?} {options}")
     }
 
     /// From what came over the wire.
@@ -201,20 +240,48 @@ impl CutOptions {
     /// # Errors
     /// When the text is no options, or one of them is out of range.
     pub fn decode(text: &str) -> Result<Self, OptionsError> {
-        let options: SP1CoreOpts =
+        let Self { origin, options } =
             serde_json::from_str(text).map_err(|error| OptionsError::Decode(error.to_string()))?;
-        Self::from_sp1(options)
+        Ok(Self { origin, ..Self::from_sp1(options)? })
+    }
+
+    /// True if the memory of the workers decides how large shards are.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.origin == Origin::Auto
+    }
+
+    /// Cells after which a shard ends.
+    pub(crate) fn threshold(&self) -> u64 {
+        self.options.sharding_threshold.element_threshold
+    }
+
+    /// The same with another number of cells, which the controller has chosen.
+    pub(crate) fn chosen(mut self, threshold: u64) -> Self {
+        self.origin = Origin::Chosen;
+        self.options.sharding_threshold.element_threshold = threshold;
+        self
+    }
+
+    /// The same with the next smaller number of cells that may be chosen; `None` if there is none, or if whoever made the options has set it.
+    pub(crate) fn smaller(&self) -> Option<Self> {
+        let smaller = CUTS.into_iter().find(|threshold| *threshold < self.threshold());
+        smaller.filter(|_| self.origin == Origin::Chosen).map(|threshold| self.clone().chosen(threshold))
+    }
+
+    /// How people set the number of cells after which a shard ends.
+    pub(crate) fn threshold_name(&self) -> String {
+        format!("{}={}", ELEMENTS.name, self.threshold())
     }
 
     /// Checks that a shard of this size has room for `program` and for one event of every precompile: SP1 stops where it has not.
     ///
     /// # Errors
     /// When it has not.
-    pub(crate) async fn check_for(&self, program: &[u8]) -> Result<(), ProofFailure> {
-        let (options, program) = (self.0.clone(), program.to_vec());
+    pub(crate) async fn check_for(&self, program: ProgramSize) -> Result<(), ProofFailure> {
+        let options = self.options.clone();
         let fits = move || {
-            let Ok(program) = Program::from(&program) else { return false };
-            let split = SplitOpts::new(&options, program.instructions.len(), program.enable_untrusted_programs);
+            let split = SplitOpts::new(&options, program.instructions, program.untrusted);
             let provable = |code: &SyscallCode| code.should_send() != 0 && code.as_air_id().is_some();
             split.syscall_threshold.iter().all(|(code, threshold)| *threshold > 0 || !provable(&code))
         };
@@ -223,11 +290,11 @@ impl CutOptions {
         if fits.unwrap_or(false) {
             return Ok(());
         }
-        let (threshold, name) = (self.0.sharding_threshold.element_threshold, ELEMENTS.name);
-        Err(ProofFailure::Request(format!("the program does not fit into shards of {name}={threshold}; raise it")))
+        let name = self.threshold_name();
+        Err(ProofFailure::Request(format!("the program does not fit into shards of {name}; raise it")))
     }
 
     pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {
-        &self.0
+        &self.options
     }
 }

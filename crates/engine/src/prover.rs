@@ -1,5 +1,12 @@
 //! SP1's prover engine, for workers.
 
+pub(crate) mod components;
+mod core_prover;
+mod recursion_keys;
+mod recursion_prover;
+
+pub(crate) use components::Sp1CoreProver;
+
 use crate::{
     abilities::check_still_able,
     heap,
@@ -10,12 +17,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use components::{Components, WrapBuilder, compress_prover, shrink_prover};
 use protocol::{Assignment, FailureKind, InputValue};
 use scheduler::TaskKind;
 use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::prover::{CpuShardProver, ProverSemaphore};
 use sp1_prover::{
-    CpuSP1ProverComponents, CpuWrapProverBuilder, SP1ProverComponents,
+    SP1ProverComponents,
     worker::{
         ProofId, RawTaskRequest, RequesterId, SP1CoreProver, SP1CoreProverConfig, SP1ProverEngine, SP1Worker,
         SP1WorkerBuilder, TaskContext, TaskError, TaskMetadata,
@@ -30,9 +38,7 @@ use tokio::runtime::Runtime;
 use tokio_util::task::AbortOnDropHandle;
 use worker::{AttemptError, AttemptIo, ProvingEngine};
 
-type Cpu = CpuSP1ProverComponents;
-type CoreAirProver = <Cpu as SP1ProverComponents>::CoreProver;
-type CoreProver = SP1CoreProver<AttemptClient, AttemptClient, Cpu>;
+type CoreProver = SP1CoreProver<AttemptClient, AttemptClient, Components>;
 
 /// How an engine is set up.
 #[derive(Debug, Clone, Copy)]
@@ -57,13 +63,13 @@ impl ProverSettings {
     }
 }
 
-/// How long an engine takes to start with `threads` threads: measured 46 s with one and 23 s with two.
+/// How long a prover takes to load: measured 4 s. Nearly all of it runs on one thread.
 #[must_use]
-pub fn start_estimate(threads: usize) -> Duration {
-    Duration::from_secs(46 / threads.clamp(1, 4) as u64)
+pub const fn start_estimate() -> Duration {
+    Duration::from_secs(5)
 }
 
-/// Loads SP1's prover: takes tens of seconds, peaks at twice the 6.7 GB it keeps. Blocks; not to be called from an asynchronous thread.
+/// Loads SP1's prover: takes seconds, and a gigabyte. Keys of recursion programs come on top when they are needed. Blocks; not to be called from an asynchronous thread.
 ///
 /// # Errors
 /// When SP1 cannot set itself up.
@@ -81,21 +87,23 @@ pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
     let loaded =
         runtime.block_on(runtime.spawn(build(settings, client))).context("the engine panicked while it started")??;
     let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
-    // Loading takes twice what is kept.
+    // Loading takes more than is kept.
     (settings.give_back)();
     let give_back = settings.give_back;
-    Ok(Arc::new(Prover { runtime: Some(runtime), inside, slots, loaded: Arc::new(loaded), give_back }))
+    let permits = u32::try_from(settings.permits.max(1)).unwrap_or(u32::MAX);
+    Ok(Arc::new(Prover { runtime: Some(runtime), inside, slots, permits, loaded: Arc::new(loaded), give_back }))
 }
 
 struct Loaded {
-    sp1: SP1Worker<AttemptClient, AttemptClient, Cpu>,
-    air_prover: Arc<CoreAirProver>,
+    sp1: SP1Worker<AttemptClient, AttemptClient, Components>,
+    air_prover: Arc<core_prover::CoreProver>,
+    compress_prover: Arc<recursion_prover::RecursionProver>,
     permits: ProverSemaphore,
     core_config: SP1CoreProverConfig,
 }
 
 impl Loaded {
-    fn engine(&self) -> &SP1ProverEngine<AttemptClient, AttemptClient, Cpu> {
+    fn engine(&self) -> &SP1ProverEngine<AttemptClient, AttemptClient, Components> {
         self.sp1.prover_engine()
     }
 }
@@ -103,9 +111,9 @@ impl Loaded {
 async fn build(settings: ProverSettings, client: AttemptClient) -> Result<Loaded> {
     let machine = RiscvAir::machine();
     let permits = ProverSemaphore::new(settings.permits.max(1));
-    let air_prover = Arc::new(CpuShardProver::new(Cpu::core_verifier(machine.clone()).shard_verifier().clone()));
-    let compress_prover = Arc::new(CpuShardProver::new(Cpu::compress_verifier().shard_verifier().clone()));
-    let shrink_prover = Arc::new(CpuShardProver::new(Cpu::shrink_verifier().shard_verifier().clone()));
+    let verifier = Components::core_verifier(machine.clone());
+    let air_prover = Arc::new(core_prover::CoreProver::new(CpuShardProver::new(verifier.shard_verifier().clone())));
+    let (compress_prover, shrink_prover) = (Arc::new(compress_prover()), Arc::new(shrink_prover()));
     let core_config = SP1CoreProverConfig {
         // One attempt to a core prover: its clients know no other.
         num_core_workers: 1,
@@ -118,16 +126,16 @@ async fn build(settings: ProverSettings, client: AttemptClient) -> Result<Loaded
         use_fixed_pk: false,
         verify_intermediates: true,
     };
-    let builder = SP1WorkerBuilder::<Cpu>::new_with_machine(machine)
+    let builder = SP1WorkerBuilder::<Components>::new_with_machine(machine)
         .with_artifact_client(client.clone())
         .with_worker_client(client)
         .with_core_air_prover(air_prover.clone(), permits.clone())
-        .with_compress_air_prover(compress_prover, permits.clone())
+        .with_compress_air_prover(compress_prover.clone(), permits.clone())
         .with_shrink_air_prover(shrink_prover, permits.clone())
-        .with_wrap_air_prover(CpuWrapProverBuilder, permits.clone())
+        .with_wrap_air_prover(WrapBuilder, permits.clone())
         .with_config(|config| config.prover_config.core_prover_config = core_config.clone());
     let sp1 = builder.build().await?;
-    Ok(Loaded { sp1, air_prover, permits, core_config })
+    Ok(Loaded { sp1, air_prover, compress_prover, permits, core_config })
 }
 
 /// Core provers of a slot by the options they cut with. They are cheap beside the recursion prover they share, and keep the normalising
@@ -174,6 +182,7 @@ struct Prover {
     runtime: Option<Runtime>,
     inside: Arc<Inside>,
     slots: Vec<SlotProvers>,
+    permits: u32,
     loaded: Arc<Loaded>,
     give_back: fn(),
 }
@@ -193,7 +202,16 @@ impl ProvingEngine for Prover {
         self.slots.len()
     }
 
+    /// A stage holds its permit to its end, whatever becomes of its attempt.
+    async fn rests(&self) {
+        let permits = self.loaded.permits.clone();
+        // SP1 never closes them.
+        drop(permits.acquire_many(self.permits).await);
+    }
+
     fn give_back(&self) {
+        self.loaded.air_prover.forget_key();
+        self.loaded.compress_prover.forget_keys();
         (self.give_back)();
     }
 

@@ -1,6 +1,6 @@
 //! Making a compressed proof ready for the on-chain circuits.
 
-use crate::controller_clients::memory_bytes;
+use crate::memory::task_bytes;
 use async_trait::async_trait;
 use orchestrator::{
     Checked, Outcome, Progress, ProofController, ProofFailure, ProofHandle, ProofOutput, ProofRequest, TaskInput,
@@ -103,7 +103,7 @@ impl ShrinkWrapper {
         proof.put("compressed", self.proof.clone()).await.map_err(|error| internal(&error))?;
         let inputs = vec![TaskInput::Artifact { name: "compressed".to_owned(), shared: false }];
         let kind = TaskKind::ShrinkWrap;
-        let memory_bytes = memory_bytes(kind);
+        let memory_bytes = task_bytes(kind, None);
         let spec = TaskSpec { kind, inputs, outputs: vec!["wrapped".to_owned()], marker: None, memory_bytes };
         let task = proof.submit(spec).await;
         match proof.watch(task).await {

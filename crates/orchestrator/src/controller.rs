@@ -138,6 +138,24 @@ pub struct CheckedMarker<'a> {
     pub delivered: &'a dyn Fn(&str) -> Option<Blob>,
 }
 
+/// How a run is cut into shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// In the controller's serialization.
+    pub options: String,
+    /// As people set it, like `ELEMENT_THRESHOLD=130023424`.
+    pub name: String,
+}
+
+/// What attempts on a worker can have of its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptMemory {
+    /// Bytes for each attempt when all provers of the machine prove at the same time.
+    pub each_bytes: u64,
+    /// Bytes for an attempt that runs alone on the machine.
+    pub alone_bytes: u64,
+}
+
 /// What a proof comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofOutput {
@@ -171,6 +189,12 @@ pub trait ProofController: Send + Sync + 'static {
         None
     }
 
+    /// The next smaller cut than that of `options`, for a run of which a shard needs more memory than the workers have. `None` for the smallest, and for all unless this is
+    /// overridden.
+    fn smaller_cut(&self, _options: &str) -> Option<Cut> {
+        None
+    }
+
     /// Checks what an attempt delivered for its task's marker; called on a thread that may block. Unless this is overridden, it is taken as it is.
     ///
     /// # Errors
@@ -183,11 +207,17 @@ pub trait ProofController: Send + Sync + 'static {
 /// Says of programs and inputs whether they can be proven at all, before anything of them is kept.
 #[async_trait]
 pub trait ProgramController: ProofController {
-    /// Checks that `elf` is a program, and says by which key its proofs are verified, as people compare it.
+    /// Checks that `elf` is a program: takes a second at most.
     ///
     /// # Errors
-    /// When it is none.
-    async fn inspect(&self, elf: Bytes) -> Result<String, ProofFailure>;
+    /// If it is not a valid program.
+    async fn check_program(&self, elf: Bytes) -> Result<(), ProofFailure>;
+
+    /// The key by which proofs of the program `elf` are verified, as people compare it. Computing it takes up to a minute.
+    ///
+    /// # Errors
+    /// If it cannot be computed.
+    async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure>;
 
     /// Checks that `stdin` is an input in the controller's serialisation; called on a thread that may block.
     ///
@@ -227,6 +257,9 @@ pub enum ProofFailure {
         /// Its attempts, oldest first.
         history: Vec<PastAttempt>,
     },
+    /// A task needs more memory than every worker has.
+    #[error("{0}")]
+    Memory(String),
     /// Nobody does a kind of task that the proof needs.
     #[error("no worker does {kind} tasks: {}", reasons.join("; "))]
     Unable {
@@ -252,6 +285,11 @@ pub enum ProofFailure {
     /// A mistake of ours, or of SP1.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+/// What is said of a task that ran out of memory on the largest workers.
+pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+    format!("{kind} needs more memory than every connected worker has: {}", poison(task, kind, history))
 }
 
 fn poison(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {

@@ -6,7 +6,7 @@
 use crate::{
     believed::Believed,
     board::Outcome,
-    controller::{Checked, CheckedMarker, ProofFailure, TaskInput, TaskSpec},
+    controller::{Checked, CheckedMarker, ProofFailure, TaskInput, TaskSpec, too_large},
     evidence::Judgement,
     memo::{Delivered, remembered},
     orchestrator::{Settings, Verify},
@@ -20,7 +20,8 @@ use protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use scheduler::{
-    AttemptId, Command, Event, Failure, KindSet, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptId, Command, Event, Failure, KindSet, PastAttempt, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp,
+    WorkerId,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -58,6 +59,8 @@ pub(crate) enum Input {
 pub(crate) struct Joined {
     pub(crate) worker: WorkerId,
     pub(crate) peer: PeerId,
+    /// What an attempt on it can have; 0 for unknown.
+    pub(crate) memory_bytes: u64,
     pub(crate) slots: u32,
     pub(crate) kinds: KindSet,
     pub(crate) holds: Vec<AttemptId>,
@@ -188,14 +191,14 @@ impl Core {
                 self.tasks.insert(task, TaskRecord { proof, spec, key, delivered: Delivered::new() });
                 self.decide(event);
             }
-            Input::Joined(Joined { worker, peer, slots, kinds, holds, begun }) => {
+            Input::Joined(Joined { worker, peer, memory_bytes, slots, kinds, holds, begun }) => {
                 // What it said in an earlier session is said again, if it still holds; what another says first is that one's.
                 self.begun.retain(|_, begun| begun.peer != peer);
                 for (key, attempt) in begun {
                     self.begun.entry(key).or_insert(Begun { worker, peer, attempt });
                 }
                 let begun = self.tasks_begun_on(worker);
-                self.decide(Event::WorkerJoined { worker, peer, slots, kinds, holds, begun });
+                self.decide(Event::WorkerJoined { worker, peer, memory_bytes, slots, kinds, holds, begun });
             }
             Input::Drain { worker, drained } => {
                 self.drains.entry(worker).or_default().push(drained);
@@ -291,7 +294,12 @@ impl Core {
                     if kind.is_shard() && self.tasks.get(&task).is_some_and(|task| task.spec.marker.is_none()) {
                         state.evidence.suspect();
                     }
-                    state.fail(ProofFailure::Task { task, kind, history });
+                    let out_of_memory = |past: &PastAttempt| matches!(past.failure, Failure::OutOfMemory(_));
+                    state.fail(if kind.is_shard() && history.iter().any(out_of_memory) {
+                        ProofFailure::Memory(too_large(task, kind, &history))
+                    } else {
+                        ProofFailure::Task { task, kind, history }
+                    });
                 }
             }
             Command::Adopt { worker, attempt } => return self.adopt(worker, attempt),
@@ -367,7 +375,7 @@ impl Core {
             inputs,
             outputs: record.spec.outputs.clone(),
             marker: record.spec.marker.map(|marker| marker.to_string()),
-            options: record.proof.options.clone(),
+            options: record.proof.options().to_owned(),
             memory_bytes: record.spec.memory_bytes,
             key,
             resumes,

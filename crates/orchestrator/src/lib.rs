@@ -29,8 +29,8 @@ mod shared;
 pub use absent::AbsentWorker;
 pub use board::{Outcome, TaskBoard};
 pub use controller::{
-    Checked, CheckedMarker, ExpectedExit, ProgramController, ProofController, ProofFailure, ProofMode, ProofOutput,
-    ProofRequest, TaskInput, TaskSpec,
+    AttemptMemory, Checked, CheckedMarker, Cut, ExpectedExit, ProgramController, ProofController, ProofFailure,
+    ProofMode, ProofOutput, ProofRequest, TaskInput, TaskSpec,
 };
 pub use counts::Counts;
 pub use dialler::{LocalConnector, Stream};

@@ -518,6 +518,7 @@ impl Orchestrator {
         // One that is beyond the clock's end is none.
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (mut verify, mut restarts) = (self.shared.settings.verify, 0);
+        let mut request = request;
         let evidence = Arc::new(Evidence::default());
         loop {
             let begun = Begun {
@@ -527,13 +528,19 @@ impl Orchestrator {
                 evidence: evidence.clone(),
                 deadline,
             };
-            let failure = match self.prove_once(begun, progress.clone(), &cancel).await {
+            let (options, outcome) = self.prove_once(begun, progress.clone(), &cancel).await;
+            let failure = match outcome {
                 Err(failure) if restarts < MOST_RESTARTS => failure,
                 Err(ProofFailure::Interrupted(reason)) => return Err(ProofFailure::Host(reason)),
                 outcome => return outcome,
             };
             let reason = match &failure {
                 ProofFailure::Interrupted(reason) => reason.clone(),
+                ProofFailure::Memory(reason) => {
+                    let Some(cut) = controller.smaller_cut(&options) else { return Err(failure) };
+                    request.options = cut.options;
+                    format!("{reason}; the run is cut into smaller shards: {}", cut.name)
+                }
                 // What was remembered may be what is wrong; it is forgotten by now.
                 ProofFailure::Unverified(_) | ProofFailure::Internal(_) if evidence.take_recalled() => {
                     failure.to_string()
@@ -567,12 +574,13 @@ impl Orchestrator {
         }
     }
 
+    /// Runs a proof once, and says how its run was cut.
     async fn prove_once(
         &self,
         begun: Begun,
         progress: broadcast::Sender<Progress>,
         cancel: &CancellationToken,
-    ) -> Result<Proven, ProofFailure> {
+    ) -> (String, Result<Proven, ProofFailure>) {
         let Begun { request, controller, verify, evidence, deadline } = begun;
         let id = ProofId(self.shared.next_proof.fetch_add(1, Ordering::Relaxed));
         let state = Arc::new(ProofState::new(id, &request, controller.clone(), verify, evidence, progress));
@@ -580,7 +588,7 @@ impl Orchestrator {
         self.shared.proofs().insert(id, state.clone());
         let started = Input::Event(Event::ProofStarted { proof: id });
         if self.shared.inbox.send(started).await.is_err() {
-            return Err(ProofFailure::Cancelled);
+            return (String::new(), Err(ProofFailure::Cancelled));
         }
         let timeout = request.timeout.zip(deadline);
         let handle = ProofHandle { state: state.clone(), shared: self.shared.clone() };
@@ -634,8 +642,8 @@ impl Orchestrator {
             let (memo, keys) = (memo.clone(), state.memo_keys());
             let _ = tokio::task::spawn_blocking(move || memo.forget(&keys)).await;
         }
-        let output = outcome?;
-        Ok(Proven { output, shards: state.shards.load(Ordering::Relaxed), workers: state.shares() })
+        let proven = |output| Proven { output, shards: state.shards.load(Ordering::Relaxed), workers: state.shares() };
+        (state.options().to_owned(), outcome.map(proven))
     }
 }
 

@@ -23,6 +23,13 @@ pub enum Progress {
         /// Cycles it took.
         cycles: u64,
     },
+    /// How the run is cut into shards was chosen.
+    Cut {
+        /// As people set it.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A worker is ready for tasks.
     WorkerReady(String),
     /// A worker is gone; its tasks go to others.

@@ -3,7 +3,7 @@
 use crate::{
     believed::{Beliefs, Believed, Inquest},
     board::{Outcome, TaskBoard},
-    controller::{Checked, CheckedMarker, ProofController, ProofFailure, ProofRequest, TaskSpec},
+    controller::{AttemptMemory, Checked, CheckedMarker, ProofController, ProofFailure, ProofRequest, TaskSpec},
     core::Input,
     evidence::Evidence,
     memo::{Memo, recall},
@@ -51,7 +51,10 @@ pub(crate) struct ProofState {
     pub(crate) over: CancellationToken,
     pub(crate) verify: Verify,
     pub(crate) evidence: Arc<Evidence>,
-    pub(crate) options: String,
+    /// How it was asked to cut the run.
+    asked_options: String,
+    /// How the run is cut, once its controller has chosen.
+    options: OnceLock<String>,
     /// How logs call it.
     pub(crate) label: String,
     controller: Arc<dyn ProofController>,
@@ -85,7 +88,8 @@ impl ProofState {
             over: CancellationToken::new(),
             verify,
             evidence,
-            options: request.options.clone(),
+            asked_options: request.options.clone(),
+            options: OnceLock::new(),
             label: label(id, &request.label),
             controller,
             failure: OnceLock::new(),
@@ -97,6 +101,11 @@ impl ProofState {
             memo_keys: Mutex::default(),
             searching: watch::Sender::new(false),
         }
+    }
+
+    /// How the run is cut, as far as that is known.
+    pub(crate) fn options(&self) -> &str {
+        self.options.get().unwrap_or(&self.asked_options)
     }
 
     pub(crate) fn memo_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
@@ -228,10 +237,23 @@ impl ProofHandle {
         self.shared.memo.as_ref().is_some_and(|memo| memo.keeps()) && !self.state.evidence.compares()
     }
 
-    /// Its request's options.
+    /// How its run is cut: as its request says, or as its controller has chosen.
     #[must_use]
     pub fn options(&self) -> &str {
-        &self.state.options
+        self.state.options()
+    }
+
+    /// Sets how the run is cut, before the first task is submitted. The first choice stays.
+    pub fn set_options(&self, options: String) {
+        let _ = self.state.options.set(options);
+    }
+
+    /// What attempts can have of the memory of each connected worker that supports `kind`; `None` for a worker that does not say.
+    #[must_use]
+    pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
+        let workers = self.shared.workers();
+        let able = workers.values().filter(|worker| worker.kinds.contains(kind));
+        able.map(|worker| *worker.memory()).collect()
     }
 
     /// Statuses and message channels of its tasks.

@@ -2,7 +2,7 @@
 
 use crate::{
     absent::is_same,
-    controller::ProofFailure,
+    controller::{AttemptMemory, ProofFailure},
     core::{Input, Joined},
     list::Member,
     orchestrator::{MOST_SHARDS, Settings},
@@ -51,6 +51,7 @@ pub(crate) struct Introduction {
     missing: BTreeMap<TaskKind, String>,
     threads: u32,
     memory_bytes: u64,
+    memory: Option<AttemptMemory>,
     cpu: String,
 }
 
@@ -74,6 +75,7 @@ where
         introduction: OnceLock::new(),
         welcome: Mutex::new(Some(welcome)),
         controlled: AtomicBool::new(false),
+        joined: AtomicBool::new(false),
         farewell: Arc::default(),
         tasks: TaskTracker::new(),
         shared: shared.clone(),
@@ -108,6 +110,8 @@ struct Host {
     introduction: OnceLock<Introduction>,
     welcome: Mutex<Option<oneshot::Sender<Result<String, String>>>>,
     controlled: AtomicBool,
+    /// The scheduler knows the worker: its prover was loaded once in this session.
+    joined: AtomicBool,
     farewell: Arc<Farewell>,
     tasks: TaskTracker,
     shared: Arc<Shared>,
@@ -182,17 +186,33 @@ impl Host {
             from_worker::Message::Heartbeat(_) => {}
             from_worker::Message::Readiness(readiness) => {
                 let Some(entry) = self.shared.worker(worker) else { return };
+                if let Some(memory) = attempt_memory(readiness.memory) {
+                    *entry.memory() = Some(memory);
+                }
+                let was_ready = entry.ready.swap(readiness.ready, Ordering::Relaxed);
                 if !readiness.ready {
                     tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
-                } else if !entry.ready.swap(true, Ordering::Relaxed) {
+                    if was_ready {
+                        tracing::warn!(worker = %introduction.name, "the prover of a worker ended and is started again");
+                        self.event(Event::WorkerUnready { worker }).await;
+                    }
+                } else if !was_ready {
                     tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
                     let ready = Progress::WorkerReady(introduction.name.clone());
                     self.shared.proofs().values().for_each(|proof| proof.report(ready.clone()));
+                    if self.joined.swap(true, Ordering::Relaxed) {
+                        self.event(Event::WorkerReady { worker }).await;
+                        return;
+                    }
                     let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
                     let holds = readiness.holds.into_iter().take(Limits::HELD_ATTEMPTS).map(AttemptId).collect();
                     let begun = begun_before(&self.shared.settings, readiness.begun);
                     let (peer, kinds) = (self.shared.peer(&introduction.name, &self.address), introduction.kinds);
-                    let joined = Joined { worker, peer, slots, kinds, holds, begun };
+                    // An attempt runs alone if it takes all there is. Unknown memory is taken for enough.
+                    let alone = entry.memory().map(|memory| memory.alone_bytes);
+                    let memory_bytes = alone.or(Some(introduction.memory_bytes).filter(|bytes| *bytes > 0));
+                    let memory_bytes = memory_bytes.unwrap_or(u64::MAX);
+                    let joined = Joined { worker, peer, memory_bytes, slots, kinds, holds, begun };
                     // A core that is gone ends every session.
                     let _ = self.shared.inbox.send(Input::Joined(joined)).await;
                 }
@@ -214,7 +234,10 @@ impl Host {
                 let mut text: String = failed.text.chars().take(Limits::FAILURE_BYTES).collect();
                 text = text.replace(|letter: char| letter.is_control(), " ");
                 tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "an attempt failed");
-                let failure = Failure::Worker(format!("{kind}: {text}"));
+                let failure = match kind {
+                    FailureKind::OutOfMemory => Failure::OutOfMemory(text),
+                    _ => Failure::Worker(format!("{kind}: {text}")),
+                };
                 self.event(Event::AttemptFailed { worker, attempt: AttemptId(failed.attempt), failure }).await;
                 self.confirm(failed.attempt);
             }
@@ -275,6 +298,12 @@ impl Host {
     }
 }
 
+/// What a worker says of memory; nothing if it contradicts itself.
+fn attempt_memory(memory: Option<wire::AttemptMemory>) -> Option<AttemptMemory> {
+    let wire::AttemptMemory { each_bytes, alone_bytes } = memory?;
+    (each_bytes <= alone_bytes).then_some(AttemptMemory { each_bytes, alone_bytes })
+}
+
 /// The one place where what is wrong becomes a status.
 fn invalid(text: impl std::fmt::Display) -> Status {
     Status::invalid_argument(text.to_string())
@@ -315,7 +344,8 @@ impl Session for Service {
         let machine = request.machine.unwrap_or_default();
         tracing::debug!(worker = %name, threads = machine.threads, memory_bytes = machine.memory_bytes, cpu = ?machine.cpu, "hello");
         let Machine { threads, memory_bytes, cpu } = machine;
-        let introduction = Introduction { name, kinds, missing, threads, memory_bytes, cpu: short(cpu) };
+        let memory = request.readiness.and_then(|readiness| attempt_memory(readiness.memory));
+        let introduction = Introduction { name, kinds, missing, threads, memory_bytes, memory, cpu: short(cpu) };
         if host.introduction.set(introduction).is_err() {
             return Err(invalid("hello was said before"));
         }
@@ -340,6 +370,7 @@ impl Session for Service {
             ready: AtomicBool::new(false),
             threads: introduction.threads,
             memory_bytes: introduction.memory_bytes,
+            memory: Mutex::new(introduction.memory),
             cpu: introduction.cpu.clone(),
             done: AtomicU64::new(0),
             faults: AtomicU64::new(0),

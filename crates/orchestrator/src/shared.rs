@@ -2,6 +2,7 @@
 
 use crate::{
     absent::{Absences, is_same},
+    controller::AttemptMemory,
     core::Input,
     counts::Counters,
     dialler::LocalConnector,
@@ -68,6 +69,7 @@ pub(crate) struct Worker {
     pub(crate) ready: AtomicBool,
     pub(crate) threads: u32,
     pub(crate) memory_bytes: u64,
+    pub(crate) memory: Mutex<Option<AttemptMemory>>,
     pub(crate) cpu: String,
     pub(crate) done: AtomicU64,
     pub(crate) faults: AtomicU64,
@@ -78,6 +80,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// What attempts on it can have of its memory, as it said last.
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
+        lock(&self.memory)
+    }
+
     /// Why it gets nothing for a while, if so.
     pub(crate) fn quarantine(&self) -> MutexGuard<'_, Option<String>> {
         lock(&self.quarantine)

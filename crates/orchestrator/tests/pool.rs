@@ -146,7 +146,8 @@ async fn a_worker_that_is_looked_at_goes_on_with_what_it_has() {
     orchestrator.shutdown().await;
     let mut other = fake_build();
     other.sp1_version = "another".into();
-    assert!(matches!(probe(&worker.address.into(), &other).await, Err(ProbeError::Build(_))));
+    let refused = probe(&worker.address.into(), &other).await;
+    assert!(matches!(refused, Err(ProbeError::Build(_))), "{refused:?}");
     worker.stop().await;
 }
 

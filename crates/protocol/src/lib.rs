@@ -22,6 +22,12 @@ pub mod wire {
     tonic::include_proto!("sp1_distributed.session.v1");
 }
 
+/// Generated messages between a worker and its prover process.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod prover_wire {
+    tonic::include_proto!("sp1_distributed.prover.v1");
+}
+
 pub use address::{Address, AddressError};
 pub use backoff::Backoff;
 pub use build::{Build, Mismatch};

@@ -98,6 +98,10 @@ pub enum FailureKind {
     Output,
     /// The worker does not do such tasks.
     Unsupported,
+    /// The prover's process ended while it ran the attempt.
+    Killed,
+    /// The kernel killed the prover's process because memory ran out.
+    OutOfMemory,
 }
 
 impl fmt::Display for FailureKind {
@@ -108,6 +112,8 @@ impl fmt::Display for FailureKind {
             Self::Input => "input lost",
             Self::Output => "output lost",
             Self::Unsupported => "unsupported task",
+            Self::Killed => "prover killed",
+            Self::OutOfMemory => "out of memory",
         })
     }
 }
@@ -120,6 +126,8 @@ impl From<FailureKind> for wire::FailureKind {
             FailureKind::Input => Self::Input,
             FailureKind::Output => Self::Output,
             FailureKind::Unsupported => Self::Unsupported,
+            FailureKind::Killed => Self::Killed,
+            FailureKind::OutOfMemory => Self::OutOfMemory,
         }
     }
 }
@@ -133,6 +141,8 @@ impl From<wire::FailureKind> for FailureKind {
             wire::FailureKind::Input => Self::Input,
             wire::FailureKind::Output => Self::Output,
             wire::FailureKind::Unsupported => Self::Unsupported,
+            wire::FailureKind::Killed => Self::Killed,
+            wire::FailureKind::OutOfMemory => Self::OutOfMemory,
         }
     }
 }

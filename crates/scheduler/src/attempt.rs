@@ -27,13 +27,25 @@ pub(crate) struct Attempt {
     pub(crate) overdue: bool,
     /// Its worker said that it failed, or what it delivered on the way was wrong.
     pub(crate) failed: bool,
-    /// Its worker was lost with it, and that was counted.
-    pub(crate) lost: bool,
+    /// Whether its worker was lost with it.
+    pub(crate) lost: Loss,
     /// Its worker had begun it before: from here it looks quicker than it is.
     pub(crate) resumed: bool,
     /// What proving took, once it has delivered; nothing where that says nothing.
     pub(crate) took: Option<Duration>,
     pub(crate) state: State,
+}
+
+/// What the loss of an attempt's worker did to its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Loss {
+    /// The worker was not lost, or came back with the attempt.
+    #[default]
+    None,
+    /// The worker was lost while it proved something else, so the task did not cause it.
+    Bystander,
+    /// The task may have caused the loss. It is counted, and the task excludes the worker.
+    Counted,
 }
 
 /// Where an attempt is in its life.

@@ -39,6 +39,8 @@ pub enum Event {
         worker: WorkerId,
         /// Who it is, whatever the session.
         peer: PeerId,
+        /// Bytes of memory that an attempt on it can have; 0 for unknown.
+        memory_bytes: u64,
         /// How many attempts it may hold at a time, at least 1.
         slots: u32,
         /// What it can do.
@@ -56,6 +58,16 @@ pub enum Event {
     },
     /// A worker that was drained, or is being drained, may get tasks again.
     WorkerResumed {
+        /// The session.
+        worker: WorkerId,
+    },
+    /// The prover of a worker ended and is being started again. The worker gets nothing until then; what only waits on it goes to others.
+    WorkerUnready {
+        /// The session.
+        worker: WorkerId,
+    },
+    /// The prover of a worker is loaded again.
+    WorkerReady {
         /// The session.
         worker: WorkerId,
     },
@@ -132,6 +144,8 @@ pub enum Event {
 pub enum Failure {
     /// The worker could not do it, this time.
     Worker(String),
+    /// The attempt took more memory than its worker has.
+    OutOfMemory(String),
     /// The result did not verify.
     Rejected(String),
     /// The session ended, or fell silent for longer than a lease.
@@ -140,6 +154,8 @@ pub enum Failure {
     Disputed,
     /// It ran for much longer than such tasks take. Its result still counts if it comes first.
     Overdue,
+    /// The worker did not start it, though it proved nothing else: see [`Config::start_deadline`].
+    NeverStarted,
     /// The scheduler took the attempt back.
     Cancelled,
 }
@@ -148,10 +164,12 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Worker(text) => f.write_str(text),
+            Self::OutOfMemory(text) => write!(f, "out of memory: {text}"),
             Self::Rejected(reason) => write!(f, "the result was rejected: {reason}"),
             Self::WorkerLost => f.write_str("the worker was lost"),
             Self::Disputed => f.write_str("nobody confirmed the events it claims"),
             Self::Overdue => f.write_str("it ran for much longer than such tasks take"),
+            Self::NeverStarted => f.write_str("the worker never started it"),
             Self::Cancelled => f.write_str("taken back"),
         }
     }
@@ -164,6 +182,8 @@ pub struct PastAttempt {
     pub attempt: AttemptId,
     /// The session it was given to.
     pub worker: WorkerId,
+    /// The worker behind that session.
+    pub peer: PeerId,
     /// From assignment to its end.
     pub duration: Duration,
     /// What happened.
@@ -267,10 +287,16 @@ pub enum Command {
 pub struct Config {
     /// Silence after which a worker loses its attempts.
     pub lease_ttl: Duration,
-    /// Reported failures and rejected results after which a task fails for good, at least 1.
+    /// A task fails for good when this many different workers failed at it (or their results were rejected). If fewer workers are left that could do
+    /// it, this many failures of those are enough. At least 1.
     pub max_failures: u32,
-    /// Worker losses after which a task fails for good, at least 1.
+    /// The same for workers that were lost while they proved the task, or that never ended it. At least 1.
     pub max_losses: u32,
+    /// An attempt fails if its worker does not start it, and proves nothing else, for this long. Fetching inputs and waiting for memory that other workers
+    /// of the same machine use takes minutes at most.
+    pub start_deadline: Duration,
+    /// How long a task that needs more memory than every connected worker has waits for a larger worker that left.
+    pub patience: Duration,
     /// A step of the clock longer than this is a pause of the scheduler itself: leases are extended by what exceeds it.
     pub max_clock_step: Duration,
     /// Who gets a task when several workers could take it.
@@ -290,6 +316,8 @@ impl Default for Config {
             lease_ttl: Duration::from_secs(3),
             max_failures: 3,
             max_losses: 5,
+            start_deadline: Duration::from_secs(600),
+            patience: Duration::from_secs(60),
             max_clock_step: Duration::from_millis(1500),
             placement: Placement::default(),
             pace: Some(PaceRules::default()),

@@ -1,10 +1,7 @@
 //! Ordered items grouped by who can take them.
 
-use crate::{TaskKind, WorkerId};
+use crate::{TaskKind, exclusions::Exclusions};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Workers that are not given a task again.
-pub(crate) type Excluded = BTreeSet<WorkerId>;
 
 /// An ordered set of items, in lanes: a lane holds the items of one kind that exclude the same workers.
 ///
@@ -18,9 +15,9 @@ pub(crate) struct Lanes<T> {
 
 #[derive(Debug)]
 struct Kind<T> {
-    lanes: BTreeMap<Excluded, BTreeSet<T>>,
+    lanes: BTreeMap<Exclusions, BTreeSet<T>>,
     /// The first item of every lane.
-    heads: BTreeMap<T, Excluded>,
+    heads: BTreeMap<T, Exclusions>,
     /// Number of items in all lanes.
     len: usize,
 }
@@ -36,7 +33,7 @@ impl<T: Ord + Copy> Lanes<T> {
     }
 
     /// Adds `item`; nothing when it is there already.
-    pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Excluded, item: T) {
+    pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Exclusions, item: T) {
         let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
         if !lanes.contains_key(excluded) {
             lanes.insert(excluded.clone(), BTreeSet::new());
@@ -54,7 +51,7 @@ impl<T: Ord + Copy> Lanes<T> {
     }
 
     /// Removes `item`. False when it isn't there.
-    pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Excluded, item: T) -> bool {
+    pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Exclusions, item: T) -> bool {
         let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
         let Some(lane) = lanes.get_mut(excluded) else { return false };
         if !lane.remove(&item) {
@@ -74,16 +71,16 @@ impl<T: Ord + Copy> Lanes<T> {
     }
 
     /// The first item of every lane of `kind`, in the items' order, and whom the lane excludes.
-    pub(crate) fn heads(&self, kind: TaskKind) -> impl Iterator<Item = (T, &Excluded)> {
+    pub(crate) fn heads(&self, kind: TaskKind) -> impl Iterator<Item = (T, &Exclusions)> {
         self.kinds[kind.index()].heads.iter().map(|(item, excluded)| (*item, excluded))
     }
 
     /// Every item, after comparing the heads with the lanes.
-    pub(crate) fn check_invariants(&self) -> BTreeMap<T, (TaskKind, &Excluded)> {
+    pub(crate) fn check_invariants(&self) -> BTreeMap<T, (TaskKind, &Exclusions)> {
         let mut items = BTreeMap::new();
         for kind in TaskKind::ALL {
             let Kind { lanes, heads, len } = &self.kinds[kind.index()];
-            let firsts: BTreeMap<T, &Excluded> = lanes
+            let firsts: BTreeMap<T, &Exclusions> = lanes
                 .iter()
                 .map(|(excluded, lane)| (*lane.first().expect("no lane is kept empty"), excluded))
                 .collect();

@@ -11,6 +11,7 @@
 mod attempt;
 mod crew;
 mod event;
+mod exclusions;
 mod ids;
 mod kind;
 mod lanes;

@@ -52,6 +52,10 @@ pub(crate) struct Peer {
     pub(crate) session: Option<WorkerId>,
     pub(crate) standing: Standing,
     pub(crate) paces: Paces,
+    /// Why it was last quarantined.
+    pub(crate) reason: String,
+    /// Its last loss counts as a fault, which is taken back if it returns with what it held.
+    lost: bool,
     faults: u32,
     quarantines: u32,
 }
@@ -139,6 +143,33 @@ impl Peers {
         peer.standing = Standing::Quarantined(now + duration);
         self.ends.insert((now + duration, id));
         Some(duration)
+    }
+
+    /// `id` was lost while it proved. From `now` on it is quarantined for that, if it `may` be and that was one too many.
+    pub(crate) fn lose(&mut self, id: PeerId, rules: &QuarantineRules, may: bool, now: Timestamp) {
+        let quarantined = self.blame(id, 1, rules, may, now).is_some();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.lost = true;
+            if quarantined {
+                peer.reason = "it was lost while it proved".to_owned();
+            }
+        }
+    }
+
+    /// `id` has returned with what it held: its last loss is no fault.
+    pub(crate) fn find_again(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && std::mem::take(&mut peer.lost)
+        {
+            peer.faults = peer.faults.saturating_sub(1);
+        }
+    }
+
+    /// Notes why `id` was quarantined.
+    pub(crate) fn set_reason(&mut self, id: PeerId, reason: &str) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            reason.clone_into(&mut peer.reason);
+        }
     }
 
     /// So many faults of `id` were none.

@@ -4,7 +4,8 @@ use crate::{
     AttemptId, KindSet, TaskId, TaskKind, Timestamp, WorkerId,
     attempt::{Attempt, State},
     crew::Crews,
-    lanes::{Excluded, Lanes},
+    exclusions::Exclusions,
+    lanes::Lanes,
     queue::Queue,
     workers::Workers,
 };
@@ -23,8 +24,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) crews: Option<&'a Crews>,
     /// The worker that the event at hand took an attempt from.
     pub(crate) at_work: Option<AtWork>,
-    /// A task that may still be assigned has failed on fewer workers than this.
-    pub(crate) max_failures: usize,
+    /// A task that may still be assigned excludes fewer workers than this.
+    pub(crate) max_excluded: usize,
     /// How far the workers are with what they hold; `None` when nothing is made of how long tasks take.
     pub(crate) pacing: Option<Pacing<'a>>,
 }
@@ -100,26 +101,27 @@ impl Snapshot<'_> {
         Some((attempt, worker))
     }
 
-    /// Who takes a task of `kind` that failed on `excluded`. Someone else, if there is someone else at all, even if they are busy now:
-    /// then nobody takes it yet.
-    pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+    /// The worker that takes a task of `kind`. A worker in `excluded` takes it only if every other one is excluded too. Otherwise the task waits
+    /// for another worker, even if that is busy, in quarantine, or starting its prover.
+    pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.choose_outside(kind, excluded).or_else(|| {
-            let anyone = || self.choose_outside(kind, &Excluded::new());
+            let anyone = || self.choose_outside(kind, &excluded.lasting());
             self.workers.all_excluded(kind, excluded).then(anyone).flatten()
         })
     }
 
-    fn choose_outside(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+    fn choose_outside(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         let Some(idle) = self.choose_idle(kind, excluded) else { return self.workers.least_busy(kind, excluded) };
         Some(self.sooner(kind, excluded, idle).unwrap_or(idle))
     }
 
     /// A busy worker that is so much faster than `idle`, which is free, that a task of `kind` is done earlier behind what it holds: a slow machine
     /// must not get the last task. While more tasks wait, the fast one's slots are soon full, and the slow one takes its share.
-    fn sooner(&self, kind: TaskKind, excluded: &Excluded, idle: WorkerId) -> Option<WorkerId> {
+    fn sooner(&self, kind: TaskKind, excluded: &Exclusions, idle: WorkerId) -> Option<WorkerId> {
         let pacing = self.pacing.filter(|_| self.crews.is_none())?;
         let alone = self.workers.pace(idle, kind)?;
-        let fastest = self.workers.fastest(kind).filter(|id| *id != idle && !excluded.contains(id))?;
+        let fastest =
+            self.workers.fastest(kind).filter(|id| *id != idle && !self.workers.is_excluded(*id, excluded))?;
         let free = self.workers.get(fastest).is_some_and(|worker| worker.held().len() < worker.slots());
         let behind = pacing.busy_for(self.workers, fastest, None)? + self.workers.pace(fastest, kind)?;
         (free && behind < alone).then_some(fastest)
@@ -137,8 +139,8 @@ impl Snapshot<'_> {
     }
 
     /// Of the workers outside `excluded` that can do `kind` and hold nothing, the one that takes a task now.
-    fn choose_idle(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
-        let at_work = self.idle_at_work(kind).filter(|at_work| !excluded.contains(&at_work.worker));
+    fn choose_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
+        let at_work = self.idle_at_work(kind).filter(|at_work| !self.workers.is_excluded(at_work.worker, excluded));
         let worker = at_work.map(|at_work| at_work.worker).or_else(|| self.workers.first_idle(kind, excluded))?;
         let may_start = self.has_room(kind)
             || at_work.is_some_and(|at_work| self.goes_on(kind, at_work))
@@ -152,7 +154,7 @@ impl Snapshot<'_> {
         self.workers.anyone_idle(kind)
             && (self.has_room(kind)
                 || self.idle_at_work(kind).is_some_and(|at_work| self.goes_on(kind, at_work))
-                || self.workers.holders(kind) < self.max_failures)
+                || self.workers.holders(kind) < self.max_excluded)
     }
 
     /// True when fewer workers hold tasks of `kind` than are to share them.

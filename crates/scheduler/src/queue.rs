@@ -1,9 +1,6 @@
 //! The order in which tasks get slots.
 
-use crate::{
-    AttemptId, TaskId, TaskKind,
-    lanes::{Excluded, Lanes},
-};
+use crate::{AttemptId, TaskId, TaskKind, exclusions::Exclusions, lanes::Lanes};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The waiting tasks, and which proof's turn it is: that of the proof that workers are at fewest tasks of. So proofs share the slots evenly, and a short one
@@ -65,13 +62,13 @@ impl Queue {
     }
 
     /// Adds a task, which is not there.
-    pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Excluded, rank: Rank) {
+    pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Exclusions, rank: Rank) {
         self.change(rank.proof_order, |share| share.waiting.insert(kind, excluded, rank));
         self.len[kind.index()] += 1;
     }
 
     /// Removes a task; nothing when it isn't there.
-    pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Excluded, rank: Rank) {
+    pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Exclusions, rank: Rank) {
         if self.change(rank.proof_order, |share| share.waiting.remove(kind, excluded, rank)) {
             self.len[kind.index()] -= 1;
         }
@@ -101,7 +98,7 @@ impl Queue {
     }
 
     /// Every task, after comparing the turns with the tasks and with what is `held`, by the position of the proof.
-    pub(crate) fn check_invariants(&self, held: &BTreeMap<u64, usize>) -> BTreeMap<Rank, (TaskKind, &Excluded)> {
+    pub(crate) fn check_invariants(&self, held: &BTreeMap<u64, usize>) -> BTreeMap<Rank, (TaskKind, &Exclusions)> {
         let counted = self.proofs.iter().map(|(proof, share)| (*proof, share.turn.held));
         let counted: BTreeMap<u64, usize> = counted.filter(|(_, held)| *held > 0).collect();
         assert_eq!(counted, *held, "what is held of the proofs is miscounted");

@@ -23,7 +23,8 @@ use crate::{
     workers::Workers,
 };
 use health::Fault;
-use std::collections::BTreeMap;
+use sessions::Joining;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides which worker gets which task, whose result counts, and when a task has failed for good.
 ///
@@ -58,6 +59,8 @@ pub struct Scheduler {
     queue: Queue,
     /// The attempts that an idle worker may get instead.
     stealable: Stealable,
+    /// Open tasks that ran out of memory on some worker.
+    memory_bound: BTreeSet<TaskId>,
     /// How many workers are to share the tasks of each kind.
     crews: Crews,
     /// Tasks without a final result.
@@ -90,6 +93,7 @@ impl Scheduler {
             attempts: BTreeMap::new(),
             queue: Queue::default(),
             stealable: Lanes::new(),
+            memory_bound: BTreeSet::new(),
             crews: Crews::new(),
             open_tasks: 0,
             proofs_started: 0,
@@ -111,6 +115,8 @@ impl Scheduler {
         self.apply(event, &mut commands);
         self.expire_leases(&mut commands);
         self.expire_attempts(&mut commands);
+        self.expire_starts(&mut commands);
+        self.expire_memory_waits(&mut commands);
         self.end_quarantines(&mut commands);
         self.release_needed(&mut commands);
         self.crews.update(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
@@ -149,13 +155,15 @@ impl Scheduler {
             }
             Event::MarkerSubmitted { proof, task } => self.on_marker_submitted(proof, task),
             Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
-            Event::WorkerJoined { worker, peer, slots, kinds, holds, begun } => {
+            Event::WorkerJoined { worker, peer, memory_bytes, slots, kinds, holds, begun } => {
                 let begun = if self.workers.contains(worker) { Vec::new() } else { begun };
-                self.on_worker_joined(worker, peer, slots, kinds, &holds, commands);
+                self.on_worker_joined(worker, Joining { peer, memory_bytes, slots, kinds }, &holds, commands);
                 begun.into_iter().for_each(|task| self.give_back(task, worker, commands));
             }
             Event::WorkerDraining { worker } => self.on_worker_draining(worker, commands),
             Event::WorkerResumed { worker } => self.on_worker_resumed(worker),
+            Event::WorkerUnready { worker } => self.on_worker_unready(worker, commands),
+            Event::WorkerReady { worker } => self.on_worker_ready(worker),
             Event::WorkerLost { worker } => self.on_worker_lost(worker, commands),
             Event::LeasesRenewed { worker } => self.on_leases_renewed(worker),
             Event::AttemptStarted { worker, attempt } => self.on_attempt_started(worker, attempt),

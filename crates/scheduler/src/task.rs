@@ -1,10 +1,10 @@
 //! Tasks and proofs.
 
 use crate::{
-    AttemptId, Failure, PastAttempt, PeerId, ProofId, TaskId, TaskKind, Timestamp, WorkerId, lanes::Excluded,
-    queue::Rank,
+    AttemptId, Failure, PastAttempt, PeerId, ProofId, TaskId, TaskKind, Timestamp, attempt::Loss,
+    exclusions::Exclusions, queue::Rank,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines of history kept for each task. Failures and losses are few by configuration; this bounds what a badly chosen configuration or
 /// a stream of joining workers, each of which takes an attempt from another, can add.
@@ -40,17 +40,45 @@ pub(crate) struct Task {
     pub(crate) rank: Rank,
     pub(crate) marker: Option<TaskId>,
     pub(crate) place: Place,
-    /// Workers it failed on. Sessions that have ended stay in it: `max_failures` bounds it.
-    pub(crate) excluded: Excluded,
+    /// The workers that it failed on or that were lost with it, and those with too little memory.
+    pub(crate) excluded: Exclusions,
     /// Its attempts that aren't forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
     /// A live attempt beside whatever `place` says: a straggler that has a copy, or one that is overdue.
     pub(crate) spare: Option<AttemptId>,
     /// Who was blamed for its failures, and for how many faults.
     pub(crate) blamed: Vec<(PeerId, u32)>,
-    failures: u32,
-    losses: u32,
+    failures: Counts,
+    losses: Counts,
     history: Vec<PastAttempt>,
+}
+
+/// How often each worker failed at a task, or was lost with it.
+#[derive(Debug, Default)]
+pub(crate) struct Counts(BTreeMap<PeerId, u32>);
+
+impl Counts {
+    fn add(&mut self, peer: PeerId) {
+        *self.0.entry(peer).or_default() += 1;
+    }
+
+    fn remove(&mut self, peer: PeerId) {
+        if let Some(count) = self.0.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&peer);
+            }
+        }
+    }
+
+    /// How many different workers were counted.
+    pub(crate) fn distinct(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.0.values().sum()
+    }
 }
 
 /// Where a task is.
@@ -86,12 +114,12 @@ impl Task {
             rank,
             marker,
             place: Place::Waiting { since },
-            excluded: Excluded::new(),
+            excluded: Exclusions::NONE,
             attempts: BTreeSet::new(),
             spare: None,
             blamed: Vec::new(),
-            failures: 0,
-            losses: 0,
+            failures: Counts(BTreeMap::new()),
+            losses: Counts(BTreeMap::new()),
             history: Vec::new(),
         }
     }
@@ -101,37 +129,37 @@ impl Task {
         &self.history
     }
 
-    pub(crate) const fn failures(&self) -> u32 {
-        self.failures
+    pub(crate) const fn failures(&self) -> &Counts {
+        &self.failures
     }
 
-    pub(crate) const fn losses(&self) -> u32 {
-        self.losses
+    pub(crate) const fn losses(&self) -> &Counts {
+        &self.losses
     }
 
-    /// An attempt failed on `worker`, which isn't given this task again.
-    pub(crate) fn count_failure(&mut self, worker: WorkerId) {
-        self.failures += 1;
-        self.excluded.insert(worker);
+    /// An attempt failed on `peer`, which is not given this task again if another worker can do it.
+    pub(crate) fn count_failure(&mut self, peer: PeerId) {
+        self.failures.add(peer);
+        self.excluded.add(peer);
     }
 
-    /// A worker was lost with it.
-    pub(crate) const fn count_loss(&mut self) {
-        self.losses += 1;
+    /// `peer` was lost while it proved the task, or never ended it. This is no failure: the attempt may still deliver, and the cause is unknown.
+    pub(crate) fn count_loss(&mut self, peer: PeerId) {
+        self.losses.add(peer);
+        self.excluded.add(peer);
     }
 
-    /// An attempt on `worker` takes for ever, as far as anybody can tell. No failure: it may yet come, and nobody knows whose fault it is.
-    pub(crate) fn count_overdue(&mut self, worker: WorkerId) {
-        self.losses += 1;
-        self.excluded.insert(worker);
-    }
-
-    /// `attempt` was not lost after all.
-    pub(crate) fn find_again(&mut self, attempt: AttemptId) {
+    /// `peer` came back with `attempt`: the task was not lost.
+    pub(crate) fn find_again(&mut self, attempt: AttemptId, peer: PeerId, loss: Loss) {
         let lost = |past: &PastAttempt| past.attempt == attempt && past.failure == Failure::WorkerLost;
         if let Some(at) = self.history.iter().position(lost) {
             self.history.remove(at);
-            self.losses = self.losses.saturating_sub(1);
+        }
+        if loss == Loss::Counted {
+            self.losses.remove(peer);
+            if !self.losses.0.contains_key(&peer) && !self.failures.0.contains_key(&peer) {
+                self.excluded.remove(peer);
+            }
         }
     }
 

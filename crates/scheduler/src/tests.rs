@@ -2,6 +2,7 @@
 
 mod adoption;
 mod health;
+mod identity;
 mod leases;
 mod lifetimes;
 mod markers;
@@ -104,14 +105,14 @@ fn joined(worker: u64, slots: u32) -> Event {
 
 fn joined_for(worker: u64, slots: u32, kind: TaskKind) -> Event {
     let (worker, peer, kinds) = (WorkerId(worker), PeerId(worker), [kind].into_iter().collect());
-    Event::WorkerJoined { worker, peer, slots, kinds, holds: Vec::new(), begun: Vec::new() }
+    Event::WorkerJoined { worker, peer, memory_bytes: 0, slots, kinds, holds: Vec::new(), begun: Vec::new() }
 }
 
 /// `peer` is back under a new session and still has `holds`.
 fn joined_holding(worker: u64, peer: u64, slots: u32, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
     let (worker, peer, kinds) = (WorkerId(worker), PeerId(peer), KindSet::all());
-    Event::WorkerJoined { worker, peer, slots, kinds, holds, begun: Vec::new() }
+    Event::WorkerJoined { worker, peer, memory_bytes: 0, slots, kinds, holds, begun: Vec::new() }
 }
 
 const fn lost(worker: u64) -> Event {
@@ -197,5 +198,6 @@ const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command
 
 /// A past attempt that ended at the time it was assigned.
 const fn past(attempt: u64, worker: u64, failure: Failure) -> PastAttempt {
-    PastAttempt { attempt: AttemptId(attempt), worker: WorkerId(worker), duration: Duration::ZERO, failure }
+    let (attempt, duration) = (AttemptId(attempt), Duration::ZERO);
+    PastAttempt { attempt, worker: WorkerId(worker), peer: PeerId(worker), duration, failure }
 }

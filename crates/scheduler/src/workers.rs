@@ -1,6 +1,6 @@
 //! The connected workers and their slots.
 
-use crate::{AttemptId, KindSet, PeerId, TaskKind, WorkerId, lanes::Excluded};
+use crate::{AttemptId, KindSet, PeerId, TaskKind, Timestamp, WorkerId, exclusions::Exclusions};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeBounds,
@@ -17,6 +17,8 @@ const BUSY: Turn = (1, Duration::ZERO, WorkerId(0));
 #[derive(Debug)]
 pub(crate) struct Worker {
     peer: PeerId,
+    /// What an attempt on it can have; 0 for unknown.
+    memory_bytes: u64,
     slots: usize,
     /// What it said that it can do.
     declared: KindSet,
@@ -28,6 +30,10 @@ pub(crate) struct Worker {
     draining: bool,
     /// It gets nothing for a while.
     quarantined: bool,
+    /// Its prover is being started again: it gets nothing until then.
+    starting: bool,
+    /// When the oldest attempt that it holds must have started, if none of them has. By the leases' clock.
+    start_deadline: Option<Timestamp>,
     /// What a task is expected to take, by kind; nothing where nothing is known.
     paces: [Duration; TaskKind::ALL.len()],
     held: BTreeSet<AttemptId>,
@@ -63,6 +69,28 @@ impl Worker {
         self.quarantined
     }
 
+    pub(crate) const fn is_starting(&self) -> bool {
+        self.starting
+    }
+
+    /// Bytes that an attempt on it can have; 0 for unknown.
+    pub(crate) const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    pub(crate) const fn start_deadline(&self) -> Option<Timestamp> {
+        self.start_deadline
+    }
+
+    /// True if a task of `kind` may reach it sooner or later: it supports the kind and is not draining.
+    pub(crate) const fn is_prospect(&self, kind: TaskKind) -> bool {
+        self.declared.contains(kind) && !self.draining
+    }
+
+    pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
+        exclusions.contains(self.peer, self.memory_bytes)
+    }
+
     fn turn(&self, id: WorkerId, kind: TaskKind) -> Turn {
         (self.held.len(), self.paces[kind.index()], id)
     }
@@ -89,6 +117,12 @@ pub(crate) struct Workers {
     quarantined: BTreeSet<WorkerId>,
     /// By kind, how many workers may get it, free or not.
     able: [usize; TaskKind::ALL.len()],
+    /// By kind, how many workers support it and are not draining. Those in quarantine and those that are starting count.
+    prospects: [usize; TaskKind::ALL.len()],
+    /// The session of each connected worker.
+    sessions: BTreeMap<PeerId, WorkerId>,
+    /// Workers whose attempts all wait to be started, by the time when the oldest must have.
+    start_deadlines: BTreeSet<(Timestamp, WorkerId)>,
     /// How many attempts all of them hold.
     held: usize,
     /// By kind, how many attempts those that may get it hold together.
@@ -126,11 +160,22 @@ impl Workers {
     }
 
     /// True when a worker outside `excluded` that may get more of `kind` holds an attempt of it.
-    pub(crate) fn anyone_holds(&self, kind: TaskKind, excluded: &Excluded) -> bool {
-        let holds = |worker: &&WorkerId| {
-            self.get(**worker).is_some_and(|worker| worker.kinds.contains(kind) && worker.held_of[kind.index()] > 0)
-        };
-        self.holders(kind) > excluded.iter().filter(holds).count()
+    pub(crate) fn anyone_holds(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+        let holds = |worker: &Worker| worker.kinds.contains(kind) && worker.held_of[kind.index()] > 0;
+        self.holders(kind) > self.excluded(excluded).filter(|worker| holds(worker)).count()
+    }
+
+    /// The connected workers that `exclusions` names. Only exclusions by memory make this look at every worker.
+    fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a Worker> {
+        let by_memory = exclusions.by_memory().is_some();
+        let all = self.workers.values().filter(move |worker| by_memory && worker.is_excluded(exclusions));
+        let named = exclusions.peers().iter().filter(move |_| !by_memory);
+        all.chain(named.filter_map(|peer| self.get(*self.sessions.get(peer)?)))
+    }
+
+    /// True if `exclusions` names `id`, or if it is not connected.
+    pub(crate) fn is_excluded(&self, id: WorkerId, exclusions: &Exclusions) -> bool {
+        self.get(id).is_none_or(|worker| worker.is_excluded(exclusions))
     }
 
     /// Adds a worker that holds nothing. `paces` are what tasks are expected to take on it, by kind; nothing where nothing is known.
@@ -141,24 +186,30 @@ impl Workers {
         &mut self,
         id: WorkerId,
         peer: PeerId,
+        memory_bytes: u64,
         slots: u32,
         kinds: KindSet,
         paces: [Duration; TaskKind::ALL.len()],
     ) {
         let worker = Worker {
             peer,
+            memory_bytes,
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             declared: kinds,
             kinds,
             probation: false,
             draining: false,
             quarantined: false,
+            starting: false,
+            start_deadline: None,
             paces,
             held: BTreeSet::new(),
             held_of: [0; TaskKind::ALL.len()],
         };
         let added = self.workers.insert(id, worker);
         assert!(added.is_none(), "{id} was added twice");
+        let other = self.sessions.insert(peer, id);
+        assert!(other.is_none(), "{peer} has two sessions");
         self.enter(id);
     }
 
@@ -167,6 +218,7 @@ impl Workers {
         self.leave(id);
         let worker = self.workers.remove(&id).expect("only connected workers are removed");
         assert!(worker.held.is_empty(), "{id} is removed while it holds {:?}", worker.held);
+        self.sessions.remove(&worker.peer);
         self.draining.remove(&id);
         self.quarantined.remove(&id);
     }
@@ -184,6 +236,25 @@ impl Workers {
         } else {
             self.quarantined.remove(&id);
         }
+    }
+
+    /// Says whether the prover of `id` is being started again.
+    pub(crate) fn set_starting(&mut self, id: WorkerId, starting: bool) {
+        self.change(id, |worker| worker.starting = starting);
+    }
+
+    /// Sets when the oldest attempt that `id` holds must have started; `None` if one of them has, or if it holds none.
+    pub(crate) fn set_start_deadline(&mut self, id: WorkerId, deadline: Option<Timestamp>) {
+        let worker = self.workers.get_mut(&id).expect("only connected workers hold attempts");
+        if let Some(earlier) = std::mem::replace(&mut worker.start_deadline, deadline) {
+            self.start_deadlines.remove(&(earlier, id));
+        }
+        self.start_deadlines.extend(deadline.map(|deadline| (deadline, id)));
+    }
+
+    /// The first worker whose start deadline has passed at `now`.
+    pub(crate) fn first_late_start(&self, now: Timestamp) -> Option<WorkerId> {
+        self.start_deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 
     /// Says whether `id` is to finish what it has and get nothing more.
@@ -226,13 +297,16 @@ impl Workers {
         self.leave(id);
         let worker = self.workers.get_mut(&id).expect("only connected workers change");
         change(worker);
-        let gets_nothing = worker.draining || worker.quarantined;
+        let gets_nothing = worker.draining || worker.quarantined || worker.starting;
         worker.kinds = if gets_nothing { KindSet::default() } else { worker.declared };
         self.enter(id);
     }
 
     fn enter(&mut self, id: WorkerId) {
         let worker = &self.workers[&id];
+        for kind in TaskKind::ALL {
+            self.prospects[kind.index()] += usize::from(worker.is_prospect(kind));
+        }
         for kind in worker.kinds.iter() {
             self.able[kind.index()] += 1;
             self.held_of[kind.index()] += worker.held_of[kind.index()];
@@ -249,6 +323,9 @@ impl Workers {
 
     fn leave(&mut self, id: WorkerId) {
         let worker = &self.workers[&id];
+        for kind in TaskKind::ALL {
+            self.prospects[kind.index()] -= usize::from(worker.is_prospect(kind));
+        }
         for kind in worker.kinds.iter() {
             self.able[kind.index()] -= 1;
             self.held_of[kind.index()] -= worker.held_of[kind.index()];
@@ -330,27 +407,31 @@ impl Workers {
         found.is_some_and(Worker::has_free_slot)
     }
 
-    /// True when no connected worker that can do `kind` is outside `excluded`.
-    pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Excluded) -> bool {
-        let able =
-            excluded.iter().filter(|worker| self.get(**worker).is_some_and(|worker| worker.kinds.contains(kind)));
-        able.count() == self.able(kind)
+    /// True when no connected worker that supports `kind`, now or after a quarantine or a start of its prover, is outside `excluded`.
+    pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+        let prospects = self.excluded(excluded).filter(|worker| worker.is_prospect(kind));
+        prospects.count() == self.prospects[kind.index()]
+    }
+
+    /// True when `excluded` names every worker that may get `kind` now.
+    pub(crate) fn able_are_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+        self.excluded(excluded).filter(|worker| worker.kinds.contains(kind)).count() == self.able(kind)
     }
 
     /// Of the workers outside `excluded` that can do `kind` and hold nothing, the fastest.
-    pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+    pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.first_free(kind, ..BUSY, excluded)
     }
 
     /// Of the workers outside `excluded` that can do `kind`, hold something and have a free slot, the one that holds fewest attempts.
     /// Then the fastest, then the lowest id.
-    pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Excluded) -> Option<WorkerId> {
+    pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.first_free(kind, BUSY.., excluded)
     }
 
-    fn first_free(&self, kind: TaskKind, range: impl RangeBounds<Turn>, excluded: &Excluded) -> Option<WorkerId> {
+    fn first_free(&self, kind: TaskKind, range: impl RangeBounds<Turn>, excluded: &Exclusions) -> Option<WorkerId> {
         let mut free = self.free[kind.index()].range(range).map(|(.., worker)| *worker);
-        free.find(|worker| !excluded.contains(worker))
+        free.find(|worker| excluded.is_empty() || !self.is_excluded(*worker, excluded))
     }
 
     /// Every worker, after comparing the indices with them.
@@ -368,6 +449,8 @@ impl Workers {
             assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
             let held_of = || able().map(|(_, worker)| worker.held_of[kind.index()]);
             assert_eq!(self.held_of(kind), held_of().sum(), "the number of held attempts of {kind} is wrong");
+            let prospects = self.workers.values().filter(|worker| worker.is_prospect(kind)).count();
+            assert_eq!(self.prospects[kind.index()], prospects, "the number of prospects for {kind} is wrong");
             let holders = held_of().filter(|held| *held > 0).count();
             assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
         }
@@ -375,8 +458,12 @@ impl Workers {
         assert_eq!(self.held, held, "the number of held attempts is wrong");
         let quarantined = self.workers.iter().filter(|(_, worker)| worker.quarantined).map(|(id, _)| *id);
         assert_eq!(self.quarantined, quarantined.collect(), "the index of the quarantined is wrong");
+        let sessions = self.workers.iter().map(|(id, worker)| (worker.peer, *id));
+        assert_eq!(self.sessions, sessions.collect(), "the index of sessions is wrong");
+        let deadlines = self.workers.iter().filter_map(|(id, worker)| Some((worker.start_deadline?, *id)));
+        assert_eq!(self.start_deadlines, deadlines.collect(), "the index of start deadlines is wrong");
         for (id, worker) in &self.workers {
-            let gets_nothing = worker.draining || worker.quarantined;
+            let gets_nothing = worker.draining || worker.quarantined || worker.starting;
             assert_eq!(
                 worker.kinds.is_empty(),
                 gets_nothing || worker.declared.is_empty(),

@@ -1,12 +1,15 @@
 //! The worker's role, for programs that take it: `sp1d worker` is one of them.
 
 use crate::distributed::config::Config;
-use engine::{Equipment, ProverSettings, build_identity, load_prover, start_estimate, start_thread_pool};
+use engine::{
+    Equipment, LOAD_BYTES, ProverSettings, REST_BYTES, build_identity, load_prover, start_estimate, start_thread_pool,
+};
 use protocol::{Address, AddressError, Filter, FilterError, wire::Machine};
 use rustix::system::uname;
 use std::{
     fs, io,
     net::SocketAddr,
+    os::{fd::AsFd, unix::net::UnixStream},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -16,8 +19,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use worker::{
-    EngineState, Introduction, JoiningWorker, LocalDoor, LocalWorker, Memory, Settings, StartLock, StateSender, Worker,
-    engine_state, wait_for_memory,
+    EngineState, Introduction, JoiningWorker, LocalDoor, LocalWorker, Memory, MemoryPlan, ProverCommand, ProverRules,
+    Provers, Settings, StartLock, StateSender, Worker, engine_state, wait_for_memory,
 };
 
 /// Serves the orchestrators that `orchestrator_addr` names on `listen_addr`, until the future is dropped or the worker cannot go on: it does not resolve
@@ -62,12 +65,35 @@ struct EngineOptions {
     niceness: i32,
     /// How freed memory is given back; none for the engine's own way.
     give_back: Option<fn()>,
+    /// Starts provers in processes of their own; empty for one in this process.
+    commands: Vec<ProverCommand>,
 }
 
 impl EngineOptions {
     /// Proving threads in this process. Counts the cores it is pinned to, and those a control group allows.
     fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(cores)
+        self.threads.unwrap_or_else(|| (cores() / self.provers()).max(1))
+    }
+
+    fn provers(&self) -> usize {
+        self.commands.len().max(1)
+    }
+
+    /// How each prover is set up.
+    fn settings(&self) -> ProverSettings {
+        let mut settings = ProverSettings::for_threads(self.threads());
+        settings.niceness = self.niceness;
+        settings.give_back = self.give_back.unwrap_or(settings.give_back);
+        if let Some(shards) = self.parallel_shards {
+            (settings.slots, settings.permits) = (shards, shards);
+        }
+        settings
+    }
+
+    fn plan(&self) -> MemoryPlan {
+        let stages = self.provers() * self.settings().permits;
+        let rest_bytes = REST_BYTES * self.provers() as u64;
+        MemoryPlan { rest_bytes, stages: u32::try_from(stages).unwrap_or(u32::MAX) }
     }
 }
 
@@ -121,6 +147,7 @@ impl WorkerBuilder {
             wait_memory: Duration::ZERO,
             niceness: 0,
             give_back: None,
+            commands: Vec::new(),
         };
         Self { meeting, name: None, engine }
     }
@@ -162,6 +189,14 @@ impl WorkerBuilder {
         self
     }
 
+    /// Proves in a process of its own for each of `commands`, which call [`serve_prover`]. A prover that crashes, or that the kernel kills because memory ran out, then ends its
+    /// attempts and nothing else: the session goes on, and the prover is started again. Without this the prover is in this process, and both end together.
+    #[must_use]
+    pub fn provers(mut self, commands: Vec<ProverCommand>) -> Self {
+        self.engine.commands = commands;
+        self
+    }
+
     /// Opens the port, if it is to listen, and begins to load the prover.
     ///
     /// # Errors
@@ -178,12 +213,12 @@ impl WorkerBuilder {
         let stop = CancellationToken::new();
         // From here on: dropping this future stops what it has begun.
         let guard = stop.clone().drop_guard();
-        let (sender, receiver) = engine_state(start_estimate(threads));
+        let (sender, receiver) = engine_state(start_estimate());
         let (bound, binding) = oneshot::channel();
         let (done, outcome) = oneshot::channel();
         let (token, for_worker) = (stop.clone(), receiver.clone());
         let work = move || {
-            let introduction = introduction(name, threads);
+            let introduction = introduction(name, threads, &engine);
             let serve = async move {
                 let (listen, orchestrators) = match meeting {
                     Meeting::Listen(listen, orchestrators) => (listen, orchestrators),
@@ -276,15 +311,16 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
         wait_memory: Duration::from_secs(24 * 60 * 60),
         niceness: LOCAL_NICENESS,
         give_back: None,
+        commands: Vec::new(),
     };
     let stop = CancellationToken::new();
     let token = stop.clone();
     let (doors, door) = oneshot::channel();
     let work = move || {
-        let (worker, door) = LocalWorker::new(introduction(default_name("local"), threads));
+        let (worker, door) = LocalWorker::new(introduction(default_name("local"), threads, &engine));
         // Whoever waits for it is there.
         let _ = doors.send(door);
-        let (sender, state) = engine_state(start_estimate(threads));
+        let (sender, state) = engine_state(start_estimate());
         on_own_thread(async move {
             tokio::spawn(start_engine(sender, engine, token.clone()));
             if let Err(error) = worker.serve(state, token).await {
@@ -338,23 +374,26 @@ fn default_name(place: &str) -> String {
     format!("{}:{place}", uname().nodename().to_string_lossy())
 }
 
-fn introduction(name: String, threads: usize) -> Introduction {
+fn introduction(name: String, threads: usize, engine: &EngineOptions) -> Introduction {
     let memory_bytes = Memory::now().map(|memory| memory.total_bytes);
     let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let model = text.lines().find_map(|line| line.strip_prefix("model name"))?;
         Some(model.trim_start_matches([' ', '\t', ':']).to_owned())
     });
     let machine = Machine {
-        threads: u32::try_from(threads).unwrap_or(u32::MAX),
+        threads: u32::try_from(threads * engine.provers()).unwrap_or(u32::MAX),
         memory_bytes: memory_bytes.unwrap_or(0),
         cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
     };
     let abilities = Equipment::of_this_machine(memory_bytes).abilities();
-    Introduction { name, build: build_identity(), machine, abilities }
+    Introduction { name, build: build_identity(), machine, abilities, plan: engine.plan() }
 }
 
 /// Starts the engine when it is this worker's turn and there is room, and says so all along.
 async fn start_engine(sender: StateSender, options: EngineOptions, stop: CancellationToken) {
+    if !options.commands.is_empty() {
+        return run_provers(sender, options, &stop).await;
+    }
     let state = tokio::select! {
         () = stop.cancelled() => return,
         started = try_start(&sender, options) => started.unwrap_or_else(EngineState::Failed),
@@ -362,17 +401,53 @@ async fn start_engine(sender: StateSender, options: EngineOptions, stop: Cancell
     sender.send_replace(state);
 }
 
+/// Keeps provers in processes of their own running, and says all along how they are.
+async fn run_provers(sender: StateSender, options: EngineOptions, stop: &CancellationToken) {
+    let rules = ProverRules {
+        slots: options.settings().slots,
+        threads: options.threads(),
+        needed_bytes: LOAD_BYTES,
+        wait_memory: options.wait_memory,
+        load_estimate: start_estimate(),
+        start_lock: StartLock::default_path(),
+    };
+    let (mut states, processes) = Provers::start(options.commands, &rules, stop);
+    while !stop.is_cancelled() {
+        sender.send_replace(states.borrow_and_update().clone());
+        if states.changed().await.is_err() {
+            break;
+        }
+    }
+    processes.wait().await;
+}
+
+/// Serves the worker that started this process as one of its [`provers`](WorkerBuilder::provers), until it ends: the standard input is the way to it. `threads` prove,
+/// `parallel_shards` shards at a time; `give_back` is what [`WorkerBuilder::give_back`] takes.
+///
+/// # Errors
+/// If the standard input is no socket, or the threads cannot be started.
+pub async fn serve_prover(threads: usize, parallel_shards: Option<usize>, give_back: Option<fn()>) -> io::Result<()> {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    stream.set_nonblocking(true)?;
+    let options = EngineOptions {
+        threads: Some(threads),
+        parallel_shards,
+        wait_memory: Duration::ZERO,
+        niceness: 0,
+        give_back,
+        commands: Vec::new(),
+    };
+    start_thread_pool(threads, 0).map_err(io::Error::other)?;
+    let load = move || load_prover(options.settings()).map_err(|error| format!("{error:#}"));
+    worker::serve_prover(tokio::net::UnixStream::from_std(stream)?, load).await
+}
+
 async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<EngineState, String> {
     let threads = options.threads();
     if start_thread_pool(threads, options.niceness).is_err() {
         tracing::debug!("the process has its proving threads already");
     }
-    let mut settings = ProverSettings::for_threads(threads);
-    settings.niceness = options.niceness;
-    settings.give_back = options.give_back.unwrap_or(settings.give_back);
-    if let Some(shards) = options.parallel_shards {
-        (settings.slots, settings.permits) = (shards, shards);
-    }
+    let settings = options.settings();
     let path = StartLock::default_path();
     let lock = StartLock::take(&path, || {
         tracing::info!(
@@ -380,8 +455,8 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
         );
     });
     let lock = lock.await.map_err(|error| error.to_string())?;
-    wait_for_memory(threads, options.wait_memory).await.map_err(|error| error.to_string())?;
-    let estimate = start_estimate(threads);
+    wait_for_memory(LOAD_BYTES, options.wait_memory).await.map_err(|error| error.to_string())?;
+    let estimate = start_estimate();
     sender.send_replace(EngineState::Starting { ready_at: tokio::time::Instant::now() + estimate });
     tracing::info!(about_seconds = estimate.as_secs(), threads, parallel_shards = settings.slots, "loading the prover");
     let began = std::time::Instant::now();

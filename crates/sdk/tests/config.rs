@@ -56,7 +56,7 @@ fn what_is_out_of_range_is_named_with_where_it_was_said() {
         check(LIST, &[("SHARD_BATCH_SIZE", rubbish)], |_| {}, batch, Err("environment, SHARD_BATCH_SIZE"));
     }
     check(LIST, &[("SP1_DISTRIBUTED_PLACEMENT", "tight")], |_| {}, batch, Err("spread, pack"));
-    check(LIST, &[("ELEMENT_THRESHOLD", "1")], |_| {}, batch, Err("33554432 to"));
+    check(LIST, &[("ELEMENT_THRESHOLD", "1")], |_| {}, batch, Err("29360128 to"));
     check(r#"{"workers": ["a:1"], "timeout_s": 0}"#, &[], |_| {}, batch, Err("none, or 1 to"));
     check(
         r#"{"workers": ["a:1"], "shards": 1}"#,

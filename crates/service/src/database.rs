@@ -20,6 +20,7 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE programs (
     id TEXT PRIMARY KEY,
     bytes INTEGER NOT NULL,
+    -- Empty until it is computed.
     verifying_key TEXT NOT NULL,
     created INTEGER NOT NULL
 ) STRICT;
@@ -265,8 +266,19 @@ impl Database {
     pub(crate) fn add_program(&self, program: &Program) -> Result<()> {
         self.lock().execute(
             "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET created = excluded.created",
-            params![program.id, signed(program.bytes), program.verifying_key, program.created.0],
+            params![
+                program.id,
+                signed(program.bytes),
+                program.verifying_key.as_deref().unwrap_or_default(),
+                program.created.0
+            ],
         )?;
+        Ok(())
+    }
+
+    /// The verifying key of `program` is computed.
+    pub(crate) fn set_verifying_key(&self, program: &str, key: &str) -> Result<()> {
+        self.lock().execute("UPDATE programs SET verifying_key = ?2 WHERE id = ?1", params![program, key])?;
         Ok(())
     }
 
@@ -529,7 +541,7 @@ fn program_of(row: &Row<'_>) -> rusqlite::Result<Program> {
     Ok(Program {
         id: row.get("id")?,
         bytes: unsigned(row, "bytes")?,
-        verifying_key: row.get("verifying_key")?,
+        verifying_key: Some(row.get("verifying_key")?).filter(|key: &String| !key.is_empty()),
         created: Moment(row.get("created")?),
     })
 }

@@ -295,25 +295,54 @@ impl Service {
         let id = kept.digest.clone();
         let known = self.blocking(move |inner| {
             let known = inner.database.program(&id)?;
-            let content = if known.is_none() { Some(inner.blobs.read(&id).map_err(broken)?) } else { None };
-            Ok::<_, Refusal>((known, content))
+            // A service that was killed may have no key of a program that it knows.
+            let is_whole = known.as_ref().is_some_and(|program| program.verifying_key.is_some());
+            let content = if is_whole { None } else { Some(inner.blobs.read(&id).map_err(broken)?) };
+            Ok::<_, Refusal>((known, content.map(bytes::Bytes::from)))
         });
         let content = match known.await? {
-            (Some(program), _) => return Ok(program),
+            (Some(program), content) => {
+                if let Some(content) = content {
+                    self.compute_key(program.id.clone(), content);
+                }
+                return Ok(program);
+            }
             (None, content) => content.unwrap_or_default(),
         };
-        let inspected = self.inner.controller.inspect(content.into()).await;
-        self.blocking(move |inner| match inspected {
-            Ok(verifying_key) => {
-                let program = Program { id: kept.digest, bytes: kept.length, verifying_key, created: Moment::now() };
+        let checked = self.inner.controller.check_program(content.clone()).await;
+        let added = self.blocking(move |inner| match checked {
+            Ok(()) => {
+                let (id, bytes) = (kept.digest, kept.length);
+                let program = Program { id, bytes, verifying_key: None, created: Moment::now() };
                 inner.database.add_program(&program)?;
                 Ok(program)
             }
             // Its file stays for a while: it may be something else of somebody else.
             Err(ProofFailure::Request(text)) => Err(Refusal::Invalid(text)),
             Err(failure) => Err(Refusal::Internal(failure.to_string())),
-        })
-        .await
+        });
+        let program = added.await?;
+        self.compute_key(program.id.clone(), content);
+        Ok(program)
+    }
+
+    /// Has the verifying key of `program` computed. Whoever handed the program in does not wait for it, and its proofs wait in the queue meanwhile.
+    fn compute_key(&self, program: String, content: bytes::Bytes) {
+        let service = self.clone();
+        self.spawn(async move {
+            let key = tokio::select! {
+                key = service.inner.controller.program_key(content) => key,
+                () = service.inner.stop.cancelled() => return,
+            };
+            let stored = service.blocking(move |inner| match key {
+                Ok(key) => inner.database.set_verifying_key(&program, &key).map_err(|error| error.to_string()),
+                // Its proofs fail for the same reason.
+                Err(failure) => Err(failure.to_string()),
+            });
+            if let Err(error) = stored.await {
+                tracing::warn!(%error, "a program has no verifying key");
+            }
+        });
     }
 
     /// Takes an input that was written, and gives its id.

@@ -95,6 +95,7 @@ impl Timeline {
             ProofEvent::Queued
             | ProofEvent::Submitted { .. }
             | ProofEvent::Remembered { .. }
+            | ProofEvent::Cut { .. }
             | ProofEvent::WorkerReady { .. }
             | ProofEvent::WorkerLost { .. }
             | ProofEvent::Restarted { .. }

@@ -21,10 +21,13 @@ pub const MARKS: &[&str] = &[
     "expired",
     "failed by failures",
     "failed by losses",
+    "failed by memory",
     "failed everywhere",
     "given back before it began",
+    "given to a larger worker",
     "marker completed",
     "marker missing",
+    "never started",
     "nobody connected",
     "nothing delivered",
     "on probation",
@@ -34,6 +37,7 @@ pub const MARKS: &[&str] = &[
     "poison ended its proof",
     "probation passed",
     "proof cancelled at work",
+    "prover started again",
     "quarantined",
     "quarantined again on probation",
     "rejected",
@@ -124,6 +128,7 @@ impl Coverage {
             Event::WorkerDraining { worker } => {
                 self.draining.insert(worker);
             }
+            Event::WorkerReady { .. } => self.mark("prover started again"),
             Event::WorkerResumed { worker } if self.draining.remove(&worker) => self.mark("resumed"),
             Event::ProofEnded { proof } => {
                 let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
@@ -165,6 +170,9 @@ impl Coverage {
             Command::AcceptResult { task, attempt, worker, .. } => self.on_accept(task, attempt, worker, step),
             Command::CompleteMarker { .. } => self.mark("marker completed"),
             Command::FailProof { proof, task, ref history, .. } => {
+                if matches!(history.last(), Some(PastAttempt { failure: Failure::OutOfMemory(_), .. })) {
+                    return self.mark("failed by memory");
+                }
                 let losses = history.iter().filter(|past| past.failure == Failure::WorkerLost).count();
                 let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
                 self.mark(if lost { "failed by losses" } else { "failed by failures" });
@@ -212,6 +220,8 @@ impl Coverage {
             Some(Failure::WorkerLost) => self.mark("requeued"),
             Some(Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed) => self.mark("retried"),
             Some(Failure::Overdue) => self.mark("overdue"),
+            Some(Failure::NeverStarted) => self.mark("never started"),
+            Some(Failure::OutOfMemory(_)) => self.mark("given to a larger worker"),
             Some(Failure::Cancelled) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
                 // Between the two there may be an older attempt that is forgotten.

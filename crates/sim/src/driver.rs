@@ -149,9 +149,9 @@ impl Driver {
             }
         }
         match message {
-            ToOrchestrator::Join { peer, slots, kinds, holds } => {
-                let begun = self.begun_before(plan, net);
-                self.decide(Event::WorkerJoined { worker, peer, slots, kinds, holds, begun }, plan, net)
+            ToOrchestrator::Join { peer, memory, slots, kinds, holds } => {
+                let (memory_bytes, begun) = (memory, self.begun_before(plan, net));
+                self.decide(Event::WorkerJoined { worker, peer, memory_bytes, slots, kinds, holds, begun }, plan, net)
             }
             ToOrchestrator::Heartbeat => self.decide(Event::LeasesRenewed { worker }, plan, net),
             ToOrchestrator::Started(attempt) => self.decide(Event::AttemptStarted { worker, attempt }, plan, net),
@@ -165,6 +165,13 @@ impl Driver {
                 let failure = Failure::Worker(text.to_owned());
                 self.decide(Event::AttemptFailed { worker, attempt, failure }, plan, net)
             }
+            ToOrchestrator::OutOfMemory(attempt) => {
+                net.tell(machine, worker, ToWorker::Received(attempt));
+                let failure = Failure::OutOfMemory("too large".to_owned());
+                self.decide(Event::AttemptFailed { worker, attempt, failure }, plan, net)
+            }
+            ToOrchestrator::Unready => self.decide(Event::WorkerUnready { worker }, plan, net),
+            ToOrchestrator::Ready => self.decide(Event::WorkerReady { worker }, plan, net),
             ToOrchestrator::Closed => {
                 session.open = false;
                 self.decide(Event::WorkerLost { worker }, plan, net)

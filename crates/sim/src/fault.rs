@@ -49,6 +49,18 @@ pub(crate) enum Fault {
     FailAll {
         lasts: Duration,
     },
+    /// The process dies of every attempt and is started again at once.
+    CrashLoop {
+        lasts: Duration,
+    },
+    /// The prover dies of every attempt and is started again, while the session goes on.
+    ProverDies {
+        lasts: Duration,
+    },
+    /// No attempt is started.
+    StartsNothing {
+        lasts: Duration,
+    },
     /// No attempt completes its marker.
     NoMarkers {
         lasts: Duration,
@@ -83,6 +95,9 @@ impl Fault {
             Self::Lie { lie: Lie::Anothers, .. } => "worker delivers another's result",
             Self::Lie { lie: Lie::Nothing, .. } => "worker delivers nothing",
             Self::FailAll { .. } => "worker fails everything",
+            Self::CrashLoop { .. } => "worker crashes in a loop",
+            Self::ProverDies { .. } => "prover dies",
+            Self::StartsNothing { .. } => "worker starts nothing",
             Self::NoMarkers { .. } => "worker completes no markers",
             Self::Drain { .. } => "worker drained",
             Self::OrchestratorFreeze { .. } => "orchestrator frozen",
@@ -154,7 +169,10 @@ fn cut(dice: &mut Dice) -> Fault {
 /// What only a bad worker does.
 fn bad(dice: &mut Dice) -> Fault {
     let lasts = dice.ms(5000..=30_000);
-    match dice.number(0..=19) {
+    match dice.number(0..=28) {
+        20..=22 => Fault::CrashLoop { lasts },
+        23..=25 => Fault::ProverDies { lasts },
+        26..=28 => Fault::StartsNothing { lasts: lasts * 3 },
         0..=5 => Fault::Hang,
         6..=12 => Fault::Lie { lie: dice.pick(&[Lie::Wrong, Lie::Anothers, Lie::Nothing]), lasts },
         13..=16 => Fault::FailAll { lasts },

@@ -13,6 +13,8 @@ pub(crate) enum ToOrchestrator {
     /// The first words of a session.
     Join {
         peer: PeerId,
+        /// In units of which a usual task needs one.
+        memory: u64,
         slots: u32,
         kinds: KindSet,
         holds: Vec<AttemptId>,
@@ -29,6 +31,12 @@ pub(crate) enum ToOrchestrator {
         attempt: AttemptId,
         text: &'static str,
     },
+    /// An attempt needed more memory than the worker has.
+    OutOfMemory(AttemptId),
+    /// The prover is being started again.
+    Unready,
+    /// The prover is loaded again.
+    Ready,
     /// The connection is closed.
     Closed,
 }
@@ -61,6 +69,8 @@ pub(crate) enum Happening {
     Marker { machine: MachineId, attempt: AttemptId },
     /// An attempt may have ended.
     JobEnd { machine: MachineId, attempt: AttemptId },
+    /// A prover is loaded again.
+    ProverUp { machine: MachineId },
     /// A worker that hears nothing gives its session up.
     GiveUp { machine: MachineId, session: WorkerId },
     /// A crashed machine is back.
@@ -107,6 +117,7 @@ impl Happening {
             | Self::Beat { .. }
             | Self::Marker { .. }
             | Self::JobEnd { .. }
+            | Self::ProverUp { .. }
             | Self::GiveUp { .. }
             | Self::PowerOn { .. }
             | Self::Strike(_)
@@ -121,6 +132,7 @@ impl Happening {
             | Self::Beat { machine, .. }
             | Self::Marker { machine, .. }
             | Self::JobEnd { machine, .. }
+            | Self::ProverUp { machine }
             | Self::GiveUp { machine, .. }
             | Self::Dial { machine } => Some(*machine),
             _ => None,

@@ -32,6 +32,12 @@ pub(crate) struct Ills {
     pub(crate) mute_until: Timestamp,
     /// The next attempt never ends.
     pub(crate) hangs: bool,
+    /// The process dies of every attempt, and is started again at once.
+    pub(crate) dies_until: Timestamp,
+    /// The prover dies of every attempt, and is started again.
+    pub(crate) prover_dies_until: Timestamp,
+    /// No attempt is started.
+    pub(crate) starts_nothing_until: Timestamp,
 }
 
 /// A worker's process and the machine it is on.
@@ -43,6 +49,10 @@ pub(crate) struct Machine {
     pub(crate) frozen_until: Timestamp,
     pub(crate) ills: Ills,
     kinds: KindSet,
+    /// What an attempt can have.
+    memory: u64,
+    /// The prover is being started again.
+    starting: bool,
     /// What the orchestrator may give it.
     slots: u32,
     /// What it proves at the same time.
@@ -83,6 +93,11 @@ enum Stage {
 enum Ending {
     Result(Option<Value>),
     Failure(&'static str),
+    OutOfMemory,
+    /// With the whole process.
+    Death,
+    /// With the prover alone.
+    ProverDeath,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +129,8 @@ impl Machine {
             } else {
                 KindSet::all()
             },
+            memory: if id.0 == 0 { 3 } else { dice.number(1..=3) },
+            starting: false,
             slots,
             engine_slots: if slots > 1 && dice.chance(300) { 2 } else { 1 },
             percent: u32::try_from(percent).expect("it was drawn from a small range"),
@@ -145,7 +162,14 @@ impl Machine {
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
         let peer = PeerId(self.id.0 as u64 + 1);
-        net.say(self.id, session, ToOrchestrator::Join { peer, slots: self.slots, kinds: self.kinds, holds });
+        net.say(
+            self.id,
+            session,
+            ToOrchestrator::Join { peer, memory: self.memory, slots: self.slots, kinds: self.kinds, holds },
+        );
+        if self.starting {
+            net.say(self.id, session, ToOrchestrator::Unready);
+        }
         let first = net.dice.ms(1..=1000).min(setting.heartbeat);
         net.after(first, Happening::Beat { machine: self.id, session });
     }
@@ -163,6 +187,7 @@ impl Machine {
         self.powered = false;
         self.frozen_until = Timestamp::default();
         self.ills.hangs = false;
+        self.starting = false;
         self.jobs.clear();
         net.link(self.id).connected = None;
     }
@@ -199,9 +224,38 @@ impl Machine {
         }
     }
 
+    /// The prover is gone, with everything that ran in it. It is loaded again after a while.
+    pub(crate) fn lose_prover(&mut self, net: &mut Net) {
+        self.starting = true;
+        if let Some(session) = self.session {
+            net.say(self.id, session, ToOrchestrator::Unready);
+        }
+        for job in &mut self.jobs {
+            if let Stage::Runs { .. } = job.stage {
+                let ends = net.now;
+                job.stage = Stage::Runs { ends, hung: false, ending: Ending::Failure("killed") };
+                net.at(ends, Happening::JobEnd { machine: self.id, attempt: job.attempt });
+            }
+        }
+        let loads = net.dice.ms(1000..=12_000);
+        net.after(loads, Happening::ProverUp { machine: self.id });
+    }
+
+    /// The prover is loaded again.
+    pub(crate) fn prover_up(&mut self, plan: &Plan, net: &mut Net) {
+        if !std::mem::take(&mut self.starting) {
+            return;
+        }
+        if let Some(session) = self.session {
+            net.say(self.id, session, ToOrchestrator::Ready);
+        }
+        self.start_waiting(plan, net);
+    }
+
     /// Nothing is wrong with it any more: what hung or had become slow takes what it takes here, from now.
     pub(crate) fn heal(&mut self, plan: &Plan, net: &mut Net) {
         self.ills = Ills::default();
+        self.start_waiting(plan, net);
         for at in 0..self.jobs.len() {
             let Job { attempt, task, stage: Stage::Runs { ends, hung, ending }, .. } = self.jobs[at] else { continue };
             let usual = net.now + self.takes(task, plan, net);
@@ -261,7 +315,10 @@ impl Machine {
         }
     }
 
-    fn start_waiting(&mut self, plan: &Plan, net: &mut Net) {
+    pub(crate) fn start_waiting(&mut self, plan: &Plan, net: &mut Net) {
+        if self.starting || self.ills.starts_nothing_until > net.now {
+            return;
+        }
         loop {
             let running = self.jobs.iter().filter(|job| matches!(job.stage, Stage::Runs { .. })).count();
             let waiting = self.jobs.iter().position(|job| matches!(job.stage, Stage::Waiting));
@@ -269,7 +326,7 @@ impl Machine {
             let Job { attempt, task, session, .. } = self.jobs[at];
             let ending = self.ending(task, plan, net);
             let mut takes = self.takes(task, plan, net);
-            if let Ending::Failure(_) = ending {
+            if !matches!(ending, Ending::Result(_)) {
                 takes /= 4;
             }
             let hung = std::mem::take(&mut self.ills.hangs);
@@ -298,6 +355,15 @@ impl Machine {
         let now = net.now;
         if plan.tasks[&task].poison {
             return Ending::Failure("poison");
+        }
+        if plan.tasks[&task].memory > self.memory {
+            return Ending::OutOfMemory;
+        }
+        if self.ills.dies_until > now {
+            return Ending::Death;
+        }
+        if self.ills.prover_dies_until > now {
+            return Ending::ProverDeath;
         }
         if self.ills.fails_until > now {
             return Ending::Failure("everything fails here");
@@ -333,6 +399,19 @@ impl Machine {
             net.at(ends, Happening::JobEnd { machine: self.id, attempt });
             return;
         }
+        if let Ending::Death = ending {
+            let session = self.session;
+            self.crash(net);
+            if let Some(session) = session {
+                net.say(self.id, session, ToOrchestrator::Closed);
+            }
+            let away = net.dice.ms(100..=500);
+            return net.after(away, Happening::PowerOn { machine: self.id });
+        }
+        if let Ending::ProverDeath = ending {
+            // It ends with all others that run in the prover.
+            return self.lose_prover(net);
+        }
         if self.jobs[at].dropped {
             self.jobs.remove(at);
         } else {
@@ -350,9 +429,11 @@ impl Machine {
     }
 }
 
-const fn told_of(attempt: AttemptId, ending: Ending) -> ToOrchestrator {
+fn told_of(attempt: AttemptId, ending: Ending) -> ToOrchestrator {
     match ending {
         Ending::Result(value) => ToOrchestrator::Reported { attempt, value },
         Ending::Failure(text) => ToOrchestrator::Failed { attempt, text },
+        Ending::OutOfMemory => ToOrchestrator::OutOfMemory(attempt),
+        Ending::Death | Ending::ProverDeath => unreachable!("the dead tell nothing"),
     }
 }

@@ -77,6 +77,8 @@ impl Net {
             | Event::WorkerJoined { .. }
             | Event::WorkerDraining { .. }
             | Event::WorkerResumed { .. }
+            | Event::WorkerUnready { .. }
+            | Event::WorkerReady { .. }
             | Event::PeerBlamed { .. }
             | Event::LeasesRenewed { .. }
             | Event::Tick => false,

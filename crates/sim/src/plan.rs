@@ -34,6 +34,8 @@ pub(crate) struct TaskPlan {
     pub(crate) poison: bool,
     /// What it takes on a usual machine.
     pub(crate) work: Duration,
+    /// The memory that it needs, in units of which every worker has one.
+    pub(crate) memory: u64,
     /// The results it needs: it is submitted when the last of them is accepted.
     pub(crate) inputs: usize,
     /// The task that needs its result.
@@ -142,6 +144,7 @@ impl Builder<'_> {
     ) -> Vec<TaskId> {
         let longest_gap = (within_ms / shards).max(1);
         let marked_per_mille = if self.dice.chance(400) { 500 } else { 0 };
+        let large_shards = self.setting.large_shards;
         let mut emitted = Duration::ZERO;
         let mut added = Vec::new();
         for _ in 0..shards {
@@ -149,7 +152,9 @@ impl Builder<'_> {
             let marker = if self.dice.chance(marked_per_mille) { Some(self.next_id()) } else { None };
             let task = self.next_id();
             let work = self.dice.ms(self.setting.work_ms.clone());
-            let plan = TaskPlan { proof, kind, marker, poison: false, work, inputs: 0, parent: None };
+            // Few worlds have large shards, and few of their shards are large.
+            let memory = if large_shards && self.dice.chance(120) { self.dice.number(2..=3) } else { 1 };
+            let plan = TaskPlan { proof, kind, marker, poison: false, work, memory, inputs: 0, parent: None };
             self.plan.tasks.insert(task, plan);
             entry.tasks.insert(task);
             entry.shards.push((emitted, task));
@@ -161,7 +166,9 @@ impl Builder<'_> {
     fn add_fold(&mut self, proof: ProofId, kind: TaskKind, inputs: &[TaskId], entry: &mut ProofPlan) -> TaskId {
         let task = self.next_id();
         let work = self.dice.ms(self.setting.work_ms.clone()) / 2;
-        let plan = TaskPlan { proof, kind, marker: None, poison: false, work, inputs: inputs.len(), parent: None };
+        let inputs_len = inputs.len();
+        let plan =
+            TaskPlan { proof, kind, marker: None, poison: false, work, memory: 1, inputs: inputs_len, parent: None };
         self.plan.tasks.insert(task, plan);
         entry.tasks.insert(task);
         for input in inputs {

@@ -21,6 +21,8 @@ pub(crate) struct Setting {
     /// How long faults strike.
     pub(crate) safety: Duration,
     pub(crate) heartbeat: Duration,
+    /// Some shards need more memory than some workers have.
+    pub(crate) large_shards: bool,
     /// What a task takes on a usual machine, in milliseconds.
     pub(crate) work_ms: RangeInclusive<u64>,
     pub(crate) config: Config,
@@ -38,6 +40,7 @@ impl Setting {
                 bad_workers: workers / 50,
                 safety: dice.ms(40_000..=60_000),
                 heartbeat: Duration::from_secs(2),
+                large_shards: false,
                 work_ms: 2000..=12_000,
                 config: config(&mut dice, Duration::from_secs(6)),
             };
@@ -50,6 +53,7 @@ impl Setting {
             bad_workers: usize_of(workers / 4).min(2),
             safety: dice.ms(60_000..=120_000),
             heartbeat: Duration::from_secs(1),
+            large_shards: dice.chance(250),
             work_ms: 300..=4000,
             config: config(&mut dice, Duration::from_secs(3)),
         }
@@ -75,6 +79,8 @@ fn config(dice: &mut Dice, lease_ttl: Duration) -> Config {
         lease_ttl,
         max_failures: u32_of(dice.number(3..=5)),
         max_losses: u32_of(dice.number(losses)),
+        start_deadline: dice.ms(20_000..=40_000),
+        patience: dice.ms(5000..=20_000),
         placement: dice.pick(&[Placement::Spread, Placement::Spread, Placement::Pack]),
         pace: dice.chance(850).then_some(pace),
         quarantine: dice.chance(850).then_some(quarantine),

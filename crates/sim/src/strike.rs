@@ -65,6 +65,9 @@ impl World {
             Fault::Hang => machine.hang(),
             Fault::Lie { lie, lasts } => machine.ills.lies = Some((now + lasts, lie)),
             Fault::FailAll { lasts } => machine.ills.fails_until = now + lasts,
+            Fault::CrashLoop { lasts } => machine.ills.dies_until = now + lasts,
+            Fault::ProverDies { lasts } => machine.ills.prover_dies_until = now + lasts,
+            Fault::StartsNothing { lasts } => machine.ills.starts_nothing_until = now + lasts,
             Fault::NoMarkers { lasts } => machine.ills.mute_until = now + lasts,
             Fault::Drain { lasts } => {
                 let Some(session) = session.filter(|_| driver.frozen_until <= now) else { return Ok(false) };

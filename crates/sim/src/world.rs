@@ -120,6 +120,7 @@ impl World {
             Happening::Beat { machine, session } => self.beat(machine, session)?,
             Happening::Marker { machine, attempt } => machines[machine.0].complete_marker(attempt, net),
             Happening::JobEnd { machine, attempt } => machines[machine.0].end_job(attempt, plan, net),
+            Happening::ProverUp { machine } => machines[machine.0].prover_up(plan, net),
             Happening::GiveUp { machine, session } => self.give_up(machine, session),
             Happening::PowerOn { machine } => {
                 machines[machine.0].powered = true;

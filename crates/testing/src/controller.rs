@@ -157,12 +157,13 @@ const PROGRAM: &[u8] = b"program";
 
 #[async_trait]
 impl ProgramController for FakeController {
-    async fn inspect(&self, elf: Bytes) -> Result<String, ProofFailure> {
-        if elf.starts_with(PROGRAM) {
-            Ok(format!("0x{}", artifacts::Digest::of(&elf)))
-        } else {
-            Err(ProofFailure::Request("the program is none".into()))
-        }
+    async fn check_program(&self, elf: Bytes) -> Result<(), ProofFailure> {
+        let is_program = elf.starts_with(PROGRAM);
+        if is_program { Ok(()) } else { Err(ProofFailure::Request("the program is none".into())) }
+    }
+
+    async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure> {
+        Ok(format!("0x{}", artifacts::Digest::of(&elf)))
     }
 
     fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {

@@ -11,7 +11,9 @@ use protocol::{Assignment, Build, FailureKind, InputValue, made_prefix, wire::Ma
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use worker::{Abilities, AttemptError, AttemptIo, EngineState, Introduction, IoError, ProvingEngine, Settings, Worker};
+use worker::{
+    Abilities, AttemptError, AttemptIo, EngineState, Introduction, IoError, MemoryPlan, ProvingEngine, Settings, Worker,
+};
 
 /// What a [`FakeEngine`] does with each assignment.
 pub type Behaviour = Arc<
@@ -149,11 +151,18 @@ pub fn fake_build() -> Build {
 /// What a worker called `name` that can do everything says of itself.
 #[must_use]
 pub fn introduction(name: &str) -> Introduction {
+    introduction_with(name, 0)
+}
+
+/// The same, with `memory_bytes` of memory; 0 for unknown.
+#[must_use]
+pub fn introduction_with(name: &str, memory_bytes: u64) -> Introduction {
     Introduction {
         name: name.to_owned(),
         build: fake_build(),
-        machine: Machine::default(),
+        machine: Machine { memory_bytes, ..Machine::default() },
         abilities: Abilities::all(),
+        plan: MemoryPlan::default(),
     }
 }
 

@@ -55,6 +55,30 @@ impl Said {
         self.matching(|line| line.starts_with(start)).len()
     }
 
+    /// Waits for the `number`th line that begins with `start`, and tells when it came and what it says.
+    #[track_caller]
+    fn wait_for(&self, start: &str, number: usize) -> (Instant, String) {
+        self.wait_or(start, number, |said| format!("{said:?}"))
+    }
+
+    /// The same; `context` is told when it does not come.
+    #[track_caller]
+    fn wait_or(&self, start: &str, number: usize, context: impl Fn(&[&String]) -> String) -> (Instant, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            if let Some(found) = lines.iter().filter(|(_, line)| line.starts_with(start)).nth(number - 1) {
+                return found.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let said: Vec<&String> = lines.iter().map(|(_, line)| line).collect();
+                panic!("{start:?} was not said {number} times within {PATIENCE:?}: {}", context(&said));
+            }
+            lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
     fn all(&self) -> String {
         self.lines.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect()
     }
@@ -77,22 +101,10 @@ impl Process {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits for the `number`th line that begins with `start`, and tells when it came and what it says.
     #[track_caller]
     fn wait_for(&self, start: &str, number: usize) -> (Instant, String) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.said.lines.lock().unwrap();
-        loop {
-            if let Some(found) = lines.iter().filter(|(_, line)| line.starts_with(start)).nth(number - 1) {
-                return found.clone();
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let said: Vec<&String> = lines.iter().map(|(_, line)| line).collect();
-                panic!("{start:?} was not said {number} times within {PATIENCE:?}: {said:?}\n{}", self.errors.all());
-            }
-            lines = self.said.more.wait_timeout(lines, left).unwrap().0;
-        }
+        let missing = |said: &[&String]| format!("{said:?}\n{}", self.errors.all());
+        self.said.wait_or(start, number, missing)
     }
 }
 
@@ -400,6 +412,128 @@ fn a_worker_on_which_everything_fails_is_left_alone() {
 #[test]
 fn a_worker_that_floods_is_stopped() {
     check_manner("flood", 600);
+}
+
+/// A worker whose prover is a process of its own. It takes `load` milliseconds to load, and is loaded.
+fn supervised(name: &str, milliseconds: u64, load: u64, more: &[&str]) -> (SocketAddr, Process) {
+    let (address, load) = (free_address(), load.to_string());
+    let mut arguments = vec!["--provers", "1", "--load-milliseconds", &load];
+    arguments.extend(more);
+    let worker = worker_at(address, name, milliseconds, &arguments);
+    let deadline = Instant::now() + PATIENCE;
+    while !worker.errors.all().contains("prover ready") {
+        assert!(Instant::now() < deadline, "{}", worker.errors.all());
+        thread::sleep(Duration::from_millis(10));
+    }
+    (address, worker)
+}
+
+/// The prover processes of `worker`.
+fn provers(worker: &Process) -> Vec<Pid> {
+    let children = format!("/proc/{0}/task/{0}/children", worker.child.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().unwrap())).collect()
+}
+
+#[test]
+fn a_killed_prover_costs_one_attempt_and_the_session_goes_on() {
+    let (a, dies) = supervised("dies", 3000, 500, &[]);
+    let (b, idle) = worker("idle", 200);
+    let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);
+    dies.errors.wait_for("begin ", 1);
+    let (_, line) = idle.wait_for("end ", 1);
+    thread::sleep(Duration::from_millis(100));
+    kill_process(provers(&dies)[0], Signal::KILL).unwrap();
+    let killed = Instant::now();
+    let (again, _) = idle.wait_for("begin ", 2);
+    let orchestrator = check_proven(orchestrator);
+    show("SIGKILL of a prover: its shard begun again elsewhere after", again - killed);
+    assert!(again - killed < Duration::from_millis(500), "{:?}", again - killed);
+    assert_eq!(orchestrator.said.count("lost "), 0, "the session of the worker dropped after {line}");
+    assert!(dies.errors.all().contains("killed by signal 9"), "{}", dies.errors.all());
+}
+
+#[test]
+fn a_killed_prover_is_loaded_again_and_proves_the_same_shard() {
+    let (a, dies) = supervised("dies", 1000, 300, &[]);
+    let orchestrator = orchestrator(&[a], &["--shards", "2"]);
+    dies.errors.wait_for("begin ", 1);
+    kill_process(provers(&dies)[0], Signal::KILL).unwrap();
+    let orchestrator = check_proven(orchestrator);
+    assert_eq!(orchestrator.said.count("lost "), 0);
+    assert_eq!(orchestrator.said.count("ready dies"), 2, "it was ready, lost its prover, and was ready again");
+}
+
+#[test]
+fn a_prover_that_panics_says_why_and_stays() {
+    let (a, panics) = supervised("panics", 100, 100, &["--manner", "panic", "--only", "1"]);
+    let first = provers(&panics);
+    let mut orchestrator = orchestrator(&[a], &["--shards", "3"]);
+    let (_, failed) = orchestrator.wait_for("failed ", 1);
+    assert!(failed.contains("planted panic"), "{failed}");
+    assert_eq!(provers(&panics), first);
+    drop(orchestrator.stdin.take());
+}
+
+#[test]
+fn two_provers_of_one_worker_share_its_session() {
+    let address = free_address();
+    let both = worker_at(address, "both", 1000, &["--provers", "2"]);
+    let began = Instant::now();
+    let orchestrator = orchestrator(&[address], &["--shards", "4", "--batch", "4"]);
+    check_proven(orchestrator);
+    assert_eq!(provers(&both).len(), 2);
+    assert!(began.elapsed() < Duration::from_millis(3800), "they work at the same time: {:?}", began.elapsed());
+}
+
+#[test]
+fn a_prover_ends_with_its_worker() {
+    let (_, worker) = supervised("ends", 100, 100, &[]);
+    let deadline = Instant::now() + PATIENCE;
+    let prover = provers(&worker)[0];
+    worker.signal(Signal::KILL);
+    let folder = format!("/proc/{}", prover.as_raw_nonzero());
+    while Path::new(&folder).exists() {
+        assert!(Instant::now() < deadline, "the prover outlives its worker");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A worker that the system restarts in a loop and that dies of every shard, beside an honest and slow one.
+#[test]
+fn a_worker_that_crashes_in_a_loop_does_not_fail_the_proof_of_a_healthy_one() {
+    let (a, _honest) = worker("honest", 2000);
+    let b = free_address();
+    let orchestrator = {
+        let _first = worker_at(b, "looper", 50, &["--manner", "die"]);
+        orchestrator(&[a, b], &["--shards", "4"])
+    };
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let looper = thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut looper = worker_at(b, "looper", 50, &["--manner", "die"]);
+                while looper.child.try_wait().unwrap().is_none() && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+    });
+    let orchestrator = check_proven(orchestrator);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    looper.join().unwrap();
+    // It gets no shard twice, as long as the other worker is there.
+    assert!(orchestrator.said.count("lost looper") >= 2, "{}", orchestrator.said.all());
+}
+
+#[test]
+fn a_shard_that_is_too_large_for_one_worker_goes_to_a_larger_one() {
+    let (a, b) = (free_address(), free_address());
+    // By then the larger one is connected.
+    let _small = worker_at(a, "small", 1500, &["--manner", "out-of-memory", "--memory-bytes", "8000000000"]);
+    let _large = worker_at(b, "large", 300, &["--memory-bytes", "16000000000"]);
+    check_proven(orchestrator(&[a, b], &["--shards", "6"]));
 }
 
 #[test]

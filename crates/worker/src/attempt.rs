@@ -14,7 +14,6 @@ use scheduler::{AttemptId, KindSet};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     panic::AssertUnwindSafe,
-    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -42,11 +41,12 @@ struct Slot {
 }
 
 impl Slots {
-    pub(crate) fn new(count: usize) -> Self {
-        let count = count.max(1);
+    pub(crate) fn new(engine: &Arc<dyn ProvingEngine>, memory: Ledger) -> Self {
+        let count = engine.slots().max(1);
+        memory.set_engine(engine);
         Self {
             count,
-            memory: Ledger::of_host(),
+            memory,
             free: Arc::new(Mutex::new((0..count).rev().collect())),
             permits: Arc::new(Semaphore::new(count)),
         }
@@ -339,18 +339,23 @@ async fn run(
     let io = SessionIo::prefetch(link, said.clone(), &assignment).await;
     let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
     let slot = slots.take().await;
+    engine.ready().await;
     let _memory = match assignment.memory_bytes {
         0 => None,
         bytes => slots.memory.reserve(bytes).await,
     };
     said.say(Saying::Started).await;
     let began = Instant::now();
-    let mut proving = engine.run(slot.number, assignment, Arc::new(io));
+    let (proving_engine, numbers) = (engine.clone(), engine);
+    let mut proving = proving_engine.run(slot.number, assignment, Arc::new(io));
     let (mut look, mut peak_bytes) = (interval(LOOK), 0);
     loop {
         tokio::select! {
             ran = &mut proving => break ran?,
-            _ = look.tick() => peak_bytes = peak_bytes.max(resident_bytes(process::id()).unwrap_or(0)),
+            _ = look.tick() => {
+                let resident = numbers.footprint().processes.into_iter().filter_map(resident_bytes).sum();
+                peak_bytes = peak_bytes.max(resident);
+            }
         }
     }
     let proving_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

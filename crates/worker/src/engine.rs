@@ -11,6 +11,9 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// How many attempts may be inside at a time, at least 1.
     fn slots(&self) -> usize;
 
+    /// Resolves when an attempt that is run now begins at once: a prover that was lost is loaded again first.
+    async fn ready(&self) {}
+
     /// Does one task: fetches its inputs from `io` and delivers its outputs there. `slot` is below [`ProvingEngine::slots`] and no two
     /// attempts inside have the same.
     ///
@@ -21,8 +24,25 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// Dropping the future abandons the attempt; a stage that cannot be interrupted goes on to its end without effect.
     async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError>;
 
+    /// Resolves when no stage of an attempt runs inside, also of one that was cancelled.
+    async fn rests(&self) {}
+
+    /// The processes that prove.
+    fn footprint(&self) -> Footprint {
+        Footprint { processes: vec![std::process::id()], rest_bytes: 0 }
+    }
+
     /// Gives memory back to the system that it keeps for the next task. Blocks for a moment. Nothing is kept unless this is overridden.
     fn give_back(&self) {}
+}
+
+/// The processes that prove, and what they take.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// Their numbers. One that is being started again is not among them.
+    pub processes: Vec<u32>,
+    /// Resident bytes of all of them together while nothing was inside; 0 for unknown.
+    pub rest_bytes: u64,
 }
 
 /// Artifacts of one attempt. Works from any thread, inside or outside an asynchronous runtime.

@@ -4,8 +4,11 @@ use crate::{
     attempt::{Attempts, Slots},
     cache::Cache,
     engine::ProvingEngine,
+    introduction::MemoryPlan,
+    ledger::Ledger,
 };
 use bytes::Bytes;
+use protocol::wire::AttemptMemory;
 use scheduler::KindSet;
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -22,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(120);
 pub(crate) struct Home {
     /// Made with the engine.
     slots: Arc<OnceLock<Slots>>,
+    ledger: Ledger,
     cache: Arc<Mutex<Cache>>,
     kept: Arc<Mutex<Option<Kept>>>,
     waiting: TaskTracker,
@@ -45,9 +49,11 @@ struct Kept {
 }
 
 impl Home {
-    pub(crate) fn new(cache_bytes: u64) -> Self {
+    /// For a worker whose provers take what `plan` says. From now on the other workers of the machine count with it.
+    pub(crate) fn new(cache_bytes: u64, plan: MemoryPlan) -> Self {
         Self {
             slots: Arc::default(),
+            ledger: Ledger::of_host(plan),
             cache: Arc::new(Mutex::new(Cache::new(cache_bytes))),
             kept: Arc::default(),
             waiting: TaskTracker::new(),
@@ -56,6 +62,13 @@ impl Home {
 
     fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What attempts can have of the machine's memory; `None` if that is unknown.
+    pub(crate) async fn attempt_memory(&self) -> Option<AttemptMemory> {
+        let ledger = self.ledger.clone();
+        // Looking at processes with many gigabytes takes long.
+        tokio::task::spawn_blocking(move || ledger.attempt_memory()).await.unwrap_or_default()
     }
 
     /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them, or those that it may ask for again after a restart. Those
@@ -79,7 +92,7 @@ impl Home {
             }
             self.drop_kept(Some(kept), "another orchestrator has come");
         }
-        let slots = self.slots.get_or_init(|| Slots::new(engine.slots())).clone();
+        let slots = self.slots.get_or_init(|| Slots::new(engine, self.ledger.clone())).clone();
         Arc::new(Attempts::new(engine.clone(), slots, kinds, self.cache.clone()))
     }
 
@@ -154,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_held_nothing_leaves_nothing_running() {
-        let (home, engine) = (Home::new(1), Arc::new(Idle) as Arc<dyn ProvingEngine>);
+        let (home, engine) = (Home::new(1, MemoryPlan::default()), Arc::new(Idle) as Arc<dyn ProvingEngine>);
         let one = Orchestrator { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
         let attempts = home.attempts(&one, &engine, KindSet::all());
         assert!(!attempts.has_ended());

@@ -15,6 +15,17 @@ pub struct Introduction {
     pub machine: Machine,
     /// What it can do.
     pub abilities: Abilities,
+    /// What its provers take of the machine's memory.
+    pub plan: MemoryPlan,
+}
+
+/// What the provers of a worker take, as far as that is known before they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryPlan {
+    /// Bytes of all of them together while they prove nothing.
+    pub rest_bytes: u64,
+    /// Attempts that they prove at the same time, at most.
+    pub stages: u32,
 }
 
 /// The tasks a worker does, and why it does not do the others.

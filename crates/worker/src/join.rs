@@ -40,7 +40,8 @@ impl JoiningWorker {
     /// When the engine fails to start.
     pub async fn serve(self, mut engine: watch::Receiver<EngineState>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
-        let (introduction, home) = (Arc::new(self.introduction), Home::new(CACHE_BYTES));
+        let home = Home::new(CACHE_BYTES, self.introduction.plan);
+        let introduction = Arc::new(self.introduction);
         let mut backoff = Backoff::default();
         let mut told = String::new();
         let for_sessions = engine.clone();

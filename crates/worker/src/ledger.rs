@@ -4,7 +4,12 @@
 //! same memory in the same moment. So every worker writes down what its attempts will take, and an attempt begins when all of that fits. Nothing is
 //! believed of the file: every number in it is bounded by what is done with it, and where the file cannot be used, everything fits.
 
-use crate::Memory;
+use crate::{
+    Memory,
+    engine::{Footprint, ProvingEngine},
+    introduction::MemoryPlan,
+};
+use protocol::wire::AttemptMemory;
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, fchmod, flock, open},
     io::Errno,
@@ -12,11 +17,12 @@ use rustix::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     fs::{self, File},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     process,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -42,8 +48,8 @@ const FROZEN_MS: u64 = 5_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     path: Arc<Path>,
-    /// Resident bytes of this process when nothing proves in it.
-    rest_bytes: u64,
+    /// The processes that prove for this worker, and what they take when nothing proves in them.
+    provers: Arc<Provers>,
     own: Arc<Mutex<Own>>,
 }
 
@@ -60,6 +66,36 @@ struct Own {
     stale: bool,
 }
 
+/// The provers of this worker.
+#[derive(Default)]
+struct Provers {
+    plan: MemoryPlan,
+    /// The engine, and the resident bytes of this process when it was loaded and idle.
+    loaded: OnceLock<(Arc<dyn ProvingEngine>, u64)>,
+}
+
+impl Provers {
+    fn footprint(&self) -> Footprint {
+        let Some((engine, rest_here)) = self.loaded.get() else {
+            return Footprint { processes: Vec::new(), rest_bytes: self.plan.rest_bytes };
+        };
+        let found = engine.footprint();
+        let rest_bytes = if found.rest_bytes == 0 { *rest_here } else { found.rest_bytes };
+        // Of provers that are being loaded again nothing is known yet.
+        if found.processes.is_empty() {
+            Footprint { rest_bytes: self.plan.rest_bytes, ..found }
+        } else {
+            Footprint { rest_bytes, ..found }
+        }
+    }
+}
+
+impl fmt::Debug for Provers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.footprint().fmt(f)
+    }
+}
+
 /// A process by number and start: numbers are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Process {
@@ -68,14 +104,29 @@ struct Process {
 }
 
 /// One worker process, as it stands in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Entry {
+    /// Numbers of the processes that prove for it; only its own when there are none.
+    provers: Vec<u32>,
+    /// Attempts that it proves at the same time, at most; 0 in a file of an earlier version, where it was one.
+    stages: u32,
     rest_bytes: u64,
     reserved_bytes: u64,
     /// When its longest waiting attempt began to wait, in milliseconds of the host's clock; 0 when none waits.
     waiting_since_ms: u64,
     /// When it last looked.
     looked_ms: u64,
+}
+
+/// Provers of one worker that are looked at.
+const MAX_PROVERS: usize = 64;
+
+impl Entry {
+    /// The processes that prove for the worker `own`, of which this is the entry.
+    fn processes(&self, own: Process) -> impl Iterator<Item = u32> {
+        let alone = self.provers.is_empty().then_some(own.id);
+        self.provers.iter().copied().chain(alone)
+    }
 }
 
 type Entries = BTreeMap<Process, Entry>;
@@ -140,16 +191,39 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ledger {
-    /// The ledger of this host; to be made when the engine is loaded and idle.
-    pub(crate) fn of_host() -> Self {
+    /// The ledger of this host, for a worker whose provers will take what `plan` says. The other workers count with that from now on.
+    pub(crate) fn of_host(plan: MemoryPlan) -> Self {
         // Where the start lock is, and for the same reason.
         let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
-        Self::at(folder.join("sp1d-memory"), Use::of(process::id()).held_bytes.unwrap_or(0))
+        let ledger = Self::at(folder.join("sp1d-memory"), plan);
+        if plan != MemoryPlan::default() {
+            ledger.write_own();
+        }
+        ledger
     }
 
-    fn at(path: PathBuf, rest_bytes: u64) -> Self {
-        Self { path: path.into(), rest_bytes, own: Arc::default() }
+    fn at(path: PathBuf, plan: MemoryPlan) -> Self {
+        let provers = Provers { plan, loaded: OnceLock::new() };
+        Self { path: path.into(), provers: Arc::new(provers), own: Arc::default() }
+    }
+
+    /// The provers are loaded and idle.
+    pub(crate) fn set_engine(&self, engine: &Arc<dyn ProvingEngine>) {
+        let rest_here = Use::of(process::id()).held_bytes.unwrap_or(0);
+        // The first stays: there is one engine to a worker.
+        let _ = self.provers.loaded.set((engine.clone(), rest_here));
+    }
+
+    /// What attempts on this worker can have of the machine's memory; `None` if that is unknown.
+    pub(crate) fn attempt_memory(&self) -> Option<AttemptMemory> {
+        let own = Process::own()?;
+        let uses = self.uses();
+        let memory = Memory::now()?;
+        let mut entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
+        entries.retain(|process, _| started(process.id) == Some(process.started));
+        entries.insert(own, self.entry(&self.own()));
+        Some(shares(&entries, memory, &uses))
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
@@ -205,8 +279,9 @@ impl Ledger {
     /// What the processes in the file use, and this one.
     fn uses(&self) -> Uses {
         let entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
-        let ids = entries.keys().map(|process| process.id).chain([process::id()]);
-        ids.map(|id| (id, Use::of(id))).collect()
+        let of_others = entries.iter().flat_map(|(process, entry)| entry.processes(*process));
+        let own = self.provers.footprint().processes;
+        of_others.chain(own).map(|id| (id, Use::of(id))).collect()
     }
 
     /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes that are gone.
@@ -232,8 +307,11 @@ impl Ledger {
 
     /// What the file says of this process.
     fn entry(&self, own: &Own) -> Entry {
+        let Footprint { processes: provers, rest_bytes } = self.provers.footprint();
         Entry {
-            rest_bytes: self.rest_bytes,
+            provers,
+            stages: self.provers.plan.stages,
+            rest_bytes,
             reserved_bytes: own.reserved_bytes,
             waiting_since_ms: own.waiting.first().map_or(0, |(since, _)| *since),
             looked_ms: host_ms(),
@@ -324,7 +402,7 @@ impl Ledger {
         Read::by_ref(&mut file).take(1 << 20).read_to_string(&mut text)?;
         let mut entries = parse(&text);
         let outcome = change(&mut entries);
-        let text: String = entries.iter().map(|(process, entry)| line(*process, *entry)).collect();
+        let text: String = entries.iter().map(|(process, entry)| line(*process, entry)).collect();
         // Written before what is left of the old text goes: a full disk loses nobody's lines.
         file.rewind()?;
         file.write_all(text.as_bytes())?;
@@ -365,20 +443,25 @@ fn waits(entry: &Entry, now_ms: u64) -> bool {
 }
 
 /// A process's line.
-fn line(process: Process, entry: Entry) -> String {
+fn line(process: Process, entry: &Entry) -> String {
     let Process { id, started } = process;
-    let Entry { rest_bytes, reserved_bytes, waiting_since_ms, looked_ms } = entry;
-    format!("{id} {started} {rest_bytes} {reserved_bytes} {waiting_since_ms} {looked_ms}\n")
+    let Entry { provers, stages, rest_bytes, reserved_bytes, waiting_since_ms, looked_ms } = entry;
+    let provers: Vec<String> = provers.iter().map(u32::to_string).collect();
+    let provers = provers.join(",");
+    format!("{id} {started} {rest_bytes} {reserved_bytes} {waiting_since_ms} {looked_ms} {provers} {stages}\n")
 }
 
 /// Lines that are none, of a later version or of somebody's mischief, are passed over.
 fn parse(text: &str) -> Entries {
     let entry = |line: &str| {
-        let mut fields = line.split(' ').map(str::parse::<u64>);
-        let mut field = || fields.next()?.ok();
+        let mut fields = line.split(' ');
+        let mut field = || fields.next()?.parse::<u64>().ok();
         let process = Process { id: u32::try_from(field()?).ok()?, started: field()? };
         let (rest_bytes, reserved_bytes, waiting_since_ms, looked_ms) = (field()?, field()?, field()?, field()?);
-        Some((process, Entry { rest_bytes, reserved_bytes, waiting_since_ms, looked_ms }))
+        let provers = fields.next().unwrap_or_default().split(',').take(MAX_PROVERS);
+        let provers = provers.filter_map(|id| id.parse().ok()).collect();
+        let stages = fields.next().and_then(|stages| stages.parse().ok()).unwrap_or(0);
+        Some((process, Entry { provers, stages, rest_bytes, reserved_bytes, waiting_since_ms, looked_ms }))
     };
     text.lines().filter_map(entry).collect()
 }
@@ -395,11 +478,30 @@ fn fits(
     let sum = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
     let reserved = sum(&mut entries.values().map(|entry| entry.reserved_bytes));
     let in_use = sum(&mut entries.iter().map(|(process, entry)| {
-        let beyond = resident(process.id).unwrap_or(0).saturating_sub(entry.rest_bytes);
+        let used = sum(&mut entry.processes(*process).filter_map(&resident));
+        let beyond = used.saturating_sub(entry.rest_bytes);
         let asked = if *process == own { bytes } else { 0 };
         beyond.min(entry.reserved_bytes.saturating_add(asked))
     }));
     reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
+}
+
+/// What attempts can have of `memory`, in which the workers of `entries` are, and which they use by `uses`.
+fn shares(entries: &Entries, memory: Memory, uses: &Uses) -> AttemptMemory {
+    /// One part in so many stays free: for the system, for what is measured late, and for what the estimates miss.
+    const MARGIN: u64 = 32;
+    let sum = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
+    let used = |process: u32| uses.get(&process);
+    let held = sum(&mut entries.iter().flat_map(|(process, entry)| {
+        entry.processes(*process).filter_map(|process| used(process)?.held_bytes).collect::<Vec<_>>()
+    }));
+    // Left out of what is available, as in a reservation.
+    let freed = sum(&mut uses.values().map(|used| used.freed_bytes));
+    let free_at_rest = memory.available_bytes.saturating_add(held).saturating_add(freed).min(memory.total_bytes);
+    let rest = sum(&mut entries.values().map(|entry| entry.rest_bytes));
+    let alone_bytes = free_at_rest.saturating_sub(rest).saturating_sub(memory.total_bytes / MARGIN);
+    let stages = sum(&mut entries.values().map(|entry| u64::from(entry.stages.max(1))));
+    AttemptMemory { each_bytes: alone_bytes / stages.max(1), alone_bytes }
 }
 
 /// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's worker nobody knows; what it has freed counts as
@@ -426,6 +528,10 @@ mod tests {
     use super::*;
 
     const GB: u64 = 1 << 30;
+
+    fn nobody() -> MemoryPlan {
+        MemoryPlan::default()
+    }
 
     fn other(id: u32) -> Process {
         Process { id, started: 0 }
@@ -474,9 +580,9 @@ mod tests {
     #[tokio::test]
     async fn reservations_are_given_back_and_the_dead_forgotten() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::at(folder.path().join("ledger"), 0);
+        let ledger = Ledger::at(folder.path().join("ledger"), nobody());
         // No process has this number, and this one's had another start.
-        let lies = |id: u32| line(other(id), Entry { reserved_bytes: u64::MAX, ..Entry::default() });
+        let lies = |id: u32| line(other(id), &Entry { reserved_bytes: u64::MAX, ..Entry::default() });
         fs::write(&*ledger.path, lies(u32::MAX) + &lies(process::id()) + "nonsense\n").unwrap();
         let reservation = ledger.reserve(1).await.unwrap();
         check_file(&ledger, 1, false);
@@ -487,7 +593,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_given_back_while_somebody_has_the_file_is_written_later() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::at(folder.path().join("ledger"), 0);
+        let ledger = Ledger::at(folder.path().join("ledger"), nobody());
         let reservation = ledger.reserve(1).await.unwrap();
         let somebody = File::open(&*ledger.path).unwrap();
         flock(&somebody, FlockOperation::LockExclusive).unwrap();
@@ -523,7 +629,7 @@ mod tests {
     #[tokio::test]
     async fn a_cancelled_attempt_waits_no_longer() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::at(folder.path().join("ledger"), 0);
+        let ledger = Ledger::at(folder.path().join("ledger"), nobody());
         let first = ledger.reserve(1).await.unwrap();
         let mut never = Box::pin(ledger.reserve(u64::MAX / 2));
         let pending = tokio::time::timeout(Duration::from_millis(50), &mut never).await;
@@ -551,9 +657,30 @@ mod tests {
         assert!(fits(&entries, other(1), 1, u64::MAX, |_| Some(u64::MAX)));
     }
 
+    /// Two workers on a machine of 24 GB, of which 2 GB are used by the system; `other` proves in so many stages.
+    fn check_shares(stages: u32, second: Option<u32>, alone: u64, each: u64) {
+        let planned = |stages| Entry { stages, ..entry(1, 0) };
+        let mut entries = Entries::from([(other(1), planned(stages))]);
+        entries.extend(second.map(|stages| (other(2), planned(stages))));
+        let memory = Memory { available_bytes: 22 * GB - entries.len() as u64 * GB, total_bytes: 32 * GB };
+        let used = Use { held_bytes: Some(GB), freed_bytes: 0 };
+        let uses: Uses = entries.keys().map(|process| (process.id, used)).collect();
+        let shares = shares(&entries, memory, &uses);
+        assert_eq!((shares.alone_bytes / GB, shares.each_bytes / GB), (alone, each));
+    }
+
+    #[test]
+    fn the_workers_of_a_machine_share_what_their_provers_leave() {
+        check_shares(1, None, 20, 20);
+        check_shares(2, None, 20, 10);
+        check_shares(1, Some(1), 19, 9);
+        check_shares(1, Some(3), 19, 4);
+        check_shares(1, Some(0), 19, 9);
+    }
+
     #[tokio::test]
     async fn a_file_that_is_none_is_done_without() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Ledger::at(folder.path().to_owned(), 0).reserve(1).await.is_none());
+        assert!(Ledger::at(folder.path().to_owned(), nobody()).reserve(1).await.is_none());
     }
 }

@@ -56,7 +56,7 @@ impl LocalWorker {
         stop: CancellationToken,
     ) -> Result<(), String> {
         let stop = stop.child_token();
-        let home = Home::new(CACHE_BYTES);
+        let home = Home::new(CACHE_BYTES, self.introduction.plan);
         let (sessions, turn) = (TaskTracker::new(), Arc::new(Mutex::new(())));
         let outcome = loop {
             let stream = tokio::select! {

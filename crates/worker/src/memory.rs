@@ -1,31 +1,59 @@
-//! Is there room for an engine?
+//! Is there enough memory for an engine?
 
-use std::{fs, time::Duration};
+mod cgroup;
+
+use std::{fs::File, io::Read, path::Path, time::Duration};
 use tokio::time::Instant;
 
-/// What the machine, and the control group this process is in, still have to give.
+/// Most bytes that are read of one file of the kernel. Most files have less than 10 kB; a long list of mounts has some 100 kB.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Memory that this process can use: the smallest of what the machine has and what the control groups of this process allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes free, or freed when asked for.
+    /// Bytes that are free, or that the kernel frees on demand.
     pub available_bytes: u64,
-    /// Bytes there are.
+    /// All bytes, free or not.
     pub total_bytes: u64,
 }
 
 /// Not enough memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an engine with {threads} thread(s) needs {} to start, {} are free of {}; \
-     stop something else, use fewer --threads, or wait for memory with --wait-memory",
+    "not enough memory for a prover: it needs {} to start, {} of {} are free; \
+     stop other programs, or wait for memory with --wait-memory",
     gigabytes(*.needed_bytes), gigabytes(.memory.available_bytes), gigabytes(.memory.total_bytes)
 )]
 pub struct MemoryError {
-    /// Threads the engine would use.
-    pub threads: usize,
-    /// Bytes it would need while it starts.
+    /// Bytes that the engine needs while it starts.
     pub needed_bytes: u64,
-    /// What is there.
+    /// Memory at the time of the error.
     pub memory: Memory,
+}
+
+/// Processes that the kernel has killed because memory ran out, counted at one moment. Read it before and after a process dies by SIGKILL.
+///
+/// The kernel counts a kill before it sends the signal, so the count is complete when the parent sees the process end.
+///
+/// The counters do not say which process was killed. They do not see a kill by another program, such as systemd-oomd, earlyoom or `kill -9`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OomKills {
+    /// Kills in the control group of this process, whether the group or the whole machine ran out of memory. With control groups of version 2 this
+    /// includes the groups below. It does not include groups beside or above. `None` if no group has the counter: the process is in no group with the
+    /// memory controller, or the kernel is older than 4.13.
+    pub group: Option<u64>,
+    /// Kills on the whole machine, other containers included.
+    pub machine: Option<u64>,
+}
+
+impl OomKills {
+    /// Kills since `before`, in the control group if both values have its counter. Else kills on the whole machine: the killed process can then be
+    /// of another program.
+    #[must_use]
+    pub fn since(self, before: Self) -> u64 {
+        let new = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
+        new(self.group, before.group).or_else(|| new(self.machine, before.machine)).unwrap_or(0)
+    }
 }
 
 fn gigabytes(bytes: u64) -> String {
@@ -33,22 +61,52 @@ fn gigabytes(bytes: u64) -> String {
 }
 
 impl Memory {
-    /// Reads it from the system; `None` where it cannot be known.
+    /// Reads the machine's memory and the limits of this process's control groups. `None` if the system does not say how much memory it has.
     #[must_use]
     pub fn now() -> Option<Self> {
-        let host = parse_meminfo(&fs::read_to_string("/proc/meminfo").ok()?)?;
-        let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
-            let path = text.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
-            group_limit(|file| fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok())
-        });
-        Some(match group {
-            Some(group) => Self {
-                available_bytes: host.available_bytes.min(group.available_bytes),
-                total_bytes: host.total_bytes.min(group.total_bytes),
-            },
-            None => host,
+        Self::at(&read_file)
+    }
+
+    fn at(read: cgroup::ReadFile<'_>) -> Option<Self> {
+        let machine = parse_meminfo(&read(Path::new("/proc/meminfo"))?)?;
+        Some(match cgroup::memory(read) {
+            Some(groups) => machine.smaller(groups),
+            None => machine,
         })
     }
+
+    /// Reads how often the kernel has killed a process because memory ran out. `None` if the kernel does not count it.
+    #[must_use]
+    pub fn oom_kills() -> Option<OomKills> {
+        oom_kills_at(&read_file)
+    }
+
+    /// The smaller number of each kind.
+    fn smaller(self, other: Self) -> Self {
+        Self {
+            available_bytes: self.available_bytes.min(other.available_bytes),
+            total_bytes: self.total_bytes.min(other.total_bytes),
+        }
+    }
+}
+
+fn oom_kills_at(read: cgroup::ReadFile<'_>) -> Option<OomKills> {
+    let machine = read(Path::new("/proc/vmstat")).and_then(|text| cgroup::field(&text, "oom_kill"));
+    let kills = OomKills { group: cgroup::oom_kills(read), machine };
+    (kills.group.is_some() || kills.machine.is_some()).then_some(kills)
+}
+
+/// Reads a file of the kernel. Lines beyond [`MAX_FILE_BYTES`] are left out.
+fn read_file(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
+    if bytes.len() as u64 == MAX_FILE_BYTES {
+        // Half a line could be read as another number.
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        bytes.truncate(end);
+    }
+    // A mount point need not be UTF-8. It must not hide the others.
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn parse_meminfo(text: &str) -> Option<Memory> {
@@ -56,8 +114,8 @@ fn parse_meminfo(text: &str) -> Option<Memory> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
         rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
-    // Memory that a process has freed lazily (MADV_FREE) stands among the pages of files until the system looks at it, and so counts as available also when it has
-    // long been in use again. Whatever is there beyond the cache of files is left out.
+    // Lazily freed memory (MADV_FREE) stands on the lists of file pages until the kernel looks at it. So it counts as available, also when the process uses
+    // it again. By these pages the lists are larger than the cache of files, so the difference is left out.
     let optional = |name: &str| field(name).unwrap_or(0);
     let of_files = optional("Active(file):").saturating_add(optional("Inactive(file):"));
     let cache = optional("Cached:").saturating_add(optional("Buffers:")).saturating_sub(optional("Shmem:"));
@@ -65,44 +123,21 @@ fn parse_meminfo(text: &str) -> Option<Memory> {
     Some(Memory { available_bytes, total_bytes: field("MemTotal:")? })
 }
 
-/// Limit and use of a control group (version 2); page cache that can go counts as free.
-fn group_limit(read: impl Fn(&str) -> Option<String>) -> Option<Memory> {
-    let limit: u64 = read("memory.max")?.trim().parse().ok()?;
-    let used: u64 = read("memory.current")?.trim().parse().ok()?;
-    let stat = read("memory.stat").unwrap_or_default();
-    let inactive: u64 =
-        stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok()).unwrap_or(0);
-    let available_bytes = limit.saturating_sub(used.saturating_sub(inactive));
-    Some(Memory { available_bytes, total_bytes: limit })
-}
-
-/// Peak resident bytes of an engine while it starts: measured 8.6 GB with one thread and 14.8 GB with two (it settles at 6.7 GB).
-/// More threads prepare more recursion programs at a time, of which there are few.
-#[must_use]
-pub fn engine_memory_needed(threads: usize) -> u64 {
-    const ONE_THREAD: u64 = 8_600_000_000;
-    const EACH_FURTHER: u64 = 6_200_000_000;
-    /// Programs that are prepared at the same time, at most.
-    const MOST_AT_A_TIME: usize = 4;
-    ONE_THREAD + EACH_FURTHER * (threads.clamp(1, MOST_AT_A_TIME) as u64 - 1)
-}
-
-/// Returns when an engine of `threads` threads has room to start; at once where memory cannot be known.
+/// Returns when `needed_bytes` of memory are available. Returns at once if the amount of memory is unknown.
 ///
 /// # Errors
-/// When there is too little after `wait`.
-pub async fn wait_for_memory(threads: usize, wait: Duration) -> Result<(), MemoryError> {
-    let needed_bytes = engine_memory_needed(threads);
+/// Fails if memory is still too small after `wait`, and at once if the engine needs more than the total.
+pub async fn wait_for_memory(needed_bytes: u64, wait: Duration) -> Result<(), MemoryError> {
     let deadline = Instant::now() + wait;
-    let mut told = false;
+    let mut logged = false;
     loop {
         match Memory::now() {
             Some(memory) if memory.available_bytes < needed_bytes => {
-                // What the machine does not have will not come.
+                // Waiting does not help if the total is too small.
                 if Instant::now() >= deadline || memory.total_bytes < needed_bytes {
-                    return Err(MemoryError { threads, needed_bytes, memory });
+                    return Err(MemoryError { needed_bytes, memory });
                 }
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut logged, true) {
                     tracing::info!(
                         needed_bytes,
                         available_bytes = memory.available_bytes,
@@ -120,40 +155,94 @@ pub async fn wait_for_memory(threads: usize, wait: Duration) -> Result<(), Memor
 mod tests {
     use super::*;
 
+    const MEMINFO: &str = "MemTotal:       24652928 kB\nMemFree:  1 kB\nMemAvailable:   20000000 kB\n";
+
+    fn read_from<'a>(files: &'a [(&'a str, &'a str)]) -> impl Fn(&Path) -> Option<String> + 'a {
+        move |path: &Path| {
+            let (_, text) = files.iter().find(|(name, _)| Path::new(name) == path)?;
+            Some((*text).to_owned())
+        }
+    }
+
+    #[track_caller]
+    fn check_memory(files: &[(&str, &str)], expected: Option<Memory>) {
+        assert_eq!(Memory::at(&read_from(files)), expected);
+    }
+
+    #[track_caller]
+    fn check_oom_kills(files: &[(&str, &str)], expected: Option<OomKills>) {
+        assert_eq!(oom_kills_at(&read_from(files)), expected);
+    }
+
     #[test]
     fn free_memory_is_read_from_the_host_and_the_control_group() {
-        let meminfo = "MemTotal:       24652928 kB\nMemFree:  1 kB\nMemAvailable:   20000000 kB\n";
-        let host = parse_meminfo(meminfo).unwrap();
-        assert_eq!(host, Memory { available_bytes: 20_480_000_000, total_bytes: 25_244_598_272 });
-        assert_eq!(parse_meminfo("nonsense"), None);
+        let meminfo = ("/proc/meminfo", MEMINFO);
+        let machine = Memory { available_bytes: 20_480_000_000, total_bytes: 25_244_598_272 };
+        check_memory(&[meminfo], Some(machine));
+        check_memory(&[("/proc/meminfo", "nonsense")], None);
+        check_memory(&[], None);
         // 5000 kB on the lists of files, of which 3500 are the cache of files.
         let lazy = "Buffers: 500 kB\nCached: 4000 kB\nShmem: 1000 kB\nActive(file): 2000 kB\nInactive(file): 3000 kB\n";
-        let host = parse_meminfo(&(meminfo.to_owned() + lazy)).unwrap();
-        assert_eq!(host.available_bytes, 20_480_000_000 - 1500 * 1024);
+        let text = MEMINFO.to_owned() + lazy;
+        let available_bytes = 20_480_000_000 - 1500 * 1024;
+        check_memory(&[("/proc/meminfo", text.as_str())], Some(Memory { available_bytes, ..machine }));
 
-        let files = |limit: &'static str| {
-            move |file: &str| {
-                Some(
-                    match file {
-                        "memory.max" => limit,
-                        "memory.current" => "7000\n",
-                        "memory.stat" => "anon 5\ninactive_file 2000\n",
-                        _ => return None,
-                    }
-                    .to_owned(),
-                )
-            }
-        };
-        assert_eq!(group_limit(files("10000\n")), Some(Memory { available_bytes: 5000, total_bytes: 10000 }));
-        assert_eq!(group_limit(files("max\n")), None, "no limit");
+        let group = ("/proc/self/cgroup", "0::/a\n");
+        let mounts = ("/proc/self/mountinfo", "30 23 0:26 / /groups rw - cgroup2 cgroup2 rw\n");
+        let used = ("/groups/a/memory.current", "7000\n");
+        let stat = ("/groups/a/memory.stat", "anon 5\ninactive_file 2000\n");
+        let limited = |limit| [meminfo, group, mounts, used, stat, ("/groups/a/memory.max", limit)];
+        check_memory(&limited("10000\n"), Some(Memory { available_bytes: 5000, total_bytes: 10000 }));
+        check_memory(&limited("max\n"), Some(machine));
+        // A limit above the machine's memory changes nothing.
+        check_memory(&limited("100000000000\n"), Some(machine));
+    }
+
+    #[test]
+    fn kills_are_read_from_the_control_group_and_the_machine() {
+        let group = ("/proc/self/cgroup", "0::/a\n");
+        let mounts = ("/proc/self/mountinfo", "30 23 0:26 / /groups rw - cgroup2 cgroup2 rw\n");
+        let events = ("/groups/a/memory.events", "oom 1\noom_kill 2\n");
+        let vmstat = ("/proc/vmstat", "nr_free_pages 9\noom_kill 5\n");
+        check_oom_kills(&[group, mounts, events, vmstat], Some(OomKills { group: Some(2), machine: Some(5) }));
+        check_oom_kills(&[group, mounts, vmstat], Some(OomKills { group: None, machine: Some(5) }));
+        check_oom_kills(&[group, mounts, events], Some(OomKills { group: Some(2), machine: None }));
+        check_oom_kills(&[group, mounts, ("/proc/vmstat", "nr_free_pages 9\n")], None);
+    }
+
+    #[test]
+    fn kills_of_the_control_group_count_more_than_kills_of_the_machine() {
+        let kills = |group, machine| OomKills { group, machine };
+        // Now, before, and the kills between.
+        let cases = [
+            (kills(Some(3), Some(9)), kills(Some(2), Some(5)), 1),
+            (kills(Some(2), Some(9)), kills(Some(2), Some(5)), 0),
+            (kills(None, Some(9)), kills(None, Some(5)), 4),
+            (kills(Some(3), Some(9)), kills(None, Some(5)), 4),
+            (kills(Some(3), None), kills(None, Some(5)), 0),
+            (kills(Some(1), None), kills(Some(2), None), 0),
+        ];
+        for (now, before, expected) in cases {
+            assert_eq!(now.since(before), expected, "{now:?} after {before:?}");
+        }
+    }
+
+    #[test]
+    fn long_files_are_read_up_to_the_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long");
+        std::fs::write(&path, "0123456\n".repeat(200_000)).unwrap();
+        let text = read_file(&path).unwrap();
+        assert!(text.len() < 1 << 20 && text.ends_with("\n0123456"), "{} bytes", text.len());
+        std::fs::write(&path, b"one \xff\ntwo 2\n").unwrap();
+        assert_eq!(cgroup::field(&read_file(&path).unwrap(), "two"), Some(2));
+        assert_eq!(read_file(folder.path()), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn too_little_memory_is_an_error_that_names_the_way_out() {
-        let needed_bytes = engine_memory_needed(2);
-        assert!(needed_bytes > engine_memory_needed(1));
         let memory = Memory { available_bytes: 1_000_000_000, total_bytes: 25_000_000_000 };
-        let text = MemoryError { threads: 2, needed_bytes, memory }.to_string();
+        let text = MemoryError { needed_bytes: 14_800_000_000, memory }.to_string();
         assert!(text.contains("14.8 GB") && text.contains("1.0 GB") && text.contains("--wait-memory"), "{text}");
     }
 }

@@ -59,6 +59,7 @@ pub enum Error {
 pub struct Worker {
     listener: TcpListener,
     settings: Settings,
+    home: Home,
 }
 
 impl Worker {
@@ -78,7 +79,9 @@ impl Worker {
         };
         let addresses = settings.listen.resolve().await.map_err(failed)?;
         let listener = TcpListener::bind(addresses.as_slice()).await.map_err(failed)?;
-        Ok(Self { listener, settings })
+        // Whoever is connected to it and asks another worker of the machine gets an answer that counts with both.
+        let home = Home::new(CACHE_BYTES, settings.introduction.plan);
+        Ok(Self { listener, settings, home })
     }
 
     /// Where it listens.
@@ -99,7 +102,7 @@ impl Worker {
             orchestrators: self.settings.orchestrators.clone(),
             introduction: Arc::new(self.settings.introduction.clone()),
             engine: engine.clone(),
-            home: Home::new(CACHE_BYTES),
+            home: self.home.clone(),
             guest: Mutex::new(None),
             handshakes: Arc::new(Semaphore::new(MOST_HANDSHAKES)),
             stop: stop.clone(),
@@ -133,12 +136,13 @@ impl Worker {
 
 /// Resolves when the engine will never be ready, with the reason.
 pub(crate) async fn failure(engine: &mut watch::Receiver<EngineState>) -> String {
-    match engine.wait_for(|state| !matches!(state, EngineState::Starting { .. })).await.as_deref() {
-        Ok(EngineState::Failed(why)) => return why.clone(),
-        Ok(_) => {}
-        Err(_) => return "the engine's starter ended without a word".to_owned(),
+    let failed = engine.wait_for(|state| matches!(state, EngineState::Failed(_))).await.map(|state| state.clone());
+    match failed {
+        Ok(EngineState::Failed(why)) => why,
+        // An engine in this process has nothing to say once it is ready.
+        _ if matches!(*engine.borrow(), EngineState::Ready(_)) => std::future::pending().await,
+        _ => "the engine's starter ended without a word".to_owned(),
     }
-    std::future::pending().await
 }
 
 /// Who is in.

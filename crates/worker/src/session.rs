@@ -12,11 +12,11 @@ use protocol::{
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
 use scheduler::AttemptId;
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,18 @@ use tonic::Streaming;
 
 /// Until the handshake has told better.
 const HANDSHAKE_SILENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked what attempts can have of the machine's memory: other workers come and go.
+const MEMORY_LOOK: Duration = Duration::from_secs(5);
+
+/// True if two say something else to whoever plans with them: they are more than a twentieth apart.
+fn differ(one: Option<wire::AttemptMemory>, other: Option<wire::AttemptMemory>) -> bool {
+    let far = |one: u64, other: u64| one.abs_diff(other) > one.max(other) / 20;
+    match (one, other) {
+        (Some(one), Some(other)) => far(one.each_bytes, other.each_bytes) || far(one.alone_bytes, other.alone_bytes),
+        (one, other) => one != other,
+    }
+}
 
 /// Bounds on what an orchestrator may set.
 const HEARTBEATS: std::ops::RangeInclusive<u32> = 50..=60_000;
@@ -94,7 +106,8 @@ where
 {
     let connecting = timeout(HANDSHAKE_SILENCE, connect_client(connection));
     let mut client = connecting.await.map_err(|_| End::Silence(HANDSHAKE_SILENCE))??;
-    let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone());
+    let memory = context.home.attempt_memory().await;
+    let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone(), memory);
     let reply = timeout(HANDSHAKE_SILENCE, client.hello(hello)).await.map_err(|_| End::Silence(HANDSHAKE_SILENCE))?;
     let reply = reply.map_err(Box::new)?.into_inner();
     if !reply.refusal.is_empty() {
@@ -115,7 +128,7 @@ where
     let inbound = control.map_err(Box::new)?.into_inner();
     let session = Session { client, outbox, closer: closer.clone() };
     let orchestrator = Orchestrator { instance: reply.orchestrator, lineage: reply.lineage };
-    let mut held = Held { session, orchestrator, attempts: None };
+    let mut held = Held { session, orchestrator, attempts: None, memory };
     let end = obey(inbound, closer, &mut context, &mut held, heartbeat, silence).await;
     if let Some(attempts) = held.attempts {
         // First: attempts that wait for the connection would be waited for.
@@ -132,14 +145,14 @@ where
     end
 }
 
-fn hello(introduction: &Introduction, engine: &EngineState) -> wire::HelloRequest {
+fn hello(introduction: &Introduction, engine: &EngineState, memory: Option<wire::AttemptMemory>) -> wire::HelloRequest {
     let abilities = &introduction.abilities;
     let missing = abilities.missing().iter();
     wire::HelloRequest {
         build: Some(introduction.build.clone().into()),
         machine: Some(introduction.machine.clone()),
         name: introduction.name.clone(),
-        readiness: Some(readiness(engine)),
+        readiness: Some(wire::Readiness { memory, ..readiness(engine) }),
         kinds: abilities.kinds().iter().map(|kind| kind_to_wire(kind).into()).collect(),
         inabilities: missing
             .map(|(kind, reason)| wire::Inability { kind: kind_to_wire(*kind).into(), reason: reason.clone() })
@@ -157,6 +170,8 @@ struct Held {
     orchestrator: Orchestrator,
     /// There once the engine is.
     attempts: Option<Arc<Attempts>>,
+    /// What the orchestrator was told last.
+    memory: Option<wire::AttemptMemory>,
 }
 
 async fn obey(
@@ -170,8 +185,16 @@ async fn obey(
     let mut beat = interval(heartbeat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (mut heard_bytes, mut heard_at) = (closer.bytes_read(), Instant::now());
+    let (mut told_ready, mut engine_is_settled) = (false, false);
+    let home = context.home.clone();
+    let look = async || {
+        sleep(MEMORY_LOOK).await;
+        home.attempt_memory().await
+    };
+    let mut looking = pin!(look());
     loop {
         let state = context.engine.borrow_and_update().clone();
+        let is_ready = matches!(state, EngineState::Ready(_));
         if let (None, EngineState::Ready(engine)) = (&held.attempts, &state) {
             let kinds = context.introduction.abilities.kinds();
             let attempts = context.home.attempts(&held.orchestrator, engine, kinds);
@@ -182,18 +205,32 @@ async fn obey(
             held.attempts = Some(attempts);
             let readiness = wire::Readiness { holds, begun: begun.collect(), ..readiness(&state) };
             held.session.tell(from_worker::Message::Readiness(readiness)).await;
+            told_ready = true;
+        } else if held.attempts.is_some() && told_ready != is_ready {
+            // A prover that was lost is being loaded again, or is back.
+            held.session.tell(from_worker::Message::Readiness(readiness(&state))).await;
+            told_ready = is_ready;
         }
         tokio::select! {
             () = context.stop.cancelled() => {
                 let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned(), returns: false };
                 held.session.tell(from_worker::Message::Goodbye(goodbye)).await;
                 // Time for the word to leave; the peer notices the closed connection anyway.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
                 return Err(End::Stopping);
             }
-            changed = context.engine.changed(), if held.attempts.is_none() => {
-                if changed.is_err() {
-                    return Err(End::Stopping);
+            changed = context.engine.changed(), if !engine_is_settled => match changed {
+                Ok(()) => {}
+                // Whoever started an engine in this process has nothing more to say.
+                Err(_) if is_ready => engine_is_settled = true,
+                Err(_) => return Err(End::Stopping),
+            },
+            memory = &mut looking => {
+                looking.set(look());
+                if memory.is_some() && differ(memory, held.memory) {
+                    held.memory = memory;
+                    let readiness = wire::Readiness { memory, ..readiness(&state) };
+                    held.session.tell(from_worker::Message::Readiness(readiness)).await;
                 }
             }
             _ = beat.tick() => {
@@ -204,8 +241,8 @@ async fn obey(
                     return Err(End::Silence(silence));
                 }
                 let message = match &held.attempts {
-                    Some(_) => from_worker::Message::Heartbeat(wire::Heartbeat {}),
-                    None => from_worker::Message::Readiness(readiness(&state)),
+                    Some(_) if is_ready => from_worker::Message::Heartbeat(wire::Heartbeat {}),
+                    _ => from_worker::Message::Readiness(readiness(&state)),
                 };
                 if !held.session.tell(message).await {
                     return Err(End::Closed);

@@ -8,7 +8,7 @@ use crate::{
     output::OutputFile,
 };
 use anyhow::{Context, Result};
-use engine::{CutOptions, check_executor_host};
+use engine::{CutOptions, check_executor_host, smallest_worker_bytes};
 use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_distributed::distributed::{
@@ -24,16 +24,13 @@ use std::{
 };
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
-use worker::{Memory, engine_memory_needed};
+use worker::Memory;
 
 /// The program: a Fibonacci loop that commits its last two numbers.
 const PROGRAM: &[u8] = include_bytes!("../../../../guests/elf/fibonacci");
 
 /// Low enough that a short program has shards for both workers.
 const ELEMENT_THRESHOLD: u64 = 1 << 25;
-
-/// What an engine keeps once it has started.
-const ENGINE_BYTES: u64 = 6_700_000_000;
 
 const WORKERS: u16 = 2;
 
@@ -58,7 +55,7 @@ pub(crate) async fn run(arguments: DemoArguments) -> Result<()> {
 }
 
 fn check_memory() -> Result<()> {
-    let needed = engine_memory_needed(1) + ENGINE_BYTES * u64::from(WORKERS - 1);
+    let needed = smallest_worker_bytes() * u64::from(WORKERS);
     match Memory::now() {
         Some(memory) if memory.available_bytes < needed => {
             let gigabytes = |bytes: u64| bytes as f64 / 1e9;
@@ -114,7 +111,7 @@ async fn prove_on(
     path: &Path,
     cancel: CancellationToken,
 ) -> Result<()> {
-    say("two workers of one thread each are loading the prover, one after the other: about two minutes");
+    say("two workers of one thread each are loading the prover, one after the other: some seconds");
     tokio::select! {
         () = cancel.cancelled() => return Err(orchestrator::ProofFailure::Cancelled.into()),
         listening = wait_until_listening(workers) => listening?,

@@ -9,14 +9,14 @@ use crate::{
 use anyhow::Result;
 use client::{Client, ClientError, Moment};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use engine::{HostError, check_executor_host, check_temporary_folder};
+use engine::{HostError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
 use orchestrator::{Member, ProbeError, Probed, probe};
 use protocol::Address;
 use serde::Serialize;
 use serde_json::json;
 use sp1_distributed::distributed::config::Config;
 use tokio::net::TcpListener;
-use worker::{Memory, engine_memory_needed};
+use worker::Memory;
 
 /// Clocks that differ by more make timelines and deadlines hard to read.
 const MOST_SECONDS_APART: i64 = 2;
@@ -112,18 +112,19 @@ fn memory(memory: Option<Memory>) -> Finding {
     };
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let found = format!("{} free of {}", gigabytes(available_bytes), gigabytes(total_bytes));
-    let needed = engine_memory_needed(1);
-    if available_bytes >= needed {
-        return finding(what, Verdict::Good, found, "");
-    }
-    let (verdict, who) = if available_bytes >= ORCHESTRATOR_BYTES {
-        (Verdict::Odd, "an orchestrator, and not for a worker")
-    } else {
-        (Verdict::Wrong, "nothing")
+    let worker = smallest_worker_bytes();
+    let (verdict, who) = match (available_bytes >= worker, available_bytes >= ORCHESTRATOR_BYTES) {
+        (true, true) => return finding(what, Verdict::Good, found, ""),
+        (true, false) => (Verdict::Odd, "a worker, and not for an orchestrator"),
+        (false, true) => (Verdict::Odd, "an orchestrator, and not for a worker"),
+        (false, false) => (Verdict::Wrong, "nothing"),
     };
-    let found = format!("{found}: enough for {who}");
-    let remedy = format!("a worker of one thread needs {} to start: stop something else", gigabytes(needed));
-    finding(what, verdict, found, remedy)
+    let remedy = format!(
+        "a worker needs {} for the smallest shards, and an orchestrator {}: stop something else",
+        gigabytes(worker),
+        gigabytes(ORCHESTRATOR_BYTES)
+    );
+    finding(what, verdict, format!("{found}: enough for {who}"), remedy)
 }
 
 fn processor() -> Finding {
@@ -243,10 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_enough_for_a_worker_or_for_an_orchestrator_or_for_nothing() {
+    fn memory_is_enough_for_both_or_for_a_worker_or_for_nothing() {
         let of = |available_bytes| memory(Some(Memory { available_bytes, total_bytes: 16_000_000_000 }));
-        check(&of(8_600_000_000), Verdict::Good, "8.6 GB free of 16.0 GB");
-        check(&of(8_500_000_000), Verdict::Odd, "not for a worker");
+        check(&of(4_000_000_000), Verdict::Good, "4.0 GB free of 16.0 GB");
+        check(&of(3_900_000_000), Verdict::Odd, "not for an orchestrator");
         check(&of(1_000_000_000), Verdict::Wrong, "nothing");
     }
 

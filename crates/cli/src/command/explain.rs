@@ -131,6 +131,7 @@ fn tries(events: &[EventRecord]) -> BTreeMap<u64, TaskTries> {
             | ProofEvent::Submitted { .. }
             | ProofEvent::Remembered { .. }
             | ProofEvent::Executed { .. }
+            | ProofEvent::Cut { .. }
             | ProofEvent::WorkerReady { .. }
             | ProofEvent::Verifying
             | ProofEvent::Finished { .. } => continue,

@@ -13,7 +13,10 @@ mod serve;
 mod top;
 mod worker;
 
-use crate::{args::Command, private_folder::use_private_folder};
+use crate::{
+    args::{Command, Log},
+    private_folder::use_private_folder,
+};
 use anyhow::{Context, Result};
 use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,15 +27,17 @@ pub(crate) fn prepare(command: &Command) -> Result<()> {
     match command {
         // Threads that come are pinned as this one is.
         Command::Worker(arguments) => worker::pin(&arguments.pin),
+        Command::Prover(arguments) => worker::pin(&arguments.pin),
         Command::Prove(_) | Command::Execute(_) | Command::Serve(_) | Command::Demo(_) => use_private_folder(),
         _ => Ok(()),
     }
 }
 
 /// Carries out a command, after [`prepare`].
-pub(crate) fn run(command: Command) -> Result<()> {
+pub(crate) fn run(command: Command, log: &Log) -> Result<()> {
     match command {
-        Command::Worker(arguments) => worker::run(arguments),
+        Command::Worker(arguments) => worker::run(arguments, log),
+        Command::Prover(arguments) => worker::prove(&arguments),
         Command::Prove(arguments) => block_on(prove::run(arguments)),
         Command::Execute(arguments) => {
             start_computing()?;

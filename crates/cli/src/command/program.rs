@@ -6,7 +6,7 @@ use crate::{
     input::{read_file, read_stdin},
 };
 use anyhow::{Context, Result};
-use engine::Controller;
+use engine::{Controller, ControllerSettings};
 use orchestrator::ProofFailure;
 use serde::Serialize;
 use sp1_sdk::{HashableKey, SP1ProofWithPublicValues};
@@ -37,7 +37,7 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     let program = read_program(&arguments.program.elf)?;
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
     let stop = super::cancelled_by_signals()?;
-    let controller = Controller::new().await;
+    let controller = controller().await;
     let began = Instant::now();
     let timeout = arguments.program.timeout.map(Duration::from_secs);
     let out_of_time = CancellationToken::new();
@@ -87,7 +87,7 @@ pub(crate) async fn verify(arguments: VerifyArguments) -> Result<()> {
             "{name} is no SP1 proof: {error}; give a file that `sp1d prove` or SP1's own tools saved"
         ))
     })?;
-    let controller = Controller::new().await;
+    let controller = controller().await;
     match controller.verify(proof, &program).await {
         Ok(()) => print("the proof verifies"),
         Err(ProofFailure::Request(reason)) => {
@@ -108,11 +108,17 @@ fn decode_proof(bytes: &[u8]) -> Result<SP1ProofWithPublicValues, bincode::Error
 
 pub(crate) async fn vkey(arguments: VkeyArguments) -> Result<()> {
     let program = read_program(&arguments.elf)?;
-    let key = Controller::new().await.verifying_key(&program).await?;
+    let key = controller().await.verifying_key(&program).await?;
     print(&key.bytes32())
 }
 
-/// The program file, checked before anything slow begins.
+/// With the user's verifying keys, and this program's allocator.
+pub(crate) async fn controller() -> Controller {
+    let give_back = crate::allocator::give_back;
+    Controller::new(ControllerSettings { give_back, ..ControllerSettings::default() }).await
+}
+
+/// The program file, whose headers are checked before anything slow begins.
 pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>> {
     let program = read_file(path, "the program")?;
     engine::check_program(&program)

@@ -1,10 +1,10 @@
 //! `sp1d prove`.
 
-use super::program::{print, read_program};
+use super::program::{controller, print, read_program};
 use crate::{args::ProveArguments, console::show_progress, input::read_stdin, output::OutputFile};
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use engine::{Controller, check_executor_host};
+use engine::check_executor_host;
 use orchestrator::{ExpectedExit, ProofMode, ProofRequest, WorkerShare};
 use serde::Serialize;
 use sp1_distributed::distributed::{Pool, config::Config, start_proving_threads};
@@ -86,7 +86,7 @@ pub(crate) async fn prove(
 ) -> Result<()> {
     let began = Instant::now();
     let mode = request.mode;
-    let (pool, controller) = tokio::join!(Pool::open(config), Controller::new());
+    let (pool, controller) = tokio::join!(Pool::open(config), controller());
     let pool = pool?;
     let (progress, events) = broadcast::channel(4096);
     let view = tokio::spawn(show_progress(events));

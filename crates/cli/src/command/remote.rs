@@ -164,7 +164,7 @@ fn outcome(proof: &Proof) -> Result<()> {
         (ProofState::Failed, Some("guest")) => exit::PROGRAM,
         (ProofState::Failed, Some("request")) => exit::USAGE,
         (ProofState::Failed, Some("host" | "interrupted")) => exit::HOST,
-        (ProofState::Failed, Some("no_workers" | "unable")) => exit::WORKERS,
+        (ProofState::Failed, Some("no_workers" | "unable" | "memory")) => exit::WORKERS,
         (ProofState::Failed, Some("timeout")) => exit::TIMEOUT,
         (ProofState::Failed, _) => exit::OTHER,
         (ProofState::Queued | ProofState::Running | ProofState::Done, _) => return Ok(()),
@@ -248,6 +248,7 @@ fn print_event(record: &EventRecord, remote: &Remote) -> Result<()> {
             format!("{} of task {} is not wanted any more from {}", attempt.kind, attempt.task, attempt.worker)
         }
         ProofEvent::Executed { cycles } => format!("executed: {cycles} cycles"),
+        ProofEvent::Cut { name, reason } => format!("the run is cut by {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
         ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} is gone ({reason})"),
         ProofEvent::Restarted { reason } => format!("begun again: {reason}"),

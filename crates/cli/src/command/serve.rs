@@ -3,7 +3,7 @@
 use super::config;
 use crate::{args::ServeArguments, exit::Failure, telemetry::Telemetry};
 use anyhow::{Context, Result};
-use engine::{Controller, check_executor_host};
+use engine::{Controller, ControllerSettings, check_executor_host};
 use service::{Service, Settings, follow_list, serve};
 use sp1_distributed::distributed::{
     LocalProver,
@@ -50,7 +50,10 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         tracing::info!(executors = left.executors, files = left.files, "removed what a killed process left behind");
     }
     let local = LocalProver::of(&config).await;
-    let controller = Arc::new(Controller::new().await);
+    // Keys belong to the service, whoever runs it.
+    let keys = Some(arguments.state.join("keys"));
+    let controller = ControllerSettings { keys, give_back: crate::allocator::give_back };
+    let controller = Arc::new(Controller::new(controller).await);
     let service = Service::start(settings, controller, local.as_ref().map(LocalProver::connector)).await;
     let service = service.map_err(|error| Failure::usage(error.to_string()))?;
     if let Some(listener) = joining {

@@ -1,16 +1,21 @@
 //! `sp1d worker`.
 
-use crate::{args::WorkerArguments, console::spinner, cpu, exit::Failure};
+use crate::{
+    args::{Log, ProverArguments, WorkerArguments},
+    console::spinner,
+    cpu,
+    exit::Failure,
+};
 use anyhow::{Context, Result};
 use rustix::{
     process::{Signal, set_parent_process_death_signal},
-    thread::{CpuSet, sched_setaffinity},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
-use sp1_distributed::distributed::{EngineState, WorkerBuilder};
-use std::time::Duration;
+use sp1_distributed::distributed::{EngineState, ProverCommand, WorkerBuilder, serve_prover};
+use std::{ffi::OsString, fs, time::Duration};
 use tokio::sync::watch;
 
-pub(crate) fn run(arguments: WorkerArguments) -> Result<()> {
+pub(crate) fn run(arguments: WorkerArguments, log: &Log) -> Result<()> {
     if arguments.with_parent {
         set_parent_process_death_signal(Some(Signal::TERM)).context("follow the parent process")?;
     }
@@ -18,7 +23,8 @@ pub(crate) fn run(arguments: WorkerArguments) -> Result<()> {
     // Only signals and the spinner: the worker brings threads of its own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the signals' thread")?;
-    let outcome = runtime.block_on(serve(arguments));
+    let commands = prover_commands(&arguments, log)?;
+    let outcome = runtime.block_on(serve(arguments, commands));
     runtime.shutdown_background();
     outcome
 }
@@ -39,7 +45,57 @@ pub(super) fn pin(cores: &[u16]) -> Result<()> {
         .map_err(|error| Failure::usage(format!("--pin {cores:?}: {error}; name cores that this machine has")).into())
 }
 
-async fn serve(arguments: WorkerArguments) -> Result<()> {
+/// What starts each of the worker's provers: this program, with a share of the cores.
+fn prover_commands(arguments: &WorkerArguments, log: &Log) -> Result<Vec<ProverCommand>> {
+    let set = sched_getaffinity(None).context("look which cores there are")?;
+    let cores: Vec<u16> =
+        (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).filter_map(|core| core.try_into().ok()).collect();
+    let provers = usize::from(arguments.provers);
+    let share = |number: usize| {
+        let (begin, end) = (number * cores.len() / provers, (number + 1) * cores.len() / provers);
+        // More provers than cores share them all.
+        if begin < end && provers > 1 { &cores[begin..end] } else { &cores[..] }
+    };
+    let command = |number: usize| {
+        let own = share(number);
+        let threads = arguments.threads.map_or(own.len().max(1), usize::from);
+        let mut line: Vec<OsString> = vec!["prover".into(), "--threads".into(), threads.to_string().into()];
+        if let Some(shards) = arguments.parallel_shards {
+            line.extend(["--parallel-shards".into(), shards.to_string().into()]);
+        }
+        if provers > 1 {
+            let cores: Vec<String> = own.iter().map(u16::to_string).collect();
+            line.extend(["--pin".into(), cores.join(",").into()]);
+        }
+        if let Some(filter) = &log.log {
+            line.extend(["--log".into(), filter.into()]);
+        }
+        line.extend(["--log-format".into(), log.log_format.name().into()]);
+        // This program, also when its file was replaced by that of another release.
+        ProverCommand { program: "/proc/self/exe".into(), arguments: line }
+    };
+    Ok((0..provers).map(command).collect())
+}
+
+/// `sp1d prover`: one of a worker's provers.
+pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
+    // When memory runs out, the kernel takes the prover and leaves the worker. See proc(5), oom_score_adj.
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", "800") {
+        tracing::debug!(%error, "raise the out-of-memory score");
+    }
+    // The worker's thread that starts provers lives as long as the worker.
+    set_parent_process_death_signal(Some(Signal::KILL)).context("follow the worker")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the prover's thread")?;
+    let shards = arguments.parallel_shards.map(usize::from);
+    let served = serve_prover(arguments.threads.into(), shards, Some(crate::allocator::give_back));
+    let outcome = runtime.block_on(served).context("serve the worker that started this prover");
+    // A stage that runs has no use any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Result<()> {
     let stop = super::cancelled_by_signals()?;
     let allowed = arguments.orchestrator.clone();
     let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
@@ -49,6 +105,7 @@ async fn serve(arguments: WorkerArguments) -> Result<()> {
     };
     let mut builder =
         builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(crate::allocator::give_back);
+    builder = builder.provers(commands);
     if let Some(name) = arguments.name {
         builder = builder.name(name);
     }

@@ -99,19 +99,34 @@ impl Worker {
         self.wait_for("prover ready", Duration::from_secs(600));
     }
 
-    /// The most memory it ever had, or had since [`Worker::forget_peak`].
+    /// Its prover processes.
+    #[allow(dead_code, reason = "not every test looks at them")]
+    pub(crate) fn provers(&self) -> Vec<Pid> {
+        // The worker starts them on one of its threads.
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap().map(Result::unwrap);
+        let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        let children: String = children.collect();
+        children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().unwrap())).collect()
+    }
+
+    /// The most memory that its prover ever had, or had since [`Worker::forget_peak`].
     #[allow(dead_code, reason = "not every test measures")]
     pub(crate) fn peak_gb(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e9
+        let of = |prover: Pid| {
+            let status = fs::read_to_string(format!("/proc/{}/status", prover.as_raw_nonzero())).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e9
+        };
+        self.provers().into_iter().map(of).sum()
     }
 
     /// Counts peak memory from now on: loading the prover takes more than proving.
     #[allow(dead_code, reason = "not every test measures")]
     pub(crate) fn forget_peak(&self) {
         // See proc(5), clear_refs.
-        fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+        for prover in self.provers() {
+            fs::write(format!("/proc/{}/clear_refs", prover.as_raw_nonzero()), "5").unwrap();
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -2,8 +2,8 @@
 
 use super::Scheduler;
 use crate::{
-    AttemptId, Command, Failure, KindSet, PeerId, TaskId, WorkerId, attempt::State, peer::Standing, task::Place,
-    workers::Worker,
+    AttemptId, Command, Failure, KindSet, PeerId, TaskId, TaskKind, WorkerId, attempt::State, exclusions::Exclusions,
+    peer::Standing, task::Place, workers::Worker,
 };
 
 /// What a worker is blamed for, and for how many faults it counts.
@@ -93,6 +93,33 @@ impl Scheduler {
         self.blame(peer, Fault::Failed, &reason, commands);
     }
 
+    /// Parts with attempts that their workers never start.
+    pub(super) fn expire_starts(&mut self, commands: &mut Vec<Command>) {
+        while let Some(worker) = self.workers.first_late_start(self.clock.lease_time()) {
+            self.on_never_started(worker, commands);
+        }
+    }
+
+    /// The oldest attempt of `worker` has failed: the worker holds attempts and starts none of them.
+    fn on_never_started(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        let held = self.workers.get(worker).and_then(|worker| worker.held().first());
+        let id = *held.expect("a worker that holds nothing has no start deadline");
+        let past = self.past(id, Failure::NeverStarted);
+        let (task, peer) = (self.attempt(id).task, self.attempt(id).peer);
+        let reason = past.failure.to_string();
+        commands.push(Command::Cancel { worker, attempt: id });
+        self.lapse(id, commands);
+        let entry = self.task_mut(task);
+        if entry.spare == Some(id) {
+            entry.spare = None;
+            entry.record(past);
+        } else {
+            self.replace_overdue(task, past, commands);
+        }
+        self.take_back_waiting(worker, commands);
+        self.blame(peer, Fault::Failed, &reason, commands);
+    }
+
     /// An attempt that straggles while a worker holds nothing, and that worker. The fastest comes first.
     pub(super) fn next_copy(&self) -> Option<(AttemptId, WorkerId)> {
         let idle = |id: &AttemptId| self.workers.anyone_idle(self.attempt(*id).kind);
@@ -102,7 +129,7 @@ impl Scheduler {
             let task = self.task(attempt.task);
             let counted_on = task.place == Place::Held(id) && task.spare.is_none() && !self.proof_of(task).failed;
             let mut not = task.excluded.clone();
-            not.insert(attempt.worker);
+            not.add(attempt.peer);
             counted_on.then(|| self.workers.first_idle(attempt.kind, &not)).flatten().map(|worker| (id, worker))
         })
     }
@@ -125,7 +152,7 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         let entry = self.task(task);
-        let is_last = entry.failures() + 1 >= self.config.max_failures;
+        let is_last = entry.failures().total() + 1 >= self.config.max_failures;
         if let Some(fault) = fault.filter(|_| !is_last || self.proof_of(entry).failed) {
             self.task_mut(task).blamed.push((peer, fault as u32));
             self.blame(peer, fault, &failure.to_string(), commands);
@@ -141,6 +168,7 @@ impl Scheduler {
         let may = kinds.iter().all(|kind| self.workers.able(kind) > 1);
         let blamed = self.peers.blame(peer, fault as u32, &rules, may, self.clock.lease_time());
         let (Some(duration), Some(worker)) = (blamed, session) else { return };
+        self.peers.set_reason(peer, reason);
         self.workers.set_standing(worker, true, false);
         commands.push(Command::Quarantine { worker, duration, reason: reason.to_owned() });
         self.take_back_waiting(worker, commands);
@@ -168,8 +196,11 @@ impl Scheduler {
     /// Those who are the only ones left for something that waits get one task too, however long their quarantine.
     pub(super) fn release_needed(&mut self, commands: &mut Vec<Command>) {
         let needed = |id: &WorkerId| {
-            let declared = self.workers.get(*id).map_or_else(KindSet::default, Worker::declared);
-            declared.iter().any(|kind| self.workers.able(kind) == 0 && self.queue.len_of(kind) > 0)
+            let worker = self.workers.get(*id).expect("the quarantined are connected");
+            let declared = worker.declared();
+            declared.iter().any(|kind| {
+                self.queue.len_of(kind) > 0 && (self.workers.able(kind) == 0 || self.is_last_resort(worker, kind))
+            })
         };
         let needed: Vec<WorkerId> = self.workers.quarantined().filter(needed).collect();
         for worker in needed {
@@ -180,12 +211,25 @@ impl Scheduler {
         }
     }
 
+    /// True if a task of `kind` waits that failed on every worker that may get it now, and not on `worker`.
+    fn is_last_resort(&self, worker: &Worker, kind: TaskKind) -> bool {
+        let failed = |excluded: &Exclusions| {
+            !excluded.is_empty() && !worker.is_excluded(excluded) && self.workers.able_are_excluded(kind, excluded)
+        };
+        self.queue.turns().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
+    }
+
     /// Makes a new session of `peer` as trusted as its last.
-    pub(super) fn keep_standing(&mut self, worker: WorkerId, peer: PeerId) {
-        match self.peers.get(peer).map(|peer| peer.standing) {
-            Some(Standing::Quarantined(_)) => self.workers.set_standing(worker, true, false),
-            Some(Standing::Probation) => self.workers.set_standing(worker, false, true),
-            Some(Standing::Good) | None => {}
+    pub(super) fn keep_standing(&mut self, worker: WorkerId, peer: PeerId, commands: &mut Vec<Command>) {
+        let found = self.peers.get(peer).map(|peer| (peer.standing, peer.reason.clone()));
+        match found {
+            Some((Standing::Quarantined(end), reason)) => {
+                self.workers.set_standing(worker, true, false);
+                let duration = end.saturating_since(self.clock.lease_time());
+                commands.push(Command::Quarantine { worker, duration, reason });
+            }
+            Some((Standing::Probation, _)) => self.workers.set_standing(worker, false, true),
+            Some((Standing::Good, _)) | None => {}
         }
     }
 
@@ -212,7 +256,7 @@ impl Scheduler {
     }
 
     /// What waits on `worker` and has not begun goes to others.
-    fn take_back_waiting(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+    pub(super) fn take_back_waiting(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         let Some(held) = self.workers.get(worker).map(|worker| worker.held().clone()) else { return };
         let waiting = |id: &AttemptId| self.attempt(*id).state == State::Held { started: None };
         for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {

@@ -5,7 +5,7 @@ use crate::{
     AttemptId,
     attempt::State,
     peer::Standing,
-    task::{MAX_HISTORY, MAX_LAPSED, Place},
+    task::{Counts, MAX_HISTORY, MAX_LAPSED, Place},
 };
 use std::{
     cmp::Reverse,
@@ -40,7 +40,7 @@ impl Scheduler {
             let quarantined = self.peers.get(worker.peer()).map(|peer| peer.standing);
             let quarantined = matches!(quarantined, Some(Standing::Quarantined(_)));
             assert_eq!(worker.is_quarantined(), quarantined, "{id} is trusted more, or less, than it should be");
-            let gets_nothing = worker.is_quarantined() || worker.is_draining();
+            let gets_nothing = worker.is_quarantined() || worker.is_draining() || worker.is_starting();
             let waits = |id: &AttemptId| self.attempts[id].state == State::Held { started: None };
             assert!(!gets_nothing || !worker.held().iter().any(waits), "{id} holds what it is not to begin");
         }
@@ -104,8 +104,17 @@ impl Scheduler {
             );
             assert!(count(|state| state == State::Lapsed) <= MAX_LAPSED, "{id} knows too many lapsed attempts");
             assert!(task.history().len() <= MAX_HISTORY, "the history of {id} is too long");
-            let exhausted = task.failures() >= self.config.max_failures || task.losses() >= self.config.max_losses;
+            // What failed for good since a worker left is noticed when an attempt of it ends, or after a while.
+            let spent = |counts: &Counts, most: u32| counts.distinct() >= most as usize;
+            let exhausted =
+                spent(task.failures(), self.config.max_failures) || spent(task.losses(), self.config.max_losses);
             assert!(failed || !exhausted, "{id} has failed for good, and its proof goes on");
+            let is_open = !matches!(task.place, Place::Accepted(_));
+            assert_eq!(
+                self.memory_bound.contains(id),
+                task.excluded.by_memory().is_some() && is_open,
+                "the index of tasks that ran out of memory is wrong for {id}"
+            );
             if let Some(marker) = task.marker {
                 let proof = self.markers.get(&marker).map(|marker| marker.proof);
                 assert_eq!(proof, Some(task.proof), "the marker {marker} of {id} is not its proof's");
@@ -132,6 +141,11 @@ impl Scheduler {
         assert!(self.leases.check_invariants().eq(workers.keys().copied()), "leases and workers do not match");
         if let Some((expiry, worker)) = self.leases.earliest() {
             assert!(expiry > self.clock.lease_time(), "the lease of {worker} has ended, and it is still here");
+        }
+        for (id, worker) in workers {
+            let is_started = |id: &AttemptId| matches!(self.attempts[id].state, State::Held { started: Some(_) });
+            let waits = !worker.held().is_empty() && !worker.held().iter().any(is_started);
+            assert_eq!(worker.start_deadline().is_some(), waits, "{id} has a wrong start deadline");
         }
         for (id, attempt) in &self.attempts {
             if attempt.state.is_held() {
@@ -164,8 +178,14 @@ impl Scheduler {
         let workers = self.workers.check_invariants();
         for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, Place::Waiting { .. })) {
             let able = || workers.iter().filter(|(_, worker)| worker.kinds().contains(task.kind));
-            let failed_everywhere = able().all(|(id, _)| task.excluded.contains(id));
-            let mut may_take = able().filter(|(id, _)| failed_everywhere || !task.excluded.contains(id)).peekable();
+            let prospects = || workers.iter().filter(|(_, worker)| worker.is_prospect(task.kind));
+            // A worker in quarantine that is the last resort is released, and one that starts its prover ends that.
+            if prospects().any(|(_, worker)| worker.is_starting() && !worker.is_excluded(&task.excluded)) {
+                continue;
+            }
+            let everywhere = prospects().all(|(_, worker)| worker.is_excluded(&task.excluded));
+            let excluded = if everywhere { task.excluded.lasting() } else { task.excluded.clone() };
+            let mut may_take = able().filter(|(_, worker)| !worker.is_excluded(&excluded)).peekable();
             if may_take.peek().is_some() {
                 let awaited = may_take.any(|(_, worker)| !worker.held().is_empty());
                 assert!(awaited, "{id} waits, and nobody who may take it holds anything");

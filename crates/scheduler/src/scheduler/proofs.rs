@@ -60,6 +60,7 @@ impl Scheduler {
         let Some(Proof { tasks, markers, .. }) = self.proofs.get_mut(&proof) else { return };
         let (tasks, markers) = (mem::take(tasks), mem::take(markers));
         for task in tasks {
+            self.memory_bound.remove(&task);
             self.leave_queue(task);
             for attempt in self.task(task).attempts.clone() {
                 self.end_attempt(attempt, commands);

@@ -1,7 +1,7 @@
 //! What is said about attempts.
 
 use super::{Scheduler, health::Fault};
-use crate::{AttemptId, Command, Failure, TaskId, WorkerId, attempt::State, task::Place};
+use crate::{AttemptId, Command, Failure, TaskId, WorkerId, attempt::State, task::Place, workers::Worker};
 
 /// What is wrong with a result whose task should have completed a marker on the way: the deferred events of its shard are missing, so
 /// a proof built on it would be partial.
@@ -16,6 +16,7 @@ impl Scheduler {
         if let State::Held { started: started @ None } = &mut self.attempt_mut(id).state {
             *started = Some(now);
             self.update_stealable(id);
+            self.update_start_deadline(worker);
             self.watch(id);
         }
     }
@@ -72,8 +73,13 @@ impl Scheduler {
         let past = self.past(id, failure);
         let fault = match past.failure {
             Failure::Rejected(_) => Some(Fault::Wrong),
-            Failure::Disputed => None,
-            Failure::Worker(_) | Failure::WorkerLost | Failure::Overdue | Failure::Cancelled => Some(Fault::Failed),
+            // Too little memory is a property of the task and of the machine.
+            Failure::Disputed | Failure::OutOfMemory(_) => None,
+            Failure::Worker(_)
+            | Failure::WorkerLost
+            | Failure::Overdue
+            | Failure::NeverStarted
+            | Failure::Cancelled => Some(Fault::Failed),
         };
         let attempt = self.attempt_mut(id);
         attempt.failed = true;
@@ -84,6 +90,9 @@ impl Scheduler {
         if entry.spare == Some(id) {
             entry.spare = None;
             entry.record(past);
+        } else if matches!(past.failure, Failure::OutOfMemory(_)) {
+            let memory_bytes = self.workers.get(worker).map_or(0, Worker::memory_bytes);
+            self.retry_with_more_memory(task, past, memory_bytes, commands);
         } else {
             self.retry(task, past, commands);
         }

@@ -1,7 +1,11 @@
 //! Workers: how they come, stay and go.
 
 use super::Scheduler;
-use crate::{AttemptId, Command, Failure, KindSet, PeerId, TaskKind, Timestamp, WorkerId, attempt::State, task::Place};
+use crate::{
+    AttemptId, Command, Failure, KindSet, PeerId, TaskKind, Timestamp, WorkerId,
+    attempt::{Loss, State},
+    task::Place,
+};
 use std::{collections::BTreeSet, time::Duration};
 
 /// How an attempt that comes back compares with the one that took its place.
@@ -14,16 +18,25 @@ enum Sooner {
     Never,
 }
 
+/// What is known of a worker that joins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Joining {
+    pub(super) peer: PeerId,
+    /// What an attempt on it can have; 0 for unknown.
+    pub(super) memory_bytes: u64,
+    pub(super) slots: u32,
+    pub(super) kinds: KindSet,
+}
+
 impl Scheduler {
     pub(super) fn on_worker_joined(
         &mut self,
         worker: WorkerId,
-        peer: PeerId,
-        slots: u32,
-        kinds: KindSet,
+        joining: Joining,
         holds: &[AttemptId],
         commands: &mut Vec<Command>,
     ) {
+        let Joining { peer, memory_bytes, slots, kinds } = joining;
         if self.workers.contains(worker) {
             return;
         }
@@ -33,8 +46,8 @@ impl Scheduler {
             self.on_worker_lost(earlier, commands);
             commands.push(Command::ExpireWorker { worker: earlier });
         }
-        self.workers.insert(worker, peer, slots, kinds, self.paces_of(peer));
-        self.keep_standing(worker, peer);
+        self.workers.insert(worker, peer, memory_bytes, slots, kinds, self.paces_of(peer));
+        self.keep_standing(worker, peer, commands);
         self.on_leases_renewed(worker);
         // One that is named twice is the same.
         for attempt in &holds.iter().copied().collect::<BTreeSet<_>>() {
@@ -84,8 +97,10 @@ impl Scheduler {
                 return self.refuse(id, earlier);
             }
         }
-        if std::mem::take(&mut self.attempt_mut(id).lost) {
-            self.task_mut(task).find_again(id);
+        let loss = std::mem::take(&mut self.attempt_mut(id).lost);
+        if loss != Loss::None {
+            self.task_mut(task).find_again(id, peer, loss);
+            self.peers.find_again(peer);
         }
         self.hold(worker, id);
         self.update_stealable_of(worker, id);
@@ -126,32 +141,64 @@ impl Scheduler {
     }
 
     /// Requeues all that `worker` holds. What it has delivered is no longer its own, and is verified all the same.
+    ///
+    /// Only what it proved can have caused the loss: that is counted. If it proved nothing, all that it held is counted, because fetching inputs can end a
+    /// worker too.
     pub(super) fn on_worker_lost(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
-        let Some(held) = self.workers.get(worker).map(|worker| worker.held().clone()) else { return };
+        let Some(found) = self.workers.get(worker) else { return };
+        let (held, peer) = (found.held().clone(), found.peer());
+        let others_may = found.kinds().iter().all(|kind| self.workers.able(kind) > 1);
+        let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, State::Held { started: Some(_) });
+        let proved = held.iter().any(is_started);
+        let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();
         for attempt in held {
             let task = self.attempt(attempt).task;
             let past = self.past(attempt, Failure::WorkerLost);
             self.lapse(attempt, commands);
+            let counted = suspects.contains(&attempt);
             let entry = self.task_mut(task);
             if entry.spare == Some(attempt) {
                 entry.spare = None;
                 entry.record(past);
-            } else {
-                self.attempt_lost(attempt);
+            } else if counted {
+                self.attempt_lost(attempt, Loss::Counted);
+                if self.config.quarantine.is_some() && proved {
+                    self.task_mut(task).blamed.push((peer, 1));
+                }
                 self.requeue(task, past, commands);
+            } else {
+                self.attempt_lost(attempt, Loss::Bystander);
+                self.task_mut(task).record(past);
+                self.leave(task, attempt, commands);
             }
         }
-        let peer = self.workers.get(worker).expect("it was just seen").peer();
         self.peers.leave(peer, worker);
         self.workers.remove(worker);
         self.leases.remove(worker);
+        if let (Some(rules), true) = (self.config.quarantine, proved) {
+            self.peers.lose(peer, &rules, others_may, self.clock.lease_time());
+        }
     }
 
-    /// The loss of `id` counts, and is taken back should it be found again.
-    fn attempt_lost(&mut self, id: AttemptId) {
-        // One of too many that lapsed is forgotten already.
+    /// The loss of `id` is taken back if its worker returns with it.
+    fn attempt_lost(&mut self, id: AttemptId, loss: Loss) {
+        // The oldest of too many lapsed attempts is forgotten.
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.lost = true;
+            attempt.lost = loss;
+        }
+    }
+
+    /// The prover of `worker` is being started again.
+    pub(super) fn on_worker_unready(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        if self.workers.contains(worker) {
+            self.workers.set_starting(worker, true);
+            self.take_back_waiting(worker, commands);
+        }
+    }
+
+    pub(super) fn on_worker_ready(&mut self, worker: WorkerId) {
+        if self.workers.contains(worker) {
+            self.workers.set_starting(worker, false);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use crate::{
     AttemptId, Command, Failure, Placement, TaskId, WorkerId,
-    attempt::{Attempt, State},
+    attempt::{Attempt, Loss, State},
     placement::{AtWork, Pacing, Snapshot},
     task::Place,
 };
@@ -41,9 +41,19 @@ impl Scheduler {
                 Placement::Pack => Some(&self.crews),
             },
             at_work: None,
-            max_failures: usize::try_from(self.config.max_failures).unwrap_or(usize::MAX),
+            max_excluded: self.max_excluded(),
             pacing: self.config.pace.map(|_| Pacing { attempts: &self.attempts, now: self.clock.lease_time() }),
         }
+    }
+
+    /// A bound on how many workers a task that may still be assigned excludes.
+    fn max_excluded(&self) -> usize {
+        // Exclusions by memory have no bound but the pool.
+        if !self.memory_bound.is_empty() {
+            return usize::MAX;
+        }
+        let counted = self.config.max_failures.saturating_add(self.config.max_losses);
+        usize::try_from(counted).unwrap_or(usize::MAX)
     }
 
     /// Gives a task that isn't queued to a worker with a free slot.
@@ -66,7 +76,7 @@ impl Scheduler {
             began: None,
             overdue: false,
             failed: false,
-            lost: false,
+            lost: Loss::None,
             resumed: false,
             took: None,
             state,
@@ -92,7 +102,7 @@ impl Scheduler {
     pub(super) fn give_back(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
         let (Some(task), Some(found)) = (self.tasks.get(&id), self.workers.get(worker)) else { return };
         let may = found.held().len() < found.slots() && self.workers.gets(worker, task.kind);
-        if !may || task.excluded.contains(&worker) {
+        if !may || self.workers.is_excluded(worker, &task.excluded) {
             return;
         }
         match task.place {
@@ -115,6 +125,7 @@ impl Scheduler {
         let Attempt { task, kind, .. } = *self.attempt(id);
         self.queue.hold(self.task(task).rank, id);
         self.workers.hold(worker, id, kind);
+        self.update_start_deadline(worker);
     }
 
     /// Frees the slot of a live attempt. Its state is the caller's to change.
@@ -126,7 +137,23 @@ impl Scheduler {
         self.remove_stealable(id, task);
         self.watch.end(id);
         self.workers.release(worker, id, kind);
+        self.update_start_deadline(worker);
         self.update_stealable_of(worker, id);
+    }
+
+    /// Brings the start deadline of `worker` up to date: it has one while it holds attempts and has started none of them.
+    pub(super) fn update_start_deadline(&mut self, worker: WorkerId) {
+        let found = self.workers.get(worker).expect("live attempts are on connected workers");
+        let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, State::Held { started: Some(_) });
+        let waits = !found.held().is_empty() && !found.held().iter().any(is_started);
+        match (waits, found.start_deadline()) {
+            (true, None) => {
+                let deadline = self.clock.lease_time() + self.config.start_deadline;
+                self.workers.set_start_deadline(worker, Some(deadline));
+            }
+            (false, Some(_)) => self.workers.set_start_deadline(worker, None),
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     pub(super) fn enqueue(&mut self, id: TaskId) {

@@ -149,7 +149,7 @@ const fn begun_on(worker: u64, task: u64) -> Event {
 fn joined_with_begun(worker: u64, slots: u32, begun: &[u64]) -> Event {
     let (id, peer, kinds) = (WorkerId(worker), PeerId(worker), KindSet::all());
     let begun = begun.iter().copied().map(TaskId).collect();
-    Event::WorkerJoined { worker: id, peer, slots, kinds, holds: Vec::new(), begun }
+    Event::WorkerJoined { worker: id, peer, memory_bytes: 0, slots, kinds, holds: Vec::new(), begun }
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn event() -> impl Strategy<Value = Event> {
     let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(worker, slots, kinds)| Event::WorkerJoined {
         worker: WorkerId(worker),
         peer: PeerId(worker),
+        memory_bytes: 0,
         slots,
         kinds,
         holds: Vec::new(),
@@ -381,6 +382,8 @@ impl Model {
                 self.markers.retain(|_, (of, _)| *of != proof);
             }
             Event::WorkerDraining { .. }
+            | Event::WorkerUnready { .. }
+            | Event::WorkerReady { .. }
             | Event::WorkerResumed { .. }
             | Event::PeerBlamed { .. }
             | Event::MarkerReported { .. }
@@ -406,7 +409,12 @@ impl Model {
 
     fn remove_worker(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
-        self.live.retain(|_, live| live.worker != worker);
+        let lost: Vec<Live> = self.live.extract_if(.., |_, live| live.worker == worker).map(|(_, live)| live).collect();
+        // What it proved may have ended it; if it proved nothing, anything may have.
+        let proved = lost.iter().any(|live| live.started);
+        for live in lost.iter().filter(|live| live.started || !proved) {
+            self.tasks.get_mut(&live.task).expect("live attempts have tasks").failed_on.insert(worker);
+        }
     }
 
     fn assign(

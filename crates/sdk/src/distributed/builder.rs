@@ -5,7 +5,7 @@ use crate::{
     distributed::config::{Config, Overrides, environment},
     threads::Threads,
 };
-use engine::{Controller, CutOptions, OptionsError};
+use engine::{Controller, ControllerSettings, CutOptions, OptionsError};
 use orchestrator::{Placement, Verify};
 use sp1_core_executor::SP1CoreOpts;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -169,7 +169,7 @@ impl DistributedProverBuilder {
     pub async fn build(self) -> DistributedProver {
         self.start_proving_threads();
         let threads = Threads::start();
-        let controller = threads.spawn(Controller::new()).await;
+        let controller = threads.spawn(Controller::new(ControllerSettings::default())).await;
         self.finish(threads, controller)
     }
 
@@ -177,7 +177,7 @@ impl DistributedProverBuilder {
     pub(crate) fn build_blocking(self) -> DistributedProver {
         self.start_proving_threads();
         let threads = Threads::start();
-        let controller = threads.block_on(Controller::new());
+        let controller = threads.block_on(Controller::new(ControllerSettings::default()));
         self.finish(threads, controller)
     }
 

@@ -10,7 +10,7 @@ mod request;
 
 pub use crate::{
     pool::{LocalProver, Pool},
-    worker::{BoundWorker, WorkerBuilder, WorkerError, start_proving_threads},
+    worker::{BoundWorker, WorkerBuilder, WorkerError, serve_prover, start_proving_threads},
 };
 pub use ::client::{ClientError, FailureInfo};
 pub use ::orchestrator::{
@@ -19,7 +19,7 @@ pub use ::orchestrator::{
 };
 pub use ::protocol::{Address, Filter};
 pub use ::scheduler::TaskKind;
-pub use ::worker::EngineState;
+pub use ::worker::{EngineState, ProverCommand};
 pub use builder::DistributedProverBuilder;
 pub use error::DistributedError;
 pub use events::ProofEvents;

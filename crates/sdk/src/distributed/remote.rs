@@ -106,7 +106,8 @@ impl Remote {
         self.connect().await?;
         let program = Client::persist(PATIENCE, || self.0.add_program(request.elf.clone())).await?;
         // A service with another SP1 would be found out by its proof only.
-        if program.verifying_key != controller.verifying_key(&request.elf).await?.bytes32() {
+        let own = controller.verifying_key(&request.elf).await?.bytes32();
+        if program.verifying_key.is_some_and(|key| key != own) {
             return Err(DistributedError::OtherRelease { url: self.0.url().to_owned() });
         }
         let input = Client::persist(PATIENCE, || self.0.add_input(request.stdin.clone())).await?;

@@ -7,7 +7,7 @@ const NOW: Moment = Moment(1_800_000_000_000);
 fn database() -> (tempfile::TempDir, Database) {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(&folder.path().join("service.db"), true).unwrap();
-    let program = Program { id: "p".into(), bytes: 1, verifying_key: "0x1".into(), created: Moment(0) };
+    let program = Program { id: "p".into(), bytes: 1, verifying_key: Some("0x1".into()), created: Moment(0) };
     database.add_program(&program).unwrap();
     database.add_program(&program).unwrap();
     assert_eq!(database.program("p").unwrap(), Some(program));

@@ -108,6 +108,7 @@ function words(event) {
     case "dropped": return `${task} is not wanted any more from ${event.worker}`;
     case "executed": return `executed: ${event.cycles} cycles`;
     case "worker_ready": return `worker ${event.worker} is ready`;
+    case "cut": return `the run is cut by ${event.name}: ${event.reason}`;
     case "worker_lost": return `worker ${event.worker} is gone (${event.reason})`;
     case "restarted": return `begun again: ${event.reason}`;
     case "verifying": return "verifying";
@@ -292,7 +293,7 @@ async function refresh() {
 }
 
 const NAMES = ["queued", "started", "submitted", "remembered", "assigned", "proving", "done", "attempt_failed", "dropped", "executed",
-  "worker_ready", "worker_lost", "restarted", "verifying", "finished"];
+  "cut", "worker_ready", "worker_lost", "restarted", "verifying", "finished"];
 // The list of events is for people: what was longest ago goes first.
 const MOST_LINES = 500;
 

@@ -2,8 +2,8 @@
 //! given for it is true.
 
 use super::{Invariant, Step, books::Books, ensure};
-use scheduler::{AttemptId, Command, Event, Failure, PastAttempt, TaskId, WorkerId};
-use std::collections::BTreeSet;
+use scheduler::{AttemptId, Command, Event, Failure, KindSet, PastAttempt, PeerId, TaskId, TaskKind, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct AProofFailsForWhatHappened {
@@ -13,6 +13,10 @@ pub(crate) struct AProofFailsForWhatHappened {
     judged: BTreeSet<AttemptId>,
     cancelled: BTreeSet<AttemptId>,
     ended_sessions: BTreeSet<WorkerId>,
+    connected: BTreeMap<WorkerId, PeerId>,
+    able: BTreeMap<PeerId, KindSet>,
+    /// What nobody is to give them is not for them to try.
+    draining: BTreeSet<WorkerId>,
 }
 
 impl AProofFailsForWhatHappened {
@@ -27,6 +31,17 @@ impl AProofFailsForWhatHappened {
             }
             Event::WorkerLost { worker } => {
                 self.ended_sessions.insert(*worker);
+                self.connected.remove(worker);
+            }
+            Event::WorkerJoined { worker, peer, kinds, .. } => {
+                self.connected.insert(*worker, *peer);
+                self.able.insert(*peer, *kinds);
+            }
+            Event::WorkerDraining { worker } => {
+                self.draining.insert(*worker);
+            }
+            Event::WorkerResumed { worker } => {
+                self.draining.remove(worker);
             }
             _ => {}
         }
@@ -40,6 +55,7 @@ impl AProofFailsForWhatHappened {
             }
             Command::ExpireWorker { worker } => {
                 self.ended_sessions.insert(*worker);
+                self.connected.remove(worker);
             }
             _ => {}
         }
@@ -50,9 +66,10 @@ impl AProofFailsForWhatHappened {
         let of = self.books.task_of(attempt);
         ensure(of == Some(task), || format!("the history of {task} has {attempt}, which was for {of:?}"))?;
         let happened = match past.failure {
-            Failure::Worker(_) | Failure::Disputed => self.failed.contains(&attempt),
+            Failure::Worker(_) | Failure::OutOfMemory(_) | Failure::Disputed => self.failed.contains(&attempt),
             Failure::Rejected(_) => self.judged.contains(&attempt),
             Failure::WorkerLost => self.ended_sessions.contains(&past.worker),
+            Failure::NeverStarted => self.cancelled.contains(&attempt) && self.books.began(attempt).is_none(),
             Failure::Cancelled => self.cancelled.contains(&attempt),
             Failure::Overdue => {
                 let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
@@ -63,20 +80,47 @@ impl AProofFailsForWhatHappened {
         ensure(happened, || format!("the history of {task} has what never happened: {past:?}"))
     }
 
-    fn check_history(&self, task: TaskId, history: &[PastAttempt], step: &Step<'_>) -> Result<(), String> {
-        let mut failures = BTreeSet::new();
-        let mut losses = BTreeSet::new();
+    fn check_history(
+        &self,
+        task: TaskId,
+        kind: TaskKind,
+        history: &[PastAttempt],
+        step: &Step<'_>,
+    ) -> Result<(), String> {
+        let (mut failures, mut losses) = (BTreeSet::new(), BTreeSet::new());
+        let mut out_of_memory = false;
+        let mut culprits = [BTreeSet::new(), BTreeSet::new()];
         for past in history {
             self.check_line(task, past, step)?;
             match past.failure {
-                Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed => failures.insert(past.attempt),
-                Failure::WorkerLost | Failure::Overdue => losses.insert(past.attempt),
-                Failure::Cancelled => false,
-            };
+                Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed => {
+                    failures.insert(past.attempt);
+                    culprits[0].insert(past.peer);
+                }
+                Failure::WorkerLost | Failure::Overdue | Failure::NeverStarted => {
+                    losses.insert(past.attempt);
+                    culprits[1].insert(past.peer);
+                }
+                Failure::OutOfMemory(_) => out_of_memory = true,
+                Failure::Cancelled => {}
+            }
         }
         let reached = |count: usize, limit: u32| count >= usize::try_from(limit).unwrap_or(usize::MAX);
-        let enough = reached(failures.len(), step.config.max_failures) || reached(losses.len(), step.config.max_losses);
-        ensure(enough, || {
+        let [failed_on, lost_with] = culprits;
+        let (max_failures, max_losses) = (step.config.max_failures, step.config.max_losses);
+        let distinct = reached(failed_on.len(), max_failures) || reached(lost_with.len(), max_losses);
+        let often = reached(failures.len(), max_failures) || reached(losses.len(), max_losses);
+        // Fewer workers are enough when no other one is connected.
+        let untried = |(worker, peer): &(&WorkerId, &PeerId)| {
+            let able = self.able.get(peer).is_some_and(|kinds| kinds.contains(kind));
+            let tried = failed_on.contains(peer) || lost_with.contains(peer);
+            able && !tried && !self.draining.contains(worker)
+        };
+        let left = self.connected.iter().find(untried);
+        if let (Some((_, peer)), false) = (left, distinct || out_of_memory) {
+            return Err(format!("{task} fails for good, and {peer} has not tried it"));
+        }
+        ensure(often || out_of_memory, || {
             let limits = (step.config.max_failures, step.config.max_losses);
             format!(
                 "{task} fails for good after the failures {failures:?} and losses {losses:?}; the limits are {limits:?}"
@@ -95,11 +139,11 @@ impl Invariant for AProofFailsForWhatHappened {
         // The command that ends a session comes after those that follow from its end.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
-            if let Command::FailProof { task, history, proof, .. } = command {
+            if let Command::FailProof { task, history, proof, kind } = command {
                 let of = step.plan.tasks.get(task).map(|task| task.proof);
                 ensure(of == Some(*proof), || format!("{proof} fails for {task}, which is of {of:?}"))?;
                 // A session that another of the same worker ends is named only afterwards too.
-                self.check_history(*task, history, step)?;
+                self.check_history(*task, *kind, history, step)?;
             }
         }
         Ok(())
@@ -110,13 +154,14 @@ impl Invariant for AProofFailsForWhatHappened {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
-    use scheduler::{ProofId, TaskKind};
+    use scheduler::ProofId;
     use std::time::Duration;
 
     fn fail(proof: u64, failures: &[(u64, Failure)]) -> Command {
         let past = |(attempt, failure): &(u64, Failure)| PastAttempt {
             attempt: AttemptId(*attempt),
             worker: WorkerId(1),
+            peer: PeerId(1),
             duration: Duration::ZERO,
             failure: failure.clone(),
         };
@@ -161,6 +206,14 @@ mod tests {
             let history = [(1, broken()), (2, broken()), (3, third)];
             assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "what never happened");
         }
+    }
+
+    #[test]
+    fn a_failure_that_another_worker_could_have_spared_is_noticed() {
+        let (example, mut invariant) = failed(3);
+        example.show(&mut invariant, &joined(2, 2, 1, KindSet::all()), &[]).unwrap();
+        let history = [(1, broken()), (2, broken()), (3, broken())];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "has not tried it");
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Example {
                     marker,
                     poison: false,
                     work: Duration::from_secs(1),
+                    memory: 1,
                     inputs: 0,
                     parent: None,
                 },
@@ -93,7 +94,7 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
 
 pub(crate) const fn joined(worker: u64, peer: u64, slots: u32, kinds: KindSet) -> Event {
     let (worker, peer) = (WorkerId(worker), PeerId(peer));
-    Event::WorkerJoined { worker, peer, slots, kinds, holds: Vec::new(), begun: Vec::new() }
+    Event::WorkerJoined { worker, peer, memory_bytes: 1, slots, kinds, holds: Vec::new(), begun: Vec::new() }
 }
 
 pub(crate) const fn submitted(proof: u64, task: u64) -> Event {

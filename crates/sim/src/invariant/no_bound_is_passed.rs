@@ -2,7 +2,7 @@
 //! probation one task; histories and the number of attempts stay small.
 
 use super::{Invariant, Step, books::Books, ensure};
-use scheduler::{AttemptId, Command, Event, KindSet, PeerId, TaskId, TaskKind, WorkerId};
+use scheduler::{AttemptId, Command, Event, Failure, KindSet, PeerId, TaskId, TaskKind, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines of history that the scheduler keeps of a task.
@@ -19,6 +19,8 @@ pub(crate) struct NoBoundIsPassed {
     peers: BTreeMap<WorkerId, PeerId>,
     probation: BTreeSet<PeerId>,
     attempts: BTreeMap<TaskId, u32>,
+    /// The most memory with which a task did not do.
+    too_small: BTreeMap<TaskId, Option<u64>>,
 }
 
 /// A connected worker.
@@ -28,20 +30,35 @@ struct Seat {
     kinds: KindSet,
     draining: bool,
     quarantined: bool,
+    starting: bool,
+    memory: u64,
 }
 
 impl NoBoundIsPassed {
     fn note_event(&mut self, step: &Step<'_>) {
-        self.books.on_event(step.event, step.now);
         match *step.event {
-            Event::WorkerJoined { worker, peer, slots, kinds, .. } => {
+            Event::WorkerJoined { worker, peer, memory_bytes: memory, slots, kinds, .. } => {
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-                let seat = Seat { slots, kinds, draining: false, quarantined: false };
+                let seat = Seat { slots, kinds, draining: false, quarantined: false, starting: false, memory };
                 self.seats.entry(worker).or_insert(seat);
                 self.peers.entry(worker).or_insert(peer);
             }
             Event::WorkerLost { worker } => {
                 self.seats.remove(&worker);
+            }
+            Event::WorkerUnready { worker } | Event::WorkerReady { worker } => {
+                if let Some(seat) = self.seats.get_mut(&worker) {
+                    seat.starting = matches!(step.event, Event::WorkerUnready { .. });
+                }
+            }
+            Event::AttemptFailed { worker, attempt, failure: Failure::OutOfMemory(_) }
+                if self.books.holder(attempt) == Some(worker) =>
+            {
+                let memory = self.seats.get(&worker).map(|seat| seat.memory);
+                if let Some(task) = self.books.task_of(attempt) {
+                    let known = self.too_small.entry(task).or_default();
+                    *known = (*known).max(memory);
+                }
             }
             Event::WorkerDraining { worker } | Event::WorkerResumed { worker } => {
                 if let Some(seat) = self.seats.get_mut(&worker) {
@@ -50,6 +67,7 @@ impl NoBoundIsPassed {
             }
             _ => {}
         }
+        self.books.on_event(step.event, step.now);
     }
 
     fn seat(&self, worker: WorkerId) -> Result<&Seat, String> {
@@ -70,6 +88,9 @@ impl NoBoundIsPassed {
         let seat = self.seat(worker)?;
         ensure(seat.kinds.contains(kind), || format!("{worker} cannot do {task}"))?;
         ensure(!seat.draining, || format!("{worker} is drained and gets {task}"))?;
+        ensure(!seat.starting, || format!("{worker} starts its prover and gets {task}"))?;
+        let too_small = self.too_small.get(&task).copied().flatten().filter(|memory| seat.memory <= *memory);
+        ensure(too_small.is_none(), || format!("{worker} has too little memory for {task} and gets it"))?;
         ensure(!seat.quarantined, || format!("{worker} is in quarantine and gets {task}"))?;
         self.check_slots(worker)?;
         let held = self.books.held_by(worker);
@@ -209,6 +230,21 @@ mod tests {
         assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "is in quarantine");
         let (example, mut invariant) = at_work();
         assert_broken(example.show(&mut invariant, &reported(1, 1), &[drained]), "and is in use");
+    }
+
+    #[test]
+    fn work_for_a_worker_that_starts_its_prover_is_noticed() {
+        let (example, mut invariant) = at_work();
+        let unready = Event::WorkerUnready { worker: WorkerId(1) };
+        assert_broken(example.show(&mut invariant, &unready, &[assign(1, 2, 1, 2)]), "starts its prover");
+    }
+
+    #[test]
+    fn a_task_that_returns_to_too_little_memory_is_noticed() {
+        let (example, mut invariant) = at_work();
+        let (worker, attempt, failure) = (WorkerId(1), AttemptId(1), Failure::OutOfMemory(String::new()));
+        let failed = Event::AttemptFailed { worker, attempt, failure };
+        assert_broken(example.show(&mut invariant, &failed, &[assign(1, 2, 1, 1)]), "has too little memory");
     }
 
     #[test]

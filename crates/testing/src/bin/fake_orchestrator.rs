@@ -61,6 +61,7 @@ async fn show(number: u32, mut events: broadcast::Receiver<Progress>) {
             | Progress::Remembered(_)
             | Progress::Attempt(_)
             | Progress::Executed { .. }
+            | Progress::Cut { .. }
             | Progress::Verifying => {}
         }
     }

@@ -7,11 +7,13 @@ use clap::{Parser, ValueEnum};
 use protocol::FailureKind;
 use scheduler::TaskKind;
 use sp1_distributed_testing::{
-    FakeEngine, PRECOMPILES, fetch_inputs, finish_honestly, finish_with, honest_result, introduction, ready, shard_of,
+    FakeEngine, PRECOMPILES, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready,
+    shard_of,
 };
-use std::{sync::Arc, time::Duration};
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
-use worker::{AttemptError, ProvingEngine, Settings, Worker};
+use worker::{AttemptError, ProverCommand, ProverRules, Provers, ProvingEngine, Settings, Worker, serve_prover};
 
 #[derive(Debug, Clone, Parser)]
 struct Arguments {
@@ -28,6 +30,18 @@ struct Arguments {
     /// The one shard that it treats in its manner; all when absent.
     #[arg(long)]
     only: Option<u64>,
+    /// Prove in processes of their own, so many. What they say goes to stderr.
+    #[arg(long)]
+    provers: Option<usize>,
+    /// How long a prover process takes to load.
+    #[arg(long, default_value_t = 300)]
+    load_milliseconds: u64,
+    /// Be such a process.
+    #[arg(long, hide = true)]
+    as_prover: bool,
+    /// Memory that it says to have.
+    #[arg(long, default_value_t = 0)]
+    memory_bytes: u64,
 }
 
 /// What it does with a shard.
@@ -50,6 +64,10 @@ enum Manner {
     Die,
     /// Delivers far more than anybody asked for.
     Flood,
+    /// Says that it has too little memory.
+    OutOfMemory,
+    /// Panics.
+    Panic,
 }
 
 /// What no honest worker is given.
@@ -92,6 +110,10 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
                 Manner::Events => {
                     finish_with(&assignment, &*io, &inputs.concat(), b"events of another".to_vec()).await?
                 }
+                Manner::OutOfMemory => {
+                    return Err(AttemptError { kind: FailureKind::OutOfMemory, text: "planted".to_owned() });
+                }
+                Manner::Panic => panic!("planted panic"),
                 Manner::Fail => return Err(wrong("planted")),
                 Manner::Hang => std::future::pending().await,
                 Manner::Die => std::process::exit(9),
@@ -114,12 +136,41 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
 async fn main() -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter("info").init();
     let arguments = Arguments::parse();
+    if arguments.as_prover {
+        let stream = std::os::unix::net::UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        stream.set_nonblocking(true)?;
+        let load = move || {
+            std::thread::sleep(Duration::from_millis(arguments.load_milliseconds));
+            Ok(engine(arguments))
+        };
+        serve_prover(UnixStream::from_std(stream)?, load).await?;
+        return Ok(());
+    }
     let settings = Settings {
         listen: arguments.listen.parse()?,
         orchestrators: "127.0.0.0/8,10.0.0.0/8".parse()?,
-        introduction: introduction(&arguments.name),
+        introduction: introduction_with(&arguments.name, arguments.memory_bytes),
     };
     let worker = Worker::bind(settings).await?;
-    worker.serve(ready(engine(arguments)), CancellationToken::new()).await?;
+    let stop = CancellationToken::new();
+    let state = match arguments.provers {
+        None => ready(engine(arguments)),
+        Some(count) => {
+            let command = ProverCommand {
+                program: std::env::current_exe()?,
+                arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
+            };
+            let rules = ProverRules {
+                slots: 1,
+                threads: 1,
+                wait_memory: Duration::ZERO,
+                needed_bytes: 0,
+                load_estimate: Duration::from_millis(arguments.load_milliseconds),
+                start_lock: std::env::temp_dir().join(format!("fake-start-{}", std::process::id())),
+            };
+            Provers::start(vec![command; count], &rules, &stop).0
+        }
+    };
+    worker.serve(state, stop).await?;
     Ok(())
 }

@@ -236,8 +236,12 @@ pub fn settings() -> Vec<Setting> {
     let cut = CutOptions::ALL.into_iter().map(|option| Setting {
         name: option.name.to_ascii_lowercase(),
         variable: option.name,
-        default: option.default.to_string(),
-        range: Range::Number(option.least, option.most),
+        default: if option.auto { AUTO.to_owned() } else { option.default.to_string() },
+        range: if option.auto {
+            Range::NumberOr(AUTO, option.least, option.most)
+        } else {
+            Range::Number(option.least, option.most)
+        },
         unit: "",
         meaning: option.meaning,
     });

@@ -1,0 +1,145 @@
+//! What a task takes of a worker's memory.
+//!
+//! The formula follows the allocations of SP1's CPU prover (`docs/concepts/memory.md` has the derivation, and what was measured). All bytes are live bytes: an
+//! allocator may keep freed ones beyond, which the kernel takes when it needs them.
+
+use orchestrator::AttemptMemory;
+use scheduler::TaskKind;
+
+/// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
+pub const REST_BYTES: u64 = 1_000_000_000;
+
+/// Bytes that must be free for a prover to load.
+pub const LOAD_BYTES: u64 = 2_000_000_000;
+
+/// SP1 commits to columns of this many cells, and fills up the last one.
+const COLUMN: u64 = 1 << 21;
+
+/// Two Merkle trees of 2^23 leaves each, whatever the size of the shard.
+const TREES: u64 = 1_100_000_000;
+
+/// Interactions of a hundred cells, at most, in ordinary code.
+const INTERACTIONS_PERCENT: u64 = 61;
+
+/// Codewords and trees of FRI.
+const FRI: u64 = 900_000_000;
+
+/// Cells of tables that every shard has, for a program of so many instructions: `Byte`, `Range` and `Program`.
+const fn fixed(instructions: u64) -> ShardCells {
+    const BYTE_ROWS: u64 = 1 << 16;
+    const RANGE_ROWS: u64 = 1 << 17;
+    ShardCells {
+        main: 6 * BYTE_ROWS + RANGE_ROWS + instructions,
+        preprocessed: 7 * BYTE_ROWS + 2 * RANGE_ROWS + 16 * instructions,
+    }
+}
+
+/// Cells of a shard's traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ShardCells {
+    main: u64,
+    preprocessed: u64,
+}
+
+impl ShardCells {
+    /// A shard with `variable` cells beside the fixed tables, of a run that is cut at `threshold` cells.
+    pub(crate) fn new(instructions: u64, variable: u64, threshold: u64) -> Self {
+        let Self { main, preprocessed } = fixed(instructions);
+        let room = threshold.saturating_sub(main + preprocessed);
+        Self { main: main + variable.min(room), preprocessed }
+    }
+
+    /// A shard that is cut at `threshold` cells.
+    pub(crate) fn full(instructions: u64, threshold: u64) -> Self {
+        Self::new(instructions, u64::MAX, threshold)
+    }
+
+    /// The most bytes that proving the shard takes beside a loaded prover.
+    pub(crate) fn peak_bytes(self) -> u64 {
+        let cells = self.main.next_multiple_of(COLUMN) + self.preprocessed.next_multiple_of(COLUMN);
+        let padded = cells.next_power_of_two();
+        let interactions = cells * INTERACTIONS_PERCENT / 100;
+        let gkr = 24 * cells + 52 * interactions;
+        let jagged = 20 * cells + 32 * padded;
+        TREES + gkr.max(jagged).max(20 * cells + FRI)
+    }
+}
+
+/// Bytes that a worker needs for the smallest shards.
+#[must_use]
+pub fn smallest_worker_bytes() -> u64 {
+    LOAD_BYTES.max(REST_BYTES + task_bytes(TaskKind::ProveShard, None))
+}
+
+/// Cells of the fixed tables of every shard.
+pub(crate) fn fixed_cells(instructions: u64) -> u64 {
+    let ShardCells { main, preprocessed } = fixed(instructions);
+    main + preprocessed
+}
+
+/// The most bytes that a task takes beside a loaded prover; `shard` for those that prove one, without it the smallest that a run is cut into.
+pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
+    /// Proving a normalize program, its key included. By then the shard's own memory is free.
+    const NORMALIZE: u64 = 7_000_000_000;
+    /// Normalize programs are compiled while their shards are proven.
+    const COMPILE: u64 = 300_000_000;
+    let shard = || shard.unwrap_or_else(|| ShardCells::full(0, CUTS[CUTS.len() - 1])).peak_bytes();
+    match kind {
+        TaskKind::ProveShard => shard(),
+        TaskKind::NormalizeShard => NORMALIZE.max(shard() + COMPILE),
+        // With the key of the last one, and the key that is made for it.
+        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 8_000_000_000,
+        TaskKind::ShrinkWrap => 9_000_000_000,
+        // As the official cluster weighs them.
+        TaskKind::Groth16Wrap => 14_000_000_000,
+        TaskKind::PlonkWrap => 60_000_000_000,
+    }
+}
+
+/// Values of `ELEMENT_THRESHOLD` that a run is cut by, the largest first: SP1's default, and those just below a power of two. Rounding lifts the cells of a shard to a
+/// power of two at most, where one cell more would double what a sumcheck takes.
+pub(crate) const CUTS: [u64; 5] = [
+    sp1_core_executor::ELEMENT_THRESHOLD,
+    (1 << 28) - (1 << 22),
+    (1 << 27) - (1 << 22),
+    (1 << 26) - (1 << 22),
+    (1 << 25) - (1 << 22),
+];
+
+/// A chosen cut, and why it was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) threshold: u64,
+    pub(crate) reason: String,
+}
+
+/// Chooses the largest cut of which shards fit into the memory of each of `workers` while all their provers prove, for tasks of `kind`. Workers with too
+/// little memory for the smallest cut do not count. `None` if a program of so many instructions fits into no shard.
+pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<Choice> {
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let needed = |threshold| task_bytes(kind, Some(ShardCells::full(instructions, threshold)));
+    // At least as much room for the run as for the fixed tables.
+    let possible = || CUTS.into_iter().filter(|threshold| *threshold >= 2 * fixed_cells(instructions));
+    let smallest = possible().next_back()?;
+    let known = workers.iter().flatten().map(|memory| memory.each_bytes);
+    let Some(least) = known.clone().filter(|bytes| *bytes >= needed(smallest)).min() else {
+        let reason = match known.max() {
+            Some(most) => format!(
+                "the largest worker has {} for each shard, and shards of this cut, the smallest, take up to {}",
+                gigabytes(most),
+                gigabytes(needed(smallest))
+            ),
+            None => "no worker says how much memory it has".to_owned(),
+        };
+        let threshold = if workers.iter().all(Option::is_none) { possible().next()? } else { smallest };
+        return Some(Choice { threshold, reason });
+    };
+    let threshold = possible().find(|threshold| needed(*threshold) <= least)?;
+    let reason = format!(
+        "the smallest of {} workers has {} for each shard, and shards of this cut take up to {}",
+        workers.len(),
+        gigabytes(least),
+        gigabytes(needed(threshold))
+    );
+    Some(Choice { threshold, reason })
+}

@@ -1,0 +1,38 @@
+//! The parts that SP1's prover engine is made of here: SP1's own CPU provers, with keys that are kept or made late.
+
+use super::{core_prover::CoreProver, recursion_prover::RecursionProver};
+use sp1_hypercube::prover::CpuShardProver;
+use sp1_prover::{CpuSP1ProverComponents, CpuWrapProverBuilder, SP1ProverComponents, WrapProverBuilder};
+use std::sync::Arc;
+
+/// SP1's CPU components, in which [`CoreProver`] and [`RecursionProver`] wrap SP1's own.
+pub(crate) struct Components;
+
+impl SP1ProverComponents for Components {
+    type CoreProver = CoreProver;
+    type RecursionProver = RecursionProver;
+    type WrapProver = <CpuSP1ProverComponents as SP1ProverComponents>::WrapProver;
+    type WrapProverBuilder = WrapBuilder;
+}
+
+pub(crate) struct WrapBuilder;
+
+impl WrapProverBuilder<Components> for WrapBuilder {
+    fn build(&self) -> Arc<<Components as SP1ProverComponents>::WrapProver> {
+        CpuWrapProverBuilder.build()
+    }
+}
+
+/// SP1's core prover, which has no wrapper.
+pub(crate) type Sp1CoreProver = <CpuSP1ProverComponents as SP1ProverComponents>::CoreProver;
+
+/// SP1's recursion prover, which has no wrapper.
+pub(crate) type Sp1RecursionProver = <CpuSP1ProverComponents as SP1ProverComponents>::RecursionProver;
+
+pub(crate) fn compress_prover() -> RecursionProver {
+    RecursionProver::new(CpuShardProver::new(Components::compress_verifier().shard_verifier().clone()))
+}
+
+pub(crate) fn shrink_prover() -> RecursionProver {
+    RecursionProver::new(CpuShardProver::new(Components::shrink_verifier().shard_verifier().clone()))
+}

@@ -1,0 +1,152 @@
+//! Proving recursion programs: normalize, reduce, deferred and shrink.
+
+use super::{components::Sp1RecursionProver, recursion_keys};
+use sp1_hypercube::{
+    Machine, MachineVerifyingKey, ShardProof,
+    air::MachineProgram,
+    prover::{
+        AirProver, PcsProof, PreprocessedData, PreprocessedTraceData, ProverPermit, ProverSemaphore, ProvingKey,
+        TraceGenerator,
+    },
+};
+use sp1_primitives::{SP1Field, SP1GlobalContext};
+use sp1_prover::{CompressAir, RecursionSC};
+use sp1_recursion_executor::{ExecutionRecord, RecursionProgram};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+use tokio::sync::OnceCell;
+
+type Key = MachineVerifyingKey<SP1GlobalContext>;
+type Sp1Key = ProvingKey<SP1GlobalContext, RecursionSC, Sp1RecursionProver>;
+type Proof = ShardProof<SP1GlobalContext, PcsProof<SP1GlobalContext, RecursionSC>>;
+type OwnKey = ProvingKey<SP1GlobalContext, RecursionSC, RecursionProver>;
+type RecursionProgramArc = Arc<RecursionProgram<SP1Field>>;
+
+/// SP1's recursion prover. It makes proving keys when they are needed.
+///
+/// SP1's engine has the keys of six programs made while it starts, and keeps five of them, 1.1 GB each. What it needs at the start are their verifying keys:
+/// for the programs of this version of SP1 they are known (see [`recursion_keys`]). A program that is not known gets its keys at once.
+pub(crate) struct RecursionProver {
+    sp1: Sp1RecursionProver,
+    /// The keys that were used last, the latest at the end.
+    recent: Mutex<Vec<Arc<KeyCell>>>,
+}
+
+/// Keys kept in memory: that of the usual reduce, and one more.
+const MAX_KEYS: usize = 2;
+
+/// A program and its proving key, which is made when the first proof needs it and forgotten when others were needed since.
+pub(crate) struct LateKey {
+    program: RecursionProgramArc,
+    cell: Mutex<Weak<KeyCell>>,
+}
+
+#[derive(Default)]
+struct KeyCell(OnceCell<Arc<Sp1Key>>);
+
+impl RecursionProver {
+    pub(crate) fn new(sp1: Sp1RecursionProver) -> Self {
+        Self { sp1, recent: Mutex::default() }
+    }
+
+    /// Frees all proving keys. A proof that is under way keeps its own.
+    pub(crate) fn forget_keys(&self) {
+        self.recent().clear();
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Vec<Arc<KeyCell>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The proving key of `late`, whose verifying key is `verifying_key`.
+    ///
+    /// # Panics
+    /// If the program has another verifying key: the table of known keys is wrong, and no proof made with it would verify.
+    async fn key(&self, late: &LateKey, verifying_key: &Key) -> Arc<Sp1Key> {
+        let cell = {
+            let mut last = late.cell.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = self.recent();
+            let cell = last.upgrade().unwrap_or_default();
+            recent.retain(|kept| !Arc::ptr_eq(kept, &cell));
+            if recent.len() >= MAX_KEYS {
+                recent.remove(0);
+            }
+            recent.push(cell.clone());
+            *last = Arc::downgrade(&cell);
+            cell
+        };
+        let make = || async {
+            // With a permit of its own, as SP1 does at the start: the permit of the proof is taken later.
+            let permits = ProverSemaphore::new(1);
+            let (made, found) = AirProver::setup(&self.sp1, late.program.clone(), permits).await;
+            assert!(found == *verifying_key, "the verifying key of a recursion program is not the known one");
+            made.pk
+        };
+        cell.0.get_or_init(make).await.clone()
+    }
+}
+
+impl AirProver<SP1GlobalContext, RecursionSC> for RecursionProver {
+    type PreprocessedData = LateKey;
+
+    fn machine(&self) -> &Machine<SP1Field, CompressAir<SP1Field>> {
+        AirProver::machine(&self.sp1)
+    }
+
+    async fn setup_from_vk(
+        &self,
+        program: RecursionProgramArc,
+        verifying_key: Option<Key>,
+        permits: ProverSemaphore,
+    ) -> (PreprocessedData<OwnKey>, Key) {
+        let late = LateKey { program: program.clone(), cell: Mutex::default() };
+        if let Some(preprocessed_commit) = recursion_keys::find(program.clone()).await {
+            let permit = permits.acquire().await.expect("SP1 closes no permits");
+            let verifying_key = Key {
+                pc_start: program.pc_start(),
+                initial_global_cumulative_sum: program.initial_global_cumulative_sum(),
+                preprocessed_commit,
+                untrusted_config: program.untrusted_config(),
+            };
+            let pk = ProvingKey { vk: verifying_key.clone(), preprocessed_data: late };
+            return (PreprocessedData { pk: Arc::new(pk), permit }, verifying_key);
+        }
+        let (made, verifying_key) = AirProver::setup_from_vk(&self.sp1, program, verifying_key, permits).await;
+        recursion_keys::tell_unknown(&late.program, &verifying_key.preprocessed_commit);
+        let pk = ProvingKey { vk: verifying_key.clone(), preprocessed_data: late };
+        (PreprocessedData { pk: Arc::new(pk), permit: made.permit }, verifying_key)
+    }
+
+    async fn setup_and_prove_shard(
+        &self,
+        program: RecursionProgramArc,
+        record: ExecutionRecord<SP1Field>,
+        verifying_key: Option<Key>,
+        permits: ProverSemaphore,
+    ) -> (Key, Proof, ProverPermit) {
+        AirProver::setup_and_prove_shard(&self.sp1, program, record, verifying_key, permits).await
+    }
+
+    async fn prove_shard_with_pk(
+        &self,
+        pk: Arc<OwnKey>,
+        record: ExecutionRecord<SP1Field>,
+        permits: ProverSemaphore,
+    ) -> (Proof, ProverPermit) {
+        let key = self.key(&pk.preprocessed_data, &pk.vk).await;
+        AirProver::prove_shard_with_pk(&self.sp1, key, record, permits).await
+    }
+
+    /// Only the traces have heights; the commitment to them is not needed.
+    async fn preprocessed_table_heights(pk: Arc<OwnKey>) -> BTreeMap<String, usize> {
+        let prover = super::components::shrink_prover();
+        let program = pk.preprocessed_data.program.clone();
+        let (height, permits) = (prover.sp1.max_log_row_count(), ProverSemaphore::new(1));
+        let generator = prover.sp1.trace_generator();
+        let made = generator.generate_preprocessed_traces(program, height, permits).await;
+        let PreprocessedTraceData { preprocessed_traces, .. } = made;
+        preprocessed_traces.iter().map(|(name, trace)| (name.to_owned(), trace.num_real_entries())).collect()
+    }
+}

@@ -1,0 +1,201 @@
+//! Failures and losses count per worker, whatever its session. Attempts that never start, memory that is too small, provers that start again.
+
+use super::*;
+use crate::{QuarantineRules, TaskStatus};
+
+/// Faults count, durations do not.
+fn table() -> Table {
+    let mut table = Table::with(Config { pace: None, ..Config::default() });
+    table.tell([proof(1)]);
+    table
+}
+
+/// `peer` is back under a new session, without anything that it held.
+fn back(worker: u64, peer: u64) -> Event {
+    joined_holding(worker, peer, 1, &[])
+}
+
+fn joined_with(worker: u64, slots: u32, memory_bytes: u64) -> Event {
+    let (worker, peer, kinds) = (WorkerId(worker), PeerId(worker), KindSet::all());
+    Event::WorkerJoined { worker, peer, memory_bytes, slots, kinds, holds: Vec::new(), begun: Vec::new() }
+}
+
+fn out_of_memory(worker: u64, attempt: u64) -> Event {
+    Event::AttemptFailed { worker: WorkerId(worker), attempt: AttemptId(attempt), failure: too_small() }
+}
+
+fn too_small() -> Failure {
+    Failure::OutOfMemory("killed".to_owned())
+}
+
+fn quarantines(commands: &[Command], worker: u64) -> bool {
+    commands.iter().any(|command| matches!(command, Command::Quarantine { worker: id, .. } if *id == WorkerId(worker)))
+}
+
+/// Worker 1 is restarted in a loop and dies of each shard. Worker 2 proves shard 2 for a long time.
+#[test]
+fn a_worker_that_dies_again_and_again_does_not_fail_the_proof_of_a_healthy_one() {
+    let mut table = table();
+    table.check([joined(2, 1), task(1, 2, SHARD), started(2, 1)], [assign(2, 1, 1, 2)]);
+    table.check([joined(1, 1), task(1, 10, SHARD)], [assign(1, 2, 1, 10)]);
+    table.check([started(1, 2), lost(1)], []);
+    for session in 100..120 {
+        table.check([back(session, 1), lost(session)], []);
+    }
+    table.check([reported(2, 1)], [assign(2, 3, 1, 10)]);
+}
+
+#[test]
+fn the_only_worker_may_be_lost_with_a_task_a_limited_number_of_times() {
+    let mut table = Table::with(Config { max_losses: 3, ..plain() });
+    table.tell([proof(1), joined(1, 1), task(1, 10, SHARD)]);
+    for (session, attempt) in [(1, 1), (101, 2)] {
+        table.check([started(session, attempt), lost(session)], []);
+        table.check(
+            [back(session + 100 - session % 100 + 1, 1)],
+            [assign(session + 100 - session % 100 + 1, attempt + 1, 1, 10)],
+        );
+    }
+    let commands = table.tell([started(201, 3), lost(201)]);
+    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+}
+
+#[test]
+fn a_loss_counts_only_against_the_tasks_that_were_proven() {
+    let mut table = Table::with(Config { max_losses: 1, ..plain() });
+    table.tell([proof(1), proof(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
+    let commands = table.tell([lost(1)]);
+    assert!(matches!(commands[..], [Command::FailProof { proof: ProofId(1), .. }]), "{commands:?}");
+    table.check([back(2, 1)], [assign(2, 3, 2, 20)]);
+}
+
+#[test]
+fn a_worker_that_dies_of_what_others_finish_is_quarantined_over_its_sessions() {
+    let mut table = table();
+    table.tell([joined(2, 1)]);
+    for id in 1..=3 {
+        let session = 100 + id;
+        // Worker 2 holds another task, so worker 1 gets the next.
+        table.tell([task(1, 10 * id, SHARD), started(2, 3 * id - 2)]);
+        table.check([back(session, 1), task(1, 10 * id + 1, SHARD)], [assign(session, 3 * id - 1, 1, 10 * id + 1)]);
+        table.tell([started(session, 3 * id - 1), lost(session)]);
+        table.tell([reported(2, 3 * id - 2), verified(3 * id - 2)]);
+        table.tell([reported(2, 3 * id), verified(3 * id)]);
+    }
+    let commands = table.tell([back(200, 1)]);
+    assert!(quarantines(&commands, 200), "a new session is told that it is in quarantine: {commands:?}");
+    table.tell([task(1, 50, SHARD), task(1, 51, SHARD)]);
+    assert_eq!(table.scheduler.worker_status(WorkerId(200)).unwrap().held, []);
+}
+
+#[test]
+fn a_worker_that_returns_with_its_attempts_has_no_fault() {
+    let rules = QuarantineRules { max_faults: 2, ..QuarantineRules::default() };
+    let mut table = Table::with(Config { pace: None, quarantine: Some(rules), ..Config::default() });
+    table.tell([proof(1), joined(2, 1), joined(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
+    table.tell([started(1, 1), started(2, 2)]);
+    for session in 1..10 {
+        let now = if session == 1 { 1 } else { 100 + session };
+        let commands = table.tell([lost(now), joined_holding(101 + session, 1, 1, &[1])]);
+        assert!(!quarantines(&commands, 101 + session), "{commands:?}");
+    }
+    table.check([reported(110, 1), verified(1)], [accept(110, 1, 1, 9)]);
+}
+
+#[test]
+fn an_attempt_that_is_never_started_goes_elsewhere() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 1), joined(2, 1), task(1, 10, SHARD)]);
+    assert_eq!(table.pass(ms(599_000), &[1, 2]), []);
+    assert_eq!(table.pass(ms(2_000), &[1, 2]), [cancel(1, 1), assign(2, 2, 1, 10)]);
+    let history = table.scheduler.task_history(TaskId(10));
+    assert!(matches!(history, [PastAttempt { failure: Failure::NeverStarted, .. }]), "{history:?}");
+}
+
+#[test]
+fn attempts_that_wait_behind_a_proven_one_have_no_start_deadline() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    assert_eq!(table.pass(ms(1_000_000), &[1]), []);
+    // From here on the worker proves nothing.
+    table.tell([reported(1, 1), verified(1)]);
+    assert_eq!(table.pass(ms(601_000), &[1]), [cancel(1, 2), assign(1, 3, 1, 11)]);
+}
+
+#[test]
+fn a_proof_does_not_hang_on_the_only_worker_that_starts_nothing() {
+    let mut table = Table::with(Config { max_losses: 2, ..plain() });
+    table.tell([proof(1), joined(1, 2), task(1, 10, SHARD)]);
+    let commands = table.pass(ms(1_300_000), &[1]);
+    assert!(matches!(commands[..], [.., Command::FailProof { .. }]), "{commands:?}");
+}
+
+#[test]
+fn a_task_that_ran_out_of_memory_goes_only_to_a_larger_worker() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined_with(1, 1, 8), joined_with(2, 1, 8), joined_with(3, 1, 16), task(1, 9, SHARD)]);
+    table.tell([task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1), started(2, 2), started(3, 3)]);
+    table.tell([reported(2, 2), verified(2)]);
+    // Worker 2 is free and has as little memory.
+    table.check([out_of_memory(1, 1)], []);
+    let since = table.now;
+    assert_eq!(table.scheduler.task_status(TaskId(9)), Some(TaskStatus::Parked { since }));
+    table.check([reported(3, 3)], [assign(3, 4, 1, 9)]);
+}
+
+#[test]
+fn a_task_that_needs_more_memory_than_there_is_fails_at_once() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined_with(1, 1, 8), joined_with(2, 1, 8), task(1, 10, SHARD)]);
+    table.check([out_of_memory(1, 1)], [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn a_task_waits_a_while_for_the_larger_worker_that_left() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.check([out_of_memory(1, 1)], [assign(2, 2, 1, 10)]);
+    table.tell([started(2, 2), lost(2)]);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    let commands = table.pass(ms(2_000), &[1]);
+    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+    let mut table = Table::new();
+    table.tell([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.tell([out_of_memory(1, 1), started(2, 2), lost(2)]);
+    table.pass(ms(30_000), &[1]);
+    table.check([joined_with(3, 1, 12)], [assign(3, 3, 1, 10)]);
+}
+
+#[test]
+fn a_worker_whose_prover_starts_again_gets_nothing_until_it_is_ready() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    let unready = Event::WorkerUnready { worker: WorkerId(1) };
+    table.check([failed(1, 1), unready], [assign(1, 3, 1, 10), cancel(1, 2), cancel(1, 3)]);
+    table.check([task(1, 12, SHARD)], []);
+    let ready = Event::WorkerReady { worker: WorkerId(1) };
+    table.check([ready], [assign(1, 4, 1, 10), assign(1, 5, 1, 11)]);
+}
+
+/// Otherwise the task would fail there at once, time after time.
+#[test]
+fn a_task_that_failed_elsewhere_waits_for_a_prover_that_starts() {
+    let mut table = Table::new();
+    table.tell([proof(1), joined(1, 1), joined(2, 1), Event::WorkerUnready { worker: WorkerId(2) }]);
+    table.check([task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([failed(1, 1)], []);
+    table.check([Event::WorkerReady { worker: WorkerId(2) }], [assign(2, 2, 1, 10)]);
+}
+
+#[test]
+fn a_worker_in_quarantine_is_the_last_resort_of_a_task_that_failed_elsewhere() {
+    let mut table = table();
+    // Worker 2 holds a task all the time, so that worker 1 gets the others.
+    table.tell([joined(2, 1), task(1, 1, SHARD), started(2, 1), joined(1, 1)]);
+    table.tell([task(1, 2, SHARD), reported(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
+    assert_eq!(table.scheduler.worker_status(WorkerId(1)).unwrap().kinds, KindSet::default(), "it is in quarantine");
+    table.check([task(1, 4, SHARD), reported(2, 1)], [assign(2, 4, 1, 2)]);
+    table.tell([verified(1), reported(2, 4), verified(4), reported(2, 5), verified(5)]);
+    let commands = table.tell([failed(2, 6)]);
+    assert_eq!(commands, [Command::Probation { worker: WorkerId(1) }, assign(1, 7, 1, 4)]);
+}

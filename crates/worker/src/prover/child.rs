@@ -1,0 +1,220 @@
+//! The prover's side: it runs attempts for the worker at the other end of a socket.
+
+use super::frames::frames;
+use crate::engine::{AttemptError, AttemptIo, IoError, ProvingEngine};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use prost::Message;
+use protocol::{
+    Assignment, FailureKind, Limits,
+    prover_wire::{self as wire, FromProver, ToProver, call, from_prover, reply, to_prover},
+};
+use std::{
+    collections::HashMap,
+    io,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A stage that ends so soon after its attempt was cancelled is not worth telling.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// Answers that are waited for, by the number of the call.
+#[derive(Default)]
+struct Calls {
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Bytes, IoError>>>>,
+}
+
+impl Calls {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Bytes, IoError>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, reply: wire::Reply) {
+        let outcome = match reply.outcome {
+            Some(reply::Outcome::Error(error)) => {
+                let action = if error.action == "fetch" { "fetch" } else { "deliver" };
+                Err(IoError { action, name: error.name, reason: error.reason })
+            }
+            Some(reply::Outcome::Content(content)) => Ok(content),
+            None => Ok(Bytes::new()),
+        };
+        if let Some(waiting) = self.waiting().remove(&reply.call) {
+            // An attempt that was cancelled waits no longer.
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
+/// The artifacts of an attempt, by way of the worker.
+struct RemoteIo {
+    run: u64,
+    calls: Arc<Calls>,
+    out: mpsc::Sender<FromProver>,
+}
+
+impl RemoteIo {
+    async fn call(&self, action: &'static str, name: &str, what: call::What) -> Result<Bytes, IoError> {
+        let call = self.calls.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.calls.waiting().insert(call, sender);
+        let message = wire::Call { call, run: self.run, what: Some(what) };
+        let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
+        let gone = || IoError { action, name: name.to_owned(), reason: "the worker is gone".to_owned() };
+        if sent.is_err() {
+            return Err(gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+#[async_trait]
+impl AttemptIo for RemoteIo {
+    async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError> {
+        // The only owner of a message gives its bytes without a copy.
+        Ok(self.call("fetch", name, call::What::Fetch(name.to_owned())).await?.into())
+    }
+
+    async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError> {
+        let delivery = wire::Delivery { name: name.to_owned(), content: content.into() };
+        self.call("deliver", name, call::What::Deliver(delivery)).await.map(|_| ())
+    }
+
+    async fn complete_marker(&self) -> Result<(), IoError> {
+        self.call("complete", "the marker", call::What::CompleteMarker(wire::CompleteMarker {})).await.map(|_| ())
+    }
+}
+
+/// Loads a prover with `load`, which may block, and runs attempts on it for the worker at the other end of `stream`, until that ends. To be called on a
+/// runtime whose threads nothing heavy shares.
+///
+/// # Errors
+/// If the stream fails. That the prover cannot be loaded is told to the worker.
+pub async fn serve_prover(
+    stream: UnixStream,
+    load: impl FnOnce() -> Result<Arc<dyn ProvingEngine>, String> + Send + 'static,
+) -> io::Result<()> {
+    let (mut reader, out, writing) = frames::<FromProver>(stream);
+    let written = tokio::spawn(writing);
+    let loaded = tokio::select! {
+        loaded = tokio::task::spawn_blocking(load) => loaded,
+        // A worker that ends needs no prover. It says nothing before this side is ready.
+        end = reader.next::<ToProver>() => return end.map(|_| ()),
+    };
+    let engine = match loaded.unwrap_or_else(|_| Err("the prover's loader panicked".to_owned())) {
+        Ok(engine) => engine,
+        Err(reason) => {
+            let failed = from_prover::Message::LoadFailed(wire::LoadFailed { reason });
+            let _ = out.send(FromProver { message: Some(failed) }).await;
+            drop(out);
+            // Until the word has left.
+            let _ = written.await;
+            return Ok(());
+        }
+    };
+    let slots = u32::try_from(engine.slots()).unwrap_or(u32::MAX);
+    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots })) };
+    if out.send(ready).await.is_err() {
+        return Ok(());
+    }
+    let mut child = Child { engine, out, calls: Arc::default(), runs: HashMap::new(), resting: None };
+    while let Some(message) = reader.next::<ToProver>().await? {
+        child.on_message(message).await;
+    }
+    Ok(())
+}
+
+struct Child {
+    engine: Arc<dyn ProvingEngine>,
+    out: mpsc::Sender<FromProver>,
+    calls: Arc<Calls>,
+    runs: HashMap<u64, AbortOnDropHandle<()>>,
+    /// Waits for the stages of cancelled attempts to end.
+    resting: Option<AbortOnDropHandle<()>>,
+}
+
+impl Child {
+    async fn on_message(&mut self, message: ToProver) {
+        match message.message {
+            Some(to_prover::Message::Run(run)) => self.start(run).await,
+            Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel.run),
+            Some(to_prover::Message::Reply(reply)) => self.calls.answer(reply),
+            Some(to_prover::Message::GiveBack(_)) => {
+                let engine = self.engine.clone();
+                tokio::task::spawn_blocking(move || engine.give_back());
+            }
+            None => {}
+        }
+    }
+
+    async fn start(&mut self, wire::Run { run, slot, assign }: wire::Run) {
+        self.runs.retain(|_, task| !task.is_finished());
+        self.resting = None;
+        let decoded = protocol::wire::Assign::decode(assign).map_err(|error| error.to_string());
+        let assignment = decoded.and_then(|assign| Assignment::try_from(assign).map_err(|error| error.to_string()));
+        let assignment = match assignment {
+            Ok(assignment) => assignment,
+            Err(text) => {
+                let error = AttemptError { kind: FailureKind::Input, text };
+                let _ = self.out.send(ended(run, Err(error))).await;
+                return;
+            }
+        };
+        let io = Arc::new(RemoteIo { run, calls: self.calls.clone(), out: self.out.clone() });
+        let (engine, out) = (self.engine.clone(), self.out.clone());
+        let slot = usize::try_from(slot).unwrap_or(usize::MAX);
+        let task = tokio::spawn(async move {
+            let ran = AssertUnwindSafe(engine.run(slot, assignment, io)).catch_unwind().await;
+            let outcome =
+                ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: words(&*panic) }));
+            // A worker that is gone has no use for it.
+            let _ = out.send(ended(run, outcome)).await;
+        });
+        self.runs.insert(run, AbortOnDropHandle::new(task));
+    }
+
+    fn cancel(&mut self, run: u64) {
+        self.runs.remove(&run);
+        self.runs.retain(|_, task| !task.is_finished());
+        if !self.runs.is_empty() {
+            return;
+        }
+        let (engine, out) = (self.engine.clone(), self.out.clone());
+        let rest = async move {
+            let busy = |busy| FromProver { message: Some(from_prover::Message::Busy(wire::Busy { busy })) };
+            if timeout(SHORT, engine.rests()).await.is_ok() {
+                return;
+            }
+            let _ = out.send(busy(true)).await;
+            engine.rests().await;
+            let _ = out.send(busy(false)).await;
+        };
+        self.resting = Some(AbortOnDropHandle::new(tokio::spawn(rest)));
+    }
+}
+
+fn ended(run: u64, outcome: Result<(), AttemptError>) -> FromProver {
+    let failure = outcome.err().map(|AttemptError { kind, mut text }| {
+        text.truncate(text.floor_char_boundary(Limits::FAILURE_BYTES));
+        wire::Failure { kind: protocol::wire::FailureKind::from(kind).into(), text }
+    });
+    FromProver { message: Some(from_prover::Message::Ended(wire::Ended { run, failure })) }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the prover panicked: {}", text.unwrap_or("no message"))
+}

@@ -1,0 +1,522 @@
+//! One prover process: it is started, watched, and started again.
+
+use super::{exit::Exit, frames::frames};
+use crate::{
+    Memory, StartLock,
+    engine::{AttemptError, AttemptIo, IoError},
+    ledger::resident_bytes,
+    wait_for_memory,
+};
+use prost::Message;
+use protocol::{
+    Assignment, FailureKind,
+    prover_wire::{self as wire, FromProver, ToProver, call, from_prover, reply, to_prover},
+};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    net::UnixStream,
+    process::{Child, Command},
+    sync::{Notify, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How a prover process is started. Its standard input is the socket to the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProverCommand {
+    /// The program: usually the running one.
+    pub program: PathBuf,
+    /// What makes it a prover.
+    pub arguments: Vec<OsString>,
+}
+
+/// How a worker deals with its prover processes.
+#[derive(Debug, Clone)]
+pub struct ProverRules {
+    /// Attempts inside a process at a time, at least 1.
+    pub slots: usize,
+    /// Proving threads of a process.
+    pub threads: usize,
+    /// Bytes of memory that must be free for a process to be started.
+    pub needed_bytes: u64,
+    /// How long the first start waits for enough free memory. A later start waits as long as it takes.
+    pub wait_memory: Duration,
+    /// How long loading takes, by estimate, until it was measured.
+    pub load_estimate: Duration,
+    /// The file by which the provers of a machine load one after another.
+    pub start_lock: PathBuf,
+}
+
+/// Loading that takes longer than this hangs.
+const MAX_LOAD: Duration = Duration::from_secs(15 * 60);
+
+/// Processes that end one after another before they are loaded; then the worker gives up.
+const MAX_LOAD_FAILURES: u32 = 5;
+
+/// The pause before a process is started again that ended while it was loading. It doubles each time.
+const LOAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// A later start waits as long as other programs use the memory.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often the memory of a process is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a process may take to end after it has closed its socket.
+const TO_END: Duration = Duration::from_secs(5);
+
+/// Calls of a process that are answered at the same time.
+const MAX_CALLS: usize = 64;
+
+/// Where a process is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// It loads, or waits to; or a stage of a cancelled attempt runs on.
+    Starting {
+        ready_at: Instant,
+    },
+    Ready,
+    /// It will never be ready, and why.
+    Failed(String),
+}
+
+/// An attempt inside a process.
+struct Run {
+    slot: usize,
+    io: Arc<dyn AttemptIo>,
+    done: oneshot::Sender<Result<(), AttemptError>>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// There while the prover is loaded.
+    out: Option<mpsc::Sender<ToProver>>,
+    runs: BTreeMap<u64, Run>,
+    last_run: u64,
+    /// One attempt at a time: more of them ran out of memory.
+    solo: bool,
+    process: Option<u32>,
+    rest_bytes: u64,
+    peak_bytes: u64,
+}
+
+/// A prover process, as the worker's side has it.
+pub(super) struct ProverProcess {
+    number: usize,
+    slots: usize,
+    inside: Mutex<Inside>,
+    state: watch::Sender<State>,
+    /// Tells those who wait for a place that there may be one.
+    freed: Arc<Notify>,
+}
+
+/// Why one life of a process ended.
+enum Life {
+    Stopped,
+    /// It cannot be loaded, now or later.
+    Unloadable(String),
+    Ended {
+        exit: Exit,
+        loaded: bool,
+    },
+}
+
+/// Takes an attempt out of a process when the worker drops it.
+struct CancelOnDrop<'a> {
+    process: &'a ProverProcess,
+    run: u64,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.process.cancel(self.run);
+    }
+}
+
+impl ProverProcess {
+    pub(super) fn new(number: usize, rules: &ProverRules, freed: Arc<Notify>) -> Self {
+        let state = watch::Sender::new(State::Starting { ready_at: Instant::now() + rules.load_estimate });
+        Self { number, slots: rules.slots.max(1), inside: Mutex::default(), state, freed }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// How many attempts are inside; `None` if none may come in now.
+    pub(super) fn load(&self) -> Option<usize> {
+        let inside = self.inside();
+        let places = if inside.solo { 1 } else { self.slots };
+        let open = *self.state.borrow() == State::Ready && inside.out.is_some() && inside.runs.len() < places;
+        open.then_some(inside.runs.len())
+    }
+
+    /// Its number for the system, and its resident bytes when nothing was inside; `None` while it is not loaded.
+    pub(super) fn footprint(&self) -> Option<(u32, u64)> {
+        let inside = self.inside();
+        Some((inside.process?, inside.rest_bytes))
+    }
+
+    pub(super) fn give_back(&self) {
+        if let Some(out) = &self.inside().out {
+            // One whose queue is full has more to do.
+            let _ = out.try_send(ToProver { message: Some(to_prover::Message::GiveBack(wire::GiveBack {})) });
+        }
+    }
+
+    /// Runs an attempt. `Err` with the attempt if the process takes none now.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the attempt.
+    pub(super) async fn run(
+        &self,
+        assignment: Assignment,
+        io: Arc<dyn AttemptIo>,
+    ) -> Result<Result<(), AttemptError>, (Assignment, Arc<dyn AttemptIo>)> {
+        let (done, outcome) = oneshot::channel();
+        let started = {
+            let mut inside = self.inside();
+            let places = if inside.solo { 1 } else { self.slots };
+            let is_ready = *self.state.borrow() == State::Ready;
+            match inside.out.clone().filter(|_| is_ready && inside.runs.len() < places) {
+                Some(out) => {
+                    let taken = |slot: &usize| inside.runs.values().any(|run| run.slot == *slot);
+                    let slot = (0..self.slots).find(|slot| !taken(slot)).expect("fewer attempts than slots are inside");
+                    inside.last_run += 1;
+                    let run = inside.last_run;
+                    inside.runs.insert(run, Run { slot, io: io.clone(), done });
+                    Some((run, slot, out))
+                }
+                None => None,
+            }
+        };
+        let Some((run, slot, out)) = started else { return Err((assignment, io)) };
+        let _cancel = CancelOnDrop { process: self, run };
+        let assign = protocol::wire::Assign::from(assignment).encode_to_vec().into();
+        let slot = u32::try_from(slot).expect("slots are few");
+        // If the process is gone, its owner ends the attempt.
+        let _ = out.send(ToProver { message: Some(to_prover::Message::Run(wire::Run { run, slot, assign })) }).await;
+        Ok(outcome.await.unwrap_or_else(|_| {
+            Err(AttemptError { kind: FailureKind::Killed, text: "the worker is stopping".to_owned() })
+        }))
+    }
+
+    /// Takes `run` out, if it is still inside.
+    fn cancel(&self, run: u64) {
+        let mut inside = self.inside();
+        if inside.runs.remove(&run).is_some()
+            && let Some(out) = inside.out.clone()
+        {
+            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { run })) };
+            if let Err(mpsc::error::TrySendError::Full(cancel)) = out.try_send(cancel) {
+                tokio::spawn(async move { out.send(cancel).await });
+            }
+        }
+        drop(inside);
+        self.freed.notify_waiters();
+    }
+
+    /// Starts the process again and again, until `stop`, or until it cannot be loaded.
+    pub(super) async fn own(self: Arc<Self>, command: ProverCommand, rules: ProverRules, stop: CancellationToken) {
+        let (mut failures, mut load_time, mut first) = (0, rules.load_estimate, true);
+        loop {
+            let life = self.live(&command, &rules, &mut load_time, first, &stop).await;
+            first = false;
+            match life {
+                Life::Stopped => return,
+                Life::Unloadable(reason) => {
+                    self.state.send_replace(State::Failed(reason));
+                    return self.freed.notify_waiters();
+                }
+                Life::Ended { exit, loaded } => {
+                    failures = if loaded { 0 } else { failures + 1 };
+                    self.on_end(exit, loaded);
+                    if failures >= MAX_LOAD_FAILURES {
+                        let text = exit.failure(0).text;
+                        let reason = format!("the prover could not be loaded, {failures} times in a row: {text}");
+                        self.state.send_replace(State::Failed(reason));
+                        return self.freed.notify_waiters();
+                    }
+                    let pause = if failures == 0 { Duration::ZERO } else { LOAD_PAUSE * 2_u32.pow(failures - 1) };
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends what was inside.
+    fn on_end(&self, exit: Exit, loaded: bool) {
+        let (runs, peak_bytes) = {
+            let mut inside = self.inside();
+            inside.out = None;
+            inside.process = None;
+            let runs = std::mem::take(&mut inside.runs);
+            inside.solo |= exit == Exit::OutOfMemory && runs.len() > 1;
+            (runs, std::mem::take(&mut inside.peak_bytes))
+        };
+        let mut failure = exit.failure(peak_bytes);
+        let attempts = runs.len();
+        if exit == Exit::OutOfMemory && attempts > 1 {
+            // Alone, each of them may fit.
+            failure.kind = FailureKind::Killed;
+            failure.text.push_str("; several attempts were inside, from now on there is one at a time");
+        }
+        if exit == Exit::Cancelled {
+            tracing::info!(prover = self.number, "the prover is started again to end a cancelled attempt");
+        } else {
+            tracing::warn!(prover = self.number, attempts, loaded, reason = %failure.text, "the prover ended and is started again");
+        }
+        for run in runs.into_values() {
+            let _ = run.done.send(Err(failure.clone()));
+        }
+        self.freed.notify_waiters();
+    }
+
+    async fn live(
+        &self,
+        command: &ProverCommand,
+        rules: &ProverRules,
+        load_time: &mut Duration,
+        first: bool,
+        stop: &CancellationToken,
+    ) -> Life {
+        let number = self.number;
+        self.state.send_replace(State::Starting { ready_at: Instant::now() + *load_time });
+        let prepared = async {
+            let lock = StartLock::take(&rules.start_lock, || {
+                tracing::info!(prover = number, "waiting for another prover on this machine to load");
+            });
+            let lock = lock.await.map_err(|error| error.to_string())?;
+            let wait = if first { rules.wait_memory } else { LONG };
+            wait_for_memory(rules.needed_bytes, wait).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(lock)
+        };
+        let lock = tokio::select! {
+            () = stop.cancelled() => return Life::Stopped,
+            prepared = prepared => match prepared {
+                Ok(lock) => lock,
+                Err(reason) => return Life::Unloadable(reason),
+            },
+        };
+        let kills = Memory::oom_kills();
+        let (child, stream) = match start(command) {
+            Ok(started) => started,
+            Err(error) => {
+                return Life::Unloadable(format!("cannot start the prover ({}): {error}", command.program.display()));
+            }
+        };
+        let began = Instant::now();
+        self.state.send_replace(State::Starting { ready_at: began + *load_time });
+        tracing::info!(
+            prover = number,
+            about_seconds = load_time.as_secs(),
+            threads = rules.threads,
+            "loading the prover"
+        );
+        let mut life = Living {
+            process: self,
+            child,
+            lock: Some(lock),
+            began,
+            load_time,
+            deadline: Some(began + MAX_LOAD),
+            loaded: false,
+        };
+        let (end, killed_here) = life.converse(stream, stop).await;
+        let loaded = life.loaded;
+        let mut child = life.child;
+        match end {
+            End::Stopped => {
+                let _ = child.kill().await;
+                return Life::Stopped;
+            }
+            End::Unloadable(reason) => {
+                let _ = child.kill().await;
+                return Life::Unloadable(reason);
+            }
+            End::Closed => {}
+        }
+        if killed_here || timeout(TO_END, child.wait()).await.is_err() {
+            let _ = child.start_kill();
+        }
+        let kills = kills.zip(Memory::oom_kills());
+        match child.wait().await {
+            Ok(status) => Life::Ended { exit: Exit::of(status, kills, killed_here), loaded },
+            Err(error) => Life::Unloadable(format!("cannot wait for the prover to end: {error}")),
+        }
+    }
+}
+
+/// Starts the process, which has the other end of the stream as its standard input.
+fn start(command: &ProverCommand) -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let child = Command::new(&command.program)
+        .args(&command.arguments)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        // Whoever reads the worker's output expects the worker's own.
+        .stdout(Stdio::from(io::stderr()))
+        // What a terminal sends to the worker is the worker's to act upon.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// A process that runs.
+struct Living<'a> {
+    process: &'a ProverProcess,
+    child: Child,
+    /// Held while it loads.
+    lock: Option<StartLock>,
+    began: Instant,
+    load_time: &'a mut Duration,
+    /// When it is killed, if nothing changes.
+    deadline: Option<Instant>,
+    loaded: bool,
+}
+
+enum End {
+    /// The socket was closed: the process ends, or is killed.
+    Closed,
+    Stopped,
+    Unloadable(String),
+}
+
+impl Living<'_> {
+    /// Hears and answers the process, until it ends or must; true if it must because of a cancelled attempt.
+    async fn converse(&mut self, stream: UnixStream, stop: &CancellationToken) -> (End, bool) {
+        let (mut reader, out, writing) = frames::<ToProver>(stream);
+        // Its end is the end of the reader too.
+        let writing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(writing));
+        let mut calls = JoinSet::new();
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let end = loop {
+            let deadline = self.deadline;
+            let late = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break (End::Stopped, false),
+                () = late => break (End::Closed, self.loaded),
+                _ = look.tick() => self.look(),
+                Some(_) = calls.join_next() => {}
+                message = reader.next::<FromProver>(), if calls.len() < MAX_CALLS => match message {
+                    Ok(Some(FromProver { message: Some(from_prover::Message::LoadFailed(failed)) })) => {
+                        break (End::Unloadable(failed.reason), false);
+                    }
+                    Ok(Some(FromProver { message: Some(from_prover::Message::Call(call)) })) => {
+                        let io = self.process.inside().runs.get(&call.run).map(|run| run.io.clone());
+                        calls.spawn(answer(call, io, out.clone()));
+                    }
+                    Ok(Some(FromProver { message })) => self.on_message(message, &out),
+                    Ok(None) => break (End::Closed, false),
+                    Err(error) => {
+                        tracing::warn!(prover = self.process.number, %error, "the connection to the prover failed");
+                        break (End::Closed, false);
+                    }
+                },
+            }
+        };
+        self.process.inside().out = None;
+        drop(writing);
+        end
+    }
+
+    fn look(&self) {
+        let resident = self.child.id().and_then(resident_bytes).unwrap_or(0);
+        let mut inside = self.process.inside();
+        inside.peak_bytes = inside.peak_bytes.max(resident);
+    }
+
+    fn on_message(&mut self, message: Option<from_prover::Message>, out: &mpsc::Sender<ToProver>) {
+        match message {
+            Some(from_prover::Message::Ready(_)) => self.on_ready(out),
+            Some(from_prover::Message::Ended(ended)) => self.on_ended(ended),
+            Some(from_prover::Message::Busy(wire::Busy { busy: true })) if self.loaded => {
+                // Waiting for as long as a new start would take costs at most twice the better choice.
+                let ready_at = Instant::now() + *self.load_time;
+                self.deadline = Some(ready_at);
+                self.process.state.send_replace(State::Starting { ready_at });
+            }
+            Some(from_prover::Message::Busy(wire::Busy { busy: false })) if self.loaded => {
+                self.deadline = None;
+                self.process.state.send_replace(State::Ready);
+                self.process.freed.notify_waiters();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_ready(&mut self, out: &mpsc::Sender<ToProver>) {
+        self.loaded = true;
+        self.deadline = None;
+        self.lock = None;
+        *self.load_time = self.began.elapsed();
+        let process = self.child.id();
+        let rest_bytes = process.and_then(resident_bytes).unwrap_or(0);
+        {
+            let mut inside = self.process.inside();
+            (inside.out, inside.process, inside.rest_bytes) = (Some(out.clone()), process, rest_bytes);
+        }
+        let gigabytes = (rest_bytes / 10_000_000) as f64 / 100.0;
+        tracing::info!(prover = self.process.number, seconds = self.load_time.as_secs_f32(), gigabytes, "prover ready");
+        self.process.state.send_replace(State::Ready);
+        self.process.freed.notify_waiters();
+    }
+
+    fn on_ended(&self, wire::Ended { run, failure }: wire::Ended) {
+        let found = self.process.inside().runs.remove(&run);
+        if let Some(found) = found {
+            let outcome = failure.map_or(Ok(()), |failure| {
+                let kind = protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();
+                Err(AttemptError { kind: kind.into(), text: failure.text })
+            });
+            let _ = found.done.send(outcome);
+        }
+        self.process.freed.notify_waiters();
+    }
+}
+
+/// Does what a process asks for, and tells it the outcome.
+async fn answer(call: wire::Call, io: Option<Arc<dyn AttemptIo>>, out: mpsc::Sender<ToProver>) {
+    let outcome = match (io, call.what) {
+        (Some(io), Some(call::What::Fetch(name))) => io.fetch(&name).await.map(Into::into),
+        (Some(io), Some(call::What::Deliver(delivery))) => {
+            io.deliver(&delivery.name, delivery.content.into()).await.map(|()| bytes::Bytes::new())
+        }
+        (Some(io), Some(call::What::CompleteMarker(_))) => io.complete_marker().await.map(|()| bytes::Bytes::new()),
+        (None, _) | (_, None) => {
+            Err(IoError { action: "fetch", name: "an artifact".to_owned(), reason: "the attempt is over".to_owned() })
+        }
+    };
+    let outcome = match outcome {
+        Ok(content) => reply::Outcome::Content(content),
+        Err(IoError { action, name, reason }) => {
+            reply::Outcome::Error(wire::IoError { action: action.to_owned(), name, reason })
+        }
+    };
+    let reply = wire::Reply { call: call.call, outcome: Some(outcome) };
+    let _ = out.send(ToProver { message: Some(to_prover::Message::Reply(reply)) }).await;
+}

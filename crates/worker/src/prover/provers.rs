@@ -1,0 +1,126 @@
+//! The prover processes of a worker, as one engine.
+
+pub use super::process::{ProverCommand, ProverRules};
+use super::process::{ProverProcess, State};
+use crate::engine::{AttemptError, AttemptIo, EngineState, Footprint, ProvingEngine, engine_state};
+use async_trait::async_trait;
+use protocol::Assignment;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The prover processes of a worker. Each attempt goes to the process with the fewest attempts.
+pub struct Provers {
+    processes: Vec<Arc<ProverProcess>>,
+    slots_each: usize,
+    freed: Arc<Notify>,
+}
+
+impl Provers {
+    /// Starts a process for each of `commands`, at least one, until `stop`. A process that ends is started again. The engine is ready while one of them is.
+    ///
+    /// To be called on the runtime of the session.
+    #[must_use]
+    pub fn start(
+        commands: Vec<ProverCommand>,
+        rules: &ProverRules,
+        stop: &CancellationToken,
+    ) -> (watch::Receiver<EngineState>, TaskTracker) {
+        let freed = Arc::new(Notify::new());
+        let process = |number| Arc::new(ProverProcess::new(number, rules, freed.clone()));
+        let processes: Vec<Arc<ProverProcess>> = (0..commands.len()).map(process).collect();
+        let tasks = TaskTracker::new();
+        for (process, command) in processes.iter().zip(commands) {
+            tasks.spawn(process.clone().own(command, rules.clone(), stop.clone()));
+        }
+        let (sender, receiver) = engine_state(rules.load_estimate);
+        let engine = Arc::new(Self { processes, slots_each: rules.slots.max(1), freed });
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            let mut states: Vec<_> = engine.processes.iter().map(|process| process.state()).collect();
+            loop {
+                let now: Vec<State> = states.iter_mut().map(|state| state.borrow_and_update().clone()).collect();
+                sender.send_replace(engine.clone().whole(&now));
+                let changes = states.iter_mut().map(|state| Box::pin(state.changed()));
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    (changed, _, _) = futures::future::select_all(changes) => if changed.is_err() { return },
+                }
+            }
+        });
+        tasks.close();
+        (receiver, tasks)
+    }
+
+    /// The state of the whole, of which the processes have these.
+    fn whole(self: Arc<Self>, states: &[State]) -> EngineState {
+        if states.contains(&State::Ready) {
+            return EngineState::Ready(self);
+        }
+        let starting = states.iter().filter_map(|state| match state {
+            State::Starting { ready_at } => Some(*ready_at),
+            State::Ready | State::Failed(_) => None,
+        });
+        match (starting.min(), states.first()) {
+            (Some(ready_at), _) => EngineState::Starting { ready_at },
+            (None, Some(State::Failed(reason))) => EngineState::Failed(reason.clone()),
+            (None, _) => EngineState::Failed("there is no prover".to_owned()),
+        }
+    }
+
+    /// The process with the fewest attempts that takes one more.
+    fn open(&self) -> Option<&Arc<ProverProcess>> {
+        let open = self.processes.iter().filter_map(|process| Some((process.load()?, process)));
+        open.min_by_key(|(load, _)| *load).map(|(_, process)| process)
+    }
+
+    /// Resolves when a process takes one more attempt.
+    async fn opened(&self) -> &Arc<ProverProcess> {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Before the look, so that nothing is missed after it.
+            freed.as_mut().enable();
+            if let Some(process) = self.open() {
+                return process;
+            }
+            freed.await;
+        }
+    }
+}
+
+#[async_trait]
+impl ProvingEngine for Provers {
+    fn slots(&self) -> usize {
+        self.slots_each * self.processes.len()
+    }
+
+    async fn ready(&self) {
+        self.opened().await;
+    }
+
+    fn footprint(&self) -> Footprint {
+        let known = self.processes.iter().filter_map(|process| process.footprint());
+        known.fold(Footprint::default(), |mut sum, (process, rest_bytes)| {
+            sum.processes.push(process);
+            sum.rest_bytes += rest_bytes;
+            sum
+        })
+    }
+
+    async fn run(&self, _: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+        let mut attempt = (assignment, io);
+        loop {
+            let process = self.opened().await;
+            match process.run(attempt.0, attempt.1).await {
+                Ok(outcome) => return outcome,
+                // Another attempt was faster.
+                Err(back) => attempt = back,
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        self.processes.iter().for_each(|process| process.give_back());
+    }
+}

@@ -39,7 +39,7 @@ compiler() {
   $lld --version
 }
 
-# The guests' names, which are those of their folders.
+# The guests' names, which are those of their folders. A library is in the folder of its guest (evm/block), so it is not in this list.
 guests() {
   local manifest
   for manifest in "$here"/*/Cargo.toml; do

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Steps of the measured proof.
     #[arg(long)]
     steps: u32,
-    /// Processes of the workers, which are measured too.
+    /// Processes of the workers, which are measured too, each together with the processes that it started.
     #[arg(long, value_delimiter = ',')]
     workers: Vec<u32>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Measured {
 pub(crate) struct Usage {
     /// Processor time of its own.
     pub(crate) cpu_seconds: f64,
-    /// Most memory.
+    /// Most memory; of several processes the sum of the most that each had.
     pub(crate) peak_bytes: u64,
 }
 
@@ -63,16 +63,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         };
         let warm = client.prove(&pk, input(WARM_UP_STEPS)).core().await?;
         client.verify(&warm, pk.verifying_key(), None)?;
-        let processes: Vec<String> =
-            std::iter::once("self".to_owned()).chain(arguments.workers.iter().map(u32::to_string)).collect();
-        let cpu = || processes.iter().map(|process| cpu_time(process)).collect::<Result<Vec<_>>>();
-        processes.iter().try_for_each(|process| forget_peak(process))?;
+        // The process that asks has no prover of its own, and its executor is counted apart.
+        let groups: Vec<Vec<u32>> = std::iter::once(Ok(vec![std::process::id()]))
+            .chain(arguments.workers.iter().map(|worker| with_children(*worker)))
+            .collect::<Result<_>>()?;
+        let cpu = || groups.iter().map(|group| cpu_time(group)).collect::<Result<Vec<_>>>();
+        groups.iter().flatten().try_for_each(|process| forget_peak(*process))?;
         let (cpu_before, began) = (cpu()?, Instant::now());
         let proof = client.prove(&pk, input(arguments.steps)).core().await?;
         let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), cpu()?);
-        let usage = processes.iter().zip(cpu_before.iter().zip(&cpu_after)).map(|(process, (before, after))| {
+        let usage = groups.iter().zip(cpu_before.iter().zip(&cpu_after)).map(|(group, (before, after))| {
             let cpu_seconds = after.own.saturating_sub(before.own).as_secs_f64();
-            Ok(Usage { cpu_seconds, peak_bytes: peak_bytes(process)? })
+            let peaks = group.iter().map(|process| peak_bytes(*process));
+            Ok(Usage { cpu_seconds, peak_bytes: peaks.sum::<Result<u64>>()? })
         });
         let mut usage = usage.collect::<Result<Vec<_>>>()?;
         let workers = usage.split_off(1);
@@ -91,14 +94,37 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// `process` and the processes that it started, such as a worker's prover; see proc(5), `/proc/PID/task/TID/children`.
+fn with_children(process: u32) -> Result<Vec<u32>> {
+    let mut group = vec![process];
+    for thread in fs::read_dir(format!("/proc/{process}/task")).context("list the threads of a worker")? {
+        // A thread may have ended since.
+        let children = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            group.push(child.parse().context("a process has a number")?);
+        }
+    }
+    Ok(group)
+}
+
 struct CpuTime {
     own: Duration,
     /// Of children that have ended.
     children: Duration,
 }
 
+/// Processor time of a group of processes.
+fn cpu_time(group: &[u32]) -> Result<CpuTime> {
+    let mut sum = CpuTime { own: Duration::ZERO, children: Duration::ZERO };
+    for process in group {
+        let CpuTime { own, children } = cpu_time_of(*process)?;
+        sum = CpuTime { own: sum.own + own, children: sum.children + children };
+    }
+    Ok(sum)
+}
+
 /// Processor time of a process. Fields of `/proc/PID/stat`, see proc(5).
-fn cpu_time(process: &str) -> Result<CpuTime> {
+fn cpu_time_of(process: u32) -> Result<CpuTime> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("read processor time")?;
     let (_, rest) = stat.rsplit_once(") ").context("a process has a name")?;
     let field = |at: usize| -> Result<u64> { Ok(rest.split(' ').nth(at).context("too few fields")?.parse()?) };
@@ -110,12 +136,12 @@ fn cpu_time(process: &str) -> Result<CpuTime> {
 }
 
 /// From now on [`peak_bytes`] speaks of what comes; see proc(5), clear_refs.
-fn forget_peak(process: &str) -> Result<()> {
+fn forget_peak(process: u32) -> Result<()> {
     fs::write(format!("/proc/{process}/clear_refs"), "5").context("forget peak memory")
 }
 
 /// The most memory that a process had.
-fn peak_bytes(process: &str) -> Result<u64> {
+fn peak_bytes(process: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("read peak memory")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the system counts memory")?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("a number of kilobytes")?;

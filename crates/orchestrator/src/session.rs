@@ -209,9 +209,8 @@ impl Host {
                     let begun = begun_before(&self.shared.settings, readiness.begun);
                     let (peer, kinds) = (self.shared.peer(&introduction.name, &self.address), introduction.kinds);
                     // An attempt runs alone if it takes all there is. Unknown memory is taken for enough.
-                    let alone = entry.memory().map(|memory| memory.alone_bytes);
-                    let memory_bytes = alone.or(Some(introduction.memory_bytes).filter(|bytes| *bytes > 0));
-                    let memory_bytes = memory_bytes.unwrap_or(u64::MAX);
+                    let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+                    let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
                     let joined = Joined { worker, peer, memory_bytes, slots, kinds, holds, begun };
                     // A core that is gone ends every session.
                     let _ = self.shared.inbox.send(Input::Joined(joined)).await;

@@ -23,7 +23,7 @@ impl Exclusions {
         self.peers.remove(&peer);
     }
 
-    /// Excludes every worker with at most `bytes` of memory.
+    /// Excludes every worker with at most `bytes` of memory, or hardly more: what is free on equal machines differs a little.
     pub(crate) fn add_memory(&mut self, bytes: u64) {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }
@@ -36,9 +36,9 @@ impl Exclusions {
         self.is_too_small(memory_bytes) || self.peers.contains(&peer)
     }
 
-    /// True if the task ran out of memory on a worker with at least `memory_bytes`.
+    /// True if the task ran out of memory on a worker with at least `memory_bytes`, or hardly less.
     pub(crate) fn is_too_small(&self, memory_bytes: u64) -> bool {
-        self.too_small_bytes.is_some_and(|bytes| memory_bytes <= bytes)
+        self.too_small_bytes.is_some_and(|bytes| memory_bytes <= bytes.saturating_add(bytes / 16))
     }
 
     pub(crate) const fn peers(&self) -> &BTreeSet<PeerId> {

@@ -8,8 +8,8 @@ use crate::{
     output::OutputFile,
 };
 use anyhow::{Context, Result};
-use engine::{CutOptions, check_executor_host, smallest_worker_bytes};
-use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
+use engine::{CutOptions, build_identity, check_executor_host, smallest_worker_bytes};
+use orchestrator::{ExpectedExit, Member, ProbeError, ProofMode, ProofRequest, probe};
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_distributed::distributed::{
     config::{Config, Overrides},
@@ -139,9 +139,11 @@ async fn prove_on(
 }
 
 async fn wait_until_listening(workers: &mut [DemoWorker]) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let (build, deadline) = (build_identity(), Instant::now() + Duration::from_secs(10));
     for worker in workers {
-        while tokio::net::TcpStream::connect(&worker.address).await.is_err() {
+        let member: Member = worker.address.parse()?;
+        // An open port alone may belong to somebody else.
+        while let Err(ProbeError::Unreachable(_)) = probe(&member, &build).await {
             if let Some(status) = worker.process.try_wait().context("look after a worker")? {
                 return Err(Failure::new(exit::OTHER, format!("a worker ended at once ({status})")).into());
             }

@@ -133,10 +133,10 @@ fn a_proof_does_not_hang_on_the_only_worker_that_starts_nothing() {
 #[test]
 fn a_task_that_ran_out_of_memory_goes_only_to_a_larger_worker() {
     let mut table = Table::new();
-    table.tell([proof(1), joined_with(1, 1, 8), joined_with(2, 1, 8), joined_with(3, 1, 16), task(1, 9, SHARD)]);
-    table.tell([task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1), started(2, 2), started(3, 3)]);
-    table.tell([reported(2, 2), verified(2)]);
-    // Worker 2 is free and has as little memory.
+    table.tell([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
+    table.tell([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
+    table.tell([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), verified(2)]);
+    // Worker 2 is free and has hardly more memory.
     table.check([out_of_memory(1, 1)], []);
     let since = table.now;
     assert_eq!(table.scheduler.task_status(TaskId(9)), Some(TaskStatus::Parked { since }));
@@ -146,7 +146,7 @@ fn a_task_that_ran_out_of_memory_goes_only_to_a_larger_worker() {
 #[test]
 fn a_task_that_needs_more_memory_than_there_is_fails_at_once() {
     let mut table = Table::new();
-    table.tell([proof(1), joined_with(1, 1, 8), joined_with(2, 1, 8), task(1, 10, SHARD)]);
+    table.tell([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
     table.check([out_of_memory(1, 1)], [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
 }
 

@@ -1,0 +1,26 @@
+//! The guests compute what they say.
+
+use std::{path::Path, process::Command};
+
+/// The state root, the gas and the number of transactions of a block, as the tests of the library `evm-block` have them from two implementations that run
+/// natively.
+#[track_caller]
+fn check_block(transactions: u32, seed: u64, state_root: &str, gas: u64) {
+    let elf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf/evm");
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.args(["execute", "--json", "--elf", elf.to_str().unwrap()]);
+    command.args(["--input", &format!("u32:{transactions}"), "--input", &format!("u64:{seed}")]);
+    let output = command.current_dir(folder.path()).env("TMPDIR", folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let expected = format!("0x{state_root}{}{}", hex(&gas.to_le_bytes()), hex(&transactions.to_le_bytes()));
+    assert_eq!(outcome["public_values"], expected);
+}
+
+#[test]
+fn a_block_comes_out_as_it_does_natively() {
+    check_block(0, 7, "a1db1905465c3a22da5b170e293c4403c4652f8f820fb818c76da28a8362d603", 0);
+    check_block(100, 8, "16270ae5c98ef8bf5167e49e967ffd9b8716cbe3986754c0286bf8800f8d5dd6", 16_131_552);
+}

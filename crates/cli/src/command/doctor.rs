@@ -244,10 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_enough_for_both_or_for_a_worker_or_for_nothing() {
+    fn memory_is_enough_for_both_or_for_an_orchestrator_or_for_nothing() {
         let of = |available_bytes| memory(Some(Memory { available_bytes, total_bytes: 16_000_000_000 }));
-        check(&of(4_000_000_000), Verdict::Good, "4.0 GB free of 16.0 GB");
-        check(&of(3_900_000_000), Verdict::Odd, "not for an orchestrator");
+        check(&of(5_000_000_000), Verdict::Good, "5.0 GB free of 16.0 GB");
+        check(&of(4_000_000_000), Verdict::Odd, "not for a worker");
         check(&of(1_000_000_000), Verdict::Wrong, "nothing");
     }
 

@@ -60,6 +60,15 @@ fn the_only_worker_may_be_lost_with_a_task_a_limited_number_of_times() {
     assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
 }
 
+/// While it was alone, the worker was given the task as often as it could be.
+#[test]
+fn losses_of_one_worker_are_not_enough_once_another_is_there() {
+    let mut table = Table::with(Config { max_losses: 3, ..plain() });
+    table.tell([proof(1), joined(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
+    table.tell([back(101, 1), started(101, 2), lost(101), back(102, 1), started(102, 3)]);
+    table.check([joined(2, 1), lost(102)], [assign(2, 4, 1, 10)]);
+}
+
 #[test]
 fn a_loss_counts_only_against_the_tasks_that_were_proven() {
     let mut table = Table::with(Config { max_losses: 1, ..plain() });

@@ -11,7 +11,8 @@ pub fn start_thread_pool(threads: usize, niceness: i32) -> Result<(), rayon::Thr
         .num_threads(threads)
         .thread_name(|number| format!("prove-{number}"))
         .start_handler(move |_| be_nice(niceness))
-        // An attempt that waits for it fails, and says so. SP1's tasks also panic when the attempt that they worked for was cancelled.
+        // An attempt that waits for the task fails, and says so. The tasks that make traces also panic when their attempt was
+        // cancelled: they unwrap the sending of their result (sp1-hypercube, prover/trace.rs).
         .panic_handler(|_| tracing::warn!("a detached proving task panicked: its attempt fails, or was cancelled"))
         .build_global()
 }

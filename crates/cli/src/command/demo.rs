@@ -142,7 +142,7 @@ async fn wait_until_listening(workers: &mut [DemoWorker]) -> Result<()> {
     let (build, deadline) = (build_identity(), Instant::now() + Duration::from_secs(10));
     for worker in workers {
         let member: Member = worker.address.parse()?;
-        // An open port alone may belong to somebody else.
+        // An open port alone may belong to another program.
         while let Err(ProbeError::Unreachable(_)) = probe(&member, &build).await {
             if let Some(status) = worker.process.try_wait().context("look after a worker")? {
                 return Err(Failure::new(exit::OTHER, format!("a worker ended at once ({status})")).into());

@@ -1,7 +1,8 @@
 //! What a store may take of memory and disk.
 
+use machine::Memory;
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
@@ -43,26 +44,11 @@ pub fn default_spill_folder() -> PathBuf {
     if env::var_os("TMPDIR").is_none() && on_disk.is_dir() { on_disk.to_owned() } else { env::temp_dir() }
 }
 
-/// A quarter of what this process can have: of the machine's memory, or of the lowest limit of its control groups (version 2). At least 256 MiB,
-/// also where neither can be read.
+/// A quarter of what this process can have: of the machine's memory, or of the lowest limit of its control groups. At least 256 MiB, also where neither can be read.
 #[must_use]
 pub fn quarter_of_memory() -> u64 {
-    let total = total_bytes(|path| fs::read_to_string(path).ok()).unwrap_or(0);
+    let total = Memory::now().map_or(0, |memory| memory.total_bytes);
     (total / 4).max(LEAST_MEMORY_BYTES)
-}
-
-fn total_bytes(read: impl Fn(&str) -> Option<String>) -> Option<u64> {
-    let host = read("/proc/meminfo").and_then(|text| {
-        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    });
-    let group = read("/proc/self/cgroup").unwrap_or_default();
-    let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-    // A limit holds for everything below it; "max" is none.
-    let limits = Path::new(group)
-        .ancestors()
-        .filter_map(|group| read(&format!("/sys/fs/cgroup{}/memory.max", group.display()))?.trim().parse::<u64>().ok());
-    host.into_iter().chain(limits).min()
 }
 
 /// `bytes` for people.
@@ -77,28 +63,6 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check_total(files: &[(&str, &str)], expected: Option<u64>) {
-        let read = |path: &str| {
-            let (_, text) = files.iter().find(|(name, _)| *name == path)?;
-            Some((*text).to_owned())
-        };
-        assert_eq!(total_bytes(read), expected);
-    }
-
-    #[test]
-    fn the_lowest_limit_counts() {
-        let meminfo = ("/proc/meminfo", "MemTotal:        1000 kB\nMemFree:  1 kB\n");
-        let group = ("/proc/self/cgroup", "4:memory:/old\n0::/a/b\n");
-        check_total(&[meminfo], Some(1_024_000));
-        check_total(&[meminfo, group], Some(1_024_000));
-        check_total(&[meminfo, group, ("/sys/fs/cgroup/a/b/memory.max", "max\n")], Some(1_024_000));
-        check_total(&[meminfo, group, ("/sys/fs/cgroup/a/b/memory.max", "5000\n")], Some(5000));
-        check_total(&[meminfo, group, ("/sys/fs/cgroup/a/memory.max", "6000\n")], Some(6000));
-        check_total(&[group, ("/sys/fs/cgroup/a/b/memory.max", "9000000\n"), meminfo], Some(1_024_000));
-        check_total(&[("/proc/meminfo", "nonsense")], None);
-        check_total(&[], None);
-    }
 
     #[test]
     fn the_default_is_never_tiny() {

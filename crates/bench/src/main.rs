@@ -1,55 +1,58 @@
-//! What distribution costs, and what a second worker saves: the same program proven by sp1-sdk's CPU prover, by one worker with all threads, and by two
-//! workers with one thread each.
+//! Figures of real proofs, by commands that anybody can run. Each part prints a table and writes its figures as JSON.
 //!
-//! In rounds, the order reversed each time: start one configuration, prove something short to warm it up, prove what is measured, stop it, start the
-//! next. So what the machine does meanwhile strikes all alike, and there are never more than two provers in memory. A ratio pairs two configurations of
-//! one round.
+//! Configurations are measured in rounds, the order reversed each time: start one configuration, prove something short to warm it up, prove what is measured,
+//! stop it, start the next. So what the machine does meanwhile strikes all alike. A ratio pairs two configurations of one round.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, what happens to stderr")]
 
+mod cuts;
+mod evm;
+mod host;
+mod overhead;
 mod prover;
-mod report;
 mod run;
+mod spread;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use std::{fs, path::PathBuf};
+use serde::Serialize;
+use std::{fs, path::Path};
 
 #[derive(Debug, Parser)]
-#[command(about = "Compare sp1-sdk's CPU prover, one worker, and two workers with a core each")]
+#[command(about = "Measure proofs on this machine")]
 struct Arguments {
     #[command(subcommand)]
-    role: Option<Role>,
-    /// Rounds, at least three.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..))]
-    rounds: u32,
-    /// Steps of the Fibonacci loop that is measured: the default is cut into six shards.
-    #[arg(long, default_value_t = 205_000)]
-    steps: u32,
-    /// Where the figures go.
-    #[arg(long, default_value = "docs/bench/overhead.json")]
-    output: PathBuf,
+    part: Part,
 }
 
 #[derive(Debug, Subcommand)]
-enum Role {
+enum Part {
+    /// What distribution costs, and what a second worker saves: sp1-sdk's CPU prover, one worker, and two workers with a core each. About 40 minutes.
+    Overhead(overhead::Arguments),
+    /// A real program against sp1-sdk's CPU prover, at the same cut and each at its best. About an hour for each round.
+    Evm(evm::Arguments),
+    /// What a million cycles cost by cut. About ten minutes for each program.
+    Cuts(cuts::Arguments),
     /// Proves with the prover that SP1_PROVER names; started by the bench itself.
     #[command(hide = true)]
     Prove(prover::Arguments),
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    if let Some(Role::Prove(arguments)) = arguments.role {
-        return prover::run(&arguments);
+    match Arguments::parse().part {
+        Part::Overhead(arguments) => overhead::run(&arguments),
+        Part::Evm(arguments) => evm::run(&arguments),
+        Part::Cuts(arguments) => cuts::run(&arguments),
+        Part::Prove(arguments) => prover::run(&arguments),
     }
-    let rounds = run::rounds(arguments.rounds, arguments.steps)?;
-    let report = report::Report::of(arguments.steps, &rounds);
-    println!("{report}");
-    if let Some(folder) = arguments.output.parent() {
+}
+
+/// Writes figures to a file, in a folder that is made if it is not there.
+fn write_figures(path: &Path, figures: &impl Serialize) -> Result<()> {
+    if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).context("make the folder of the figures")?;
     }
-    fs::write(&arguments.output, serde_json::to_string_pretty(&report)? + "\n").context("write the figures")?;
-    eprintln!("figures written to {}", arguments.output.display());
+    fs::write(path, serde_json::to_string_pretty(figures)? + "\n").context("write the figures")?;
+    eprintln!("figures written to {}", path.display());
     Ok(())
 }

@@ -9,16 +9,61 @@ use std::{
 };
 use tokio::runtime::Runtime;
 
-const PROGRAM: Elf = Elf::Static(include_bytes!("../../../guests/elf/fibonacci"));
+/// A program whose length is set by its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Program {
+    /// A Fibonacci loop; its size is a number of steps.
+    Fibonacci,
+    /// A block of Ethereum transactions; its size is their number.
+    Evm,
+}
 
-/// Two shards, the fewest there are: enough that every worker has proven one.
-const WARM_UP_STEPS: u32 = 1000;
+impl Program {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fibonacci => "fibonacci",
+            Self::Evm => "evm",
+        }
+    }
+
+    const fn elf(self) -> Elf {
+        match self {
+            Self::Fibonacci => Elf::Static(include_bytes!("../../../guests/elf/fibonacci")),
+            Self::Evm => Elf::Static(include_bytes!("../../../guests/elf/evm")),
+        }
+    }
+
+    fn stdin(self, size: u32) -> SP1Stdin {
+        let mut stdin = SP1Stdin::new();
+        stdin.write(&size);
+        if self == Self::Evm {
+            /// Any: it decides who sends what to whom.
+            const SEED: u64 = 1;
+            stdin.write(&SEED);
+        }
+        stdin
+    }
+
+    /// The fewest shards there are: enough that every worker has proven one.
+    const fn warm_up_size(self) -> u32 {
+        match self {
+            Self::Fibonacci => 1000,
+            Self::Evm => 1,
+        }
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Steps of the measured proof.
+    /// What is proven.
     #[arg(long)]
-    steps: u32,
+    program: Program,
+    /// Of the measured proof.
+    #[arg(long)]
+    size: u32,
+    /// Fewer shards are an error.
+    #[arg(long)]
+    least_shards: usize,
     /// Processes of the workers, which are measured too, each together with the processes that it started.
     #[arg(long, value_delimiter = ',')]
     workers: Vec<u32>,
@@ -49,28 +94,26 @@ pub(crate) struct Usage {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    // When memory runs out, the kernel takes this process and none of the user's.
+    fs::write("/proc/self/oom_score_adj", "1000").context("raise the out-of-memory score")?;
     let runtime = Runtime::new().context("start threads")?;
     let measured = runtime.block_on(async {
         let client = ProverClient::try_from_env().await?;
         if let EnvProver::Distributed(prover) = &client {
             prover.connect().await?;
         }
-        let pk = client.setup(PROGRAM).await?;
-        let input = |steps: u32| {
-            let mut stdin = SP1Stdin::new();
-            stdin.write(&steps);
-            stdin
-        };
-        let warm = client.prove(&pk, input(WARM_UP_STEPS)).core().await?;
+        let program = arguments.program;
+        let pk = client.setup(program.elf()).await?;
+        let warm = client.prove(&pk, program.stdin(program.warm_up_size())).core().await?;
         client.verify(&warm, pk.verifying_key(), None)?;
         // The process that asks has no prover of its own, and its executor is counted apart.
-        let groups: Vec<Vec<u32>> = std::iter::once(Ok(vec![std::process::id()]))
-            .chain(arguments.workers.iter().map(|worker| with_children(*worker)))
-            .collect::<Result<_>>()?;
+        let with_provers = |worker: &u32| std::iter::once(*worker).chain(machine::child_processes(*worker)).collect();
+        let groups: Vec<Vec<u32>> =
+            std::iter::once(vec![std::process::id()]).chain(arguments.workers.iter().map(with_provers)).collect();
         let cpu = || groups.iter().map(|group| cpu_time(group)).collect::<Result<Vec<_>>>();
         groups.iter().flatten().try_for_each(|process| forget_peak(*process))?;
         let (cpu_before, began) = (cpu()?, Instant::now());
-        let proof = client.prove(&pk, input(arguments.steps)).core().await?;
+        let proof = client.prove(&pk, program.stdin(arguments.size)).core().await?;
         let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), cpu()?);
         let usage = groups.iter().zip(cpu_before.iter().zip(&cpu_after)).map(|(group, (before, after))| {
             let cpu_seconds = after.own.saturating_sub(before.own).as_secs_f64();
@@ -81,7 +124,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let workers = usage.split_off(1);
         client.verify(&proof, pk.verifying_key(), None)?;
         let SP1Proof::Core(shards) = &proof.proof else { anyhow::bail!("a core proof was asked for") };
-        ensure!(shards.len() >= 6, "{} shards are too few to measure", shards.len());
+        ensure!(shards.len() >= arguments.least_shards, "{} shards are too few to measure", shards.len());
         anyhow::Ok(Measured {
             seconds,
             shards: shards.len(),
@@ -92,19 +135,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     })?;
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
-}
-
-/// `process` and the processes that it started, such as a worker's prover; see proc(5), `/proc/PID/task/TID/children`.
-fn with_children(process: u32) -> Result<Vec<u32>> {
-    let mut group = vec![process];
-    for thread in fs::read_dir(format!("/proc/{process}/task")).context("list the threads of a worker")? {
-        // A thread may have ended since.
-        let children = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace() {
-            group.push(child.parse().context("a process has a number")?);
-        }
-    }
-    Ok(group)
 }
 
 struct CpuTime {

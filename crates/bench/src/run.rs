@@ -1,6 +1,6 @@
 //! Starting, measuring and stopping one configuration after the other.
 
-use crate::prover::Measured;
+use crate::prover::{Measured, Program};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
@@ -13,71 +13,85 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Low enough that a short program has shards to go round.
-const ELEMENT_THRESHOLD: &str = "33554432";
-
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Configuration {
-    /// sp1-sdk's CPU prover, with all threads.
-    CpuProver,
-    /// One worker with as many threads.
-    OneWorker,
-    /// Two workers with one thread each, each on one core.
-    TwoWorkers,
+pub(crate) struct Configuration {
+    pub(crate) name: &'static str,
+    /// Threads and core of each worker; without workers sp1-sdk's CPU prover proves, with two threads.
+    workers: &'static [(u32, Option<u32>)],
+    /// Trace cells after which a shard ends; `None` for the default.
+    cut: Option<u64>,
 }
 
 impl Configuration {
-    pub(crate) const ALL: [Self; 3] = [Self::CpuProver, Self::OneWorker, Self::TwoWorkers];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::CpuProver => "cpu_prover",
-            Self::OneWorker => "one_worker",
-            Self::TwoWorkers => "two_workers",
-        }
+    /// sp1-sdk's CPU prover, with two threads.
+    pub(crate) const fn cpu_prover(name: &'static str, cut: Option<u64>) -> Self {
+        Self { name, workers: &[], cut }
     }
 
-    /// Threads and core of each worker.
-    fn workers(self) -> &'static [(u32, Option<u32>)] {
-        match self {
-            Self::CpuProver => &[],
-            Self::OneWorker => &[(2, None)],
-            Self::TwoWorkers => &[(1, Some(0)), (1, Some(1))],
-        }
+    /// Workers with threads, and with a core where one is given.
+    pub(crate) const fn workers(name: &'static str, workers: &'static [(u32, Option<u32>)], cut: Option<u64>) -> Self {
+        Self { name, workers, cut }
     }
+}
+
+/// What is proven.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) program: Program,
+    /// Of the program's own input.
+    pub(crate) size: u32,
+    /// Fewer shards are too few to measure.
+    pub(crate) least_shards: usize,
 }
 
 /// One configuration in one round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Outcome {
     /// Its name.
-    pub(crate) configuration: &'static str,
-    /// The measured proof, as the process that asked for it saw it.
-    pub(crate) proof: Measured,
+    configuration: &'static str,
+    /// The measured proof, as the process that asked for it saw it; or why there is none.
+    proof: Result<Measured, String>,
+}
+
+impl Outcome {
+    pub(crate) fn measured(&self) -> Option<&Measured> {
+        self.proof.as_ref().ok()
+    }
 }
 
 /// All configurations, once.
-pub(crate) type Round = Vec<Outcome>;
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Round(pub(crate) Vec<Outcome>);
 
-pub(crate) fn rounds(count: u32, steps: u32) -> Result<Vec<Round>> {
+impl Round {
+    /// What `configuration` came to, unless it failed.
+    pub(crate) fn measured(&self, configuration: Configuration) -> Option<&Measured> {
+        self.0.iter().find(|outcome| outcome.configuration == configuration.name)?.measured()
+    }
+}
+
+pub(crate) fn rounds(count: u32, configurations: &[Configuration], work: Work) -> Result<Vec<Round>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    ensure!(cores >= 2, "two workers with a core each need two cores");
+    ensure!(cores >= 2, "every configuration has two cores");
     pin_to_two_cores()?;
     let mut rounds = Vec::new();
     for number in 0..count {
-        let mut order = Configuration::ALL.to_vec();
+        let mut order = configurations.to_vec();
         if number % 2 == 1 {
             order.reverse();
         }
         let mut round = Vec::new();
         for configuration in order {
-            eprintln!("round {} of {count}: {}", number + 1, configuration.name());
-            let outcome = measure(configuration, steps)?;
-            eprintln!("  {:.1} s for {} shards", outcome.proof.seconds, outcome.proof.shards);
-            round.push(outcome);
+            eprintln!("round {} of {count}: {}", number + 1, configuration.name);
+            let proof = measure(configuration, work)?;
+            match &proof {
+                Ok(proof) => eprintln!("  {:.1} s for {} shards", proof.seconds, proof.shards),
+                Err(reason) => eprintln!("  failed: {reason}"),
+            }
+            round.push(Outcome { configuration: configuration.name, proof });
         }
-        rounds.push(round);
+        rounds.push(Round(round));
     }
     Ok(rounds)
 }
@@ -90,16 +104,14 @@ fn pin_to_two_cores() -> Result<()> {
     sched_setaffinity(None, &cores).context("run on cores 0 and 1 only")
 }
 
-fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
+/// The figures, or why the proof failed.
+fn measure(configuration: Configuration, work: Work) -> Result<Result<Measured, String>> {
     let folder = tempfile::tempdir().context("make a folder")?;
     let workers = start_workers(configuration, folder.path())?;
     let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
     fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
     let processes: Vec<String> = workers.iter().map(|worker| worker.process.id().to_string()).collect();
-    let prover = match configuration {
-        Configuration::CpuProver => "cpu",
-        Configuration::OneWorker | Configuration::TwoWorkers => "distributed",
-    };
+    let prover = if configuration.workers.is_empty() { "cpu" } else { "distributed" };
     let mut command = Command::new(env::current_exe().context("find this program")?);
     // Only what is set here counts.
     let set = |name: &std::ffi::OsString| {
@@ -110,11 +122,13 @@ fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
         command.env_remove(name);
     }
     let output = command
-        .args(["prove", "--steps", &steps.to_string()])
+        .args(["prove", "--program", work.program.name(), "--size", &work.size.to_string()])
+        .args(["--least-shards", &work.least_shards.to_string()])
         .args(processes.iter().flat_map(|process| ["--workers", process]))
         .current_dir(folder.path())
         .env("SP1_PROVER", prover)
-        .env("ELEMENT_THRESHOLD", ELEMENT_THRESHOLD)
+        .env_remove("ELEMENT_THRESHOLD")
+        .envs(configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut.to_string())))
         .env("RAYON_NUM_THREADS", "2")
         .env("TMPDIR", folder.path())
         .env_remove("SHARD_BATCH_SIZE")
@@ -123,10 +137,12 @@ fn measure(configuration: Configuration, steps: u32) -> Result<Outcome> {
         .stderr(Stdio::inherit())
         .output()
         .context("start the process that asks for proofs")?;
-    ensure!(output.status.success(), "{} failed: {}", configuration.name(), output.status);
+    if !output.status.success() {
+        return Ok(Err(output.status.to_string()));
+    }
     let text = String::from_utf8(output.stdout).context("figures are text")?;
     let proof = serde_json::from_str(text.lines().last().unwrap_or_default()).context("figures are JSON")?;
-    Ok(Outcome { configuration: configuration.name(), proof })
+    Ok(Ok(proof))
 }
 
 /// A worker process; killed when dropped.
@@ -158,7 +174,7 @@ impl Drop for Worker {
 fn start_workers(configuration: Configuration, folder: &Path) -> Result<Vec<Worker>> {
     let program = env::current_exe().context("find this program")?.with_file_name("sp1d");
     let mut workers = Vec::new();
-    for (number, (threads, core)) in configuration.workers().iter().enumerate() {
+    for (number, (threads, core)) in configuration.workers.iter().enumerate() {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?.port();
         let address = format!("127.0.0.1:{port}");
         let log = folder.join(format!("worker-{number}.log"));

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     },
     /// Start two workers here, prove a program on them, and stop them.
     Demo(DemoArguments),
+    /// Find the settings of a worker that prove fastest on this machine. Takes some minutes for each setting, and all cores.
+    Tune(TuneArguments),
     /// Print what a shell needs to complete this program's arguments, for example: sp1d completions bash > /etc/bash_completion.d/sp1d
     Completions(CompletionsArguments),
     /// Write manual pages, one for each subcommand.
@@ -208,7 +210,7 @@ pub(crate) struct PoolArguments {
     /// [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
     #[arg(long, value_name = "FILE")]
     pub(crate) workers: Option<PathBuf>,
-    /// Shards that a worker may hold at a time, 1 for the least memory [env: SHARD_BATCH_SIZE] [default: 2].
+    /// Shards that a worker may hold at a time for each of its provers, 1 for the least memory [env: SHARD_BATCH_SIZE] [default: 2].
     #[arg(long, value_name = "N")]
     pub(crate) shard_batch_size: Option<u32>,
     /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT] [default: spread].
@@ -458,6 +460,34 @@ pub(crate) struct VkeyArguments {
     /// The program.
     #[arg(long, value_name = "FILE")]
     pub(crate) elf: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneArguments {
+    /// The program to measure with [default: a block of Ethereum transactions].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) elf: Option<PathBuf>,
+    /// Its input: a serialised SP1Stdin.
+    #[arg(long, value_name = "FILE", conflicts_with = "input", requires = "elf")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Its input, a value at a time and in order, as for `sp1d prove`.
+    #[arg(long, value_name = "KIND:VALUE", requires = "elf")]
+    pub(crate) input: Vec<Input>,
+    /// Measure only with this number of provers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) provers: Option<u16>,
+    /// Measure only with this number of shards inside each prover at a time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) parallel_shards: Option<u16>,
+    /// Measure the fastest setting with every smaller cut too, also when these are slower.
+    #[arg(long)]
+    pub(crate) every_cut: bool,
+    /// Give a setting up after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) timeout: u64,
+    /// Form of the output.
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub(crate) output: OutputForm,
 }
 
 #[derive(Debug, Args)]

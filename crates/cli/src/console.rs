@@ -130,6 +130,11 @@ pub(crate) fn spinner(text: String) -> ProgressBar {
     bar
 }
 
+/// Writes a line above what moves on the terminal.
+pub(crate) fn say_above(bar: &ProgressBar, text: &str) {
+    bar.suspend(|| say(format!("{text}\n").as_bytes()));
+}
+
 /// Shows a proof's progress until the channel closes: a bar on a terminal, a line now and then elsewhere.
 pub(crate) async fn show_progress(mut events: broadcast::Receiver<Progress>) {
     let mut view = View::new();
@@ -222,7 +227,7 @@ impl View {
                 let text = format!("the proof is begun again: {reason}\n");
                 self.bar.suspend(|| say(text.as_bytes()));
             }
-            Progress::Cut { name, reason } => {
+            Progress::Cut { name, reason, .. } => {
                 let text = format!("the run is cut by {name}: {reason}\n");
                 self.bar.suspend(|| say(text.as_bytes()));
             }

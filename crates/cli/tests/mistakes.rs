@@ -171,6 +171,10 @@ fn arguments_that_make_no_sense_are_refused() {
         (vec!["worker", "--listen", "8081", "--orchestrator", "any"], "HOST:PORT"),
         (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "10.0.0.0/64"], "no range"),
         (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--threads", "0"], "--threads"),
+        (vec!["prover", "--threads", "1"], "run `sp1d worker` instead"),
+        (vec!["tune", "--input", "u32:1"], "--elf"),
+        (vec!["tune", "--elf", "missing"], "missing"),
+        (vec!["tune", "--provers", "0"], "--provers"),
     ] {
         let output = outcome(&mut sp1d(folder.path(), &arguments));
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -94,8 +94,16 @@ pub struct Attempt {
     pub attempt: u64,
     /// What the task asks for.
     pub kind: String,
+    /// Cycles of the program that the task proves; absent if it proves none, or an unknown number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cycles: u64,
     /// Who has it.
     pub worker: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An event with its place.
@@ -119,8 +127,8 @@ impl ProofEvent {
         Some(match progress {
             Progress::Submitted(kind) => Self::Submitted { kind: kind.to_string() },
             Progress::Remembered(kind) => Self::Remembered { kind: kind.to_string() },
-            Progress::Attempt(AttemptNews { task, attempt, kind, worker, step }) => {
-                let attempt = Attempt { task: task.0, attempt: attempt.0, kind: kind.to_string(), worker };
+            Progress::Attempt(AttemptNews { task, attempt, kind, cycles, worker, step }) => {
+                let attempt = Attempt { task: task.0, attempt: attempt.0, kind: kind.to_string(), cycles, worker };
                 match step {
                     AttemptStep::Assigned => Self::Assigned(attempt),
                     AttemptStep::Started => Self::Proving(attempt),
@@ -132,7 +140,7 @@ impl ProofEvent {
             // Its attempt is done.
             Progress::Done { .. } => return None,
             Progress::Executed { cycles } => Self::Executed { cycles },
-            Progress::Cut { name, reason } => Self::Cut { name, reason },
+            Progress::Cut { name, reason, .. } => Self::Cut { name, reason },
             Progress::WorkerReady(worker) => Self::WorkerReady { worker },
             Progress::WorkerLost { worker, reason } => Self::WorkerLost { worker, reason },
             Progress::Restarted { reason } => Self::Restarted { reason },
@@ -146,8 +154,8 @@ impl ProofEvent {
         let news = |attempt: &Attempt, step: AttemptStep| {
             let kind = kind(&attempt.kind)?;
             let (task, number) = (TaskId(attempt.task), AttemptId(attempt.attempt));
-            let worker = attempt.worker.clone();
-            Some(Progress::Attempt(AttemptNews { task, attempt: number, kind, worker, step }))
+            let (cycles, worker) = (attempt.cycles, attempt.worker.clone());
+            Some(Progress::Attempt(AttemptNews { task, attempt: number, kind, cycles, worker, step }))
         };
         let progress = match self {
             Self::Queued | Self::Started { .. } | Self::Finished { .. } => None,
@@ -162,7 +170,10 @@ impl ProofEvent {
             Self::AttemptFailed { attempt, reason } => news(attempt, AttemptStep::Failed(reason.clone())),
             Self::Dropped(attempt) => news(attempt, AttemptStep::Dropped),
             Self::Executed { cycles } => Some(Progress::Executed { cycles: *cycles }),
-            Self::Cut { name, reason } => Some(Progress::Cut { name: name.clone(), reason: reason.clone() }),
+            Self::Cut { name, reason } => {
+                let (name, reason, options) = (name.clone(), reason.clone(), String::new());
+                Some(Progress::Cut { name, reason, options })
+            }
             Self::WorkerReady { worker } => Some(Progress::WorkerReady(worker.clone())),
             Self::WorkerLost { worker, reason } => {
                 Some(Progress::WorkerLost { worker: worker.clone(), reason: reason.clone() })
@@ -201,16 +212,17 @@ mod tests {
             AttemptStep::Dropped,
         ];
         for step in steps {
-            let (task, attempt) = (TaskId(1), AttemptId(u64::MAX));
+            let (task, attempt, cycles) = (TaskId(1), AttemptId(u64::MAX), 7);
             let worker = "worker".to_owned();
-            check(Progress::Attempt(AttemptNews { task, attempt, kind: TaskKind::ProveShard, worker, step }));
+            check(Progress::Attempt(AttemptNews { task, attempt, kind: TaskKind::ProveShard, cycles, worker, step }));
         }
         for kind in TaskKind::ALL {
             check(Progress::Submitted(kind));
             check(Progress::Remembered(kind));
         }
         check(Progress::Executed { cycles: 7 });
-        check(Progress::Cut { name: "ELEMENT_THRESHOLD=1".to_owned(), reason: "of this".to_owned() });
+        let (name, reason) = ("ELEMENT_THRESHOLD=1".to_owned(), "of this".to_owned());
+        check(Progress::Cut { name, reason, options: String::new() });
         check(Progress::WorkerReady("worker".to_owned()));
         check(Progress::WorkerLost { worker: "worker".to_owned(), reason: "of this".to_owned() });
         check(Progress::Restarted { reason: "of this".to_owned() });

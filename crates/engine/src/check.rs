@@ -10,7 +10,7 @@
 
 use crate::{
     controller::on_chain_nonce,
-    marker_order::Clock,
+    marker_order::{Clock, clock_cycles},
     memory::{ShardCells, fixed_cells},
     options::CutOptions,
     program::ProgramSize,
@@ -165,9 +165,8 @@ impl Expectations {
         const GLOBAL_ACCESS: u64 = 271;
         let instructions = self.size.instructions as u64;
         let variable = match lock(&self.records).get(name)? {
-            Record::Core { clock: (begin, end), first_accesses, .. } => {
-                // The clock of a cycle has eight steps.
-                let cycles = end.saturating_sub(*begin) / 8;
+            Record::Core { clock, first_accesses, .. } => {
+                let cycles = clock_cycles(*clock);
                 FIRST_ACCESS.saturating_mul(first_accesses + REGISTERS).saturating_add(CYCLE.saturating_mul(cycles))
             }
             Record::Precompile { code, events } => {
@@ -177,6 +176,11 @@ impl Expectations {
             Record::Memory { accesses, .. } => GLOBAL_ACCESS.saturating_mul(*accesses),
         };
         Some(ShardCells::new(instructions, variable, self.threshold))
+    }
+
+    /// Cycles of the program's run in the shard of the record `name`; `None` if it has no part of the run.
+    pub(crate) fn cycles(&self, name: &str) -> Option<u64> {
+        self.clock(name).map(clock_cycles)
     }
 
     /// The program's exit code, if the record `name` has it.

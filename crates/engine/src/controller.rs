@@ -363,6 +363,12 @@ const fn shard_kind(mode: ProofMode) -> TaskKind {
     }
 }
 
+/// The number of trace cells after which a shard ends, as it would be chosen for a program of so many instructions on these workers, and the reason. `None` if no shard can hold such a program.
+#[must_use]
+pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<(u64, String)> {
+    choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
+}
+
 /// Chooses how the run of a program is cut, by the memory of the workers. Waits for the first of them.
 async fn choose(
     proof: &ProofHandle,
@@ -392,7 +398,7 @@ async fn choose(
     let options = options.chosen(choice.threshold);
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "chose how the run is cut");
-    proof.report(Progress::Cut { name, reason: choice.reason });
+    proof.report(Progress::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
 

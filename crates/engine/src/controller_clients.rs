@@ -105,10 +105,12 @@ impl ProofClient {
         };
         let outputs = task.outputs.into_iter().map(|output| output.0).collect();
         let record = match inputs.get(2) {
-            Some(TaskInput::Artifact { name, .. }) if kind.is_shard() => self.0.expected.cells(name),
+            Some(TaskInput::Artifact { name, .. }) if kind.is_shard() => Some(name),
             _ => None,
         };
-        TaskSpec { kind, inputs, outputs, marker, memory_bytes: task_bytes(kind, record) }
+        let memory_bytes = task_bytes(kind, record.and_then(|name| self.0.expected.cells(name)));
+        let cycles = record.and_then(|name| self.0.expected.cycles(name)).unwrap_or(0);
+        TaskSpec { kind, inputs, outputs, marker, memory_bytes, cycles }
     }
 
     /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by nothing else.

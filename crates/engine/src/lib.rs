@@ -31,13 +31,13 @@ mod thread_pool;
 
 pub use abilities::Equipment;
 pub use check::EventLimits;
-pub use controller::{Controller, ControllerSettings};
+pub use controller::{Controller, ControllerSettings, preview_cut};
 pub use execution::{Leftovers, kill_executions, remove_leftovers};
 pub use host::{HostError, check_executor_host, check_temporary_folder};
 pub use identity::build_identity;
 pub use keys::default_key_folder;
 pub use marker_order::MarkerOrder;
-pub use memory::{LOAD_BYTES, REST_BYTES, smallest_worker_bytes};
+pub use memory::{LOAD_BYTES, REST_BYTES, smaller_cut, smallest_worker_bytes};
 pub use options::{CutOption, CutOptions, OptionsError};
 pub use program::{ProgramError, check_program};
 pub use prover::{ProverSettings, load_prover, start_estimate};

@@ -14,6 +14,11 @@ const MOST_EARLY: usize = 256;
 /// Begin and end of a shard on the program's clock; the next shard begins where it ends.
 pub(crate) type Clock = (u64, u64);
 
+/// Cycles between the two. The clock takes eight steps a cycle.
+pub(crate) const fn clock_cycles((begin, end): Clock) -> u64 {
+    end.saturating_sub(begin) / 8
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct MarkerOrder<T> {

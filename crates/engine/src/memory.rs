@@ -115,6 +115,12 @@ pub(crate) const CUTS: [u64; 5] = [
     (1 << 25) - (1 << 22),
 ];
 
+/// The next smaller cut that may be chosen; `None` if `threshold` is not above the smallest.
+#[must_use]
+pub fn smaller_cut(threshold: u64) -> Option<u64> {
+    CUTS.into_iter().find(|cut| *cut < threshold)
+}
+
 /// A chosen cut, and why it was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Choice {

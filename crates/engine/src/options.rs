@@ -1,6 +1,6 @@
 //! Options that decide how a run is cut into shards.
 
-use crate::{memory::CUTS, program::ProgramSize};
+use crate::{memory::smaller_cut, program::ProgramSize};
 use orchestrator::ProofFailure;
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::{
@@ -265,8 +265,8 @@ impl CutOptions {
 
     /// The same with the next smaller number of cells that may be chosen; `None` if there is none, or if whoever made the options has set it.
     pub(crate) fn smaller(&self) -> Option<Self> {
-        let smaller = CUTS.into_iter().find(|threshold| *threshold < self.threshold());
-        smaller.filter(|_| self.origin == Origin::Chosen).map(|threshold| self.clone().chosen(threshold))
+        let smaller = smaller_cut(self.threshold()).filter(|_| self.origin == Origin::Chosen);
+        smaller.map(|threshold| self.clone().chosen(threshold))
     }
 
     /// How people set the number of cells after which a shard ends.

@@ -104,7 +104,8 @@ impl ShrinkWrapper {
         let inputs = vec![TaskInput::Artifact { name: "compressed".to_owned(), shared: false }];
         let kind = TaskKind::ShrinkWrap;
         let memory_bytes = task_bytes(kind, None);
-        let spec = TaskSpec { kind, inputs, outputs: vec!["wrapped".to_owned()], marker: None, memory_bytes };
+        let spec =
+            TaskSpec { kind, inputs, outputs: vec!["wrapped".to_owned()], marker: None, memory_bytes, cycles: 0 };
         let task = proof.submit(spec).await;
         match proof.watch(task).await {
             Ok(Outcome::Succeeded) => {}

@@ -104,6 +104,7 @@ mod tests {
             outputs: vec![output.to_owned()],
             marker: None,
             memory_bytes: 0,
+            cycles: 0,
         };
         Believed { spec, peer: PeerId(1), worker: "worker".to_owned() }
     }

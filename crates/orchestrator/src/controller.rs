@@ -115,6 +115,8 @@ pub struct TaskSpec {
     pub marker: Option<TaskId>,
     /// Memory that it takes on a worker beside the loaded engine, by estimate; 0 for unknown.
     pub memory_bytes: u64,
+    /// Cycles of the program that it proves; 0 if it proves none, or an unknown number.
+    pub cycles: u64,
 }
 
 /// A result as it came, to be checked before anything is built on it.

@@ -20,8 +20,7 @@ use protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use scheduler::{
-    AttemptId, Command, Event, Failure, KindSet, PastAttempt, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp,
-    WorkerId,
+    AttemptId, Command, Event, Failure, KindSet, PastAttempt, PeerId, ProofId, Scheduler, TaskId, Timestamp, WorkerId,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -383,7 +382,7 @@ impl Core {
         let maker = Maker { peer: self.shared.peer(&found.name, &found.address), name: found.name.clone() };
         let entry = AttemptRecord { task, worker, maker, reported: false, marker: MarkerCheck::Unsaid };
         self.attempts.insert(attempt, entry);
-        self.tell_of(&record.proof, task, record.spec.kind, attempt, worker, AttemptStep::Assigned);
+        self.tell_of(&record.proof, task, &record.spec, attempt, worker, AttemptStep::Assigned);
         let outputs = record.spec.outputs.clone();
         let entry = Attempt { worker, proof: record.proof.clone(), outputs, resumes };
         self.shared.attempts().insert(attempt, Arc::new(entry));
@@ -557,7 +556,7 @@ impl Core {
             proof.fail(ProofFailure::Internal(format!("the result of {task} could not be kept as {name}")));
         }
         self.remember(&proof, &spec, key, delivered);
-        self.tell_of(&proof, task, spec.kind, attempt, worker, AttemptStep::Done);
+        self.tell_of(&proof, task, &spec, attempt, worker, AttemptStep::Done);
         self.forget(attempt);
         if let Some(maker) = maker {
             proof.believe(Believed { spec: spec.clone(), peer: maker.peer, worker: maker.name });
@@ -595,7 +594,7 @@ impl Core {
         &self,
         proof: &ProofState,
         task: TaskId,
-        kind: TaskKind,
+        spec: &TaskSpec,
         attempt: AttemptId,
         worker: WorkerId,
         step: AttemptStep,
@@ -609,14 +608,15 @@ impl Core {
             }
         }
         let worker = found.map_or_else(|| worker.to_string(), |worker| worker.name.clone());
-        proof.report(Progress::Attempt(AttemptNews { task, attempt, kind, worker, step }));
+        let TaskSpec { kind, cycles, .. } = *spec;
+        proof.report(Progress::Attempt(AttemptNews { task, attempt, kind, cycles, worker, step }));
     }
 
     /// The same of an attempt that the scheduler still knows.
     fn tell_of_live(&self, attempt: AttemptId, step: AttemptStep) {
         let Some(record) = self.attempts.get(&attempt) else { return };
         let Some(TaskRecord { proof, spec, .. }) = self.tasks.get(&record.task) else { return };
-        self.tell_of(proof, record.task, spec.kind, attempt, record.worker, step);
+        self.tell_of(proof, record.task, spec, attempt, record.worker, step);
     }
 
     /// Has the result of `attempt` checked, off this thread; the verdict comes back as an event.

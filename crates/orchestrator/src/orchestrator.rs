@@ -2,7 +2,7 @@
 
 use crate::{
     absent::{Absences, AbsentWorker},
-    controller::{ProofController, ProofFailure, ProofOutput, ProofRequest},
+    controller::{Cut, ProofController, ProofFailure, ProofOutput, ProofRequest},
     core::{Core, Input, scheduler_config},
     counts::Counts,
     dialler::{LocalConnector, keep_connected, serve_joined},
@@ -40,7 +40,7 @@ pub const MOST_SHARDS: u32 = 128;
 pub struct Settings {
     /// What it proves with; workers must have the same.
     pub build: Build,
-    /// How many attempts a worker may hold at a time, from assignment to report: 1 for the least memory, at most [`MOST_SHARDS`].
+    /// Attempts that a worker may hold at a time for each of its provers, from assignment to report: 1 for the least memory. A worker holds at most [`MOST_SHARDS`].
     pub shard_batch_size: u32,
     /// Whether all workers share the work, or as few as finish as early.
     pub placement: Placement,
@@ -164,6 +164,8 @@ pub struct WorkerInfo {
     pub cpu: String,
     /// Kinds of tasks that it does.
     pub kinds: Vec<TaskKind>,
+    /// Attempts that it may hold.
+    pub slots: u32,
     /// Attempts that it holds.
     pub holds: usize,
     /// Tasks whose result counted, since it connected.
@@ -434,6 +436,7 @@ impl Orchestrator {
             address: worker.address.to_string(),
             ready: worker.ready.load(Ordering::Relaxed),
             threads: worker.threads,
+            slots: worker.slots,
             memory_bytes: worker.memory_bytes,
             cpu: worker.cpu.clone(),
             kinds: worker.kinds.iter().collect(),
@@ -534,12 +537,15 @@ impl Orchestrator {
                 Err(ProofFailure::Interrupted(reason)) => return Err(ProofFailure::Host(reason)),
                 outcome => return outcome,
             };
+            let mut smaller = None;
             let reason = match &failure {
                 ProofFailure::Interrupted(reason) => reason.clone(),
                 ProofFailure::Memory(reason) => {
                     let Some(cut) = controller.smaller_cut(&options) else { return Err(failure) };
-                    request.options = cut.options;
-                    format!("{reason}; the run is cut into smaller shards: {}", cut.name)
+                    request.options.clone_from(&cut.options);
+                    let text = format!("{reason}; the run is cut into smaller shards: {}", cut.name);
+                    smaller = Some(cut);
+                    text
                 }
                 // What was remembered may be what is wrong; it is forgotten by now.
                 ProofFailure::Unverified(_) | ProofFailure::Internal(_) if evidence.take_recalled() => {
@@ -570,7 +576,10 @@ impl Orchestrator {
             };
             restarts += 1;
             tracing::warn!(proof_id = request.label, %reason, restarts, "the proof is begun again");
-            let _ = progress.send(Progress::Restarted { reason });
+            let _ = progress.send(Progress::Restarted { reason: reason.clone() });
+            if let Some(Cut { options, name }) = smaller {
+                let _ = progress.send(Progress::Cut { name, reason, options });
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Looking at a worker without becoming its orchestrator.
 
-use crate::{dialler::connect, list::Member};
+use crate::{controller::AttemptMemory, dialler::connect, list::Member, session::attempt_memory};
 use protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
     wire::{
@@ -32,6 +32,8 @@ pub struct Probed {
     pub threads: u32,
     /// Memory of its machine in bytes; 0 for unknown.
     pub memory_bytes: u64,
+    /// What attempts can have of its memory; `None` for unknown.
+    pub memory: Option<AttemptMemory>,
     /// Its processor.
     pub cpu: String,
 }
@@ -102,6 +104,7 @@ impl Session for Visit {
             name: short(request.name),
             threads: machine.threads,
             memory_bytes: machine.memory_bytes,
+            memory: attempt_memory(request.readiness.and_then(|readiness| readiness.memory)),
             cpu: short(machine.cpu),
         });
         if let Some(hears) = self.said.lock().unwrap_or_else(PoisonError::into_inner).take() {

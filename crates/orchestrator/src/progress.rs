@@ -29,6 +29,8 @@ pub enum Progress {
         name: String,
         /// Why.
         reason: String,
+        /// The request's options with this choice, as another request may have them; empty where only a service has them.
+        options: String,
     },
     /// A worker is ready for tasks.
     WorkerReady(String),
@@ -57,6 +59,8 @@ pub struct AttemptNews {
     pub attempt: AttemptId,
     /// What the task asks for.
     pub kind: TaskKind,
+    /// Cycles of the program that the task proves; 0 if it proves none, or an unknown number.
+    pub cycles: u64,
     /// Who has it.
     pub worker: String,
     /// What happened.

@@ -50,6 +50,8 @@ pub(crate) struct Introduction {
     kinds: KindSet,
     missing: BTreeMap<TaskKind, String>,
     threads: u32,
+    /// Attempts that it may hold.
+    slots: u32,
     memory_bytes: u64,
     memory: Option<AttemptMemory>,
     cpu: String,
@@ -204,7 +206,7 @@ impl Host {
                         self.event(Event::WorkerReady { worker }).await;
                         return;
                     }
-                    let slots = self.shared.settings.shard_batch_size.clamp(1, MOST_SHARDS);
+                    let slots = introduction.slots;
                     let holds = readiness.holds.into_iter().take(Limits::HELD_ATTEMPTS).map(AttemptId).collect();
                     let begun = begun_before(&self.shared.settings, readiness.begun);
                     let (peer, kinds) = (self.shared.peer(&introduction.name, &self.address), introduction.kinds);
@@ -298,7 +300,7 @@ impl Host {
 }
 
 /// What a worker says of memory; nothing if it contradicts itself.
-fn attempt_memory(memory: Option<wire::AttemptMemory>) -> Option<AttemptMemory> {
+pub(crate) fn attempt_memory(memory: Option<wire::AttemptMemory>) -> Option<AttemptMemory> {
     let wire::AttemptMemory { each_bytes, alone_bytes } = memory?;
     (each_bytes <= alone_bytes).then_some(AttemptMemory { each_bytes, alone_bytes })
 }
@@ -342,9 +344,11 @@ impl Session for Service {
         let name = if name.is_empty() { host.address.to_string() } else { name };
         let machine = request.machine.unwrap_or_default();
         tracing::debug!(worker = %name, threads = machine.threads, memory_bytes = machine.memory_bytes, cpu = ?machine.cpu, "hello");
-        let Machine { threads, memory_bytes, cpu } = machine;
+        let Machine { threads, memory_bytes, cpu, provers } = machine;
         let memory = request.readiness.and_then(|readiness| attempt_memory(readiness.memory));
-        let introduction = Introduction { name, kinds, missing, threads, memory_bytes, memory, cpu: short(cpu) };
+        let slots = settings.shard_batch_size.saturating_mul(provers.max(1)).clamp(1, MOST_SHARDS);
+        let cpu = short(cpu);
+        let introduction = Introduction { name, kinds, missing, threads, slots, memory_bytes, memory, cpu };
         if host.introduction.set(introduction).is_err() {
             return Err(invalid("hello was said before"));
         }
@@ -368,6 +372,7 @@ impl Session for Service {
             farewell: host.farewell.clone(),
             ready: AtomicBool::new(false),
             threads: introduction.threads,
+            slots: introduction.slots,
             memory_bytes: introduction.memory_bytes,
             memory: Mutex::new(introduction.memory),
             cpu: introduction.cpu.clone(),

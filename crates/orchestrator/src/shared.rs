@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) farewell: Arc<Farewell>,
     pub(crate) ready: AtomicBool,
     pub(crate) threads: u32,
+    /// Attempts that it may hold.
+    pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) memory: Mutex<Option<AttemptMemory>>,
     pub(crate) cpu: String,

@@ -73,6 +73,7 @@ impl ProofController for Mover {
             outputs: vec!["result".into(), "large-too".into()],
             marker: Some(marker),
             memory_bytes: 0,
+            cycles: 0,
         };
         let moving = async {
             let task = proof.submit(spec).await;

@@ -4,6 +4,7 @@ use crate::distributed::config::Config;
 use engine::{
     Equipment, LOAD_BYTES, ProverSettings, REST_BYTES, build_identity, load_prover, start_estimate, start_thread_pool,
 };
+use machine::Memory;
 use protocol::{Address, AddressError, Filter, FilterError, wire::Machine};
 use rustix::system::uname;
 use std::{
@@ -19,8 +20,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use worker::{
-    EngineState, Introduction, JoiningWorker, LocalDoor, LocalWorker, Memory, MemoryPlan, ProverCommand, ProverRules,
-    Provers, Settings, StartLock, StateSender, Worker, engine_state, wait_for_memory,
+    EngineState, Introduction, JoiningWorker, LocalDoor, LocalWorker, MemoryPlan, ProverCommand, ProverRules, Provers,
+    Settings, StartLock, StateSender, Worker, engine_state, wait_for_memory,
 };
 
 /// Serves the orchestrators that `orchestrator_addr` names on `listen_addr`, until the future is dropped or the worker cannot go on: it does not resolve
@@ -384,6 +385,7 @@ fn introduction(name: String, threads: usize, engine: &EngineOptions) -> Introdu
         threads: u32::try_from(threads * engine.provers()).unwrap_or(u32::MAX),
         memory_bytes: memory_bytes.unwrap_or(0),
         cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+        provers: u32::try_from(engine.provers()).unwrap_or(u32::MAX),
     };
     let abilities = Equipment::of_this_machine(memory_bytes).abilities();
     Introduction { name, build: build_identity(), machine, abilities, plan: engine.plan() }

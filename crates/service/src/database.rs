@@ -245,6 +245,12 @@ impl Database {
         })
     }
 
+    /// Sets how the run of a proof is cut, from its next start on.
+    pub(crate) fn set_options(&self, id: &str, options: &str) -> Result<()> {
+        self.write(|transaction| transaction.execute("UPDATE proofs SET options = ?2 WHERE id = ?1", [id, options]))?;
+        Ok(())
+    }
+
     /// A running proof waits again: the service stops in good order.
     pub(crate) fn put_back(&self, id: &str) -> Result<()> {
         self.write(|transaction| {

@@ -211,8 +211,7 @@ impl Metrics {
         self.workers.get_or_create(&State { state: "lost" }).set(signed(now.lost as u64));
         self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
         let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.drained && worker.quarantine.is_none();
-        let ready = now.workers.iter().filter(may_hold).count() as u64;
-        self.slots.set(signed(ready * u64::from(now.slots)));
+        self.slots.set(signed(now.workers.iter().filter(may_hold).map(|worker| u64::from(worker.slots)).sum()));
         self.count(&now.counts);
         self.artifacts.set(signed(now.holdings.artifacts as u64));
         self.artifact_bytes.set(signed(now.holdings.bytes));
@@ -236,7 +235,6 @@ pub(crate) struct Now {
     /// Workers that should be connected and are not.
     pub(crate) lost: usize,
     /// Attempts that one worker may hold.
-    pub(crate) slots: u32,
     pub(crate) counts: Counts,
     pub(crate) holdings: Holdings,
     pub(crate) free_bytes: u64,

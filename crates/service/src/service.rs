@@ -243,10 +243,9 @@ impl Service {
         let proofs = self.counts().await?;
         let (workers, holdings) = (self.workers(), self.inner.orchestrator.holdings());
         let lost = self.inner.orchestrator.absent_workers().len();
-        let slots = self.inner.settings.orchestrator.shard_batch_size;
         let counts = self.inner.orchestrator.counts();
         let free_bytes = self.blocking(|inner| free_bytes(&inner.settings.state)).await.unwrap_or(0);
-        Ok(self.inner.metrics.text(&Now { proofs, workers, lost, slots, counts, holdings, free_bytes }))
+        Ok(self.inner.metrics.text(&Now { proofs, workers, lost, counts, holdings, free_bytes }))
     }
 
     /// Runs `task`; the service ends after it.

@@ -149,8 +149,13 @@ pub(crate) mod tests {
 
     /// A proof that is begun a second time.
     pub(crate) fn events() -> Vec<EventRecord> {
-        let attempt =
-            |attempt, worker: &str| Attempt { task: 7, attempt, kind: "prove_shard".into(), worker: worker.into() };
+        let attempt = |attempt, worker: &str| Attempt {
+            task: 7,
+            attempt,
+            kind: "prove_shard".into(),
+            cycles: 0,
+            worker: worker.into(),
+        };
         let failed = ProofEvent::AttemptFailed { attempt: attempt(3, "b"), reason: "no memory".into() };
         let events = [
             (0, ProofEvent::Queued),

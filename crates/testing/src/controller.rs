@@ -111,6 +111,7 @@ impl FakeController {
             outputs: vec![format!("result-{shard}"), format!("events-{shard}")],
             marker: Some(marker),
             memory_bytes: 0,
+            cycles: 0,
         };
         Ok((proof.submit(spec).await, marker))
     }
@@ -215,6 +216,7 @@ impl FakeController {
                 outputs: vec!["fold".into()],
                 marker: None,
                 memory_bytes: 0,
+                cycles: 0,
             };
             let task = proof.submit(spec).await;
             if proof.watch(task).await != Ok(Outcome::Succeeded) {
@@ -230,6 +232,7 @@ impl FakeController {
                 outputs: vec!["result-of-precompiles".into()],
                 marker: None,
                 memory_bytes: 0,
+                cycles: 0,
             };
             let task = proof.submit(spec).await;
             if proof.watch(task).await != Ok(Outcome::Succeeded) {

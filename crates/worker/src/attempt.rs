@@ -2,8 +2,8 @@
 
 use crate::{
     cache::Cache,
-    engine::{AttemptError, ProvingEngine},
-    ledger::{Ledger, resident_bytes},
+    engine::{AttemptError, MemoryUse, ProvingEngine},
+    ledger::Ledger,
     said::{Line, Said, Saying},
     transfer::{Link, Session, SessionIo},
 };
@@ -20,7 +20,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{interval, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
@@ -162,11 +162,13 @@ impl Attempts {
                     }
                 };
                 match outcome {
-                    Some(Ok(Ran { proving_ms, peak_bytes })) => {
+                    Some(Ok(Ran { proving_ms, memory })) => {
                         let proving_seconds = proving_ms as f64 / 1000.0;
-                        let resident_gb = (peak_bytes / 10_000_000) as f64 / 100.0;
                         let seconds = began.elapsed().as_secs_f32();
-                        tracing::info!(seconds, proving_seconds, resident_gb, "attempt done");
+                        let gigabytes = |bytes: u64| (bytes / 10_000_000) as f64 / 100.0;
+                        let used_gb = memory.map(|memory| gigabytes(memory.used_bytes));
+                        let estimated_gb = memory.map(|memory| gigabytes(memory.estimated_bytes));
+                        tracing::info!(seconds, proving_seconds, used_gb, estimated_gb, "attempt done");
                         held.said.say(Saying::Done(proving_ms)).await;
                     }
                     Some(Err(error)) => {
@@ -340,34 +342,27 @@ async fn run(
     let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
     let slot = slots.take().await;
     engine.ready().await;
+    let kind = assignment.kind;
     let _memory = match assignment.memory_bytes {
         0 => None,
-        bytes => slots.memory.reserve(bytes).await,
+        bytes => slots.memory.reserve(kind, bytes).await,
     };
     said.say(Saying::Started).await;
-    let began = Instant::now();
-    let (proving_engine, numbers) = (engine.clone(), engine);
-    let mut proving = proving_engine.run(slot.number, assignment, Arc::new(io));
-    let (mut look, mut peak_bytes) = (interval(LOOK), 0);
-    loop {
-        tokio::select! {
-            ran = &mut proving => break ran?,
-            _ = look.tick() => {
-                let resident = numbers.footprint().processes.into_iter().filter_map(resident_bytes).sum();
-                peak_bytes = peak_bytes.max(resident);
-            }
-        }
+    let (began, io) = (Instant::now(), Arc::new(io));
+    let ran = engine.run(slot.number, assignment, io.clone()).await;
+    let memory = io.memory();
+    if let Some(memory) = memory {
+        // Of a failed attempt too: it may have failed for that.
+        slots.memory.observe(kind, memory);
     }
+    ran?;
     let proving_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Ran { proving_ms, peak_bytes })
+    Ok(Ran { proving_ms, memory })
 }
-
-/// How often the memory of a running attempt is looked at.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What an attempt took.
 struct Ran {
     proving_ms: u64,
-    /// Most memory of the whole process meanwhile, with what it had freed and the system had not taken.
-    peak_bytes: u64,
+    /// `None` if nobody looked.
+    memory: Option<MemoryUse>,
 }

@@ -65,6 +65,26 @@ pub trait AttemptIo: Send + Sync + 'static {
     /// # Errors
     /// When the session is over.
     async fn complete_marker(&self) -> Result<(), IoError>;
+
+    /// Takes note of the memory that the attempt's process had when it was the largest part of its estimate. Called at most once, when the attempt is over. By default
+    /// nothing happens.
+    fn note_memory(&self, _: MemoryUse) {}
+}
+
+/// Memory of a prover process while an attempt was inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Live bytes of the process, beyond those that it had when it was loaded.
+    pub used_bytes: u64,
+    /// Sum of the estimates of all attempts that were inside at that moment.
+    pub estimated_bytes: u64,
+}
+
+impl MemoryUse {
+    /// What was used, as a part of the estimates; 0 without an estimate.
+    pub(crate) fn part(self) -> f64 {
+        if self.estimated_bytes == 0 { 0.0 } else { self.used_bytes as f64 / self.estimated_bytes as f64 }
+    }
 }
 
 /// Why an artifact did not get through.

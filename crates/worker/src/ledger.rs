@@ -5,16 +5,17 @@
 //! believed of the file: every number in it is bounded by what is done with it, and where the file cannot be used, everything fits.
 
 use crate::{
-    Memory,
-    engine::{Footprint, ProvingEngine},
+    correction::{Corrections, scaled},
+    engine::{Footprint, MemoryUse, ProvingEngine},
     introduction::MemoryPlan,
 };
+use machine::{Memory, lazily_freed_bytes, resident_bytes};
 use protocol::wire::AttemptMemory;
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, fchmod, flock, open},
     io::Errno,
-    param::page_size,
 };
+use scheduler::TaskKind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -22,7 +23,10 @@ use std::{
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     process,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -41,6 +45,9 @@ const LONGEST_LOCK_BEHIND: Duration = Duration::from_secs(60);
 /// What follows when it cannot be written.
 const TAKEN: &str = "memory that was given back may look taken to other workers of this machine";
 
+/// Less memory of other programs is not worth telling: every machine has some.
+const MUCH: u64 = 4_000_000_000;
+
 /// A process that has not looked for so long is frozen: nobody waits for its turn.
 const FROZEN_MS: u64 = 5_000;
 
@@ -51,6 +58,9 @@ pub(crate) struct Ledger {
     /// The processes that prove for this worker, and what they take when nothing proves in them.
     provers: Arc<Provers>,
     own: Arc<Mutex<Own>>,
+    corrections: Arc<Mutex<Corrections>>,
+    /// Memory of programs outside the file was told of.
+    told_of_others: Arc<AtomicBool>,
 }
 
 /// What this process has in the file, kept here too: what is written is always the whole of it.
@@ -205,7 +215,13 @@ impl Ledger {
 
     fn at(path: PathBuf, plan: MemoryPlan) -> Self {
         let provers = Provers { plan, loaded: OnceLock::new() };
-        Self { path: path.into(), provers: Arc::new(provers), own: Arc::default() }
+        Self {
+            path: path.into(),
+            provers: Arc::new(provers),
+            own: Arc::default(),
+            corrections: Arc::default(),
+            told_of_others: Arc::default(),
+        }
     }
 
     /// The provers are loaded and idle.
@@ -215,7 +231,16 @@ impl Ledger {
         let _ = self.provers.loaded.set((engine.clone(), rest_here));
     }
 
-    /// What attempts on this worker can have of the machine's memory; `None` if that is unknown.
+    fn corrections(&self) -> MutexGuard<'_, Corrections> {
+        self.corrections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what an attempt took. Later estimates of its kind are corrected by it.
+    pub(crate) fn observe(&self, kind: TaskKind, memory: MemoryUse) {
+        self.corrections().observe(kind, memory);
+    }
+
+    /// What the estimate of an attempt may be for it to fit into the machine's memory; `None` if that is unknown.
     pub(crate) fn attempt_memory(&self) -> Option<AttemptMemory> {
         let own = Process::own()?;
         let uses = self.uses();
@@ -223,19 +248,30 @@ impl Ledger {
         let mut entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
         entries.retain(|process, _| started(process.id) == Some(process.started));
         entries.insert(own, self.entry(&self.own()));
-        Some(shares(&entries, memory, &uses))
+        let foreign = foreign_bytes(&entries, memory, &uses);
+        if foreign > MUCH.max(memory.total_bytes / 8) && !self.told_of_others.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                gigabytes = foreign as f64 / 1e9,
+                "other programs use much of this machine's memory; if they are workers in other containers, they cannot see what this worker reserves: \
+                 give each container a memory limit, or share /dev/shm and the process ids"
+            );
+        }
+        let AttemptMemory { each_bytes, alone_bytes } = shares(&entries, memory, &uses);
+        let factor = self.corrections().factor_of_shards().recip();
+        Some(AttemptMemory { each_bytes: scaled(each_bytes, factor), alone_bytes: scaled(alone_bytes, factor) })
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when `bytes` more fit into the host's memory and nobody has waited longer, or nobody has any reserved: an attempt that fits nowhere is tried
+    /// Resolves when an attempt of `kind` whose estimate is `bytes` fits into the host's memory and nobody has waited longer, or nobody has any reserved: an attempt that fits nowhere is tried
     /// alone. `None` where the host's memory or the file cannot be used.
     ///
     /// # Cancel safety
     /// Nothing is reserved when the future is dropped.
-    pub(crate) async fn reserve(&self, bytes: u64) -> Option<Reservation> {
+    pub(crate) async fn reserve(&self, kind: TaskKind, bytes: u64) -> Option<Reservation> {
+        let bytes = scaled(bytes, self.corrections().factor(kind));
         let waiting = Waiting::begin(self);
         let mut told = false;
         let mut locked_since = None;
@@ -486,6 +522,15 @@ fn fits(
     reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
 }
 
+/// Bytes that are used, but not by the workers of `entries`.
+fn foreign_bytes(entries: &Entries, memory: Memory, uses: &Uses) -> u64 {
+    let processes = entries.iter().flat_map(|(process, entry)| entry.processes(*process));
+    let own = processes.filter_map(|process| uses.get(&process));
+    let own =
+        own.map(|used| used.held_bytes.unwrap_or(0).saturating_add(used.freed_bytes)).fold(0, u64::saturating_add);
+    memory.total_bytes.saturating_sub(memory.available_bytes).saturating_sub(own)
+}
+
 /// What attempts can have of `memory`, in which the workers of `entries` are, and which they use by `uses`.
 fn shares(entries: &Entries, memory: Memory, uses: &Uses) -> AttemptMemory {
     /// One part in so many stays free: for the system, for what is measured late, and for what the estimates miss.
@@ -502,25 +547,6 @@ fn shares(entries: &Entries, memory: Memory, uses: &Uses) -> AttemptMemory {
     let alone_bytes = free_at_rest.saturating_sub(rest).saturating_sub(memory.total_bytes / MARGIN);
     let stages = sum(&mut entries.values().map(|entry| u64::from(entry.stages.max(1))));
     AttemptMemory { each_bytes: alone_bytes / stages.max(1), alone_bytes }
-}
-
-/// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's worker nobody knows; what it has freed counts as
-/// held.
-fn lazily_freed_bytes(process: u32) -> u64 {
-    let read = || {
-        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("LazyFree:"))?;
-        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kilobytes.saturating_mul(1024))
-    };
-    read().unwrap_or(0)
-}
-
-/// Resident bytes of a process; none when it is gone. See proc(5), statm.
-pub(crate) fn resident_bytes(process: u32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(page_size() as u64))
 }
 
 #[cfg(test)]
@@ -584,7 +610,7 @@ mod tests {
         // No process has this number, and this one's had another start.
         let lies = |id: u32| line(other(id), &Entry { reserved_bytes: u64::MAX, ..Entry::default() });
         fs::write(&*ledger.path, lies(u32::MAX) + &lies(process::id()) + "nonsense\n").unwrap();
-        let reservation = ledger.reserve(1).await.unwrap();
+        let reservation = ledger.reserve(TaskKind::ProveShard, 1).await.unwrap();
         check_file(&ledger, 1, false);
         drop(reservation);
         check_file(&ledger, 0, false);
@@ -594,7 +620,7 @@ mod tests {
     async fn what_is_given_back_while_somebody_has_the_file_is_written_later() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::at(folder.path().join("ledger"), nobody());
-        let reservation = ledger.reserve(1).await.unwrap();
+        let reservation = ledger.reserve(TaskKind::ProveShard, 1).await.unwrap();
         let somebody = File::open(&*ledger.path).unwrap();
         flock(&somebody, FlockOperation::LockExclusive).unwrap();
         let second = Reservation { ledger: ledger.clone(), bytes: 0 };
@@ -630,8 +656,8 @@ mod tests {
     async fn a_cancelled_attempt_waits_no_longer() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::at(folder.path().join("ledger"), nobody());
-        let first = ledger.reserve(1).await.unwrap();
-        let mut never = Box::pin(ledger.reserve(u64::MAX / 2));
+        let first = ledger.reserve(TaskKind::ProveShard, 1).await.unwrap();
+        let mut never = Box::pin(ledger.reserve(TaskKind::ProveShard, u64::MAX / 2));
         let pending = tokio::time::timeout(Duration::from_millis(50), &mut never).await;
         assert!(pending.is_err(), "it does not fit beside the first");
         check_file(&ledger, 1, true);
@@ -670,6 +696,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_no_worker_of_the_file_uses_is_of_other_programs() {
+        let check = |available: u64, held: u64, freed: u64, foreign: u64| {
+            let memory = Memory { available_bytes: available * GB, total_bytes: 64 * GB };
+            let used = Use { held_bytes: Some(held * GB), freed_bytes: freed * GB };
+            let entries = Entries::from([(other(1), entry(1, 0))]);
+            assert_eq!(foreign_bytes(&entries, memory, &Uses::from([(1, used), (2, used)])), foreign * GB);
+        };
+        check(60, 1, 0, 3);
+        check(40, 20, 2, 2);
+        // Read at different moments.
+        check(60, 20, 2, 0);
+    }
+
+    #[test]
     fn the_workers_of_a_machine_share_what_their_provers_leave() {
         check_shares(1, None, 20, 20);
         check_shares(2, None, 20, 10);
@@ -681,6 +721,6 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_none_is_done_without() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Ledger::at(folder.path().to_owned(), nobody()).reserve(1).await.is_none());
+        assert!(Ledger::at(folder.path().to_owned(), nobody()).reserve(TaskKind::ProveShard, 1).await.is_none());
     }
 }

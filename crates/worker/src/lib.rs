@@ -11,6 +11,7 @@
 
 mod attempt;
 mod cache;
+mod correction;
 mod engine;
 mod home;
 mod introduction;
@@ -25,11 +26,13 @@ mod session;
 mod start_lock;
 mod transfer;
 
-pub use engine::{AttemptError, AttemptIo, EngineState, Footprint, IoError, ProvingEngine, StateSender, engine_state};
+pub use engine::{
+    AttemptError, AttemptIo, EngineState, Footprint, IoError, MemoryUse, ProvingEngine, StateSender, engine_state,
+};
 pub use introduction::{Abilities, Introduction, MemoryPlan};
 pub use join::JoiningWorker;
 pub use local::{LocalDoor, LocalWorker};
-pub use memory::{Memory, MemoryError, OomKills, wait_for_memory};
+pub use memory::{MemoryError, wait_for_memory};
 pub use prover::{ProverCommand, ProverRules, Provers, serve_prover};
 pub use server::{Error, Settings, Worker};
 pub use start_lock::{LockError, StartLock};

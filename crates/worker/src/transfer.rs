@@ -2,7 +2,7 @@
 
 use crate::{
     cache::Cache,
-    engine::{AttemptIo, IoError},
+    engine::{AttemptIo, IoError, MemoryUse},
     said::{Line, Product, Said, Saying},
 };
 use artifacts::{Assembler, Blob, Digest, Encoder};
@@ -19,7 +19,7 @@ use scheduler::AttemptId;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -261,9 +261,15 @@ pub(crate) struct SessionIo {
     /// What it was first asked for, and what the engine calls it.
     outputs: Vec<String>,
     prefetched: Mutex<HashMap<String, Blob>>,
+    memory: OnceLock<MemoryUse>,
 }
 
 impl SessionIo {
+    /// What the attempt took; `None` if nobody looked.
+    pub(crate) fn memory(&self) -> Option<MemoryUse> {
+        self.memory.get().copied()
+    }
+
     /// Fetches the attempt's inputs, so that they are there when the engine asks.
     ///
     /// # Errors
@@ -285,7 +291,13 @@ impl SessionIo {
             }
             prefetched.insert(name.clone(), blob);
         }
-        Ok(Self { link, said, outputs: assignment.outputs.clone(), prefetched: Mutex::new(prefetched) })
+        Ok(Self {
+            link,
+            said,
+            outputs: assignment.outputs.clone(),
+            prefetched: Mutex::new(prefetched),
+            memory: OnceLock::new(),
+        })
     }
 }
 
@@ -344,5 +356,10 @@ impl AttemptIo for SessionIo {
     async fn complete_marker(&self) -> Result<(), IoError> {
         self.said.say(Saying::Marker).await;
         Ok(())
+    }
+
+    fn note_memory(&self, memory: MemoryUse) {
+        // The first counts.
+        let _ = self.memory.set(memory);
     }
 }

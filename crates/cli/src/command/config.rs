@@ -4,6 +4,8 @@ use super::program::print;
 use crate::args::{ConfigArguments, OutputForm, PoolArguments};
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use engine::preview_cut;
+use orchestrator::{ProofMode, probe};
 use serde_json::json;
 use sp1_distributed::distributed::config::{Config, ConfigError, Overrides, environment};
 
@@ -33,9 +35,10 @@ fn overrides(arguments: &PoolArguments) -> Overrides {
     overrides
 }
 
-pub(crate) fn show(arguments: &ConfigArguments) -> Result<()> {
+pub(crate) async fn show(arguments: ConfigArguments) -> Result<()> {
     let config = load(&arguments.pool)?;
     let workers: Vec<String> = config.list.0.iter().map(ToString::to_string).collect();
+    let cut = if config.cut.is_auto() { Some(automatic_cut(&config).await) } else { None };
     if arguments.output == OutputForm::Json {
         let settings = config.effective.iter().map(|effective| {
             json!({
@@ -47,7 +50,7 @@ pub(crate) fn show(arguments: &ConfigArguments) -> Result<()> {
             })
         });
         let settings: Vec<_> = settings.collect();
-        return print(&json!({ "workers": workers, "settings": settings }).to_string());
+        return print(&json!({ "workers": workers, "settings": settings, "automatic_cut": cut }).to_string());
     }
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["setting", "value", "unit", "from"]);
@@ -56,5 +59,22 @@ pub(crate) fn show(arguments: &ConfigArguments) -> Result<()> {
         table.add_row([&setting.name, &effective.value, setting.unit, &effective.source.to_string()]);
     }
     print(&table.to_string())?;
-    print(&format!("workers: {}", workers.join(", ")))
+    print(&format!("workers: {}", workers.join(", ")))?;
+    match cut {
+        Some(cut) => print(&format!("cut: {cut}")),
+        None => Ok(()),
+    }
+}
+
+/// How a run would be cut now, by the memory of the workers that can be asked.
+async fn automatic_cut(config: &Config) -> String {
+    /// Of a program of ordinary size. Only very large programs get another cut.
+    const INSTRUCTIONS: u64 = 30_000;
+    let probes = config.list.0.iter().map(|member| probe(member, &config.orchestrator.build));
+    let found = futures::future::join_all(probes).await;
+    let memories: Vec<_> = found.into_iter().flatten().map(|probed| probed.memory).collect();
+    match preview_cut(ProofMode::Core, INSTRUCTIONS, &memories) {
+        Some((cut, reason)) if !memories.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
+        _ => "chosen when a proof begins; no worker of the list can be asked now".to_owned(),
+    }
 }

@@ -1,6 +1,9 @@
 //! `sp1d demo`: a first proof on two workers of this machine.
 
-use super::prove::prove;
+use super::{
+    own_worker::{self, OwnWorker},
+    prove::prove,
+};
 use crate::{
     args::DemoArguments,
     exit::{self, Failure},
@@ -8,23 +11,15 @@ use crate::{
     output::OutputFile,
 };
 use anyhow::{Context, Result};
-use engine::{CutOptions, build_identity, check_executor_host, smallest_worker_bytes};
-use orchestrator::{ExpectedExit, Member, ProbeError, ProofMode, ProofRequest, probe};
-use rustix::process::{Pid, Signal, kill_process};
+use engine::{CutOptions, check_executor_host, smallest_worker_bytes};
+use machine::Memory;
+use orchestrator::{ExpectedExit, ProofMode, ProofRequest};
 use sp1_distributed::distributed::{
     config::{Config, Overrides},
     start_proving_threads,
 };
-use std::{
-    fs::{self, File},
-    net::TcpListener,
-    path::Path,
-    process::Stdio,
-    time::{Duration, Instant},
-};
-use tokio::process::{Child, Command};
+use std::{fs, path::Path};
 use tokio_util::sync::CancellationToken;
-use worker::Memory;
 
 /// The program: a Fibonacci loop that commits its last two numbers.
 const PROGRAM: &[u8] = include_bytes!("../../../../guests/elf/fibonacci");
@@ -43,14 +38,14 @@ pub(crate) async fn run(arguments: DemoArguments) -> Result<()> {
     let path = arguments.output.clone().unwrap_or_else(|| std::env::temp_dir().join("demo-proof.bin"));
     let output = OutputFile::reserve(&path)?;
     let mut workers = start_workers(folder.path())?;
-    let addresses: Vec<String> = workers.iter().map(|worker| worker.address.clone()).collect();
+    let addresses: Vec<&str> = workers.iter().map(OwnWorker::address).collect();
     let list = folder.path().join("distributed.json");
     fs::write(&list, serde_json::to_string(&addresses)?).context("write distributed.json")?;
     let outcome = prove_on(&mut workers, &list, &arguments, output, &path, cancel).await;
-    stop(workers).await;
     if outcome.is_err() {
-        show_logs(folder.path());
+        workers.iter().flat_map(OwnWorker::last_lines).for_each(|line| say(&line));
     }
+    own_worker::stop(workers).await;
     outcome
 }
 
@@ -70,41 +65,20 @@ fn check_memory() -> Result<()> {
     }
 }
 
-struct DemoWorker {
-    address: String,
-    process: Child,
-}
-
-fn start_workers(folder: &Path) -> Result<Vec<DemoWorker>> {
-    let program = std::env::current_exe().context("find this program")?;
+fn start_workers(folder: &Path) -> Result<Vec<OwnWorker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Held together until all are chosen, so that they differ.
-    let ports: Vec<TcpListener> =
-        (0..WORKERS).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().context("find a free port")?;
-    let ports = ports.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<Result<Vec<u16>>>()?;
-    let mut workers = Vec::new();
-    for (number, port) in ports.into_iter().enumerate() {
-        let address = format!("127.0.0.1:{port}");
-        let log = File::create(folder.join(format!("worker-{}.log", number + 1))).context("make a log file")?;
-        let mut command = Command::new(&program);
-        command
-            .args(["worker", "--threads", "1", "--orchestrator", "127.0.0.1", "--with-parent", "--wait-memory", "600"])
-            .args(["--listen", &address, "--name", &format!("worker-{}", number + 1)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true);
+    let start = |(number, port): (usize, u16)| {
+        let mut arguments = vec!["--threads".to_owned(), "1".to_owned()];
         if cores > 1 {
-            command.args(["--pin", &(number % cores).to_string()]);
+            arguments.extend(["--pin".to_owned(), (number % cores).to_string()]);
         }
-        let process = command.spawn().context("start a worker")?;
-        workers.push(DemoWorker { address, process });
-    }
-    Ok(workers)
+        OwnWorker::start(format!("worker-{}", number + 1), port, folder, &arguments)
+    };
+    own_worker::free_ports(WORKERS)?.into_iter().enumerate().map(start).collect()
 }
 
 async fn prove_on(
-    workers: &mut [DemoWorker],
+    workers: &mut [OwnWorker],
     list: &Path,
     arguments: &DemoArguments,
     output: OutputFile,
@@ -114,7 +88,7 @@ async fn prove_on(
     say("two workers of one thread each are loading the prover, one after the other: some seconds");
     tokio::select! {
         () = cancel.cancelled() => return Err(orchestrator::ProofFailure::Cancelled.into()),
-        listening = wait_until_listening(workers) => listening?,
+        listening = own_worker::wait_until_listening(workers) => listening?,
     }
     let options =
         CutOptions::from_variables(|name| (name == "ELEMENT_THRESHOLD").then(|| ELEMENT_THRESHOLD.to_string()))?;
@@ -138,51 +112,6 @@ async fn prove_on(
     prove(&config, request, output, path, arguments.json, cancel).await
 }
 
-async fn wait_until_listening(workers: &mut [DemoWorker]) -> Result<()> {
-    let (build, deadline) = (build_identity(), Instant::now() + Duration::from_secs(10));
-    for worker in workers {
-        let member: Member = worker.address.parse()?;
-        // An open port alone may belong to another program.
-        while let Err(ProbeError::Unreachable(_)) = probe(&member, &build).await {
-            if let Some(status) = worker.process.try_wait().context("look after a worker")? {
-                return Err(Failure::new(exit::OTHER, format!("a worker ended at once ({status})")).into());
-            }
-            anyhow::ensure!(Instant::now() < deadline, "a worker does not listen on {}", worker.address);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-    Ok(())
-}
-
-/// Asks the workers to stop, and ends those that do not.
-async fn stop(mut workers: Vec<DemoWorker>) {
-    for worker in &workers {
-        let id = worker.process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(id) = id {
-            // It may have ended by itself.
-            let _ = kill_process(id, Signal::TERM);
-        }
-    }
-    for worker in &mut workers {
-        if tokio::time::timeout(Duration::from_secs(5), worker.process.wait()).await.is_err() {
-            let _ = worker.process.kill().await;
-        }
-    }
-}
-
-/// The ends of the workers' logs, where the reason of a failure may stand.
-fn show_logs(folder: &Path) {
-    for number in 1..=WORKERS {
-        let log = fs::read_to_string(folder.join(format!("worker-{number}.log"))).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        for line in &lines[lines.len().saturating_sub(5)..] {
-            say(&format!("worker-{number}: {line}"));
-        }
-    }
-}
-
 fn say(text: &str) {
-    use std::io::Write;
-    // A reader that has gone does not stop the demo.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    crate::console::say(format!("{text}\n").as_bytes());
 }

@@ -10,13 +10,13 @@ use anyhow::Result;
 use client::{Client, ClientError, Moment};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use engine::{HostError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
+use machine::Memory;
 use orchestrator::{Member, ProbeError, Probed, probe};
 use protocol::Address;
 use serde::Serialize;
 use serde_json::json;
 use sp1_distributed::distributed::config::Config;
 use tokio::net::TcpListener;
-use worker::Memory;
 
 /// Clocks that differ by more make timelines and deadlines hard to read.
 const MOST_SECONDS_APART: i64 = 2;
@@ -60,6 +60,7 @@ fn finding(what: impl Into<String>, verdict: Verdict, found: impl Into<String>, 
 
 pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     let mut findings = vec![memory(Memory::now()), processor()];
+    findings.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
     findings.extend(executor());
     for address in &arguments.listen {
         findings.push(port(address).await);
@@ -139,6 +140,16 @@ fn processor() -> Finding {
     }
 }
 
+/// How many cores one prover uses well is known only by measuring.
+fn cores(cores: usize) -> Option<Finding> {
+    /// One prover with so many threads is about as fast as several with fewer.
+    const FEW: usize = 8;
+    (cores > FEW).then(|| {
+        let remedy = "several provers can be faster than one: measure with `sp1d tune`";
+        finding("cores", Verdict::Good, cores.to_string(), remedy)
+    })
+}
+
 /// What executions need of this machine. The errors' own words end with what to do.
 fn executor() -> Vec<Finding> {
     let of = |what: &str, outcome: Result<(), HostError>| match outcome {
@@ -174,7 +185,7 @@ async fn workers(config: &Config) -> Vec<Finding> {
             return finding(what, Verdict::Good, "the orchestrator's own process", "");
         }
         match probe(member, &config.orchestrator.build).await {
-            Ok(Probed { name, threads, memory_bytes, cpu }) => {
+            Ok(Probed { name, threads, memory_bytes, cpu, .. }) => {
                 let found = format!("{name}: {threads} threads, {:.0} GB, {cpu}", memory_bytes as f64 / 1e9);
                 finding(what, Verdict::Good, found, "")
             }

@@ -212,6 +212,7 @@ fn running(
     }) {
         said.push(format!("it was begun again: {reason}"));
     }
+    said.extend(cut(events));
     if has(|event| matches!(event, ProofEvent::Verifying)) {
         said.push("all its parts are there; the whole is being verified".to_owned());
         return said;
@@ -246,6 +247,14 @@ fn running(
         said.extend(obstacles(&now.workers));
     }
     said
+}
+
+/// How the run is cut, if that was chosen. A choice counts until the next, also over restarts.
+fn cut(events: &[EventRecord]) -> Option<String> {
+    events.iter().rev().find_map(|record| match &record.event {
+        ProofEvent::Cut { name, reason } => Some(format!("its run is cut by {name}: {reason}")),
+        _ => None,
+    })
 }
 
 /// What was tried in vain.
@@ -301,7 +310,7 @@ mod tests {
     }
 
     fn attempt(task: u64, attempt: u64, worker: &str) -> Attempt {
-        Attempt { task, attempt, kind: "prove_shard".to_owned(), worker: worker.to_owned() }
+        Attempt { task, attempt, kind: "prove_shard".to_owned(), cycles: 0, worker: worker.to_owned() }
     }
 
     fn worker(name: &str, state: &str) -> Worker {
@@ -338,6 +347,7 @@ mod tests {
         });
         let events = vec![
             ProofEvent::Started { start: 1 },
+            ProofEvent::Cut { name: "ELEMENT_THRESHOLD=7".to_owned(), reason: "the workers are small".to_owned() },
             ProofEvent::Assigned(attempt(9, 1, "before")),
             ProofEvent::Restarted { reason: "the executor was killed".to_owned() },
             ProofEvent::Assigned(attempt(1, 2, "one")),
@@ -357,9 +367,10 @@ mod tests {
             &[
                 "proof 0123456789ab runs",
                 "it was begun again: the executor was killed",
+                "its run is cut by ELEMENT_THRESHOLD=7: the workers are small",
                 "the program is still running: tasks come while it does",
                 "2 of 5 known tasks are done, 1 of them before; 1 are with workers, 2 wait for one",
-                "task 1 (prove_shard) is being proven by two, for 4 s",
+                "task 1 (prove_shard) is being proven by two, for 3 s",
                 "task 1 (prove_shard) failed on one: it died",
                 "task 3 (prove_shard) was lost with four: it was silent",
                 "the workers hold as many as they may (SHARD_BATCH_SIZE)",

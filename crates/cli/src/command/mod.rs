@@ -5,12 +5,14 @@ mod demo;
 mod doctor;
 mod explain;
 mod manual;
+mod own_worker;
 mod program;
 mod prove;
 mod reference;
 mod remote;
 mod serve;
 mod top;
+mod tune;
 mod worker;
 
 use crate::{
@@ -28,7 +30,9 @@ pub(crate) fn prepare(command: &Command) -> Result<()> {
         // Threads that come are pinned as this one is.
         Command::Worker(arguments) => worker::pin(&arguments.pin),
         Command::Prover(arguments) => worker::pin(&arguments.pin),
-        Command::Prove(_) | Command::Execute(_) | Command::Serve(_) | Command::Demo(_) => use_private_folder(),
+        Command::Prove(_) | Command::Execute(_) | Command::Serve(_) | Command::Demo(_) | Command::Tune(_) => {
+            use_private_folder()
+        }
         _ => Ok(()),
     }
 }
@@ -51,7 +55,7 @@ pub(crate) fn run(command: Command, log: &Log) -> Result<()> {
             start_computing()?;
             block_on(program::vkey(arguments))
         }
-        Command::Config(arguments) => config::show(&arguments),
+        Command::Config(arguments) => block_on(config::show(arguments)),
         Command::Reference { page } => reference::run(page),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Man(arguments) => manual::pages(&arguments),
@@ -71,6 +75,7 @@ pub(crate) fn run(command: Command, log: &Log) -> Result<()> {
         Command::Resume(arguments) => block_on(remote::resume(arguments)),
         Command::Forget(arguments) => block_on(remote::forget(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
+        Command::Tune(arguments) => block_on(tune::run(arguments)),
     }
 }
 

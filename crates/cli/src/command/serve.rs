@@ -117,6 +117,6 @@ fn settings(config: &Config, arguments: &ServeArguments) -> Settings {
 
 /// As many executions as the memory allows.
 fn by_memory() -> usize {
-    let total = worker::Memory::now().map_or(0, |memory| memory.total_bytes);
+    let total = machine::Memory::now().map_or(0, |memory| memory.total_bytes);
     usize::try_from((total / PROOF_BYTES).clamp(1, MOST_PROOFS)).expect("a few")
 }

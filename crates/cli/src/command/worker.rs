@@ -8,6 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use rustix::{
+    fs::{FileType, fstat},
     process::{Signal, set_parent_process_death_signal},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
@@ -79,6 +80,10 @@ fn prover_commands(arguments: &WorkerArguments, log: &Log) -> Result<Vec<ProverC
 
 /// `sp1d prover`: one of a worker's provers.
 pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
+    let stdin = fstat(std::io::stdin()).context("look at the standard input")?;
+    if FileType::from_raw_mode(stdin.st_mode) != FileType::Socket {
+        return Err(Failure::usage("`sp1d worker` starts its provers itself: run `sp1d worker` instead").into());
+    }
     // When memory runs out, the kernel takes the prover and leaves the worker. See proc(5), oom_score_adj.
     if let Err(error) = fs::write("/proc/self/oom_score_adj", "800") {
         tracing::debug!(%error, "raise the out-of-memory score");

@@ -54,6 +54,18 @@ fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
 }
 
 #[test]
+fn a_run_is_cut_at_the_next_start_as_it_was_at_the_last() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    assert_eq!(database.begin_next(NOW).unwrap().unwrap().options, "{}");
+    database.set_options("a", "chosen").unwrap();
+    drop(database);
+    let database = Database::open(&folder.path().join("service.db"), false).unwrap();
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 1);
+    assert_eq!(database.begin_next(NOW).unwrap().unwrap().options, "chosen");
+}
+
+#[test]
 fn what_waits_for_too_long_fails() {
     let (_folder, database) = database();
     add(&database, "a", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });

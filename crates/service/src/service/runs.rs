@@ -177,6 +177,9 @@ impl Inner {
                     continue;
                 }
             };
+            if let orchestrator::Progress::Cut { options, .. } = &progress {
+                self.clone().keep_options(id.clone(), options.clone()).await;
+            }
             let Some(event) = ProofEvent::of(progress) else { continue };
             attempts.on_event(&self.metrics, &event, Moment::now().0);
             {
@@ -192,6 +195,15 @@ impl Inner {
                 }
             }
             self.tell(&id, event).await;
+        }
+    }
+
+    /// The next start of the proof is to cut its run alike: results of other shards are of no use to it.
+    async fn keep_options(self: Arc<Self>, id: String, options: String) {
+        let owned = id.clone();
+        let kept = tokio::task::spawn_blocking(move || self.database.set_options(&owned, &options));
+        if let Err(error) = kept.await.expect("work on the state does not panic") {
+            tracing::warn!(proof_id = %id, %error, "how the run is cut could not be kept; a restart may choose anew");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the end of a prover process means.
 
-use crate::{engine::AttemptError, memory::OomKills};
+use crate::engine::AttemptError;
+use machine::OomKills;
 use protocol::FailureKind;
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 

@@ -2,11 +2,11 @@
 
 use super::{exit::Exit, frames::frames};
 use crate::{
-    Memory, StartLock,
-    engine::{AttemptError, AttemptIo, IoError},
-    ledger::resident_bytes,
+    StartLock,
+    engine::{AttemptError, AttemptIo, IoError, MemoryUse},
     wait_for_memory,
 };
+use machine::{Memory, live_bytes, resident_bytes};
 use prost::Message;
 use protocol::{
     Assignment, FailureKind,
@@ -72,6 +72,10 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the memory of a process is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The same for its live memory. Reading that takes milliseconds for each gigabyte, and may take this part of the time.
+const LOOK_LIVE: Duration = Duration::from_secs(1);
+const LOOK_LIVE_SHARE: u32 = 100;
+
 /// How long a process may take to end after it has closed its socket.
 const TO_END: Duration = Duration::from_secs(5);
 
@@ -95,6 +99,21 @@ struct Run {
     slot: usize,
     io: Arc<dyn AttemptIo>,
     done: oneshot::Sender<Result<(), AttemptError>>,
+    /// Memory that it takes, by estimate; 0 for unknown.
+    estimated_bytes: u64,
+    /// When the process had the largest part of its estimates.
+    memory: Option<MemoryUse>,
+}
+
+impl Run {
+    /// Ends it with `outcome`.
+    fn end(self, outcome: Result<(), AttemptError>) {
+        if let Some(memory) = self.memory {
+            self.io.note_memory(memory);
+        }
+        // Nobody waits for an attempt that was cancelled.
+        let _ = self.done.send(outcome);
+    }
 }
 
 #[derive(Default)]
@@ -108,6 +127,24 @@ struct Inside {
     process: Option<u32>,
     rest_bytes: u64,
     peak_bytes: u64,
+}
+
+impl Inside {
+    /// The process has so much live memory now.
+    fn note_live(&mut self, bytes: u64) {
+        let used_bytes = bytes.saturating_sub(self.rest_bytes);
+        let estimated_bytes = self.runs.values().map(|run| run.estimated_bytes).fold(0, u64::saturating_add);
+        // Without all estimates, what is beyond them is not known.
+        if self.runs.values().any(|run| run.estimated_bytes == 0) {
+            return;
+        }
+        let now = MemoryUse { used_bytes, estimated_bytes };
+        for run in self.runs.values_mut() {
+            if run.memory.is_none_or(|most| most.part() < now.part()) {
+                run.memory = Some(now);
+            }
+        }
+    }
 }
 
 /// A prover process, as the worker's side has it.
@@ -198,7 +235,8 @@ impl ProverProcess {
                     let slot = (0..self.slots).find(|slot| !taken(slot)).expect("fewer attempts than slots are inside");
                     inside.last_run += 1;
                     let run = inside.last_run;
-                    inside.runs.insert(run, Run { slot, io: io.clone(), done });
+                    let estimated_bytes = assignment.memory_bytes;
+                    inside.runs.insert(run, Run { slot, io: io.clone(), done, estimated_bytes, memory: None });
                     Some((run, slot, out))
                 }
                 None => None,
@@ -284,13 +322,13 @@ impl ProverProcess {
             tracing::warn!(prover = self.number, attempts, loaded, reason = %failure.text, "the prover ended and is started again");
         }
         for run in runs.into_values() {
-            let _ = run.done.send(Err(failure.clone()));
+            run.end(Err(failure.clone()));
         }
         self.freed.notify_waiters();
     }
 
     async fn live(
-        &self,
+        self: &Arc<Self>,
         command: &ProverCommand,
         rules: &ProverRules,
         load_time: &mut Duration,
@@ -382,7 +420,7 @@ fn start(command: &ProverCommand) -> io::Result<(Child, UnixStream)> {
 
 /// A process that runs.
 struct Living<'a> {
-    process: &'a ProverProcess,
+    process: &'a Arc<ProverProcess>,
     child: Child,
     /// Held while it loads.
     lock: Option<StartLock>,
@@ -409,6 +447,8 @@ impl Living<'_> {
         let mut calls = JoinSet::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        // One at a time.
+        let mut looks = JoinSet::new();
         let end = loop {
             let deadline = self.deadline;
             let late = async {
@@ -420,7 +460,15 @@ impl Living<'_> {
             tokio::select! {
                 () = stop.cancelled() => break (End::Stopped, false),
                 () = late => break (End::Closed, self.loaded),
-                _ = look.tick() => self.look(),
+                _ = look.tick() => {
+                    self.look();
+                    if looks.is_empty()
+                        && let Some(look) = self.look_live()
+                    {
+                        looks.spawn(look);
+                    }
+                }
+                Some(_) = looks.join_next() => {}
                 Some(_) = calls.join_next() => {}
                 message = reader.next::<FromProver>(), if calls.len() < MAX_CALLS => match message {
                     Ok(Some(FromProver { message: Some(from_prover::Message::LoadFailed(failed)) })) => {
@@ -448,6 +496,21 @@ impl Living<'_> {
         let resident = self.child.id().and_then(resident_bytes).unwrap_or(0);
         let mut inside = self.process.inside();
         inside.peak_bytes = inside.peak_bytes.max(resident);
+    }
+
+    /// Looks at the live memory, if attempts are inside. Resolves when it is time for the next look.
+    fn look_live(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let process = self.child.id().filter(|_| !self.process.inside().runs.is_empty())?;
+        let prover = self.process.clone();
+        Some(async move {
+            let began = Instant::now();
+            let live = tokio::task::spawn_blocking(move || live_bytes(process)).await;
+            let pause = LOOK_LIVE.max(began.elapsed() * LOOK_LIVE_SHARE);
+            if let Ok(Some(bytes)) = live {
+                prover.inside().note_live(bytes);
+            }
+            sleep(pause).await;
+        })
     }
 
     fn on_message(&mut self, message: Option<from_prover::Message>, out: &mpsc::Sender<ToProver>) {
@@ -493,7 +556,7 @@ impl Living<'_> {
                 let kind = protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();
                 Err(AttemptError { kind: kind.into(), text: failure.text })
             });
-            let _ = found.done.send(outcome);
+            found.end(outcome);
         }
         self.process.freed.notify_waiters();
     }
@@ -519,4 +582,84 @@ async fn answer(call: wire::Call, io: Option<Arc<dyn AttemptIo>>, out: mpsc::Sen
     };
     let reply = wire::Reply { call: call.call, outcome: Some(outcome) };
     let _ = out.send(ToProver { message: Some(to_prover::Message::Reply(reply)) }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use std::sync::OnceLock;
+
+    const GB: u64 = 1_000_000_000;
+
+    /// Has no artifacts.
+    #[derive(Default)]
+    struct Notes(OnceLock<MemoryUse>);
+
+    #[async_trait]
+    impl AttemptIo for Notes {
+        async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError> {
+            Err(IoError { action: "fetch", name: name.to_owned(), reason: "there is none".to_owned() })
+        }
+
+        async fn deliver(&self, _: &str, _: Vec<u8>) -> Result<(), IoError> {
+            Ok(())
+        }
+
+        async fn complete_marker(&self) -> Result<(), IoError> {
+            Ok(())
+        }
+
+        fn note_memory(&self, memory: MemoryUse) {
+            self.0.set(memory).unwrap();
+        }
+    }
+
+    /// Attempts with estimates in gigabytes are in a process of 1 GB that is then seen with `looks`. What the first is told: gigabytes used and estimated.
+    #[track_caller]
+    fn check(estimates: &[u64], looks: &[u64], expected: Option<(u64, u64)>) {
+        let notes = Arc::new(Notes::default());
+        let mut inside = Inside { rest_bytes: GB, ..Inside::default() };
+        for (number, estimate) in (0..).zip(estimates) {
+            let run = Run {
+                slot: 0,
+                io: notes.clone(),
+                done: oneshot::channel().0,
+                estimated_bytes: estimate * GB,
+                memory: None,
+            };
+            inside.runs.insert(number, run);
+        }
+        looks.iter().for_each(|gigabytes| inside.note_live(gigabytes * GB));
+        inside.runs.remove(&0).unwrap().end(Ok(()));
+        let found = notes.0.get().map(|memory| (memory.used_bytes / GB, memory.estimated_bytes / GB));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_attempt_is_told_the_most_that_its_process_took() {
+        check(&[10], &[3, 9, 4], Some((8, 10)));
+        check(&[10, 10], &[3, 15, 4], Some((14, 20)));
+        check(&[10], &[], None);
+        check(&[10, 0], &[9], None);
+    }
+
+    #[test]
+    fn one_attempt_alone_can_take_more_of_its_estimate_than_two() {
+        let notes = Arc::new(Notes::default());
+        let run = |estimated_bytes| Run {
+            slot: 0,
+            io: notes.clone(),
+            done: oneshot::channel().0,
+            estimated_bytes,
+            memory: None,
+        };
+        let mut inside = Inside { rest_bytes: 0, ..Inside::default() };
+        inside.runs.insert(0, run(10));
+        inside.note_live(9);
+        inside.runs.insert(1, run(10));
+        inside.note_live(14);
+        assert_eq!(inside.runs[&0].memory, Some(MemoryUse { used_bytes: 9, estimated_bytes: 10 }));
+        assert_eq!(inside.runs[&1].memory, Some(MemoryUse { used_bytes: 14, estimated_bytes: 20 }));
+    }
 }

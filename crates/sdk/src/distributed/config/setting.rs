@@ -134,7 +134,7 @@ pub fn settings() -> Vec<Setting> {
             "2",
             Range::Number(1, MOST_SHARDS.into()),
             "",
-            "how many shards a worker may hold at a time, from assignment to report; 1 for the least memory, more so that the next is there when one is done",
+            "how many shards a worker may hold at a time for each of its provers, from assignment to report; 1 for the least memory, more so that the next is there when one is done",
         ),
         setting(
             PLACEMENT,

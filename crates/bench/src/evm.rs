@@ -1,0 +1,86 @@
+//! A block of Ethereum transactions, proven by sp1-sdk's CPU prover and by one worker on the same two cores: at the largest cut that both can prove, and each at
+//! the best cut for it. sp1-sdk's defaults are tried too.
+
+use crate::{
+    host::Host,
+    prover::Program,
+    run::{Configuration, Round, Work, rounds},
+    spread::Spread,
+    write_figures,
+};
+use anyhow::Result;
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Rounds.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Transactions of the block: 93,000 cycles each. The default is about 20 million cycles.
+    #[arg(long, default_value_t = 220)]
+    transactions: u32,
+    /// The largest cut that sp1-sdk's CPU prover can prove on this machine. With 24 GB the default.
+    #[arg(long, default_value_t = (1 << 26) - (1 << 22))]
+    common_cut: u64,
+    /// Try sp1-sdk's default cut as well, once. Where it takes more memory than there is, the kernel kills a process: on a machine of your own.
+    #[arg(long)]
+    defaults: bool,
+    /// Where the figures go.
+    #[arg(long, default_value = "docs/bench/evm.json")]
+    output: PathBuf,
+}
+
+/// What is written.
+#[derive(Debug, Serialize)]
+struct Report {
+    transactions: u32,
+    machine: Host,
+    /// Seconds by configuration. A configuration that failed has none.
+    seconds: Vec<(&'static str, Option<Spread>)>,
+    /// One worker over the CPU prover, both at the common cut. Ratios of each round.
+    same_cut: Option<Spread>,
+    /// One worker at the automatic cut over the CPU prover at the common cut, which is its best.
+    best_cuts: Option<Spread>,
+    /// The CPU prover at its default cut, if it was tried.
+    defaults: Option<Round>,
+    rounds: Vec<Round>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let cut = Some(arguments.common_cut);
+    let cpu_prover = Configuration::cpu_prover("cpu_prover, common cut", cut);
+    let worker = Configuration::workers("one_worker, common cut", &[(2, None)], cut);
+    let automatic = Configuration::workers("one_worker, automatic cut", &[(2, None)], None);
+    let all = [cpu_prover, worker, automatic];
+    let work = Work { program: Program::Evm, size: arguments.transactions, least_shards: 2 };
+    let defaults = match arguments.defaults {
+        true => rounds(1, &[Configuration::cpu_prover("cpu_prover, defaults", None)], work)?.pop(),
+        false => None,
+    };
+    let rounds = rounds(arguments.rounds, &all, work)?;
+    let ratio = |configuration: Configuration| {
+        let ratio = |round: &Round| Some(round.measured(configuration)?.seconds / round.measured(cpu_prover)?.seconds);
+        Spread::of(rounds.iter().filter_map(ratio))
+    };
+    let seconds = |configuration: Configuration| {
+        let measured = rounds.iter().filter_map(|round| round.measured(configuration));
+        (configuration.name, Spread::of(measured.map(|proof| proof.seconds)))
+    };
+    let report = Report {
+        transactions: arguments.transactions,
+        machine: Host::this(),
+        seconds: all.map(seconds).to_vec(),
+        same_cut: ratio(worker),
+        best_cuts: ratio(automatic),
+        defaults,
+        rounds,
+    };
+    let words = |spread: &Option<Spread>| spread.map_or_else(|| "no figures".to_owned(), |spread| spread.to_string());
+    for (name, seconds) in &report.seconds {
+        println!("{name:28} {} s", words(seconds));
+    }
+    println!("one worker / CPU prover, same cut:        {}", words(&report.same_cut));
+    println!("one worker / CPU prover, each at its best: {}", words(&report.best_cuts));
+    write_figures(&arguments.output, &report)
+}

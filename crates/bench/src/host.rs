@@ -1,0 +1,28 @@
+//! What figures were measured on.
+
+use serde::Serialize;
+use std::fs;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Host {
+    processor: String,
+    cores: usize,
+    memory_bytes: u64,
+    sp1: String,
+    release: String,
+}
+
+impl Host {
+    pub(crate) fn this() -> Self {
+        let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+        let build = engine::build_identity();
+        Self {
+            processor: model.trim_start_matches([' ', '\t', ':']).to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: machine::Memory::now().map_or(0, |memory| memory.total_bytes),
+            sp1: build.sp1_version,
+            release: build.release,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What distribution costs, and what a second worker saves: the same program proven by sp1-sdk's CPU prover, by one worker with all threads, and by two
+//! workers with one thread each.
+
+use crate::{
+    host::Host,
+    prover::{Measured, Program},
+    run::{Configuration, Outcome, Round, Work, rounds},
+    spread::Spread,
+    write_figures,
+};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::{fmt, path::PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Rounds, at least three.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..))]
+    rounds: u32,
+    /// Steps of the Fibonacci loop that is measured: the default is cut into six shards.
+    #[arg(long, default_value_t = 205_000)]
+    steps: u32,
+    /// Where the figures go.
+    #[arg(long, default_value = "docs/bench/overhead.json")]
+    output: PathBuf,
+}
+
+/// Low enough that a short program has shards to go round.
+const CUT: u64 = 1 << 25;
+
+const CPU_PROVER: Configuration = Configuration::cpu_prover("cpu_prover", Some(CUT));
+const ONE_WORKER: Configuration = Configuration::workers("one_worker", &[(2, None)], Some(CUT));
+const TWO_WORKERS: Configuration = Configuration::workers("two_workers", &[(1, Some(0)), (1, Some(1))], Some(CUT));
+const ALL: [Configuration; 3] = [CPU_PROVER, ONE_WORKER, TWO_WORKERS];
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let work = Work { program: Program::Fibonacci, size: arguments.steps, least_shards: 6 };
+    let rounds = rounds(arguments.rounds, &ALL, work)?;
+    let report = Report::of(arguments.steps, &rounds).context("a configuration has no figures")?;
+    println!("{report}");
+    write_figures(&arguments.output, &report)
+}
+
+/// What is written.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Medians of the ratios of each round.
+    one_worker_over_cpu_prover: f64,
+    two_workers_over_cpu_prover: f64,
+    ratios: Ratios,
+    /// Seconds of a proof by configuration.
+    seconds: Vec<(&'static str, Spread)>,
+    /// Processor time of the process that asks over that of all processes together, the executor's child left out. What is executed in the process
+    /// itself (cutting shards, writing their records) is part of it.
+    orchestrator_share: Spread,
+    /// Peak memory in bytes during the measured proofs: of the process that asks, and of each worker.
+    peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,
+    steps: u32,
+    shards: usize,
+    machine: Host,
+    rounds: Vec<Round>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ratios {
+    one_worker: Spread,
+    two_workers: Spread,
+}
+
+impl Report {
+    /// `None` if a configuration has no figures.
+    fn of(steps: u32, rounds: &[Round]) -> Option<Self> {
+        let of = |configuration: Configuration| rounds.iter().filter_map(move |round| round.measured(configuration));
+        let ratio = |configuration| {
+            let ratio =
+                |round: &Round| Some(round.measured(configuration)?.seconds / round.measured(CPU_PROVER)?.seconds);
+            Spread::of(rounds.iter().filter_map(ratio))
+        };
+        let share = |outcome: &Outcome| {
+            let Measured { asker, workers, .. } = outcome.measured()?;
+            let of_workers: f64 = workers.iter().map(|worker| worker.cpu_seconds).sum();
+            (!workers.is_empty()).then(|| asker.cpu_seconds / (of_workers + asker.cpu_seconds))
+        };
+        let peak = |configuration: Configuration| {
+            let of_asker = of(configuration).map(|proof| proof.asker.peak_bytes).max();
+            let of_workers =
+                of(configuration).map(|proof| proof.workers.iter().map(|worker| worker.peak_bytes).collect());
+            let most =
+                of_workers.reduce(|one: Vec<u64>, other| one.into_iter().zip(other).map(|(a, b)| a.max(b)).collect());
+            (configuration.name, of_asker.unwrap_or(0), most.unwrap_or_default())
+        };
+        let seconds = |configuration: Configuration| {
+            Some((configuration.name, Spread::of(of(configuration).map(|proof| proof.seconds))?))
+        };
+        let (one_worker, two_workers) = (ratio(ONE_WORKER)?, ratio(TWO_WORKERS)?);
+        Some(Self {
+            one_worker_over_cpu_prover: one_worker.median,
+            two_workers_over_cpu_prover: two_workers.median,
+            ratios: Ratios { one_worker, two_workers },
+            seconds: ALL.into_iter().map(seconds).collect::<Option<_>>()?,
+            orchestrator_share: Spread::of(rounds.iter().flat_map(|round| &round.0).filter_map(share))?,
+            peak_bytes: ALL.map(peak).to_vec(),
+            steps,
+            shards: of(CPU_PROVER).next()?.shards,
+            machine: Host::this(),
+            rounds: rounds.to_vec(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} steps, {} shards, {} rounds", self.steps, self.shards, self.rounds.len())?;
+        for (name, seconds) in &self.seconds {
+            writeln!(f, "{name:12} {seconds} s")?;
+        }
+        writeln!(f, "one worker / CPU prover:  {}", self.ratios.one_worker)?;
+        writeln!(f, "two workers / CPU prover: {}", self.ratios.two_workers)?;
+        writeln!(f, "orchestrator's share of processor time: {}", self.orchestrator_share)?;
+        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+        for (name, prover, workers) in &self.peak_bytes {
+            let workers: Vec<String> = workers.iter().map(|bytes| gigabytes(*bytes)).collect();
+            writeln!(f, "{name:12} peak memory {}; workers: {}", gigabytes(*prover), workers.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! Measures a setting: starts a worker with it, lets it prove the first shards of a program, and stops it.
+
+use super::search::{Figures, Setting};
+use crate::{
+    command::own_worker::{self, OwnWorker},
+    exit::{self, Failure},
+};
+use anyhow::{Context, Result};
+use engine::{Controller, CutOptions};
+use machine::{child_processes, live_bytes};
+use orchestrator::{AttemptNews, AttemptStep, ExpectedExit, Progress, ProofFailure, ProofMode, ProofRequest};
+use scheduler::TaskId;
+use sp1_distributed::distributed::{
+    Pool,
+    config::{Config, Overrides},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::sleep,
+};
+use tokio_util::{bytes::Bytes, sync::CancellationToken, task::AbortOnDropHandle};
+
+/// What is proven.
+pub(super) struct Work {
+    pub(super) program: Bytes,
+    pub(super) stdin: Bytes,
+    pub(super) controller: Arc<Controller>,
+}
+
+/// How long all provers of a worker may take to load, one after another.
+const TO_LOAD: Duration = Duration::from_secs(15 * 60);
+
+/// How often the memory of the provers is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Proves as many shards at the same time as the setting allows. `say` is told what happens.
+///
+/// # Errors
+/// Why there are no figures: a [`ProofFailure`], also when the user cancels, or something else.
+pub(super) async fn measure(
+    setting: Setting,
+    work: &Work,
+    timeout: Duration,
+    say: &impl Fn(&str),
+    cancel: &CancellationToken,
+) -> Result<Figures> {
+    let folder = tempfile::Builder::new().prefix("tune-").tempdir().context("make a folder")?;
+    let flags = worker_flags(setting).into_iter().chain(["--log".to_owned(), "info".to_owned()]);
+    let port = own_worker::free_ports(1)?[0];
+    let mut worker = OwnWorker::start("worker".to_owned(), port, folder.path(), &flags.collect::<Vec<_>>())?;
+    let outcome = tokio::select! {
+        () = cancel.cancelled() => Err(ProofFailure::Cancelled.into()),
+        outcome = prove_on(&mut worker, folder.path(), setting, work, timeout, say) => outcome,
+    };
+    if outcome.is_err() && !cancel.is_cancelled() {
+        worker.last_lines().iter().for_each(|line| say(line));
+    }
+    own_worker::stop(vec![worker]).await;
+    outcome
+}
+
+/// The flags of `sp1d worker` that make a setting.
+pub(super) fn worker_flags(setting: Setting) -> Vec<String> {
+    let Setting { provers, threads, parallel_shards, .. } = setting;
+    let flags = [("--provers", provers), ("--threads", threads), ("--parallel-shards", parallel_shards)];
+    flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_string()]).collect()
+}
+
+async fn prove_on(
+    worker: &mut OwnWorker,
+    folder: &Path,
+    setting: Setting,
+    work: &Work,
+    timeout: Duration,
+    say: &impl Fn(&str),
+) -> Result<Figures> {
+    own_worker::wait_until_listening(slice::from_mut(worker)).await?;
+    wait_until_loaded(worker, setting.provers).await?;
+    let list = folder.join("distributed.json");
+    fs::write(&list, serde_json::to_string(&[worker.address()])?).context("write distributed.json")?;
+    let mut overrides = Overrides::default();
+    overrides.workers_file(&list);
+    // What is set for proofs of one's own does not count here.
+    let config = Config::load(&overrides, |_| None)?;
+    let cut = setting.cut.map(|cut| cut.to_string());
+    let options = CutOptions::from_variables(|name| cut.clone().filter(|_| name == "ELEMENT_THRESHOLD"))?;
+    let request = ProofRequest {
+        elf: work.program.clone(),
+        stdin: work.stdin.clone(),
+        mode: ProofMode::Core,
+        cycle_limit: None,
+        expected_exit: ExpectedExit::Success,
+        check_input_proofs: true,
+        nonce: [0; 4],
+        options: options.encode(),
+        timeout: Some(timeout),
+        label: String::new(),
+    };
+    let peak = Peak::begin(worker);
+    let pool = Pool::open(&config).await?;
+    let (progress, mut events) = broadcast::channel(4096);
+    let stop = CancellationToken::new();
+    let mut count = Count { wanted: setting.shards(), cut: setting.cut, ..Count::default() };
+    let failure = {
+        let proof = pool.prove(request, work.controller.clone(), progress, stop.clone());
+        tokio::pin!(proof);
+        loop {
+            tokio::select! {
+                proven = &mut proof => break proven.err(),
+                event = events.recv() => match event {
+                    Ok(event) => {
+                        if let Some(text) = count.on_event(event, Instant::now()) {
+                            say(&text);
+                        }
+                        if count.is_complete() || count.failure.is_some() {
+                            stop.cancel();
+                            let _ = proof.await;
+                            break None;
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => {}
+                    // The proof ends next.
+                    Err(RecvError::Closed) => break (&mut proof).await.err(),
+                },
+            }
+        }
+    };
+    pool.shutdown().await;
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => count.figures(peak.bytes()).map_err(|reason| Failure::new(exit::OTHER, reason).into()),
+    }
+}
+
+/// Returns when all provers of the worker are loaded. It is ready with the first of them.
+async fn wait_until_loaded(worker: &mut OwnWorker, provers: u16) -> Result<()> {
+    let deadline = Instant::now() + TO_LOAD;
+    while worker.log().matches("prover ready").count() < usize::from(provers) {
+        worker.check_runs()?;
+        anyhow::ensure!(Instant::now() < deadline, "the provers are not loaded after {} s", TO_LOAD.as_secs());
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+/// The most live memory of a worker's provers together.
+struct Peak {
+    bytes: Arc<AtomicU64>,
+    _looking: AbortOnDropHandle<()>,
+}
+
+impl Peak {
+    fn begin(worker: &OwnWorker) -> Self {
+        let bytes: Arc<AtomicU64> = Arc::default();
+        let (process, most) = (worker.process(), bytes.clone());
+        let looking = tokio::spawn(async move {
+            while let Some(process) = process {
+                let sum = move || child_processes(process).into_iter().filter_map(live_bytes).sum();
+                // It takes milliseconds for each prover.
+                let now: u64 = tokio::task::spawn_blocking(sum).await.unwrap_or(0);
+                most.fetch_max(now, Ordering::Relaxed);
+                sleep(LOOK).await;
+            }
+        });
+        Self { bytes, _looking: AbortOnDropHandle::new(looking) }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts the first shards of a proof.
+#[derive(Debug, Default)]
+struct Count {
+    /// Shards to count.
+    wanted: usize,
+    cut: Option<u64>,
+    /// The first shards that began.
+    begun: BTreeMap<TaskId, Shard>,
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    cycles: u64,
+    begin: Instant,
+    end: Option<Instant>,
+}
+
+impl Count {
+    /// Returns what is worth telling.
+    fn on_event(&mut self, event: Progress, now: Instant) -> Option<String> {
+        match event {
+            Progress::Cut { name, reason, .. } => {
+                self.cut = name.rsplit_once('=').and_then(|(_, cut)| cut.parse().ok());
+                Some(format!("{name}: {reason}"))
+            }
+            // A shard of precompiles or of memory has no cycles.
+            Progress::Attempt(AttemptNews { task, cycles, step, .. }) if cycles > 0 => match step {
+                AttemptStep::Started => {
+                    if self.begun.len() < self.wanted {
+                        self.begun.entry(task).or_insert(Shard { cycles, begin: now, end: None });
+                    }
+                    None
+                }
+                AttemptStep::Done => {
+                    let shard = self.begun.get_mut(&task)?;
+                    shard.end.get_or_insert(now);
+                    let seconds = now.duration_since(shard.begin).as_secs_f64();
+                    let done = self.begun.values().filter(|shard| shard.end.is_some()).count();
+                    Some(format!("{done} of {} shards proven ({cycles} cycles in {seconds:.1} s)", self.wanted))
+                }
+                AttemptStep::Failed(reason) => {
+                    self.failure.get_or_insert(reason);
+                    None
+                }
+                AttemptStep::Assigned | AttemptStep::Dropped => None,
+            },
+            Progress::WorkerLost { reason, .. } | Progress::Restarted { reason } => {
+                self.failure.get_or_insert(reason);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.begun.len() == self.wanted && self.begun.values().all(|shard| shard.end.is_some())
+    }
+
+    /// Of a program with fewer shards than were wanted, all of them count.
+    fn figures(self, peak_bytes: u64) -> Result<Figures, String> {
+        if let Some(reason) = self.failure {
+            return Err(reason);
+        }
+        let done = || self.begun.values().filter_map(|shard| Some((shard, shard.end?)));
+        let begin = done().map(|(shard, _)| shard.begin).min();
+        let end = done().map(|(_, end)| end).max();
+        let (Some(begin), Some(end)) = (begin, end) else {
+            return Err("the program's run has no shard that can be measured".to_owned());
+        };
+        Ok(Figures {
+            element_threshold: self.cut.unwrap_or_default(),
+            shards: done().count(),
+            cycles: done().map(|(shard, _)| shard.cycles).sum(),
+            seconds: end.duration_since(begin).as_secs_f64(),
+            peak_bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scheduler::{AttemptId, TaskKind};
+
+    /// Steps of tasks with so many cycles, at seconds, of which `wanted` shards are counted: shards, cycles and seconds.
+    #[track_caller]
+    fn check(wanted: usize, steps: &[(u64, u64, AttemptStep, u64)], expected: Result<(usize, u64, f64), &str>) {
+        let mut count = Count { wanted, cut: Some(1), ..Count::default() };
+        let begin = Instant::now();
+        for (task, cycles, step, second) in steps {
+            assert!(!count.is_complete());
+            let news = AttemptNews {
+                task: TaskId(*task),
+                attempt: AttemptId(*task),
+                kind: TaskKind::ProveShard,
+                cycles: *cycles,
+                worker: "worker".to_owned(),
+                step: step.clone(),
+            };
+            count.on_event(Progress::Attempt(news), begin + Duration::from_secs(*second));
+        }
+        let found = count.figures(0).map(|figures| (figures.shards, figures.cycles, figures.seconds));
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn the_first_shards_are_counted_from_the_first_start_to_the_last_end() {
+        use AttemptStep::{Done, Failed, Started};
+        let two =
+            [(1, 10, Started, 5), (2, 30, Started, 6), (1, 10, Done, 15), (3, 50, Started, 15), (2, 30, Done, 25)];
+        check(2, &two, Ok((2, 40, 20.0)));
+        let precompiles = [(1, 0, Started, 1), (1, 0, Done, 2), (2, 10, Started, 5), (2, 10, Done, 6)];
+        check(1, &precompiles, Ok((1, 10, 1.0)));
+        // The program ends.
+        check(2, &[(1, 10, Started, 0), (1, 10, Done, 5)], Ok((1, 10, 5.0)));
+        check(1, &[], Err("the program's run has no shard that can be measured"));
+        check(1, &[(1, 10, Started, 0), (1, 10, Failed("out of memory".to_owned()), 5)], Err("out of memory"));
+    }
+}

@@ -1,0 +1,250 @@
+//! Which settings to measure next, and which is the fastest. Decides by what was measured so far, and does nothing itself.
+
+use engine::smaller_cut;
+use serde::Serialize;
+
+/// How a machine is divided among provers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Setting {
+    /// Prover processes.
+    pub(super) provers: u16,
+    /// Threads of each.
+    pub(super) threads: u16,
+    /// Shards inside each at a time.
+    pub(super) parallel_shards: u16,
+    /// Trace cells after which a shard ends; `None` for the automatic choice.
+    pub(super) cut: Option<u64>,
+}
+
+/// What a setting came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Figures {
+    /// Trace cells after which a shard ended.
+    pub(super) element_threshold: u64,
+    /// Shards that were proven at the same time.
+    pub(super) shards: usize,
+    /// Cycles of the program in these shards.
+    pub(super) cycles: u64,
+    /// From the start of the first shard to the end of the last.
+    pub(super) seconds: f64,
+    /// Most live memory of all provers together.
+    pub(super) peak_bytes: u64,
+}
+
+impl Figures {
+    pub(super) fn cycles_per_second(&self) -> f64 {
+        self.cycles as f64 / self.seconds.max(0.001)
+    }
+}
+
+/// A setting with its figures, or with the reason why there are none.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Measured {
+    pub(super) setting: Setting,
+    pub(super) outcome: Result<Figures, String>,
+}
+
+impl Measured {
+    fn rate(&self) -> f64 {
+        self.outcome.as_ref().map_or(0.0, Figures::cycles_per_second)
+    }
+}
+
+/// What a search is confined to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// Cores of the machine.
+    pub(super) cores: u16,
+    /// Provers that it has memory for.
+    pub(super) most_provers: u16,
+    /// Only this number of provers.
+    pub(super) provers: Option<u16>,
+    /// Only this number of shards inside each.
+    pub(super) parallel_shards: Option<u16>,
+    /// Every smaller cut, also when these are slower.
+    pub(super) every_cut: bool,
+}
+
+/// The state of the search.
+#[derive(Debug)]
+pub(super) struct Search {
+    limits: Limits,
+    measured: Vec<Measured>,
+}
+
+/// A setting must be faster by this factor: less is noise.
+const CLEARLY: f64 = 1.03;
+
+impl Setting {
+    /// What a worker does by itself with `provers` on `cores`.
+    fn of_provers(cores: u16, provers: u16) -> Self {
+        let threads = (cores / provers).max(1);
+        Self { provers, threads, parallel_shards: if threads > 1 { 2 } else { 1 }, cut: None }
+    }
+
+    /// Shards that are proven at the same time.
+    pub(super) fn shards(&self) -> usize {
+        usize::from(self.provers) * usize::from(self.parallel_shards)
+    }
+}
+
+impl Search {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, measured: Vec::new() }
+    }
+
+    pub(super) fn record(&mut self, measured: Measured) {
+        self.measured.push(measured);
+    }
+
+    pub(super) fn measured(&self) -> &[Measured] {
+        &self.measured
+    }
+
+    fn find(&self, setting: Setting) -> Option<&Measured> {
+        self.measured.iter().find(|measured| measured.setting == setting)
+    }
+
+    /// The setting of a worker without flags.
+    pub(super) fn automatic(&self) -> Setting {
+        Setting::of_provers(self.limits.cores, 1)
+    }
+
+    /// What a worker with `provers` does by itself, as far as the limits allow it.
+    fn of_provers(&self, provers: u16) -> Setting {
+        let setting = Setting::of_provers(self.limits.cores, provers);
+        Setting { parallel_shards: self.limits.parallel_shards.unwrap_or(setting.parallel_shards), ..setting }
+    }
+
+    /// The setting to measure next; `None` when the search is over.
+    pub(super) fn next(&self) -> Option<Setting> {
+        let Limits { cores, most_provers, provers: wanted, parallel_shards, every_cut } = self.limits;
+        // Twice as many provers, as long as that is clearly faster.
+        let first = wanted.unwrap_or(1);
+        let (mut provers, mut best) = (first, 0.0);
+        while provers == first || (wanted.is_none() && provers <= most_provers.min(cores)) {
+            let setting = self.of_provers(provers);
+            let Some(found) = self.find(setting) else { return Some(setting) };
+            if best > 0.0 && found.rate() <= best * CLEARLY {
+                break;
+            }
+            (provers, best) = (provers.saturating_mul(2), found.rate());
+        }
+        // The other number of shards inside each.
+        let fastest = self.fastest().map_or(self.of_provers(first), |measured| measured.setting);
+        let other = Setting { parallel_shards: 3 - fastest.parallel_shards.clamp(1, 2), ..fastest };
+        if parallel_shards.is_none() && fastest.cut.is_none() && self.find(other).is_none() {
+            return Some(other);
+        }
+        // Smaller cuts, as long as they are clearly faster.
+        let fastest = self.fastest()?;
+        let mut cut = smaller_cut(fastest.outcome.as_ref().ok()?.element_threshold);
+        while let Some(smaller) = cut {
+            let setting = Setting { cut, ..fastest.setting };
+            if self.find(setting).is_none() {
+                return Some(setting);
+            }
+            cut = smaller_cut(smaller).filter(|_| every_cut);
+        }
+        None
+    }
+
+    /// The fastest setting. One that was measured earlier, unless a later one is clearly faster: the first is the automatic one.
+    pub(super) fn fastest(&self) -> Option<&Measured> {
+        let worked = self.measured.iter().filter(|measured| measured.outcome.is_ok());
+        worked.reduce(|best, next| if next.rate() > best.rate() * CLEARLY { next } else { best })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: u64 = (1 << 28) - (1 << 22);
+    const MIDDLE: u64 = (1 << 27) - (1 << 22);
+
+    impl From<(u16, u16)> for Limits {
+        fn from((cores, most_provers): (u16, u16)) -> Self {
+            Self { cores, most_provers, ..Self::default() }
+        }
+    }
+
+    /// Searches with `rate`, which gives cycles a second by provers, shards inside each and cut. Checks what was measured, and what is the fastest.
+    #[track_caller]
+    fn check(
+        limits: impl Into<Limits>,
+        rate: impl Fn(u16, u16, u64) -> Option<f64>,
+        measured: &[(u16, u16, Option<u64>)],
+        fastest: Option<(u16, u16, u16, Option<u64>)>,
+    ) {
+        let mut search = Search::new(limits.into());
+        while let Some(setting) = search.next() {
+            let cut = setting.cut.unwrap_or(LARGE);
+            let outcome = rate(setting.provers, setting.parallel_shards, cut).map(|rate| Figures {
+                element_threshold: cut,
+                shards: setting.shards(),
+                cycles: (rate * 10.0) as u64,
+                seconds: 10.0,
+                peak_bytes: 0,
+            });
+            search.record(Measured { setting, outcome: outcome.ok_or_else(|| "out of memory".to_owned()) });
+            assert!(search.measured().len() < 20, "the search ends");
+        }
+        let short = |setting: &Setting| (setting.provers, setting.parallel_shards, setting.cut);
+        let found: Vec<_> = search.measured().iter().map(|measured| short(&measured.setting)).collect();
+        assert_eq!(found, measured);
+        let found = search.fastest().map(|measured| measured.setting);
+        assert_eq!(found.map(|found| (found.provers, found.threads, found.parallel_shards, found.cut)), fastest);
+    }
+
+    #[test]
+    fn more_provers_are_tried_as_long_as_they_are_faster() {
+        let rate =
+            |provers: u16, shards, _| Some([100.0, 150.0, 200.0, 190.0][provers.ilog2() as usize] + f64::from(shards));
+        let measured = [(1, 2, None), (2, 2, None), (4, 2, None), (8, 2, None), (4, 1, None), (4, 2, Some(MIDDLE))];
+        check((16, 16), rate, &measured, Some((4, 4, 2, None)));
+        // Memory for two.
+        check((16, 3), rate, &[(1, 2, None), (2, 2, None), (2, 1, None), (2, 2, Some(MIDDLE))], Some((2, 8, 2, None)));
+        check((1, 16), rate, &[(1, 1, None), (1, 2, None), (1, 1, Some(MIDDLE))], Some((1, 1, 1, None)));
+    }
+
+    #[test]
+    fn what_is_hardly_faster_is_not_chosen() {
+        let rate = |provers: u16, _, _| Some(if provers == 2 { 102.0 } else { 100.0 });
+        let measured = [(1, 2, None), (2, 1, None), (1, 1, None), (1, 2, Some(MIDDLE))];
+        check((2, 2), rate, &measured, Some((1, 2, 2, None)));
+    }
+
+    #[test]
+    fn a_setting_that_fails_is_passed_over() {
+        let rate = |provers, shards, _| (provers != 1 || shards != 2).then_some(100.0);
+        let measured = [(1, 2, None), (2, 1, None), (2, 2, None), (2, 1, Some(MIDDLE))];
+        check((2, 2), rate, &measured, Some((2, 1, 1, None)));
+        check((2, 2), |_, _, _| None, &[(1, 2, None), (2, 1, None), (1, 1, None)], None);
+    }
+
+    #[test]
+    fn smaller_cuts_are_tried_as_long_as_they_are_faster() {
+        let rate = |_, _, cut| Some(if cut < LARGE { 200.0 } else { 100.0 });
+        let smaller = Some((1 << 26) - (1 << 22));
+        let measured = [(1, 1, None), (1, 2, None), (1, 1, Some(MIDDLE)), (1, 1, smaller)];
+        check((1, 1), rate, &measured, Some((1, 1, 1, Some(MIDDLE))));
+    }
+
+    #[test]
+    fn what_is_given_is_not_searched_for() {
+        let rate = |provers: u16, shards: u16, _| Some(f64::from(provers) + f64::from(shards));
+        let one = Limits { provers: Some(1), parallel_shards: Some(1), ..(8, 8).into() };
+        check(one, rate, &[(1, 1, None), (1, 1, Some(MIDDLE))], Some((1, 8, 1, None)));
+        let six = Limits { provers: Some(6), ..(8, 4).into() };
+        check(six, rate, &[(6, 1, None), (6, 2, None), (6, 2, Some(MIDDLE))], Some((6, 1, 2, None)));
+    }
+
+    #[test]
+    fn every_cut_is_measured_if_that_is_wanted() {
+        let limits = Limits { parallel_shards: Some(1), every_cut: true, ..(1, 1).into() };
+        let smaller = [26, 25].map(|power| (1, 1, Some((1 << power) - (1 << 22))));
+        let measured = [&[(1, 1, None), (1, 1, Some(MIDDLE))], &smaller[..]].concat();
+        check(limits, |_, _, _| Some(100.0), &measured, Some((1, 1, 1, None)));
+    }
+}

@@ -1,0 +1,194 @@
+//! Memory that this process can use.
+
+mod cgroup;
+
+use std::{fs::File, io::Read, path::Path};
+
+/// Most bytes that are read of one file of the kernel. Most files have less than 10 kB; a long list of mounts has some 100 kB.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Memory that this process can use: the smallest of what the machine has and what the control groups of this process allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that are free, or that the kernel frees on demand.
+    pub available_bytes: u64,
+    /// All bytes, free or not.
+    pub total_bytes: u64,
+}
+
+/// Processes that the kernel has killed because memory ran out, counted at one moment. Read it before and after a process dies by SIGKILL.
+///
+/// The kernel counts a kill before it sends the signal, so the count is complete when the parent sees the process end.
+///
+/// The counters do not say which process was killed. They do not see a kill by another program, such as systemd-oomd, earlyoom or `kill -9`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OomKills {
+    /// Kills in the control group of this process, whether the group or the whole machine ran out of memory. With control groups of version 2 this
+    /// includes the groups below. It does not include groups beside or above. `None` if no group has the counter: the process is in no group with the
+    /// memory controller, or the kernel is older than 4.13.
+    pub group: Option<u64>,
+    /// Kills on the whole machine, other containers included.
+    pub machine: Option<u64>,
+}
+
+impl OomKills {
+    /// Kills since `before`, in the control group if both values have its counter. Else kills on the whole machine: the killed process can then be
+    /// of another program.
+    #[must_use]
+    pub fn since(self, before: Self) -> u64 {
+        let new = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
+        new(self.group, before.group).or_else(|| new(self.machine, before.machine)).unwrap_or(0)
+    }
+}
+
+impl Memory {
+    /// Reads the machine's memory and the limits of this process's control groups. `None` if the system does not say how much memory it has.
+    #[must_use]
+    pub fn now() -> Option<Self> {
+        Self::at(&read_file)
+    }
+
+    fn at(read: cgroup::ReadFile<'_>) -> Option<Self> {
+        let machine = parse_meminfo(&read(Path::new("/proc/meminfo"))?)?;
+        Some(match cgroup::memory(read) {
+            Some(groups) => machine.smaller(groups),
+            None => machine,
+        })
+    }
+
+    /// Reads how often the kernel has killed a process because memory ran out. `None` if the kernel does not count it.
+    #[must_use]
+    pub fn oom_kills() -> Option<OomKills> {
+        oom_kills_at(&read_file)
+    }
+
+    /// The smaller number of each kind.
+    fn smaller(self, other: Self) -> Self {
+        Self {
+            available_bytes: self.available_bytes.min(other.available_bytes),
+            total_bytes: self.total_bytes.min(other.total_bytes),
+        }
+    }
+}
+
+fn oom_kills_at(read: cgroup::ReadFile<'_>) -> Option<OomKills> {
+    let machine = read(Path::new("/proc/vmstat")).and_then(|text| cgroup::field(&text, "oom_kill"));
+    let kills = OomKills { group: cgroup::oom_kills(read), machine };
+    (kills.group.is_some() || kills.machine.is_some()).then_some(kills)
+}
+
+/// Reads a file of the kernel. Lines beyond [`MAX_FILE_BYTES`] are left out.
+fn read_file(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
+    if bytes.len() as u64 == MAX_FILE_BYTES {
+        // Half a line could be read as another number.
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        bytes.truncate(end);
+    }
+    // A mount point need not be UTF-8. It must not hide the others.
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn parse_meminfo(text: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    // Lazily freed memory (MADV_FREE) stands on the lists of file pages until the kernel looks at it. So it counts as available, also when the process uses
+    // it again. By these pages the lists are larger than the cache of files, so the difference is left out.
+    let optional = |name: &str| field(name).unwrap_or(0);
+    let of_files = optional("Active(file):").saturating_add(optional("Inactive(file):"));
+    let cache = optional("Cached:").saturating_add(optional("Buffers:")).saturating_sub(optional("Shmem:"));
+    let available_bytes = field("MemAvailable:")?.saturating_sub(of_files.saturating_sub(cache));
+    Some(Memory { available_bytes, total_bytes: field("MemTotal:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMINFO: &str = "MemTotal:       24652928 kB\nMemFree:  1 kB\nMemAvailable:   20000000 kB\n";
+
+    fn read_from<'a>(files: &'a [(&'a str, &'a str)]) -> impl Fn(&Path) -> Option<String> + 'a {
+        move |path: &Path| {
+            let (_, text) = files.iter().find(|(name, _)| Path::new(name) == path)?;
+            Some((*text).to_owned())
+        }
+    }
+
+    #[track_caller]
+    fn check_memory(files: &[(&str, &str)], expected: Option<Memory>) {
+        assert_eq!(Memory::at(&read_from(files)), expected);
+    }
+
+    #[track_caller]
+    fn check_oom_kills(files: &[(&str, &str)], expected: Option<OomKills>) {
+        assert_eq!(oom_kills_at(&read_from(files)), expected);
+    }
+
+    #[test]
+    fn free_memory_is_read_from_the_host_and_the_control_group() {
+        let meminfo = ("/proc/meminfo", MEMINFO);
+        let machine = Memory { available_bytes: 20_480_000_000, total_bytes: 25_244_598_272 };
+        check_memory(&[meminfo], Some(machine));
+        check_memory(&[("/proc/meminfo", "nonsense")], None);
+        check_memory(&[], None);
+        // 5000 kB on the lists of files, of which 3500 are the cache of files.
+        let lazy = "Buffers: 500 kB\nCached: 4000 kB\nShmem: 1000 kB\nActive(file): 2000 kB\nInactive(file): 3000 kB\n";
+        let text = MEMINFO.to_owned() + lazy;
+        let available_bytes = 20_480_000_000 - 1500 * 1024;
+        check_memory(&[("/proc/meminfo", text.as_str())], Some(Memory { available_bytes, ..machine }));
+
+        let group = ("/proc/self/cgroup", "0::/a\n");
+        let mounts = ("/proc/self/mountinfo", "30 23 0:26 / /groups rw - cgroup2 cgroup2 rw\n");
+        let used = ("/groups/a/memory.current", "7000\n");
+        let stat = ("/groups/a/memory.stat", "anon 5\ninactive_file 2000\n");
+        let limited = |limit| [meminfo, group, mounts, used, stat, ("/groups/a/memory.max", limit)];
+        check_memory(&limited("10000\n"), Some(Memory { available_bytes: 5000, total_bytes: 10000 }));
+        check_memory(&limited("max\n"), Some(machine));
+        // A limit above the machine's memory changes nothing.
+        check_memory(&limited("100000000000\n"), Some(machine));
+    }
+
+    #[test]
+    fn kills_are_read_from_the_control_group_and_the_machine() {
+        let group = ("/proc/self/cgroup", "0::/a\n");
+        let mounts = ("/proc/self/mountinfo", "30 23 0:26 / /groups rw - cgroup2 cgroup2 rw\n");
+        let events = ("/groups/a/memory.events", "oom 1\noom_kill 2\n");
+        let vmstat = ("/proc/vmstat", "nr_free_pages 9\noom_kill 5\n");
+        check_oom_kills(&[group, mounts, events, vmstat], Some(OomKills { group: Some(2), machine: Some(5) }));
+        check_oom_kills(&[group, mounts, vmstat], Some(OomKills { group: None, machine: Some(5) }));
+        check_oom_kills(&[group, mounts, events], Some(OomKills { group: Some(2), machine: None }));
+        check_oom_kills(&[group, mounts, ("/proc/vmstat", "nr_free_pages 9\n")], None);
+    }
+
+    #[test]
+    fn kills_of_the_control_group_count_more_than_kills_of_the_machine() {
+        let kills = |group, machine| OomKills { group, machine };
+        // Now, before, and the kills between.
+        let cases = [
+            (kills(Some(3), Some(9)), kills(Some(2), Some(5)), 1),
+            (kills(Some(2), Some(9)), kills(Some(2), Some(5)), 0),
+            (kills(None, Some(9)), kills(None, Some(5)), 4),
+            (kills(Some(3), Some(9)), kills(None, Some(5)), 4),
+            (kills(Some(3), None), kills(None, Some(5)), 0),
+            (kills(Some(1), None), kills(Some(2), None), 0),
+        ];
+        for (now, before, expected) in cases {
+            assert_eq!(now.since(before), expected, "{now:?} after {before:?}");
+        }
+    }
+
+    #[test]
+    fn long_files_are_read_up_to_the_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long");
+        std::fs::write(&path, "0123456\n".repeat(200_000)).unwrap();
+        let text = read_file(&path).unwrap();
+        assert!(text.len() < 1 << 20 && text.ends_with("\n0123456"), "{} bytes", text.len());
+        std::fs::write(&path, b"one \xff\ntwo 2\n").unwrap();
+        assert_eq!(cgroup::field(&read_file(&path).unwrap(), "two"), Some(2));
+        assert_eq!(read_file(folder.path()), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! What other processes use, as the kernel says.
+
+use rustix::param::page_size;
+use std::fs;
+
+/// Bytes that a process holds: resident, without those that it has freed and the kernel may reclaim. `None` when the process is gone.
+///
+/// Takes milliseconds for a process of many gigabytes.
+#[must_use]
+pub fn live_bytes(process: u32) -> Option<u64> {
+    Some(resident_bytes(process)?.saturating_sub(lazily_freed_bytes(process)))
+}
+
+/// Processes that `process` has started and that have not ended. Empty when the process is gone. See proc(5), `/proc/PID/task/TID/children`.
+#[must_use]
+pub fn child_processes(process: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
+    let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+    let lists: Vec<String> = threads.flatten().map(of_thread).collect();
+    lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|id| id.parse().ok()).collect()
+}
+
+/// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's worker nobody knows; what it has freed counts as
+/// held.
+#[must_use]
+pub fn lazily_freed_bytes(process: u32) -> u64 {
+    let read = || {
+        let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("LazyFree:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes.saturating_mul(1024))
+    };
+    read().unwrap_or(0)
+}
+
+/// Resident bytes of a process; none when it is gone. See proc(5), statm.
+#[must_use]
+pub fn resident_bytes(process: u32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(page_size() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, id};
+
+    #[test]
+    fn a_process_has_bytes_until_it_has_ended() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = child.id();
+        assert!(child_processes(id()).contains(&process));
+        assert!(live_bytes(process).unwrap() > 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!child_processes(id()).contains(&process));
+        assert_eq!(live_bytes(process), None);
+    }
+}

@@ -1,4 +1,5 @@
-//! Names the program for `include_elf!`. With SP1's own toolchain this file says `sp1_build::build_program("../program")` instead, which also builds it.
+//! Names the program for `include_elf!`. With SP1's own toolchain this file says
+//! `sp1_build::build_program("../program")` instead, which also builds it.
 
 use std::{env, path::Path};
 

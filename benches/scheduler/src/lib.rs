@@ -64,7 +64,8 @@ impl Pool {
         self.tell(Event::TaskSubmitted { proof: PROOF, task, kind, marker: None, begun_on: None });
     }
 
-    /// One attempt begins, is heard of, and is done; its result counts, its slot gets another task, and one more task comes.
+    /// One attempt begins, is heard of, and is done; its result counts, its slot gets another task, and one more task
+    /// comes.
     pub fn step(&mut self) {
         let (worker, attempt) = self.running.pop_front().expect("somebody is always at work");
         // Uneven, as machines are.

@@ -4,11 +4,12 @@ use crate::Digest;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Uncompressed bytes of every chunk but the last: small enough that a chunk never holds a connection for long, large enough for
-/// zstd to find what repeats.
+/// Uncompressed bytes of every chunk but the last: small enough that a chunk never holds a connection for long, large
+/// enough for zstd to find what repeats.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// Level 1 shrinks shard records four times at 250 MB/s on one core; higher levels cost more time than the network saves.
+/// Level 1 shrinks shard records four times at 250 MB/s on one core; higher levels cost more time than the network
+/// saves.
 const ZSTD_LEVEL: i32 = 1;
 
 /// What a blob made or received wrongly.
@@ -159,7 +160,8 @@ impl Blob {
         &self.0.chunks
     }
 
-    /// The uncompressed bytes. A blob that nobody else holds gives up its chunks on the way, so that both forms are never in memory whole.
+    /// The uncompressed bytes. A blob that nobody else holds gives up its chunks on the way, so that both forms are
+    /// never in memory whole.
     ///
     /// # Errors
     /// When a chunk is corrupt or the whole has another digest.
@@ -256,8 +258,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// Takes the next chunk and keeps it compressed without looking inside: for a thread that must not be held up. [`Blob::decode`]
-    /// makes up for it.
+    /// Takes the next chunk and keeps it compressed without looking inside: for a thread that must not be held up.
+    /// [`Blob::decode`] makes up for it.
     ///
     /// # Errors
     /// When it is longer than what is left.

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The least that [`quarter_of_memory`] gives: a small machine still holds the records of the shards that are on their way (5 to 16 MB
-/// each), and who has less must say so.
+/// The least that [`quarter_of_memory`] gives: a small machine still holds the records of the shards that are on their
+/// way (5 to 16 MB each), and who has less must say so.
 const LEAST_MEMORY_BYTES: u64 = 256 << 20;
 
 /// What a store may take. Bytes are compressed ones, as they are kept.
@@ -17,8 +17,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Most bytes spilled.
     pub disk_bytes: u64,
-    /// Where the store makes a folder of its own when it spills for the first time; with none, nothing is ever spilled. A folder in memory
-    /// (tmpfs) defeats the purpose.
+    /// Where the store makes a folder of its own when it spills for the first time; with none, nothing is ever spilled.
+    /// A folder in memory (tmpfs) defeats the purpose.
     pub spill_folder: Option<PathBuf>,
 }
 
@@ -37,14 +37,16 @@ impl Limits {
     }
 }
 
-/// Where to spill when nobody says: `TMPDIR` if it is set, else `/var/tmp`, which is on a disk where `/tmp` often is not.
+/// Where to spill when nobody says: `TMPDIR` if it is set, else `/var/tmp`, which is on a disk where `/tmp` often is
+/// not.
 #[must_use]
 pub fn default_spill_folder() -> PathBuf {
     let on_disk = Path::new("/var/tmp");
     if env::var_os("TMPDIR").is_none() && on_disk.is_dir() { on_disk.to_owned() } else { env::temp_dir() }
 }
 
-/// A quarter of what this process can have: of the machine's memory, or of the lowest limit of its control groups. At least 256 MiB, also where neither can be read.
+/// A quarter of what this process can have: of the machine's memory, or of the lowest limit of its control groups. At
+/// least 256 MiB, also where neither can be read.
 #[must_use]
 pub fn quarter_of_memory() -> u64 {
     let total = Memory::now().map_or(0, |memory| memory.total_bytes);

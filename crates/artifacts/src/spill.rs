@@ -1,7 +1,8 @@
 //! Blobs in files: a private folder, one file to a blob.
 //!
-//! A file has the blob's chunks one after another, each behind its encoding, decoded length and stored length. Files mean nothing after
-//! the process is gone, so they are neither synced nor renamed into place; what is known of a file, and its own digest, stays in memory.
+//! A file has the blob's chunks one after another, each behind its encoding, decoded length and stored length. Files
+//! mean nothing after the process is gone, so they are neither synced nor renamed into place; what is known of a file,
+//! and its own digest, stays in memory.
 
 use crate::{Assembler, Blob, CHUNK_BYTES, Chunk, Digest, Encoding, StoreError};
 use std::{
@@ -71,11 +72,12 @@ impl Spill {
 #[derive(Debug)]
 pub(crate) struct Folder {
     dir: TempDir,
-    /// Locked while the folder is in use. Unlike the number of a process, this holds across containers that share a disk, and keeps
-    /// systemd from tidying up. Closed after the folder is removed, because it stands below it.
+    /// Locked while the folder is in use. Unlike the number of a process, this holds across containers that share a
+    /// disk, and keeps systemd from tidying up. Closed after the folder is removed, because it stands below it.
     _lock: File,
     next: AtomicU64,
-    /// Files to be deleted. A thread does it: whoever drops the last of a file may be the core, and on a busy disk deleting takes long.
+    /// Files to be deleted. A thread does it: whoever drops the last of a file may be the core, and on a busy disk
+    /// deleting takes long.
     waste: Option<mpsc::Sender<PathBuf>>,
     sweeper: Option<JoinHandle<()>>,
 }
@@ -205,7 +207,8 @@ impl SpilledBlob {
         if file.read(&mut [0; 1]).map_err(|error| error.to_string())? > 0 {
             return Err("it is longer than what was written".to_owned());
         }
-        // The digest of the content shows damage only when it is decoded, by a worker perhaps, which would be blamed for it.
+        // The digest of the content shows damage only when it is decoded, by a worker perhaps, which would be blamed
+        // for it.
         if Digest::from(hasher.finalize()) != self.file_digest {
             return Err("its bytes are not those that were written".to_owned());
         }

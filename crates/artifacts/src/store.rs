@@ -12,8 +12,8 @@ use tokio::sync::watch;
 #[cfg(test)]
 mod tests;
 
-/// Artifacts smaller than this are spilled last. Results are, and they are read as soon as they have come; the records of shards that wait
-/// for a worker are not.
+/// Artifacts smaller than this are spilled last. Results are, and they are read as soon as they have come; the records
+/// of shards that wait for a worker are not.
 const SMALL_BYTES: u64 = 2 << 20;
 
 /// Whose artifacts these are. The caller numbers its scopes; everything of a scope goes at once.
@@ -26,7 +26,8 @@ pub enum StoreError {
     /// Artifacts are immutable: the name is taken in this scope, by other bytes.
     #[error("artifact {0} exists already with other content")]
     Exists(String),
-    /// Neither memory nor disk has room. Nothing changes until artifacts are removed: whoever needs this one has to give up.
+    /// Neither memory nor disk has room. Nothing changes until artifacts are removed: whoever needs this one has to
+    /// give up.
     #[error("there is no room for artifact {name} ({}): {reason}", size(*.bytes))]
     Full {
         /// The artifact that was not taken.
@@ -131,13 +132,14 @@ impl Stored {
 
 /// Blobs by scope and name: in memory up to a budget, in files beyond it. Safe to share.
 ///
-/// [`Store::new`], [`Store::prepare`], [`Store::put`], and loading what [`Store::get`] returns touch the disk and block. Everything else
-/// takes no longer than operations on maps, and never waits for one of those.
+/// [`Store::new`], [`Store::prepare`], [`Store::put`], and loading what [`Store::get`] returns touch the disk and
+/// block. Everything else takes no longer than operations on maps, and never waits for one of those.
 #[derive(Debug)]
 pub struct Store {
     limits: Limits,
     state: Mutex<State>,
-    /// Locked while something is spilled, so that one thread at a time chooses and writes; taken before `state`, which is free meanwhile.
+    /// Locked while something is spilled, so that one thread at a time chooses and writes; taken before `state`, which
+    /// is free meanwhile.
     spill: Mutex<Spill>,
     /// Changed with `state` locked only.
     pressed: watch::Sender<bool>,
@@ -227,9 +229,9 @@ impl State {
 
     /// What to spill next, of at most `most_bytes`.
     ///
-    /// The newest goes first. Tasks wait in a queue and their inputs are read once each, in the order they came, so what came last is
-    /// needed last; and what all tasks read, the program, came before everything else. What is small goes later, and last what somebody
-    /// holds at the moment, because it would stay in memory all the same.
+    /// The newest goes first. Tasks wait in a queue and their inputs are read once each, in the order they came, so
+    /// what came last is needed last; and what all tasks read, the program, came before everything else. What is small
+    /// goes later, and last what somebody holds at the moment, because it would stay in memory all the same.
     fn victim(&self, most_bytes: u64) -> Option<(u64, Blob)> {
         let newest = |suits: &dyn Fn(&Blob) -> bool| {
             self.artifacts.iter().rev().find_map(|(number, stored)| match stored {
@@ -244,7 +246,8 @@ impl State {
             .or_else(|| newest(&|_: &Blob| true))
     }
 
-    /// Puts `spilled` in the place of what it was made of. Returns what nobody needs any more, to be dropped without the lock.
+    /// Puts `spilled` in the place of what it was made of. Returns what nobody needs any more, to be dropped without
+    /// the lock.
     fn settle(&mut self, number: u64, spilled: SpilledBlob) -> Stored {
         let Some(place) = self.artifacts.get_mut(&number) else { return Stored::Disk(spilled) };
         self.usage.memory_bytes -= place.stored_bytes();
@@ -252,8 +255,9 @@ impl State {
         mem::replace(place, Stored::Disk(spilled))
     }
 
-    /// Whether there is pressure, given whether there was. It begins when three quarters of all room are used, so that what is already on its
-    /// way finds some, and ends when half is free again, so that it does not come and go with every artifact.
+    /// Whether there is pressure, given whether there was. It begins when three quarters of all room are used, so that
+    /// what is already on its way finds some, and ends when half is free again, so that it does not come and go with
+    /// every artifact.
     fn is_pressed(&self, limits: &Limits, was: bool) -> bool {
         // A disk that refuses has room for what it has, and no more.
         let disk = if self.refusal.is_some() { self.usage.disk_bytes } else { limits.disk_bytes };
@@ -269,8 +273,8 @@ impl Default for Store {
 }
 
 impl Store {
-    /// An empty store that keeps to `limits`. Removes the folders that dead processes left in its spill folder, and blocks meanwhile; makes
-    /// none before something is spilled.
+    /// An empty store that keeps to `limits`. Removes the folders that dead processes left in its spill folder, and
+    /// blocks meanwhile; makes none before something is spilled.
     #[must_use]
     pub fn new(mut limits: Limits) -> Self {
         if limits.spill_folder.is_none() {
@@ -292,7 +296,8 @@ impl Store {
         &self.limits
     }
 
-    /// Makes the spill folder now, if there is to be one: for whoever wants to hear at the start that it cannot be made. Blocks.
+    /// Makes the spill folder now, if there is to be one: for whoever wants to hear at the start that it cannot be
+    /// made. Blocks.
     ///
     /// # Errors
     /// [`StoreError::Folder`] when it cannot be made.
@@ -310,7 +315,8 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the maps. What `change` takes out of them it returns, so that blobs are freed and files discarded without the lock.
+    /// Changes the maps. What `change` takes out of them it returns, so that blobs are freed and files discarded
+    /// without the lock.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let outcome = change(&mut state);
@@ -328,12 +334,13 @@ impl Store {
 
     /// Keeps `blob` as `name` of `scope`. The same content again changes nothing.
     ///
-    /// Blocks while memory is over its budget and something is written to disk: not for an asynchronous thread. Readers see the artifact at
-    /// once; memory is over its budget by what is being put at the moment.
+    /// Blocks while memory is over its budget and something is written to disk: not for an asynchronous thread. Readers
+    /// see the artifact at once; memory is over its budget by what is being put at the moment.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the name has other content, [`StoreError::Full`] when there is no room; nothing is kept then. A disk that
-    /// refuses what its budget allows comes without warning, so memory may then grow by half of its budget before the store is full.
+    /// [`StoreError::Exists`] when the name has other content, [`StoreError::Full`] when there is no room; nothing is
+    /// kept then. A disk that refuses what its budget allows comes without warning, so memory may then grow by half of
+    /// its budget before the store is full.
     pub fn put(&self, scope: Scope, name: impl Into<String>, blob: Blob) -> Result<(), StoreError> {
         let name = name.into();
         let bytes = blob.stored_bytes();
@@ -455,8 +462,8 @@ impl Store {
         found.map(|names| Stats { artifacts: names.numbers.len(), bytes: names.bytes }).unwrap_or_default()
     }
 
-    /// Makes `name` of `from` an artifact of `to` under the same name. True when it was there and `to` now has that content. Does not move
-    /// its bytes.
+    /// Makes `name` of `from` an artifact of `to` under the same name. True when it was there and `to` now has that
+    /// content. Does not move its bytes.
     pub fn promote(&self, from: Scope, to: Scope, name: &str) -> bool {
         let (promoted, _dropped) = self.change(|state| {
             let Some(number) = state.unname(from, name) else { return (false, None) };
@@ -483,13 +490,15 @@ impl Store {
         self.lock().usage
     }
 
-    /// Why the disk took nothing when it was last asked; `None` when it did, or was not asked since there was room again.
+    /// Why the disk took nothing when it was last asked; `None` when it did, or was not asked since there was room
+    /// again.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         self.lock().refusal.clone()
     }
 
-    /// True from when three quarters of memory and disk are used until half of them are free again: nothing that can wait should be put.
+    /// True from when three quarters of memory and disk are used until half of them are free again: nothing that can
+    /// wait should be put.
     #[must_use]
     pub fn is_under_pressure(&self) -> bool {
         *self.pressed.borrow()
@@ -497,7 +506,8 @@ impl Store {
 
     /// Resolves when the store is not under pressure: at once, mostly.
     ///
-    /// Whoever waits must be sure that something else will remove artifacts: what nobody frees before the waiting one goes on is never freed.
+    /// Whoever waits must be sure that something else will remove artifacts: what nobody frees before the waiting one
+    /// goes on is never freed.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.

@@ -1,4 +1,5 @@
-//! What a million cycles cost by cut, and how much memory they take: `sp1d tune` with one prover, one shard at a time, and every cut that fits this machine.
+//! What a million cycles cost by cut, and how much memory they take: `sp1d tune` with one prover, one shard at a time,
+//! and every cut that fits this machine.
 
 use crate::{host::Host, prover::Program, write_figures};
 use anyhow::{Context, Result, bail, ensure};

@@ -95,7 +95,8 @@ pub(crate) fn say(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
 }
 
-/// Starts logging to stderr, and to a collector if there is one: our own crates at `own` unless the arguments say otherwise.
+/// Starts logging to stderr, and to a collector if there is one: our own crates at `own` unless the arguments say
+/// otherwise.
 pub(crate) fn start_logging(log: &Log, own: &str, telemetry: Option<&Telemetry>) -> Result<()> {
     // SP1 tells at `info` what only its developers want to know. The last is a prefix: the library and all our crates.
     let default = format!("error,sp1_prover=off,panic=off,opentelemetry=off,sp1d={own},sp1_distributed={own}");

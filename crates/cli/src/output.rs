@@ -8,7 +8,8 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// A file to be written at the end, whose place is taken at the beginning: what cannot be written is told before hours of work.
+/// A file to be written at the end, whose place is taken at the beginning: what cannot be written is told before hours
+/// of work.
 pub(crate) struct OutputFile {
     path: PathBuf,
     file: NamedTempFile,

@@ -1,4 +1,5 @@
-//! Panics, as users see them: SP1 panics on what it cannot decode, and what contains such a panic says in its own words what is wrong.
+//! Panics, as users see them: SP1 panics on what it cannot decode, and what contains such a panic says in its own words
+//! what is wrong.
 
 use anyhow::{Result, anyhow};
 use std::{

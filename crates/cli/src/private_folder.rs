@@ -1,7 +1,7 @@
 //! A temporary folder that nobody else can write to.
 //!
-//! SP1 unpacks the executor's helper into the temporary folder and runs whatever file of its name it finds there. In a folder that everybody can write
-//! to, that may be somebody else's.
+//! SP1 unpacks the executor's helper into the temporary folder and runs whatever file of its name it finds there. In a
+//! folder that everybody can write to, that may be somebody else's.
 
 use crate::exit::{self, Failure};
 use anyhow::{Result, bail};

@@ -240,7 +240,8 @@ async fn a_service_that_is_killed_with_seven_of_ten_shards_done_loses_next_to_no
         - at(|event| matches!(event, ProofEvent::Started { .. }))) as f64
         / 1000.0;
     let after = proving_seconds(&events, |start| start == 2);
-    // Two from their beginning, at the same time, and then the last one, of the memory, which is shorter. What those two still took after the restart is shorter too.
+    // Two from their beginning, at the same time, and then the last one, of the memory, which is shorter. What those
+    // two still took after the restart is shorter too.
     let needed = execution + shard + after.iter().copied().fold(shard, f64::min);
     let ratio = rest / needed;
     show(&format!(

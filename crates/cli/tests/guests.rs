@@ -2,8 +2,8 @@
 
 use std::{path::Path, process::Command};
 
-/// Checks the state root, the gas and the number of transactions of a block. The tests of the library `evm-block` have the same
-/// values from two implementations that run natively.
+/// Checks the state root, the gas and the number of transactions of a block. The tests of the library `evm-block` have
+/// the same values from two implementations that run natively.
 #[track_caller]
 fn check_block(transactions: u32, seed: u64, state_root: &str, gas: u64) {
     let elf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf/evm");

@@ -1,4 +1,5 @@
-//! What `sp1d` says to a newcomer's mistakes, and what it leaves behind. Nothing here proves: workers have an engine that never ends.
+//! What `sp1d` says to a newcomer's mistakes, and what it leaves behind. Nothing here proves: workers have an engine
+//! that never ends.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -240,7 +241,8 @@ fn check_program(arguments: &[&str], code: i32, parts: &[&str]) {
     leaving_nothing(folder.path(), || check(folder.path(), arguments, code, parts));
 }
 
-/// Runs `work`, which executes with `folder` for temporary files, and finds neither a process nor shared memory of it afterwards.
+/// Runs `work`, which executes with `folder` for temporary files, and finds neither a process nor shared memory of it
+/// afterwards.
 fn leaving_nothing(folder: &Path, work: impl FnOnce()) {
     let _alone = EXECUTING.lock().unwrap_or_else(PoisonError::into_inner);
     let before = shared_memory();
@@ -329,7 +331,8 @@ async fn a_proof_of_an_endless_program_ends_with_its_limits() {
     check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["not done after 3 s"]).await;
 }
 
-/// Begins a proof of `name` on a worker that does nothing, with `environment`, and has `watch` end it; nothing of it may be left in its folder, which `watch` is told, or anywhere.
+/// Begins a proof of `name` on a worker that does nothing, with `environment`, and has `watch` end it; nothing of it
+/// may be left in its folder, which `watch` is told, or anywhere.
 async fn check_ended(
     name: &str,
     input: &str,

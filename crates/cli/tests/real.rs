@@ -56,7 +56,8 @@ fn shared_memory() -> BTreeSet<String> {
     names.filter(|name| name.contains("sp1_")).collect()
 }
 
-/// Core shards, precompile shards and shards of memory, over IPv6 and a host name; a worker that is not there is left out.
+/// Core shards, precompile shards and shards of memory, over IPv6 and a host name; a worker that is not there is left
+/// out.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workers_prove_what_sp1_accepts() {
     let folder = tempfile::tempdir().unwrap();

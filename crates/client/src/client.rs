@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest silence of a service. One that reads a large program takes 20 s for it, and a stream of events has a sign of life every 15 s.
+/// Longest silence of a service. One that reads a large program takes 20 s for it, and a stream of events has a sign of
+/// life every 15 s.
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// Bytes a second below which what is handed in has stalled.
@@ -298,7 +299,8 @@ impl Client {
         self.content(response, MOST_PROOF_BYTES).await
     }
 
-    /// Events of the proof `id` after number `after`, until it ends. The stream breaks off with an error when the connection does.
+    /// Events of the proof `id` after number `after`, until it ends. The stream breaks off with an error when the
+    /// connection does.
     ///
     /// # Errors
     /// When there is no such proof, or nobody answers.
@@ -367,8 +369,8 @@ impl Client {
         }))
     }
 
-    /// Waits until `proof` has ended, over lost connections and restarts of the service, and shows it then. Events after number `after` are told on the way, those of a proof
-    /// that has ended already are not.
+    /// Waits until `proof` has ended, over lost connections and restarts of the service, and shows it then. Events
+    /// after number `after` are told on the way, those of a proof that has ended already are not.
     ///
     /// # Errors
     /// When it is not there any more, or nobody has answered for `patience`; without one it is waited for ever.

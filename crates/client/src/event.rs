@@ -148,7 +148,8 @@ impl ProofEvent {
         })
     }
 
-    /// What a program that proves with an orchestrator of its own would be told. Nothing where only a service has it, or of a kind of task that this release does not know.
+    /// What a program that proves with an orchestrator of its own would be told. Nothing where only a service has it,
+    /// or of a kind of task that this release does not know.
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {
         let news = |attempt: &Attempt, step: AttemptStep| {

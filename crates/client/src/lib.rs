@@ -1,6 +1,7 @@
 //! The interface of `sp1d serve` as its clients see it: what it says, and how to ask.
 //!
-//! A request that nobody answered may be made again, and a proof is waited for over lost connections and restarts of the service. Nothing of SP1 is needed for it.
+//! A request that nobody answered may be made again, and a proof is waited for over lost connections and restarts of
+//! the service. Nothing of SP1 is needed for it.
 
 mod client;
 mod event;

@@ -62,7 +62,8 @@ pub struct Program {
     pub id: String,
     /// Length in bytes.
     pub bytes: u64,
-    /// The key by which its proofs are verified, in hexadecimal digits; absent until it is computed, which takes up to a minute.
+    /// The key by which its proofs are verified, in hexadecimal digits; absent until it is computed, which takes up to
+    /// a minute.
     pub verifying_key: Option<String>,
     /// When it was handed in.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
@@ -166,7 +167,8 @@ pub struct NewProof {
     /// The program's id. Not needed where the program itself is a part of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
-    /// Id of an input that was handed in before. Without it, and without an input in the request, the program is given none.
+    /// Id of an input that was handed in before. Without it, and without an input in the request, the program is given
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// Kind of proof.
@@ -185,7 +187,8 @@ pub struct NewProof {
     /// Nonce that the proof commits to: four words below 2^31 - 2^24 + 1.
     #[serde(default)]
     pub nonce: [u32; 4],
-    /// A text of the submitter's choice. The same text again is the same request, and answered by the proof that is there already.
+    /// A text of the submitter's choice. The same text again is the same request, and answered by the proof that is
+    /// there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(max_length = 200))]
     pub idempotency_key: Option<String>,
@@ -195,7 +198,8 @@ pub struct NewProof {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FailureInfo {
-    /// Stable name of the kind: guest, request, host, interrupted, unverified, task, unable, no_workers, memory, timeout, cancelled or internal.
+    /// Stable name of the kind: guest, request, host, interrupted, unverified, task, unable, no_workers, memory,
+    /// timeout, cancelled or internal.
     pub kind: String,
     /// For people.
     pub text: String,

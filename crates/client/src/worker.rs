@@ -12,8 +12,9 @@ pub struct Worker {
     pub name: String,
     /// Where it was reached, or is called.
     pub address: String,
-    /// What it is doing: starting, idle, busy, draining (it finishes what it has, and gets nothing more), drained, quarantined (it gets nothing for a while: too much of
-    /// what it did was bad), or lost (it is not connected, and should be).
+    /// What it is doing: starting, idle, busy, draining (it finishes what it has, and gets nothing more), drained,
+    /// quarantined (it gets nothing for a while: too much of what it did was bad), or lost (it is not connected, and
+    /// should be).
     pub state: String,
     /// Attempts that it holds.
     pub holds: usize,

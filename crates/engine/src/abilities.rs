@@ -1,7 +1,8 @@
 //! What a worker on this machine can do.
 //!
-//! The last step of the on-chain proofs needs circuit files, which SP1 downloads by the gigabyte when they are missing, and a prover in Go that runs in
-//! Docker unless it is linked in. A worker looks first, says what it lacks, and downloads nothing.
+//! The last step of the on-chain proofs needs circuit files, which SP1 downloads by the gigabyte when they are missing,
+//! and a prover in Go that runs in Docker unless it is linked in. A worker looks first, says what it lacks, and
+//! downloads nothing.
 
 use crate::memory::{REST_BYTES, task_bytes};
 use scheduler::TaskKind;

@@ -5,8 +5,9 @@
 //!   a task's output ──► decoded to the last byte ──► says what is expected? ──► SP1's verifier ──► believed
 //! ```
 //!
-//! A shard's public values say where it begins and ends. They do not say what it found in memory, nor what it asked of precompiles: a shard that is
-//! proven rightly of wrong values is found out when all parts are summed up, and no earlier. What a reduction must say follows from its inputs whole.
+//! A shard's public values say where it begins and ends. They do not say what it found in memory, nor what it asked of
+//! precompiles: a shard that is proven rightly of wrong values is found out when all parts are summed up, and no
+//! earlier. What a reduction must say follows from its inputs whole.
 
 use crate::{
     controller::on_chain_nonce,
@@ -56,7 +57,8 @@ type FieldDigest = [SP1Field; DIGEST_SIZE];
 /// Bytes of a list of deferred events: it names a few pieces for each precompile, in some fifty bytes each.
 const MOST_LIST_BYTES: u64 = 1 << 20;
 
-/// Bytes of one piece of events. Those of a whole precompile shard come to 300 MB at most, and a piece is of one core shard.
+/// Bytes of one piece of events. Those of a whole precompile shard come to 300 MB at most, and a piece is of one core
+/// shard.
 const MOST_PIECE_BYTES: u64 = 1 << 30;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,7 +148,8 @@ impl Expectations {
         }
     }
 
-    /// Notes what the artifact `name` says of a shard, if it is a shard's record. Another artifact that begins alike is never asked about.
+    /// Notes what the artifact `name` says of a shard, if it is a shard's record. Another artifact that begins alike is
+    /// never asked about.
     pub(crate) fn note(&self, name: &str, data: &[u8]) {
         if let Some(record) = Record::read(data) {
             lock(&self.records).insert(name.to_owned(), record);
@@ -199,8 +202,9 @@ impl Expectations {
         }
     }
 
-    /// What tells the record `name` from all others, and comes out the same were the program run again. Those of precompiles name artifacts, which are called otherwise each
-    /// time: what is in them counts. `digest` knows the artifacts.
+    /// What tells the record `name` from all others, and comes out the same were the program run again. Those of
+    /// precompiles name artifacts, which are called otherwise each time: what is in them counts. `digest` knows the
+    /// artifacts.
     pub(crate) fn content(&self, name: &str, digest: impl Fn(&str) -> Option<Digest>) -> Option<Digest> {
         let (code, events) = match lock(&self.records).get(name)? {
             Record::Core { .. } | Record::Memory { .. } => return digest(name),
@@ -322,8 +326,8 @@ impl ChunkHead {
     const BYTES: usize = 8 * 36;
 }
 
-/// How many of a chunk's memory accesses are the first to their address in the shard: the time of the access before is earlier than the shard. Each stands as the time of
-/// that access and the value, eight bytes each.
+/// How many of a chunk's memory accesses are the first to their address in the shard: the time of the access before is
+/// earlier than the shard. Each stands as the time of that access and the value, eight bytes each.
 fn first_accesses(accesses: &[u8], begin: u64) -> u64 {
     let (accesses, _) = accesses.as_chunks::<16>();
     let is_first = |access: &&[u8; 16]| access.first_chunk().is_some_and(|time| u64::from_le_bytes(*time) < begin);
@@ -473,7 +477,8 @@ fn agree<T: PartialEq>(what: &str, said: T, expected: T) -> Result<(), String> {
     }
 }
 
-/// Decodes `bytes` to the last. They are bounded by whoever received them, and SP1's types take little more memory than bytes.
+/// Decodes `bytes` to the last. They are bounded by whoever received them, and SP1's types take little more memory than
+/// bytes.
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     // As `bincode::deserialize`, which ignores what follows.
     let options = bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes();
@@ -538,7 +543,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Content of the artifact at `at` of the task's inputs. Gone when another attempt's result was accepted, and then nobody hears of the verdict; what is checked later has it.
+    /// Content of the artifact at `at` of the task's inputs. Gone when another attempt's result was accepted, and then
+    /// nobody hears of the verdict; what is checked later has it.
     fn input(&self, at: usize) -> Result<Vec<u8>, String> {
         let Some(TaskInput::Artifact { name, .. }) = self.result.spec.inputs.get(at) else {
             return Err(format!("its task has no artifact at {at}"));
@@ -595,7 +601,8 @@ impl Check<'_> {
         verified.map_err(|error| does_not_verify(&error))
     }
 
-    /// A recursion proof: what SP1's `verify_compressed` does, but for what only the last of them says. Answers what it says.
+    /// A recursion proof: what SP1's `verify_compressed` does, but for what only the last of them says. Answers what it
+    /// says.
     fn recursion(&self) -> Result<RecursionValues, String> {
         let proof: RecursionProof = decode(&self.result.output)?;
         let SP1RecursionProof { vk, proof, vk_merkle_proof } = &proof;
@@ -673,7 +680,8 @@ impl Check<'_> {
         agree("digest of committed values", values.committed_value_digest, compressed.committed_value_digest)?;
         agree("digest of input proofs", values.deferred_proofs_digest, compressed.deferred_proofs_digest)?;
         agree("exit code", values.exit_code, compressed.exit_code)?;
-        // The key of the wrapping program depends on the list of SP1's programs, which it has not with the feature `mprotect`.
+        // The key of the wrapping program depends on the list of SP1's programs, which it has not with the feature
+        // `mprotect`.
         if !self.verifier.vk_verification() {
             return Ok(());
         }
@@ -687,7 +695,8 @@ impl Check<'_> {
     }
 }
 
-/// What the reduction of `parts` says, but for its digest: as sp1-recursion-circuit's `SP1CompressVerifier` puts it together. None for no parts.
+/// What the reduction of `parts` says, but for its digest: as sp1-recursion-circuit's `SP1CompressVerifier` puts it
+/// together. None for no parts.
 fn reduction(parts: &[RecursionValues], complete: bool) -> Option<RecursionValues> {
     let (first, last) = (parts.first()?, parts.last()?);
     let mut sum = first.global_cumulative_sum;
@@ -716,8 +725,8 @@ fn reduction(parts: &[RecursionValues], complete: bool) -> Option<RecursionValue
     })
 }
 
-/// What the precompile calls of a core shard may be that are proven apart: SP1's controller makes shards of what it is told of them, without
-/// looking.
+/// What the precompile calls of a core shard may be that are proven apart: SP1's controller makes shards of what it is
+/// told of them, without looking.
 #[derive(Debug, Clone)]
 pub struct EventLimits {
     split: SplitOpts,
@@ -749,9 +758,11 @@ impl EventLimits {
         u64::try_from(cells).unwrap_or(u64::MAX)
     }
 
-    /// Checks `list`, a serialised [`DeferredEvents`], and the pieces that it names, which `delivered` finds among what the same attempt delivered.
+    /// Checks `list`, a serialised [`DeferredEvents`], and the pieces that it names, which `delivered` finds among what
+    /// the same attempt delivered.
     ///
-    /// That the calls are those of the shard cannot be seen from them: if they are others, the proof's parts don't sum up.
+    /// That the calls are those of the shard cannot be seen from them: if they are others, the proof's parts don't sum
+    /// up.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -196,8 +196,8 @@ impl Controller {
         Box::pin(self.run_only(program, stdin, cycle_limit, stop))
     }
 
-    /// Runs `program` as `context` says, until `stop`: what SP1's clients do for `execute`. A program that ends with another code than 0 has been
-    /// executed too; the report has its code.
+    /// Runs `program` as `context` says, until `stop`: what SP1's clients do for `execute`. A program that ends with
+    /// another code than 0 has been executed too; the report has its code.
     ///
     /// # Errors
     /// When it cannot be run, passes the limit, or is stopped.
@@ -321,7 +321,8 @@ impl Controller {
         })
     }
 
-    /// Believes a proof that was made elsewhere when it is one of `program` for `nonce`, of a run that ended well, and gives it back. What the program was given, a proof does not say.
+    /// Believes a proof that was made elsewhere when it is one of `program` for `nonce`, of a run that ended well, and
+    /// gives it back. What the program was given, a proof does not say.
     ///
     /// # Errors
     /// What is wrong with the program, or with the proof.
@@ -363,7 +364,8 @@ const fn shard_kind(mode: ProofMode) -> TaskKind {
     }
 }
 
-/// The number of trace cells after which a shard ends, as it would be chosen for a program of so many instructions on these workers, and the reason. `None` if no shard can hold such a program.
+/// The number of trace cells after which a shard ends, as it would be chosen for a program of so many instructions on
+/// these workers, and the reason. `None` if no shard can hold such a program.
 #[must_use]
 pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<(u64, String)> {
     choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
@@ -533,8 +535,8 @@ impl LocalTasks {
         self.0.expected_exit.accepts(code) && (code == 0 || cfg!(feature = "experimental"))
     }
 
-    /// Ends the proof of a program that ended with `code`, which is not what is wanted: it would be proven to the end, and then not verify. Its last words come from
-    /// another run, whose output is kept.
+    /// Ends the proof of a program that ended with `code`, which is not what is wanted: it would be proven to the end,
+    /// and then not verify. Its last words come from another run, whose output is kept.
     pub(crate) fn program_failed(&self, code: u32) {
         if self.0.program_failed.swap(true, Ordering::Relaxed) {
             return;
@@ -582,10 +584,11 @@ async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTas
     }
 }
 
-/// SP1's executor is many tasks, and the first of them to end names the error: it may be one that only noticed. The same run without
-/// proving has one voice.
+/// SP1's executor is many tasks, and the first of them to end names the error: it may be one that only noticed. The
+/// same run without proving has one voice.
 ///
-/// `ran` is how long it took until the error: a program that is at fault is so again within that time, and one that runs for longer was not.
+/// `ran` is how long it took until the error: a program that is at fault is so again within that time, and one that
+/// runs for longer was not.
 async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error, ran: Duration) -> ProofFailure {
     /// Starting again takes a moment, and the machine may be busier than it was.
     const MARGIN: Duration = Duration::from_secs(5);
@@ -741,7 +744,8 @@ async fn root_task(
     })
 }
 
-/// The nonce as the on-chain proofs show it: words of 31 bits, the first one highest (sp1-recursion-circuit, `koalabears_proof_nonce_to_bn254`).
+/// The nonce as the on-chain proofs show it: words of 31 bits, the first one highest (sp1-recursion-circuit,
+/// `koalabears_proof_nonce_to_bn254`).
 pub(crate) fn on_chain_nonce(nonce: [u32; 4]) -> String {
     nonce.iter().fold(0_u128, |folded, word| (folded << 31) + u128::from(*word)).to_string()
 }

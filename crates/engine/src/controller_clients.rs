@@ -1,7 +1,7 @@
 //! SP1's artifact and task services on the orchestrator, for one proof.
 //!
-//! While a program executes, nothing here returns an error: SP1 drops it, and the proof fails only after everything else was proven. What goes wrong
-//! fails the proof itself, at once and with its cause.
+//! While a program executes, nothing here returns an error: SP1 drops it, and the proof fails only after everything
+//! else was proven. What goes wrong fails the proof itself, at once and with its cause.
 
 use crate::{
     check::Expectations,
@@ -28,8 +28,8 @@ use std::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-/// Shards that may be on their way at the same time: the executor waits when there are more. Enough to keep hundreds of workers
-/// busy, few enough that their records (5 to 16 MB compressed) do not fill the memory.
+/// Shards that may be on their way at the same time: the executor waits when there are more. Enough to keep hundreds of
+/// workers busy, few enough that their records (5 to 16 MB compressed) do not fill the memory.
 const SHARDS_IN_FLIGHT: usize = 128;
 
 /// Both services. Cheap to clone.
@@ -113,7 +113,8 @@ impl ProofClient {
         TaskSpec { kind, inputs, outputs, marker, memory_bytes, cycles }
     }
 
-    /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by nothing else.
+    /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by
+    /// nothing else.
     async fn nothing_on_its_way(&self) {
         while self.0.shards.available_permits() + 1 < SHARDS_IN_FLIGHT {
             tokio::time::sleep(Duration::from_millis(250)).await;

@@ -1,7 +1,8 @@
 //! Executions and the child processes they run in.
 //!
-//! SP1 runs a program in a child of this process and gives nobody its number. A program that never ends a trace chunk can only be stopped by
-//! killing that child, so it has to be found: executions begin one at a time, and the child that appears meanwhile is the new one's.
+//! SP1 runs a program in a child of this process and gives nobody its number. A program that never ends a trace chunk
+//! can only be stopped by killing that child, so it has to be found: executions begin one at a time, and the child that
+//! appears meanwhile is the new one's.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -61,7 +62,8 @@ impl Leash {
     }
 }
 
-/// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it passes `leash`. Dropping the future stops it.
+/// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it passes `leash`. Dropping the
+/// future stops it.
 pub(crate) async fn supervise<T, F>(work: F, stop: &CancellationToken, leash: Leash) -> Ended<T>
 where
     T: Send + 'static,
@@ -101,7 +103,8 @@ where
         Some(outcome) => outcome.map_or_else(Ended::Panicked, Ended::Done),
         None => wait_for_end(&mut work, &traces, &stop, &leash).await,
     };
-    // Also after an end by itself: the parts of SP1's executor do not wait for each other, and one that failed leaves the child running.
+    // Also after an end by itself: the parts of SP1's executor do not wait for each other, and one that failed leaves
+    // the child running.
     traces.remove().await;
     work.abort();
     ended
@@ -167,7 +170,8 @@ impl Traces {
         self.segments.iter().map(|name| Path::new(SHARED).join(name)).filter(|path| path.exists()).collect()
     }
 
-    /// Kills the child. SP1's runner notices, waits for it and takes the segments away; what it has not taken after a while is taken here.
+    /// Kills the child. SP1's runner notices, waits for it and takes the segments away; what it has not taken after a
+    /// while is taken here.
     async fn remove(self) {
         if let Some(child) = self.child.filter(|child| children().iter().any(|found| found.id == *child)) {
             kill(child);
@@ -208,7 +212,8 @@ pub struct Leftovers {
     pub files: usize,
 }
 
-/// Kills executors of this user whose process is gone, and removes shared memory of theirs that nobody has mapped. What another living process executes is left alone.
+/// Kills executors of this user whose process is gone, and removes shared memory of theirs that nobody has mapped. What
+/// another living process executes is left alone.
 pub fn remove_leftovers() -> Leftovers {
     /// A segment is made some moments before it is mapped.
     const YOUNG: Duration = Duration::from_secs(60);
@@ -246,7 +251,8 @@ pub fn remove_leftovers() -> Leftovers {
     removed
 }
 
-/// Ends every execution of this process and removes its shared memory: for a process that is about to end without waiting.
+/// Ends every execution of this process and removes its shared memory: for a process that is about to end without
+/// waiting.
 pub fn kill_executions() {
     children().iter().for_each(|child| kill(child.id));
     mapped_segments().iter().for_each(|name| remove_segment(name));

@@ -1,7 +1,7 @@
 //! Memory that the allocator keeps when a proving stage has ended.
 
-/// Has the C library give the pages back to the system that nothing lives on. Stages leave gigabytes of them behind, spread over the arenas of many threads. Takes a fraction of
-/// a second.
+/// Has the C library give the pages back to the system that nothing lives on. Stages leave gigabytes of them behind,
+/// spread over the arenas of many threads. Takes a fraction of a second.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn give_back() {
     #[expect(unsafe_code, reason = "the C library alone can do it")]

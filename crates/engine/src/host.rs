@@ -1,5 +1,5 @@
-//! Can the executor run on this machine? It runs programs in a child process whose executable is unpacked into the temporary folder and
-//! which shares memory through /dev/shm.
+//! Can the executor run on this machine? It runs programs in a child process whose executable is unpacked into the
+//! temporary folder and which shares memory through /dev/shm.
 
 use rustix::{
     fs::{Access, StatVfsMountFlags, access, statvfs},
@@ -49,7 +49,8 @@ pub enum HostError {
     },
 }
 
-/// What the smallest program uses. Memory that turns out to be missing later kills the process that touches it, so look first.
+/// What the smallest program uses. Memory that turns out to be missing later kills the process that touches it, so look
+/// first.
 const LEAST_SHARED_BYTES: u64 = 32 << 20;
 
 /// Checks what every execution needs.
@@ -84,8 +85,8 @@ pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Megabytes of shared memory that are free, when a large program can use up all of them: five trace chunks of a quarter of a gigabyte, or
-/// two of two gigabytes where gas is estimated, and the program's own memory.
+/// Megabytes of shared memory that are free, when a large program can use up all of them: five trace chunks of a
+/// quarter of a gigabyte, or two of two gigabytes where gas is estimated, and the program's own memory.
 pub(crate) fn little_shared_memory() -> Option<u64> {
     const COMFORTABLE_BYTES: u64 = 5 << 30;
     let free = free_bytes(Path::new("/dev/shm")).ok()?;

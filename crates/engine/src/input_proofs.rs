@@ -20,7 +20,8 @@ pub(crate) fn check_form(stdin: &SP1Stdin) -> Result<(), ProofFailure> {
     }
 }
 
-/// Checks that every proof in `stdin` verifies: with one that does not, all would be proven and nothing would come of it.
+/// Checks that every proof in `stdin` verifies: with one that does not, all would be proven and nothing would come of
+/// it.
 ///
 /// # Errors
 /// The first that does not verify, by its place in the input.

@@ -1,7 +1,8 @@
 //! Verifying keys that are kept on disk, by the digest of their program.
 //!
-//! Computing a key takes seconds, up to half a minute for a large program. The files are as trusted as the program that reads them: whoever may write to the folder may
-//! change what proofs are verified against. A file that was cut off or changed by accident is noticed and ignored.
+//! Computing a key takes seconds, up to half a minute for a large program. The files are as trusted as the program that
+//! reads them: whoever may write to the folder may change what proofs are verified against. A file that was cut off or
+//! changed by accident is noticed and ignored.
 
 use crate::{identity::build_identity, program::ProgramSize};
 use artifacts::Digest;
@@ -26,7 +27,8 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Keys that a folder may have; beyond, none is added.
 const MAX_FILES: usize = 10_000;
 
-/// Where keys are kept for a user: `sp1-distributed/keys` in `XDG_CACHE_HOME`, else in `~/.cache`. `None` if neither is set.
+/// Where keys are kept for a user: `sp1-distributed/keys` in `XDG_CACHE_HOME`, else in `~/.cache`. `None` if neither is
+/// set.
 #[must_use]
 pub fn default_key_folder() -> Option<PathBuf> {
     let set = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,12 +1,12 @@
 //! SP1 behind traits without type parameters: the one crate that compiles its prover.
 //!
 //! ```text
-//!   orchestrator ──ProofController──► Controller     SP1's controller and executor, verifying keys, verification: light
-//!   worker ────────ProvingEngine────► Prover         SP1's prover engine: gigabytes
+//!   orchestrator ──ProofController──► Controller   SP1's controller and executor, verifying keys, verification: light
+//!   worker ────────ProvingEngine────► Prover       SP1's prover engine: gigabytes
 //! ```
 //!
-//! It knows nothing of networks. What SP1 asks of its artifact and task services goes to a [`orchestrator::ProofHandle`] on one side and to a
-//! [`worker::AttemptIo`] on the other.
+//! It knows nothing of networks. What SP1 asks of its artifact and task services goes to a
+//! [`orchestrator::ProofHandle`] on one side and to a [`worker::AttemptIo`] on the other.
 
 mod abilities;
 mod check;

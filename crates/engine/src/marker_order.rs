@@ -1,14 +1,16 @@
 //! In which order the core shards of a proof say that their deferred events are there.
 //!
-//! SP1 groups events into precompile shards in the order in which it hears of them, and a result is found again only when the same events were grouped. So
-//! they are told in the order of the program's clock, whichever worker came first.
+//! SP1 groups events into precompile shards in the order in which it hears of them, and a result is found again only
+//! when the same events were grouped. So they are told in the order of the program's clock, whichever worker came
+//! first.
 
 use std::collections::BTreeMap;
 
 /// Where the program's clock begins (`ShardRange::precompile` in sp1-hypercube).
 const FIRST: u64 = 1;
 
-/// So many may be early. Their events wait in the store meanwhile: beyond that the order is given up, and results that depend on it are not found again.
+/// So many may be early. Their events wait in the store meanwhile: beyond that the order is given up, and results that
+/// depend on it are not found again.
 const MOST_EARLY: usize = 256;
 
 /// Begin and end of a shard on the program's clock; the next shard begins where it ends.
@@ -35,7 +37,8 @@ impl<T> Default for MarkerOrder<T> {
 }
 
 impl<T> MarkerOrder<T> {
-    /// The events of the shard at `clock` are there, which is told by `told`. Answers what is to be told now. What comes twice is told twice.
+    /// The events of the shard at `clock` are there, which is told by `told`. Answers what is to be told now. What
+    /// comes twice is told twice.
     pub fn complete(&mut self, (begin, end): Clock, told: T) -> Vec<T> {
         if begin < self.next {
             return vec![told];

@@ -1,7 +1,8 @@
 //! What a task takes of a worker's memory.
 //!
-//! The formula follows the allocations of SP1's CPU prover (`docs/concepts/memory.md` has it in words, with what was measured). All bytes are live bytes: an
-//! allocator may keep freed ones beyond, which the kernel takes when it needs them.
+//! The formula follows the allocations of SP1's CPU prover (`docs/concepts/memory.md` has it in words, with what was
+//! measured). All bytes are live bytes: an allocator may keep freed ones beyond, which the kernel takes when it needs
+//! them.
 
 use orchestrator::AttemptMemory;
 use scheduler::TaskKind;
@@ -18,8 +19,9 @@ const COLUMN: u64 = 1 << 21;
 /// Two Merkle trees of 2^23 leaves each, whatever the size of the shard.
 const TREES: u64 = 1_100_000_000;
 
-/// The program's proving key: its trees, and bytes for each preprocessed cell. Fits 0.6 GB that were measured for a small program and 1.7 GB for one of 2.7 million
-/// instructions. The key stays in the prover, but a prover may get its first shard while it has none.
+/// The program's proving key: its trees, and bytes for each preprocessed cell. Fits 0.6 GB that were measured for a
+/// small program and 1.7 GB for one of 2.7 million instructions. The key stays in the prover, but a prover may get its
+/// first shard while it has none.
 const KEY: u64 = 570_000_000;
 const KEY_CELL: u64 = 26;
 
@@ -86,7 +88,8 @@ pub(crate) fn fixed_cells(instructions: u64) -> u64 {
     main + preprocessed
 }
 
-/// The most bytes that a task takes beside a loaded prover; `shard` for those that prove one, without it the smallest that a run is cut into.
+/// The most bytes that a task takes beside a loaded prover; `shard` for those that prove one, without it the smallest
+/// that a run is cut into.
 pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
     /// Proving a normalize program, its key included. By then the shard's own memory is free.
     const NORMALIZE: u64 = 7_000_000_000;
@@ -105,8 +108,9 @@ pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
     }
 }
 
-/// Values of `ELEMENT_THRESHOLD` that a run is cut by, the largest first: SP1's default, and those just below a power of two. Rounding lifts the cells of a shard to a
-/// power of two at most, where one cell more would double what a sumcheck takes.
+/// Values of `ELEMENT_THRESHOLD` that a run is cut by, the largest first: SP1's default, and those just below a power
+/// of two. Rounding lifts the cells of a shard to a power of two at most, where one cell more would double what a
+/// sumcheck takes.
 pub(crate) const CUTS: [u64; 5] = [
     sp1_core_executor::ELEMENT_THRESHOLD,
     (1 << 28) - (1 << 22),
@@ -128,8 +132,9 @@ pub(crate) struct Choice {
     pub(crate) reason: String,
 }
 
-/// Chooses the largest cut of which shards fit into the memory of each of `workers` while all their provers prove, for tasks of `kind`. Workers with too
-/// little memory for the smallest cut do not count. `None` if a program of so many instructions fits into no shard.
+/// Chooses the largest cut of which shards fit into the memory of each of `workers` while all their provers prove, for
+/// tasks of `kind`. Workers with too little memory for the smallest cut do not count. `None` if a program of so many
+/// instructions fits into no shard.
 pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<Choice> {
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let needed = |threshold| task_bytes(kind, Some(ShardCells::full(instructions, threshold)));

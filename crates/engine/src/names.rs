@@ -1,7 +1,7 @@
 //! Names of tasks and artifacts where SP1 sees them.
 //!
-//! On a worker every artifact is named after the attempt that uses it, `a17/NAME`: SP1's recursion prover is shared by all attempts, and
-//! only the name tells it whose artifact it is.
+//! On a worker every artifact is named after the attempt that uses it, `a17/NAME`: SP1's recursion prover is shared by
+//! all attempts, and only the name tells it whose artifact it is.
 
 use protocol::made_prefix;
 use scheduler::{AttemptId, TaskId};

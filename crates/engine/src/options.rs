@@ -12,8 +12,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// How a run is cut. Made once, on the orchestrator, and sent with every task: the side that cuts and the side that traces again
-/// must agree.
+/// How a run is cut. Made once, on the orchestrator, and sent with every task: the side that cuts and the side that
+/// traces again must agree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOptions {
     #[serde(default)]
@@ -83,7 +83,8 @@ pub struct CutOption {
     pub meaning: &'static str,
 }
 
-/// Below the fixed tables (a million elements, and seventeen for each of the program's instructions) SP1 asserts; above the default a shard no longer fits the circuits.
+/// Below the fixed tables (a million elements, and seventeen for each of the program's instructions) SP1 asserts; above
+/// the default a shard no longer fits the circuits.
 const ELEMENTS: CutOption = CutOption {
     name: "ELEMENT_THRESHOLD",
     default: ELEMENT_THRESHOLD,
@@ -263,7 +264,8 @@ impl CutOptions {
         self
     }
 
-    /// The same with the next smaller number of cells that may be chosen; `None` if there is none, or if whoever made the options has set it.
+    /// The same with the next smaller number of cells that may be chosen; `None` if there is none, or if whoever made
+    /// the options has set it.
     pub(crate) fn smaller(&self) -> Option<Self> {
         let smaller = smaller_cut(self.threshold()).filter(|_| self.origin == Origin::Chosen);
         smaller.map(|threshold| self.clone().chosen(threshold))
@@ -274,7 +276,8 @@ impl CutOptions {
         format!("{}={}", ELEMENTS.name, self.threshold())
     }
 
-    /// Checks that a shard of this size has room for `program` and for one event of every precompile: SP1 stops where it has not.
+    /// Checks that a shard of this size has room for `program` and for one event of every precompile: SP1 stops where
+    /// it has not.
     ///
     /// # Errors
     /// When it has not.

@@ -30,8 +30,9 @@ pub enum ProgramError {
     Undecodable(String),
 }
 
-/// Bytes of all segments together, zeros included. SP1's decoder makes an entry of up to 39 bytes for every 8 bytes of zeros, and every such entry is proven. The largest
-/// known programs have 12 MB; heap and stack are no part of any segment.
+/// Bytes of all segments together, zeros included. SP1's decoder makes an entry of up to 39 bytes for every 8 bytes of
+/// zeros, and every such entry is proven. The largest known programs have 12 MB; heap and stack are no part of any
+/// segment.
 const MAX_SEGMENT_BYTES: u64 = 128 << 20;
 
 /// Bytes of instructions: SP1 takes 2^22 of them, and looks only after it has decoded all.
@@ -54,7 +55,8 @@ impl ProgramSize {
     }
 }
 
-/// Decodes `program`, without trusting anything in it. Takes up to a second, and several times the program's size of memory: not for an asynchronous thread.
+/// Decodes `program`, without trusting anything in it. Takes up to a second, and several times the program's size of
+/// memory: not for an asynchronous thread.
 ///
 /// # Errors
 /// What is wrong with it and the way out.

@@ -49,13 +49,14 @@ pub struct ProverSettings {
     pub permits: usize,
     /// How much less urgent its threads are than others of the process, as `nice` counts.
     pub niceness: i32,
-    /// Gives freed memory back to the system: the allocator keeps it for the next task, which costs nothing as long as nobody else needs it.
+    /// Gives freed memory back to the system: the allocator keeps it for the next task, which costs nothing as long as
+    /// nobody else needs it.
     pub give_back: fn(),
 }
 
 impl ProverSettings {
-    /// What is known to work for `threads` proving threads: with one, a second shard inside only takes memory; with more, it fills
-    /// the gaps of the first.
+    /// What is known to work for `threads` proving threads: with one, a second shard inside only takes memory; with
+    /// more, it fills the gaps of the first.
     #[must_use]
     pub fn for_threads(threads: usize) -> Self {
         let both = if threads > 1 { 2 } else { 1 };
@@ -69,7 +70,8 @@ pub const fn start_estimate() -> Duration {
     Duration::from_secs(5)
 }
 
-/// Loads SP1's prover: takes seconds, and a gigabyte. Keys of recursion programs come on top when they are needed. Blocks; not to be called from an asynchronous thread.
+/// Loads SP1's prover: takes seconds, and a gigabyte. Keys of recursion programs come on top when they are needed.
+/// Blocks; not to be called from an asynchronous thread.
 ///
 /// # Errors
 /// When SP1 cannot set itself up.
@@ -138,8 +140,8 @@ async fn build(settings: ProverSettings, client: AttemptClient) -> Result<Loaded
     Ok(Loaded { sp1, air_prover, compress_prover, permits, core_config })
 }
 
-/// Core provers of a slot by the options they cut with. They are cheap beside the recursion prover they share, and keep the normalising
-/// programs they have compiled.
+/// Core provers of a slot by the options they cut with. They are cheap beside the recursion prover they share, and keep
+/// the normalising programs they have compiled.
 #[derive(Default)]
 struct SlotProvers {
     slot: Slot,

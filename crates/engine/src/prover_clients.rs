@@ -69,7 +69,8 @@ impl Drop for Visit {
 #[derive(Clone, Default)]
 pub(crate) struct Slot(Arc<Mutex<Option<AttemptId>>>);
 
-/// Both services. Each core prover has clients of its own slot; the recursion prover, shared by all, has those of no slot.
+/// Both services. Each core prover has clients of its own slot; the recursion prover, shared by all, has those of no
+/// slot.
 #[derive(Clone)]
 pub(crate) struct AttemptClient {
     pub(crate) inside: Arc<Inside>,
@@ -77,7 +78,8 @@ pub(crate) struct AttemptClient {
 }
 
 impl AttemptClient {
-    /// Whose artifact `text` is, and its name. Artifacts that an attempt made are uploaded by their maker and downloaded by anyone.
+    /// Whose artifact `text` is, and its name. Artifacts that an attempt made are uploaded by their maker and
+    /// downloaded by anyone.
     fn owner(&self, text: &str, upload: bool) -> Result<(Arc<Entry>, String)> {
         let (attempt, name) = match unscoped(text) {
             Some((attempt, name)) => (Some(attempt), name),
@@ -108,7 +110,8 @@ impl ArtifactClient for AttemptClient {
         remember(&entry, entry.io.fetch(&name).await)
     }
 
-    /// Only asked to skip work that an earlier attempt did: with us a result counts when it is accepted, not when it exists.
+    /// Only asked to skip work that an earlier attempt did: with us a result counts when it is accepted, not when it
+    /// exists.
     async fn exists(&self, _: &impl ArtifactId, _: ArtifactType) -> Result<bool> {
         Ok(false)
     }

@@ -25,8 +25,8 @@ pub struct Executed {
     pub gas: Option<u64>,
 }
 
-/// Executes on any of SP1's nodes, as SP1's own clients do, and in turn with all executions of this process: they are told apart by the order in which they
-/// begin. Dropping the future stops it. To be called within a tokio runtime.
+/// Executes on any of SP1's nodes, as SP1's own clients do, and in turn with all executions of this process: they are
+/// told apart by the order in which they begin. Dropping the future stops it. To be called within a tokio runtime.
 ///
 /// # Errors
 /// When the program cannot be run, or passes the limit.

@@ -17,8 +17,8 @@ use std::{borrow::Borrow, sync::Arc};
 /// What the circuits of the on-chain proofs verify.
 pub type WrapProof = SP1WrapProof<SP1OuterGlobalContext, SP1PcsProofOuter>;
 
-/// Shrinks and wraps one compressed proof on a worker: a step of the on-chain modes, by itself. The request's program, input and mode are not looked
-/// at.
+/// Shrinks and wraps one compressed proof on a worker: a step of the on-chain modes, by itself. The request's program,
+/// input and mode are not looked at.
 pub struct ShrinkWrapper {
     proof: Vec<u8>,
     /// What the wrapped proof must say.

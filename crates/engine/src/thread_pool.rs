@@ -1,8 +1,8 @@
 //! The process's pool of proving threads.
 
-/// Starts the pool that all proving shares, with `threads` threads. To be called before anything of SP1: whoever is first decides, and
-/// SP1's own pool lets a panic of a detached task end the process. The threads are `niceness` less urgent than others of the process, as `nice`
-/// counts.
+/// Starts the pool that all proving shares, with `threads` threads. To be called before anything of SP1: whoever is
+/// first decides, and SP1's own pool lets a panic of a detached task end the process. The threads are `niceness` less
+/// urgent than others of the process, as `nice` counts.
 ///
 /// # Errors
 /// When the pool was started before, or the system refuses threads.
@@ -11,8 +11,8 @@ pub fn start_thread_pool(threads: usize, niceness: i32) -> Result<(), rayon::Thr
         .num_threads(threads)
         .thread_name(|number| format!("prove-{number}"))
         .start_handler(move |_| be_nice(niceness))
-        // An attempt that waits for the task fails, and says so. The tasks that make traces also panic when their attempt was
-        // cancelled: they unwrap the sending of their result (sp1-hypercube, prover/trace.rs).
+        // An attempt that waits for the task fails, and says so. The tasks that make traces also panic when their
+        // attempt was cancelled: they unwrap the sending of their result (sp1-hypercube, prover/trace.rs).
         .panic_handler(|_| tracing::warn!("a detached proving task panicked: its attempt fails, or was cancelled"))
         .build_global()
 }

@@ -1,4 +1,5 @@
-//! What is believed of the events that a core shard's attempt delivers. Proofs are not checked here: making one takes a prover.
+//! What is believed of the events that a core shard's attempt delivers. Proofs are not checked here: making one takes a
+//! prover.
 
 use artifacts::Blob;
 use sp1_core_executor::{

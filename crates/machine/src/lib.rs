@@ -1,4 +1,5 @@
-//! What the machine has: memory, the limits of control groups, and what processes use. All of it is read from Linux's own files, each up to a bound.
+//! What the machine has: memory, the limits of control groups, and what processes use. All of it is read from Linux's
+//! own files, each up to a bound.
 
 mod memory;
 mod usage;

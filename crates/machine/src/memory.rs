@@ -4,10 +4,12 @@ mod cgroup;
 
 use std::{fs::File, io::Read, path::Path};
 
-/// Most bytes that are read of one file of the kernel. Most files have less than 10 kB; a long list of mounts has some 100 kB.
+/// Most bytes that are read of one file of the kernel. Most files have less than 10 kB; a long list of mounts has some
+/// 100 kB.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Memory that this process can use: the smallest of what the machine has and what the control groups of this process allow.
+/// Memory that this process can use: the smallest of what the machine has and what the control groups of this process
+/// allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Bytes that are free, or that the kernel frees on demand.
@@ -16,24 +18,27 @@ pub struct Memory {
     pub total_bytes: u64,
 }
 
-/// Processes that the kernel has killed because memory ran out, counted at one moment. Read it before and after a process dies by SIGKILL.
+/// Processes that the kernel has killed because memory ran out, counted at one moment. Read it before and after a
+/// process dies by SIGKILL.
 ///
 /// The kernel counts a kill before it sends the signal, so the count is complete when the parent sees the process end.
 ///
-/// The counters do not say which process was killed. They do not see a kill by another program, such as systemd-oomd, earlyoom or `kill -9`.
+/// The counters do not say which process was killed. They do not see a kill by another program, such as systemd-oomd,
+/// earlyoom or `kill -9`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OomKills {
-    /// Kills in the control group of this process, whether the group or the whole machine ran out of memory. With control groups of version 2 this
-    /// includes the groups below. It does not include groups beside or above. `None` if no group has the counter: the process is in no group with the
-    /// memory controller, or the kernel is older than 4.13.
+    /// Kills in the control group of this process, whether the group or the whole machine ran out of memory. With
+    /// control groups of version 2 this includes the groups below. It does not include groups beside or above. `None`
+    /// if no group has the counter: the process is in no group with the memory controller, or the kernel is older than
+    /// 4.13.
     pub group: Option<u64>,
     /// Kills on the whole machine, other containers included.
     pub machine: Option<u64>,
 }
 
 impl OomKills {
-    /// Kills since `before`, in the control group if both values have its counter. Else kills on the whole machine: the killed process can then be
-    /// of another program.
+    /// Kills since `before`, in the control group if both values have its counter. Else kills on the whole machine: the
+    /// killed process can then be of another program.
     #[must_use]
     pub fn since(self, before: Self) -> u64 {
         let new = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
@@ -42,7 +47,8 @@ impl OomKills {
 }
 
 impl Memory {
-    /// Reads the machine's memory and the limits of this process's control groups. `None` if the system does not say how much memory it has.
+    /// Reads the machine's memory and the limits of this process's control groups. `None` if the system does not say
+    /// how much memory it has.
     #[must_use]
     pub fn now() -> Option<Self> {
         Self::at(&read_file)
@@ -95,8 +101,9 @@ fn parse_meminfo(text: &str) -> Option<Memory> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
         rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
-    // Lazily freed memory (MADV_FREE) stands on the lists of file pages until the kernel looks at it. So it counts as available, also when the process uses
-    // it again. By these pages the lists are larger than the cache of files, so the difference is left out.
+    // Lazily freed memory (MADV_FREE) stands on the lists of file pages until the kernel looks at it. So it counts as
+    // available, also when the process uses it again. By these pages the lists are larger than the cache of files, so
+    // the difference is left out.
     let optional = |name: &str| field(name).unwrap_or(0);
     let of_files = optional("Active(file):").saturating_add(optional("Inactive(file):"));
     let cache = optional("Cached:").saturating_add(optional("Buffers:")).saturating_sub(optional("Shmem:"));

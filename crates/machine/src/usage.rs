@@ -3,7 +3,8 @@
 use rustix::param::page_size;
 use std::fs;
 
-/// Bytes that a process holds: resident, without those that it has freed and the kernel may reclaim. `None` when the process is gone.
+/// Bytes that a process holds: resident, without those that it has freed and the kernel may reclaim. `None` when the
+/// process is gone.
 ///
 /// Takes milliseconds for a process of many gigabytes.
 #[must_use]
@@ -11,7 +12,8 @@ pub fn live_bytes(process: u32) -> Option<u64> {
     Some(resident_bytes(process)?.saturating_sub(lazily_freed_bytes(process)))
 }
 
-/// Processes that `process` has started and that have not ended. Empty when the process is gone. See proc(5), `/proc/PID/task/TID/children`.
+/// Processes that `process` has started and that have not ended. Empty when the process is gone. See proc(5),
+/// `/proc/PID/task/TID/children`.
 #[must_use]
 pub fn child_processes(process: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
@@ -20,8 +22,8 @@ pub fn child_processes(process: u32) -> Vec<u32> {
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's worker nobody knows; what it has freed counts as
-/// held.
+/// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's
+/// worker nobody knows; what it has freed counts as held.
 #[must_use]
 pub fn lazily_freed_bytes(process: u32) -> u64 {
     let read = || {

@@ -27,7 +27,8 @@ pub struct AbsentWorker {
     pub last_try: Option<String>,
 }
 
-/// Who is absent. A worker that joins comes from another port each time, and often from another address: it is known by its name.
+/// Who is absent. A worker that joins comes from another port each time, and often from another address: it is known by
+/// its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Called(Member),
@@ -73,7 +74,8 @@ impl Absences {
         self.0.remove(&Key::new(member, name));
     }
 
-    /// Nobody expects `worker`, a name or an address, any more: whom to call no more, if it was called. `None` when nobody expected it.
+    /// Nobody expects `worker`, a name or an address, any more: whom to call no more, if it was called. `None` when
+    /// nobody expected it.
     pub(crate) fn forget(&mut self, worker: &str) -> Option<Option<Member>> {
         self.take(|absent| absent.name == worker || absent.address == worker)
     }

@@ -18,7 +18,8 @@ impl Believed {
         self.spec.outputs.first()
     }
 
-    /// The artifacts that verifying it takes, but for itself. What shards are made of is large, and what it says was noted when it was made.
+    /// The artifacts that verifying it takes, but for itself. What shards are made of is large, and what it says was
+    /// noted when it was made.
     pub(crate) fn needs(&self) -> impl Iterator<Item = &String> {
         let inputs = if self.spec.kind.is_shard() { &[] } else { self.spec.inputs.as_slice() };
         inputs.iter().filter_map(|input| match input {
@@ -63,8 +64,8 @@ impl Beliefs {
     }
 }
 
-/// Goes through verdicts on believed results, in the order these were accepted. What is made of a wrong part is wrong through no fault of its maker, and of what is made of an
-/// unknown part nobody knows.
+/// Goes through verdicts on believed results, in the order these were accepted. What is made of a wrong part is wrong
+/// through no fault of its maker, and of what is made of an unknown part nobody knows.
 #[derive(Debug, Default)]
 pub(crate) struct Inquest {
     believed: HashSet<String>,
@@ -76,7 +77,8 @@ impl Inquest {
         Self { believed: all.iter().filter_map(Believed::name).cloned().collect(), right: HashSet::new() }
     }
 
-    /// Why the maker of `part` is to blame, given what verifying it came to; `None` for a verdict that could not be reached.
+    /// Why the maker of `part` is to blame, given what verifying it came to; `None` for a verdict that could not be
+    /// reached.
     pub(crate) fn hear(&mut self, part: &Believed, verdict: Option<Result<(), String>>) -> Option<String> {
         if part.needs().any(|name| self.believed.contains(name) && !self.right.contains(name)) {
             return None;

@@ -1,8 +1,9 @@
 //! Statuses of a proof's tasks, who waits for them, and the message channels between tasks.
 //!
-//! It holds to the contract of SP1's callers: only final statuses are told; asking about a task that has ended is answered at
-//! once; several may ask about one task; first success is final; a channel is made by whoever comes first, keeps what was sent before
-//! its one receiver came, and ends with its task; when the proof ends every open question is answered with failure before the channels close.
+//! It holds to the contract of SP1's callers: only final statuses are told; asking about a task that has ended is
+//! answered at once; several may ask about one task; first success is final; a channel is made by whoever comes first,
+//! keeps what was sent before its one receiver came, and ends with its task; when the proof ends every open question is
+//! answered with failure before the channels close.
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use scheduler::TaskId;
@@ -66,7 +67,8 @@ impl TaskBoard {
         }
     }
 
-    /// Ends a task and answers everybody who waits for it. A task that has ended already, or is unknown, stays as it is.
+    /// Ends a task and answers everybody who waits for it. A task that has ended already, or is unknown, stays as it
+    /// is.
     pub fn end(&self, task: TaskId, outcome: Outcome) {
         let mut state = self.lock();
         let Some(entry) = state.tasks.get_mut(&task) else { return };
@@ -86,7 +88,8 @@ impl TaskBoard {
         }
     }
 
-    /// Resolves to the task's end: at once when it has ended. An unknown task, or one of a proof that is over, has failed.
+    /// Resolves to the task's end: at once when it has ended. An unknown task, or one of a proof that is over, has
+    /// failed.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
@@ -102,9 +105,9 @@ impl TaskBoard {
         receiver
     }
 
-    /// Answers what is asked on `asked` about tasks, each when it ends, until the asking half is gone *and* everything asked was answered: SP1
-    /// flushes the last precompile shards when the answers end. `task` finds the task that an id names; `answer` passes an answer on and says
-    /// whether anybody still listens.
+    /// Answers what is asked on `asked` about tasks, each when it ends, until the asking half is gone *and* everything
+    /// asked was answered: SP1 flushes the last precompile shards when the answers end. `task` finds the task that an
+    /// id names; `answer` passes an answer on and says whether anybody still listens.
     pub async fn answer_all<Id>(
         &self,
         mut asked: mpsc::UnboundedReceiver<Id>,

@@ -24,7 +24,8 @@ pub struct ProofRequest {
     pub check_input_proofs: bool,
     /// Nonce that the proof commits to.
     pub nonce: [u32; 4],
-    /// Options that decide how the run is cut, as the controller's serialisation has them. They travel to the workers with each task.
+    /// Options that decide how the run is cut, as the controller's serialisation has them. They travel to the workers
+    /// with each task.
     pub options: String,
     /// Longest time the whole may take; none for no limit.
     pub timeout: Option<Duration>,
@@ -121,8 +122,8 @@ pub struct TaskSpec {
 
 /// A result as it came, to be checked before anything is built on it.
 pub struct Checked<'a> {
-    /// The proof it is a part of. The task's inputs are among its artifacts until a result of the task is accepted. With [`crate::Verify::Final`] it is checked later, if at all: the
-    /// inputs of shards may be gone then.
+    /// The proof it is a part of. The task's inputs are among its artifacts until a result of the task is accepted.
+    /// With [`crate::Verify::Final`] it is checked later, if at all: the inputs of shards may be gone then.
     pub proof: &'a ProofHandle,
     /// What was asked for.
     pub spec: &'a TaskSpec,
@@ -185,19 +186,21 @@ pub trait ProofController: Send + Sync + 'static {
     /// What is wrong with it: the worker that sent it is at fault.
     fn check(&self, result: Checked<'_>) -> Result<(), String>;
 
-    /// The digest of everything that the results of a task depend on, so that the same digest is the same task, in whatever proof. `None` for a task whose
-    /// results are not to be remembered, and for all unless this is overridden. Called when the task's inputs are there.
+    /// The digest of everything that the results of a task depend on, so that the same digest is the same task, in
+    /// whatever proof. `None` for a task whose results are not to be remembered, and for all unless this is overridden.
+    /// Called when the task's inputs are there.
     fn memo_key(&self, _proof: &ProofHandle, _spec: &TaskSpec) -> Option<Digest> {
         None
     }
 
-    /// The next smaller cut than that of `options`, for a run of which a shard needs more memory than the workers have. `None` for the smallest, and for all unless this is
-    /// overridden.
+    /// The next smaller cut than that of `options`, for a run of which a shard needs more memory than the workers have.
+    /// `None` for the smallest, and for all unless this is overridden.
     fn smaller_cut(&self, _options: &str) -> Option<Cut> {
         None
     }
 
-    /// Checks what an attempt delivered for its task's marker; called on a thread that may block. Unless this is overridden, it is taken as it is.
+    /// Checks what an attempt delivered for its task's marker; called on a thread that may block. Unless this is
+    /// overridden, it is taken as it is.
     ///
     /// # Errors
     /// What is wrong with it: the worker that sent it is at fault.
@@ -215,7 +218,8 @@ pub trait ProgramController: ProofController {
     /// If it is not a valid program.
     async fn check_program(&self, elf: Bytes) -> Result<(), ProofFailure>;
 
-    /// The key by which proofs of the program `elf` are verified, as people compare it. Computing it takes up to a minute.
+    /// The key by which proofs of the program `elf` are verified, as people compare it. Computing it takes up to a
+    /// minute.
     ///
     /// # Errors
     /// If it cannot be computed.

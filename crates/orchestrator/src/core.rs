@@ -1,7 +1,8 @@
 //! The core: the one task that owns the scheduler.
 //!
-//! What happens comes in through one bounded channel; every command that comes out is carried out before the next event. Nothing here waits for
-//! a network: what takes time is handed to tasks whose outcome comes back as another event.
+//! What happens comes in through one bounded channel; every command that comes out is carried out before the next
+//! event. Nothing here waits for a network: what takes time is handed to tasks whose outcome comes back as another
+//! event.
 
 use crate::{
     believed::Believed,
@@ -191,7 +192,8 @@ impl Core {
                 self.decide(event);
             }
             Input::Joined(Joined { worker, peer, memory_bytes, slots, kinds, holds, begun }) => {
-                // What it said in an earlier session is said again, if it still holds; what another says first is that one's.
+                // What it said in an earlier session is said again, if it still holds; what another says first is that
+                // one's.
                 self.begun.retain(|_, begun| begun.peer != peer);
                 for (key, attempt) in begun {
                     self.begun.entry(key).or_insert(Begun { worker, peer, attempt });
@@ -436,7 +438,8 @@ impl Core {
 
     /// Has what came for the marker of `attempt` checked: SP1 makes shards of it without looking.
     fn on_marker_reported(&mut self, worker: WorkerId, attempt: AttemptId) {
-        // SP1 takes events that are missing for none: without them the marker is not complete, and the result does not count.
+        // SP1 takes events that are missing for none: without them the marker is not complete, and the result does not
+        // count.
         if !self.marker_is_delivered(attempt) {
             return;
         }
@@ -496,7 +499,8 @@ impl Core {
         self.decide(Event::AttemptFailed { worker, attempt, failure });
     }
 
-    /// True when something the attempt made has a name that something else of its proof has: its worker says itself which earlier attempt it goes on with.
+    /// True when something the attempt made has a name that something else of its proof has: its worker says itself
+    /// which earlier attempt it goes on with.
     fn has_taken_names(&self, attempt: AttemptId) -> bool {
         let Some(TaskRecord { proof, spec, .. }) = self.record_of(attempt) else { return false };
         let (from, to) = (attempt_scope(attempt), proof_scope(proof.id));
@@ -637,7 +641,8 @@ impl Core {
         );
     }
 
-    /// Has something checked that `attempt` delivered for `proof`, off this thread; what `told` makes of the verdict comes back.
+    /// Has something checked that `attempt` delivered for `proof`, off this thread; what `told` makes of the verdict
+    /// comes back.
     fn check_aside(
         &self,
         proof: Arc<ProofState>,

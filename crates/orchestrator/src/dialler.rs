@@ -26,8 +26,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a worker that was refused to hang up.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a worker that is another orchestrator's is asked again before it counts as unreachable. Whoever proves twice in a row finds the first session
-/// still ending.
+/// How long a worker that is another orchestrator's is asked again before it counts as unreachable. Whoever proves
+/// twice in a row finds the first session still ending.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two such questions.
@@ -44,7 +44,8 @@ pub trait LocalConnector: Send + Sync + 'static {
     fn connect(&self) -> Option<Box<dyn Stream>>;
 }
 
-/// Connects to `member`, again and again, until `stop`. `first` hears how the first try went: the worker's name, or why not.
+/// Connects to `member`, again and again, until `stop`. `first` hears how the first try went: the worker's name, or why
+/// not.
 pub(crate) async fn keep_connected(
     member: Member,
     shared: Arc<Shared>,
@@ -78,7 +79,8 @@ pub(crate) async fn keep_connected(
     }
 }
 
-/// One connection from its beginning to its end: `Ok` with the reason it ended, once there was a session; `Err` when there was none.
+/// One connection from its beginning to its end: `Ok` with the reason it ended, once there was a session; `Err` when
+/// there was none.
 async fn connect_once(
     member: &Member,
     shared: &Arc<Shared>,
@@ -153,7 +155,8 @@ pub(crate) async fn serve_joined(
     }
 }
 
-/// A connection whose other end is a worker that lets this orchestrator in, within `patience` if another one has it now.
+/// A connection whose other end is a worker that lets this orchestrator in, within `patience` if another one has it
+/// now.
 async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Result<Box<dyn Stream>, String> {
     let address = match member {
         Member::Remote(address) => address,

@@ -1,7 +1,8 @@
 //! What workers claimed on the way of a proof, for finding out whose claim was wrong when the whole does not come out.
 //!
-//! The deferred events that a core shard's attempt delivers cannot be verified by themselves: events that are well formed and not the shard's show only when a
-//! precompile shard cannot be proven, or when the whole does not verify. They are deterministic, though, so another worker's attempt at the same shard tells.
+//! The deferred events that a core shard's attempt delivers cannot be verified by themselves: events that are well
+//! formed and not the shard's show only when a precompile shard cannot be proven, or when the whole does not verify.
+//! They are deterministic, though, so another worker's attempt at the same shard tells.
 
 use artifacts::Digest;
 use scheduler::PeerId;

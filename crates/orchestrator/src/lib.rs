@@ -1,4 +1,5 @@
-//! The orchestrator: it connects to workers, runs proofs through a [`ProofController`], and hands their tasks to the workers.
+//! The orchestrator: it connects to workers, runs proofs through a [`ProofController`], and hands their tasks to the
+//! workers.
 //!
 //! ```text
 //!   ProofController ──tasks, artifacts──► ProofHandle ──► core (scheduler) ──► sessions ──► workers
@@ -6,8 +7,8 @@
 //!         └────────statuses, messages──── TaskBoard          results          Store (artifacts)
 //! ```
 //!
-//! One task, the core, owns the scheduler: it turns what happens into events and carries out the commands that come back. It does not know how a
-//! shard is proven or what a program is: that is the controller's business.
+//! One task, the core, owns the scheduler: it turns what happens into events and carries out the commands that come
+//! back. It does not know how a shard is proven or what a program is: that is the controller's business.
 
 mod absent;
 mod believed;

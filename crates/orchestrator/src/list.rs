@@ -141,8 +141,8 @@ impl WorkerList {
 }
 
 impl WorkerFile {
-    /// Reads the file at `path`: a JSON array of addresses (`"local"` is this process), or an object with such an array under `"workers"` and
-    /// settings beside it.
+    /// Reads the file at `path`: a JSON array of addresses (`"local"` is this process), or an object with such an array
+    /// under `"workers"` and settings beside it.
     ///
     /// # Errors
     /// When the file cannot be read, is malformed, names no worker, or has an entry that is no address.

@@ -11,7 +11,8 @@ use artifacts::{Blob, Digest, Stored};
 pub struct Remembered {
     /// Content of the task's first output.
     pub output: Vec<u8>,
-    /// What was delivered for its marker, by name: further outputs as `#1`, `#2` and so on, as each proof calls them otherwise.
+    /// What was delivered for its marker, by name: further outputs as `#1`, `#2` and so on, as each proof calls them
+    /// otherwise.
     pub delivered: Vec<(String, Vec<u8>)>,
 }
 

@@ -52,7 +52,8 @@ pub enum ProbeError {
     Unreachable(String),
 }
 
-/// Asks the worker `member` who it is, as an orchestrator of `build` would, and leaves. What it has at hand stays: it takes nobody for its orchestrator.
+/// Asks the worker `member` who it is, as an orchestrator of `build` would, and leaves. What it has at hand stays: it
+/// takes nobody for its orchestrator.
 ///
 /// # Errors
 /// Why it does not say.

@@ -29,7 +29,8 @@ pub enum Progress {
         name: String,
         /// Why.
         reason: String,
-        /// The request's options with this choice, as another request may have them; empty where only a service has them.
+        /// The request's options with this choice, as another request may have them; empty where only a service has
+        /// them.
         options: String,
     },
     /// A worker is ready for tasks.

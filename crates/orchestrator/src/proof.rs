@@ -128,7 +128,8 @@ impl ProofState {
         }
     }
 
-    /// True for an artifact that stays for finding out who delivered a wrong part, should the whole be wrong. Nobody else needs it any more.
+    /// True for an artifact that stays for finding out who delivered a wrong part, should the whole be wrong. Nobody
+    /// else needs it any more.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.verify == Verify::Final && lock(&self.beliefs).keep(name)
     }
@@ -248,7 +249,8 @@ impl ProofHandle {
         let _ = self.state.options.set(options);
     }
 
-    /// What attempts can have of the memory of each connected worker that supports `kind`; `None` for a worker that does not say.
+    /// What attempts can have of the memory of each connected worker that supports `kind`; `None` for a worker that
+    /// does not say.
     #[must_use]
     pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
         let workers = self.shared.workers();
@@ -273,7 +275,8 @@ impl ProofHandle {
         self.state.fail(failure);
     }
 
-    /// Checks that a connected worker does tasks of `kind`. Passes when nobody is connected, or where that is waited for: somebody may come.
+    /// Checks that a connected worker does tasks of `kind`. Passes when nobody is connected, or where that is waited
+    /// for: somebody may come.
     ///
     /// # Errors
     /// Why nobody does.
@@ -320,7 +323,8 @@ impl ProofHandle {
         Some(self.store().describe(proof_scope(self.state.id), name)?.digest)
     }
 
-    /// Content of the artifact `name` of the proof; `None` when there is none. One that was spilled and cannot be read back ends the proof.
+    /// Content of the artifact `name` of the proof; `None` when there is none. One that was spilled and cannot be read
+    /// back ends the proof.
     pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let (proof, name) = (self.clone(), name.to_owned());
         tokio::task::spawn_blocking(move || proof.get_now(&name)).await.expect("reading an artifact does not panic")
@@ -345,7 +349,8 @@ impl ProofHandle {
         self.store().describe(proof_scope(self.state.id), name).is_some()
     }
 
-    /// Resolves when the store has room for what an execution makes: at once, but where artifacts come faster than workers use them.
+    /// Resolves when the store has room for what an execution makes: at once, but where artifacts come faster than
+    /// workers use them.
     pub async fn wait_for_room(&self) {
         self.store().wait_for_room().await;
     }
@@ -355,9 +360,10 @@ impl ProofHandle {
         self.shared.remove(&self.state, name);
     }
 
-    /// Verifies the parts that were believed unverified, when the whole came out wrong or could not be made, and has those blamed who delivered wrong ones. Does
-    /// nothing where parts are verified when they come, or where the proof ended for another reason. To be called when the proof has failed, and the controller can still
-    /// check parts; records of shards may be gone then.
+    /// Verifies the parts that were believed unverified, when the whole came out wrong or could not be made, and has
+    /// those blamed who delivered wrong ones. Does nothing where parts are verified when they come, or where the proof
+    /// ended for another reason. To be called when the proof has failed, and the controller can still check parts;
+    /// records of shards may be gone then.
     pub async fn find_wrong_parts(&self) {
         if !matches!(
             self.state.failure(),
@@ -380,7 +386,8 @@ impl ProofHandle {
         }
     }
 
-    /// What verifying a believed part comes to; `None` when it or what it takes is gone: a disk that gives it back no more is not the worker's fault.
+    /// What verifying a believed part comes to; `None` when it or what it takes is gone: a disk that gives it back no
+    /// more is not the worker's fault.
     async fn check_again(&self, part: Believed) -> (Believed, Option<Result<(), String>>) {
         let (proof, checked) = (self.clone(), part.clone());
         let check = move || {
@@ -412,7 +419,8 @@ impl ProofHandle {
         task
     }
 
-    /// A task for a worker. Waits while the orchestrator is busy; never fails: a proof that is over has all its tasks ended.
+    /// A task for a worker. Waits while the orchestrator is busy; never fails: a proof that is over has all its tasks
+    /// ended.
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
         self.state.report(Progress::Submitted(spec.kind));

@@ -40,7 +40,8 @@ use tonic::{Request, Response, Status, Streaming};
 /// Messages to a worker that does not read: beyond them it is taken for dead.
 const OUTBOX: usize = 1024;
 
-/// How often in the time of a heartbeat it is looked whether anything was heard: a lease ends at most that much too late.
+/// How often in the time of a heartbeat it is looked whether anything was heard: a lease ends at most that much too
+/// late.
 const LOOKS_PER_BEAT: u32 = 4;
 
 /// What a worker said of itself in an accepted handshake.
@@ -57,7 +58,8 @@ pub(crate) struct Introduction {
     cpu: String,
 }
 
-/// Serves the worker at the other end of `stream` until the session ends or `stop`; returns why it ended. `welcome` hears how the handshake went.
+/// Serves the worker at the other end of `stream` until the session ends or `stop`; returns why it ended. `welcome`
+/// hears how the handshake went.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,
@@ -254,7 +256,8 @@ impl Host {
         }
     }
 
-    /// How the attempt ended is known now, and the worker need not keep it in mind. Should this not arrive, it says it again to its next session.
+    /// How the attempt ended is known now, and the worker need not keep it in mind. Should this not arrive, it says it
+    /// again to its next session.
     fn confirm(&self, attempt: u64) {
         if let Some(entry) = self.shared.worker(self.id) {
             let received = to_worker::Message::Received(wire::Received { attempt });
@@ -495,7 +498,8 @@ fn check_delivery(entry: &Attempt, attempt: AttemptId, header: &wire::DeliverHea
     Ok(())
 }
 
-/// The chunks of a delivery. Each is checked on a thread that may block, which is not kept while the next one is on its way.
+/// The chunks of a delivery. Each is checked on a thread that may block, which is not kept while the next one is on its
+/// way.
 async fn receive(mut delivery: Streaming<DeliverPart>, length: u64) -> Result<Blob, Status> {
     let mut assembler = Assembler::new(length);
     let mut digest = None;

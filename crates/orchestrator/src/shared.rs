@@ -199,7 +199,8 @@ impl Shared {
         lock(&self.attempts)
     }
 
-    /// Why nobody who is connected does tasks of `kind`, a sentence for each worker; `None` when somebody does, or when nobody is connected.
+    /// Why nobody who is connected does tasks of `kind`, a sentence for each worker; `None` when somebody does, or when
+    /// nobody is connected.
     pub(crate) fn inability(&self, kind: TaskKind) -> Option<Vec<String>> {
         let workers = self.workers();
         if workers.is_empty() || workers.values().any(|worker| worker.kinds.contains(kind)) {
@@ -229,7 +230,8 @@ impl Shared {
         *peers.entry(key).or_insert(next)
     }
 
-    /// Removes the artifact `name` of `proof`, which nobody needs any more, unless it may tell who is to blame. Where room is short, nothing is kept for that.
+    /// Removes the artifact `name` of `proof`, which nobody needs any more, unless it may tell who is to blame. Where
+    /// room is short, nothing is kept for that.
     pub(crate) fn remove(&self, proof: &ProofState, name: &str) {
         let scope = proof_scope(proof.id);
         if !proof.keeps(name) {

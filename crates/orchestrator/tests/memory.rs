@@ -1,5 +1,5 @@
-//! What moving a large artifact costs in memory, on either side. One test to the binary, and the worker in a process of its own: memory is
-//! counted by process.
+//! What moving a large artifact costs in memory, on either side. One test to the binary, and the worker in a process of
+//! its own: memory is counted by process.
 
 #![expect(clippy::print_stdout, reason = "the two processes talk over it, and the figures are worth seeing")]
 

@@ -71,8 +71,8 @@ impl Address {
     }
 }
 
-/// True for names of letters, digits, hyphens, underscores and dots whose parts are 1 to 63 characters long (RFC 1123, and the
-/// underscores that container networks use).
+/// True for names of letters, digits, hyphens, underscores and dots whose parts are 1 to 63 characters long (RFC 1123,
+/// and the underscores that container networks use).
 pub(crate) fn is_host_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253

@@ -22,7 +22,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after a try that lasted `lasted`: between half of the pause and all of it, so that many do not knock at the same moment.
+    /// How long to wait after a try that lasted `lasted`: between half of the pause and all of it, so that many do not
+    /// knock at the same moment.
     pub fn pause(&mut self, lasted: Duration) -> Duration {
         self.0 = if lasted >= STEADY { FIRST_PAUSE } else { (self.0 * 2).min(LONGEST_PAUSE) };
         let dice = RandomState::new().hash_one(0_u8) % 1024;

@@ -24,11 +24,12 @@ use tonic::transport::{Channel, Endpoint, Server, server::Connected};
 /// A chunk and its framing fit; nothing else is near it.
 const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + (64 << 10);
 
-/// Two chunks: enough to keep a fast link busy, and on a slow one (64 Mbit/s) half a second of bulk before a heartbeat gets through.
+/// Two chunks: enough to keep a fast link busy, and on a slow one (64 Mbit/s) half a second of bulk before a heartbeat
+/// gets through.
 const WINDOW_BYTES: u32 = 2 * CHUNK_BYTES as u32;
 
-/// A stream whose end can be ordered and noticed from outside. HTTP/2 servers keep their connections after the future that serves
-/// them is gone; this is what ends them.
+/// A stream whose end can be ordered and noticed from outside. HTTP/2 servers keep their connections after the future
+/// that serves them is gone; this is what ends them.
 pub struct Connection<S> {
     stream: S,
     close: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -137,8 +138,8 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// Serves `session` on `connection` until the connection ends. A silent peer is the caller's to notice: the answer to a ping of HTTP/2 stands in line behind
-/// whatever bulk is on its way, and would have a slow link taken for a dead one.
+/// Serves `session` on `connection` until the connection ends. A silent peer is the caller's to notice: the answer to a
+/// ping of HTTP/2 stands in line behind whatever bulk is on its way, and would have a slow link taken for a dead one.
 ///
 /// # Errors
 /// When HTTP/2 itself fails.
@@ -154,7 +155,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _owner = CloseOnDrop(closer);
-    // The stream of connections never ends by itself: its end would leave the one connection without a server to wait for.
+    // The stream of connections never ends by itself: its end would leave the one connection without a server to wait
+    // for.
     let incoming = stream::once(ready(Ok::<_, io::Error>(connection))).chain(stream::pending());
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)

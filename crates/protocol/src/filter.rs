@@ -8,7 +8,8 @@ use std::{
     str::FromStr,
 };
 
-/// Addresses, ranges and names that a peer's address must be among. It compares addresses, not text: `::ffff:10.0.0.1` is `10.0.0.1`.
+/// Addresses, ranges and names that a peer's address must be among. It compares addresses, not text: `::ffff:10.0.0.1`
+/// is `10.0.0.1`.
 ///
 /// An address proves little about who is behind it: on a network that others can reach, use it beside a firewall.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +84,8 @@ fn canonical_net(net: IpNet) -> IpNet {
 }
 
 impl Filter {
-    /// True when `peer` is among the entries. Names are looked up anew each time, so a moved host is found and a stale one is not.
+    /// True when `peer` is among the entries. Names are looked up anew each time, so a moved host is found and a stale
+    /// one is not.
     pub async fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         for entry in &self.entries {

@@ -1,11 +1,12 @@
 //! What orchestrator and worker say to each other, and how their connections come to be.
 //!
 //! ```text
-//!   TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
+//! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
 //! ```
 //!
-//! The side that dials and the side that serves are chosen apart: here the orchestrator dials and then serves on the stream it opened.
-//! The crate knows messages, versions and addresses; it does not know how work is scheduled or how a shard is proven.
+//! The side that dials and the side that serves are chosen apart: here the orchestrator dials and then serves on the
+//! stream it opened. The crate knows messages, versions and addresses; it does not know how work is scheduled or how a
+//! shard is proven.
 
 mod address;
 mod backoff;

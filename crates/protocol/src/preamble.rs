@@ -1,4 +1,5 @@
-//! The first bytes on a connection, before HTTP/2: they let a peer of another version, or of another program, end with a sentence.
+//! The first bytes on a connection, before HTTP/2: they let a peer of another version, or of another program, end with
+//! a sentence.
 //!
 //! ```text
 //!   dialler  ─► "SP1D" version:u16 role:u16

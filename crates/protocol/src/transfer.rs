@@ -26,8 +26,8 @@ pub fn chunk_to_wire(chunk: Chunk) -> wire::Chunk {
     wire::Chunk { zstd: chunk.encoding == Encoding::Zstd, decoded_length: chunk.decoded_len, content: chunk.bytes }
 }
 
-/// A chunk as it arrived; nothing about it is checked yet. Its bytes are copied, so that a kept chunk does not hold the whole
-/// receive buffer it came in.
+/// A chunk as it arrived; nothing about it is checked yet. Its bytes are copied, so that a kept chunk does not hold the
+/// whole receive buffer it came in.
 #[must_use]
 pub fn chunk_from_wire(chunk: &wire::Chunk) -> Chunk {
     let encoding = if chunk.zstd { Encoding::Zstd } else { Encoding::Raw };

@@ -31,7 +31,8 @@ impl Limits {
     pub const FAILURE_BYTES: usize = 4 << 10;
 }
 
-/// How names of artifacts begin that `attempt` makes on its own account; it may deliver those and the outputs it was asked for.
+/// How names of artifacts begin that `attempt` makes on its own account; it may deliver those and the outputs it was
+/// asked for.
 #[must_use]
 pub fn made_prefix(attempt: AttemptId) -> String {
     format!("made-{attempt}-")

@@ -6,7 +6,8 @@ use crate::{AttemptId, TaskKind, queue::Queue, workers::Workers};
 #[derive(Debug)]
 pub(crate) struct Crews([Crew; TaskKind::ALL.len()]);
 
-/// The plan for the tasks of one kind. It holds until tasks or workers come or go; that a result is delivered is part of it.
+/// The plan for the tasks of one kind. It holds until tasks or workers come or go; that a result is delivered is part
+/// of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crew {
     /// Tasks that were open when it was made.
@@ -34,7 +35,8 @@ impl Crews {
         self.0[kind.index()].open -= 1;
     }
 
-    /// Makes a new plan for each kind of which tasks or workers have come or gone. `newest` is the newest attempt there is.
+    /// Makes a new plan for each kind of which tasks or workers have come or gone. `newest` is the newest attempt there
+    /// is.
     pub(crate) fn update(&mut self, queue: &Queue, workers: &Workers, newest: AttemptId) {
         for kind in TaskKind::ALL {
             let (open, able) = (open_tasks(queue, workers, kind), workers.able(kind));
@@ -58,8 +60,8 @@ impl Crews {
 }
 
 impl Crew {
-    /// How many workers are enough for as many rounds as all that are able would need. Never more than either tasks or workers; at
-    /// least 1 when there are both.
+    /// How many workers are enough for as many rounds as all that are able would need. Never more than either tasks or
+    /// workers; at least 1 when there are both.
     pub(crate) const fn size(self) -> usize {
         if self.planned == 0 || self.able == 0 {
             return 0;
@@ -74,8 +76,8 @@ impl Crew {
     }
 }
 
-/// The tasks of `kind` that wait, and those that workers hold: also for a proof that has failed, as long as that has not ended. One
-/// whose result is being verified needs no worker any more.
+/// The tasks of `kind` that wait, and those that workers hold: also for a proof that has failed, as long as that has
+/// not ended. One whose result is being verified needs no worker any more.
 fn open_tasks(queue: &Queue, workers: &Workers, kind: TaskKind) -> usize {
     queue.len_of(kind) + workers.held_of(kind)
 }

@@ -5,7 +5,8 @@ use crate::{
 };
 use std::{fmt, time::Duration};
 
-/// Something that happened. Every event may come late, twice, or about something already forgotten: such an event changes nothing.
+/// Something that happened. Every event may come late, twice, or about something already forgotten: such an event
+/// changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A proof was accepted; its tasks follow.
@@ -23,7 +24,8 @@ pub enum Event {
         kind: TaskKind,
         /// A marker, submitted before, that an attempt of this task completes on its way.
         marker: Option<TaskId>,
-        /// A worker that began it for an orchestrator that was restarted since: it goes on, if it may and has a slot for it.
+        /// A worker that began it for an orchestrator that was restarted since: it goes on, if it may and has a slot
+        /// for it.
         begun_on: Option<WorkerId>,
     },
     /// A task that is never given to a worker: an attempt of another task completes it.
@@ -45,9 +47,11 @@ pub enum Event {
         slots: u32,
         /// What it can do.
         kinds: KindSet,
-        /// Attempts of an earlier session that it still runs, or whose results it still has. Each is adopted or cancelled.
+        /// Attempts of an earlier session that it still runs, or whose results it still has. Each is adopted or
+        /// cancelled.
         holds: Vec<AttemptId>,
-        /// Tasks that it began for an orchestrator that was restarted since. It goes on with those that nobody has begun again, as far as it has slots.
+        /// Tasks that it began for an orchestrator that was restarted since. It goes on with those that nobody has
+        /// begun again, as far as it has slots.
         begun: Vec<TaskId>,
     },
     /// A worker is to finish what it proves and get nothing more; what only waits on it goes to others. Answered by
@@ -61,7 +65,8 @@ pub enum Event {
         /// The session.
         worker: WorkerId,
     },
-    /// The prover of a worker ended and is being started again. The worker gets nothing until then; what only waits on it goes to others.
+    /// The prover of a worker ended and is being started again. The worker gets nothing until then; what only waits on
+    /// it goes to others.
     WorkerUnready {
         /// The session.
         worker: WorkerId,
@@ -275,7 +280,8 @@ pub enum Command {
         /// The session.
         worker: WorkerId,
     },
-    /// `worker` was silent for longer than a lease, or is here again under another session: end its session. Its attempts are already taken from it.
+    /// `worker` was silent for longer than a lease, or is here again under another session: end its session. Its
+    /// attempts are already taken from it.
     ExpireWorker {
         /// The session to end.
         worker: WorkerId,
@@ -287,13 +293,13 @@ pub enum Command {
 pub struct Config {
     /// Silence after which a worker loses its attempts.
     pub lease_ttl: Duration,
-    /// A task fails for good when this many different workers failed at it (or their results were rejected). If fewer workers are left that could do
-    /// it, this many failures of those are enough. At least 1.
+    /// A task fails for good when this many different workers failed at it (or their results were rejected). If fewer
+    /// workers are left that could do it, this many failures of those are enough. At least 1.
     pub max_failures: u32,
     /// The same for workers that were lost while they proved the task, or that never ended it. At least 1.
     pub max_losses: u32,
-    /// An attempt fails if its worker does not start it, and proves nothing else, for this long. Fetching inputs and waiting for memory that other workers
-    /// of the same machine use takes minutes at most.
+    /// An attempt fails if its worker does not start it, and proves nothing else, for this long. Fetching inputs and
+    /// waiting for memory that other workers of the same machine use takes minutes at most.
     pub start_deadline: Duration,
     /// How long a task that needs more memory than every connected worker has waits for a larger worker that left.
     pub patience: Duration,

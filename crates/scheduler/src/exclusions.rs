@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 /// The workers that a task is not given to again, as long as another worker could do it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Exclusions {
-    /// Workers that failed at the task, or were lost with it. Their number is bounded by `max_failures` and `max_losses`.
+    /// Workers that failed at the task, or were lost with it. Their number is bounded by `max_failures` and
+    /// `max_losses`.
     peers: BTreeSet<PeerId>,
-    /// The task ran out of memory on a worker with this many bytes. Unlike `peers`, this holds even if no other worker is left.
+    /// The task ran out of memory on a worker with this many bytes. Unlike `peers`, this holds even if no other worker
+    /// is left.
     too_small_bytes: Option<u64>,
 }
 
@@ -23,7 +25,8 @@ impl Exclusions {
         self.peers.remove(&peer);
     }
 
-    /// Excludes every worker with at most `bytes` of memory, or hardly more: what is free on equal machines differs a little.
+    /// Excludes every worker with at most `bytes` of memory, or hardly more: what is free on equal machines differs a
+    /// little.
     pub(crate) fn add_memory(&mut self, bytes: u64) {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }

@@ -36,7 +36,8 @@ id!(
     "w"
 );
 id!(
-    /// Who is behind a session: a worker that reconnects keeps it. What is known of a worker beyond one session is known of this.
+    /// Who is behind a session: a worker that reconnects keeps it. What is known of a worker beyond one session is
+    /// known of this.
     PeerId,
     "peer"
 );
@@ -46,7 +47,8 @@ id!(
     "a"
 );
 
-/// A point of the driver's monotonic clock, as time since an origin that the driver chose. Means nothing across restarts.
+/// A point of the driver's monotonic clock, as time since an origin that the driver chose. Means nothing across
+/// restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(Duration);
 

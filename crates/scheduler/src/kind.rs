@@ -7,8 +7,8 @@ use std::fmt;
 pub enum TaskKind {
     /// Trace and prove one shard of a core proof.
     ProveShard,
-    /// Trace and prove one shard, and verify that in a recursion proof: every mode but core begins so. It takes some times the time of
-    /// [`TaskKind::ProveShard`], and half as much memory again.
+    /// Trace and prove one shard, and verify that in a recursion proof: every mode but core begins so. It takes some
+    /// times the time of [`TaskKind::ProveShard`], and half as much memory again.
     NormalizeShard,
     /// Fold neighbouring recursion proofs into one.
     RecursionReduce,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An ordered set of items, in lanes: a lane holds the items of one kind that exclude the same workers.
 ///
-/// Within a lane every worker may take either each item or none, so only the first item of a lane is ever looked at. Finding what a
-/// worker may take therefore costs as many steps as there are lanes that exclude it, however many items wait: a worker that fails
-/// everything it touches doesn't make others walk over all that it has touched.
+/// Within a lane every worker may take either each item or none, so only the first item of a lane is ever looked at.
+/// Finding what a worker may take therefore costs as many steps as there are lanes that exclude it, however many items
+/// wait: a worker that fails everything it touches doesn't make others walk over all that it has touched.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     kinds: [Kind<T>; TaskKind::ALL.len()],

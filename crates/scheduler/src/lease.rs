@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-/// The scheduler's view of the driver's clock: it doesn't run backwards, and it knows how long the scheduler itself was not running.
+/// The scheduler's view of the driver's clock: it doesn't run backwards, and it knows how long the scheduler itself was
+/// not running.
 ///
-/// A scheduler that was stopped for a while (a suspended machine, a blocked driver) has not listened. That it heard nothing is then no
-/// sign of the workers' silence, so that time doesn't count against their leases.
+/// A scheduler that was stopped for a while (a suspended machine, a blocked driver) has not listened. That it heard
+/// nothing is then no sign of the workers' silence, so that time doesn't count against their leases.
 #[derive(Debug)]
 pub(crate) struct Clock {
     /// The latest time the driver has named.
@@ -43,8 +44,8 @@ impl Clock {
         self.now - self.paused
     }
 
-    /// When the driver must call again so that `expiry`, a time on the leases' clock, is noticed, and so that a quiet time isn't
-    /// taken for a pause.
+    /// When the driver must call again so that `expiry`, a time on the leases' clock, is noticed, and so that a quiet
+    /// time isn't taken for a pause.
     pub(crate) fn deadline(&self, expiry: Timestamp) -> Timestamp {
         // Half a step leaves the driver the other half to be late in.
         (expiry + self.paused).min(self.now + self.max_step / 2)

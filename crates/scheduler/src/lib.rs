@@ -4,9 +4,9 @@
 //!   Event + Timestamp ──► Scheduler::handle ──► Vec<Command>
 //! ```
 //!
-//! It decides which worker gets which task, whose result counts, and when a task has failed for good. It deliberately knows no network, no
-//! clock, no thread, no disk and nothing of SP1: its driver tells it what happened and when, and carries out what it asks for. So it
-//! can be tested by tables and simulated for thousands of workers from one seed.
+//! It decides which worker gets which task, whose result counts, and when a task has failed for good. It deliberately
+//! knows no network, no clock, no thread, no disk and nothing of SP1: its driver tells it what happened and when, and
+//! carries out what it asks for. So it can be tested by tables and simulated for thousands of workers from one seed.
 
 mod attempt;
 mod crew;

@@ -6,19 +6,20 @@ use std::{
     time::Duration,
 };
 
-/// What follows from how long tasks take. Durations are learned for each worker and kind; where nothing is known of a worker, those of all
-/// workers count.
+/// What follows from how long tasks take. Durations are learned for each worker and kind; where nothing is known of a
+/// worker, those of all workers count.
 ///
-/// The tasks of a kind differ in size, so the factors are generous: they are for machines that are ill, not for tasks that are large.
+/// The tasks of a kind differ in size, so the factors are generous: they are for machines that are ill, not for tasks
+/// that are large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaceRules {
-    /// An attempt that has run for longer than this many hundredths of what was expected is a straggler: a worker that has nothing else to
-    /// do gets a copy of it, and the first result that verifies counts.
+    /// An attempt that has run for longer than this many hundredths of what was expected is a straggler: a worker that
+    /// has nothing else to do gets a copy of it, and the first result that verifies counts.
     pub straggler_percent: u32,
     /// No attempt is a straggler earlier than this: a copy costs the transfer of its inputs.
     pub straggler_floor: Duration,
-    /// An attempt that has run for longer than this many hundredths of what was expected is overdue, within the two bounds that follow: its task goes to
-    /// another worker, which counts as a lost worker does.
+    /// An attempt that has run for longer than this many hundredths of what was expected is overdue, within the two
+    /// bounds that follow: its task goes to another worker, which counts as a lost worker does.
     pub overdue_percent: u32,
     /// No attempt is overdue earlier than this.
     pub overdue_floor: Duration,
@@ -60,7 +61,8 @@ fn percent(duration: Duration, percent: u32) -> Duration {
 pub(crate) struct Pace(Option<Duration>);
 
 impl Pace {
-    /// An exponentially weighted mean: recent enough to notice a machine that has become slow, slow enough not to follow every small shard.
+    /// An exponentially weighted mean: recent enough to notice a machine that has become slow, slow enough not to
+    /// follow every small shard.
     pub(crate) fn learn(&mut self, took: Duration) {
         self.0 = Some(self.0.map_or(took, |mean| (mean * 3 + took) / 4));
     }
@@ -84,7 +86,8 @@ impl Paces {
     }
 }
 
-/// The attempts that run, and when each becomes remarkable. Times are the leases': that the scheduler was paused makes nobody slow.
+/// The attempts that run, and when each becomes remarkable. Times are the leases': that the scheduler was paused makes
+/// nobody slow.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     watched: BTreeMap<AttemptId, Watched>,

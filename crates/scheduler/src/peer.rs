@@ -8,14 +8,15 @@ use std::{
 
 /// When a worker gets nothing for a while.
 ///
-/// A failed or overdue attempt is a fault, a result that doesn't verify counts for two, an accepted result takes one fault back. A task that
-/// fails everywhere is to blame itself: the faults it brought are taken back. Where nobody else does what a worker failed at, it is not quarantined: its
-/// tasks would wait for nobody.
+/// A failed or overdue attempt is a fault, a result that doesn't verify counts for two, an accepted result takes one
+/// fault back. A task that fails everywhere is to blame itself: the faults it brought are taken back. Where nobody else
+/// does what a worker failed at, it is not quarantined: its tasks would wait for nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuarantineRules {
     /// Faults that lead to quarantine, at least 1.
     pub max_faults: u32,
-    /// How long the first quarantine lasts. Each that follows lasts twice as long, until a worker has done well for as many results.
+    /// How long the first quarantine lasts. Each that follows lasts twice as long, until a worker has done well for as
+    /// many results.
     pub first: Duration,
     /// The longest that one lasts.
     pub longest: Duration,
@@ -120,7 +121,8 @@ impl Peers {
         ends
     }
 
-    /// `id` did badly, by `faults`. From `now` on it is quarantined for it, if it `may` be and that was one too many; answers for how long.
+    /// `id` did badly, by `faults`. From `now` on it is quarantined for it, if it `may` be and that was one too many;
+    /// answers for how long.
     pub(crate) fn blame(
         &mut self,
         id: PeerId,
@@ -145,7 +147,8 @@ impl Peers {
         Some(duration)
     }
 
-    /// `id` was lost while it proved. From `now` on it is quarantined for that, if it `may` be and that was one too many.
+    /// `id` was lost while it proved. From `now` on it is quarantined for that, if it `may` be and that was one too
+    /// many.
     pub(crate) fn lose(&mut self, id: PeerId, rules: &QuarantineRules, may: bool, now: Timestamp) {
         let quarantined = self.blame(id, 1, rules, may, now).is_some();
         if let Some(peer) = self.peers.get_mut(&id) {

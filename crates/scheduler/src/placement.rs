@@ -11,7 +11,8 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-/// Attempts that can be taken back for an idle worker, the newest first: held, not begun now or earlier, and not the only one of their worker.
+/// Attempts that can be taken back for an idle worker, the newest first: held, not begun now or earlier, and not the
+/// only one of their worker.
 pub(crate) type Stealable = Lanes<Reverse<AttemptId>>;
 
 /// What a choice is made from.
@@ -68,7 +69,8 @@ pub(crate) struct AtWork {
 }
 
 impl Snapshot<'_> {
-    /// The most useful waiting task, of the first proof by their turns of which a worker with a free slot may take any, and which worker takes it.
+    /// The most useful waiting task, of the first proof by their turns of which a worker with a free slot may take any,
+    /// and which worker takes it.
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, WorkerId)> {
         let kinds: KindSet = TaskKind::ALL
             .into_iter()
@@ -90,8 +92,8 @@ impl Snapshot<'_> {
     pub(crate) fn next_steal(&self) -> Option<(AttemptId, WorkerId)> {
         let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_start(*kind));
         let newest_of_each = kinds.filter_map(|kind| {
-            // A worker that the task failed on is no help even when all others are excluded too: the task is better off waiting for its
-            // turn than failing at once.
+            // A worker that the task failed on is no help even when all others are excluded too: the task is better off
+            // waiting for its turn than failing at once.
             self.stealable.heads(kind).find_map(|(attempt, excluded)| {
                 let thief = self.choose_idle(kind, excluded)?;
                 self.gains(kind, attempt.0, thief).then_some((attempt, thief))
@@ -101,8 +103,8 @@ impl Snapshot<'_> {
         Some((attempt, worker))
     }
 
-    /// The worker that takes a task of `kind`. A worker in `excluded` takes it only if every other one is excluded too. Otherwise the task waits
-    /// for another worker, even if that is busy, in quarantine, or starting its prover.
+    /// The worker that takes a task of `kind`. A worker in `excluded` takes it only if every other one is excluded too.
+    /// Otherwise the task waits for another worker, even if that is busy, in quarantine, or starting its prover.
     pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.choose_outside(kind, excluded).or_else(|| {
             let anyone = || self.choose_outside(kind, &excluded.lasting());
@@ -115,8 +117,9 @@ impl Snapshot<'_> {
         Some(self.sooner(kind, excluded, idle).unwrap_or(idle))
     }
 
-    /// A busy worker that is so much faster than `idle`, which is free, that a task of `kind` is done earlier behind what it holds: a slow machine
-    /// must not get the last task. While more tasks wait, the fast one's slots are soon full, and the slow one takes its share.
+    /// A busy worker that is so much faster than `idle`, which is free, that a task of `kind` is done earlier behind
+    /// what it holds: a slow machine must not get the last task. While more tasks wait, the fast one's slots are soon
+    /// full, and the slow one takes its share.
     fn sooner(&self, kind: TaskKind, excluded: &Exclusions, idle: WorkerId) -> Option<WorkerId> {
         let pacing = self.pacing.filter(|_| self.crews.is_none())?;
         let alone = self.workers.pace(idle, kind)?;
@@ -127,7 +130,8 @@ impl Snapshot<'_> {
         (free && behind < alone).then_some(fastest)
     }
 
-    /// True when `thief`, which is idle, is done with what `attempt` waits to do earlier than its holder, as far as that is known.
+    /// True when `thief`, which is idle, is done with what `attempt` waits to do earlier than its holder, as far as
+    /// that is known.
     fn gains(&self, kind: TaskKind, attempt: AttemptId, thief: WorkerId) -> bool {
         let comparison = || {
             let pacing = self.pacing.filter(|_| self.crews.is_none())?;
@@ -148,8 +152,8 @@ impl Snapshot<'_> {
         may_start.then_some(worker)
     }
 
-    /// False when no task of `kind` goes to a worker that holds nothing, whatever the task has failed on. Without this, all lanes would
-    /// be looked through at each event for one that excludes all that hold the kind.
+    /// False when no task of `kind` goes to a worker that holds nothing, whatever the task has failed on. Without this,
+    /// all lanes would be looked through at each event for one that excludes all that hold the kind.
     fn any_idle_may_start(&self, kind: TaskKind) -> bool {
         self.workers.anyone_idle(kind)
             && (self.has_room(kind)
@@ -162,14 +166,15 @@ impl Snapshot<'_> {
         self.crews.is_none_or(|crews| self.workers.holders(kind) < crews.of(kind).size())
     }
 
-    /// The worker at work, if it can do `kind` and holds nothing now. It comes before those that are left free. When nobody is to be left
-    /// free, it comes in its turn.
+    /// The worker at work, if it can do `kind` and holds nothing now. It comes before those that are left free. When
+    /// nobody is to be left free, it comes in its turn.
     fn idle_at_work(&self, kind: TaskKind) -> Option<AtWork> {
         self.at_work.filter(|at_work| self.crews.is_some() && self.workers.is_idle(at_work.worker, kind))
     }
 
-    /// True when a worker that has ended `at_work` goes on with `kind` even if fewer workers are enough: once after each plan. While
-    /// tasks come one by one there is always a newer plan, and were workers to stop meanwhile, what is still to come would be late.
+    /// True when a worker that has ended `at_work` goes on with `kind` even if fewer workers are enough: once after
+    /// each plan. While tasks come one by one there is always a newer plan, and were workers to stop meanwhile, what is
+    /// still to come would be late.
     fn goes_on(&self, kind: TaskKind, at_work: AtWork) -> bool {
         self.crews.is_some_and(|crews| crews.of(kind).is_newer_than(at_work.attempt))
     }

@@ -3,8 +3,8 @@
 use crate::{AttemptId, TaskId, TaskKind, exclusions::Exclusions, lanes::Lanes};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The waiting tasks, and which proof's turn it is: that of the proof that workers are at fewest tasks of. So proofs share the slots evenly, and a short one
-/// ends soon beside a long one.
+/// The waiting tasks, and which proof's turn it is: that of the proof that workers are at fewest tasks of. So proofs
+/// share the slots evenly, and a short one ends soon beside a long one.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// By the position of the proof; of each of which something waits, is held, or was given.
@@ -27,7 +27,8 @@ struct Share {
 struct Turn {
     /// Attempts that workers are at.
     held: usize,
-    /// The last attempt that was given: with more proofs than slots those that have just delivered would be first for ever.
+    /// The last attempt that was given: with more proofs than slots those that have just delivered would be first for
+    /// ever.
     last: AttemptId,
     /// The position of the proof.
     proof: u64,

@@ -28,16 +28,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Decides which worker gets which task, whose result counts, and when a task has failed for good.
 ///
-/// Tell it what happened with [`handle`](Self::handle) and carry out the commands it answers with before telling it the next thing; call
-/// it with [`Event::Tick`] when [`next_deadline`](Self::next_deadline) comes.
+/// Tell it what happened with [`handle`](Self::handle) and carry out the commands it answers with before telling it the
+/// next thing; call it with [`Event::Tick`] when [`next_deadline`](Self::next_deadline) comes.
 ///
-/// - A free slot takes a waiting task at once, the most useful one of the proof that workers are at fewest tasks of; a task goes to the worker that holds fewest
-///   attempts. (Unless workers are to be left free: see [`Placement`](crate::Placement).)
-/// - A task has at most one live attempt, or two while one of them takes too long. The first of its attempts, live or not, whose result verifies is final.
+/// - A free slot takes a waiting task at once, the most useful one of the proof that workers are at fewest tasks of; a
+///   task goes to the worker that holds fewest attempts. (Unless workers are to be left free: see
+///   [`Placement`](crate::Placement).)
+/// - A task has at most one live attempt, or two while one of them takes too long. The first of its attempts, live or
+///   not, whose result verifies is final.
 /// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
-/// - What runs for longer than such tasks take gets a copy, and after a limit its task is retried elsewhere: see [`PaceRules`](crate::PaceRules).
+/// - What runs for longer than such tasks take gets a copy, and after a limit its task is retried elsewhere: see
+///   [`PaceRules`](crate::PaceRules).
 /// - A worker that does too much badly gets nothing for a while: see [`QuarantineRules`](crate::QuarantineRules).
-/// - A worker that comes back goes on with what it still holds, if that is still wanted, also after a restart of the orchestrator.
+/// - A worker that comes back goes on with what it still holds, if that is still wanted, also after a restart of the
+///   orchestrator.
 /// - What is known of a proof is forgotten when it ends.
 ///
 /// Events may be late, doubled, or about what is unknown or forgotten.
@@ -104,8 +108,8 @@ impl Scheduler {
 
     /// Takes note of `event`, which happened at `now`, and answers what is to be done, in order, before the next event.
     ///
-    /// A `now` before an earlier one counts as the earlier one. When it is more than [`Config::max_clock_step`] after it, the scheduler
-    /// takes itself to have been paused, and what exceeds that step doesn't count against any lease.
+    /// A `now` before an earlier one counts as the earlier one. When it is more than [`Config::max_clock_step`] after
+    /// it, the scheduler takes itself to have been paused, and what exceeds that step doesn't count against any lease.
     #[must_use = "the scheduler takes its commands for carried out"]
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
         self.clock.advance(now);
@@ -125,11 +129,12 @@ impl Scheduler {
         commands
     }
 
-    /// When [`handle`](Self::handle) must be called next, with [`Event::Tick`] if nothing happens before. `None` when nothing depends
-    /// on time, which is when no worker is connected. Calling earlier is harmless.
+    /// When [`handle`](Self::handle) must be called next, with [`Event::Tick`] if nothing happens before. `None` when
+    /// nothing depends on time, which is when no worker is connected. Calling earlier is harmless.
     ///
-    /// That is when the first lease ends, but at most half of [`Config::max_clock_step`] from the last call: were the driver to sleep
-    /// longer whenever it is quiet, its sleep would look like a pause and a silent worker's lease would never end.
+    /// That is when the first lease ends, but at most half of [`Config::max_clock_step`] from the last call: were the
+    /// driver to sleep longer whenever it is quiet, its sleep would look like a pause and a silent worker's lease would
+    /// never end.
     #[must_use]
     pub fn next_deadline(&self) -> Deadline {
         self.leases.earliest().map(|(expiry, _)| self.clock.deadline(expiry))
@@ -179,8 +184,8 @@ impl Scheduler {
         }
     }
 
-    // Ids found in one map lead to entries in another; `check_invariants` says which. Where that fails, our own books are wrong, and
-    // stopping is better than carrying on with them.
+    // Ids found in one map lead to entries in another; `check_invariants` says which. Where that fails, our own books
+    // are wrong, and stopping is better than carrying on with them.
 
     fn task(&self, task: TaskId) -> &Task {
         self.tasks.get(&task).expect("attempts, queue and proofs name known tasks")

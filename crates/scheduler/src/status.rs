@@ -10,7 +10,8 @@ pub enum TaskStatus {
         /// Since when.
         since: Timestamp,
     },
-    /// Waits because it has failed on every worker that has a slot for it, while others, which are busy, haven't tried it.
+    /// Waits because it has failed on every worker that has a slot for it, while others, which are busy, haven't tried
+    /// it.
     Parked {
         /// Since when.
         since: Timestamp,

@@ -6,12 +6,12 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Lines of history kept for each task. Failures and losses are few by configuration; this bounds what a badly chosen configuration or
-/// a stream of joining workers, each of which takes an attempt from another, can add.
+/// Lines of history kept for each task. Failures and losses are few by configuration; this bounds what a badly chosen
+/// configuration or a stream of joining workers, each of which takes an attempt from another, can add.
 pub(crate) const MAX_HISTORY: usize = 64;
 
-/// Lapsed attempts of a task that are remembered in case their results arrive. Results that late are rare; beyond this, the oldest is
-/// forgotten, and its uploads with it.
+/// Lapsed attempts of a task that are remembered in case their results arrive. Results that late are rare; beyond this,
+/// the oldest is forgotten, and its uploads with it.
 pub(crate) const MAX_LAPSED: usize = 16;
 
 /// A proof that hasn't ended.
@@ -91,8 +91,8 @@ pub(crate) enum Place {
     },
     /// On a worker that it counts on.
     Held(AttemptId),
-    /// The attempt that held it has delivered a result, which is being verified. (A lapsed attempt's result is verified beside whatever
-    /// else the task does; that isn't shown here.)
+    /// The attempt that held it has delivered a result, which is being verified. (A lapsed attempt's result is verified
+    /// beside whatever else the task does; that isn't shown here.)
     Verifying(AttemptId),
     /// Its proof has failed: it isn't given to anyone.
     Shelved,
@@ -143,7 +143,8 @@ impl Task {
         self.excluded.add(peer);
     }
 
-    /// `peer` was lost while it proved the task, or never ended it. This is no failure: the attempt may still deliver, and the cause is unknown.
+    /// `peer` was lost while it proved the task, or never ended it. This is no failure: the attempt may still deliver,
+    /// and the cause is unknown.
     pub(crate) fn count_loss(&mut self, peer: PeerId) {
         self.losses.add(peer);
         self.excluded.add(peer);

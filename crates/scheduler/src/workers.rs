@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-/// In what order workers with a free slot are chosen: those that hold fewest attempts, then the fastest, as far as that is known, then the lowest id.
+/// In what order workers with a free slot are chosen: those that hold fewest attempts, then the fastest, as far as that
+/// is known, then the lowest id.
 type Turn = (usize, Duration, WorkerId);
 
 /// In the order of free workers, those from here on hold something.
@@ -117,7 +118,8 @@ pub(crate) struct Workers {
     quarantined: BTreeSet<WorkerId>,
     /// By kind, how many workers may get it, free or not.
     able: [usize; TaskKind::ALL.len()],
-    /// By kind, how many workers support it and are not draining. Those in quarantine and those that are starting count.
+    /// By kind, how many workers support it and are not draining. Those in quarantine and those that are starting
+    /// count.
     prospects: [usize; TaskKind::ALL.len()],
     /// The session of each connected worker.
     sessions: BTreeMap<PeerId, WorkerId>,
@@ -178,7 +180,8 @@ impl Workers {
         self.get(id).is_none_or(|worker| worker.is_excluded(exclusions))
     }
 
-    /// Adds a worker that holds nothing. `paces` are what tasks are expected to take on it, by kind; nothing where nothing is known.
+    /// Adds a worker that holds nothing. `paces` are what tasks are expected to take on it, by kind; nothing where
+    /// nothing is known.
     ///
     /// # Panics
     /// When it is there already.
@@ -407,7 +410,8 @@ impl Workers {
         found.is_some_and(Worker::has_free_slot)
     }
 
-    /// True when no connected worker that supports `kind`, now or after a quarantine or a start of its prover, is outside `excluded`.
+    /// True when no connected worker that supports `kind`, now or after a quarantine or a start of its prover, is
+    /// outside `excluded`.
     pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let prospects = self.excluded(excluded).filter(|worker| worker.is_prospect(kind));
         prospects.count() == self.prospects[kind.index()]
@@ -423,8 +427,8 @@ impl Workers {
         self.first_free(kind, ..BUSY, excluded)
     }
 
-    /// Of the workers outside `excluded` that can do `kind`, hold something and have a free slot, the one that holds fewest attempts.
-    /// Then the fastest, then the lowest id.
+    /// Of the workers outside `excluded` that can do `kind`, hold something and have a free slot, the one that holds
+    /// fewest attempts. Then the fastest, then the lowest id.
     pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.first_free(kind, BUSY.., excluded)
     }

@@ -44,7 +44,8 @@ impl ProverClient {
         Box::pin(EnvProver::try_new(None, RiscvAir::machine()))
     }
 
-    /// As [`ProverClient::from_env`], with a machine of one's own. Workers have SP1's machine: with another, `distributed` refuses to prove.
+    /// As [`ProverClient::from_env`], with a machine of one's own. Workers have SP1's machine: with another,
+    /// `distributed` refuses to prove.
     #[must_use]
     pub fn from_env_with_machine(machine: RiscvMachine) -> BoxFuture<'static, EnvProver> {
         Box::pin(EnvProver::new_with_machine(machine))

@@ -6,9 +6,10 @@
 //! sp1-sdk = { package = "sp1-distributed", version = "0.1" }
 //! ```
 //!
-//! From then on `SP1_PROVER=distributed` has the workers of `distributed.json` prove; every other value does what it does in sp1-sdk. All that sp1-sdk
-//! exports is here under the same name. What had to be replaced so that a further prover fits in has the same names and methods: [`ProverClient`],
-//! [`Prover`], [`ProveRequest`] and the modules [`client`], [`prover`], [`mod@env`], [`prelude`] and `blocking`.
+//! From then on `SP1_PROVER=distributed` has the workers of `distributed.json` prove; every other value does what it
+//! does in sp1-sdk. All that sp1-sdk exports is here under the same name. What had to be replaced so that a further
+//! prover fits in has the same names and methods: [`ProverClient`], [`Prover`], [`ProveRequest`] and the modules
+//! [`client`], [`prover`], [`mod@env`], [`prelude`] and `blocking`.
 //!
 //! ```no_run
 //! use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Stdin};
@@ -24,8 +25,8 @@
 //! # }
 //! ```
 //!
-//! The other role is [`serve_worker`], or [`WorkerBuilder`] with all its settings. What else belongs to the distributed prover, such as its errors'
-//! details, events and configuration, is in [`distributed`].
+//! The other role is [`serve_worker`], or [`WorkerBuilder`] with all its settings. What else belongs to the distributed
+//! prover, such as its errors' details, events and configuration, is in [`distributed`].
 
 // What is declared here, and below by name, stands before what the glob brings.
 pub use sp1_sdk::*;

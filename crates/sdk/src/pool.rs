@@ -1,4 +1,5 @@
-//! A pool of workers with what it takes to prove on it: configuration, orchestrator, SP1's controller, and the worker of this process if there is one.
+//! A pool of workers with what it takes to prove on it: configuration, orchestrator, SP1's controller, and the worker
+//! of this process if there is one.
 
 use crate::{
     distributed::config::Config,
@@ -54,8 +55,8 @@ impl LocalConnector for LocalWay {
 }
 
 impl Pool {
-    /// Connects to the workers that `config` names; sessions live on the runtime that polls this. The worker `local`, if it is in the list, begins to
-    /// load its prover.
+    /// Connects to the workers that `config` names; sessions live on the runtime that polls this. The worker `local`,
+    /// if it is in the list, begins to load its prover.
     ///
     /// # Errors
     /// When no worker can be reached.
@@ -83,7 +84,8 @@ impl Pool {
         self.run(request, controller, progress, cancel).await
     }
 
-    /// Shrinks and wraps a compressed proof, which is of the program that `key` is of, on a worker. Out comes a serialised [`engine::WrapProof`].
+    /// Shrinks and wraps a compressed proof, which is of the program that `key` is of, on a worker. Out comes a
+    /// serialised [`engine::WrapProof`].
     ///
     /// # Errors
     /// When it is no compressed proof, or why there is no wrapped one.
@@ -117,8 +119,8 @@ impl Pool {
         self.orchestrator.workers()
     }
 
-    /// Lets `worker`, a name or an address, finish what it proves, and gives it nothing more until [`Pool::resume`] or until it connects anew. Resolves
-    /// when it holds nothing.
+    /// Lets `worker`, a name or an address, finish what it proves, and gives it nothing more until [`Pool::resume`] or
+    /// until it connects anew. Resolves when it holds nothing.
     ///
     /// # Errors
     /// When no such worker is connected.

@@ -1,8 +1,9 @@
 //! SP1's prover traits, open to provers from outside of sp1-sdk.
 //!
-//! `sp1_sdk::Prover` can only be implemented inside sp1-sdk: a method of its requests returns a type that is not exported. The traits here have the
-//! same methods without that one. Everything that implements SP1's traits implements these, with SP1's own requests, so what is particular to a
-//! prover, such as the network prover's strategy, stays within reach.
+//! `sp1_sdk::Prover` can only be implemented inside sp1-sdk: a method of its requests returns a type that is not
+//! exported. The traits here have the same methods without that one. Everything that implements SP1's traits implements
+//! these, with SP1's own requests, so what is particular to a prover, such as the network prover's strategy, stays
+//! within reach.
 
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, ExecutionReport, HookEnv, SP1Context, SP1ContextBuilder, StatusCode};

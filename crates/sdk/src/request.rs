@@ -55,8 +55,8 @@ macro_rules! with_options {
 }
 pub(crate) use with_options;
 
-/// Tells one of SP1's own requests what `options` say, through the trait `ProveRequest` that is in scope: some requests have methods of their own of the same
-/// names, which do more.
+/// Tells one of SP1's own requests what `options` say, through the trait `ProveRequest` that is in scope: some requests
+/// have methods of their own of the same names, which do more.
 macro_rules! apply_options {
     ($request:expr, $options:expr) => {{
         let (request, options) = ($request, $options);

@@ -24,11 +24,11 @@ use worker::{
     Settings, StartLock, StateSender, Worker, engine_state, wait_for_memory,
 };
 
-/// Serves the orchestrators that `orchestrator_addr` names on `listen_addr`, until the future is dropped or the worker cannot go on: it does not resolve
-/// when the port is open, but when the worker has stopped.
+/// Serves the orchestrators that `orchestrator_addr` names on `listen_addr`, until the future is dropped or the worker
+/// cannot go on: it does not resolve when the port is open, but when the worker has stopped.
 ///
-/// `listen_addr` is `HOST:PORT`; `orchestrator_addr` is a filter of addresses, ranges and names separated by commas, or `any`. For threads, memory and an
-/// orderly stop see [`WorkerBuilder`].
+/// `listen_addr` is `HOST:PORT`; `orchestrator_addr` is a filter of addresses, ranges and names separated by commas, or
+/// `any`. For threads, memory and an orderly stop see [`WorkerBuilder`].
 ///
 /// # Errors
 /// When an address is none, the port cannot be opened, or the prover cannot be loaded.
@@ -120,8 +120,8 @@ pub struct WorkerBuilder {
 }
 
 impl WorkerBuilder {
-    /// A worker that listens on `listen`, as `HOST:PORT`, and serves the orchestrators that `orchestrators` names: addresses, ranges and names separated by
-    /// commas, or `any`.
+    /// A worker that listens on `listen`, as `HOST:PORT`, and serves the orchestrators that `orchestrators` names:
+    /// addresses, ranges and names separated by commas, or `any`.
     ///
     /// # Errors
     /// When one of them is malformed.
@@ -135,7 +135,8 @@ impl WorkerBuilder {
         Self::meeting(Meeting::Listen(listen, orchestrators))
     }
 
-    /// A worker that calls the orchestrator at `orchestrator`, where that takes workers (`sp1d serve --join-listen`), and calls again whatever happens.
+    /// A worker that calls the orchestrator at `orchestrator`, where that takes workers (`sp1d serve --join-listen`),
+    /// and calls again whatever happens.
     #[must_use]
     pub fn joining(orchestrator: Address) -> Self {
         Self::meeting(Meeting::Join(orchestrator))
@@ -160,8 +161,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Threads that prove; by default one for each core. SP1 proves on rayon's global pool, which belongs to the process: when the program has made that
-    /// pool already, its size stays as it is.
+    /// Threads that prove; by default one for each core. SP1 proves on rayon's global pool, which belongs to the
+    /// process: when the program has made that pool already, its size stays as it is.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.engine.threads = Some(threads.max(1));
@@ -182,16 +183,17 @@ impl WorkerBuilder {
         self
     }
 
-    /// How memory that the prover has freed is given back to the system when it idles or another worker of the machine waits for some; `malloc_trim` by default. For programs
-    /// with an allocator of their own.
+    /// How memory that the prover has freed is given back to the system when it idles or another worker of the machine
+    /// waits for some; `malloc_trim` by default. For programs with an allocator of their own.
     #[must_use]
     pub fn give_back(mut self, give_back: fn()) -> Self {
         self.engine.give_back = Some(give_back);
         self
     }
 
-    /// Proves in a process of its own for each of `commands`, which call [`serve_prover`]. A prover that crashes, or that the kernel kills because memory ran out, then ends its
-    /// attempts and nothing else: the session goes on, and the prover is started again. Without this the prover is in this process, and both end together.
+    /// Proves in a process of its own for each of `commands`, which call [`serve_prover`]. A prover that crashes, or
+    /// that the kernel kills because memory ran out, then ends its attempts and nothing else: the session goes on, and
+    /// the prover is started again. Without this the prover is in this process, and both end together.
     #[must_use]
     pub fn provers(mut self, commands: Vec<ProverCommand>) -> Self {
         self.engine.commands = commands;
@@ -302,8 +304,9 @@ pub(crate) struct EmbeddedWorker {
     _stop: DropGuard,
 }
 
-/// Starts a worker for the orchestrator of this process, and the way to it. It proves less urgently than the rest of the process, and by default on one core
-/// less than there are, so that the executor keeps one. It waits for memory as long as it takes: other workers may prove meanwhile.
+/// Starts a worker for the orchestrator of this process, and the way to it. It proves less urgently than the rest of
+/// the process, and by default on one core less than there are, so that the executor keeps one. It waits for memory as
+/// long as it takes: other workers may prove meanwhile.
 pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalDoor) {
     let threads = threads.unwrap_or_else(local_threads);
     let engine = EngineOptions {
@@ -335,15 +338,16 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
     (EmbeddedWorker { _stop: stop.drop_guard() }, door)
 }
 
-/// How much less urgent the local worker's proving is than the rest of the process, as `nice` counts: it gets what the executor leaves.
+/// How much less urgent the local worker's proving is than the rest of the process, as `nice` counts: it gets what the
+/// executor leaves.
 const LOCAL_NICENESS: i32 = 5;
 
 fn local_threads() -> usize {
     cores().saturating_sub(1).max(1)
 }
 
-/// Makes the process's pool of proving threads, as fits an orchestrator of `config`: first come, first served, and SP1's own would let a panic end the
-/// process. One that exists already stays as it is.
+/// Makes the process's pool of proving threads, as fits an orchestrator of `config`: first come, first served, and
+/// SP1's own would let a panic end the process. One that exists already stays as it is.
 pub fn start_proving_threads(config: &Config) {
     let started = if config.list.has_local() {
         start_thread_pool(config.local_threads.unwrap_or_else(local_threads), LOCAL_NICENESS)
@@ -423,8 +427,9 @@ async fn run_provers(sender: StateSender, options: EngineOptions, stop: &Cancell
     processes.wait().await;
 }
 
-/// Serves the worker that started this process as one of its [`provers`](WorkerBuilder::provers), until it ends: the standard input is the way to it. `threads` prove,
-/// `parallel_shards` shards at a time; `give_back` is what [`WorkerBuilder::give_back`] takes.
+/// Serves the worker that started this process as one of its [`provers`](WorkerBuilder::provers), until it ends: the
+/// standard input is the way to it. `threads` prove, `parallel_shards` shards at a time; `give_back` is what
+/// [`WorkerBuilder::give_back`] takes.
 ///
 /// # Errors
 /// If the standard input is no socket, or the threads cannot be started.

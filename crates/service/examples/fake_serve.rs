@@ -1,5 +1,6 @@
-//! A service process whose proofs mean nothing, for tests that kill or weigh it. Says `serving URL` when it listens.
-//! It keeps what has ended for `KEEP_SECONDS`, results of tasks up to `MEMO_BYTES`, and `FREE_BYTES` of the disk free, if the environment says so.
+//! A service process whose proofs mean nothing, for tests that kill or weigh it. Says `serving URL` when it listens. It
+//! keeps what has ended for `KEEP_SECONDS`, results of tasks up to `MEMO_BYTES`, and `FREE_BYTES` of the disk free, if
+//! the environment says so.
 
 #![expect(clippy::print_stdout, reason = "the tests read it")]
 

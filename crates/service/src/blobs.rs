@@ -65,7 +65,8 @@ pub(crate) struct Blobs {
 }
 
 impl Blobs {
-    /// The blobs in `folder`, which is made where there is none. What an earlier process began to write there and did not end is removed.
+    /// The blobs in `folder`, which is made where there is none. What an earlier process began to write there and did
+    /// not end is removed.
     pub(crate) fn open(folder: PathBuf) -> Result<Self, BlobError> {
         let unfinished = folder.join("unfinished");
         match fs::remove_dir_all(&unfinished) {

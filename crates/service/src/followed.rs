@@ -12,8 +12,8 @@ use tokio::{sync::Notify, time::interval};
 /// How often it is looked whether the file has changed.
 const LOOKS: Duration = Duration::from_secs(2);
 
-/// Calls the workers that the file at `path` names: those that it names now, and from then on whenever it has changed or `again` is notified. A file that
-/// cannot be read changes nothing. Ends with the service.
+/// Calls the workers that the file at `path` names: those that it names now, and from then on whenever it has changed
+/// or `again` is notified. A file that cannot be read changes nothing. Ends with the service.
 pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
     let mut looks = interval(LOOKS);
     let mut seen: Option<(SystemTime, u64)> = None;

@@ -6,9 +6,9 @@
 //!               Database  Blobs      Memo          all of it under one state folder
 //! ```
 //!
-//! A proof that was accepted is in the database, and its program and input on disk, before anybody hears of it. Killed at any instant and started again, the
-//! service goes on with every proof; what the memo has of them is not proven again. It knows nothing of SP1: what a program is, its
-//! [`orchestrator::ProgramController`] knows.
+//! A proof that was accepted is in the database, and its program and input on disk, before anybody hears of it. Killed
+//! at any instant and started again, the service goes on with every proof; what the memo has of them is not proven
+//! again. It knows nothing of SP1: what a program is, its [`orchestrator::ProgramController`] knows.
 
 mod api;
 mod blobs;

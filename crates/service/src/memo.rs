@@ -29,7 +29,8 @@ const LEVEL: i32 = 1;
 /// A file by key. Its form:
 ///
 /// ```text
-///   MAGIC, blake3 of what follows, zstd of { count: u32, then for each part: name length: u32, name, content length: u64, content }
+///   MAGIC, blake3 of what follows,
+///   zstd of { count: u32, then for each part: name length: u32, name, content length: u64, content }
 /// ```
 ///
 /// The first part has no name and is the output. Numbers are little-endian. A file that is not whole counts as none.
@@ -47,8 +48,9 @@ impl DiskMemo {
         Ok(Self { folder, limit, free_bytes })
     }
 
-    /// Says that the service's start number `start` begins. Results of a later one than the database knows, which was put back from a copy, are forgotten: their artifacts have numbers that
-    /// will be given again. Answers the lineage of those that are not forgotten.
+    /// Says that the service's start number `start` begins. Results of a later one than the database knows, which was
+    /// put back from a copy, are forgotten: their artifacts have numbers that will be given again. Answers the lineage
+    /// of those that are not forgotten.
     pub(crate) fn begin(&self, start: u64) -> io::Result<Lineage> {
         let path = self.folder.join(STARTS);
         let last = match fs::read_to_string(&path) {

@@ -1,5 +1,5 @@
-//! Traces of proofs, for OpenTelemetry: a trace for each run of a proof, in it a span for the execution and for each attempt. Names of attributes as
-//! <https://opentelemetry.io/docs/specs/semconv/general/naming/> has them.
+//! Traces of proofs, for OpenTelemetry: a trace for each run of a proof, in it a span for the execution and for each
+//! attempt. Names of attributes as <https://opentelemetry.io/docs/specs/semconv/general/naming/> has them.
 
 use crate::timeline::{Facts, Slice, Timeline, Track};
 use client::{EventRecord, Moment, Proof, ProofEvent, ProofState};

@@ -290,7 +290,8 @@ async fn a_hundred_proofs_leave_memory_and_disk_as_they_were() {
     let workers = [worker.address.to_string()];
     // Less than the results of one proof.
     let memo = ("MEMO_BYTES", "1000");
-    // What is asked is what the service keeps, not how many threads have had an allocator's pool of their own by now. See mallopt(3), M_ARENA_MAX.
+    // What is asked is what the service keeps, not how many threads have had an allocator's pool of their own by now.
+    // See mallopt(3), M_ARENA_MAX.
     let process = Process::start_with(&state, &workers, &[memo, ("MALLOC_ARENA_MAX", "1")]);
     let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
     for nonce in 0..10 {

@@ -2,7 +2,8 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-/// What dice are for. Each purpose has its own sequence, so that one more throw for one purpose doesn't change the others.
+/// What dice are for. Each purpose has its own sequence, so that one more throw for one purpose doesn't change the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Setting,

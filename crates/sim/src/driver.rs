@@ -263,7 +263,8 @@ impl Driver {
         self.decide(Event::TaskSubmitted { proof, task, kind, marker, begun_on }, plan, net)
     }
 
-    /// What a worker that joins says that it began before this orchestrator was there: a few tasks, whatever became of them.
+    /// What a worker that joins says that it began before this orchestrator was there: a few tasks, whatever became of
+    /// them.
     fn begun_before(&self, plan: &Plan, net: &mut Net) -> Vec<TaskId> {
         let count = if net.dice.chance(300) { net.dice.index(3) + 1 } else { 0 };
         let mut pick = || plan.tasks.keys().nth(net.dice.index(plan.tasks.len())).copied();

@@ -1,6 +1,7 @@
 //! What must be true after every step, one file each.
 //!
-//! An invariant is judged by what the scheduler was told and what it asked for, as far as that goes, and not by what it says of itself.
+//! An invariant is judged by what the scheduler was told and what it asked for, as far as that goes, and not by what it
+//! says of itself.
 
 mod a_finished_proof_is_whole_and_right;
 mod a_proof_fails_for_what_happened;
@@ -35,7 +36,8 @@ pub(crate) struct Step<'a> {
     pub(crate) scheduler: &'a Scheduler,
     pub(crate) config: &'a Config,
     pub(crate) plan: &'a Plan,
-    /// What attempts have delivered; nothing when they said that they had and hadn't. None of the commands is carried out yet.
+    /// What attempts have delivered; nothing when they said that they had and hadn't. None of the commands is carried
+    /// out yet.
     pub(crate) delivered: &'a BTreeMap<AttemptId, Option<Value>>,
     /// How proofs ended that are over, or about to be.
     pub(crate) outcomes: &'a BTreeMap<ProofId, Outcome>,

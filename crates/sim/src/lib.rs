@@ -8,12 +8,14 @@
 //!                    └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! One seed decides everything: how many workers and tasks there are, how fast each machine is, what breaks and when. There is no clock, no
-//! thread and no unordered map, so a seed that fails fails again. In the *safety phase* faults strike, and nothing wrong may ever happen; in
-//! the *liveness phase* that follows nothing strikes any more, and every proof must end.
+//! One seed decides everything: how many workers and tasks there are, how fast each machine is, what breaks and when.
+//! There is no clock, no thread and no unordered map, so a seed that fails fails again. In the *safety phase* faults
+//! strike, and nothing wrong may ever happen; in the *liveness phase* that follows nothing strikes any more, and every
+//! proof must end.
 //!
-//! The crate deliberately knows nothing of tokio, of the network's encoding and of SP1: tests of the real processes are elsewhere. What
-//! `driver.rs` does with commands is what the orchestrator's `core.rs` does, in small; a change there is to be followed here.
+//! The crate deliberately knows nothing of tokio, of the network's encoding and of SP1: tests of the real processes are
+//! elsewhere. What `driver.rs` does with commands is what the orchestrator's `core.rs` does, in small; a change there
+//! is to be followed here.
 
 mod coverage;
 mod dice;

@@ -14,7 +14,8 @@ pub(crate) enum Direction {
 /// A slow link takes so many times as long.
 const SLOWNESS: u64 = 10;
 
-/// A link, which keeps the order of what goes one way. What is cut off without a word is kept until the way is free again, as TCP does.
+/// A link, which keeps the order of what goes one way. What is cut off without a word is kept until the way is free
+/// again, as TCP does.
 #[derive(Debug)]
 pub(crate) struct Link {
     /// The session that the connection belongs to, as long as both ends have it open.

@@ -59,8 +59,8 @@ impl Net {
         self.at(arrival, Happening::Told { machine, session, message });
     }
 
-    /// Perhaps tells the scheduler of `event` once more. Only of what its contract allows: the beginning of a proof that has ended, or of a
-    /// session, would be another beginning.
+    /// Perhaps tells the scheduler of `event` once more. Only of what its contract allows: the beginning of a proof
+    /// that has ended, or of a session, would be another beginning.
     pub(crate) fn perhaps_again(&mut self, event: &Event) {
         let may_come_twice = match event {
             Event::TaskSubmitted { .. }

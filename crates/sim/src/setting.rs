@@ -15,8 +15,8 @@ pub(crate) struct Setting {
     pub(crate) workers: usize,
     /// About as many tasks as there will be.
     pub(crate) tasks: usize,
-    /// Workers that may lie, hang or fail. Fewer than the failures that end a task where there are few workers: proofs are not to fail by
-    /// bad luck.
+    /// Workers that may lie, hang or fail. Fewer than the failures that end a task where there are few workers: proofs
+    /// are not to fail by bad luck.
     pub(crate) bad_workers: usize,
     /// How long faults strike.
     pub(crate) safety: Duration,

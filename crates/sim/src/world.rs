@@ -193,8 +193,8 @@ impl World {
     }
 }
 
-/// How long after the last fault every proof has ended, if it ever does: when the slowest machine does everything, more than once, and each
-/// fault has left somebody in quarantine for the longest time there is.
+/// How long after the last fault every proof has ended, if it ever does: when the slowest machine does everything, more
+/// than once, and each fault has left somebody in quarantine for the longest time there is.
 fn patience(setting: &Setting, plan: &Plan) -> Duration {
     let quarantines = setting.config.quarantine.map_or(Duration::ZERO, |rules| rules.longest * 20);
     Duration::from_secs(600) + quarantines + plan.work() * 50

@@ -1,6 +1,6 @@
-//! An engine and a controller that prove nothing, and workers that run the one, for tests of everything around them. The programs `fake-worker` and
-//! `fake-orchestrator` are the same in processes of their own. A crate of its own, and no feature of `worker`:
-//! the prover would be compiled once for the tests and once without them.
+//! An engine and a controller that prove nothing, and workers that run the one, for tests of everything around them.
+//! The programs `fake-worker` and `fake-orchestrator` are the same in processes of their own. A crate of its own, and
+//! no feature of `worker`: the prover would be compiled once for the tests and once without them.
 
 mod controller;
 
@@ -175,7 +175,8 @@ pub struct RunningWorker {
 }
 
 impl RunningWorker {
-    /// Starts a worker called `name` on a free port of the loopback interface, whose build is [`fake_build`] changed by `change`.
+    /// Starts a worker called `name` on a free port of the loopback interface, whose build is [`fake_build`] changed by
+    /// `change`.
     pub async fn start(name: &str, engine: watch::Receiver<EngineState>, change: impl FnOnce(&mut Settings)) -> Self {
         // Any free port: parsed addresses do not allow 0, on purpose.
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());

@@ -1,5 +1,6 @@
-//! Orchestrator and workers as processes, and what happens to machines: they die, freeze, lie, and lose their connections. Nothing is proven here, so all
-//! of it takes seconds; the slow tier does the worst of it with real provers.
+//! Orchestrator and workers as processes, and what happens to machines: they die, freeze, lie, and lose their
+//! connections. Nothing is proven here, so all of it takes seconds; the slow tier does the worst of it with real
+//! provers.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -280,7 +281,8 @@ fn a_frozen_orchestrator_throws_nobody_out_and_has_nothing_done_twice() {
     check_once(&[&one, &two], 16);
 }
 
-/// The only worker, behind a proxy that is told by `harm` to do something in the middle of a proof. Shards take two seconds.
+/// The only worker, behind a proxy that is told by `harm` to do something in the middle of a proof. Shards take two
+/// seconds.
 fn harmed(harm: impl FnOnce(&Proxy), more: &[&str]) -> (Process, Process) {
     let (address, worker) = worker("only", 2000);
     let proxy = Proxy::start(address);
@@ -351,7 +353,8 @@ fn a_slow_link_loses_nobody() {
     let proxy = Proxy::start(address);
     proxy.limit(2 << 20);
     let began = Instant::now();
-    // Two megabytes a second, and records and results of four: with heartbeats ten a second, three missed would be noticed.
+    // Two megabytes a second, and records and results of four: with heartbeats ten a second, three missed would be
+    // noticed.
     let more = ["--shards", "4", "--record-bytes", "4194304", "--heartbeat-ms", "300"];
     let orchestrator = check_proven(orchestrator(&[proxy.address()], &more));
     assert_eq!(orchestrator.said.count("lost "), 0, "{}", orchestrator.errors.all());
@@ -378,7 +381,8 @@ fn a_worker_is_killed_while_it_downloads_and_another_while_it_uploads() {
     drop(stays);
 }
 
-/// A worker that treats shards in `manner`, beside one that is honest and takes `milliseconds` for each: the proof is right, and the first is left alone.
+/// A worker that treats shards in `manner`, beside one that is honest and takes `milliseconds` for each: the proof is
+/// right, and the first is left alone.
 fn check_manner(manner: &str, milliseconds: u64) {
     let (a, honest) = worker("honest", milliseconds);
     let address = free_address();

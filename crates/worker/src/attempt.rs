@@ -25,7 +25,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// Places inside the engine, first come first served, and the memory to prove in them. They outlive a session, as what it left inside the engine does.
+/// Places inside the engine, first come first served, and the memory to prove in them. They outlive a session, as what
+/// it left inside the engine does.
 #[derive(Clone)]
 pub(crate) struct Slots {
     count: usize,
@@ -94,7 +95,8 @@ struct Held {
     first: AttemptId,
 }
 
-/// How long attempts wait for an orchestrator that was restarted to ask for them: an execution that goes through what was done before takes its time.
+/// How long attempts wait for an orchestrator that was restarted to ask for them: an execution that goes through what
+/// was done before takes its time.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 
 type All = BTreeMap<AttemptId, Held>;
@@ -151,7 +153,8 @@ impl Attempts {
             async move {
                 let began = Instant::now();
                 let outcome = tokio::select! {
-                    // First: what a cancelled attempt still waits for fails at that moment too, and is no failure of this worker.
+                    // First: what a cancelled attempt still waits for fails at that moment too, and is no failure of
+                    // this worker.
                     biased;
                     () = held.cancel.cancelled() => None,
                     outcome = AssertUnwindSafe(run(link, &held.said, engine, slots, assignment, able)).catch_unwind() => {
@@ -182,7 +185,8 @@ impl Attempts {
         );
     }
 
-    /// Goes on with the attempt of an earlier run that began as `first`, under the number it has on `line`; false when it is not there any more, or another task's.
+    /// Goes on with the attempt of an earlier run that began as `first`, under the number it has on `line`; false when
+    /// it is not there any more, or another task's.
     fn resume(&self, first: AttemptId, key: Option<Digest>, line: Line) -> bool {
         let (found, _) = match lock(&self.begun).entry(first) {
             Entry::Occupied(entry) if entry.get().0.key == key => entry.remove(),
@@ -249,7 +253,8 @@ impl Attempts {
         self.attach(held, line);
     }
 
-    /// The orchestrator was restarted, and its numbers mean nothing any more. What it may ask for again is kept for a while; the rest is dropped.
+    /// The orchestrator was restarted, and its numbers mean nothing any more. What it may ask for again is kept for a
+    /// while; the rest is dropped.
     pub(crate) fn outlive_orchestrator(&self) {
         let held = std::mem::take(&mut *self.held());
         let (kept, dropped): (All, All) =
@@ -289,7 +294,8 @@ impl Attempts {
         self.tasks.is_closed() && self.tasks.is_empty()
     }
 
-    /// Drops everything at once, and waits until what the engine kept for more is given back: seconds, when it is gigabytes.
+    /// Drops everything at once, and waits until what the engine kept for more is given back: seconds, when it is
+    /// gigabytes.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.held().clear();
@@ -299,8 +305,8 @@ impl Attempts {
     }
 }
 
-/// Gives memory back that the engine keeps for the next attempt: when it has had none for a while, and at once when another worker of this host waits
-/// for memory; and at `end`.
+/// Gives memory back that the engine keeps for the next attempt: when it has had none for a while, and at once when
+/// another worker of this host waits for memory; and at `end`.
 async fn give_back_when_idle(engine: Arc<dyn ProvingEngine>, slots: Slots, end: CancellationToken) {
     /// How often it is looked.
     const PAUSE: Duration = Duration::from_secs(1);

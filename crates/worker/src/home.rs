@@ -16,11 +16,12 @@ use std::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long a worker goes on with what an orchestrator gave it, after the connection was lost. An orchestrator that lives connects again within
-/// seconds; longer than this, others have done the work.
+/// How long a worker goes on with what an orchestrator gave it, after the connection was lost. An orchestrator that
+/// lives connects again within seconds; longer than this, others have done the work.
 const GRACE: Duration = Duration::from_secs(120);
 
-/// What outlives a worker's sessions: places in its engine, artifacts, and the attempts of an orchestrator whose connection was lost.
+/// What outlives a worker's sessions: places in its engine, artifacts, and the attempts of an orchestrator whose
+/// connection was lost.
 #[derive(Clone)]
 pub(crate) struct Home {
     /// Made with the engine.
@@ -71,8 +72,8 @@ impl Home {
         tokio::task::spawn_blocking(move || ledger.attempt_memory()).await.unwrap_or_default()
     }
 
-    /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them, or those that it may ask for again after a restart. Those
-    /// of any other are dropped.
+    /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them, or those
+    /// that it may ask for again after a restart. Those of any other are dropped.
     pub(crate) fn attempts(
         &self,
         orchestrator: &Orchestrator,
@@ -96,7 +97,8 @@ impl Home {
         Arc::new(Attempts::new(engine.clone(), slots, kinds, self.cache.clone()))
     }
 
-    /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is over.
+    /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is
+    /// over.
     pub(crate) fn keep(&self, orchestrator: Orchestrator, attempts: Arc<Attempts>) {
         attempts.detach();
         if attempts.is_empty() {
@@ -123,7 +125,8 @@ impl Home {
         });
     }
 
-    /// Drops `attempts`. Nobody waits for it: giving gigabytes back to the system takes its time, in which the next orchestrator may come in.
+    /// Drops `attempts`. Nobody waits for it: giving gigabytes back to the system takes its time, in which the next
+    /// orchestrator may come in.
     pub(crate) fn let_go(&self, attempts: Arc<Attempts>) {
         self.waiting.spawn(async move { attempts.end().await });
     }

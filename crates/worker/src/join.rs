@@ -33,8 +33,8 @@ impl JoiningWorker {
         Self { orchestrator, introduction }
     }
 
-    /// Calls until `stop`, and gives results once `engine` is ready. Whatever happens to the connection, it calls again: an orchestrator that is
-    /// not there yet, or restarts, finds its workers back.
+    /// Calls until `stop`, and gives results once `engine` is ready. Whatever happens to the connection, it calls
+    /// again: an orchestrator that is not there yet, or restarts, finds its workers back.
     ///
     /// # Errors
     /// When the engine fails to start.

@@ -1,4 +1,5 @@
-//! A worker: it listens (or calls its orchestrator, or, inside the orchestrator's process, waits to be called), serves one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
+//! A worker: it listens (or calls its orchestrator, or, inside the orchestrator's process, waits to be called), serves
+//! one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
 //!
 //! ```text
 //!   listener ──► filter, preamble ──► session ──► attempts ──► ProvingEngine
@@ -6,8 +7,9 @@
 //!                                   heartbeats    AttemptIo (artifacts over the same connection)
 //! ```
 //!
-//! It knows nothing of other workers, of proofs as a whole, or of how a shard is proven. Everything here runs on one asynchronous thread
-//! that nothing heavy shares, so heartbeats go out while every core is proving; the engine brings threads of its own.
+//! It knows nothing of other workers, of proofs as a whole, or of how a shard is proven. Everything here runs on one
+//! asynchronous thread that nothing heavy shares, so heartbeats go out while every core is proving; the engine brings
+//! threads of its own.
 
 mod attempt;
 mod cache;

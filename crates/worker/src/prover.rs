@@ -6,7 +6,8 @@
 //!                               ◄─── Call, Ended ────
 //! ```
 //!
-//! A prover that crashes, or that the kernel kills, ends the attempts inside it and nothing else: the session goes on, and the prover is started again.
+//! A prover that crashes, or that the kernel kills, ends the attempts inside it and nothing else: the session goes on,
+//! and the prover is started again.
 
 mod child;
 mod exit;

@@ -1,4 +1,5 @@
-//! What a worker has said and delivered of an attempt, to be said and delivered again when the connection or the orchestrator is another one.
+//! What a worker has said and delivered of an attempt, to be said and delivered again when the connection or the
+//! orchestrator is another one.
 
 use crate::{
     engine::AttemptError,
@@ -16,7 +17,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Bytes of what an attempt delivers that are kept until its end: results are a megabyte or two, and most shards have few events. One that delivers more ends with its orchestrator.
+/// Bytes of what an attempt delivers that are kept until its end: results are a megabyte or two, and most shards have
+/// few events. One that delivers more ends with its orchestrator.
 const MOST_KEPT: usize = 64 << 20;
 
 /// Something to say of an attempt.
@@ -111,8 +113,9 @@ impl Record {
 
 /// What was said and delivered of one attempt.
 ///
-/// A message that left is not a message that arrived. So each is kept, and all are said again when another session takes the attempt over: an orchestrator that hears one
-/// twice makes nothing of it. What is delivered is kept for an orchestrator that was restarted and lost what it had.
+/// A message that left is not a message that arrived. So each is kept, and all are said again when another session
+/// takes the attempt over: an orchestrator that hears one twice makes nothing of it. What is delivered is kept for an
+/// orchestrator that was restarted and lost what it had.
 pub(crate) struct Said {
     line: watch::Sender<Option<Line>>,
     /// What it is called, and its outputs, also while there is no line.
@@ -182,7 +185,8 @@ impl Said {
         }
     }
 
-    /// True when an orchestrator that was restarted could go on with the attempt: it has begun, has not failed, and all that it delivered is here.
+    /// True when an orchestrator that was restarted could go on with the attempt: it has begun, has not failed, and all
+    /// that it delivered is here.
     pub(crate) fn outlives_its_orchestrator(&self) -> bool {
         let record = self.record();
         let failed = record.sayings.values().any(|saying| matches!(saying, Saying::Failed(_)));

@@ -83,8 +83,8 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves the orchestrator at the other end of `stream` until either side ends it. Attempts that still run are kept for the next session when the
-/// connection was lost, and dropped when somebody wanted the end.
+/// Serves the orchestrator at the other end of `stream` until either side ends it. Attempts that still run are kept for
+/// the next session when the connection was lost, and dropped when somebody wanted the end.
 pub(crate) async fn run<S>(stream: S, context: Context) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-/// Held while an engine starts, when it takes twice the memory it needs later. Released when dropped, and by the system when the process ends.
+/// Held while an engine starts, when it takes twice the memory it needs later. Released when dropped, and by the system
+/// when the process ends.
 #[derive(Debug)]
 pub struct StartLock {
     _file: OwnedFd,
@@ -42,7 +43,8 @@ impl StartLock {
         let failed = |reason| LockError { path: path.to_owned(), reason };
         // Reading is enough for a lock, and all that other users may do with the file.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        // Without O_CREAT first: in a sticky folder Linux refuses O_CREAT on a file of another user (fs.protected_regular).
+        // Without O_CREAT first: in a sticky folder Linux refuses O_CREAT on a file of another user
+        // (fs.protected_regular).
         let everyone = Mode::from_raw_mode(0o666);
         let file = match open(path, flags, everyone) {
             Err(Errno::NOENT) => open(path, flags | OFlags::CREATE, everyone),

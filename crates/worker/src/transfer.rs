@@ -135,7 +135,8 @@ impl Link {
         self.over_sessions(|line| async move { line.session.fetch_content(line.attempt, name).await }).await
     }
 
-    /// Delivers an artifact: the same one twice when the answer to the first time was lost, which is once to the orchestrator. Answers as whose delivery it arrived.
+    /// Delivers an artifact: the same one twice when the answer to the first time was lost, which is once to the
+    /// orchestrator. Answers as whose delivery it arrived.
     async fn deliver(&self, product: &Product, content: Bytes) -> Result<AttemptId, String> {
         self.over_sessions(|line| {
             let (name, content) = (line.name(product), content.clone());

@@ -1,4 +1,5 @@
-//! Proves a Fibonacci loop wherever `SP1_PROVER` says, verifies the proof and saves it: `example-fibonacci [STEPS] [FILE]`.
+//! Proves a Fibonacci loop wherever `SP1_PROVER` says, verifies the proof and saves it: `example-fibonacci [STEPS]
+//! [FILE]`.
 //!
 //! There is nothing of `sp1-distributed` in it: it compiles against sp1-sdk as it is.
 

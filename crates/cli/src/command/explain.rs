@@ -317,7 +317,8 @@ mod tests {
         Worker { name: name.to_owned(), state: state.to_owned(), ..Worker::default() }
     }
 
-    /// What is said, among the workers, of `proof` with these events, of which each happened a second after the one before.
+    /// What is said, among the workers, of `proof` with these events, of which each happened a second after the one
+    /// before.
     #[track_caller]
     fn check(proof: Proof, events: Vec<ProofEvent>, workers: Vec<Worker>, queued: Vec<Proof>, expected: &[&str]) {
         let record = |(second, event): (i64, ProofEvent)| EventRecord { number: 1, at: Moment(second * 1000), event };

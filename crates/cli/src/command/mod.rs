@@ -84,8 +84,8 @@ pub(crate) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     runtime.0.as_ref().expect("there until dropped").block_on(work)
 }
 
-/// Threads that nobody waits for when their work has ended, by a panic too. What would run on is killed: threads that wait for an execution do so for as long as it
-/// runs.
+/// Threads that nobody waits for when their work has ended, by a panic too. What would run on is killed: threads that
+/// wait for an execution do so for as long as it runs.
 struct Ending(Option<tokio::runtime::Runtime>);
 
 impl Drop for Ending {

@@ -133,7 +133,8 @@ pub(crate) async fn wait(arguments: WaitArguments) -> Result<()> {
     wait_for(&Client::new(&remote.url)?, &proof, limit, &remote).await
 }
 
-/// Waits until the proof has ended, over lost connections and restarts of the service. A proof that failed is this command's failure.
+/// Waits until the proof has ended, over lost connections and restarts of the service. A proof that failed is this
+/// command's failure.
 async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &Remote) -> Result<()> {
     // Only its end counts.
     // An unknown proof, or no service at all, is told at once.

@@ -53,7 +53,8 @@ async fn look(client: &Client) -> Result<Seen> {
     let seen = timeout(PATIENCE, async {
         let (health, workers) = tokio::try_join!(client.health(), client.workers())?;
         let mut proofs = BTreeMap::new();
-        // In the order in which they come from one state to the next, so that none is missed; what is in two answers is as the later one says.
+        // In the order in which they come from one state to the next, so that none is missed; what is in two answers is
+        // as the later one says.
         for state in ProofState::ALL {
             let most = if state.is_final() { MOST_ENDED } else { MOST_PROOFS };
             let found = client.proofs(Some(state), most).await?;
@@ -186,7 +187,8 @@ fn read_keys(stop: CancellationToken) -> mpsc::Receiver<Event> {
     keys
 }
 
-/// Looks at the service again and again, for as long as somebody wants to know. A service that does not answer holds up nothing else.
+/// Looks at the service again and again, for as long as somebody wants to know. A service that does not answer holds up
+/// nothing else.
 fn look_again(client: Client, every: Duration) -> mpsc::Receiver<Result<Seen>> {
     let (saw, looks) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -41,7 +41,8 @@ pub(crate) fn sp1d(folder: &Path) -> Command {
     command
 }
 
-/// A worker process, killed when dropped: of one thread, on a core of its own where there are several, unless said otherwise.
+/// A worker process, killed when dropped: of one thread, on a core of its own where there are several, unless said
+/// otherwise.
 pub(crate) struct Worker {
     pub(crate) address: String,
     number: usize,

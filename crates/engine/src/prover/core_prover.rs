@@ -21,8 +21,8 @@ type Proof = ShardProof<SP1GlobalContext, PcsProof<SP1GlobalContext, CoreSC>>;
 
 /// SP1's core prover. It commits to a program once, and not again for every shard of it as SP1 does.
 ///
-/// SP1 has the setting `use_fixed_pk` for this, which keeps the first program's key for all programs. This one keeps the key of the last program: half a
-/// gigabyte, and 24 bytes for each cell of its preprocessed trace.
+/// SP1 has the setting `use_fixed_pk` for this, which keeps the first program's key for all programs. This one keeps
+/// the key of the last program: half a gigabyte, and 24 bytes for each cell of its preprocessed trace.
 pub(crate) struct CoreProver {
     sp1: Sp1CoreProver,
     last: Mutex<Option<Kept>>,

@@ -1,7 +1,8 @@
 //! The commitments in the verifying keys of SP1's recursion programs.
 //!
-//! They follow from the programs, which depend on the version of SP1 only. Knowing them spares a worker the making of keys while it starts. Nothing relies on
-//! them: a wrong one makes proofs that do not verify, against the root of all recursion keys that SP1 publishes.
+//! They follow from the programs, which depend on the version of SP1 only. Knowing them spares a worker the making of
+//! keys while it starts. Nothing relies on them: a wrong one makes proofs that do not verify, against the root of all
+//! recursion keys that SP1 publishes.
 
 use artifacts::Digest;
 use slop_algebra::{AbstractField, PrimeField32};

@@ -26,8 +26,9 @@ type RecursionProgramArc = Arc<RecursionProgram<SP1Field>>;
 
 /// SP1's recursion prover. It makes proving keys when they are needed.
 ///
-/// SP1's engine has the keys of six programs made while it starts, and keeps five of them, 1.1 GB each. What it needs at the start are their verifying keys:
-/// for the programs of this version of SP1 they are known (see [`recursion_keys`]). A program that is not known gets its keys at once.
+/// SP1's engine has the keys of six programs made while it starts, and keeps five of them, 1.1 GB each. What it needs
+/// at the start are their verifying keys: for the programs of this version of SP1 they are known (see
+/// [`recursion_keys`]). A program that is not known gets its keys at once.
 pub(crate) struct RecursionProver {
     sp1: Sp1RecursionProver,
     /// The keys that were used last, the latest at the end.
@@ -37,7 +38,8 @@ pub(crate) struct RecursionProver {
 /// Keys kept in memory: that of the usual reduce, and one more.
 const MAX_KEYS: usize = 2;
 
-/// A program and its proving key, which is made when the first proof needs it and forgotten when others were needed since.
+/// A program and its proving key, which is made when the first proof needs it and forgotten when others were needed
+/// since.
 pub(crate) struct LateKey {
     program: RecursionProgramArc,
     cell: Mutex<Weak<KeyCell>>,
@@ -63,7 +65,8 @@ impl RecursionProver {
     /// The proving key of `late`, whose verifying key is `verifying_key`.
     ///
     /// # Panics
-    /// If the program has another verifying key: the table of known keys is wrong, and no proof made with it would verify.
+    /// If the program has another verifying key: the table of known keys is wrong, and no proof made with it would
+    /// verify.
     async fn key(&self, late: &LateKey, verifying_key: &Key) -> Arc<Sp1Key> {
         let cell = {
             let mut last = late.cell.lock().unwrap_or_else(PoisonError::into_inner);

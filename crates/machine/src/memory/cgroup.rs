@@ -1,4 +1,5 @@
-//! What Linux control groups say: the memory limits of this process's group and of its parents, and the kernel's out-of-memory kills.
+//! What Linux control groups say: the memory limits of this process's group and of its parents, and the kernel's
+//! out-of-memory kills.
 //!
 //! ```text
 //!   /proc/self/cgroup     where the own group stands in the tree ──┐
@@ -7,11 +8,11 @@
 //!                              smallest limit, smallest available bytes ◄────┘  limit, use and page cache of each
 //! ```
 //!
-//! Control groups have two versions, see cgroups(7), and a machine can have both mounted. Only one of the two has the memory controller, so this module
-//! reads both: a folder without the files of the controller has no limit.
+//! Control groups have two versions, see cgroups(7), and a machine can have both mounted. Only one of the two has the
+//! memory controller, so this module reads both: a folder without the files of the controller has no limit.
 //!
-//! This module opens no file itself and knows nothing of the machine's own memory. A container with a namespace of its own does not see the groups above
-//! the container, so their limits stay unknown.
+//! This module opens no file itself and knows nothing of the machine's own memory. A container with a namespace of its
+//! own does not see the groups above the container, so their limits stay unknown.
 
 use super::Memory;
 use std::{
@@ -28,15 +29,18 @@ const MAX_MOUNTS: usize = 16;
 /// Nested groups that are read, from the own group upwards. Kubernetes nests about ten.
 const MAX_GROUPS: usize = 64;
 
-/// Version 1 shows a group without a limit as 2^63 rounded down to whole pages, older kernels as up to 2^64 - 1. No machine has as much as this constant.
+/// Version 1 shows a group without a limit as 2^63 rounded down to whole pages, older kernels as up to 2^64 - 1. No
+/// machine has as much as this constant.
 const NO_LIMIT_BYTES: u64 = 1 << 62;
 
-/// The smallest limit and the smallest available bytes over the own group and its parents. `None` if no limit is visible.
+/// The smallest limit and the smallest available bytes over the own group and its parents. `None` if no limit is
+/// visible.
 pub(super) fn memory(read: ReadFile<'_>) -> Option<Memory> {
     ancestries(read).iter().filter_map(|ancestry| ancestry.memory(read)).reduce(Memory::smaller)
 }
 
-/// Out-of-memory kills that the kernel has counted for the own group, or for its nearest parent that has a counter. `None` if no group has one.
+/// Out-of-memory kills that the kernel has counted for the own group, or for its nearest parent that has a counter.
+/// `None` if no group has one.
 pub(super) fn oom_kills(read: ReadFile<'_>) -> Option<u64> {
     ancestries(read)
         .iter()
@@ -59,7 +63,8 @@ enum Version {
 #[derive(Debug, PartialEq, Eq)]
 struct Ancestry {
     version: Version,
-    /// From the own group upwards. A folder may be missing, because a container can show a path of the machine that the container's mount does not have.
+    /// From the own group upwards. A folder may be missing, because a container can show a path of the machine that the
+    /// container's mount does not have.
     folders: Vec<PathBuf>,
 }
 
@@ -91,7 +96,8 @@ impl Version {
                 let hierarchical = file("memory.stat").and_then(|stat| field(&stat, "hierarchical_memory_limit"));
                 ([number("memory.limit_in_bytes"), hierarchical], number("memory.usage_in_bytes"))
             }
-            // Beyond memory.high the kernel slows the group down until proving stands still. For planning it is a limit like memory.max.
+            // Beyond memory.high the kernel slows the group down until proving stands still. For planning it is a limit
+            // like memory.max.
             Self::V2 => ([number("memory.max"), number("memory.high")], number("memory.current")),
         };
         let total_bytes = limits.into_iter().flatten().filter(|limit| *limit < NO_LIMIT_BYTES).min()?;
@@ -104,9 +110,9 @@ impl Version {
 
     /// Page cache that the kernel drops before it kills: the cache on the inactive list.
     ///
-    /// Memory that a process has freed lazily (`MADV_FREE`) stands on the inactive list too, also when the process uses it again. By these pages
-    /// the two lists are larger than the cache. So the cache on the inactive list is the whole cache without the active list, if that is less. The
-    /// machine's memory is counted the same way.
+    /// Memory that a process has freed lazily (`MADV_FREE`) stands on the inactive list too, also when the process uses
+    /// it again. By these pages the two lists are larger than the cache. So the cache on the inactive list is the whole
+    /// cache without the active list, if that is less. The machine's memory is counted the same way.
     fn reclaimable_bytes(self, stat: &str) -> u64 {
         // Without `total_` version 1 leaves out the groups below, which the use includes.
         let (inactive, active, cache, shared) = match self {
@@ -143,8 +149,8 @@ pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The own group and its parents, once for each mount that shows them differently. Several mounts show the same groups or fewer of them, so the smallest
-/// limit over all mounts is right.
+/// The own group and its parents, once for each mount that shows them differently. Several mounts show the same groups
+/// or fewer of them, so the smallest limit over all mounts is right.
 fn parse_ancestries(groups: &str, mounts: &str) -> Vec<Ancestry> {
     let mut found: Vec<Ancestry> = Vec::new();
     for mount in mounts.lines().filter_map(parse_mount) {
@@ -176,7 +182,8 @@ fn own_group(groups: &str, version: Version) -> Option<&str> {
     })
 }
 
-/// A line of mountinfo: `ID PARENT DEVICE ROOT POINT OPTIONS [TAG …] - TYPE SOURCE SUPER_OPTIONS`, see proc_pid_mountinfo(5).
+/// A line of mountinfo: `ID PARENT DEVICE ROOT POINT OPTIONS [TAG …] - TYPE SOURCE SUPER_OPTIONS`, see
+/// proc_pid_mountinfo(5).
 fn parse_mount(line: &str) -> Option<Mount> {
     let (place, filesystem) = line.split_once(" - ")?;
     let (kind, source) = filesystem.split_once(' ')?;
@@ -193,7 +200,8 @@ fn parse_mount(line: &str) -> Option<Mount> {
     Some(Mount { version, root: root.into(), point: point.into() })
 }
 
-/// Mountinfo writes white space and backslashes as a backslash with three octal digits. Names of systemd's units have backslashes.
+/// Mountinfo writes white space and backslashes as a backslash with three octal digits. Names of systemd's units have
+/// backslashes.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -211,11 +219,13 @@ fn unescape(text: &str) -> String {
 
 /// The path of `group` below a mount whose mount point is the group `root`. `None` if the mount does not show `group`.
 ///
-/// The kernel writes both relative to the namespace of this process, see cgroup_namespaces(7): groups outside it start with `/..`.
+/// The kernel writes both relative to the namespace of this process, see cgroup_namespaces(7): groups outside it start
+/// with `/..`.
 fn path_below(group: &Path, root: &Path) -> Option<PathBuf> {
     match group.strip_prefix(root) {
         Ok(names) => names.components().all(is_name).then(|| names.to_owned()),
-        // A root of `..` alone, with more of them than the group has, is a parent. The names between the two are unknown, so the walk starts at the parent.
+        // A root of `..` alone, with more of them than the group has, is a parent. The names between the two are
+        // unknown, so the walk starts at the parent.
         Err(_) => (!root.components().any(is_name)).then(PathBuf::new),
     }
 }

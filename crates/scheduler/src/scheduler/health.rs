@@ -68,7 +68,8 @@ impl Scheduler {
         }
     }
 
-    /// Its task goes to somebody else. It keeps its slot, as its worker is still at it, and its result counts if it comes first.
+    /// Its task goes to somebody else. It keeps its slot, as its worker is still at it, and its result counts if it
+    /// comes first.
     fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let past = self.past(id, Failure::Overdue);
         let attempt = self.attempt_mut(id);

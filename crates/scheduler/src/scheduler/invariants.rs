@@ -13,7 +13,8 @@ use std::{
 };
 
 impl Scheduler {
-    /// Derives every index anew from what it indexes and compares. Takes time proportional to all that is held: for tests.
+    /// Derives every index anew from what it indexes and compares. Takes time proportional to all that is held: for
+    /// tests.
     ///
     /// # Panics
     /// When something is wrong, with what.

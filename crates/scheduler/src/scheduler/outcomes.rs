@@ -44,7 +44,8 @@ impl Scheduler {
         }
     }
 
-    /// An attempt of `task` failed, or delivered what does not verify: another worker gets it, or it has failed for good.
+    /// An attempt of `task` failed, or delivered what does not verify: another worker gets it, or it has failed for
+    /// good.
     pub(super) fn retry(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.go_on_after(task, past, Task::count_failure, commands);
     }
@@ -89,7 +90,8 @@ impl Scheduler {
         PastAttempt { attempt: id, worker: attempt.worker, peer: attempt.peer, duration, failure }
     }
 
-    /// True if `task` failed on enough workers, lost enough of them, or needs more memory than every connected worker has.
+    /// True if `task` failed on enough workers, lost enough of them, or needs more memory than every connected worker
+    /// has.
     pub(super) fn has_failed_for_good(&self, task: &Task) -> bool {
         let is_spent = |counts: &Counts, most: u32| {
             let enough = counts.distinct() >= usize::try_from(most).unwrap_or(usize::MAX);
@@ -117,7 +119,8 @@ impl Scheduler {
         }
     }
 
-    /// The attempt `id` of `task` ran out of memory on a worker with `memory_bytes`: a worker with more gets it, or it has failed for good.
+    /// The attempt `id` of `task` ran out of memory on a worker with `memory_bytes`: a worker with more gets it, or it
+    /// has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
         id: TaskId,

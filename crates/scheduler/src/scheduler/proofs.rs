@@ -42,7 +42,8 @@ impl Scheduler {
             return;
         };
         if let Some(marker) = marker {
-            // A marker that comes after its task is registered here: a task whose marker were dropped could be accepted without it.
+            // A marker that comes after its task is registered here: a task whose marker were dropped could be accepted
+            // without it.
             self.on_marker_submitted(proof, marker);
             if self.markers.get(&marker).is_none_or(|known| known.proof != proof) {
                 return; // What it names is a task, or another proof's.
@@ -76,8 +77,8 @@ impl Scheduler {
         }
     }
 
-    /// `task` failed for good. Its proof fails with it, unless another of its tasks was first: nothing of it is assigned any more. What
-    /// workers hold of it they keep until the proof ends.
+    /// `task` failed for good. Its proof fails with it, unless another of its tasks was first: nothing of it is
+    /// assigned any more. What workers hold of it they keep until the proof ends.
     pub(super) fn fail_proof(&mut self, task: TaskId, commands: &mut Vec<Command>) {
         let proof = self.task(task).proof;
         let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten with it");

@@ -27,7 +27,8 @@ impl Scheduler {
         let task = self.tasks.get(&task)?;
         Some(match task.place {
             Place::Waiting { since } if self.workers.able(task.kind) == 0 => TaskStatus::NoWorker { since },
-            // A free slot and a waiting task that may have it do not last beyond one event, unless the worker is to be left free.
+            // A free slot and a waiting task that may have it do not last beyond one event, unless the worker is to be
+            // left free.
             Place::Waiting { since } if self.may_take_slot(task) => TaskStatus::Packed { since },
             Place::Waiting { since } if self.workers.anyone_free(task.kind) => TaskStatus::Parked { since },
             Place::Waiting { since } => TaskStatus::Queued { since },

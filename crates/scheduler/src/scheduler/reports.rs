@@ -3,8 +3,8 @@
 use super::{Scheduler, health::Fault};
 use crate::{AttemptId, Command, Failure, TaskId, WorkerId, attempt::State, task::Place, workers::Worker};
 
-/// What is wrong with a result whose task should have completed a marker on the way: the deferred events of its shard are missing, so
-/// a proof built on it would be partial.
+/// What is wrong with a result whose task should have completed a marker on the way: the deferred events of its shard
+/// are missing, so a proof built on it would be partial.
 const MARKER_MISSING: &str = "its marker was never completed";
 
 impl Scheduler {
@@ -55,8 +55,8 @@ impl Scheduler {
                     task.spare = None;
                 }
             }
-            // Its worker may have been lost and be back under another id. Meanwhile its task goes on as if nothing had come: the result
-            // may be wrong.
+            // Its worker may have been lost and be back under another id. Meanwhile its task goes on as if nothing had
+            // come: the result may be wrong.
             State::Lapsed => self.attempt_mut(id).state = State::Reported,
             State::Held { .. } | State::Reported | State::Accepted => {}
         }

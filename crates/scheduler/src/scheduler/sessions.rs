@@ -62,7 +62,8 @@ impl Scheduler {
         TaskKind::ALL.map(|kind| known.and_then(|paces| paces.expected(kind)).unwrap_or_default())
     }
 
-    /// Goes on with an attempt of an earlier session, if that serves: the task waits, or who has it now would not be done earlier.
+    /// Goes on with an attempt of an earlier session, if that serves: the task waits, or who has it now would not be
+    /// done earlier.
     fn adopt(&mut self, worker: WorkerId, peer: PeerId, id: AttemptId, commands: &mut Vec<Command>) -> bool {
         let found = self.workers.get(worker).expect("it has just joined");
         let (full, gets_nothing) = (found.held().len() >= found.slots(), found.is_quarantined());
@@ -142,8 +143,8 @@ impl Scheduler {
 
     /// Requeues all that `worker` holds. What it has delivered is no longer its own, and is verified all the same.
     ///
-    /// Only what it proved can have caused the loss: that is counted. If it proved nothing, all that it held is counted, because fetching inputs can end a
-    /// worker too.
+    /// Only what it proved can have caused the loss: that is counted. If it proved nothing, all that it held is
+    /// counted, because fetching inputs can end a worker too.
     pub(super) fn on_worker_lost(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         let Some(found) = self.workers.get(worker) else { return };
         let (held, peer) = (found.held().clone(), found.peer());

@@ -18,7 +18,8 @@ impl Scheduler {
                 self.leave_queue(task);
                 self.assign(task, worker, commands);
             } else if let Some((attempt, worker)) = snapshot.next_steal() {
-                // Each time one idle worker less remains, so this ends. The slot it frees may be of use to a waiting task.
+                // Each time one idle worker less remains, so this ends. The slot it frees may be of use to a waiting
+                // task.
                 self.steal(attempt, worker, commands);
             } else if let Some((attempt, worker)) = self.next_copy() {
                 self.copy(attempt, worker, commands);
@@ -141,7 +142,8 @@ impl Scheduler {
         self.update_stealable_of(worker, id);
     }
 
-    /// Brings the start deadline of `worker` up to date: it has one while it holds attempts and has started none of them.
+    /// Brings the start deadline of `worker` up to date: it has one while it holds attempts and has started none of
+    /// them.
     pub(super) fn update_start_deadline(&mut self, worker: WorkerId) {
         let found = self.workers.get(worker).expect("live attempts are on connected workers");
         let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, State::Held { started: Some(_) });
@@ -196,7 +198,8 @@ impl Scheduler {
         self.stealable.remove(task.kind, &task.excluded, Reverse(id));
     }
 
-    /// True when `id` waits behind another attempt of its worker, as far as is known, and its task may still be assigned.
+    /// True when `id` waits behind another attempt of its worker, as far as is known, and its task may still be
+    /// assigned.
     pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
         let attempt = self.attempt(id);
         attempt.state == State::Held { started: None }

@@ -1,4 +1,5 @@
-//! Failures and losses count per worker, whatever its session. Attempts that never start, memory that is too small, provers that start again.
+//! Failures and losses count per worker, whatever its session. Attempts that never start, memory that is too small,
+//! provers that start again.
 
 use super::*;
 use crate::{QuarantineRules, TaskStatus};

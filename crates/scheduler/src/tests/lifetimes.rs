@@ -75,7 +75,8 @@ fn a_hundred_proofs_leave_nothing_behind() {
     let mut table = Table::with(Config { max_failures: 2, ..plain() });
     for number in 1..=100 {
         let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);
-        // Some finish, some fail, some are ended with work under way; workers leave with attempts that were never heard of again.
+        // Some finish, some fail, some are ended with work under way; workers leave with attempts that were never heard
+        // of again.
         let mut commands = table.tell([joined(number, 2), proof(number), marker(number, marker_id)]);
         commands.extend(table.tell([marked(number, first, marker_id), task(number, second, REDUCE)]));
         for command in commands {

@@ -5,7 +5,8 @@ use crate::PaceRules;
 
 const S: u64 = 1000;
 
-/// Workers 1 to `workers` with one slot each, of which those in `known` have done a shard in as many seconds. Tasks 900 and up were for that.
+/// Workers 1 to `workers` with one slot each, of which those in `known` have done a shard in as many seconds. Tasks 900
+/// and up were for that.
 fn with_paces(workers: u64, known: &[(u64, u64)], slots: u32) -> Table {
     let mut table = Table::with(Config { quarantine: None, ..Config::default() });
     table.tell([proof(9)]);

@@ -4,8 +4,8 @@ use super::*;
 use crate::{Placement, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Workers that prove one attempt at a time, each within one round; what else they hold waits. All workers of a round end it one after
-/// the other, as they would if they were almost equally fast.
+/// Workers that prove one attempt at a time, each within one round; what else they hold waits. All workers of a round
+/// end it one after the other, as they would if they were almost equally fast.
 struct World {
     table: Table,
     /// What each worker holds, in the order in which it is proved. The first has started.
@@ -90,7 +90,8 @@ impl World {
         }
     }
 
-    /// Goes on until everything is done; then so many rounds have passed, and each worker, by its id, has delivered so many results.
+    /// Goes on until everything is done; then so many rounds have passed, and each worker, by its id, has delivered so
+    /// many results.
     #[track_caller]
     fn check(&mut self, rounds: usize, delivered: &[usize]) {
         self.finish();
@@ -168,7 +169,8 @@ fn pack_puts_everybody_to_work_while_tasks_come_and_lets_go_when_they_have_come(
     let mut world = one_by_one(Placement::Pack, 7, 7, 2);
     assert_eq!(world.holding(), [1; 7]);
     world.check(1, &[1; 7]);
-    // All go on once after the last has come. Then 5 and 10 are enough, and those that go on are those that were at work.
+    // All go on once after the last has come. Then 5 and 10 are enough, and those that go on are those that were at
+    // work.
     one_by_one(Placement::Pack, 15, 7, 1).check(3, &[2, 2, 3, 2, 2, 2, 2]);
     one_by_one(Placement::Pack, 40, 12, 1).check(4, &[2, 2, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3]);
     // What they hold already they keep.

@@ -569,14 +569,14 @@ impl Model {
         self.tasks.values().filter(|task| task.accepted.is_none() && !self.proofs[&task.proof]).count()
     }
 
-    /// No more faults: the workers that are heard from, of which one can do everything, do all they are given, and every result is
-    /// verified.
+    /// No more faults: the workers that are heard from, of which one can do everything, do all they are given, and
+    /// every result is verified.
     fn finish(&mut self) {
         let mut healthy: Vec<WorkerId> = self.workers.keys().copied().filter(|worker| worker.0 % 2 == 1).collect();
         healthy.push(WorkerId(WORKERS));
         self.tell(joined(WORKERS, 1));
-        // A round is half a second, and ends at least one attempt. The others' leases end first; then what had been delivered without its
-        // marker may be retried.
+        // A round is half a second, and ends at least one attempt. The others' leases end first; then what had been
+        // delivered without its marker may be retried.
         let silence = 40;
         let mut rounds = silence + 2 * self.unfinished();
         while self.unfinished() > 0 {

@@ -17,7 +17,8 @@ use sp1_sdk::{
 };
 use std::{path::Path, time::Duration};
 
-/// As [`crate::DistributedProver`]. Its calls block the thread they are made on, whatever that is, until they are answered by threads of the client's own.
+/// As [`crate::DistributedProver`]. Its calls block the thread they are made on, whatever that is, until they are
+/// answered by threads of the client's own.
 #[derive(Clone)]
 pub struct DistributedProver(pub(super) distributed::DistributedProver);
 
@@ -139,7 +140,8 @@ pub struct DistributedProveRequest<'a> {
 }
 
 impl DistributedProveRequest<'_> {
-    /// The request, and what will happen to it; for a thread that has an executor, such as `futures::executor::block_on_stream`.
+    /// The request, and what will happen to it; for a thread that has an executor, such as
+    /// `futures::executor::block_on_stream`.
     #[must_use]
     pub fn with_events(mut self) -> (Self, ProofEvents) {
         let (sender, events) = ProofEvents::channel();

@@ -1,5 +1,5 @@
-//! The same without `async`: as [`sp1_sdk::blocking`], with one prover more. The distributed client's calls may be made from any thread; SP1's own, not from
-//! an asynchronous one.
+//! The same without `async`: as [`sp1_sdk::blocking`], with one prover more. The distributed client's calls may be made
+//! from any thread; SP1's own, not from an asynchronous one.
 
 mod client;
 mod distributed;

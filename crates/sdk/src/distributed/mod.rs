@@ -1,5 +1,5 @@
-//! The prover that this package adds to SP1's, and what belongs to it. Names that a program could have itself stand here and not at the root, which
-//! programs import whole.
+//! The prover that this package adds to SP1's, and what belongs to it. Names that a program could have itself stand
+//! here and not at the root, which programs import whole.
 
 mod builder;
 pub mod config;
@@ -45,8 +45,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Proves on the workers of a pool. Cheap to clone; clones share the pool, and proofs run on it at the same time.
 ///
-/// It has threads of its own: it works from any runtime, blocked or not, and from none. The list of workers is read and its workers are called at the
-/// first `setup`, `execute` or `prove`, whose error it is when that fails; the next call tries again.
+/// It has threads of its own: it works from any runtime, blocked or not, and from none. The list of workers is read and
+/// its workers are called at the first `setup`, `execute` or `prove`, whose error it is when that fails; the next call
+/// tries again.
 #[derive(Clone)]
 pub struct DistributedProver {
     inner: Arc<Inner>,
@@ -210,8 +211,8 @@ impl DistributedProver {
         self.inner.threads.spawn(connect).await
     }
 
-    /// Shrinks and wraps a compressed proof of the program that `key` is of: what the circuits of the on-chain proofs verify. As SP1's
-    /// `SP1LocalNode::shrink_wrap`, on a worker.
+    /// Shrinks and wraps a compressed proof of the program that `key` is of: what the circuits of the on-chain proofs
+    /// verify. As SP1's `SP1LocalNode::shrink_wrap`, on a worker.
     ///
     /// # Errors
     /// When it is no compressed proof, or why there is no wrapped one.

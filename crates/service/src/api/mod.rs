@@ -92,7 +92,8 @@ fn router(service: Service, listens: SocketAddr) -> Router {
         .with_state(service)
 }
 
-/// A browser that shows somebody else's page sends requests in that page's name, also to the loopback interface. Those that would change something are refused.
+/// A browser that shows somebody else's page sends requests in that page's name, also to the loopback interface. Those
+/// that would change something are refused.
 async fn refuse_other_sites(request: Request, next: Next) -> Response {
     if !request.method().is_safe() && is_of_another_site(request.headers()) {
         let text = "the request comes from a page of another site";
@@ -101,7 +102,8 @@ async fn refuse_other_sites(request: Request, next: Next) -> Response {
     next.run(request).await.into_response()
 }
 
-/// A page whose name leads to the loopback interface, because somebody has it lead there, is of one site with a service that only this machine should reach. Its name tells.
+/// A page whose name leads to the loopback interface, because somebody has it lead there, is of one site with a service
+/// that only this machine should reach. Its name tells.
 async fn refuse_other_hosts(
     State((service, listens)): State<(Service, SocketAddr)>,
     request: Request,

@@ -88,8 +88,8 @@ pub(crate) async fn list(
     Ok(Json(Proofs { proofs: found.into_iter().map(|(_, proof)| proof).collect(), next }))
 }
 
-/// Asks for a proof. As JSON when its program, and its input if it reads any, were handed in before; else as a form whose parts are `request`, the same
-/// JSON, and `program` and `stdin`, the bytes.
+/// Asks for a proof. As JSON when its program, and its input if it reads any, were handed in before; else as a form
+/// whose parts are `request`, the same JSON, and `program` and `stdin`, the bytes.
 #[utoipa::path(
     post,
     path = "/v1/proofs",
@@ -228,8 +228,8 @@ pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content).into_response())
 }
 
-/// Tells what happens to a proof, from its beginning and until its end, as server-sent events: the name of each is its `event`, its id its number. Whoever was cut off goes on after the
-/// number in `Last-Event-ID`.
+/// Tells what happens to a proof, from its beginning and until its end, as server-sent events: the name of each is its
+/// `event`, its id its number. Whoever was cut off goes on after the number in `Last-Event-ID`.
 #[utoipa::path(
     get,
     path = "/v1/proofs/{id}/events",
@@ -316,7 +316,8 @@ impl Reading {
                 return None;
             }
             if self.ready.is_empty() {
-                // Whoever has seen the end, or more, waits for nothing; and an end that could not be written comes never.
+                // Whoever has seen the end, or more, waits for nothing; and an end that could not be written comes
+                // never.
                 let is_over = self.service.proof(&self.id).await.map_or(true, |proof| proof.state.is_final());
                 if is_over && self.looked_at_end {
                     return None;

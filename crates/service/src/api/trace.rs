@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 /// Events that are read from the database at a time.
 const EVENTS: u32 = 10_000;
 
-/// Gives a proof's timeline as it is so far, for Chrome's trace viewer or Perfetto: a track for the execution and one for each worker, a slice for each attempt.
+/// Gives a proof's timeline as it is so far, for Chrome's trace viewer or Perfetto: a track for the execution and one
+/// for each worker, a slice for each attempt.
 #[utoipa::path(
     get,
     path = "/v1/proofs/{id}/trace",

@@ -68,7 +68,8 @@ pub(crate) async fn resume(State(service): State<Service>, Path(worker): Path<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a worker go, a connected or a lost one. One that came by itself may come again; one of the list is called again when the list is read anew.
+/// Lets a worker go, a connected or a lost one. One that came by itself may come again; one of the list is called again
+/// when the list is read anew.
 #[utoipa::path(
     delete,
     path = "/v1/workers/{worker}",

@@ -19,7 +19,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Events of one proof that may be told before they are taken note of. Their places take 200 bytes each, for as long as the proof runs.
+/// Events of one proof that may be told before they are taken note of. Their places take 200 bytes each, for as long as
+/// the proof runs.
 const EVENTS_OF_PROOF: usize = 1 << 13;
 
 /// How often it is looked whether the disk has room again, or something has waited for too long.
@@ -239,7 +240,8 @@ impl Inner {
         }
     }
 
-    /// Says in the database how a proof ended; as often as it takes, since a proof whose end is not kept would be proven again.
+    /// Says in the database how a proof ended; as often as it takes, since a proof whose end is not kept would be
+    /// proven again.
     async fn finish(self: Arc<Self>, id: &str, ending: Ending, live: &Live, began: Instant) {
         let (state, tasks) = (ending.state(), *lock(&live.tasks));
         let failure = match &ending {

@@ -1,5 +1,5 @@
-//! A proof fails only when one of its tasks has failed, or was lost, as often as the configuration says, and each line of the history that is
-//! given for it is true.
+//! A proof fails only when one of its tasks has failed, or was lost, as often as the configuration says, and each line
+//! of the history that is given for it is true.
 
 use super::{Invariant, Step, books::Books, ensure};
 use scheduler::{AttemptId, Command, Event, Failure, KindSet, PastAttempt, PeerId, TaskId, TaskKind, WorkerId};

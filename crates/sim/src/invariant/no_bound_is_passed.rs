@@ -1,5 +1,5 @@
-//! No bound is passed: a worker holds no more than its slots and only what it can do; one that is drained or in quarantine gets nothing, one on
-//! probation one task; histories and the number of attempts stay small.
+//! No bound is passed: a worker holds no more than its slots and only what it can do; one that is drained or in
+//! quarantine gets nothing, one on probation one task; histories and the number of attempts stay small.
 
 use super::{Invariant, Step, books::Books, ensure};
 use scheduler::{AttemptId, Command, Event, Failure, KindSet, PeerId, TaskId, TaskKind, WorkerId};
@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Lines of history that the scheduler keeps of a task.
 const MOST_HISTORY: usize = 64;
 
-/// Attempts of one task. Thefts and operators' drains have no limit of their own, but in a world that ends they don't add up to so many.
+/// Attempts of one task. Thefts and operators' drains have no limit of their own, but in a world that ends they don't
+/// add up to so many.
 const MOST_ATTEMPTS: u32 = 200;
 
 #[derive(Debug, Default)]

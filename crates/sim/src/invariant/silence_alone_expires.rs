@@ -1,4 +1,5 @@
-//! A session is ended only for silence, or for the next one of the same worker. That the orchestrator itself stood still is no silence.
+//! A session is ended only for silence, or for the next one of the same worker. That the orchestrator itself stood
+//! still is no silence.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{Command, Event, PeerId, Timestamp, WorkerId};

@@ -1,5 +1,5 @@
-//! An orchestrator process whose proofs mean nothing. What happens goes to stdout, a line each: `done WORKER`, `lost WORKER`, `restarted`, and at the end
-//! `proven` or `failed REASON`, for each proof in turn.
+//! An orchestrator process whose proofs mean nothing. What happens goes to stdout, a line each: `done WORKER`, `lost
+//! WORKER`, `restarted`, and at the end `proven` or `failed REASON`, for each proof in turn.
 
 #![expect(clippy::print_stdout, reason = "the tests read it")]
 

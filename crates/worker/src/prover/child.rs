@@ -97,8 +97,8 @@ impl AttemptIo for RemoteIo {
     }
 }
 
-/// Loads a prover with `load`, which may block, and runs attempts on it for the worker at the other end of `stream`, until that ends. To be called on a
-/// runtime whose threads nothing heavy shares.
+/// Loads a prover with `load`, which may block, and runs attempts on it for the worker at the other end of `stream`,
+/// until that ends. To be called on a runtime whose threads nothing heavy shares.
 ///
 /// # Errors
 /// If the stream fails. That the prover cannot be loaded is told to the worker.

@@ -44,7 +44,8 @@ impl Reader {
     }
 }
 
-/// Splits `stream` into what is read and what writes. The second future writes what is sent to the channel, until the channel or the stream ends.
+/// Splits `stream` into what is read and what writes. The second future writes what is sent to the channel, until the
+/// channel or the stream ends.
 pub(super) fn frames<M>(stream: UnixStream) -> (Reader, mpsc::Sender<M>, impl Future<Output = ()> + Send + 'static)
 where
     M: Message + 'static,

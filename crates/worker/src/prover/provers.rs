@@ -17,7 +17,8 @@ pub struct Provers {
 }
 
 impl Provers {
-    /// Starts a process for each of `commands`, at least one, until `stop`. A process that ends is started again. The engine is ready while one of them is.
+    /// Starts a process for each of `commands`, at least one, until `stop`. A process that ends is started again. The
+    /// engine is ready while one of them is.
     ///
     /// To be called on the runtime of the session.
     #[must_use]

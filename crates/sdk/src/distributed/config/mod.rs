@@ -1,4 +1,5 @@
-//! Configuration: what the program or a flag says counts more than the environment, that more than the file, that more than the default.
+//! Configuration: what the program or a flag says counts more than the environment, that more than the file, that more
+//! than the default.
 
 mod setting;
 
@@ -121,7 +122,8 @@ impl Overrides {
         self.values.insert(URL, url.to_owned());
     }
 
-    /// Whether proofs are to be made by the service at `url`. What the program says of workers counts more than the environment's or the file's word on a service.
+    /// Whether proofs are to be made by the service at `url`. What the program says of workers counts more than the
+    /// environment's or the file's word on a service.
     fn asks_service(&self, url: &Effective) -> Result<bool, ConfigError> {
         let names_workers = self.workers.is_some() || self.local || self.values.contains_key(WORKERS);
         match (url.value.as_str(), &url.source) {
@@ -339,7 +341,8 @@ fn read_list(overrides: &Overrides, path: &Effective, asks_service: bool) -> Res
     let needs_none = overrides.local || overrides.joined || asks_service;
     let mut read = match &overrides.workers {
         Some(workers) => WorkerFile { list: parse_workers(workers)?, ..WorkerFile::default() },
-        // A program that is its own worker, whose workers come by themselves, or that has none, needs no list, unless somebody named one.
+        // A program that is its own worker, whose workers come by themselves, or that has none, needs no list, unless
+        // somebody named one.
         None if needs_none && path.source == Source::Default && !file.exists() => WorkerFile::default(),
         None => WorkerFile::read(file)?,
     };

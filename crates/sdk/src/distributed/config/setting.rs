@@ -1,4 +1,5 @@
-//! The settings there are: what people may set, where, and within which bounds. The reference page is made from this table.
+//! The settings there are: what people may set, where, and within which bounds. The reference page is made from this
+//! table.
 
 use ::client::Client;
 use engine::CutOptions;

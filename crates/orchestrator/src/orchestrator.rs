@@ -40,7 +40,8 @@ pub const MOST_SHARDS: u32 = 128;
 pub struct Settings {
     /// What it proves with; workers must have the same.
     pub build: Build,
-    /// Attempts that a worker may hold at a time for each of its provers, from assignment to report: 1 for the least memory. A worker holds at most [`MOST_SHARDS`].
+    /// Attempts that a worker may hold at a time for each of its provers, from assignment to report: 1 for the least
+    /// memory. A worker holds at most [`MOST_SHARDS`].
     pub shard_batch_size: u32,
     /// Whether all workers share the work, or as few as finish as early.
     pub placement: Placement,
@@ -58,18 +59,20 @@ pub struct Settings {
     pub max_failures: u32,
     /// Workers lost with a task after which it fails for good; at least 1.
     pub max_losses: u32,
-    /// Whether a proof that nobody who is connected can finish waits for somebody who can, as long as it does when nobody is connected, or fails before it begins.
+    /// Whether a proof that nobody who is connected can finish waits for somebody who can, as long as it does when
+    /// nobody is connected, or fails before it begins.
     pub waits_for_abilities: bool,
-    /// The highest number of an attempt that was ever given before, 0 for none: with a memo, names of artifacts must not come again.
+    /// The highest number of an attempt that was ever given before, 0 for none: with a memo, names of artifacts must
+    /// not come again.
     pub attempts_before: u64,
-    /// The same for all orchestrators that go on with each other's proofs, one after another: workers go on with what an earlier one gave them. Nothing for one that comes
-    /// after none. Takes a memo.
+    /// The same for all orchestrators that go on with each other's proofs, one after another: workers go on with what
+    /// an earlier one gave them. Nothing for one that comes after none. Takes a memo.
     pub lineage: Option<[u8; 16]>,
 }
 
 impl Settings {
-    /// The defaults for `build`: two attempts, spread, heartbeats of a second of which three may be missed, a minute of patience, a quarter of the
-    /// memory for artifacts, every result verified, three failures and five losses.
+    /// The defaults for `build`: two attempts, spread, heartbeats of a second of which three may be missed, a minute of
+    /// patience, a quarter of the memory for artifacts, every result verified, three failures and five losses.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
@@ -125,11 +128,14 @@ impl fmt::Display for Listed<'_> {
 /// Which results are verified before anything is built on them. The finished proof always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verify {
-    /// Every one, as it comes: some 50 ms of a core of the orchestrator's for each. What is wrong is done again elsewhere, and who sent it is blamed.
+    /// Every one, as it comes: some 50 ms of a core of the orchestrator's for each. What is wrong is done again
+    /// elsewhere, and who sent it is blamed.
     #[default]
     All,
-    /// None but the finished proof. When that does not verify the parts are, those who delivered wrong ones are blamed, and the whole is proven again with every part verified as
-    /// it comes: for pools whose workers are trusted, and orchestrators with few cores. Results stay in the store until the proof's end, as long as there is room for what is under way.
+    /// None but the finished proof. When that does not verify the parts are, those who delivered wrong ones are blamed,
+    /// and the whole is proven again with every part verified as it comes: for pools whose workers are trusted, and
+    /// orchestrators with few cores. Results stay in the store until the proof's end, as long as there is room for what
+    /// is under way.
     Final,
 }
 
@@ -235,7 +241,8 @@ pub struct Holdings {
 /// Who is in the pool by the list, each with what ends its connection.
 type Members = BTreeMap<Member, CancellationToken>;
 
-/// Connections to workers, and the proofs that run on them. Everything ends when it is dropped; [`Orchestrator::shutdown`] also waits for it.
+/// Connections to workers, and the proofs that run on them. Everything ends when it is dropped;
+/// [`Orchestrator::shutdown`] also waits for it.
 pub struct Orchestrator {
     shared: Arc<Shared>,
     members: Mutex<Members>,
@@ -250,8 +257,9 @@ impl Drop for Orchestrator {
 }
 
 impl Orchestrator {
-    /// Connects to all workers of `list` at the same time. Those that cannot be reached are warned about and tried again as long as the
-    /// orchestrator lives. `local` is the way to the worker of this process, for the list's entry `local`.
+    /// Connects to all workers of `list` at the same time. Those that cannot be reached are warned about and tried
+    /// again as long as the orchestrator lives. `local` is the way to the worker of this process, for the list's entry
+    /// `local`.
     ///
     /// All sessions live on the runtime that polls this future; [`Orchestrator::prove`] may be called from another.
     ///
@@ -284,8 +292,8 @@ impl Orchestrator {
         Ok(orchestrator)
     }
 
-    /// An orchestrator without workers, for one that lives longer than its list: see [`Orchestrator::set_list`] and [`Orchestrator::serve_joining`]. What `memo`
-    /// remembers is not done again.
+    /// An orchestrator without workers, for one that lives longer than its list: see [`Orchestrator::set_list`] and
+    /// [`Orchestrator::serve_joining`]. What `memo` remembers is not done again.
     ///
     /// All sessions live on the runtime that this is called in.
     #[must_use]
@@ -304,7 +312,8 @@ impl Orchestrator {
         orchestrator
     }
 
-    /// Calls the workers of `list` from now on, and ends the sessions with those that are no longer in it. Says how each that is new was reached, in the list's order.
+    /// Calls the workers of `list` from now on, and ends the sessions with those that are no longer in it. Says how
+    /// each that is new was reached, in the list's order.
     pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, String>>)> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.retain(|member, end| {
@@ -332,7 +341,8 @@ impl Orchestrator {
         self.set_list(list).into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Takes workers that come by themselves through `listener`, from the addresses that `allowed` names, until the orchestrator ends.
+    /// Takes workers that come by themselves through `listener`, from the addresses that `allowed` names, until the
+    /// orchestrator ends.
     pub fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
         let (shared, stop, sessions) = (self.shared.clone(), self.stop.clone(), self.tasks.clone());
         let allowed = Arc::new(allowed);
@@ -357,7 +367,8 @@ impl Orchestrator {
         });
     }
 
-    /// Lets a worker go, a connected or an absent one: one that came by itself may come again, one of the list is called again when the list is set.
+    /// Lets a worker go, a connected or an absent one: one that came by itself may come again, one of the list is
+    /// called again when the list is set.
     ///
     /// # Errors
     /// When no such worker is known.
@@ -393,7 +404,8 @@ impl Orchestrator {
         true
     }
 
-    /// As [`Orchestrator::shutdown`], for one that others hold too. With a lineage, workers are told to wait for the next one with what they have.
+    /// As [`Orchestrator::shutdown`], for one that others hold too. With a lineage, workers are told to wait for the
+    /// next one with what they have.
     pub async fn end(&self) {
         self.shared.ends.store(true, Ordering::Relaxed);
         self.stop.cancel();
@@ -449,7 +461,8 @@ impl Orchestrator {
         self.shared.workers().iter().map(info).collect()
     }
 
-    /// Workers that left, or that the list names and nobody reaches. Those that had come by themselves are remembered for ten minutes.
+    /// Workers that left, or that the list names and nobody reaches. Those that had come by themselves are remembered
+    /// for ten minutes.
     #[must_use]
     pub fn absent_workers(&self) -> Vec<AbsentWorker> {
         self.shared.absences().list(SystemTime::now())
@@ -471,8 +484,9 @@ impl Orchestrator {
         })
     }
 
-    /// Lets `worker`, a name or an address, finish what it proves and gives it nothing more; what only waits on it goes to others. Resolves when it holds
-    /// nothing, or is gone. It stays drained until [`Orchestrator::resume`], or until it connects anew.
+    /// Lets `worker`, a name or an address, finish what it proves and gives it nothing more; what only waits on it goes
+    /// to others. Resolves when it holds nothing, or is gone. It stays drained until [`Orchestrator::resume`], or until
+    /// it connects anew.
     ///
     /// # Errors
     /// When no such worker is connected.
@@ -500,11 +514,13 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Runs `request` through `controller` on the connected workers, until `cancel`. What happens on the way goes to `progress`.
+    /// Runs `request` through `controller` on the connected workers, until `cancel`. What happens on the way goes to
+    /// `progress`.
     ///
-    /// An execution that was cut short from outside is begun again, and so is a proof that does not verify where its parts were not verified; the
-    /// latter with every part verified. When they were, or when a precompile shard could not be proven, it is begun again with the events of each core shard
-    /// compared between two workers. Its timeout counts from the first beginning.
+    /// An execution that was cut short from outside is begun again, and so is a proof that does not verify where its
+    /// parts were not verified; the latter with every part verified. When they were, or when a precompile shard could
+    /// not be proven, it is begun again with the events of each core shard compared between two workers. Its timeout
+    /// counts from the first beginning.
     ///
     /// # Errors
     /// Why there is no proof.
@@ -544,7 +560,7 @@ impl Orchestrator {
                     let Some(cut) = controller.smaller_cut(&options) else { return Err(failure) };
                     request.options.clone_from(&cut.options);
                     let text = format!("{reason}; the run is cut into smaller shards: {}", cut.name);
-                    smaller = Some(cut);
+                    smaller = Some((cut, reason.clone()));
                     text
                 }
                 // What was remembered may be what is wrong; it is forgotten by now.
@@ -576,8 +592,8 @@ impl Orchestrator {
             };
             restarts += 1;
             tracing::warn!(proof_id = request.label, %reason, restarts, "the proof is begun again");
-            let _ = progress.send(Progress::Restarted { reason: reason.clone() });
-            if let Some(Cut { options, name }) = smaller {
+            let _ = progress.send(Progress::Restarted { reason });
+            if let Some((Cut { options, name }, reason)) = smaller {
                 let _ = progress.send(Progress::Cut { name, reason, options });
             }
         }
@@ -613,8 +629,8 @@ impl Orchestrator {
         let outcome = match failure {
             Err(outcome) => outcome,
             Ok(failure) => {
-                // The first cause stays; the run ends by itself, so that its child process and shared memory are gone before anybody
-                // hears of the failure.
+                // The first cause stays; the run ends by itself, so that its child process and shared memory are gone
+                // before anybody hears of the failure.
                 state.fail(failure.clone());
                 state.board.close();
                 let too_long = async {
@@ -666,7 +682,8 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
     }
 }
 
-/// Resolves when nobody has been connected, or nobody who can do what the proof waits for, for as long as the settings allow.
+/// Resolves when nobody has been connected, or nobody who can do what the proof waits for, for as long as the settings
+/// allow.
 async fn out_of_workers(shared: &Shared, proof: &ProofState) -> ProofFailure {
     let (mut alone_since, mut stuck_since) = (None, None);
     loop {

@@ -1,8 +1,9 @@
-//! The database: programs, proofs, attempts and events. SQLite, one file with its write-ahead log; see <https://www.sqlite.org/wal.html>.
+//! The database: programs, proofs, attempts and events. SQLite, one file with its write-ahead log; see
+//! <https://www.sqlite.org/wal.html>.
 //!
 //! Every method blocks for as long as a disk does.
 
-use client::{EventRecord, FailureInfo, Mode, Moment, NewProof, Program, Proof, ProofState, Share, Tasks};
+use client::{EventRecord, FailureInfo, Mode, Moment, NewProof, Program, Proof, ProofEvent, ProofState, Share, Tasks};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, types::Type};
 use std::{
     path::{Path, PathBuf},
@@ -160,7 +161,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the database at `path`. It is made where there is none, but only when `is_new`: in a folder that was used its absence is a loss.
+    /// Opens the database at `path`. It is made where there is none, but only when `is_new`: in a folder that was used
+    /// its absence is a loss.
     pub(crate) fn open(path: &Path, is_new: bool) -> Result<Self> {
         let fresh = std::fs::metadata(path).map_or(true, |described| described.len() == 0);
         if fresh && !is_new {
@@ -191,7 +193,8 @@ impl Database {
         // A promise is kept over a loss of power.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        // In KiB when negative. The system has the file in its cache: more would only be memory that comes to be used in the course of time.
+        // In KiB when negative. The system has the file in its cache: more would only be memory that comes to be used
+        // in the course of time.
         connection.pragma_update(None, "cache_size", -64)?;
         let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
         match checked {
@@ -213,7 +216,8 @@ impl Database {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something in a transaction of its own. That it is kept is known only when it is committed: what a statement returns comes before.
+    /// Does something in a transaction of its own. That it is kept is known only when it is committed: what a statement
+    /// returns comes before.
     fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -229,7 +233,8 @@ impl Database {
         self.write(|transaction| transaction.query_row(count, [], |row| unsigned(row, 0)))
     }
 
-    /// What was running when an earlier process was killed waits again, unless that has happened `most` times: it may be the reason. How many wait again.
+    /// What was running when an earlier process was killed waits again, unless that has happened `most` times: it may
+    /// be the reason. How many wait again.
     pub(crate) fn requeue_running(&self, most: u32, now: Moment) -> Result<usize> {
         let failure = FailureInfo {
             kind: "host".to_owned(),
@@ -449,6 +454,29 @@ impl Database {
         Ok(())
     }
 
+    /// Adds the last event to proofs that have ended without it: an earlier process was killed after it wrote the end
+    /// and before it wrote the event. How many.
+    pub(crate) fn complete_events(&self) -> Result<usize> {
+        let ended = {
+            let connection = self.lock();
+            let mut select = connection.prepare(&format!(
+                "SELECT {COLUMNS} FROM proofs WHERE ended IS NOT NULL AND coalesce((SELECT
+                 CASE WHEN json_valid(record) THEN json_extract(record, '$.event') END
+                 FROM events WHERE proof = id ORDER BY number DESC LIMIT 1), '') <> 'finished'"
+            ))?;
+            select.query_map([], proof_of)?.collect::<rusqlite::Result<Vec<Proof>>>()?
+        };
+        let event = |proof: Proof| {
+            let (state, failure) = (proof.state, proof.failure);
+            let number = self.last_event(&proof.id)? + 1;
+            let at = proof.ended.unwrap_or(proof.created);
+            Ok((proof.id, EventRecord { number, at, event: ProofEvent::Finished { state, failure } }))
+        };
+        let events = ended.into_iter().map(event).collect::<Result<Vec<_>>>()?;
+        self.add_events(&events)?;
+        Ok(events.len())
+    }
+
     /// Events of a proof after number `after`, in order, at most `limit`.
     pub(crate) fn events(&self, proof: &str, after: u64, limit: u32) -> Result<Vec<EventRecord>> {
         let connection = self.lock();
@@ -466,7 +494,8 @@ impl Database {
         Ok(self.lock().query_row(select, [proof], |row| unsigned(row, 0))?)
     }
 
-    /// Removes what ended before `before`, with its events, and programs handed in before that no proof is of. How many proofs.
+    /// Removes what ended before `before`, with its events, and programs handed in before that no proof is of. How many
+    /// proofs.
     pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
         self.write(|transaction| {
             let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;

@@ -1,4 +1,5 @@
-//! What is counted, for Prometheus. Names and units as <https://prometheus.io/docs/practices/naming> has them; no label has a value without bound.
+//! What is counted, for Prometheus. Names and units as <https://prometheus.io/docs/practices/naming> has them; no label
+//! has a value without bound.
 
 use client::ProofEvent;
 use orchestrator::{Counts, Holdings, WorkerInfo};
@@ -234,7 +235,6 @@ pub(crate) struct Now {
     pub(crate) workers: Vec<WorkerInfo>,
     /// Workers that should be connected and are not.
     pub(crate) lost: usize,
-    /// Attempts that one worker may hold.
     pub(crate) counts: Counts,
     pub(crate) holdings: Holdings,
     pub(crate) free_bytes: u64,

@@ -64,16 +64,16 @@ pub struct Settings {
     pub free_bytes: u64,
     /// How long a proof that has ended is kept.
     pub keep: Duration,
-    /// Names by which the interface may be asked where it listens for this machine alone, beside `localhost` and addresses; in lower case.
+    /// Names by which the interface may be asked where it listens for this machine alone, beside `localhost` and
+    /// addresses; in lower case.
     pub names: Vec<String>,
     /// Where traces of proofs go, if anywhere.
     pub tracer: Option<Arc<BoxedTracer>>,
 }
 
 impl Settings {
-    /// The defaults for a state folder: two proofs at a time, a thousand waiting, programs of 128 MiB, inputs of 1 GiB, 20 GB of results, 1 GB of disk left
-    /// free, a week of what has ended, no
-    /// traces.
+    /// The defaults for a state folder: two proofs at a time, a thousand waiting, programs of 128 MiB, inputs of 1 GiB,
+    /// 20 GB of results, 1 GB of disk left free, a week of what has ended, no traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: orchestrator::Settings, options: String) -> Self {
         Self {
@@ -153,7 +153,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Service {
-    /// Opens the state folder, goes on with what is in it, and begins to run proofs. Sessions with workers live on the runtime that polls this.
+    /// Opens the state folder, goes on with what is in it, and begins to run proofs. Sessions with workers live on the
+    /// runtime that polls this.
     ///
     /// # Errors
     /// When the state folder is another's, damaged, of a newer release, or cannot be written.
@@ -173,6 +174,10 @@ impl Service {
             let start = database.count_start()?;
             let lineage = memo.begin(start).map_err(unusable)?;
             let requeued = database.requeue_running(MOST_CRASHES, Moment::now())?;
+            if let Err(error) = database.complete_events() {
+                // Their proofs are there, and say themselves how they ended.
+                tracing::warn!(%error, "proofs that have ended may lack their last event");
+            }
             Ok::<_, StartError>((folder, blobs, database, memo, start, lineage, requeued))
         };
         let opened = tokio::task::spawn_blocking(open).await.expect("opening does not panic");
@@ -325,7 +330,8 @@ impl Service {
         Ok(program)
     }
 
-    /// Has the verifying key of `program` computed. Whoever handed the program in does not wait for it, and its proofs wait in the queue meanwhile.
+    /// Has the verifying key of `program` computed. Whoever handed the program in does not wait for it, and its proofs
+    /// wait in the queue meanwhile.
     fn compute_key(&self, program: String, content: bytes::Bytes) {
         let service = self.clone();
         self.spawn(async move {
@@ -354,7 +360,8 @@ impl Service {
         .await
     }
 
-    /// Accepts a request. When this returns the proof is kept, whatever happens; `false` with one that was asked for before.
+    /// Accepts a request. When this returns the proof is kept, whatever happens; `false` with one that was asked for
+    /// before.
     ///
     /// # Errors
     /// Why it is not accepted.
@@ -396,7 +403,8 @@ impl Service {
         Ok(self.blocking(|inner| inner.database.programs()).await?)
     }
 
-    /// Cancels a proof; one that has ended stays as it is. Gives it back as it is then: one that runs ends within moments.
+    /// Cancels a proof; one that has ended stays as it is. Gives it back as it is then: one that runs ends within
+    /// moments.
     ///
     /// # Errors
     /// When there is no such proof.

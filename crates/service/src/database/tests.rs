@@ -1,5 +1,4 @@
 use super::*;
-use client::ProofEvent;
 
 /// Some time.
 const NOW: Moment = Moment(1_800_000_000_000);
@@ -51,6 +50,33 @@ fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
     assert_eq!(database.requeue_running(3, NOW).unwrap(), 0);
     let proof = database.proof("a").unwrap().unwrap();
     assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("killed 3 times"));
+}
+
+#[test]
+fn a_proof_that_has_ended_gets_its_last_event_at_the_next_start() {
+    let (_folder, database) = database();
+    let add_event = |id: &str, number, event| {
+        database.add_events(&[(id.to_owned(), EventRecord { number, at: NOW, event })]).unwrap();
+    };
+    let finished = |failure| ProofEvent::Finished { state: ProofState::Failed, failure };
+    let failure = FailureInfo { kind: "host".into(), text: "the disk is full".into() };
+    for id in ["without", "with", "empty", "running"] {
+        add(&database, id, &NewProof::default());
+        database.begin_next(NOW).unwrap().unwrap();
+        if id != "empty" {
+            add_event(id, 1, ProofEvent::Started { start: 1 });
+        }
+        if id != "running" {
+            database.end(id, &Ending::Failed(failure.clone()), Tasks::default(), NOW).unwrap().unwrap();
+        }
+    }
+    add_event("with", 2, finished(None));
+    assert_eq!(database.complete_events().unwrap(), 2);
+    assert_eq!(database.complete_events().unwrap(), 0);
+    for (id, events) in [("without", 2), ("with", 2), ("empty", 1), ("running", 1)] {
+        assert_eq!(database.events(id, 0, 10).unwrap().len(), events, "{id}");
+    }
+    assert_eq!(database.events("without", 1, 10).unwrap()[0].event, finished(Some(failure)));
 }
 
 #[test]

@@ -1,16 +1,19 @@
-//! A block of Ethereum transactions, proven by sp1-sdk's CPU prover and by one worker on the same two cores: at the largest cut that both can prove, and each at
-//! the best cut for it. sp1-sdk's defaults are tried too.
+//! A block of Ethereum transactions, proven by sp1-sdk's CPU prover and by a worker on the same two cores: at the
+//! largest cut that both can prove, and each at the best cut for it. sp1-sdk's defaults are tried too.
 
 use crate::{
     host::Host,
     prover::Program,
-    run::{Configuration, Round, Work, rounds},
+    run::{Configuration, Round, Work, WorkerSetting, rounds},
     spread::Spread,
     write_figures,
 };
 use anyhow::Result;
 use serde::Serialize;
 use std::path::PathBuf;
+
+const ONE_PROVER: WorkerSetting = WorkerSetting { provers: 1, threads: 2, core: None };
+const TWO_PROVERS: WorkerSetting = WorkerSetting { provers: 2, threads: 1, core: None };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -23,7 +26,8 @@ pub(crate) struct Arguments {
     /// The largest cut that sp1-sdk's CPU prover can prove on this machine. With 24 GB the default.
     #[arg(long, default_value_t = (1 << 26) - (1 << 22))]
     common_cut: u64,
-    /// Try sp1-sdk's default cut as well, once. Where it takes more memory than there is, the kernel kills a process: on a machine of your own.
+    /// Try sp1-sdk's default cut as well, once. Where it takes more memory than there is, the kernel kills a process:
+    /// on a machine of your own.
     #[arg(long)]
     defaults: bool,
     /// Where the figures go.
@@ -38,10 +42,12 @@ struct Report {
     machine: Host,
     /// Seconds by configuration. A configuration that failed has none.
     seconds: Vec<(&'static str, Option<Spread>)>,
-    /// One worker over the CPU prover, both at the common cut. Ratios of each round.
+    /// One prover over the CPU prover, both at the common cut. Ratios of each round.
     same_cut: Option<Spread>,
-    /// One worker at the automatic cut over the CPU prover at the common cut, which is its best.
+    /// One prover at the automatic cut over the CPU prover at the common cut, which is its best.
     best_cuts: Option<Spread>,
+    /// The same for two provers of one thread, which `sp1d tune` finds.
+    tuned: Option<Spread>,
     /// The CPU prover at its default cut, if it was tried.
     defaults: Option<Round>,
     rounds: Vec<Round>,
@@ -50,9 +56,10 @@ struct Report {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let cut = Some(arguments.common_cut);
     let cpu_prover = Configuration::cpu_prover("cpu_prover, common cut", cut);
-    let worker = Configuration::workers("one_worker, common cut", &[(2, None)], cut);
-    let automatic = Configuration::workers("one_worker, automatic cut", &[(2, None)], None);
-    let all = [cpu_prover, worker, automatic];
+    let worker = Configuration::workers("one_prover, common cut", &[ONE_PROVER], cut);
+    let automatic = Configuration::workers("one_prover, automatic cut", &[ONE_PROVER], None);
+    let tuned = Configuration::workers("two_provers, automatic cut", &[TWO_PROVERS], None);
+    let all = [cpu_prover, worker, automatic, tuned];
     let work = Work { program: Program::Evm, size: arguments.transactions, least_shards: 2 };
     let defaults = match arguments.defaults {
         true => rounds(1, &[Configuration::cpu_prover("cpu_prover, defaults", None)], work)?.pop(),
@@ -73,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         seconds: all.map(seconds).to_vec(),
         same_cut: ratio(worker),
         best_cuts: ratio(automatic),
+        tuned: ratio(tuned),
         defaults,
         rounds,
     };
@@ -80,7 +88,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for (name, seconds) in &report.seconds {
         println!("{name:28} {} s", words(seconds));
     }
-    println!("one worker / CPU prover, same cut:        {}", words(&report.same_cut));
-    println!("one worker / CPU prover, each at its best: {}", words(&report.best_cuts));
+    println!("one prover / CPU prover, same cut:          {}", words(&report.same_cut));
+    println!("one prover / CPU prover, each at its best:  {}", words(&report.best_cuts));
+    println!("two provers / CPU prover, each at its best: {}", words(&report.tuned));
     write_figures(&arguments.output, &report)
 }

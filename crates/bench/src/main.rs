@@ -1,16 +1,19 @@
 //! Figures of real proofs, by commands that anybody can run. Each part prints a table and writes its figures as JSON.
 //!
-//! Configurations are measured in rounds, the order reversed each time: start one configuration, prove something short to warm it up, prove what is measured,
-//! stop it, start the next. So what the machine does meanwhile strikes all alike. A ratio pairs two configurations of one round.
+//! Configurations are measured in rounds, the order reversed each time: start one configuration, prove something short
+//! to warm it up, prove what is measured, stop it, start the next. So what the machine does meanwhile strikes all
+//! alike. A ratio pairs two configurations of one round.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, what happens to stderr")]
 
 mod cuts;
 mod evm;
 mod host;
+mod memory;
 mod overhead;
 mod prover;
 mod run;
+mod setup;
 mod spread;
 
 use anyhow::{Context, Result};
@@ -27,12 +30,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// What distribution costs, and what a second worker saves: sp1-sdk's CPU prover, one worker, and two workers with a core each. About 40 minutes.
+    /// What distribution costs, and what a second worker saves: sp1-sdk's CPU prover, one worker, and two workers with
+    /// a core each. About 40 minutes.
     Overhead(overhead::Arguments),
-    /// A real program against sp1-sdk's CPU prover, at the same cut and each at its best. About an hour for each round.
+    /// A real program against sp1-sdk's CPU prover, at the same cut and each at its best. About 45 minutes for each
+    /// round.
     Evm(evm::Arguments),
-    /// What a million cycles cost by cut. About ten minutes for each program.
+    /// What a million cycles cost by cut. About 15 minutes.
     Cuts(cuts::Arguments),
+    /// What attempts take of memory, beside what was estimated. About half an hour.
+    Memory(memory::Arguments),
+    /// What a verifying key costs. About a minute.
+    Setup(setup::Arguments),
     /// Proves with the prover that SP1_PROVER names; started by the bench itself.
     #[command(hide = true)]
     Prove(prover::Arguments),
@@ -43,6 +52,8 @@ fn main() -> Result<()> {
         Part::Overhead(arguments) => overhead::run(&arguments),
         Part::Evm(arguments) => evm::run(&arguments),
         Part::Cuts(arguments) => cuts::run(&arguments),
+        Part::Memory(arguments) => memory::run(&arguments),
+        Part::Setup(arguments) => setup::run(&arguments),
         Part::Prove(arguments) => prover::run(&arguments),
     }
 }

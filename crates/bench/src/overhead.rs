@@ -1,10 +1,10 @@
-//! What distribution costs, and what a second worker saves: the same program proven by sp1-sdk's CPU prover, by one worker with all threads, and by two
-//! workers with one thread each.
+//! What distribution costs, and what a second worker saves: the same program proven by sp1-sdk's CPU prover, by one
+//! worker with all threads, and by two workers with one thread each.
 
 use crate::{
     host::Host,
     prover::{Measured, Program},
-    run::{Configuration, Outcome, Round, Work, rounds},
+    run::{Configuration, Outcome, Round, Work, WorkerSetting, rounds},
     spread::Spread,
     write_figures,
 };
@@ -29,8 +29,13 @@ pub(crate) struct Arguments {
 const CUT: u64 = 1 << 25;
 
 const CPU_PROVER: Configuration = Configuration::cpu_prover("cpu_prover", Some(CUT));
-const ONE_WORKER: Configuration = Configuration::workers("one_worker", &[(2, None)], Some(CUT));
-const TWO_WORKERS: Configuration = Configuration::workers("two_workers", &[(1, Some(0)), (1, Some(1))], Some(CUT));
+const ONE_WORKER: Configuration =
+    Configuration::workers("one_worker", &[WorkerSetting { provers: 1, threads: 2, core: None }], Some(CUT));
+const TWO_WORKERS: Configuration = Configuration::workers(
+    "two_workers",
+    &[WorkerSetting { provers: 1, threads: 1, core: Some(0) }, WorkerSetting { provers: 1, threads: 1, core: Some(1) }],
+    Some(CUT),
+);
 const ALL: [Configuration; 3] = [CPU_PROVER, ONE_WORKER, TWO_WORKERS];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -50,8 +55,8 @@ struct Report {
     ratios: Ratios,
     /// Seconds of a proof by configuration.
     seconds: Vec<(&'static str, Spread)>,
-    /// Processor time of the process that asks over that of all processes together, the executor's child left out. What is executed in the process
-    /// itself (cutting shards, writing their records) is part of it.
+    /// Processor time of the process that asks over that of all processes together, the executor's child left out. What
+    /// is executed in the process itself (cutting shards, writing their records) is part of it.
     orchestrator_share: Spread,
     /// Peak memory in bytes during the measured proofs: of the process that asks, and of each worker.
     peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,

@@ -26,7 +26,7 @@ impl Program {
         }
     }
 
-    const fn elf(self) -> Elf {
+    pub(crate) const fn elf(self) -> Elf {
         match self {
             Self::Fibonacci => Elf::Static(include_bytes!("../../../guests/elf/fibonacci")),
             Self::Evm => Elf::Static(include_bytes!("../../../guests/elf/evm")),
@@ -44,7 +44,7 @@ impl Program {
         stdin
     }
 
-    /// The fewest shards there are: enough that every worker has proven one.
+    /// The fewest shards there are, at least two: enough that each of two provers has proven one.
     const fn warm_up_size(self) -> u32 {
         match self {
             Self::Fibonacci => 1000,

@@ -5,7 +5,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,8 +19,8 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Configuration {
     pub(crate) name: &'static str,
-    /// Threads and core of each worker; without workers sp1-sdk's CPU prover proves, with two threads.
-    workers: &'static [(u32, Option<u32>)],
+    /// Without workers sp1-sdk's CPU prover proves, with two threads.
+    workers: &'static [WorkerSetting],
     /// Trace cells after which a shard ends; `None` for the default.
     cut: Option<u64>,
 }
@@ -29,10 +31,19 @@ impl Configuration {
         Self { name, workers: &[], cut }
     }
 
-    /// Workers with threads, and with a core where one is given.
-    pub(crate) const fn workers(name: &'static str, workers: &'static [(u32, Option<u32>)], cut: Option<u64>) -> Self {
+    pub(crate) const fn workers(name: &'static str, workers: &'static [WorkerSetting], cut: Option<u64>) -> Self {
         Self { name, workers, cut }
     }
+}
+
+/// How a worker proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkerSetting {
+    pub(crate) provers: u32,
+    /// Of each prover.
+    pub(crate) threads: u32,
+    /// The one core that it runs on; `None` for all.
+    pub(crate) core: Option<u32>,
 }
 
 /// What is proven.
@@ -97,7 +108,7 @@ pub(crate) fn rounds(count: u32, configurations: &[Configuration], work: Work) -
 }
 
 /// Every configuration has the same two cores, however many there are.
-fn pin_to_two_cores() -> Result<()> {
+pub(crate) fn pin_to_two_cores() -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(0);
     cores.set(1);
@@ -107,33 +118,21 @@ fn pin_to_two_cores() -> Result<()> {
 /// The figures, or why the proof failed.
 fn measure(configuration: Configuration, work: Work) -> Result<Result<Measured, String>> {
     let folder = tempfile::tempdir().context("make a folder")?;
-    let workers = start_workers(configuration, folder.path())?;
-    let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
+    let workers = start_workers(configuration.workers, &[], folder.path())?;
+    let addresses: Vec<&str> = workers.iter().map(Worker::address).collect();
     fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
     let processes: Vec<String> = workers.iter().map(|worker| worker.process.id().to_string()).collect();
     let prover = if configuration.workers.is_empty() { "cpu" } else { "distributed" };
     let mut command = Command::new(env::current_exe().context("find this program")?);
-    // Only what is set here counts.
-    let set = |name: &std::ffi::OsString| {
-        let name = name.to_string_lossy();
-        name.starts_with("SP1_DISTRIBUTED_") || name.starts_with("SP1_WORKER_")
-    };
-    for name in env::vars_os().map(|(name, _)| name).filter(set) {
-        command.env_remove(name);
-    }
-    let output = command
+    let output = without_settings(&mut command)
         .args(["prove", "--program", work.program.name(), "--size", &work.size.to_string()])
         .args(["--least-shards", &work.least_shards.to_string()])
         .args(processes.iter().flat_map(|process| ["--workers", process]))
         .current_dir(folder.path())
         .env("SP1_PROVER", prover)
-        .env_remove("ELEMENT_THRESHOLD")
         .envs(configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut.to_string())))
         .env("RAYON_NUM_THREADS", "2")
         .env("TMPDIR", folder.path())
-        .env_remove("SHARD_BATCH_SIZE")
-        .env_remove("HEIGHT_THRESHOLD")
-        .env_remove("SHARD_SIZE")
         .stderr(Stdio::inherit())
         .output()
         .context("start the process that asks for proofs")?;
@@ -145,20 +144,44 @@ fn measure(configuration: Configuration, work: Work) -> Result<Result<Measured, 
     Ok(Ok(proof))
 }
 
+/// Removes what the user has set for proofs of their own: only what the bench sets counts.
+pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
+    const OF_SP1: [&str; 4] = ["ELEMENT_THRESHOLD", "HEIGHT_THRESHOLD", "SHARD_BATCH_SIZE", "SHARD_SIZE"];
+    let is_set = |name: &OsString| {
+        let name = name.to_string_lossy();
+        ["SP1_DISTRIBUTED_", "SP1_WORKER_"].iter().any(|prefix| name.starts_with(prefix)) || OF_SP1.contains(&&*name)
+    };
+    for name in env::vars_os().map(|(name, _)| name).filter(is_set) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A worker process; killed when dropped.
-struct Worker {
+pub(crate) struct Worker {
     address: String,
+    /// Its provers load one after another.
+    provers: usize,
     log: PathBuf,
     process: Child,
 }
 
 impl Worker {
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     fn is_ready(&mut self) -> Result<bool> {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         if let Some(status) = self.process.try_wait()? {
             bail!("a worker ended ({status}): {log}");
         }
-        Ok(log.contains("prover ready") && TcpStream::connect(&self.address).is_ok())
+        Ok(log.matches("prover ready").count() >= self.provers && TcpStream::connect(&self.address).is_ok())
     }
 }
 
@@ -170,18 +193,27 @@ impl Drop for Worker {
     }
 }
 
-/// Starts the workers and waits until all are ready.
-fn start_workers(configuration: Configuration, folder: &Path) -> Result<Vec<Worker>> {
+/// Starts workers with further arguments, and waits until all are ready.
+pub(crate) fn start_workers(settings: &[WorkerSetting], more: &[&str], folder: &Path) -> Result<Vec<Worker>> {
     let program = env::current_exe().context("find this program")?.with_file_name("sp1d");
     let mut workers = Vec::new();
-    for (number, (threads, core)) in configuration.workers.iter().enumerate() {
+    for (number, WorkerSetting { provers, threads, core }) in settings.iter().enumerate() {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?.port();
         let address = format!("127.0.0.1:{port}");
         let log = folder.join(format!("worker-{number}.log"));
         let mut command = Command::new(&program);
         command
             .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1", "--wait-memory", "600"])
-            .args(["--threads", &threads.to_string(), "--name", &format!("worker-{number}"), "--with-parent"])
+            .args([
+                "--provers",
+                &provers.to_string(),
+                "--threads",
+                &threads.to_string(),
+                "--name",
+                &format!("worker-{number}"),
+                "--with-parent",
+            ])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log)?);
@@ -189,7 +221,7 @@ fn start_workers(configuration: Configuration, folder: &Path) -> Result<Vec<Work
             command.args(["--pin", &core.to_string()]);
         }
         let process = command.spawn().with_context(|| format!("start {}", program.display()))?;
-        workers.push(Worker { address, log, process });
+        workers.push(Worker { address, provers: *provers as usize, log, process });
     }
     let deadline = Instant::now() + Duration::from_secs(600);
     for worker in &mut workers {

@@ -69,9 +69,11 @@ pub(crate) enum Command {
     },
     /// Start two workers here, prove a program on them, and stop them.
     Demo(DemoArguments),
-    /// Find the settings of a worker that prove fastest on this machine. Takes some minutes for each setting, and all cores.
+    /// Find the settings of a worker that prove fastest on this machine. Takes some minutes for each setting, and all
+    /// cores.
     Tune(TuneArguments),
-    /// Print what a shell needs to complete this program's arguments, for example: sp1d completions bash > /etc/bash_completion.d/sp1d
+    /// Print what a shell needs to complete this program's arguments, for example: sp1d completions bash >
+    /// /etc/bash_completion.d/sp1d
     Completions(CompletionsArguments),
     /// Write manual pages, one for each subcommand.
     Man(ManArguments),
@@ -118,14 +120,16 @@ pub(crate) struct WorkerArguments {
     /// Where to listen, as HOST:PORT; an IPv6 address stands in brackets.
     #[arg(long, value_name = "ADDR", required_unless_present = "join")]
     pub(crate) listen: Option<Address>,
-    /// Which orchestrators may connect: addresses, ranges like 10.0.0.0/8 and host names, separated by commas; `any` for all.
+    /// Which orchestrators may connect: addresses, ranges like 10.0.0.0/8 and host names, separated by commas; `any`
+    /// for all.
     #[arg(long, value_name = "ADDR[,ADDR…]", required_unless_present = "join")]
     pub(crate) orchestrator: Option<Filter>,
-    /// Call this orchestrator instead, where it takes workers (`sp1d serve --join-listen`), and again whenever the connection is lost.
+    /// Call this orchestrator instead, where it takes workers (`sp1d serve --join-listen`), and again whenever the
+    /// connection is lost.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
     pub(crate) join: Option<Address>,
     /// Prover processes of this worker, which share its connection. Each has its share of the cores.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_PROVERS)))]
     pub(crate) provers: u16,
     /// Threads of each prover [default: its share of the cores that the worker may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -162,7 +166,8 @@ pub(crate) struct ProverArguments {
 /// Where telemetry goes.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// Send log lines, and from a service also a trace of each proof, to this OpenTelemetry collector, by OTLP over gRPC [env: OTEL_EXPORTER_OTLP_ENDPOINT].
+    /// Send log lines, and from a service also a trace of each proof, to this OpenTelemetry collector, by OTLP over
+    /// gRPC [env: OTEL_EXPORTER_OTLP_ENDPOINT].
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
 }
@@ -175,7 +180,8 @@ pub(crate) struct ProgramArguments {
     /// Its input: a serialised SP1Stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub(crate) stdin: Option<PathBuf>,
-    /// Its input, a value at a time and in order: u32:N, u64:N, str:TEXT (read with `io::read`), hex:BYTES, file:PATH (read with `io::read_vec`).
+    /// Its input, a value at a time and in order: u32:N, u64:N, str:TEXT (read with `io::read`), hex:BYTES, file:PATH
+    /// (read with `io::read_vec`).
     #[arg(long, value_name = "KIND:VALUE")]
     pub(crate) input: Vec<Input>,
     /// Stop the program after this many cycles.
@@ -206,14 +212,16 @@ pub(crate) struct ProveArguments {
 /// What counts more than the environment and the list's file.
 #[derive(Debug, Args)]
 pub(crate) struct PoolArguments {
-    /// The list of workers: a JSON array of addresses, of which "local" is this process, or an object with such an array as "workers"
-    /// [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
+    /// The list of workers: a JSON array of addresses, of which "local" is this process, or an object with such an
+    /// array as "workers" [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
     #[arg(long, value_name = "FILE")]
     pub(crate) workers: Option<PathBuf>,
-    /// Shards that a worker may hold at a time for each of its provers, 1 for the least memory [env: SHARD_BATCH_SIZE] [default: 2].
+    /// Shards that a worker may hold at a time for each of its provers, 1 for the least memory [env: SHARD_BATCH_SIZE]
+    /// [default: 2].
     #[arg(long, value_name = "N")]
     pub(crate) shard_batch_size: Option<u32>,
-    /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT] [default: spread].
+    /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT]
+    /// [default: spread].
     #[arg(long, value_name = "POLICY")]
     pub(crate) placement: Option<Placement>,
 }
@@ -235,7 +243,8 @@ pub(crate) struct ManArguments {
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) pool: PoolArguments,
-    /// Folder with everything that must outlive the process: database, programs, inputs, results. Made where there is none.
+    /// Folder with everything that must outlive the process: database, programs, inputs, results. Made where there is
+    /// none.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: PathBuf,
     /// Where the interface listens, as HOST:PORT. Whoever reaches it may ask for proofs.
@@ -259,7 +268,8 @@ pub(crate) struct ServeArguments {
     /// Disk for results of tasks that a restarted or repeated proof need not prove again, in megabytes; 0 for none.
     #[arg(long, value_name = "MB", default_value_t = 20_000)]
     pub(crate) memo: u64,
-    /// Names by which the interface is asked where it listens on the loopback interface, such as a proxy passes on; `localhost` and addresses always may be.
+    /// Names by which the interface is asked where it listens on the loopback interface, such as a proxy passes on;
+    /// `localhost` and addresses always may be.
     #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
     pub(crate) names: Vec<String>,
     /// Free disk below which nothing new is accepted, in megabytes.
@@ -268,6 +278,9 @@ pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) export: Export,
 }
+
+/// Provers of a worker.
+pub(crate) const MOST_PROVERS: u16 = 64;
 
 /// Where a service listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8090";
@@ -474,10 +487,10 @@ pub(crate) struct TuneArguments {
     #[arg(long, value_name = "KIND:VALUE", requires = "elf")]
     pub(crate) input: Vec<Input>,
     /// Measure only with this number of provers.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_PROVERS)))]
     pub(crate) provers: Option<u16>,
-    /// Measure only with this number of shards inside each prover at a time.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    /// Measure only with this number of shards inside each prover at a time: 1 or 2.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2))]
     pub(crate) parallel_shards: Option<u16>,
     /// Measure the fastest setting with every smaller cut too, also when these are slower.
     #[arg(long)]

@@ -42,9 +42,10 @@ impl Corrections {
         factor.clamp(LEAST, MOST)
     }
 
-    /// The same for the kind of shards whose estimates are the lowest.
+    /// The larger factor of the two kinds of shards, at least 1: what a worker says of its memory is never made larger,
+    /// because an attempt alone can take a larger part of its estimate than several together.
     pub(crate) fn factor_of_shards(&self) -> f64 {
-        self.factor(TaskKind::ProveShard).max(self.factor(TaskKind::NormalizeShard))
+        self.factor(TaskKind::ProveShard).max(self.factor(TaskKind::NormalizeShard)).max(1.0)
     }
 }
 

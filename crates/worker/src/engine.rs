@@ -14,8 +14,8 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// Resolves when an attempt that is run now begins at once: a prover that was lost is loaded again first.
     async fn ready(&self) {}
 
-    /// Does one task: fetches its inputs from `io` and delivers its outputs there. `slot` is below [`ProvingEngine::slots`] and no two
-    /// attempts inside have the same.
+    /// Does one task: fetches its inputs from `io` and delivers its outputs there. `slot` is below
+    /// [`ProvingEngine::slots`] and no two attempts inside have the same.
     ///
     /// # Errors
     /// When the task could not be done, this time.
@@ -32,7 +32,8 @@ pub trait ProvingEngine: Send + Sync + 'static {
         Footprint { processes: vec![std::process::id()], rest_bytes: 0 }
     }
 
-    /// Gives memory back to the system that it keeps for the next task. Blocks for a moment. Nothing is kept unless this is overridden.
+    /// Gives memory back to the system that it keeps for the next task. Blocks for a moment. Nothing is kept unless
+    /// this is overridden.
     fn give_back(&self) {}
 }
 
@@ -66,7 +67,7 @@ pub trait AttemptIo: Send + Sync + 'static {
     /// When the session is over.
     async fn complete_marker(&self) -> Result<(), IoError>;
 
-    /// Takes note of the memory that the attempt's process had when it was the largest part of its estimate. Called at most once, when the attempt is over. By default
+    /// Notes the highest ratio of used to estimated memory. Called at most once, when the attempt is over. By default
     /// nothing happens.
     fn note_memory(&self, _: MemoryUse) {}
 }

@@ -1,8 +1,9 @@
 //! What the attempts on a host may take of its memory, over all worker processes.
 //!
-//! A proving stage takes gigabytes within seconds and gives them back. Looking at free memory before it begins is not enough: another worker looks at the
-//! same memory in the same moment. So every worker writes down what its attempts will take, and an attempt begins when all of that fits. Nothing is
-//! believed of the file: every number in it is bounded by what is done with it, and where the file cannot be used, everything fits.
+//! A proving stage takes gigabytes within seconds and gives them back. Looking at free memory before it begins is not
+//! enough: another worker looks at the same memory in the same moment. So every worker writes down what its attempts
+//! will take, and an attempt begins when all of that fits. Nothing is believed of the file: every number in it is
+//! bounded by what is done with it, and where the file cannot be used, everything fits.
 
 use crate::{
     correction::{Corrections, scaled},
@@ -34,7 +35,8 @@ use std::{
 /// How often an attempt that does not fit looks again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How often a file that another process has locked is tried again, and for how long. Nobody keeps it for longer than a moment.
+/// How often a file that another process has locked is tried again, and for how long. Nobody keeps it for longer than a
+/// moment.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
 const LONGEST_LOCK_AT_THE_END: Duration = Duration::from_millis(100);
@@ -201,7 +203,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ledger {
-    /// The ledger of this host, for a worker whose provers will take what `plan` says. The other workers count with that from now on.
+    /// The ledger of this host, for a worker whose provers will take what `plan` says. The other workers count with
+    /// that from now on.
     pub(crate) fn of_host(plan: MemoryPlan) -> Self {
         // Where the start lock is, and for the same reason.
         let shared = Path::new("/dev/shm");
@@ -251,7 +254,7 @@ impl Ledger {
         let foreign = foreign_bytes(&entries, memory, &uses);
         if foreign > MUCH.max(memory.total_bytes / 8) && !self.told_of_others.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                gigabytes = foreign as f64 / 1e9,
+                gigabytes = (foreign / 10_000_000) as f64 / 100.0,
                 "other programs use much of this machine's memory; if they are workers in other containers, they cannot see what this worker reserves: \
                  give each container a memory limit, or share /dev/shm and the process ids"
             );
@@ -265,8 +268,9 @@ impl Ledger {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when an attempt of `kind` whose estimate is `bytes` fits into the host's memory and nobody has waited longer, or nobody has any reserved: an attempt that fits nowhere is tried
-    /// alone. `None` where the host's memory or the file cannot be used.
+    /// Resolves when an attempt of `kind` whose estimate is `bytes` fits into the host's memory and nobody has waited
+    /// longer, or nobody has any reserved: an attempt that fits nowhere is tried alone. `None` where the host's memory
+    /// or the file cannot be used.
     ///
     /// # Cancel safety
     /// Nothing is reserved when the future is dropped.
@@ -320,7 +324,8 @@ impl Ledger {
         of_others.chain(own).map(|id| (id, Use::of(id))).collect()
     }
 
-    /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes that are gone.
+    /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes
+    /// that are gone.
     fn enter(&self, entries: &mut Entries, bytes: u64, place: (u64, u64), available_bytes: u64, uses: &Uses) -> bool {
         entries.retain(|process, _| started(process.id) == Some(process.started));
         let Some(process) = Process::own() else { return true };
@@ -354,8 +359,8 @@ impl Ledger {
         }
     }
 
-    /// Brings the file up to date after something was given back: at once, or as soon as the file is free. Others wait for what it says, and this process may have no
-    /// other reason to write to it.
+    /// Brings the file up to date after something was given back: at once, or as soon as the file is free. Others wait
+    /// for what it says, and this process may have no other reason to write to it.
     fn write_own(&self) {
         if self.is_written_within(LONGEST_LOCK_AT_THE_END) {
             return;
@@ -502,8 +507,8 @@ fn parse(text: &str) -> Entries {
     text.lines().filter_map(entry).collect()
 }
 
-/// True when `bytes` more for `own` fit beside all that is reserved. What a worker uses beyond its rest at the moment is part of what it has reserved; what
-/// `own` has kept from earlier attempts serves the next one.
+/// True when `bytes` more for `own` fit beside all that is reserved. What a worker uses beyond its rest at the moment
+/// is part of what it has reserved; what `own` has kept from earlier attempts serves the next one.
 fn fits(
     entries: &Entries,
     own: Process,
@@ -567,7 +572,8 @@ mod tests {
         Entry { rest_bytes: rest * GB, reserved_bytes: reserved * GB, ..Entry::default() }
     }
 
-    /// Two workers that rest at 7 GB; the second asks for `bytes` beside the first's `reserved`, of which it uses `used` already.
+    /// Two workers that rest at 7 GB; the second asks for `bytes` beside the first's `reserved`, of which it uses
+    /// `used` already.
     fn check(reserved: u64, used: u64, available: u64, bytes: u64, expected: bool) {
         let entries = Entries::from([(other(1), entry(7, reserved)), (other(2), entry(7, 0))]);
         let resident = |process| Some(if process == 1 { (7 + used) * GB } else { 7 * GB });

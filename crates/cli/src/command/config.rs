@@ -5,7 +5,7 @@ use crate::args::{ConfigArguments, OutputForm, PoolArguments};
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use engine::preview_cut;
-use orchestrator::{ProofMode, probe};
+use orchestrator::{ProbeError, ProofMode, probe};
 use serde_json::json;
 use sp1_distributed::distributed::config::{Config, ConfigError, Overrides, environment};
 
@@ -72,9 +72,17 @@ async fn automatic_cut(config: &Config) -> String {
     const INSTRUCTIONS: u64 = 30_000;
     let probes = config.list.0.iter().map(|member| probe(member, &config.orchestrator.build));
     let found = futures::future::join_all(probes).await;
+    let busy = found.iter().filter(|found| matches!(found, Err(ProbeError::Busy(_)))).count();
+    let silent = found.iter().filter(|found| found.is_err()).count() - busy;
     let memories: Vec<_> = found.into_iter().flatten().map(|probed| probed.memory).collect();
-    match preview_cut(ProofMode::Core, INSTRUCTIONS, &memories) {
+    let mut text = match preview_cut(ProofMode::Core, INSTRUCTIONS, &memories) {
         Some((cut, reason)) if !memories.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
-        _ => "chosen when a proof begins; no worker of the list can be asked now".to_owned(),
+        _ => "chosen when a proof starts".to_owned(),
+    };
+    for (count, why) in [(busy, "have an orchestrator already"), (silent, "cannot be reached")] {
+        if count > 0 {
+            text.push_str(&format!("; {count} of {} workers {why} and do not count here", config.list.0.len()));
+        }
     }
+    text
 }

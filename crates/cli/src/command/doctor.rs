@@ -142,7 +142,7 @@ fn processor() -> Finding {
 
 /// How many cores one prover uses well is known only by measuring.
 fn cores(cores: usize) -> Option<Finding> {
-    /// One prover with so many threads is about as fast as several with fewer.
+    /// With fewer cores there are few settings to choose from.
     const FEW: usize = 8;
     (cores > FEW).then(|| {
         let remedy = "several provers can be faster than one: measure with `sp1d tune`";

@@ -108,7 +108,7 @@ pub(super) async fn wait_until_listening(workers: &mut [OwnWorker]) -> Result<()
     Ok(())
 }
 
-/// Asks the workers to stop, and ends those that do not.
+/// Asks the workers to stop, and kills those that do not within five seconds.
 pub(super) async fn stop(mut workers: Vec<OwnWorker>) {
     for worker in &workers {
         let id = worker.process().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));

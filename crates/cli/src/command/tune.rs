@@ -30,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 /// The program: a block of Ethereum transactions.
 const PROGRAM: &[u8] = include_bytes!("../../../../guests/elf/evm");
 
-/// Transactions for each shard that is proven at the same time. A shard of the largest cut has 6 million cycles, and a transaction 93,000.
+/// Transactions for each shard that is proven at the same time. A shard of the largest cut has 6 million cycles, and a
+/// transaction 93,000.
 const TRANSACTIONS_A_SHARD: u32 = 100;
 
 pub(crate) async fn run(arguments: TuneArguments) -> Result<()> {
@@ -38,6 +39,7 @@ pub(crate) async fn run(arguments: TuneArguments) -> Result<()> {
     start_computing()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    let (program, stdin) = read_work(&arguments, cores)?;
     let mut search = Search::new(Limits {
         cores,
         most_provers: most_provers(Memory::now())?,
@@ -45,11 +47,11 @@ pub(crate) async fn run(arguments: TuneArguments) -> Result<()> {
         parallel_shards: arguments.parallel_shards,
         every_cut: arguments.every_cut,
     });
-    let work = work(&arguments, cores).await?;
+    let work = Work { program: program.into(), stdin: stdin.into(), controller: Arc::new(controller().await) };
     let cancel = super::cancelled_by_signals()?;
     let timeout = Duration::from_secs(arguments.timeout);
     let end = search_all(&mut search, &work, timeout, &cancel).await;
-    // Also when the user stops it, what was measured is worth something.
+    // The results so far, also after Ctrl-C.
     if search.measured().iter().any(|measured| measured.outcome.is_ok()) {
         match arguments.output {
             OutputForm::Json => print(&report(&search).to_string())?,
@@ -75,8 +77,9 @@ fn most_provers(memory: Option<Memory>) -> Result<u16> {
     Ok(u16::try_from(memory.available_bytes / needed).unwrap_or(u16::MAX))
 }
 
-async fn work(arguments: &TuneArguments, cores: u16) -> Result<Work> {
-    let (program, stdin) = match &arguments.elf {
+/// The program and its input.
+fn read_work(arguments: &TuneArguments, cores: u16) -> Result<(Vec<u8>, Vec<u8>)> {
+    Ok(match &arguments.elf {
         Some(path) => (read_program(path)?, read_stdin(arguments.stdin.as_deref(), &arguments.input)?),
         None => {
             // At most two shards for each prover, and a prover for each core.
@@ -84,8 +87,7 @@ async fn work(arguments: &TuneArguments, cores: u16) -> Result<Work> {
             let inputs = [Input::U32(transactions), Input::U64(1)];
             (PROGRAM.to_vec(), read_stdin(None, &inputs)?)
         }
-    };
-    Ok(Work { program: program.into(), stdin: stdin.into(), controller: Arc::new(controller().await) })
+    })
 }
 
 async fn search_all(search: &mut Search, work: &Work, timeout: Duration, cancel: &CancellationToken) -> Result<()> {
@@ -103,10 +105,15 @@ async fn search_all(search: &mut Search, work: &Work, timeout: Duration, cancel:
                 let (rate, peak) = (figures.cycles_per_second() / 1e3, figures.peak_bytes as f64 / 1e9);
                 let seconds = began.elapsed().as_secs();
                 say(&format!("  {rate:.1} thousand cycles a second, {peak:.1} GB; measured in {seconds} s"));
+                if figures.shards < setting.shards() {
+                    say(&format!("  the run is short: {} of {} places had a shard", figures.shards, setting.shards()));
+                }
                 Ok(figures)
             }
-            // Another setting changes nothing about a wrong program.
-            Err(error) if cancel.is_cancelled() || is_of_program(&error) => return Err(error),
+            Err(error) if cancel.is_cancelled() => return Err(error),
+            // Another setting changes nothing about a wrong program. One that was measured before can only be too large
+            // for a cut.
+            Err(error) if search.fastest().is_none() && is_of_program(&error) => return Err(error),
             Err(error) => {
                 say(&format!("  failed: {error:#}"));
                 Err(format!("{error:#}"))
@@ -199,7 +206,7 @@ fn print_table(search: &Search) -> Result<()> {
         flags => format!("worker: sp1d worker {}", flags.join(" ")),
     })?;
     print(&match variable {
-        Some(variable) => format!("proofs: {variable}, in the environment of whoever asks for them"),
+        Some(variable) => format!("proofs: {variable}, in the environment of the program that requests them"),
         None => "proofs: ELEMENT_THRESHOLD=auto, the default".to_owned(),
     })
 }

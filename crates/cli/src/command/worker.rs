@@ -13,7 +13,7 @@ use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 use sp1_distributed::distributed::{EngineState, ProverCommand, WorkerBuilder, serve_prover};
-use std::{ffi::OsString, fs, time::Duration};
+use std::{ffi::OsString, fs, thread, time::Duration};
 use tokio::sync::watch;
 
 pub(crate) fn run(arguments: WorkerArguments, log: &Log) -> Result<()> {
@@ -59,7 +59,9 @@ fn prover_commands(arguments: &WorkerArguments, log: &Log) -> Result<Vec<ProverC
     };
     let command = |number: usize| {
         let own = share(number);
-        let threads = arguments.threads.map_or(own.len().max(1), usize::from);
+        // A container may have less processor time than it sees cores.
+        let allowed = thread::available_parallelism().map_or(own.len(), usize::from) / provers;
+        let threads = arguments.threads.map_or(own.len().min(allowed).max(1), usize::from);
         let mut line: Vec<OsString> = vec!["prover".into(), "--threads".into(), threads.to_string().into()];
         if let Some(shards) = arguments.parallel_shards {
             line.extend(["--parallel-shards".into(), shards.to_string().into()]);

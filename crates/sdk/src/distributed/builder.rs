@@ -35,8 +35,8 @@ impl ConfigSource {
     }
 }
 
-/// What is set here counts more than the environment, that more than the list's file. Mistakes are the error of the first call that needs the
-/// configuration.
+/// What is set here counts more than the environment, that more than the list's file. Mistakes are the error of the
+/// first call that needs the configuration.
 #[derive(Default)]
 pub struct DistributedProverBuilder {
     source: ConfigSource,
@@ -71,9 +71,11 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.workers(workers))
     }
 
-    /// Has proofs made by the service at `url` (`http://HOST:PORT`, see `sp1d serve`), which has the workers; no list is read. What comes back is verified here.
+    /// Has proofs made by the service at `url` (`http://HOST:PORT`, see `sp1d serve`), which has the workers; no list
+    /// is read. What comes back is verified here.
     ///
-    /// The service's own settings count there: placement, verification, and how runs are cut. It checks the proofs in an input always, and proves runs that end with exit code 0.
+    /// The service's own settings count there: placement, verification, and how runs are cut. It checks the proofs in
+    /// an input always, and proves runs that end with exit code 0.
     #[must_use]
     pub fn url(self, url: impl ToString) -> Self {
         self.set(|overrides| overrides.url(&url.to_string()))
@@ -91,7 +93,7 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.local_threads(threads))
     }
 
-    /// How many shards a worker may hold at a time, 1 to 128.
+    /// Shards that a worker may hold at a time for each of its provers, 1 to 128; a worker holds at most 128.
     #[must_use]
     pub fn shard_batch_size(self, shards: u32) -> Self {
         self.set(|overrides| overrides.shard_batch_size(shards))
@@ -139,7 +141,8 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.max_losses(losses))
     }
 
-    /// What the artifacts of running proofs may take of memory, and beyond that of disk, in a folder of their own in `folder`. In whole megabytes.
+    /// What the artifacts of running proofs may take of memory, and beyond that of disk, in a folder of their own in
+    /// `folder`. In whole megabytes.
     #[must_use]
     pub fn store(self, memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>) -> Self {
         self.set(|overrides| overrides.store(memory_bytes, disk_bytes, folder.as_ref()))
@@ -164,7 +167,8 @@ impl DistributedProverBuilder {
         self.core_opts(options)
     }
 
-    /// Builds the prover: starts its threads and SP1's verifier, half a second. Nothing of the configuration is looked at yet.
+    /// Builds the prover: starts its threads and SP1's verifier, half a second. Nothing of the configuration is looked
+    /// at yet.
     #[must_use]
     pub async fn build(self) -> DistributedProver {
         self.start_proving_threads();

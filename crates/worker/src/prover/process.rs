@@ -72,9 +72,10 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the memory of a process is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The same for its live memory. Reading that takes milliseconds for each gigabyte, and may take this part of the time.
+/// The same for its live memory. Reading that takes one or two milliseconds of a core for each gigabyte, and on busy
+/// cores up to ten times as long: a pause is so many times as long. The peak of a shard lasts some seconds.
 const LOOK_LIVE: Duration = Duration::from_secs(1);
-const LOOK_LIVE_SHARE: u32 = 100;
+const LOOK_LIVE_PAUSE: u32 = 10;
 
 /// How long a process may take to end after it has closed its socket.
 const TO_END: Duration = Duration::from_secs(5);
@@ -101,7 +102,7 @@ struct Run {
     done: oneshot::Sender<Result<(), AttemptError>>,
     /// Memory that it takes, by estimate; 0 for unknown.
     estimated_bytes: u64,
-    /// When the process had the largest part of its estimates.
+    /// The look with the highest ratio of use to estimates.
     memory: Option<MemoryUse>,
 }
 
@@ -126,13 +127,42 @@ struct Inside {
     solo: bool,
     process: Option<u32>,
     rest_bytes: u64,
+    /// The least live memory that was seen, at most `rest_bytes`.
+    least_live_bytes: u64,
     peak_bytes: u64,
+    /// Counts attempts that came or went.
+    changes: u64,
+    /// Until then the process may hold memory of an attempt that has left.
+    left_until: Option<Instant>,
 }
 
+/// How long freed memory looks live: the allocator keeps it for some seconds before it offers it to the kernel.
+const DECAY: Duration = Duration::from_secs(10);
+
+/// The same after an attempt was cancelled: its stage may run to its end.
+const STAGE: Duration = Duration::from_secs(120);
+
 impl Inside {
-    /// The process has so much live memory now.
-    fn note_live(&mut self, bytes: u64) {
-        let used_bytes = bytes.saturating_sub(self.rest_bytes);
+    fn add(&mut self, number: u64, run: Run) {
+        self.changes += 1;
+        self.runs.insert(number, run);
+    }
+
+    fn remove(&mut self, number: u64, memory_for: Duration) -> Option<Run> {
+        let run = self.runs.remove(&number)?;
+        self.changes += 1;
+        self.left_until = self.left_until.max(Some(Instant::now() + memory_for));
+        Some(run)
+    }
+
+    /// The process had so much live memory when attempts had come and gone `changes` times.
+    fn note_live(&mut self, bytes: u64, changes: u64) {
+        self.least_live_bytes = self.least_live_bytes.min(bytes);
+        // Part of it may be of an attempt whose estimate no longer counts.
+        if changes != self.changes || self.left_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let used_bytes = bytes.saturating_sub(self.least_live_bytes);
         let estimated_bytes = self.runs.values().map(|run| run.estimated_bytes).fold(0, u64::saturating_add);
         // Without all estimates, what is beyond them is not known.
         if self.runs.values().any(|run| run.estimated_bytes == 0) {
@@ -236,7 +266,7 @@ impl ProverProcess {
                     inside.last_run += 1;
                     let run = inside.last_run;
                     let estimated_bytes = assignment.memory_bytes;
-                    inside.runs.insert(run, Run { slot, io: io.clone(), done, estimated_bytes, memory: None });
+                    inside.add(run, Run { slot, io: io.clone(), done, estimated_bytes, memory: None });
                     Some((run, slot, out))
                 }
                 None => None,
@@ -256,7 +286,7 @@ impl ProverProcess {
     /// Takes `run` out, if it is still inside.
     fn cancel(&self, run: u64) {
         let mut inside = self.inside();
-        if inside.runs.remove(&run).is_some()
+        if inside.remove(run, STAGE).is_some()
             && let Some(out) = inside.out.clone()
         {
             let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { run })) };
@@ -277,6 +307,7 @@ impl ProverProcess {
             match life {
                 Life::Stopped => return,
                 Life::Unloadable(reason) => {
+                    tracing::error!(prover = self.number, %reason, "the prover is given up");
                     self.state.send_replace(State::Failed(reason));
                     return self.freed.notify_waiters();
                 }
@@ -286,6 +317,7 @@ impl ProverProcess {
                     if failures >= MAX_LOAD_FAILURES {
                         let text = exit.failure(0).text;
                         let reason = format!("the prover could not be loaded, {failures} times in a row: {text}");
+                        tracing::error!(prover = self.number, %reason, "the prover is given up");
                         self.state.send_replace(State::Failed(reason));
                         return self.freed.notify_waiters();
                     }
@@ -500,14 +532,18 @@ impl Living<'_> {
 
     /// Looks at the live memory, if attempts are inside. Resolves when it is time for the next look.
     fn look_live(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let process = self.child.id().filter(|_| !self.process.inside().runs.is_empty())?;
+        let process = self.child.id()?;
         let prover = self.process.clone();
+        let changes = {
+            let inside = prover.inside();
+            (!inside.runs.is_empty()).then_some(inside.changes)?
+        };
         Some(async move {
             let began = Instant::now();
             let live = tokio::task::spawn_blocking(move || live_bytes(process)).await;
-            let pause = LOOK_LIVE.max(began.elapsed() * LOOK_LIVE_SHARE);
+            let pause = LOOK_LIVE.max(began.elapsed() * LOOK_LIVE_PAUSE);
             if let Ok(Some(bytes)) = live {
-                prover.inside().note_live(bytes);
+                prover.inside().note_live(bytes, changes);
             }
             sleep(pause).await;
         })
@@ -542,6 +578,7 @@ impl Living<'_> {
         {
             let mut inside = self.process.inside();
             (inside.out, inside.process, inside.rest_bytes) = (Some(out.clone()), process, rest_bytes);
+            (inside.least_live_bytes, inside.left_until) = (rest_bytes, None);
         }
         let gigabytes = (rest_bytes / 10_000_000) as f64 / 100.0;
         tracing::info!(prover = self.process.number, seconds = self.load_time.as_secs_f32(), gigabytes, "prover ready");
@@ -550,7 +587,7 @@ impl Living<'_> {
     }
 
     fn on_ended(&self, wire::Ended { run, failure }: wire::Ended) {
-        let found = self.process.inside().runs.remove(&run);
+        let found = self.process.inside().remove(run, DECAY);
         if let Some(found) = found {
             let outcome = failure.map_or(Ok(()), |failure| {
                 let kind = protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();
@@ -615,11 +652,12 @@ mod tests {
         }
     }
 
-    /// Attempts with estimates in gigabytes are in a process of 1 GB that is then seen with `looks`. What the first is told: gigabytes used and estimated.
+    /// Attempts with estimates in gigabytes are in a process of 1 GB that is then seen with `looks`. What the first is
+    /// told: gigabytes used and estimated.
     #[track_caller]
     fn check(estimates: &[u64], looks: &[u64], expected: Option<(u64, u64)>) {
         let notes = Arc::new(Notes::default());
-        let mut inside = Inside { rest_bytes: GB, ..Inside::default() };
+        let mut inside = Inside { rest_bytes: GB, least_live_bytes: GB, ..Inside::default() };
         for (number, estimate) in (0..).zip(estimates) {
             let run = Run {
                 slot: 0,
@@ -628,10 +666,10 @@ mod tests {
                 estimated_bytes: estimate * GB,
                 memory: None,
             };
-            inside.runs.insert(number, run);
+            inside.add(number, run);
         }
-        looks.iter().for_each(|gigabytes| inside.note_live(gigabytes * GB));
-        inside.runs.remove(&0).unwrap().end(Ok(()));
+        looks.iter().for_each(|gigabytes| inside.note_live(gigabytes * GB, inside.changes));
+        inside.remove(0, DECAY).unwrap().end(Ok(()));
         let found = notes.0.get().map(|memory| (memory.used_bytes / GB, memory.estimated_bytes / GB));
         assert_eq!(found, expected);
     }
@@ -654,12 +692,41 @@ mod tests {
             estimated_bytes,
             memory: None,
         };
-        let mut inside = Inside { rest_bytes: 0, ..Inside::default() };
-        inside.runs.insert(0, run(10));
-        inside.note_live(9);
-        inside.runs.insert(1, run(10));
-        inside.note_live(14);
+        let mut inside = Inside::default();
+        inside.add(0, run(10));
+        inside.note_live(9, 1);
+        inside.add(1, run(10));
+        inside.note_live(14, 2);
         assert_eq!(inside.runs[&0].memory, Some(MemoryUse { used_bytes: 9, estimated_bytes: 10 }));
         assert_eq!(inside.runs[&1].memory, Some(MemoryUse { used_bytes: 14, estimated_bytes: 20 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_of_an_attempt_that_has_left_is_not_of_those_inside() {
+        let notes = Arc::new(Notes::default());
+        let run = |estimated_bytes| Run {
+            slot: 0,
+            io: notes.clone(),
+            done: oneshot::channel().0,
+            estimated_bytes,
+            memory: None,
+        };
+        let mut inside = Inside::default();
+        inside.add(0, run(100));
+        inside.add(1, run(10));
+        let before = inside.changes;
+        inside.remove(0, DECAY).unwrap();
+        // A look that began before, and one while the memory is not given back.
+        inside.note_live(90, before);
+        inside.note_live(90, inside.changes);
+        assert_eq!(inside.runs[&1].memory, None);
+        tokio::time::advance(DECAY).await;
+        inside.note_live(5, inside.changes);
+        assert_eq!(inside.runs[&1].memory, Some(MemoryUse { used_bytes: 5, estimated_bytes: 10 }));
+        inside.remove(1, STAGE).unwrap();
+        inside.add(2, run(10));
+        tokio::time::advance(DECAY).await;
+        inside.note_live(50, inside.changes);
+        assert_eq!(inside.runs[&2].memory, None, "the stage of a cancelled attempt may run on");
     }
 }

@@ -93,7 +93,24 @@ async fn prove_on(
     overrides.workers_file(&list);
     // What is set for proofs of one's own does not count here.
     let config = Config::load(&overrides, |_| None)?;
-    let cut = setting.cut.map(|cut| cut.to_string());
+    let pool = Pool::open(&config).await?;
+    let peak = Peak::begin(worker);
+    let count = Count { wanted: setting.shards(), cut: setting.cut, ..Count::default() };
+    let counted = prove_first_shards(&pool, work, setting.cut, count, timeout, say).await;
+    pool.shutdown().await;
+    counted?.figures(peak.bytes()).map_err(|reason| Failure::new(exit::OTHER, reason).into())
+}
+
+/// Proves until the first shards are counted, or the program's run ends before.
+async fn prove_first_shards(
+    pool: &Pool,
+    work: &Work,
+    cut: Option<u64>,
+    mut count: Count,
+    timeout: Duration,
+    say: &impl Fn(&str),
+) -> Result<Count> {
+    let cut = cut.map(|cut| cut.to_string());
     let options = CutOptions::from_variables(|name| cut.clone().filter(|_| name == "ELEMENT_THRESHOLD"))?;
     let request = ProofRequest {
         elf: work.program.clone(),
@@ -107,51 +124,54 @@ async fn prove_on(
         timeout: Some(timeout),
         label: String::new(),
     };
-    let peak = Peak::begin(worker);
-    let pool = Pool::open(&config).await?;
     let (progress, mut events) = broadcast::channel(4096);
     let stop = CancellationToken::new();
-    let mut count = Count { wanted: setting.shards(), cut: setting.cut, ..Count::default() };
-    let failure = {
-        let proof = pool.prove(request, work.controller.clone(), progress, stop.clone());
-        tokio::pin!(proof);
-        loop {
-            tokio::select! {
-                proven = &mut proof => break proven.err(),
-                event = events.recv() => match event {
-                    Ok(event) => {
-                        if let Some(text) = count.on_event(event, Instant::now()) {
-                            say(&text);
-                        }
-                        if count.is_complete() || count.failure.is_some() {
-                            stop.cancel();
-                            let _ = proof.await;
-                            break None;
-                        }
-                    }
-                    Err(RecvError::Lagged(_)) => {}
-                    // The proof ends next.
-                    Err(RecvError::Closed) => break (&mut proof).await.err(),
+    let mut proof = std::pin::pin!(pool.prove(request, work.controller.clone(), progress, stop.clone()));
+    let mut note = |event| {
+        if let Some(text) = count.on_event(event, Instant::now()) {
+            say(&text);
+        }
+        count.is_complete() || count.failure.is_some()
+    };
+    let ended = loop {
+        tokio::select! {
+            proven = &mut proof => break Some(proven),
+            event = events.recv() => match event {
+                Ok(event) => if note(event) {
+                    stop.cancel();
+                    let _ = proof.await;
+                    break None;
                 },
-            }
+                Err(RecvError::Lagged(_)) => {}
+                // The proof ends next.
+                Err(RecvError::Closed) => break Some((&mut proof).await),
+            },
         }
     };
-    pool.shutdown().await;
-    match failure {
-        Some(failure) => Err(failure.into()),
-        None => count.figures(peak.bytes()).map_err(|reason| Failure::new(exit::OTHER, reason).into()),
+    if let Some(proven) = ended {
+        // What it told last.
+        while let Ok(event) = events.try_recv() {
+            note(event);
+        }
+        proven?;
     }
+    Ok(count)
 }
 
-/// Returns when all provers of the worker are loaded. It is ready with the first of them.
+/// Returns when all provers of the worker are loaded. Its session is ready with the first of them, so the log is asked.
 async fn wait_until_loaded(worker: &mut OwnWorker, provers: u16) -> Result<()> {
     let deadline = Instant::now() + TO_LOAD;
-    while worker.log().matches("prover ready").count() < usize::from(provers) {
+    loop {
+        let log = worker.log();
+        let is_ready = |prover: &u16| log.contains(&format!("prover ready prover={prover} "));
+        if (0..provers).all(|prover| is_ready(&prover)) {
+            return Ok(());
+        }
         worker.check_runs()?;
+        anyhow::ensure!(!log.contains("the prover is given up"), "a prover cannot be loaded");
         anyhow::ensure!(Instant::now() < deadline, "the provers are not loaded after {} s", TO_LOAD.as_secs());
         sleep(Duration::from_millis(200)).await;
     }
-    Ok(())
 }
 
 /// The most live memory of a worker's provers together.
@@ -266,7 +286,7 @@ mod tests {
     use super::*;
     use scheduler::{AttemptId, TaskKind};
 
-    /// Steps of tasks with so many cycles, at seconds, of which `wanted` shards are counted: shards, cycles and seconds.
+    /// Steps of tasks with so many cycles, at seconds. Of them `wanted` shards are counted: shards, cycles and seconds.
     #[track_caller]
     fn check(wanted: usize, steps: &[(u64, u64, AttemptStep, u64)], expected: Result<(usize, u64, f64), &str>) {
         let mut count = Count { wanted, cut: Some(1), ..Count::default() };

@@ -1,5 +1,7 @@
-//! Which settings to measure next, and which is the fastest. Decides by what was measured so far, and does nothing itself.
+//! Decides which setting to measure next, and which is the fastest, by what was measured so far. It measures nothing
+//! itself.
 
+use crate::args::MOST_PROVERS;
 use engine::smaller_cut;
 use serde::Serialize;
 
@@ -16,7 +18,7 @@ pub(super) struct Setting {
     pub(super) cut: Option<u64>,
 }
 
-/// What a setting came to.
+/// Results of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Figures {
     /// Trace cells after which a shard ended.
@@ -50,7 +52,7 @@ impl Measured {
     }
 }
 
-/// What a search is confined to.
+/// Limits of a search.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Limits {
     /// Cores of the machine.
@@ -122,7 +124,7 @@ impl Search {
         // Twice as many provers, as long as that is clearly faster.
         let first = wanted.unwrap_or(1);
         let (mut provers, mut best) = (first, 0.0);
-        while provers == first || (wanted.is_none() && provers <= most_provers.min(cores)) {
+        while provers == first || (wanted.is_none() && provers <= most_provers.min(cores).min(MOST_PROVERS)) {
             let setting = self.of_provers(provers);
             let Some(found) = self.find(setting) else { return Some(setting) };
             if best > 0.0 && found.rate() <= best * CLEARLY {
@@ -149,7 +151,7 @@ impl Search {
         None
     }
 
-    /// The fastest setting. One that was measured earlier, unless a later one is clearly faster: the first is the automatic one.
+    /// The fastest setting. An earlier one wins unless a later one is clearly faster: the first is the automatic one.
     pub(super) fn fastest(&self) -> Option<&Measured> {
         let worked = self.measured.iter().filter(|measured| measured.outcome.is_ok());
         worked.reduce(|best, next| if next.rate() > best.rate() * CLEARLY { next } else { best })
@@ -169,7 +171,8 @@ mod tests {
         }
     }
 
-    /// Searches with `rate`, which gives cycles a second by provers, shards inside each and cut. Checks what was measured, and what is the fastest.
+    /// Searches with `rate`, which gives cycles a second by provers, shards inside each and cut. Checks what was
+    /// measured, and what is the fastest.
     #[track_caller]
     fn check(
         limits: impl Into<Limits>,

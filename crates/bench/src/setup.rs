@@ -1,0 +1,90 @@
+//! What a verifying key costs: SP1's own setup, the key of a program that is not known, and that of one that is.
+
+use crate::{host::Host, prover::Program, spread::Spread, write_figures};
+use anyhow::{Context, Result, anyhow};
+use engine::{Controller, ControllerSettings};
+use serde::Serialize;
+use sp1_sdk::Prover as _;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+use tokio::runtime::Runtime;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Rounds, at least three.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..))]
+    rounds: u32,
+    /// What is set up.
+    #[arg(long, default_value = "evm")]
+    program: Program,
+    /// Where the figures go.
+    #[arg(long, default_value = "docs/bench/setup.json")]
+    output: PathBuf,
+}
+
+/// What is written. All times in seconds.
+#[derive(Debug, Serialize)]
+struct Report {
+    program: &'static str,
+    machine: Host,
+    /// SP1's own setup.
+    setup: Spread,
+    /// A verifying key that is on no disk.
+    unknown: Spread,
+    /// A verifying key that is on disk, in a new process.
+    known: Spread,
+    /// An unknown key over SP1's setup. Ratios of each round.
+    unknown_over_setup: Spread,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let runtime = Runtime::new().context("start threads")?;
+    let rounds = (0..arguments.rounds).map(|_| runtime.block_on(round(arguments.program)));
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    let spread = |of: fn(&Times) -> f64| Spread::of(rounds.iter().map(of)).context("there are rounds");
+    let report = Report {
+        program: arguments.program.name(),
+        machine: Host::this(),
+        setup: spread(|times| times.setup)?,
+        unknown: spread(|times| times.unknown)?,
+        known: spread(|times| times.known)?,
+        unknown_over_setup: spread(|times| times.unknown / times.setup)?,
+    };
+    println!("SP1's setup:               {} s", report.setup);
+    println!("verifying key, unknown:    {} s", report.unknown);
+    println!("verifying key, known:      {} s", report.known);
+    println!("unknown key / SP1's setup: {}", report.unknown_over_setup);
+    write_figures(&arguments.output, &report)
+}
+
+struct Times {
+    setup: f64,
+    unknown: f64,
+    known: f64,
+}
+
+async fn round(program: Program) -> Result<Times> {
+    let folder = tempfile::tempdir().context("make a folder")?;
+    let controller = controller(folder.path()).await;
+    let began = Instant::now();
+    let of_sp1 = controller.light().setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup: {error}"))?;
+    let setup = began.elapsed().as_secs_f64();
+    let elf = program.elf();
+    let key = async |controller: &Controller| {
+        let began = Instant::now();
+        let key = controller.verifying_key(&elf).await?;
+        anyhow::Ok((key, began.elapsed().as_secs_f64()))
+    };
+    let (unknown_key, unknown) = key(&controller).await?;
+    // Another one has it from disk.
+    let (known_key, known) = key(&self::controller(folder.path()).await).await?;
+    let expected = &sp1_sdk::ProvingKey::verifying_key(&of_sp1).vk;
+    anyhow::ensure!(*expected == unknown_key.vk && *expected == known_key.vk, "the keys differ");
+    Ok(Times { setup, unknown, known })
+}
+
+async fn controller(keys: &Path) -> Controller {
+    Controller::new(ControllerSettings { keys: Some(keys.to_owned()), ..ControllerSettings::default() }).await
+}

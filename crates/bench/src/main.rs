@@ -33,7 +33,7 @@ enum Part {
     /// What distribution costs, and what a second worker saves: sp1-sdk's CPU prover, one worker, and two workers with
     /// a core each. About 40 minutes.
     Overhead(overhead::Arguments),
-    /// A real program against sp1-sdk's CPU prover, at the same cut and each at its best. About 45 minutes for each
+    /// A real program against sp1-sdk's CPU prover, at the same cut and each at its best. About 70 minutes for each
     /// round.
     Evm(evm::Arguments),
     /// What a million cycles cost by cut. About 15 minutes.

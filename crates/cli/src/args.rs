@@ -81,7 +81,7 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Take requests for proofs and run them on many workers, over restarts.
     Serve(ServeArguments),
-    /// Show how a service is.
+    /// Show the state of a service.
     Status(ShowArguments),
     /// Watch a service, its workers and its proofs on this terminal.
     Top(TopArguments),
@@ -105,7 +105,7 @@ pub(crate) enum Command {
     Drain(NamedWorkerArguments),
     /// Give tasks again to a service's worker that was drained.
     Resume(NamedWorkerArguments),
-    /// Let a service's worker go.
+    /// Remove a worker from a service. Its tasks go to other workers.
     Forget(NamedWorkerArguments),
 }
 
@@ -137,13 +137,13 @@ pub(crate) struct WorkerArguments {
     /// Name that orchestrators show [default: host name and port].
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Shards inside the prover at a time [default: 1 with one thread, else 2].
+    /// Shards that each prover proves at the same time [default: 1 with one thread, else 2].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(crate) parallel_shards: Option<u16>,
-    /// Cores to run on, separated by commas, like 0 or 0,1 [default: all].
+    /// Cores to run on, separated by commas, like 0 or 0,1 [default: all]. The provers divide them.
     #[arg(long, value_name = "CORES", value_delimiter = ',')]
     pub(crate) pin: Vec<u16>,
-    /// Wait up to this long for enough free memory instead of ending with an error.
+    /// Wait up to this long for enough free memory instead of ending with an error; without a value, 24 hours.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "86400", default_value = "0")]
     pub(crate) wait_memory: u64,
     /// End when the process that started it ends.
@@ -220,7 +220,7 @@ pub(crate) struct PoolArguments {
     /// [default: 2].
     #[arg(long, value_name = "N")]
     pub(crate) shard_batch_size: Option<u32>,
-    /// `spread` the work over all workers, or `pack` it on as few as finish as early [env: SP1_DISTRIBUTED_PLACEMENT]
+    /// `spread` the work over all workers, or `pack` it on the fewest workers that finish as early [env: SP1_DISTRIBUTED_PLACEMENT]
     /// [default: spread].
     #[arg(long, value_name = "POLICY")]
     pub(crate) placement: Option<Placement>,
@@ -265,11 +265,11 @@ pub(crate) struct ServeArguments {
     /// Days that proofs are kept after they ended.
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub(crate) keep: u32,
-    /// Disk for results of tasks that a restarted or repeated proof need not prove again, in megabytes; 0 for none.
+    /// Disk space for results of finished tasks, in megabytes; 0 keeps none. Restarted and repeated proofs use them.
     #[arg(long, value_name = "MB", default_value_t = 20_000)]
     pub(crate) memo: u64,
-    /// Names by which the interface is asked where it listens on the loopback interface, such as a proxy passes on;
-    /// `localhost` and addresses always may be.
+    /// Host names that requests may use when the service listens on the loopback interface, for example that of your
+    /// proxy. `localhost` and IP addresses are always allowed.
     #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
     pub(crate) names: Vec<String>,
     /// Free disk below which nothing new is accepted, in megabytes.
@@ -306,7 +306,7 @@ pub(crate) struct ShowArguments {
 pub(crate) struct TopArguments {
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// Seconds from look to look.
+    /// Seconds between two updates.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) every: u64,
 }
@@ -318,7 +318,7 @@ pub(crate) struct ProofsArguments {
     /// Only those in this state.
     #[arg(long, value_name = "STATE", value_parser = ["queued", "running", "done", "failed", "cancelled"])]
     pub(crate) state: Option<String>,
-    /// At most so many, the newest.
+    /// Show at most N proofs, the newest first.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
@@ -332,7 +332,7 @@ pub(crate) struct SubmitArguments {
     /// Kind of proof.
     #[arg(long, default_value = "core")]
     pub(crate) mode: Mode,
-    /// What is higher starts earlier, -100 to 100.
+    /// Priority, from -100 to 100. Proofs with a higher priority start first.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
     /// A text of your choice; the same text again is the same request.

@@ -301,8 +301,8 @@ fn a_machine_that_is_too_small_for_some_tasks_does_the_others() {
     let seven = Some(7_000_000_000);
     let check = |kind, memory, expected| check_equipment(kind, false, Err("no docker".into()), memory, expected);
     check(TaskKind::ProveShard, seven, None);
-    check(TaskKind::RecursionReduce, seven, Some("9.0 GB"));
+    check(TaskKind::RecursionReduce, seven, Some("10.2 GB"));
     check(TaskKind::NormalizeShard, seven, Some("the machine has 7.0 GB"));
-    check(TaskKind::ShrinkWrap, seven, Some("10.0 GB"));
+    check(TaskKind::ShrinkWrap, seven, Some("10.5 GB"));
     check(TaskKind::NormalizeShard, None, None);
 }

@@ -92,16 +92,16 @@ pub(crate) fn fixed_cells(instructions: u64) -> u64 {
 /// that a run is cut into.
 pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
     /// Proving a normalize program, its key included. By then the shard's own memory is free.
-    const NORMALIZE: u64 = 7_000_000_000;
+    const NORMALIZE: u64 = 9_200_000_000;
     /// Normalize programs are compiled while their shards are proven.
     const COMPILE: u64 = 300_000_000;
     let shard = || shard.unwrap_or_else(|| ShardCells::full(0, CUTS[CUTS.len() - 1])).peak_bytes();
     match kind {
         TaskKind::ProveShard => shard(),
         TaskKind::NormalizeShard => NORMALIZE.max(shard() + COMPILE),
-        // With the key of the last one, and the key that is made for it.
-        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 8_000_000_000,
-        TaskKind::ShrinkWrap => 9_000_000_000,
+        // With the keys of the last two programs.
+        TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 9_200_000_000,
+        TaskKind::ShrinkWrap => 9_500_000_000,
         // As the official cluster weighs them.
         TaskKind::Groth16Wrap => 14_000_000_000,
         TaskKind::PlonkWrap => 60_000_000_000,
@@ -209,7 +209,7 @@ mod tests {
         check_cut(core, 30_000, &workers(&[7.0]), (CUTS[3], "7.0 GB"));
         check_cut(core, 30_000, &workers(&[4.5]), (CUTS[4], "4.5 GB"));
         // A recursion proof follows, and takes more than the shard.
-        check_cut(TaskKind::NormalizeShard, 30_000, &workers(&[7.5]), (CUTS[3], "7.5 GB"));
+        check_cut(TaskKind::NormalizeShard, 30_000, &workers(&[9.5]), (CUTS[3], "9.5 GB"));
     }
 
     #[test]

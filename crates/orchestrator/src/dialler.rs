@@ -26,12 +26,13 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a worker that was refused to hang up.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a worker that is another orchestrator's is asked again before it counts as unreachable. Whoever proves
-/// twice in a row finds the first session still ending.
-const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first connection to a worker is tried again before the worker counts as unreachable. A worker that was
+/// started in the same moment is about to open its port. When two proofs follow each other, the first session is still
+/// ending.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two such questions.
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Between two such tries.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection to a worker, whatever it goes over.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -88,7 +89,7 @@ async fn connect_once(
     stop: &CancellationToken,
 ) -> Result<String, String> {
     // Later there is no hurry.
-    let patience = if first.is_some() { BUSY_PATIENCE } else { Duration::ZERO };
+    let patience = if first.is_some() { PATIENCE } else { Duration::ZERO };
     let stream = tokio::select! {
         () = stop.cancelled() => return Err("the orchestrator is stopping".to_owned()),
         stream = establish(member, shared, patience) => stream?,
@@ -155,8 +156,8 @@ pub(crate) async fn serve_joined(
     }
 }
 
-/// A connection whose other end is a worker that lets this orchestrator in, within `patience` if another one has it
-/// now.
+/// A connection whose other end is a worker that lets this orchestrator in. Tries again within `patience` if the worker
+/// cannot be reached, or has another orchestrator now.
 async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Result<Box<dyn Stream>, String> {
     let address = match member {
         Member::Remote(address) => address,
@@ -168,11 +169,18 @@ async fn establish(member: &Member, shared: &Shared, patience: Duration) -> Resu
     };
     let began = Instant::now();
     loop {
-        let mut stream = connect(address).await?;
+        let mut stream = match connect(address).await {
+            Ok(stream) => stream,
+            Err(_) if began.elapsed() < patience => {
+                sleep(PAUSE).await;
+                continue;
+            }
+            Err(reason) => return Err(reason),
+        };
         stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
         match dial(&mut stream, Role::Orchestrator).await {
             Ok(()) => return Ok(Box::new(stream)),
-            Err(PreambleError::Busy(_)) if began.elapsed() < patience => sleep(BUSY_PAUSE).await,
+            Err(PreambleError::Busy(_)) if began.elapsed() < patience => sleep(PAUSE).await,
             Err(error) => return Err(error.to_string()),
         }
     }

@@ -197,10 +197,12 @@ async fn the_tasks_of_a_lost_worker_go_to_the_others() {
     assert_eq!(proven.workers[0].name, "stays");
 }
 
-/// A worker of one slot is given `batch` of five shards and no more, until it reports one.
-async fn check_batch(batch: u32) {
+/// A worker with `provers`, each of which has a slot, is given `batch` of five shards for each and no more, until it
+/// reports one.
+async fn check_batch(provers: u32, batch: u32) {
     let (begun, engine) = stuck();
-    let worker = RunningWorker::ready("only", engine).await;
+    let change = |settings: &mut worker::Settings| settings.introduction.machine.provers = provers;
+    let worker = RunningWorker::start("only", testing::ready(engine), change).await;
     let mut settings = settings();
     settings.shard_batch_size = batch;
     let orchestrator = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
@@ -212,7 +214,7 @@ async fn check_batch(batch: u32) {
             begun.notified().await;
             // All five are waiting by now; more would be there at once.
             tokio::time::sleep(Duration::from_millis(200)).await;
-            assert_eq!(orchestrator.holdings().attempts, batch as usize);
+            assert_eq!(orchestrator.holdings().attempts, (provers.max(1) * batch) as usize);
             cancel.cancel();
         },
         proof
@@ -223,9 +225,12 @@ async fn check_batch(batch: u32) {
 
 #[tokio::test]
 async fn a_worker_holds_as_many_shards_as_the_batch_size_says() {
-    check_batch(1).await;
-    check_batch(2).await;
-    check_batch(4).await;
+    check_batch(1, 1).await;
+    check_batch(1, 2).await;
+    check_batch(1, 4).await;
+    check_batch(2, 2).await;
+    // It does not say.
+    check_batch(0, 2).await;
 }
 
 struct Door(LocalDoor);
@@ -321,6 +326,19 @@ async fn what_cannot_be_reached_is_left_out_and_nobody_left_is_an_error() {
     let error = Orchestrator::connect(&list(&[nobody]), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("127.0.0.1:9 (connection refused"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_worker_that_opens_its_port_within_moments_is_waited_for() {
+    // A port that is free again.
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let change = |settings: &mut worker::Settings| settings.listen = address.into();
+        RunningWorker::start("late", testing::ready(FakeEngine::honest()), change).await
+    });
+    check_proven(connect(&[address]).await, 2).await;
+    late.await.unwrap().stop().await;
 }
 
 #[tokio::test]

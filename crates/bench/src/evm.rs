@@ -23,8 +23,8 @@ pub(crate) struct Arguments {
     /// Transactions of the block: 93,000 cycles each. The default is about 20 million cycles.
     #[arg(long, default_value_t = 220)]
     transactions: u32,
-    /// The largest cut that sp1-sdk's CPU prover can prove on this machine. With 24 GB the default: with the next larger one
-    /// the kernel killed it at 23.8 GB.
+    /// The largest cut that sp1-sdk's CPU prover can prove on this machine. With 24 GB the default: with the next
+    /// larger one the kernel killed it at 23.8 GB.
     #[arg(long, default_value_t = (1 << 25) - (1 << 22))]
     common_cut: u64,
     /// Try sp1-sdk's default cut as well, once. Where it takes more memory than there is, the kernel kills a process:

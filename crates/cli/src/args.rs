@@ -220,8 +220,8 @@ pub(crate) struct PoolArguments {
     /// [default: 2].
     #[arg(long, value_name = "N")]
     pub(crate) shard_batch_size: Option<u32>,
-    /// `spread` the work over all workers, or `pack` it on the fewest workers that finish as early [env: SP1_DISTRIBUTED_PLACEMENT]
-    /// [default: spread].
+    /// `spread` the work over all workers, or `pack` it on the fewest workers that finish as early [env:
+    /// SP1_DISTRIBUTED_PLACEMENT] [default: spread].
     #[arg(long, value_name = "POLICY")]
     pub(crate) placement: Option<Placement>,
 }

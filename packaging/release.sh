@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Builds sp1d for one level of x86-64 and packs it with its units, manual pages and a checksum.
+#
+#   packaging/release.sh x86-64-v3 | x86-64-v4
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+level=${1:-}
+case $level in
+  x86-64-v3 | x86-64-v4) ;;
+  *) printf 'usage: packaging/release.sh x86-64-v3 | x86-64-v4\n' >&2; exit 2 ;;
+esac
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
+name=sp1d-$version-$level
+RUSTFLAGS="-C target-cpu=$level" cargo build --locked --profile checked --workspace --bins
+target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/$name"
+install -m 755 "$target/checked/sp1d" "$folder/$name/sp1d"
+strip "$folder/$name/sp1d"
+cp -r LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md packaging/systemd packaging/grafana "$folder/$name/"
+# A processor without the level's instructions cannot run the binary, so the pages come from one that can.
+mkdir "$folder/$name/man"
+"$folder/$name/sp1d" man "$folder/$name/man" || printf 'no manual pages: this processor cannot run %s\n' "$level" >&2
+
+mkdir -p dist
+tar --create --gzip --owner=0 --group=0 --file "dist/$name.tar.gz" --directory "$folder" "$name"
+(cd dist && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+printf 'dist/%s.tar.gz\n' "$name"

@@ -59,7 +59,7 @@ impl Shape {
     fn inputs(self, cut: u64) -> Vec<String> {
         let steps = |cells: u64| 3 * cut / cells;
         match self {
-            Self::Evm => vec![format!("u32:{}", steps(5_500_000).max(1)), "u64:1".to_owned()],
+            Self::Evm => vec![format!("u32:{}", steps(12_000_000).max(1)), "u64:1".to_owned()],
             Self::Fibonacci => vec![format!("u32:{}", steps(730))],
             Self::Memory => vec![format!("u32:{}", steps(400_000).max(1))],
             Self::Precompiles => vec![format!("u32:{}", steps(120_000).max(1))],

@@ -1,26 +1,26 @@
-//! A pool at work, for measuring what the scheduler takes for an event.
+//! A busy worker pool, for measuring how long the scheduler needs for an event.
 
 use scheduler::{
     AttemptId, Command, Config, Event, KindSet, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
-/// A scheduler with workers that are all busy and tasks that wait, kept like that.
+/// A scheduler whose workers are all busy and whose queue keeps its length.
 pub struct Pool {
     scheduler: Scheduler,
     now: Duration,
     next_task: u64,
-    /// Attempts that run, the longest first.
+    /// The running attempts, the oldest first.
     running: VecDeque<(WorkerId, AttemptId)>,
 }
 
-/// Events of one [`Pool::step`].
+/// Number of events sent by one [`Pool::step`].
 pub const EVENTS_PER_STEP: u64 = 5;
 
 const PROOF: ProofId = ProofId(1);
 
 impl Pool {
-    /// `workers` with two slots each, and `queued` tasks beyond those that they hold.
+    /// Creates a pool of `workers` workers with two slots each, and `queued` tasks beyond those that the workers hold.
     #[must_use]
     pub fn new(workers: u64, queued: u64) -> Self {
         let scheduler = Scheduler::new(Config { lease_ttl: Duration::from_secs(3600), ..Config::default() });
@@ -42,7 +42,7 @@ impl Pool {
         for _ in 0..queued + 2 * workers {
             pool.submit();
         }
-        // Who is fast and who is slow is known, and all have begun.
+        // After these steps every worker's speed is known and all initial attempts have started.
         for _ in 0..2 * workers {
             pool.step();
         }
@@ -64,11 +64,12 @@ impl Pool {
         self.tell(Event::TaskSubmitted { proof: PROOF, task, kind, marker: None, begun_on: None });
     }
 
-    /// One attempt begins, is heard of, and is done; its result counts, its slot gets another task, and one more task
-    /// comes.
+    /// Runs one step: the oldest attempt starts, its worker renews its lease, a new task is submitted, and the attempt
+    /// delivers a result that is verified. The free slot takes another task.
     pub fn step(&mut self) {
-        let (worker, attempt) = self.running.pop_front().expect("somebody is always at work");
-        // Uneven, as machines are.
+        let (worker, attempt) =
+            self.running.pop_front().expect("the queue is never empty, so an attempt is always running");
+        // Workers differ slightly in speed.
         self.now += Duration::from_micros(100 + worker.0 % 7);
         self.tell(Event::AttemptStarted { worker, attempt });
         self.tell(Event::LeasesRenewed { worker });
@@ -77,7 +78,7 @@ impl Pool {
         self.tell(Event::ResultVerified { attempt });
     }
 
-    /// Tasks that wait.
+    /// Returns the number of waiting tasks.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.scheduler.counts().queued_tasks

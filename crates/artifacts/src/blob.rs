@@ -1,73 +1,77 @@
-//! Blobs: chunked, compressed, digest-checked bytes.
+//! Blobs: bytes in compressed chunks, checked by a digest.
 
 use crate::Digest;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Uncompressed bytes of every chunk but the last: small enough that a chunk never holds a connection for long, large
-/// enough for zstd to find what repeats.
+/// Uncompressed size of every chunk except the last. Small enough that one chunk never occupies a connection for long,
+/// and large enough for zstd to find repetitions.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// Level 1 shrinks shard records four times at 250 MB/s on one core; higher levels cost more time than the network
-/// saves.
+/// Level 1 reduces shard records to a quarter of their size, at 250 MB/s on one core. Higher levels take more time than
+/// they save on the network.
 const ZSTD_LEVEL: i32 = 1;
 
-/// What a blob made or received wrongly.
+/// Why a blob or one of its chunks is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// More bytes than announced, or than a chunk may have.
-    #[error("a chunk of {got} bytes where at most {limit} were left")]
+    /// A chunk is empty.
+    #[error("a chunk is empty")]
+    Empty,
+    /// The content of a chunk exceeds the rest of the announced length or [`CHUNK_BYTES`], or its stored bytes exceed
+    /// [`CHUNK_BYTES`].
+    #[error("a chunk has {got} bytes, and at most {limit} are allowed")]
     TooLong {
-        /// Bytes the chunk claims.
+        /// Decoded bytes that the chunk claims to contain, or its stored bytes.
         got: u64,
-        /// Bytes that were still allowed.
+        /// Maximum number of bytes.
         limit: u64,
     },
     /// The chunks end before the announced length.
-    #[error("{got} of {expected} bytes arrived")]
+    #[error("only {got} of {expected} bytes arrived")]
     TooShort {
         /// Bytes received.
         got: u64,
         /// Bytes announced.
         expected: u64,
     },
-    /// A chunk does not decompress to what it claims.
-    #[error("a chunk does not decompress to the length it claims")]
+    /// A chunk does not decompress to the length that it claims.
+    #[error("a chunk does not decompress to the length that it claims")]
     Corrupt,
-    /// The whole does not have the announced digest.
-    #[error("the bytes have digest {got}, announced was {expected}")]
+    /// The content does not have the announced digest.
+    #[error("the content has the digest {got}, but {expected} was announced")]
     Digest {
-        /// Digest of what came.
+        /// Digest of the received content.
         got: Digest,
-        /// Digest announced.
+        /// Announced digest.
         expected: Digest,
     },
 }
 
-/// How a chunk's bytes are stored.
+/// How the bytes of a chunk are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// As they are.
+    /// Uncompressed.
     Raw,
-    /// One zstd frame.
+    /// As one zstd frame.
     Zstd,
 }
 
-/// A part of a blob that can be decoded by itself.
+/// A part of a blob that can be decoded without the other parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// How `bytes` are stored.
+    /// How `bytes` is stored.
     pub encoding: Encoding,
     /// Length of the decoded bytes, 1 to [`CHUNK_BYTES`].
     pub decoded_len: u32,
-    /// Stored bytes.
+    /// The stored bytes.
     pub bytes: Bytes,
 }
 
 impl Chunk {
     fn encode(content: &[u8]) -> Self {
         let decoded_len = u32::try_from(content.len()).expect("a chunk is at most CHUNK_BYTES long");
-        // A sixteenth is what pays for decompressing at the other end.
+        // Compression that saves less than a sixteenth does not pay for decompression at the receiver.
         let worthwhile = content.len() - content.len() / 16;
         match zstd::bulk::compress(content, ZSTD_LEVEL) {
             Ok(compressed) if compressed.len() < worthwhile => {
@@ -80,7 +84,8 @@ impl Chunk {
     /// Appends the decoded bytes to `out`.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when they are not as many as the chunk claims. `out` is then left as it was.
+    /// [`Error::TooLong`] if the chunk claims more than [`CHUNK_BYTES`], and [`Error::Corrupt`] if it does not decode
+    /// to the length that it claims. `out` is then unchanged.
     fn decode_onto(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         let expected = self.decoded_len as usize;
         if expected > CHUNK_BYTES {
@@ -105,7 +110,7 @@ impl Chunk {
     }
 }
 
-/// Immutable bytes, chunked and compressed, with the digest of the whole. Cheap to clone.
+/// Immutable bytes in compressed chunks, with the digest of the uncompressed content. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blob(Arc<Inner>);
 
@@ -117,7 +122,7 @@ struct Inner {
 }
 
 impl Blob {
-    /// Compresses `content`. Takes about 4 ms per megabyte: not for an asynchronous thread.
+    /// Compresses `content`. This takes about 4 ms per megabyte, so do not call it on an asynchronous thread.
     #[must_use]
     pub fn encode(content: &[u8]) -> Self {
         let mut encoder = Encoder::new(content);
@@ -125,46 +130,46 @@ impl Blob {
         Self(Arc::new(Inner { digest: encoder.digest(), len: content.len() as u64, chunks }))
     }
 
-    /// Digest of the uncompressed bytes.
+    /// Returns the digest of the uncompressed bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.0.digest
     }
 
-    /// Uncompressed length in bytes.
+    /// Returns the uncompressed length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.len
     }
 
-    /// True when there are no bytes.
+    /// Returns true if the blob contains no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.len == 0
     }
 
-    /// Bytes held in memory.
+    /// Returns the number of compressed bytes, which is the size in memory.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.0.chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
     }
 
-    /// True when somebody else holds it too, so that giving it up frees nothing.
+    /// Returns true if another clone of this blob exists. Dropping only this clone then frees no memory.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// The chunks, in order.
+    /// Returns the chunks in order.
     #[must_use]
     pub fn chunks(&self) -> &[Chunk] {
         &self.0.chunks
     }
 
-    /// The uncompressed bytes. A blob that nobody else holds gives up its chunks on the way, so that both forms are
-    /// never in memory whole.
+    /// Returns the uncompressed bytes. If no other clone of the blob exists, each chunk is freed once it is decoded, so
+    /// that the compressed and the uncompressed content are never both in memory as a whole.
     ///
     /// # Errors
-    /// When a chunk is corrupt or the whole has another digest.
+    /// Fails if a chunk is corrupt, or if the content has a different length or digest.
     pub fn decode(self) -> Result<Vec<u8>, Error> {
         match Arc::try_unwrap(self.0) {
             Ok(inner) => decode(inner.digest, inner.len, inner.chunks.into_iter()),
@@ -183,20 +188,21 @@ fn decode(digest: Digest, len: u64, chunks: impl Iterator<Item = Chunk>) -> Resu
     Ok(content)
 }
 
-/// Makes chunks of bytes one at a time, so that a sender never holds the compressed whole.
+/// Encodes bytes as chunks, one at a time, so that a sender never holds all compressed chunks.
 pub struct Encoder<'a> {
     rest: &'a [u8],
     hasher: blake3::Hasher,
 }
 
 impl<'a> Encoder<'a> {
-    /// Chunks of `content`.
+    /// Returns an iterator over the chunks of `content`.
     #[must_use]
     pub fn new(content: &'a [u8]) -> Self {
         Self { rest: content, hasher: blake3::Hasher::new() }
     }
 
-    /// Digest of what was encoded so far: of the whole, once the iterator has ended.
+    /// Returns the digest of the bytes encoded so far. Once the iterator has ended, it is the digest of the whole
+    /// content.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.hasher.finalize().into()
@@ -217,7 +223,7 @@ impl Iterator for Encoder<'_> {
     }
 }
 
-/// Checks chunks as they arrive and puts them together.
+/// Checks chunks as they arrive, and assembles them into a blob or into decoded bytes.
 #[derive(Debug)]
 pub struct Assembler {
     len: u64,
@@ -228,7 +234,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Expects `len` bytes.
+    /// Returns an assembler that expects `len` uncompressed bytes.
     #[must_use]
     pub fn new(len: u64) -> Self {
         Self { len, received: 0, hasher: blake3::Hasher::new(), chunks: Vec::new(), scratch: Vec::new() }
@@ -237,18 +243,24 @@ impl Assembler {
     fn claim(&mut self, chunk: &Chunk) -> Result<(), Error> {
         let limit = (self.len - self.received).min(CHUNK_BYTES as u64);
         let got = u64::from(chunk.decoded_len);
-        // A chunk of nothing would let a peer send for ever.
-        if got > limit || got == 0 || chunk.bytes.len() > CHUNK_BYTES {
+        // Empty chunks are rejected, because a peer could send them forever.
+        if got == 0 {
+            return Err(Error::Empty);
+        }
+        if got > limit {
             return Err(Error::TooLong { got, limit });
+        }
+        if chunk.bytes.len() > CHUNK_BYTES {
+            return Err(Error::TooLong { got: chunk.bytes.len() as u64, limit: CHUNK_BYTES as u64 });
         }
         self.received += got;
         Ok(())
     }
 
-    /// Takes the next chunk, checks it and keeps it compressed. About 1 ms a chunk.
+    /// Checks the next chunk and keeps it compressed. Takes about 1 ms per chunk.
     ///
     /// # Errors
-    /// When it is longer than what is left, or corrupt.
+    /// Fails if the chunk is empty, longer than the missing part, or corrupt.
     pub fn push(&mut self, chunk: Chunk) -> Result<(), Error> {
         self.claim(&chunk)?;
         self.scratch.clear();
@@ -258,21 +270,21 @@ impl Assembler {
         Ok(())
     }
 
-    /// Takes the next chunk and keeps it compressed without looking inside: for a thread that must not be held up.
-    /// [`Blob::decode`] makes up for it.
+    /// Keeps the next chunk compressed without decoding it, for threads that must not be delayed. [`Blob::decode`]
+    /// checks the chunk later.
     ///
     /// # Errors
-    /// When it is longer than what is left.
+    /// Fails if the chunk is empty or longer than the missing part.
     pub fn push_unchecked(&mut self, chunk: Chunk) -> Result<(), Error> {
         self.claim(&chunk)?;
         self.chunks.push(chunk);
         Ok(())
     }
 
-    /// Takes the next chunk and appends its decoded bytes to `content`.
+    /// Checks the next chunk and appends its decoded bytes to `content`.
     ///
     /// # Errors
-    /// When it is longer than what is left, or corrupt.
+    /// Fails if the chunk is empty, longer than the missing part, or corrupt.
     pub fn decode_next(&mut self, chunk: &Chunk, content: &mut Vec<u8>) -> Result<(), Error> {
         self.claim(chunk)?;
         let start = content.len();
@@ -296,29 +308,30 @@ impl Assembler {
         Err(Error::Digest { got, expected })
     }
 
-    /// Ends a sequence of [`Assembler::decode_next`]: the whole should have `digest`.
+    /// Ends a sequence of [`Assembler::decode_next`] calls and checks that the content has `digest`.
     ///
     /// # Errors
-    /// When bytes are missing or the digest differs.
+    /// Fails if bytes are missing or if the digest differs.
     pub fn finish_decoded(&self, digest: Digest) -> Result<(), Error> {
         self.check_length()?;
         self.check_digest(digest)
     }
 
-    /// Ends a sequence of [`Assembler::push`]: the whole should have `digest`.
+    /// Ends a sequence of [`Assembler::push`] calls, checks that the content has `digest`, and returns the blob.
     ///
     /// # Errors
-    /// When bytes are missing or the digest differs.
+    /// Fails if bytes are missing or if the digest differs.
     pub fn finish(self, digest: Digest) -> Result<Blob, Error> {
         self.check_length()?;
         self.check_digest(digest)?;
         self.finish_unchecked(digest)
     }
 
-    /// Ends a sequence of [`Assembler::push_unchecked`]; the blob will be found out if it has not `digest`.
+    /// Ends a sequence of [`Assembler::push_unchecked`] calls and returns the blob. Only [`Blob::decode`] detects a
+    /// wrong digest.
     ///
     /// # Errors
-    /// When bytes are missing.
+    /// Fails if bytes are missing.
     pub fn finish_unchecked(self, digest: Digest) -> Result<Blob, Error> {
         self.check_length()?;
         Ok(Blob(Arc::new(Inner { digest, len: self.len, chunks: self.chunks })))
@@ -348,12 +361,12 @@ mod tests {
             assembler.push(chunk.clone()).unwrap();
         }
         assert_eq!(assembler.finish(blob.digest()).unwrap().decode().unwrap(), content);
-        assert_eq!(blob.clone().decode().unwrap(), content, "a shared blob decodes too");
+        assert_eq!(blob.clone().decode().unwrap(), content, "a shared blob can be decoded, too");
         blob
     }
 
     #[test]
-    fn bytes_come_back_as_they_were() {
+    fn decoding_returns_the_encoded_bytes() {
         for len in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 17] {
             check_round_trip(&sample(len, true));
             check_round_trip(&sample(len, false));
@@ -361,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_kept_raw() {
+    fn incompressible_chunks_are_stored_raw() {
         let noise = check_round_trip(&sample(CHUNK_BYTES, false));
         assert_eq!(noise.chunks()[0].encoding, Encoding::Raw);
         let regular = check_round_trip(&sample(CHUNK_BYTES, true));
@@ -378,11 +391,11 @@ mod tests {
             if check { assembler.finish(digest) } else { assembler.finish_unchecked(digest) }?.decode()
         };
         assert_eq!(&assemble(true).unwrap_err(), expected);
-        assert_eq!(&assemble(false).unwrap_err(), expected, "unchecked chunks are found out at decoding");
+        assert_eq!(&assemble(false).unwrap_err(), expected, "decoding detects the fault of an unchecked chunk");
     }
 
     #[test]
-    fn wrong_chunks_are_refused() {
+    fn invalid_chunks_are_rejected() {
         let content = sample(1000, true);
         let blob = Blob::encode(&content);
         let good = blob.chunks()[0].clone();
@@ -391,7 +404,10 @@ mod tests {
         check_refused(blob.digest(), 1001, std::slice::from_ref(&good), &Error::TooShort { got: 1000, expected: 1001 });
         check_refused(blob.digest(), 999, std::slice::from_ref(&good), &Error::TooLong { got: 1000, limit: 999 });
         let empty = Chunk { encoding: Encoding::Raw, decoded_len: 0, bytes: Bytes::new() };
-        check_refused(blob.digest(), 1000, &[empty], &Error::TooLong { got: 0, limit: 1000 });
+        check_refused(blob.digest(), 1000, &[empty], &Error::Empty);
+        let (got, limit) = (CHUNK_BYTES as u64 + 1, CHUNK_BYTES as u64);
+        let padded = Chunk { encoding: Encoding::Zstd, decoded_len: 1000, bytes: vec![0; CHUNK_BYTES + 1].into() };
+        check_refused(blob.digest(), 1000, &[padded], &Error::TooLong { got, limit });
         let garbage = Chunk { bytes: Bytes::from_static(b"not zstd"), ..good.clone() };
         check_refused(blob.digest(), 1000, &[garbage], &Error::Corrupt);
         let short = Chunk { encoding: Encoding::Raw, decoded_len: 1000, bytes: Bytes::from_static(b"short") };
@@ -399,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decompression_bomb_does_not_expand() {
+    fn a_decompression_bomb_is_not_expanded() {
         let bomb = zstd::bulk::compress(&vec![0u8; 64 << 20], 1).unwrap();
         let chunk = Chunk { encoding: Encoding::Zstd, decoded_len: CHUNK_BYTES as u32, bytes: bomb.into() };
         check_refused(Digest::of(b""), CHUNK_BYTES as u64, &[chunk], &Error::Corrupt);

@@ -1,4 +1,4 @@
-//! Content digests.
+//! Digests of artifacts.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use std::fmt;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Digest of `bytes`.
+    /// Returns the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest's 32 bytes.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A digest received as bytes; `None` unless there are 32.
+    /// Returns the digest that consists of `bytes`, as received from a peer. `None` unless there are exactly 32 bytes.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

@@ -1,4 +1,4 @@
-//! Artifacts: immutable bytes by name, kept compressed.
+//! Artifacts: immutable, compressed bytes, stored by name.
 //!
 //! ```text
 //!   bytes ──► Encoder ──► chunks ──► (wire) ──► Assembler ──► Blob ──► bytes
@@ -6,9 +6,10 @@
 //!                                                            Store ◄──► files, beyond the budget
 //! ```
 //!
-//! A [`Blob`] is a sequence of independently compressed chunks and the blake3 digest of the uncompressed whole: it is
-//! compressed once, where it is made, and travels and rests as it is. The [`Store`] keeps blobs by scope and name, in
-//! memory up to a budget and in files beyond it. Nothing here knows tasks, proofs or the network.
+//! A [`Blob`] is a sequence of independently compressed chunks and the BLAKE3 digest of the uncompressed content. Its
+//! producer compresses it once, and it is sent and stored in that form. The [`Store`] keeps blobs by scope and name: in
+//! memory up to a budget, and in files beyond it. This crate deliberately knows nothing about tasks, proofs or the
+//! network.
 
 mod blob;
 mod digest;

@@ -1,8 +1,8 @@
-//! Blobs in files: a private folder, one file to a blob.
+//! Blobs in files: a private folder with one file per blob.
 //!
-//! A file has the blob's chunks one after another, each behind its encoding, decoded length and stored length. Files
-//! mean nothing after the process is gone, so they are neither synced nor renamed into place; what is known of a file,
-//! and its own digest, stays in memory.
+//! A file contains the chunks of one blob in order. A header with the encoding, the decoded length and the stored
+//! length precedes each chunk. Files are useless after the process has ended, so they are neither synced nor renamed
+//! into place. The metadata of each file stays in memory, including the digest of the file itself.
 
 use crate::{Assembler, Blob, CHUNK_BYTES, Chunk, Digest, Encoding, StoreError};
 use std::{
@@ -22,16 +22,18 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Beginning of the name of every folder made here; the number of its process follows, for people.
+/// Prefix of the name of every folder created here. The process id follows, for people.
 const PREFIX: &str = "sp1d-spill-";
 
-/// A folder is left alone until it is so old: it is made a moment before it is locked.
+/// Minimum age of a folder that another process may remove. A younger folder may be in use although it is not locked,
+/// because it is created a moment before it is locked.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// A chunk's encoding in one byte, its decoded and stored lengths in four each, little-endian.
+/// Size of a chunk header: the encoding in one byte, then the decoded and the stored length in four bytes each,
+/// little-endian.
 const HEADER_BYTES: usize = 9;
 
-/// The way to the disk. The folder is made when something is spilled for the first time: most stores never do.
+/// Writes blobs to disk. The folder is created when it is first needed, because most stores never spill.
 #[derive(Debug)]
 pub(crate) struct Spill {
     base: Option<PathBuf>,
@@ -39,7 +41,7 @@ pub(crate) struct Spill {
 }
 
 impl Spill {
-    /// Makes folders in `base`, and removes those that dead processes left there.
+    /// Returns a `Spill` that creates its folder in `base`. Removes the folders that dead processes left in `base`.
     pub(crate) fn new(base: Option<PathBuf>) -> Self {
         if let Some(base) = &base {
             remove_leftovers(base);
@@ -47,12 +49,12 @@ impl Spill {
         Self { base, folder: None }
     }
 
-    /// The folder, made if there is none.
+    /// Returns the folder. Creates it if it does not exist.
     pub(crate) fn folder(&mut self) -> io::Result<Arc<Folder>> {
         if let Some(folder) = &self.folder {
             return Ok(folder.clone());
         }
-        let base = self.base.as_deref().ok_or_else(|| io::Error::other("there is no folder to spill to"))?;
+        let base = self.base.as_deref().ok_or_else(|| io::Error::other("there is no spill folder"))?;
         let folder = Folder::create(base)?;
         self.folder = Some(folder.clone());
         Ok(folder)
@@ -61,23 +63,24 @@ impl Spill {
     pub(crate) fn write(&mut self, blob: &Blob) -> io::Result<SpilledBlob> {
         let outcome = self.folder()?.write(blob);
         if matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::NotFound) {
-            // Somebody removed the folder. What was in it is lost, but not what comes.
+            // Another program removed the folder. The blobs in it are lost, but the next spill creates a new folder.
             self.folder = None;
         }
         outcome
     }
 }
 
-/// A folder of this process alone, gone with its last file.
+/// A folder that only this process uses. It is removed once the store and all files in it are dropped.
 #[derive(Debug)]
 pub(crate) struct Folder {
     dir: TempDir,
-    /// Locked while the folder is in use. Unlike the number of a process, this holds across containers that share a
-    /// disk, and keeps systemd from tidying up. Closed after the folder is removed, because it stands below it.
+    /// Locked while the folder is in use. Unlike a process id, the lock works between containers that share a disk, and
+    /// it keeps systemd from cleaning up the folder. Declared after `dir`, so that it is closed after the folder is
+    /// removed.
     _lock: File,
     next: AtomicU64,
-    /// Files to be deleted. A thread does it: whoever drops the last of a file may be the core, and on a busy disk
-    /// deleting takes long.
+    /// Files to delete. A thread deletes them, because the dispatcher may drop the last reference to a file, and
+    /// deleting takes long on a busy disk.
     waste: Option<mpsc::Sender<PathBuf>>,
     sweeper: Option<JoinHandle<()>>,
 }
@@ -89,12 +92,13 @@ impl Folder {
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(base)?;
         let lock = File::open(dir.path())?;
-        // Where folders cannot be locked, nobody can, and a folder that cannot be locked is not removed.
+        // If the file system does not support locks, no process can lock the folder. Other processes then do not remove
+        // it, because they only remove folders that they can lock.
         let _ = lock.try_lock();
         let (waste, discarded) = mpsc::channel::<PathBuf>();
         let sweeper = thread::Builder::new().name("spill-sweeper".to_owned()).spawn(move || {
             for path in discarded {
-                // What cannot be deleted goes with the folder.
+                // A file that cannot be deleted is removed with the folder.
                 let _ = fs::remove_file(path);
             }
         })?;
@@ -103,7 +107,7 @@ impl Folder {
 
     fn write(self: Arc<Self>, blob: &Blob) -> io::Result<SpilledBlob> {
         let path = self.dir.path().join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        // From here on the file is deleted whatever happens.
+        // From here on, dropping this value deletes the file, even if writing it fails.
         let file = Arc::new(SpillFile { path, folder: self });
         let file_digest = write_chunks(&file.path, blob.chunks())?;
         let (digest, len, stored_bytes) = (blob.digest(), blob.len(), blob.stored_bytes());
@@ -115,13 +119,13 @@ impl Drop for Folder {
     fn drop(&mut self) {
         self.waste = None;
         if let Some(sweeper) = self.sweeper.take() {
-            // It ends now that nobody can discard anything, and it does not panic.
+            // The thread ends now, because its channel is closed. It does not panic.
             let _ = sweeper.join();
         }
     }
 }
 
-/// Deleted when dropped.
+/// A file that is deleted when this value is dropped.
 #[derive(Debug)]
 struct SpillFile {
     path: PathBuf,
@@ -131,13 +135,13 @@ struct SpillFile {
 impl Drop for SpillFile {
     fn drop(&mut self) {
         if let Some(waste) = &self.folder.waste {
-            // A sweeper that is gone deletes nothing; the file goes with the folder.
+            // If the sweeper has ended, the file is removed with the folder.
             let _ = waste.send(mem::take(&mut self.path));
         }
     }
 }
 
-/// A blob in a file. The file stays for as long as somebody has this. Cheap to clone.
+/// A blob in a file. The file exists until the last clone of this value is dropped. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SpilledBlob {
     digest: Digest,
@@ -148,34 +152,34 @@ pub struct SpilledBlob {
 }
 
 impl SpilledBlob {
-    /// Digest of the uncompressed bytes.
+    /// Returns the digest of the uncompressed bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Uncompressed length in bytes.
+    /// Returns the uncompressed length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// True when there are no bytes.
+    /// Returns true if the blob contains no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes on disk: the compressed ones.
+    /// Returns the number of compressed bytes on disk, without the chunk headers.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.stored_bytes
     }
 
-    /// Reads the blob back, exactly as it was written. Blocks: not for an asynchronous thread.
+    /// Reads the blob back, exactly as it was written. Blocks, so do not call it on an asynchronous thread.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`] when the file cannot be read or is not what was written.
+    /// [`StoreError::Unreadable`] if the file cannot be read or differs from what was written.
     pub fn load(&self) -> Result<Blob, StoreError> {
         self.read().map_err(|reason| StoreError::Unreadable { path: self.file.path.clone(), reason })
     }
@@ -185,7 +189,7 @@ impl SpilledBlob {
         let mut hasher = blake3::Hasher::new();
         let mut fill = |buffer: &mut [u8]| {
             file.read_exact(buffer).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
+                io::ErrorKind::UnexpectedEof => "the file ends too early".to_owned(),
                 _ => error.to_string(),
             })?;
             hasher.update(buffer);
@@ -196,21 +200,21 @@ impl SpilledBlob {
         while left > 0 {
             let mut header = [0; HEADER_BYTES];
             fill(&mut header)?;
-            let (encoding, decoded_len, stored) = parse(&header).ok_or("it has a chunk that cannot be")?;
+            let (encoding, decoded_len, stored) = parse(&header).ok_or("the file has an invalid chunk header")?;
             let mut bytes = vec![0; stored];
             fill(&mut bytes)?;
             let chunk = Chunk { encoding, decoded_len, bytes: bytes.into() };
-            // Never more than what is left.
+            // This fails if the chunk is longer than `left`, so the subtraction below cannot underflow.
             assembler.push_unchecked(chunk).map_err(|error| error.to_string())?;
             left -= u64::from(decoded_len);
         }
         if file.read(&mut [0; 1]).map_err(|error| error.to_string())? > 0 {
-            return Err("it is longer than what was written".to_owned());
+            return Err("the file is longer than it was when it was written".to_owned());
         }
-        // The digest of the content shows damage only when it is decoded, by a worker perhaps, which would be blamed
-        // for it.
+        // Without this check, damage would only show when the content is decoded, perhaps by a worker. The fault would
+        // then be recorded for that worker.
         if Digest::from(hasher.finalize()) != self.file_digest {
-            return Err("its bytes are not those that were written".to_owned());
+            return Err("the content of the file has changed since it was written".to_owned());
         }
         assembler.finish_unchecked(self.digest).map_err(|error| error.to_string())
     }
@@ -241,7 +245,8 @@ fn header(chunk: &Chunk) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Encoding, decoded length and stored length of the chunk that follows; `None` when there is no such chunk.
+/// Returns the encoding, the decoded length and the stored length of the chunk that follows. `None` if the header is
+/// invalid.
 fn parse(header: &[u8; HEADER_BYTES]) -> Option<(Encoding, u32, usize)> {
     let [encoding, a, b, c, d, e, f, g, h] = *header;
     let encoding = match encoding {
@@ -253,7 +258,7 @@ fn parse(header: &[u8; HEADER_BYTES]) -> Option<(Encoding, u32, usize)> {
     (stored <= CHUNK_BYTES).then_some((encoding, u32::from_le_bytes([a, b, c, d]), stored))
 }
 
-/// Removes folders in `base` that no process uses. What cannot be looked at or removed is left to whoever can.
+/// Removes the folders in `base` that no process uses. Folders that cannot be inspected or removed are skipped.
 fn remove_leftovers(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
@@ -275,7 +280,7 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    /// Three chunks, of which two shrink.
+    /// Returns content of three chunks, two of which are compressible.
     fn sample() -> Vec<u8> {
         let mut content = vec![7; CHUNK_BYTES];
         content.resize(2 * CHUNK_BYTES, 0);
@@ -284,7 +289,7 @@ mod tests {
         content
     }
 
-    /// Spills the sample, does `damage` to its file, and reads it back.
+    /// Spills the sample, applies `damage` to its file, and checks that loading it fails.
     fn check_damage(damage: impl FnOnce(&Path)) {
         let base = tempfile::tempdir().unwrap();
         let mut spill = Spill::new(Some(base.path().to_owned()));
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_comes_back_as_it_was() {
+    fn loading_returns_the_spilled_blob() {
         let base = tempfile::tempdir().unwrap();
         let mut spill = Spill::new(Some(base.path().to_owned()));
         for content in [Vec::new(), vec![1], sample()] {
@@ -319,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_what_was_written_is_an_error() {
+    fn loading_a_damaged_file_fails() {
         let file = |path: &Path| OpenOptions::new().write(true).open(path).unwrap();
         let len = |path: &Path| fs::metadata(path).unwrap().len();
         check_damage(|path| file(path).set_len(0).unwrap());
@@ -327,20 +332,20 @@ mod tests {
         check_damage(|path| file(path).set_len(len(path) - 1).unwrap());
         check_damage(|path| file(path).set_len(len(path) + 1).unwrap());
         check_damage(|path| fs::remove_file(path).unwrap());
-        // Encoding, both lengths, and the bytes of the first chunk.
+        // Flip a bit in the encoding, in both lengths, and in the first bytes of the first chunk.
         for at in 0..HEADER_BYTES + 4 {
             check_damage(|path| flip(path, at));
         }
-        // In the noise of the second: neither lengths nor zstd would show it.
+        // Flip a bit in the incompressible second chunk. Neither the lengths nor zstd would detect it.
         check_damage(|path| flip(path, CHUNK_BYTES));
     }
 
     #[test]
-    fn the_folder_is_private_and_goes_with_its_last_file() {
+    fn the_folder_is_private_and_removed_with_its_last_file() {
         let base = tempfile::tempdir().unwrap();
         let folders = || fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
         let mut spill = Spill::new(Some(base.path().to_owned()));
-        assert!(folders().is_empty(), "it is made when it is needed");
+        assert!(folders().is_empty(), "the folder is created when it is first needed");
         let spilled = spill.write(&Blob::encode(b"one")).unwrap();
         let made = folders();
         let [folder] = &made[..] else { panic!("{made:?}") };
@@ -352,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_removed_is_made_again() {
+    fn a_removed_folder_is_created_again() {
         let base = tempfile::tempdir().unwrap();
         let mut spill = Spill::new(Some(base.path().to_owned()));
         let lost = spill.write(&Blob::encode(b"one")).unwrap();
@@ -363,7 +368,7 @@ mod tests {
         assert_eq!(kept.load().unwrap().decode().unwrap(), b"two");
     }
 
-    /// Whether a folder `name` of some age survives the start of another store.
+    /// Checks whether a folder `name` of this age survives when another store starts.
     fn check_leftover(name: &str, age: Duration, locked: bool, survives: bool) {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join(name);

@@ -1,4 +1,4 @@
-//! Blobs by scope and name.
+//! The store: blobs by scope and name, in memory and on disk.
 
 use crate::{Blob, Digest, Limits, SpilledBlob, limits::size, spill::Spill};
 use std::{
@@ -12,66 +12,67 @@ use tokio::sync::watch;
 #[cfg(test)]
 mod tests;
 
-/// Artifacts smaller than this are spilled last. Results are, and they are read as soon as they have come; the records
-/// of shards that wait for a worker are not.
+/// Artifacts smaller than this are spilled last. Results are usually smaller, and they are read soon after they arrive.
+/// The records of shards are usually larger, and they wait for a worker.
 const SMALL_BYTES: u64 = 2 << 20;
 
-/// Whose artifacts these are. The caller numbers its scopes; everything of a scope goes at once.
+/// The owner of a group of artifacts. The caller numbers its scopes, and can remove all artifacts of a scope at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(pub u64);
 
-/// Why the store did not take an artifact, or does not give it back.
+/// Why the store does not accept an artifact, or cannot return it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Artifacts are immutable: the name is taken in this scope, by other bytes.
-    #[error("artifact {0} exists already with other content")]
+    /// The scope has an artifact of this name with different content. Artifacts are immutable.
+    #[error("artifact {0} already exists with different content")]
     Exists(String),
-    /// Neither memory nor disk has room. Nothing changes until artifacts are removed: whoever needs this one has to
-    /// give up.
+    /// Neither memory nor disk has room. A retry fails as well until other artifacts are removed, so the operation that
+    /// needs this artifact must be given up.
     #[error("there is no room for artifact {name} ({}): {reason}", size(*.bytes))]
     Full {
-        /// The artifact that was not taken.
+        /// Name of the artifact that was not stored.
         name: String,
-        /// Its compressed bytes.
+        /// Its compressed size in bytes.
         bytes: u64,
-        /// What is used up, and what to do about it.
+        /// Which budget is used up, and what to do about it.
         reason: String,
     },
-    /// No folder can be made to spill to.
-    #[error("cannot make a folder to spill artifacts to in {}: {reason}; name another one, or make it writable", path.display())]
+    /// The spill folder cannot be created.
+    #[error("cannot create a folder for spilled artifacts in {}: {reason}\nhint: make it writable, or set `spill_folder` to another folder", path.display())]
     Folder {
-        /// Where it should be.
+        /// The folder in which it should be created.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
     },
-    /// A spilled artifact is lost.
-    #[error("the artifact spilled to {} cannot be read back: {reason}; see whether something removes or changes files there, or the disk is failing", path.display())]
+    /// A spilled artifact cannot be read back.
+    #[error("cannot read back the artifact that was spilled to {}: {reason}\nhint: check whether another program changes files there, and whether the disk has errors", path.display())]
     Unreadable {
         /// Its file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
 }
 
-/// What a store, or a scope of it, holds, wherever it is.
+/// Number and size of the artifacts in a store or in one of its scopes, in memory and on disk together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Artifacts.
+    /// Number of artifacts.
     pub artifacts: usize,
-    /// Their bytes, compressed.
+    /// Their compressed size in bytes.
     pub bytes: u64,
 }
 
-/// What a store uses. Blobs and files that somebody still reads after they left the store are not counted.
+/// Memory and disk space that a store uses. Blobs and files that the store has removed but a reader still holds are not
+/// counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Compressed bytes in memory.
     pub memory_bytes: u64,
     /// Compressed bytes on disk.
     pub disk_bytes: u64,
-    /// Artifacts in either.
+    /// Number of artifacts, in memory and on disk.
     pub artifacts: usize,
 }
 
@@ -81,7 +82,7 @@ impl Usage {
     }
 }
 
-/// What is known of an artifact without reading it.
+/// Facts about an artifact that are known without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
     /// Digest of the uncompressed bytes.
@@ -90,7 +91,7 @@ pub struct Description {
     pub len: u64,
 }
 
-/// An artifact where the store has it. It stays readable when the store forgets or moves it meanwhile. Cheap to clone.
+/// An artifact in memory or on disk. It stays readable after the store removes or moves it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Stored {
     /// In memory.
@@ -100,7 +101,7 @@ pub enum Stored {
 }
 
 impl Stored {
-    /// What is known of it.
+    /// Returns the facts that are known without reading the artifact.
     #[must_use]
     pub fn describe(&self) -> Description {
         match self {
@@ -109,7 +110,7 @@ impl Stored {
         }
     }
 
-    /// Bytes kept of it: the compressed ones.
+    /// Returns the compressed size in bytes.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         match self {
@@ -118,10 +119,10 @@ impl Stored {
         }
     }
 
-    /// The blob. Blocks when it is on disk: match on the variants where that is not allowed.
+    /// Returns the blob. Blocks if the blob is on disk: match on the variants where blocking is not allowed.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`] when it was spilled and its file is not what was written.
+    /// [`StoreError::Unreadable`] if the blob was spilled and its file cannot be read or differs from what was written.
     pub fn load(self) -> Result<Blob, StoreError> {
         match self {
             Self::Memory(blob) => Ok(blob),
@@ -130,29 +131,30 @@ impl Stored {
     }
 }
 
-/// Blobs by scope and name: in memory up to a budget, in files beyond it. Safe to share.
+/// Blobs by scope and name: in memory up to a budget, in files beyond it. Threads can share a store.
 ///
-/// [`Store::new`], [`Store::prepare`], [`Store::put`], and loading what [`Store::get`] returns touch the disk and
-/// block. Everything else takes no longer than operations on maps, and never waits for one of those.
+/// [`Store::new`], [`Store::prepare`], [`Store::put`] and [`Stored::load`] access the disk and block. All other methods
+/// only operate on maps and never wait for a disk access.
 #[derive(Debug)]
 pub struct Store {
     limits: Limits,
     state: Mutex<State>,
-    /// Locked while something is spilled, so that one thread at a time chooses and writes; taken before `state`, which
-    /// is free meanwhile.
+    /// Locked during a spill, so that only one thread at a time chooses and writes blobs. Locked before `state`, which
+    /// is not locked while a blob is written.
     spill: Mutex<Spill>,
-    /// Changed with `state` locked only.
+    /// Changed only while `state` is locked.
     pressed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     scopes: BTreeMap<Scope, Names>,
-    /// By number, which grows: an artifact keeps its own when it gets another scope, also while it is being spilled.
+    /// Artifacts by number, in the order in which they were stored. An artifact keeps its number when it moves to
+    /// another scope, also while it is being spilled.
     artifacts: BTreeMap<u64, Stored>,
     next: u64,
     usage: Usage,
-    /// Why the disk took nothing when it was last asked, if so.
+    /// Why the last write to the disk failed; `None` if it succeeded, or if there has been room again since.
     refusal: Option<String>,
 }
 
@@ -162,11 +164,11 @@ struct Names {
     bytes: u64,
 }
 
-/// Why memory stays above its budget.
+/// Why the memory in use stays above its budget.
 enum Refusal {
-    /// The disk's budget has no room for anything that is in memory.
+    /// The disk budget has no room for any blob that is in memory.
     Budget,
-    /// The disk itself does not take it.
+    /// Writing to the disk failed.
     Disk(String),
 }
 
@@ -179,7 +181,7 @@ impl State {
         self.artifacts.get(&self.number(scope, name)?)
     }
 
-    /// The new artifact's number; none when it is there already.
+    /// Stores `blob` and returns its number; `None` if the scope already has the same content under `name`.
     fn insert(&mut self, scope: Scope, name: &str, blob: Blob) -> Result<Option<u64>, StoreError> {
         if let Some(present) = self.find(scope, name) {
             let same = present.describe().digest == blob.digest();
@@ -200,7 +202,7 @@ impl State {
         names.numbers.insert(name.to_owned(), number);
     }
 
-    /// Takes its name from an artifact, which stays.
+    /// Removes the name of an artifact and returns its number. The artifact itself stays.
     fn unname(&mut self, scope: Scope, name: &str) -> Option<u64> {
         let names = self.scopes.get_mut(&scope)?;
         let number = names.numbers.remove(name)?;
@@ -211,7 +213,7 @@ impl State {
         Some(number)
     }
 
-    /// Takes out an artifact that has no name any more.
+    /// Removes and returns an artifact that no longer has a name.
     fn forget(&mut self, number: u64) -> Option<Stored> {
         let stored = self.artifacts.remove(&number)?;
         self.usage.artifacts -= 1;
@@ -227,11 +229,11 @@ impl State {
         self.forget(number)
     }
 
-    /// What to spill next, of at most `most_bytes`.
+    /// Returns the number and the content of the next blob to spill, of at most `most_bytes`.
     ///
-    /// The newest goes first. Tasks wait in a queue and their inputs are read once each, in the order they came, so
-    /// what came last is needed last; and what all tasks read, the program, came before everything else. What is small
-    /// goes later, and last what somebody holds at the moment, because it would stay in memory all the same.
+    /// The newest blob is spilled first. Tasks wait in a queue, and each reads its inputs once, in the order of their
+    /// arrival, so the newest input is needed last. The program, which all tasks read, is the oldest artifact. Small
+    /// blobs are spilled later. Blobs that a reader holds are spilled last, because they would stay in memory anyway.
     fn victim(&self, most_bytes: u64) -> Option<(u64, Blob)> {
         let newest = |suits: &dyn Fn(&Blob) -> bool| {
             self.artifacts.iter().rev().find_map(|(number, stored)| match stored {
@@ -246,8 +248,8 @@ impl State {
             .or_else(|| newest(&|_: &Blob| true))
     }
 
-    /// Puts `spilled` in the place of what it was made of. Returns what nobody needs any more, to be dropped without
-    /// the lock.
+    /// Replaces blob `number` by its spilled copy. Returns the value that is no longer needed, so that the caller drops
+    /// it without holding the lock.
     fn settle(&mut self, number: u64, spilled: SpilledBlob) -> Stored {
         let Some(place) = self.artifacts.get_mut(&number) else { return Stored::Disk(spilled) };
         self.usage.memory_bytes -= place.stored_bytes();
@@ -255,11 +257,11 @@ impl State {
         mem::replace(place, Stored::Disk(spilled))
     }
 
-    /// Whether there is pressure, given whether there was. It begins when three quarters of all room are used, so that
-    /// what is already on its way finds some, and ends when half is free again, so that it does not come and go with
-    /// every artifact.
+    /// Returns whether the store is under pressure, given whether it was before. Pressure starts when more than three
+    /// quarters of memory and disk space are used, which leaves room for artifacts that are already on their way. It
+    /// ends when half is free again, so that it does not start and end with every artifact.
     fn is_pressed(&self, limits: &Limits, was: bool) -> bool {
-        // A disk that refuses has room for what it has, and no more.
+        // A disk that rejects writes counts as full.
         let disk = if self.refusal.is_some() { self.usage.disk_bytes } else { limits.disk_bytes };
         let room = limits.memory_bytes.saturating_add(disk);
         self.usage.bytes() > if was { room / 2 } else { room / 4 * 3 }
@@ -273,8 +275,8 @@ impl Default for Store {
 }
 
 impl Store {
-    /// An empty store that keeps to `limits`. Removes the folders that dead processes left in its spill folder, and
-    /// blocks meanwhile; makes none before something is spilled.
+    /// Returns an empty store with these limits. Removes the folders that dead processes left in its spill folder, and
+    /// blocks while it does so. It creates its own folder only when the folder is first needed.
     #[must_use]
     pub fn new(mut limits: Limits) -> Self {
         if limits.spill_folder.is_none() {
@@ -284,23 +286,23 @@ impl Store {
         Self { limits, state: Mutex::default(), spill, pressed: watch::Sender::new(false) }
     }
 
-    /// An empty store that takes everything and never touches the disk.
+    /// Returns an empty store with unlimited memory. It never uses the disk.
     #[must_use]
     pub fn unbounded() -> Self {
         Self::new(Limits::unbounded())
     }
 
-    /// What it keeps to.
+    /// Returns the limits of the store.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Makes the spill folder now, if there is to be one: for whoever wants to hear at the start that it cannot be
-    /// made. Blocks.
+    /// Creates the spill folder now if one is configured, for callers that want to fail at the start if it cannot be
+    /// created. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Folder`] when it cannot be made.
+    /// [`StoreError::Folder`] if the folder cannot be created.
     pub fn prepare(&self) -> Result<(), StoreError> {
         let Some(path) = &self.limits.spill_folder else { return Ok(()) };
         let made = self.spill.lock().unwrap_or_else(PoisonError::into_inner).folder();
@@ -311,12 +313,12 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No call leaves the maps half changed, so a panic elsewhere does not spoil them.
+        // No operation leaves the maps half changed, so they are valid even after a panic in another thread.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the maps. What `change` takes out of them it returns, so that blobs are freed and files discarded
-    /// without the lock.
+    /// Changes the maps and updates the pressure. `change` returns everything that it takes out of the maps, so that
+    /// blobs are freed and files are deleted without holding the lock.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let outcome = change(&mut state);
@@ -324,7 +326,7 @@ impl Store {
         let after = state.is_pressed(&self.limits, before);
         if before != after {
             if !after {
-                // There is room again; the disk is asked afresh when it is needed.
+                // There is room again. The next spill tries the disk again.
                 state.refusal = None;
             }
             self.pressed.send_replace(after);
@@ -332,15 +334,16 @@ impl Store {
         outcome
     }
 
-    /// Keeps `blob` as `name` of `scope`. The same content again changes nothing.
+    /// Stores `blob` as `name` in `scope`. Storing the same content again has no effect.
     ///
-    /// Blocks while memory is over its budget and something is written to disk: not for an asynchronous thread. Readers
-    /// see the artifact at once; memory is over its budget by what is being put at the moment.
+    /// Blocks while memory is over its budget and blobs are written to disk, so do not call it on an asynchronous
+    /// thread. Readers see the artifact at once. Memory exceeds its budget by the blobs that are being stored at the
+    /// moment.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the name has other content, [`StoreError::Full`] when there is no room; nothing is
-    /// kept then. A disk that refuses what its budget allows comes without warning, so memory may then grow by half of
-    /// its budget before the store is full.
+    /// [`StoreError::Exists`] if the name has different content, and [`StoreError::Full`] if there is no room. In both
+    /// cases the blob is not stored. The disk can reject writes before its budget is used up, without any warning. In
+    /// that case memory may exceed its budget by half before the store is full.
     pub fn put(&self, scope: Scope, name: impl Into<String>, blob: Blob) -> Result<(), StoreError> {
         let name = name.into();
         let bytes = blob.stored_bytes();
@@ -356,7 +359,7 @@ impl Store {
         };
         let (usage, taken_back) = self.change(|state| {
             let usage = state.usage;
-            // Another thread may have made room, or moved this artifact to disk or to another owner.
+            // Meanwhile another thread may have made room, spilled this artifact, or moved it to another scope.
             let ours = state.number(scope, &name) == Some(number)
                 && matches!(state.artifacts.get(&number), Some(Stored::Memory(_)));
             let taken_back = if ours && usage.memory_bytes > most_bytes { state.remove(scope, &name) } else { None };
@@ -368,7 +371,7 @@ impl Store {
         }
     }
 
-    /// Most bytes in memory while the disk refuses.
+    /// Returns the maximum number of bytes in memory while the disk rejects writes.
     fn most_memory(&self) -> u64 {
         self.limits.memory_bytes.saturating_add(self.limits.memory_bytes / 2)
     }
@@ -377,23 +380,25 @@ impl Store {
         let memory = size(self.limits.memory_bytes);
         let Some(folder) = self.limits.spill_folder.as_ref().map(|folder| folder.display()) else {
             return format!(
-                "the {memory} of memory for artifacts are used up and there is no folder to spill to; name one, or allow more memory"
+                "the {memory} of memory for artifacts are used up, and there is no spill folder\n\
+                 hint: set `spill_folder`, or raise `store_memory_mb`"
             );
         };
         match refusal {
             Refusal::Budget => format!(
-                "the {memory} of memory and {} in {folder} for artifacts are used up; allow more of either, or add workers",
+                "the {memory} of memory and the {} in {folder} for artifacts are used up\n\
+                 hint: raise `store_memory_mb` or `store_disk_mb`, or add workers",
                 size(self.limits.disk_bytes)
             ),
             Refusal::Disk(reason) => format!(
-                "{folder} takes no more ({reason}) and {} of memory are used where {memory} are allowed; \
-                 make room there, or name another folder",
+                "cannot write to the spill folder {folder} ({reason}), and {} of memory are used where {memory} are \
+                 allowed\nhint: free disk space there, or set `spill_folder` to another folder",
                 size(usage.memory_bytes)
             ),
         }
     }
 
-    /// Spills until memory is within its budget. Waits for whoever does so already.
+    /// Spills blobs until memory is within its budget. If another thread spills, waits for it first.
     fn relieve(&self) -> Result<(), Refusal> {
         let mut spill = self.spill.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -422,25 +427,25 @@ impl Store {
         }
     }
 
-    /// The artifact `name` of `scope`, in memory or on disk. Does not read it.
+    /// Returns the artifact `name` of `scope`, in memory or on disk. Does not read the disk.
     #[must_use]
     pub fn get(&self, scope: Scope, name: &str) -> Option<Stored> {
         self.lock().find(scope, name).cloned()
     }
 
-    /// What is known of `name` of `scope`.
+    /// Returns the digest and the length of artifact `name` of `scope`.
     #[must_use]
     pub fn describe(&self, scope: Scope, name: &str) -> Option<Description> {
         self.lock().find(scope, name).map(Stored::describe)
     }
 
-    /// Forgets `name` of `scope`. True when it was there.
+    /// Removes the artifact `name` of `scope`. Returns true if it existed.
     pub fn remove(&self, scope: Scope, name: &str) -> bool {
         let removed = self.change(|state| state.remove(scope, name));
         removed.is_some()
     }
 
-    /// Forgets everything of `scope`.
+    /// Removes all artifacts of `scope`.
     pub fn remove_scope(&self, scope: Scope) {
         let _removed: Vec<Stored> = self.change(|state| {
             let names = state.scopes.remove(&scope).unwrap_or_default();
@@ -448,13 +453,13 @@ impl Store {
         });
     }
 
-    /// Names in `scope`, in no order.
+    /// Returns the names of all artifacts of `scope`, in any order.
     #[must_use]
     pub fn names(&self, scope: Scope) -> Vec<String> {
         self.lock().scopes.get(&scope).map(|names| names.numbers.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// What `scope` holds.
+    /// Returns the number and the size of the artifacts of `scope`.
     #[must_use]
     pub fn scope_stats(&self, scope: Scope) -> Stats {
         let state = self.lock();
@@ -462,8 +467,9 @@ impl Store {
         found.map(|names| Stats { artifacts: names.numbers.len(), bytes: names.bytes }).unwrap_or_default()
     }
 
-    /// Makes `name` of `from` an artifact of `to` under the same name. True when it was there and `to` now has that
-    /// content. Does not move its bytes.
+    /// Moves the artifact `name` from scope `from` to scope `to`, without moving its bytes. An artifact of that name in
+    /// `to` is not replaced; the one in `from` is removed in any case. Returns true if the artifact existed and `to`
+    /// now has its content under that name.
     pub fn promote(&self, from: Scope, to: Scope, name: &str) -> bool {
         let (promoted, _dropped) = self.change(|state| {
             let Some(number) = state.unname(from, name) else { return (false, None) };
@@ -477,43 +483,42 @@ impl Store {
         promoted
     }
 
-    /// What the store holds.
+    /// Returns the number and the size of all artifacts.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let usage = self.usage();
         Stats { artifacts: usage.artifacts, bytes: usage.bytes() }
     }
 
-    /// What the store uses, and where.
+    /// Returns how much memory and disk space the store uses.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.lock().usage
     }
 
-    /// Why the disk took nothing when it was last asked; `None` when it did, or was not asked since there was room
-    /// again.
+    /// Returns why the last write to the disk failed. `None` if it succeeded, or if there has been room again since.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         self.lock().refusal.clone()
     }
 
-    /// True from when three quarters of memory and disk are used until half of them are free again: nothing that can
-    /// wait should be put.
+    /// Returns true while the store is under pressure: from the moment when more than three quarters of memory and disk
+    /// space are used, until half is free again. Callers should not store artifacts that can wait during that time.
     #[must_use]
     pub fn is_under_pressure(&self) -> bool {
         *self.pressed.borrow()
     }
 
-    /// Resolves when the store is not under pressure: at once, mostly.
+    /// Resolves when the store is not under pressure, which is usually at once.
     ///
-    /// Whoever waits must be sure that something else will remove artifacts: what nobody frees before the waiting one
-    /// goes on is never freed.
+    /// The caller must be sure that something else removes artifacts. If room can only become free after the caller
+    /// continues, the caller waits forever.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future loses nothing.
     pub async fn wait_for_room(&self) {
         let mut pressed = self.pressed.subscribe();
-        // It fails only when the sender is gone, which is borrowed here.
+        // This fails only if the sender is dropped, and `self` holds the sender.
         let _ = pressed.wait_for(|pressed| !*pressed).await;
     }
 }

@@ -1,5 +1,5 @@
-//! What a million cycles cost by cut, and how much memory they take: `sp1d tune` with one prover, one shard at a time,
-//! and every cut that fits this machine.
+//! Measures the proving time of a million cycles and the peak memory at each cut. Runs `sp1d tune` with one prover and
+//! one shard at a time, for every cut that fits this machine.
 
 use crate::{host::Host, prover::Program, write_figures};
 use anyhow::{Context, Result, bail, ensure};
@@ -16,12 +16,12 @@ pub(crate) struct Arguments {
     /// Programs to measure, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "evm,fibonacci")]
     programs: Vec<Program>,
-    /// Where the figures go. The plot goes beside them, with the ending svg.
+    /// File for the figures. The plot goes to the same folder, with the extension svg.
     #[arg(long, default_value = "docs/bench/cuts.json")]
     output: PathBuf,
 }
 
-/// What is written.
+/// The content of the output file.
 #[derive(Debug, Serialize)]
 struct Report {
     machine: Host,
@@ -43,7 +43,7 @@ struct Point {
     peak_bytes: u64,
 }
 
-/// What `sp1d tune --output json` prints, as far as it is used.
+/// The fields of the output of `sp1d tune --output json` that are used here.
 #[derive(Debug, Deserialize)]
 struct Tuned {
     measured: Vec<Measured>,
@@ -63,7 +63,7 @@ struct Figures {
     peak_bytes: u64,
 }
 
-/// Enough for a shard of every cut.
+/// Returns the ELF file of `program` and inputs that are large enough to fill a shard of every cut.
 fn inputs(program: Program) -> (&'static str, &'static [&'static str]) {
     match program {
         Program::Fibonacci => ("guests/elf/fibonacci", &["u32:4000000"]),
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let curve = |program: &Program| Ok(Curve { program: program.name(), cuts: measure(*program)? });
     let programs = arguments.programs.iter().map(curve).collect::<Result<Vec<_>>>()?;
     for Curve { program, cuts } in &programs {
-        println!("{program}: cut, million cycles a shard, seconds per million cycles, peak memory");
+        println!("{program}: cut, million cycles per shard, seconds per million cycles, peak memory");
         for point in cuts {
             println!(
                 "{:>12} {:>6.2} {:>6.1} {:>6.1} GB",
@@ -90,29 +90,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     write_figures(&arguments.output, &Report { machine: Host::this(), programs })
 }
 
-/// From the largest cut to the smallest.
+/// Measures `program` at every cut, from the largest cut to the smallest.
 fn measure(program: Program) -> Result<Vec<Point>> {
     let (elf, inputs) = inputs(program);
-    let tune = env::current_exe().context("find this program")?.with_file_name("sp1d");
+    let tune = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
     let output = Command::new(&tune)
         .args(["tune", "--elf", elf, "--provers", "1", "--parallel-shards", "1", "--every-cut", "--output", "json"])
         .args(inputs.iter().flat_map(|input| ["--input", input]))
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("start {}", tune.display()))?;
-    ensure!(output.status.success(), "sp1d tune failed: {}", output.status);
-    let tuned: Tuned = serde_json::from_slice(&output.stdout).context("what sp1d tune prints is JSON")?;
+        .with_context(|| format!("cannot start {}", tune.display()))?;
+    ensure!(output.status.success(), "`sp1d tune` failed: {}", output.status);
+    let tuned: Tuned = serde_json::from_slice(&output.stdout).context("cannot decode the output of `sp1d tune`")?;
     let point = |measured: Measured| match measured {
         Measured { figures: Some(Figures { element_threshold, cycles, seconds, peak_bytes }), .. } => {
             let seconds_per_million_cycles = seconds * 1e6 / cycles.max(1) as f64;
             Ok(Point { element_threshold, cycles, seconds, seconds_per_million_cycles, peak_bytes })
         }
-        Measured { failure, .. } => bail!("a cut could not be measured: {}", failure.unwrap_or_default()),
+        Measured { failure, .. } => bail!("cannot measure a cut: {}", failure.unwrap_or_default()),
     };
     tuned.measured.into_iter().map(point).collect()
 }
 
-/// Draws seconds per million cycles over the cut.
+/// Draws the seconds per million cycles against the cut.
 fn plot(curves: &[Curve], path: &Path) -> Result<()> {
     let points = || curves.iter().flat_map(|curve| &curve.cuts);
     let cells = |point: &Point| point.element_threshold as f64 / 1e6;
@@ -141,5 +141,5 @@ fn plot(curves: &[Curve], path: &Path) -> Result<()> {
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
     }
     chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
-    area.present().with_context(|| format!("write {}", path.display()))
+    area.present().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,5 +1,6 @@
-//! A block of Ethereum transactions, proven by sp1-sdk's CPU prover and by a worker on the same two cores: at the
-//! largest cut that both can prove, and each at the best cut for it. sp1-sdk's defaults are tried too.
+//! Proves a block of Ethereum transactions with sp1-sdk's CPU prover and with a worker, both on the same two cores.
+//! Each is measured at the largest cut that both can prove and at its own best cut. On request, sp1-sdk's defaults are
+//! tried too.
 
 use crate::{
     host::Host,
@@ -17,39 +18,42 @@ const TWO_PROVERS: WorkerSetting = WorkerSetting { provers: 2, threads: 1, core:
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Rounds.
+    /// Number of rounds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Transactions of the block: 93,000 cycles each. The default is about 20 million cycles.
+    /// Transactions in the block. Each takes 93,000 cycles, so the default is about 20 million cycles.
     #[arg(long, default_value_t = 220)]
     transactions: u32,
-    /// The largest cut that sp1-sdk's CPU prover can prove on this machine. With 24 GB the default: with the next
-    /// larger one the kernel killed it at 23.8 GB.
+    /// The largest cut that sp1-sdk's CPU prover can prove on this machine. The default suits 24 GB: with the next
+    /// larger cut, the kernel killed the CPU prover at 23.8 GB.
     #[arg(long, default_value_t = (1 << 25) - (1 << 22))]
     common_cut: u64,
-    /// Try sp1-sdk's default cut as well, once. Where it takes more memory than there is, the kernel kills a process:
-    /// on a machine of your own.
+    /// Try sp1-sdk's default cut once as well. If it takes more memory than there is, the kernel kills a process, so
+    /// use this only on a machine of your own.
     #[arg(long)]
     defaults: bool,
-    /// Where the figures go.
+    /// Leave out the worker with two provers.
+    #[arg(long)]
+    one_prover: bool,
+    /// File for the figures.
     #[arg(long, default_value = "docs/bench/evm.json")]
     output: PathBuf,
 }
 
-/// What is written.
+/// The content of the output file.
 #[derive(Debug, Serialize)]
 struct Report {
     transactions: u32,
     machine: Host,
-    /// Seconds by configuration. A configuration that failed has none.
+    /// Seconds by configuration. `None` for a configuration that failed.
     seconds: Vec<(&'static str, Option<Spread>)>,
-    /// One prover over the CPU prover, both at the common cut. Ratios of each round.
+    /// Time of one prover divided by time of the CPU prover, both at the common cut. Ratios of each round.
     same_cut: Option<Spread>,
-    /// One prover at the automatic cut over the CPU prover at the common cut, which is its best.
+    /// Time of one prover at the automatic cut divided by time of the CPU prover at the common cut, which is its best.
     best_cuts: Option<Spread>,
-    /// The same for two provers of one thread, which `sp1d tune` finds.
+    /// The same for two provers of one thread each, the setting that `sp1d tune` finds.
     tuned: Option<Spread>,
-    /// The CPU prover at its default cut, if it was tried.
+    /// The CPU prover at its default cut, if that was requested.
     defaults: Option<Round>,
     rounds: Vec<Round>,
 }
@@ -60,7 +64,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let worker = Configuration::workers("one_prover, common cut", &[ONE_PROVER], cut);
     let automatic = Configuration::workers("one_prover, automatic cut", &[ONE_PROVER], None);
     let tuned = Configuration::workers("two_provers, automatic cut", &[TWO_PROVERS], None);
-    let all = [cpu_prover, worker, automatic, tuned];
+    let mut all = vec![cpu_prover, worker, automatic];
+    if !arguments.one_prover {
+        all.push(tuned);
+    }
     let work = Work { program: Program::Evm, size: arguments.transactions, least_shards: 2 };
     let defaults = match arguments.defaults {
         true => rounds(1, &[Configuration::cpu_prover("cpu_prover, defaults", None)], work)?.pop(),
@@ -78,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let report = Report {
         transactions: arguments.transactions,
         machine: Host::this(),
-        seconds: all.map(seconds).to_vec(),
+        seconds: all.iter().copied().map(seconds).collect(),
         same_cut: ratio(worker),
         best_cuts: ratio(automatic),
         tuned: ratio(tuned),

@@ -1,4 +1,4 @@
-//! What figures were measured on.
+//! Describes the machine and the software that figures were measured with.
 
 use serde::Serialize;
 use std::fs;

@@ -1,10 +1,11 @@
-//! Figures of real proofs, by commands that anybody can run. Each part prints a table and writes its figures as JSON.
+//! Measures real proofs, with commands that everyone can repeat. Each part prints a table and writes its figures as
+//! JSON.
 //!
-//! Configurations are measured in rounds, the order reversed each time: start one configuration, prove something short
-//! to warm it up, prove what is measured, stop it, start the next. So what the machine does meanwhile strikes all
-//! alike. A ratio pairs two configurations of one round.
+//! Configurations are measured in rounds, and every second round runs them in reverse order. For each configuration:
+//! start it, make a short proof to warm up, make the measured proof, stop it. Other load on the machine then affects
+//! all configurations alike. A ratio compares two configurations of the same round.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, what happens to stderr")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, progress to stderr")]
 
 mod cuts;
 mod evm;
@@ -30,19 +31,19 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// What distribution costs, and what a second worker saves: sp1-sdk's CPU prover, one worker, and two workers with
-    /// a core each. About 40 minutes.
+    /// Measure what distribution costs and what a second worker saves: sp1-sdk's CPU prover, one worker, and two
+    /// workers with one core each. Takes about 40 minutes.
     Overhead(overhead::Arguments),
-    /// A real program against sp1-sdk's CPU prover, at the same cut and each at its best. About 70 minutes for each
-    /// round.
+    /// Compare a real program with sp1-sdk's CPU prover, at the same cut and each at its best cut. Takes about 70
+    /// minutes per round.
     Evm(evm::Arguments),
-    /// What a million cycles cost by cut. About 15 minutes.
+    /// Measure the proving time of a million cycles and the peak memory at each cut. Takes about 15 minutes.
     Cuts(cuts::Arguments),
-    /// What attempts take of memory, beside what was estimated. About half an hour.
+    /// Measure how much memory attempts take, compared to the estimate. Takes about 30 minutes.
     Memory(memory::Arguments),
-    /// What a verifying key costs. About a minute.
+    /// Measure how long a verifying key takes. Takes about a minute.
     Setup(setup::Arguments),
-    /// Proves with the prover that SP1_PROVER names; started by the bench itself.
+    /// Prove with the prover that SP1_PROVER names. The bench starts this itself.
     #[command(hide = true)]
     Prove(prover::Arguments),
 }
@@ -58,12 +59,13 @@ fn main() -> Result<()> {
     }
 }
 
-/// Writes figures to a file, in a folder that is made if it is not there.
+/// Writes figures to a JSON file, and creates its folder if needed.
 fn write_figures(path: &Path, figures: &impl Serialize) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).context("make the folder of the figures")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
-    fs::write(path, serde_json::to_string_pretty(figures)? + "\n").context("write the figures")?;
+    let text = serde_json::to_string_pretty(figures)? + "\n";
+    fs::write(path, text).with_context(|| format!("cannot write the figures to {}", path.display()))?;
     eprintln!("figures written to {}", path.display());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What attempts take of memory, beside what was estimated: programs of different shape, by cut. The figures are those
-//! that a worker logs of each attempt.
+//! Measures how much memory attempts take, compared to the estimate, for programs of different shape at several cuts. A
+//! worker logs these figures for each attempt.
 
 use crate::{
     host::Host,
@@ -27,19 +27,19 @@ pub(crate) struct Arguments {
     /// Kind of proof.
     #[arg(long, default_value = "core")]
     mode: String,
-    /// Where the figures go.
+    /// File for the figures.
     #[arg(long, default_value = "docs/bench/memory.json")]
     output: PathBuf,
 }
 
-/// A program, by what it does most.
+/// A program, named by what it does most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Shape {
-    /// A user's program: a block of Ethereum transactions.
+    /// A real program: a block of Ethereum transactions.
     Evm,
     /// Arithmetic.
     Fibonacci,
-    /// Memory access.
+    /// Memory accesses.
     Memory,
     /// Precompile calls.
     Precompiles,
@@ -55,7 +55,7 @@ impl Shape {
         }
     }
 
-    /// Inputs of a run of about three shards of `cut` cells. The cells of one step were counted from shards.
+    /// Returns inputs for a run of about three shards of `cut` cells. The cells per step were counted in real shards.
     fn inputs(self, cut: u64) -> Vec<String> {
         let steps = |cells: u64| 3 * cut / cells;
         match self {
@@ -67,13 +67,13 @@ impl Shape {
     }
 }
 
-/// What is written.
+/// The content of the output file.
 #[derive(Debug, Serialize)]
 struct Report {
     machine: Host,
     mode: String,
     rows: Vec<Row>,
-    /// Estimate over use, of all attempts.
+    /// Estimate divided by use, over all attempts.
     estimate_over_use: Option<Spread>,
 }
 
@@ -84,13 +84,13 @@ struct Row {
     element_threshold: u64,
     kind: String,
     attempts: usize,
-    /// The most that an attempt took beside the loaded prover, and the estimate for it.
+    /// The largest use of an attempt on top of the loaded prover, and the estimate for that attempt.
     used_gb: f64,
     estimated_gb: f64,
     estimate_over_use: Option<Spread>,
 }
 
-/// A log line of a worker, as far as it is used.
+/// The fields of a worker's log line that are used here.
 #[derive(Debug, Deserialize)]
 struct Line {
     fields: Fields,
@@ -111,7 +111,7 @@ struct Span {
     kind: Option<String>,
 }
 
-/// What one attempt took.
+/// Memory that one attempt took.
 #[derive(Debug, Clone)]
 struct Attempt {
     kind: String,
@@ -124,7 +124,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (mut rows, mut all) = (Vec::new(), Vec::new());
     for program in &arguments.programs {
         for cut in &arguments.cuts {
-            eprintln!("{} at {cut}", program.name());
+            eprintln!("{} at cut {cut}", program.name());
             let attempts = measure(*program, *cut, &arguments.mode)?;
             all.extend(attempts.iter().cloned());
             let mut kinds: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
@@ -134,7 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             rows.extend(kinds.into_iter().filter_map(|(kind, attempts)| row(*program, *cut, kind, &attempts)));
         }
     }
-    println!("program, cut, kind: attempts, most used, its estimate, estimate / use");
+    println!("program, cut, kind: attempts, largest use, estimate for that attempt, estimate / use");
     for row in &rows {
         let ratio = row.estimate_over_use.map_or_else(String::new, |ratio| ratio.to_string());
         println!(
@@ -167,10 +167,10 @@ fn row(program: Shape, cut: u64, kind: String, attempts: &[Attempt]) -> Option<R
     })
 }
 
-/// Proves a run of about three shards on a worker with one prover of two threads and one shard at a time.
+/// Proves a run of about three shards on a worker with one prover of two threads, one shard at a time.
 fn measure(program: Shape, cut: u64, mode: &str) -> Result<Vec<Attempt>> {
-    let folder = tempfile::tempdir().context("make a folder")?;
-    let sp1d = env::current_exe().context("find this program")?.with_file_name("sp1d");
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let sp1d = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
     let setting = [WorkerSetting { provers: 1, threads: 2, core: None }];
     let more = ["--parallel-shards", "1", "--log", "info", "--log-format", "json"];
     let workers = start_workers(&setting, &more, folder.path())?;
@@ -191,11 +191,15 @@ fn measure(program: Shape, cut: u64, mode: &str) -> Result<Vec<Attempt>> {
         .stdout(Stdio::null());
     let proven = command.status();
     let text = workers[0].log();
-    ensure!(proven.context("start sp1d prove")?.success(), "sp1d prove failed for {} at {cut}", program.name());
+    ensure!(
+        proven.context("cannot start `sp1d prove`")?.success(),
+        "`sp1d prove` failed for {} at cut {cut}",
+        program.name()
+    );
     Ok(text.lines().filter_map(attempt).collect())
 }
 
-/// What a log line says of an attempt that is done; `None` for other lines.
+/// Reads the memory of a finished attempt from a log line. Returns `None` for other lines.
 fn attempt(line: &str) -> Option<Attempt> {
     let Line { fields, spans } = serde_json::from_str(line).ok()?;
     let kind = spans.into_iter().find_map(|span| span.kind)?;

@@ -1,5 +1,5 @@
-//! What distribution costs, and what a second worker saves: the same program proven by sp1-sdk's CPU prover, by one
-//! worker with all threads, and by two workers with one thread each.
+//! Measures what distribution costs and what a second worker saves. The same program is proven by sp1-sdk's CPU prover,
+//! by one worker with all threads, and by two workers with one thread each.
 
 use crate::{
     host::Host,
@@ -14,18 +14,18 @@ use std::{fmt, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Rounds, at least three.
+    /// Number of rounds, at least three.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
-    /// Steps of the Fibonacci loop that is measured: the default is cut into six shards.
+    /// Steps of the measured Fibonacci loop. The default is cut into six shards.
     #[arg(long, default_value_t = 205_000)]
     steps: u32,
-    /// Where the figures go.
+    /// File for the figures.
     #[arg(long, default_value = "docs/bench/overhead.json")]
     output: PathBuf,
 }
 
-/// Low enough that a short program has shards to go round.
+/// A small cut, so that even a short program has enough shards for all workers.
 const CUT: u64 = 1 << 25;
 
 const CPU_PROVER: Configuration = Configuration::cpu_prover("cpu_prover", Some(CUT));
@@ -41,24 +41,25 @@ const ALL: [Configuration; 3] = [CPU_PROVER, ONE_WORKER, TWO_WORKERS];
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let work = Work { program: Program::Fibonacci, size: arguments.steps, least_shards: 6 };
     let rounds = rounds(arguments.rounds, &ALL, work)?;
-    let report = Report::of(arguments.steps, &rounds).context("a configuration has no figures")?;
+    let report =
+        Report::of(arguments.steps, &rounds).context("too many proofs failed to compare the configurations")?;
     println!("{report}");
     write_figures(&arguments.output, &report)
 }
 
-/// What is written.
+/// The content of the output file.
 #[derive(Debug, Serialize)]
 struct Report {
     /// Medians of the ratios of each round.
     one_worker_over_cpu_prover: f64,
     two_workers_over_cpu_prover: f64,
     ratios: Ratios,
-    /// Seconds of a proof by configuration.
+    /// Seconds of a proof, by configuration.
     seconds: Vec<(&'static str, Spread)>,
-    /// Processor time of the process that asks over that of all processes together, the executor's child left out. What
-    /// is executed in the process itself (cutting shards, writing their records) is part of it.
+    /// CPU time of the process that requests the proof divided by the CPU time of all processes, in both cases without
+    /// the executor's child. Work inside the process itself (cutting shards, writing their records) is included.
     orchestrator_share: Spread,
-    /// Peak memory in bytes during the measured proofs: of the process that asks, and of each worker.
+    /// Peak memory in bytes during the measured proofs: of the process that requests them, and of each worker.
     peak_bytes: Vec<(&'static str, u64, Vec<u64>)>,
     steps: u32,
     shards: usize,
@@ -73,7 +74,7 @@ struct Ratios {
 }
 
 impl Report {
-    /// `None` if a configuration has no figures.
+    /// Returns `None` if a configuration has no figures.
     fn of(steps: u32, rounds: &[Round]) -> Option<Self> {
         let of = |configuration: Configuration| rounds.iter().filter_map(move |round| round.measured(configuration));
         let ratio = |configuration| {
@@ -121,7 +122,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "one worker / CPU prover:  {}", self.ratios.one_worker)?;
         writeln!(f, "two workers / CPU prover: {}", self.ratios.two_workers)?;
-        writeln!(f, "orchestrator's share of processor time: {}", self.orchestrator_share)?;
+        writeln!(f, "orchestrator's share of CPU time: {}", self.orchestrator_share)?;
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
         for (name, prover, workers) in &self.peak_bytes {
             let workers: Vec<String> = workers.iter().map(|bytes| gigabytes(*bytes)).collect();

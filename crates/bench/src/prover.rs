@@ -1,4 +1,4 @@
-//! The process that asks for proofs.
+//! The process that requests proofs and measures them.
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use std::{
 };
 use tokio::runtime::Runtime;
 
-/// A program whose length is set by its input.
+/// A program whose running time depends on its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Program {
-    /// A Fibonacci loop; its size is a number of steps.
+    /// A Fibonacci loop. The size is the number of steps.
     Fibonacci,
-    /// A block of Ethereum transactions; its size is their number.
+    /// A block of Ethereum transactions. The size is the number of transactions.
     Evm,
 }
 
@@ -37,14 +37,14 @@ impl Program {
         let mut stdin = SP1Stdin::new();
         stdin.write(&size);
         if self == Self::Evm {
-            /// Any: it decides who sends what to whom.
+            /// An arbitrary seed. It determines who sends what to whom.
             const SEED: u64 = 1;
             stdin.write(&SEED);
         }
         stdin
     }
 
-    /// The fewest shards there are, at least two: enough that each of two provers has proven one.
+    /// Returns a size for a short proof with at least two shards, so that each of two provers proves one.
     const fn warm_up_size(self) -> u32 {
         match self {
             Self::Fibonacci => 1000,
@@ -55,48 +55,48 @@ impl Program {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What is proven.
+    /// Program to prove.
     #[arg(long)]
     program: Program,
-    /// Of the measured proof.
+    /// Size of the measured proof.
     #[arg(long)]
     size: u32,
-    /// Fewer shards are an error.
+    /// Fail if the measured proof has fewer shards.
     #[arg(long)]
     least_shards: usize,
-    /// Processes of the workers, which are measured too, each together with the processes that it started.
+    /// Process ids of the workers. Each worker is measured together with the processes that it has started.
     #[arg(long, value_delimiter = ',')]
     workers: Vec<u32>,
 }
 
-/// What a measured proof came to.
+/// The figures of a measured proof.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Measured {
-    /// From asking for the proof to having it.
+    /// Seconds from the request to the proof.
     pub(crate) seconds: f64,
-    /// Shards.
+    /// Number of shards.
     pub(crate) shards: usize,
-    /// The process that asked.
+    /// Use of the process that requested the proof.
     pub(crate) asker: Usage,
-    /// Processor time of processes it started: the executor's child.
+    /// CPU time of the processes that the requesting process started: the executor's child.
     pub(crate) executor_cpu_seconds: f64,
-    /// The workers.
+    /// Use of each worker.
     pub(crate) workers: Vec<Usage>,
 }
 
-/// What a process used during the measured proof.
+/// What one or several processes used during the measured proof.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Usage {
-    /// Processor time of its own.
+    /// CPU time without children.
     pub(crate) cpu_seconds: f64,
-    /// Most memory; of several processes the sum of the most that each had.
+    /// Peak memory. For several processes, the sum of their peaks.
     pub(crate) peak_bytes: u64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    // When memory runs out, the kernel takes this process and none of the user's.
-    fs::write("/proc/self/oom_score_adj", "1000").context("raise the out-of-memory score")?;
-    let runtime = Runtime::new().context("start threads")?;
+    // If memory runs out, the kernel should kill this process and not a process of the user.
+    fs::write("/proc/self/oom_score_adj", "1000").context("cannot raise the out-of-memory score")?;
+    let runtime = Runtime::new().context("cannot start threads")?;
     let measured = runtime.block_on(async {
         let client = ProverClient::try_from_env().await?;
         if let EnvProver::Distributed(prover) = &client {
@@ -106,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let pk = client.setup(program.elf()).await?;
         let warm = client.prove(&pk, program.stdin(program.warm_up_size())).core().await?;
         client.verify(&warm, pk.verifying_key(), None)?;
-        // The process that asks has no prover of its own, and its executor is counted apart.
+        // The requesting process has no prover processes, and its executor is counted separately.
         let with_provers = |worker: &u32| std::iter::once(*worker).chain(machine::child_processes(*worker)).collect();
         let groups: Vec<Vec<u32>> =
             std::iter::once(vec![std::process::id()]).chain(arguments.workers.iter().map(with_provers)).collect();
@@ -123,8 +123,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let mut usage = usage.collect::<Result<Vec<_>>>()?;
         let workers = usage.split_off(1);
         client.verify(&proof, pk.verifying_key(), None)?;
-        let SP1Proof::Core(shards) = &proof.proof else { anyhow::bail!("a core proof was asked for") };
-        ensure!(shards.len() >= arguments.least_shards, "{} shards are too few to measure", shards.len());
+        let SP1Proof::Core(shards) = &proof.proof else { anyhow::bail!("the proof is not a core proof") };
+        ensure!(
+            shards.len() >= arguments.least_shards,
+            "the proof has {} shards, at least {} are needed",
+            shards.len(),
+            arguments.least_shards
+        );
         anyhow::Ok(Measured {
             seconds,
             shards: shards.len(),
@@ -139,11 +144,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 struct CpuTime {
     own: Duration,
-    /// Of children that have ended.
+    /// CPU time of children that have ended.
     children: Duration,
 }
 
-/// Processor time of a group of processes.
+/// Returns the CPU time of a group of processes.
 fn cpu_time(group: &[u32]) -> Result<CpuTime> {
     let mut sum = CpuTime { own: Duration::ZERO, children: Duration::ZERO };
     for process in group {
@@ -153,27 +158,31 @@ fn cpu_time(group: &[u32]) -> Result<CpuTime> {
     Ok(sum)
 }
 
-/// Processor time of a process. Fields of `/proc/PID/stat`, see proc(5).
+/// Returns the CPU time of a process, from the fields of `/proc/PID/stat`; see proc(5).
 fn cpu_time_of(process: u32) -> Result<CpuTime> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("read processor time")?;
-    let (_, rest) = stat.rsplit_once(") ").context("a process has a name")?;
-    let field = |at: usize| -> Result<u64> { Ok(rest.split(' ').nth(at).context("too few fields")?.parse()?) };
-    // Of the kernel's interface, whatever its timer does: a hundred ticks a second.
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("cannot read the CPU time")?;
+    let (_, rest) = stat.rsplit_once(") ").context("the stat file has no process name")?;
+    let field = |at: usize| -> Result<u64> {
+        Ok(rest.split(' ').nth(at).context("the stat file has too few fields")?.parse()?)
+    };
+    // Fixed in the kernel's interface, independent of the timer frequency: 100 ticks per second.
     let ticks = |user: usize, system: usize| {
         Ok::<_, anyhow::Error>(Duration::from_millis((field(user)? + field(system)?) * 10))
     };
     Ok(CpuTime { own: ticks(11, 12)?, children: ticks(13, 14)? })
 }
 
-/// From now on [`peak_bytes`] speaks of what comes; see proc(5), clear_refs.
+/// Resets the peak memory of a process, so that [`peak_bytes`] returns the peak from now on; see `clear_refs` in
+/// proc(5).
 fn forget_peak(process: u32) -> Result<()> {
-    fs::write(format!("/proc/{process}/clear_refs"), "5").context("forget peak memory")
+    fs::write(format!("/proc/{process}/clear_refs"), "5").context("cannot reset the peak memory")
 }
 
-/// The most memory that a process had.
+/// Returns the peak memory of a process in bytes.
 fn peak_bytes(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).context("read peak memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the system counts memory")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("a number of kilobytes")?;
+    let status = fs::read_to_string(format!("/proc/{process}/status")).context("cannot read the peak memory")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the status file has no peak memory")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("the peak memory is not a number")?;
     Ok(kilobytes * 1024)
 }

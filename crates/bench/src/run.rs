@@ -1,4 +1,4 @@
-//! Starting, measuring and stopping one configuration after the other.
+//! Starts, measures and stops the configurations, one after the other.
 
 use crate::prover::{Measured, Program};
 use anyhow::{Context, Result, bail, ensure};
@@ -15,18 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is compared.
+/// A configuration to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Configuration {
     pub(crate) name: &'static str,
-    /// Without workers sp1-sdk's CPU prover proves, with two threads.
+    /// The workers. Without workers, sp1-sdk's CPU prover proves, with two threads.
     workers: &'static [WorkerSetting],
-    /// Trace cells after which a shard ends; `None` for the default.
+    /// Number of trace cells after which a shard ends. With `None`, the prover's default.
     cut: Option<u64>,
 }
 
 impl Configuration {
-    /// sp1-sdk's CPU prover, with two threads.
+    /// Returns a configuration with sp1-sdk's CPU prover and two threads.
     pub(crate) const fn cpu_prover(name: &'static str, cut: Option<u64>) -> Self {
         Self { name, workers: &[], cut }
     }
@@ -40,28 +40,28 @@ impl Configuration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WorkerSetting {
     pub(crate) provers: u32,
-    /// Of each prover.
+    /// Threads of each prover.
     pub(crate) threads: u32,
-    /// The one core that it runs on; `None` for all.
+    /// The core that the worker is pinned to. With `None`, it uses all cores.
     pub(crate) core: Option<u32>,
 }
 
-/// What is proven.
+/// The proof to measure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
     pub(crate) program: Program,
-    /// Of the program's own input.
+    /// Size of the program's input.
     pub(crate) size: u32,
-    /// Fewer shards are too few to measure.
+    /// A proof with fewer shards is too short to measure.
     pub(crate) least_shards: usize,
 }
 
-/// One configuration in one round.
+/// The result of one configuration in one round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Outcome {
-    /// Its name.
+    /// Name of the configuration.
     configuration: &'static str,
-    /// The measured proof, as the process that asked for it saw it; or why there is none.
+    /// Figures of the measured proof, from the process that requested it, or the reason why the proof failed.
     proof: Result<Measured, String>,
 }
 
@@ -71,12 +71,12 @@ impl Outcome {
     }
 }
 
-/// All configurations, once.
+/// The results of all configurations in one round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Round(pub(crate) Vec<Outcome>);
 
 impl Round {
-    /// What `configuration` came to, unless it failed.
+    /// Returns the figures of `configuration`, or `None` if its proof failed.
     pub(crate) fn measured(&self, configuration: Configuration) -> Option<&Measured> {
         self.0.iter().find(|outcome| outcome.configuration == configuration.name)?.measured()
     }
@@ -84,7 +84,7 @@ impl Round {
 
 pub(crate) fn rounds(count: u32, configurations: &[Configuration], work: Work) -> Result<Vec<Round>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    ensure!(cores >= 2, "every configuration has two cores");
+    ensure!(cores >= 2, "this machine has {cores} core, and every configuration needs two");
     pin_to_two_cores()?;
     let mut rounds = Vec::new();
     for number in 0..count {
@@ -107,23 +107,23 @@ pub(crate) fn rounds(count: u32, configurations: &[Configuration], work: Work) -
     Ok(rounds)
 }
 
-/// Every configuration has the same two cores, however many there are.
+/// Pins this process to cores 0 and 1, so that every configuration has the same two cores on any machine.
 pub(crate) fn pin_to_two_cores() -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(0);
     cores.set(1);
-    sched_setaffinity(None, &cores).context("run on cores 0 and 1 only")
+    sched_setaffinity(None, &cores).context("cannot pin this process to cores 0 and 1")
 }
 
-/// The figures, or why the proof failed.
+/// Measures one configuration. The inner error is the reason why the proof failed.
 fn measure(configuration: Configuration, work: Work) -> Result<Result<Measured, String>> {
-    let folder = tempfile::tempdir().context("make a folder")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let workers = start_workers(configuration.workers, &[], folder.path())?;
     let addresses: Vec<&str> = workers.iter().map(Worker::address).collect();
     fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
     let processes: Vec<String> = workers.iter().map(|worker| worker.process.id().to_string()).collect();
     let prover = if configuration.workers.is_empty() { "cpu" } else { "distributed" };
-    let mut command = Command::new(env::current_exe().context("find this program")?);
+    let mut command = Command::new(env::current_exe().context("cannot find the path of this program")?);
     let output = without_settings(&mut command)
         .args(["prove", "--program", work.program.name(), "--size", &work.size.to_string()])
         .args(["--least-shards", &work.least_shards.to_string()])
@@ -135,16 +135,16 @@ fn measure(configuration: Configuration, work: Work) -> Result<Result<Measured, 
         .env("TMPDIR", folder.path())
         .stderr(Stdio::inherit())
         .output()
-        .context("start the process that asks for proofs")?;
+        .context("cannot start the process that requests the proofs")?;
     if !output.status.success() {
         return Ok(Err(output.status.to_string()));
     }
-    let text = String::from_utf8(output.stdout).context("figures are text")?;
-    let proof = serde_json::from_str(text.lines().last().unwrap_or_default()).context("figures are JSON")?;
+    let text = String::from_utf8(output.stdout).context("the figures are not text")?;
+    let proof = serde_json::from_str(text.lines().last().unwrap_or_default()).context("cannot decode the figures")?;
     Ok(Ok(proof))
 }
 
-/// Removes what the user has set for proofs of their own: only what the bench sets counts.
+/// Removes the user's settings from the environment of `command`, so that only the settings of the bench apply.
 pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     const OF_SP1: [&str; 4] = ["ELEMENT_THRESHOLD", "HEIGHT_THRESHOLD", "SHARD_BATCH_SIZE", "SHARD_SIZE"];
     let is_set = |name: &OsString| {
@@ -157,10 +157,10 @@ pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     command
 }
 
-/// A worker process; killed when dropped.
+/// A worker process. It is killed when dropped.
 pub(crate) struct Worker {
     address: String,
-    /// Its provers load one after another.
+    /// Number of prover processes. They load one after the other.
     provers: usize,
     log: PathBuf,
     process: Child,
@@ -171,7 +171,7 @@ impl Worker {
         &self.address
     }
 
-    /// What it has logged.
+    /// Returns what the worker has logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -179,7 +179,7 @@ impl Worker {
     fn is_ready(&mut self) -> Result<bool> {
         let log = self.log();
         if let Some(status) = self.process.try_wait()? {
-            bail!("a worker ended ({status}): {log}");
+            bail!("a worker ended ({status}), its log: {log}");
         }
         Ok(log.matches("prover ready").count() >= self.provers && TcpStream::connect(&self.address).is_ok())
     }
@@ -187,15 +187,15 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Already gone, if all went well.
+        // Fails if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Starts workers with further arguments, and waits until all are ready.
+/// Starts workers with additional arguments, and waits until all of them are ready.
 pub(crate) fn start_workers(settings: &[WorkerSetting], more: &[&str], folder: &Path) -> Result<Vec<Worker>> {
-    let program = env::current_exe().context("find this program")?.with_file_name("sp1d");
+    let program = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
     let mut workers = Vec::new();
     for (number, WorkerSetting { provers, threads, core }) in settings.iter().enumerate() {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?.port();
@@ -220,13 +220,13 @@ pub(crate) fn start_workers(settings: &[WorkerSetting], more: &[&str], folder: &
         if let Some(core) = core {
             command.args(["--pin", &core.to_string()]);
         }
-        let process = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         workers.push(Worker { address, provers: *provers as usize, log, process });
     }
     let deadline = Instant::now() + Duration::from_secs(600);
     for worker in &mut workers {
         while !worker.is_ready()? {
-            ensure!(Instant::now() < deadline, "a worker did not become ready within ten minutes");
+            ensure!(Instant::now() < deadline, "worker {} did not become ready within 10 minutes", worker.address);
             sleep(Duration::from_millis(500));
         }
     }

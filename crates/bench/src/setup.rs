@@ -1,4 +1,4 @@
-//! What a verifying key costs: SP1's own setup, the key of a program that is not known, and that of one that is.
+//! Measures how long a verifying key takes: with SP1's own setup, for an unknown program, and for a known program.
 
 use crate::{host::Host, prover::Program, spread::Spread, write_figures};
 use anyhow::{Context, Result, anyhow};
@@ -13,37 +13,37 @@ use tokio::runtime::Runtime;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Rounds, at least three.
+    /// Number of rounds, at least three.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
-    /// What is set up.
+    /// Program to set up.
     #[arg(long, default_value = "evm")]
     program: Program,
-    /// Where the figures go.
+    /// File for the figures.
     #[arg(long, default_value = "docs/bench/setup.json")]
     output: PathBuf,
 }
 
-/// What is written. All times in seconds.
+/// The content of the output file. All times are in seconds.
 #[derive(Debug, Serialize)]
 struct Report {
     program: &'static str,
     machine: Host,
     /// SP1's own setup.
     setup: Spread,
-    /// A verifying key that is on no disk.
+    /// A verifying key that is not on disk.
     unknown: Spread,
-    /// A verifying key that is on disk, in a new process.
+    /// A verifying key that is on disk, loaded by a new controller.
     known: Spread,
-    /// An unknown key over SP1's setup. Ratios of each round.
+    /// Time of an unknown key divided by time of SP1's setup. Ratios of each round.
     unknown_over_setup: Spread,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let runtime = Runtime::new().context("start threads")?;
+    let runtime = Runtime::new().context("cannot start threads")?;
     let rounds = (0..arguments.rounds).map(|_| runtime.block_on(round(arguments.program)));
     let rounds = rounds.collect::<Result<Vec<_>>>()?;
-    let spread = |of: fn(&Times) -> f64| Spread::of(rounds.iter().map(of)).context("there are rounds");
+    let spread = |of: fn(&Times) -> f64| Spread::of(rounds.iter().map(of)).context("no round was measured");
     let report = Report {
         program: arguments.program.name(),
         machine: Host::this(),
@@ -66,10 +66,11 @@ struct Times {
 }
 
 async fn round(program: Program) -> Result<Times> {
-    let folder = tempfile::tempdir().context("make a folder")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let controller = controller(folder.path()).await;
     let began = Instant::now();
-    let of_sp1 = controller.light().setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup: {error}"))?;
+    let of_sp1 =
+        controller.light().setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup failed: {error}"))?;
     let setup = began.elapsed().as_secs_f64();
     let elf = program.elf();
     let key = async |controller: &Controller| {
@@ -78,10 +79,13 @@ async fn round(program: Program) -> Result<Times> {
         anyhow::Ok((key, began.elapsed().as_secs_f64()))
     };
     let (unknown_key, unknown) = key(&controller).await?;
-    // Another one has it from disk.
+    // A new controller loads the key from disk.
     let (known_key, known) = key(&self::controller(folder.path()).await).await?;
     let expected = &sp1_sdk::ProvingKey::verifying_key(&of_sp1).vk;
-    anyhow::ensure!(*expected == unknown_key.vk && *expected == known_key.vk, "the keys differ");
+    anyhow::ensure!(
+        *expected == unknown_key.vk && *expected == known_key.vk,
+        "the verifying keys differ from the key of SP1's setup"
+    );
     Ok(Times { setup, unknown, known })
 }
 

@@ -1,9 +1,9 @@
-//! The middle of several figures, and their ends.
+//! Median and range of several figures.
 
 use serde::Serialize;
 use std::fmt;
 
-/// The middle of several figures, and their ends.
+/// Median, smallest and largest of several figures.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -12,7 +12,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// `None` without figures.
+    /// Returns `None` if there are no figures.
     pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.collect();
         sorted.sort_by(f64::total_cmp);

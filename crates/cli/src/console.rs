@@ -1,4 +1,5 @@
-//! Log lines and progress on stderr, without one spoiling the other.
+//! Log lines and progress bars on stderr. Log lines are written above the bars, so that they do not overwrite each
+//! other.
 
 use crate::{
     args::Log,
@@ -24,7 +25,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// All that moves on the terminal.
+/// All progress bars and spinners.
 static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
     MultiProgress::with_draw_target(if io::stderr().is_terminal() {
         ProgressDrawTarget::term_like_with_hz(Box::new(Terminal(Term::stderr())), 20)
@@ -33,11 +34,11 @@ static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| {
     })
 });
 
-/// A terminal that may be closed at any time. Drawing on it fails then, which must not end what is being drawn.
+/// A terminal that may be closed at any time. Drawing errors are ignored: work continues when the terminal is gone.
 #[derive(Debug)]
 struct Terminal(Term);
 
-/// Does what the terminal's method of that name does, if there still is a terminal.
+/// Forwards each method to the terminal and ignores its error.
 macro_rules! if_there {
     ($($method:ident($($argument:ident: $kind:ty),*)),* $(,)?) => {$(
         fn $method(&self $(, $argument: $kind)*) -> io::Result<()> {
@@ -68,7 +69,7 @@ impl TermLike for Terminal {
     }
 }
 
-/// Writes log lines above the progress bar. A reader that has gone stops nothing.
+/// Writes log lines above the progress bars. Write errors are ignored, so a closed stderr stops nothing.
 struct AboveProgress;
 
 impl Write for AboveProgress {
@@ -90,19 +91,22 @@ impl MakeWriter<'_> for AboveProgress {
     }
 }
 
-/// Writes to stderr, whether anybody reads it or not.
+/// Writes to stderr and ignores errors.
 pub(crate) fn say(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
 }
 
-/// Starts logging to stderr, and to a collector if there is one: our own crates at `own` unless the arguments say
-/// otherwise.
+/// Starts logging to stderr, and to a collector if `telemetry` is given. Without `--log`, our own crates log at the
+/// level `own` and all others at `error`.
 pub(crate) fn start_logging(log: &Log, own: &str, telemetry: Option<&Telemetry>) -> Result<()> {
-    // SP1 tells at `info` what only its developers want to know. The last is a prefix: the library and all our crates.
+    // SP1's `info` lines are only useful to its developers. `sp1_distributed` is a prefix that matches the library and
+    // all our crates.
     let default = format!("error,sp1_prover=off,panic=off,opentelemetry=off,sp1d={own},sp1_distributed={own}");
     let text = log.log.as_ref().unwrap_or(&default);
-    let filter = EnvFilter::try_new(text)
-        .map_err(|error| Failure::usage(format!("--log {text:?} is no filter: {error}; write for example info")))?;
+    let filter = EnvFilter::try_new(text).map_err(|error| {
+        let hint = "set `--log` or `SP1D_LOG` to a filter such as `info`";
+        Failure::usage(format!("invalid log filter {text:?}: {error}\nhint: {hint}"))
+    })?;
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(AboveProgress)
@@ -123,7 +127,7 @@ pub(crate) fn start_logging(log: &Log, own: &str, telemetry: Option<&Telemetry>)
     Ok(())
 }
 
-/// A line with a moving sign, for one thing that takes long.
+/// Returns a spinner with a text, for a single long operation.
 pub(crate) fn spinner(text: String) -> ProgressBar {
     let bar = SCREEN.add(ProgressBar::new_spinner());
     bar.set_message(text);
@@ -131,18 +135,18 @@ pub(crate) fn spinner(text: String) -> ProgressBar {
     bar
 }
 
-/// Writes a line above what moves on the terminal.
+/// Writes a line above the progress bars.
 pub(crate) fn say_above(bar: &ProgressBar, text: &str) {
     bar.suspend(|| say(format!("{text}\n").as_bytes()));
 }
 
-/// Shows a proof's progress until the channel closes: a bar on a terminal, a line now and then elsewhere.
+/// Shows a proof's progress until the channel closes: as a progress bar on a terminal, else as single lines.
 pub(crate) async fn show_progress(mut events: broadcast::Receiver<Progress>) {
     let mut view = View::new();
     loop {
         match events.recv().await {
             Ok(event) => view.on_event(event),
-            // Too many at once: what was missed is made up for by what comes.
+            // Some events were lost because too many arrived at once. Later events correct the display.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => break,
         }
@@ -157,7 +161,7 @@ struct View {
     done: u64,
     executed: bool,
     ready: bool,
-    /// When the first worker was ready: loading is no part of the rate.
+    /// When the first worker became ready. The time before is not part of the rate.
     began: Instant,
 }
 
@@ -167,7 +171,7 @@ impl View {
         let bar = SCREEN.add(if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() });
         let style =
             ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {pos}/{len} tasks, {elapsed} elapsed{msg}");
-        bar.set_style(style.expect("the template is well formed").progress_chars("=> "));
+        bar.set_style(style.expect("the template is valid").progress_chars("=> "));
         if terminal {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
@@ -190,7 +194,7 @@ impl View {
             Progress::Done { kind, worker } => {
                 self.done += 1;
                 if !self.ready {
-                    // The workers were ready before anybody looked.
+                    // The workers were ready before this view subscribed to events.
                     self.ready = true;
                     self.bar.set_prefix("proving");
                 }
@@ -202,7 +206,7 @@ impl View {
                 self.done += 1;
                 self.bar.set_position(self.done);
             }
-            // What counts comes as `Done`.
+            // Only `Done` changes the counts.
             Progress::Attempt(_) => {}
             Progress::Executed { cycles } => {
                 self.executed = true;
@@ -217,7 +221,7 @@ impl View {
                 self.line(&format!("worker {worker} is ready"));
             }
             Progress::WorkerLost { worker, reason } => {
-                let text = format!("worker {worker} is gone ({reason}); its tasks go to others\n");
+                let text = format!("worker {worker} is lost: {reason}; its tasks go to other workers\n");
                 self.bar.suspend(|| say(text.as_bytes()));
             }
             Progress::Restarted { reason } => {
@@ -225,11 +229,11 @@ impl View {
                 self.bar.set_length(0);
                 self.bar.set_position(0);
                 self.bar.reset_elapsed();
-                let text = format!("the proof is begun again: {reason}\n");
+                let text = format!("the proof restarts: {reason}\n");
                 self.bar.suspend(|| say(text.as_bytes()));
             }
             Progress::Cut { name, reason, .. } => {
-                let text = format!("the run is cut by {name}: {reason}\n");
+                let text = format!("cut {name}: {reason}\n");
                 self.bar.suspend(|| say(text.as_bytes()));
             }
             Progress::Verifying => {
@@ -249,6 +253,6 @@ impl View {
     fn pace(&self) -> String {
         let rate = self.done as f64 / self.began.elapsed().as_secs_f64().max(0.001);
         let left = self.known.saturating_sub(self.done) as f64 / rate;
-        format!("{:.1} a minute, about {left:.0} s left", rate * 60.0)
+        format!("{:.1} tasks per minute, about {left:.0} s left", rate * 60.0)
     }
 }

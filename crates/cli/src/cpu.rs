@@ -1,6 +1,8 @@
-//! Does this processor have what the build uses, and does the build use what it has?
+//! Checks whether this processor has all features that the build uses, and whether the build uses the features that the
+//! processor has.
 //!
-//! The standard library's own check cannot tell: for a feature that the build uses it answers yes without looking.
+//! The standard library's feature detection cannot do this: for a feature that is enabled at compile time it returns
+//! true without asking the processor.
 
 use crate::exit;
 use std::{fs, process::ExitCode};
@@ -8,13 +10,13 @@ use std::{fs, process::ExitCode};
 /// A processor feature that matters for proving.
 struct Feature {
     name: &'static str,
-    /// The build uses it.
+    /// Whether the build uses the feature.
     built: bool,
-    /// The processor has it.
+    /// Whether the processor has the feature.
     present: bool,
 }
 
-/// Names for the compiler, and for the system.
+/// Takes pairs of names: the compiler's name of a feature and its name in `/proc/cpuinfo`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! features {
     ($flags:expr, $($name:tt as $flag:literal),* $(,)?) => {
@@ -41,7 +43,7 @@ fn features(_: &[&str]) -> Vec<Feature> {
     Vec::new()
 }
 
-/// What the system says of this processor; nothing where it does not say.
+/// Returns the features of this processor; empty if `/proc/cpuinfo` does not list them.
 fn of_this_machine() -> Vec<Feature> {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let Some(line) = text.lines().find(|line| line.starts_with("flags")) else { return Vec::new() };
@@ -53,13 +55,14 @@ fn lacking(features: &[Feature]) -> Vec<&'static str> {
     features.iter().filter(|feature| feature.built && !feature.present).map(|feature| feature.name).collect()
 }
 
-/// The widest of those that SP1's field arithmetic has code for.
+/// Returns the widest vector extension that SP1's field arithmetic supports, the processor has and the build does not
+/// use.
 fn unused(features: &[Feature]) -> Option<&'static str> {
     let unused = |name: &str| features.iter().any(|feature| feature.name == name && feature.present && !feature.built);
     ["avx512f", "avx2"].into_iter().find(|name| unused(name))
 }
 
-/// Ends with a sentence where the program would end with an illegal instruction.
+/// Fails with an error message if the program would crash with an illegal instruction later.
 #[expect(clippy::print_stderr, reason = "nothing else can be relied on yet")]
 pub(crate) fn check() -> Result<(), ExitCode> {
     let lacking = lacking(&of_this_machine());
@@ -67,24 +70,25 @@ pub(crate) fn check() -> Result<(), ExitCode> {
         return Ok(());
     }
     eprintln!(
-        "error: this sp1d was built for a processor with {}, which this one lacks; build it on this machine, or with \
-         RUSTFLAGS=\"-C target-cpu=x86-64-v3\" for all that have AVX2",
+        "error: this build of sp1d needs processor features that this machine lacks: {}\nhint: build sp1d on this \
+         machine, or with `RUSTFLAGS=\"-C target-cpu=x86-64-v3\"` for every processor with AVX2",
         lacking.join(", ")
     );
     Err(ExitCode::from(exit::HOST))
 }
 
-/// What this processor has and the build does not use, if proving would be faster with it.
+/// Returns a feature of this processor that the build does not use and that would make proving faster.
 pub(crate) fn unused_feature() -> Option<&'static str> {
     unused(&of_this_machine())
 }
 
-/// Warns when proving could be faster.
+/// Logs a warning if another build would prove faster on this processor.
 pub(crate) fn warn_if_slow() {
     if let Some(feature) = unused_feature() {
         tracing::warn!(
-            "this sp1d was built without {feature}, which this processor has: proving takes up to four times as long; \
-             build it with RUSTFLAGS=\"-C target-cpu=native\""
+            feature,
+            "this build of sp1d does not use a feature of this processor: proving takes up to four times as long; build \
+             it with RUSTFLAGS=\"-C target-cpu=native\""
         );
     }
 }
@@ -98,26 +102,26 @@ mod tests {
     }
 
     #[test]
-    fn features_that_are_built_in_and_missing_are_named() {
+    fn missing_features_of_the_build_are_listed() {
         assert_eq!(lacking(&[feature("avx2", true, true), feature("avx512f", true, false)]), ["avx512f"]);
         assert!(lacking(&[feature("avx2", false, false), feature("fma", true, true)]).is_empty());
     }
 
     #[test]
     #[cfg(target_feature = "avx2")]
-    fn a_processor_without_what_this_build_uses_is_found_out() {
+    fn a_processor_without_avx2_is_detected() {
         assert!(lacking(&features(&["flags", ":", "sse4_2", "avx"])).contains(&"avx2"));
     }
 
     #[test]
-    fn the_widest_unused_feature_is_told() {
+    fn the_widest_unused_feature_is_reported() {
         assert_eq!(unused(&[feature("avx2", false, true), feature("avx512f", false, true)]), Some("avx512f"));
         assert_eq!(unused(&[feature("avx2", false, true), feature("avx512f", false, false)]), Some("avx2"));
         assert_eq!(unused(&[feature("avx2", true, true), feature("adx", false, true)]), None);
     }
 
     #[test]
-    fn the_build_runs_on_the_machine_that_tests_it() {
+    fn the_build_needs_no_feature_that_this_machine_lacks() {
         let features = of_this_machine();
         assert!(lacking(&features).is_empty());
         assert_eq!(features.is_empty(), !cfg!(target_arch = "x86_64"));

@@ -1,4 +1,4 @@
-//! What a program reads.
+//! The input of a program.
 
 use crate::exit::Failure;
 use anyhow::{Context, Result};
@@ -19,29 +19,30 @@ impl FromStr for Input {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let kinds = "write KIND:VALUE with KIND u32, u64, str, hex or file";
-        let (kind, value) = text.split_once(':').ok_or_else(|| format!("no kind: {kinds}"))?;
-        let number = |error: std::num::ParseIntError| format!("{value:?} is no {kind}: {error}");
+        let hint = "hint: write KIND:VALUE with the kind u32, u64, str, hex or file";
+        let (kind, value) = text.split_once(':').ok_or_else(|| format!("the value has no kind\n{hint}"))?;
+        let number = |error: std::num::ParseIntError| format!("{value:?} is not a valid {kind}: {error}");
         match kind {
             "u32" => value.parse().map(Self::U32).map_err(number),
             "u64" => value.parse().map(Self::U64).map_err(number),
             "str" => Ok(Self::Str(value.to_owned())),
             "hex" => hex::decode(value.strip_prefix("0x").unwrap_or(value))
                 .map(Self::Bytes)
-                .map_err(|error| format!("{value:?} is no hexadecimal: {error}")),
+                .map_err(|error| format!("{value:?} is not valid hexadecimal: {error}")),
             "file" => Ok(Self::File(value.to_owned())),
-            _ => Err(format!("unknown kind {kind:?}: {kinds}")),
+            _ => Err(format!("unknown kind {kind:?}\n{hint}")),
         }
     }
 }
 
-/// The serialised stdin: the file `stdin`, or `inputs` in order.
+/// Returns the serialized `SP1Stdin`: the content of the file `stdin` if it is given, else the `inputs` in order.
 pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[Input]) -> Result<Vec<u8>> {
     if let Some(path) = stdin {
-        let bytes = read_file(path, "the stdin")?;
+        let bytes = read_file(path, "the input")?;
         if let Err(error) = bincode::deserialize::<SP1Stdin>(&bytes) {
             let text = format!(
-                "{} is no serialised SP1Stdin: {error}; write it with bincode 1 as SP1's own tools do, or use --input",
+                "{} does not contain a serialized SP1Stdin: {error}\nhint: serialize it with bincode 1, as SP1's own \
+                 tools do, or pass values with `--input`",
                 path.display()
             );
             return Err(Failure::usage(text).into());
@@ -55,16 +56,15 @@ pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[Input]) -> Result<Vec<u
             Input::U64(value) => stdin.write(value),
             Input::Str(value) => stdin.write(value),
             Input::Bytes(bytes) => stdin.write_slice(bytes),
-            Input::File(path) => stdin.write_slice(&read_file(Path::new(path), "an input")?),
+            Input::File(path) => stdin.write_slice(&read_file(Path::new(path), "the input")?),
         }
     }
-    bincode::serialize(&stdin).context("serialise the stdin")
+    bincode::serialize(&stdin).context("cannot serialize the input")
 }
 
-/// Content of a file that the user named.
+/// Returns the content of a file that the user named. `what` describes the file in the error message.
 pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>> {
-    fs::read(path)
-        .map_err(|error| Failure::usage(format!("cannot read {what} from {}: {error}", path.display())).into())
+    fs::read(path).map_err(|error| Failure::usage(format!("cannot read {what} {}: {error}", path.display())).into())
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_by_kind() {
+    fn input_values_are_parsed_by_kind() {
         check("u32:7", Ok(Input::U32(7)));
         check("u64:18446744073709551615", Ok(Input::U64(u64::MAX)));
         check("str:a:b", Ok(Input::Str("a:b".into())));
@@ -89,16 +89,16 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_say_what_is_expected() {
+    fn invalid_values_report_the_expected_form() {
         check("7", Err("KIND:VALUE"));
         check("i32:7", Err("unknown kind \"i32\""));
-        check("u32:-1", Err("\"-1\" is no u32"));
-        check("u32:4294967296", Err("is no u32"));
-        check("hex:0", Err("no hexadecimal"));
+        check("u32:-1", Err("\"-1\" is not a valid u32"));
+        check("u32:4294967296", Err("is not a valid u32"));
+        check("hex:0", Err("not valid hexadecimal"));
     }
 
     #[test]
-    fn inputs_become_what_the_program_reads() {
+    fn inputs_are_serialized_in_order() {
         let stdin = read_stdin(None, &[Input::U32(7), Input::Str("hi".into()), Input::Bytes(vec![1, 2])]).unwrap();
         let mut stdin: SP1Stdin = bincode::deserialize(&stdin).unwrap();
         assert_eq!(stdin.read::<u32>(), 7);
@@ -107,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stdin_that_does_not_decode_is_named() {
+    fn an_invalid_or_missing_stdin_file_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), [255; 16]).unwrap();
         let text = read_stdin(Some(file.path()), &[]).unwrap_err().to_string();
-        assert!(text.contains("no serialised SP1Stdin"), "{text}");
+        assert!(text.contains("does not contain a serialized SP1Stdin"), "{text}");
         let text = read_stdin(Some(Path::new("/no/such/stdin")), &[]).unwrap_err().to_string();
         assert!(text.contains("/no/such/stdin"), "{text}");
     }

@@ -23,7 +23,7 @@ use std::{
 use telemetry::Telemetry;
 
 fn main() -> ExitCode {
-    // Before anything else: the rest of the program may use instructions that this processor lacks.
+    // First of all: later code may use instructions that this processor lacks.
     if let Err(code) = cpu::check() {
         return code;
     }
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     if let Err(error) = command::prepare(&arguments.command) {
         return exit::report(&error);
     }
-    // What it sends it sends until the end.
+    // Must live until the end of `main`: dropping it sends the remaining telemetry.
     let _telemetry = match start_logging(&arguments) {
         Ok(telemetry) => telemetry,
         Err(error) => return exit::report(&error),
@@ -43,32 +43,35 @@ fn main() -> ExitCode {
     }
 }
 
-/// What runs for long tells what it does and may tell a collector; of the rest only what is wrong is told.
+/// Starts logging. `sp1d worker` and `sp1d serve` log at `info` and can export to a collector; other commands log
+/// warnings.
 fn start_logging(arguments: &Arguments) -> anyhow::Result<Option<Telemetry>> {
     let export = match &arguments.command {
         Command::Worker(arguments) => &arguments.export,
         Command::Serve(arguments) => &arguments.export,
-        // Its lines stand among those of its worker.
+        // A prover's log lines appear among the lines of its worker.
         Command::Prover(_) => return console::start_logging(&arguments.log, "info", None).map(|()| None),
-        // Lines would stand in the middle of what is drawn.
+        // Log lines would corrupt the screen.
         Command::Top(_) if io::stderr().is_terminal() => return Ok(None),
         _ => return console::start_logging(&arguments.log, "warn", None).map(|()| None),
     };
     let from_environment = || env::var(telemetry::VARIABLE).ok().filter(|endpoint| !endpoint.is_empty());
     let (telemetry, unusable) = match &export.otlp {
         Some(endpoint) => {
-            let telemetry = Telemetry::start(endpoint).map_err(|error| Failure::usage(format!("--otlp: {error:#}")))?;
+            let telemetry = Telemetry::start(endpoint)
+                .map_err(|error| error.context(Failure::usage("cannot send telemetry to the address of --otlp")))?;
             (Some(telemetry), None)
         }
         None => match from_environment().map(|endpoint| Telemetry::start(&endpoint)).transpose() {
             Ok(telemetry) => (telemetry, None),
-            // It may be meant for other programs.
+            // The variable may be meant for other programs, so an unusable value is not an error.
             Err(error) => (None, Some(error)),
         },
     };
     console::start_logging(&arguments.log, "info", telemetry.as_ref())?;
     if let Some(error) = unusable {
-        tracing::warn!("no telemetry is sent to where {} says: {error:#}", telemetry::VARIABLE);
+        let reason = exit::without_hints(&error);
+        tracing::warn!(variable = telemetry::VARIABLE, %reason, "telemetry disabled: unusable collector address");
     }
     Ok(telemetry)
 }

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Output files that are written completely or not at all.
 
 use crate::exit::Failure;
 use anyhow::{Context, Result};
@@ -8,23 +8,25 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// A file to be written at the end, whose place is taken at the beginning: what cannot be written is told before hours
-/// of work.
+/// A file whose content is written at the end of a command. It is reserved at the start, so that an unwritable path
+/// fails before hours of work.
 pub(crate) struct OutputFile {
     path: PathBuf,
     file: NamedTempFile,
 }
 
 impl OutputFile {
-    /// Takes a place beside `path`.
+    /// Creates a temporary file beside `path`.
     pub(crate) fn reserve(path: &Path) -> Result<Self> {
-        let cannot = |reason: String| Failure::usage(format!("cannot write {}: {reason}", path.display()));
+        let cannot = |reason: &str, hint: &str| {
+            Failure::usage(format!("cannot write {}: {reason}\nhint: {hint}", path.display()))
+        };
         if path.is_dir() {
-            return Err(cannot("it is a folder; name a file in it".to_owned()).into());
+            return Err(cannot("it is a folder", "name a file in this folder").into());
         }
         if path.exists() && !path.is_file() {
-            // Giving the finished file its name would replace the device.
-            return Err(cannot("it is no ordinary file; choose another --output".to_owned()).into());
+            // Renaming the finished file to this name would replace the device.
+            return Err(cannot("it is not a regular file", "choose another output file").into());
         }
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -34,20 +36,21 @@ impl OutputFile {
             .prefix(".sp1d-")
             .suffix(".part")
             .tempfile_in(folder)
-            .map_err(|error| cannot(format!("{error}; choose another --output")))?;
+            .map_err(|error| cannot(&error.to_string(), "choose a file in a folder that exists and is writable"))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Writes `content` and gives the file its name.
+    /// Writes `content` and renames the temporary file to its final name.
     pub(crate) fn commit(mut self, content: &[u8]) -> Result<()> {
-        self.file.write_all(content).with_context(|| format!("write {}", self.path.display()))?;
-        self.file.as_file().sync_all().with_context(|| format!("write {}", self.path.display()))?;
-        // As any file this user makes; a temporary file is for its owner alone.
+        self.file.write_all(content).with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.file.as_file().sync_all().with_context(|| format!("cannot write {}", self.path.display()))?;
+        // Apply the user's umask, as for any other file: a temporary file is only readable by its owner.
         let mask = rustix::process::umask(rustix::fs::Mode::empty());
         rustix::process::umask(mask);
         let mode = rustix::fs::Mode::from_raw_mode(0o666) & !mask;
-        rustix::fs::fchmod(self.file.as_file(), mode).with_context(|| format!("write {}", self.path.display()))?;
-        self.file.persist(&self.path).with_context(|| format!("write {}", self.path.display()))?;
+        rustix::fs::fchmod(self.file.as_file(), mode)
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.file.persist(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(())
     }
 }
@@ -58,18 +61,18 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn the_file_appears_whole_or_not_at_all() {
+    fn the_file_is_written_completely_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("proof");
         drop(OutputFile::reserve(&path).unwrap());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of what was not committed");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "an uncommitted file was left behind");
         OutputFile::reserve(&path).unwrap().commit(b"proof").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"proof");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn places_that_cannot_be_written_are_told_before_any_work() {
+    fn reserving_an_unwritable_path_fails() {
         let folder = tempfile::tempdir().unwrap();
         let check = |path: &Path, part: &str| {
             let text = OutputFile::reserve(path).err().unwrap().to_string();
@@ -77,6 +80,6 @@ mod tests {
         };
         check(folder.path(), "is a folder");
         check(&folder.path().join("missing/proof"), "No such file");
-        check(Path::new("/dev/null"), "no ordinary file");
+        check(Path::new("/dev/null"), "not a regular file");
     }
 }

@@ -1,5 +1,5 @@
-//! Panics, as users see them: SP1 panics on what it cannot decode, and what contains such a panic says in its own words
-//! what is wrong.
+//! Panic handling. SP1 panics on input that it cannot decode. The code that catches such a panic reports the problem in
+//! its own words, so the panic message itself only goes to the debug log.
 
 use anyhow::{Result, anyhow};
 use std::{
@@ -18,10 +18,10 @@ pub(crate) fn log_instead_of_printing() {
     }));
 }
 
-/// Runs `work`; a panic that nobody contained becomes an error.
+/// Runs `work` and turns an uncaught panic into an error.
 pub(crate) fn contain(work: impl FnOnce() -> Result<()>) -> Result<()> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(anyhow!("internal error, please report it: {last}"))
+        Err(anyhow!("internal error: {last}\nhint: report it at {}/issues", env!("CARGO_PKG_REPOSITORY")))
     })
 }

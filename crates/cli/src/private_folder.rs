@@ -1,7 +1,7 @@
-//! A temporary folder that nobody else can write to.
+//! A temporary folder that only this user can write to.
 //!
-//! SP1 unpacks the executor's helper into the temporary folder and runs whatever file of its name it finds there. In a
-//! folder that everybody can write to, that may be somebody else's.
+//! SP1 unpacks the executor's helper program into the temporary folder, and runs any existing file with the helper's
+//! name. In a world-writable folder, another user could have placed that file.
 
 use crate::exit::{self, Failure};
 use anyhow::{Result, bail};
@@ -13,7 +13,7 @@ use rustix::{
 };
 use std::env;
 
-/// Makes the folder and points `TMPDIR` to it. To be called while the process has one thread.
+/// Creates the folder and sets `TMPDIR` to it. Must be called while the process has only one thread.
 pub(crate) fn use_private_folder() -> Result<()> {
     let parent = env::temp_dir();
     let folder = parent.join(format!("sp1d-{}", geteuid().as_raw()));
@@ -24,12 +24,12 @@ pub(crate) fn use_private_folder() -> Result<()> {
     }
     check_owned(&folder).map_err(|error| {
         let text = format!(
-            "the temporary folder {} cannot be trusted: {error}; remove it or set TMPDIR to another folder",
+            "cannot trust the temporary folder {}: {error}\nhint: remove this folder, or set `TMPDIR` to another one",
             folder.display()
         );
         Failure::new(exit::HOST, text)
     })?;
-    // SAFETY: there is one thread, so nobody reads the environment at the same moment.
+    // SAFETY: the process has only one thread, so no other thread reads the environment at the same time.
     #[expect(unsafe_code, reason = "SP1 reads the folder from the environment alone")]
     unsafe {
         env::set_var("TMPDIR", &folder);
@@ -41,13 +41,13 @@ pub(crate) fn use_private_folder() -> Result<()> {
 fn check_owned(folder: &std::path::Path) -> Result<()> {
     let found = statat(CWD, folder, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-        bail!("it is no folder");
+        bail!("it is not a folder");
     }
     if found.st_uid != geteuid().as_raw() {
         bail!("it belongs to another user");
     }
     if found.st_mode & 0o022 != 0 {
-        bail!("others can write to it");
+        bail!("other users can write to it");
     }
     Ok(())
 }

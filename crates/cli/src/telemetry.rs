@@ -22,31 +22,33 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{Layer, registry::LookupSpan};
 
-/// How long the end of the process waits for what has not been sent, for log lines and traces each.
+/// How long the end of the process waits for unsent telemetry: once for traces and once for log lines.
 const LAST_SENDING: Duration = Duration::from_secs(2);
 
-/// What sending itself is made of: its log lines would be sent, and so never end.
+/// Crates that the exporter itself uses. Their log lines are not exported: each export would create new lines without
+/// end.
 const OWN_TARGETS: [&str; 6] = ["opentelemetry", "h2", "hyper", "tonic", "tower", "reqwest"];
 
-/// Where the collector is, where the arguments do not say so.
+/// Environment variable with the collector's address, used when `--otlp` is not given.
 pub(crate) const VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 static TRACER: OnceLock<Arc<BoxedTracer>> = OnceLock::new();
 
-/// Sends to a collector, until it is dropped.
+/// Exports to a collector until it is dropped.
 pub(crate) struct Telemetry {
     logs: SdkLoggerProvider,
     traces: SdkTracerProvider,
-    /// Connections live on it. A thread of its own: that of a program that is busy or blocked sends nothing.
+    /// Runs the connections to the collector. It has its own thread, so that exports continue while the program is busy
+    /// or blocked.
     runtime: Option<Runtime>,
 }
 
 impl Telemetry {
-    /// For the collector at `endpoint`, which need not be there yet.
+    /// Starts exporting to the collector at `endpoint`. The collector may start later.
     pub(crate) fn start(endpoint: &str) -> Result<Self> {
         check(endpoint, env::var("OTEL_EXPORTER_OTLP_PROTOCOL").ok().as_deref())?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("telemetry").enable_all().build();
-        let runtime = runtime.context("start the thread for telemetry")?;
+        let runtime = runtime.context("cannot start the telemetry thread")?;
         let (lines, spans) = {
             let _entered = runtime.enter();
             let lines = LogExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
@@ -57,17 +59,17 @@ impl Telemetry {
         let logs = logs.with_batch_exporter(Telling::new("log lines", lines)).build();
         let traces = SdkTracerProvider::builder().with_resource(resource);
         let traces = traces.with_batch_exporter(Telling::new("traces", spans)).build();
-        // There is one collector in a process.
+        // Ignore the error: a process has only one collector.
         let _ = TRACER.set(Arc::new(BoxedTracer::new(Box::new(traces.tracer("sp1d")))));
         Ok(Self { logs, traces, runtime: Some(runtime) })
     }
 
-    /// Sends the log lines that it is given.
+    /// Returns a layer that exports log lines.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
         layer(&self.logs)
     }
 
-    /// What makes traces, when they are sent anywhere.
+    /// Returns the tracer, or `None` if nothing is exported.
     pub(crate) fn tracer() -> Option<Arc<BoxedTracer>> {
         TRACER.get().cloned()
     }
@@ -75,15 +77,15 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        // What has not been sent by then is lost, which was told.
+        // Telemetry that is still unsent after the timeout is lost. A failing collector has already been logged.
         let _ = self.traces.shutdown_with_timeout(LAST_SENDING);
         let _ = self.logs.shutdown_with_timeout(LAST_SENDING);
-        // Nobody waits for a name that is still being looked up.
-        self.runtime.take().expect("there until now").shutdown_background();
+        // Do not wait for a pending name lookup.
+        self.runtime.take().expect("only `drop` takes the runtime").shutdown_background();
     }
 }
 
-/// Says when what it sends through begins and ceases to fail.
+/// Wraps an exporter and logs when it starts and stops failing.
 #[derive(Debug)]
 struct Telling<E> {
     what: &'static str,
@@ -99,9 +101,9 @@ impl<E> Telling<E> {
     fn tell(&self, outcome: OTelSdkResult) -> OTelSdkResult {
         if self.failing.swap(outcome.is_err(), Ordering::Relaxed) != outcome.is_err() {
             match &outcome {
-                Ok(()) => tracing::info!("the collector takes {} again", self.what),
+                Ok(()) => tracing::info!(kind = self.what, "the collector accepts telemetry again"),
                 Err(error) => {
-                    tracing::warn!(%error, "the collector does not take {}; they are lost until it does", self.what)
+                    tracing::warn!(kind = self.what, %error, "telemetry lost: the collector does not accept it")
                 }
             }
         }
@@ -141,13 +143,13 @@ impl<E: trace::SpanExporter> trace::SpanExporter for Telling<E> {
     }
 }
 
-/// With the fields of the spans that a log line is in: a worker's proof and attempt are there.
+/// Adds the fields of a log line's spans to the line. A worker's spans contain the proof and the attempt.
 fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(provider: &SdkLoggerProvider) -> impl Layer<S> + use<S> {
     let layer = OpenTelemetryTracingBridge::builder(provider);
     layer.with_tracing_span_attributes(TracingSpanAttributes::all()).build()
 }
 
-/// Who sends: as the environment says, else `sp1d`.
+/// The name and version of the sender. The environment can set the name; the default is `sp1d`.
 fn resource() -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_attribute(version);
@@ -157,23 +159,25 @@ fn resource() -> Resource {
     if is_named { resource.build() } else { resource.with_service_name("sp1d").build() }
 }
 
-/// True for log lines that may be sent.
+/// Returns whether a log line may be exported.
 pub(crate) fn may_be_sent(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    // `tower_http` is `tower`, `hyper_util` is `hyper`.
+    // Prefixes: `tower` also matches `tower_http`, and `hyper` matches `hyper_util`.
     OWN_TARGETS.iter().all(|own| !target.starts_with(own))
 }
 
 fn check(endpoint: &str, protocol: Option<&str>) -> Result<()> {
     if !endpoint.starts_with("http://") {
         bail!(
-            "{endpoint:?} is no collector that sp1d can speak to: telemetry goes by OTLP over gRPC without encryption, to http://HOST:4317; have a collector beside sp1d where encryption is needed"
+            "unsupported collector address {endpoint:?}: sp1d sends OTLP over gRPC without encryption\nhint: write the \
+             address as http://HOST:4317, and run a collector beside sp1d if you need encryption"
         );
     }
     match protocol {
         None | Some("grpc" | "") => Ok(()),
         Some(other) => bail!(
-            "OTEL_EXPORTER_OTLP_PROTOCOL is {other}, and sp1d has only grpc: unset it for sp1d, and name the collector's port for gRPC, 4317 by default"
+            "unsupported OTEL_EXPORTER_OTLP_PROTOCOL {other:?}: sp1d supports only grpc\nhint: unset the variable for \
+             sp1d, and use the collector's gRPC port (4317 by default)"
         ),
     }
 }
@@ -184,7 +188,7 @@ mod tests {
     use std::sync::Mutex;
     use tracing_subscriber::layer::SubscriberExt;
 
-    /// Attributes of the lines that it was given.
+    /// Keeps the attributes of all exported lines.
     #[derive(Debug, Clone, Default)]
     struct Kept(Arc<Mutex<Vec<String>>>);
 
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_what_its_spans_have() {
+    fn exported_lines_contain_the_fields_of_their_spans() {
         let kept = Kept::default();
         let provider = SdkLoggerProvider::builder().with_simple_exporter(kept.clone()).build();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer(&provider)), || {
@@ -217,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_that_cannot_be_spoken_to_is_told_at_once() {
+    fn unsupported_collector_settings_are_rejected() {
         check_endpoint("http://collector:4317", None, None);
         check_endpoint("http://collector:4317", Some("grpc"), None);
         check_endpoint("collector:4317", None, Some("http://HOST:4317"));
         check_endpoint("https://collector:4317", None, Some("without encryption"));
-        check_endpoint("http://collector:4318", Some("http/protobuf"), Some("has only grpc"));
+        check_endpoint("http://collector:4318", Some("http/protobuf"), Some("supports only grpc"));
     }
 }

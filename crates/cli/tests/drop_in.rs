@@ -1,4 +1,4 @@
-//! The library as a host program has it, on workers that prove nothing.
+//! The library as user programs call it, with workers that prove nothing.
 
 use engine::{Equipment, build_identity};
 use futures::{FutureExt, StreamExt};
@@ -29,7 +29,7 @@ fn input(values: &[u32]) -> SP1Stdin {
     stdin
 }
 
-/// A worker in this process that takes everything and does nothing.
+/// Starts a worker in this process that accepts every task and never finishes one.
 async fn idle_worker(abilities: Abilities) -> RunningWorker {
     let engine = ready(FakeEngine::doing(|_, _| std::future::pending()));
     let change = |settings: &mut worker::Settings| {
@@ -43,7 +43,7 @@ async fn client(workers: &[SocketAddr]) -> DistributedProver {
     ProverClient::builder().distributed().workers(workers).build().await
 }
 
-/// The sentence with which a proof is refused before anything is assigned.
+/// Returns the error message of a proof that is refused before any task is submitted.
 async fn refusal(
     prover: &DistributedProver,
     program: &str,
@@ -54,11 +54,11 @@ async fn refusal(
     let (request, events) = change(prover.prove(&key, stdin)).with_events();
     let error = request.await.unwrap_err();
     let submitted = events.filter(|event| futures::future::ready(matches!(event, Progress::Submitted(_)))).count();
-    assert_eq!(submitted.await, 0, "it was refused only when the work had begun: {error}");
+    assert_eq!(submitted.await, 0, "the proof was refused only after a task was submitted: {error}");
     error.to_string()
 }
 
-/// The proof is begun: a task of this kind is found that has to be done.
+/// Checks that a proof starts: a task of this kind is submitted.
 async fn check_begins(
     prover: &DistributedProver,
     program: &str,
@@ -84,7 +84,7 @@ async fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proofs_share_one_pool_and_dropping_a_request_cancels_its_proof() {
+async fn proofs_share_a_pool_and_dropped_requests_are_cancelled() {
     let worker = idle_worker(Abilities::all()).await;
     let prover = client(&[worker.address]).await;
     let key = prover.setup(guest("fibonacci")).await.unwrap();
@@ -100,9 +100,9 @@ async fn proofs_share_one_pool_and_dropping_a_request_cancels_its_proof() {
     worker.stop().await;
 }
 
-/// Also: the client works from a runtime of one thread.
+/// Also checks that the client works on a runtime with one thread.
 #[test]
-fn a_host_that_blocks_its_runtime_loses_no_worker() {
+fn blocking_the_runtime_loses_no_worker() {
     let others = tokio::runtime::Runtime::new().unwrap();
     let worker = others.block_on(idle_worker(Abilities::all()));
     let host = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -112,9 +112,9 @@ fn a_host_that_blocks_its_runtime_loses_no_worker() {
         let (request, mut events) = prover.prove(&key, input(&[1000])).with_events();
         let mut proof = request.into_future();
         assert!((&mut proof).now_or_never().is_none());
-        // Longer than a side waits for signs of life.
+        // Longer than either side waits for a heartbeat.
         std::thread::sleep(Duration::from_secs(5));
-        assert!((&mut proof).now_or_never().is_none(), "it still runs");
+        assert!((&mut proof).now_or_never().is_none(), "the proof ended");
         let mut seen = Vec::new();
         while let Some(Some(event)) = events.next().now_or_never() {
             seen.push(event);
@@ -148,11 +148,12 @@ async fn a_mode_that_no_worker_can_finish_is_refused_with_what_is_missing() {
     let prover = client(&[first.address, second.address]).await;
     let text = refusal(&prover, "fibonacci", input(&[1000]), |request| request.groth16()).await;
     assert!(
-        text.contains("no worker does groth16_wrap tasks: idle (127.0.0.1:") && text.contains("/there; idle ("),
+        text.contains("no connected worker supports groth16_wrap tasks: idle (127.0.0.1:")
+            && text.contains("/there; idle ("),
         "{text}"
     );
 
-    // One that can is enough.
+    // One capable worker is enough.
     let third = idle_worker(Abilities::all()).await;
     let prover = client(&[third.address]).await;
     check_begins(&prover, "fibonacci", input(&[1000]), TaskKind::NormalizeShard, |request| request.groth16()).await;
@@ -162,17 +163,17 @@ async fn a_mode_that_no_worker_can_finish_is_refused_with_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_exit_code_than_zero_is_refused_before_proving_and_executed_all_the_same() {
+async fn a_nonzero_exit_code_can_be_executed_but_not_proven() {
     let worker = idle_worker(Abilities::all()).await;
     let prover = client(&[worker.address]).await;
     let text = refusal(&prover, "panic", input(&[1]), |request| request.expected_exit_code(StatusCode::PANIC)).await;
     assert!(text.contains("experimental"), "{text}");
-    // Any code is 0 too, as long as the program does not end with another.
+    // `ANY` includes the exit code 0, so this request is accepted until the program ends with another code.
     let key = prover.setup(guest("panic")).await.unwrap();
     let error = prover.prove(&key, input(&[42])).expected_exit_code(StatusCode::ANY).await.unwrap_err().to_string();
     assert!(error.contains("asked to panic: 42"), "{error}");
     let text = refusal(&prover, "fibonacci", input(&[1]), |request| request.with_proof_nonce([u32::MAX; 4])).await;
-    assert!(text.contains("nonce's word"), "{text}");
+    assert!(text.contains("invalid nonce"), "{text}");
     let (_, report) = prover.execute(guest("panic"), input(&[1])).await.unwrap();
     assert_eq!(report.exit_code, 1);
     let error = prover.execute(guest("spin"), input(&[1])).cycle_limit(1_000_000).await.unwrap_err().to_string();
@@ -181,7 +182,7 @@ async fn another_exit_code_than_zero_is_refused_before_proving_and_executed_all_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proofs_in_the_input_are_looked_at_before_anything_is_proven() {
+async fn proofs_in_the_input_are_checked_before_proving() {
     let worker = idle_worker(Abilities::all()).await;
     let prover = client(&[worker.address]).await;
     let key = prover.setup(guest("fibonacci")).await.unwrap();
@@ -196,18 +197,18 @@ async fn proofs_in_the_input_are_looked_at_before_anything_is_proven() {
     stdin.write_proof((*proof).clone(), key.verifying_key().vk.clone());
     let text = refusal(&prover, "aggregate", stdin, |request| request.compressed().deferred_proof_verification(false));
     let text = text.await;
-    assert!(text.contains("proof 1 of those the program is given to verify is none"), "{text}");
+    assert!(text.contains("input proof 1 is not a real proof"), "{text}");
 
-    // The form of a proof, and nothing in it.
+    // A proof with a valid form but without content.
     proof.proof.public_values.resize(PROOF_MAX_NUM_PVS, Default::default());
     let mut stdin = input(&[0]);
     stdin.write_proof(*proof, key.verifying_key().vk.clone());
     let text = refusal(&prover, "aggregate", stdin.clone(), |request| request.compressed()).await;
-    assert!(text.contains("proof 1 of those the program is given to verify does not verify"), "{text}");
+    assert!(text.contains("input proof 1 does not verify"), "{text}");
     let text = refusal(&prover, "aggregate", stdin.clone(), |request| request.core()).await;
-    assert!(text.contains("no core proof of such a run"), "{text}");
+    assert!(text.contains("cannot make a core proof of a run with input proofs"), "{text}");
 
-    // Whoever says so has it taken on trust.
+    // With `deferred_proof_verification(false)`, proofs in the input are not verified.
     check_begins(&prover, "aggregate", stdin, TaskKind::RecursionDeferred, |request| {
         request.compressed().deferred_proof_verification(false)
     })
@@ -216,12 +217,12 @@ async fn proofs_in_the_input_are_looked_at_before_anything_is_proven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_another_orchestrator_has_says_who_and_since_when() {
+async fn a_busy_worker_says_since_when_it_is_in_use() {
     let worker = idle_worker(Abilities::all()).await;
     let (first, second) = (client(&[worker.address]).await, client(&[worker.address]).await);
     first.connect().await.unwrap();
     let text = second.connect().await.unwrap_err().to_string();
-    assert!(text.contains("has it since") && text.contains(&worker.address.to_string()), "{text}");
+    assert!(text.contains("proving for") && text.contains(&worker.address.to_string()), "{text}");
     worker.stop().await;
 }
 
@@ -237,7 +238,7 @@ async fn the_blocking_client_works_from_an_asynchronous_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_programs_own_fault_is_its_last_words() {
+async fn a_failing_program_is_reported_with_its_last_words() {
     let worker = idle_worker(Abilities::all()).await;
     let prover = client(&[worker.address]).await;
     let key = prover.setup(guest("panic")).await.unwrap();
@@ -250,17 +251,18 @@ async fn a_programs_own_fault_is_its_last_words() {
 }
 
 #[tokio::test]
-async fn a_worker_with_a_wrong_address_says_so() {
+async fn an_invalid_worker_address_is_reported() {
     let error = sp1_distributed::serve_worker("127.0.0.1", "127.0.0.1").await.unwrap_err().to_string();
-    assert!(error.contains("the address to listen on") && error.contains("no port"), "{error}");
+    assert!(error.contains("invalid listen address") && error.contains("no port"), "{error}");
     let error = sp1_distributed::serve_worker("127.0.0.1:1", "10.0.0.0/99").await.unwrap_err().to_string();
-    assert!(error.contains("the orchestrators to serve"), "{error}");
+    assert!(error.contains("invalid filter of orchestrators"), "{error}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = sp1_distributed::serve_worker(taken.local_addr().unwrap(), "any").await.unwrap_err().to_string();
-    assert!(error.contains("another program listens there"), "{error}");
+    assert!(error.contains("in use") && error.contains("choose another port"), "{error}");
 }
 
-/// Why a worker with this equipment does no tasks of `kind`, or that it does.
+/// Checks why a worker with this equipment does not support tasks of `kind`. If `expected` is `None`, the worker must
+/// support them.
 fn check_equipment(
     kind: TaskKind,
     files: bool,
@@ -276,7 +278,7 @@ fn check_equipment(
     let equipment =
         Equipment { groth16_files: path.clone(), plonk_files: path, gnark, development: false, memory_bytes };
     let abilities = equipment.abilities();
-    // What one kind lacks takes nothing from the others.
+    // A requirement of one kind does not affect other kinds.
     assert!(memory_bytes.is_some() || abilities.kinds().contains(TaskKind::ShrinkWrap));
     let missing = abilities.missing().get(&kind);
     assert_eq!(missing.is_none(), abilities.kinds().contains(kind));
@@ -287,7 +289,7 @@ fn check_equipment(
 }
 
 #[test]
-fn the_last_step_of_an_on_chain_proof_needs_files_a_prover_and_memory() {
+fn groth16_wrapping_needs_files_gnark_and_memory() {
     let kind = TaskKind::Groth16Wrap;
     check_equipment(kind, true, Ok(()), None, None);
     check_equipment(kind, true, Ok(()), Some(64 << 30), None);

@@ -1,4 +1,5 @@
-//! The slow tier: every mode on two real workers, checked by plain sp1-sdk; `./x test --full` runs it.
+//! Slow tests with real workers: core, compressed and wrapped proofs, lost workers, and memory. Plain sp1-sdk checks
+//! the proofs. `./x test --full` runs these tests.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -22,10 +23,10 @@ mod workers;
 
 use workers::{Worker, check_with_sp1, elf, guest, input};
 
-/// Low enough that short programs have shards for both workers.
+/// Trace elements per shard. Low enough that short programs have shards for both workers.
 const LOW_THRESHOLD: u64 = 1 << 25;
 
-/// Proves in `mode` and has the proof checked; tells how long it took and who did what.
+/// Proves in `mode`, checks the proof, and prints the duration and the tasks that each worker did.
 async fn prove(
     prover: &DistributedProver,
     program: &str,
@@ -45,7 +46,7 @@ async fn prove(
         }
     }
     let workers: std::collections::BTreeSet<&String> = done.keys().map(|(worker, _)| worker).collect();
-    assert_eq!(workers.len(), 2, "both have a part in it: {done:?}");
+    assert_eq!(workers.len(), 2, "both workers must do tasks: {done:?}");
     show(&format!("{program} {mode:?}: {:.0} s, {done:?}", began.elapsed().as_secs_f32()));
     check_with_sp1(&proof, program).await;
     proof
@@ -56,10 +57,10 @@ fn show(text: &str) {
     eprintln!("{text}");
 }
 
-/// Two fresh workers, and a client of them whose proofs have shards for both.
+/// Starts two workers, and a client whose proofs have shards for both.
 async fn two_workers(folder: &Path) -> ([Worker; 2], DistributedProver) {
     let workers = [Worker::start(folder, 0, "127.0.0.1"), Worker::start(folder, 1, "127.0.0.1")];
-    // One after the other loads, and a short program would be proven before the second is there.
+    // The workers load one after the other. A short program would be proven before the second worker is ready.
     workers.iter().for_each(Worker::wait_until_ready);
     let mut options = sp1_core_executor::SP1CoreOpts::default();
     options.sharding_threshold.element_threshold = LOW_THRESHOLD;
@@ -74,7 +75,7 @@ fn end(workers: [Worker; 2], prover: &DistributedProver) {
     workers.into_iter().for_each(Worker::stop);
 }
 
-/// Proves six shards, does `harm` when the first is done, and has the proof checked; what happened on the way.
+/// Proves six shards, calls `harm` when the first one is done, and checks the proof. Returns the events.
 async fn prove_harmed(prover: &DistributedProver, what: &str, harm: impl FnOnce()) -> Vec<Progress> {
     use futures::StreamExt;
     let key = prover.setup(elf("fibonacci")).await.unwrap();
@@ -90,7 +91,7 @@ async fn prove_harmed(prover: &DistributedProver, what: &str, harm: impl FnOnce(
             }
             seen.push(event);
         }
-        assert!(harm.is_none(), "nothing was done");
+        assert!(harm.is_none(), "no task was done");
         seen
     };
     let (proof, seen) = tokio::join!(request, watch);
@@ -134,14 +135,14 @@ async fn real_provers_that_are_killed_and_frozen_cost_no_proof() {
     let seen = prove_harmed(&prover, "a worker is frozen for a minute", freeze).await;
     thaw.unwrap().join().unwrap();
     assert!(seen.iter().any(lost), "{seen:?}");
-    let second = Arc::into_inner(second).expect("who thawed it is done");
+    let second = Arc::into_inner(second).expect("the thread that thawed the worker has ended");
 
     end([first, second], &prover);
 }
 
 #[ignore = "takes half an hour and two provers: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
-async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
+async fn two_workers_prove_a_program_that_verifies_proofs() {
     let folder = tempfile::tempdir().unwrap();
     let (workers, prover) = two_workers(folder.path()).await;
     let first = prove(&prover, "fibonacci", input(&[1000]), Compressed).await;
@@ -158,12 +159,12 @@ async fn two_workers_prove_a_program_that_verifies_their_own_proofs() {
     end(workers, &prover);
 }
 
-/// Shrinks and wraps a compressed proof; SP1's own verifier has checked the answer.
+/// SP1's own verifier checks the result inside `shrink_wrap`.
 #[ignore = "takes half an hour and a prover: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_proof_is_shrunk_and_wrapped() {
     let folder = tempfile::tempdir().unwrap();
-    // All threads for one worker: the two steps are one task each.
+    // Each of the two steps is a single task, so one worker gets all threads.
     let worker = Worker::start_with_all_cores(folder.path());
     worker.wait_until_ready();
     let prover = ProverClient::builder().distributed().workers([worker.address.clone()]).build().await;
@@ -193,7 +194,7 @@ async fn two_workers_prove_precompiles() {
     end(workers, &prover);
 }
 
-/// What the example program prints with `SP1_PROVER=prover`, and the proof it saved.
+/// Runs the example program with `SP1_PROVER=prover`. Returns its output and the proof that it saved.
 fn run_example(folder: &Path, prover: &str) -> (String, SP1ProofWithPublicValues) {
     let program = Path::new(env!("CARGO_BIN_EXE_sp1d")).with_file_name("example-fibonacci");
     let output = Command::new(&program)
@@ -213,7 +214,7 @@ fn run_example(folder: &Path, prover: &str) -> (String, SP1ProofWithPublicValues
 
 #[ignore = "takes minutes and two provers: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_proves_the_same_by_itself_and_with_its_own_process_in_the_pool() {
+async fn the_example_proves_alone_and_with_an_embedded_worker() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let (by_cpu, by_pool) = tokio::task::spawn_blocking(move || {
@@ -238,10 +239,10 @@ async fn the_example_proves_the_same_by_itself_and_with_its_own_process_in_the_p
     check_with_sp1(&by_pool.1, "fibonacci").await;
 }
 
-/// Memory of a worker by the number of shards it may hold, for the docs.
+/// Also prints the figures for the documentation: memory of a worker by the number of shards that it may hold.
 #[ignore = "takes minutes and a prover: ./x test --full"]
 #[test]
-fn a_worker_that_holds_one_shard_at_a_time_needs_no_more_memory_than_one_that_holds_four() {
+fn one_shard_at_a_time_needs_no_more_memory_than_four() {
     let peak = |batch: &str| {
         let folder = tempfile::tempdir().unwrap();
         let worker = Worker::start(folder.path(), 0, "127.0.0.1");
@@ -266,6 +267,6 @@ fn a_worker_that_holds_one_shard_at_a_time_needs_no_more_memory_than_one_that_ho
         peak
     };
     let (one, four) = (peak("1"), peak("4"));
-    // The allocator's luck is larger than what a few compressed records take.
+    // The allocator's variation is larger than the size of a few compressed records.
     assert!(one <= four * 1.1, "{one} GB against {four} GB");
 }

@@ -1,4 +1,4 @@
-//! A service over two real workers, as a team has it; `./x test --full service` runs it.
+//! A service with two real workers, as a team would run it. `./x test --full service` runs these tests.
 
 use client::{Client, EventRecord, Mode, NewProof, Proof, ProofEvent, ProofState};
 use sp1_distributed::{ProveRequest, Prover, ProverClient};
@@ -18,10 +18,10 @@ mod workers;
 use webdriver::Browser;
 use workers::{Worker, check_with_sp1, elf, guest, input, sp1d};
 
-/// Low enough that short programs have shards for both workers.
+/// Trace elements per shard. Low enough that short programs have shards for both workers.
 const LOW_THRESHOLD: &str = "33554432";
 
-/// Longest wait for any one thing: a compressed proof takes six minutes.
+/// Longest wait for any single condition. A compressed proof takes six minutes.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 #[expect(clippy::print_stderr, reason = "figures of a slow run are worth seeing")]
@@ -29,7 +29,7 @@ fn show(text: &str) {
     eprintln!("{text}");
 }
 
-/// The service's process; killed when dropped.
+/// The service's process. Killed when dropped.
 struct Served(Child);
 
 impl Served {
@@ -60,7 +60,8 @@ impl Drop for Served {
     }
 }
 
-/// Workers with their provers loaded, the list that has them, and a port for the service.
+/// Starts two workers, waits until their provers are loaded, and writes their worker list. Returns the workers and a
+/// free port for the service.
 fn two_workers(folder: &Path) -> ([Worker; 2], u16) {
     let workers = [Worker::start(folder, 0, "127.0.0.1"), Worker::start(folder, 1, "127.0.0.1")];
     workers.iter().for_each(Worker::wait_until_ready);
@@ -79,7 +80,7 @@ async fn submit(client: &Client, program: &str, value: u32, mode: Mode, priority
 async fn wait(client: &Client, id: &str, what: &str, wanted: impl Fn(&Proof) -> bool) -> Proof {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // Nobody answers while the service is restarted.
+        // The service does not respond while it restarts.
         match client.proof(id).await {
             Ok(proof) if wanted(&proof) => return proof,
             other => assert!(Instant::now() < deadline, "{what}: {other:?}"),
@@ -88,14 +89,14 @@ async fn wait(client: &Client, id: &str, what: &str, wanted: impl Fn(&Proof) -> 
     }
 }
 
-/// The proof `id` is there, and right.
+/// Waits until the proof `id` has ended, and checks that it is done and valid.
 async fn check_done(client: &Client, id: &str, program: &str) -> Proof {
     let proof = wait(client, id, program, |proof| proof.state.is_final()).await;
     assert_eq!(proof.state, ProofState::Done, "{proof:?}");
     let content = client.fetch(id).await.unwrap();
     check_with_sp1(&bincode::deserialize(&content).unwrap(), program).await;
     let Proof { mode, starts, tasks, shards, .. } = &proof;
-    show(&format!("{program} {mode:?}: {shards:?} shards, {tasks:?}, begun {starts} times"));
+    show(&format!("{program} {mode:?}: {shards:?} shards, {tasks:?}, started {starts} times"));
     proof
 }
 
@@ -116,11 +117,11 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
     assert_eq!(ready.parallel_proofs, 2);
     let browser = Browser::start(1280, 1000).await;
 
-    // Two run, two wait; what has the lowest priority is last.
+    // Two proofs run and two wait. The proof with the lowest priority comes last.
     let precompiles = submit(&client, "precompiles", 10, Mode::Core, 10).await;
     let core = submit(&client, "fibonacci", 100_000, Mode::Core, 5).await;
     let unwanted = submit(&client, "fibonacci", 200_000, Mode::Core, -10).await;
-    // The fourth is a program's, by the library.
+    // A program submits the fourth proof through the library.
     let prover = ProverClient::builder().distributed().url(&url).build().await;
     let key = prover.setup(elf("fibonacci")).await.unwrap();
     let compressed = tokio::spawn(async move { prover.prove(&key, input(&[1000])).compressed().await });
@@ -145,12 +146,12 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
     let precompiles = check_done(&client, &id, "precompiles").await;
     assert!(precompiles.tasks.remembered > 0 && precompiles.starts == 2, "{precompiles:?}");
 
-    // The same again needs no worker, precompiles and all.
+    // The same request again needs no worker: all results are cached, those of precompiles included.
     let again = submit(&client, "precompiles", 10, Mode::Core, 20).await;
     let again = check_done(&client, &again, "precompiles").await;
     assert_eq!(again.tasks.remembered, again.tasks.known, "{again:?}");
 
-    // One worker is let go in the middle of what is left.
+    // Drain one worker while the remaining proofs run.
     let drained = client.workers().await.unwrap().workers[0].name.clone();
     client.on_worker(&drained, client::WorkerAction::Drain).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -172,29 +173,29 @@ async fn a_service_that_is_killed_in_the_middle_ends_every_proof_as_it_should() 
     browser.wait_for("document.querySelector('#workers').innerText.includes('drained')").await;
     browser.picture("service-done").await;
     browser.close().await;
-    // Everything is told, in order and with nothing missing.
+    // All events are recorded, in order and without gaps.
     let events = client.past_events(&id, 0).await.unwrap();
     assert!(events.iter().zip(1..).all(|(event, number)| event.number == number));
     let starts = events.iter().filter(|record| matches!(record.event, ProofEvent::Started { .. })).count();
     assert_eq!(starts, 2);
-    // Workers were idle when it began: its first shard is given to one at once.
+    // The workers were idle when this proof started, so its first shard must be assigned at once.
     let first = |is: fn(&ProofEvent) -> bool| events.iter().find(|record| is(&record.event)).unwrap().at.0;
     let found = first(|event| matches!(event, ProofEvent::Submitted { .. }));
     let given = first(|event| matches!(event, ProofEvent::Assigned(_)));
     show(&format!("first shard assigned {} ms after it was there", given - found));
-    // Both are told by the service, on a machine that proves beside it.
+    // The limit is generous: the service records both times on a machine that also runs the provers.
     assert!(given - found < 500);
     drop(served);
     workers.into_iter().for_each(Worker::stop);
 }
 
-/// Results that are remembered under `memo`: their names are digests.
+/// Returns the number of results in the result cache's folder. Their file names are digests of 64 characters.
 fn results(memo: &Path) -> usize {
     let entries = fs::read_dir(memo).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_name().len() == 64).count()
 }
 
-/// Seconds that the attempts which `wanted` selects by the number of the proof's begin took to prove.
+/// Returns the seconds that attempts took to prove. `wanted` selects attempts by the number of the proof's start.
 fn proving_seconds(events: &[EventRecord], wanted: impl Fn(u32) -> bool) -> Vec<f64> {
     let (mut start, mut began, mut took) = (0, BTreeMap::new(), Vec::new());
     for EventRecord { at, event, .. } in events {
@@ -220,10 +221,10 @@ async fn a_service_that_is_killed_with_seven_of_ten_shards_done_loses_next_to_no
     Client::persist(Duration::from_secs(60), || client.health()).await.unwrap();
     let id = submit(&client, "fibonacci", 390_000, Mode::Core, 0).await;
     wait(&client, &id, "seven shards", |proof| proof.tasks.done >= 7).await;
-    // What is done is written behind.
+    // The service writes results to the disk in the background.
     let deadline = Instant::now() + PATIENCE;
     while results(&folder.path().join("state/memo")) < 7 {
-        assert!(Instant::now() < deadline, "the results of shards are not kept");
+        assert!(Instant::now() < deadline, "the results of shards are not saved");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let killed = Instant::now();
@@ -240,8 +241,9 @@ async fn a_service_that_is_killed_with_seven_of_ten_shards_done_loses_next_to_no
         - at(|event| matches!(event, ProofEvent::Started { .. }))) as f64
         / 1000.0;
     let after = proving_seconds(&events, |start| start == 2);
-    // Two from their beginning, at the same time, and then the last one, of the memory, which is shorter. What those
-    // two still took after the restart is shorter too.
+    // `needed` estimates the remaining time: two shards from their start, in parallel, then the last shard. The last
+    // one contains memory and is shorter. The minimum may also be the remaining time of a resumed shard, which only
+    // makes the check stricter.
     let needed = execution + shard + after.iter().copied().fold(shard, f64::min);
     let ratio = rest / needed;
     show(&format!(

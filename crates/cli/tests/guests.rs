@@ -1,9 +1,9 @@
-//! The guests compute what they say.
+//! Tests of the guest programs' results.
 
 use std::{path::Path, process::Command};
 
-/// Checks the state root, the gas and the number of transactions of a block. The tests of the library `evm-block` have
-/// the same values from two implementations that run natively.
+/// Checks the state root, the gas and the number of transactions of a block. The tests of the library `evm-block` check
+/// the same values with two native implementations.
 #[track_caller]
 fn check_block(transactions: u32, seed: u64, state_root: &str, gas: u64) {
     let elf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf/evm");
@@ -20,7 +20,7 @@ fn check_block(transactions: u32, seed: u64, state_root: &str, gas: u64) {
 }
 
 #[test]
-fn a_block_comes_out_as_it_does_natively() {
+fn a_block_has_the_same_result_as_natively() {
     check_block(0, 7, "a1db1905465c3a22da5b170e293c4403c4652f8f820fb818c76da28a8362d603", 0);
     check_block(100, 8, "16270ae5c98ef8bf5167e49e967ffd9b8716cbe3986754c0286bf8800f8d5dd6", 16_131_552);
 }

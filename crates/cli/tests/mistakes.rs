@@ -1,5 +1,5 @@
-//! What `sp1d` says to a newcomer's mistakes, and what it leaves behind. Nothing here proves: workers have an engine
-//! that never ends.
+//! How `sp1d` reports common user mistakes, and what it leaves behind. These tests prove nothing: the workers' engine
+//! never finishes a task.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -20,7 +20,8 @@ use testing::{FakeEngine, RunningWorker, ready};
 
 mod refusal;
 
-/// Executions are looked for in the whole machine's process list and shared memory: one test at a time has any.
+/// Held while a test executes a program. Executions are found in the process list and the shared memory of the whole
+/// machine, so only one test may execute at a time.
 static EXECUTING: Mutex<()> = Mutex::new(());
 
 fn guest(name: &str) -> PathBuf {
@@ -36,13 +37,13 @@ fn sp1d(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// As [`refusal::check_refused`], and nothing on stdout.
+/// Like [`refusal::check_refused`], and checks that stdout is empty.
 fn check_refused(output: &Output, code: i32, parts: &[&str]) {
     refusal::check_refused(output, code, parts);
     assert!(output.stdout.is_empty());
 }
 
-/// What `command` says. It is killed after longer than anything here takes.
+/// Returns the output of `command`. The process is killed after 120 seconds, longer than any command here takes.
 fn outcome(command: &mut Command) -> Output {
     end_of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
@@ -72,7 +73,7 @@ fn check(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
     assert_eq!(files(folder), before, "a file was left behind");
 }
 
-/// Visible and hidden files, without the folder of the executor's helper.
+/// Returns visible and hidden files, without the folder of the executor's helper program.
 fn files(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| !name.starts_with("sp1d-")).collect();
@@ -89,7 +90,7 @@ fn prove(elf: &Path) -> Vec<&str> {
 }
 
 #[test]
-fn a_list_of_workers_that_cannot_be_used_is_named_with_the_place_of_the_mistake() {
+fn an_invalid_worker_list_is_reported_with_its_position() {
     let folder = folder();
     let elf = guest("fibonacci");
     let check_list = |content: Option<&str>, code, parts: &[&str]| {
@@ -106,7 +107,7 @@ fn a_list_of_workers_that_cannot_be_used_is_named_with_the_place_of_the_mistake(
 }
 
 #[test]
-fn a_file_that_is_no_program_is_named_with_what_it_is() {
+fn an_invalid_program_file_is_reported_with_the_reason() {
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
     let check_elf = |content: &[u8], parts: &[&str]| {
@@ -115,8 +116,8 @@ fn a_file_that_is_no_program_is_named_with_what_it_is() {
         check(folder.path(), &prove(Path::new("program")), 2, parts);
         check(folder.path(), &["vkey", "--elf", "program"], 2, parts);
     };
-    check_elf(b"", &["program", "no ELF file"]);
-    check_elf(b"#!/bin/sh\n", &["no ELF file"]);
+    check_elf(b"", &["program", "not an ELF file"]);
+    check_elf(b"#!/bin/sh\n", &["not an ELF file"]);
     let good = fs::read(guest("fibonacci")).unwrap();
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = good.clone();
@@ -125,15 +126,15 @@ fn a_file_that_is_no_program_is_named_with_what_it_is() {
     };
     check_elf(&with(4, &[1]), &["32-bit", "SP1 v6"]);
     check_elf(&with(18, &[62, 0]), &["another machine", "62"]);
-    check_elf(&with(16, &[3, 0]), &["no executable"]);
+    check_elf(&with(16, &[3, 0]), &["not an executable"]);
     check_elf(&good[..100], &["cannot decode"]);
-    // The size in memory of the first segment that is loaded: the second program header.
-    check_elf(&with(64 + 56 + 40, &u64::MAX.to_le_bytes()), &["134217728 are the most"]);
+    // The size in memory of the first loaded segment, in the second program header.
+    check_elf(&with(64 + 56 + 40, &u64::MAX.to_le_bytes()), &["the maximum is 134217728"]);
     check(folder.path(), &["vkey", "--elf", "missing"], 2, &["missing", "No such file"]);
 }
 
 #[test]
-fn instructions_that_sp1_does_not_know_are_no_panic() {
+fn unknown_instructions_are_an_error_and_no_panic() {
     let folder = folder();
     let mut program = fs::read(guest("fibonacci")).unwrap();
     let entry = usize::try_from(u64::from_le_bytes(program[24..32].try_into().unwrap())).unwrap();
@@ -141,10 +142,10 @@ fn instructions_that_sp1_does_not_know_are_no_panic() {
     let at = text.0 + (entry - text.1);
     program[at..at + 4].copy_from_slice(&[0xff; 4]);
     fs::write(folder.path().join("program"), program).unwrap();
-    check(folder.path(), &["vkey", "--elf", "program"], 2, &["cannot be proven"]);
+    check(folder.path(), &["vkey", "--elf", "program"], 2, &["cannot prove the program"]);
 }
 
-/// Offset in the file and address of the executable segment.
+/// Returns the file offset and the address of the executable segment.
 fn executable_segment(program: &[u8]) -> (usize, usize) {
     let number = |at: usize| usize::try_from(u64::from_le_bytes(program[at..at + 8].try_into().unwrap())).unwrap();
     let (headers, count) = (number(32), usize::from(u16::from_le_bytes(program[56..58].try_into().unwrap())));
@@ -154,23 +155,23 @@ fn executable_segment(program: &[u8]) -> (usize, usize) {
 }
 
 #[test]
-fn arguments_that_make_no_sense_are_refused() {
+fn invalid_arguments_are_refused() {
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
     fs::write(folder.path().join("stdin"), [255; 16]).unwrap();
     let elf = guest("fibonacci");
     let with = |more: &[&'static str]| [prove(&elf), more.to_vec()].concat();
-    check(folder.path(), &with(&["--stdin", "stdin"]), 2, &["no serialised SP1Stdin"]);
+    check(folder.path(), &with(&["--stdin", "stdin"]), 2, &["does not contain a serialized SP1Stdin"]);
     check(folder.path(), &with(&["--stdin", "missing"]), 2, &["missing", "No such file"]);
     for (arguments, part) in [
         (with(&["--input", "7"]), "KIND:VALUE"),
-        (with(&["--input", "u32:x"]), "no u32"),
+        (with(&["--input", "u32:x"]), "not a valid u32"),
         (with(&["--input", "u32:1", "--stdin", "stdin"]), "cannot be used with"),
         (with(&["--cycle-limit", "0"]), "--cycle-limit"),
         (with(&["--mode", "fast"]), "possible values"),
         (vec!["worker", "--listen", "127.0.0.1:8081"], "--orchestrator"),
         (vec!["worker", "--listen", "8081", "--orchestrator", "any"], "HOST:PORT"),
-        (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "10.0.0.0/64"], "no range"),
+        (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "10.0.0.0/64"], "range or host name"),
         (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--threads", "0"], "--threads"),
         (vec!["prover", "--threads", "1"], "run `sp1d worker` instead"),
         (vec!["tune", "--input", "u32:1"], "--elf"),
@@ -186,63 +187,63 @@ fn arguments_that_make_no_sense_are_refused() {
     check_refused(
         &outcome(small.env("ELEMENT_THRESHOLD", "1000")),
         2,
-        &["environment, ELEMENT_THRESHOLD", "\"1000\"", "out of range"],
+        &["environment variable ELEMENT_THRESHOLD", "\"1000\"", "out of range"],
     );
     check_refused(
         &outcome(small.env("ELEMENT_THRESHOLD", "many")),
         2,
-        &["environment, ELEMENT_THRESHOLD", "\"many\"", "no number"],
+        &["environment variable ELEMENT_THRESHOLD", "\"many\"", "not a whole number"],
     );
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_found_before_any_work() {
+fn an_unwritable_output_fails_before_any_work() {
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
     fs::create_dir(folder.path().join("proofs")).unwrap();
     let elf = guest("fibonacci");
     let to = |output| ["prove", "--elf", elf.to_str().unwrap(), "--output", output];
     check(folder.path(), &to("proofs"), 2, &["proofs", "folder"]);
-    check(folder.path(), &to("missing/proof.bin"), 2, &["missing/proof.bin", "--output"]);
+    check(folder.path(), &to("missing/proof.bin"), 2, &["missing/proof.bin", "choose a file in a folder that exists"]);
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_at_once() {
+fn a_port_in_use_fails_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let began = Instant::now();
-    check(folder().path(), &["worker", "--listen", &address, "--orchestrator", "any"], 2, &[&address, "another port"]);
+    check(folder().path(), &["worker", "--listen", &address, "--orchestrator", "any"], 2, &[&address, "in use"]);
     assert!(began.elapsed() < Duration::from_secs(3));
     check(
         folder().path(),
         &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],
         2,
-        &["no such address"],
+        &["cannot listen on 203.0.113.1:8081"],
     );
 }
 
 #[test]
-fn a_temporary_folder_that_cannot_be_trusted_is_refused() {
+fn an_untrusted_temporary_folder_is_refused() {
     let folder = folder();
     let own = folder.path().join(format!("sp1d-{}", rustix::process::geteuid().as_raw()));
     fs::create_dir(&own).unwrap();
     fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
     let elf = guest("fibonacci");
     let arguments = ["execute", "--elf", elf.to_str().unwrap(), "--input", "u32:1"];
-    check(folder.path(), &arguments, 7, &["cannot be trusted", "others can write", "TMPDIR"]);
+    check(folder.path(), &arguments, 7, &["cannot trust", "other users can write", "TMPDIR"]);
     fs::remove_dir(&own).unwrap();
     let output = outcome(sp1d(folder.path(), &arguments).env("TMPDIR", folder.path().join("missing")));
-    check_refused(&output, 7, &["missing", "TMPDIR"]);
+    check_refused(&output, 7, &["missing", "cannot write"]);
 }
 
-/// Runs a guest; nothing of the execution may be left.
+/// Runs a guest and checks that the execution leaves nothing behind.
 fn check_program(arguments: &[&str], code: i32, parts: &[&str]) {
     let folder = folder();
     leaving_nothing(folder.path(), || check(folder.path(), arguments, code, parts));
 }
 
-/// Runs `work`, which executes with `folder` for temporary files, and finds neither a process nor shared memory of it
-/// afterwards.
+/// Runs `work`, whose executions use `folder` for temporary files. Checks that they leave neither processes nor shared
+/// memory behind.
 fn leaving_nothing(folder: &Path, work: impl FnOnce()) {
     let _alone = EXECUTING.lock().unwrap_or_else(PoisonError::into_inner);
     let before = shared_memory();
@@ -267,7 +268,7 @@ fn execute(name: &str, more: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_program_that_fails_says_its_last_words() {
+fn a_failing_program_is_reported_with_its_last_words() {
     let check = |name: &str, more: &[&str], parts: &[&str]| {
         let arguments = execute(name, more);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -277,29 +278,25 @@ fn a_program_that_fails_says_its_last_words() {
     check("greedy", &["--input", "u32:1"], &["ran out of input", "exit code 3"]);
     check("fibonacci", &["--input", "u32:100000", "--cycle-limit", "1000"], &["limit of 1000 cycles"]);
     check("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], &["limit of 1000000 cycles"]);
-    check(
-        "spin",
-        &["--input", "u32:0", "--cycle-limit", "1000000"],
-        &["limit of 1000000 cycles", "without coming to an end"],
-    );
+    check("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], &["limit of 1000000 cycles", "and did not end"]);
 }
 
 #[test]
-fn a_program_that_does_not_end_is_stopped_by_its_timeout() {
+fn an_endless_program_is_stopped_by_its_timeout() {
     for variant in ["u32:0", "u32:1"] {
         let arguments = execute("spin", &["--input", variant, "--timeout", "2"]);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        check_program(&arguments, 5, &["did not end within 2 s"]);
+        check_program(&arguments, 5, &["did not end within its timeout of 2 s", "--timeout"]);
     }
 }
 
-/// A worker that takes everything and does nothing, in this process.
+/// Starts a worker in this process that accepts every task and never finishes one.
 async fn idle_worker() -> RunningWorker {
     let engine = ready(FakeEngine::doing(|_, _| std::future::pending()));
     RunningWorker::start("idle", engine, |settings| settings.introduction.build = engine::build_identity()).await
 }
 
-/// Proves `name` on a worker that does nothing; the failure must come from the program.
+/// Proves `name` on an idle worker. The failure must come from the program.
 async fn check_proving(name: &str, more: &[&str], code: i32, parts: &[&str]) {
     let worker = idle_worker().await;
     let folder = folder();
@@ -307,7 +304,7 @@ async fn check_proving(name: &str, more: &[&str], code: i32, parts: &[&str]) {
     let elf = guest(name);
     let arguments: Vec<String> = prove(&elf).iter().chain(more).map(ToString::to_string).collect();
     let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
-    // The worker runs on this test's thread.
+    // The worker needs this test's runtime, so the blocking part runs on another thread.
     tokio::task::spawn_blocking(move || {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let parts: Vec<_> = parts.iter().map(String::as_str).collect();
@@ -319,20 +316,20 @@ async fn check_proving(name: &str, more: &[&str], code: i32, parts: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proof_of_a_failing_program_ends_with_the_programs_last_words() {
+async fn a_proof_of_a_failing_program_reports_its_last_words() {
     check_proving("panic", &["--input", "u32:42"], 3, &["exit code 1", "asked to panic: 42"]).await;
     check_proving("greedy", &["--input", "u32:1"], 3, &["ran out of input"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proof_of_an_endless_program_ends_with_its_limits() {
+async fn a_proof_of_an_endless_program_ends_at_its_limits() {
     check_proving("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
     check_proving("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
-    check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["not done after 3 s"]).await;
+    check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["within its timeout of 3 s"]).await;
 }
 
-/// Begins a proof of `name` on a worker that does nothing, with `environment`, and has `watch` end it; nothing of it
-/// may be left in its folder, which `watch` is told, or anywhere.
+/// Starts a proof of `name` on an idle worker, with `environment`. `watch` receives the process and its folder, and
+/// must end the process. Checks that no file, process or shared memory is left.
 async fn check_ended(
     name: &str,
     input: &str,
@@ -344,7 +341,7 @@ async fn check_ended(
     check_command_ended(|folder| sp1d(folder, &arguments), environment, watch).await;
 }
 
-/// The same of a `command` that begins a proof in a folder.
+/// Like [`check_ended`], for any `command` that starts a proof in a folder.
 async fn check_command_ended(
     command: impl FnOnce(&Path) -> Command,
     environment: &[(&str, &str)],
@@ -364,14 +361,14 @@ async fn check_command_ended(
     worker.stop().await;
 }
 
-/// Ctrl-C.
+/// Sends SIGINT, as Ctrl-C does, and checks the exit.
 fn check_interrupted(process: Child) {
     signal(i32::try_from(process.id()).unwrap(), Signal::INT);
     check_refused(&end_of(process), 130, &["cancelled"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_proof_leaves_nothing() {
+async fn an_interrupted_proof_leaves_nothing_behind() {
     // Long enough for the program to spin.
     let begun = || thread::sleep(Duration::from_secs(5));
     let interrupt = move |process, _: &Path| {
@@ -383,7 +380,7 @@ async fn an_interrupted_proof_leaves_nothing() {
         begun();
         drop((process.stdout.take(), process.stderr.take()));
         let id = i32::try_from(process.id()).unwrap();
-        // As a shell and the system do.
+        // A closed terminal causes two signals: one from the shell and one from the kernel.
         signal(id, Signal::HUP);
         signal(id, Signal::HUP);
         assert_eq!(end_of(process).status.code(), Some(130));
@@ -391,7 +388,7 @@ async fn an_interrupted_proof_leaves_nothing() {
     check_ended("spin", "u32:0", &[], close_terminal).await;
 }
 
-/// The processes whose executable lies in `folder`: executions.
+/// Returns the executions: the processes whose executable is in `folder`.
 fn executions(folder: &Path) -> Vec<i32> {
     let inside = |id: &i32| fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program.starts_with(folder));
     let ids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -401,12 +398,13 @@ fn executions(folder: &Path) -> Vec<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
     let watch = |mut process: Child, folder: &Path| {
-        // Until it gives up. One that names the error by running the program once more is killed too.
+        // Kill every execution until `sp1d` gives up. This includes an execution that only repeats the program to find
+        // its error.
         let mut killed = BTreeSet::new();
         let deadline = Instant::now() + Duration::from_secs(60);
         while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
             for id in executions(folder).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
-                // It runs, and is known to.
+                // Wait until the execution runs and `sp1d` knows its process.
                 thread::sleep(Duration::from_secs(1));
                 signal(id, Signal::KILL);
                 killed.insert(id);
@@ -416,7 +414,7 @@ async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
         let output = end_of(process);
         assert!(killed.len() >= 3, "{killed:?}");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(stderr.matches("the proof is begun again: ").count(), 2, "{stderr}");
+        assert_eq!(stderr.matches("the proof restarts: ").count(), 2, "{stderr}");
         check_refused(&output, 7, &["killed from outside"]);
     };
     check_ended("spin", "u32:0", &[], watch).await;
@@ -424,7 +422,7 @@ async fn an_execution_that_is_killed_from_outside_is_begun_again_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_whose_terminal_is_closed_ends_and_leaves_nothing() {
-    // It has a terminal of its own, which goes with it.
+    // The command has its own terminal, which closes when the test kills `script`.
     let command = |folder: &Path| {
         let line = format!("exec {} prove --elf {}", env!("CARGO_BIN_EXE_sp1d"), guest("spin").display());
         let mut terminal = Command::new("script");
@@ -440,16 +438,16 @@ async fn a_proof_whose_terminal_is_closed_ends_and_leaves_nothing() {
                 thread::sleep(Duration::from_millis(50));
             }
         };
-        wait_until("it does not begin", &|| !executions(folder).is_empty());
+        wait_until("no execution starts", &|| !executions(folder).is_empty());
         thread::sleep(Duration::from_secs(1));
         terminal.kill().unwrap();
         terminal.wait().unwrap();
-        wait_until("it does not end", &|| processes(folder).is_empty());
+        wait_until("sp1d does not end", &|| processes(folder).is_empty());
     };
     check_command_ended(command, &[], watch).await;
 }
 
-/// The processes that have `folder` for temporary files.
+/// Returns the processes that use `folder` for temporary files.
 fn processes(folder: &Path) -> Vec<i32> {
     let variable = format!("TMPDIR={}\0", folder.display());
     let has = |id: &i32| {
@@ -460,7 +458,8 @@ fn processes(folder: &Path) -> Vec<i32> {
     ids.filter(has).collect()
 }
 
-/// Processor time of a process so far. Fields of `/proc/PID/stat`, see proc(5); a hundred ticks a second.
+/// Returns the processor time of a process so far. The fields of `/proc/PID/stat` are described in proc(5); a tick is
+/// 10 ms.
 fn processor_time(process: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -468,7 +467,7 @@ fn processor_time(process: u32) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
-/// Names of a process's threads with their processor time, in ticks.
+/// Returns the names of a process's threads with their processor time in ticks.
 fn threads(process: u32) -> String {
     let stats = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
     let stats = stats.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
@@ -489,14 +488,14 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
         };
         let deadline = Instant::now() + Duration::from_secs(60);
         while executions(folder).is_empty() || used(Duration::from_secs(1)) > 0.2 {
-            assert!(Instant::now() < deadline, "it is not held back");
+            assert!(Instant::now() < deadline, "the execution is not held back");
         }
         let share = used(Duration::from_secs(10));
         assert!(!executions(folder).is_empty(), "the program has ended");
         assert!(share < 0.05, "{share} of a core while nothing happens: {}", threads(process.id()));
         check_interrupted(process);
     };
-    // More shards than may be on their way, and far more than five chunks of the trace, which memory accesses fill.
+    // More shards than may be in flight, and far more than five chunks of the trace. Memory accesses fill the chunks.
     let environment = [("ELEMENT_THRESHOLD", "33554432"), ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000")];
     check_ended("precompiles", "u32:100000", &environment, watch).await;
 }

@@ -1,4 +1,5 @@
-//! Real proofs on two real worker processes, checked by SP1's own kit: the only tests that load provers.
+//! Real proofs on two real worker processes, checked with plain sp1-sdk. In a plain `./x test`, only these tests load
+//! provers.
 
 use serde_json::Value;
 use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues, SP1PublicValues};
@@ -14,14 +15,15 @@ mod workers;
 
 use workers::{Worker, guest, sp1d};
 
-/// Two provers fill the machine.
+/// Held while a test proves: two provers fill the machine's memory.
 static PROVING: Mutex<()> = Mutex::new(());
 
-/// Enough steps for three shards at the lowest threshold, so that each worker has one and somebody has two.
+/// Enough steps for three shards at the lowest threshold, so that each worker gets at least one shard.
 const STEPS: u32 = 60_000;
 const LOW_THRESHOLD: &str = "33554432";
 
-/// The outcome that `--json` prints, of a proof in which two workers had a part.
+/// Returns the outcome that `--json` prints. Checks that the proof is verified and that both workers proved shards of
+/// it.
 fn outcome(output: &Output) -> Value {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stderr}");
@@ -34,7 +36,7 @@ fn outcome(output: &Output) -> Value {
     outcome
 }
 
-/// Verifies a saved proof with plain sp1-sdk, in a process that did not prove.
+/// Verifies a saved proof with plain sp1-sdk, in a process that did not prove it.
 async fn check_with_sp1(proof: &Path, program: &Path) -> SP1PublicValues {
     let client = ProverClient::builder().light().build().await;
     let key = client.setup(Elf::Dynamic(fs::read(program).unwrap().into())).await.unwrap();
@@ -56,10 +58,10 @@ fn shared_memory() -> BTreeSet<String> {
     names.filter(|name| name.contains("sp1_")).collect()
 }
 
-/// Core shards, precompile shards and shards of memory, over IPv6 and a host name; a worker that is not there is left
-/// out.
+/// Covers core shards, precompile shards and memory shards, an IPv6 address, a host name, and a list entry that cannot
+/// be reached.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_workers_prove_what_sp1_accepts() {
+async fn sp1_accepts_proofs_of_two_workers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     tokio::task::spawn_blocking(move || {
@@ -78,7 +80,7 @@ async fn two_workers_prove_what_sp1_accepts() {
             outcome(&output)
         };
         assert!(prove("fibonacci", STEPS)["shards"].as_u64().unwrap() >= 3);
-        // Keccak and SHA-256 have shards of their own, beside the program's and its memory's.
+        // Keccak and SHA-256 have their own shards, besides the shards of the program and its memory.
         assert!(prove("precompiles", 10)["shards"].as_u64().unwrap() >= 3);
         workers.into_iter().for_each(Worker::stop);
     })
@@ -101,7 +103,7 @@ async fn the_demo_proves_on_two_workers_and_leaves_nothing_behind() {
         let own = format!("sp1d-{}", rustix::process::geteuid().as_raw());
         for entry in fs::read_dir(path.join(own)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(name.starts_with("sp1-native-runner-bin-"), "only the executor's helper stays: {name}");
+            assert!(name.starts_with("sp1-native-runner-bin-"), "a file was left behind: {name}");
         }
     })
     .await

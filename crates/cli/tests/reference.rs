@@ -1,4 +1,4 @@
-//! The reference pages are what the code says.
+//! The reference pages in `docs/reference` match the code.
 
 use std::{fs, path::Path, process::Command};
 
@@ -7,15 +7,15 @@ fn check(name: &str) {
     let printed = Command::new(env!("CARGO_BIN_EXE_sp1d")).args(["reference", name]).output().unwrap();
     assert!(printed.status.success());
     let (printed, kept) = (String::from_utf8(printed.stdout).unwrap(), fs::read_to_string(page).unwrap());
-    assert_eq!(printed, kept, "`./x fix` writes docs/reference/{name}.md anew");
+    assert_eq!(printed, kept, "docs/reference/{name}.md is out of date: run `./x fix`");
 }
 
 #[test]
-fn the_reference_of_settings_is_what_sp1d_prints() {
+fn the_settings_reference_is_up_to_date() {
     check("settings");
 }
 
 #[test]
-fn the_reference_of_the_interface_is_what_sp1d_prints() {
+fn the_api_reference_is_up_to_date() {
     check("api");
 }

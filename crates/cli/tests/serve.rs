@@ -1,4 +1,4 @@
-//! `sp1d serve` and what speaks to it. Nothing here proves: the worker has an engine that never ends.
+//! `sp1d serve` and its clients. These tests prove nothing: the worker's engine never finishes a task.
 
 use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,7 +37,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A service's process.
+/// A running service.
 struct Served {
     folder: TempDir,
     url: String,
@@ -88,7 +88,7 @@ impl Served {
         sp1d(self.folder.path()).args(arguments).env("SP1_DISTRIBUTED_URL", &self.url).output().unwrap()
     }
 
-    /// What it prints, when it succeeds.
+    /// Runs a command that must succeed and returns its output.
     #[track_caller]
     fn says(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -149,7 +149,7 @@ fn spawn(folder: &Path, port: u16, more: &[&str]) -> Killed {
     Killed(sp1d(folder).args(arguments).args(more).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
-/// A worker that says it is of this build and never ends what it begins.
+/// Starts a worker of this build that never finishes a task.
 async fn stuck_worker() -> RunningWorker {
     let engine = FakeEngine::doing(|_, _| std::future::pending());
     RunningWorker::start("stuck", ready(engine), |settings| settings.introduction.build = engine::build_identity())
@@ -157,7 +157,7 @@ async fn stuck_worker() -> RunningWorker {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
+async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
     let worker = stuck_worker().await;
     let address = worker.address.to_string();
     let check = move || {
@@ -165,9 +165,9 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
         let elf = guest("fibonacci");
         let submit = ["submit", "--elf", &elf, "--input", "u32:1000"];
         let first = served.says(&submit);
-        // Before another proof takes the worker's places.
+        // Wait for an assignment before another proof takes the worker's slots.
         let deadline = Instant::now() + PATIENCE;
-        while !served.says(&["logs", &first]).contains("given to stuck") {
+        while !served.says(&["logs", &first]).contains("assigned to stuck") {
             assert!(Instant::now() < deadline, "{}", served.log());
         }
         let key = ["--idempotency-key", "k", "--priority", "-5", "--mode", "compressed"];
@@ -181,17 +181,17 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
         let status = served.says(&["status"]);
         assert!(status.contains("2 running") && status.contains("1 connected, 1 ready"), "{status}");
         let logs = served.says(&["logs", &first]);
-        assert!(logs.contains("accepted") && logs.contains("found a task"), "{logs}");
-        assert!(served.says(&["drain", "stuck"]).contains("nothing more"));
+        assert!(logs.contains("accepted") && logs.contains("new task"), "{logs}");
+        assert!(served.says(&["drain", "stuck"]).contains("no new ones"));
         assert!(served.says(&["resume", &address]).contains("gets tasks again"));
 
         served.refused(&["fetch", &first, "proof.bin"], 2, &[&first, "nothing to fetch"]);
         assert!(!served.folder.path().join("proof.bin").exists());
-        served.refused(&["wait", &first, "--timeout", "1"], 5, &[&first, "it goes on"]);
+        served.refused(&["wait", &first, "--timeout", "1"], 5, &[&first, "it continues", "sp1d wait"]);
         served.refused(&["cancel", "abc"], 2, &["there is no proof abc"]);
         served.refused(&["proofs", "--state", "lost"], 2, &["lost"]);
         served.refused(&["drain", "nobody"], 2, &["nobody", "stuck"]);
-        served.refused(&["submit", "--elf", "distributed.json"], 2, &["it is no ELF file"]);
+        served.refused(&["submit", "--elf", "distributed.json"], 2, &["it is not an ELF file"]);
 
         served.kill_and_start_again();
         served.wait_for(&first, |proof| proof["starts"] == 2 && proof["state"] == "running");
@@ -199,9 +199,9 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
         served.wait_for(&first, |proof| proof["state"] == "cancelled");
         served.refused(&["wait", &first], 130, &["was cancelled"]);
         let logs = served.says(&["logs", &first, "--follow"]);
-        assert!(logs.contains("begun again (start 2)") && logs.ends_with("cancelled"), "{logs}");
+        assert!(logs.contains("started again (start 2)") && logs.ends_with("cancelled"), "{logs}");
         assert_eq!(served.says(&["logs", &first]), logs);
-        // Whoever waits hears of the end.
+        // A waiting client learns that the proof was cancelled.
         let mut waiting = sp1d(served.folder.path());
         waiting.args(["wait", &second]).env("SP1_DISTRIBUTED_URL", &served.url);
         let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -209,11 +209,11 @@ async fn proofs_are_kept_over_a_kill_shown_and_cancelled() {
         served.says(&["cancel", &second]);
         check_refused(&waiting.wait_with_output().unwrap(), 130, &["was cancelled"]);
 
-        // The list is read again, and nothing else happens.
+        // On SIGHUP the service only reads the worker list again.
         fs::write(served.folder.path().join("distributed.json"), "[").unwrap();
         served.signal(Signal::HUP);
         let deadline = Instant::now() + PATIENCE;
-        while !served.says(&["workers"]).contains("was not read") {
+        while !served.says(&["workers"]).contains("was not reloaded") {
             assert!(Instant::now() < deadline, "{}", served.log());
         }
 
@@ -234,7 +234,7 @@ fn free_address() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
-/// Asks it to stop, as a service manager does, and sees it end well.
+/// Stops the service with SIGTERM, as a service manager does, and checks that it shuts down cleanly.
 fn stop(served: &mut Served) {
     served.signal(Signal::TERM);
     let deadline = Instant::now() + PATIENCE;
@@ -245,7 +245,7 @@ fn stop(served: &mut Served) {
     assert!(served.log().contains(" stopped\n"), "{}", served.log());
 }
 
-/// Waits until `found` finds something.
+/// Waits until `found` returns a value.
 async fn eventually<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -263,15 +263,15 @@ async fn a_collector_gets_log_lines_and_a_trace_of_each_proof() {
     let endpoint = format!("http://{}", collector.address);
     let mut served = Served::start_with(&[worker.address.to_string()], &["--otlp", &endpoint]);
     let id = served.says(&["submit", "--elf", &guest("panic"), "--input", "u32:42"]);
-    let root =
-        eventually("there is no trace", || collector.spans().into_iter().find(|span| span.name == "proof")).await;
+    let root = eventually("no trace arrives", || collector.spans().into_iter().find(|span| span.name == "proof")).await;
     assert_eq!(attribute(&root.attributes, "sp1d.proof.id").unwrap(), id);
     assert_eq!(attribute(&root.attributes, "sp1d.proof.state").unwrap(), "failed");
     let status = root.status.as_ref().unwrap();
     assert!(status.message.contains("asked to panic: 42"), "{status:?}");
-    let execution =
-        eventually("there is no execution", || collector.spans().into_iter().find(|span| span.name == "execution"))
-            .await;
+    let execution = eventually("no span of the execution arrives", || {
+        collector.spans().into_iter().find(|span| span.name == "execution")
+    })
+    .await;
     assert_eq!((&execution.trace_id, &execution.parent_span_id), (&root.trace_id, &root.span_id));
     assert!(execution.start_time_unix_nano >= root.start_time_unix_nano);
     assert!(execution.end_time_unix_nano <= root.end_time_unix_nano, "{execution:?} {root:?}");
@@ -280,22 +280,22 @@ async fn a_collector_gets_log_lines_and_a_trace_of_each_proof() {
         let found = lines.filter(|line| attribute(&line.attributes, "proof_id").as_ref() == Some(&id));
         found.map(|line| text(line.body.as_ref())).find(|line| line == name)
     };
-    eventually("a log line is missing", || of_proof("proof begun")).await;
+    eventually("a log line is missing", || of_proof("proof started")).await;
     assert!(collector.services().iter().all(|service| service == "sp1d"), "{:?}", collector.services());
     stop(&mut served);
-    // What was told at last was sent too.
+    // The last log lines were sent too.
     assert!(collector.lines().iter().any(|line| text(line.body.as_ref()) == "stopped"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_costs_nothing() {
     let worker = stuck_worker().await;
-    // Nothing listens there.
+    // Nothing listens on this port.
     let mut served = Served::start_with(&[worker.address.to_string()], &["--otlp", "http://127.0.0.1:9"]);
     let id = served.says(&["submit", "--elf", &guest("panic"), "--input", "u32:42"]);
     served.wait_for(&id, |proof| proof["state"] == "failed");
-    let told = |log: &str| log.matches("the collector does not take log lines").count();
-    eventually("nothing is said of the collector", || (told(&served.log()) > 0).then_some(())).await;
+    let told = |log: &str| log.matches("the collector does not accept it kind=\"log lines\"").count();
+    eventually("the collector's failure is not logged", || (told(&served.log()) > 0).then_some(())).await;
     let began = Instant::now();
     stop(&mut served);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
@@ -304,27 +304,27 @@ async fn a_collector_that_is_not_there_costs_nothing() {
 }
 
 #[test]
-fn a_collector_that_cannot_be_spoken_to_is_told() {
+fn an_unsupported_collector_address_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["worker", "--listen", "127.0.0.1:9", "--orchestrator", "any", "--otlp", "https://collector:4317"];
     check_refused(&sp1d(folder.path()).args(arguments).output().unwrap(), 2, &["--otlp", "https://collector:4317"]);
 }
 
 #[test]
-fn a_view_needs_a_terminal_or_a_reader() {
+fn top_needs_a_terminal_or_json_output() {
     let served = Served::start(&["127.0.0.1:9".to_owned()]);
     served.refused(&["top"], 2, &["a terminal", "sp1d status", "--output json"]);
     let mut top = sp1d(served.folder.path());
     top.args(["top", "--output", "json"]).env("SP1_DISTRIBUTED_URL", &served.url).stdout(Stdio::piped());
     let mut top = Killed(top.spawn().unwrap());
     let lines = BufReader::new(top.0.stdout.take().unwrap()).lines();
-    // A line a second.
+    // One line per second.
     let mut seen = lines.take(20).map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
     assert!(seen.any(|seen| seen["workers"][0]["state"] == "lost" && seen["health"]["workers"] == 0));
 }
 
 #[test]
-fn a_shell_and_a_manual_know_every_subcommand() {
+fn completions_and_manual_pages_are_generated() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let script = sp1d(folder.path()).args(["completions", shell]).output().unwrap();
@@ -340,15 +340,15 @@ fn a_shell_and_a_manual_know_every_subcommand() {
 }
 
 #[test]
-fn who_speaks_to_nobody_is_told() {
+fn an_unreachable_service_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| sp1d(folder.path()).args(arguments).output().unwrap();
-    // Nothing listens there, and nothing is given that port while other tests look for free ones.
+    // Nothing listens on this port, and it is never chosen as a free port by other tests.
     let url = "http://127.0.0.1:9";
-    check_refused(&run(&["status", "--url", url]), 4, &[url, "does not answer", "sp1d serve"]);
+    check_refused(&run(&["status", "--url", url]), 4, &[url, "cannot reach the service"]);
     check_refused(&run(&["status", "--url", "localhost"]), 2, &["localhost", "http://HOST:PORT"]);
     check_refused(&run(&["serve", "--state", "state"]), 2, &["distributed.json"]);
-    assert!(!PathBuf::from(folder.path()).join("state").exists(), "nothing is made before everything is known");
+    assert!(!PathBuf::from(folder.path()).join("state").exists(), "an invalid start created the state folder");
 }
 
 async fn through(url: &str) -> DistributedProver {
@@ -361,7 +361,8 @@ fn elf(name: &str) -> Elf {
 
 type Proven = Result<SP1ProofWithPublicValues, DistributedError>;
 
-/// A proof that is waited for elsewhere, when a task of it was given to a worker; and its further events.
+/// Starts a proof in another task and returns when a worker got one of its tasks. Returns the pending proof and its
+/// further events.
 async fn begin(client: &DistributedProver, key: &SP1ProvingKey, stdin: SP1Stdin) -> (JoinHandle<Proven>, ProofEvents) {
     let (client, key) = (client.clone(), key.clone());
     let (sender, receiver) = oneshot::channel();
@@ -375,7 +376,7 @@ async fn begin(client: &DistributedProver, key: &SP1ProvingKey, stdin: SP1Stdin)
     (proving, events)
 }
 
-/// Kind and text of the failure with which a proof of `program` ends.
+/// Returns the kind and the text of the failure of a proof of `program`.
 async fn failure(client: &DistributedProver, program: &str, stdin: SP1Stdin) -> (String, String) {
     let key = client.setup(elf(program)).await.unwrap();
     match client.prove(&key, stdin).await.unwrap_err() {
@@ -385,20 +386,20 @@ async fn failure(client: &DistributedProver, program: &str, stdin: SP1Stdin) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_proves_through_a_service_over_its_restarts() {
+async fn a_programs_proof_survives_a_restart_of_the_service() {
     let worker = stuck_worker().await;
     let mut served = Served::start(&[worker.address.to_string()]);
     let client = through(&served.url).await;
     client.connect().await.unwrap();
 
-    // Its own fault comes back with its last words.
+    // The program's own failure is returned with its last words.
     let mut stdin = SP1Stdin::new();
     stdin.write(&42_u32);
     let (kind, text) = failure(&client, "panic", stdin).await;
     assert_eq!(kind, "guest");
     assert!(text.contains("asked to panic: 42"), "{text}");
 
-    // What is waited for is waited for over a restart, and ends when somebody there ends it.
+    // A pending proof survives a restart of the service, and ends when it is cancelled there.
     let key = client.setup(elf("fibonacci")).await.unwrap();
     let mut stdin = SP1Stdin::new();
     stdin.write(&1000_u32);
@@ -412,7 +413,7 @@ async fn a_program_proves_through_a_service_over_its_restarts() {
         error => panic!("{error:?}"),
     }
 
-    // What nobody waits for any more is cancelled.
+    // A proof is cancelled when its request is dropped.
     let (proving, _events) = begin(&client, &key, stdin).await;
     let id = served.json(&["proofs", "--state", "running"])[0]["id"].as_str().unwrap().to_owned();
     proving.abort();
@@ -420,10 +421,10 @@ async fn a_program_proves_through_a_service_over_its_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_without_a_service_is_told() {
+async fn a_program_reports_an_unreachable_service() {
     let url = format!("http://{}", free_address());
     let error = through(&url).await.connect().await.unwrap_err().to_string();
-    assert!(error.contains(&url) && error.contains("does not answer"), "{error}");
+    assert!(error.contains(&url) && error.contains("cannot reach the service"), "{error}");
     let error = through("https://somewhere").await.connect().await.unwrap_err().to_string();
     assert!(error.contains("url") && error.contains("http://HOST:PORT"), "{error}");
 }

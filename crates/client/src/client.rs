@@ -1,4 +1,4 @@
-//! Asking a service.
+//! Sends requests to a service and reads its responses.
 
 use crate::{EventRecord, Health, Moment, NewProof, Program, Proof, ProofState, Workers};
 use bytes::{Bytes, BytesMut};
@@ -11,96 +11,123 @@ use serde_json::Value;
 use std::{future::ready, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Longest wait for a connection.
+/// Maximum time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest silence of a service. One that reads a large program takes 20 s for it, and a stream of events has a sign of
-/// life every 15 s.
+/// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an event
+/// stream every 15 s.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// Bytes a second below which what is handed in has stalled.
+/// Minimum upload speed in bytes per second. A slower upload counts as stalled.
 const SLOWEST: u64 = 100_000;
 
-/// Longest answer that is no proof: a thousand proofs with a thousand workers each come to less.
+/// Maximum size of a response that is not a proof. A list of a thousand proofs with a thousand workers each is smaller.
 const MOST_ANSWER_BYTES: usize = 256 << 20;
 
-/// Longest text of an error.
+/// Maximum size of an error response.
 const MOST_PROBLEM_BYTES: usize = 1 << 20;
 
-/// Longest event that is told of a proof. An attempt's failure has the longest: a panic's words.
+/// Maximum size of one event. The largest events are failed attempts with the message of a panic.
 const MOST_EVENT_BYTES: usize = 16 << 20;
 
-/// Events that are kept of a proof at most: a hundred thousand tasks.
+/// Maximum number of past events of a proof: enough for a hundred thousand tasks.
 const MOST_EVENTS: usize = 1 << 20;
 
-/// Longest proof: ten thousand shards.
+/// Maximum size of a proof: enough for ten thousand shards.
 const MOST_PROOF_BYTES: usize = 16 << 30;
 
-/// Between two tries to reach a service that was there before.
+/// Pause between two tries to reach a service.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a service has not done what it was asked.
+/// Why a request to a service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none.
-    #[error("{url}: this is no address like http://HOST:PORT")]
+    /// The URL is not a valid address of a service.
+    #[error("invalid service address {url:?}: expected http://HOST:PORT")]
     Address {
-        /// What was given as an address.
+        /// The URL as given.
         url: String,
     },
-    /// Nobody answers, or the connection was lost.
+    /// The service does not respond, or the connection was lost.
     #[error(
-        "the service at {url} does not answer: {cause}; start it with `sp1d serve`, or name its address with --url or SP1_DISTRIBUTED_URL"
+        "cannot reach the service at {url}: {cause}\n\
+         hint: start it with `sp1d serve`, or set its address with `--url` or `SP1_DISTRIBUTED_URL`"
     )]
     Unreachable {
-        /// Where it should be.
+        /// The URL of the service.
         url: String,
-        /// What is wrong.
+        /// The cause of the failure.
         cause: String,
     },
-    /// It answers that it will not, or cannot.
-    #[error("{text}")]
+    /// The service responded with an error.
+    #[error("{text}{}", hint_line(.hint.as_deref()))]
     Refused {
-        /// The status of its answer, see RFC 9110.
+        /// The HTTP status of the response, see RFC 9110.
         status: u16,
-        /// Why, in its own words.
+        /// The service's error text.
         text: String,
+        /// What the user can do about the error, if the service knows it.
+        hint: Option<String>,
     },
-    /// Somebody else answers.
-    #[error("{url} is no service of sp1d of this release: {cause}")]
+    /// The response is not from a service of this release.
+    #[error(
+        "{url} is not a service of this sp1d release: {cause}\n\
+         hint: check the address, and install the same sp1d release on both machines (`sp1d --version`)"
+    )]
     Foreign {
-        /// Where it should be.
+        /// The URL of the service.
         url: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         cause: String,
     },
 }
 
+/// Returns the hint as a further line of an error text.
+fn hint_line(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+}
+
 impl ClientError {
-    /// True when asking the same again may help.
+    /// Returns true if the same request may succeed later.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            // Too many requests.
+            // Status 429: too many requests.
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             Self::Address { .. } | Self::Foreign { .. } => false,
         }
     }
+
+    /// Returns the error text without its hint, for log lines.
+    #[must_use]
+    pub fn without_hint(&self) -> String {
+        let text = self.to_string();
+        text.split_once("\nhint: ").map_or(text.as_str(), |(text, _)| text).to_owned()
+    }
+
+    /// Returns the error for a response with this status and body. The body is a problem document if the response is
+    /// from a service, see RFC 9457.
+    fn refused(url: &str, status: StatusCode, body: &[u8]) -> Self {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = problem["detail"].as_str();
+        let text = text.map_or_else(|| format!("the service at {url} responded with {status}"), ToOwned::to_owned);
+        Self::Refused { status: status.as_u16(), text, hint: problem["hint"].as_str().map(ToOwned::to_owned) }
+    }
 }
 
-/// What an operator does with a worker.
+/// An operator's action on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerAction {
-    /// It finishes what it has, and gets nothing more.
+    /// The worker finishes its attempts, and gets no further tasks.
     Drain,
-    /// It gets tasks again.
+    /// The worker gets tasks again.
     Resume,
-    /// It is let go.
+    /// The service disconnects the worker and no longer lists it.
     Forget,
 }
 
-/// A client of one service. Its futures may be dropped at any time; what was asked may have been done then.
+/// A client of one service. Its futures can be dropped at any time. The service may still carry out the request.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -108,10 +135,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the service at `url`, to which nothing is said yet.
+    /// Creates a client of the service at `url`. Does not connect yet.
     ///
     /// # Errors
-    /// When `url` is no address of a service: there is no encryption yet.
+    /// Fails if `url` is not an `http` URL with a host. Encryption (`https`) is not supported yet.
     pub fn new(url: &str) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address { url: url.to_owned() };
         let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
@@ -122,7 +149,7 @@ impl Client {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
-    /// Where the service is.
+    /// Returns the URL of the service, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -141,7 +168,7 @@ impl Client {
     }
 
     fn silent(&self) -> ClientError {
-        let cause = format!("nothing was heard of it for {} s", SILENCE.as_secs());
+        let cause = format!("it sent nothing for {} s", SILENCE.as_secs());
         ClientError::Unreachable { url: self.url.clone(), cause }
     }
 
@@ -149,7 +176,7 @@ impl Client {
         self.send_within(request, SILENCE).await
     }
 
-    /// Sends a request whose answer begins within `longest`.
+    /// Sends a request. Fails if the response does not start within `longest`.
     async fn send_within(&self, request: RequestBuilder, longest: Duration) -> Result<Response, ClientError> {
         let response = timeout(longest, request.send()).await.map_err(|_| self.silent())?;
         let response = response.map_err(|error| self.unreachable(&error))?;
@@ -157,22 +184,19 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        // Without its words the status says enough.
+        // If the error text cannot be read, the status is enough.
         let body = self.content(response, MOST_PROBLEM_BYTES).await.unwrap_or_default();
-        let problem: Option<Value> = serde_json::from_slice(&body).ok();
-        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-        let text = detail.map_or_else(|| format!("{} answered {status}", self.url), ToOwned::to_owned);
-        Err(ClientError::Refused { status: status.as_u16(), text })
+        Err(ClientError::refused(&self.url, status, &body))
     }
 
-    /// What comes with an answer, at most `limit` bytes of it.
+    /// Reads the body of a response, of at most `limit` bytes.
     async fn content(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
         let mut content = BytesMut::new();
         loop {
             let part = timeout(SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
             match part.map_err(|error| self.unreachable(&error))? {
                 Some(part) if content.len() + part.len() > limit => {
-                    return Err(self.foreign(format!("its answer is longer than {limit} bytes")));
+                    return Err(self.foreign(format!("its response is longer than {limit} bytes")));
                 }
                 Some(part) => content.extend_from_slice(&part),
                 None => return Ok(content.freeze()),
@@ -201,10 +225,10 @@ impl Client {
         self.read(response).await
     }
 
-    /// Hands in a program, unless the service has it.
+    /// Uploads a program, unless the service already has it.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// Fails if the service rejects the program or does not respond.
     pub async fn add_program(&self, elf: Bytes) -> Result<Program, ClientError> {
         match self.get(&format!("/v1/programs/{}", blake3::hash(&elf).to_hex())).await {
             Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND.as_u16() => {
@@ -214,37 +238,38 @@ impl Client {
         }
     }
 
-    /// Hands in an input, an `SP1Stdin` serialised with bincode 1, and gives its id.
+    /// Uploads an input, an `SP1Stdin` serialized with bincode 1. Returns the id of the input.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// Fails if the service rejects the input or does not respond.
     pub async fn add_input(&self, stdin: Bytes) -> Result<String, ClientError> {
         let input: Value = self.post("/v1/inputs", "application/octet-stream", stdin).await?;
-        let id = input["id"].as_str().ok_or_else(|| self.foreign("its answer to an input has no id"))?;
+        let id = input["id"].as_str().ok_or_else(|| self.foreign("its response to an uploaded input has no id"))?;
         Ok(id.to_owned())
     }
 
-    /// Asks for a proof. With an idempotency key the same may be asked again when the answer was lost.
+    /// Requests a proof. If the response is lost, a request with an idempotency key can be sent again without starting
+    /// a second proof.
     ///
     /// # Errors
-    /// Why it is not accepted.
+    /// Fails if the service rejects the request or does not respond.
     pub async fn submit(&self, request: &NewProof) -> Result<Proof, ClientError> {
-        let content = serde_json::to_vec(request).expect("a request is serialisable");
+        let content = serde_json::to_vec(request).expect("a request can always be serialized");
         self.post("/v1/proofs", "application/json", content.into()).await
     }
 
-    /// How the service is.
+    /// Returns the state of the service.
     ///
     /// # Errors
-    /// When nobody answers, or it is ill.
+    /// Fails if the service does not respond or is not healthy.
     pub async fn health(&self) -> Result<Health, ClientError> {
         self.get("/healthz").await
     }
 
-    /// What its clock says, in whole seconds; `None` when it does not say.
+    /// Returns the time of the service's clock, in whole seconds. `None` if the response has no valid date.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// Fails if the service does not respond or is not healthy.
     pub async fn clock(&self) -> Result<Option<Moment>, ClientError> {
         let response = self.send(self.request(Method::GET, "/healthz")).await?;
         let text = response.headers().get("date").and_then(|date| date.to_str().ok());
@@ -252,18 +277,18 @@ impl Client {
         Ok(date.map(|date| Moment(date.timestamp_millis())))
     }
 
-    /// Its workers.
+    /// Returns the workers of the service.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// Fails if the service does not respond.
     pub async fn workers(&self) -> Result<Workers, ClientError> {
         self.get("/v1/workers").await
     }
 
-    /// The newest proofs, of one state or of all; at most `limit`, which is 1 to 1000.
+    /// Returns the newest proofs, at most `limit` (1 to 1000). With `state`, returns only proofs in this state.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// Fails if the service does not respond.
     pub async fn proofs(&self, state: Option<ProofState>, limit: u32) -> Result<Vec<Proof>, ClientError> {
         #[derive(Deserialize)]
         struct Page {
@@ -274,36 +299,36 @@ impl Client {
         Ok(page.proofs)
     }
 
-    /// The proof `id`.
+    /// Returns the proof `id`.
     ///
     /// # Errors
-    /// When there is none, or nobody answers.
+    /// Fails if the proof does not exist or the service does not respond.
     pub async fn proof(&self, id: &str) -> Result<Proof, ClientError> {
         self.get(&format!("/v1/proofs/{}", encoded(id))).await
     }
 
-    /// Cancels the proof `id`, and shows it as it is then.
+    /// Cancels the proof `id`, unless it has ended. Returns the proof as it is after that.
     ///
     /// # Errors
-    /// When there is none, or nobody answers.
+    /// Fails if the proof does not exist or the service does not respond.
     pub async fn cancel(&self, id: &str) -> Result<Proof, ClientError> {
         self.ask(Method::DELETE, &format!("/v1/proofs/{}", encoded(id))).await
     }
 
-    /// Content of the finished proof `id`, as SP1's own tools save it.
+    /// Returns the content of the finished proof `id`, in the format in which SP1's own tools save proofs.
     ///
     /// # Errors
-    /// When it is not there, or nobody answers.
+    /// Fails if the proof does not exist or is not done, or if the service does not respond.
     pub async fn fetch(&self, id: &str) -> Result<Bytes, ClientError> {
         let response = self.send(self.request(Method::GET, &format!("/v1/proofs/{}/proof", encoded(id)))).await?;
         self.content(response, MOST_PROOF_BYTES).await
     }
 
-    /// Events of the proof `id` after number `after`, until it ends. The stream breaks off with an error when the
-    /// connection does.
+    /// Returns the events of the proof `id` that come after event number `after`, until the proof ends. The stream
+    /// returns an error if the connection is lost.
     ///
     /// # Errors
-    /// When there is no such proof, or nobody answers.
+    /// Fails if the proof does not exist or the service does not respond.
     pub async fn events(
         &self,
         id: &str,
@@ -312,16 +337,16 @@ impl Client {
         self.told(&format!("/v1/proofs/{}/events", encoded(id)), after).await
     }
 
-    /// What has happened to the proof `id` so far, after number `after`.
+    /// Returns the events of the proof `id` so far that come after event number `after`.
     ///
     /// # Errors
-    /// When there is no such proof, or nobody answers.
+    /// Fails if the proof does not exist, if the service does not respond, or if there are more than 1,048,576 events.
     pub async fn past_events(&self, id: &str, after: u64) -> Result<Vec<EventRecord>, ClientError> {
         let mut events = pin!(self.told(&format!("/v1/proofs/{}/events?follow=false", encoded(id)), after).await?);
         let mut past = Vec::new();
         while let Some(event) = events.next().await {
             if past.len() == MOST_EVENTS {
-                return Err(self.foreign(format!("it tells of more than {MOST_EVENTS} events")));
+                return Err(self.foreign(format!("it sent more than {MOST_EVENTS} events of one proof")));
             }
             past.push(event?);
         }
@@ -338,9 +363,12 @@ impl Client {
         let (mut pending, from) = (0, self.clone());
         let bytes = self.send(request).await?.bytes_stream().map(move |bytes| {
             let bytes = bytes.map_err(|error| from.unreachable(&error))?;
-            // An event ends with an empty line, and is kept whole until then.
+            // An event ends with an empty line. Until then, all of its bytes stay in memory.
             pending = if bytes.windows(2).any(|two| two == b"\n\n") { 0 } else { pending + bytes.len() };
-            if pending > MOST_EVENT_BYTES { Err(from.foreign("it tells of an event without end")) } else { Ok(bytes) }
+            if pending > MOST_EVENT_BYTES {
+                return Err(from.foreign(format!("it sent an event of more than {MOST_EVENT_BYTES} bytes")));
+            }
+            Ok(bytes)
         });
         let events = Box::pin(bytes.eventsource());
         let told = stream::unfold(events, move |mut events| {
@@ -357,11 +385,11 @@ impl Client {
             }
         });
         Ok(told.filter_map(|event| {
-            // What another release tells and this one does not know is passed over.
+            // Skip events of another release that this release does not know.
             let read = |event: Event| match serde_json::from_str(&event.data) {
                 Ok(record) => Some(record),
                 Err(error) => {
-                    tracing::debug!(%error, event = event.event, "an event of another release");
+                    tracing::debug!(%error, event = event.event, "unknown event ignored");
                     None
                 }
             };
@@ -369,11 +397,13 @@ impl Client {
         }))
     }
 
-    /// Waits until `proof` has ended, over lost connections and restarts of the service, and shows it then. Events
-    /// after number `after` are told on the way, those of a proof that has ended already are not.
+    /// Waits until `proof` has ended, across lost connections and restarts of the service. Returns the proof in its
+    /// final state. Meanwhile, calls `told` for each event after event number `after`. If `proof` has already ended,
+    /// returns at once without events.
     ///
     /// # Errors
-    /// When it is not there any more, or nobody has answered for `patience`; without one it is waited for ever.
+    /// Fails if the service no longer has the proof, or if the service has not responded for `patience`. Without
+    /// `patience`, waits without limit.
     pub async fn follow(
         &self,
         mut proof: Proof,
@@ -386,7 +416,7 @@ impl Client {
         while !proof.state.is_final() {
             if let Ok(events) = self.events(id, after).await {
                 let mut events = pin!(events);
-                // It ends when the proof does, or the connection.
+                // The stream ends when the proof ends or the connection is lost.
                 while let Some(Ok(event)) = events.next().await {
                     after = event.number;
                     told(&event);
@@ -396,9 +426,10 @@ impl Client {
                 Ok(now) => (proof, silent_since) = (now, None),
                 Err(error) if !error.is_passing() => return Err(error),
                 Err(error) => {
-                    // The same again is no news.
+                    // Warn only about the first failure in a row.
                     if silent_since.is_none() {
-                        tracing::warn!(%error, proof_id = id, "waiting on");
+                        let error = error.without_hint();
+                        tracing::warn!(%error, proof_id = id, "request to the service failed; retrying");
                     }
                     let since = *silent_since.get_or_insert_with(Instant::now);
                     if patience.is_some_and(|patience| since.elapsed() >= patience) {
@@ -413,10 +444,10 @@ impl Client {
         Ok(proof)
     }
 
-    /// Does something with `worker`, a name or an address.
+    /// Applies `action` to `worker`, which is the worker's name or address.
     ///
     /// # Errors
-    /// When there is no such worker, or nobody answers.
+    /// Fails if the worker does not exist or the service does not respond.
     pub async fn on_worker(&self, worker: &str, action: WorkerAction) -> Result<(), ClientError> {
         let (method, last) = match action {
             WorkerAction::Drain => (Method::POST, "/drain"),
@@ -426,10 +457,11 @@ impl Client {
         self.send(self.request(method, &format!("/v1/workers/{}{last}", encoded(worker)))).await.map(|_| ())
     }
 
-    /// Does what `ask` asks for again and again for as long as that may help, at most for `patience`.
+    /// Calls `ask` until it succeeds or fails with an error that does not pass. Does not try again if a try fails after
+    /// `patience`.
     ///
     /// # Errors
-    /// Why the last try came to nothing.
+    /// Returns the error of the last try.
     pub async fn persist<T, A: Future<Output = Result<T, ClientError>>>(
         patience: Duration,
         mut ask: impl FnMut() -> A,
@@ -438,7 +470,8 @@ impl Client {
         loop {
             match ask().await {
                 Err(error) if error.is_passing() && began.elapsed() < patience => {
-                    tracing::debug!(%error, "asking again");
+                    let error = error.without_hint();
+                    tracing::debug!(%error, "request to the service failed; retrying");
                     sleep(PAUSE).await;
                 }
                 outcome => return outcome,
@@ -447,7 +480,8 @@ impl Client {
     }
 }
 
-/// reqwest's own text names the address and not what is wrong.
+/// Returns the deepest cause of an error. The text of the `reqwest` error itself names the address, but not the
+/// problem.
 fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
@@ -456,8 +490,40 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// A text as a part of a path.
+/// Percent-encodes a text as one segment of a URL path.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the error of a response with this body and status 502.
+    #[track_caller]
+    fn check_refused(body: &str, expected: &str) {
+        let error = ClientError::refused("http://10.0.0.7:8080", StatusCode::BAD_GATEWAY, body.as_bytes());
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(Some(error.without_hint().as_str()), expected.lines().next());
+    }
+
+    #[test]
+    fn an_error_response_is_shown_with_its_hint() {
+        let hint = "no proof 7\nhint: list the proofs with `sp1d proofs`";
+        check_refused(r#"{"detail": "no proof 7", "hint": "list the proofs with `sp1d proofs`"}"#, hint);
+        check_refused(r#"{"detail": "no proof 7"}"#, "no proof 7");
+        check_refused(r#"{"detail": "no proof 7", "hint": null}"#, "no proof 7");
+        let status = "the service at http://10.0.0.7:8080 responded with 502 Bad Gateway";
+        for body in ["", "<html>", "[]", "{}", r#""no proof 7""#] {
+            check_refused(body, status);
+        }
+    }
+
+    #[test]
+    fn the_hint_of_an_unreachable_service_is_on_its_own_line() {
+        let error = ClientError::Unreachable { url: "http://10.0.0.7:8080".to_owned(), cause: "reset".to_owned() };
+        assert_eq!(error.without_hint(), "cannot reach the service at http://10.0.0.7:8080: reset");
+        assert!(error.to_string().lines().nth(1).is_some_and(|line| line.starts_with("hint: ")), "{error}");
+    }
 }

@@ -1,103 +1,104 @@
-//! What happens to a proof, as it is kept and told.
+//! Events of a proof, as the service stores and sends them.
 
 use crate::record::{FailureInfo, Moment, ProofState};
 use orchestrator::{AttemptNews, AttemptStep, Progress};
 use scheduler::{AttemptId, TaskId, TaskKind};
 use serde::{Deserialize, Serialize};
 
-/// Something that happened to a proof.
+/// An event of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum ProofEvent {
-    /// It was accepted.
+    /// The request was accepted.
     Queued,
-    /// It was begun, for the time that `start` says.
+    /// The proof was started.
     Started {
-        /// 1 for the first time.
+        /// Number of the start: 1 for the first start.
         start: u32,
     },
-    /// A task was found that has to be done.
+    /// A task was submitted, and must be run.
     Submitted {
-        /// What it asks for.
+        /// Kind of the task.
         kind: String,
     },
-    /// A task needed not be done: its result is there from an earlier time.
+    /// A task was not run, because its result was in the result cache.
     Remembered {
-        /// What it asks for.
+        /// Kind of the task.
         kind: String,
     },
-    /// A task was given to a worker, and waits there.
+    /// An attempt was assigned to a worker, and waits there.
     Assigned(Attempt),
-    /// Proving began.
+    /// The worker has started to prove the attempt.
     Proving(Attempt),
-    /// A task is done.
+    /// The attempt's result was accepted, and its task is done.
     Done(Attempt),
-    /// An attempt came to nothing.
+    /// The attempt failed.
     AttemptFailed {
-        /// Which one.
+        /// The attempt.
         #[serde(flatten)]
         attempt: Attempt,
-        /// Why.
+        /// Why the attempt failed.
         reason: String,
     },
-    /// Nobody waits for an attempt any more.
+    /// The attempt was dropped, because its result is no longer needed.
     Dropped(Attempt),
     /// The program has run to its end.
     Executed {
-        /// Cycles it took.
+        /// Number of cycles that the program ran.
         cycles: u64,
     },
     /// A worker is ready for tasks.
     WorkerReady {
-        /// Its name.
+        /// Name of the worker.
         worker: String,
     },
-    /// How the run is cut into shards was chosen.
+    /// The orchestrator chose how to cut the execution into shards.
     Cut {
-        /// As people set it, like `ELEMENT_THRESHOLD=130023424`.
+        /// The choice, in the form of a setting: `ELEMENT_THRESHOLD=130023424`.
         name: String,
-        /// Why.
+        /// Why the orchestrator chose this cut.
         reason: String,
     },
-    /// A worker is gone; its tasks go to others.
+    /// A worker was lost. Its tasks go to other workers.
     WorkerLost {
-        /// Its name.
+        /// Name of the worker.
         worker: String,
-        /// Why.
+        /// Why the worker was lost.
         reason: String,
     },
-    /// It was begun again: tasks so far no longer count.
+    /// The orchestrator restarted the proof. Tasks so far no longer count.
     Restarted {
-        /// Why.
+        /// Why the proof was restarted.
         reason: String,
     },
-    /// All parts are there; the whole is being verified.
+    /// All parts are finished. The whole proof is being verified.
     Verifying,
-    /// It is over.
+    /// The proof has ended.
     Finished {
-        /// How it ended.
+        /// The final state.
         state: ProofState,
-        /// Why there is no proof, if there is none.
+        /// Why the proof failed or was cancelled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<FailureInfo>,
     },
 }
 
-/// An attempt at a task.
+/// One try of one task on one worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Attempt {
-    /// Number of the task, within the service's process.
+    /// Number of the task. Unique until the service restarts.
     pub task: u64,
-    /// Its own number, used once ever.
+    /// Number of the attempt. Never used again, even after a restart of the service.
     pub attempt: u64,
-    /// What the task asks for.
+    /// Kind of the task.
     pub kind: String,
-    /// Cycles of the program that the task proves; absent if it proves none, or an unknown number.
+    /// Number of program cycles that the task proves. Absent if the task proves no cycles, or if their number is
+    /// unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cycles: u64,
-    /// Who has it.
+    /// Name of the worker.
     pub worker: String,
 }
 
@@ -106,22 +107,23 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// An event with its place.
+/// An event with its number and time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EventRecord {
-    /// From 1, without gaps within a proof.
+    /// Number of the event within the proof, from 1 and without gaps.
     pub number: u64,
-    /// When it happened.
+    /// When the event happened.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub at: Moment,
-    /// What happened.
+    /// The event itself.
     #[serde(flatten)]
     pub event: ProofEvent,
 }
 
 impl ProofEvent {
-    /// What `progress` tells; `None` for what another event says too.
+    /// Returns the event for `progress`. `None` for `Progress::Done`, because the event of its attempt has the same
+    /// information.
     #[must_use]
     pub fn of(progress: Progress) -> Option<Self> {
         Some(match progress {
@@ -137,7 +139,7 @@ impl ProofEvent {
                     AttemptStep::Dropped => Self::Dropped(attempt),
                 }
             }
-            // Its attempt is done.
+            // `Done` of the attempt has the same information.
             Progress::Done { .. } => return None,
             Progress::Executed { cycles } => Self::Executed { cycles },
             Progress::Cut { name, reason, .. } => Self::Cut { name, reason },
@@ -148,8 +150,8 @@ impl ProofEvent {
         })
     }
 
-    /// What a program that proves with an orchestrator of its own would be told. Nothing where only a service has it,
-    /// or of a kind of task that this release does not know.
+    /// Returns the progress that a program with its own orchestrator would get for this event. Empty for events that
+    /// only a service has, and for task kinds that this release does not know.
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {
         let news = |attempt: &Attempt, step: AttemptStep| {
@@ -194,7 +196,7 @@ fn kind(name: &str) -> Option<TaskKind> {
 mod tests {
     use super::*;
 
-    /// What is told of a proof is told the same through a service.
+    /// Checks that `progress` stays the same when it is sent as an event.
     fn check(progress: Progress) {
         let event = ProofEvent::of(progress.clone()).unwrap();
         let text = serde_json::to_string(&event).unwrap();
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_the_same_through_a_service() {
+    fn progress_stays_the_same_when_sent_as_events() {
         let steps = [
             AttemptStep::Assigned,
             AttemptStep::Started,
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_task_that_is_unknown_is_passed_over() {
+    fn unknown_task_kinds_are_ignored() {
         assert_eq!(ProofEvent::Submitted { kind: "dream".to_owned() }.progress(), []);
     }
 }

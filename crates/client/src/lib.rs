@@ -1,7 +1,7 @@
-//! The interface of `sp1d serve` as its clients see it: what it says, and how to ask.
+//! A client for the HTTP interface of `sp1d serve`, and the types of this interface. It does not depend on SP1.
 //!
-//! A request that nobody answered may be made again, and a proof is waited for over lost connections and restarts of
-//! the service. Nothing of SP1 is needed for it.
+//! [`Client`] sends the requests. If a response is lost, the request can be sent again. A request for a proof needs an
+//! idempotency key for that. [`Client::follow`] waits for a proof, across lost connections and restarts of the service.
 
 mod client;
 mod event;

@@ -1,4 +1,4 @@
-//! Programs and proofs as the interface shows them.
+//! Programs and proofs, in the types of the HTTP interface.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use orchestrator::{ProofFailure, ProofMode, WorkerShare};
@@ -8,18 +8,18 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// A point in time: milliseconds since 1970, shown as RFC 3339 in UTC.
+/// A point in time, in milliseconds since 1970. The text form is RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
 
 impl Moment {
-    /// Now, by the system's clock.
+    /// Returns the current time of the system's clock.
     #[must_use]
     pub fn now() -> Self {
         SystemTime::now().into()
     }
 
-    /// So many seconds later.
+    /// Returns the time `seconds` later. Stops at the largest value instead of overflowing.
     #[must_use]
     pub fn plus_seconds(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)))
@@ -54,43 +54,43 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
-/// A program that proofs can be asked of.
+/// A program that was uploaded, for which proofs can be requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Program {
-    /// blake3 digest of its bytes, in hexadecimal digits.
+    /// BLAKE3 digest of the program's bytes, in hexadecimal digits.
     pub id: String,
-    /// Length in bytes.
+    /// Length of the program in bytes.
     pub bytes: u64,
-    /// The key by which its proofs are verified, in hexadecimal digits; absent until it is computed, which takes up to
-    /// a minute.
+    /// The key that verifies proofs of the program, in hexadecimal digits. Absent until it is computed, which takes up
+    /// to a minute.
     pub verifying_key: Option<String>,
-    /// When it was handed in.
+    /// When the program was uploaded.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub created: Moment,
 }
 
-/// Kinds of proofs.
+/// The kind of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// One proof per shard.
+    /// One proof per shard. The size grows with the number of shards.
     #[default]
     Core,
-    /// One proof, of constant size.
+    /// One proof of constant size.
     Compressed,
-    /// For chains, by Groth16.
+    /// A Groth16 proof, for verification on a blockchain.
     Groth16,
-    /// For chains, by PLONK.
+    /// A PLONK proof, for verification on a blockchain.
     Plonk,
 }
 
 impl Mode {
-    /// Every mode.
+    /// All modes.
     pub const ALL: [Self; 4] = [Self::Core, Self::Compressed, Self::Groth16, Self::Plonk];
 
-    /// As the orchestrator has it.
+    /// Returns the same mode in the orchestrator's type.
     #[must_use]
     pub const fn proof_mode(self) -> ProofMode {
         match self {
@@ -101,7 +101,7 @@ impl Mode {
         }
     }
 
-    /// Stable name.
+    /// Returns the stable name of the mode, as in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.proof_mode().name()
@@ -119,28 +119,28 @@ impl From<ProofMode> for Mode {
     }
 }
 
-/// Where a proof is on its way.
+/// The state of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProofState {
-    /// It waits for its turn.
+    /// The proof waits in the queue.
     Queued,
-    /// It is being proven.
+    /// The proof is being computed.
     Running,
-    /// It is there, and verified.
+    /// The proof is finished and verified.
     Done,
-    /// There will be none.
+    /// The proof has failed. `failure` states the reason.
     Failed,
-    /// Somebody did not want it any more.
+    /// The proof was cancelled by a request.
     Cancelled,
 }
 
 impl ProofState {
-    /// Every state.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Done, Self::Failed, Self::Cancelled];
 
-    /// Stable name.
+    /// Returns the stable name of the state, as in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ impl ProofState {
         }
     }
 
-    /// True when nothing more will happen.
+    /// Returns true if the state can no longer change.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
@@ -164,44 +164,44 @@ impl ProofState {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewProof {
-    /// The program's id. Not needed where the program itself is a part of the request.
+    /// Id of the program. Not needed if the program itself is a part of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
-    /// Id of an input that was handed in before. Without it, and without an input in the request, the program is given
-    /// none.
+    /// Id of an input that was uploaded before. Without this field, and without an input in the request, the program
+    /// gets an empty input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// Kind of proof.
     #[serde(default)]
     pub mode: Mode,
-    /// Cycles after which the program is stopped; none for no limit.
+    /// Number of cycles after which the program is stopped. No limit if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycle_limit: Option<u64>,
-    /// Seconds from acceptance after which the proof is given up; none for no limit.
+    /// Seconds after which the proof fails, counted from the acceptance of the request. No limit if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
-    /// What is higher starts earlier, -100 to 100. Proofs that run share the workers evenly.
+    /// Proofs with a higher priority start earlier; -100 to 100. Running proofs share the workers evenly.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(minimum = -100, maximum = 100))]
     pub priority: i32,
-    /// Nonce that the proof commits to: four words below 2^31 - 2^24 + 1.
+    /// The nonce that the proof commits to: four numbers below 2^31 - 2^24 + 1.
     #[serde(default)]
     pub nonce: [u32; 4],
-    /// A text of the submitter's choice. The same text again is the same request, and answered by the proof that is
-    /// there already.
+    /// A text that the client chooses. If the same request is sent again with the same text, the service returns the
+    /// existing proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(max_length = 200))]
     pub idempotency_key: Option<String>,
 }
 
-/// Why there is no proof.
+/// Why a proof failed or was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FailureInfo {
-    /// Stable name of the kind: guest, request, host, interrupted, unverified, task, unable, no_workers, memory,
-    /// timeout, cancelled or internal.
+    /// Stable name of the kind of failure: `guest`, `request`, `host`, `interrupted`, `unverified`, `task`, `unable`,
+    /// `no_workers`, `memory`, `timeout`, `cancelled` or `internal`.
     pub kind: String,
-    /// For people.
+    /// The reason, as text for people.
     pub text: String,
 }
 
@@ -225,27 +225,27 @@ impl From<&ProofFailure> for FailureInfo {
     }
 }
 
-/// Tasks of a proof, since it was last begun.
+/// Numbers of tasks of a proof, since its last start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tasks {
-    /// Found so far.
+    /// Tasks that are known so far.
     pub known: u64,
-    /// Done, the remembered ones included.
+    /// Tasks that are done, including the tasks in `remembered`.
     pub done: u64,
-    /// Done at an earlier time, and not done again.
+    /// Tasks whose result came from the result cache.
     pub remembered: u64,
 }
 
-/// A worker's part in a proof.
+/// A worker's share of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Share {
-    /// Its name.
+    /// Name of the worker.
     pub name: String,
-    /// Where it was reached.
+    /// Address at which the worker was connected.
     pub address: String,
-    /// Tasks whose result counted.
+    /// Number of tasks of which the worker's result was accepted.
     pub tasks: u64,
 }
 
@@ -255,50 +255,50 @@ impl From<WorkerShare> for Share {
     }
 }
 
-/// A proof that was asked for.
+/// A proof that was requested.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Proof {
-    /// Its id.
+    /// Id of the proof.
     pub id: String,
-    /// Its program's id.
+    /// Id of the program.
     pub program: String,
-    /// Its input's id.
+    /// Id of the input.
     pub input: String,
     /// Kind of proof.
     pub mode: Mode,
-    /// Where it is.
+    /// State of the proof.
     pub state: ProofState,
-    /// What is higher starts earlier.
+    /// Proofs with a higher priority start earlier.
     pub priority: i32,
-    /// Cycles after which the program is stopped.
+    /// Number of cycles after which the program is stopped.
     pub cycle_limit: Option<u64>,
-    /// Nonce that it commits to.
+    /// The nonce that the proof commits to.
     pub nonce: [u32; 4],
-    /// When it was accepted.
+    /// When the request was accepted.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub created: Moment,
-    /// When it was last begun.
+    /// When the proof was last started.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub started: Option<Moment>,
-    /// When it ended.
+    /// When the proof ended.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub ended: Option<Moment>,
-    /// When it is given up.
+    /// When the proof fails because of its timeout.
     #[cfg_attr(feature = "schema", schema(value_type = Option<String>, format = DateTime))]
     pub deadline: Option<Moment>,
-    /// Times that it was begun: more than once where the service was restarted meanwhile.
+    /// Number of times that the proof was started: more than one if the service was restarted meanwhile.
     pub starts: u32,
-    /// Its tasks. Known while it runs and afterwards.
+    /// Tasks of the proof. Known once the proof runs.
     pub tasks: Tasks,
-    /// Cycles the program ran, once it is done.
+    /// Number of cycles that the program ran, once the proof is done.
     pub cycles: Option<u64>,
-    /// Shards, once it is done.
+    /// Number of shards, once the proof is done.
     pub shards: Option<u64>,
     /// Length of the finished proof in bytes.
     pub proof_bytes: Option<u64>,
-    /// Who did how much, once it is done.
+    /// The share of each worker, once the proof is done.
     pub workers: Vec<Share>,
-    /// Why there is none.
+    /// Why the proof failed or was cancelled.
     pub failure: Option<FailureInfo>,
 }

@@ -1,91 +1,91 @@
-//! Workers and the service itself, as the interface shows them.
+//! Workers and the service itself, in the types of the HTTP interface.
 
 use crate::Moment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A worker.
+/// A worker that is connected to the service, or that should be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Worker {
-    /// Its name.
+    /// Name of the worker.
     pub name: String,
-    /// Where it was reached, or is called.
+    /// Address at which the worker is connected, or at which the service tries to reach it.
     pub address: String,
-    /// What it is doing: starting, idle, busy, draining (it finishes what it has, and gets nothing more), drained,
-    /// quarantined (it gets nothing for a while: too much of what it did was bad), or lost (it is not connected, and
-    /// should be).
+    /// State of the worker: starting, idle, busy, draining (it finishes its attempts and gets no further tasks),
+    /// drained, quarantined (it gets no tasks for a while, because too many of its attempts were faulty), or lost (it
+    /// should be connected, but is not).
     pub state: String,
-    /// Attempts that it holds.
+    /// Number of attempts that the worker has at the moment.
     pub holds: usize,
-    /// Tasks whose result counted, since it connected.
+    /// Number of tasks of which the worker's result was accepted, since it connected.
     pub done: u64,
-    /// Attempts that failed or came out wrong, since it connected.
+    /// Number of attempts that failed or had a wrong result, since the worker connected.
     pub faults: u64,
-    /// Why it is in quarantine.
+    /// Why the worker is in quarantine.
     #[serde(default)]
     pub quarantine: Option<String>,
-    /// Why it is lost.
+    /// Since when and why the worker is lost.
     #[serde(default)]
     pub lost: Option<Lost>,
-    /// Threads that prove; 0 for unknown.
+    /// Number of threads that prove; 0 if unknown.
     pub threads: u32,
-    /// Memory of its machine in bytes; 0 for unknown.
+    /// Memory of the worker's machine in bytes; 0 if unknown.
     pub memory_bytes: u64,
-    /// Its processor.
+    /// Processor of the worker's machine.
     pub cpu: String,
-    /// Kinds of tasks that it does.
+    /// Kinds of tasks that the worker supports.
     pub kinds: Vec<String>,
 }
 
-/// Why a worker is not there.
+/// Since when and why a worker is not connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Lost {
-    /// When it left, or was first called in vain.
+    /// When the worker disconnected, or when the service first failed to reach it.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub since: Moment,
-    /// Why it left.
+    /// Why the worker disconnected, or why the service could not reach it at first.
     pub reason: String,
-    /// Why it could not be reached the last time, if it was called since.
+    /// Why the last try to reach the worker failed, if there was a try since.
     #[serde(default)]
     pub last_try: Option<String>,
 }
 
-/// How the list of workers was last read.
+/// The result of the last read of the worker list.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ListStatus {
-    /// Workers that it names.
+    /// Number of workers in the list.
     pub workers: usize,
-    /// Why its file could not be read the last time: what it said before goes on to count.
+    /// Why the last read of the file failed. The earlier content then stays in use.
     pub error: Option<String>,
 }
 
-/// Workers.
+/// The workers of the service, and the worker list.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Workers {
-    /// Those that are connected, in the order in which they came; then those that are lost.
+    /// The connected workers in the order in which they connected, then the lost workers.
     pub workers: Vec<Worker>,
-    /// How the list of workers was last read.
+    /// The result of the last read of the worker list.
     pub list: ListStatus,
 }
 
-/// How the service is.
+/// The state of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Health {
-    /// Its release.
+    /// Release of the service.
     pub release: String,
-    /// Proofs by state.
+    /// Number of proofs by state.
     pub proofs: BTreeMap<String, u64>,
-    /// Proofs that may run at the same time.
+    /// Maximum number of proofs that run at the same time.
     pub parallel_proofs: usize,
-    /// Proofs that may wait.
+    /// Maximum number of proofs that wait in the queue.
     pub max_queue: u64,
-    /// Workers that are connected.
+    /// Number of connected workers.
     pub workers: usize,
-    /// Those of them whose prover is loaded.
+    /// Number of connected workers whose prover is loaded.
     pub ready_workers: usize,
 }

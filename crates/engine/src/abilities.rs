@@ -1,8 +1,8 @@
-//! What a worker on this machine can do.
+//! Determines which task kinds a worker on this machine supports.
 //!
-//! The last step of the on-chain proofs needs circuit files, which SP1 downloads by the gigabyte when they are missing,
-//! and a prover in Go that runs in Docker unless it is linked in. A worker looks first, says what it lacks, and
-//! downloads nothing.
+//! The last step of an on-chain proof (Groth16 or PLONK) needs two things: circuit files, which SP1 downloads by the
+//! gigabyte if they are missing, and a prover written in Go, which runs in Docker unless it is linked in. A worker
+//! checks for both in advance and reports what is missing. It never downloads anything.
 
 use crate::memory::{REST_BYTES, task_bytes};
 use scheduler::TaskKind;
@@ -10,26 +10,27 @@ use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_d
 use std::path::PathBuf;
 use worker::Abilities;
 
-/// Written by SP1 when all files of a circuit are there.
+/// SP1 creates this file in a circuit folder after it has written all files of the circuit.
 const COMPLETE: &str = ".complete";
 
-/// What there is for the last step of the on-chain proofs.
+/// What decides which task kinds this machine supports: circuit files, the gnark prover and memory.
 #[derive(Debug, Clone)]
 pub struct Equipment {
-    /// Where the files of the Groth16 circuit should be; or why nobody knows.
+    /// Folder of the Groth16 circuit files, or the reason why it cannot be determined.
     pub groth16_files: Result<PathBuf, String>,
-    /// Where the files of the PLONK circuit should be; or why nobody knows.
+    /// Folder of the PLONK circuit files, or the reason why it cannot be determined.
     pub plonk_files: Result<PathBuf, String>,
-    /// The prover in Go can run; or why not.
+    /// Whether the gnark prover (written in Go) can run, or the reason why it cannot.
     pub gnark: Result<(), String>,
-    /// SP1 is told to use circuits in development.
+    /// Whether `SP1_CIRCUIT_MODE=dev` makes SP1 use development circuits.
     pub development: bool,
-    /// Memory of the machine, in all; unknown memory is taken for enough.
+    /// Total memory of the machine in bytes. With `None` every task kind is assumed to fit.
     pub memory_bytes: Option<u64>,
 }
 
 impl Equipment {
-    /// What this machine has. Starts `docker info` and waits for it: not to be called on an asynchronous thread.
+    /// Inspects this machine. Runs `docker info` and waits for it up to 5 s, so it must not be called on an
+    /// asynchronous thread.
     #[must_use]
     pub fn of_this_machine(memory_bytes: Option<u64>) -> Self {
         let files = |found: anyhow::Result<PathBuf>| found.map_err(|error| error.to_string());
@@ -42,7 +43,7 @@ impl Equipment {
         }
     }
 
-    /// What a worker can do with it.
+    /// Returns the task kinds that a worker with this equipment supports, and a reason for each of the others.
     #[must_use]
     pub fn abilities(&self) -> Abilities {
         TaskKind::ALL.into_iter().fold(Abilities::all(), |abilities, kind| match self.check(kind) {
@@ -61,11 +62,11 @@ impl Equipment {
             | TaskKind::RecursionDeferred
             | TaskKind::ShrinkWrap => {}
         }
-        // Of a shard, the smallest there is.
+        // For a shard, this is the smallest shard that a run can be cut into.
         let needed_bytes = REST_BYTES + task_bytes(kind, None);
         match self.memory_bytes {
             Some(bytes) if bytes < needed_bytes => Err(format!(
-                "it takes {:.1} GB of memory with the loaded prover, and the machine has {:.1} GB",
+                "the task needs {:.1} GB of memory including the loaded prover, and the machine has {:.1} GB",
                 needed_bytes as f64 / 1e9,
                 bytes as f64 / 1e9
             )),
@@ -73,20 +74,22 @@ impl Equipment {
         }
     }
 
-    /// Checks that SP1 would neither download nor build anything.
+    /// Checks that the wrap step can run without SP1 downloading or building circuit files.
     fn check_wrap(&self, files: &Result<PathBuf, String>, variable: &str) -> Result<(), String> {
-        let folder = files.as_ref().map_err(|error| format!("the folder of the circuit files is unknown: {error}"))?;
+        let unknown = |error: &String| format!("cannot determine the folder of the circuit files: {error}");
+        let folder = files.as_ref().map_err(unknown)?;
         if !folder.join(COMPLETE).is_file() {
             return Err(format!(
-                "the circuit files are missing: SP1 looks for them in {} (set {variable} to the folder above it, or make one such proof \
-                 with SP1's own prover on that machine, which downloads them)",
+                "the circuit files are missing in {} (set {variable} to the folder that contains the folder of the \
+                 circuit files, or make one such proof with SP1's own prover on that machine, which downloads \
+                 them)",
                 folder.display()
             ));
         }
         self.gnark.clone()?;
         if self.development {
             return Err(
-                "SP1_CIRCUIT_MODE=dev has SP1 look for other circuit files, which it downloads or builds: unset it"
+                "SP1_CIRCUIT_MODE=dev makes SP1 use development circuits, which it downloads or builds: unset it"
                     .to_owned(),
             );
         }
@@ -94,7 +97,8 @@ impl Equipment {
     }
 }
 
-/// Checks that a task of `kind` can be done now: files may have gone since the worker began.
+/// Checks again, right before the task, that this machine supports tasks of `kind`. Circuit files may have been deleted
+/// since the worker started.
 pub(crate) fn check_still_able(kind: TaskKind) -> Result<(), String> {
     match Equipment::of_this_machine(None).abilities().missing().get(&kind) {
         Some(reason) => Err(reason.clone()),
@@ -114,7 +118,7 @@ fn check_gnark() -> Result<(), String> {
         thread::sleep,
         time::{Duration, Instant},
     };
-    /// A daemon that hangs must not hold up the worker.
+    /// Longest time to wait for `docker info`, so that a Docker daemon that hangs does not block the worker.
     const LONGEST: Duration = Duration::from_secs(5);
     let mut docker = Command::new("docker");
     let ended = (|| {
@@ -134,8 +138,10 @@ fn check_gnark() -> Result<(), String> {
     })();
     match ended {
         Ok::<bool, std::io::Error>(true) => Ok(()),
-        _ => Err("SP1's gnark prover runs in Docker and `docker info` fails: install and start Docker, or build with the feature \
-                  native-gnark"
-            .to_owned()),
+        _ => Err(
+            "SP1's gnark prover runs in Docker, and `docker info` fails: install and start Docker, or build with the \
+             feature native-gnark"
+                .to_owned(),
+        ),
     }
 }

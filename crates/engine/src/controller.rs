@@ -1,4 +1,4 @@
-//! SP1's controller and executor, for the orchestrator.
+//! Runs SP1's controller and executor on the orchestrator.
 
 use crate::{
     check::{Expectations, Presence, Running, check_result, contained},
@@ -63,48 +63,49 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 type CoreProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
 
-/// Programs whose verifying key is kept.
+/// Number of programs whose verifying key stays in memory.
 const MOST_KEYS: usize = 64;
 
-/// What a controller is told.
+/// Settings of a [`Controller`].
 #[derive(Debug, Clone)]
 pub struct ControllerSettings {
-    /// Where verifying keys are kept; `None` for nowhere. See [`default_key_folder`](crate::default_key_folder).
+    /// Folder where verifying keys are stored. With `None`, no key is stored on disk. See
+    /// [`default_key_folder`](crate::default_key_folder).
     pub keys: Option<PathBuf>,
-    /// Gives freed memory back to the system after a program was set up, which takes gigabytes.
+    /// Returns freed memory to the operating system. Called after setting up a program, which takes gigabytes.
     pub give_back: fn(),
 }
 
 impl Default for ControllerSettings {
-    /// The keys of the user, and the C library's allocator.
+    /// Uses the user's key folder and the allocator of the C library.
     fn default() -> Self {
         Self { keys: default_key_folder(), give_back: heap::give_back }
     }
 }
 
-/// Runs proofs on SP1's controller, executes programs, and verifies. Loads no prover: 60 MB.
+/// Runs proofs with SP1's controller, executes programs, and verifies proofs. Loads no prover. Takes 60 MB of memory.
 pub struct Controller {
     light: LightProver,
     keys: Mutex<VecDeque<(Digest, Arc<OnceCell<KnownProgram>>)>>,
     folder: KeyFolder,
-    /// Decoding and setting up take up to two gigabytes: one program at a time.
+    /// Allows one program at a time: decoding and setting up a program take up to 2 GB.
     setups: Semaphore,
     setup_prover: Arc<Sp1CoreProver>,
     give_back: fn(),
-    /// For the parts of proofs: the light node's own only verifies whole ones.
+    /// Verifies the parts of a proof. The verifier of `light` verifies only whole proofs.
     verifier: Arc<SP1Verifier>,
     running: Running,
 }
 
-// The futures are boxed so that their code is compiled here, and not in every crate that awaits them.
+// The futures are boxed so that their code is compiled once in this crate, and not in every crate that awaits them.
 impl Controller {
-    /// Takes about a second.
+    /// Creates a controller. Takes about a second.
     pub fn new(settings: ControllerSettings) -> BoxFuture<'static, Self> {
         Box::pin(async move {
             let light = LightProver::new().await;
             let keys = light.inner().recursion_vks();
             let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
-            let verifier = verifier.expect("SP1 has all that its verifier is made of");
+            let verifier = verifier.expect("building SP1's verifier does not panic");
             let core_verifier = CpuSP1ProverComponents::core_verifier(RiscvAir::machine());
             let setup_prover = Arc::new(CpuShardProver::new(core_verifier.shard_verifier().clone()));
             Self {
@@ -120,7 +121,7 @@ impl Controller {
         })
     }
 
-    /// SP1's own light node: executes, sets up and verifies.
+    /// Returns SP1's own light node, which executes programs, sets them up and verifies proofs.
     #[must_use]
     pub fn light(&self) -> &LightProver {
         &self.light
@@ -139,10 +140,11 @@ impl Controller {
         cell
     }
 
-    /// The verifying key of `program`. Computed here, once: a worker is not trusted with it.
+    /// Returns the verifying key of `program`. The orchestrator computes it itself, once per program, because it does
+    /// not trust a worker with it.
     ///
     /// # Errors
-    /// When it is no program for SP1.
+    /// Fails if `program` is not a valid program for SP1.
     pub fn verifying_key<'a>(&'a self, program: &'a [u8]) -> BoxFuture<'a, Result<SP1VerifyingKey, ProofFailure>> {
         Box::pin(self.key(program))
     }
@@ -151,7 +153,7 @@ impl Controller {
         Ok(self.know(program).await?.key)
     }
 
-    /// Key and size of `program`: from memory, from disk, or computed.
+    /// Returns key and size of `program` from memory or from disk, or computes them.
     async fn know(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
         let digest = Digest::of(program);
         let cell = self.key_cell(digest);
@@ -163,7 +165,7 @@ impl Controller {
             }
             let known = self.set_up(program).await?;
             let (folder, kept) = (self.folder.clone(), known.clone());
-            // Whatever becomes of that, it is known.
+            // A failure to store the key is ignored: the key is known.
             let _ = tokio::task::spawn_blocking(move || folder.store(digest, &kept)).await;
             Ok(known)
         };
@@ -171,21 +173,25 @@ impl Controller {
     }
 
     async fn set_up(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
-        let _turn = self.setups.acquire().await.expect("it is never closed");
+        let _turn = self.setups.acquire().await.expect("the semaphore is never closed");
         let program = Arc::new(decode(program).await?);
         let (size, prover) = (ProgramSize::of(&program), self.setup_prover.clone());
         let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
         let key = tokio::spawn(setup).await;
         let give_back = self.give_back;
         let _ = tokio::task::spawn_blocking(give_back).await;
-        let failed = |_| ProofFailure::Request("the program cannot be set up: SP1 panicked on it".to_owned());
+        let failed = |_| {
+            ProofFailure::Request(
+                "cannot set up the program: SP1 panicked while it computed the verifying key".to_owned(),
+            )
+        };
         Ok(KnownProgram { key: SP1VerifyingKey { vk: key.map_err(failed)? }, size })
     }
 
-    /// Runs `program` on `stdin` (SP1's serialised form) without proving, until `stop`.
+    /// Executes `program` without proving, on `stdin` in SP1's serialized form. Cancelling `stop` ends the execution.
     ///
     /// # Errors
-    /// When it cannot be run, fails, passes the limit, or is stopped.
+    /// Fails if the program cannot be run, fails itself, exceeds `cycle_limit`, or is stopped.
     pub fn execute<'a>(
         &'a self,
         program: &'a [u8],
@@ -196,11 +202,11 @@ impl Controller {
         Box::pin(self.run_only(program, stdin, cycle_limit, stop))
     }
 
-    /// Runs `program` as `context` says, until `stop`: what SP1's clients do for `execute`. A program that ends with
-    /// another code than 0 has been executed too; the report has its code.
+    /// Executes `program` with the settings in `context`, as `execute` of SP1's clients does. Cancelling `stop` ends
+    /// the execution. An exit code other than 0 is not an error: the report contains the code.
     ///
     /// # Errors
-    /// When it cannot be run, passes the limit, or is stopped.
+    /// Fails if the program cannot be run, exceeds the cycle limit of `context`, or is stopped.
     pub fn execute_in<'a>(
         &'a self,
         program: &'a [u8],
@@ -232,7 +238,7 @@ impl Controller {
         Ok(run.executed)
     }
 
-    /// Runs the proof; what it starts besides goes to `tasks`.
+    /// Runs the proof. Background tasks that it starts are spawned on `tasks`.
     async fn prove(
         &self,
         proof: &ProofHandle,
@@ -242,13 +248,13 @@ impl Controller {
     ) -> Result<ProofOutput, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Host(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
+        let exit = status_code(request.expected_exit)?;
         check_exit_is_provable(request.expected_exit)?;
         check_nonce_range(request.nonce)?;
         let stdin = decode_stdin(&request.stdin)?;
         if request.mode == ProofMode::Core && !stdin.proofs.is_empty() {
             return Err(ProofFailure::Request(
-                "the program is given proofs to verify, and SP1 has no core proof of such a run; ask for a compressed one"
-                    .to_owned(),
+                "cannot make a core proof of a run with input proofs\nhint: request a compressed proof".to_owned(),
             ));
         }
         for kind in needed_kinds(request.mode, !stdin.proofs.is_empty()) {
@@ -288,7 +294,7 @@ impl Controller {
         let executed = tokio::select! {
             ran = run => match ran {
                 Ok(Ok(executed)) => executed,
-                Ok(Err(error)) => return Err(ProofFailure::Internal(format!("SP1's controller: {error}"))),
+                Ok(Err(error)) => return Err(ProofFailure::Internal(format!("SP1's controller failed: {error}"))),
                 Err(error) => return Err(ProofFailure::Internal(format!("SP1's controller panicked: {error}"))),
             },
             () = over.cancelled() => return Err(ProofFailure::Cancelled),
@@ -298,18 +304,18 @@ impl Controller {
         let proven = SP1ProofWithPublicValues::from(made);
         check_nonce(&proven, request.nonce).map_err(ProofFailure::Unverified)?;
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
-            return Err(ProofFailure::Unverified("it has other public values than the execution".to_owned()));
+            return Err(ProofFailure::Unverified("its public values differ from those of the execution".to_owned()));
         }
-        let verified = self.verify_with(proven, key, status_code(request.expected_exit)).await;
+        let verified = self.verify_with(proven, key, exit).await;
         let proven = verified.map_err(ProofFailure::Unverified)?;
         let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
         Ok(ProofOutput { proof, cycles: executed.cycles })
     }
 
-    /// Verifies a serialised proof against the key of `program`.
+    /// Verifies `proof` against the verifying key of `program`.
     ///
     /// # Errors
-    /// Why it does not verify.
+    /// Fails if the program is not valid or the proof does not verify. The error says why.
     pub fn verify<'a>(
         &'a self,
         proof: SP1ProofWithPublicValues,
@@ -321,11 +327,11 @@ impl Controller {
         })
     }
 
-    /// Believes a proof that was made elsewhere when it is one of `program` for `nonce`, of a run that ended well, and
-    /// gives it back. What the program was given, a proof does not say.
+    /// Verifies a proof that was made elsewhere, and returns it if it is valid. It must be a proof of `program` for
+    /// `nonce`, of a run that ended with exit code 0. A proof does not say which input the program had.
     ///
     /// # Errors
-    /// What is wrong with the program, or with the proof.
+    /// Fails if the program is not valid, or if the proof does not verify or has another nonce.
     pub fn accept<'a>(
         &'a self,
         proof: SP1ProofWithPublicValues,
@@ -335,13 +341,13 @@ impl Controller {
         Box::pin(async move {
             let key = self.key(program).await?;
             let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
-            // Its form is known now.
+            // `check_nonce` indexes into the proof. That is safe after the verification.
             check_nonce(&proof, nonce).map_err(ProofFailure::Unverified)?;
             Ok(proof)
         })
     }
 
-    /// Verifies, off the asynchronous threads, and gives the proof back.
+    /// Verifies the proof outside of the asynchronous threads, and returns it.
     async fn verify_with(
         &self,
         proof: SP1ProofWithPublicValues,
@@ -353,7 +359,7 @@ impl Controller {
             light.verify(&proof, &key, Some(exit)).map_err(|error| error.to_string())?;
             Ok(proof)
         });
-        verdict.await.unwrap_or_else(|_| Err("the verifier panicked on it".to_owned()))
+        verdict.await.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()))
     }
 }
 
@@ -364,21 +370,23 @@ const fn shard_kind(mode: ProofMode) -> TaskKind {
     }
 }
 
-/// The number of trace cells after which a shard ends, as it would be chosen for a program of so many instructions on
-/// these workers, and the reason. `None` if no shard can hold such a program.
+/// Returns the cut that would be chosen for a program with this number of instructions on these workers, and the
+/// reason. The cut is the number of trace cells after which a shard ends. Returns `None` if the program is too large
+/// for any shard.
 #[must_use]
 pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<(u64, String)> {
     choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
 }
 
-/// Chooses how the run of a program is cut, by the memory of the workers. Waits for the first of them.
+/// Chooses the cut of a run by the memory of the workers. Waits until at least one worker that supports the shard task
+/// is connected.
 async fn choose(
     proof: &ProofHandle,
     options: CutOptions,
     mode: ProofMode,
     size: ProgramSize,
 ) -> Result<CutOptions, ProofFailure> {
-    /// How often it is looked whether a worker is there.
+    /// How often to check for such a worker.
     const LOOK: Duration = Duration::from_millis(200);
     let kind = shard_kind(mode);
     let workers = loop {
@@ -393,18 +401,18 @@ async fn choose(
     };
     let Some(choice) = choose_cut(kind, size.instructions as u64, &workers) else {
         return Err(ProofFailure::Request(format!(
-            "the program has {} instructions, too many for any shard",
+            "the program has {} instructions, which is too many for any shard",
             size.instructions
         )));
     };
     let options = options.chosen(choice.threshold);
     let name = options.threshold_name();
-    tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "chose how the run is cut");
+    tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
     proof.report(Progress::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
 
-/// What a proof of `mode` asks of workers.
+/// Returns the task kinds that workers must support for a proof of `mode`.
 fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
     use TaskKind::{Groth16Wrap, NormalizeShard, PlonkWrap, ProveShard, RecursionReduce, ShrinkWrap};
     let kinds = match mode {
@@ -417,46 +425,54 @@ fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
     kinds.iter().copied().chain(deferred).collect()
 }
 
-/// SP1 proves a run that ends with another code than 0 and then cannot verify its own proof.
+/// Rejects requests that expect an exit code other than 0, unless SP1 is built with `experimental`. Without that
+/// feature SP1 proves such a run but then cannot verify its own proof.
 fn check_exit_is_provable(expected: ExpectedExit) -> Result<(), ProofFailure> {
     if cfg!(feature = "experimental") || expected.accepts(0) {
         return Ok(());
     }
     Err(ProofFailure::Request(
-        "SP1 verifies a proof of a run that ends with another code than 0 only with its feature `experimental`: build with it"
+        "cannot prove a run with another exit code than 0: \
+         SP1 verifies such proofs only with its feature `experimental`\n\
+         hint: build with the feature `experimental`"
             .to_owned(),
     ))
 }
 
-fn status_code(expected: ExpectedExit) -> StatusCode {
-    match expected {
-        ExpectedExit::Success => StatusCode::SUCCESS,
-        ExpectedExit::Any => StatusCode::ANY,
-        // A code that SP1 has no name for comes from nowhere.
-        ExpectedExit::Code(code) => StatusCode::new(code).unwrap_or(StatusCode::SUCCESS),
-    }
+/// Returns the expected exit code in SP1's form.
+///
+/// # Errors
+/// Fails if SP1 does not define the code.
+pub fn status_code(expected: ExpectedExit) -> Result<StatusCode, ProofFailure> {
+    let code = match expected {
+        ExpectedExit::Success => return Ok(StatusCode::SUCCESS),
+        ExpectedExit::Any => return Ok(StatusCode::ANY),
+        ExpectedExit::Code(code) => code,
+    };
+    let undefined = || format!("exit code {code} cannot be expected: SP1 allows only the exit codes 0, 1 and 3");
+    StatusCode::new(code).ok_or_else(|| ProofFailure::Request(undefined()))
 }
 
-/// Decodes the program, off the asynchronous threads.
+/// Decodes the program outside of the asynchronous threads.
 async fn decode(program: &[u8]) -> Result<Program, ProofFailure> {
     let owned: Arc<[u8]> = program.into();
     let decoded = tokio::task::spawn_blocking(move || decode_program(&owned)).await;
-    let decoded = decoded.expect("decoding contains its panics");
-    decoded.map_err(|error| ProofFailure::Request(format!("the program cannot be used: {error}")))
+    let decoded = decoded.expect("panics of the decoder are caught");
+    decoded.map_err(|error| ProofFailure::Request(format!("invalid program: {error}")))
 }
 
 fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
     bincode::deserialize(stdin).map_err(|error| {
         ProofFailure::Request(format!(
-            "the stdin is no serialised SP1Stdin: {error}; write it with bincode 1, as SP1's own tools do"
+            "the stdin is not a serialized SP1Stdin: {error}\nhint: write it with bincode 1, as SP1's own tools do"
         ))
     })
 }
 
-/// Tasks of a proof that run here and not on workers.
+/// Runs the tasks of a proof that do not run on workers: setup and execution.
 pub(crate) struct LocalTasks(Arc<Shared>);
 
-/// What a proof's local tasks need.
+/// What the local tasks of a proof need.
 struct Shared {
     proof: ProofHandle,
     program: bytes::Bytes,
@@ -470,7 +486,8 @@ struct Shared {
     runner: Runner,
     verifier: Arc<SP1Verifier>,
     tasks: TaskTracker,
-    /// It ended with a code that is not zero, which several records say.
+    /// Whether the program ended with an unexpected exit code. Several records contain the code; only the first one is
+    /// reported.
     program_failed: AtomicBool,
 }
 
@@ -483,19 +500,25 @@ impl LocalTasks {
         &self.0.options
     }
 
-    /// The way out when a worker has only `bytes` for a shard, as the end of a sentence.
+    /// Returns the end of an error message: the cut to try for a worker with `bytes` for a shard. Empty if there is no
+    /// smaller cut. It is a hint only if the orchestrator does not retry with a smaller cut: the reason for a retry
+    /// contains the message in its middle.
     pub(crate) fn fitting_cut(&self, bytes: u64) -> String {
         let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
-        let kind = shard_kind(self.0.mode);
-        match choose_cut(kind, self.0.size.instructions as u64, &[Some(memory)]) {
-            Some(choice) if choice.threshold < self.0.options.threshold() => {
-                format!("; {} would fit", self.0.options.clone().chosen(choice.threshold).threshold_name())
-            }
-            _ => String::new(),
+        let (kind, options) = (shard_kind(self.0.mode), &self.0.options);
+        let choice = choose_cut(kind, self.0.size.instructions as u64, &[Some(memory)]);
+        let Some(choice) = choice.filter(|choice| choice.threshold < options.threshold()) else {
+            return String::new();
+        };
+        let name = options.clone().chosen(choice.threshold).threshold_name();
+        if options.smaller().is_some() {
+            format!("; {name} may fit")
+        } else {
+            format!("\nhint: set `{name}` or `ELEMENT_THRESHOLD=auto`")
         }
     }
 
-    /// Answers SP1's wish for the verifying key, which is known already.
+    /// Carries out SP1's setup task. The verifying key is known already.
     pub(crate) fn setup(&self, client: &ProofClient, task: RawTaskRequest) -> TaskId {
         let id = self.0.proof.open_local_task();
         let (client, key) = (client.clone(), self.0.key.clone());
@@ -509,7 +532,7 @@ impl LocalTasks {
         id
     }
 
-    /// Runs the program and cuts it into shards.
+    /// Executes the program and cuts its run into shards.
     pub(crate) fn execute(&self, client: &ProofClient, task: RawTaskRequest) -> TaskId {
         let id = self.0.proof.open_local_task();
         let (client, shared) = (client.clone(), self.0.clone());
@@ -520,7 +543,7 @@ impl LocalTasks {
                     Outcome::Succeeded
                 }
                 Err(failure) => {
-                    // The controller only says that it failed; the cause is here.
+                    // SP1's controller only reports that the task failed. The cause is known here.
                     client.proof().fail(failure);
                     Outcome::Failed
                 }
@@ -530,13 +553,13 @@ impl LocalTasks {
         id
     }
 
-    /// True when a run that ends with `code` can become the proof that was asked for.
+    /// Returns true if a run that ends with `code` can become the requested proof.
     pub(crate) fn accepts(&self, code: u32) -> bool {
         self.0.expected_exit.accepts(code) && (code == 0 || cfg!(feature = "experimental"))
     }
 
-    /// Ends the proof of a program that ended with `code`, which is not what is wanted: it would be proven to the end,
-    /// and then not verify. Its last words come from another run, whose output is kept.
+    /// Fails the proof of a program that ended with the unexpected exit `code`. Otherwise the run would be proven to
+    /// the end and then not verify. The program runs once more to get its stderr for the error message.
     pub(crate) fn program_failed(&self, code: u32) {
         if self.0.program_failed.swap(true, Ordering::Relaxed) {
             return;
@@ -552,15 +575,16 @@ impl LocalTasks {
                 Err(_) => String::new(),
             };
             shared.proof.fail(match shared.expected_exit {
-                ExpectedExit::Code(expected) => {
-                    ProofFailure::Guest(format!("the program ended with exit code {code}, and {expected} was expected"))
-                }
+                ExpectedExit::Code(expected) => ProofFailure::Guest(format!(
+                    "the program ended with exit code {code}, the request expects {expected}"
+                )),
                 ExpectedExit::Success | ExpectedExit::Any => program_failure(code, &stderr),
             });
         });
     }
 }
 
+/// Executes the program of a proof with SP1's controller. Returns the number of cycles.
 async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTaskRequest) -> Result<u64, ProofFailure> {
     let request = CoreExecuteTaskRequest::from_raw(task).map_err(|error| ProofFailure::Internal(error.to_string()))?;
     let controller = sp1_controller(client, &shared.options, &shared.verifier);
@@ -569,7 +593,8 @@ async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTas
     let leash = Leash {
         cycle_limit: shared.cycle_limit,
         chunks: client.pieces(),
-        // Compiled code that touches no memory does hundreds of millions; code that does ends a chunk soon.
+        // Compiled code that does not access memory runs hundreds of millions of cycles per second. Code that does
+        // access memory soon completes a trace chunk.
         slowest_cycles_per_second: 20_000_000,
     };
     let began = Instant::now();
@@ -584,13 +609,14 @@ async fn execute(client: &ProofClient, shared: &Shared, id: TaskId, task: RawTas
     }
 }
 
-/// SP1's executor is many tasks, and the first of them to end names the error: it may be one that only noticed. The
-/// same run without proving has one voice.
+/// Finds the cause of a failed execution. SP1's executor consists of many tasks, and the first one that ends determines
+/// the error, even if it only noticed the failure of another. Running the program again without proving gives one clear
+/// error.
 ///
-/// `ran` is how long it took until the error: a program that is at fault is so again within that time, and one that
-/// runs for longer was not.
+/// `ran` is the time until the error. A program that is at fault fails again within that time. If the second run takes
+/// longer, the program was not at fault.
 async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error, ran: Duration) -> ProofFailure {
-    /// Starting again takes a moment, and the machine may be busier than it was.
+    /// Extra time for the second run: it has to start, and the machine may be busier than before.
     const MARGIN: Duration = Duration::from_secs(5);
     let stop = client.proof().over().child_token();
     let again = async {
@@ -608,6 +634,7 @@ async fn diagnose(client: &ProofClient, shared: &Shared, error: &anyhow::Error, 
     }
 }
 
+/// Creates SP1's controller for one proof.
 fn sp1_controller(
     client: &ProofClient,
     options: &CutOptions,
@@ -616,9 +643,9 @@ fn sp1_controller(
     let opts = options.as_sp1().clone();
     let config = SP1ControllerConfig {
         num_splicing_workers: 2,
-        // With fewer places than the executor has slots its thread busy-waits for one.
+        // If the buffer is smaller than the number of trace chunk slots, the executor's thread busy-waits for space.
         splicing_buffer_size: opts.trace_chunk_slots,
-        // As many as the workers' engines are built for.
+        // The workers' engines have keys for reduce programs of up to 4 proofs.
         max_reduce_arity: 4,
         number_of_send_splice_workers_per_splice: 2,
         send_splice_input_buffer_size_per_splice: 2,
@@ -626,7 +653,7 @@ fn sp1_controller(
         global_memory_buffer_size: 4,
         opts,
     };
-    // Of its own for each proof: its clients carry the proof.
+    // Each proof has its own SP1 controller, because the clients belong to one proof.
     SP1Controller::new(config, client.clone(), client.clone(), verifier.clone())
 }
 
@@ -643,11 +670,12 @@ fn sp1_mode(mode: ProofMode) -> network_base_types::ProofMode {
 impl ProofController for Controller {
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let tasks = TaskTracker::new();
-        // It leaves when the proof is known to be over: what cannot be checked any more would count against its worker.
+        // `presence` lives until the proof is over. A result that arrives later could not be checked, which would count
+        // as a fault of its worker.
         let presence = self.running.enter(&proof);
         let outcome = self.prove(&proof, request, &tasks, &presence).await;
         if let Err(failure) = &outcome {
-            // SP1's controller and executor do not stop each other.
+            // SP1's controller and executor do not stop each other, so the proof is failed explicitly.
             proof.fail(failure.clone());
             proof.find_wrong_parts().await;
         }
@@ -657,7 +685,7 @@ impl ProofController for Controller {
     }
 
     fn memo_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
-        // Folding follows the order in which parts arrive, and is done again.
+        // Only shard proofs are cached. The inputs of a reduction depend on the order in which results arrive.
         if !spec.kind.is_shard() {
             return None;
         }
@@ -693,8 +721,8 @@ impl ProofController for Controller {
 #[async_trait]
 impl ProgramController for Controller {
     async fn check_program(&self, elf: bytes::Bytes) -> Result<(), ProofFailure> {
-        // Decoding takes several times the program's memory.
-        let _turn = self.setups.acquire().await.expect("it is never closed");
+        // Decoding takes several times the program's size in memory, so it also takes a turn.
+        let _turn = self.setups.acquire().await.expect("the semaphore is never closed");
         decode(&elf).await.map(|_| ())
     }
 
@@ -707,7 +735,7 @@ impl ProgramController for Controller {
     }
 
     fn empty_stdin(&self) -> Vec<u8> {
-        bincode::serialize(&SP1Stdin::new()).expect("an input is serialisable")
+        bincode::serialize(&SP1Stdin::new()).expect("an empty input is serializable")
     }
 }
 
@@ -715,7 +743,7 @@ fn internal(error: impl std::fmt::Display) -> ProofFailure {
     ProofFailure::Internal(error.to_string())
 }
 
-/// Uploads what the proof starts from. The order of the inputs is that of SP1's `ControllerInputs`.
+/// Uploads the inputs of the root task. Their order is the order of SP1's `ControllerInputs`.
 async fn root_task(
     client: &ProofClient,
     request: &ProofRequest,
@@ -744,24 +772,24 @@ async fn root_task(
     })
 }
 
-/// The nonce as the on-chain proofs show it: words of 31 bits, the first one highest (sp1-recursion-circuit,
-/// `koalabears_proof_nonce_to_bn254`).
+/// Returns the nonce in the form of on-chain proofs: the words are joined to one number, 31 bits each, the first word
+/// highest (sp1-recursion-circuit, `koalabears_proof_nonce_to_bn254`).
 pub(crate) fn on_chain_nonce(nonce: [u32; 4]) -> String {
     nonce.iter().fold(0_u128, |folded, word| (folded << 31) + u128::from(*word)).to_string()
 }
 
-/// A word of a nonce is an element of SP1's field.
+/// Checks that each word of the nonce is an element of SP1's field.
 fn check_nonce_range(nonce: [u32; 4]) -> Result<(), ProofFailure> {
     match nonce.iter().find(|word| **word >= SP1Field::ORDER_U32) {
         None => Ok(()),
         Some(word) => Err(ProofFailure::Request(format!(
-            "the nonce's word {word} is out of range: words are below {}",
-            SP1Field::ORDER_U32
+            "invalid nonce: its word {word} is out of range, the maximum is {}",
+            SP1Field::ORDER_U32 - 1
         ))),
     }
 }
 
-/// A proof for another nonce is another proof, however well it verifies.
+/// Checks that the proof was made for `nonce`. A proof with another nonce is rejected even if it verifies.
 fn check_nonce(proof: &SP1ProofWithPublicValues, nonce: [u32; 4]) -> Result<(), String> {
     let found: Vec<[SP1Field; 4]> = match &proof.proof {
         SP1Proof::Core(shards) => shards.iter().map(shard_nonce).collect(),
@@ -774,12 +802,12 @@ fn check_nonce(proof: &SP1ProofWithPublicValues, nonce: [u32; 4]) -> Result<(), 
             return if public_inputs[4] == on_chain_nonce(nonce) {
                 Ok(())
             } else {
-                Err("it was proven for another nonce".to_owned())
+                Err("it was made for another nonce".to_owned())
             };
         }
     };
     if found.into_iter().any(|found| found.map(|word| word.as_canonical_u32()) != nonce) {
-        return Err("a part was proven for another nonce".to_owned());
+        return Err("a part of it was made for another nonce".to_owned());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! SP1's artifact and task services on the orchestrator, for one proof.
+//! Implements SP1's artifact and task services on the orchestrator, for one proof.
 //!
-//! While a program executes, nothing here returns an error: SP1 drops it, and the proof fails only after everything
-//! else was proven. What goes wrong fails the proof itself, at once and with its cause.
+//! While a program executes, no method here returns an error. SP1 would drop the error, and the proof would fail only
+//! after everything else was proven. Instead, a failure fails the proof at once, with its cause.
 
 use crate::{
     check::Expectations,
@@ -28,11 +28,11 @@ use std::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-/// Shards that may be on their way at the same time: the executor waits when there are more. Enough to keep hundreds of
-/// workers busy, few enough that their records (5 to 16 MB compressed) do not fill the memory.
+/// Shards that may be in flight at the same time. Beyond that the executor waits. The number is high enough to keep
+/// hundreds of workers busy, and low enough that the records (5 to 16 MB each, compressed) do not fill the memory.
 const SHARDS_IN_FLIGHT: usize = 128;
 
-/// Both services. Cheap to clone.
+/// Implements both services, artifacts and tasks. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct ProofClient(Arc<Inner>);
 
@@ -41,13 +41,14 @@ struct Inner {
     local: LocalTasks,
     next_artifact: AtomicU64,
     shards: Arc<Semaphore>,
-    /// Whose turn it is to wait for room.
+    /// Held while waiting for room, so that waiters are served in order.
     turn: tokio::sync::Mutex<()>,
-    /// Hears of every record, as it says which shard its proof must be of.
+    /// Receives every record that is uploaded: a record determines which shard its proof must be of.
     expected: Arc<Expectations>,
-    /// Shards of the program's own run so far: each is the end of a piece of a trace chunk.
+    /// Number of core shards submitted so far. The supervision of the execution takes a growing number as progress.
+    /// Other shards do not count: SP1 makes precompile shards of the workers' events, which may arrive at any time.
     pieces: Arc<AtomicU64>,
-    /// Where the shards stand whose markers are told in order.
+    /// Clock ranges of the shards whose markers are released in order, by marker.
     clocks: Mutex<HashMap<scheduler::TaskId, Clock>>,
 }
 
@@ -79,7 +80,7 @@ impl ProofClient {
         let mut marker = None;
         let inputs = task.inputs.into_iter();
         let inputs: Vec<TaskInput> = match kind {
-            // Program, common input, record, marker.
+            // Inputs: program, common input, record, marker.
             TaskKind::ProveShard | TaskKind::NormalizeShard => inputs
                 .enumerate()
                 .map(|(at, input)| match at {
@@ -91,14 +92,14 @@ impl ProofClient {
                     }
                 })
                 .collect(),
-            // Is it the last, the whole range, and then for each part its range and proof.
+            // Inputs: whether this is the last reduction, the whole range, then for each part its range and its proof.
             TaskKind::RecursionReduce => inputs
                 .enumerate()
                 .map(|(at, input)| if at >= 3 && at % 2 == 1 { artifact(false, input) } else { literal(input) })
                 .collect(),
-            // Common input, data.
+            // Inputs: common input, deferred data.
             TaskKind::RecursionDeferred => inputs.enumerate().map(|(at, input)| artifact(at == 0, input)).collect(),
-            // The proof to go on from; the controller deletes it.
+            // Input: the proof to continue from. It is shared because SP1's controller deletes it.
             TaskKind::ShrinkWrap | TaskKind::PlonkWrap | TaskKind::Groth16Wrap => {
                 inputs.map(|input| artifact(true, input)).collect()
             }
@@ -113,15 +114,15 @@ impl ProofClient {
         TaskSpec { kind, inputs, outputs, marker, memory_bytes, cycles }
     }
 
-    /// Resolves when no shard but the next is on its way. What fills the store then is freed by going on, and by
-    /// nothing else.
+    /// Resolves when no shard but the next one is in flight. If the store is full at that point, only continuing the
+    /// execution can free it.
     async fn nothing_on_its_way(&self) {
         while self.0.shards.available_permits() + 1 < SHARDS_IN_FLIGHT {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
 
-    /// Notes where the shard of `spec` stands, before its marker can be complete.
+    /// Records the clock range of the shard in `spec`, before its marker can complete.
     fn place_marker(&self, spec: &TaskSpec) {
         if let (Some(marker), Some(TaskInput::Artifact { name, .. })) = (spec.marker, spec.inputs.get(2))
             && let Some(clock) = self.0.expected.clock(name)
@@ -134,34 +135,39 @@ impl ProofClient {
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that some worker may have the memory that a shard takes.
+    /// Checks that at least one worker has enough memory for the shard.
     fn check_memory(&self, spec: &TaskSpec) -> Result<(), ProofFailure> {
         if !spec.kind.is_shard() {
             return Ok(());
         }
         let workers = self.0.proof.attempt_memory(spec.kind);
         let largest = workers.iter().map(|memory| memory.map_or(u64::MAX, |memory| memory.alone_bytes)).max();
-        // An estimate may be too high by a third.
+        // The estimate may be a third too high, so accept three quarters of it.
         match largest.filter(|bytes| *bytes < spec.memory_bytes / 4 * 3) {
             None => Ok(()),
             Some(bytes) => Err(ProofFailure::Memory(format!(
-                "a shard of this run takes about {:.1} GB, and the largest worker has {:.1} GB for it; its cut is {}{}",
+                "a shard of this run takes about {:.1} GB of memory with {}, and the largest worker has {:.1} GB for \
+                 it{}",
                 spec.memory_bytes as f64 / 1e9,
-                bytes as f64 / 1e9,
                 self.0.local.options().threshold_name(),
+                bytes as f64 / 1e9,
                 self.0.local.fitting_cut(bytes),
             ))),
         }
     }
 
+    /// Submits a task for a worker. Fails the proof instead if the program failed or no worker has enough memory.
     async fn submit(&self, kind: TaskKind, task: RawTaskRequest) -> TaskId {
         if kind.is_shard() {
-            self.0.pieces.fetch_add(1, Ordering::Relaxed);
             let record = task.inputs.get(2).map(|record| record.0.as_str()).unwrap_or_default();
+            // Only a core shard has a place on the program's clock.
+            if self.0.expected.clock(record).is_some() {
+                self.0.pieces.fetch_add(1, Ordering::Relaxed);
+            }
             let code = self.0.expected.exit_code(record);
             if let Some(code) = code.filter(|code| !self.0.local.accepts(*code)) {
                 self.0.local.program_failed(code);
-                // Never given to a worker: the proof must not be finished before it is failed.
+                // This task is never given to a worker: the proof must not finish before it is failed.
                 return task_to_sp1(self.0.proof.open_local_task());
             }
         }
@@ -192,7 +198,7 @@ impl ArtifactClient for ProofClient {
     }
 
     async fn download_raw(&self, artifact: &impl ArtifactId, _: ArtifactType) -> Result<Vec<u8>> {
-        self.0.proof.get(artifact.id()).await.with_context(|| format!("there is no artifact {}", artifact.id()))
+        self.0.proof.get(artifact.id()).await.with_context(|| format!("artifact {} does not exist", artifact.id()))
     }
 
     async fn exists(&self, artifact: &impl ArtifactId, _: ArtifactType) -> Result<bool> {
@@ -218,9 +224,9 @@ impl ArtifactClient for ProofClient {
     }
 
     async fn acquire_shard_permit(&self, _: &impl ArtifactId) -> ShardPermit {
-        // One waits for room at a time, in order.
+        // Callers wait for room one at a time, in order.
         let _turn = self.0.turn.lock().await;
-        let permit = self.0.shards.clone().acquire_owned().await.expect("the permits are never closed");
+        let permit = self.0.shards.clone().acquire_owned().await.expect("the semaphore is never closed");
         tokio::select! {
             () = self.0.proof.wait_for_room() => {}
             () = self.nothing_on_its_way() => {}
@@ -244,7 +250,7 @@ impl WorkerClient for ProofClient {
             TaskType::SetupVkey => return Ok(task_to_sp1(self.0.local.setup(self, task))),
             TaskType::CoreExecute => return Ok(task_to_sp1(self.0.local.execute(self, task))),
             other => {
-                let text = format!("SP1 asked for a task of kind {other:?}, which nobody does");
+                let text = format!("SP1 submitted a task of kind {other:?}, which no worker supports");
                 self.0.proof.fail(ProofFailure::Internal(text.clone()));
                 anyhow::bail!(text);
             }
@@ -275,7 +281,7 @@ impl WorkerClient for ProofClient {
         let client = self.clone();
         tokio::spawn(async move {
             let task = |id: &TaskId| task_from_text(&id.to_string());
-            // Final statuses only: anything else shown to a subscriber ends the proof.
+            // Report final statuses only: SP1 ends the proof if it sees any other status.
             let tell = |id, status| answers.send((id, status)).is_ok();
             let order = Mutex::new(MarkerOrder::default());
             let in_order = || order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -296,13 +302,14 @@ impl WorkerClient for ProofClient {
     }
 
     async fn subscribe_task_messages(&self, task_id: &TaskId) -> Result<mpsc::UnboundedReceiver<Vec<u8>>> {
-        let task = task_from_text(&task_id.to_string()).with_context(|| format!("{task_id} is no task"))?;
-        self.0.proof.receive(task).with_context(|| format!("the messages of {task_id} have a reader already"))
+        let task =
+            task_from_text(&task_id.to_string()).with_context(|| format!("{task_id} is not a task of this proof"))?;
+        self.0.proof.receive(task).with_context(|| format!("the messages of task {task_id} already have a reader"))
     }
 
     async fn send_task_message(&self, task_id: &TaskId, payload: Vec<u8>) -> Result<()> {
         if let Some(task) = task_from_text(&task_id.to_string()) {
-            // False when the proof is over: nobody misses the message.
+            // Returns false if the proof is over. The message is not needed then.
             self.0.proof.board().send(task, payload);
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! Executions and the child processes they run in.
+//! Supervises executions and the child processes that they run in.
 //!
-//! SP1 runs a program in a child of this process and gives nobody its number. A program that never ends a trace chunk
-//! can only be stopped by killing that child, so it has to be found: executions begin one at a time, and the child that
-//! appears meanwhile is the new one's.
+//! SP1 runs a program in a child process of this process and does not report its process id. A program that never
+//! completes a trace chunk can only be stopped by killing that child, so the child has to be found. Executions
+//! therefore start one at a time, and a child that appears during a start belongs to the execution that starts.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -23,47 +23,48 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The processes are this process's own, so is what keeps their beginnings apart.
+/// Global on purpose. Child processes belong to the whole process, so executions must start one at a time in all of it.
 static BEGINNING: Mutex<()> = Mutex::const_new(());
 
-/// The name of SP1's helper, as the system shortens it.
+/// The name of SP1's helper program. The kernel truncates names to 15 bytes.
 const CHILD_NAME: &str = "sp1-native-runn";
 
 /// How an execution ended.
 pub(crate) enum Ended<T> {
-    /// By itself.
+    /// The execution returned a result.
     Done(T),
-    /// It panicked; the message went to the log.
+    /// The execution panicked. The panic message is in the log.
     Panicked(JoinError),
-    /// Its child was killed: it went on too long without ending a trace chunk.
+    /// The child was killed because it took too long without completing a trace chunk.
     RanAway,
-    /// Its child was killed on request.
+    /// The child was killed on request.
     Stopped,
 }
 
-/// A bound on a program's cycles where it cannot be checked exactly.
+/// Bounds the cycles of a program where they cannot be counted exactly.
 #[derive(Debug, Clone)]
 pub(crate) struct Leash {
-    /// The limit; none is no leash.
+    /// The cycle limit. With `None` nothing is bounded.
     pub(crate) cycle_limit: Option<u64>,
-    /// Grows whenever a trace chunk ends, if anybody counts them.
+    /// A counter that grows whenever a trace chunk is complete. It stays 0 for executions that do not count.
     pub(crate) chunks: Arc<AtomicU64>,
-    /// Fewest cycles that an execution of this kind does in a second of processor time.
+    /// The fewest cycles that an execution of this kind runs per second of CPU time.
     pub(crate) slowest_cycles_per_second: u64,
 }
 
 impl Leash {
-    /// Processor time without the end of a trace chunk that proves the limit passed.
+    /// Returns the CPU time without a completed trace chunk after which the cycle limit is certainly exceeded. Returns
+    /// `None` without a cycle limit.
     fn longest_chunk(&self) -> Option<Duration> {
-        /// Starting, compiling and slow system calls are not cycles.
+        /// CPU time for starting, compiling and slow system calls.
         const MARGIN: Duration = Duration::from_secs(10);
         let limit = self.cycle_limit?;
         Some(MARGIN + Duration::from_secs(limit / self.slowest_cycles_per_second))
     }
 }
 
-/// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it passes `leash`. Dropping the
-/// future stops it.
+/// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it exceeds `leash`. Dropping the
+/// future stops the execution.
 pub(crate) async fn supervise<T, F>(work: F, stop: &CancellationToken, leash: Leash) -> Ended<T>
 where
     T: Send + 'static,
@@ -71,7 +72,7 @@ where
 {
     let stop = stop.child_token();
     let _stop_on_drop = stop.clone().drop_guard();
-    // On a task of its own: it has a child to kill and to wait for also when nobody waits for it any more.
+    // A separate task kills the child and waits for its end even if the caller drops this future.
     tokio::spawn(watch_over(work, stop, leash)).await.unwrap_or_else(Ended::Panicked)
 }
 
@@ -92,7 +93,8 @@ where
             outcome = &mut work => break Some(outcome),
             () = sleep(Duration::from_millis(5)) => {}
         }
-        // A child that came and went between two looks has left chunks; others must not wait for this execution's end.
+        // A child that started and ended between two looks is not seen, but its completed chunks are counted. Stop
+        // looking in that case, so that other executions can start.
         if traces.look() || leash.chunks.load(Ordering::Relaxed) != chunks {
             break None;
         }
@@ -103,8 +105,8 @@ where
         Some(outcome) => outcome.map_or_else(Ended::Panicked, Ended::Done),
         None => wait_for_end(&mut work, &traces, &stop, &leash).await,
     };
-    // Also after an end by itself: the parts of SP1's executor do not wait for each other, and one that failed leaves
-    // the child running.
+    // Clean up even after a normal end. The parts of SP1's executor do not wait for each other, and a part that failed
+    // leaves the child running.
     traces.remove().await;
     work.abort();
     ended
@@ -135,7 +137,7 @@ async fn wait_for_end<T>(
     }
 }
 
-/// What an execution has outside of this process: a child, and segments of shared memory.
+/// What an execution has outside of this process: a child process and shared memory segments.
 struct Traces {
     children_before: BTreeSet<i32>,
     segments_before: BTreeSet<String>,
@@ -144,7 +146,7 @@ struct Traces {
 }
 
 impl Traces {
-    /// To be told apart from all that is there now.
+    /// Records what exists before the execution starts, so that new children and segments can be recognized.
     fn before() -> Self {
         Self {
             children_before: children().into_iter().map(|child| child.id).collect(),
@@ -154,7 +156,7 @@ impl Traces {
         }
     }
 
-    /// Looks for what is new; true once the child, which comes last, is there.
+    /// Looks for new children and segments. Returns true once the child exists; it is created last.
     fn look(&mut self) -> bool {
         let new = |child: &Process| !self.children_before.contains(&child.id);
         self.child = self.child.or_else(|| children().iter().find(|child| new(child)).map(|child| child.id));
@@ -170,8 +172,8 @@ impl Traces {
         self.segments.iter().map(|name| Path::new(SHARED).join(name)).filter(|path| path.exists()).collect()
     }
 
-    /// Kills the child. SP1's runner notices, waits for it and takes the segments away; what it has not taken after a
-    /// while is taken here.
+    /// Kills the child and removes its shared memory. SP1's runner notices the end of the child, reaps it and removes
+    /// the segments. After 2 s the remaining segments are removed here.
     async fn remove(self) {
         if let Some(child) = self.child.filter(|child| children().iter().any(|found| found.id == *child)) {
             kill(child);
@@ -182,47 +184,48 @@ impl Traces {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        tracing::warn!(remain = ?self.remain(), "an execution left shared memory behind");
+        tracing::warn!(remain = ?self.remain(), "execution left shared memory behind");
         self.segments.iter().for_each(|name| remove_segment(name));
     }
 }
 
-/// Where the system keeps shared memory.
+/// Where the operating system keeps shared memory.
 const SHARED: &str = "/dev/shm";
 
-/// Names of SP1's segments that this process has mapped.
+/// Returns the names of SP1's segments that this process has mapped.
 fn mapped_segments() -> BTreeSet<String> {
     segments_of("self").unwrap_or_default()
 }
 
-/// The same of any process; `None` when the system does not say.
+/// Returns the names of SP1's segments that `process` has mapped. Returns `None` if its maps cannot be read.
 fn segments_of(process: &str) -> Option<BTreeSet<String>> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let names = maps.lines().filter_map(|line| line.split_once("/dev/shm/")).map(|(_, name)| name);
-    // A segment whose name was taken away is shown as "NAME (deleted)".
+    // A segment whose file was removed is listed as "NAME (deleted)".
     Some(names.filter(|name| name.starts_with("sp1_") && !name.contains(' ')).map(str::to_owned).collect())
 }
 
-/// What a killed process left behind of its executions.
+/// What [`remove_leftovers`] has removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Leftovers {
-    /// Executors without the process they executed for.
+    /// Number of executors that were killed because their parent process is gone.
     pub executors: usize,
-    /// Files of shared memory that nobody uses.
+    /// Number of shared memory files that were removed because no process uses them.
     pub files: usize,
 }
 
-/// Kills executors of this user whose process is gone, and removes shared memory of theirs that nobody has mapped. What
-/// another living process executes is left alone.
+/// Kills executors of this user whose parent process is gone, and removes shared memory of this user that no process
+/// has mapped. Executions of other living processes are not touched.
 pub fn remove_leftovers() -> Leftovers {
-    /// A segment is made some moments before it is mapped.
+    /// A segment is created some moments before it is mapped, so young files are kept.
     const YOUNG: Duration = Duration::from_secs(60);
     let mut removed = Leftovers::default();
     let own = rustix::process::geteuid().as_raw();
     for orphan in processes().filter(|process| process.name == CHILD_NAME) {
-        // Whoever executes has the trace mapped. A parent that has not adopted the executor when its own was gone.
+        // An executor's original parent has the trace segments mapped. A parent that has none mapped adopted the
+        // executor after the original parent ended.
         let is_ours = fs::metadata(format!("/proc/{}", orphan.id)).is_ok_and(|file| file.st_uid() == own);
-        // In a container the first process may be the one that executes.
+        // Parent 1 alone does not prove an adoption: in a container, process 1 may be the original parent.
         let adopted =
             segments_of(&orphan.parent.to_string()).map_or(orphan.parent == 1, |segments| segments.is_empty());
         if is_ours && adopted {
@@ -231,7 +234,7 @@ pub fn remove_leftovers() -> Leftovers {
         }
     }
     if removed.executors > 0 {
-        // Their memory is mapped until they are gone.
+        // The memory of a killed executor stays mapped until the process is gone.
         std::thread::sleep(Duration::from_millis(200));
     }
     let used: BTreeSet<String> =
@@ -251,14 +254,14 @@ pub fn remove_leftovers() -> Leftovers {
     removed
 }
 
-/// Ends every execution of this process and removes its shared memory: for a process that is about to end without
+/// Kills all executions of this process and removes their shared memory. For a process that is about to end without
 /// waiting.
 pub fn kill_executions() {
     children().iter().for_each(|child| kill(child.id));
     mapped_segments().iter().for_each(|name| remove_segment(name));
 }
 
-/// Removes a segment and its semaphores, which are files too and which most segments have none of.
+/// Removes a segment and its semaphores. Semaphores are files too. Most segments have none.
 fn remove_segment(name: &str) {
     for file in [name.to_owned(), format!("sem.{name}_filled"), format!("sem.{name}_empty")] {
         let _ = fs::remove_file(Path::new(SHARED).join(file));
@@ -266,11 +269,11 @@ fn remove_segment(name: &str) {
 }
 
 fn kill(child: i32) {
-    // It is ours and not yet waited for, or was seen a moment ago.
+    // The id cannot belong to another process yet: the child was not reaped, or was seen a moment ago.
     if let Some(pid) = Pid::from_raw(child)
         && let Err(error) = kill_process(pid, Signal::KILL)
     {
-        tracing::debug!(child, %error, "kill an execution's process");
+        tracing::debug!(child, %error, "cannot kill the process of an execution");
     }
 }
 
@@ -285,9 +288,9 @@ fn process(id: i32) -> Option<Process> {
     parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
 
-/// Fields of `/proc/PID/stat`, see proc(5). The name stands in parentheses and may contain any.
+/// Parses the fields of `/proc/PID/stat`, see proc(5). The name is in parentheses and may itself contain parentheses.
 fn parse_stat(stat: &str) -> Option<Process> {
-    /// Of the kernel's interface, whatever its timer does.
+    /// Fixed in the kernel's interface, independent of the timer frequency.
     const TICKS_PER_SECOND: u64 = 100;
     let (id, rest) = stat.split_once(" (")?;
     let (name, rest) = rest.rsplit_once(") ")?;
@@ -301,13 +304,13 @@ fn parse_stat(stat: &str) -> Option<Process> {
     })
 }
 
-/// Executors that are children of this process.
+/// Returns the executors that are children of this process.
 fn children() -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     processes().filter(|process| process.parent == own && process.name == CHILD_NAME).collect()
 }
 
-/// All processes that the system shows.
+/// Returns all processes that are visible in `/proc`.
 fn processes() -> impl Iterator<Item = Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))

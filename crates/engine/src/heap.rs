@@ -1,10 +1,10 @@
-//! Memory that the allocator keeps when a proving stage has ended.
+//! Returns memory that the allocator keeps after a proving stage.
 
-/// Has the C library give the pages back to the system that nothing lives on. Stages leave gigabytes of them behind,
-/// spread over the arenas of many threads. Takes a fraction of a second.
+/// Makes the C library return all unused pages to the operating system. Proving stages leave gigabytes of free memory
+/// behind, spread over the arenas of many threads. Takes a fraction of a second.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn give_back() {
-    #[expect(unsafe_code, reason = "the C library alone can do it")]
+    #[expect(unsafe_code, reason = "only the C library can return its free memory")]
     unsafe extern "C" {
         /// See malloc_trim(3).
         safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
@@ -12,6 +12,6 @@ pub(crate) fn give_back() {
     malloc_trim(0);
 }
 
-/// Other allocators give back by themselves, or not at all.
+/// Does nothing: other allocators either return memory without being asked or cannot be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_back() {}

@@ -1,5 +1,5 @@
-//! Can the executor run on this machine? It runs programs in a child process whose executable is unpacked into the
-//! temporary folder and which shares memory through /dev/shm.
+//! Checks whether SP1's executor can run on this machine. The executor runs each program in a child process. It unpacks
+//! the executable of that process into the temporary folder and shares memory with it through `/dev/shm`.
 
 use rustix::{
     fs::{Access, StatVfsMountFlags, access, statvfs},
@@ -11,61 +11,74 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why the executor cannot run here.
+/// Why the executor cannot run on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// The temporary folder cannot be written.
-    #[error("the executor cannot write to the temporary folder {}: {reason}; set TMPDIR to a folder that can be written", path.display())]
+    /// The temporary folder is not writable.
+    #[error(
+        "the executor cannot write to the temporary folder {}: {reason}\n\
+         hint: set `TMPDIR` to a writable folder",
+        path.display()
+    )]
     Unwritable {
-        /// The folder.
+        /// The temporary folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The error message of the operating system.
         reason: String,
     },
-    /// The temporary folder does not allow programs.
-    #[error("the temporary folder {} is mounted noexec, and the executor starts a program from it; set TMPDIR to another folder", path.display())]
-    NoExec {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Somebody else's program lies where the executor's helper is looked for.
-    #[error("the executor would run {}, which belongs to another user; set TMPDIR to a folder of your own", path.display())]
-    Foreign {
-        /// The program.
-        path: PathBuf,
-    },
-    /// There is no shared memory.
-    #[error("the executor needs shared memory at /dev/shm, which cannot be used: {0}; mount a tmpfs there")]
-    NoSharedMemory(String),
-    /// There is too little of it.
+    /// The temporary folder is on a file system that is mounted `noexec`.
     #[error(
-        "the executor needs shared memory: /dev/shm has {free_mb} MB free, at least {} MB are needed and large programs need \
-         some gigabytes; enlarge it (`mount -o remount,size=4G /dev/shm`, in containers --shm-size=4g)",
+        "the temporary folder {} is mounted noexec, and the executor has to start a program from it\n\
+         hint: set `TMPDIR` to a folder on another file system",
+        path.display()
+    )]
+    NoExec {
+        /// The temporary folder.
+        path: PathBuf,
+    },
+    /// A program of another user has the name of the executor's helper program, so SP1 would run it.
+    #[error(
+        "the executor would run {}, which belongs to another user\n\
+         hint: set `TMPDIR` to a folder of your own",
+        path.display()
+    )]
+    Foreign {
+        /// Path of the other user's program.
+        path: PathBuf,
+    },
+    /// Shared memory at `/dev/shm` cannot be used. The text is the error message of the operating system.
+    #[error("the executor cannot use shared memory at /dev/shm: {0}\nhint: mount a tmpfs at /dev/shm")]
+    NoSharedMemory(String),
+    /// `/dev/shm` has too little free space.
+    #[error(
+        "the executor needs at least {} MB of shared memory, and several GB for large programs; \
+         /dev/shm has {free_mb} MB free\n\
+         hint: enlarge it with `mount -o remount,size=4G /dev/shm`, or start the container with `--shm-size=4g`",
         LEAST_SHARED_BYTES >> 20
     )]
     LittleSharedMemory {
-        /// Megabytes free.
+        /// Free space in MiB.
         free_mb: u64,
     },
 }
 
-/// What the smallest program uses. Memory that turns out to be missing later kills the process that touches it, so look
-/// first.
+/// Shared memory that the smallest program uses. This is checked in advance because the kernel kills the process that
+/// touches memory when `/dev/shm` is full.
 const LEAST_SHARED_BYTES: u64 = 32 << 20;
 
-/// Checks what every execution needs.
+/// Checks that the temporary folder and `/dev/shm` are usable. Every execution needs both.
 ///
 /// # Errors
-/// What is missing and the way out.
+/// Fails with the first requirement that is not met. The message says what to do.
 pub fn check_executor_host() -> Result<(), HostError> {
     check_temporary_folder(&env::temp_dir())?;
     check_shared_memory(Path::new("/dev/shm"))
 }
 
-/// Checks that programs can be written to the folder and started from it.
+/// Checks that programs can be written to the folder `path` and started from it.
 ///
 /// # Errors
-/// What is missing and the way out.
+/// Fails with the first requirement that is not met. The message says what to do.
 pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     let unwritable =
         |reason: rustix::io::Errno| HostError::Unwritable { path: path.to_owned(), reason: reason.to_string() };
@@ -74,7 +87,7 @@ pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Err(HostError::NoExec { path: path.to_owned() });
     }
-    // SP1 runs whatever file of its helper's name it finds.
+    // SP1 runs any file that has the name of its helper program.
     for entry in path.read_dir().into_iter().flatten().flatten() {
         let foreign = |owner: u32| owner != 0 && owner != geteuid().as_raw();
         let owner = entry.metadata().map_or(0, |found| found.uid());
@@ -85,8 +98,8 @@ pub fn check_temporary_folder(path: &Path) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Megabytes of shared memory that are free, when a large program can use up all of them: five trace chunks of a
-/// quarter of a gigabyte, or two of two gigabytes where gas is estimated, and the program's own memory.
+/// Returns the free shared memory in MiB if a large program could exhaust it, else `None`. A large program uses five
+/// trace chunks of 256 MiB each, or two of 2 GiB each if gas is estimated, and its own memory.
 pub(crate) fn little_shared_memory() -> Option<u64> {
     const COMFORTABLE_BYTES: u64 = 5 << 30;
     let free = free_bytes(Path::new("/dev/shm")).ok()?;

@@ -1,8 +1,8 @@
-//! Verifying keys that are kept on disk, by the digest of their program.
+//! Stores verifying keys on disk, by the digest of their program.
 //!
-//! Computing a key takes seconds, up to half a minute for a large program. The files are as trusted as the program that
-//! reads them: whoever may write to the folder may change what proofs are verified against. A file that was cut off or
-//! changed by accident is noticed and ignored.
+//! Computing a key takes seconds, and up to half a minute for a large program. The files must be as trusted as the
+//! program that reads them: a user with write access to the folder can change the keys that proofs are verified
+//! against. Files that were truncated or changed by accident are detected and ignored.
 
 use crate::{identity::build_identity, program::ProgramSize};
 use artifacts::Digest;
@@ -14,21 +14,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is known of a program that was set up.
+/// What setting up a program has computed: its verifying key and its size.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct KnownProgram {
     pub(crate) key: SP1VerifyingKey,
     pub(crate) size: ProgramSize,
 }
 
-/// A file has some hundreds of bytes.
+/// Largest key file that is read. A real file has some hundreds of bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// Keys that a folder may have; beyond, none is added.
+/// Most files in a folder. A full folder takes no further keys.
 const MAX_FILES: usize = 10_000;
 
-/// Where keys are kept for a user: `sp1-distributed/keys` in `XDG_CACHE_HOME`, else in `~/.cache`. `None` if neither is
-/// set.
+/// Returns the user's default folder for keys: `sp1-distributed/keys` in `XDG_CACHE_HOME`, or in `~/.cache` if that is
+/// not set. Returns `None` if `HOME` is not set either.
 #[must_use]
 pub fn default_key_folder() -> Option<PathBuf> {
     let set = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -36,12 +36,12 @@ pub fn default_key_folder() -> Option<PathBuf> {
     Some(cache.join("sp1-distributed").join("keys"))
 }
 
-/// A folder of keys. Without one, nothing is kept.
+/// A folder of verifying keys. With `None`, no key is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyFolder(Option<PathBuf>);
 
 impl KeyFolder {
-    /// Keys of this version of SP1 are in a folder of their own.
+    /// Uses the subfolder of `folder` for this version of SP1, so that versions do not share keys.
     pub(crate) fn new(folder: Option<PathBuf>) -> Self {
         let build = build_identity();
         let version: String = format!("{}-{}-{}", build.sp1_version, build.circuit_version, build.features.join("-"))
@@ -51,24 +51,24 @@ impl KeyFolder {
         Self(folder.map(|folder| folder.join(version)))
     }
 
-    /// What is known of the program with this digest. Blocks for a moment.
+    /// Returns the stored key and size of the program with this digest. Blocks for a moment.
     pub(crate) fn load(&self, program: Digest) -> Option<KnownProgram> {
         let path = self.0.as_ref()?.join(program.to_string());
         let mut bytes = Vec::new();
         fs::File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
         let (content, check) = bytes.split_last_chunk::<32>()?;
         if checksum(program, content).as_bytes() != check {
-            tracing::warn!(%program, "a verifying key on disk is damaged: it is computed again");
+            tracing::warn!(%program, "stored verifying key is damaged, computing it again");
             return None;
         }
         bincode::deserialize(content).ok()
     }
 
-    /// Keeps what is known of a program. Blocks for a moment.
+    /// Stores the key and size of a program. Logs a warning if that fails. Blocks for a moment.
     pub(crate) fn store(&self, program: Digest, known: &KnownProgram) {
         let Some(folder) = &self.0 else { return };
         if let Err(error) = store(folder, program, known) {
-            tracing::warn!(folder = %folder.display(), %error, "a verifying key cannot be kept: it is computed again next time");
+            tracing::warn!(folder = %folder.display(), %error, "cannot store a verifying key");
         }
     }
 }
@@ -80,11 +80,11 @@ fn checksum(program: Digest, content: &[u8]) -> Digest {
 fn store(folder: &Path, program: Digest, known: &KnownProgram) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     if fs::read_dir(folder)?.count() >= MAX_FILES {
-        return Err(io::Error::other(format!("it has {MAX_FILES} keys already; empty it")));
+        return Err(io::Error::other(format!("the folder already has {MAX_FILES} keys: empty it")));
     }
     let mut bytes = bincode::serialize(known).map_err(io::Error::other)?;
     bytes.extend(checksum(program, &bytes).as_bytes());
-    // Two processes may write at the same time; each file is whole when it gets its name.
+    // Two processes may store the same key at the same time. A file gets its final name only after it is complete.
     let partial = folder.join(format!("{program}.{}.partial", std::process::id()));
     let mut file = fs::File::create(&partial)?;
     let written = file.write_all(&bytes).and_then(|()| fs::rename(&partial, folder.join(program.to_string())));

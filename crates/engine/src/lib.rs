@@ -1,14 +1,15 @@
-//! SP1 behind traits without type parameters: the one crate that compiles its prover.
+//! Wraps SP1 in traits without type parameters, so that this is the only crate that compiles SP1's prover.
 //!
 //! ```text
-//!   orchestrator ──ProofController──► Controller   SP1's controller and executor, verifying keys, verification: light
-//!   worker ────────ProvingEngine────► Prover       SP1's prover engine: gigabytes
+//!   orchestrator ──ProofController──► Controller   SP1's controller and executor, verifying keys, verification; 60 MB
+//!   worker ────────ProvingEngine────► Prover       SP1's prover engine; gigabytes of memory
 //! ```
 //!
-//! It knows nothing of networks. What SP1 asks of its artifact and task services goes to a
-//! [`orchestrator::ProofHandle`] on one side and to a [`worker::AttemptIo`] on the other.
+//! This crate knows nothing about networks. SP1's requests to its artifact and task services go to an
+//! [`orchestrator::ProofHandle`] on the orchestrator and to a [`worker::AttemptIo`] on a worker.
 
 mod abilities;
+mod accesses;
 mod check;
 mod controller;
 mod controller_clients;
@@ -31,7 +32,7 @@ mod thread_pool;
 
 pub use abilities::Equipment;
 pub use check::EventLimits;
-pub use controller::{Controller, ControllerSettings, preview_cut};
+pub use controller::{Controller, ControllerSettings, preview_cut, status_code};
 pub use execution::{Leftovers, kill_executions, remove_leftovers};
 pub use host::{HostError, check_executor_host, check_temporary_folder};
 pub use identity::build_identity;

@@ -1,32 +1,34 @@
-//! In which order the core shards of a proof say that their deferred events are there.
+//! Puts the markers of a proof's core shards into the order of the program's clock.
 //!
-//! SP1 groups events into precompile shards in the order in which it hears of them, and a result is found again only
-//! when the same events were grouped. So they are told in the order of the program's clock, whichever worker came
-//! first.
+//! A marker says that the deferred events of its core shard are uploaded. SP1 groups events into precompile shards in
+//! the order in which their markers complete. The result cache finds the result of a precompile shard again only if the
+//! same events were grouped. Markers are therefore released in the order of the program's clock, no matter which worker
+//! finishes first.
 
 use std::collections::BTreeMap;
 
-/// Where the program's clock begins (`ShardRange::precompile` in sp1-hypercube).
+/// Where the program's clock starts (`ShardRange::precompile` in sp1-hypercube).
 const FIRST: u64 = 1;
 
-/// So many may be early. Their events wait in the store meanwhile: beyond that the order is given up, and results that
-/// depend on it are not found again.
+/// Number of markers that may wait for an earlier one. The events of waiting markers stay in the artifact store. Above
+/// this number, the order is given up for the rest of the proof, and the result cache no longer finds the precompile
+/// shards that depend on it.
 const MOST_EARLY: usize = 256;
 
-/// Begin and end of a shard on the program's clock; the next shard begins where it ends.
+/// Start and end of a shard on the program's clock. The next shard starts where this one ends.
 pub(crate) type Clock = (u64, u64);
 
-/// Cycles between the two. The clock takes eight steps a cycle.
+/// Returns the cycles between start and end. The clock advances by 8 per cycle.
 pub(crate) const fn clock_cycles((begin, end): Clock) -> u64 {
     end.saturating_sub(begin) / 8
 }
 
-/// See the module's documentation.
+/// Holds markers back until all earlier shards have completed theirs. `T` stands for one marker.
 #[derive(Debug)]
 pub struct MarkerOrder<T> {
-    /// Where the next shard to be told of begins.
+    /// Start of the next shard whose marker is released.
     next: u64,
-    /// What came too early, by begin: the end, and what is to be told.
+    /// Markers that came too early: start of the shard, then its end and the marker.
     early: BTreeMap<u64, (u64, T)>,
 }
 
@@ -37,8 +39,8 @@ impl<T> Default for MarkerOrder<T> {
 }
 
 impl<T> MarkerOrder<T> {
-    /// The events of the shard at `clock` are there, which is told by `told`. Answers what is to be told now. What
-    /// comes twice is told twice.
+    /// Adds the marker `told` of the shard at the given clock range. Returns the markers that can be released now, in
+    /// order. Duplicates are passed through.
     pub fn complete(&mut self, (begin, end): Clock, told: T) -> Vec<T> {
         if begin < self.next {
             return vec![told];
@@ -56,7 +58,8 @@ impl<T> MarkerOrder<T> {
         now
     }
 
-    /// Nothing more will come: what waits for a shard that there is not.
+    /// Returns the markers that are still held back, in order. For the end of the proof, when the shards that these
+    /// markers wait for do not exist.
     pub fn rest(&mut self) -> Vec<T> {
         std::mem::take(&mut self.early).into_values().map(|(_, told)| told).collect()
     }

@@ -1,38 +1,39 @@
-//! Names of tasks and artifacts where SP1 sees them.
+//! Translates names of tasks and artifacts between SP1 and this project.
 //!
-//! On a worker every artifact is named after the attempt that uses it, `a17/NAME`: SP1's recursion prover is shared by
-//! all attempts, and only the name tells it whose artifact it is.
+//! On a worker, every artifact name starts with the attempt that uses it: `a17/NAME`. All attempts share SP1's
+//! recursion prover, and the name is the only thing that tells it which attempt an artifact belongs to.
 
 use protocol::made_prefix;
 use scheduler::{AttemptId, TaskId};
 
-/// A task's id for SP1.
+/// Converts a task id into SP1's type.
 pub(crate) fn task_to_sp1(task: TaskId) -> sp1_prover::worker::TaskId {
     sp1_prover::worker::TaskId::new(task.to_string())
 }
 
-/// A task's id from SP1; `None` for a text that is none of ours.
+/// Parses a task id from SP1. Returns `None` if the text is not a task id of this project (`t17`).
 pub(crate) fn task_from_text(text: &str) -> Option<TaskId> {
     text.strip_prefix('t')?.parse().ok().map(TaskId)
 }
 
-/// `name` as `attempt` uses it.
+/// Returns the artifact `name`, scoped to `attempt`.
 pub(crate) fn scoped(attempt: AttemptId, name: &str) -> String {
     format!("{attempt}/{name}")
 }
 
-/// The attempt and the name in a scoped name.
+/// Splits a scoped name into the attempt and the plain name.
 pub(crate) fn unscoped(text: &str) -> Option<(AttemptId, &str)> {
     let (attempt, name) = text.split_once('/')?;
     Some((AttemptId(attempt.strip_prefix('a')?.parse().ok()?), name))
 }
 
-/// Name of the `number`th artifact that `attempt` makes on its own account. Unique within a proof, as attempts are.
+/// Returns the name of the artifact with this number among those that `attempt` creates itself. The name is unique
+/// within a proof because attempt ids are.
 pub(crate) fn made(attempt: AttemptId, number: u64) -> String {
     format!("{}{number}", made_prefix(attempt))
 }
 
-/// The attempt that made an artifact of that name.
+/// Returns the attempt that created the artifact `name`. Returns `None` if no attempt created it.
 pub(crate) fn maker(name: &str) -> Option<AttemptId> {
     let (attempt, _) = name.strip_prefix("made-a")?.split_once('-')?;
     attempt.parse().ok().map(AttemptId)

@@ -1,4 +1,4 @@
-//! Options that decide how a run is cut into shards.
+//! Options that determine how a run is cut into shards.
 
 use crate::{memory::smaller_cut, program::ProgramSize};
 use orchestrator::ProofFailure;
@@ -12,8 +12,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// How a run is cut. Made once, on the orchestrator, and sent with every task: the side that cuts and the side that
-/// traces again must agree.
+/// Determines how a run is cut into shards. Made once, on the orchestrator, and sent with every task: the executor that
+/// cuts the run and the worker that generates the traces of a shard must use the same options.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOptions {
     #[serde(default)]
@@ -22,76 +22,77 @@ pub struct CutOptions {
     options: SP1CoreOpts,
 }
 
-/// Who decides at how many cells a shard ends.
+/// Who decides after how many trace cells a shard ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Origin {
-    /// Whoever made the options.
+    /// The user has set the number.
     #[default]
     Set,
-    /// The controller, before it runs the program.
+    /// The controller chooses the number before it executes the program.
     Auto,
-    /// The controller, which has decided.
+    /// The controller has chosen the number.
     Chosen,
 }
 
-/// The word for a value that is chosen by the memory of the workers.
+/// The value with which a user leaves the choice of an option to the controller.
 const AUTO: &str = "auto";
 
-/// An option is out of range.
+/// Why options are not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// The text is no number.
-    #[error("{name}={value} is no number")]
+    /// The value is not a number.
+    #[error("{name}={value} is not a number")]
     Number {
-        /// The variable.
+        /// The environment variable.
         name: &'static str,
-        /// Its value.
+        /// The value of the variable.
         value: String,
     },
     /// The number is too small or too large.
-    #[error("{name}={value} is out of range: {least} to {most}")]
+    #[error("{name}={value} is out of range, {least} to {most} is allowed")]
     Range {
-        /// The variable.
+        /// The environment variable.
         name: &'static str,
-        /// Its value.
+        /// The value of the variable.
         value: u64,
-        /// Smallest that works.
+        /// The smallest allowed number.
         least: u64,
-        /// Largest that works.
+        /// The largest allowed number.
         most: u64,
     },
-    /// What came over the wire are no options.
-    #[error("the options do not decode: {0}")]
+    /// Options that were received from a peer cannot be decoded.
+    #[error("cannot decode the options: {0}")]
     Decode(String),
 }
 
-/// An option as people set it.
+/// An option that users can set with an environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutOption {
     /// The environment variable.
     pub name: &'static str,
     /// SP1's default.
     pub default: u64,
-    /// It may be chosen by the memory of the workers, and is unless it is set.
+    /// Whether the value can be `auto`, which is then also the default. `meaning` says what `auto` does.
     pub auto: bool,
-    /// Smallest that works.
+    /// The smallest allowed value.
     pub least: u64,
-    /// Largest that works.
+    /// The largest allowed value.
     pub most: u64,
-    /// What it does, and its unit.
+    /// What the option does, and its unit.
     pub meaning: &'static str,
 }
 
-/// Below the fixed tables (a million elements, and seventeen for each of the program's instructions) SP1 asserts; above
-/// the default a shard no longer fits the circuits.
+/// The lower bound leaves room for the fixed tables (a million elements, and 17 for each instruction of the program):
+/// SP1 panics if they do not fit. Above the default, a shard no longer fits the circuits.
 const ELEMENTS: CutOption = CutOption {
     name: "ELEMENT_THRESHOLD",
     default: ELEMENT_THRESHOLD,
     auto: true,
     least: (1 << 25) - (1 << 22),
     most: ELEMENT_THRESHOLD,
-    meaning: "trace elements after which a shard ends: smaller shards need less memory and cost more in all; `auto` is the most that fits the workers",
+    meaning: "trace elements after which a shard ends; smaller shards need less memory and more proving time in total; \
+              `auto` chooses the largest value that fits the workers",
 };
 const HEIGHT: CutOption = CutOption {
     name: "HEIGHT_THRESHOLD",
@@ -99,9 +100,9 @@ const HEIGHT: CutOption = CutOption {
     auto: true,
     least: 1 << 16,
     most: HEIGHT_THRESHOLD,
-    meaning: "rows of one table after which a shard ends; `auto` is the most that SP1 allows",
+    meaning: "rows of one table after which a shard ends; `auto` is the largest value that SP1 allows",
 };
-/// SP1's own default, which it does not export.
+/// The default is SP1's, which SP1 does not export.
 const SHARD_SIZE: CutOption = CutOption {
     name: "SHARD_SIZE",
     default: 1 << 24,
@@ -118,14 +119,14 @@ const CHUNK: CutOption = CutOption {
     most: 1 << 27,
     meaning: "memory accesses after which the executor hands over a chunk of its trace",
 };
-/// The executor waits for a free slot; with one it could not run ahead of whoever reads.
+/// The executor waits for a free slot. With only one slot it could not run ahead of its reader.
 const CHUNK_SLOTS: CutOption = CutOption {
     name: "TRACE_CHUNK_SLOTS",
     default: 5,
     auto: false,
     least: 2,
     most: 64,
-    meaning: "chunks that the executor may be ahead",
+    meaning: "trace chunks that may wait for processing before the executor pauses",
 };
 const MEMORY: CutOption = CutOption {
     name: "MEMORY_LIMIT",
@@ -160,13 +161,13 @@ impl CutOption {
 }
 
 impl CutOptions {
-    /// Every option that people set.
+    /// All options that users can set.
     pub const ALL: [CutOption; 6] = [ELEMENTS, HEIGHT, SHARD_SIZE, CHUNK, CHUNK_SLOTS, MEMORY];
 
-    /// SP1's own form, as its clients take it.
+    /// Takes over options in SP1's form, as SP1's clients use it.
     ///
     /// # Errors
-    /// When an option is out of range.
+    /// Fails if an option is out of range.
     pub fn from_sp1(options: SP1CoreOpts) -> Result<Self, OptionsError> {
         ELEMENTS.check(options.sharding_threshold.element_threshold)?;
         HEIGHT.check(options.sharding_threshold.height_threshold)?;
@@ -177,20 +178,20 @@ impl CutOptions {
         Ok(Self { origin: Origin::Set, options })
     }
 
-    /// SP1's defaults, changed by the variables that SP1 itself reads.
+    /// Returns SP1's defaults, changed by the environment variables that SP1 itself reads.
     ///
     /// # Errors
-    /// When a variable is no number or out of range; SP1 would ignore it or stop.
+    /// Fails if a variable is not a number or is out of range. SP1 itself would ignore the variable or panic.
     pub fn from_environment() -> Result<Self, OptionsError> {
         Self::from_variables(|name| env::var(name).ok())
     }
 
-    /// As [`CutOptions::from_environment`], with the variables given.
+    /// Same as [`CutOptions::from_environment`], but reads each variable with `variable`.
     ///
     /// # Errors
-    /// When a variable is no number or out of range.
+    /// Fails if a variable is not a number or is out of range.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, OptionsError> {
-        let size = |number: u64| usize::try_from(number).expect("bounded far below");
+        let size = |number: u64| usize::try_from(number).expect("the allowed maximum is far smaller");
         let is_set = variable(ELEMENTS.name).is_some_and(|value| !ELEMENTS.is_auto(&value));
         let origin = if is_set { Origin::Set } else { Origin::Auto };
         let options = SP1CoreOpts {
@@ -214,19 +215,20 @@ impl CutOptions {
             recompute_gkr_trace: false,
             drop_ldes: false,
             full_size_shards: false,
-            // Only estimating gas uses these, with SP1's own values.
+            // The other options are used only for estimating gas, with SP1's own values.
             ..SP1CoreOpts::default()
         };
         Ok(Self { origin, options })
     }
 
-    /// As they travel.
+    /// Returns the options as JSON, the form in which they are sent to workers.
     #[must_use]
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("options are serializable")
     }
 
-    /// The same text for the same options, unlike [`CutOptions::encode`], which writes a set in whatever order it has.
+    /// Returns the same text for the same options. [`CutOptions::encode`] does not: it contains a set, whose order
+    /// varies.
     pub(crate) fn canonical(&self) -> String {
         let Self { mut options, .. } = self.clone();
         let presets = std::mem::take(&mut options.retained_events_presets);
@@ -236,51 +238,51 @@ impl CutOptions {
         format!("{presets:?} {options}")
     }
 
-    /// From what came over the wire.
+    /// Decodes options that were received from a peer.
     ///
     /// # Errors
-    /// When the text is no options, or one of them is out of range.
+    /// Fails if the text cannot be decoded, or if an option is out of range.
     pub fn decode(text: &str) -> Result<Self, OptionsError> {
         let Self { origin, options } =
             serde_json::from_str(text).map_err(|error| OptionsError::Decode(error.to_string()))?;
         Ok(Self { origin, ..Self::from_sp1(options)? })
     }
 
-    /// True if the memory of the workers decides how large shards are.
+    /// Returns true if the controller still has to choose the size of shards by the memory of the workers.
     #[must_use]
     pub fn is_auto(&self) -> bool {
         self.origin == Origin::Auto
     }
 
-    /// Cells after which a shard ends.
+    /// Returns the number of trace cells after which a shard ends.
     pub(crate) fn threshold(&self) -> u64 {
         self.options.sharding_threshold.element_threshold
     }
 
-    /// The same with another number of cells, which the controller has chosen.
+    /// Returns the same options with `threshold`, marked as chosen by the controller.
     pub(crate) fn chosen(mut self, threshold: u64) -> Self {
         self.origin = Origin::Chosen;
         self.options.sharding_threshold.element_threshold = threshold;
         self
     }
 
-    /// The same with the next smaller number of cells that may be chosen; `None` if there is none, or if whoever made
-    /// the options has set it.
+    /// Returns the same options with the next smaller number of cells. Returns `None` if there is no smaller number, or
+    /// if the user has set the number.
     pub(crate) fn smaller(&self) -> Option<Self> {
         let smaller = smaller_cut(self.threshold()).filter(|_| self.origin == Origin::Chosen);
         smaller.map(|threshold| self.clone().chosen(threshold))
     }
 
-    /// How people set the number of cells after which a shard ends.
+    /// Returns the setting of the number of cells as a user writes it: `ELEMENT_THRESHOLD=NUMBER`.
     pub(crate) fn threshold_name(&self) -> String {
         format!("{}={}", ELEMENTS.name, self.threshold())
     }
 
-    /// Checks that a shard of this size has room for `program` and for one event of every precompile: SP1 stops where
-    /// it has not.
+    /// Checks that a shard has room for `program` and for one event of every precompile. SP1 would otherwise panic or
+    /// never finish cutting the run.
     ///
     /// # Errors
-    /// When it has not.
+    /// Fails if a shard is too small for the program.
     pub(crate) async fn check_for(&self, program: ProgramSize) -> Result<(), ProofFailure> {
         let options = self.options.clone();
         let fits = move || {
@@ -288,13 +290,16 @@ impl CutOptions {
             let provable = |code: &SyscallCode| code.should_send() != 0 && code.as_air_id().is_some();
             split.syscall_threshold.iter().all(|(code, threshold)| *threshold > 0 || !provable(&code))
         };
-        // It asserts on what does not fit.
+        // `SplitOpts::new` panics if the program does not fit.
         let fits = tokio::task::spawn_blocking(move || catch_unwind(AssertUnwindSafe(fits)).unwrap_or(false)).await;
         if fits.unwrap_or(false) {
             return Ok(());
         }
         let name = self.threshold_name();
-        Err(ProofFailure::Request(format!("the program does not fit into shards of {name}; raise it")))
+        Err(ProofFailure::Request(format!(
+            "the program does not fit into a shard with {name}\nhint: raise `{}`",
+            ELEMENTS.name
+        )))
     }
 
     pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {

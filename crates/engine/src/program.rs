@@ -1,51 +1,56 @@
-//! Is this a program SP1 can run?
+//! Checks that a program is one that SP1 can run.
 
 use elf::{ElfBytes, abi, endian::LittleEndian, file::Class};
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::Program;
 use std::panic::catch_unwind;
 
-/// Why a file is no program for SP1.
+/// Why a file is not a program for SP1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
-    /// No ELF file at all.
-    #[error("it is no ELF file; build the program with `cargo prove build` and give the file it names")]
+    /// The file is not an ELF file.
+    #[error("it is not an ELF file\nhint: build the program with `cargo prove build` and use the file that it names")]
     NoElf,
-    /// A 32-bit program: SP1 before version 6.
-    #[error("it is a 32-bit ELF, as SP1 before version 6 used; build the program again with SP1 v6")]
+    /// A 32-bit program, which SP1 used before version 6.
+    #[error("it is a 32-bit ELF file, and SP1 v6 runs 64-bit programs\nhint: build the program again with SP1 v6")]
     Class32,
-    /// For another machine.
-    #[error("it is a program for another machine (ELF machine {0}, SP1 runs RISC-V, 243)")]
-    Machine(u16),
-    /// A library or an object file.
-    #[error("it is no executable (ELF type {0}); give the linked program, not a library or an object file")]
-    Type(u16),
-    /// It wants more memory than a program can have.
+    /// A program for a machine other than RISC-V.
     #[error(
-        "its segments take {0} bytes of memory, and {1} are the most; make large tables and buffers smaller, or allocate them at run time"
+        "it is a program for another machine (ELF machine {0}, SP1 runs RISC-V, 243)\n\
+         hint: build the program with `cargo prove build`"
+    )]
+    Machine(u16),
+    /// Not an executable, but for example a library or an object file.
+    #[error("it is not an executable (ELF type {0})\nhint: use the linked program, not a library or an object file")]
+    Type(u16),
+    /// The program needs more memory than a program may have: the needed bytes, then the largest allowed number.
+    #[error(
+        "its segments take {0} bytes of memory, the maximum is {1}\n\
+         hint: make large tables and buffers smaller, or allocate them at run time"
     )]
     TooLarge(u64, u64),
-    /// Something in it cannot be decoded.
-    #[error("SP1 cannot decode it: {0}; build the program with SP1 v6's own toolchain")]
+    /// The program contains something that SP1 cannot decode.
+    #[error("SP1 cannot decode it: {0}\nhint: build the program with the toolchain of SP1 v6")]
     Undecodable(String),
 }
 
-/// Bytes of all segments together, zeros included. SP1's decoder makes an entry of up to 39 bytes for every 8 bytes of
-/// zeros, and every such entry is proven. The largest known programs have 12 MB; heap and stack are no part of any
+/// Largest number of bytes in all segments together, zeros included. SP1's decoder makes an entry of up to 39 bytes for
+/// every 8 zero bytes, and every entry is proven. The largest known programs have 12 MB. Heap and stack are not in a
 /// segment.
 const MAX_SEGMENT_BYTES: u64 = 128 << 20;
 
-/// Bytes of instructions: SP1 takes 2^22 of them, and looks only after it has decoded all.
+/// Largest number of bytes of instructions. SP1 allows 2^22 instructions, but checks that only after decoding all of
+/// them.
 const MAX_TEXT_BYTES: u64 = 4 << 22;
 
-/// Where a program's addresses end: `MAX_JIT_LOG_ADDR` of sp1-core-executor.
+/// End of a program's address space: `MAX_JIT_LOG_ADDR` of sp1-core-executor.
 const MAX_ADDRESS: u64 = 1 << 40;
 
-/// What the shape of every shard of a program depends on.
+/// The properties of a program that determine the shape of its shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProgramSize {
     pub(crate) instructions: usize,
-    /// It may run instructions that it wrote itself.
+    /// Whether the program may run instructions that it wrote itself.
     pub(crate) untrusted: bool,
 }
 
@@ -55,14 +60,14 @@ impl ProgramSize {
     }
 }
 
-/// Decodes `program`, without trusting anything in it. Takes up to a second, and several times the program's size of
-/// memory: not for an asynchronous thread.
+/// Decodes `program` without trusting its content. Takes up to a second, and several times the program's size in
+/// memory. Must not be called on an asynchronous thread.
 ///
 /// # Errors
-/// What is wrong with it and the way out.
+/// Fails with the first problem. The message says what to do.
 pub(crate) fn decode_program(program: &[u8]) -> Result<Program, ProgramError> {
     check_headers(program)?;
-    // SP1's decoder panics on what it does not know.
+    // SP1's decoder panics on instructions that it does not know.
     match catch_unwind(|| Program::from(program)) {
         Ok(Ok(decoded)) => Ok(decoded),
         Ok(Err(error)) => Err(ProgramError::Undecodable(error.to_string())),
@@ -70,18 +75,18 @@ pub(crate) fn decode_program(program: &[u8]) -> Result<Program, ProgramError> {
     }
 }
 
-/// Checks that SP1 can decode all of `program`. Takes up to a second, and several times the program's size of memory.
+/// Checks that SP1 can decode all of `program`. Takes up to a second, and several times the program's size in memory.
 ///
 /// # Errors
-/// What is wrong with it and the way out.
+/// Fails with the first problem. The message says what to do.
 pub fn check_program(program: &[u8]) -> Result<(), ProgramError> {
     decode_program(program).map(drop)
 }
 
-/// Checks the headers of `program`: that it is one for SP1, of a size that can be decoded. Takes microseconds.
+/// Checks by the headers that `program` is a program for SP1, of a size that can be decoded. Takes microseconds.
 ///
 /// # Errors
-/// What is wrong with it and the way out.
+/// Fails with the first problem. The message says what to do.
 fn check_headers(program: &[u8]) -> Result<(), ProgramError> {
     if !program.starts_with(&abi::ELFMAGIC) {
         return Err(ProgramError::NoElf);
@@ -112,9 +117,7 @@ fn check_headers(program: &[u8]) -> Result<(), ProgramError> {
         return Err(ProgramError::TooLarge(text, MAX_TEXT_BYTES));
     }
     if loaded().any(|segment| segment.p_vaddr.saturating_add(size(&segment)) > MAX_ADDRESS) {
-        return Err(ProgramError::Undecodable(
-            "a segment ends beyond the addresses that a program can have".to_owned(),
-        ));
+        return Err(ProgramError::Undecodable("a segment ends beyond the address space of a program".to_owned()));
     }
     Ok(())
 }

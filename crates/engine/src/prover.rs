@@ -1,4 +1,4 @@
-//! SP1's prover engine, for workers.
+//! Runs SP1's prover engine on a worker.
 
 pub(crate) mod components;
 mod core_prover;
@@ -40,23 +40,24 @@ use worker::{AttemptError, AttemptIo, ProvingEngine};
 
 type CoreProver = SP1CoreProver<AttemptClient, AttemptClient, Components>;
 
-/// How an engine is set up.
+/// Settings of the prover engine.
 #[derive(Debug, Clone, Copy)]
 pub struct ProverSettings {
-    /// Attempts inside the engine at a time, at least 1: while one proves, the next is traced.
+    /// Attempts in the engine at the same time, at least 1. With 2, the next attempt is traced while the first one
+    /// proves.
     pub slots: usize,
-    /// Proving stages that run at a time, at least 1.
+    /// Proving stages that run at the same time, at least 1.
     pub permits: usize,
-    /// How much less urgent its threads are than others of the process, as `nice` counts.
+    /// Added to the nice value of the engine's own threads, so that other threads of the process come first.
     pub niceness: i32,
-    /// Gives freed memory back to the system: the allocator keeps it for the next task, which costs nothing as long as
-    /// nobody else needs it.
+    /// Returns freed memory to the operating system. Without this call, the allocator keeps the memory for the next
+    /// task, which costs nothing unless another process needs it.
     pub give_back: fn(),
 }
 
 impl ProverSettings {
-    /// What is known to work for `threads` proving threads: with one, a second shard inside only takes memory; with
-    /// more, it fills the gaps of the first.
+    /// Returns settings that suit `threads` proving threads. With one thread, a second shard in the engine only takes
+    /// memory. With more threads, it fills the gaps that the first shard leaves.
     #[must_use]
     pub fn for_threads(threads: usize) -> Self {
         let both = if threads > 1 { 2 } else { 1 };
@@ -64,17 +65,17 @@ impl ProverSettings {
     }
 }
 
-/// How long a prover takes to load: measured 4 s. Nearly all of it runs on one thread.
+/// Returns an estimate of the time that loading a prover takes. Measured: 4 s, nearly all of it on one thread.
 #[must_use]
 pub const fn start_estimate() -> Duration {
     Duration::from_secs(5)
 }
 
-/// Loads SP1's prover: takes seconds, and a gigabyte. Keys of recursion programs come on top when they are needed.
-/// Blocks; not to be called from an asynchronous thread.
+/// Loads SP1's prover. This takes some seconds and about 1 GB of memory. Keys of recursion programs come on top when
+/// they are needed. Blocks, so it must not be called on an asynchronous thread.
 ///
 /// # Errors
-/// When SP1 cannot set itself up.
+/// Fails if SP1 cannot set up its prover, or if the engine's threads cannot be started.
 pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16))
@@ -82,20 +83,21 @@ pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
         .on_thread_start(move || be_nice(settings.niceness))
         .enable_all()
         .build()
-        .context("start the engine's threads")?;
+        .context("cannot start the engine's threads")?;
     let inside = Arc::new(Inside::default());
     let client = AttemptClient { inside: inside.clone(), slot: Slot::default() };
-    // In a task of its own: what panics while setting up must not take the caller along.
+    // Build in a separate task, so that a panic during setup does not unwind into the caller.
     let loaded =
-        runtime.block_on(runtime.spawn(build(settings, client))).context("the engine panicked while it started")??;
+        runtime.block_on(runtime.spawn(build(settings, client))).context("the engine panicked during its start")??;
     let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
-    // Loading takes more than is kept.
+    // Loading takes more memory than the loaded prover keeps.
     (settings.give_back)();
     let give_back = settings.give_back;
     let permits = u32::try_from(settings.permits.max(1)).unwrap_or(u32::MAX);
     Ok(Arc::new(Prover { runtime: Some(runtime), inside, slots, permits, loaded: Arc::new(loaded), give_back }))
 }
 
+/// SP1's prover engine and the parts of it that the core provers of all slots share.
 struct Loaded {
     sp1: SP1Worker<AttemptClient, AttemptClient, Components>,
     air_prover: Arc<core_prover::CoreProver>,
@@ -117,14 +119,14 @@ async fn build(settings: ProverSettings, client: AttemptClient) -> Result<Loaded
     let air_prover = Arc::new(core_prover::CoreProver::new(CpuShardProver::new(verifier.shard_verifier().clone())));
     let (compress_prover, shrink_prover) = (Arc::new(compress_prover()), Arc::new(shrink_prover()));
     let core_config = SP1CoreProverConfig {
-        // One attempt to a core prover: its clients know no other.
+        // One attempt per core prover: its client knows only the attempt in its slot.
         num_core_workers: 1,
         core_buffer_size: 1,
-        // Setup stays on the orchestrator.
+        // A worker never sets up a program. The orchestrator does that.
         num_setup_workers: 1,
         setup_buffer_size: 1,
         normalize_program_cache_size: 5,
-        // A fixed key would be the first program's for all programs.
+        // A fixed key would be the key of the first program, used for all programs.
         use_fixed_pk: false,
         verify_intermediates: true,
     };
@@ -140,22 +142,22 @@ async fn build(settings: ProverSettings, client: AttemptClient) -> Result<Loaded
     Ok(Loaded { sp1, air_prover, compress_prover, permits, core_config })
 }
 
-/// Core provers of a slot by the options they cut with. They are cheap beside the recursion prover they share, and keep
-/// the normalising programs they have compiled.
+/// The core provers of one slot, one for each set of cut options. A core prover is small compared to the recursion
+/// prover that all of them share. It keeps the normalize programs that it has compiled.
 #[derive(Default)]
 struct SlotProvers {
     slot: Slot,
     provers: Mutex<Vec<(CutOptions, CoreProver)>>,
 }
 
-/// Sets of options kept per slot: a pool serves few at a time.
+/// Sets of cut options that a slot keeps core provers for. A pool rarely serves more at the same time.
 const MOST_OPTIONS: usize = 4;
 
 impl SlotProvers {
     fn get(&self, options: &CutOptions, inside: &Arc<Inside>, loaded: &Loaded) -> CoreProver {
         let mut provers = self.provers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = provers.iter().position(|(known, _)| known == options) {
-            // The last used is last, the first goes.
+            // The vector is ordered by last use: the first entry is dropped next.
             let used = provers.remove(at);
             provers.push(used);
         } else {
@@ -175,12 +177,13 @@ impl SlotProvers {
             );
             provers.push((options.clone(), prover));
         }
-        provers.last().expect("one was just put there").1.clone()
+        provers.last().expect("a prover was just added").1.clone()
     }
 }
 
+/// SP1's prover engine as a [`ProvingEngine`].
 struct Prover {
-    /// There until dropped.
+    /// `Some` until drop.
     runtime: Option<Runtime>,
     inside: Arc<Inside>,
     slots: Vec<SlotProvers>,
@@ -191,7 +194,7 @@ struct Prover {
 
 impl Drop for Prover {
     fn drop(&mut self) {
-        // Waiting for a stage that cannot be interrupted would hold up whoever stops the worker.
+        // Do not wait for a proving stage: it cannot be interrupted and would delay stopping the worker.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -204,10 +207,11 @@ impl ProvingEngine for Prover {
         self.slots.len()
     }
 
-    /// A stage holds its permit to its end, whatever becomes of its attempt.
+    /// Resolves when all proving permits are free. A stage holds its permit until it ends, even if its attempt was
+    /// dropped.
     async fn rests(&self) {
         let permits = self.loaded.permits.clone();
-        // SP1 never closes them.
+        // SP1 never closes the semaphore.
         drop(permits.acquire_many(self.permits).await);
     }
 
@@ -220,13 +224,14 @@ impl ProvingEngine for Prover {
     async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
         let engine_error = |text: String| AttemptError { kind: FailureKind::Engine, text };
         let options = CutOptions::decode(&assignment.options).map_err(|error| engine_error(error.to_string()))?;
-        let provers = self.slots.get(slot).ok_or_else(|| engine_error(format!("there is no slot {slot}")))?;
+        let provers =
+            self.slots.get(slot).ok_or_else(|| engine_error(format!("the engine does not have slot {slot}")))?;
         let visit = Visit::new(self.inside.clone(), provers.slot.clone(), assignment.attempt, io);
         let kind = assignment.kind;
         let request = to_sp1(assignment)?;
         let core_prover = kind.is_shard().then(|| provers.get(&options, &self.inside, &self.loaded));
         let loaded = self.loaded.clone();
-        let runtime = self.runtime.as_ref().expect("there until dropped");
+        let runtime = self.runtime.as_ref().expect("the runtime exists until drop");
         let task =
             AbortOnDropHandle::new(runtime.spawn(async move { prove(&loaded, core_prover, kind, request).await }));
         let failure = match task.await {
@@ -235,7 +240,7 @@ impl ProvingEngine for Prover {
             Ok(Err(Failure::Join(text))) => AttemptError { kind: FailureKind::Panic, text },
             Err(error) => AttemptError { kind: FailureKind::Panic, text: error.to_string() },
         };
-        // An artifact that did not get through is the cause, whatever SP1 made of it.
+        // If an artifact transfer failed, that is the cause, no matter what error SP1 derived from it.
         Err(match visit.io_error() {
             Some(error) if error.action == "fetch" => {
                 AttemptError { kind: FailureKind::Input, text: error.to_string() }
@@ -246,6 +251,7 @@ impl ProvingEngine for Prover {
     }
 }
 
+/// Why a task failed: SP1 reported an error, or a proving stage panicked.
 enum Failure {
     Sp1(TaskError),
     Join(String),
@@ -267,7 +273,7 @@ async fn prove(
     let engine = loaded.engine();
     Ok(match kind {
         TaskKind::ProveShard | TaskKind::NormalizeShard => {
-            let core_prover = core_prover.expect("made for these kinds");
+            let core_prover = core_prover.expect("shard tasks always have a core prover");
             core_prover.submit_prove_shard(request).await?.await.map_err(|error| panicked(&error))??
         }
         TaskKind::RecursionReduce => {
@@ -290,13 +296,13 @@ async fn prove(
     })
 }
 
-/// SP1 would download what is missing.
+/// Checks that the wrap step still finds its circuit files. SP1 would otherwise download them.
 async fn check_wrap(kind: TaskKind) -> Result<(), TaskError> {
     let able = tokio::task::spawn_blocking(move || check_still_able(kind)).await;
     able.unwrap_or_else(|error| Err(error.to_string())).map_err(|reason| TaskError::Fatal(anyhow::anyhow!(reason)))
 }
 
-/// Number of inputs and outputs that SP1 indexes without looking.
+/// Returns the least number of inputs and of outputs of a task. SP1 indexes them without checking.
 fn expected_shape(kind: TaskKind) -> (usize, usize) {
     match kind {
         TaskKind::ProveShard | TaskKind::NormalizeShard => (4, 1),
@@ -310,11 +316,15 @@ fn to_sp1(assignment: Assignment) -> Result<RawTaskRequest, AttemptError> {
     let Assignment { attempt, proof, kind, inputs, outputs, marker, .. } = assignment;
     let (least_inputs, least_outputs) = expected_shape(kind);
     if inputs.len() < least_inputs || outputs.len() < least_outputs {
-        let text = format!("a {kind} task with {} inputs and {} outputs", inputs.len(), outputs.len());
+        let text = format!(
+            "{kind} task with {} inputs and {} outputs: it needs at least {least_inputs} and {least_outputs}",
+            inputs.len(),
+            outputs.len()
+        );
         return Err(AttemptError { kind: FailureKind::Input, text });
     }
     let inputs = inputs.into_iter().map(|input| match input {
-        // The marker is completed under this attempt's name.
+        // SP1 completes the marker under a name that is scoped to this attempt.
         InputValue::Literal(text) if Some(&text) == marker.as_ref() => Artifact(scoped(attempt, &text)),
         InputValue::Literal(text) => Artifact(text),
         InputValue::Artifact { name, .. } => Artifact(scoped(attempt, &name)),

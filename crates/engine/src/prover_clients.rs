@@ -1,4 +1,4 @@
-//! SP1's artifact and task services on a worker.
+//! Implements SP1's artifact and task services on a worker.
 
 use crate::names::{made, maker, unscoped};
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::mpsc;
 use worker::{AttemptIo, IoError};
 
-/// The attempts inside the engine.
+/// The attempts that are running in the engine.
 #[derive(Default)]
 pub(crate) struct Inside {
     attempts: Mutex<HashMap<AttemptId, Arc<Entry>>>,
@@ -26,7 +26,7 @@ pub(crate) struct Inside {
 
 struct Entry {
     io: Arc<dyn AttemptIo>,
-    /// The first artifact that did not get through: SP1 passes errors on as text.
+    /// First artifact transfer that failed. SP1 passes errors on as text only, so the original is kept here.
     error: Mutex<Option<IoError>>,
 }
 
@@ -34,7 +34,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An attempt's place among those inside; leaves when dropped.
+/// Registers an attempt as running in the engine. Dropping it removes the attempt.
 pub(crate) struct Visit {
     inside: Arc<Inside>,
     attempt: AttemptId,
@@ -48,7 +48,7 @@ impl Visit {
         Self { inside, attempt, slot }
     }
 
-    /// The artifact that did not get through, if that is why the attempt failed.
+    /// Takes the error of the artifact transfer that failed, if one did. It is the cause of the attempt's failure.
     pub(crate) fn io_error(&self) -> Option<IoError> {
         let entry = lock(&self.inside.attempts).get(&self.attempt).cloned()?;
         lock(&entry.error).take()
@@ -65,12 +65,12 @@ impl Drop for Visit {
     }
 }
 
-/// The attempt that a core prover works for at the moment: for names that do not say.
+/// The attempt that a core prover currently works for. It is needed for artifact names that do not name their attempt.
 #[derive(Clone, Default)]
 pub(crate) struct Slot(Arc<Mutex<Option<AttemptId>>>);
 
-/// Both services. Each core prover has clients of its own slot; the recursion prover, shared by all, has those of no
-/// slot.
+/// Implements both services, artifacts and tasks. Each core prover has a client with its own slot. The recursion
+/// prover, which all attempts share, has a client whose slot is always empty.
 #[derive(Clone)]
 pub(crate) struct AttemptClient {
     pub(crate) inside: Arc<Inside>,
@@ -78,17 +78,17 @@ pub(crate) struct AttemptClient {
 }
 
 impl AttemptClient {
-    /// Whose artifact `text` is, and its name. Artifacts that an attempt made are uploaded by their maker and
-    /// downloaded by anyone.
+    /// Returns the attempt to which the artifact `text` belongs, and the artifact's plain name. An artifact that an
+    /// attempt created is uploaded on behalf of that attempt, but other attempts may download it.
     fn owner(&self, text: &str, upload: bool) -> Result<(Arc<Entry>, String)> {
         let (attempt, name) = match unscoped(text) {
             Some((attempt, name)) => (Some(attempt), name),
             None if upload => (maker(text), text),
             None => (*lock(&self.slot.0), text),
         };
-        let attempt = attempt.with_context(|| format!("artifact {text} belongs to no attempt"))?;
+        let attempt = attempt.with_context(|| format!("artifact {text} does not belong to an attempt"))?;
         let entry = lock(&self.inside.attempts).get(&attempt).cloned();
-        Ok((entry.with_context(|| format!("attempt {attempt} is over"))?, name.to_owned()))
+        Ok((entry.with_context(|| format!("attempt {attempt} has already ended"))?, name.to_owned()))
     }
 }
 
@@ -110,13 +110,14 @@ impl ArtifactClient for AttemptClient {
         remember(&entry, entry.io.fetch(&name).await)
     }
 
-    /// Only asked to skip work that an earlier attempt did: with us a result counts when it is accepted, not when it
-    /// exists.
+    /// Returns `false` always. SP1 asks only to skip work that an earlier attempt did. In this project a result counts
+    /// when it is accepted, not when it exists.
     async fn exists(&self, _: &impl ArtifactId, _: ArtifactType) -> Result<bool> {
         Ok(false)
     }
 
-    /// Workers do not decide what goes: the orchestrator frees a task's inputs when it accepts the result.
+    /// Does nothing. Workers do not decide which artifacts are deleted: the orchestrator frees a task's inputs when it
+    /// accepts the result.
     async fn delete(&self, _: &impl ArtifactId, _: ArtifactType) -> Result<()> {
         Ok(())
     }
@@ -126,7 +127,7 @@ impl ArtifactClient for AttemptClient {
     }
 
     fn create_artifact(&self) -> Result<Artifact> {
-        let attempt = (*lock(&self.slot.0)).context("only a core shard's attempt makes artifacts")?;
+        let attempt = (*lock(&self.slot.0)).context("only attempts of core shards create artifacts")?;
         Ok(Artifact(made(attempt, self.inside.next_made.fetch_add(1, Ordering::Relaxed))))
     }
 
@@ -137,10 +138,10 @@ impl ArtifactClient for AttemptClient {
 
 impl WorkerClient for AttemptClient {
     async fn submit_task(&self, kind: TaskType, _: RawTaskRequest) -> Result<TaskId> {
-        bail!("a task on a worker submits no other task ({kind:?})")
+        bail!("a task on a worker cannot submit another task (kind {kind:?})")
     }
 
-    /// A core shard completes its marker, which is named like its artifacts.
+    /// Completes the marker of a core shard. The marker's name is scoped to its attempt, as artifact names are.
     async fn complete_task(&self, _: ProofId, task_id: TaskId, _: TaskMetadata) -> Result<()> {
         let (entry, _) = self.owner(&task_id.to_string(), true)?;
         remember(&entry, entry.io.complete_marker().await)
@@ -153,18 +154,18 @@ impl WorkerClient for AttemptClient {
         _: ProofRequestStatus,
         _: impl Into<String> + Send,
     ) -> Result<()> {
-        bail!("a worker completes no proof")
+        bail!("a worker cannot complete a proof")
     }
 
     async fn subscriber(&self, _: ProofId) -> Result<SubscriberBuilder<Self>> {
-        bail!("a worker waits for no task")
+        bail!("a worker cannot wait for tasks")
     }
 
     async fn subscribe_task_messages(&self, _: &TaskId) -> Result<mpsc::UnboundedReceiver<Vec<u8>>> {
-        bail!("a worker reads no messages")
+        bail!("a worker cannot read task messages")
     }
 
     async fn send_task_message(&self, _: &TaskId, _: Vec<u8>) -> Result<()> {
-        bail!("a worker sends no messages")
+        bail!("a worker cannot send task messages")
     }
 }

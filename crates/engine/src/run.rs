@@ -1,4 +1,4 @@
-//! Running programs without proving, and what it means when that fails.
+//! Executes programs without proving, and explains failures.
 
 use crate::{
     execution::{Ended, Leash, supervise},
@@ -14,22 +14,23 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// What an execution without proof came to.
+/// The result of an execution without proof.
 #[derive(Debug, Clone)]
 pub struct Executed {
-    /// What the program committed.
+    /// The public values that the program committed.
     pub public_values: Vec<u8>,
-    /// Cycles it took.
+    /// Number of executed cycles.
     pub cycles: u64,
-    /// SP1's measure of proving cost.
+    /// Gas, SP1's measure of proving cost. `None` if it was not calculated.
     pub gas: Option<u64>,
 }
 
-/// Executes on any of SP1's nodes, as SP1's own clients do, and in turn with all executions of this process: they are
-/// told apart by the order in which they begin. Dropping the future stops it. To be called within a tokio runtime.
+/// Executes `program` on one of SP1's nodes, as SP1's own clients do. Executions of this process start one at a time,
+/// because their child processes are told apart by the order in which they start. Dropping the future stops the
+/// execution. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// When the program cannot be run, or passes the limit.
+/// Fails if the program cannot be run, or exceeds the cycle limit of `context`.
 pub fn execute_on<'a>(
     node: &'a SP1NodeCore,
     program: &'a [u8],
@@ -39,12 +40,13 @@ pub fn execute_on<'a>(
     Box::pin(async move { Runner(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await })
 }
 
-/// Runs programs without proving.
+/// Executes programs without proving.
 #[derive(Clone)]
 pub(crate) struct Runner(pub(crate) SP1NodeCore);
 
 impl Runner {
-    /// As SP1's own `execute`, until `stop`: a program that ends with another code than 0 has been executed too.
+    /// Does the same as SP1's `execute`. Cancelling `stop` ends the execution. An exit code other than 0 is not an
+    /// error.
     pub(crate) async fn run_in(
         &self,
         program: &[u8],
@@ -55,7 +57,7 @@ impl Runner {
         let cycle_limit = context.max_cycles;
         let (node, owned) = (self.0.clone(), program.to_vec());
         let work = async move { node.execute(&owned, stdin, context).await };
-        // Estimating gas goes over the whole trace, at some million cycles a second.
+        // Estimating gas processes the whole trace, at some million cycles per second.
         let leash = Leash { cycle_limit, chunks: Arc::default(), slowest_cycles_per_second: 2_000_000 };
         match supervise(work, stop, leash).await {
             Ended::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
@@ -93,68 +95,80 @@ impl Runner {
     }
 }
 
+/// The result of an execution that ended with any exit code.
 pub(crate) struct ProgramRun {
     pub(crate) executed: Executed,
     pub(crate) exit_code: u32,
     pub(crate) stderr: String,
 }
 
+/// Returns the failure of an execution that was killed because it certainly exceeded its cycle limit.
 pub(crate) fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
     let limit = cycle_limit.unwrap_or_default();
     ProofFailure::Guest(format!(
-        "the program passed its limit of {limit} cycles without coming to an end; raise the limit or mend its loop"
+        "the program exceeded its limit of {limit} cycles and did not end\n\
+         hint: raise the cycle limit (`--cycle-limit`), or look for an endless loop in the program"
     ))
 }
 
+/// Returns the failure of an execution that SP1 stopped at its cycle limit.
 fn passed_limit(limit: u64) -> ProofFailure {
     ProofFailure::Guest(format!(
-        "the program passed its limit of {limit} cycles; raise the limit or give it less to do"
+        "the program exceeded its limit of {limit} cycles\n\
+         hint: raise the cycle limit (`--cycle-limit`), or give the program a smaller input"
     ))
 }
 
+/// Returns the failure of an execution that ended with an error. `typed` is the error if SP1 kept its type.
 pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Display) -> ProofFailure {
     match typed {
         Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
         Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => killed_from_outside(error),
         Some(ExecutionError::Other(_)) | None => untyped_failure(error),
-        Some(guest) => ProofFailure::Guest(format!("the program could not be run to its end: {guest}")),
+        Some(guest) => ProofFailure::Guest(format!("the execution of the program failed: {guest}")),
     }
 }
 
-/// By the system, or by somebody: another try may come through.
+/// Returns the failure of an executor that the operating system or another process killed. Another try may succeed.
 pub(crate) fn killed_from_outside(error: &dyn std::fmt::Display) -> ProofFailure {
     ProofFailure::Interrupted(format!(
-        "the executor's process was killed from outside ({error}), most likely because this machine has too little memory for the program"
+        "the executor process was killed from outside ({error}), most likely because this machine has too little \
+         memory for the program"
     ))
 }
 
-/// A full /dev/shm kills the executor by a signal that says nothing more, and by now it is empty again.
+/// Returns the failure of an execution that has no typed error. If `/dev/shm` is full, the executor is killed by a
+/// signal that does not name the cause, and the memory is free again by now. So check whether `/dev/shm` is small.
 fn untyped_failure(error: &dyn std::fmt::Display) -> ProofFailure {
     match little_shared_memory() {
         Some(free_mb) => ProofFailure::Host(format!(
-            "the program could not be run to its end ({error}), most likely because /dev/shm has only {free_mb} MB: enlarge it \
-             (`mount -o remount,size=6G /dev/shm`, in containers --shm-size=6g)"
+            "the execution of the program failed ({error}), most likely because /dev/shm has only {free_mb} MB free\n\
+             hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or start the container with `--shm-size=6g`"
         )),
-        None => ProofFailure::Guest(format!("the program could not be run to its end: {error}")),
+        None => ProofFailure::Guest(format!("the execution of the program failed: {error}")),
     }
 }
 
-/// What a program's exit code means, with the last words it said.
+/// Explains the exit code of a program. The message contains what the program wrote to stderr.
 pub(crate) fn program_failure(code: u32, stderr: &str) -> ProofFailure {
     let mut words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    // A panic's message is written twice.
+    // A panic message is written twice.
     words.dedup();
     let words = words.join(" | ");
-    // SP1's code for input that was not there.
+    // SP1's exit code for any invalid hint. Most often the program reads beyond the end of its input. SP1's patched
+    // crates also use the code if a value from the prover fails their check.
     const INVALID_HINT: u32 = 3;
-    let what = match code {
-        INVALID_HINT => "the program ran out of input: it reads more values than its stdin holds",
-        1 => "the program panicked",
-        _ => "the program failed",
+    let (what, hint) = match code {
+        INVALID_HINT => (
+            "the program ran out of input or received an invalid hint",
+            "\nhint: check that the stdin contains every value that the program reads",
+        ),
+        1 => ("the program panicked", ""),
+        _ => ("the program failed", ""),
     };
     ProofFailure::Guest(if words.is_empty() {
-        format!("{what} (exit code {code})")
+        format!("{what} (exit code {code}){hint}")
     } else {
-        format!("{what} (exit code {code}): {words}")
+        format!("{what} (exit code {code}): {words}{hint}")
     })
 }

@@ -1,4 +1,4 @@
-//! Making a compressed proof ready for the on-chain circuits.
+//! Shrinks and wraps a compressed proof for the on-chain circuits.
 
 use crate::memory::task_bytes;
 use async_trait::async_trait;
@@ -14,19 +14,19 @@ use sp1_recursion_executor::RecursionPublicValues;
 use sp1_sdk::SP1Proof;
 use std::{borrow::Borrow, sync::Arc};
 
-/// What the circuits of the on-chain proofs verify.
+/// A wrapped proof, which the circuits of the on-chain proofs verify.
 pub type WrapProof = SP1WrapProof<SP1OuterGlobalContext, SP1PcsProofOuter>;
 
-/// Shrinks and wraps one compressed proof on a worker: a step of the on-chain modes, by itself. The request's program,
-/// input and mode are not looked at.
+/// Shrinks and wraps one compressed proof on a worker, as a separate step of the on-chain modes. Ignores program, input
+/// and mode of the request.
 pub struct ShrinkWrapper {
     proof: Vec<u8>,
-    /// What the wrapped proof must say.
+    /// The claims that the wrapped proof must have.
     claims: Claims,
     key: SP1VerifyingKey,
 }
 
-/// What a proof says of a run.
+/// What a proof claims about a run.
 #[derive(Debug, PartialEq)]
 struct Claims {
     committed_value_digest: Vec<SP1Field>,
@@ -37,7 +37,7 @@ struct Claims {
 }
 
 impl Claims {
-    /// None when these are no public values of a proof.
+    /// Returns `None` if `public_values` do not have the length of a proof's public values.
     fn of(public_values: &[SP1Field]) -> Option<Self> {
         if public_values.len() != PROOF_MAX_NUM_PVS {
             return None;
@@ -54,19 +54,23 @@ impl Claims {
 }
 
 impl ShrinkWrapper {
-    /// For `proof`, which is of the program that `key` is of.
+    /// Creates a controller that shrinks and wraps `proof`. `key` is the verifying key of the proven program.
     ///
     /// # Errors
-    /// When it is no compressed proof, or one of another program.
+    /// Fails if `proof` is not a compressed proof, or if it is a proof of another program.
     pub fn new(proof: &SP1Proof, key: SP1VerifyingKey) -> Result<Arc<Self>, ProofFailure> {
         let SP1Proof::Compressed(proof) = proof else {
-            return Err(ProofFailure::Request("only a compressed proof can be shrunk and wrapped".to_owned()));
+            return Err(ProofFailure::Request(
+                "cannot shrink and wrap this proof: it is not a compressed proof".to_owned(),
+            ));
         };
-        let claims = Claims::of(&proof.proof.public_values)
-            .ok_or_else(|| ProofFailure::Request("what should be wrapped is no proof".to_owned()))?;
+        let invalid = "cannot shrink and wrap this proof: it has the wrong number of public values";
+        let claims = Claims::of(&proof.proof.public_values);
+        let claims = claims.ok_or_else(|| ProofFailure::Request(invalid.to_owned()))?;
         if claims.program != key.hash_koalabear() {
             return Err(ProofFailure::Request(
-                "the proof is of another program than the verifying key; use the key of the program that was proven"
+                "the proof and the verifying key belong to different programs\n\
+                 hint: use the verifying key of the program that was proven"
                     .to_owned(),
             ));
         }
@@ -87,11 +91,11 @@ impl ProofController for ShrinkWrapper {
     }
 
     fn check(&self, result: Checked<'_>) -> Result<(), String> {
-        // SP1 indexes public values without looking.
+        // SP1 indexes public values without checking their number, so check that first.
         match Claims::of(&decode(&result.output)?.proof.public_values) {
             Some(claims) if claims == self.claims => Ok(()),
-            Some(_) => Err("it is of another run".to_owned()),
-            None => Err("the result has another number of public values than a proof".to_owned()),
+            Some(_) => Err("it belongs to another run".to_owned()),
+            None => Err("it has the wrong number of public values".to_owned()),
         }
     }
 }
@@ -112,14 +116,14 @@ impl ShrinkWrapper {
             Ok(Outcome::Failed) | Err(_) => return Err(ProofFailure::Cancelled),
         }
         proof.report(Progress::Verifying);
-        let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof is gone"))?;
+        let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof no longer exists"))?;
         let decoded = decode(&wrapped).map_err(|error| internal(&error))?;
         if Claims::of(&decoded.proof.public_values).as_ref() != Some(&self.claims) {
-            return Err(internal(&"the wrapped proof is one of another run"));
+            return Err(internal(&"the wrapped proof belongs to another run"));
         }
         let key = self.key.clone();
         let verified = tokio::task::spawn_blocking(move || verify(&decoded, &key).map(|()| wrapped)).await;
-        let wrapped = verified.unwrap_or_else(|_| Err("the verifier panicked on it".to_owned()));
+        let wrapped = verified.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()));
         let wrapped =
             wrapped.map_err(|error| ProofFailure::Internal(format!("the wrapped proof does not verify: {error}")))?;
         Ok(ProofOutput { proof: wrapped, cycles: 0 })
@@ -127,7 +131,7 @@ impl ShrinkWrapper {
 }
 
 fn decode(bytes: &[u8]) -> Result<WrapProof, String> {
-    bincode::deserialize(bytes).map_err(|error| format!("the result does not decode: {error}"))
+    bincode::deserialize(bytes).map_err(|error| format!("cannot decode the wrapped proof: {error}"))
 }
 
 fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {

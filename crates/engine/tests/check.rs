@@ -1,19 +1,20 @@
-//! What is believed of the events that a core shard's attempt delivers. Proofs are not checked here: making one takes a
-//! prover.
+//! Tests for the check of deferred events that an attempt delivers for a core shard, and for the check of the expected
+//! exit code. Checks of proofs are not tested here: making a proof needs a prover.
 
 use artifacts::Blob;
+use orchestrator::{ExpectedExit, ProofFailure};
 use sp1_core_executor::{
     SyscallCode,
     events::{PrecompileEvent, SyscallEvent},
 };
-use sp1_distributed_engine::{CutOptions, EventLimits, MarkerOrder};
+use sp1_distributed_engine::{CutOptions, EventLimits, MarkerOrder, status_code};
 use sp1_prover::worker::{DeferredEvents, PrecompileArtifactSlice};
 use sp1_prover_types::Artifact;
 use std::collections::HashMap;
 
 const CODE: SyscallCode = SyscallCode::KECCAK_PERMUTE;
 
-/// As many events, serialised. Zeros are one.
+/// Returns `count` events, serialized. An event of zeros is valid.
 fn events(count: usize) -> Vec<u8> {
     let event: (SyscallEvent, PrecompileEvent) = bincode::deserialize(&[0; 4096]).unwrap();
     bincode::serialize(&vec![event; count]).unwrap()
@@ -23,14 +24,14 @@ fn piece(name: &str, start_idx: usize, end_idx: usize) -> PrecompileArtifactSlic
     PrecompileArtifactSlice { artifact: Artifact(name.to_owned()), start_idx, end_idx }
 }
 
-/// A list of events of one code, serialised.
+/// Returns a list of deferred events with one precompile code, serialized.
 fn list(code: SyscallCode, pieces: &[PrecompileArtifactSlice]) -> Vec<u8> {
     let mut list = DeferredEvents::empty();
     list.0.insert(code, pieces.to_vec());
     bincode::serialize(&list).unwrap()
 }
 
-/// Checks `list` beside the pieces that were delivered; the verdict must have `expected` in it.
+/// Checks `list` with the delivered pieces. An error must contain the expected text.
 fn check(list: &[u8], delivered: &[(&str, Vec<u8>)], expected: Result<(), &str>) {
     let options = CutOptions::from_variables(|_| None).unwrap();
     let limits = EventLimits::new(&options, 1000, false);
@@ -38,67 +39,68 @@ fn check(list: &[u8], delivered: &[(&str, Vec<u8>)], expected: Result<(), &str>)
     let verdict = limits.check(list, &|name| delivered.get(name).cloned());
     match (&verdict, expected) {
         (Ok(()), Ok(())) => {}
-        (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason:?} has no {part:?} in it"),
+        (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason:?} does not contain {part:?}"),
         _ => panic!("{verdict:?}, expected {expected:?}"),
     }
 }
 
 #[test]
-fn events_as_sp1_delivers_them_are_believed() {
+fn events_in_the_format_of_sp1_are_accepted() {
     check(&list(CODE, &[piece("a", 0, 2)]), &[("a", events(2))], Ok(()));
     check(&list(CODE, &[piece("a", 0, 3), piece("b", 0, 1)]), &[("a", events(3)), ("b", events(1))], Ok(()));
     check(&bincode::serialize(&DeferredEvents::empty()).unwrap(), &[], Ok(()));
 }
 
 #[test]
-fn a_list_of_events_decodes_to_its_last_byte() {
-    check(b"garbage", &[], Err("does not decode"));
-    check(&[0xff; 64], &[], Err("does not decode"));
+fn a_list_that_does_not_decode_completely_is_rejected() {
+    check(b"garbage", &[], Err("cannot be decoded"));
+    check(&[0xff; 64], &[], Err("cannot be decoded"));
     let mut longer = list(CODE, &[piece("a", 0, 2)]);
     longer.push(0);
-    check(&longer, &[("a", events(2))], Err("does not decode"));
+    check(&longer, &[("a", events(2))], Err("cannot be decoded"));
 }
 
 #[test]
-fn events_are_of_precompiles_that_are_proven_apart() {
-    // No precompile; one without a table; one whose calls stay in their shard.
+fn events_of_codes_that_are_never_deferred_are_rejected() {
+    // Not a precompile, a precompile without a table, and a precompile whose calls stay in their core shard.
     for code in [SyscallCode::HALT, SyscallCode::SECP256K1_DECOMPRESS, SyscallCode::SHA_EXTEND] {
-        check(&list(code, &[piece("a", 0, 2)]), &[("a", events(2))], Err("not proven apart"));
-        check(&list(code, &[]), &[], Err("not proven apart"));
+        check(&list(code, &[piece("a", 0, 2)]), &[("a", events(2))], Err("never deferred"));
+        check(&list(code, &[]), &[], Err("never deferred"));
     }
 }
 
 #[test]
-fn a_piece_begins_at_its_beginning_and_is_as_long_as_it_says() {
+fn a_piece_with_a_wrong_range_or_count_is_rejected() {
     let delivered = [("a", events(2))];
     for (start, end) in [(1, 2), (2, 1), (0, 0), (0, usize::MAX), (usize::MAX, usize::MAX)] {
-        check(&list(CODE, &[piece("a", start, end)]), &delivered, Err("of at most"));
+        check(&list(CODE, &[piece("a", start, end)]), &delivered, Err("a range starts at 0"));
     }
-    check(&list(CODE, &[piece("a", 0, 1)]), &delivered, Err("they are 2, announced were 1"));
-    check(&list(CODE, &[piece("a", 0, 3)]), &delivered, Err("they are 2, announced were 3"));
+    check(&list(CODE, &[piece("a", 0, 1)]), &delivered, Err("it has 2 events, its list announces 1"));
+    check(&list(CODE, &[piece("a", 0, 3)]), &delivered, Err("it has 2 events, its list announces 3"));
 }
 
 #[test]
-fn a_piece_is_events_and_nothing_else() {
+fn a_piece_with_extra_missing_or_invalid_bytes_is_rejected() {
     let list = list(CODE, &[piece("a", 0, 2)]);
     let mut longer = events(2);
     longer.push(0);
-    check(&list, &[("a", longer)], Err("something follows"));
+    check(&list, &[("a", longer)], Err("bytes follow"));
     let mut shorter = events(2);
     shorter.pop();
-    check(&list, &[("a", shorter)], Err("are none"));
-    check(&list, &[("a", Vec::new())], Err("are none"));
-    // Two of the announced kind in number only.
-    check(&list, &[("a", [&2_u64.to_le_bytes()[..], &[0xff; 500]].concat())], Err("are none"));
+    check(&list, &[("a", shorter)], Err("invalid piece"));
+    check(&list, &[("a", Vec::new())], Err("invalid piece"));
+    // The number is as announced, but the bytes are not events.
+    check(&list, &[("a", [&2_u64.to_le_bytes()[..], &[0xff; 500]].concat())], Err("invalid piece"));
 }
 
 #[test]
-fn pieces_are_delivered_with_their_list_and_used_once() {
+fn a_piece_that_is_missing_or_named_twice_is_rejected() {
     check(&list(CODE, &[piece("b", 0, 2)]), &[("a", events(2))], Err("not delivered"));
-    check(&list(CODE, &[piece("a", 0, 2), piece("a", 0, 2)]), &[("a", events(2))], Err("named twice"));
+    check(&list(CODE, &[piece("a", 0, 2), piece("a", 0, 2)]), &[("a", events(2))], Err("twice"));
 }
 
-/// Shards of the clock, in the order in which their events come: what is told after each, and what is left at the end.
+/// Adds the markers of shards with these clock ranges, in this order. `told` contains the markers released after each
+/// one, and `rest` the markers that are still held back at the end. A marker is the start of its clock range.
 fn check_order(clocks: &[(u64, u64)], told: &[&[u64]], rest: &[u64]) {
     let mut order = MarkerOrder::default();
     let now: Vec<_> = clocks.iter().map(|clock| order.complete(*clock, clock.0)).collect();
@@ -107,25 +109,37 @@ fn check_order(clocks: &[(u64, u64)], told: &[&[u64]], rest: &[u64]) {
 }
 
 #[test]
-fn events_are_told_in_the_order_of_the_programs_clock() {
+fn markers_are_released_in_the_order_of_the_programs_clock() {
     check_order(&[(1, 5), (5, 9), (9, 12)], &[&[1], &[5], &[9]], &[]);
     check_order(&[(9, 12), (5, 9), (1, 5)], &[&[], &[], &[1, 5, 9]], &[]);
     check_order(&[(5, 9), (1, 5), (12, 13), (9, 12)], &[&[], &[1, 5], &[], &[9, 12]], &[]);
 }
 
 #[test]
-fn no_events_are_lost_that_stand_where_none_were_expected() {
+fn markers_with_gaps_or_duplicates_are_not_lost() {
     check_order(&[(1, 5), (6, 9), (9, 12)], &[&[1], &[], &[]], &[6, 9]);
     check_order(&[(1, 5), (0, 3), (5, 9), (5, 9)], &[&[1], &[0], &[5], &[5]], &[]);
     check_order(&[(5, 9), (5, 9)], &[&[], &[5]], &[5]);
 }
 
 #[test]
-fn the_order_is_given_up_when_too_many_are_early() {
+fn the_order_is_given_up_when_too_many_markers_wait() {
     let mut order = MarkerOrder::default();
     let mut told = (2..260).map(|begin| order.complete((begin, begin + 1), begin)).filter(|now| !now.is_empty());
     let all = told.next().unwrap();
     assert_eq!((all.len(), all[0]), (257, 2));
     assert_eq!(told.collect::<Vec<_>>(), [vec![259]]);
     assert_eq!(order.complete((1, 2), 1), [1]);
+}
+
+#[test]
+fn an_exit_code_that_sp1_does_not_define_is_refused() {
+    for code in [0, 1, 3] {
+        assert_eq!(status_code(ExpectedExit::Code(code)).map(|status| status.as_u32()), Ok(code));
+    }
+    let refused = status_code(ExpectedExit::Code(2));
+    assert!(
+        matches!(&refused, Err(ProofFailure::Request(text)) if text.contains("exit codes 0, 1 and 3")),
+        "{refused:?}"
+    );
 }

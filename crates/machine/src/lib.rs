@@ -1,5 +1,5 @@
-//! What the machine has: memory, the limits of control groups, and what processes use. All of it is read from Linux's
-//! own files, each up to a bound.
+//! Reads the machine's memory, the limits of control groups, and the memory use of processes. The sources are files of
+//! the Linux kernel.
 
 mod memory;
 mod usage;

@@ -1,44 +1,45 @@
-//! Memory that this process can use.
+//! The memory that this process can use, and the kernel's out-of-memory kills.
 
 mod cgroup;
 
 use std::{fs::File, io::Read, path::Path};
 
-/// Most bytes that are read of one file of the kernel. Most files have less than 10 kB; a long list of mounts has some
-/// 100 kB.
+/// Maximum number of bytes that are read from one file of the kernel. Most files have less than 10 kB; a long list of
+/// mounts has about 100 kB.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Memory that this process can use: the smallest of what the machine has and what the control groups of this process
-/// allow.
+/// The memory that this process can use. Each value is the smallest among the machine and the control groups of this
+/// process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes that are free, or that the kernel frees on demand.
+    /// Bytes that are free or that the kernel can free on demand.
     pub available_bytes: u64,
-    /// All bytes, free or not.
+    /// All bytes, whether free or in use.
     pub total_bytes: u64,
 }
 
-/// Processes that the kernel has killed because memory ran out, counted at one moment. Read it before and after a
-/// process dies by SIGKILL.
+/// The number of processes that the kernel has killed because memory ran out, at one moment. To find the cause of a
+/// SIGKILL, read the counters before and after it.
 ///
-/// The kernel counts a kill before it sends the signal, so the count is complete when the parent sees the process end.
+/// The kernel counts a kill before it sends the signal. So the count is complete when the parent sees the process end.
 ///
-/// The counters do not say which process was killed. They do not see a kill by another program, such as systemd-oomd,
+/// The counters do not show which process was killed. They do not count kills by other programs, such as systemd-oomd,
 /// earlyoom or `kill -9`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OomKills {
-    /// Kills in the control group of this process, whether the group or the whole machine ran out of memory. With
-    /// control groups of version 2 this includes the groups below. It does not include groups beside or above. `None`
-    /// if no group has the counter: the process is in no group with the memory controller, or the kernel is older than
-    /// 4.13.
+    /// Kills in the control group of this process, whether the group or the whole machine ran out of memory. In version
+    /// 2 of control groups, this includes descendant groups. It never includes sibling groups. If the group has no
+    /// counter, this is the counter of its nearest ancestor that has one. `None` if no group has a counter: the memory
+    /// controller is not in use, or the kernel is older than 4.13.
     pub group: Option<u64>,
-    /// Kills on the whole machine, other containers included.
+    /// Kills on the whole machine, including other containers.
     pub machine: Option<u64>,
 }
 
 impl OomKills {
-    /// Kills since `before`, in the control group if both values have its counter. Else kills on the whole machine: the
-    /// killed process can then be of another program.
+    /// Returns the number of kills since `before` in the control group, if both values have its counter. Otherwise
+    /// returns the number of kills on the whole machine, where the killed process may belong to another program.
+    /// Returns 0 if neither counter is known.
     #[must_use]
     pub fn since(self, before: Self) -> u64 {
         let new = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
@@ -47,8 +48,8 @@ impl OomKills {
 }
 
 impl Memory {
-    /// Reads the machine's memory and the limits of this process's control groups. `None` if the system does not say
-    /// how much memory it has.
+    /// Reads the machine's memory and the limits of this process's control groups. Returns `None` if the kernel does
+    /// not report the machine's memory.
     #[must_use]
     pub fn now() -> Option<Self> {
         Self::at(&read_file)
@@ -62,13 +63,14 @@ impl Memory {
         })
     }
 
-    /// Reads how often the kernel has killed a process because memory ran out. `None` if the kernel does not count it.
+    /// Reads how often the kernel has killed a process because memory ran out. Returns `None` if the kernel has no such
+    /// counter.
     #[must_use]
     pub fn oom_kills() -> Option<OomKills> {
         oom_kills_at(&read_file)
     }
 
-    /// The smaller number of each kind.
+    /// Returns the smaller value of each field.
     fn smaller(self, other: Self) -> Self {
         Self {
             available_bytes: self.available_bytes.min(other.available_bytes),
@@ -83,16 +85,16 @@ fn oom_kills_at(read: cgroup::ReadFile<'_>) -> Option<OomKills> {
     (kills.group.is_some() || kills.machine.is_some()).then_some(kills)
 }
 
-/// Reads a file of the kernel. Lines beyond [`MAX_FILE_BYTES`] are left out.
+/// Reads a file of the kernel. Lines that do not fit into `MAX_FILE_BYTES` are left out.
 fn read_file(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
     if bytes.len() as u64 == MAX_FILE_BYTES {
-        // Half a line could be read as another number.
+        // Drop the last, incomplete line: a number in it could be cut.
         let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
         bytes.truncate(end);
     }
-    // A mount point need not be UTF-8. It must not hide the others.
+    // A mount point may not be valid UTF-8. It must not make the other mounts unreadable.
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -101,9 +103,9 @@ fn parse_meminfo(text: &str) -> Option<Memory> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
         rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
-    // Lazily freed memory (MADV_FREE) stands on the lists of file pages until the kernel looks at it. So it counts as
-    // available, also when the process uses it again. By these pages the lists are larger than the cache of files, so
-    // the difference is left out.
+    // The kernel keeps lazily freed memory (MADV_FREE) on its lists of file pages, and so counts it as available even
+    // if the process uses it again. The lists are larger than the file cache by these pages, so subtract the
+    // difference.
     let optional = |name: &str| field(name).unwrap_or(0);
     let of_files = optional("Active(file):").saturating_add(optional("Inactive(file):"));
     let cache = optional("Cached:").saturating_add(optional("Buffers:")).saturating_sub(optional("Shmem:"));
@@ -135,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn free_memory_is_read_from_the_host_and_the_control_group() {
+    fn available_memory_respects_the_machine_and_the_control_group() {
         let meminfo = ("/proc/meminfo", MEMINFO);
         let machine = Memory { available_bytes: 20_480_000_000, total_bytes: 25_244_598_272 };
         check_memory(&[meminfo], Some(machine));
         check_memory(&[("/proc/meminfo", "nonsense")], None);
         check_memory(&[], None);
-        // 5000 kB on the lists of files, of which 3500 are the cache of files.
+        // The lists of file pages have 5000 kB, of which 3500 kB are the file cache. So 1500 kB are lazily freed.
         let lazy = "Buffers: 500 kB\nCached: 4000 kB\nShmem: 1000 kB\nActive(file): 2000 kB\nInactive(file): 3000 kB\n";
         let text = MEMINFO.to_owned() + lazy;
         let available_bytes = 20_480_000_000 - 1500 * 1024;
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn kills_are_read_from_the_control_group_and_the_machine() {
+    fn kill_counters_are_read_from_the_control_group_and_the_machine() {
         let group = ("/proc/self/cgroup", "0::/a\n");
         let mounts = ("/proc/self/mountinfo", "30 23 0:26 / /groups rw - cgroup2 cgroup2 rw\n");
         let events = ("/groups/a/memory.events", "oom 1\noom_kill 2\n");
@@ -171,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn kills_of_the_control_group_count_more_than_kills_of_the_machine() {
+    fn kills_in_the_control_group_take_precedence() {
         let kills = |group, machine| OomKills { group, machine };
-        // Now, before, and the kills between.
+        // Columns: counters now, counters before, expected number of kills.
         let cases = [
             (kills(Some(3), Some(9)), kills(Some(2), Some(5)), 1),
             (kills(Some(2), Some(9)), kills(Some(2), Some(5)), 0),
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn long_files_are_read_up_to_the_bound() {
+    fn long_files_are_read_up_to_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long");
         std::fs::write(&path, "0123456\n".repeat(200_000)).unwrap();

@@ -1,18 +1,18 @@
-//! What other processes use, as the kernel says.
+//! The memory use and the children of other processes, as the kernel reports them.
 
 use rustix::param::page_size;
 use std::fs;
 
-/// Bytes that a process holds: resident, without those that it has freed and the kernel may reclaim. `None` when the
-/// process is gone.
+/// Returns the bytes that a process holds: its resident bytes, minus the bytes that it has freed and the kernel can
+/// reclaim. `None` if the process is gone.
 ///
-/// Takes milliseconds for a process of many gigabytes.
+/// This takes milliseconds for a process with many gigabytes.
 #[must_use]
 pub fn live_bytes(process: u32) -> Option<u64> {
     Some(resident_bytes(process)?.saturating_sub(lazily_freed_bytes(process)))
 }
 
-/// Processes that `process` has started and that have not ended. Empty when the process is gone. See proc(5),
+/// Returns the processes that `process` has started and that have not ended. Empty if `process` is gone. See proc(5),
 /// `/proc/PID/task/TID/children`.
 #[must_use]
 pub fn child_processes(process: u32) -> Vec<u32> {
@@ -22,8 +22,9 @@ pub fn child_processes(process: u32) -> Vec<u32> {
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Bytes that a process has freed and the system may take from it without asking. See proc(5), smaps. Of another user's
-/// worker nobody knows; what it has freed counts as held.
+/// Returns the bytes that a process has freed and the kernel can reclaim at any time. See proc(5), smaps. Returns 0 if
+/// the kernel does not allow reading this value, for example for a process of another user. The freed bytes then count
+/// as held.
 #[must_use]
 pub fn lazily_freed_bytes(process: u32) -> u64 {
     let read = || {
@@ -35,7 +36,7 @@ pub fn lazily_freed_bytes(process: u32) -> u64 {
     read().unwrap_or(0)
 }
 
-/// Resident bytes of a process; none when it is gone. See proc(5), statm.
+/// Returns the resident bytes of a process, or `None` if the process is gone. See proc(5), statm.
 #[must_use]
 pub fn resident_bytes(process: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
@@ -49,7 +50,7 @@ mod tests {
     use std::process::{Command, id};
 
     #[test]
-    fn a_process_has_bytes_until_it_has_ended() {
+    fn a_process_uses_memory_until_it_has_ended() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = child.id();
         assert!(child_processes(id()).contains(&process));

@@ -1,4 +1,4 @@
-//! Workers that should be there and are not.
+//! Disconnected workers: workers that should be connected and are not.
 
 use crate::list::Member;
 use std::{
@@ -6,29 +6,29 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Who came by itself and left need not come back: it is remembered for so long.
+/// How long a worker that had joined by itself stays listed after it left. It may never come back.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
-/// At most so many are remembered.
+/// Maximum number of disconnected workers that are listed.
 const MOST: usize = 10_000;
 
-/// A worker that was connected, or that the list names, and is not connected.
+/// A worker that was connected, or that is in the list, and that is not connected now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentWorker {
-    /// Its name; its address when it has never said one.
+    /// Its name, or its address if it has never reported a name.
     pub name: String,
-    /// Where it is called, or came from.
+    /// The address at which it is called, or from which it joined.
     pub address: String,
-    /// When it left, or was first called in vain.
+    /// When it left, or when the first connection to it failed.
     pub since: SystemTime,
-    /// Why it left, or could not be reached at first.
+    /// Why it left, or why the first connection to it failed.
     pub reason: String,
-    /// Why it could not be reached the last time, if it was called since.
+    /// Why the latest connection to it failed; `None` if there was no later attempt.
     pub last_try: Option<String>,
 }
 
-/// Who is absent. A worker that joins comes from another port each time, and often from another address: it is known by
-/// its name.
+/// Identifies a disconnected worker. A worker that joins comes from a different port each time, and often from a
+/// different address, so its name identifies it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Called(Member),
@@ -44,7 +44,7 @@ impl Key {
     }
 }
 
-/// True when both are one worker.
+/// Returns true if both are the same worker.
 pub(crate) fn is_same(member: &Member, name: &str, other: &Member, other_name: &str) -> bool {
     Key::new(member, name) == Key::new(other, other_name)
 }
@@ -53,14 +53,14 @@ pub(crate) fn is_same(member: &Member, name: &str, other: &Member, other_name: &
 pub(crate) struct Absences(BTreeMap<Key, AbsentWorker>);
 
 impl Absences {
-    /// The worker `name` has left.
+    /// Lists the worker `name`, which has left.
     pub(crate) fn left(&mut self, member: &Member, name: &str, reason: &str, now: SystemTime) {
         self.make_room(now);
         let (name, address, reason) = (name.to_owned(), member.to_string(), reason.to_owned());
         self.0.insert(Key::new(member, &name), AbsentWorker { name, address, since: now, reason, last_try: None });
     }
 
-    /// It was called in vain.
+    /// Records that a connection to `member` failed.
     pub(crate) fn called_in_vain(&mut self, member: &Member, reason: &str, now: SystemTime) {
         let address = member.to_string();
         match self.0.get_mut(&Key::Called(member.clone())) {
@@ -69,18 +69,18 @@ impl Absences {
         }
     }
 
-    /// The worker `name` is there, or nobody expects it any more.
+    /// Removes the worker `name`, because it is connected or no longer expected.
     pub(crate) fn remove(&mut self, member: &Member, name: &str) {
         self.0.remove(&Key::new(member, name));
     }
 
-    /// Nobody expects `worker`, a name or an address, any more: whom to call no more, if it was called. `None` when
-    /// nobody expected it.
+    /// Removes `worker`, given by name or address. Returns `None` if it is not listed, `Some(None)` if it had joined by
+    /// itself, and otherwise the member to which the orchestrator must stop connecting.
     pub(crate) fn forget(&mut self, worker: &str) -> Option<Option<Member>> {
         self.take(|absent| absent.name == worker || absent.address == worker)
     }
 
-    /// The same for an address.
+    /// Does the same for an address only.
     pub(crate) fn forget_at(&mut self, address: &str) -> Option<Option<Member>> {
         self.take(|absent| absent.address == address)
     }
@@ -130,7 +130,7 @@ mod tests {
         "10.0.0.2:1".parse().unwrap()
     }
 
-    /// Who is absent `seconds` after the beginning, with the last words.
+    /// Checks the list `seconds` after the epoch: the name, the reason and the last try of each disconnected worker.
     #[track_caller]
     fn check(absences: &mut Absences, seconds: u64, expected: &[(&str, &str, Option<&str>)]) {
         let list = absences.list(UNIX_EPOCH + Duration::from_secs(seconds));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_of_the_list_is_absent_until_it_is_back() {
+    fn a_worker_of_the_list_is_disconnected_until_it_returns() {
         let mut absences = Absences::default();
         absences.called_in_vain(&called(), "refused", UNIX_EPOCH);
         check(&mut absences, 0, &[("10.0.0.2:1", "refused", None)]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_joined_is_forgotten_after_a_while() {
+    fn a_joined_worker_is_forgotten_after_ten_minutes() {
         let mut absences = Absences::default();
         absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
         check(&mut absences, 1, &[("one", "killed", None)]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_joins_again_comes_from_another_address() {
+    fn a_joined_worker_may_return_from_another_address() {
         let mut absences = Absences::default();
         absences.left(&joined(1), "one", "killed", UNIX_EPOCH);
         absences.left(&joined(2), "other", "killed", UNIX_EPOCH);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_forgotten_is_named_by_name_or_address() {
+    fn workers_are_forgotten_by_name_or_address() {
         let mut absences = Absences::default();
         absences.left(&called(), "two", "killed", UNIX_EPOCH);
         absences.left(&joined(1), "one", "killed", UNIX_EPOCH);

@@ -1,10 +1,11 @@
-//! Results that count though nobody has verified them, and who is to blame when the whole is wrong.
+//! Unverified results, which are used before they are verified, and the audit that finds the faulty workers if the
+//! finished proof is wrong.
 
 use crate::controller::{TaskInput, TaskSpec};
 use scheduler::PeerId;
 use std::collections::HashSet;
 
-/// One such result.
+/// An unverified result that was accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct Believed {
     pub(crate) spec: TaskSpec,
@@ -13,13 +14,13 @@ pub(crate) struct Believed {
 }
 
 impl Believed {
-    /// The artifact it is.
+    /// Returns the name of the artifact that contains the result.
     pub(crate) fn name(&self) -> Option<&String> {
         self.spec.outputs.first()
     }
 
-    /// The artifacts that verifying it takes, but for itself. What shards are made of is large, and what it says was
-    /// noted when it was made.
+    /// Returns the names of the artifacts that the verification needs in addition to the result. A shard needs none:
+    /// its inputs are large, and the facts that its verification needs were recorded when they were created.
     pub(crate) fn needs(&self) -> impl Iterator<Item = &String> {
         let inputs = if self.spec.kind.is_shard() { &[] } else { self.spec.inputs.as_slice() };
         inputs.iter().filter_map(|input| match input {
@@ -29,13 +30,13 @@ impl Believed {
     }
 }
 
-/// All of a proof, in the order they were accepted.
+/// All unverified results of a proof, in the order in which they were accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Beliefs {
     all: Vec<Believed>,
-    /// Artifacts that verifying them takes.
+    /// Artifacts that their verification needs.
     kept: HashSet<String>,
-    /// Those of them that nobody else needs any more.
+    /// The artifacts in `kept` that nothing else needs any more.
     left: HashSet<String>,
 }
 
@@ -45,7 +46,7 @@ impl Beliefs {
         self.all.push(believed);
     }
 
-    /// True when the artifact `name`, which nobody else needs any more, stays.
+    /// Returns true if the artifact `name`, which nothing else needs any more, must be kept for an audit.
     pub(crate) fn keep(&mut self, name: &str) -> bool {
         let kept = self.kept.contains(name);
         if kept {
@@ -54,7 +55,7 @@ impl Beliefs {
         kept
     }
 
-    /// Forgets everything; the artifacts that were only kept for it.
+    /// Forgets all results. Returns the artifacts that were only kept for their audit.
     pub(crate) fn give_up(&mut self) -> HashSet<String> {
         std::mem::take(self).left
     }
@@ -64,8 +65,9 @@ impl Beliefs {
     }
 }
 
-/// Goes through verdicts on believed results, in the order these were accepted. What is made of a wrong part is wrong
-/// through no fault of its maker, and of what is made of an unknown part nobody knows.
+/// Evaluates the verdicts on unverified results, in the order in which the results were accepted. A result that was
+/// made from a wrong part is wrong without a fault of its own worker. A result that was made from a part without a
+/// verdict cannot be judged.
 #[derive(Debug, Default)]
 pub(crate) struct Inquest {
     believed: HashSet<String>,
@@ -77,8 +79,8 @@ impl Inquest {
         Self { believed: all.iter().filter_map(Believed::name).cloned().collect(), right: HashSet::new() }
     }
 
-    /// Why the maker of `part` is to blame, given what verifying it came to; `None` for a verdict that could not be
-    /// reached.
+    /// Returns why the worker that made `part` is at fault; `None` if it is not at fault, or if that is unknown.
+    /// `verdict` is the outcome of verifying `part`, or `None` if `part` could not be verified.
     pub(crate) fn hear(&mut self, part: &Believed, verdict: Option<Result<(), String>>) -> Option<String> {
         if part.needs().any(|name| self.believed.contains(name) && !self.right.contains(name)) {
             return None;
@@ -111,7 +113,9 @@ mod tests {
         Believed { spec, peer: PeerId(1), worker: "worker".to_owned() }
     }
 
-    /// Two shards, folded, and folded once more with a third; what each is found to be, and which are blamed.
+    /// Checks an audit of five results: three shards, the reduction of the first two, and the reduction of that with
+    /// the third. `verdicts` has the outcome of verifying each, and `blamed` names the results whose workers are at
+    /// fault.
     fn check(verdicts: [Option<bool>; 5], blamed: &[&str]) {
         let shard =
             |number: usize| part(TaskKind::NormalizeShard, &[&format!("record-{number}")], &format!("{number}"));
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn who_makes_something_of_a_wrong_part_is_not_to_blame() {
+    fn workers_are_not_blamed_for_wrong_inputs() {
         let (right, wrong, unknown) = (Some(true), Some(false), None);
         check([right, right, right, right, right], &[]);
         check([right, wrong, right, wrong, wrong], &["1"]);
@@ -137,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn what_verifying_takes_is_kept_until_it_is_given_up() {
+    fn artifacts_for_an_audit_are_kept_until_given_up() {
         let mut beliefs = Beliefs::default();
         beliefs.add(part(TaskKind::NormalizeShard, &["record"], "result"));
-        assert!(!beliefs.keep("record"), "records are large");
+        assert!(!beliefs.keep("record"), "records are large, so they are not kept");
         assert!(beliefs.keep("result"));
         beliefs.add(part(TaskKind::RecursionReduce, &["result", "other"], "whole"));
         assert!(beliefs.keep("other"));

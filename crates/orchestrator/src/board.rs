@@ -1,9 +1,14 @@
-//! Statuses of a proof's tasks, who waits for them, and the message channels between tasks.
+//! The task tracker: the statuses of a proof's tasks, the subscribers that wait for them, and the message channels
+//! between tasks.
 //!
-//! It holds to the contract of SP1's callers: only final statuses are told; asking about a task that has ended is
-//! answered at once; several may ask about one task; first success is final; a channel is made by whoever comes first,
-//! keeps what was sent before its one receiver came, and ends with its task; when the proof ends every open question is
-//! answered with failure before the channels close.
+//! It keeps the contract that SP1's clients expect:
+//! - Subscribers only receive final statuses.
+//! - A subscription to a task that has ended resolves at once.
+//! - Several subscribers may wait for one task.
+//! - The first outcome of a task is final.
+//! - The first sender or receiver that uses a channel creates it. The channel keeps messages until its only receiver
+//!   comes, and it ends with its task.
+//! - When the proof ends, all open subscriptions fail before the channels close.
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use scheduler::TaskId;
@@ -16,13 +21,13 @@ use tokio::sync::{mpsc, oneshot};
 /// How a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its result is there.
+    /// Its result is available.
     Succeeded,
-    /// It will never be.
+    /// It failed, so there will be no result.
     Failed,
 }
 
-/// See the module's documentation.
+/// The task tracker of a proof: the final statuses of its tasks, and the message channels between them.
 #[derive(Debug, Default)]
 pub struct TaskBoard {
     state: Mutex<State>,
@@ -59,7 +64,7 @@ impl TaskBoard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a task known.
+    /// Registers a new task. Does nothing if the task is known or if the proof has ended.
     pub fn open(&self, task: TaskId) {
         let mut state = self.lock();
         if !state.closed {
@@ -67,29 +72,28 @@ impl TaskBoard {
         }
     }
 
-    /// Ends a task and answers everybody who waits for it. A task that has ended already, or is unknown, stays as it
-    /// is.
+    /// Ends a task and notifies its subscribers. Does nothing if the task is unknown or has already ended.
     pub fn end(&self, task: TaskId, outcome: Outcome) {
         let mut state = self.lock();
         let Some(entry) = state.tasks.get_mut(&task) else { return };
         let Task::Open(waiting) = entry else { return };
         for waiter in std::mem::take(waiting) {
-            // Whoever stopped waiting needs no answer.
+            // A subscriber may have stopped waiting.
             let _ = waiter.send(outcome);
         }
         *entry = Task::Ended(outcome);
-        // Dropping the sender ends the channel; what was sent can still be read by a receiver that has it.
+        // Dropping the sender ends the channel. A receiver that was taken can still read the messages.
         if let Some(channel) = state.channels.get_mut(&task) {
             match channel.receiver {
                 None => drop(state.channels.remove(&task)),
-                // Nobody came yet: keep what was sent, and let it end there.
+                // The receiver is not taken yet. Keep its messages, and end the channel after them.
                 Some(_) => channel.sender = mpsc::unbounded_channel().0,
             }
         }
     }
 
-    /// Resolves to the task's end: at once when it has ended. An unknown task, or one of a proof that is over, has
-    /// failed.
+    /// Returns a receiver of the task's outcome, which arrives at once if the task has ended. An unknown task has
+    /// failed, and so has a task that was still open when the proof ended.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
@@ -105,9 +109,10 @@ impl TaskBoard {
         receiver
     }
 
-    /// Answers what is asked on `asked` about tasks, each when it ends, until the asking half is gone *and* everything
-    /// asked was answered: SP1 flushes the last precompile shards when the answers end. `task` finds the task that an
-    /// id names; `answer` passes an answer on and says whether anybody still listens.
+    /// Answers the subscriptions that arrive on `asked`, each when its task ends. Returns when the sender of `asked` is
+    /// dropped *and* every subscription was answered, because SP1 flushes the last precompile shards when the answers
+    /// end. `task` returns the task with an id. `answer` sends an answer. If it returns false, no one receives answers
+    /// any more, and this function returns.
     pub async fn answer_all<Id>(
         &self,
         mut asked: mpsc::UnboundedReceiver<Id>,
@@ -140,7 +145,7 @@ impl TaskBoard {
         }
     }
 
-    /// Sends a message on a task's channel. `false` when nobody will read it.
+    /// Sends a message on a task's channel. Returns false if no receiver can read it.
     pub fn send(&self, task: TaskId, message: Vec<u8>) -> bool {
         let mut state = self.lock();
         if state.closed || matches!(state.tasks.get(&task), Some(Task::Ended(_))) {
@@ -149,7 +154,7 @@ impl TaskBoard {
         state.channels.entry(task).or_insert_with(Channel::new).sender.send(message).is_ok()
     }
 
-    /// The one receiver of a task's channel; `None` when it is taken.
+    /// Returns the only receiver of a task's channel; `None` if it is already taken.
     pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         let mut state = self.lock();
         let ended = state.closed || matches!(state.tasks.get(&task), Some(Task::Ended(_)));
@@ -160,7 +165,7 @@ impl TaskBoard {
         state.channels.entry(task).or_insert_with(Channel::new).receiver.take()
     }
 
-    /// Ends everything: every open task has failed, every channel ends.
+    /// Ends everything when the proof ends: every open task fails, and every channel closes.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_who_waits_is_answered_and_late_comers_at_once() {
+    fn all_subscribers_are_notified_and_late_ones_at_once() {
         let board = TaskBoard::default();
         board.open(A);
         let (mut first, mut second) = (board.watch(A), board.watch(A));
@@ -211,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_task_has_failed_rather_than_hang() {
+    fn an_unknown_task_counts_as_failed() {
         check(&TaskBoard::default(), A, Some(Outcome::Failed));
     }
 
     #[test]
-    fn closing_answers_every_open_question_and_ends_every_channel() {
+    fn closing_fails_open_tasks_and_ends_channels() {
         let board = TaskBoard::default();
         board.open(A);
         board.open(B);
@@ -234,7 +239,7 @@ mod tests {
         assert!(!board.send(A, vec![2]));
     }
 
-    /// A subscriber of `board`: its asking half, its answers.
+    /// Starts a subscriber of `board`. Returns the sender of its subscriptions and the receiver of its answers.
     fn subscribe(board: &Arc<TaskBoard>) -> (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<(u64, Outcome)>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let (answers, answered) = mpsc::unbounded_channel();
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscribers_answers_end_when_nobody_asks_and_all_is_answered() {
+    async fn answers_end_after_the_last_subscription_is_answered() {
         let board = Arc::new(TaskBoard::default());
         board.open(A);
         board.open(B);
@@ -260,14 +265,14 @@ mod tests {
         assert_eq!(answers.recv().await, Some((1, Outcome::Succeeded)));
         drop(asks);
         tokio::task::yield_now().await;
-        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one question is still open");
+        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one subscription is still open");
         board.end(B, Outcome::Failed);
         assert_eq!(answers.recv().await, Some((2, Outcome::Failed)));
         assert_eq!(answers.recv().await, None);
     }
 
     #[tokio::test]
-    async fn a_subscriber_with_nothing_open_stays_as_long_as_it_may_ask() {
+    async fn a_subscriber_stays_while_it_can_still_subscribe() {
         let board = Arc::new(TaskBoard::default());
         board.open(A);
         board.end(A, Outcome::Succeeded);
@@ -277,26 +282,26 @@ mod tests {
         asks.send(1).unwrap();
         asks.send(100).unwrap();
         assert_eq!(answers.recv().await, Some((1, Outcome::Succeeded)));
-        assert_eq!(answers.recv().await, Some((100, Outcome::Failed)), "an id that names no task");
+        assert_eq!(answers.recv().await, Some((100, Outcome::Failed)), "an id without a task counts as failed");
         drop(asks);
         assert_eq!(answers.recv().await, None);
     }
 
     #[test]
-    fn messages_sent_before_the_receiver_comes_are_kept() {
+    fn messages_sent_before_the_receiver_is_taken_are_kept() {
         let board = TaskBoard::default();
         board.open(A);
         assert!(board.send(A, vec![1]));
         let mut receiver = board.receive(A).unwrap();
         assert!(board.send(A, vec![2]));
-        assert!(board.receive(A).is_none(), "a channel has one receiver");
+        assert!(board.receive(A).is_none(), "a channel has only one receiver");
         board.end(A, Outcome::Failed);
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(vec![1]), Ok(vec![2])));
         assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     }
 
     #[test]
-    fn a_receiver_that_comes_after_the_end_reads_what_was_sent() {
+    fn a_receiver_taken_after_the_end_reads_earlier_messages() {
         let board = TaskBoard::default();
         board.open(A);
         assert!(board.send(A, vec![1]));

@@ -1,4 +1,4 @@
-//! What the orchestrator needs of whoever knows SP1.
+//! The interface between the orchestrator and the code that knows SP1.
 
 use crate::ProofHandle;
 use artifacts::{Blob, Digest};
@@ -7,46 +7,47 @@ use bytes::Bytes;
 use scheduler::{PastAttempt, TaskId, TaskKind};
 use std::{fmt, time::Duration};
 
-/// What is to be proven.
+/// A request for one proof.
 #[derive(Debug, Clone)]
 pub struct ProofRequest {
     /// The program.
     pub elf: Bytes,
-    /// Its input, as the controller's serialisation has it.
+    /// Its input, in the controller's serialization.
     pub stdin: Bytes,
-    /// What kind of proof.
+    /// Kind of the proof.
     pub mode: ProofMode,
-    /// Cycles after which the program is stopped; none for no limit.
+    /// Number of cycles after which the program is stopped; `None` for no limit.
     pub cycle_limit: Option<u64>,
     /// How the program must end.
     pub expected_exit: ExpectedExit,
-    /// Verify the proofs in the input before anything is proven, as long as they are not known to be right.
+    /// Whether to verify the proofs in the input before proving starts, unless they are known to be valid.
     pub check_input_proofs: bool,
-    /// Nonce that the proof commits to.
+    /// Nonce to which the proof commits.
     pub nonce: [u32; 4],
-    /// Options that decide how the run is cut, as the controller's serialisation has them. They travel to the workers
-    /// with each task.
+    /// Options that decide how the run is cut into shards, in the controller's serialization. Each task carries them to
+    /// its worker.
     pub options: String,
-    /// Longest time the whole may take; none for no limit.
+    /// Maximum duration of the whole proof; `None` for no limit.
     pub timeout: Option<Duration>,
-    /// How logs call it, in letters and digits; empty for its number.
+    /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. If there are none, logs use the
+    /// number of the proof.
     pub label: String,
 }
 
-/// How a program must end for its proof to count.
+/// The exit code with which a program must end for its proof to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExpectedExit {
-    /// With code 0.
+    /// Code 0.
     #[default]
     Success,
-    /// With this code.
+    /// This code.
     Code(u32),
-    /// With any code.
+    /// Any code.
     Any,
 }
 
 impl ExpectedExit {
-    /// True when `code` is one of those expected.
+    /// Returns true if `code` is one of the expected codes.
     #[must_use]
     pub fn accepts(self, code: u32) -> bool {
         match self {
@@ -62,16 +63,16 @@ impl ExpectedExit {
 pub enum ProofMode {
     /// One proof per shard.
     Core,
-    /// One proof, of constant size.
+    /// One proof of constant size.
     Compressed,
-    /// For chains, by Groth16.
+    /// A Groth16 proof, for verification on a blockchain.
     Groth16,
-    /// For chains, by PLONK.
+    /// A PLONK proof, for verification on a blockchain.
     Plonk,
 }
 
 impl ProofMode {
-    /// Name as on the command line.
+    /// Returns the name, as used on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -98,7 +99,7 @@ pub enum TaskInput {
     Artifact {
         /// Its name.
         name: String,
-        /// True when further tasks use it; else it goes when the task is done.
+        /// True if other tasks use it, too. Otherwise it is removed when the task is done.
         shared: bool,
     },
 }
@@ -106,51 +107,51 @@ pub enum TaskInput {
 /// A task for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSpec {
-    /// What it asks for.
+    /// Kind of the task.
     pub kind: TaskKind,
-    /// In the engine's order.
+    /// Inputs, in the order that the engine expects.
     pub inputs: Vec<TaskInput>,
-    /// Names for the results; the first must be delivered, the others belong to the marker.
+    /// Names of the outputs. The first is the result and must be delivered. The others belong to the marker.
     pub outputs: Vec<String>,
-    /// Marker that the task completes on its way.
+    /// Marker that the task completes while it runs.
     pub marker: Option<TaskId>,
-    /// Memory that it takes on a worker beside the loaded engine, by estimate; 0 for unknown.
+    /// Estimated memory that the task needs on a worker, in addition to the loaded engine, in bytes; 0 if unknown.
     pub memory_bytes: u64,
-    /// Cycles of the program that it proves; 0 if it proves none, or an unknown number.
+    /// Number of program cycles that the task proves; 0 if it proves none, or if the number is unknown.
     pub cycles: u64,
 }
 
-/// A result as it came, to be checked before anything is built on it.
+/// A delivered result, to be checked before it is used.
 pub struct Checked<'a> {
-    /// The proof it is a part of. The task's inputs are among its artifacts until a result of the task is accepted.
-    /// With [`crate::Verify::Final`] it is checked later, if at all: the inputs of shards may be gone then.
+    /// The proof to which it belongs. The task's inputs are available until a result of the task is accepted. With
+    /// [`crate::Verify::Final`], the check runs later or not at all, and the inputs of shards may be removed by then.
     pub proof: &'a ProofHandle,
-    /// What was asked for.
+    /// The task.
     pub spec: &'a TaskSpec,
     /// Content of the first output.
     pub output: Vec<u8>,
 }
 
-/// What an attempt delivered for its task's marker, to be checked before anybody hears that the marker is complete.
+/// Outputs that an attempt delivered for its task's marker, to be checked before the marker is completed.
 pub struct CheckedMarker<'a> {
-    /// The proof it is a part of.
+    /// The proof to which they belong.
     pub proof: &'a ProofHandle,
-    /// What was asked for.
+    /// The task.
     pub spec: &'a TaskSpec,
-    /// Finds what the attempt, and no other, has delivered so far, but for the task's result.
+    /// Returns an artifact that this attempt has delivered, by name, except the task's result.
     pub delivered: &'a dyn Fn(&str) -> Option<Blob>,
 }
 
 /// How a run is cut into shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// In the controller's serialization.
+    /// The options, in the controller's serialization.
     pub options: String,
-    /// As people set it, like `ELEMENT_THRESHOLD=130023424`.
+    /// The setting as users write it, for example `ELEMENT_THRESHOLD=130023424`.
     pub name: String,
 }
 
-/// What attempts on a worker can have of its memory.
+/// How much of a worker's memory its attempts can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttemptMemory {
     /// Bytes for each attempt when all provers of the machine prove at the same time.
@@ -159,153 +160,153 @@ pub struct AttemptMemory {
     pub alone_bytes: u64,
 }
 
-/// What a proof comes to.
+/// The outcome of a successful proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofOutput {
-    /// The proof, in the controller's serialisation.
+    /// The proof, in the controller's serialization.
     pub proof: Vec<u8>,
-    /// Cycles the program ran.
+    /// Number of cycles that the program ran.
     pub cycles: u64,
 }
 
-/// Runs proofs: knows programs, shards and how the parts make a whole.
+/// Runs proofs. A controller knows programs and shards, and how the parts of a proof are combined.
 #[async_trait]
 pub trait ProofController: Send + Sync + 'static {
-    /// Runs one proof to its end, submitting tasks through `proof`, and verifies the result.
+    /// Runs one proof to its end: submits tasks through `proof`, and verifies the finished proof.
     ///
     /// # Errors
-    /// When there will be no proof.
+    /// Returns why there is no proof.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the execution and everything else of the proof that runs in this process.
+    /// Dropping the future ends the execution and all other work for the proof in this process.
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure>;
 
-    /// Checks a task's result; called on a thread that may block.
+    /// Checks the result of a task. Called on a thread that may block.
     ///
     /// # Errors
-    /// What is wrong with it: the worker that sent it is at fault.
+    /// Returns what is wrong with the result. The fault is recorded for the worker that sent it.
     fn check(&self, result: Checked<'_>) -> Result<(), String>;
 
-    /// The digest of everything that the results of a task depend on, so that the same digest is the same task, in
-    /// whatever proof. `None` for a task whose results are not to be remembered, and for all unless this is overridden.
-    /// Called when the task's inputs are there.
+    /// Returns the digest of everything on which the results of a task depend, so that tasks with the same digest are
+    /// the same task, even in different proofs. `None` if the results of the task must not be cached, which is the
+    /// default. Called when the task's inputs are available.
     fn memo_key(&self, _proof: &ProofHandle, _spec: &TaskSpec) -> Option<Digest> {
         None
     }
 
-    /// The next smaller cut than that of `options`, for a run of which a shard needs more memory than the workers have.
-    /// `None` for the smallest, and for all unless this is overridden.
+    /// Returns the next smaller cut than the one in `options`, for a run with a shard that needs more memory than any
+    /// worker has. `None` if there is no smaller cut, which is the default.
     fn smaller_cut(&self, _options: &str) -> Option<Cut> {
         None
     }
 
-    /// Checks what an attempt delivered for its task's marker; called on a thread that may block. Unless this is
-    /// overridden, it is taken as it is.
+    /// Checks what an attempt delivered for its task's marker. Called on a thread that may block. By default it accepts
+    /// everything.
     ///
     /// # Errors
-    /// What is wrong with it: the worker that sent it is at fault.
+    /// Returns what is wrong. The fault is recorded for the worker that delivered it.
     fn check_marker(&self, _marker: CheckedMarker<'_>) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// Says of programs and inputs whether they can be proven at all, before anything of them is kept.
+/// Checks whether programs and inputs can be proven, before they are stored.
 #[async_trait]
 pub trait ProgramController: ProofController {
-    /// Checks that `elf` is a program: takes a second at most.
+    /// Checks that `elf` is a valid program. This takes at most one second.
     ///
     /// # Errors
-    /// If it is not a valid program.
+    /// Fails if `elf` is not a valid program.
     async fn check_program(&self, elf: Bytes) -> Result<(), ProofFailure>;
 
-    /// The key by which proofs of the program `elf` are verified, as people compare it. Computing it takes up to a
-    /// minute.
+    /// Returns the key that verifies proofs of the program `elf`, in the form that people compare. Computing it takes
+    /// up to one minute.
     ///
     /// # Errors
-    /// If it cannot be computed.
+    /// Fails if the key cannot be computed.
     async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure>;
 
-    /// Checks that `stdin` is an input in the controller's serialisation; called on a thread that may block.
+    /// Checks that `stdin` is an input in the controller's serialization. Called on a thread that may block.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails if `stdin` is not a valid input.
     fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure>;
 
-    /// The input of a program that reads none.
+    /// Returns the input for a program that reads no input.
     fn empty_stdin(&self) -> Vec<u8>;
 }
 
 /// Why there is no proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFailure {
-    /// The program or its input is at fault; no other machine would do better.
+    /// The program or its input is at fault. The proof would fail on any machine.
     #[error("{0}")]
     Guest(String),
     /// The request cannot be served as it is.
     #[error("{0}")]
     Request(String),
-    /// The machine the orchestrator runs on lacks something.
+    /// The machine of the orchestrator is at fault, for example because its disk is full.
     #[error("{0}")]
     Host(String),
-    /// The execution was cut short from outside, and another may come through.
+    /// The execution was interrupted from outside. Another execution may succeed.
     #[error("{0}")]
     Interrupted(String),
-    /// All parts are there, and the whole does not verify.
+    /// The finished proof does not verify, although all its parts are there.
     #[error("the finished proof does not verify: {0}")]
     Unverified(String),
-    /// A task failed everywhere.
+    /// A task failed for good.
     #[error("{}", poison(*.task, *.kind, .history))]
     Task {
         /// The task.
         task: TaskId,
-        /// What it asked for.
+        /// Its kind.
         kind: TaskKind,
         /// Its attempts, oldest first.
         history: Vec<PastAttempt>,
     },
-    /// A task needs more memory than every worker has.
+    /// A task needs more memory than any connected worker has.
     #[error("{0}")]
     Memory(String),
-    /// Nobody does a kind of task that the proof needs.
-    #[error("no worker does {kind} tasks: {}", reasons.join("; "))]
+    /// No connected worker supports a task kind that the proof needs.
+    #[error("no connected worker supports {kind} tasks: {}", reasons.join("; "))]
     Unable {
-        /// The kind.
+        /// The task kind.
         kind: TaskKind,
-        /// Why not, a sentence for each worker.
+        /// The reasons, one sentence for each worker.
         reasons: Vec<String>,
     },
-    /// No worker was connected for longer than allowed.
-    #[error("no worker has been connected for {} s; the last to leave: {last}", waited.as_secs())]
+    /// No worker was connected for longer than the settings allow.
+    #[error("no worker was connected for {} s; last disconnected worker: {last}\nhint: start a worker with `sp1d worker`", waited.as_secs())]
     NoWorkers {
-        /// How long.
+        /// How long the proof waited.
         waited: Duration,
-        /// Why the last one left.
+        /// Which worker left last, and why.
         last: String,
     },
-    /// The request's timeout passed.
-    #[error("the proof was not done after {} s, its timeout", .0.as_secs_f32())]
+    /// The timeout of the request passed.
+    #[error("the proof did not end within its timeout of {} s\nhint: allow more time with `--timeout` or the setting `timeout_s`", .0.as_secs_f32())]
     Timeout(Duration),
-    /// Somebody cancelled it.
+    /// The proof was cancelled.
     #[error("the proof was cancelled")]
     Cancelled,
-    /// A mistake of ours, or of SP1.
+    /// A defect in this software or in SP1.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
-/// What is said of a task that ran out of memory on the largest workers.
+/// Describes a task that ran out of memory on the largest workers.
 pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
-    format!("{kind} needs more memory than every connected worker has: {}", poison(task, kind, history))
+    format!("a {kind} task needs more memory than any connected worker has: {}", poison(task, kind, history))
 }
 
 fn poison(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     use fmt::Write;
-    let mut text = format!("task {task} ({kind}) failed for good:");
+    let mut text = format!("task {task} ({kind}) failed permanently:");
     for past in history {
         let what = &past.failure;
         let seconds = past.duration.as_secs_f32();
-        write!(text, " [{} on {} after {seconds:.1} s: {what}]", past.attempt, past.worker)
-            .expect("writing to a string does not fail");
+        write!(text, " [attempt {} on worker {} after {seconds:.1} s: {what}]", past.attempt, past.worker)
+            .expect("writing to a string cannot fail");
     }
     text
 }

@@ -1,8 +1,8 @@
-//! The core: the one task that owns the scheduler.
+//! The dispatcher: the tokio task that owns the scheduler.
 //!
-//! What happens comes in through one bounded channel; every command that comes out is carried out before the next
-//! event. Nothing here waits for a network: what takes time is handed to tasks whose outcome comes back as another
-//! event.
+//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the scheduler before it
+//! takes the next input. It never waits for the network. Slow work runs in other tasks, and their outcome arrives as
+//! another input.
 
 use crate::{
     believed::Believed,
@@ -33,42 +33,43 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Something the core is told.
+/// An input of the dispatcher.
 pub(crate) enum Input {
-    /// For the scheduler alone.
+    /// An event for the scheduler. For some events, the dispatcher does its own part first.
     Event(Event),
-    /// A worker is ready.
+    /// A worker is ready for tasks.
     Joined(Joined),
-    /// A new task of `proof`.
+    /// A controller submitted a new task of `proof`.
     Submit {
         proof: Arc<ProofState>,
         task: TaskId,
         spec: TaskSpec,
-        /// What its results are remembered under.
+        /// Key of the task's results in the result cache; `None` if they are not cached.
         key: Option<Digest>,
     },
-    /// What an attempt delivered for its marker was checked.
+    /// The deferred events that `attempt` delivered for its marker were checked.
     MarkerChecked { attempt: AttemptId, verdict: Result<(), String> },
-    /// A worker is to finish what it has and get nothing more; `drained` hears when it holds nothing.
+    /// Drain a worker: it finishes the attempts that it proves and receives no more. `drained` is notified when the
+    /// worker holds no attempt.
     Drain { worker: WorkerId, drained: oneshot::Sender<()> },
-    /// A proof is over.
+    /// A proof has ended.
     End(Arc<ProofState>),
 }
 
-/// A worker that is ready.
+/// A worker that is ready for tasks.
 pub(crate) struct Joined {
     pub(crate) worker: WorkerId,
     pub(crate) peer: PeerId,
-    /// What an attempt on it can have; 0 for unknown.
+    /// Memory that an attempt on the worker can use, in bytes; 0 if unknown.
     pub(crate) memory_bytes: u64,
     pub(crate) slots: u32,
     pub(crate) kinds: KindSet,
     pub(crate) holds: Vec<AttemptId>,
-    /// What it can go on with of an earlier run: keys of tasks, and its attempts at them.
+    /// Work of an earlier run that the worker can resume: the key of each task, and the attempt of that run.
     pub(crate) begun: Vec<(Digest, AttemptId)>,
 }
 
-/// An attempt of an earlier run, and who has it.
+/// An attempt of an earlier run, and the worker that can resume it.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     worker: WorkerId,
@@ -79,9 +80,9 @@ struct Begun {
 struct TaskRecord {
     proof: Arc<ProofState>,
     spec: TaskSpec,
-    /// What its results are to be remembered under.
+    /// Key under which its results are cached.
     key: Option<Digest>,
-    /// What came for its marker, to be remembered with its result.
+    /// Artifacts delivered for its marker, to be cached together with its result.
     delivered: Delivered,
 }
 
@@ -89,36 +90,40 @@ struct AttemptRecord {
     task: TaskId,
     worker: WorkerId,
     maker: Maker,
-    /// It delivered its result, which is checked once.
+    /// The attempt has reported its result, or its result is no longer wanted. Further reports are ignored.
     reported: bool,
     marker: MarkerCheck,
 }
 
-/// Who makes an attempt, whether or not it is still there when the result counts.
+/// The worker that makes an attempt. It may be disconnected when the result of the attempt is accepted.
 #[derive(Debug, Clone)]
 struct Maker {
     peer: PeerId,
     name: String,
 }
 
-/// What was said of an attempt's marker. It is checked once, too.
+/// State of the check of an attempt's marker. The marker is checked once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MarkerCheck {
+    /// No marker was reported.
     Unsaid,
+    /// The check is running.
     Running,
+    /// The check has ended.
     Over,
 }
 
+/// Owns the scheduler and carries out its commands.
 pub(crate) struct Core {
     scheduler: Scheduler,
     origin: Instant,
     shared: Arc<Shared>,
     tasks: HashMap<TaskId, TaskRecord>,
-    /// Attempts the scheduler has neither discarded nor accepted.
+    /// Attempts that the scheduler has neither discarded nor accepted.
     attempts: HashMap<AttemptId, AttemptRecord>,
-    /// What workers began for an earlier run and nobody has asked for since, by the tasks' keys.
+    /// Attempts of an earlier run that a worker can resume and no task has used yet, by the key of their task.
     begun: HashMap<Digest, Begun>,
-    /// Who waits for a worker to hold nothing.
+    /// Callers that wait for a worker to hold no attempt.
     drains: HashMap<WorkerId, Vec<oneshot::Sender<()>>>,
     checkers: Arc<Semaphore>,
     checks: TaskTracker,
@@ -126,7 +131,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>, config: scheduler::Config) -> Self {
-        // Verifying takes a core for 50 ms a part; half of the machine is left to the executor.
+        // A check uses one core for about 50 ms. Half of the cores are left to the executor.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             scheduler: Scheduler::new(config),
@@ -152,7 +157,8 @@ impl Core {
                 }
             };
             let input = tokio::select! {
-                // First: what ends by that is no longer the workers' concern, who may be asked for it again.
+                // Check `stop` first. When the orchestrator stops, its proofs end. Handling these ends would cancel
+                // attempts that the workers may resume for the next orchestrator.
                 biased;
                 () = stop.cancelled() => break,
                 input = inbox.recv() => match input {
@@ -163,7 +169,7 @@ impl Core {
             };
             self.on_input(input);
         }
-        // Checks that have something to say would wait for ever for somebody to hear it.
+        // Without this, checks that have a verdict would wait forever for room in the inbox.
         drop(inbox);
         self.checks.close();
         self.checks.wait().await;
@@ -178,7 +184,7 @@ impl Core {
             Input::Event(Event::AttemptReported { worker, attempt }) => self.on_reported(worker, attempt),
             Input::Event(Event::MarkerReported { worker, attempt }) => self.on_marker_reported(worker, attempt),
             Input::MarkerChecked { attempt, verdict } => self.on_marker_checked(attempt, verdict),
-            // What SP1's detached tasks submit after the end would never be forgotten.
+            // SP1's detached tasks may submit after the proof has ended. Such tasks would never be removed.
             Input::Submit { proof, .. } if proof.over.is_cancelled() => {}
             Input::Submit { proof, task, spec, key } => {
                 if spec.kind.is_shard() {
@@ -192,8 +198,8 @@ impl Core {
                 self.decide(event);
             }
             Input::Joined(Joined { worker, peer, memory_bytes, slots, kinds, holds, begun }) => {
-                // What it said in an earlier session is said again, if it still holds; what another says first is that
-                // one's.
+                // The worker reports again everything that it can still resume, so drop its earlier reports. If two
+                // workers can resume the same task, the one that reports first is used.
                 self.begun.retain(|_, begun| begun.peer != peer);
                 for (key, attempt) in begun {
                     self.begun.entry(key).or_insert(Begun { worker, peer, attempt });
@@ -205,12 +211,12 @@ impl Core {
                 self.drains.entry(worker).or_default().push(drained);
                 self.decide(Event::WorkerDraining { worker });
                 if self.scheduler.worker_status(worker).is_none() {
-                    // It is not ready, or gone: it holds nothing.
+                    // The worker is not ready or is disconnected, so it holds no attempt.
                     self.drains.remove(&worker);
                 }
             }
             Input::Event(event @ (Event::WorkerLost { worker } | Event::WorkerResumed { worker })) => {
-                // Nobody waits for what will not happen.
+                // The worker is no longer drained, so end the wait of the callers.
                 self.drains.remove(&worker);
                 if matches!(event, Event::WorkerLost { .. }) {
                     self.begun.retain(|_, begun| begun.worker != worker);
@@ -246,14 +252,14 @@ impl Core {
     fn decide(&mut self, event: Event) {
         let mut commands: std::collections::VecDeque<_> = self.scheduler.handle(self.now(), event).into();
         while let Some(command) = commands.pop_front() {
-            // Carrying out a command can show that a worker is gone, which is an event of its own.
+            // Carrying out a command can show that a worker is disconnected, which is another event.
             if let Some(follow_up) = self.carry_out(command) {
                 commands.extend(self.scheduler.handle(self.now(), follow_up));
             }
         }
     }
 
-    /// The tasks that `worker` can go on with, one for each attempt.
+    /// Returns the tasks that `worker` can resume, one for each attempt.
     fn tasks_begun_on(&self, worker: WorkerId) -> Vec<TaskId> {
         let is_its = |key: &Digest| self.begun.get(key).is_some_and(|begun| begun.worker == worker);
         let keys = self.tasks.iter().filter_map(|(task, record)| Some((record.key.filter(is_its)?, *task)));
@@ -264,7 +270,8 @@ impl Core {
         first.into_values().collect()
     }
 
-    /// The attempt of an earlier run with which `worker` goes on when it gets the task of `key`. It does so once.
+    /// Returns the attempt of an earlier run that `worker` resumes when it gets the task with `key`. Each such attempt
+    /// is returned only once.
     fn take_begun(&mut self, worker: WorkerId, key: Option<Digest>) -> Option<AttemptId> {
         let key = key?;
         let attempt = self.begun.get(&key).filter(|begun| begun.worker == worker)?.attempt;
@@ -291,7 +298,8 @@ impl Core {
             }
             Command::FailProof { proof, task, kind, history } => {
                 if let Some(state) = self.shared.proofs().get(&proof) {
-                    // A shard without a marker is made of what others claimed.
+                    // A shard without a marker is not a core shard. A precompile shard is made from the deferred events
+                    // that other attempts claimed.
                     if kind.is_shard() && self.tasks.get(&task).is_some_and(|task| task.spec.marker.is_none()) {
                         state.evidence.suspect();
                     }
@@ -308,17 +316,17 @@ impl Core {
                 if let Some(worker) = self.shared.worker(worker) {
                     *worker.quarantine() = Some(reason.clone());
                     let seconds = duration.as_secs();
-                    tracing::warn!(worker = %worker.name, seconds, %reason, "a worker gets nothing for a while: too much of what it did was bad");
+                    tracing::warn!(worker = %worker.name, seconds, %reason, "worker quarantined");
                 }
             }
             Command::Probation { worker } => {
                 if let Some(worker) = self.shared.worker(worker) {
                     worker.quarantine().take();
-                    tracing::info!(worker = %worker.name, "a worker gets one task again, on which it depends whether it gets more");
+                    tracing::info!(worker = %worker.name, "worker on probation: it gets one task at a time");
                 }
             }
             Command::WorkerDrained { worker } => {
-                // Whoever asked may have gone.
+                // The caller may have stopped waiting.
                 let waiting = self.drains.remove(&worker).unwrap_or_default();
                 waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
@@ -338,7 +346,7 @@ impl Core {
         self.tasks.get(&self.attempts.get(&attempt)?.task)
     }
 
-    /// Hands `message` to the session; a session that takes no more is ended.
+    /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, worker: WorkerId, message: to_worker::Message) -> Option<Event> {
         let entry = self.shared.worker(worker)?;
         if entry.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
@@ -349,7 +357,7 @@ impl Core {
     }
 
     fn assign(&mut self, worker: WorkerId, attempt: AttemptId, proof: ProofId, task: TaskId) -> Option<Event> {
-        let key = self.tasks.get(&task).expect("the scheduler assigns tasks it was given").key;
+        let key = self.tasks.get(&task).expect("the scheduler only assigns tasks that were submitted").key;
         let Some(found) = self.shared.worker(worker) else { return Some(Event::WorkerLost { worker }) };
         let resumes = self.take_begun(worker, key);
         let record = &self.tasks[&task];
@@ -362,7 +370,7 @@ impl Core {
                         InputValue::Artifact { name: name.clone(), digest, length: len, shared: *shared }
                     }
                     None => {
-                        let text = format!("artifact {name}, an input of {task}, is gone");
+                        let text = format!("artifact {name}, an input of task {task}, no longer exists");
                         record.proof.fail(ProofFailure::Internal(text));
                         return Some(Event::ProofEnded { proof });
                     }
@@ -391,11 +399,11 @@ impl Core {
         self.tell(worker, to_worker::Message::Assign(assignment.into()))
     }
 
-    /// The attempt is `worker`'s new session's from now on, with what the old one delivered.
+    /// Assigns the attempt to the new session of its worker, together with what the old session delivered.
     fn adopt(&mut self, worker: WorkerId, attempt: AttemptId) -> Option<Event> {
         let record = self.attempts.get_mut(&attempt)?;
         record.worker = worker;
-        // What came when the worker was taken for gone did not count; it says everything again.
+        // Reports that arrived while the worker counted as lost were ignored. The worker repeats all its reports.
         record.reported = false;
         if record.marker == MarkerCheck::Over {
             record.marker = MarkerCheck::Unsaid;
@@ -405,17 +413,19 @@ impl Core {
             *entry = Arc::new(Attempt { worker, proof: proof.clone(), outputs: outputs.clone(), resumes: *resumes });
         }
         if let Some(worker) = self.shared.worker(worker) {
-            tracing::info!(worker = %worker.name, %attempt, "a worker is back and goes on");
+            tracing::info!(worker = %worker.name, %attempt, "worker reconnected and continues an attempt");
         }
         self.tell(worker, to_worker::Message::Adopted(wire::Adopted { attempt: attempt.0 }))
     }
 
     fn on_reported(&mut self, worker: WorkerId, attempt: AttemptId) {
-        // Only the worker that has it, only once, and nothing that is over.
+        // Accept only the first report, only from the worker that holds the attempt, and only while the attempt is
+        // live.
         match self.attempts.get_mut(&attempt) {
             Some(record) if record.worker == worker && !record.reported => {
                 record.reported = true;
-                // The scheduler takes no marker of an attempt that has ended: it must hear of this one's first.
+                // The scheduler ignores the marker of an attempt that has ended. So the result waits until the marker
+                // is checked.
                 if record.marker == MarkerCheck::Running {
                     return;
                 }
@@ -436,10 +446,10 @@ impl Core {
         record.spec.marker.is_some() && record.spec.outputs.iter().skip(1).all(delivered)
     }
 
-    /// Has what came for the marker of `attempt` checked: SP1 makes shards of it without looking.
+    /// Starts the check of what `attempt` delivered for its marker, because SP1 makes shards of it without checking it.
     fn on_marker_reported(&mut self, worker: WorkerId, attempt: AttemptId) {
-        // SP1 takes events that are missing for none: without them the marker is not complete, and the result does not
-        // count.
+        // SP1 treats missing events as no events. So without its events, a marker is not complete and the result does
+        // not count.
         if !self.marker_is_delivered(attempt) {
             return;
         }
@@ -460,17 +470,17 @@ impl Core {
     }
 
     fn on_marker_checked(&mut self, attempt: AttemptId, verdict: Result<(), String>) {
-        // An attempt that was discarded meanwhile has no marker.
+        // The attempt was discarded while its marker was checked.
         let Some(record) = self.attempts.get_mut(&attempt) else { return };
         record.marker = MarkerCheck::Over;
         let (worker, reported) = (record.worker, record.reported);
         let failure = match verdict.map(|()| self.judge(worker, attempt)) {
-            // Of two that claim a name nobody knows whose it is.
+            // Two attempts claim the same artifact name, and it is unknown which of them owns it.
             Ok(_) if self.has_taken_names(attempt) => Failure::Disputed,
             Ok(Judgement::Taken { liars }) => {
                 for peer in liars {
-                    let reason = "it claimed other events of a shard than two others".to_owned();
-                    tracing::warn!(%peer, %reason, "a worker was found out");
+                    let reason = "it claimed other deferred events for a shard than two other workers".to_owned();
+                    tracing::warn!(%peer, %reason, "worker made a wrong claim");
                     self.decide(Event::PeerBlamed { peer, reason });
                 }
                 self.decide(Event::MarkerReported { worker, attempt });
@@ -480,13 +490,14 @@ impl Core {
                 return;
             }
             Ok(Judgement::Wrong) => {
-                Failure::Rejected("its events are not those that two others made of the same shard".to_owned())
+                Failure::Rejected("two other workers claimed other deferred events for the same shard".to_owned())
             }
             Ok(Judgement::Open) => Failure::Disputed,
             Err(reason) => Failure::Rejected(reason),
         };
         if !reported {
-            // First, so that it does not stand behind what the worker gets in its place. Its result is not wanted.
+            // Cancel first, so that the cancellation arrives before the task that replaces the attempt. The result of
+            // the attempt is no longer wanted.
             if let Some(record) = self.attempts.get_mut(&attempt) {
                 record.reported = true;
             }
@@ -499,8 +510,8 @@ impl Core {
         self.decide(Event::AttemptFailed { worker, attempt, failure });
     }
 
-    /// True when something the attempt made has a name that something else of its proof has: its worker says itself
-    /// which earlier attempt it goes on with.
+    /// Returns true if the attempt made an artifact whose name the proof already has with other content. This is
+    /// possible because a worker itself says which earlier attempt it resumes.
     fn has_taken_names(&self, attempt: AttemptId) -> bool {
         let Some(TaskRecord { proof, spec, .. }) = self.record_of(attempt) else { return false };
         let (from, to) = (attempt_scope(attempt), proof_scope(proof.id));
@@ -510,7 +521,7 @@ impl Core {
         names.iter().filter(|name| !spec.outputs.contains(name)).any(is_taken)
     }
 
-    /// What to make of the events that `attempt` claims, after what others have claimed of the same shard.
+    /// Compares the deferred events that `attempt` claims with those that other attempts claimed for the same shard.
     fn judge(&self, worker: WorkerId, attempt: AttemptId) -> Judgement {
         let taken = Judgement::Taken { liars: Vec::new() };
         let Some(TaskRecord { proof, spec, .. }) = self.record_of(attempt) else { return taken };
@@ -518,7 +529,7 @@ impl Core {
         let made = self.shared.store.names(scope).into_iter().filter(|name| !spec.outputs.contains(name));
         let claim =
             made.filter_map(|name| Some(*self.shared.store.describe(scope, &name)?.digest.as_bytes())).collect();
-        // What tells one shard from another; the program is the same for all.
+        // The record identifies the shard. Shared inputs, such as the program, are the same for all shards.
         let record = spec.inputs.iter().find_map(|input| match input {
             TaskInput::Artifact { name, shared: false } => self.shared.store.describe(proof_scope(proof.id), name),
             TaskInput::Artifact { .. } | TaskInput::Literal(_) => None,
@@ -530,7 +541,7 @@ impl Core {
         proof.evidence.hear(record.digest, claim, self.shared.peer(&found.name, &found.address), others == 0)
     }
 
-    /// What the attempt has delivered so far, but for the task's result, becomes the proof's own.
+    /// Moves what the attempt has delivered so far, except the task's result, to the proof, and completes the marker.
     fn complete_marker(&mut self, marker: TaskId, attempt: AttemptId) {
         let Some(task) = self.attempts.get(&attempt).map(|record| record.task) else { return };
         let Some(record) = self.tasks.get_mut(&task) else { return };
@@ -553,11 +564,11 @@ impl Core {
         let TaskRecord { proof, spec, key, delivered } = record;
         let maker = self.attempts.remove(&attempt).map(|attempt| attempt.maker);
         let scope = proof_scope(proof.id);
-        // The others belong to the marker.
+        // The other outputs belong to the marker.
         if let Some(name) = spec.outputs.first()
             && !self.shared.store.promote(attempt_scope(attempt), scope, name)
         {
-            proof.fail(ProofFailure::Internal(format!("the result of {task} could not be kept as {name}")));
+            proof.fail(ProofFailure::Internal(format!("cannot store the result of task {task} as artifact {name}")));
         }
         self.remember(&proof, &spec, key, delivered);
         self.tell_of(&proof, task, &spec, attempt, worker, AttemptStep::Done);
@@ -580,7 +591,7 @@ impl Core {
         proof.board.end(task, Outcome::Succeeded);
     }
 
-    /// Keeps the result of a task for later times, off this thread.
+    /// Stores the result of a task in the result cache, on another thread.
     fn remember(&self, proof: &Arc<ProofState>, spec: &TaskSpec, key: Option<Digest>, delivered: Delivered) {
         let (Some(memo), Some(key), Some(name)) = (self.shared.memo.clone(), key, spec.outputs.first()) else { return };
         let Some(output) = self.shared.store.get(proof_scope(proof.id), name) else { return };
@@ -593,7 +604,7 @@ impl Core {
         });
     }
 
-    /// Tells whoever watches the proof what became of an attempt.
+    /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
     fn tell_of(
         &self,
         proof: &ProofState,
@@ -616,16 +627,16 @@ impl Core {
         proof.report(Progress::Attempt(AttemptNews { task, attempt, kind, cycles, worker, step }));
     }
 
-    /// The same of an attempt that the scheduler still knows.
+    /// Does the same for an attempt that the scheduler still tracks.
     fn tell_of_live(&self, attempt: AttemptId, step: AttemptStep) {
         let Some(record) = self.attempts.get(&attempt) else { return };
         let Some(TaskRecord { proof, spec, .. }) = self.tasks.get(&record.task) else { return };
         self.tell_of(proof, record.task, spec, attempt, record.worker, step);
     }
 
-    /// Has the result of `attempt` checked, off this thread; the verdict comes back as an event.
+    /// Starts the check of the result of `attempt`, on another thread. The verdict arrives as an event.
     fn check_result(&self, attempt: AttemptId) {
-        // A result that nobody waits for any more was discarded.
+        // If the result is no longer needed, the attempt was discarded.
         let Some(record) = self.record_of(attempt) else { return };
         let spec = record.spec.clone();
         self.check_aside(
@@ -641,8 +652,8 @@ impl Core {
         );
     }
 
-    /// Has something checked that `attempt` delivered for `proof`, off this thread; what `told` makes of the verdict
-    /// comes back.
+    /// Runs `check` on something that `attempt` delivered for `proof`, on another thread. Then sends the dispatcher the
+    /// input that `told` makes from the verdict.
     fn check_aside(
         &self,
         proof: Arc<ProofState>,
@@ -653,30 +664,31 @@ impl Core {
         let proof = ProofHandle { state: proof, shared: self.shared.clone() };
         let checkers = self.checkers.clone();
         self.checks.spawn(async move {
-            let _place = checkers.acquire_owned().await.expect("the checkers are never closed");
+            let _place = checkers.acquire_owned().await.expect("the semaphore is never closed");
             let (asked, began) = (proof.clone(), Instant::now());
             let verdict = tokio::task::spawn_blocking(move || check(&asked)).await;
             let took = began.elapsed();
             tracing::debug!(proof_id = proof.label(), %attempt, milliseconds = took.as_millis(), "checked");
-            // What is over cannot be checked, and that is not the worker's fault.
+            // A proof that has ended cannot be checked, which is not the fault of the worker.
             if proof.over().is_cancelled() {
                 return;
             }
-            let verdict = verdict.unwrap_or_else(|_| Err("checking it panicked".to_owned()));
-            // Otherwise it was only looked whether something is there.
+            let verdict = verdict.unwrap_or_else(|_| Err("the check panicked".to_owned()));
+            // With `Verify::Final`, the check of a result only tests whether the result exists, so it is not counted.
             if proof.state.verify == Verify::All {
                 proof.shared.counters.on_checked(took, verdict.is_ok());
             }
             if let Err(reason) = &verdict {
-                tracing::warn!(proof_id = proof.label(), %attempt, %reason, "what an attempt delivered was rejected");
+                tracing::warn!(proof_id = proof.label(), %attempt, %reason, "output of an attempt was rejected");
             }
-            // When the core is gone, so is the question.
+            // If the dispatcher has ended, no one needs the verdict.
             let _ = proof.shared.inbox.send(told(verdict)).await;
         });
     }
 }
 
-/// A core that panics must not leave anybody waiting for it.
+/// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, fails all proofs, so that no caller
+/// waits forever.
 struct End {
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -686,7 +698,7 @@ impl Drop for End {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for proof in self.shared.proofs().values() {
-                proof.fail(ProofFailure::Internal("the orchestrator's core panicked".to_owned()));
+                proof.fail(ProofFailure::Internal("the dispatcher panicked".to_owned()));
             }
         }
         self.stop.cancel();
@@ -707,7 +719,7 @@ fn check(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(),
 fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let result = spec.outputs.first().map(String::as_str);
     let delivered = |name: &str| {
-        // The result stays the attempt's own until it is accepted.
+        // The result belongs to the attempt until it is accepted.
         if Some(name) == result {
             return None;
         }
@@ -717,13 +729,14 @@ fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Res
     proof.state.check_marker(CheckedMarker { proof, spec, delivered: &delivered })
 }
 
-/// An artifact that was spilled and cannot be read back is nobody's fault but this machine's: it ends the proof.
+/// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
+/// worker. Returns the error as text.
 fn our_disk(proof: &ProofHandle, error: &StoreError) -> String {
     proof.fail(ProofFailure::Host(error.to_string()));
     error.to_string()
 }
 
-/// What the settings mean to the scheduler.
+/// Returns the configuration of the scheduler for these settings.
 pub(crate) fn scheduler_config(settings: &Settings) -> scheduler::Config {
     scheduler::Config {
         lease_ttl: settings.silence(),

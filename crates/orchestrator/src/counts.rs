@@ -1,30 +1,30 @@
-//! What an orchestrator counts, for whoever watches it over months.
+//! Counters of an orchestrator, for long-term monitoring.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// What was counted since the orchestrator began.
+/// Counters since the orchestrator started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Compressed bytes of artifacts that workers were sent.
+    /// Compressed bytes of artifacts sent to workers.
     pub sent_bytes: u64,
-    /// Compressed bytes of artifacts that came from workers.
+    /// Compressed bytes of artifacts received from workers.
     pub received_bytes: u64,
-    /// Results and claims that were right when they were checked.
+    /// Number of results and deferred claims that were right.
     pub accepted: u64,
-    /// Those that were wrong.
+    /// Number of results and deferred claims that were wrong.
     pub rejected: u64,
-    /// What checking them took, over all threads.
+    /// Time that the checks of results and claims took, summed over all threads.
     pub checking: Duration,
-    /// Sessions with workers that began.
+    /// Number of sessions with workers that started.
     pub sessions: u64,
-    /// Those that ended because nothing was heard.
+    /// Number of sessions that ended because the worker was silent.
     pub silent_sessions: u64,
 }
 
-/// Counts, from any thread.
+/// The same counters, which any thread can update.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     sent_bytes: AtomicU64,

@@ -1,8 +1,8 @@
-//! What workers claimed on the way of a proof, for finding out whose claim was wrong when the whole does not come out.
+//! Deferred claims: what workers claimed during a proof. They show whose claim was wrong if the proof fails.
 //!
-//! The deferred events that a core shard's attempt delivers cannot be verified by themselves: events that are well
-//! formed and not the shard's show only when a precompile shard cannot be proven, or when the whole does not verify.
-//! They are deterministic, though, so another worker's attempt at the same shard tells.
+//! A core shard's attempt delivers deferred events, which cannot be verified on their own. Well-formed events that do
+//! not belong to the shard only show when a precompile shard cannot be proven, or when the finished proof does not
+//! verify. However, the events are deterministic, so an attempt at the same shard on another worker shows who is right.
 
 use artifacts::Digest;
 use scheduler::PeerId;
@@ -17,78 +17,80 @@ use std::{
 /// Digests of the events that an attempt delivered, sorted.
 type Claim = Vec<[u8; 32]>;
 
-/// Claims by record: over all runs of a proof, as the records of a program are the same each time.
+/// Claims by record, over all runs of a proof, because the records of a program are the same in every run.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     claims: Mutex<HashMap<Digest, BTreeMap<Claim, BTreeSet<PeerId>>>>,
     /// A precompile shard could not be proven.
     suspect: AtomicBool,
-    /// Claims are compared from now on.
+    /// True once claims are compared.
     compares: AtomicBool,
-    /// A part that was believed unverified is wrong.
+    /// An unverified result turned out to be wrong.
     wrong_part: AtomicBool,
-    /// Results of earlier times were used.
+    /// Cached results were used.
     recalled: AtomicBool,
 }
 
-/// What becomes of a claim.
+/// The verdict on a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// It is taken.
+    /// The claim is accepted.
     Taken {
-        /// Those who claimed something else, which is now known to be wrong.
+        /// Workers that made a different claim, which is now known to be wrong.
         liars: Vec<PeerId>,
     },
-    /// It is wrong: two others agree on something else.
+    /// The claim is wrong, because two other workers agree on a different one.
     Wrong,
-    /// Nobody else has confirmed it: somebody else has to be asked.
+    /// No other worker has confirmed the claim, so another worker must be asked.
     Open,
 }
 
 impl Evidence {
-    /// A precompile shard could not be proven: claims may be wrong.
+    /// Records that a precompile shard could not be proven, so claims may be wrong.
     pub(crate) fn suspect(&self) {
         self.suspect.store(true, Ordering::Relaxed);
     }
 
-    /// True when a comparison of claims may tell why the whole does not verify, and has not been tried.
+    /// Returns true if a comparison of claims may explain why the finished proof does not verify, and was not tried
+    /// yet.
     pub(crate) fn may_tell_of_the_whole(&self) -> bool {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without any events there is nothing that could be wrong in them.
+        // Without events, no claim can be wrong.
         !self.compares() && claims.values().flat_map(BTreeMap::keys).any(|claim| !claim.is_empty())
     }
 
-    /// True when a comparison of claims may tell why a shard cannot be proven, and has not been tried.
+    /// Returns true if a comparison of claims may explain why a shard cannot be proven, and was not tried yet.
     pub(crate) fn may_tell_of_a_part(&self) -> bool {
         !self.compares() && self.is_suspect()
     }
 
-    /// A part that was believed unverified is wrong.
+    /// Records that an unverified result turned out to be wrong.
     pub(crate) fn found_wrong_part(&self) {
         self.wrong_part.store(true, Ordering::Relaxed);
     }
 
-    /// True when what was believed unverified was wrong, and is the reason of whatever failed.
+    /// Returns true if an unverified result was wrong, which explains any failure.
     pub(crate) fn has_wrong_part(&self) -> bool {
         self.wrong_part.load(Ordering::Relaxed)
     }
 
-    /// A result of an earlier time is used, of which nobody here has claimed anything.
+    /// Records that a cached result is used. No worker has made a claim for it in this proof.
     pub(crate) fn recall(&self) {
         self.recalled.store(true, Ordering::Relaxed);
     }
 
-    /// True when results of earlier times may be why there is no proof, and have been used since this was last asked.
+    /// Returns true if cached results were used since the last call of this function, so they may be why there is no
+    /// proof.
     pub(crate) fn take_recalled(&self) -> bool {
         self.recalled.swap(false, Ordering::Relaxed)
     }
 
-    /// True when a precompile shard could not be proven.
+    /// Returns true if a precompile shard could not be proven.
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Relaxed)
     }
 
-    /// From now on a claim counts when two workers make it.
+    /// Starts the comparison of claims: from now on, a claim only counts if two workers make it.
     pub(crate) fn compare(&self) {
         self.compares.store(true, Ordering::Relaxed);
     }
@@ -97,7 +99,8 @@ impl Evidence {
         self.compares.load(Ordering::Relaxed)
     }
 
-    /// `peer` claims `claim` of the shard that `record` is of. `alone`: nobody else could be asked.
+    /// Records that `peer` makes `claim` for the shard with `record`, and returns the verdict. `alone` is true if no
+    /// other worker could be asked.
     pub(crate) fn hear(&self, record: Digest, mut claim: Claim, peer: PeerId, alone: bool) -> Judgement {
         claim.sort_unstable();
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +125,8 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    /// Claims of a shard, each with who makes it, while claims are compared; what becomes of the last.
+    /// Makes these claims for one shard, as pairs of a claim and a peer, while claims are compared. Checks the last
+    /// verdict.
     fn check(claims: &[(u8, u64)], expected: &Judgement) {
         let evidence = Evidence::default();
         evidence.compare();
@@ -143,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_is_believed_unless_others_said_otherwise() {
+    fn a_lone_worker_is_believed_unless_claims_differ() {
         let evidence = Evidence::default();
         let (record, alone) = (Digest::of(b"record"), true);
         let taken = Judgement::Taken { liars: Vec::new() };
-        assert_eq!(evidence.hear(record, vec![[1; 32]], PeerId(1), false), taken, "nothing is compared yet");
+        assert_eq!(evidence.hear(record, vec![[1; 32]], PeerId(1), false), taken, "claims are not compared yet");
         evidence.compare();
         assert_eq!(evidence.hear(record, vec![[1; 32]], PeerId(1), alone), taken);
         assert_eq!(evidence.hear(record, vec![[2; 32]], PeerId(2), alone), Judgement::Open);

@@ -1,14 +1,15 @@
-//! The orchestrator: it connects to workers, runs proofs through a [`ProofController`], and hands their tasks to the
-//! workers.
+//! The orchestrator: it connects to workers, runs proofs through a [`ProofController`], and distributes their tasks to
+//! the workers.
 //!
 //! ```text
-//!   ProofController ──tasks, artifacts──► ProofHandle ──► core (scheduler) ──► sessions ──► workers
-//!         ▲                                   │                 │                 │
-//!         └────────statuses, messages──── TaskBoard          results          Store (artifacts)
+//!   ProofController ──tasks, artifacts──► ProofHandle ──► dispatcher (scheduler) ──► sessions ──► workers
+//!         ▲                                   │                    │                    │
+//!         └────────statuses, messages──── TaskBoard             results          Store (artifacts)
 //! ```
 //!
-//! One task, the core, owns the scheduler: it turns what happens into events and carries out the commands that come
-//! back. It does not know how a shard is proven or what a program is: that is the controller's business.
+//! One tokio task, the dispatcher in `core.rs`, owns the scheduler. It turns what happens into events, and it carries
+//! out the commands that the scheduler returns. The orchestrator does not know what a program is or how a shard is
+//! proven. Only the controller knows that.
 
 mod absent;
 mod believed;
@@ -26,6 +27,7 @@ mod progress;
 mod proof;
 mod session;
 mod shared;
+mod text;
 
 pub use absent::AbsentWorker;
 pub use board::{Outcome, TaskBoard};

@@ -1,4 +1,4 @@
-//! The list of workers: `distributed.json`.
+//! The worker list: `distributed.json`.
 
 use protocol::{Address, AddressError};
 use serde::Deserialize;
@@ -10,24 +10,24 @@ use std::{
     str::FromStr,
 };
 
-/// Where the list is looked for when nobody says otherwise.
+/// Default path of the worker list.
 pub const DEFAULT_PATH: &str = "distributed.json";
 
-/// More than any deployment has; a list beyond it is another file.
+/// Maximum number of entries. No deployment has more, so a longer file is probably not a worker list.
 const MOST_WORKERS: usize = 10_000;
 
 /// A worker of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Member {
-    /// One that listens somewhere.
+    /// A worker that listens at this address.
     Remote(Address),
-    /// The orchestrator's own process, written `local`.
+    /// The worker in the orchestrator's own process, written `local`.
     Local,
-    /// One that has come by itself, from this address. No list names it.
+    /// A worker that joined by itself, from this address. It is not in the list.
     Joined(SocketAddr),
 }
 
-/// How the list names the orchestrator's own process.
+/// Entry of the list for the worker in the orchestrator's own process.
 const LOCAL: &str = "local";
 
 impl FromStr for Member {
@@ -60,67 +60,67 @@ impl fmt::Display for Member {
     }
 }
 
-/// The workers of the pool, in the order of the file, without repetitions.
+/// The workers of the pool, in the order of the file, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerList(pub Vec<Member>);
 
-/// A list of workers and what else its file sets.
+/// A worker list, and the settings in its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerFile {
     /// The list.
     pub list: WorkerList,
-    /// The other fields of the file; none when it is an array.
+    /// The other fields of the file; empty if the file is an array.
     pub settings: Map<String, Value>,
 }
 
-/// Why a list cannot be used.
+/// Why a worker list cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// The file cannot be read.
     #[error(
-        "cannot read the list of workers {}: {reason}; make it a JSON array like [\"127.0.0.1:8081\"], or name another file with --workers or SP1_DISTRIBUTED_WORKERS",
+        "cannot read the worker list {}: {reason}\nhint: create it as a JSON array like `[\"127.0.0.1:8081\"]`, or name another file with `--workers` or `SP1_DISTRIBUTED_WORKERS`",
         path.display()
     )]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         reason: io::Error,
     },
-    /// The file is no JSON of the expected form.
-    #[error("{}:{line}:{column}: {reason}; expected is an array like [\"127.0.0.1:8081\"] or an object with such an array as \"workers\"", path.display())]
+    /// The file is not JSON of the expected form.
+    #[error("invalid worker list {}:{line}:{column}: {reason}\nhint: write a JSON array like `[\"127.0.0.1:8081\"]`, or an object with such an array in `workers`", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// Line of the mistake, from 1.
         line: usize,
-        /// Column of the mistake, from 1.
+        /// Column of the mistake, from 1; 0 if the line is empty.
         column: usize,
         /// What is wrong.
         reason: String,
     },
-    /// An entry is no address.
-    #[error("{}: entry {number}: {reason}", path.display())]
+    /// An entry is not a valid address.
+    #[error("invalid worker list {}: entry {number}: {reason}", path.display())]
     Entry {
         /// The file.
         path: PathBuf,
         /// Position in the array, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// Why it is not a valid address.
         reason: AddressError,
     },
-    /// There is no worker in it.
-    #[error("{} names no worker: add at least one address, like [\"127.0.0.1:8081\"]", path.display())]
+    /// The list names no worker.
+    #[error("the worker list {} names no worker\nhint: add at least one address, like `[\"127.0.0.1:8081\"]`", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// There are too many.
-    #[error("{} names {count} workers; at most {MOST_WORKERS} can be served", path.display())]
+    /// The list names too many workers.
+    #[error("the worker list {} names {count} workers, and at most {MOST_WORKERS} are supported", path.display())]
     TooMany {
         /// The file.
         path: PathBuf,
-        /// How many there are.
+        /// Number of workers in the list.
         count: usize,
     },
 }
@@ -133,7 +133,7 @@ struct Object {
 }
 
 impl WorkerList {
-    /// True when the orchestrator's own process is in the list.
+    /// Returns true if the list contains the worker in the orchestrator's own process.
     #[must_use]
     pub fn has_local(&self) -> bool {
         self.0.contains(&Member::Local)
@@ -142,21 +142,22 @@ impl WorkerList {
 
 impl WorkerFile {
     /// Reads the file at `path`: a JSON array of addresses (`"local"` is this process), or an object with such an array
-    /// under `"workers"` and settings beside it.
+    /// in `"workers"` and settings in its other fields.
     ///
     /// # Errors
-    /// When the file cannot be read, is malformed, names no worker, or has an entry that is no address.
+    /// Fails if the file cannot be read, is malformed, names no worker or too many, or has an entry that is not a valid
+    /// address.
     pub fn read(path: &Path) -> Result<Self, ListError> {
         let text = fs::read_to_string(path).map_err(|reason| ListError::Read { path: path.to_owned(), reason })?;
         Self::parse(&text, path)
     }
 
-    /// Reads the file's content from `text`; `path` is for messages.
+    /// Parses `text`, the content of the file. `path` is only used in messages.
     ///
     /// # Errors
-    /// As [`WorkerFile::read`].
+    /// The same as for [`WorkerFile::read`], except that no file is read.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ListError> {
-        // Editors of some systems begin a file with a byte order mark.
+        // Some editors start a file with a byte order mark.
         let text = text.trim_start_matches('\u{feff}');
         let read = if text.trim_start().starts_with('{') {
             serde_json::from_str(text)
@@ -177,7 +178,7 @@ impl WorkerFile {
             let member: Member =
                 entry.parse().map_err(|reason| ListError::Entry { path: path.to_owned(), number: at + 1, reason })?;
             if members.contains(&member) {
-                tracing::warn!(worker = %member, path = %path.display(), "the list names a worker twice");
+                tracing::warn!(worker = %member, path = %path.display(), "worker list names a worker twice");
             } else {
                 members.push(member);
             }
@@ -189,7 +190,7 @@ impl WorkerFile {
     }
 }
 
-/// serde_json ends its messages with the position, which stands in ours already.
+/// Returns the message of `serde_json` without the position at its end, because our own message contains the position.
 fn reason_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
@@ -210,7 +211,7 @@ mod tests {
             Err(part) => {
                 let message = got.unwrap_err().to_string();
                 assert!(message.contains(part), "{message}");
-                assert_eq!(message.lines().count(), 1, "{message}");
+                assert!(message.lines().skip(1).all(|line| line.starts_with("hint: ")), "{message}");
             }
         }
     }
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_place() {
+    fn errors_name_the_position_of_the_mistake() {
         check("[\n  \"127.0.0.1:8081\",\n]", Err("distributed.json:3:1: trailing comma"));
         check("", Err("distributed.json:1:0: EOF"));
         check("[1]", Err("distributed.json:1:2: invalid type: integer"));
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_says_how_to_make_one() {
+    fn the_error_for_a_missing_file_says_how_to_create_it() {
         let message = WorkerFile::read(Path::new("/no/such/file.json")).unwrap_err().to_string();
         assert!(message.contains("/no/such/file.json") && message.contains("--workers"), "{message}");
     }

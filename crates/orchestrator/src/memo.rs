@@ -1,49 +1,52 @@
-//! Results of earlier times: what a restarted orchestrator need not have proven again.
+//! The result cache: results of finished tasks that a restarted orchestrator need not prove again.
 
 use crate::{
     controller::{Checked, CheckedMarker, TaskInput, TaskSpec},
     proof::ProofHandle,
+    shared::proof_scope,
+    text::one_line,
 };
 use artifacts::{Blob, Digest, Stored};
 
-/// What is known of a task that was done before.
+/// A cached result of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Remembered {
     /// Content of the task's first output.
     pub output: Vec<u8>,
-    /// What was delivered for its marker, by name: further outputs as `#1`, `#2` and so on, as each proof calls them
-    /// otherwise.
+    /// Artifacts delivered for its marker, by name. The further outputs of the task are named `#1`, `#2` and so on,
+    /// because their names differ from proof to proof.
     pub delivered: Vec<(String, Vec<u8>)>,
 }
 
-/// Keeps results by the digest of what they were made of. Its methods are called on threads that may block.
+/// A result cache: stores results by the digest of everything on which they depend. Its methods are called on threads
+/// that may block.
 ///
-/// What it gives back is checked as a worker's result is. One that is remembered wrongly costs a check, and no proof.
+/// A cached result is checked like a result of a worker. A wrong one costs a check, but it does not fail the proof.
 pub trait Memo: Send + Sync + 'static {
-    /// The result under `key`, if it is there and can be read.
+    /// Returns the result under `key`; `None` if it does not exist or cannot be read.
     fn find(&self, key: Digest) -> Option<Remembered>;
 
-    /// Keeps a result. Whether that succeeds is the memo's own business.
+    /// Stores a result. The caller does not need to know whether this succeeds.
     fn keep(&self, key: Digest, result: Remembered);
 
-    /// False when nothing is ever kept: then nothing need be done for its sake.
+    /// Returns false if the cache never stores a result, so that callers can skip work that only serves it.
     fn keeps(&self) -> bool {
         true
     }
 
-    /// Forgets results that were of no use: something built on them came out wrong.
+    /// Removes results, because something that was built on them turned out to be wrong.
     fn forget(&self, keys: &[Digest]);
 }
 
-/// How the further output at `position` is called in what is remembered.
+/// Returns the name of the output at `position` in a cached result.
 fn output_name(position: usize) -> String {
     format!("#{position}")
 }
 
-/// What an attempt delivered for its marker, until its result counts.
+/// Artifacts that an attempt delivered for its marker, held until its result is accepted.
 pub(crate) type Delivered = Vec<(String, Stored)>;
 
-/// What to remember of a task of `spec`. `None` when a part of it, which was spilled, cannot be read back. Blocks.
+/// Returns the cached form of the result of `spec`. `None` if a part was spilled and cannot be read back. Blocks.
 pub(crate) fn remembered(spec: &TaskSpec, output: Stored, delivered: Delivered) -> Option<Remembered> {
     let read = |stored: Stored| stored.load().ok()?.decode().ok();
     let renamed = |name: String| match spec.outputs.iter().position(|output| *output == name) {
@@ -54,14 +57,17 @@ pub(crate) fn remembered(spec: &TaskSpec, output: Stored, delivered: Delivered) 
     Some(Remembered { output: read(output)?, delivered: delivered.collect::<Option<_>>()? })
 }
 
-/// Takes `found` for the result of `spec`: its artifacts become those of `proof`, and the task's own inputs go. Blocks.
+/// Uses `found` as the result of `spec`: its artifacts become artifacts of `proof`, and the inputs that only this task
+/// uses are removed. Blocks.
 ///
 /// # Errors
-/// What is wrong with it; nothing of it is kept.
+/// Returns what is wrong with `found`, or why it cannot be stored. Nothing is stored then.
 pub(crate) fn recall(proof: &ProofHandle, spec: &TaskSpec, found: Remembered) -> Result<(), String> {
     let Remembered { output, delivered } = found;
     let named = |name: String| match name.strip_prefix('#').map(str::parse::<usize>) {
-        Some(Ok(position)) => spec.outputs.get(position).cloned().ok_or(format!("the task has no output {position}")),
+        Some(Ok(position)) => {
+            spec.outputs.get(position).cloned().ok_or(format!("the task has no output number {position}"))
+        }
         Some(Err(_)) | None => Ok(name),
     };
     let named = delivered.into_iter().map(|(name, content)| Ok((named(name)?, Blob::encode(&content))));
@@ -69,18 +75,27 @@ pub(crate) fn recall(proof: &ProofHandle, spec: &TaskSpec, found: Remembered) ->
     if spec.marker.is_some() {
         let missing = |name: &&String| !delivered.iter().any(|(found, _)| found == *name);
         if let Some(name) = spec.outputs.iter().skip(1).find(missing) {
-            return Err(format!("{name} is missing"));
+            return Err(format!("output {name} is missing"));
         }
         let find = |name: &str| delivered.iter().find(|(found, _)| found == name).map(|(_, blob)| blob.clone());
         proof.state.check_marker(CheckedMarker { proof, spec, delivered: &find })?;
     }
     let kept = Blob::encode(&output);
     proof.state.check(Checked { proof, spec, output })?;
-    for (name, blob) in delivered {
-        proof.put_now(&name, blob).map_err(|error| error.to_string())?;
-    }
-    if let Some(name) = spec.outputs.first() {
-        proof.put_now(name, kept).map_err(|error| error.to_string())?;
+    let result = spec.outputs.first().map(|name| (name.clone(), kept));
+    let mut added: Vec<String> = Vec::new();
+    for (name, blob) in delivered.into_iter().chain(result) {
+        let is_new = !proof.exists(&name);
+        if let Err(error) = proof.put_now(&name, blob) {
+            // A worker will deliver artifacts with these names, perhaps with different content.
+            for name in &added {
+                proof.shared.store.remove(proof_scope(proof.state.id), name);
+            }
+            return Err(one_line(&error.to_string()));
+        }
+        if is_new {
+            added.push(name);
+        }
     }
     for input in &spec.inputs {
         if let TaskInput::Artifact { name, shared: false } = input {

@@ -1,4 +1,4 @@
-//! The orchestrator as its users hold it.
+//! The public interface of the orchestrator.
 
 use crate::{
     absent::{Absences, AbsentWorker},
@@ -12,6 +12,7 @@ use crate::{
     progress::{Progress, WorkerShare},
     proof::{ProofHandle, ProofState},
     shared::{Shared, Worker, proof_scope},
+    text::one_line,
 };
 use futures::future::join_all;
 use protocol::{Build, Filter};
@@ -24,55 +25,64 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{broadcast, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Longest wait for a failed proof's execution to end.
+/// Maximum wait for the execution of a failed proof to end. An audit of unverified results may take longer.
 const LONGEST_END: Duration = Duration::from_secs(10);
 
-/// Most attempts that a worker may hold at a time: it drops more than it can count, and nobody needs as many.
+/// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
+/// `protocol::Limits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.
 pub const MOST_SHARDS: u32 = 128;
 
-/// How an orchestrator behaves.
+/// Settings of an orchestrator.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What it proves with; workers must have the same.
+    /// The orchestrator's build. A worker is refused if its SP1 version, its circuits or its SP1 features differ.
     pub build: Build,
-    /// Attempts that a worker may hold at a time for each of its provers, from assignment to report: 1 for the least
-    /// memory. A worker holds at most [`MOST_SHARDS`].
+    /// Maximum number of attempts that a worker holds at a time for each of its provers, from assignment to report. 1
+    /// uses the least memory. A worker never holds more than [`MOST_SHARDS`].
     pub shard_batch_size: u32,
-    /// Whether all workers share the work, or as few as finish as early.
+    /// Whether all workers share the work, or as few workers as finish equally early.
     pub placement: Placement,
-    /// Time between signs of life.
+    /// Interval between two heartbeats.
     pub heartbeat: Duration,
-    /// Signs of life that may be missed before a side gives the other up.
+    /// Number of heartbeats that may be missed before a side closes the session.
     pub missed_heartbeats: u32,
-    /// How long a proof waits when no worker at all is connected.
+    /// How long a proof waits before it fails, while no worker is connected or while no connected worker supports a
+    /// task kind that the proof waits for.
     pub patience: Duration,
-    /// What artifacts may take of memory and disk.
+    /// Memory and disk limits of the artifact store.
     pub store: artifacts::Limits,
-    /// Which results are verified before anything is built on them.
+    /// Which results are verified before they are used.
     pub verify: Verify,
-    /// Reported failures and rejected results after which a task fails for good, and its proof with it; at least 1.
+    /// A task, and its proof with it, fails for good after it has failed on this many different workers. If fewer
+    /// workers support the task, this many failures in total are enough. A rejected result counts as a failure. At
+    /// least 1.
     pub max_failures: u32,
-    /// Workers lost with a task after which it fails for good; at least 1.
+    /// A task, and its proof with it, fails for good after this many different workers were lost while they proved it.
+    /// If fewer workers support the task, this many losses in total are enough. At least 1.
     pub max_losses: u32,
-    /// Whether a proof that nobody who is connected can finish waits for somebody who can, as long as it does when
-    /// nobody is connected, or fails before it begins.
+    /// What happens to a proof if no connected worker supports a task kind that it needs. If true, the proof waits up
+    /// to `patience` for a worker that does. If false, it fails before it starts. A proof always waits up to `patience`
+    /// if no worker at all is connected.
     pub waits_for_abilities: bool,
-    /// The highest number of an attempt that was ever given before, 0 for none: with a memo, names of artifacts must
-    /// not come again.
+    /// The highest attempt number that an earlier run of this orchestrator assigned; 0 if there is none. Artifact names
+    /// contain attempt numbers, and with a result cache they must not repeat.
     pub attempts_before: u64,
-    /// The same for all orchestrators that go on with each other's proofs, one after another: workers go on with what
-    /// an earlier one gave them. Nothing for one that comes after none. Takes a memo.
+    /// Shared by all orchestrators that continue each other's proofs, one after another. Workers resume attempts that
+    /// an earlier orchestrator with the same lineage assigned. `None` for an orchestrator without predecessor or
+    /// successor. Requires a result cache.
     pub lineage: Option<[u8; 16]>,
 }
 
 impl Settings {
-    /// The defaults for `build`: two attempts, spread, heartbeats of a second of which three may be missed, a minute of
-    /// patience, a quarter of the memory for artifacts, every result verified, three failures and five losses.
+    /// Returns the defaults for `build`: two attempts per prover, spread placement, a heartbeat every second of which
+    /// three may be missed, 60 s of patience, a quarter of the memory for artifacts, every result verified, three
+    /// failures and five losses.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
@@ -92,25 +102,25 @@ impl Settings {
         }
     }
 
-    /// Silence after which the other side is given up.
+    /// Returns the duration of silence after which a side closes the session.
     #[must_use]
     pub fn silence(&self) -> Duration {
         self.heartbeat * self.missed_heartbeats.max(1)
     }
 }
 
-/// A worker that could not be reached.
+/// A worker of the list that could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Which one.
+    /// Its entry in the list.
     pub worker: Member,
-    /// Why it was not reached.
+    /// Why it could not be reached.
     pub reason: String,
 }
 
 /// No worker of the list could be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("none of the {} workers can be reached: {}; start them with `sp1d worker`, or correct the list", .0.len(), Listed(.0))]
+#[error("cannot reach any worker of the list: {}\nhint: start the workers with `sp1d worker`, or correct the list", Listed(.0))]
 pub struct ConnectError(pub Vec<Unreachable>);
 
 struct Listed<'a>(&'a [Unreachable]);
@@ -125,25 +135,25 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// Which results are verified before anything is built on them. The finished proof always is.
+/// Which results are verified before they are used. The finished proof is always verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verify {
-    /// Every one, as it comes: some 50 ms of a core of the orchestrator's for each. What is wrong is done again
-    /// elsewhere, and who sent it is blamed.
+    /// Every result is verified when it arrives. This takes about 50 ms on one core of the orchestrator. The task of a
+    /// wrong result is retried on another worker, and the fault is recorded for the worker that sent it.
     #[default]
     All,
-    /// None but the finished proof. When that does not verify the parts are, those who delivered wrong ones are blamed,
-    /// and the whole is proven again with every part verified as it comes: for pools whose workers are trusted, and
-    /// orchestrators with few cores. Results stay in the store until the proof's end, as long as there is room for what
-    /// is under way.
+    /// Only the finished proof is verified. If it is wrong, the results are verified to find the workers that sent
+    /// wrong ones. Their faults are recorded, and the proof restarts with every result verified when it arrives. This
+    /// suits trusted workers, and orchestrators with few cores. Results stay in the store until the proof ends, unless
+    /// the store needs their room for the running work.
     Final,
 }
 
 impl Verify {
-    /// Every policy, the default first.
+    /// All policies, the default first.
     pub const ALL: [Self; 2] = [Self::All, Self::Final];
 
-    /// Stable name, as configurations and logs show it.
+    /// Returns the stable name that configurations and logs use.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -158,39 +168,39 @@ impl Verify {
 pub struct WorkerInfo {
     /// Its name.
     pub name: String,
-    /// Where it was reached.
+    /// Its address; `local` for the worker in this process; `joined from ADDRESS` for a worker that joined.
     pub address: String,
-    /// Its prover is loaded.
+    /// True if its prover is loaded.
     pub ready: bool,
-    /// Threads that prove, as it says.
+    /// Number of threads that prove, as the worker reports it.
     pub threads: u32,
-    /// Memory of its machine in bytes, as it says; 0 for unknown.
+    /// Memory of its machine in bytes, as the worker reports it; 0 if unknown.
     pub memory_bytes: u64,
-    /// Its processor, as it says.
+    /// Its processor, as the worker reports it.
     pub cpu: String,
-    /// Kinds of tasks that it does.
+    /// Task kinds that it supports.
     pub kinds: Vec<TaskKind>,
-    /// Attempts that it may hold.
+    /// Maximum number of attempts that it may hold.
     pub slots: u32,
-    /// Attempts that it holds.
+    /// Number of attempts that it holds.
     pub holds: usize,
-    /// Tasks whose result counted, since it connected.
+    /// Number of its results that were accepted since it connected.
     pub done: u64,
-    /// Attempts that failed or came out wrong, since it connected.
+    /// Number of its attempts that failed or whose result was rejected since it connected.
     pub faults: u64,
-    /// It gets nothing more, until it is resumed.
+    /// True if it was drained. It then receives no tasks until it is resumed.
     pub drained: bool,
-    /// Why it gets nothing for a while, if so.
+    /// Why it is quarantined; `None` if it is not quarantined.
     pub quarantine: Option<String>,
 }
 
 /// No connected worker has this name or address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no worker {wanted} is connected; those that are: {}", Joined(connected))]
+#[error("unknown worker {wanted}; connected workers: {}", Joined(connected))]
 pub struct UnknownWorker {
-    /// What was asked for.
+    /// The name or address that the caller passed.
     pub wanted: String,
-    /// Names of those that are connected.
+    /// Names of the connected workers.
     pub connected: Vec<String>,
 }
 
@@ -202,10 +212,10 @@ impl fmt::Display for Joined<'_> {
     }
 }
 
-/// Times that a proof is begun again.
+/// Maximum number of restarts of a proof.
 const MOST_RESTARTS: u32 = 2;
 
-/// What a run of a proof begins with.
+/// The input of one run of a proof.
 struct Begun {
     request: ProofRequest,
     controller: Arc<dyn ProofController>,
@@ -217,32 +227,32 @@ struct Begun {
 /// A finished proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
-    /// What the controller made.
+    /// The output of the controller.
     pub output: ProofOutput,
-    /// Shards it was made of.
+    /// Number of shards.
     pub shards: u64,
-    /// Who did how much.
+    /// Number of tasks that each worker completed.
     pub workers: Vec<WorkerShare>,
 }
 
-/// What an orchestrator holds for its proofs.
+/// Resources that an orchestrator holds for its proofs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Holdings {
-    /// Running proofs.
+    /// Number of running proofs.
     pub proofs: usize,
-    /// Attempts whose outcome is open.
+    /// Number of attempts without an outcome.
     pub attempts: usize,
-    /// Artifacts.
+    /// Number of artifacts.
     pub artifacts: usize,
-    /// Bytes of artifacts in memory, compressed.
+    /// Size of the artifacts in memory and on disk, in compressed bytes.
     pub bytes: u64,
 }
 
-/// Who is in the pool by the list, each with what ends its connection.
+/// The workers of the list, each with the token that ends its connection.
 type Members = BTreeMap<Member, CancellationToken>;
 
-/// Connections to workers, and the proofs that run on them. Everything ends when it is dropped;
-/// [`Orchestrator::shutdown`] also waits for it.
+/// Connections to workers, and the proofs that run on them. Dropping it ends all of them; [`Orchestrator::shutdown`]
+/// also waits until they have ended.
 pub struct Orchestrator {
     shared: Arc<Shared>,
     members: Mutex<Members>,
@@ -257,14 +267,15 @@ impl Drop for Orchestrator {
 }
 
 impl Orchestrator {
-    /// Connects to all workers of `list` at the same time. Those that cannot be reached are warned about and tried
-    /// again as long as the orchestrator lives. `local` is the way to the worker of this process, for the list's entry
-    /// `local`.
+    /// Connects to all workers of `list` at the same time. Workers that cannot be reached cause a warning and are
+    /// retried as long as the orchestrator exists. `local` connects to the worker of this process, for the entry
+    /// `local` in the list.
     ///
-    /// All sessions live on the runtime that polls this future; [`Orchestrator::prove`] may be called from another.
+    /// All sessions run on the runtime that polls this future. [`Orchestrator::prove`] may be called from another
+    /// runtime.
     ///
     /// # Errors
-    /// When none can be reached.
+    /// Fails if no worker can be reached.
     pub async fn connect(
         list: &WorkerList,
         settings: Settings,
@@ -280,9 +291,9 @@ impl Orchestrator {
                     continue;
                 }
                 Ok(Err(reason)) => reason,
-                Err(_) => "the connection's task ended".to_owned(),
+                Err(_) => "the task of the connection ended".to_owned(),
             };
-            tracing::warn!(%worker, %reason, "worker left out: it cannot be reached");
+            tracing::warn!(%worker, %reason, "worker left out: cannot connect");
             unreachable.push(Unreachable { worker: worker.clone(), reason });
         }
         if unreachable.len() == list.0.len() {
@@ -292,15 +303,19 @@ impl Orchestrator {
         Ok(orchestrator)
     }
 
-    /// An orchestrator without workers, for one that lives longer than its list: see [`Orchestrator::set_list`] and
-    /// [`Orchestrator::serve_joining`]. What `memo` remembers is not done again.
+    /// Starts an orchestrator without workers, for a process that outlives its worker list. See
+    /// [`Orchestrator::set_list`] and [`Orchestrator::serve_joining`]. Tasks whose results are in `memo` are not proven
+    /// again.
     ///
-    /// All sessions live on the runtime that this is called in.
+    /// All sessions run on the runtime in which this function is called.
+    ///
+    /// # Panics
+    /// Panics if it is called outside a tokio runtime.
     #[must_use]
     pub fn start(settings: Settings, local: Option<Arc<dyn LocalConnector>>, memo: Option<Arc<dyn Memo>>) -> Self {
         let (inbox, inputs) = mpsc::channel(4096);
         let config = scheduler_config(&settings);
-        let shared = Arc::new(Shared::new(settings, local, memo, inbox));
+        let shared = Arc::new(Shared::new(settings, local, memo, inbox, Handle::current()));
         let orchestrator = Self {
             shared: shared.clone(),
             members: Mutex::default(),
@@ -312,14 +327,15 @@ impl Orchestrator {
         orchestrator
     }
 
-    /// Calls the workers of `list` from now on, and ends the sessions with those that are no longer in it. Says how
-    /// each that is new was reached, in the list's order.
+    /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
+    /// Returns the new workers in the order of the list. Each has a receiver for the outcome of the first connection:
+    /// the worker's name, or why the worker cannot be reached.
     pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, String>>)> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.retain(|member, end| {
             let stays = list.0.contains(member);
             if !stays {
-                tracing::info!(worker = %member, "a worker is no longer in the list");
+                tracing::info!(worker = %member, "worker removed from the list");
                 let mut absences = self.shared.absences();
                 end.cancel();
                 absences.remove(member, "");
@@ -341,8 +357,7 @@ impl Orchestrator {
         self.set_list(list).into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Takes workers that come by themselves through `listener`, from the addresses that `allowed` names, until the
-    /// orchestrator ends.
+    /// Accepts workers that join through `listener`, from the addresses in `allowed`, until the orchestrator ends.
     pub fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
         let (shared, stop, sessions) = (self.shared.clone(), self.stop.clone(), self.tasks.clone());
         let allowed = Arc::new(allowed);
@@ -358,8 +373,8 @@ impl Orchestrator {
                         sessions.spawn(async move { serve_joined(stream, peer, &allowed, shared, stop).await });
                     }
                     Err(error) => {
-                        // Out of file descriptors, most likely: they come back when connections end.
-                        tracing::warn!(%error, "accept a connection");
+                        // The process is probably out of file descriptors, which become free when connections end.
+                        tracing::warn!(%error, "cannot accept a connection");
                         sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -367,13 +382,14 @@ impl Orchestrator {
         });
     }
 
-    /// Lets a worker go, a connected or an absent one: one that came by itself may come again, one of the list is
-    /// called again when the list is set.
+    /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is
+    /// disconnected. A worker that joined by itself may join again. A worker of the list is connected again when the
+    /// list is set the next time.
     ///
     /// # Errors
-    /// When no such worker is known.
+    /// Fails if no such worker is known.
     pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
-        // Of two of one name the one that is there stays.
+        // An address selects a disconnected worker first, and a name selects a connected worker first.
         if self.forget_absent(|absences| absences.forget_at(worker)) {
             return Ok(());
         }
@@ -392,10 +408,11 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Has nobody expect the absent worker that `forget` takes out; false when it takes none.
+    /// Removes the disconnected worker that `forget` selects, and stops connecting to it. Returns false if `forget`
+    /// selects none.
     fn forget_absent(&self, forget: impl FnOnce(&mut Absences) -> Option<Option<Member>>) -> bool {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        // Held until nobody calls it any more, so that no call in vain brings it back.
+        // Locked until no one connects to the worker any more, so that a failed connection does not list it again.
         let mut absences = self.shared.absences();
         let Some(absent) = forget(&mut absences) else { return false };
         if let Some(end) = absent.and_then(|member| members.remove(&member)) {
@@ -404,8 +421,8 @@ impl Orchestrator {
         true
     }
 
-    /// As [`Orchestrator::shutdown`], for one that others hold too. With a lineage, workers are told to wait for the
-    /// next one with what they have.
+    /// Does the same as [`Orchestrator::shutdown`], for a shared orchestrator. With a lineage, it tells the workers to
+    /// keep their attempts for the next orchestrator.
     pub async fn end(&self) {
         self.shared.ends.store(true, Ordering::Relaxed);
         self.stop.cancel();
@@ -413,12 +430,12 @@ impl Orchestrator {
         self.tasks.wait().await;
     }
 
-    /// Ends all sessions and proofs, and waits until nothing of them runs any more.
+    /// Ends all sessions and proofs, and waits until all their tasks have ended.
     pub async fn shutdown(self) {
         self.end().await;
     }
 
-    /// What is held now, over all proofs: nothing, soon after the last of them ended.
+    /// Returns what is held now for all proofs. Soon after the last proof has ended, nothing is held.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
         let stats = self.shared.store.stats();
@@ -430,13 +447,13 @@ impl Orchestrator {
         }
     }
 
-    /// What was counted since it began.
+    /// Returns the counters since the orchestrator started.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.counters.now()
     }
 
-    /// The connected workers, in the order in which they came.
+    /// Returns the connected workers in the order in which they connected.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
@@ -461,8 +478,8 @@ impl Orchestrator {
         self.shared.workers().iter().map(info).collect()
     }
 
-    /// Workers that left, or that the list names and nobody reaches. Those that had come by themselves are remembered
-    /// for ten minutes.
+    /// Returns the disconnected workers: those that left, and those of the list that cannot be reached. A worker that
+    /// had joined by itself stays listed for ten minutes.
     #[must_use]
     pub fn absent_workers(&self) -> Vec<AbsentWorker> {
         self.shared.absences().list(SystemTime::now())
@@ -484,46 +501,57 @@ impl Orchestrator {
         })
     }
 
-    /// Lets `worker`, a name or an address, finish what it proves and gives it nothing more; what only waits on it goes
-    /// to others. Resolves when it holds nothing, or is gone. It stays drained until [`Orchestrator::resume`], or until
-    /// it connects anew.
+    /// Drains `worker`, given by name or address: it finishes the attempts that it proves and receives no more.
+    /// Attempts that only wait there go to other workers. Resolves when the worker holds no attempt, when it is
+    /// disconnected, or when it is resumed. It stays drained until [`Orchestrator::resume`], or until it reconnects.
     ///
     /// # Errors
-    /// When no such worker is connected.
+    /// Fails if no such worker is connected.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the waiting only.
+    /// Dropping the future ends the wait. While the dispatcher has no room for the request, it also withdraws the
+    /// request.
     pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
         let worker = self.session_of(worker)?;
-        self.mark_drained(worker, true);
+        // If the dispatcher has ended, no worker receives tasks any more.
+        let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
         let (drained, wait) = oneshot::channel();
-        // A core that is gone drops the question, which is an answer.
-        let _ = self.shared.inbox.send(Input::Drain { worker, drained }).await;
+        // No wait separates these two, so the registry and the scheduler agree even if this future is dropped.
+        self.mark_drained(worker, true);
+        place.send(Input::Drain { worker, drained });
+        // If the dispatcher ends, it drops `drained`, which ends the wait.
         let _ = wait.await;
         Ok(())
     }
 
-    /// Gives tasks again to a worker that was drained.
+    /// Allows a drained worker to receive tasks again.
     ///
     /// # Errors
-    /// When no such worker is connected.
+    /// Fails if no such worker is connected.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it resolves changes nothing.
     pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
         let worker = self.session_of(worker)?;
+        let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
         self.mark_drained(worker, false);
-        let _ = self.shared.inbox.send(Input::Event(Event::WorkerResumed { worker })).await;
+        place.send(Input::Event(Event::WorkerResumed { worker }));
         Ok(())
     }
 
-    /// Runs `request` through `controller` on the connected workers, until `cancel`. What happens on the way goes to
-    /// `progress`.
+    /// Runs `request` through `controller` on the connected workers, until it ends or `cancel` is cancelled. Sends
+    /// progress reports to `progress`.
     ///
-    /// An execution that was cut short from outside is begun again, and so is a proof that does not verify where its
-    /// parts were not verified; the latter with every part verified. When they were, or when a precompile shard could
-    /// not be proven, it is begun again with the events of each core shard compared between two workers. Its timeout
-    /// counts from the first beginning.
+    /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
+    /// - Its execution was interrupted from outside.
+    /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
+    /// - It used cached results that may be wrong. They are removed from the result cache.
+    /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
+    /// - It does not verify although its results do, or a precompile shard could not be proven. Then two workers must
+    ///   agree on the deferred events of each core shard.
     ///
     /// # Errors
-    /// Why there is no proof.
+    /// Returns why there is no proof.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the proof.
@@ -534,7 +562,7 @@ impl Orchestrator {
         progress: broadcast::Sender<Progress>,
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
-        // One that is beyond the clock's end is none.
+        // A deadline beyond the range of the clock counts as no deadline.
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (mut verify, mut restarts) = (self.shared.settings.verify, 0);
         let mut request = request;
@@ -557,13 +585,14 @@ impl Orchestrator {
             let reason = match &failure {
                 ProofFailure::Interrupted(reason) => reason.clone(),
                 ProofFailure::Memory(reason) => {
+                    let reason = one_line(reason);
                     let Some(cut) = controller.smaller_cut(&options) else { return Err(failure) };
                     request.options.clone_from(&cut.options);
                     let text = format!("{reason}; the run is cut into smaller shards: {}", cut.name);
-                    smaller = Some((cut, reason.clone()));
+                    smaller = Some((cut, reason));
                     text
                 }
-                // What was remembered may be what is wrong; it is forgotten by now.
+                // The cached results may be wrong. `prove_once` has removed them from the result cache.
                 ProofFailure::Unverified(_) | ProofFailure::Internal(_) if evidence.take_recalled() => {
                     failure.to_string()
                 }
@@ -572,14 +601,15 @@ impl Orchestrator {
                     verify = Verify::All;
                     failure.to_string()
                 }
-                // Nothing comes of wrong parts, in whatever way it shows.
+                // A wrong result can cause any of these failures.
                 ProofFailure::Task { .. } | ProofFailure::Internal(_)
                     if verify == Verify::Final && evidence.has_wrong_part() =>
                 {
                     verify = Verify::All;
                     failure.to_string()
                 }
-                // The parts are right and the whole is not, or a part cannot be made of what others claimed.
+                // The results are right but the proof is not, or a shard cannot be made from the claimed deferred
+                // events.
                 ProofFailure::Unverified(_) if evidence.may_tell_of_the_whole() => {
                     evidence.compare();
                     failure.to_string()
@@ -591,7 +621,8 @@ impl Orchestrator {
                 _ => return Err(failure),
             };
             restarts += 1;
-            tracing::warn!(proof_id = request.label, %reason, restarts, "the proof is begun again");
+            let reason = one_line(&reason);
+            tracing::warn!(proof_id = request.label, %reason, restarts, "proof restarts");
             let _ = progress.send(Progress::Restarted { reason });
             if let Some((Cut { options, name }, reason)) = smaller {
                 let _ = progress.send(Progress::Cut { name, reason, options });
@@ -599,7 +630,7 @@ impl Orchestrator {
         }
     }
 
-    /// Runs a proof once, and says how its run was cut.
+    /// Runs a proof once. Also returns the options with which its run was cut.
     async fn prove_once(
         &self,
         begun: Begun,
@@ -629,13 +660,13 @@ impl Orchestrator {
         let outcome = match failure {
             Err(outcome) => outcome,
             Ok(failure) => {
-                // The first cause stays; the run ends by itself, so that its child process and shared memory are gone
-                // before anybody hears of the failure.
+                // The first cause is kept. The run ends by itself, so that its child process and its shared memory are
+                // gone before the failure is reported.
                 state.fail(failure.clone());
                 state.board.close();
                 let too_long = async {
                     sleep(LONGEST_END).await;
-                    // Looking for wrong parts may take its time, as long as somebody waits for the proof.
+                    // An audit of unverified results may take longer, as long as the caller still waits for the proof.
                     tokio::select! {
                         () = state.searched() => {}
                         () = cancel.cancelled() => {}
@@ -646,7 +677,7 @@ impl Orchestrator {
                 tokio::select! {
                     _ = run => {}
                     () = too_long => {
-                        tracing::warn!(proof_id = state.label, "the proof's execution did not end in time and was abandoned");
+                        tracing::warn!(proof_id = state.label, "execution of a failed proof did not end in time and was abandoned");
                     }
                 }
                 Err(failure)
@@ -658,7 +689,7 @@ impl Orchestrator {
         };
         drop(proof);
         let is_doubtful = match &outcome {
-            // Something it is made of may be wrong, however well each part was checked.
+            // A part of the proof may be wrong although each part was checked.
             Err(ProofFailure::Unverified(_) | ProofFailure::Internal(_)) => !self.stop.is_cancelled(),
             Err(ProofFailure::Task { .. }) => state.evidence.is_suspect(),
             Ok(_) | Err(_) => false,
@@ -682,8 +713,8 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
     }
 }
 
-/// Resolves when nobody has been connected, or nobody who can do what the proof waits for, for as long as the settings
-/// allow.
+/// Resolves once, for the whole of `Settings::patience`, no worker was connected, or no connected worker supported a
+/// task kind that the proof waits for.
 async fn out_of_workers(shared: &Shared, proof: &ProofState) -> ProofFailure {
     let (mut alone_since, mut stuck_since) = (None, None);
     loop {
@@ -694,7 +725,7 @@ async fn out_of_workers(shared: &Shared, proof: &ProofState) -> ProofFailure {
         }) {
             Some((kind, reasons)) => {
                 let since = *stuck_since.get_or_insert_with(|| {
-                    tracing::warn!(%kind, ?reasons, "no connected worker does such tasks: waiting for one that does");
+                    tracing::warn!(%kind, ?reasons, "no connected worker supports this task kind: waiting for one");
                     Instant::now()
                 });
                 if since.elapsed() >= shared.settings.patience {
@@ -708,7 +739,7 @@ async fn out_of_workers(shared: &Shared, proof: &ProofState) -> ProofFailure {
             continue;
         }
         let since = *alone_since.get_or_insert_with(|| {
-            tracing::warn!(last = %shared.last_departure(), "no worker is connected: waiting for one to come back");
+            tracing::warn!(last = %shared.last_departure(), "no worker is connected: waiting for one");
             Instant::now()
         });
         if since.elapsed() >= shared.settings.patience {
@@ -717,7 +748,7 @@ async fn out_of_workers(shared: &Shared, proof: &ProofState) -> ProofFailure {
     }
 }
 
-/// Cleans up when the proof is over, also when its future is dropped.
+/// Cleans up when the proof ends, also when its future is dropped.
 struct Running {
     state: Arc<ProofState>,
     shared: Arc<Shared>,
@@ -732,8 +763,10 @@ impl Drop for Running {
         self.shared.store.remove_scope(proof_scope(self.state.id));
         let (shared, state) = (self.shared.clone(), self.state.clone());
         if let Err(mpsc::error::TrySendError::Full(input)) = shared.inbox.try_send(Input::End(state)) {
-            // The core is behind; it will get there.
-            tokio::spawn(async move { shared.inbox.send(input).await });
+            // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
+            // because this value may be dropped outside a runtime.
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move { shared.inbox.send(input).await });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at a worker without becoming its orchestrator.
+//! Asks a worker about itself without becoming its orchestrator.
 
 use crate::{controller::AttemptMemory, dialler::connect, list::Member, session::attempt_memory};
 use protocol::{
@@ -17,49 +17,51 @@ use tokio::{sync::oneshot, time::timeout};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Longest wait for a worker to hang up.
+/// Maximum wait for a worker to close the connection.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Longest wait for a worker's hello.
+/// Maximum wait for a worker's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a worker said of itself.
+/// What a worker reported about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
     /// Its name.
     pub name: String,
-    /// Threads that prove.
+    /// Number of threads that prove.
     pub threads: u32,
-    /// Memory of its machine in bytes; 0 for unknown.
+    /// Memory of its machine in bytes; 0 if unknown.
     pub memory_bytes: u64,
-    /// What attempts can have of its memory; `None` for unknown.
+    /// How much memory its attempts can use; `None` if unknown.
     pub memory: Option<AttemptMemory>,
     /// Its processor.
     pub cpu: String,
 }
 
-/// Why nothing is known of a worker.
+/// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Another orchestrator has it: it is there, and works.
+    /// The worker works for another orchestrator, so it is alive.
     #[error("{0}")]
     Busy(String),
-    /// It is of another build.
+    /// The build of the worker differs.
     #[error(transparent)]
     Build(#[from] Mismatch),
-    /// It cannot be reached.
+    /// The worker cannot be reached.
     #[error("{0}")]
     Unreachable(String),
 }
 
-/// Asks the worker `member` who it is, as an orchestrator of `build` would, and leaves. What it has at hand stays: it
-/// takes nobody for its orchestrator.
+/// Asks the worker `member` about itself, as an orchestrator of `build` would, and disconnects. The worker keeps its
+/// attempts and its data, because it does not treat the caller as its orchestrator.
 ///
 /// # Errors
-/// Why it does not say.
+/// Returns why the worker could not be asked.
 pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError> {
     let unreachable = |reason: String| ProbeError::Unreachable(reason);
-    let Member::Remote(address) = member else { return Err(unreachable(format!("{member} is called by nobody"))) };
+    let Member::Remote(address) = member else {
+        return Err(unreachable(format!("cannot probe the worker {member}: it has no address to connect to")));
+    };
     let mut stream = connect(address).await.map_err(unreachable)?;
     match dial(&mut stream, Role::Orchestrator).await {
         Ok(()) => {}
@@ -71,20 +73,22 @@ pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError>
     let visit = Visit { build: build.clone(), said: Arc::new(Mutex::new(Some(said))) };
     let mut served = pin!(serve_connection(connection, &closer, visit));
     let heard = tokio::select! {
-        _ = &mut served => return Err(unreachable("the connection ended before it said hello".to_owned())),
+        _ = &mut served => return Err(unreachable("the connection ended before the worker sent its hello".to_owned())),
         heard = timeout(HELLO_TIMEOUT, hears) => heard,
     };
-    // The worker hears that it was a visit, and hangs up.
+    // The reply tells the worker that this was only a probe, and the worker closes the connection.
     let _ = timeout(FAREWELL_TIMEOUT, served).await;
     match heard {
         Ok(Ok(said)) => said.map_err(ProbeError::Build),
-        Ok(Err(_)) | Err(_) => Err(unreachable(format!("no hello within {} s", HELLO_TIMEOUT.as_secs()))),
+        Ok(Err(_)) | Err(_) => {
+            Err(unreachable(format!("the worker sent no hello within {} s", HELLO_TIMEOUT.as_secs())))
+        }
     }
 }
 
 type Said = Result<Probed, Mismatch>;
 
-/// The session of a visitor: it hears who the worker is, and goes.
+/// The session of a probe: it receives the worker's hello and refuses everything else.
 #[derive(Clone)]
 struct Visit {
     build: Build,
@@ -109,24 +113,24 @@ impl Session for Visit {
             cpu: short(machine.cpu),
         });
         if let Some(hears) = self.said.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It may have waited for too long.
+            // The receiver is gone if the probe has timed out.
             let _ = hears.send(said);
         }
         Ok(Response::new(HelloReply {
-            refusal: "it only looks whether this worker is there".to_owned(),
+            refusal: "this connection only checks whether the worker responds".to_owned(),
             ..HelloReply::default()
         }))
     }
 
     async fn control(&self, _: Request<Streaming<FromWorker>>) -> Result<Response<Self::ControlStream>, Status> {
-        Err(Status::unimplemented("this is a visit"))
+        Err(Status::unimplemented("a probe only accepts a hello"))
     }
 
     async fn fetch(&self, _: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
-        Err(Status::unimplemented("this is a visit"))
+        Err(Status::unimplemented("a probe only accepts a hello"))
     }
 
     async fn deliver(&self, _: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
-        Err(Status::unimplemented("this is a visit"))
+        Err(Status::unimplemented("a probe only accepts a hello"))
     }
 }

@@ -1,95 +1,95 @@
-//! What a user sees of a proof while it runs.
+//! Progress of a running proof, as users see it.
 
 use scheduler::{AttemptId, TaskId, TaskKind};
 
-/// Something worth showing.
+/// A progress report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// A task was found that has to be done.
+    /// A task was submitted.
     Submitted(TaskKind),
-    /// A task is done.
+    /// A task was completed.
     Done {
-        /// What it was.
+        /// Kind of the task.
         kind: TaskKind,
-        /// Who did it.
+        /// Name of the worker that completed it.
         worker: String,
     },
-    /// A task needed not be done: the result of an earlier time counts.
+    /// A task was completed by a cached result, without a worker.
     Remembered(TaskKind),
-    /// Something happened to an attempt.
+    /// An attempt changed its state.
     Attempt(AttemptNews),
-    /// The program has run to its end: no further shards of it will come but those of its memory and precompiles.
+    /// The program has run to its end. The only shards that follow are those of its memory and its precompiles.
     Executed {
-        /// Cycles it took.
+        /// Number of cycles that it ran.
         cycles: u64,
     },
-    /// How the run is cut into shards was chosen.
+    /// The controller chose how the run is cut into shards.
     Cut {
-        /// As people set it.
+        /// The setting as users write it.
         name: String,
-        /// Why.
+        /// Why it was chosen.
         reason: String,
-        /// The request's options with this choice, as another request may have them; empty where only a service has
-        /// them.
+        /// The options of the request with this choice, for use in another request. Empty if the proof runs on a
+        /// service, because only the service has them.
         options: String,
     },
     /// A worker is ready for tasks.
     WorkerReady(String),
-    /// A worker is gone; its tasks go to others.
+    /// A worker was disconnected. Its tasks go to other workers.
     WorkerLost {
         /// Its name.
         worker: String,
-        /// Why.
+        /// Why it was disconnected.
         reason: String,
     },
-    /// The proof is begun again: what was reported of its tasks so far no longer counts.
+    /// The proof restarts. Earlier reports about its tasks no longer count.
     Restarted {
-        /// Why.
+        /// Why it restarts.
         reason: String,
     },
-    /// All parts are there; the whole is being verified.
+    /// All parts are proven, and the finished proof is being verified.
     Verifying,
 }
 
-/// Something that happened to an attempt.
+/// A report about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptNews {
-    /// The task it is an attempt of.
+    /// The task of the attempt.
     pub task: TaskId,
-    /// Its number.
+    /// Number of the attempt.
     pub attempt: AttemptId,
-    /// What the task asks for.
+    /// Kind of the task.
     pub kind: TaskKind,
-    /// Cycles of the program that the task proves; 0 if it proves none, or an unknown number.
+    /// Number of program cycles that the task proves; 0 if it proves none, or if the number is unknown.
     pub cycles: u64,
-    /// Who has it.
+    /// Name of the worker that holds the attempt.
     pub worker: String,
-    /// What happened.
+    /// The step.
     pub step: AttemptStep,
 }
 
-/// Steps of an attempt, in their order; the last three are ends.
+/// Steps of an attempt, in their order. The last three end the attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptStep {
-    /// It was given to its worker, and waits there.
+    /// It was assigned to its worker, and waits there.
     Assigned,
-    /// Proving began.
+    /// Proving started.
     Started,
-    /// Its result counts.
+    /// Its result was accepted.
     Done,
-    /// It came to nothing, for this reason.
+    /// It failed, for this reason.
     Failed(String),
-    /// Nobody waits for it any more.
+    /// Its result is no longer needed.
     Dropped,
 }
 
-/// What a worker did for a proof.
+/// The share of a worker in a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerShare {
     /// Its name.
     pub name: String,
-    /// Where it was reached.
+    /// Its address.
     pub address: String,
-    /// Tasks whose result counted.
+    /// Number of its results that were accepted.
     pub tasks: u64,
 }

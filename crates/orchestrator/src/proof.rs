@@ -1,4 +1,4 @@
-//! A running proof, as its controller sees it.
+//! A running proof: its state, and the handle that its controller uses.
 
 use crate::{
     believed::{Beliefs, Believed, Inquest},
@@ -24,7 +24,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// While it is there, somebody looks for wrong parts.
+/// An audit is running while this value exists.
 struct Searching<'a>(&'a ProofState);
 
 impl Drop for Searching<'_> {
@@ -37,39 +37,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How logs call the proof `id`: as was asked, in letters and digits, or else by its number.
+/// Returns the name of proof `id` in logs: the ASCII letters and digits of `asked`, or the number of the proof if there
+/// are none.
 fn label(id: ProofId, asked: &str) -> String {
     const LONGEST: usize = 64;
     let plain: String = asked.chars().filter(char::is_ascii_alphanumeric).take(LONGEST).collect();
     if plain.is_empty() { id.to_string() } else { plain }
 }
 
-/// What the orchestrator keeps of a running proof.
+/// State of a running proof.
 pub(crate) struct ProofState {
     pub(crate) id: ProofId,
     pub(crate) board: TaskBoard,
     pub(crate) over: CancellationToken,
     pub(crate) verify: Verify,
     pub(crate) evidence: Arc<Evidence>,
-    /// How it was asked to cut the run.
+    /// Options of the request.
     asked_options: String,
-    /// How the run is cut, once its controller has chosen.
+    /// Options with the cut that the controller has chosen.
     options: OnceLock<String>,
-    /// How logs call it.
+    /// Name of the proof in logs.
     pub(crate) label: String,
     controller: Arc<dyn ProofController>,
     failure: OnceLock<ProofFailure>,
-    /// Gone when the proof is over, so that whoever watches sees the end.
+    /// `None` once the proof has ended, so that its watchers see the end.
     progress: Mutex<Option<broadcast::Sender<Progress>>>,
-    /// By name and address: a worker that reconnects is the same to a person.
+    /// Number of accepted results by name and address of the worker. A worker that reconnects keeps its number.
     shares: Mutex<BTreeMap<(String, String), u64>>,
     pub(crate) shards: AtomicU64,
-    /// Tasks without a final result, by kind.
+    /// Number of tasks without a final result, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
     beliefs: Mutex<Beliefs>,
-    /// What the memo has of it, to be forgotten should the whole be wrong.
+    /// Keys of the proof's results in the result cache, which are removed if the finished proof is wrong.
     memo_keys: Mutex<Vec<Digest>>,
-    /// Somebody looks for the reason why the whole is wrong.
+    /// True while an audit is running.
     searching: watch::Sender<bool>,
 }
 
@@ -103,7 +104,7 @@ impl ProofState {
         }
     }
 
-    /// How the run is cut, as far as that is known.
+    /// Returns the options with the chosen cut, or the options of the request before the controller has chosen.
     pub(crate) fn options(&self) -> &str {
         self.options.get().unwrap_or(&self.asked_options)
     }
@@ -112,7 +113,7 @@ impl ProofState {
         self.controller.memo_key(proof, spec)
     }
 
-    /// The memo has a result of this proof, or had.
+    /// Records that the result cache has, or had, a result of this proof under `key`.
     pub(crate) fn note_memo(&self, key: Digest) {
         lock(&self.memo_keys).push(key);
     }
@@ -121,31 +122,30 @@ impl ProofState {
         lock(&self.memo_keys).clone()
     }
 
-    /// Notes a result that counts unverified; nothing is noted where all are verified.
+    /// Records an unverified result. Does nothing if all results are verified.
     pub(crate) fn believe(&self, believed: Believed) {
         if self.verify == Verify::Final {
             lock(&self.beliefs).add(believed);
         }
     }
 
-    /// True for an artifact that stays for finding out who delivered a wrong part, should the whole be wrong. Nobody
-    /// else needs it any more.
+    /// Returns true if the artifact `name`, which nothing else needs any more, must be kept for an audit.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.verify == Verify::Final && lock(&self.beliefs).keep(name)
     }
 
-    /// Nobody will find out. The artifacts that were only kept for that.
+    /// Gives up any audit. Returns the artifacts that were only kept for it.
     pub(crate) fn give_up_beliefs(&self) -> HashSet<String> {
         lock(&self.beliefs).give_up()
     }
 
-    /// Resolves when nobody looks for wrong parts any more.
+    /// Resolves when no audit is running.
     pub(crate) async fn searched(&self) {
-        // It fails only when the sender is gone, which is borrowed here.
+        // This fails only if the sender is dropped, and `self` holds the sender.
         let _ = self.searching.subscribe().wait_for(|searching| !*searching).await;
     }
 
-    /// Ends the proof with `failure`, unless it has ended.
+    /// Ends the proof with `failure`. Only the first failure counts.
     pub(crate) fn fail(&self, failure: ProofFailure) {
         if self.failure.set(failure).is_ok() {
             self.over.cancel();
@@ -158,22 +158,22 @@ impl ProofState {
 
     pub(crate) fn report(&self, progress: Progress) {
         if let Some(sender) = &*lock(&self.progress) {
-            // Nobody has to look.
+            // There may be no watcher.
             let _ = sender.send(progress);
         }
     }
 
-    /// Nothing more is reported.
+    /// Ends the progress reports.
     pub(crate) fn end_progress(&self) {
         lock(&self.progress).take();
     }
 
-    /// A task of `kind` has to be done.
+    /// Counts a new task of `kind`.
     pub(crate) fn begin(&self, kind: TaskKind) {
         self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A task of `kind` has its final result.
+    /// Counts a task of `kind` as completed.
     pub(crate) fn done(&self, kind: TaskKind) {
         self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
     }
@@ -206,7 +206,7 @@ impl ProofState {
     }
 }
 
-/// A running proof. Cheap to clone; useless, but harmless, once the proof is over.
+/// A handle to a running proof. Cheap to clone. Using it after the end of the proof is harmless and has no effect.
 #[derive(Clone)]
 pub struct ProofHandle {
     pub(crate) state: Arc<ProofState>,
@@ -214,43 +214,43 @@ pub struct ProofHandle {
 }
 
 impl ProofHandle {
-    /// The proof's id.
+    /// Returns the id of the proof.
     #[must_use]
     pub fn id(&self) -> ProofId {
         self.state.id
     }
 
-    /// True when `other` is of the same proof: ids are only unique within an orchestrator.
+    /// Returns true if `other` belongs to the same proof. Ids are only unique within one orchestrator.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// How logs call it.
+    /// Returns the name of the proof in logs.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.state.label
     }
 
-    /// True when results are kept for later proofs.
+    /// Returns true if the results of this proof are cached for later proofs.
     #[must_use]
     pub fn is_remembered(&self) -> bool {
         self.shared.memo.as_ref().is_some_and(|memo| memo.keeps()) && !self.state.evidence.compares()
     }
 
-    /// How its run is cut: as its request says, or as its controller has chosen.
+    /// Returns the options with the chosen cut, or the options of the request before the controller has chosen.
     #[must_use]
     pub fn options(&self) -> &str {
         self.state.options()
     }
 
-    /// Sets how the run is cut, before the first task is submitted. The first choice stays.
+    /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
     pub fn set_options(&self, options: String) {
         let _ = self.state.options.set(options);
     }
 
-    /// What attempts can have of the memory of each connected worker that supports `kind`; `None` for a worker that
-    /// does not say.
+    /// Returns how much memory attempts can use on each connected worker that supports `kind`; `None` for a worker that
+    /// does not report it.
     #[must_use]
     pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
         let workers = self.shared.workers();
@@ -258,28 +258,28 @@ impl ProofHandle {
         able.map(|worker| *worker.memory()).collect()
     }
 
-    /// Statuses and message channels of its tasks.
+    /// Returns the statuses and the message channels of the proof's tasks.
     #[must_use]
     pub fn board(&self) -> &TaskBoard {
         &self.state.board
     }
 
-    /// Cancelled when the proof is over, whatever the outcome.
+    /// Returns a token that is cancelled when the proof ends, whatever its outcome.
     #[must_use]
     pub fn over(&self) -> &CancellationToken {
         &self.state.over
     }
 
-    /// Ends the proof with `failure`, unless it has ended.
+    /// Ends the proof with `failure`. Only the first failure counts.
     pub fn fail(&self, failure: ProofFailure) {
         self.state.fail(failure);
     }
 
-    /// Checks that a connected worker does tasks of `kind`. Passes when nobody is connected, or where that is waited
-    /// for: somebody may come.
+    /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, or if the settings say
+    /// that a proof waits for such a worker.
     ///
     /// # Errors
-    /// Why nobody does.
+    /// Returns the reasons why no connected worker supports `kind`.
     pub fn check_ability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
         match self.shared.inability(kind) {
             Some(reasons) if !self.shared.settings.waits_for_abilities => Err(ProofFailure::Unable { kind, reasons }),
@@ -287,7 +287,7 @@ impl ProofHandle {
         }
     }
 
-    /// Tells whoever watches.
+    /// Sends a progress report to the watchers of the proof.
     pub fn report(&self, progress: Progress) {
         self.state.report(progress);
     }
@@ -296,46 +296,46 @@ impl ProofHandle {
         &self.shared.store
     }
 
-    /// Keeps `content` as an artifact of the proof.
+    /// Stores `content` as artifact `name` of the proof.
     ///
     /// # Errors
-    /// When the name has other content, or when there is no room for it.
+    /// Fails if the name has different content, or if there is no room.
     pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
         let (proof, name) = (self.clone(), name.to_owned());
         let put = move || proof.put_now(&name, Blob::encode(&content));
-        tokio::task::spawn_blocking(put).await.expect("keeping an artifact does not panic")
+        tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic")
     }
 
-    /// The same for a blob, on a thread that may block.
+    /// Does the same for a blob, on a thread that may block.
     pub(crate) fn put_now(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
         let scope = proof_scope(self.state.id);
         self.store().put(scope, name, blob)?;
-        // The end of the proof cleared the scope; what comes after it must not stay.
+        // The end of the proof removed its scope. An artifact that is stored later must not stay.
         if self.state.over.is_cancelled() {
             self.store().remove(scope, name);
         }
         Ok(())
     }
 
-    /// Digest of the artifact `name` of the proof; `None` when there is none.
+    /// Returns the digest of the proof's artifact `name`; `None` if it does not exist.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<Digest> {
         Some(self.store().describe(proof_scope(self.state.id), name)?.digest)
     }
 
-    /// Content of the artifact `name` of the proof; `None` when there is none. One that was spilled and cannot be read
-    /// back ends the proof.
+    /// Returns the content of the proof's artifact `name`; `None` if it does not exist. Fails the proof if the artifact
+    /// was spilled and cannot be read back.
     pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let (proof, name) = (self.clone(), name.to_owned());
         tokio::task::spawn_blocking(move || proof.get_now(&name)).await.expect("reading an artifact does not panic")
     }
 
-    /// The same, on a thread that may block.
+    /// Does the same as [`ProofHandle::get`], on a thread that may block.
     #[must_use]
     pub fn get_now(&self, name: &str) -> Option<Vec<u8>> {
         let stored = self.store().get(proof_scope(self.state.id), name)?;
         match stored.load() {
-            Ok(blob) => Some(blob.decode().expect("a stored blob was checked when it came")),
+            Ok(blob) => Some(blob.decode().expect("blobs are checked before they are stored")),
             Err(error) => {
                 self.fail(ProofFailure::Host(error.to_string()));
                 None
@@ -343,27 +343,26 @@ impl ProofHandle {
         }
     }
 
-    /// True when the proof has an artifact `name`.
+    /// Returns true if the proof has an artifact `name`.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
         self.store().describe(proof_scope(self.state.id), name).is_some()
     }
 
-    /// Resolves when the store has room for what an execution makes: at once, but where artifacts come faster than
-    /// workers use them.
+    /// Resolves when the store has room for the artifacts of an execution. This is usually at once, unless artifacts
+    /// arrive faster than workers use them.
     pub async fn wait_for_room(&self) {
         self.store().wait_for_room().await;
     }
 
-    /// Forgets the artifact `name` of the proof, unless it may tell who is to blame.
+    /// Removes the proof's artifact `name`, unless it must be kept for an audit.
     pub fn remove(&self, name: &str) {
         self.shared.remove(&self.state, name);
     }
 
-    /// Verifies the parts that were believed unverified, when the whole came out wrong or could not be made, and has
-    /// those blamed who delivered wrong ones. Does nothing where parts are verified when they come, or where the proof
-    /// ended for another reason. To be called when the proof has failed, and the controller can still check parts;
-    /// records of shards may be gone then.
+    /// Audits the unverified results after the proof has failed, and records faults of the workers that sent wrong
+    /// ones. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
+    /// failure. Call it while the controller can still check results. The records of shards may be removed by then.
     pub async fn find_wrong_parts(&self) {
         if !matches!(
             self.state.failure(),
@@ -380,14 +379,14 @@ impl ProofHandle {
         while let Some((part, verdict)) = verdicts.next().await {
             let Some(reason) = inquest.hear(&part, verdict) else { continue };
             let Believed { peer, worker, .. } = part;
-            tracing::warn!(%worker, %reason, "a worker was found out");
+            tracing::warn!(%worker, %reason, "worker sent a wrong result");
             self.state.evidence.found_wrong_part();
             self.tell(Input::Event(Event::PeerBlamed { peer, reason })).await;
         }
     }
 
-    /// What verifying a believed part comes to; `None` when it or what it takes is gone: a disk that gives it back no
-    /// more is not the worker's fault.
+    /// Verifies an unverified result. The verdict is `None` if the result or an artifact that its check needs is
+    /// missing, because a disk that loses artifacts is not the fault of the worker.
     async fn check_again(&self, part: Believed) -> (Believed, Option<Result<(), String>>) {
         let (proof, checked) = (self.clone(), part.clone());
         let check = move || {
@@ -395,7 +394,7 @@ impl ProofHandle {
             let output = checked.name().filter(|_| there).and_then(|name| proof.get_now(name));
             output.map(|output| proof.state.check(Checked { proof: &proof, spec: &checked.spec, output }))
         };
-        // A check that panics has no verdict either.
+        // A check that panics gives no verdict.
         let verdict = tokio::task::spawn_blocking(check).await.unwrap_or(None);
         (part, verdict)
     }
@@ -406,26 +405,26 @@ impl ProofHandle {
         task
     }
 
-    /// A task that the controller itself carries out: it ends it on the board.
+    /// Opens a task that the controller carries out itself. The controller also ends it, on the task tracker.
     #[must_use]
     pub fn open_local_task(&self) -> TaskId {
         self.next_task()
     }
 
-    /// A task that a worker completes on its way to another.
+    /// Submits a marker: a task that a worker completes while it works on another task.
     pub async fn submit_marker(&self) -> TaskId {
         let task = self.next_task();
         self.tell(Input::Event(Event::MarkerSubmitted { proof: self.state.id, task })).await;
         task
     }
 
-    /// A task for a worker. Waits while the orchestrator is busy; never fails: a proof that is over has all its tasks
-    /// ended.
+    /// Submits a task for a worker. Waits while the orchestrator is busy. Never fails: if the proof has ended, the task
+    /// counts as failed.
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
         self.state.report(Progress::Submitted(spec.kind));
         let key = match &self.shared.memo {
-            // What was claimed earlier is what a comparison is to find out about.
+            // A comparison of deferred claims must not use cached claims, because they may be wrong.
             Some(memo) if !self.state.evidence.compares() => {
                 let key = self.state.memo_key(self, &spec);
                 if let Some(key) = key
@@ -441,20 +440,20 @@ impl ProofHandle {
         task
     }
 
-    /// Has `task` done by what is remembered under `key`; false when that does not do.
+    /// Completes `task` with the cached result under `key`. Returns false if there is no usable result.
     async fn recall(&self, memo: Arc<dyn Memo>, key: Digest, task: TaskId, spec: &TaskSpec) -> bool {
         let (proof, asked) = (self.clone(), spec.clone());
         let recalled = tokio::task::spawn_blocking(move || {
             let Some(found) = memo.find(key) else { return false };
             let Err(reason) = recall(&proof, &asked, found) else { return true };
-            // That the proof is over is not its fault.
+            // A failure after the end of the proof is not the fault of the cached result.
             if !proof.over().is_cancelled() {
-                tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "a remembered result is wrong and was forgotten");
+                tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cached result is wrong and was removed");
                 memo.forget(&[key]);
             }
             false
         });
-        // A check that panics has found nothing.
+        // A check that panics counts as no result.
         if !recalled.await.unwrap_or(false) {
             return false;
         }
@@ -477,12 +476,12 @@ impl ProofHandle {
         }
     }
 
-    /// Resolves to the task's end.
+    /// Returns a receiver of the task's outcome, which arrives when the task ends.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<Outcome> {
         self.state.board.watch(task)
     }
 
-    /// The one receiver of a task's messages; `None` when it is taken.
+    /// Returns the only receiver of the task's messages; `None` if it is already taken.
     pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
         self.state.board.receive(task)
     }

@@ -1,4 +1,4 @@
-//! One session with a worker: the server's side of a connection.
+//! One session with a worker. The orchestrator is the server of the connection.
 
 use crate::{
     absent::is_same,
@@ -8,6 +8,7 @@ use crate::{
     orchestrator::{MOST_SHARDS, Settings},
     progress::Progress,
     shared::{Attempt, Farewell, Shared, Worker, attempt_scope},
+    text::one_line,
 };
 use artifacts::{Assembler, Blob, Digest, StoreError, Stored};
 use futures::{Stream, StreamExt, stream};
@@ -37,29 +38,29 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-/// Messages to a worker that does not read: beyond them it is taken for dead.
+/// Maximum number of messages that wait for the worker to read them. A worker with more waiting messages counts as
+/// lost.
 const OUTBOX: usize = 1024;
 
-/// How often in the time of a heartbeat it is looked whether anything was heard: a lease ends at most that much too
-/// late.
+/// Number of checks per heartbeat for received bytes. A lease ends too late by at most the time between two checks.
 const LOOKS_PER_BEAT: u32 = 4;
 
-/// What a worker said of itself in an accepted handshake.
+/// What a worker reported about itself in an accepted handshake.
 #[derive(Debug, Clone)]
 pub(crate) struct Introduction {
     pub(crate) name: String,
     kinds: KindSet,
     missing: BTreeMap<TaskKind, String>,
     threads: u32,
-    /// Attempts that it may hold.
+    /// Maximum number of attempts that it may hold.
     slots: u32,
     memory_bytes: u64,
     memory: Option<AttemptMemory>,
     cpu: String,
 }
 
-/// Serves the worker at the other end of `stream` until the session ends or `stop`; returns why it ended. `welcome`
-/// hears how the handshake went.
+/// Serves the worker at the other end of `stream` until the session ends or `stop` is cancelled. Returns why the
+/// session ended. `welcome` receives the outcome of the handshake.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,
@@ -94,7 +95,7 @@ where
         }
     };
     closer.close();
-    // The server's own task has the connection, and ends at its next move.
+    // The task of the server holds the connection, and ends when it next uses the connection.
     let _ = timeout(Duration::from_secs(1), closer.ended()).await;
     host.tasks.close();
     host.tasks.wait().await;
@@ -107,6 +108,7 @@ where
     reason
 }
 
+/// The orchestrator's state of one session.
 struct Host {
     id: WorkerId,
     address: Member,
@@ -114,7 +116,7 @@ struct Host {
     introduction: OnceLock<Introduction>,
     welcome: Mutex<Option<oneshot::Sender<Result<String, String>>>>,
     controlled: AtomicBool,
-    /// The scheduler knows the worker: its prover was loaded once in this session.
+    /// The scheduler knows the worker, because its prover was loaded at least once in this session.
     joined: AtomicBool,
     farewell: Arc<Farewell>,
     tasks: TaskTracker,
@@ -128,9 +130,9 @@ impl Host {
         }
     }
 
-    /// Lets the worker know whether anybody comes back for what it has.
+    /// Tells the worker that the orchestrator is stopping, and whether another one will continue its attempts.
     async fn say_goodbye(&self) {
-        /// Time for the word to leave, after cancellations that wait to leave too.
+        /// Time for the goodbye to be sent, after cancellations that are also waiting to be sent.
         const TO_LEAVE: Duration = Duration::from_millis(100);
         let Some(entry) = self.shared.worker(self.id) else { return };
         let settings = &self.shared.settings;
@@ -138,22 +140,22 @@ impl Host {
         let goodbye = wire::Goodbye { reason: "the orchestrator is stopping".to_owned(), returns };
         let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
         if entry.outbox.try_send(Ok(goodbye)).is_ok() {
-            // The worker hangs up when it has heard it.
+            // The worker closes the connection when it receives the goodbye.
             let _ = timeout(TO_LEAVE, self.closer.ended()).await;
         }
     }
 
-    /// False when the core is gone, which ends every session.
+    /// Sends `event` to the dispatcher. Returns false if the dispatcher has ended, which ends every session.
     async fn event(&self, event: Event) -> bool {
         self.shared.inbox.send(Input::Event(event)).await.is_ok()
     }
 
-    /// `ended` when it was this side that wanted it so.
+    /// Removes the worker from the registry. `ended` is true if the orchestrator itself ended the session.
     async fn leave(&self, reason: &str, ended: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
         if !ended && !worker.let_go.load(Ordering::Relaxed) {
             let mut absences = self.shared.absences();
-            // One that joins may be here again before it is known to have left.
+            // A worker that joins may be connected again before the end of its old session is noticed.
             let is_back = self
                 .shared
                 .workers()
@@ -197,7 +199,7 @@ impl Host {
                 if !readiness.ready {
                     tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
                     if was_ready {
-                        tracing::warn!(worker = %introduction.name, "the prover of a worker ended and is started again");
+                        tracing::warn!(worker = %introduction.name, "prover of a worker ended and restarts");
                         self.event(Event::WorkerUnready { worker }).await;
                     }
                 } else if !was_ready {
@@ -212,11 +214,11 @@ impl Host {
                     let holds = readiness.holds.into_iter().take(Limits::HELD_ATTEMPTS).map(AttemptId).collect();
                     let begun = begun_before(&self.shared.settings, readiness.begun);
                     let (peer, kinds) = (self.shared.peer(&introduction.name, &self.address), introduction.kinds);
-                    // An attempt runs alone if it takes all there is. Unknown memory is taken for enough.
+                    // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
                     let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
                     let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
                     let joined = Joined { worker, peer, memory_bytes, slots, kinds, holds, begun };
-                    // A core that is gone ends every session.
+                    // If the dispatcher has ended, every session ends.
                     let _ = self.shared.inbox.send(Input::Joined(joined)).await;
                 }
             }
@@ -234,9 +236,9 @@ impl Host {
             }
             from_worker::Message::Failed(failed) => {
                 let kind = FailureKind::from(failed.kind());
-                let mut text: String = failed.text.chars().take(Limits::FAILURE_BYTES).collect();
+                let mut text: String = one_line(&failed.text).chars().take(Limits::FAILURE_BYTES).collect();
                 text = text.replace(|letter: char| letter.is_control(), " ");
-                tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "an attempt failed");
+                tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "attempt failed");
                 let failure = match kind {
                     FailureKind::OutOfMemory => Failure::OutOfMemory(text),
                     _ => Failure::Worker(format!("{kind}: {text}")),
@@ -247,7 +249,7 @@ impl Host {
             from_worker::Message::Goodbye(goodbye) => {
                 let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
                 if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(worker)) {
-                    // It came by itself and goes by itself.
+                    // A worker that joined by itself is not expected back when it says goodbye.
                     worker.let_go.store(true, Ordering::Relaxed);
                 }
                 self.farewell.say(reason);
@@ -256,8 +258,8 @@ impl Host {
         }
     }
 
-    /// How the attempt ended is known now, and the worker need not keep it in mind. Should this not arrive, it says it
-    /// again to its next session.
+    /// Tells the worker that its report on the end of `attempt` has arrived, so that it can forget the report. If this
+    /// message is lost, the worker repeats the report in its next session.
     fn confirm(&self, attempt: u64) {
         if let Some(entry) = self.shared.worker(self.id) {
             let received = to_worker::Message::Received(wire::Received { attempt });
@@ -265,7 +267,7 @@ impl Host {
         }
     }
 
-    /// Heartbeats out; and as long as anything comes in, the worker's leases hold.
+    /// Sends heartbeats, and renews the worker's leases while bytes arrive. Ends the session after too much silence.
     async fn keep_alive(self: Arc<Self>, outbox: mpsc::Sender<Result<ToWorker, Status>>) {
         let mut looks = interval(self.shared.settings.heartbeat / LOOKS_PER_BEAT);
         looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -281,7 +283,7 @@ impl Host {
                 (heard, silent) = (now, 0);
                 self.event(Event::LeasesRenewed { worker: self.id }).await;
             } else {
-                // Counted in looks: while this process is frozen, nobody looks.
+                // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;
                 if looks.period() * silent > silence {
                     return self.shared.end_session(self.id);
@@ -291,24 +293,24 @@ impl Host {
                 continue;
             }
             let beat = ToWorker { message: Some(to_worker::Message::Heartbeat(wire::Heartbeat {})) };
-            // A full outbox has better signs of life in it.
+            // If the outbox is full, its messages serve as heartbeats.
             let _ = outbox.try_send(Ok(beat));
         }
     }
 
     fn attempt(&self, attempt: u64) -> Result<Arc<Attempt>, Status> {
-        let unknown = || Status::not_found("the attempt is not, or no longer, this worker's");
+        let unknown = || Status::not_found("this worker does not hold the attempt");
         self.shared.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
     }
 }
 
-/// What a worker says of memory; nothing if it contradicts itself.
+/// Returns the memory that a worker reports; `None` if it reports none, or if it contradicts itself.
 pub(crate) fn attempt_memory(memory: Option<wire::AttemptMemory>) -> Option<AttemptMemory> {
     let wire::AttemptMemory { each_bytes, alone_bytes } = memory?;
     (each_bytes <= alone_bytes).then_some(AttemptMemory { each_bytes, alone_bytes })
 }
 
-/// The one place where what is wrong becomes a status.
+/// Returns the status for a request that is not valid.
 fn invalid(text: impl std::fmt::Display) -> Status {
     Status::invalid_argument(text.to_string())
 }
@@ -337,7 +339,7 @@ impl Session for Service {
             lineage: settings.lineage.map_or_else(Default::default, |lineage| lineage.to_vec().into()),
         };
         if let Err(mismatch) = settings.build.check_worker(&worker) {
-            reply.refusal = mismatch.to_string();
+            reply.refusal = one_line(&mismatch.to_string());
             host.farewell.say(reply.refusal.clone());
             host.answer(Err(reply.refusal.clone()));
             return Ok(Response::new(reply));
@@ -353,16 +355,16 @@ impl Session for Service {
         let cpu = short(cpu);
         let introduction = Introduction { name, kinds, missing, threads, slots, memory_bytes, memory, cpu };
         if host.introduction.set(introduction).is_err() {
-            return Err(invalid("hello was said before"));
+            return Err(invalid("the session already has a hello"));
         }
         Ok(Response::new(reply))
     }
 
     async fn control(&self, request: Request<Streaming<FromWorker>>) -> Result<Response<Self::ControlStream>, Status> {
         let host = &self.0;
-        let introduction = host.introduction.get().ok_or_else(|| invalid("say hello first"))?.clone();
+        let introduction = host.introduction.get().ok_or_else(|| invalid("the hello must come first"))?.clone();
         if host.controlled.swap(true, Ordering::Relaxed) {
-            return Err(invalid("there is one control stream to a session"));
+            return Err(invalid("the session already has a control stream"));
         }
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let worker = Worker {
@@ -388,7 +390,7 @@ impl Session for Service {
         host.shared.counters.on_session();
         host.shared.workers().insert(host.id, Arc::new(worker));
         host.shared.absences().remove(&host.address, &introduction.name);
-        // Not earlier: whoever is told may ask at once what this worker can do.
+        // The worker is registered first, because the caller may ask at once which tasks it supports.
         host.answer(Ok(introduction.name.clone()));
         host.tasks.spawn(host.clone().keep_alive(outbox));
         let inbound = request.into_inner();
@@ -407,14 +409,14 @@ impl Session for Service {
         let attempt = self.0.attempt(attempt)?;
         let scope = crate::shared::proof_scope(attempt.proof.id);
         let stored =
-            self.0.shared.store.get(scope, &name).ok_or_else(|| Status::not_found("there is no such artifact"))?;
+            self.0.shared.store.get(scope, &name).ok_or_else(|| Status::not_found("the artifact does not exist"))?;
         let blob = match stored {
             Stored::Memory(blob) => blob,
             Stored::Disk(spilled) => {
                 let loaded = tokio::task::spawn_blocking(move || spilled.load()).await.expect("loading does not panic");
                 loaded.map_err(|error| {
                     attempt.proof.fail(ProofFailure::Host(error.to_string()));
-                    Status::not_found(error.to_string())
+                    Status::not_found(one_line(&error.to_string()))
                 })?
             }
         };
@@ -431,7 +433,7 @@ impl Session for Service {
         let mut delivery = request.into_inner();
         let first = delivery.message().await?.and_then(|part| part.part);
         let Some(deliver_part::Part::Header(header)) = first else {
-            return Err(invalid("a delivery begins with a header"));
+            return Err(invalid("a delivery must start with a header"));
         };
         let attempt = AttemptId(header.attempt);
         let entry = self.0.attempt(header.attempt)?;
@@ -439,27 +441,30 @@ impl Session for Service {
         let store = &self.0.shared.store;
         let delivered = store.scope_stats(attempt_scope(attempt));
         if delivered.artifacts >= Limits::DELIVERIES || delivered.bytes > Limits::DELIVERED_BYTES {
-            return Err(Status::resource_exhausted("the attempt delivered too much"));
+            let (artifacts, bytes) = (Limits::DELIVERIES, Limits::DELIVERED_BYTES);
+            let text = format!("the attempt delivered more than {artifacts} artifacts or {bytes} bytes");
+            return Err(Status::resource_exhausted(text));
         }
         let blob = receive(delivery, header.length).await?;
         self.0.shared.counters.on_received(blob.stored_bytes());
         let (shared, name) = (self.0.shared.clone(), header.name);
         let put = move || {
             let kept = shared.store.put(attempt_scope(attempt), name, blob);
-            // It may have been discarded meanwhile, and nobody may wait for this answer any more.
+            // The attempt may have been discarded meanwhile. This code runs in the closure, because the future around
+            // it is dropped when the connection ends.
             if !shared.attempts().contains_key(&attempt) {
                 shared.store.remove_scope(attempt_scope(attempt));
             }
             kept
         };
-        match tokio::task::spawn_blocking(put).await.expect("keeping an artifact does not panic") {
+        match tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic") {
             Ok(()) => {}
             Err(error @ StoreError::Full { .. }) => {
-                // No other worker could deliver it either.
+                // The store is full for every worker, so a retry on another worker would fail as well.
                 entry.proof.fail(ProofFailure::Host(error.to_string()));
-                return Err(Status::resource_exhausted(error.to_string()));
+                return Err(Status::resource_exhausted(one_line(&error.to_string())));
             }
-            Err(error) => return Err(invalid(error)),
+            Err(error) => return Err(invalid(one_line(&error.to_string()))),
         }
         Ok(Response::new(DeliverReply {}))
     }
@@ -474,7 +479,7 @@ fn parts(blob: Blob) -> impl Stream<Item = Result<ArtifactPart, Status>> + Send 
         .map(|part| Ok(ArtifactPart { part: Some(part) }))
 }
 
-/// What a worker says that it began for an earlier run, as far as there was one that could have given it.
+/// Returns the attempts that a worker can resume, without those that no earlier run can have assigned.
 fn begun_before(settings: &Settings, begun: Vec<wire::Begun>) -> Vec<(Digest, AttemptId)> {
     let last = if settings.lineage.is_some() { settings.attempts_before } else { 0 };
     let given = |begun: &wire::Begun| (1..=last).contains(&begun.attempt);
@@ -482,24 +487,25 @@ fn begun_before(settings: &Settings, begun: Vec<wire::Begun>) -> Vec<(Digest, At
     begun.filter_map(|begun| Some((Digest::from_slice(&begun.key)?, AttemptId(begun.attempt)))).collect()
 }
 
-/// An attempt delivers what it was asked for, and what it made on its own account: any other name is another task's.
+/// Checks that an attempt delivers either an output that it was asked for, or an artifact that it made itself. Any
+/// other name belongs to another task. Also checks the length.
 fn check_delivery(entry: &Attempt, attempt: AttemptId, header: &wire::DeliverHeader) -> Result<(), Status> {
     let asked = entry.outputs.iter().position(|name| *name == header.name);
     let is_made = || {
         [Some(attempt), entry.resumes].into_iter().flatten().any(|maker| header.name.starts_with(&made_prefix(maker)))
     };
     if header.name.len() > Limits::NAME_BYTES || asked.is_none() && !is_made() {
-        return Err(invalid("the artifact is none of this attempt's"));
+        return Err(invalid("the artifact does not belong to this attempt"));
     }
     let longest = if asked == Some(0) { Limits::RESULT_BYTES } else { Limits::ARTIFACT_BYTES };
     if header.length > longest {
-        return Err(invalid("the artifact is longer than it may be"));
+        return Err(invalid(format!("the artifact has {} bytes, and at most {longest} are allowed", header.length)));
     }
     Ok(())
 }
 
-/// The chunks of a delivery. Each is checked on a thread that may block, which is not kept while the next one is on its
-/// way.
+/// Receives the chunks of a delivery. Each chunk is checked on a thread that may block, and no thread waits for the
+/// next chunk.
 async fn receive(mut delivery: Streaming<DeliverPart>, length: u64) -> Result<Blob, Status> {
     let mut assembler = Assembler::new(length);
     let mut digest = None;
@@ -513,10 +519,10 @@ async fn receive(mut delivery: Streaming<DeliverPart>, length: u64) -> Result<Bl
                 assembler = checked.await.expect("assembling does not panic").map_err(invalid)?;
             }
             Some(deliver_part::Part::End(end)) if digest.is_none() => digest = Digest::from_slice(&end.digest),
-            _ => return Err(invalid("an artifact's parts came in the wrong order")),
+            _ => return Err(invalid("the parts of the artifact arrived in the wrong order")),
         }
     }
-    let digest = digest.ok_or_else(|| invalid("the delivery broke off"))?;
+    let digest = digest.ok_or_else(|| invalid("the delivery ended early"))?;
     assembler.finish(digest).map_err(invalid)
 }
 
@@ -532,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_earlier_run_can_have_given_was_begun_before() {
+    fn only_attempts_of_an_earlier_run_can_be_resumed() {
         let lineage = Some([1; 16]);
         for (attempt, taken) in [(0, false), (1, true), (10, true), (11, false), (u64::MAX, false)] {
             check_begun(lineage, attempt, &[7; 32], taken);

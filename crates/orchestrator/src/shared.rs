@@ -1,4 +1,5 @@
-//! What the orchestrator's parts share: maps that answer at once. Decisions are the core's alone.
+//! The registry: the state that the parts of the orchestrator share. Its locks are only held for a moment, and only the
+//! dispatcher makes decisions.
 
 use crate::{
     absent::{Absences, is_same},
@@ -22,19 +23,19 @@ use std::{
         atomic::{AtomicBool, AtomicU64},
     },
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
-/// Artifacts of a proof.
+/// Returns the scope of a proof's artifacts.
 pub(crate) fn proof_scope(proof: ProofId) -> Scope {
     Scope(proof.0 * 2)
 }
 
-/// What an attempt delivered and nobody has accepted yet.
+/// Returns the scope of the artifacts that an attempt has delivered and that are not accepted yet.
 pub(crate) fn attempt_scope(attempt: AttemptId) -> Scope {
     Scope(attempt.0 * 2 + 1)
 }
 
-/// Why a session ended. Whoever ends it says so first: what is noticed afterwards is a consequence.
+/// Why a session ended. The first reason is the cause. Later reasons are its consequences, and are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Farewell(Mutex<Option<String>>);
 
@@ -43,7 +44,7 @@ impl Farewell {
         self.is_first(reason);
     }
 
-    /// Says it too; true when nothing was said before.
+    /// Records the reason unless there is one already. Returns true if this is the first reason.
     fn is_first(&self, reason: String) -> bool {
         let mut said = lock(&self.0);
         let is_first = said.is_none();
@@ -61,14 +62,14 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) address: Member,
     pub(crate) kinds: KindSet,
-    /// Why it does not do others.
+    /// Why it does not support the other task kinds.
     pub(crate) missing: BTreeMap<TaskKind, String>,
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
     pub(crate) closer: Closer,
     pub(crate) farewell: Arc<Farewell>,
     pub(crate) ready: AtomicBool,
     pub(crate) threads: u32,
-    /// Attempts that it may hold.
+    /// Maximum number of attempts that it may hold.
     pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) memory: Mutex<Option<AttemptMemory>>,
@@ -76,60 +77,64 @@ pub(crate) struct Worker {
     pub(crate) done: AtomicU64,
     pub(crate) faults: AtomicU64,
     pub(crate) drained: AtomicBool,
-    /// Nobody expects it back.
+    /// True if the worker is not expected back.
     pub(crate) let_go: AtomicBool,
     pub(crate) quarantine: Mutex<Option<String>>,
 }
 
 impl Worker {
-    /// What attempts on it can have of its memory, as it said last.
+    /// Returns how much memory attempts on the worker can use, as it last reported.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
         lock(&self.memory)
     }
 
-    /// Why it gets nothing for a while, if so.
+    /// Returns why the worker is quarantined; `None` if it is not quarantined.
     pub(crate) fn quarantine(&self) -> MutexGuard<'_, Option<String>> {
         lock(&self.quarantine)
     }
 }
 
-/// An attempt that may fetch and deliver.
+/// A live attempt. Its worker may fetch and deliver artifacts.
 pub(crate) struct Attempt {
     pub(crate) worker: WorkerId,
     pub(crate) proof: Arc<ProofState>,
-    /// What it was asked to deliver.
+    /// Names of the outputs that it was asked to deliver.
     pub(crate) outputs: Vec<String>,
-    /// The attempt of an earlier run that it may go on with, and whose name is in what it makes then.
+    /// The attempt of an earlier run that it may resume. If it does, the names of the artifacts that it makes contain
+    /// the number of that attempt.
     pub(crate) resumes: Option<AttemptId>,
 }
 
+/// The state that the parts of the orchestrator share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    /// The way to the worker of this process, if it has one.
+    /// Connects to the worker of this process, if there is one.
     pub(crate) local: Option<Arc<dyn LocalConnector>>,
     pub(crate) store: Store,
-    /// Results of earlier times.
+    /// The result cache.
     pub(crate) memo: Option<Arc<dyn Memo>>,
-    /// Tells this orchestrator from others, and from itself before a restart.
+    /// Identifies this orchestrator. It changes with every restart.
     pub(crate) instance: [u8; 16],
     pub(crate) inbox: mpsc::Sender<Input>,
+    /// The runtime of the dispatcher. Callers may use other runtimes, or none.
+    pub(crate) runtime: Handle,
     pub(crate) next_task: AtomicU64,
     pub(crate) next_worker: AtomicU64,
     pub(crate) next_proof: AtomicU64,
     workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
     attempts: Mutex<HashMap<AttemptId, Arc<Attempt>>>,
     proofs: Mutex<BTreeMap<ProofId, Arc<ProofState>>>,
-    /// Who is behind a session, by address.
+    /// Identity of each worker over all its sessions, by address, or by name and IP address if the worker joined.
     peers: Mutex<BTreeMap<String, PeerId>>,
-    /// Why the last worker left, for the one who waits in vain.
+    /// Which worker left last and why, for the error of a proof that waits in vain.
     last_departure: Mutex<String>,
     absences: Mutex<Absences>,
     pub(crate) counters: Counters,
-    /// The orchestrator as a whole ends, and not a session of it alone.
+    /// True if the whole orchestrator is stopping, and not only one of its sessions.
     pub(crate) ends: AtomicBool,
 }
 
-/// Unlike any other's; no secret.
+/// Returns a random identity. It is not a secret.
 fn instance() -> [u8; 16] {
     let half = || RandomState::new().hash_one(std::process::id()).to_le_bytes();
     let mut instance = [0; 16];
@@ -148,6 +153,7 @@ impl Shared {
         local: Option<Arc<dyn LocalConnector>>,
         memo: Option<Arc<dyn Memo>>,
         inbox: mpsc::Sender<Input>,
+        runtime: Handle,
     ) -> Self {
         Self {
             store: Store::new(settings.store.clone()),
@@ -156,6 +162,7 @@ impl Shared {
             memo,
             instance: instance(),
             inbox,
+            runtime,
             next_task: AtomicU64::new(1),
             next_worker: AtomicU64::new(1),
             next_proof: AtomicU64::new(1),
@@ -163,7 +170,7 @@ impl Shared {
             attempts: Mutex::default(),
             proofs: Mutex::default(),
             peers: Mutex::default(),
-            last_departure: Mutex::new("none was ever connected".to_owned()),
+            last_departure: Mutex::new("none".to_owned()),
             absences: Mutex::default(),
             counters: Counters::default(),
             ends: AtomicBool::new(false),
@@ -178,14 +185,14 @@ impl Shared {
         self.workers().get(&id).cloned()
     }
 
-    /// Ends the session of a worker that is in a new one, or of which nothing was heard for a lease.
+    /// Ends the session of a worker that has a newer session, or that was silent for longer than its lease.
     pub(crate) fn end_session(&self, id: WorkerId) {
         let Some(worker) = self.worker(id) else { return };
         let is_back = self.workers().iter().any(|(other_id, other)| {
             *other_id > id && is_same(&other.address, &other.name, &worker.address, &worker.name)
         });
         if is_back {
-            worker.farewell.say("the worker is in a new session".to_owned());
+            worker.farewell.say("the worker has a newer session".to_owned());
         } else {
             let silence = self.settings.silence().as_secs_f32();
             if worker.farewell.is_first(format!("nothing was heard from the worker for {silence} s")) {
@@ -199,29 +206,29 @@ impl Shared {
         lock(&self.attempts)
     }
 
-    /// Why nobody who is connected does tasks of `kind`, a sentence for each worker; `None` when somebody does, or when
-    /// nobody is connected.
+    /// Returns the reasons why no connected worker supports `kind`, one sentence for each worker. `None` if a worker
+    /// supports it, or if no worker is connected.
     pub(crate) fn inability(&self, kind: TaskKind) -> Option<Vec<String>> {
         let workers = self.workers();
         if workers.is_empty() || workers.values().any(|worker| worker.kinds.contains(kind)) {
             return None;
         }
         let reason = |worker: &Arc<Worker>| {
-            let missing = worker.missing.get(&kind).map_or("it does not do such tasks", String::as_str);
+            let missing = worker.missing.get(&kind).map_or("it does not support these tasks", String::as_str);
             format!("{} ({}): {missing}", worker.name, worker.address)
         };
         Some(workers.values().map(reason).collect())
     }
 
-    /// The attempt, if it is `worker`'s.
+    /// Returns the attempt if it belongs to `worker`.
     pub(crate) fn attempt_of(&self, worker: WorkerId, attempt: AttemptId) -> Option<Arc<Attempt>> {
         self.attempts().get(&attempt).filter(|found| found.worker == worker).cloned()
     }
 
-    /// Who the worker called `name` at `member` is, the same over all its sessions.
+    /// Returns the identity of the worker `name` at `member`, which is the same in all its sessions.
     pub(crate) fn peer(&self, name: &str, member: &Member) -> PeerId {
         let key = match member {
-            // Its port is another one each time.
+            // The port differs in each session.
             Member::Joined(peer) => format!("{name} at {}", peer.ip().to_canonical()),
             Member::Remote(_) | Member::Local => member.to_string(),
         };
@@ -230,8 +237,8 @@ impl Shared {
         *peers.entry(key).or_insert(next)
     }
 
-    /// Removes the artifact `name` of `proof`, which nobody needs any more, unless it may tell who is to blame. Where
-    /// room is short, nothing is kept for that.
+    /// Removes the artifact `name` of `proof`, which nothing needs any more, unless it must be kept for an audit. If
+    /// the store is under pressure, nothing is kept for an audit.
     pub(crate) fn remove(&self, proof: &ProofState, name: &str) {
         let scope = proof_scope(proof.id);
         if !proof.keeps(name) {

@@ -1,7 +1,7 @@
-//! What moving a large artifact costs in memory, on either side. One test to the binary, and the worker in a process of
-//! its own: memory is counted by process.
+//! Measures how much memory each side needs to move a large artifact. The binary has only one test, and the worker runs
+//! in a process of its own, because memory is measured per process.
 
-#![expect(clippy::print_stdout, reason = "the two processes talk over it, and the figures are worth seeing")]
+#![expect(clippy::print_stdout, reason = "the worker process reports over stdout, and people read the results")]
 
 use async_trait::async_trait;
 use scheduler::TaskKind;
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 const ARTIFACT_BYTES: usize = 200 << 20;
 
-/// Tells the test that it is the worker's process.
+/// Environment variable that turns this binary into the worker's process.
 const ROLE: &str = "SP1_DISTRIBUTED_TEST_WORKER";
 
-/// Bytes that do not compress: the hardest case.
+/// Returns bytes that do not compress, which is the hardest case.
 fn noise(seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(ARTIFACT_BYTES);
@@ -36,7 +36,7 @@ fn noise(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Resident memory now, and the most since the last call of `reset_peak`, in bytes.
+/// Returns the resident memory now, and its maximum since the last call of `reset_peak`, in bytes.
 fn memory() -> (u64, u64) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let field = |name: &str| {
@@ -50,7 +50,7 @@ fn reset_peak() {
     fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 
-/// Most memory that `work` used beyond what was used before, in artifacts.
+/// Returns the outcome of `work`, and the largest growth of memory during it, as a multiple of the artifact's size.
 async fn growth<T>(work: impl Future<Output = T>) -> (T, f64) {
     reset_peak();
     let (before, _) = memory();
@@ -59,7 +59,7 @@ async fn growth<T>(work: impl Future<Output = T>) -> (T, f64) {
     (outcome, peak.saturating_sub(before) as f64 / ARTIFACT_BYTES as f64)
 }
 
-/// Has one task done, whose input and second output are large.
+/// A controller that submits one task, whose input and second output are large.
 struct Mover(std::sync::Mutex<Vec<f64>>);
 
 #[async_trait]
@@ -90,13 +90,13 @@ impl ProofController for Mover {
     }
 }
 
-/// The worker's process: prints its address, then what fetching and delivering cost.
+/// Runs the worker's process: prints its address, then how much memory it needed to fetch and to deliver.
 async fn be_the_worker() {
     reset_peak();
     let (before, _) = memory();
     let engine = FakeEngine::doing(move |assignment, io| async move {
         let content = io.fetch("large").await.unwrap();
-        // Since before the task came: it was fetched, compressed, before the engine asked.
+        // Measured from before the task arrived, because the compressed input is fetched before the engine asks for it.
         let fetched = memory().1.saturating_sub(before) as f64 / ARTIFACT_BYTES as f64;
         assert_eq!(content, noise(1));
         drop(content);
@@ -114,7 +114,7 @@ async fn be_the_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn moving_an_artifact_of_200_mb_takes_less_than_one_and_a_half_times_its_size_on_either_side() {
+async fn moving_an_artifact_needs_less_than_one_and_a_half_times_its_size() {
     if std::env::var_os(ROLE).is_some() {
         return be_the_worker().await;
     }
@@ -127,7 +127,7 @@ async fn moving_an_artifact_of_200_mb_takes_less_than_one_and_a_half_times_its_s
         .unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let mut told = async |what: &str| loop {
-        let line = lines.next_line().await.unwrap().expect("the worker lives");
+        let line = lines.next_line().await.unwrap().expect("the worker process is running");
         if let Some((_, rest)) = line.split_once(what) {
             break rest.trim().to_owned();
         }
@@ -153,7 +153,7 @@ async fn moving_an_artifact_of_200_mb_takes_less_than_one_and_a_half_times_its_s
     let worker: Vec<f64> = told("grown").await.split(' ').map(|number| number.parse().unwrap()).collect();
     let orchestrator = mover.0.lock().unwrap()[0];
     println!(
-        "times the artifact: orchestrator {orchestrator:.2}, worker fetching {:.2}, delivering {:.2}",
+        "memory growth in artifact sizes: orchestrator {orchestrator:.2}, worker fetching {:.2}, delivering {:.2}",
         worker[0], worker[1]
     );
     assert!(orchestrator < 1.5, "the orchestrator grew by {orchestrator} times the artifact");

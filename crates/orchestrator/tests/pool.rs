@@ -1,14 +1,16 @@
-//! Orchestrator and workers over real connections, with an engine and a controller that prove nothing.
+//! Tests of the orchestrator and workers over real connections, with a fake engine and a fake controller.
 
 use artifacts::Digest;
+use futures::FutureExt;
 use scheduler::TaskKind;
 use sp1_distributed_orchestrator::{
-    Holdings, LocalConnector, Member, Memo, Orchestrator, ProbeError, Progress, ProofFailure, ProofRequest, Proven,
-    Remembered, Settings, Stream, WorkerList, probe,
+    Checked, Holdings, LocalConnector, Member, Memo, Orchestrator, ProbeError, Progress, ProofController, ProofFailure,
+    ProofHandle, ProofOutput, ProofRequest, Proven, Remembered, Settings, Stream, WorkerInfo, WorkerList, probe,
 };
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -52,7 +54,7 @@ async fn prove(orchestrator: &Orchestrator, request: ProofRequest) -> Result<Pro
     orchestrator.prove(request, Arc::new(FakeController::default()), progress, CancellationToken::new()).await
 }
 
-/// Ends the orchestrator after a proof whose result must be right, and finds nothing left.
+/// Runs a proof and checks its result, checks that nothing is left, and shuts the orchestrator down.
 async fn check_proven(orchestrator: Orchestrator, shards: u64) -> Proven {
     let proven = prove(&orchestrator, request(shards)).await.unwrap();
     assert_eq!(proven.output.proof, expected(shards));
@@ -63,16 +65,53 @@ async fn check_proven(orchestrator: Orchestrator, shards: u64) -> Proven {
     proven
 }
 
-/// What attempts delivered in vain goes when the core hears of the proof's end.
+/// Waits until the orchestrator holds nothing. What unused attempts delivered is removed when the dispatcher handles
+/// the end of the proof.
 async fn assert_empty(orchestrator: &Orchestrator) {
     let deadline = Instant::now() + PATIENCE;
     while orchestrator.holdings() != Holdings::default() {
-        assert!(Instant::now() < deadline, "something is left: {:?}", orchestrator.holdings());
+        assert!(Instant::now() < deadline, "the orchestrator still holds {:?}", orchestrator.holdings());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// An honest engine that takes its time.
+/// Waits until the connected workers satisfy `condition`.
+async fn wait_for_workers(orchestrator: &Orchestrator, condition: impl Fn(&[WorkerInfo]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition(&orchestrator.workers()) {
+        assert!(Instant::now() < deadline, "{:?}", orchestrator.workers());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A controller that submits markers until its proof ends.
+struct Flood;
+
+#[async_trait::async_trait]
+impl ProofController for Flood {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        while !proof.over().is_cancelled() {
+            proof.submit_marker().await;
+        }
+        Err(ProofFailure::Cancelled)
+    }
+
+    fn check(&self, _: Checked<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Starts a proof that fills the inbox of the dispatcher. On a runtime with one thread, the inbox stays full until the
+/// caller waits.
+fn fill_inbox(orchestrator: &Orchestrator) -> Pin<Box<impl Future<Output = Result<Proven, ProofFailure>>>> {
+    let (progress, _) = broadcast::channel(64);
+    let proving = orchestrator.prove(request(1), Arc::new(Flood), progress, CancellationToken::new());
+    let mut proving = Box::pin(tokio::task::unconstrained(proving));
+    assert!(proving.as_mut().now_or_never().is_none(), "the proof waits for room in the inbox");
+    proving
+}
+
+/// Returns an honest engine that waits for `time` before each task.
 fn slow(time: Duration) -> Arc<dyn worker::ProvingEngine> {
     FakeEngine::doing(move |assignment, io| async move {
         tokio::time::sleep(time).await;
@@ -80,7 +119,7 @@ fn slow(time: Duration) -> Arc<dyn worker::ProvingEngine> {
     })
 }
 
-/// An engine that never ends what it begins, and says when it has begun.
+/// Returns an engine that never finishes a task, and a `Notify` that signals when it starts one.
 fn stuck() -> (Arc<Notify>, Arc<dyn worker::ProvingEngine>) {
     let begun = Arc::new(Notify::new());
     let engine = FakeEngine::doing({
@@ -126,7 +165,7 @@ async fn several_proofs_share_the_workers() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_looked_at_goes_on_with_what_it_has() {
+async fn probing_a_worker_does_not_disturb_its_work() {
     let (begun, engine) = stuck();
     let worker = RunningWorker::ready("one", engine).await;
     let look = async || probe(&worker.address.into(), &fake_build()).await;
@@ -152,7 +191,7 @@ async fn a_worker_that_is_looked_at_goes_on_with_what_it_has() {
 }
 
 #[tokio::test]
-async fn who_is_absent_is_known_until_it_is_back_or_nobody_expects_it() {
+async fn disconnected_workers_are_listed_until_they_return_or_are_forgotten() {
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let address = worker.address;
     let orchestrator = Orchestrator::start(settings(), None, None);
@@ -184,7 +223,7 @@ async fn who_is_absent_is_known_until_it_is_back_or_nobody_expects_it() {
 }
 
 #[tokio::test]
-async fn the_tasks_of_a_lost_worker_go_to_the_others() {
+async fn tasks_of_a_lost_worker_go_to_other_workers() {
     let (begun, engine) = stuck();
     let (lost, stays) =
         (RunningWorker::ready("lost", engine).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
@@ -197,8 +236,8 @@ async fn the_tasks_of_a_lost_worker_go_to_the_others() {
     assert_eq!(proven.workers[0].name, "stays");
 }
 
-/// A worker with `provers`, each of which has a slot, is given `batch` of five shards for each and no more, until it
-/// reports one.
+/// Checks that a worker with `provers` provers holds `batch` attempts for each of them and no more, as long as it
+/// reports no result.
 async fn check_batch(provers: u32, batch: u32) {
     let (begun, engine) = stuck();
     let change = |settings: &mut worker::Settings| settings.introduction.machine.provers = provers;
@@ -212,7 +251,7 @@ async fn check_batch(provers: u32, batch: u32) {
     let ((), outcome) = tokio::join!(
         async {
             begun.notified().await;
-            // All five are waiting by now; more would be there at once.
+            // All five tasks are submitted by now. Further assignments would have arrived at once.
             tokio::time::sleep(Duration::from_millis(200)).await;
             assert_eq!(orchestrator.holdings().attempts, (provers.max(1) * batch) as usize);
             cancel.cancel();
@@ -224,13 +263,38 @@ async fn check_batch(provers: u32, batch: u32) {
 }
 
 #[tokio::test]
-async fn a_worker_holds_as_many_shards_as_the_batch_size_says() {
+async fn a_worker_holds_the_batch_size_per_prover() {
     check_batch(1, 1).await;
     check_batch(1, 2).await;
     check_batch(1, 4).await;
     check_batch(2, 2).await;
-    // It does not say.
+    // A worker that reports 0 provers counts as having one.
     check_batch(0, 2).await;
+}
+
+#[test]
+fn a_proof_can_be_dropped_outside_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let orchestrator = runtime.block_on(async { Orchestrator::start(settings(), None, None) });
+    let entered = runtime.enter();
+    let proving = fill_inbox(&orchestrator);
+    drop(entered);
+    drop(proving);
+    runtime.block_on(async {
+        assert_empty(&orchestrator).await;
+        orchestrator.shutdown().await;
+    });
+}
+
+#[tokio::test]
+async fn dropping_a_drain_request_before_it_is_sent_changes_nothing() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let proving = fill_inbox(&orchestrator);
+    assert!(orchestrator.drain("one").now_or_never().is_none());
+    assert!(!orchestrator.workers()[0].drained);
+    drop(proving);
+    check_proven(orchestrator, 2).await;
 }
 
 struct Door(LocalDoor);
@@ -242,7 +306,7 @@ impl LocalConnector for Door {
 }
 
 #[tokio::test]
-async fn the_process_of_the_orchestrator_takes_its_share() {
+async fn the_local_worker_takes_its_share() {
     let (local, door) = LocalWorker::new(testing::introduction("local"));
     let stop = CancellationToken::new();
     let engine = testing::ready(slow(Duration::from_millis(20)));
@@ -260,14 +324,14 @@ async fn the_process_of_the_orchestrator_takes_its_share() {
 }
 
 #[tokio::test]
-async fn a_local_worker_that_is_not_there_is_told() {
+async fn a_missing_local_worker_is_reported() {
     let error = Orchestrator::connect(&WorkerList(vec![Member::Local]), settings(), None).await.err().unwrap();
     assert!(error.to_string().contains("local (this process runs no worker)"), "{error}");
 }
 
-/// The only worker does no such tasks, and nobody comes who does.
+/// The only worker does not support the task kind, and no other worker connects.
 #[tokio::test]
-async fn a_task_that_nobody_does_ends_its_proof_and_does_not_wait_for_ever() {
+async fn a_proof_fails_if_no_worker_supports_its_tasks() {
     let unable = Abilities::all().without(TaskKind::ProveShard, "it is too small");
     let change = |settings: &mut worker::Settings| settings.introduction.abilities = unable;
     let worker = RunningWorker::start("small", testing::ready(FakeEngine::honest()), change).await;
@@ -283,7 +347,7 @@ async fn a_task_that_nobody_does_ends_its_proof_and_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn a_worker_that_comes_back_goes_on() {
+async fn a_proof_continues_when_its_only_worker_returns() {
     let first = RunningWorker::ready("first", FakeEngine::doing(|_, _| std::future::pending())).await;
     let address = first.address;
     let mut settings = settings();
@@ -294,7 +358,7 @@ async fn a_worker_that_comes_back_goes_on() {
         first.stop().await;
         let engine = testing::ready(FakeEngine::honest());
         let again = RunningWorker::start("second", engine, |settings| settings.listen = address.into()).await;
-        // It lives as long as the proof: the other branch ends first only with it.
+        // Keep the worker until the proof has ended, because this branch ends earlier.
         tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
             drop(again);
@@ -303,7 +367,7 @@ async fn a_worker_that_comes_back_goes_on() {
 }
 
 #[tokio::test]
-async fn without_any_worker_a_proof_fails_instead_of_waiting_for_ever() {
+async fn a_proof_fails_if_no_worker_is_connected() {
     let (begun, engine) = stuck();
     let worker = RunningWorker::ready("only", engine).await;
     let orchestrator = connect(&[worker.address]).await;
@@ -318,7 +382,7 @@ async fn without_any_worker_a_proof_fails_instead_of_waiting_for_ever() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_left_out_and_nobody_left_is_an_error() {
+async fn unreachable_workers_are_skipped_unless_all_are_unreachable() {
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let nobody: SocketAddr = "127.0.0.1:9".parse().unwrap();
     check_proven(connect(&[nobody, worker.address]).await, 2).await;
@@ -329,8 +393,8 @@ async fn what_cannot_be_reached_is_left_out_and_nobody_left_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_worker_that_opens_its_port_within_moments_is_waited_for() {
-    // A port that is free again.
+async fn connecting_waits_for_a_worker_that_opens_its_port_late() {
+    // Use a port that was free a moment ago.
     let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let late = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -342,7 +406,7 @@ async fn a_worker_that_opens_its_port_within_moments_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_no_worker_or_says_nothing_is_left_out() {
+async fn silent_peers_and_other_servers_are_reported() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [silent.local_addr().unwrap(), web.local_addr().unwrap()];
@@ -355,21 +419,21 @@ async fn a_peer_that_is_no_worker_or_says_nothing_is_left_out() {
     });
     let error = Orchestrator::connect(&list(&addresses), settings(), None).await.err().unwrap().to_string();
     assert!(error.contains("no answer within 1 s"), "{error}");
-    assert!(error.contains("no sp1d"), "{error}");
+    assert!(error.contains("the peer is not sp1d"), "{error}");
 }
 
 #[tokio::test]
-async fn a_second_orchestrator_hears_who_has_the_worker() {
+async fn a_second_orchestrator_learns_that_the_worker_is_busy() {
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let first = connect(&[worker.address]).await;
     let error = Orchestrator::connect(&list(&[worker.address]), settings(), None).await.err().unwrap().to_string();
-    assert!(error.contains("the worker is busy: 127.0.0.1:"), "{error}");
+    assert!(error.contains("busy: proving for 127.0.0.1:"), "{error}");
     check_proven(first, 2).await;
     check_proven(connect(&[worker.address]).await, 2).await;
 }
 
 #[tokio::test]
-async fn a_worker_whose_orchestrator_leaves_within_moments_is_waited_for() {
+async fn connecting_waits_while_the_previous_orchestrator_leaves() {
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let first = connect(&[worker.address]).await;
     let addresses = [worker.address];
@@ -380,7 +444,7 @@ async fn a_worker_whose_orchestrator_leaves_within_moments_is_waited_for() {
     check_proven(second, 2).await;
 }
 
-/// An honest engine whose memory is so large that giving it back takes five seconds.
+/// An honest engine with so much memory that releasing it takes five seconds.
 struct Large(Arc<dyn worker::ProvingEngine>);
 
 #[async_trait::async_trait]
@@ -404,8 +468,8 @@ impl worker::ProvingEngine for Large {
 }
 
 #[tokio::test]
-async fn the_next_orchestrator_does_not_wait_for_memory_to_be_given_back() {
-    // Long enough that the worker sees itself at work.
+async fn the_next_orchestrator_does_not_wait_for_released_memory() {
+    // The worker checks once per second whether it is busy, and only releases memory if it was.
     let engine = slow(Duration::from_millis(1500));
     let worker = RunningWorker::ready("one", Arc::new(Large(engine))).await;
     check_proven(connect(&[worker.address]).await, 1).await;
@@ -415,7 +479,7 @@ async fn the_next_orchestrator_does_not_wait_for_memory_to_be_given_back() {
 }
 
 #[tokio::test]
-async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
+async fn an_orchestrator_outside_the_filter_is_refused() {
     let engine = testing::ready(FakeEngine::honest());
     let worker =
         RunningWorker::start("one", engine, |settings| settings.orchestrators = "10.0.0.0/8".parse().unwrap()).await;
@@ -424,7 +488,7 @@ async fn an_orchestrator_that_is_not_in_the_filter_is_refused() {
 }
 
 #[tokio::test]
-async fn another_sp1_is_refused_with_both_versions() {
+async fn a_refusal_names_both_sp1_versions() {
     let engine = testing::ready(FakeEngine::honest());
     let worker =
         RunningWorker::start("one", engine, |settings| settings.introduction.build.sp1_version = "6.9.0".into()).await;
@@ -433,7 +497,7 @@ async fn another_sp1_is_refused_with_both_versions() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_starting_counts_as_reached_and_works_when_ready() {
+async fn a_starting_worker_is_reached_and_works_when_ready() {
     let (sender, state) = engine_state(Duration::from_secs(30));
     let worker = RunningWorker::start("one", state, |_| {}).await;
     let orchestrator = connect(&[worker.address]).await;
@@ -445,7 +509,7 @@ async fn a_worker_that_is_starting_counts_as_reached_and_works_when_ready() {
 }
 
 #[tokio::test]
-async fn a_failed_attempt_is_tried_elsewhere() {
+async fn a_failed_attempt_is_retried_on_another_worker() {
     let fails = FakeEngine::doing(|_, _| async {
         Err(AttemptError { kind: protocol::FailureKind::Engine, text: "out of order".into() })
     });
@@ -454,6 +518,33 @@ async fn a_failed_attempt_is_tried_elsewhere() {
     let proven = check_proven(connect(&[bad.address, good.address]).await, 6).await;
     assert_eq!(proven.workers.len(), 1);
     assert_eq!(proven.workers[0].name, "good");
+}
+
+#[tokio::test]
+async fn a_quarantined_worker_stays_quarantined_after_it_reconnects() {
+    let fails = FakeEngine::doing(|_, _| async {
+        Err(AttemptError { kind: protocol::FailureKind::Engine, text: "out of order".into() })
+    });
+    let bad = RunningWorker::ready("bad", fails.clone()).await;
+    let good = RunningWorker::ready("good", slow(Duration::from_millis(20))).await;
+    let address = bad.address;
+    let orchestrator = connect(&[address, good.address]).await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().all(|worker| worker.ready)).await;
+    prove(&orchestrator, request(12)).await.unwrap();
+    let is_quarantined = |name: &'static str| {
+        move |workers: &[WorkerInfo]| {
+            let reason =
+                workers.iter().find(|worker| worker.name == name).and_then(|worker| worker.quarantine.as_ref());
+            reason.is_some_and(|reason| reason.contains("out of order"))
+        }
+    };
+    wait_for_workers(&orchestrator, is_quarantined("bad")).await;
+    bad.stop().await;
+    let again = RunningWorker::start("again", testing::ready(fails), |settings| settings.listen = address.into()).await;
+    wait_for_workers(&orchestrator, is_quarantined("again")).await;
+    orchestrator.shutdown().await;
+    again.stop().await;
+    good.stop().await;
 }
 
 async fn check_poison(engine: Arc<dyn worker::ProvingEngine>, part: &str) {
@@ -466,7 +557,7 @@ async fn check_poison(engine: Arc<dyn worker::ProvingEngine>, part: &str) {
 }
 
 #[tokio::test]
-async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
+async fn a_task_that_fails_everywhere_fails_its_proof() {
     let text = "out of order";
     check_poison(
         FakeEngine::doing(move |_, _| async move {
@@ -478,12 +569,12 @@ async fn a_task_that_fails_everywhere_ends_its_proof_with_its_history() {
 }
 
 #[tokio::test]
-async fn an_engine_that_panics_takes_nothing_else_down() {
+async fn a_panicking_engine_only_fails_its_attempts() {
     check_poison(FakeEngine::doing(|_, _| async { panic!("planted") }), "engine panic:").await;
 }
 
 #[tokio::test]
-async fn a_result_that_does_not_verify_is_not_used() {
+async fn a_result_that_does_not_verify_is_rejected() {
     let lies = FakeEngine::doing(|assignment, io| async move {
         io.deliver(&assignment.outputs[1], b"events".to_vec()).await.unwrap();
         io.complete_marker().await.unwrap();
@@ -494,7 +585,7 @@ async fn a_result_that_does_not_verify_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_worker_that_delivers_nothing_has_done_nothing() {
+async fn an_attempt_without_a_result_fails() {
     let lazy = FakeEngine::doing(|_, io| async move {
         io.complete_marker().await.unwrap();
         Ok(())
@@ -503,7 +594,7 @@ async fn a_worker_that_delivers_nothing_has_done_nothing() {
 }
 
 #[tokio::test]
-async fn a_marker_without_its_events_does_not_count() {
+async fn a_marker_without_events_does_not_count() {
     let forgets = FakeEngine::doing(|assignment, io| async move {
         let inputs = fetch_inputs(&assignment, &*io).await?.concat();
         io.complete_marker().await.unwrap();
@@ -514,7 +605,7 @@ async fn a_marker_without_its_events_does_not_count() {
 }
 
 #[tokio::test]
-async fn an_attempt_cannot_touch_what_is_not_its_own() {
+async fn an_attempt_cannot_deliver_foreign_artifacts() {
     let seen = Arc::new(AtomicU32::new(0));
     let engine = FakeEngine::doing({
         let seen = seen.clone();
@@ -522,7 +613,7 @@ async fn an_attempt_cannot_touch_what_is_not_its_own() {
             let seen = seen.clone();
             async move {
                 assert!(io.fetch("no such artifact").await.is_err());
-                // What the proof has, what another task will deliver, and what another attempt made.
+                // An artifact of the proof, the output of another task, and an artifact that another attempt made.
                 for name in ["program", "result-99", "made-a99-0"] {
                     assert!(io.deliver(name, b"another".to_vec()).await.is_err());
                 }
@@ -539,7 +630,7 @@ async fn an_attempt_cannot_touch_what_is_not_its_own() {
 }
 
 #[tokio::test]
-async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
+async fn a_proof_ends_when_cancelled_or_timed_out() {
     let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
     let orchestrator = connect(&[worker.address]).await;
     let cancel = CancellationToken::new();
@@ -562,7 +653,7 @@ async fn a_proof_ends_when_it_is_cancelled_or_out_of_time() {
 async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
     let frozen = CancellationToken::new();
     let freeze = frozen.clone();
-    // The fake shares the test's thread, so what is frozen is a proxy that stops to pass anything on.
+    // The fake worker shares the test's thread, so the test freezes a proxy instead, which then forwards nothing.
     let stuck = RunningWorker::ready("frozen", FakeEngine::doing(|_, _| std::future::pending())).await;
     let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = proxy.local_addr().unwrap();
@@ -600,13 +691,13 @@ async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, frozen
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
         () = frozen.cancelled() => {
-            // Open, and silent.
+            // Keep the connection open and silent.
             tokio::time::sleep(PATIENCE).await;
         }
     }
 }
 
-/// A memo in memory.
+/// A result cache in memory.
 #[derive(Default)]
 struct Memory(Mutex<BTreeMap<String, Remembered>>);
 
@@ -626,7 +717,8 @@ impl Memo for Memory {
 
 const WRONG: &[u8] = b"events of another";
 
-/// Proves three shards and one of all their events, and says how often it was begun again and how much was remembered.
+/// Proves three shards and one shard of all their events. Returns the number of restarts and of cached results that
+/// were used.
 async fn prove_remembering(memo: &Arc<Memory>, worker: &RunningWorker) -> (usize, usize) {
     let orchestrator = Orchestrator::start(settings(), None, Some(memo.clone()));
     orchestrator.set_list(&list(&[worker.address]));
@@ -644,7 +736,7 @@ async fn prove_remembering(memo: &Arc<Memory>, worker: &RunningWorker) -> (usize
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_not_done_again_and_forgotten_when_it_is_wrong() {
+async fn cached_results_are_reused_and_wrong_ones_forgotten() {
     let engine = FakeEngine::doing(|assignment, io| async move {
         let inputs = fetch_inputs(&assignment, &*io).await?;
         if inputs.iter().any(|input| input == WRONG) {
@@ -657,11 +749,11 @@ async fn what_is_remembered_is_not_done_again_and_forgotten_when_it_is_wrong() {
     assert_eq!(prove_remembering(&memo, &worker).await, (0, 0));
     assert_eq!(prove_remembering(&memo, &worker).await, (0, 3));
 
-    // A result that does not verify is found out when it is remembered.
+    // A cached result that does not verify is detected and not used.
     memo.0.lock().unwrap().values_mut().next().unwrap().output.push(1);
     assert_eq!(prove_remembering(&memo, &worker).await, (0, 2));
 
-    // Wrong events show when something is made of them.
+    // Wrong cached events are detected when a shard is made from them.
     for result in memo.0.lock().unwrap().values_mut() {
         result
             .delivered
@@ -671,4 +763,22 @@ async fn what_is_remembered_is_not_done_again_and_forgotten_when_it_is_wrong() {
     }
     assert_eq!(prove_remembering(&memo, &worker).await, (1, 3));
     assert_eq!(prove_remembering(&memo, &worker).await, (0, 3));
+}
+
+#[tokio::test]
+async fn a_cached_result_that_cannot_be_stored_leaves_nothing_behind() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let memo = Arc::new(Memory::default());
+    assert_eq!(prove_remembering(&memo, &worker).await, (0, 0));
+    {
+        let mut results = memo.0.lock().unwrap();
+        // The next proof makes this result again, in its first attempt. Choose a result of another attempt, so that the
+        // names of its artifacts differ.
+        let is_other = |result: &&mut Remembered| !result.delivered.iter().any(|(name, _)| name == "made-a1-events");
+        let result = results.values_mut().find(is_other).unwrap();
+        // The output `#1` is stored first. The proof already has an artifact `program`.
+        result.delivered.sort();
+        result.delivered.insert(1, ("program".to_owned(), b"another".to_vec()));
+    }
+    assert_eq!(prove_remembering(&memo, &worker).await, (0, 2));
 }

@@ -1,4 +1,4 @@
-//! Addresses as people write them: `IP:PORT`, `[IPV6]:PORT`, `NAME:PORT`.
+//! Addresses as users write them: `IP:PORT`, `[IPV6]:PORT`, `NAME:PORT`.
 
 use std::{
     fmt, io,
@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-/// Where a peer listens.
+/// The address on which a peer listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     host: Host,
@@ -19,24 +19,26 @@ enum Host {
     Name(String),
 }
 
-/// Why a text is no address.
+/// Why a text is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// No colon and number at the end.
-    #[error("\"{0}\" has no port: write HOST:PORT, for example 10.0.0.7:8081 or [::1]:8081")]
+    /// The text does not end with a colon and a port.
+    #[error("\"{0}\" has no port: expected HOST:PORT\nhint: add the port, for example `10.0.0.7:8081` or `[::1]:8081`")]
     NoPort(String),
-    /// The port is no number from 1 to 65535.
-    #[error("\"{port}\" in \"{address}\" is no port: ports are numbers from 1 to 65535")]
+    /// The port is not a number from 1 to 65535.
+    #[error("\"{port}\" in \"{address}\" is not a valid port: expected a number from 1 to 65535")]
     Port {
         /// The whole text.
         address: String,
         /// The part after the last colon.
         port: String,
     },
-    /// Several colons without brackets.
-    #[error("\"{0}\" looks like IPv6: write it in brackets, for example [::1]:8081")]
+    /// The text contains several colons without brackets.
+    #[error(
+        "\"{0}\" has several colons: expected HOST:PORT\nhint: write an IPv6 address in brackets, for example `[::1]:8081`"
+    )]
     Brackets(String),
-    /// Neither an IP address nor a host name.
+    /// The host is neither an IP address nor a host name.
     #[error("\"{host}\" in \"{address}\" is neither an IP address nor a host name")]
     Host {
         /// The whole text.
@@ -47,23 +49,26 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// The TCP port.
+    /// Returns the TCP port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Every socket address that this address stands for now; a name is looked up anew each time.
+    /// Returns every socket address that this address currently stands for. A name is looked up again in each call.
     ///
     /// # Errors
-    /// When the name is unknown or the resolver fails.
+    /// Fails if the name is unknown or the resolver fails.
     pub async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         match &self.host {
             Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.port)]),
             Host::Name(name) => {
                 let found: Vec<_> = tokio::net::lookup_host((name.as_str(), self.port)).await?.collect();
                 if found.is_empty() {
-                    return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotFound,
+                        format!("host name \"{name}\" has no address"),
+                    ));
                 }
                 Ok(found)
             }
@@ -71,8 +76,9 @@ impl Address {
     }
 }
 
-/// True for names of letters, digits, hyphens, underscores and dots whose parts are 1 to 63 characters long (RFC 1123,
-/// and the underscores that container networks use).
+/// Returns true for host names as in RFC 1123, plus the underscores that container networks use. A name has at most 253
+/// letters, digits, hyphens, underscores and dots. Each part between dots has 1 to 63 characters and neither starts nor
+/// ends with a hyphen.
 pub(crate) fn is_host_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
@@ -145,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_names_with_ports_are_read() {
+    fn addresses_and_names_with_ports_are_parsed() {
         check("127.0.0.1:8081", Ok("127.0.0.1:8081"));
         check(" [::1]:8081 ", Ok("[::1]:8081"));
         check("[2001:DB8::7]:1", Ok("[2001:db8::7]:1"));
@@ -154,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_with_the_way_out() {
+    fn invalid_addresses_are_refused_with_a_hint() {
         check("127.0.0.1", Err("HOST:PORT"));
         check("", Err("HOST:PORT"));
         check("[::1]", Err("HOST:PORT"));
@@ -171,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_resolves_and_an_unknown_one_says_so() {
+    async fn known_names_resolve_and_unknown_names_fail() {
         let local: Address = "localhost:81".parse().unwrap();
         assert!(local.resolve().await.unwrap().iter().all(|found| found.ip().is_loopback() && found.port() == 81));
         let unknown: Address = "no-such-host.invalid:81".parse().unwrap();

@@ -1,9 +1,10 @@
-//! What both sides must have in common.
+//! The versions that both sides must have in common.
 
 use crate::wire;
 use std::fmt;
 
-/// Identity of what a program proves with. Proof parts fit together only between equals.
+/// The versions and features that a program proves with. Parts of a proof fit together only if they were made with
+/// equal values. Only `release` may differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// Version of SP1's crates.
@@ -12,33 +13,33 @@ pub struct Build {
     pub circuit_version: String,
     /// Root of the Merkle tree of the recursion programs' verifying keys.
     pub recursion_root: Vec<u8>,
-    /// Features that change what is proven, sorted.
+    /// Features that change what is proven, in sorted order.
     pub features: Vec<String>,
-    /// Version of this software: for people, not compared.
+    /// Version of this software, for people. It is not compared.
     pub release: String,
 }
 
 /// Why two builds cannot work together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{what} differs: the orchestrator has {orchestrator}, the worker has {worker}; install the same release of sp1d on both"
+    "{what} differs: the orchestrator has {orchestrator}, the worker has {worker} (install the same sp1d release on both)"
 )]
 pub struct Mismatch {
-    /// What differs.
+    /// The field that differs.
     pub what: &'static str,
-    /// The orchestrator's.
+    /// The value of the orchestrator.
     pub orchestrator: String,
-    /// The worker's.
+    /// The value of the worker.
     pub worker: String,
 }
 
 impl Build {
-    /// What is compared, as people read it.
+    /// Returns the compared fields with their names and values, as text for people.
     fn facts(&self) -> [(&'static str, String); 4] {
         [
             ("the SP1 version", self.sp1_version.clone()),
             ("the circuit version", self.circuit_version.clone()),
-            ("the root of the recursion keys", Hex(&self.recursion_root).to_string()),
+            ("the Merkle root of the recursion keys", Hex(&self.recursion_root).to_string()),
             ("the set of SP1 features", format!("[{}]", self.features.join(", "))),
         ]
     }
@@ -46,7 +47,7 @@ impl Build {
     /// Checks that a worker of build `worker` may work for this orchestrator's build.
     ///
     /// # Errors
-    /// The first difference that matters.
+    /// Returns the first compared field that differs.
     pub fn check_worker(&self, worker: &Self) -> Result<(), Mismatch> {
         for ((what, orchestrator), (_, worker)) in self.facts().into_iter().zip(worker.facts()) {
             if orchestrator != worker {
@@ -73,7 +74,7 @@ impl From<Build> for wire::Build {
 }
 
 impl From<wire::Build> for Build {
-    /// Shortens what is too long for any honest build, so that a peer cannot fill the log.
+    /// Cuts fields that are longer than in any valid build, so that a peer cannot fill the log.
     fn from(build: wire::Build) -> Self {
         let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
         Self {
@@ -108,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_builds_work_together_and_releases_may_differ() {
+    fn equal_builds_match_even_if_releases_differ() {
         assert_eq!(build().check_worker(&build()), Ok(()));
         assert_eq!(build().check_worker(&Build { release: "0.2.0".into(), ..build() }), Ok(()));
     }
 
     #[test]
-    fn every_difference_names_both_sides() {
+    fn every_mismatch_names_both_sides() {
         check_mismatch(|worker| worker.sp1_version = "6.9.0".into(), "6.10.0", "6.9.0");
         check_mismatch(|worker| worker.circuit_version = "v6.0.0".into(), "v6.1.0", "v6.0.0");
         check_mismatch(|worker| worker.recursion_root = vec![3], "0102", "03");

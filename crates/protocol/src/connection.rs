@@ -1,4 +1,4 @@
-//! HTTP/2 on a stream that exists already, with an owner that can end it.
+//! HTTP/2 on an existing stream, with an owner that can end it.
 
 use crate::wire::{
     session_client::SessionClient,
@@ -21,15 +21,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::{Channel, Endpoint, Server, server::Connected};
 
-/// A chunk and its framing fit; nothing else is near it.
+/// Maximum size of a message: one chunk and its framing. No other message comes near it.
 const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + (64 << 10);
 
-/// Two chunks: enough to keep a fast link busy, and on a slow one (64 Mbit/s) half a second of bulk before a heartbeat
-/// gets through.
+/// The flow-control window of one stream: two chunks keep a fast link busy. A connection has twice this window (4 MiB).
+/// On a slow link (64 Mbit/s) a heartbeat therefore waits up to about half a second behind other data.
 const WINDOW_BYTES: u32 = 2 * CHUNK_BYTES as u32;
 
-/// A stream whose end can be ordered and noticed from outside. HTTP/2 servers keep their connections after the future
-/// that serves them is gone; this is what ends them.
+/// A stream that can be ended from outside, and that reports its end. An HTTP/2 server keeps its connection even after
+/// the future that serves it was dropped. [`Closer`] ends such a connection.
 pub struct Connection<S> {
     stream: S,
     close: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -43,7 +43,7 @@ struct State {
     bytes_read: AtomicU64,
 }
 
-/// Ends a [`Connection`], and tells when it has ended and whether anything was heard on it.
+/// Ends a [`Connection`] and reports its end and the number of bytes read from it.
 #[derive(Clone)]
 pub struct Closer(Arc<State>);
 
@@ -53,18 +53,18 @@ impl Closer {
         self.0.close.cancel();
     }
 
-    /// Resolves when the connection is gone, whoever ended it.
+    /// Resolves when the connection has ended, on whichever side.
     pub async fn ended(&self) {
         self.0.ended.cancelled().await;
     }
 
-    /// True when the connection is gone, or will be in a moment.
+    /// Returns true if the connection has ended or is about to end.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.close.is_cancelled() || self.0.ended.is_cancelled()
     }
 
-    /// Bytes read so far: as long as it grows the peer is alive, whatever it sends.
+    /// Returns the number of bytes read so far. While it grows the peer is alive, whatever it sends.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.0.bytes_read.load(Ordering::Relaxed)
@@ -72,7 +72,8 @@ impl Closer {
 }
 
 impl<S> Connection<S> {
-    /// Gives `stream` an owner. A TCP stream must have `TCP_NODELAY` set: without it every call takes 40 ms longer.
+    /// Wraps `stream` and returns its [`Closer`]. A TCP stream must have `TCP_NODELAY` set: without it every call takes
+    /// 40 ms longer.
     pub fn new(stream: S) -> (Self, Closer) {
         let state = Arc::new(State::default());
         let close = Box::pin(state.close.clone().cancelled_owned());
@@ -81,7 +82,7 @@ impl<S> Connection<S> {
 
     fn check_open(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.close.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the session was ended")),
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this side closed the connection")),
             Poll::Pending => Ok(()),
         }
     }
@@ -129,7 +130,7 @@ impl<S> Connected for Connection<S> {
     fn connect_info(&self) {}
 }
 
-/// Ends the connection when the future that owns it is dropped.
+/// Ends the connection when the future that owns this value is dropped.
 struct CloseOnDrop<'a>(&'a Closer);
 
 impl Drop for CloseOnDrop<'_> {
@@ -138,11 +139,11 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// Serves `session` on `connection` until the connection ends. A silent peer is the caller's to notice: the answer to a
-/// ping of HTTP/2 stands in line behind whatever bulk is on its way, and would have a slow link taken for a dead one.
+/// Serves `session` on `connection` until the connection ends. The caller must detect a silent peer itself. HTTP/2
+/// pings do not help: their replies wait behind the data that is being sent, so a slow link would look dead.
 ///
 /// # Errors
-/// When HTTP/2 itself fails.
+/// Fails if HTTP/2 itself fails.
 ///
 /// # Cancel safety
 /// Dropping the future ends the connection.
@@ -155,8 +156,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _owner = CloseOnDrop(closer);
-    // The stream of connections never ends by itself: its end would leave the one connection without a server to wait
-    // for.
+    // The stream of connections never ends. If it ended, the server would not wait for its only connection.
     let incoming = stream::once(ready(Ok::<_, io::Error>(connection))).chain(stream::pending());
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
@@ -170,10 +170,10 @@ where
         .await
 }
 
-/// The client's side of a stream whose other end serves.
+/// Connects the client side of a stream whose other end runs [`serve_connection`].
 ///
 /// # Errors
-/// When HTTP/2 cannot be agreed on.
+/// Fails if the HTTP/2 handshake fails.
 pub async fn connect_client<S>(connection: Connection<S>) -> Result<SessionClient<Channel>, tonic::transport::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -181,7 +181,7 @@ where
     let only = Mutex::new(Some(connection));
     let connector = tower::service_fn(move |_| {
         let connection = only.lock().map(|mut slot| slot.take()).unwrap_or_default();
-        ready(connection.map(TokioIo::new).ok_or_else(|| io::Error::other("the one connection is used up")))
+        ready(connection.map(TokioIo::new).ok_or_else(|| io::Error::other("a session has only one connection")))
     });
     let channel = Endpoint::from_static("http://orchestrator.invalid")
         .initial_stream_window_size(WINDOW_BYTES)

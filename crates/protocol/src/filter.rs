@@ -8,10 +8,10 @@ use std::{
     str::FromStr,
 };
 
-/// Addresses, ranges and names that a peer's address must be among. It compares addresses, not text: `::ffff:10.0.0.1`
-/// is `10.0.0.1`.
+/// A list of addresses, ranges and names that may connect. Addresses are compared by value, not as text:
+/// `::ffff:10.0.0.1` equals `10.0.0.1`.
 ///
-/// An address proves little about who is behind it: on a network that others can reach, use it beside a firewall.
+/// An address is only weak proof of identity. On a network that others can reach, use a firewall as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     entries: Vec<Entry>,
@@ -24,14 +24,14 @@ enum Entry {
     Name(String),
 }
 
-/// Why a text is no filter.
+/// Why a text is not a valid filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// Nothing in it.
-    #[error("no address: name the orchestrators that may connect, or write \"any\"")]
+    /// The text contains no entry.
+    #[error("the list is empty\nhint: list the addresses, ranges or host names that may connect, or write `any`")]
     Empty,
-    /// An entry of no known form.
-    #[error("\"{0}\" is no address, no range like 10.0.0.0/8 and no host name")]
+    /// An entry is neither an address, a range nor a host name.
+    #[error("\"{0}\" is not a valid address, range or host name\nhint: write a range like `10.0.0.0/8`")]
     Entry(String),
 }
 
@@ -56,7 +56,7 @@ fn parse(text: &str) -> Result<Entry, FilterError> {
     if text.eq_ignore_ascii_case("any") {
         return Ok(Entry::Any);
     }
-    // A port is accepted and has no meaning: an orchestrator dials from any port.
+    // A port is accepted but ignored, because an orchestrator dials from any port.
     let host = text.parse::<SocketAddr>().map(|address| address.ip().to_string()).ok();
     let host = host.as_deref().unwrap_or(text);
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -73,7 +73,7 @@ fn parse(text: &str) -> Result<Entry, FilterError> {
     Err(FilterError::Entry(text.to_owned()))
 }
 
-/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+/// Returns the network in canonical form: `::ffff:10.0.0.0/104` becomes `10.0.0.0/8`.
 fn canonical_net(net: IpNet) -> IpNet {
     match (net, net.addr().to_canonical()) {
         (IpNet::V6(v6), IpAddr::V4(v4)) if v6.prefix_len() >= 96 => {
@@ -84,8 +84,8 @@ fn canonical_net(net: IpNet) -> IpNet {
 }
 
 impl Filter {
-    /// True when `peer` is among the entries. Names are looked up anew each time, so a moved host is found and a stale
-    /// one is not.
+    /// Returns true if an entry matches `peer`. Names are looked up again in each call, so a host that moved matches
+    /// with its new address only.
     pub async fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         for entry in &self.entries {
@@ -95,7 +95,7 @@ impl Filter {
                 Entry::Name(name) => match tokio::net::lookup_host((name.as_str(), 0)).await {
                     Ok(mut found) => found.any(|address| address.ip().to_canonical() == peer),
                     Err(error) => {
-                        tracing::warn!(%name, %error, "look up a name of the orchestrator filter");
+                        tracing::warn!(%name, %error, "cannot resolve a host name of the filter");
                         false
                     }
                 },
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_is_refused() {
+    fn invalid_filters_are_refused() {
         assert_eq!("".parse::<Filter>(), Err(FilterError::Empty));
         assert_eq!(" , ".parse::<Filter>(), Err(FilterError::Empty));
         for wrong in ["10.0.0.0/33", "10.0.0", "a b", "http://a/"] {

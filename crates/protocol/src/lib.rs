@@ -1,12 +1,12 @@
-//! What orchestrator and worker say to each other, and how their connections come to be.
+//! The messages between orchestrator and worker, and how their connections are established.
 //!
 //! ```text
 //! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
 //! ```
 //!
-//! The side that dials and the side that serves are chosen apart: here the orchestrator dials and then serves on the
-//! stream it opened. The crate knows messages, versions and addresses; it does not know how work is scheduled or how a
-//! shard is proven.
+//! The side that dials and the side that serves are independent choices: the orchestrator dials and then serves on the
+//! stream that it opened. This crate contains messages, versions and addresses. It knows neither how work is scheduled
+//! nor how a shard is proven.
 
 mod address;
 mod backoff;
@@ -38,5 +38,6 @@ pub use preamble::{PREAMBLE_TIMEOUT, PreambleError, Role, Verdict, accept, dial}
 pub use transfer::{ReceiveError, chunk_from_wire, chunk_to_wire};
 pub use validate::{Assignment, FailureKind, InputValue, Invalid, Limits, kind_from_wire, kind_to_wire, made_prefix};
 
-/// Version of everything in this crate; peers of another version are refused before anything else is read from them.
+/// Version of all messages and the connection setup. A peer with another version is refused before anything else is
+/// read from it.
 pub const PROTOCOL_VERSION: u16 = 2;

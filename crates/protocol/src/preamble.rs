@@ -1,12 +1,12 @@
-//! The first bytes on a connection, before HTTP/2: they let a peer of another version, or of another program, end with
-//! a sentence.
+//! The first bytes on a connection, before HTTP/2. With them a peer of another version, or another program, gets a
+//! readable error.
 //!
 //! ```text
-//!   dialler  ─► "SP1D" version:u16 role:u16
+//!   dialer   ─► "SP1D" version:u16 role:u16
 //!   acceptor ◄─ "SP1D" version:u16 verdict:u8 length:u8 [text of `length` bytes when the verdict is a refusal]
 //! ```
 //!
-//! Numbers are big-endian. The form never changes, whatever the version.
+//! Numbers are big-endian. This format is the same in every version.
 
 use crate::PROTOCOL_VERSION;
 use std::{io, time::Duration};
@@ -17,13 +17,13 @@ use tokio::{
 
 const MAGIC: [u8; 4] = *b"SP1D";
 
-/// Longest wait for the other side's first bytes.
+/// Maximum time to wait for each read or write of the preamble.
 pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who opens a connection.
+/// The side that opens a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// An orchestrator that calls a worker of its list.
+    /// An orchestrator that dials a worker of its worker list.
     Orchestrator,
     /// A worker that joins an orchestrator.
     Worker,
@@ -38,47 +38,47 @@ impl Role {
     }
 }
 
-/// What an acceptor answers.
+/// The acceptor's decision about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Go on.
+    /// The connection is accepted.
     Welcome,
-    /// Another orchestrator has it; the text says which one and since when.
+    /// The worker works for another orchestrator. The text names that orchestrator and since when.
     Busy(String),
-    /// The peer's address is not among those allowed.
+    /// The peer's address is not allowed.
     Refused(String),
 }
 
-/// Answers a dialler of the wrong role, whatever the verdict would be.
+/// The verdict code for a dialer of the wrong role. It takes precedence over the other verdicts.
 const WRONG_ROLE: u8 = 3;
 
-/// Why a connection ended at its first bytes.
+/// Why a connection ended in its preamble.
 #[derive(Debug, thiserror::Error)]
 pub enum PreambleError {
     /// The connection failed.
-    #[error("the connection ended at its first bytes: {0}")]
+    #[error("the connection failed at its first bytes: {0}")]
     Io(#[from] io::Error),
-    /// Nothing came in time.
+    /// The peer sent nothing in time.
     #[error("no answer within {} s", PREAMBLE_TIMEOUT.as_secs())]
     Silent,
-    /// The peer speaks something else.
-    #[error("the peer is no sp1d (it answered with other bytes)")]
+    /// The peer does not speak this protocol.
+    #[error("the peer is not sp1d: it answered in another protocol")]
     Magic,
-    /// The peer speaks another version.
+    /// The peer has another protocol version.
     #[error(
-        "the peer speaks protocol version {peer}, this side version {PROTOCOL_VERSION}; install the same release of sp1d on both"
+        "the peer uses protocol version {peer}, this side uses version {PROTOCOL_VERSION} (install the same sp1d release on both)"
     )]
     Version {
         /// The peer's version.
         peer: u16,
     },
-    /// Another orchestrator has the worker.
+    /// The worker works for another orchestrator.
     #[error("the worker is busy: {0}")]
     Busy(String),
-    /// The peer does not want this side's address.
+    /// The peer does not accept this side's address.
     #[error("the peer refuses this address: {0}")]
     Refused(String),
-    /// The dialler is not of the role that the acceptor serves.
+    /// The dialer does not have the role that the acceptor serves.
     #[error("{0}")]
     Role(String),
 }
@@ -97,10 +97,10 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<([u8; 2], u1
     Ok(([a, b], u16::from_be_bytes([v0, v1])))
 }
 
-/// The side that opened the connection: says its version and role, and hears the verdict.
+/// Runs the preamble on the side that opened the connection: sends version and role, and reads the verdict.
 ///
 /// # Errors
-/// When the peer is another program or version, refuses, or is silent for [`PREAMBLE_TIMEOUT`].
+/// Fails if the peer is another program or version, refuses the connection, or is silent for [`PREAMBLE_TIMEOUT`].
 pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role) -> Result<(), PreambleError> {
     let [v0, v1] = PROTOCOL_VERSION.to_be_bytes();
     let [r0, r1] = role.code().to_be_bytes();
@@ -121,10 +121,12 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
     }
 }
 
-/// The side that accepted the connection, for diallers of `role`: hears the version and gives its verdict.
+/// Runs the preamble on the side that accepted the connection, for dialers of `role`: reads the version and sends the
+/// verdict.
 ///
 /// # Errors
-/// When the peer is another program, version or role (it is told so), or is silent for [`PREAMBLE_TIMEOUT`].
+/// Fails if the peer is another program, version or role (another version or role still gets a reply), or is silent for
+/// [`PREAMBLE_TIMEOUT`].
 pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     role: Role,
@@ -134,10 +136,10 @@ pub async fn accept(
     let wrong = u16::from_be_bytes(dialler) != role.code();
     let mistake = match role {
         Role::Orchestrator => {
-            "a worker listens there, and workers do not join workers: name the port where the orchestrator takes workers (--join-listen)"
+            "a worker listens at this address, not an orchestrator: use the address that the orchestrator opens with --join-listen"
         }
         Role::Worker => {
-            "an orchestrator takes workers there, and does not prove: list the addresses where workers listen"
+            "an orchestrator listens at this address, not a worker: list the addresses where workers listen"
         }
     };
     let (code, text) = match verdict {
@@ -150,7 +152,7 @@ pub async fn accept(
     let mut answer = Vec::with_capacity(8 + text.len());
     answer.extend(MAGIC);
     answer.extend(PROTOCOL_VERSION.to_be_bytes());
-    answer.extend([code, u8::try_from(text.len()).expect("cut to 255 bytes")]);
+    answer.extend([code, u8::try_from(text.len()).expect("the text was cut to 255 bytes")]);
     answer.extend(text);
     in_time(stream.write_all(&answer)).await?;
     in_time(stream.flush()).await?;
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_dialler_hears_the_verdict() {
+    async fn the_dialer_receives_the_verdict() {
         check(Verdict::Welcome, "").await;
         check(Verdict::Busy("10.0.0.1 since 3 s".into()), "the worker is busy: 10.0.0.1 since 3 s").await;
         check(Verdict::Refused("not listed".into()), "the peer refuses this address: not listed").await;
@@ -192,10 +194,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_programs_and_versions_are_told_apart() {
-        check_dial(b"HTTP/1.1 400 Bad Request\r\n", "no sp1d").await;
+    async fn other_programs_and_versions_are_detected() {
+        check_dial(b"HTTP/1.1 400 Bad Request\r\n", "not sp1d").await;
         check_dial(b"SP1D\x01\x00\x00\x00", "protocol version 256").await;
-        check_dial(b"SP1", "ended at its first bytes").await;
+        check_dial(b"SP1", "failed at its first bytes").await;
         let (mut near, mut far) = duplex(1024);
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
         let error = accept(&mut far, Role::Orchestrator, &Verdict::Welcome).await.unwrap_err();
@@ -213,13 +215,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_has_the_role_of_the_dialler_says_what_to_do() {
+    async fn a_role_mismatch_is_refused_with_a_hint() {
         check_role(Role::Worker, Role::Orchestrator, "--join-listen").await;
         check_role(Role::Orchestrator, Role::Worker, "list the addresses where workers listen").await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_peer_is_given_up() {
+    async fn a_silent_peer_times_out() {
         let (mut near, _far) = duplex(1024);
         assert!(matches!(dial(&mut near, Role::Worker).await, Err(PreambleError::Silent)));
         let (mut near, _far) = duplex(1024);

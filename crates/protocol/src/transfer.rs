@@ -1,33 +1,33 @@
-//! Chunks on the wire.
+//! Conversion of artifact chunks to and from wire messages.
 
-use crate::wire;
+use crate::{Limits, wire};
 use artifacts::{Chunk, Encoding};
 
 /// Why an artifact could not be received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// The call failed, or the connection.
+    /// The call or the connection failed.
     #[error("{}", .0.message())]
     Call(#[from] Box<tonic::Status>),
-    /// The bytes are not what was announced.
+    /// The bytes differ from what was announced.
     #[error(transparent)]
     Content(#[from] artifacts::Error),
-    /// Parts came in no known order.
-    #[error("an artifact's parts came in the wrong order")]
+    /// The parts arrived in an invalid order.
+    #[error("the parts of an artifact arrived in an invalid order")]
     Order,
-    /// A header announces what cannot be.
-    #[error("an artifact of {0} bytes is longer than any may be")]
+    /// The header announces more bytes than an artifact may have.
+    #[error("the artifact has {0} bytes, and the limit is {limit} bytes", limit = Limits::ARTIFACT_BYTES)]
     TooLong(u64),
 }
 
-/// A chunk as it travels.
+/// Converts a chunk to its wire message.
 #[must_use]
 pub fn chunk_to_wire(chunk: Chunk) -> wire::Chunk {
     wire::Chunk { zstd: chunk.encoding == Encoding::Zstd, decoded_length: chunk.decoded_len, content: chunk.bytes }
 }
 
-/// A chunk as it arrived; nothing about it is checked yet. Its bytes are copied, so that a kept chunk does not hold the
-/// whole receive buffer it came in.
+/// Converts a wire message to a chunk without checking it. The bytes are copied, so that a stored chunk does not keep
+/// the whole receive buffer in memory.
 #[must_use]
 pub fn chunk_from_wire(chunk: &wire::Chunk) -> Chunk {
     let encoding = if chunk.zstd { Encoding::Zstd } else { Encoding::Raw };

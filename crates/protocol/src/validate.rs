@@ -1,44 +1,45 @@
-//! From wire messages to values that can be relied on.
+//! Conversion of wire messages to validated values.
 
 use crate::wire;
 use artifacts::Digest;
 use scheduler::{AttemptId, KindSet, TaskKind};
 use std::{collections::BTreeMap, fmt};
 
-/// Bounds on what a peer may say.
+/// Limits on the messages of a peer.
 pub struct Limits;
 
 impl Limits {
-    /// Inputs of a task.
+    /// Maximum number of inputs of a task.
     pub const INPUTS: usize = 64;
-    /// Outputs of a task.
+    /// Maximum number of outputs of a task.
     pub const OUTPUTS: usize = 8;
-    /// Bytes of an artifact's name, a marker or a proof's id.
+    /// Maximum bytes of an artifact's name, a marker or a proof's id.
     pub const NAME_BYTES: usize = 200;
-    /// Bytes of a literal input or of the options.
+    /// Maximum bytes of a literal input or of the options.
     pub const TEXT_BYTES: usize = 64 << 10;
-    /// Uncompressed bytes of one artifact: no shard record or proof comes near it.
+    /// Maximum uncompressed bytes of one artifact. No shard record or proof comes near it.
     pub const ARTIFACT_BYTES: u64 = 4 << 30;
-    /// Uncompressed bytes of a task's result: proofs are one or two megabytes.
+    /// Maximum uncompressed bytes of a task's result. Proofs have one or two megabytes.
     pub const RESULT_BYTES: u64 = 64 << 20;
-    /// Attempts that a worker holds, and offers when it comes back: more than any orchestrator gives.
+    /// Maximum number of attempts that a worker holds, and offers when it returns. No orchestrator assigns that many.
     pub const HELD_ATTEMPTS: usize = 256;
-    /// Artifacts that an attempt may deliver: a core shard's events come in a few pieces for each precompile.
+    /// Maximum number of artifacts that an attempt may deliver. The events of a core shard take a few artifacts for
+    /// each precompile.
     pub const DELIVERIES: usize = 1024;
-    /// Compressed bytes that an attempt may deliver.
+    /// Maximum compressed bytes that an attempt may deliver.
     pub const DELIVERED_BYTES: u64 = 4 << 30;
-    /// Bytes of a failure's text that are kept.
+    /// Maximum bytes that are kept of a failure's text.
     pub const FAILURE_BYTES: usize = 4 << 10;
 }
 
-/// How names of artifacts begin that `attempt` makes on its own account; it may deliver those and the outputs it was
-/// asked for.
+/// Returns the prefix for names of artifacts that `attempt` makes in addition to its outputs. An attempt may deliver
+/// only artifacts with this prefix and its outputs.
 #[must_use]
 pub fn made_prefix(attempt: AttemptId) -> String {
     format!("made-{attempt}-")
 }
 
-/// What is wrong with a message.
+/// Why a message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid message: {0}")]
 pub struct Invalid(pub &'static str);
@@ -50,13 +51,13 @@ pub enum InputValue {
     Literal(String),
     /// An artifact that the orchestrator holds.
     Artifact {
-        /// Its name.
+        /// Name of the artifact.
         name: String,
-        /// Digest of its content.
+        /// Digest of the content.
         digest: Digest,
-        /// Length of its content in bytes.
+        /// Length of the content in bytes.
         length: u64,
-        /// True when other tasks use it too.
+        /// True if other tasks use the artifact too.
         shared: bool,
     },
 }
@@ -66,42 +67,42 @@ pub enum InputValue {
 pub struct Assignment {
     /// Number of the attempt.
     pub attempt: AttemptId,
-    /// The proof, for logs and for the engine's context.
+    /// The proof's id, for logs and for the engine's context.
     pub proof: String,
-    /// What is asked for.
+    /// The kind of the task.
     pub kind: TaskKind,
-    /// In the engine's order.
+    /// The inputs, in the engine's order.
     pub inputs: Vec<InputValue>,
-    /// Names for the results, in the engine's order.
+    /// The names for the results, in the engine's order.
     pub outputs: Vec<String>,
-    /// Marker that the attempt completes on its way.
+    /// The marker that the attempt completes before it delivers its result.
     pub marker: Option<String>,
     /// The engine's options.
     pub options: String,
-    /// Memory that the task takes beside the loaded engine, by estimate; 0 for unknown.
+    /// Estimated bytes of memory that the task needs in addition to the loaded engine; 0 if unknown.
     pub memory_bytes: u64,
-    /// Digest of all that its results depend on; none when the orchestrator does not remember results.
+    /// Digest of everything that the results depend on. `None` if the orchestrator keeps no result cache.
     pub key: Option<Digest>,
-    /// An attempt of an earlier run of the orchestrator, with which this one goes on if the worker still has it.
+    /// An attempt of an earlier run of the orchestrator. The new attempt resumes it if the worker still has it.
     pub resumes: Option<AttemptId>,
 }
 
-/// What kind of failure ended an attempt.
+/// The kind of failure that ended an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The engine failed.
+    /// The engine returned an error.
     Engine,
     /// The engine panicked.
     Panic,
-    /// An input could not be fetched or is not what was announced.
+    /// An input could not be fetched, or differs from what was announced.
     Input,
     /// An output could not be delivered.
     Output,
-    /// The worker does not do such tasks.
+    /// The worker does not support this kind of task.
     Unsupported,
-    /// The prover's process ended while it ran the attempt.
+    /// The prover process ended while it ran the attempt.
     Killed,
-    /// The kernel killed the prover's process because memory ran out.
+    /// The kernel killed the prover process because memory ran out.
     OutOfMemory,
 }
 
@@ -110,8 +111,8 @@ impl fmt::Display for FailureKind {
         f.write_str(match self {
             Self::Engine => "engine error",
             Self::Panic => "engine panic",
-            Self::Input => "input lost",
-            Self::Output => "output lost",
+            Self::Input => "input not fetched",
+            Self::Output => "output not delivered",
             Self::Unsupported => "unsupported task",
             Self::Killed => "prover killed",
             Self::OutOfMemory => "out of memory",
@@ -134,7 +135,7 @@ impl From<FailureKind> for wire::FailureKind {
 }
 
 impl From<wire::FailureKind> for FailureKind {
-    /// A kind of a later version is an engine error to us.
+    /// A kind that this version does not know arrives as unspecified and is treated as an engine error.
     fn from(kind: wire::FailureKind) -> Self {
         match kind {
             wire::FailureKind::Unspecified | wire::FailureKind::Engine => Self::Engine,
@@ -148,7 +149,7 @@ impl From<wire::FailureKind> for FailureKind {
     }
 }
 
-/// A task kind as it travels.
+/// Converts a task kind to its wire value.
 #[must_use]
 pub fn kind_to_wire(kind: TaskKind) -> wire::TaskKind {
     match kind {
@@ -162,7 +163,7 @@ pub fn kind_to_wire(kind: TaskKind) -> wire::TaskKind {
     }
 }
 
-/// A task kind as it arrived; `None` for one that this version does not know.
+/// Converts a wire value to a task kind. Returns `None` for a kind that this version does not know.
 #[must_use]
 pub fn kind_from_wire(kind: wire::TaskKind) -> Option<TaskKind> {
     match kind {
@@ -178,13 +179,13 @@ pub fn kind_from_wire(kind: wire::TaskKind) -> Option<TaskKind> {
 }
 
 impl wire::HelloRequest {
-    /// The kinds of tasks offered, without those that this version does not know.
+    /// Returns the task kinds that the worker supports, without kinds that this version does not know.
     #[must_use]
     pub fn kind_set(&self) -> KindSet {
         self.kinds().filter_map(kind_from_wire).collect()
     }
 
-    /// Why the worker does not do some kinds, cut to what a person reads.
+    /// Returns why the worker does not support other kinds. Each reason is cut to 400 characters.
     #[must_use]
     pub fn inability_texts(&self) -> BTreeMap<TaskKind, String> {
         let told = self.inabilities.iter().take(TaskKind::ALL.len());
@@ -209,15 +210,15 @@ impl TryFrom<wire::Input> for InputValue {
     type Error = Invalid;
 
     fn try_from(input: wire::Input) -> Result<Self, Invalid> {
-        match input.value.ok_or(Invalid("an input without value"))? {
-            wire::input::Value::Literal(text) => Ok(Self::Literal(check_text(text, "a literal is too long")?)),
+        match input.value.ok_or(Invalid("an input has no value"))? {
+            wire::input::Value::Literal(text) => Ok(Self::Literal(check_text(text, "a literal input is too long")?)),
             wire::input::Value::Artifact(artifact) => {
                 if artifact.length > Limits::ARTIFACT_BYTES {
-                    return Err(Invalid("an input is longer than any may be"));
+                    return Err(Invalid("an input artifact is too large"));
                 }
                 Ok(Self::Artifact {
-                    name: check_name(artifact.name, "an input's name is no name")?,
-                    digest: Digest::from_slice(&artifact.digest).ok_or(Invalid("an input's digest is no digest"))?,
+                    name: check_name(artifact.name, "an input has an invalid name")?,
+                    digest: Digest::from_slice(&artifact.digest).ok_or(Invalid("an input has an invalid digest"))?,
                     length: artifact.length,
                     shared: artifact.shared,
                 })
@@ -245,21 +246,21 @@ impl TryFrom<wire::Assign> for Assignment {
     type Error = Invalid;
 
     fn try_from(assign: wire::Assign) -> Result<Self, Invalid> {
-        let kind = kind_from_wire(assign.kind()).ok_or(Invalid("an unknown kind of task"))?;
+        let kind = kind_from_wire(assign.kind()).ok_or(Invalid("unknown task kind"))?;
         if assign.inputs.len() > Limits::INPUTS || assign.outputs.len() > Limits::OUTPUTS {
-            return Err(Invalid("a task with too many inputs or outputs"));
+            return Err(Invalid("a task has too many inputs or outputs"));
         }
-        let names = assign.outputs.into_iter().map(|name| check_name(name, "an output's name is no name"));
+        let names = assign.outputs.into_iter().map(|name| check_name(name, "an output has an invalid name"));
         let marker = Some(assign.marker).filter(|marker| !marker.is_empty());
         let key = Some(assign.key).filter(|key| !key.is_empty());
-        let key = key.map(|key| Digest::from_slice(&key).ok_or(Invalid("a task's key is no digest"))).transpose()?;
+        let key = key.map(|key| Digest::from_slice(&key).ok_or(Invalid("a task has an invalid key"))).transpose()?;
         Ok(Self {
             attempt: AttemptId(assign.attempt),
-            proof: check_name(assign.proof, "a proof's id is no name")?,
+            proof: check_name(assign.proof, "a proof has an invalid id")?,
             kind,
             inputs: assign.inputs.into_iter().map(InputValue::try_from).collect::<Result<_, _>>()?,
             outputs: names.collect::<Result<_, _>>()?,
-            marker: marker.map(|marker| check_name(marker, "a marker is no name")).transpose()?,
+            marker: marker.map(|marker| check_name(marker, "a marker has an invalid name")).transpose()?,
             options: check_text(assign.options, "the options are too long")?,
             memory_bytes: assign.memory_bytes,
             key,
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assignment_survives_the_wire() {
+    fn an_assignment_round_trips_through_the_wire() {
         let plain = Assignment { key: None, resumes: None, ..assignment() };
         for assignment in [assignment(), plain] {
             assert_eq!(Assignment::try_from(wire::Assign::from(assignment.clone())), Ok(assignment));
@@ -326,20 +327,20 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_a_bound_is_refused() {
-        check_invalid(|assign| assign.kind = 99, "unknown kind");
+    fn invalid_assignments_are_refused() {
+        check_invalid(|assign| assign.kind = 99, "unknown task kind");
         check_invalid(|assign| assign.inputs = vec![InputValue::Literal(String::new()).into(); 65], "too many");
-        check_invalid(|assign| assign.inputs[0].value = None, "without value");
-        check_invalid(|assign| assign.outputs[0] = "x".repeat(201), "no name");
-        check_invalid(|assign| assign.outputs[0] = "../\n".into(), "no name");
-        check_invalid(|assign| assign.proof.clear(), "no name");
-        check_invalid(|assign| assign.key = vec![1; 31].into(), "no digest");
+        check_invalid(|assign| assign.inputs[0].value = None, "no value");
+        check_invalid(|assign| assign.outputs[0] = "x".repeat(201), "an output has an invalid name");
+        check_invalid(|assign| assign.outputs[0] = "../\n".into(), "an output has an invalid name");
+        check_invalid(|assign| assign.proof.clear(), "invalid id");
+        check_invalid(|assign| assign.key = vec![1; 31].into(), "invalid key");
         check_invalid(|assign| assign.options = "x".repeat(70_000), "too long");
         let artifact = |length, digest: &'static [u8]| {
             let reference = wire::ArtifactRef { name: "a".into(), digest: digest.into(), length, shared: false };
             wire::Input { value: Some(wire::input::Value::Artifact(reference)) }
         };
-        check_invalid(|assign| assign.inputs[0] = artifact(1, b"short"), "no digest");
-        check_invalid(|assign| assign.inputs[0] = artifact(5 << 30, &[0; 32]), "longer than any");
+        check_invalid(|assign| assign.inputs[0] = artifact(1, b"short"), "invalid digest");
+        check_invalid(|assign| assign.inputs[0] = artifact(5 << 30, &[0; 32]), "too large");
     }
 }

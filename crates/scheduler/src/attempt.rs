@@ -1,4 +1,4 @@
-//! Attempts: numbered assignments.
+//! Attempts: numbered assignments of tasks to workers.
 
 use crate::{PeerId, TaskId, TaskKind, Timestamp, WorkerId};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// ```text
 ///            ┌───────────► Lapsed ─────────┐
-///            │ lost, failed, taken back    │ reported after all, or adopted: Held
+///            │ lost, failed, cancelled     │ reported late, or adopted (Held again)
 ///   Held ────┤                             ▼
 ///            └─────── reported ───────► Reported ──verified──► Accepted
 ///                                          │
@@ -18,49 +18,50 @@ pub(crate) struct Attempt {
     pub(crate) task: TaskId,
     pub(crate) kind: TaskKind,
     pub(crate) worker: WorkerId,
-    /// Who is behind `worker`.
+    /// The worker whose session `worker` is.
     pub(crate) peer: PeerId,
     pub(crate) assigned: Timestamp,
-    /// When proving began, by the leases' clock. Kept when it lapses: it may be adopted.
+    /// When proving started, on the lease clock. Kept when the attempt lapses, because it may be adopted later.
     pub(crate) began: Option<Timestamp>,
-    /// It has run for too long, and its task no longer counts on it.
+    /// The attempt has run for too long, and its task no longer relies on it.
     pub(crate) overdue: bool,
-    /// Its worker said that it failed, or what it delivered on the way was wrong.
+    /// Its worker reported a failure, or something that it delivered before its result was wrong.
     pub(crate) failed: bool,
-    /// Whether its worker was lost with it.
+    /// How the loss of its worker was counted, if the worker was lost.
     pub(crate) lost: Loss,
-    /// Its worker had begun it before: from here it looks quicker than it is.
+    /// Its worker had started the task before the orchestrator restarted, so the attempt looks quicker than it is.
     pub(crate) resumed: bool,
-    /// What proving took, once it has delivered; nothing where that says nothing.
+    /// How long proving took, set when the result is delivered. `None` if unknown: the attempt reported no start, or
+    /// was resumed.
     pub(crate) took: Option<Duration>,
     pub(crate) state: State,
 }
 
-/// What the loss of an attempt's worker did to its task.
+/// How the loss of an attempt's worker affects its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Loss {
     /// The worker was not lost, or came back with the attempt.
     #[default]
     None,
-    /// The worker was lost while it proved something else, so the task did not cause it.
+    /// The worker was lost while it proved another task, so this task did not cause the loss.
     Bystander,
-    /// The task may have caused the loss. It is counted, and the task excludes the worker.
+    /// The task may have caused the loss. The loss is counted, and the task excludes the worker.
     Counted,
 }
 
-/// Where an attempt is in its life.
+/// The life cycle of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// On its worker, which has a slot for it and a lease on it.
+    /// The worker holds the attempt in one of its slots, under its lease.
     Held {
-        /// When its worker began to prove it.
+        /// When the worker started to prove it.
         started: Option<Timestamp>,
     },
-    /// Its result is being verified; it has no slot and no lease.
+    /// Its result is being verified. It has no slot and no lease.
     Reported,
-    /// Lost, failed or taken back. It is known so that its result counts if it arrives nevertheless.
+    /// Lost, failed or cancelled. Kept because its result still counts if it arrives.
     Lapsed,
-    /// Its result is its task's. It is known so that a second report of it isn't taken for a stranger's.
+    /// Its result is final. Kept so that a second report of it is not treated as unknown.
     Accepted,
 }
 

@@ -1,27 +1,27 @@
-//! How many workers share the work when the others are to be left free.
+//! The pack plan: how many workers share the tasks of each kind, so that the other workers stay free.
 
 use crate::{AttemptId, TaskKind, queue::Queue, workers::Workers};
 
-/// For each kind, the plan for its tasks. [`crate::Placement::Pack`] says what for.
+/// The plan for each task kind. [`crate::Placement::Pack`] explains its purpose.
 #[derive(Debug)]
 pub(crate) struct Crews([Crew; TaskKind::ALL.len()]);
 
-/// The plan for the tasks of one kind. It holds until tasks or workers come or go; that a result is delivered is part
-/// of it.
+/// The plan for the tasks of one kind. It stays in force until tasks or workers come or go. The delivery of a result is
+/// expected and does not replace the plan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crew {
-    /// Tasks that were open when it was made.
+    /// Open tasks when the plan was made.
     planned: usize,
-    /// Tasks that are open still: `planned`, less one for each result delivered since.
+    /// Open tasks now: `planned` less one for each result delivered since.
     open: usize,
-    /// Workers that can do them, free or not.
+    /// Workers available for the kind, with or without a free slot.
     able: usize,
-    /// The newest attempt that is older than the plan.
+    /// The newest attempt assigned before the plan was made.
     last_before: AttemptId,
 }
 
 impl Crews {
-    /// Plans for no tasks and no workers.
+    /// Creates plans for no tasks and no workers.
     pub(crate) const fn new() -> Self {
         Self([Crew { planned: 0, open: 0, able: 0, last_before: AttemptId(0) }; TaskKind::ALL.len()])
     }
@@ -30,13 +30,12 @@ impl Crews {
         self.0[kind.index()]
     }
 
-    /// A held task of `kind` is held no more, as its result was delivered.
+    /// Notes that a held attempt of `kind` has delivered its result.
     pub(crate) const fn deliver(&mut self, kind: TaskKind) {
         self.0[kind.index()].open -= 1;
     }
 
-    /// Makes a new plan for each kind of which tasks or workers have come or gone. `newest` is the newest attempt there
-    /// is.
+    /// Makes a new plan for each kind whose tasks or workers changed. `newest` is the newest attempt assigned so far.
     pub(crate) fn update(&mut self, queue: &Queue, workers: &Workers, newest: AttemptId) {
         for kind in TaskKind::ALL {
             let (open, able) = (open_tasks(queue, workers, kind), workers.able(kind));
@@ -47,21 +46,21 @@ impl Crews {
         }
     }
 
-    /// Compares the plans with what they are for.
+    /// Checks each plan against the current tasks and workers.
     pub(crate) fn check_invariants(&self, queue: &Queue, workers: &Workers, newest: AttemptId) {
         for kind in TaskKind::ALL {
             let crew = self.of(kind);
             let now = (open_tasks(queue, workers, kind), workers.able(kind));
-            assert_eq!((crew.open, crew.able), now, "the plan for {kind} is for other tasks and workers");
-            assert!(crew.open <= crew.planned, "more tasks of {kind} are open than are planned");
+            assert_eq!((crew.open, crew.able), now, "the plan for {kind} was made for other tasks and workers");
+            assert!(crew.open <= crew.planned, "more {kind} tasks are open than were planned");
             assert!(crew.last_before <= newest, "the plan for {kind} is newer than the newest attempt");
         }
     }
 }
 
 impl Crew {
-    /// How many workers are enough for as many rounds as all that are able would need. Never more than either tasks or
-    /// workers; at least 1 when there are both.
+    /// Returns the smallest number of workers that needs as many rounds as all available workers would. It is at most
+    /// the number of tasks and the number of workers, and at least 1 if there are both.
     pub(crate) const fn size(self) -> usize {
         if self.planned == 0 || self.able == 0 {
             return 0;
@@ -70,14 +69,14 @@ impl Crew {
         self.planned.div_ceil(rounds)
     }
 
-    /// True when `attempt` was assigned before the plan was made.
+    /// Returns true if the plan was made after `attempt` was assigned.
     pub(crate) fn is_newer_than(self, attempt: AttemptId) -> bool {
         attempt <= self.last_before
     }
 }
 
-/// The tasks of `kind` that wait, and those that workers hold: also for a proof that has failed, as long as that has
-/// not ended. One whose result is being verified needs no worker any more.
+/// Returns the number of waiting and held tasks of `kind`. Those of a failed proof count until the proof ends. A task
+/// whose result is being verified needs no worker and does not count.
 fn open_tasks(queue: &Queue, workers: &Workers, kind: TaskKind) -> usize {
     queue.len_of(kind) + workers.held_of(kind)
 }

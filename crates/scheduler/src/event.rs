@@ -1,79 +1,79 @@
-//! What the scheduler is told and what it asks for.
+//! The scheduler's inputs (events), outputs (commands) and configuration.
 
 use crate::{
     AttemptId, KindSet, PaceRules, PeerId, Placement, ProofId, QuarantineRules, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::{fmt, time::Duration};
 
-/// Something that happened. Every event may come late, twice, or about something already forgotten: such an event
-/// changes nothing.
+/// Something that happened. An event may be late, duplicated, or about something that the scheduler has forgotten: none
+/// of these does harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A proof was accepted; its tasks follow.
+    /// A proof was accepted. Its tasks follow.
     ProofStarted {
         /// The new proof.
         proof: ProofId,
     },
-    /// A task of a running proof can be given to a worker.
+    /// A task of a running proof was submitted and can be given to a worker.
     TaskSubmitted {
-        /// The proof it belongs to.
+        /// The proof that the task belongs to.
         proof: ProofId,
         /// The new task.
         task: TaskId,
-        /// What it asks for.
+        /// The capability that the task needs.
         kind: TaskKind,
-        /// A marker, submitted before, that an attempt of this task completes on its way.
+        /// The marker that an attempt of this task completes before the task itself is done.
         marker: Option<TaskId>,
-        /// A worker that began it for an orchestrator that was restarted since: it goes on, if it may and has a slot
-        /// for it.
+        /// A worker that started this task before the orchestrator restarted. The worker resumes the task if it may
+        /// take it and has a free slot.
         begun_on: Option<WorkerId>,
     },
-    /// A task that is never given to a worker: an attempt of another task completes it.
+    /// A marker was submitted. A marker is never given to a worker: an attempt of another task completes it.
     MarkerSubmitted {
-        /// The proof it belongs to.
+        /// The proof that the marker belongs to.
         proof: ProofId,
         /// The new marker.
         task: TaskId,
     },
     /// A worker is ready for attempts.
     WorkerJoined {
-        /// Its session.
+        /// The new session.
         worker: WorkerId,
-        /// Who it is, whatever the session.
+        /// The worker's identity, the same in all its sessions.
         peer: PeerId,
-        /// Bytes of memory that an attempt on it can have; 0 for unknown.
+        /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
         memory_bytes: u64,
-        /// How many attempts it may hold at a time, at least 1.
+        /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
         slots: u32,
-        /// What it can do.
+        /// The task kinds that the worker supports.
         kinds: KindSet,
-        /// Attempts of an earlier session that it still runs, or whose results it still has. Each is adopted or
+        /// Attempts of an earlier session that the worker still runs, or whose results it still has. Each is adopted or
         /// cancelled.
         holds: Vec<AttemptId>,
-        /// Tasks that it began for an orchestrator that was restarted since. It goes on with those that nobody has
-        /// begun again, as far as it has slots.
+        /// Tasks that the worker started before the orchestrator restarted. The worker resumes those that no worker has
+        /// started since, as far as it has free slots.
         begun: Vec<TaskId>,
     },
-    /// A worker is to finish what it proves and get nothing more; what only waits on it goes to others. Answered by
-    /// [`Command::WorkerDrained`], at once when it holds nothing.
+    /// A worker is asked to finish its started attempts and to take no more. Its attempts that have not started go to
+    /// other workers. [`Command::WorkerDrained`] follows once the worker holds nothing, which may be at once.
     WorkerDraining {
-        /// The session.
+        /// The session to drain.
         worker: WorkerId,
     },
-    /// A worker that was drained, or is being drained, may get tasks again.
+    /// A worker that is draining or drained may get tasks again.
     WorkerResumed {
-        /// The session.
+        /// The session that takes tasks again.
         worker: WorkerId,
     },
-    /// The prover of a worker ended and is being started again. The worker gets nothing until then; what only waits on
-    /// it goes to others.
+    /// The prover of a worker ended and is being started again. Until it is ready the worker gets nothing, and its
+    /// attempts that have not started go to other workers.
     WorkerUnready {
-        /// The session.
+        /// The session whose prover ended.
         worker: WorkerId,
     },
     /// The prover of a worker is loaded again.
     WorkerReady {
-        /// The session.
+        /// The session whose prover is ready.
         worker: WorkerId,
     },
     /// A worker's session ended.
@@ -81,30 +81,30 @@ pub enum Event {
         /// The session that ended.
         worker: WorkerId,
     },
-    /// Something was heard from a worker: its leases run anew from now.
+    /// Data arrived from a worker: its lease starts again now.
     LeasesRenewed {
-        /// The session heard from.
+        /// The session that the data came from.
         worker: WorkerId,
     },
-    /// An attempt left the worker's waiting room: proving began.
+    /// A worker started to prove an attempt.
     AttemptStarted {
-        /// The session that says so.
+        /// The session that reports this.
         worker: WorkerId,
-        /// The attempt.
+        /// The attempt that started.
         attempt: AttemptId,
     },
-    /// An attempt says that its task's marker is complete.
+    /// An attempt completed its task's marker.
     MarkerReported {
-        /// The session that says so.
+        /// The session that reports this.
         worker: WorkerId,
-        /// The attempt.
+        /// The attempt that completed the marker.
         attempt: AttemptId,
     },
-    /// An attempt delivered its result, which is not yet verified. Its slot is free again.
+    /// An attempt delivered its result, which is not yet verified. The attempt's slot is free again.
     AttemptReported {
-        /// The session that says so.
+        /// The session that reports this.
         worker: WorkerId,
-        /// The attempt.
+        /// The attempt that delivered its result.
         attempt: AttemptId,
     },
     /// A delivered result was verified.
@@ -112,54 +112,54 @@ pub enum Event {
         /// The attempt that delivered it.
         attempt: AttemptId,
     },
-    /// A delivered result does not verify, or misses a part.
+    /// A delivered result does not verify, or lacks a part.
     ResultRejected {
         /// The attempt that delivered it.
         attempt: AttemptId,
-        /// What is wrong with it, for people.
+        /// What is wrong with the result, for people.
         reason: String,
     },
     /// An attempt failed on its worker.
     AttemptFailed {
-        /// The session that says so.
+        /// The session that reports this.
         worker: WorkerId,
-        /// The attempt.
+        /// The attempt that failed.
         attempt: AttemptId,
-        /// What happened.
+        /// Why the attempt failed.
         failure: Failure,
     },
-    /// Something that a worker did earlier has turned out to be wrong.
+    /// Something that a worker did earlier turned out to be wrong.
     PeerBlamed {
-        /// Whoever did it.
+        /// The worker that did it.
         peer: PeerId,
-        /// What it was, for people.
+        /// What was wrong, for people.
         reason: String,
     },
-    /// A proof is over, whatever the outcome: everything of it is forgotten.
+    /// A proof ended, with any outcome: everything about it is forgotten.
     ProofEnded {
-        /// The proof.
+        /// The proof that ended.
         proof: ProofId,
     },
-    /// Nothing happened but time.
+    /// Only time has passed.
     Tick,
 }
 
 /// Why an attempt ended without a result that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The worker could not do it, this time.
+    /// The attempt failed on its worker, for the given reason.
     Worker(String),
-    /// The attempt took more memory than its worker has.
+    /// The attempt needed more memory than its worker has.
     OutOfMemory(String),
     /// The result did not verify.
     Rejected(String),
-    /// The session ended, or fell silent for longer than a lease.
+    /// The session ended, or was silent for longer than a lease.
     WorkerLost,
-    /// Nobody has confirmed what it claims, and it could be wrong; its worker isn't blamed for that.
+    /// No other worker confirmed the events that the attempt claims, and they may be wrong. The worker is not blamed.
     Disputed,
-    /// It ran for much longer than such tasks take. Its result still counts if it comes first.
+    /// The attempt ran for much longer than expected. Its result still counts if it is the first to verify.
     Overdue,
-    /// The worker did not start it, though it proved nothing else: see [`Config::start_deadline`].
+    /// The worker did not start the attempt, although it proved nothing else: see [`Config::start_deadline`].
     NeverStarted,
     /// The scheduler took the attempt back.
     Cancelled,
@@ -172,151 +172,157 @@ impl fmt::Display for Failure {
             Self::OutOfMemory(text) => write!(f, "out of memory: {text}"),
             Self::Rejected(reason) => write!(f, "the result was rejected: {reason}"),
             Self::WorkerLost => f.write_str("the worker was lost"),
-            Self::Disputed => f.write_str("nobody confirmed the events it claims"),
-            Self::Overdue => f.write_str("it ran for much longer than such tasks take"),
+            Self::Disputed => f.write_str("no other worker confirmed the precompile events that it claims"),
+            Self::Overdue => f.write_str("it ran for much longer than expected"),
             Self::NeverStarted => f.write_str("the worker never started it"),
-            Self::Cancelled => f.write_str("taken back"),
+            Self::Cancelled => f.write_str("cancelled by the scheduler"),
         }
     }
 }
 
-/// One line of a task's history.
+/// One entry in the history of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastAttempt {
-    /// Its number.
+    /// The number of the attempt.
     pub attempt: AttemptId,
-    /// The session it was given to.
+    /// The session that held the attempt.
     pub worker: WorkerId,
-    /// The worker behind that session.
+    /// The worker of that session.
     pub peer: PeerId,
-    /// From assignment to its end.
+    /// Time from the assignment to the end of the attempt.
     pub duration: Duration,
-    /// What happened.
+    /// Why the attempt ended.
     pub failure: Failure,
 }
 
-/// Something to be done, in order, before the next event is handled.
+/// An action for the driver. Commands are carried out in order, before the next event is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Give `task` to `worker`.
     Assign {
-        /// Who gets it.
+        /// The session that gets the task.
         worker: WorkerId,
-        /// The assignment's number.
+        /// The number of the new attempt.
         attempt: AttemptId,
-        /// The proof the task belongs to.
+        /// The proof that the task belongs to.
         proof: ProofId,
-        /// The task.
+        /// The task to prove.
         task: TaskId,
-        /// What it asks for.
+        /// The kind of the task.
         kind: TaskKind,
     },
     /// Tell `worker` to drop `attempt`.
     Cancel {
-        /// Who holds it.
+        /// The session that holds the attempt.
         worker: WorkerId,
-        /// The attempt.
+        /// The attempt to drop.
         attempt: AttemptId,
     },
-    /// `marker` is complete: what `attempt` has uploaded for it becomes the proof's own.
+    /// `marker` is complete: the artifacts that `attempt` uploaded for it now belong to the proof.
     CompleteMarker {
-        /// The proof.
+        /// The proof that the marker belongs to.
         proof: ProofId,
-        /// The marker.
+        /// The completed marker.
         marker: TaskId,
         /// The attempt whose uploads count.
         attempt: AttemptId,
     },
     /// `task` is done: the result of `attempt` is final.
     AcceptResult {
-        /// The proof.
+        /// The proof that the task belongs to.
         proof: ProofId,
-        /// The task.
+        /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
         attempt: AttemptId,
-        /// Who did it.
+        /// The session that delivered the result.
         worker: WorkerId,
     },
-    /// Nothing of `attempt` will be used any more: what it uploaded and did not become the proof's own can go.
+    /// `attempt` is no longer needed. Its uploads can be dropped, except those that already belong to the proof.
     Discard {
-        /// The attempt.
+        /// The attempt to forget.
         attempt: AttemptId,
     },
-    /// `task` failed for good, and with it its proof. The proof stays known until [`Event::ProofEnded`].
+    /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::ProofEnded`].
     FailProof {
-        /// The proof.
+        /// The proof that failed.
         proof: ProofId,
-        /// The task.
+        /// The task that failed.
         task: TaskId,
-        /// What it asked for.
+        /// The kind of the task.
         kind: TaskKind,
-        /// Its attempts, oldest first.
+        /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
     },
-    /// `attempt`, of an earlier session of the same worker, goes on in this one.
+    /// `attempt`, of an earlier session of the same worker, continues in a new session.
     Adopt {
-        /// The session that has it now.
+        /// The session that holds the attempt now.
         worker: WorkerId,
-        /// The attempt.
+        /// The attempt that continues.
         attempt: AttemptId,
     },
-    /// `worker` gets nothing for a while, as too much of what it did was bad.
+    /// `worker` is quarantined after too many faults: it gets no tasks for a while.
     Quarantine {
-        /// The session.
+        /// The quarantined session.
         worker: WorkerId,
-        /// For how long.
+        /// How long the quarantine lasts from now.
         duration: Duration,
-        /// Its last fault.
+        /// The worker's last fault, for people.
         reason: String,
     },
-    /// The quarantine of `worker` is over: it gets one task, on which it depends whether it gets more.
+    /// The quarantine of `worker` is over. The worker gets one task at a time until one of its results is accepted.
     Probation {
-        /// The session.
+        /// The session on probation.
         worker: WorkerId,
     },
-    /// `worker`, which was to be drained, holds nothing any more.
+    /// `worker` is draining and holds nothing any more.
     WorkerDrained {
-        /// The session.
+        /// The drained session.
         worker: WorkerId,
     },
-    /// `worker` was silent for longer than a lease, or is here again under another session: end its session. Its
-    /// attempts are already taken from it.
+    /// End the session of `worker`: it was silent for longer than a lease, or the same worker has joined again. Its
+    /// attempts have already been taken from it.
     ExpireWorker {
         /// The session to end.
         worker: WorkerId,
     },
 }
 
-/// Limits, times and policy.
+/// Limits, times and policies of the scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Silence after which a worker loses its attempts.
+    /// A worker that is silent for this long loses its attempts.
     pub lease_ttl: Duration,
-    /// A task fails for good when this many different workers failed at it (or their results were rejected). If fewer
-    /// workers are left that could do it, this many failures of those are enough. At least 1.
+    /// A task fails for good after failures (rejected results included) on this many different workers. If no other
+    /// worker supports the task, this many failures in total are enough. At least 1.
     pub max_failures: u32,
-    /// The same for workers that were lost while they proved the task, or that never ended it. At least 1.
+    /// The same limit for losses: the worker was lost with the task, ran it for too long, or never started it. At least
+    /// 1.
     pub max_losses: u32,
-    /// An attempt fails if its worker does not start it, and proves nothing else, for this long. Fetching inputs and
-    /// waiting for memory that other workers of the same machine use takes minutes at most.
+    /// A worker's oldest attempt fails if the worker holds attempts for this long and starts none of them. Fetching
+    /// inputs and waiting for memory that other workers on the same machine use takes minutes at most.
     pub start_deadline: Duration,
-    /// How long a task that needs more memory than every connected worker has waits for a larger worker that left.
+    /// A task that ran out of memory fails once it has waited this long while no connected worker had more memory. The
+    /// time counts from when the last worker with more memory left, or from when the task was queued if no such worker
+    /// was connected. A draining worker counts as one that has left. Time without any connected worker does not count:
+    /// the driver decides how long a proof waits for a worker.
     pub patience: Duration,
-    /// A step of the clock longer than this is a pause of the scheduler itself: leases are extended by what exceeds it.
+    /// A longer step of the clock is treated as a pause of the scheduler itself: leases are extended by the excess.
     pub max_clock_step: Duration,
-    /// Who gets a task when several workers could take it.
+    /// Which worker gets a task when several workers could take it.
     pub placement: Placement,
-    /// What follows from how long tasks take; none to make nothing of it.
+    /// When an attempt counts as slow or overdue. `None` ignores how long tasks take.
     pub pace: Option<PaceRules>,
-    /// When a worker gets nothing for a while; none for never.
+    /// When a worker is quarantined. `None` disables quarantine.
     pub quarantine: Option<QuarantineRules>,
-    /// The number before that of the first attempt.
+    /// The highest attempt number already in use. The first attempt gets the next number.
     pub attempts_before: u64,
 }
 
 impl Default for Config {
-    /// Three missed heartbeats of one second, three failures, five losses, and everybody at work.
+    /// A lease of 3 s (three missed heartbeats of 1 s), 3 failures and 5 losses. Attempts must start within 10 minutes,
+    /// the patience is 60 s, and a clock step has at most 1.5 s. Placement is [`Placement::Spread`]. Pace and
+    /// quarantine rules have their defaults.
     fn default() -> Self {
         Self {
             lease_ttl: Duration::from_secs(3),
@@ -333,20 +339,21 @@ impl Default for Config {
     }
 }
 
-/// What the scheduler holds, counted.
+/// How many items the scheduler holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Proofs not ended.
+    /// Proofs that have not ended.
     pub proofs: usize,
     /// Tasks without a final result.
     pub open_tasks: usize,
-    /// Tasks waiting for a slot.
+    /// Tasks that wait for a slot.
     pub queued_tasks: usize,
-    /// Attempts held by workers.
+    /// Attempts that workers hold.
     pub live_attempts: usize,
-    /// Workers.
+    /// Connected workers.
     pub workers: usize,
 }
 
-/// The next time [`crate::Scheduler::handle`] must be called with [`Event::Tick`], if nothing happens before.
+/// When [`crate::Scheduler::handle`] must be called next, with [`Event::Tick`] if no other event happens before. `None`
+/// if no worker is connected.
 pub type Deadline = Option<Timestamp>;

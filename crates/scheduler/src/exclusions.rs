@@ -1,16 +1,15 @@
-//! Which workers a task is not given to again.
+//! The workers that a task is kept away from.
 
 use crate::PeerId;
 use std::collections::BTreeSet;
 
-/// The workers that a task is not given to again, as long as another worker could do it.
+/// The workers that do not get a task again while another worker could take it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Exclusions {
-    /// Workers that failed at the task, or were lost with it. Their number is bounded by `max_failures` and
-    /// `max_losses`.
+    /// Workers that failed at the task or were lost with it. `max_failures` and `max_losses` bound their number.
     peers: BTreeSet<PeerId>,
-    /// The task ran out of memory on a worker with this many bytes. Unlike `peers`, this holds even if no other worker
-    /// is left.
+    /// The task ran out of memory on a worker with this many bytes. Unlike `peers`, this applies even if no other
+    /// worker is left.
     too_small_bytes: Option<u64>,
 }
 
@@ -25,8 +24,8 @@ impl Exclusions {
         self.peers.remove(&peer);
     }
 
-    /// Excludes every worker with at most `bytes` of memory, or hardly more: what is free on equal machines differs a
-    /// little.
+    /// Excludes every worker with at most `bytes` of memory, plus a tolerance of 1/16: free memory differs slightly
+    /// between equal machines.
     pub(crate) fn add_memory(&mut self, bytes: u64) {
         self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
     }
@@ -39,7 +38,8 @@ impl Exclusions {
         self.is_too_small(memory_bytes) || self.peers.contains(&peer)
     }
 
-    /// True if the task ran out of memory on a worker with at least `memory_bytes`, or hardly less.
+    /// Returns true if the task ran out of memory on a worker with at least `memory_bytes`, less the tolerance of
+    /// `add_memory`.
     pub(crate) fn is_too_small(&self, memory_bytes: u64) -> bool {
         self.too_small_bytes.is_some_and(|bytes| memory_bytes <= bytes.saturating_add(bytes / 16))
     }
@@ -52,7 +52,7 @@ impl Exclusions {
         self.too_small_bytes
     }
 
-    /// The exclusions that hold even if no other worker is left.
+    /// Returns the exclusions that apply even if no other worker is left.
     pub(crate) const fn lasting(&self) -> Self {
         Self { peers: BTreeSet::new(), too_small_bytes: self.too_small_bytes }
     }

@@ -1,4 +1,4 @@
-//! Identities and time.
+//! Ids and time.
 
 use std::{
     fmt,
@@ -21,51 +21,51 @@ macro_rules! id {
 }
 
 id!(
-    /// One user request: a program, its input and a proof mode.
+    /// One proof request: a program, its input and a proof mode.
     ProofId,
     "p"
 );
 id!(
-    /// A schedulable unit of a proof. Chosen by the caller, unique over all proofs.
+    /// One task of a proof. The driver chooses the number, which is unique over all proofs.
     TaskId,
     "t"
 );
 id!(
-    /// One numbered registration of a worker: a worker that reconnects gets a new one.
+    /// One session of a worker. A worker that reconnects gets a new number.
     WorkerId,
     "w"
 );
 id!(
-    /// Who is behind a session: a worker that reconnects keeps it. What is known of a worker beyond one session is
-    /// known of this.
+    /// One worker across all its sessions. What the scheduler knows about a worker beyond one session belongs to this
+    /// id.
     PeerId,
     "peer"
 );
 id!(
-    /// One assignment of a task to a worker. Numbered by the scheduler, never used twice.
+    /// One assignment of a task to a worker. The scheduler chooses the number and never uses it twice.
     AttemptId,
     "a"
 );
 
-/// A point of the driver's monotonic clock, as time since an origin that the driver chose. Means nothing across
-/// restarts.
+/// A point on the driver's monotonic clock, as time since an origin that the driver chose. It has no meaning after a
+/// restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(Duration);
 
 impl Timestamp {
-    /// The point `since_origin` after the origin.
+    /// Creates the timestamp `since_origin` after the origin.
     #[must_use]
     pub const fn new(since_origin: Duration) -> Self {
         Self(since_origin)
     }
 
-    /// Time since the origin.
+    /// Returns the time since the origin.
     #[must_use]
     pub const fn since_origin(self) -> Duration {
         self.0
     }
 
-    /// Time from `earlier` to `self`, zero when `earlier` is later.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

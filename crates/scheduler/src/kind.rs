@@ -1,29 +1,31 @@
-//! What a task asks of a worker.
+//! The capability that a task needs from a worker.
 
 use std::fmt;
 
-/// Kinds of tasks that workers run. Markers are not among them: see [`crate::Event::MarkerSubmitted`].
+/// The kinds of tasks that workers run. Markers have no kind, because no worker runs them: see
+/// [`crate::Event::MarkerSubmitted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TaskKind {
-    /// Trace and prove one shard of a core proof.
+    /// Generate the trace of one shard and prove it: a shard of a core proof.
     ProveShard,
-    /// Trace and prove one shard, and verify that in a recursion proof: every mode but core begins so. It takes some
-    /// times the time of [`TaskKind::ProveShard`], and half as much memory again.
+    /// Prove one shard as for [`TaskKind::ProveShard`], then verify that proof in a recursion proof. Every mode except
+    /// core starts with this kind. It takes several times as long as [`TaskKind::ProveShard`] and half as much memory
+    /// again.
     NormalizeShard,
-    /// Fold neighbouring recursion proofs into one.
+    /// Combine neighboring recursion proofs into one.
     RecursionReduce,
-    /// Recursion proof over proofs that the program verifies.
+    /// Make a recursion proof of the proofs that the program itself verifies.
     RecursionDeferred,
     /// Shrink a compressed proof and wrap it for the on-chain modes.
     ShrinkWrap,
-    /// Final PLONK proof.
+    /// Make the final PLONK proof.
     PlonkWrap,
-    /// Final Groth16 proof.
+    /// Make the final Groth16 proof.
     Groth16Wrap,
 }
 
 impl TaskKind {
-    /// Every kind, in the order of declaration.
+    /// Every kind, in order of declaration.
     pub const ALL: [Self; 7] = [
         Self::ProveShard,
         Self::NormalizeShard,
@@ -34,7 +36,7 @@ impl TaskKind {
         Self::Groth16Wrap,
     ];
 
-    /// Stable name, as logs and metrics show it.
+    /// Returns the stable name that logs and metrics show.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,13 +50,13 @@ impl TaskKind {
         }
     }
 
-    /// True for those that are made of a shard's record: the pieces that a run is cut into.
+    /// Returns true for the kinds that prove one shard of the execution.
     #[must_use]
     pub const fn is_shard(self) -> bool {
         matches!(self, Self::ProveShard | Self::NormalizeShard)
     }
 
-    /// Position in [`TaskKind::ALL`].
+    /// Returns the position in [`TaskKind::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -67,30 +69,30 @@ impl fmt::Display for TaskKind {
     }
 }
 
-/// A set of task kinds: what a worker can do.
+/// A set of task kinds, for example those that a worker supports.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct KindSet(u8);
 
 impl KindSet {
-    /// Every kind.
+    /// Returns the set of all kinds.
     #[must_use]
     pub fn all() -> Self {
         TaskKind::ALL.into_iter().collect()
     }
 
-    /// True when `kind` is in the set.
+    /// Returns true if `kind` is in the set.
     #[must_use]
     pub const fn contains(self, kind: TaskKind) -> bool {
         self.0 & (1 << kind.index()) != 0
     }
 
-    /// True when nothing is in the set.
+    /// Returns true if the set contains no kind.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The kinds of the set, in the order of [`TaskKind::ALL`].
+    /// Returns the kinds in the set, in the order of [`TaskKind::ALL`].
     pub fn iter(self) -> impl Iterator<Item = TaskKind> {
         TaskKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
     }

@@ -1,13 +1,14 @@
-//! Ordered items grouped by who can take them.
+//! Ordered items grouped by the workers that they exclude.
 
 use crate::{TaskKind, exclusions::Exclusions};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An ordered set of items, in lanes: a lane holds the items of one kind that exclude the same workers.
+/// An ordered set of items in buckets. A bucket holds the items of one kind that exclude the same workers.
 ///
-/// Within a lane every worker may take either each item or none, so only the first item of a lane is ever looked at.
-/// Finding what a worker may take therefore costs as many steps as there are lanes that exclude it, however many items
-/// wait: a worker that fails everything it touches doesn't make others walk over all that it has touched.
+/// Within a bucket a worker may take either every item or none, so only the first item of a bucket is ever examined.
+/// Finding an item for a worker therefore takes as many steps as there are buckets that exclude the worker, however
+/// many items wait. A worker that fails at everything does not make other workers search through all the tasks it
+/// failed at.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     kinds: [Kind<T>; TaskKind::ALL.len()],
@@ -16,9 +17,9 @@ pub(crate) struct Lanes<T> {
 #[derive(Debug)]
 struct Kind<T> {
     lanes: BTreeMap<Exclusions, BTreeSet<T>>,
-    /// The first item of every lane.
+    /// The first item of every bucket.
     heads: BTreeMap<T, Exclusions>,
-    /// Number of items in all lanes.
+    /// Number of items in all buckets.
     len: usize,
 }
 
@@ -27,18 +28,18 @@ impl<T: Ord + Copy> Lanes<T> {
         Self { kinds: std::array::from_fn(|_| Kind { lanes: BTreeMap::new(), heads: BTreeMap::new(), len: 0 }) }
     }
 
-    /// Number of items.
+    /// Returns the number of items of all kinds.
     pub(crate) fn len(&self) -> usize {
         self.kinds.iter().map(|kind| kind.len).sum()
     }
 
-    /// Adds `item`; nothing when it is there already.
+    /// Adds `item`. Does nothing if the set already contains it.
     pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Exclusions, item: T) {
         let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
         if !lanes.contains_key(excluded) {
             lanes.insert(excluded.clone(), BTreeSet::new());
         }
-        let lane = lanes.get_mut(excluded).expect("it was inserted if it was missing");
+        let lane = lanes.get_mut(excluded).expect("the bucket was inserted if it was missing");
         let before = lane.first().copied();
         if !lane.insert(item) {
             return;
@@ -50,7 +51,7 @@ impl<T: Ord + Copy> Lanes<T> {
         }
     }
 
-    /// Removes `item`. False when it isn't there.
+    /// Removes `item`. Returns false if the set does not contain it.
     pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Exclusions, item: T) -> bool {
         let Kind { lanes, heads, len } = &mut self.kinds[kind.index()];
         let Some(lane) = lanes.get_mut(excluded) else { return false };
@@ -70,29 +71,29 @@ impl<T: Ord + Copy> Lanes<T> {
         true
     }
 
-    /// The first item of every lane of `kind`, in the items' order, and whom the lane excludes.
+    /// Returns the first item of every bucket of `kind` with the bucket's exclusions, in item order.
     pub(crate) fn heads(&self, kind: TaskKind) -> impl Iterator<Item = (T, &Exclusions)> {
         self.kinds[kind.index()].heads.iter().map(|(item, excluded)| (*item, excluded))
     }
 
-    /// Every item, after comparing the heads with the lanes.
+    /// Checks the first items against the buckets. Returns every item.
     pub(crate) fn check_invariants(&self) -> BTreeMap<T, (TaskKind, &Exclusions)> {
         let mut items = BTreeMap::new();
         for kind in TaskKind::ALL {
             let Kind { lanes, heads, len } = &self.kinds[kind.index()];
             let firsts: BTreeMap<T, &Exclusions> = lanes
                 .iter()
-                .map(|(excluded, lane)| (*lane.first().expect("no lane is kept empty"), excluded))
+                .map(|(excluded, lane)| (*lane.first().expect("empty buckets are removed"), excluded))
                 .collect();
             assert!(
                 firsts.iter().map(|(item, excluded)| (item, *excluded)).eq(heads.iter()),
-                "the heads of {kind} are not the first items of its lanes"
+                "the heads of {kind} are not the first items of its buckets"
             );
             let items_of_kind: usize = lanes.values().map(BTreeSet::len).sum();
             assert_eq!(*len, items_of_kind, "the number of items of {kind} is wrong");
             for (excluded, lane) in lanes {
                 for item in lane {
-                    assert!(items.insert(*item, (kind, excluded)).is_none(), "an item of {kind} stands in two lanes");
+                    assert!(items.insert(*item, (kind, excluded)).is_none(), "an item of {kind} is in two buckets");
                 }
             }
         }

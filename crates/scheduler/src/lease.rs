@@ -1,4 +1,4 @@
-//! Leases, and the clock they are measured with.
+//! Leases, and the clock that measures them.
 
 use crate::{Timestamp, WorkerId};
 use std::{
@@ -6,53 +6,72 @@ use std::{
     time::Duration,
 };
 
-/// The scheduler's view of the driver's clock: it doesn't run backwards, and it knows how long the scheduler itself was
-/// not running.
+/// The scheduler's view of the driver's clock. It never runs backwards, and it knows how long the scheduler itself was
+/// paused.
 ///
-/// A scheduler that was stopped for a while (a suspended machine, a blocked driver) has not listened. That it heard
-/// nothing is then no sign of the workers' silence, so that time doesn't count against their leases.
+/// A paused scheduler (suspended machine, blocked driver) receives nothing, so its workers only seem silent. Pauses
+/// therefore do not count against leases.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    /// The latest time the driver has named.
+    /// The latest time that the driver reported.
     now: Timestamp,
-    /// Time that doesn't count against leases.
+    /// Total length of all pauses, which does not count against leases.
     paused: Duration,
-    /// A longer step is a pause.
+    /// Total time on the lease clock during which no worker was connected.
+    unattended: Duration,
+    /// A longer step is treated as a pause.
     max_step: Duration,
 }
 
 impl Clock {
     pub(crate) fn new(max_step: Duration) -> Self {
-        // With steps of nothing every lease would last for ever and the next deadline would always be now.
-        Self { now: Timestamp::default(), paused: Duration::ZERO, max_step: max_step.max(Duration::from_millis(1)) }
+        // With a maximum step of zero no lease would ever end, and the next deadline would always be now.
+        let max_step = max_step.max(Duration::from_millis(1));
+        Self { now: Timestamp::default(), paused: Duration::ZERO, unattended: Duration::ZERO, max_step }
     }
 
-    /// The driver says that it is `now`. An earlier time than the last is taken for the last.
-    pub(crate) fn advance(&mut self, now: Timestamp) {
+    /// Sets the current time. A `now` before the latest time has no effect. `attended` is true if a worker has been
+    /// connected since the latest time.
+    pub(crate) fn advance(&mut self, now: Timestamp, attended: bool) {
         let step = now.saturating_since(self.now);
-        self.paused = self.paused.saturating_add(step.saturating_sub(self.max_step));
+        let counted = step.min(self.max_step);
+        self.paused = self.paused.saturating_add(step.saturating_sub(counted));
+        if !attended {
+            self.unattended = self.unattended.saturating_add(counted);
+        }
         self.now = self.now.max(now);
     }
 
-    /// The driver's time.
+    /// Returns the driver's time, pauses included.
     pub(crate) const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The time on the leases' clock: the driver's without the pauses.
+    /// Returns the time on the lease clock: the driver's time without the pauses.
     pub(crate) fn lease_time(&self) -> Timestamp {
         self.now - self.paused
     }
 
-    /// When the driver must call again so that `expiry`, a time on the leases' clock, is noticed, and so that a quiet
-    /// time isn't taken for a pause.
+    /// Returns the time on the attended clock. It runs like the lease clock, but stands still while no worker is
+    /// connected.
+    pub(crate) fn attended_time(&self) -> Timestamp {
+        self.lease_time() - self.unattended
+    }
+
+    /// Converts a time on the attended clock to the lease clock, for as long as a worker stays connected.
+    pub(crate) fn to_lease_time(&self, attended: Timestamp) -> Timestamp {
+        attended + self.unattended
+    }
+
+    /// Returns when the driver must call again to notice `expiry`, a time on the lease clock. It is early enough that a
+    /// quiet period does not look like a pause.
     pub(crate) fn deadline(&self, expiry: Timestamp) -> Timestamp {
-        // Half a step leaves the driver the other half to be late in.
+        // Half of the maximum step: the driver may be late by the other half.
         (expiry + self.paused).min(self.now + self.max_step / 2)
     }
 }
 
-/// When each connected worker's lease ends. A worker has one lease for all that it holds.
+/// When the lease of each connected worker ends. A worker has one lease for all its attempts.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     by_worker: BTreeMap<WorkerId, Timestamp>,
@@ -60,26 +79,25 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    /// Gives `worker` a lease until `expiry`, a time on the leases' clock, in place of the one it had.
+    /// Sets the lease of `worker` to end at `expiry`, a time on the lease clock. It replaces an earlier lease.
     pub(crate) fn set(&mut self, worker: WorkerId, expiry: Timestamp) {
         self.remove(worker);
         self.by_worker.insert(worker, expiry);
         self.by_expiry.insert((expiry, worker));
     }
 
-    /// Ends the lease of `worker`.
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         if let Some(expiry) = self.by_worker.remove(&worker) {
             self.by_expiry.remove(&(expiry, worker));
         }
     }
 
-    /// The earliest end of a lease, and whose.
+    /// Returns the earliest end of a lease, and its worker.
     pub(crate) fn earliest(&self) -> Option<(Timestamp, WorkerId)> {
         self.by_expiry.first().copied()
     }
 
-    /// Who has a lease, after comparing the index with it.
+    /// Checks the index against the leases. Returns the workers that have a lease.
     pub(crate) fn check_invariants(&self) -> impl Iterator<Item = WorkerId> {
         let by_expiry: BTreeSet<_> = self.by_worker.iter().map(|(worker, expiry)| (*expiry, *worker)).collect();
         assert_eq!(self.by_expiry, by_expiry, "the index of lease ends is wrong");

@@ -4,9 +4,10 @@
 //!   Event + Timestamp ──► Scheduler::handle ──► Vec<Command>
 //! ```
 //!
-//! It decides which worker gets which task, whose result counts, and when a task has failed for good. It deliberately
-//! knows no network, no clock, no thread, no disk and nothing of SP1: its driver tells it what happened and when, and
-//! carries out what it asks for. So it can be tested by tables and simulated for thousands of workers from one seed.
+//! The scheduler decides which worker gets which task, which result counts, and when a task has failed for good. It
+//! deliberately uses no network, clock, thread or disk, and knows nothing about SP1. Its driver reports each event with
+//! its time and carries out the commands that the scheduler returns. The scheduler can therefore be tested with tables
+//! and simulated with thousands of workers from one seed.
 
 mod attempt;
 mod crew;

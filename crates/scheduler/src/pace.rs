@@ -1,4 +1,4 @@
-//! How long tasks take, and what follows from it.
+//! How long tasks take, and which attempts are too slow.
 
 use crate::{AttemptId, TaskKind, Timestamp};
 use std::{
@@ -6,29 +6,29 @@ use std::{
     time::Duration,
 };
 
-/// What follows from how long tasks take. Durations are learned for each worker and kind; where nothing is known of a
-/// worker, those of all workers count.
+/// When an attempt counts as slow or overdue. The scheduler learns durations for each worker and task kind. If it knows
+/// none for a worker, it uses the durations of all workers.
 ///
-/// The tasks of a kind differ in size, so the factors are generous: they are for machines that are ill, not for tasks
-/// that are large.
+/// Tasks of one kind differ in size, so the factors are generous: they detect faulty machines, not large tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaceRules {
-    /// An attempt that has run for longer than this many hundredths of what was expected is a straggler: a worker that
-    /// has nothing else to do gets a copy of it, and the first result that verifies counts.
+    /// An attempt that runs longer than this percentage of the expected duration is a straggler. An idle worker then
+    /// gets a speculative attempt, and the first result that verifies counts.
     pub straggler_percent: u32,
-    /// No attempt is a straggler earlier than this: a copy costs the transfer of its inputs.
+    /// No attempt is a straggler before this time, because a speculative attempt transfers the inputs again.
     pub straggler_floor: Duration,
-    /// An attempt that has run for longer than this many hundredths of what was expected is overdue, within the two
-    /// bounds that follow: its task goes to another worker, which counts as a lost worker does.
+    /// An attempt that runs longer than this percentage of the expected duration is overdue, within the two bounds
+    /// below. Its task goes to another worker, and the attempt counts as a loss.
     pub overdue_percent: u32,
-    /// No attempt is overdue earlier than this.
+    /// No attempt is overdue before this time.
     pub overdue_floor: Duration,
-    /// Every attempt is overdue after this, also when nothing is known of such tasks.
+    /// Every attempt is overdue after this time, even if the expected duration is unknown.
     pub overdue_cap: Duration,
 }
 
 impl Default for PaceRules {
-    /// Twice what was expected, from five seconds on, and ten times as much, within two minutes and two hours.
+    /// Stragglers at 200 % of the expected duration, but not before 5 s. Overdue at 1000 %, but not before 2 minutes
+    /// and not after 2 hours.
     fn default() -> Self {
         Self {
             straggler_percent: 200,
@@ -47,7 +47,7 @@ impl PaceRules {
 
     fn overdue_after(&self, expected: Option<Duration>) -> Duration {
         let limit = expected.map_or(self.overdue_cap, |expected| percent(expected, self.overdue_percent));
-        // Not `clamp`, which panics when a configuration has the floor above the cap.
+        // `clamp` would panic if a configuration sets the floor above the cap.
         limit.max(self.overdue_floor).min(self.overdue_cap)
     }
 }
@@ -56,13 +56,13 @@ fn percent(duration: Duration, percent: u32) -> Duration {
     duration.saturating_mul(percent) / 100
 }
 
-/// The usual duration of something, following what it was lately.
+/// The expected duration of a task, learned from recent durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pace(Option<Duration>);
 
 impl Pace {
-    /// An exponentially weighted mean: recent enough to notice a machine that has become slow, slow enough not to
-    /// follow every small shard.
+    /// Updates an exponentially weighted mean. A weight of 1/4 for the latest duration notices a machine that has
+    /// become slow, but does not follow every small shard.
     pub(crate) fn learn(&mut self, took: Duration) {
         self.0 = Some(self.0.map_or(took, |mean| (mean * 3 + took) / 4));
     }
@@ -72,7 +72,7 @@ impl Pace {
     }
 }
 
-/// Durations by kind.
+/// Expected durations by task kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Paces([Pace; TaskKind::ALL.len()]);
 
@@ -86,14 +86,14 @@ impl Paces {
     }
 }
 
-/// The attempts that run, and when each becomes remarkable. Times are the leases': that the scheduler was paused makes
-/// nobody slow.
+/// The running attempts, and when each becomes a straggler or overdue. Times are on the lease clock, so a pause of the
+/// scheduler does not make an attempt look slow.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     watched: BTreeMap<AttemptId, Watched>,
     stragglers: BTreeSet<(Timestamp, AttemptId)>,
     overdue: BTreeSet<(Timestamp, AttemptId)>,
-    /// Those of which nothing was known when they began.
+    /// Attempts whose expected duration was unknown when they started.
     unpredicted: BTreeSet<(TaskKind, AttemptId)>,
 }
 
@@ -106,7 +106,7 @@ struct Watched {
 }
 
 impl Watch {
-    /// Watches an attempt that began at `began` and is expected to take `expected`.
+    /// Watches an attempt that started at `began`, with the expected duration `expected`.
     pub(crate) fn begin(
         &mut self,
         id: AttemptId,
@@ -126,7 +126,7 @@ impl Watch {
         };
     }
 
-    /// Watches an attempt no longer; nothing when it wasn't watched.
+    /// Stops watching an attempt. Does nothing if it was not watched.
     pub(crate) fn end(&mut self, id: AttemptId) {
         if let Some(watched) = self.watched.remove(&id) {
             self.overdue.remove(&(watched.overdue, id));
@@ -137,7 +137,8 @@ impl Watch {
         }
     }
 
-    /// The attempt has a copy: it straggles no more, but may become overdue.
+    /// Notes that the attempt got a speculative attempt beside it: it no longer counts as a straggler, but may become
+    /// overdue.
     pub(crate) fn end_straggling(&mut self, id: AttemptId) {
         if let Some(watched) = self.watched.get_mut(&id) {
             self.unpredicted.remove(&(watched.kind, id));
@@ -147,7 +148,7 @@ impl Watch {
         }
     }
 
-    /// Something is known of `kind` at last: the attempts that began before are watched by it.
+    /// Sets the expected duration of the running attempts of `kind` that started when none was known.
     pub(crate) fn predict(&mut self, kind: TaskKind, expected: Duration, rules: &PaceRules) {
         let blind = (kind, AttemptId(0))..=(kind, AttemptId(u64::MAX));
         let blind: Vec<AttemptId> = self.unpredicted.range(blind).map(|(_, id)| *id).collect();
@@ -157,23 +158,23 @@ impl Watch {
         }
     }
 
-    /// The attempts that straggle at `now`, the longest first.
+    /// Returns the stragglers at `now`, the longest in that state first.
     pub(crate) fn stragglers(&self, now: Timestamp) -> impl Iterator<Item = AttemptId> {
         self.stragglers.iter().take_while(move |(at, _)| *at <= now).map(|(_, id)| *id)
     }
 
-    /// The first attempt that is overdue at `now`.
+    /// Returns the first attempt that is overdue at `now`.
     pub(crate) fn first_overdue(&self, now: Timestamp) -> Option<AttemptId> {
         self.overdue.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
     }
 
-    /// Number of attempts watched.
+    /// Returns the number of watched attempts.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.watched.len()
     }
 
-    /// Everything watched, after comparing the indices with it.
+    /// Checks the indexes against the watched attempts. Returns the watched attempts.
     pub(crate) fn check_invariants(&self) -> impl Iterator<Item = AttemptId> {
         let stragglers = self.watched.iter().filter_map(|(id, watched)| Some((watched.straggles?, *id)));
         assert_eq!(self.stragglers, stragglers.collect(), "the index of stragglers is wrong");

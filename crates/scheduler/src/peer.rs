@@ -1,4 +1,4 @@
-//! What is known of workers beyond one session.
+//! What the scheduler remembers about workers beyond one session.
 
 use crate::{PeerId, TaskKind, Timestamp, WorkerId, pace::Paces};
 use std::{
@@ -6,24 +6,27 @@ use std::{
     time::Duration,
 };
 
-/// When a worker gets nothing for a while.
+/// When and for how long a worker is quarantined.
 ///
-/// A failed or overdue attempt is a fault, a result that doesn't verify counts for two, an accepted result takes one
-/// fault back. A task that fails everywhere is to blame itself: the faults it brought are taken back. Where nobody else
-/// does what a worker failed at, it is not quarantined: its tasks would wait for nobody.
+/// - One fault: a failed or overdue attempt, an attempt that was never started, or the loss of the worker while it
+///   proves.
+/// - Two faults: a result that does not verify.
+///
+/// An accepted result removes one fault. If a task fails for good, the faults that it caused are removed, because the
+/// task itself is to blame. A worker is not quarantined if no other worker is available for one of its task kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuarantineRules {
-    /// Faults that lead to quarantine, at least 1.
+    /// Number of faults that lead to quarantine, at least 1.
     pub max_faults: u32,
-    /// How long the first quarantine lasts. Each that follows lasts twice as long, until a worker has done well for as
-    /// many results.
+    /// Duration of the first quarantine. Each further quarantine lasts twice as long as the one before. Each accepted
+    /// result of a worker without faults takes back one doubling.
     pub first: Duration,
-    /// The longest that one lasts.
+    /// Maximum duration of a quarantine.
     pub longest: Duration,
 }
 
 impl Default for QuarantineRules {
-    /// Three faults, one minute, one hour.
+    /// Quarantine after three faults, first for one minute, at most for one hour.
     fn default() -> Self {
         Self { max_faults: 3, first: Duration::from_secs(60), longest: Duration::from_secs(3600) }
     }
@@ -35,33 +38,33 @@ impl QuarantineRules {
     }
 }
 
-/// How far a worker is trusted with tasks.
+/// How far the scheduler trusts a worker with tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Standing {
     #[default]
     Good,
-    /// It gets nothing until then, a time of the leases' clock.
+    /// The worker gets nothing until this time on the lease clock.
     Quarantined(Timestamp),
-    /// It gets one task at a time.
+    /// The worker gets one task at a time.
     Probation,
 }
 
-/// A worker, whatever its session.
+/// A worker across all its sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Peer {
-    /// Its present session.
+    /// The current session; `None` while the worker is disconnected.
     pub(crate) session: Option<WorkerId>,
     pub(crate) standing: Standing,
     pub(crate) paces: Paces,
-    /// Why it was last quarantined.
+    /// The reason for the last quarantine.
     pub(crate) reason: String,
-    /// Its last loss counts as a fault, which is taken back if it returns with what it held.
+    /// The last loss of the worker counts as a fault. The fault is removed if the worker returns with its attempts.
     lost: bool,
     faults: u32,
     quarantines: u32,
 }
 
-/// Workers remembered after they have left.
+/// Maximum number of disconnected workers that are remembered.
 const MOST_PEERS: usize = 4096;
 
 /// All workers that are or were connected.
@@ -70,7 +73,7 @@ pub(crate) struct Peers {
     peers: BTreeMap<PeerId, Peer>,
     /// Quarantines by their end.
     ends: BTreeSet<(Timestamp, PeerId)>,
-    /// Those not connected.
+    /// The disconnected workers.
     absent: BTreeSet<PeerId>,
 }
 
@@ -79,13 +82,13 @@ impl Peers {
         self.peers.get(&id)
     }
 
-    /// `id` is connected by `session`; answers the session it had until now, if that has not ended.
+    /// Notes that `id` has connected with `session`. Returns its earlier session if that has not ended.
     pub(crate) fn join(&mut self, id: PeerId, session: WorkerId) -> Option<WorkerId> {
         self.absent.remove(&id);
         self.peers.entry(id).or_default().session.replace(session)
     }
 
-    /// `session` of `id` has ended.
+    /// Notes that `session` of `id` has ended.
     pub(crate) fn leave(&mut self, id: PeerId, session: WorkerId) {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.session == Some(session)) else { return };
         peer.session = None;
@@ -99,14 +102,14 @@ impl Peers {
         }
     }
 
-    /// A task of `kind` took `took` on `id`; answers what is expected of the next.
+    /// Notes that a task of `kind` took `took` on `id`. Returns the expected duration of the next one.
     pub(crate) fn learn(&mut self, id: PeerId, kind: TaskKind, took: Duration) -> Option<Duration> {
         let peer = self.peers.get_mut(&id)?;
         peer.paces.learn(kind).learn(took);
         peer.paces.expected(kind)
     }
 
-    /// `id` did well; answers true when that ends its probation.
+    /// Records a success of `id`. Returns true if that ends its probation.
     pub(crate) fn praise(&mut self, id: PeerId) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         if peer.faults > 0 {
@@ -121,8 +124,8 @@ impl Peers {
         ends
     }
 
-    /// `id` did badly, by `faults`. From `now` on it is quarantined for it, if it `may` be and that was one too many;
-    /// answers for how long.
+    /// Records `faults` faults of `id`. If that reaches the limit and `may` is true, `id` is quarantined from `now` on.
+    /// Returns the duration of the quarantine.
     pub(crate) fn blame(
         &mut self,
         id: PeerId,
@@ -147,19 +150,19 @@ impl Peers {
         Some(duration)
     }
 
-    /// `id` was lost while it proved. From `now` on it is quarantined for that, if it `may` be and that was one too
-    /// many.
+    /// Records the loss of `id` while it proved. If that reaches the limit of faults and `may` is true, `id` is
+    /// quarantined from `now` on.
     pub(crate) fn lose(&mut self, id: PeerId, rules: &QuarantineRules, may: bool, now: Timestamp) {
         let quarantined = self.blame(id, 1, rules, may, now).is_some();
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.lost = true;
             if quarantined {
-                peer.reason = "it was lost while it proved".to_owned();
+                peer.reason = "the worker was lost while it was proving".to_owned();
             }
         }
     }
 
-    /// `id` has returned with what it held: its last loss is no fault.
+    /// Removes the fault of the last loss: `id` has returned with an attempt that it held.
     pub(crate) fn find_again(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id)
             && std::mem::take(&mut peer.lost)
@@ -168,21 +171,21 @@ impl Peers {
         }
     }
 
-    /// Notes why `id` was quarantined.
+    /// Sets the reason for the quarantine of `id`.
     pub(crate) fn set_reason(&mut self, id: PeerId, reason: &str) {
         if let Some(peer) = self.peers.get_mut(&id) {
             reason.clone_into(&mut peer.reason);
         }
     }
 
-    /// So many faults of `id` were none.
+    /// Removes `faults` faults of `id`.
     pub(crate) fn pardon(&mut self, id: PeerId, faults: u32) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.faults = peer.faults.saturating_sub(faults);
         }
     }
 
-    /// `id` is needed: its quarantine is over.
+    /// Ends the quarantine of `id` early, because it is needed. `id` is then on probation.
     pub(crate) fn release(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id)
             && let Standing::Quarantined(end) = peer.standing
@@ -192,16 +195,16 @@ impl Peers {
         }
     }
 
-    /// The first whose quarantine is over at `now`; from now on it is on probation.
+    /// Returns the first worker whose quarantine has ended at `now`, and puts it on probation.
     pub(crate) fn next_on_probation(&mut self, now: Timestamp) -> Option<PeerId> {
         let (_, id) = *self.ends.first().filter(|(end, _)| *end <= now)?;
         self.ends.pop_first();
-        let peer = self.peers.get_mut(&id).expect("quarantines are of known workers");
+        let peer = self.peers.get_mut(&id).expect("the index of quarantines contains only known workers");
         peer.standing = Standing::Probation;
         Some(id)
     }
 
-    /// Who is connected by which session, after comparing the indices with it.
+    /// Checks the indexes against the workers. Returns the connected workers by session.
     pub(crate) fn check_invariants(&self) -> BTreeMap<WorkerId, PeerId> {
         let ends = self.peers.iter().filter_map(|(id, peer)| match peer.standing {
             Standing::Quarantined(end) => Some((end, *id)),
@@ -209,7 +212,7 @@ impl Peers {
         });
         assert_eq!(self.ends, ends.collect(), "the index of quarantines is wrong");
         let absent = self.peers.iter().filter(|(_, peer)| peer.session.is_none()).map(|(id, _)| *id);
-        assert_eq!(self.absent, absent.collect(), "the index of absent workers is wrong");
+        assert_eq!(self.absent, absent.collect(), "the index of disconnected workers is wrong");
         self.peers.iter().filter_map(|(id, peer)| Some((peer.session?, *id))).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Choosing, apart from applying: what is done next with the free slots.
+//! Choosing what to do next with free slots. This module only decides; `scheduler/slots.rs` applies the choices.
 
 use crate::{
     AttemptId, KindSet, TaskId, TaskKind, Timestamp, WorkerId,
@@ -11,66 +11,68 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-/// Attempts that can be taken back for an idle worker, the newest first: held, not begun now or earlier, and not the
-/// only one of their worker.
+/// Attempts that an idle worker can take over, the newest first. Such an attempt is held but not started, was not
+/// resumed, and is not the only one on its worker.
 pub(crate) type Stealable = Lanes<Reverse<AttemptId>>;
 
-/// What a choice is made from.
+/// The data that a choice is based on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Snapshot<'a> {
     pub(crate) queue: &'a Queue,
     pub(crate) stealable: &'a Stealable,
     pub(crate) workers: &'a Workers,
-    /// How many workers are to share the tasks of each kind; `None` when nobody is to be left free.
+    /// How many workers share the tasks of each kind. `None` under [`crate::Placement::Spread`], which leaves no worker
+    /// free.
     pub(crate) crews: Option<&'a Crews>,
-    /// The worker that the event at hand took an attempt from.
+    /// The worker on which the current event ended an attempt.
     pub(crate) at_work: Option<AtWork>,
-    /// A task that may still be assigned excludes fewer workers than this.
+    /// Every task that can still be assigned excludes fewer workers than this.
     pub(crate) max_excluded: usize,
-    /// How far the workers are with what they hold; `None` when nothing is made of how long tasks take.
+    /// How far workers have come with their attempts. `None` if the configuration ignores task durations.
     pub(crate) pacing: Option<Pacing<'a>>,
 }
 
-/// How far the workers are with what they hold.
+/// How far workers have come with their attempts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pacing<'a> {
     pub(crate) attempts: &'a BTreeMap<AttemptId, Attempt>,
-    /// By the leases' clock.
+    /// The time on the lease clock.
     pub(crate) now: Timestamp,
 }
 
 impl Pacing<'_> {
-    /// What is left of an attempt; `None` when that cannot be told.
+    /// Returns the time that an attempt still needs, or `None` if that is unknown.
     fn left(&self, workers: &Workers, id: AttemptId) -> Option<Duration> {
         let attempt = &self.attempts[&id];
         let pace = workers.pace(attempt.worker, attempt.kind)?;
         let ran = attempt.began.map_or(Duration::ZERO, |began| self.now.saturating_since(began));
         match attempt.state {
-            // One that takes longer than its worker ever took may take for ever.
+            // An attempt that takes longer than expected on its worker may take forever.
             State::Held { started: Some(_) } if !attempt.overdue => pace.checked_sub(ran),
             State::Held { started: Some(_) } => None,
             _ => Some(pace),
         }
     }
 
-    /// When `worker` has done all that it holds up to `last`, or all, from now.
+    /// Returns the time that `worker` needs for its attempts up to and including `last`, or for all of them. Returns
+    /// `None` if that is unknown.
     fn busy_for(&self, workers: &Workers, worker: WorkerId, last: Option<AttemptId>) -> Option<Duration> {
         let held = workers.get(worker)?.held().iter().copied();
         held.filter(|id| last.is_none_or(|last| *id <= last)).map(|id| self.left(workers, id)).sum()
     }
 }
 
-/// A worker that has just ended an attempt, so it has not been idle.
+/// A worker that has just ended an attempt, so it was not idle before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtWork {
     pub(crate) worker: WorkerId,
-    /// What it has ended.
+    /// The attempt that ended.
     pub(crate) attempt: AttemptId,
 }
 
 impl Snapshot<'_> {
-    /// The most useful waiting task, of the first proof by their turns of which a worker with a free slot may take any,
-    /// and which worker takes it.
+    /// Picks the next task and its worker. Proofs are tried in fair-share order. The first proof of which a worker with
+    /// a free slot may take a task provides its most useful such task.
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, WorkerId)> {
         let kinds: KindSet = TaskKind::ALL
             .into_iter()
@@ -88,12 +90,13 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The newest attempt that waits behind another while a worker that may take it holds nothing, and that worker.
+    /// Picks the newest attempt that waits behind another one on its worker while an idle worker may take its task.
+    /// Also returns the idle worker.
     pub(crate) fn next_steal(&self) -> Option<(AttemptId, WorkerId)> {
         let kinds = TaskKind::ALL.into_iter().filter(|kind| self.any_idle_may_start(*kind));
         let newest_of_each = kinds.filter_map(|kind| {
-            // A worker that the task failed on is no help even when all others are excluded too: the task is better off
-            // waiting for its turn than failing at once.
+            // Exclusions apply here even if every worker is excluded: it is better for the task to wait for its slot
+            // than to go to a worker that it failed on.
             self.stealable.heads(kind).find_map(|(attempt, excluded)| {
                 let thief = self.choose_idle(kind, excluded)?;
                 self.gains(kind, attempt.0, thief).then_some((attempt, thief))
@@ -103,8 +106,9 @@ impl Snapshot<'_> {
         Some((attempt, worker))
     }
 
-    /// The worker that takes a task of `kind`. A worker in `excluded` takes it only if every other one is excluded too.
-    /// Otherwise the task waits for another worker, even if that is busy, in quarantine, or starting its prover.
+    /// Returns the worker that takes a task of `kind` now. A worker in `excluded` takes it only if every other worker
+    /// is excluded too. Otherwise the task waits for a worker that is not excluded, even if that one is busy,
+    /// quarantined or starting its prover.
     pub(crate) fn choose_worker(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.choose_outside(kind, excluded).or_else(|| {
             let anyone = || self.choose_outside(kind, &excluded.lasting());
@@ -117,9 +121,9 @@ impl Snapshot<'_> {
         Some(self.sooner(kind, excluded, idle).unwrap_or(idle))
     }
 
-    /// A busy worker that is so much faster than `idle`, which is free, that a task of `kind` is done earlier behind
-    /// what it holds: a slow machine must not get the last task. While more tasks wait, the fast one's slots are soon
-    /// full, and the slow one takes its share.
+    /// Returns a busy worker that would finish a task of `kind` earlier than `idle` would, its current attempts
+    /// included. This keeps the last task away from a slow machine. While more tasks wait, the slots of the fast worker
+    /// fill quickly and the slow worker gets its share.
     fn sooner(&self, kind: TaskKind, excluded: &Exclusions, idle: WorkerId) -> Option<WorkerId> {
         let pacing = self.pacing.filter(|_| self.crews.is_none())?;
         let alone = self.workers.pace(idle, kind)?;
@@ -130,8 +134,8 @@ impl Snapshot<'_> {
         (free && behind < alone).then_some(fastest)
     }
 
-    /// True when `thief`, which is idle, is done with what `attempt` waits to do earlier than its holder, as far as
-    /// that is known.
+    /// Returns true if `thief`, which is idle, would finish the task of `attempt` earlier than its holder would.
+    /// Returns true if the durations are unknown.
     fn gains(&self, kind: TaskKind, attempt: AttemptId, thief: WorkerId) -> bool {
         let comparison = || {
             let pacing = self.pacing.filter(|_| self.crews.is_none())?;
@@ -142,7 +146,7 @@ impl Snapshot<'_> {
         comparison().unwrap_or(true)
     }
 
-    /// Of the workers outside `excluded` that can do `kind` and hold nothing, the one that takes a task now.
+    /// Returns the idle worker outside `excluded` that takes a task of `kind` now.
     fn choose_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         let at_work = self.idle_at_work(kind).filter(|at_work| !self.workers.is_excluded(at_work.worker, excluded));
         let worker = at_work.map(|at_work| at_work.worker).or_else(|| self.workers.first_idle(kind, excluded))?;
@@ -152,8 +156,8 @@ impl Snapshot<'_> {
         may_start.then_some(worker)
     }
 
-    /// False when no task of `kind` goes to a worker that holds nothing, whatever the task has failed on. Without this,
-    /// all lanes would be looked through at each event for one that excludes all that hold the kind.
+    /// Returns false if no task of `kind` can go to an idle worker, whatever workers the task excludes. Without this
+    /// check every event would search all buckets for one that excludes every worker holding the kind.
     fn any_idle_may_start(&self, kind: TaskKind) -> bool {
         self.workers.anyone_idle(kind)
             && (self.has_room(kind)
@@ -161,20 +165,20 @@ impl Snapshot<'_> {
                 || self.workers.holders(kind) < self.max_excluded)
     }
 
-    /// True when fewer workers hold tasks of `kind` than are to share them.
+    /// Returns true if fewer workers hold tasks of `kind` than the plan uses.
     fn has_room(&self, kind: TaskKind) -> bool {
         self.crews.is_none_or(|crews| self.workers.holders(kind) < crews.of(kind).size())
     }
 
-    /// The worker at work, if it can do `kind` and holds nothing now. It comes before those that are left free. When
-    /// nobody is to be left free, it comes in its turn.
+    /// Returns the worker that has just ended an attempt, if it is idle and available for `kind`. It comes before the
+    /// workers that were left free. Under [`crate::Placement::Spread`] it has no precedence, and this returns `None`.
     fn idle_at_work(&self, kind: TaskKind) -> Option<AtWork> {
         self.at_work.filter(|at_work| self.crews.is_some() && self.workers.is_idle(at_work.worker, kind))
     }
 
-    /// True when a worker that has ended `at_work` goes on with `kind` even if fewer workers are enough: once after
-    /// each plan. While tasks come one by one there is always a newer plan, and were workers to stop meanwhile, what is
-    /// still to come would be late.
+    /// Returns true if the worker of `at_work` may take one more task of `kind` even though fewer workers are enough:
+    /// once after each new plan. While tasks arrive one by one, each makes a new plan. If workers stopped meanwhile,
+    /// the tasks still to come would finish late.
     fn goes_on(&self, kind: TaskKind, at_work: AtWork) -> bool {
         self.crews.is_some_and(|crews| crews.of(kind).is_newer_than(at_work.attempt))
     }

@@ -1,10 +1,11 @@
-//! The policies that a caller chooses between.
+//! The policies that a user can choose.
 
 use std::{error, fmt, str::FromStr};
 
-/// Who gets a task when several workers could take it.
+/// Which worker gets a task when several workers could take it.
 ///
-/// Equally long tasks, known before equally fast workers join; each number is how many of them one worker does:
+/// The following example has tasks of equal length, submitted before workers of equal speed join. Each number is the
+/// number of tasks that one worker proves:
 ///
 /// ```text
 ///                Spread                     Pack                       ends after
@@ -12,7 +13,7 @@ use std::{error, fmt, str::FromStr};
 ///   40 on 12     4 4 4 4 3 3 3 3 3 3 3 3    4 4 4 4 4 4 4 4 4 4 0 0    4 rounds
 /// ```
 ///
-/// Under both a task that only one worker may take goes to that worker, so no task waits for ever.
+/// Under both policies a task that only one worker may take goes to that worker, so no task waits forever.
 ///
 /// ```
 /// use sp1_distributed_scheduler::{Config, Placement};
@@ -24,35 +25,37 @@ use std::{error, fmt, str::FromStr};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Placement {
-    /// The earliest finish: a free slot takes a task at once, and a task goes to the worker that holds fewest attempts.
+    /// Aims at the earliest finish. A free slot takes a task at once. A task goes to the worker that holds the fewest
+    /// attempts, unless a faster busy worker would finish it earlier.
     #[default]
     Spread,
-    /// The fewest workers that need no more rounds than [`Placement::Spread`]. The others are left free: a fleet can be
-    /// made smaller by them, and one that is lost is replaced at once.
+    /// Uses the fewest workers that need no more rounds than [`Placement::Spread`]. The other workers stay free: the
+    /// fleet can be reduced by them, or they replace a lost worker at once.
     ///
-    /// The *n* open tasks of a kind (those that wait and those that workers hold) take the *w* workers that can do it
-    /// *r = ⌈n / w⌉* rounds, and *m = ⌈n / r⌉* workers are enough for as many. So
+    /// Let *n* be the number of open tasks of a kind (waiting or held by workers), and *w* the number of workers
+    /// available for it. All *w* workers need *r = ⌈n / w⌉* rounds, and *m = ⌈n / r⌉* workers need no more. Therefore:
     ///
-    /// - a worker that holds nothing gets a task only while fewer than *m* workers hold tasks of its kind. It takes one
-    ///   that only waits behind another on its worker under the same condition;
-    /// - only when that isn't so do the free slots of busy workers fill, first of those that hold fewest attempts;
-    /// - a worker that has just ended an attempt comes before those that held nothing, so that the same *m* go on;
-    /// - a task whose kind nobody holds but workers that it failed on goes to a worker that holds nothing, whatever *m*
-    ///   is.
+    /// - An idle worker gets a task only while fewer than *m* workers hold tasks of its kind. The same condition
+    ///   applies when an idle worker takes over a task that waits behind another one on its worker.
+    /// - Otherwise the free slots of busy workers fill, first those of the workers that hold the fewest attempts.
+    /// - A worker that has just ended an attempt comes before workers that were idle, so that the same *m* workers
+    ///   continue.
+    /// - If a task excludes every worker that holds tasks of its kind, it goes to an idle worker, whatever *m* is.
     ///
-    /// *m* is worked out anew when tasks or workers come or go, but not when a result is delivered. The attempts that
-    /// began together with the delivered one are then about to end as well, and counting them as whole tasks would put
-    /// more workers to work for nothing: of 15 on 7 the first result leaves 14 open, which were two full rounds of 7 if
-    /// all of them had yet to begin.
+    /// *m* is computed again when tasks or workers come or go, but not when a result is delivered. The attempts that
+    /// started together with the delivered one are about to end as well. Counting them as whole tasks would put too
+    /// many workers to work: with 15 tasks on 7 workers, the first result leaves 14 open tasks, which would be two full
+    /// rounds of 7 if none of them had started.
     ///
-    /// Tasks that come one by one, as while the program executes, put everybody to work as long as there are no more of
-    /// them than workers. Each worker may then go on once more after *m* was last worked out, even if *m* others are at
-    /// work, since more tasks may follow. When the last has come, workers run free as the rest of the work shrinks.
+    /// Tasks that arrive one by one, for example while the program executes, each use another worker until there are
+    /// more tasks than workers. After each computation of *m*, a worker that ends an attempt may take one more task
+    /// even if *m* other workers hold tasks, because more tasks may follow. After the last task has arrived, workers
+    /// become free as the remaining work shrinks.
     ///
-    /// Rounds take equally fast workers for granted, and that they begin together. When tasks come one by one or their
-    /// durations differ the finish may be up to about one attempt later than under [`Placement::Spread`]; when workers
-    /// differ, those left free may be the fast ones. Several proofs share one *m*, so an earlier one may have to wait
-    /// for rounds that spread would have spared it, while all of them together end as early.
+    /// Rounds assume equally fast workers that start together. If tasks arrive one by one or differ in duration, the
+    /// finish may be up to about one attempt later than under [`Placement::Spread`]. If workers differ in speed, the
+    /// workers left free may be the fast ones. Several proofs share one *m*: an earlier proof may have to wait for
+    /// rounds that it would not need under [`Placement::Spread`], while all proofs together finish as early.
     Pack,
 }
 
@@ -60,7 +63,7 @@ impl Placement {
     /// Every policy, the default first.
     pub const ALL: [Self; 2] = [Self::Spread, Self::Pack];
 
-    /// Stable name, as configurations and logs show it.
+    /// Returns the stable name that configurations and logs use.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,21 +82,21 @@ impl fmt::Display for Placement {
 impl FromStr for Placement {
     type Err = UnknownPlacement;
 
-    /// The policy of this [`name`](Placement::name).
+    /// Parses a [`name`](Placement::name).
     fn from_str(text: &str) -> Result<Self, UnknownPlacement> {
         let known = Self::ALL.into_iter().find(|placement| placement.name() == text);
         known.ok_or_else(|| UnknownPlacement(text.to_owned()))
     }
 }
 
-/// A text is no policy's name. Its message lists the names.
+/// The text is not the name of a placement. The error message lists the valid names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownPlacement(String);
 
 impl fmt::Display for UnknownPlacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = Placement::ALL;
-        write!(f, "{:?} is no placement: choose \"{first}\" or \"{second}\"", self.0)
+        write!(f, "unknown placement {:?}: expected \"{first}\" or \"{second}\"", self.0)
     }
 }
 

@@ -1,58 +1,58 @@
-//! The order in which tasks get slots.
+//! The order in which waiting tasks get slots.
 
 use crate::{AttemptId, TaskId, TaskKind, exclusions::Exclusions, lanes::Lanes};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The waiting tasks, and which proof's turn it is: that of the proof that workers are at fewest tasks of. So proofs
-/// share the slots evenly, and a short one ends soon beside a long one.
+/// The waiting tasks, in fair-share order of their proofs: the proof with the fewest attempts on workers comes first.
+/// Proofs therefore share the slots evenly, and a short proof ends soon beside a long one.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// By the position of the proof; of each of which something waits, is held, or was given.
+    /// Proofs that have or had waiting or held tasks, by position. A proof stays until it is forgotten.
     proofs: BTreeMap<u64, Share>,
-    /// The turns of those of which something waits.
+    /// The turns of the proofs that have waiting tasks.
     turns: BTreeSet<Turn>,
-    /// Tasks by kind.
+    /// Number of waiting tasks by kind.
     len: [usize; TaskKind::ALL.len()],
 }
 
-/// A proof's part.
+/// The queue entry of one proof.
 #[derive(Debug)]
 struct Share {
     waiting: Lanes<Rank>,
     turn: Turn,
 }
 
-/// The lower, the sooner a proof gets a slot.
+/// The position of a proof in fair-share order. The lowest turn gets the next slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
-    /// Attempts that workers are at.
+    /// Number of attempts that workers hold, without overdue ones.
     held: usize,
-    /// The last attempt that was given: with more proofs than slots those that have just delivered would be first for
-    /// ever.
+    /// The latest attempt of the proof, as a tie-breaker. Without it, with more proofs than slots, a proof that has
+    /// just delivered would always be first again.
     last: AttemptId,
-    /// The position of the proof.
+    /// The position of the proof among all proofs.
     proof: u64,
 }
 
 impl Queue {
-    /// Number of tasks.
+    /// Returns the number of waiting tasks.
     pub(crate) fn len(&self) -> usize {
         self.len.iter().sum()
     }
 
-    /// Number of tasks of `kind`.
+    /// Returns the number of waiting tasks of `kind`.
     pub(crate) const fn len_of(&self, kind: TaskKind) -> usize {
         self.len[kind.index()]
     }
 
-    /// Changes what is known of a proof, and its turn with it.
+    /// Changes the entry of a proof and updates its turn.
     fn change<T>(&mut self, proof: u64, change: impl FnOnce(&mut Share) -> T) -> T {
         let new = || Share { waiting: Lanes::new(), turn: Turn { held: 0, last: AttemptId(0), proof } };
         let share = self.proofs.entry(proof).or_insert_with(new);
         let before = share.turn;
         let outcome = change(share);
         let waits = share.waiting.len() > 0;
-        // In the usual case nothing has changed that counts.
+        // Usually the turn stays the same.
         if share.turn != before || !waits {
             self.turns.remove(&before);
         }
@@ -62,20 +62,20 @@ impl Queue {
         outcome
     }
 
-    /// Adds a task, which is not there.
+    /// Adds a task that is not in the queue.
     pub(crate) fn insert(&mut self, kind: TaskKind, excluded: &Exclusions, rank: Rank) {
         self.change(rank.proof_order, |share| share.waiting.insert(kind, excluded, rank));
         self.len[kind.index()] += 1;
     }
 
-    /// Removes a task; nothing when it isn't there.
+    /// Removes a task. Does nothing if the task is not in the queue.
     pub(crate) fn remove(&mut self, kind: TaskKind, excluded: &Exclusions, rank: Rank) {
         if self.change(rank.proof_order, |share| share.waiting.remove(kind, excluded, rank)) {
             self.len[kind.index()] -= 1;
         }
     }
 
-    /// A worker is at a task of `rank` from now on.
+    /// Counts `attempt` at the task of `rank` in the proof's share.
     pub(crate) fn hold(&mut self, rank: Rank, attempt: AttemptId) {
         self.change(rank.proof_order, |share| {
             share.turn.held += 1;
@@ -83,34 +83,35 @@ impl Queue {
         });
     }
 
-    /// A worker that was at a task of `rank` is so no longer, or is not counted on any more.
+    /// Stops counting an attempt at the task of `rank`: it ended, or it is overdue.
     pub(crate) fn release(&mut self, rank: Rank) {
         self.change(rank.proof_order, |share| share.turn.held -= 1);
     }
 
-    /// Forgets a proof, of which nothing waits and nothing is held.
+    /// Forgets a proof that has no waiting or held tasks.
     pub(crate) fn forget(&mut self, proof: u64) {
         self.proofs.remove(&proof);
     }
 
-    /// What waits, proof by proof, in the order of their turns.
+    /// Returns the waiting tasks of each proof, in fair-share order of the proofs.
     pub(crate) fn turns(&self) -> impl Iterator<Item = &Lanes<Rank>> {
         self.turns.iter().map(|turn| &self.proofs[&turn.proof].waiting)
     }
 
-    /// Every task, after comparing the turns with the tasks and with what is `held`, by the position of the proof.
+    /// Checks the turns against the waiting tasks and `held`, the number of held attempts by proof position. Returns
+    /// every waiting task.
     pub(crate) fn check_invariants(&self, held: &BTreeMap<u64, usize>) -> BTreeMap<Rank, (TaskKind, &Exclusions)> {
         let counted = self.proofs.iter().map(|(proof, share)| (*proof, share.turn.held));
         let counted: BTreeMap<u64, usize> = counted.filter(|(_, held)| *held > 0).collect();
-        assert_eq!(counted, *held, "what is held of the proofs is miscounted");
+        assert_eq!(counted, *held, "the number of held attempts of a proof is wrong");
         let waiting = self.proofs.values().filter(|share| share.waiting.len() > 0);
         let turns: BTreeSet<Turn> = waiting.map(|share| share.turn).collect();
-        assert_eq!(self.turns, turns, "a proof does not get its turn");
+        assert_eq!(self.turns, turns, "the index of turns is wrong");
         let mut tasks = BTreeMap::new();
         for (proof, Share { waiting, turn }) in &self.proofs {
             let of_proof = waiting.check_invariants();
-            assert_eq!(turn.proof, *proof, "a proof has another's turn");
-            assert!(of_proof.keys().all(|rank| rank.proof_order == *proof), "a task waits as one of another proof");
+            assert_eq!(turn.proof, *proof, "a proof has the turn of another proof");
+            assert!(of_proof.keys().all(|rank| rank.proof_order == *proof), "a task waits under another proof");
             tasks.extend(of_proof);
         }
         for kind in TaskKind::ALL {
@@ -120,25 +121,26 @@ impl Queue {
         tasks
     }
 
-    /// Number of proofs that something is known of.
+    /// Returns the number of proofs with an entry.
     #[cfg(test)]
     pub(crate) fn proofs(&self) -> usize {
         self.proofs.len()
     }
 }
 
-/// How useful a task is among those of its proof, the most useful first.
+/// How useful a task is among the tasks of its proof, the most useful first.
 ///
-/// A task keeps its rank when it is retried or requeued, so it comes before everything that was submitted after it.
+/// A task keeps its rank when it is retried or requeued, so it comes before every task submitted later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    /// The position of its proof among all proofs.
+    /// The position of the proof among all proofs.
     proof_order: u64,
-    /// Folding first: it frees what its inputs occupy and shortens the tree, while shards only add to it.
+    /// Recursion comes before shards: it frees the memory of its inputs and shrinks the tree of proofs, while shards
+    /// only add to both.
     urgency: Urgency,
-    /// Then as submitted. Never the same twice, so nothing after it decides.
+    /// Then the order of submission. It is unique, so `task` never decides the order.
     submission: u64,
-    /// Whose rank it is.
+    /// The task that has this rank.
     task: TaskId,
 }
 

@@ -1,4 +1,4 @@
-//! The state machine.
+//! The scheduler's state machine.
 
 mod health;
 mod invariants;
@@ -26,25 +26,28 @@ use health::Fault;
 use sessions::Joining;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Decides which worker gets which task, whose result counts, and when a task has failed for good.
+/// Decides which worker gets which task, which result counts, and when a task has failed for good.
 ///
-/// Tell it what happened with [`handle`](Self::handle) and carry out the commands it answers with before telling it the
-/// next thing; call it with [`Event::Tick`] when [`next_deadline`](Self::next_deadline) comes.
+/// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event.
+/// Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - A free slot takes a waiting task at once, the most useful one of the proof that workers are at fewest tasks of; a
-///   task goes to the worker that holds fewest attempts. (Unless workers are to be left free: see
-///   [`Placement`](crate::Placement).)
-/// - A task has at most one live attempt, or two while one of them takes too long. The first of its attempts, live or
-///   not, whose result verifies is final.
-/// - What fails is retried on another worker, what is lost with its worker is requeued; both a limited number of times.
-/// - What runs for longer than such tasks take gets a copy, and after a limit its task is retried elsewhere: see
+/// - A free slot takes a waiting task at once. Proofs take turns in fair-share order: the proof with the fewest
+///   attempts on workers comes first, and its most useful task is assigned.
+/// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
+///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
+///   free instead.
+/// - A task has at most one live attempt, or two while one of them is slow. The first attempt whose result verifies is
+///   final, even if that attempt is no longer live.
+/// - A failed attempt is retried on another worker. A task whose worker was lost is requeued. Both happen a limited
+///   number of times.
+/// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
 ///   [`PaceRules`](crate::PaceRules).
-/// - A worker that does too much badly gets nothing for a while: see [`QuarantineRules`](crate::QuarantineRules).
-/// - A worker that comes back goes on with what it still holds, if that is still wanted, also after a restart of the
-///   orchestrator.
-/// - What is known of a proof is forgotten when it ends.
+/// - A worker with too many faults is quarantined: see [`QuarantineRules`](crate::QuarantineRules).
+/// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
+///   restart of the orchestrator.
+/// - Everything about a proof is forgotten when the proof ends.
 ///
-/// Events may be late, doubled, or about what is unknown or forgotten.
+/// Events may be late, duplicated, or about unknown or forgotten items.
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
@@ -52,33 +55,37 @@ pub struct Scheduler {
     leases: Leases,
     workers: Workers,
     peers: Peers,
-    /// What tasks take, whoever does them.
+    /// Expected task durations over all workers.
     paces: Paces,
     watch: Watch,
     proofs: BTreeMap<ProofId, Proof>,
     tasks: BTreeMap<TaskId, Task>,
     markers: BTreeMap<TaskId, Marker>,
     attempts: BTreeMap<AttemptId, Attempt>,
-    /// The tasks that wait.
+    /// The waiting tasks.
     queue: Queue,
-    /// The attempts that an idle worker may get instead.
+    /// The attempts that an idle worker may take over.
     stealable: Stealable,
-    /// Open tasks that ran out of memory on some worker.
+    /// Open tasks that ran out of memory on at least one worker.
     memory_bound: BTreeSet<TaskId>,
-    /// How many workers are to share the tasks of each kind.
+    /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
+    /// clock.
+    memory_waits: BTreeMap<TaskId, Timestamp>,
+    /// For each task kind, how many workers share its tasks under [`Placement::Pack`](crate::Placement::Pack).
     crews: Crews,
-    /// Tasks without a final result.
+    /// Number of tasks without a final result.
     open_tasks: usize,
-    /// Proofs ever started.
+    /// Number of proofs ever started.
     proofs_started: u64,
-    /// Tasks ever submitted.
+    /// Number of tasks ever submitted.
     tasks_submitted: u64,
-    /// The last number given to an attempt.
+    /// Number of the latest attempt.
     attempts_assigned: u64,
 }
 
 impl Scheduler {
-    /// A scheduler without workers and proofs. Limits in `config` that are to be at least 1 count as 1 when they are 0.
+    /// Creates a scheduler without workers and proofs. `max_failures` and `max_losses` in `config` are raised to 1 if
+    /// they are 0.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let config =
@@ -98,6 +105,7 @@ impl Scheduler {
             queue: Queue::default(),
             stealable: Lanes::new(),
             memory_bound: BTreeSet::new(),
+            memory_waits: BTreeMap::new(),
             crews: Crews::new(),
             open_tasks: 0,
             proofs_started: 0,
@@ -106,16 +114,18 @@ impl Scheduler {
         }
     }
 
-    /// Takes note of `event`, which happened at `now`, and answers what is to be done, in order, before the next event.
+    /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event.
     ///
-    /// A `now` before an earlier one counts as the earlier one. When it is more than [`Config::max_clock_step`] after
-    /// it, the scheduler takes itself to have been paused, and what exceeds that step doesn't count against any lease.
-    #[must_use = "the scheduler takes its commands for carried out"]
+    /// If `now` is before an earlier call's time, the earlier call's time is used. A step longer than
+    /// [`Config::max_clock_step`] is treated as a pause of the scheduler, and its excess does not count against any
+    /// lease.
+    #[must_use = "the scheduler assumes that its commands are carried out"]
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
-        self.clock.advance(now);
+        self.clock.advance(now, self.workers.len() > 0);
         let mut commands = Vec::new();
         let at_work = self.at_work(&event);
-        // The event comes before the leases: a worker that was heard from just now isn't silent, however late that is.
+        // The event is applied before leases expire: a worker that was just heard from is not silent, however late the
+        // message is.
         self.apply(event, &mut commands);
         self.expire_leases(&mut commands);
         self.expire_attempts(&mut commands);
@@ -129,18 +139,22 @@ impl Scheduler {
         commands
     }
 
-    /// When [`handle`](Self::handle) must be called next, with [`Event::Tick`] if nothing happens before. `None` when
-    /// nothing depends on time, which is when no worker is connected. Calling earlier is harmless.
+    /// Returns when [`handle`](Self::handle) must be called next, with [`Event::Tick`] if no other event happens
+    /// before. Returns `None` if no worker is connected: then there is no lease, and [`Config::patience`] does not count.
+    /// Calling `handle` earlier is harmless.
     ///
-    /// That is when the first lease ends, but at most half of [`Config::max_clock_step`] from the last call: were the
-    /// driver to sleep longer whenever it is quiet, its sleep would look like a pause and a silent worker's lease would
-    /// never end.
+    /// The deadline is the end of the first lease or of the first wait for memory, but at most half of
+    /// [`Config::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep would look
+    /// like a pause and the lease of a silent worker would never end.
     #[must_use]
     pub fn next_deadline(&self) -> Deadline {
-        self.leases.earliest().map(|(expiry, _)| self.clock.deadline(expiry))
+        let (lease_end, _) = self.leases.earliest()?;
+        let wait_end = self.memory_waits.values().min().map(|since| *since + self.config.patience);
+        let first = wait_end.map_or(lease_end, |end| lease_end.min(self.clock.to_lease_time(end)));
+        Some(self.clock.deadline(first))
     }
 
-    /// The worker that is about to lose an attempt by `event`, as that ends on it.
+    /// Returns the worker on which `event` ends a live attempt.
     fn at_work(&self, event: &Event) -> Option<AtWork> {
         let (Event::AttemptReported { worker, attempt } | Event::AttemptFailed { worker, attempt, .. }) = *event else {
             return None;
@@ -184,26 +198,26 @@ impl Scheduler {
         }
     }
 
-    // Ids found in one map lead to entries in another; `check_invariants` says which. Where that fails, our own books
-    // are wrong, and stopping is better than carrying on with them.
+    // An id found in one map always has its entry in the others; `check_invariants` lists these rules. If such a lookup
+    // fails, our own data is inconsistent, and a panic is better than continuing with it.
 
     fn task(&self, task: TaskId) -> &Task {
-        self.tasks.get(&task).expect("attempts, queue and proofs name known tasks")
+        self.tasks.get(&task).expect("attempts, the queue and proofs name only known tasks")
     }
 
     fn task_mut(&mut self, task: TaskId) -> &mut Task {
-        self.tasks.get_mut(&task).expect("attempts, queue and proofs name known tasks")
+        self.tasks.get_mut(&task).expect("attempts, the queue and proofs name only known tasks")
     }
 
     fn attempt(&self, attempt: AttemptId) -> &Attempt {
-        self.attempts.get(&attempt).expect("tasks and workers name known attempts")
+        self.attempts.get(&attempt).expect("tasks and workers name only known attempts")
     }
 
     fn attempt_mut(&mut self, attempt: AttemptId) -> &mut Attempt {
-        self.attempts.get_mut(&attempt).expect("tasks and workers name known attempts")
+        self.attempts.get_mut(&attempt).expect("tasks and workers name only known attempts")
     }
 
     fn proof_of(&self, task: &Task) -> &Proof {
-        self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten with it")
+        self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten together with the proof")
     }
 }

@@ -1,55 +1,55 @@
-//! What people want to know about a task or a worker.
+//! What people ask about a task or a worker.
 
 use crate::{AttemptId, KindSet, Timestamp, WorkerId};
 
-/// Where a task is, and why it isn't running if it isn't. Times are the driver's.
+/// What happens with a task, and why it is not running if it is not. Times are on the driver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskStatus {
-    /// Waits for a slot: the workers that can do it are full.
+    /// The task waits for a slot: the workers that may take it are full.
     Queued {
-        /// Since when.
+        /// When the task entered the queue.
         since: Timestamp,
     },
-    /// Waits because it has failed on every worker that has a slot for it, while others, which are busy, haven't tried
+    /// The task waits because it excludes every worker with a free slot. Other workers, which are busy, may still take
     /// it.
     Parked {
-        /// Since when.
+        /// When the task entered the queue.
         since: Timestamp,
     },
-    /// Waits for one of the workers that are enough for what is to be done, while others are left free: see
+    /// The task waits for a busy worker although other workers are free: see
     /// [`Placement::Pack`](crate::Placement::Pack).
     Packed {
-        /// Since when.
+        /// When the task entered the queue.
         since: Timestamp,
     },
-    /// Waits because no connected worker can do its kind.
+    /// The task waits because no available worker supports its kind.
     NoWorker {
-        /// Since when.
+        /// When the task entered the queue.
         since: Timestamp,
     },
-    /// A worker has it.
+    /// A worker holds the task.
     Held {
-        /// Who.
+        /// The session that holds the task.
         worker: WorkerId,
-        /// The assignment's number.
+        /// The number of the attempt.
         attempt: AttemptId,
-        /// When it was assigned.
+        /// When the task was assigned.
         assigned: Timestamp,
-        /// When proving began; `None` while it waits on its worker.
+        /// When proving started; `None` while the task waits on its worker.
         started: Option<Timestamp>,
     },
-    /// Its result is being verified.
+    /// The result is being verified.
     Verifying {
-        /// Who delivered it.
+        /// The session that delivered the result.
         worker: WorkerId,
-        /// The attempt that delivered it.
+        /// The attempt that delivered the result.
         attempt: AttemptId,
     },
-    /// Its proof has failed: it isn't given to anyone.
+    /// The proof has failed: the task is not assigned any more.
     ProofFailed,
-    /// It is done.
+    /// The task is done.
     Accepted {
-        /// Who did it.
+        /// The session that delivered the final result.
         worker: WorkerId,
         /// The attempt whose result is final.
         attempt: AttemptId,
@@ -59,10 +59,10 @@ pub enum TaskStatus {
 /// A connected worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
-    /// How many attempts it may hold.
+    /// Maximum number of attempts that the worker may hold now.
     pub slots: usize,
-    /// What it can do.
+    /// The task kinds that the worker may get now. Empty while it is draining, quarantined or starting its prover.
     pub kinds: KindSet,
-    /// What it holds, the oldest first.
+    /// The attempts that the worker holds, oldest first.
     pub held: Vec<AttemptId>,
 }

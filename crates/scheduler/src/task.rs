@@ -6,33 +6,33 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Lines of history kept for each task. Failures and losses are few by configuration; this bounds what a badly chosen
-/// configuration or a stream of joining workers, each of which takes an attempt from another, can add.
+/// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a badly
+/// chosen configuration can add, or a stream of joining workers that each take an attempt from another worker.
 pub(crate) const MAX_HISTORY: usize = 64;
 
-/// Lapsed attempts of a task that are remembered in case their results arrive. Results that late are rare; beyond this,
-/// the oldest is forgotten, and its uploads with it.
+/// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond
+/// this bound the oldest attempt is forgotten, and its uploads are discarded.
 pub(crate) const MAX_LAPSED: usize = 16;
 
-/// A proof that hasn't ended.
+/// A proof that has not ended.
 #[derive(Debug)]
 pub(crate) struct Proof {
     /// Position among all proofs ever started.
     pub(crate) order: u64,
-    /// One of its tasks has failed for good: nothing of it is assigned any more.
+    /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
     pub(crate) failed: bool,
     pub(crate) tasks: BTreeSet<TaskId>,
     pub(crate) markers: BTreeSet<TaskId>,
 }
 
-/// A task that is never given to a worker.
+/// A task that is never given to a worker: an attempt of another task completes it.
 #[derive(Debug)]
 pub(crate) struct Marker {
     pub(crate) proof: ProofId,
     pub(crate) completed: bool,
 }
 
-/// A schedulable unit.
+/// A unit of work that can be given to a worker.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) proof: ProofId,
@@ -40,13 +40,14 @@ pub(crate) struct Task {
     pub(crate) rank: Rank,
     pub(crate) marker: Option<TaskId>,
     pub(crate) place: Place,
-    /// The workers that it failed on or that were lost with it, and those with too little memory.
+    /// The workers that failed at the task or were lost with it, and the workers with too little memory for it.
     pub(crate) excluded: Exclusions,
-    /// Its attempts that aren't forgotten.
+    /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// A live attempt beside whatever `place` says: a straggler that has a copy, or one that is overdue.
+    /// A second live attempt beside the one in `place`: a slow attempt that got a speculative attempt beside it, or an
+    /// overdue attempt.
     pub(crate) spare: Option<AttemptId>,
-    /// Who was blamed for its failures, and for how many faults.
+    /// The workers blamed for failures or losses of the task, with the number of faults each was given.
     pub(crate) blamed: Vec<(PeerId, u32)>,
     failures: Counts,
     losses: Counts,
@@ -81,22 +82,22 @@ impl Counts {
     }
 }
 
-/// Where a task is.
+/// What currently happens with a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In the queue.
+    /// The task is in the queue.
     Waiting {
-        /// Since when.
+        /// When the task entered the queue.
         since: Timestamp,
     },
-    /// On a worker that it counts on.
+    /// A worker holds this live attempt, and the task relies on it.
     Held(AttemptId),
-    /// The attempt that held it has delivered a result, which is being verified. (A lapsed attempt's result is verified
-    /// beside whatever else the task does; that isn't shown here.)
+    /// This attempt delivered a result, which is being verified. A lapsed attempt's result is verified independently of
+    /// this state.
     Verifying(AttemptId),
-    /// Its proof has failed: it isn't given to anyone.
+    /// The proof has failed: the task is not assigned any more.
     Shelved,
-    /// The attempt's result is final.
+    /// The result of this attempt is final.
     Accepted(AttemptId),
 }
 
@@ -124,7 +125,7 @@ impl Task {
         }
     }
 
-    /// Its past attempts, oldest first.
+    /// Returns the past attempts of the task, oldest first.
     pub(crate) fn history(&self) -> &[PastAttempt] {
         &self.history
     }
@@ -137,20 +138,20 @@ impl Task {
         &self.losses
     }
 
-    /// An attempt failed on `peer`, which is not given this task again if another worker can do it.
+    /// Counts a failure on `peer`. The task goes to `peer` again only if no other worker can take it.
     pub(crate) fn count_failure(&mut self, peer: PeerId) {
         self.failures.add(peer);
         self.excluded.add(peer);
     }
 
-    /// `peer` was lost while it proved the task, or never ended it. This is no failure: the attempt may still deliver,
-    /// and the cause is unknown.
+    /// Counts a loss: `peer` was lost with the task, ran it for too long, or never started it. A loss is kept apart
+    /// from failures because the attempt may still deliver and the cause is unknown.
     pub(crate) fn count_loss(&mut self, peer: PeerId) {
         self.losses.add(peer);
         self.excluded.add(peer);
     }
 
-    /// `peer` came back with `attempt`: the task was not lost.
+    /// Removes the recorded loss of `attempt`: `peer` returned with it.
     pub(crate) fn find_again(&mut self, attempt: AttemptId, peer: PeerId, loss: Loss) {
         let lost = |past: &PastAttempt| past.attempt == attempt && past.failure == Failure::WorkerLost;
         if let Some(at) = self.history.iter().position(lost) {
@@ -164,10 +165,10 @@ impl Task {
         }
     }
 
-    /// Adds a line to its history.
+    /// Adds an entry to the history.
     pub(crate) fn record(&mut self, past: PastAttempt) {
         if self.history.len() == MAX_HISTORY {
-            // What was taken back explains least.
+            // A cancelled attempt explains least, so it is dropped first.
             let least = self.history.iter().position(|past| past.failure == Failure::Cancelled).unwrap_or(0);
             self.history.remove(least);
         }

@@ -1,4 +1,4 @@
-//! Tables: events in, commands out.
+//! Table tests: events in, commands out.
 
 mod adoption;
 mod health;
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// A scheduler and its driver's clock.
+/// A scheduler and the clock of its driver.
 struct Table {
     scheduler: Scheduler,
     now: Timestamp,
@@ -35,7 +35,7 @@ impl Table {
         Self { scheduler: Scheduler::new(config), now: Timestamp::new(ms(10_000)) }
     }
 
-    /// Tells the scheduler of `events` and compares all it asks for.
+    /// Sends `events` to the scheduler and compares the returned commands with `expected`.
     #[track_caller]
     fn check(&mut self, events: impl IntoIterator<Item = Event>, expected: impl IntoIterator<Item = Command>) {
         let commands = self.tell(events);
@@ -43,7 +43,7 @@ impl Table {
         assert_eq!(commands, expected);
     }
 
-    /// Tells the scheduler of `events`; what it asks for is not this test's subject.
+    /// Sends `events` to the scheduler and returns its commands, for tests that do not check all of them.
     fn tell(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Command> {
         let mut commands = Vec::new();
         for event in events {
@@ -53,7 +53,8 @@ impl Table {
         commands
     }
 
-    /// Lets time pass, in steps that are no pauses. The workers named are heard from at every step.
+    /// Lets time pass in steps that are too short to count as pauses. The workers in `heard` renew their leases at
+    /// every step.
     fn pass(&mut self, duration: Duration, heard: &[u64]) -> Vec<Command> {
         let end = self.now + duration;
         let mut commands = Vec::new();
@@ -66,7 +67,7 @@ impl Table {
     }
 }
 
-/// Nothing is made of how long things take and how often they fail: tests of that ask for it.
+/// A configuration without pace and quarantine rules. Tests of these rules set them.
 fn plain() -> Config {
     Config { pace: None, quarantine: None, ..Config::default() }
 }
@@ -108,7 +109,7 @@ fn joined_for(worker: u64, slots: u32, kind: TaskKind) -> Event {
     Event::WorkerJoined { worker, peer, memory_bytes: 0, slots, kinds, holds: Vec::new(), begun: Vec::new() }
 }
 
-/// `peer` is back under a new session and still has `holds`.
+/// `peer` joins in the new session `worker` and still holds the attempts `holds`.
 fn joined_holding(worker: u64, peer: u64, slots: u32, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
     let (worker, peer, kinds) = (WorkerId(worker), PeerId(peer), KindSet::all());
@@ -151,7 +152,6 @@ fn broken() -> Failure {
     Failure::Worker("broken".to_owned())
 }
 
-/// The assignment of a shard.
 const fn assign(worker: u64, attempt: u64, proof: u64, task: u64) -> Command {
     assign_kind(worker, attempt, proof, task, SHARD)
 }
@@ -191,7 +191,7 @@ const fn expire(worker: u64) -> Command {
     Command::ExpireWorker { worker: WorkerId(worker) }
 }
 
-/// The failure of a proof for its shard `task`.
+/// The failure of a proof because its shard `task` failed.
 const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     Command::FailProof { proof: ProofId(proof), task: TaskId(task), kind: SHARD, history }
 }

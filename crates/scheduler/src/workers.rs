@@ -1,4 +1,7 @@
 //! The connected workers and their slots.
+//!
+//! A worker is *available* for a task kind if it supports the kind and is not draining, quarantined or starting its
+//! prover. An *idle* worker is available and holds no attempt.
 
 use crate::{AttemptId, KindSet, PeerId, TaskKind, Timestamp, WorkerId, exclusions::Exclusions};
 use std::{
@@ -7,38 +10,38 @@ use std::{
     time::Duration,
 };
 
-/// In what order workers with a free slot are chosen: those that hold fewest attempts, then the fastest, as far as that
-/// is known, then the lowest id.
+/// The order in which workers with a free slot are chosen: the fewest held attempts, then the shortest expected
+/// duration (zero if unknown), then the lowest id.
 type Turn = (usize, Duration, WorkerId);
 
-/// In the order of free workers, those from here on hold something.
+/// In the order of workers with a free slot, workers from here on hold at least one attempt.
 const BUSY: Turn = (1, Duration::ZERO, WorkerId(0));
 
-/// A connected worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
     peer: PeerId,
-    /// What an attempt on it can have; 0 for unknown.
+    /// Bytes of memory that one attempt can use; 0 if unknown.
     memory_bytes: u64,
     slots: usize,
-    /// What it said that it can do.
+    /// The kinds that the worker supports.
     declared: KindSet,
-    /// What it may get: all that it can do, or nothing.
+    /// The kinds that the worker is available for: either all that it supports, or none.
     kinds: KindSet,
-    /// It may hold one attempt only.
+    /// The worker may hold only one attempt at a time.
     probation: bool,
-    /// It is to finish what it has.
+    /// The worker finishes its attempts and gets no more.
     draining: bool,
-    /// It gets nothing for a while.
+    /// The worker gets nothing until its quarantine ends.
     quarantined: bool,
-    /// Its prover is being started again: it gets nothing until then.
+    /// The prover is being started again. The worker gets nothing until then.
     starting: bool,
-    /// When the oldest attempt that it holds must have started, if none of them has. By the leases' clock.
+    /// The time on the lease clock by which the worker must start one of its attempts. `None` if it has started one, or
+    /// holds none.
     start_deadline: Option<Timestamp>,
-    /// What a task is expected to take, by kind; nothing where nothing is known.
+    /// The expected duration of a task, by kind; zero if unknown.
     paces: [Duration; TaskKind::ALL.len()],
     held: BTreeSet<AttemptId>,
-    /// How many of them are of each kind.
+    /// Number of held attempts, by kind.
     held_of: [usize; TaskKind::ALL.len()],
 }
 
@@ -47,17 +50,17 @@ impl Worker {
         self.peer
     }
 
-    /// How many attempts it may hold now.
+    /// Returns the maximum number of attempts that the worker may hold now.
     pub(crate) const fn slots(&self) -> usize {
         if self.probation { 1 } else { self.slots }
     }
 
-    /// What it may get now.
+    /// Returns the kinds that the worker is available for.
     pub(crate) const fn kinds(&self) -> KindSet {
         self.kinds
     }
 
-    /// What it can do.
+    /// Returns the kinds that the worker supports.
     pub(crate) const fn declared(&self) -> KindSet {
         self.declared
     }
@@ -74,7 +77,7 @@ impl Worker {
         self.starting
     }
 
-    /// Bytes that an attempt on it can have; 0 for unknown.
+    /// Returns the bytes of memory that one attempt can use; 0 if unknown.
     pub(crate) const fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
@@ -83,7 +86,7 @@ impl Worker {
         self.start_deadline
     }
 
-    /// True if a task of `kind` may reach it sooner or later: it supports the kind and is not draining.
+    /// Returns true if a task of `kind` may reach the worker now or later: it supports the kind and is not draining.
     pub(crate) const fn is_prospect(&self, kind: TaskKind) -> bool {
         self.declared.contains(kind) && !self.draining
     }
@@ -105,31 +108,31 @@ impl Worker {
     }
 }
 
-/// Every connected worker, and those with a free slot in the order in which they are chosen.
+/// All connected workers, with indexes for choosing among them.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
-    /// By kind, the workers with a free slot, in the order in which they are chosen.
+    /// By kind: the available workers with a free slot, in the order in which they are chosen.
     free: [BTreeSet<Turn>; TaskKind::ALL.len()],
-    /// By kind, the workers that may get it and of which a pace is known, the fastest first.
+    /// By kind: the available workers whose expected duration is known, the fastest first.
     fastest: [BTreeSet<(Duration, WorkerId)>; TaskKind::ALL.len()],
-    /// Workers to be drained that hold something, or have not been said to hold nothing.
+    /// Draining workers that have not yet been reported as drained.
     draining: BTreeSet<WorkerId>,
     quarantined: BTreeSet<WorkerId>,
-    /// By kind, how many workers may get it, free or not.
+    /// By kind: number of available workers, with or without a free slot.
     able: [usize; TaskKind::ALL.len()],
-    /// By kind, how many workers support it and are not draining. Those in quarantine and those that are starting
-    /// count.
+    /// By kind: number of workers that support it and are not draining. This includes workers that are quarantined or
+    /// starting their prover.
     prospects: [usize; TaskKind::ALL.len()],
     /// The session of each connected worker.
     sessions: BTreeMap<PeerId, WorkerId>,
-    /// Workers whose attempts all wait to be started, by the time when the oldest must have.
+    /// Workers that hold attempts and have started none of them, by start deadline.
     start_deadlines: BTreeSet<(Timestamp, WorkerId)>,
-    /// How many attempts all of them hold.
+    /// Number of attempts that all workers hold.
     held: usize,
-    /// By kind, how many attempts those that may get it hold together.
+    /// By kind: number of attempts of the kind that available workers hold.
     held_of: [usize; TaskKind::ALL.len()],
-    /// By kind, how many of those that may get it hold an attempt of it.
+    /// By kind: number of available workers that hold an attempt of the kind.
     holders: [usize; TaskKind::ALL.len()],
 }
 
@@ -146,28 +149,29 @@ impl Workers {
         self.workers.len()
     }
 
-    /// How many attempts all workers hold together.
+    /// Returns the number of attempts that all workers hold.
     pub(crate) const fn held(&self) -> usize {
         self.held
     }
 
-    /// How many attempts of `kind` the workers hold together that may get more of it.
+    /// Returns the number of attempts of `kind` that workers available for it hold.
     pub(crate) const fn held_of(&self, kind: TaskKind) -> usize {
         self.held_of[kind.index()]
     }
 
-    /// How many workers hold an attempt of `kind` and may get more of it.
+    /// Returns the number of workers that are available for `kind` and hold an attempt of it.
     pub(crate) const fn holders(&self, kind: TaskKind) -> usize {
         self.holders[kind.index()]
     }
 
-    /// True when a worker outside `excluded` that may get more of `kind` holds an attempt of it.
+    /// Returns true if a worker outside `excluded` is available for `kind` and holds an attempt of it.
     pub(crate) fn anyone_holds(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let holds = |worker: &Worker| worker.kinds.contains(kind) && worker.held_of[kind.index()] > 0;
         self.holders(kind) > self.excluded(excluded).filter(|worker| holds(worker)).count()
     }
 
-    /// The connected workers that `exclusions` names. Only exclusions by memory make this look at every worker.
+    /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory require a look at every
+    /// worker.
     fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a Worker> {
         let by_memory = exclusions.by_memory().is_some();
         let all = self.workers.values().filter(move |worker| by_memory && worker.is_excluded(exclusions));
@@ -175,16 +179,16 @@ impl Workers {
         all.chain(named.filter_map(|peer| self.get(*self.sessions.get(peer)?)))
     }
 
-    /// True if `exclusions` names `id`, or if it is not connected.
+    /// Returns true if `exclusions` excludes `id`, or if `id` is not connected.
     pub(crate) fn is_excluded(&self, id: WorkerId, exclusions: &Exclusions) -> bool {
         self.get(id).is_none_or(|worker| worker.is_excluded(exclusions))
     }
 
-    /// Adds a worker that holds nothing. `paces` are what tasks are expected to take on it, by kind; nothing where
-    /// nothing is known.
+    /// Adds a worker that holds no attempt. `paces` contains the expected duration of a task on this worker by kind, or
+    /// zero if unknown.
     ///
     /// # Panics
-    /// When it is there already.
+    /// Panics if the worker is already there.
     pub(crate) fn insert(
         &mut self,
         id: WorkerId,
@@ -216,7 +220,7 @@ impl Workers {
         self.enter(id);
     }
 
-    /// Removes a worker, from which everything has been taken before.
+    /// Removes a worker that holds no attempt any more.
     pub(crate) fn remove(&mut self, id: WorkerId) {
         self.leave(id);
         let worker = self.workers.remove(&id).expect("only connected workers are removed");
@@ -226,12 +230,12 @@ impl Workers {
         self.quarantined.remove(&id);
     }
 
-    /// Those that get nothing for a while.
+    /// Returns the quarantined workers.
     pub(crate) fn quarantined(&self) -> impl Iterator<Item = WorkerId> {
         self.quarantined.iter().copied()
     }
 
-    /// Says whether `id` gets nothing for a while, and whether it may hold but one attempt.
+    /// Sets whether `id` is quarantined, and whether it may hold only one attempt.
     pub(crate) fn set_standing(&mut self, id: WorkerId, quarantined: bool, probation: bool) {
         self.change(id, |worker| (worker.quarantined, worker.probation) = (quarantined, probation));
         if quarantined {
@@ -241,12 +245,12 @@ impl Workers {
         }
     }
 
-    /// Says whether the prover of `id` is being started again.
+    /// Sets whether the prover of `id` is being started again.
     pub(crate) fn set_starting(&mut self, id: WorkerId, starting: bool) {
         self.change(id, |worker| worker.starting = starting);
     }
 
-    /// Sets when the oldest attempt that `id` holds must have started; `None` if one of them has, or if it holds none.
+    /// Sets the time by which `id` must start one of its attempts. `None` if it has started one, or holds none.
     pub(crate) fn set_start_deadline(&mut self, id: WorkerId, deadline: Option<Timestamp>) {
         let worker = self.workers.get_mut(&id).expect("only connected workers hold attempts");
         if let Some(earlier) = std::mem::replace(&mut worker.start_deadline, deadline) {
@@ -255,12 +259,12 @@ impl Workers {
         self.start_deadlines.extend(deadline.map(|deadline| (deadline, id)));
     }
 
-    /// The first worker whose start deadline has passed at `now`.
+    /// Returns the first worker whose start deadline has passed at `now`.
     pub(crate) fn first_late_start(&self, now: Timestamp) -> Option<WorkerId> {
         self.start_deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 
-    /// Says whether `id` is to finish what it has and get nothing more.
+    /// Sets whether `id` finishes its attempts and gets no more.
     pub(crate) fn set_draining(&mut self, id: WorkerId, draining: bool) {
         self.change(id, |worker| worker.draining = draining);
         if draining {
@@ -270,7 +274,7 @@ impl Workers {
         }
     }
 
-    /// Workers to be drained that hold nothing now. Each is answered once.
+    /// Returns the draining workers that hold nothing now. Each is returned once.
     pub(crate) fn drained(&mut self) -> Vec<WorkerId> {
         let empty: Vec<WorkerId> =
             self.draining.iter().copied().filter(|id| self.workers[id].held.is_empty()).collect();
@@ -280,22 +284,22 @@ impl Workers {
         empty
     }
 
-    /// A task of `kind` is expected to take `pace` on `id`.
+    /// Sets the expected duration of a task of `kind` on `id`.
     pub(crate) fn set_pace(&mut self, id: WorkerId, kind: TaskKind, pace: Duration) {
         self.change(id, |worker| worker.paces[kind.index()] = pace);
     }
 
-    /// What a task of `kind` is expected to take on `id`, if that is known.
+    /// Returns the expected duration of a task of `kind` on `id`, or `None` if unknown.
     pub(crate) fn pace(&self, id: WorkerId, kind: TaskKind) -> Option<Duration> {
         self.get(id).map(|worker| worker.paces[kind.index()]).filter(|pace| !pace.is_zero())
     }
 
-    /// Of the workers that may get `kind`, the fastest, if a pace is known of any.
+    /// Returns the fastest worker available for `kind`, or `None` if no duration is known.
     pub(crate) fn fastest(&self, kind: TaskKind) -> Option<WorkerId> {
         self.fastest[kind.index()].first().map(|(_, id)| *id)
     }
 
-    /// Changes what decides where a worker stands in the indices.
+    /// Applies a change that may move the worker within the indexes.
     fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         self.leave(id);
         let worker = self.workers.get_mut(&id).expect("only connected workers change");
@@ -342,7 +346,7 @@ impl Workers {
     pub(crate) fn hold(&mut self, id: WorkerId, attempt: AttemptId, kind: TaskKind) {
         let of_kind = self.change_held(id, |worker| {
             assert!(worker.has_free_slot(), "{id} has no slot for {attempt}");
-            assert!(worker.held.insert(attempt), "{id} holds {attempt} already");
+            assert!(worker.held.insert(attempt), "{id} already holds {attempt}");
             worker.held_of[kind.index()] += 1;
             worker.held_of[kind.index()]
         });
@@ -353,7 +357,7 @@ impl Workers {
         }
     }
 
-    /// True when `id` may get tasks of `kind` now.
+    /// Returns true if `id` is available for `kind`.
     pub(crate) fn gets(&self, id: WorkerId, kind: TaskKind) -> bool {
         self.get(id).is_some_and(|worker| worker.kinds.contains(kind))
     }
@@ -377,58 +381,67 @@ impl Workers {
         for kind in worker.kinds.iter() {
             self.free[kind.index()].remove(&worker.turn(id, kind));
         }
-        let answer = change(worker);
+        let outcome = change(worker);
         for kind in worker.kinds.iter().filter(|_| worker.has_free_slot()) {
             self.free[kind.index()].insert(worker.turn(id, kind));
         }
-        answer
+        outcome
     }
 
-    /// How many workers may get `kind`, free or not.
+    /// Returns the number of workers available for `kind`, with or without a free slot.
     pub(crate) const fn able(&self, kind: TaskKind) -> usize {
         self.able[kind.index()]
     }
 
-    /// True when a worker that can do `kind` has a free slot.
+    /// Returns true if a worker available for `kind` has a free slot.
     pub(crate) fn anyone_free(&self, kind: TaskKind) -> bool {
         !self.free[kind.index()].is_empty()
     }
 
-    /// True when a worker that can do `kind` holds nothing.
+    /// Returns true if a worker available for `kind` holds no attempt.
     pub(crate) fn anyone_idle(&self, kind: TaskKind) -> bool {
         self.free[kind.index()].first().is_some_and(|(held, ..)| *held == 0)
     }
 
-    /// True when a worker that can do `kind` holds something and has a free slot.
+    /// Returns true if a worker available for `kind` holds an attempt and has a free slot.
     pub(crate) fn anyone_partly_free(&self, kind: TaskKind) -> bool {
         self.free[kind.index()].last().is_some_and(|(held, ..)| *held > 0)
     }
 
-    /// True when `worker` can do `kind` and holds nothing.
+    /// Returns true if `worker` is available for `kind` and holds no attempt.
     pub(crate) fn is_idle(&self, worker: WorkerId, kind: TaskKind) -> bool {
         let found = self.get(worker).filter(|found| found.held.is_empty() && found.kinds.contains(kind));
         found.is_some_and(Worker::has_free_slot)
     }
 
-    /// True when no connected worker that supports `kind`, now or after a quarantine or a start of its prover, is
-    /// outside `excluded`.
+    /// Returns true if `excluded` excludes every worker that supports `kind` and is not draining. This includes workers
+    /// that are quarantined or starting their prover.
     pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let prospects = self.excluded(excluded).filter(|worker| worker.is_prospect(kind));
         prospects.count() == self.prospects[kind.index()]
     }
 
-    /// True when `excluded` names every worker that may get `kind` now.
+    /// Returns for each kind the largest memory of a worker that supports the kind and is not draining, or `None` if
+    /// there is no such worker.
+    pub(crate) fn largest_memory(&self) -> [Option<u64>; TaskKind::ALL.len()] {
+        TaskKind::ALL.map(|kind| {
+            let prospects = self.workers.values().filter(|worker| worker.is_prospect(kind));
+            prospects.map(Worker::memory_bytes).max()
+        })
+    }
+
+    /// Returns true if `excluded` excludes every worker available for `kind`.
     pub(crate) fn able_are_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         self.excluded(excluded).filter(|worker| worker.kinds.contains(kind)).count() == self.able(kind)
     }
 
-    /// Of the workers outside `excluded` that can do `kind` and hold nothing, the fastest.
+    /// Returns the fastest idle worker for `kind` outside `excluded`.
     pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.first_free(kind, ..BUSY, excluded)
     }
 
-    /// Of the workers outside `excluded` that can do `kind`, hold something and have a free slot, the one that holds
-    /// fewest attempts. Then the fastest, then the lowest id.
+    /// Returns the worker outside `excluded` that is available for `kind`, holds an attempt and has a free slot. The
+    /// one with the fewest attempts comes first, then the fastest, then the lowest id.
     pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Exclusions) -> Option<WorkerId> {
         self.first_free(kind, BUSY.., excluded)
     }
@@ -438,7 +451,7 @@ impl Workers {
         free.find(|worker| excluded.is_empty() || !self.is_excluded(*worker, excluded))
     }
 
-    /// Every worker, after comparing the indices with them.
+    /// Checks the indexes against the workers. Returns all workers.
     pub(crate) fn check_invariants(&self) -> &BTreeMap<WorkerId, Worker> {
         for kind in TaskKind::ALL {
             let able = || self.workers.iter().filter(|(_, worker)| worker.kinds.contains(kind));
@@ -448,20 +461,24 @@ impl Workers {
                 .collect();
             let paces = able().map(|(id, worker)| (worker.paces[kind.index()], *id));
             let fastest: BTreeSet<_> = paces.filter(|(pace, _)| !pace.is_zero()).collect();
-            assert_eq!(self.fastest[kind.index()], fastest, "the index of the fastest for {kind} is wrong");
-            assert_eq!(self.able(kind), able().count(), "the number of workers able to do {kind} is wrong");
+            assert_eq!(self.fastest[kind.index()], fastest, "the index of the fastest workers for {kind} is wrong");
+            assert_eq!(self.able(kind), able().count(), "the number of workers available for {kind} is wrong");
             assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
             let held_of = || able().map(|(_, worker)| worker.held_of[kind.index()]);
             assert_eq!(self.held_of(kind), held_of().sum(), "the number of held attempts of {kind} is wrong");
             let prospects = self.workers.values().filter(|worker| worker.is_prospect(kind)).count();
-            assert_eq!(self.prospects[kind.index()], prospects, "the number of prospects for {kind} is wrong");
+            assert_eq!(
+                self.prospects[kind.index()],
+                prospects,
+                "the number of prospective workers for {kind} is wrong"
+            );
             let holders = held_of().filter(|held| *held > 0).count();
             assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
         }
         let held: usize = self.workers.values().map(|worker| worker.held.len()).sum();
         assert_eq!(self.held, held, "the number of held attempts is wrong");
         let quarantined = self.workers.iter().filter(|(_, worker)| worker.quarantined).map(|(id, _)| *id);
-        assert_eq!(self.quarantined, quarantined.collect(), "the index of the quarantined is wrong");
+        assert_eq!(self.quarantined, quarantined.collect(), "the index of quarantined workers is wrong");
         let sessions = self.workers.iter().map(|(id, worker)| (worker.peer, *id));
         assert_eq!(self.sessions, sessions.collect(), "the index of sessions is wrong");
         let deadlines = self.workers.iter().filter_map(|(id, worker)| Some((worker.start_deadline?, *id)));
@@ -471,12 +488,20 @@ impl Workers {
             assert_eq!(
                 worker.kinds.is_empty(),
                 gets_nothing || worker.declared.is_empty(),
-                "{id} gets what it may not"
+                "{id} is available for the wrong kinds"
             );
-            assert!(!self.draining.contains(id) || worker.draining, "{id} counts as draining and is not");
+            assert!(
+                !self.draining.contains(id) || worker.draining,
+                "{id} is indexed as draining, but it is not draining"
+            );
             assert!(worker.held.len() <= worker.slots, "{id} has {} slots and holds {:?}", worker.slots, worker.held);
             let held: usize = worker.held_of.iter().sum();
-            assert_eq!(held, worker.held.len(), "{id} holds {:?}, which are not {held}", worker.held);
+            assert_eq!(
+                held,
+                worker.held.len(),
+                "{id} holds {:?}, but the counts by kind add up to {held}",
+                worker.held
+            );
         }
         &self.workers
     }

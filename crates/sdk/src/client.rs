@@ -1,4 +1,4 @@
-//! Choosing a prover.
+//! Selects a prover.
 
 use crate::{distributed::DistributedProverBuilder, env::EnvProver, env::UnknownProver};
 use futures::future::BoxFuture;
@@ -12,110 +12,116 @@ use sp1_sdk::cuda::builder::CudaProverBuilder;
 #[cfg(feature = "network")]
 use sp1_sdk::network::{NetworkMode, builder::NetworkProverBuilder};
 
-/// SP1's machine, as its clients take one.
+/// The type that SP1's clients take for a custom machine.
 type RiscvMachine = Machine<SP1Field, RiscvAir<SP1Field>>;
 
-/// True when a machine has other tables than SP1's own: workers have SP1's.
+/// Returns true if the tables of `machine` differ from the tables of SP1's standard machine. Workers have only the
+/// standard machine.
 pub(crate) fn is_foreign(machine: &RiscvMachine) -> bool {
     let names = |machine: &RiscvMachine| machine.chips().iter().map(|chip| chip.name().to_owned()).collect::<Vec<_>>();
     machine.num_pv_elts() != RiscvAir::<SP1Field>::machine().num_pv_elts()
         || names(machine) != names(&RiscvAir::machine())
 }
 
-/// Where every program begins. As [`sp1_sdk::ProverClient`], with one choice more.
+/// Entry point of every program. Same as [`sp1_sdk::ProverClient`], with the distributed prover as an additional
+/// choice.
 pub struct ProverClient;
 
-// The futures are boxed so that SP1's prover is compiled here, and not in every program.
+// The futures are boxed so that SP1's prover is compiled in this crate and not again in every program.
 impl ProverClient {
-    /// The prover that `SP1_PROVER` names: `distributed`, or one of SP1's own. By default `cpu`.
+    /// Returns the prover that `SP1_PROVER` names: `distributed` or one of SP1's provers. Default: `cpu`.
     ///
     /// # Panics
-    /// When it names none, or one whose feature is off; [`ProverClient::try_from_env`] returns that as an error.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off. [`ProverClient::try_from_env`] returns an
+    /// error instead.
     #[must_use]
     pub fn from_env() -> BoxFuture<'static, EnvProver> {
         Box::pin(EnvProver::new())
     }
 
-    /// As [`ProverClient::from_env`].
+    /// Same as [`ProverClient::from_env`], but returns an error instead of panicking.
     ///
     /// # Errors
-    /// When `SP1_PROVER` names no prover, or one whose feature is off.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
     pub fn try_from_env() -> BoxFuture<'static, Result<EnvProver, UnknownProver>> {
         Box::pin(EnvProver::try_new(None, RiscvAir::machine()))
     }
 
-    /// As [`ProverClient::from_env`], with a machine of one's own. Workers have SP1's machine: with another,
-    /// `distributed` refuses to prove.
+    /// Same as [`ProverClient::from_env`], with a custom machine. Workers have only SP1's standard machine. With any
+    /// other machine, the `distributed` prover refuses to prove.
+    ///
+    /// # Panics
+    /// Same as [`ProverClient::from_env`].
     #[must_use]
     pub fn from_env_with_machine(machine: RiscvMachine) -> BoxFuture<'static, EnvProver> {
         Box::pin(EnvProver::new_with_machine(machine))
     }
 
-    /// Chooses in the program.
+    /// Returns a builder: the program selects the prover, not `SP1_PROVER`.
     #[must_use]
     pub fn builder() -> ProverClientBuilder {
         Self::builder_with_machine(RiscvAir::machine())
     }
 
-    /// Chooses in the program, with a machine of one's own.
+    /// Same as [`ProverClient::builder`], with a custom machine.
     #[must_use]
     pub fn builder_with_machine(machine: RiscvMachine) -> ProverClientBuilder {
         ProverClientBuilder { machine }
     }
 }
 
-/// The provers there are.
+/// Selects a prover. It has one method for each available prover.
 pub struct ProverClientBuilder {
     machine: RiscvMachine,
 }
 
 impl ProverClientBuilder {
-    /// The workers of a list.
+    /// Proves on the workers of a worker list, or through a service.
     #[must_use]
     pub fn distributed(&self) -> DistributedProverBuilder {
         DistributedProverBuilder::for_machine(is_foreign(&self.machine))
     }
 
-    /// This process, on its processor.
+    /// Proves in this process, on the CPU.
     #[must_use]
     pub fn cpu(&self) -> CpuProverBuilder {
         CpuProverBuilder::new_with_machine(self.machine.clone())
     }
 
-    /// This machine, on its graphics card.
+    /// Proves on the GPU of this machine.
     #[cfg(feature = "cuda")]
     #[must_use]
     pub fn cuda(&self) -> CudaProverBuilder {
         CudaProverBuilder::new_with_machine(self.machine.clone())
     }
 
-    /// Nobody: proofs are made up.
+    /// Creates mock proofs. They prove nothing.
     #[must_use]
     pub fn mock(&self) -> MockProverBuilder {
         MockProverBuilder::new_with_machine(self.machine.clone())
     }
 
-    /// Nobody: only executes and verifies.
+    /// Executes and verifies only. It cannot prove.
     #[must_use]
     pub fn light(&self) -> LightProverBuilder {
         LightProverBuilder::new_with_machine(self.machine.clone())
     }
 
-    /// Succinct's prover network.
+    /// Proves on Succinct's prover network.
     #[cfg(feature = "network")]
     #[must_use]
     pub fn network(&self) -> NetworkProverBuilder {
         self.of_sp1().network()
     }
 
-    /// Succinct's prover network, in the mode given.
+    /// Proves on Succinct's prover network, in the given mode.
     #[cfg(feature = "network")]
     #[must_use]
     pub fn network_for(&self, mode: NetworkMode) -> NetworkProverBuilder {
         self.of_sp1().network_for(mode)
     }
 
-    /// A cluster of one's own that speaks the prover network's protocol.
+    /// Proves on a private cluster that speaks the protocol of the prover network.
     #[cfg(feature = "network")]
     #[must_use]
     pub fn hosted(&self) -> NetworkProverBuilder {

@@ -1,15 +1,15 @@
-//! sp1-sdk, and with it a prover that proves on many machines.
+//! sp1-sdk with an additional prover: `distributed`, which proves on many machines.
 //!
-//! A program that uses sp1-sdk moves over by one line of its `Cargo.toml`, and none of its code:
+//! A program that uses sp1-sdk changes one line of its `Cargo.toml` and no code:
 //!
 //! ```toml
 //! sp1-sdk = { package = "sp1-distributed", version = "0.1" }
 //! ```
 //!
-//! From then on `SP1_PROVER=distributed` has the workers of `distributed.json` prove; every other value does what it
-//! does in sp1-sdk. All that sp1-sdk exports is here under the same name. What had to be replaced so that a further
-//! prover fits in has the same names and methods: [`ProverClient`], [`Prover`], [`ProveRequest`] and the modules
-//! [`client`], [`prover`], [`mod@env`], [`prelude`] and `blocking`.
+//! With `SP1_PROVER=distributed`, the workers listed in `distributed.json` prove. Every other value works as in
+//! sp1-sdk. This crate exports everything that sp1-sdk exports, under the same names. It replaces the items that could
+//! not be extended with another prover. The replacements have the same names and methods: [`ProverClient`], [`Prover`],
+//! [`ProveRequest`] and the modules [`client`], [`prover`], [`mod@env`], [`prelude`] and `blocking`.
 //!
 //! ```no_run
 //! use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Stdin};
@@ -25,10 +25,11 @@
 //! # }
 //! ```
 //!
-//! The other role is [`serve_worker`], or [`WorkerBuilder`] with all its settings. What else belongs to the distributed
-//! prover, such as its errors' details, events and configuration, is in [`distributed`].
+//! [`serve_worker`] runs a worker. [`WorkerBuilder`] does the same with all settings. The module [`distributed`]
+//! contains everything else that belongs to the distributed prover, such as its error details, events and
+//! configuration.
 
-// What is declared here, and below by name, stands before what the glob brings.
+// Items declared in this crate, and the named imports below, take precedence over this glob import.
 pub use sp1_sdk::*;
 
 #[cfg(feature = "blocking")]
@@ -52,7 +53,7 @@ pub use crate::{
     worker::{WorkerBuilder, WorkerError, serve_worker},
 };
 
-/// What most programs need.
+/// The items that most programs need.
 pub mod prelude {
     pub use super::{
         Elf, HashableKey, ProveRequest, Prover, ProvingKey, RiscvAir, SP1ProofWithPublicValues, SP1Stdin, include_elf,

@@ -1,5 +1,5 @@
-//! A pool of workers with what it takes to prove on it: configuration, orchestrator, SP1's controller, and the worker
-//! of this process if there is one.
+//! A pool of workers and everything needed to prove on it: the orchestrator, and the worker of this process if there is
+//! one.
 
 use crate::{
     distributed::config::Config,
@@ -16,14 +16,14 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use worker::LocalDoor;
 
-/// The worker inside this process. Stops when dropped.
+/// The worker inside this process. Dropping it stops the worker.
 pub struct LocalProver {
     _worker: EmbeddedWorker,
     door: LocalDoor,
 }
 
 impl LocalProver {
-    /// Begins to load the prover, if the list of `config` has the worker `local`.
+    /// Starts to load the prover if the worker list of `config` contains the worker `local`. Otherwise returns `None`.
     pub async fn of(config: &Config) -> Option<Self> {
         if !config.list.has_local() {
             return None;
@@ -32,17 +32,18 @@ impl LocalProver {
         Some(Self { _worker: worker, door })
     }
 
-    /// The way to it.
+    /// Returns the connector that the orchestrator uses to reach this worker.
     #[must_use]
     pub fn connector(&self) -> Arc<dyn LocalConnector> {
         Arc::new(LocalWay(self.door.clone()))
     }
 }
 
-/// Proofs run on it at the same time; see [`crate::DistributedProver`] for SP1's way of asking.
+/// Connected workers that prove several proofs at the same time. [`crate::DistributedProver`] offers the same through
+/// SP1's interface.
 pub struct Pool {
     orchestrator: Orchestrator,
-    /// Stops when dropped.
+    /// Dropping it stops the local worker.
     _local: Option<LocalProver>,
 }
 
@@ -55,11 +56,11 @@ impl LocalConnector for LocalWay {
 }
 
 impl Pool {
-    /// Connects to the workers that `config` names; sessions live on the runtime that polls this. The worker `local`,
-    /// if it is in the list, begins to load its prover.
+    /// Connects to the workers that `config` names. Sessions run on the runtime that polls this future. If the list
+    /// contains the worker `local`, that worker starts to load its prover.
     ///
     /// # Errors
-    /// When no worker can be reached.
+    /// If no worker can be reached.
     pub async fn open(config: &Config) -> Result<Self, ConnectError> {
         let local = LocalProver::of(config).await;
         let way = local.as_ref().map(LocalProver::connector);
@@ -67,10 +68,10 @@ impl Pool {
         Ok(Self { orchestrator, _local: local })
     }
 
-    /// Runs `request` through `controller`, until `cancel`. What happens on the way goes to `progress`.
+    /// Proves `request` through `controller` until `cancel` is cancelled. Sends the events of the proof to `progress`.
     ///
     /// # Errors
-    /// Why there is no proof.
+    /// The reason why the proof failed.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the proof.
@@ -84,14 +85,14 @@ impl Pool {
         self.run(request, controller, progress, cancel).await
     }
 
-    /// Shrinks and wraps a compressed proof, which is of the program that `key` is of, on a worker. Out comes a
-    /// serialised [`engine::WrapProof`].
+    /// Shrinks and wraps a compressed proof on a worker. `key` belongs to the program of the proof. Returns a
+    /// serialized [`engine::WrapProof`].
     ///
     /// # Errors
-    /// When it is no compressed proof, or why there is no wrapped one.
+    /// If `proof` is not a compressed proof, or the reason why shrinking or wrapping failed.
     ///
     /// # Cancel safety
-    /// Dropping the future cancels it.
+    /// Dropping the future cancels the request.
     pub async fn shrink_wrap(
         &self,
         proof: &SP1Proof,
@@ -113,39 +114,39 @@ impl Pool {
         self.orchestrator.prove(request, controller, progress, cancel).await
     }
 
-    /// The connected workers.
+    /// Returns the connected workers.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         self.orchestrator.workers()
     }
 
-    /// Lets `worker`, a name or an address, finish what it proves, and gives it nothing more until [`Pool::resume`] or
-    /// until it connects anew. Resolves when it holds nothing.
+    /// Stops assigning tasks to `worker` (a name or an address) until [`Pool::resume`] or until the worker reconnects.
+    /// The worker finishes the tasks that it is proving. Resolves when the worker has no tasks left.
     ///
     /// # Errors
-    /// When no such worker is connected.
+    /// If no such worker is connected.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the waiting only.
+    /// Dropping the future only stops the waiting. The worker stays drained.
     pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
         self.orchestrator.drain(worker).await
     }
 
-    /// Gives tasks again to a worker that was drained.
+    /// Assigns tasks again to a drained worker.
     ///
     /// # Errors
-    /// When no such worker is connected.
+    /// If no such worker is connected.
     pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
         self.orchestrator.resume(worker).await
     }
 
-    /// What is held for proofs at the moment.
+    /// Returns what the orchestrator currently holds for its proofs.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
         self.orchestrator.holdings()
     }
 
-    /// Ends all sessions and proofs, and waits until nothing of them runs any more.
+    /// Ends all sessions and proofs, and waits until all their work has stopped.
     pub async fn shutdown(self) {
         self.orchestrator.shutdown().await;
     }

@@ -1,9 +1,9 @@
-//! SP1's prover traits, open to provers from outside of sp1-sdk.
+//! SP1's prover traits, open to provers defined outside sp1-sdk.
 //!
-//! `sp1_sdk::Prover` can only be implemented inside sp1-sdk: a method of its requests returns a type that is not
-//! exported. The traits here have the same methods without that one. Everything that implements SP1's traits implements
-//! these, with SP1's own requests, so what is particular to a prover, such as the network prover's strategy, stays
-//! within reach.
+//! `sp1_sdk::Prover` can be implemented only inside sp1-sdk, because a method of its requests returns a type that is
+//! not exported. The traits in this module have the same methods except that one. Every type that implements SP1's
+//! traits implements these traits too, and keeps SP1's own request types. Features of one prover, such as the network
+//! prover's strategy, therefore stay available.
 
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, ExecutionReport, HookEnv, SP1Context, SP1ContextBuilder, StatusCode};
@@ -15,37 +15,37 @@ use tokio::sync::watch;
 
 pub use sp1_sdk::prover::{IntoSendFutureResult, ProvingKey, SP1ProvingKey, SP1VerificationError, SendFutureResult};
 
-/// What a prover does. As [`sp1_sdk::Prover`], which describes each method.
+/// A prover. Same as [`sp1_sdk::Prover`], which describes each method in detail.
 pub trait Prover: Clone + Send + Sync {
-    /// What a program is proven with.
+    /// Result of [`Prover::setup`]: a program with its keys.
     type ProvingKey: ProvingKey;
-    /// Why there is no key or no proof.
+    /// The reason why `setup` or a proof failed.
     type Error: fmt::Debug + fmt::Display;
-    /// A proof to be made.
+    /// A proof request. Awaiting it creates the proof.
     type ProveRequest<'a>: ProveRequest<'a, Self>
     where
         Self: 'a;
 
-    /// What executes and verifies.
+    /// Returns the SP1 node that executes programs and verifies proofs.
     fn inner(&self) -> &SP1NodeCore;
 
-    /// The version of SP1's circuits.
+    /// Returns the version of SP1's circuits.
     fn version(&self) -> &str {
         SP1_CIRCUIT_VERSION
     }
 
-    /// The keys of a program.
+    /// Computes the keys of a program.
     fn setup(&self, elf: Elf) -> impl SendFutureResult<Self::ProvingKey, Self::Error>;
 
-    /// Asks for a proof of the program that `pk` is of, run on `stdin`.
+    /// Creates a request to prove the program of `pk` with the input `stdin`.
     fn prove<'a>(&'a self, pk: &'a Self::ProvingKey, stdin: SP1Stdin) -> Self::ProveRequest<'a>;
 
-    /// Asks for an execution without proof.
+    /// Creates a request to execute a program without proving it.
     fn execute(&self, elf: Elf, stdin: SP1Stdin) -> ExecuteRequest<'_, Self> {
         ExecuteRequest { prover: self, elf, stdin, context: SP1ContextBuilder::new() }
     }
 
-    /// What an [`ExecuteRequest`] comes to.
+    /// Carries out an [`ExecuteRequest`].
     #[doc(hidden)]
     fn run_execution<'a>(
         &'a self,
@@ -54,10 +54,10 @@ pub trait Prover: Clone + Send + Sync {
         context: SP1Context<'static>,
     ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ExecutionError>>;
 
-    /// Verifies a proof of the program that `vkey` is of; it must have ended with `status_code`, by default 0.
+    /// Verifies a proof of the program of `vkey`. The program must have ended with `status_code` (default: 0).
     ///
     /// # Errors
-    /// Why it does not verify.
+    /// The reason why the proof does not verify.
     fn verify(
         &self,
         proof: &SP1ProofWithPublicValues,
@@ -66,52 +66,53 @@ pub trait Prover: Clone + Send + Sync {
     ) -> Result<(), SP1VerificationError>;
 }
 
-/// A proof to be made; awaiting it makes it. As [`sp1_sdk::ProveRequest`], which describes each method.
+/// A proof request. Awaiting it creates the proof. Same as [`sp1_sdk::ProveRequest`], which describes each method in
+/// detail.
 pub trait ProveRequest<'a, P>: IntoSendFutureResult<SP1ProofWithPublicValues, P::Error> + Sized + Send
 where
     P: Prover + 'a,
 {
-    /// The kind of proof.
+    /// Sets the kind of proof.
     #[must_use]
     fn mode(self, mode: SP1ProofMode) -> Self;
 
-    /// One proof of constant size.
+    /// Requests one proof of constant size.
     #[must_use]
     fn compressed(self) -> Self {
         self.mode(SP1ProofMode::Compressed)
     }
 
-    /// A PLONK proof for chains.
+    /// Requests a PLONK proof that can be verified on-chain.
     #[must_use]
     fn plonk(self) -> Self {
         self.mode(SP1ProofMode::Plonk)
     }
 
-    /// A Groth16 proof for chains.
+    /// Requests a Groth16 proof that can be verified on-chain.
     #[must_use]
     fn groth16(self) -> Self {
         self.mode(SP1ProofMode::Groth16)
     }
 
-    /// One proof for each shard: the default.
+    /// Requests one proof per shard. This is the default.
     #[must_use]
     fn core(self) -> Self {
         self.mode(SP1ProofMode::Core)
     }
 
-    /// Cycles after which the program is stopped.
+    /// Stops the program after this number of cycles.
     #[must_use]
     fn cycle_limit(self, cycle_limit: u64) -> Self;
 
-    /// Whether proofs in the input are verified first; by default they are.
+    /// Sets whether the proofs in the input are verified before proving. Default: true.
     #[must_use]
     fn deferred_proof_verification(self, value: bool) -> Self;
 
-    /// How the program is expected to end, by default with code 0.
+    /// Sets the exit code that the program must end with. Default: 0.
     #[must_use]
     fn expected_exit_code(self, code: StatusCode) -> Self;
 
-    /// A nonce that the proof commits to, by default zeros.
+    /// Sets the nonce that the proof commits to. Default: zeros.
     #[must_use]
     fn with_proof_nonce(self, nonce: [u32; 4]) -> Self;
 }
@@ -186,7 +187,7 @@ where
     }
 }
 
-/// As all of SP1's provers execute.
+/// Executes a program in the same way as all of SP1's provers.
 pub(crate) async fn execute_on(
     node: &SP1NodeCore,
     elf: Elf,
@@ -196,7 +197,7 @@ pub(crate) async fn execute_on(
     engine::execute_on(node, &elf, stdin, context).await.map_err(|error| ExecutionError::Other(error.to_string()))
 }
 
-/// An execution to be made; awaiting it makes it. As sp1-sdk's `ExecuteRequest`.
+/// A request to execute a program. Awaiting it runs the program. Same as sp1-sdk's `ExecuteRequest`.
 pub struct ExecuteRequest<'a, P: Prover> {
     prover: &'a P,
     elf: Elf,
@@ -204,7 +205,7 @@ pub struct ExecuteRequest<'a, P: Prover> {
     context: SP1ContextBuilder<'static>,
 }
 
-/// The methods of a request for an execution that keeps its context in `self.context`.
+/// The option methods of an execution request whose context is in `self.context`.
 macro_rules! context_options {
     () => {
         /// Calls `f` when the program writes to the file descriptor `fd`.
@@ -218,28 +219,28 @@ macro_rules! context_options {
             self
         }
 
-        /// Cycles after which the program is stopped.
+        /// Stops the program after this number of cycles.
         #[must_use]
         pub fn cycle_limit(mut self, max_cycles: u64) -> Self {
             self.context.max_cycles(max_cycles);
             self
         }
 
-        /// Whether proofs in the input are verified; by default they are.
+        /// Sets whether the proofs in the input are verified. Default: true.
         #[must_use]
         pub fn deferred_proof_verification(mut self, value: bool) -> Self {
             self.context.set_deferred_proof_verification(value);
             self
         }
 
-        /// Whether gas is estimated; by default it is.
+        /// Sets whether gas is estimated. Default: true.
         #[must_use]
         pub fn calculate_gas(mut self, value: bool) -> Self {
             self.context.calculate_gas(value);
             self
         }
 
-        /// How the program is expected to end.
+        /// Sets the exit code that the program is expected to end with.
         #[must_use]
         pub fn expected_exit_code(mut self, code: StatusCode) -> Self {
             self.context.expected_exit_code(code);

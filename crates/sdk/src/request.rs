@@ -1,8 +1,8 @@
-//! What every request for a proof can be told.
+//! Options that every proof request has.
 
 use sp1_sdk::{SP1ProofMode, StatusCode};
 
-/// SP1's options of a proof, with SP1's defaults.
+/// SP1's options for a proof, with SP1's defaults.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProveOptions {
     pub(crate) mode: SP1ProofMode,
@@ -24,7 +24,7 @@ impl Default for ProveOptions {
     }
 }
 
-/// The methods of a request that keeps its options in `self.options`.
+/// The option methods of a proof request whose options are in `self.options`.
 macro_rules! with_options {
     () => {
         fn mode(mut self, mode: SP1ProofMode) -> Self {
@@ -55,8 +55,8 @@ macro_rules! with_options {
 }
 pub(crate) use with_options;
 
-/// Tells one of SP1's own requests what `options` say, through the trait `ProveRequest` that is in scope: some requests
-/// have methods of their own of the same names, which do more.
+/// Applies `options` to one of SP1's own requests. It calls the methods through the trait `ProveRequest` in scope,
+/// because some requests have inherent methods of the same names that do more.
 macro_rules! apply_options {
     ($request:expr, $options:expr) => {{
         let (request, options) = ($request, $options);

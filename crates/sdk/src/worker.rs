@@ -1,4 +1,4 @@
-//! The worker's role, for programs that take it: `sp1d worker` is one of them.
+//! The worker role, for programs that are workers. `sp1d worker` is one of them.
 
 use crate::distributed::config::Config;
 use engine::{
@@ -24,54 +24,55 @@ use worker::{
     Settings, StartLock, StateSender, Worker, engine_state, wait_for_memory,
 };
 
-/// Serves the orchestrators that `orchestrator_addr` names on `listen_addr`, until the future is dropped or the worker
-/// cannot go on: it does not resolve when the port is open, but when the worker has stopped.
+/// Runs a worker that listens on `listen_addr` and serves the orchestrators that `orchestrator_addr` names. The future
+/// does not resolve when the port is open. It resolves when the worker can no longer serve. Dropping it stops the
+/// worker.
 ///
-/// `listen_addr` is `HOST:PORT`; `orchestrator_addr` is a filter of addresses, ranges and names separated by commas, or
-/// `any`. For threads, memory and an orderly stop see [`WorkerBuilder`].
+/// `listen_addr` is `HOST:PORT`. `orchestrator_addr` is a filter: addresses, ranges and names separated by commas, or
+/// `any`. Use [`WorkerBuilder`] to set threads and memory, and to stop the worker in an orderly way.
 ///
 /// # Errors
-/// When an address is none, the port cannot be opened, or the prover cannot be loaded.
+/// If an address is malformed, the port cannot be opened, or the prover cannot be loaded.
 pub async fn serve_worker(listen_addr: impl ToString, orchestrator_addr: impl ToString) -> Result<(), WorkerError> {
     let builder = WorkerBuilder::new(&listen_addr.to_string(), &orchestrator_addr.to_string())?;
-    // Dropping this future drops the worker's guard, which stops it.
+    // Dropping this future drops the drop guard of the worker, which stops the worker.
     builder.bind().await?.serve(CancellationToken::new()).await
 }
 
-/// Why a worker does not serve, or no longer.
+/// Why a worker cannot start or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The address to listen on is none.
-    #[error("the address to listen on: {0}")]
+    /// The address to listen on is malformed.
+    #[error("invalid listen address: {0}")]
     Address(#[from] AddressError),
-    /// The filter of orchestrators is none.
-    #[error("the orchestrators to serve: {0}")]
+    /// The filter of orchestrators is malformed.
+    #[error("invalid filter of orchestrators: {0}")]
     Filter(#[from] FilterError),
     /// The port cannot be opened, or the prover cannot be loaded.
     #[error(transparent)]
     Serve(#[from] worker::Error),
-    /// The system gave no thread.
-    #[error("cannot start the session's thread: {0}")]
+    /// The system refused to create the worker's thread, or the thread ended without a result.
+    #[error("cannot run the worker's thread: {0}")]
     Thread(io::Error),
 }
 
 /// How a prover is loaded and run.
 #[derive(Debug, Clone)]
 struct EngineOptions {
-    /// Proving threads; none for one on each core.
+    /// Proving threads of each prover. `None`: the available cores, divided by the number of provers.
     threads: Option<usize>,
     parallel_shards: Option<usize>,
     wait_memory: Duration,
-    /// How much less urgent proving is than the rest of the process, as `nice` counts.
+    /// `nice` increment of the proving threads. A higher value means a lower priority than the rest of the process.
     niceness: i32,
-    /// How freed memory is given back; none for the engine's own way.
+    /// Returns freed memory to the system. `None`: the engine's default.
     give_back: Option<fn()>,
-    /// Starts provers in processes of their own; empty for one in this process.
+    /// Commands that start prover processes. Empty: the only prover is in this process.
     commands: Vec<ProverCommand>,
 }
 
 impl EngineOptions {
-    /// Proving threads in this process. Counts the cores it is pinned to, and those a control group allows.
+    /// Returns the proving threads of each prover. The default respects CPU affinity and control group limits.
     fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| (cores() / self.provers()).max(1))
     }
@@ -80,7 +81,7 @@ impl EngineOptions {
         self.commands.len().max(1)
     }
 
-    /// How each prover is set up.
+    /// Returns the settings of each prover.
     fn settings(&self) -> ProverSettings {
         let mut settings = ProverSettings::for_threads(self.threads());
         settings.niceness = self.niceness;
@@ -102,16 +103,16 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How a worker and its orchestrator meet.
+/// How a worker and its orchestrator connect.
 #[derive(Debug, Clone)]
 enum Meeting {
-    /// It listens, and serves those that the filter allows.
+    /// The worker listens and serves the orchestrators that the filter allows.
     Listen(Address, Filter),
-    /// It calls the orchestrator at this address.
+    /// The worker dials the orchestrator at this address.
     Join(Address),
 }
 
-/// A worker with its settings.
+/// Settings of a worker. [`WorkerBuilder::bind`] starts it.
 #[derive(Debug, Clone)]
 pub struct WorkerBuilder {
     meeting: Meeting,
@@ -120,23 +121,23 @@ pub struct WorkerBuilder {
 }
 
 impl WorkerBuilder {
-    /// A worker that listens on `listen`, as `HOST:PORT`, and serves the orchestrators that `orchestrators` names:
+    /// Creates a worker that listens on `listen` (`HOST:PORT`) and serves the orchestrators that `orchestrators` names:
     /// addresses, ranges and names separated by commas, or `any`.
     ///
     /// # Errors
-    /// When one of them is malformed.
+    /// If `listen` or `orchestrators` is malformed.
     pub fn new(listen: &str, orchestrators: &str) -> Result<Self, WorkerError> {
         Ok(Self::at(listen.parse()?, orchestrators.parse()?))
     }
 
-    /// As [`WorkerBuilder::new`], with both parsed.
+    /// Same as [`WorkerBuilder::new`], with parsed arguments.
     #[must_use]
     pub fn at(listen: Address, orchestrators: Filter) -> Self {
         Self::meeting(Meeting::Listen(listen, orchestrators))
     }
 
-    /// A worker that calls the orchestrator at `orchestrator`, where that takes workers (`sp1d serve --join-listen`),
-    /// and calls again whatever happens.
+    /// Creates a worker that dials the orchestrator at `orchestrator` and redials after every failure. The orchestrator
+    /// must accept such workers (`sp1d serve --join-listen`).
     #[must_use]
     pub fn joining(orchestrator: Address) -> Self {
         Self::meeting(Meeting::Join(orchestrator))
@@ -154,67 +155,72 @@ impl WorkerBuilder {
         Self { meeting, name: None, engine }
     }
 
-    /// The name that orchestrators show; by default the host's name and the port.
+    /// Sets the name that orchestrators show. Default: host name and port, or host name and process id for a joining
+    /// worker.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Threads that prove; by default one for each core. SP1 proves on rayon's global pool, which belongs to the
-    /// process: when the program has made that pool already, its size stays as it is.
+    /// Sets the number of proving threads of each prover, at least 1. Default: the available cores, divided by the
+    /// number of provers. SP1 proves on rayon's global thread pool, which belongs to the process. If the program has
+    /// already created that pool, its size does not change.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.engine.threads = Some(threads.max(1));
         self
     }
 
-    /// Shards inside the prover at a time; by default what is known to be best for the number of threads.
+    /// Sets how many shards each prover works on at a time, at least 1. Default: the best known number for the thread
+    /// count.
     #[must_use]
     pub fn parallel_shards(mut self, shards: usize) -> Self {
         self.engine.parallel_shards = Some(shards.max(1));
         self
     }
 
-    /// How long to wait for enough free memory before giving up; by default not at all.
+    /// Sets how long to wait for enough free memory before loading fails. Default: no wait.
     #[must_use]
     pub fn wait_memory(mut self, wait: Duration) -> Self {
         self.engine.wait_memory = wait;
         self
     }
 
-    /// How memory that the prover has freed is given back to the system when it idles or another worker of the machine
-    /// waits for some; `malloc_trim` by default. For programs with an allocator of their own.
+    /// Sets the function that returns freed memory to the system. It runs when the prover is idle, and when another
+    /// worker on the machine waits for memory. Default: `malloc_trim`. Programs with their own allocator need another
+    /// function.
     #[must_use]
     pub fn give_back(mut self, give_back: fn()) -> Self {
         self.engine.give_back = Some(give_back);
         self
     }
 
-    /// Proves in a process of its own for each of `commands`, which call [`serve_prover`]. A prover that crashes, or
-    /// that the kernel kills because memory ran out, then ends its attempts and nothing else: the session goes on, and
-    /// the prover is started again. Without this the prover is in this process, and both end together.
+    /// Sets the commands that start prover processes. Each process must call [`serve_prover`]. If a prover process
+    /// crashes, or if the kernel kills it because memory ran out, only its attempts end: the session continues and the
+    /// process is started again. Without prover processes, the prover is in this process, and a crash of the prover
+    /// ends the worker too.
     #[must_use]
     pub fn provers(mut self, commands: Vec<ProverCommand>) -> Self {
         self.engine.commands = commands;
         self
     }
 
-    /// Opens the port, if it is to listen, and begins to load the prover.
+    /// Opens the port, if the worker listens, and starts to load the prover.
     ///
     /// # Errors
-    /// When the address is unknown or in use.
+    /// If the address is unknown or in use, or if the system refuses to create a thread.
     pub async fn bind(self) -> Result<BoundWorker, WorkerError> {
         let threads = self.engine.threads();
         let place = match &self.meeting {
             Meeting::Listen(listen, _) => listen.port().to_string(),
-            // Unlike those of its neighbours on the same machine.
+            // The process id differs between workers on the same machine.
             Meeting::Join(_) => std::process::id().to_string(),
         };
         let name = self.name.unwrap_or_else(|| default_name(&place));
         let (meeting, engine) = (self.meeting, self.engine);
         let stop = CancellationToken::new();
-        // From here on: dropping this future stops what it has begun.
+        // From here, dropping this future stops everything that it has started.
         let guard = stop.clone().drop_guard();
         let (sender, receiver) = engine_state(start_estimate());
         let (bound, binding) = oneshot::channel();
@@ -239,7 +245,7 @@ impl WorkerBuilder {
                     Ok(worker) => worker,
                     Err(error) => return drop(bound.send(Err(error))),
                 };
-                // Nobody waits for a worker whose address is not known, or not wanted any more.
+                // Stop if the address is unknown or if the caller has dropped the future.
                 let Ok(Ok(())) = worker.local_addr().map(|address| bound.send(Ok(Some(address)))) else { return };
                 tokio::spawn(start_engine(sender, engine, token.clone()));
                 drop(done.send(worker.serve(for_worker, token).await));
@@ -249,13 +255,14 @@ impl WorkerBuilder {
         let thread = Some(spawn("sp1d-worker", work)?);
         let address = match binding.await {
             Ok(address) => address?,
-            Err(_) => return Err(WorkerError::Thread(io::Error::other("the worker's thread ended without a word"))),
+            Err(_) => return Err(WorkerError::Thread(io::Error::other("it ended without a result"))),
         };
         Ok(BoundWorker { address, state: receiver, outcome, _stop: guard, stop, thread })
     }
 }
 
-/// A worker whose port, if it has one, is open and whose prover is loading. Stops when dropped.
+/// A worker that has started. Its port, if it has one, is open, and its prover is loading. Dropping it stops the
+/// worker.
 pub struct BoundWorker {
     address: Option<SocketAddr>,
     state: watch::Receiver<EngineState>,
@@ -266,22 +273,23 @@ pub struct BoundWorker {
 }
 
 impl BoundWorker {
-    /// Where it listens; `None` for one that joins.
+    /// Returns the address that the worker listens on. `None` for a worker that dials its orchestrator.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// How far its prover is.
+    /// Returns a receiver for the state of the worker's prover.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<EngineState> {
         self.state.clone()
     }
 
-    /// Serves until `stop`, when it says goodbye to its orchestrator and ends. Dropping the future stops it too.
+    /// Serves until `stop` is cancelled. Then the worker says goodbye to its orchestrator and ends. Dropping the future
+    /// also stops the worker.
     ///
     /// # Errors
-    /// When the prover cannot be loaded.
+    /// If the prover cannot be loaded, or if the worker's thread ends without a result.
     pub async fn serve(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
         let outcome = tokio::select! {
             outcome = &mut self.outcome => outcome,
@@ -290,23 +298,24 @@ impl BoundWorker {
                 (&mut self.outcome).await
             }
         };
-        // It has nothing left to do but to let go of the prover.
+        // The thread only releases the prover now. Do not wait for that.
         self.thread.take();
         match outcome {
             Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(WorkerError::Thread(io::Error::other("the worker's thread ended without a word"))),
+            Err(_) => Err(WorkerError::Thread(io::Error::other("it ended without a result"))),
         }
     }
 }
 
-/// The worker inside an orchestrator's process. Stops when dropped.
+/// The worker inside the process of an orchestrator. Dropping it stops the worker.
 pub(crate) struct EmbeddedWorker {
     _stop: DropGuard,
 }
 
-/// Starts a worker for the orchestrator of this process, and the way to it. It proves less urgently than the rest of
-/// the process, and by default on one core less than there are, so that the executor keeps one. It waits for memory as
-/// long as it takes: other workers may prove meanwhile.
+/// Starts a worker for the orchestrator of this process. Returns the worker and the door through which the orchestrator
+/// connects. The worker proves with a lower priority than the rest of the process. By default it uses one core less
+/// than available, so that the executor keeps one. It waits up to 24 hours for memory, because other workers may prove
+/// meanwhile.
 pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalDoor) {
     let threads = threads.unwrap_or_else(local_threads);
     let engine = EngineOptions {
@@ -322,32 +331,31 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
     let (doors, door) = oneshot::channel();
     let work = move || {
         let (worker, door) = LocalWorker::new(introduction(default_name("local"), threads, &engine));
-        // Whoever waits for it is there.
+        // This cannot fail: `local_worker` waits for the door.
         let _ = doors.send(door);
         let (sender, state) = engine_state(start_estimate());
         on_own_thread(async move {
             tokio::spawn(start_engine(sender, engine, token.clone()));
             if let Err(error) = worker.serve(state, token).await {
-                tracing::warn!(%error, "this process does not prove: its prover could not be loaded");
+                tracing::warn!(%error, "local worker failed to load its prover: this process does not prove");
             }
         });
     };
     let thread = spawn("sp1d-local", work);
-    let _detached = thread.expect("the system gives threads");
-    let door = door.await.expect("the worker's thread begins with it");
+    let _detached = thread.expect("the system can create a thread");
+    let door = door.await.expect("the worker's thread sends the door first");
     (EmbeddedWorker { _stop: stop.drop_guard() }, door)
 }
 
-/// How much less urgent the local worker's proving is than the rest of the process, as `nice` counts: it gets what the
-/// executor leaves.
+/// `nice` increment of the local worker's proving threads: they get the CPU time that the executor leaves.
 const LOCAL_NICENESS: i32 = 5;
 
 fn local_threads() -> usize {
     cores().saturating_sub(1).max(1)
 }
 
-/// Makes the process's pool of proving threads, as fits an orchestrator of `config`: first come, first served, and
-/// SP1's own would let a panic end the process. One that exists already stays as it is.
+/// Creates the proving threads of this process for an orchestrator with `config`. Only the first call in a process has
+/// an effect. Call this before any SP1 code runs: a panic in the thread pool that SP1 would create ends the process.
 pub fn start_proving_threads(config: &Config) {
     let started = if config.list.has_local() {
         start_thread_pool(config.local_threads.unwrap_or_else(local_threads), LOCAL_NICENESS)
@@ -355,7 +363,7 @@ pub fn start_proving_threads(config: &Config) {
         start_thread_pool(cores(), 0)
     };
     if started.is_err() {
-        tracing::debug!("the process has its proving threads already");
+        tracing::debug!("proving threads exist already");
     }
 }
 
@@ -363,15 +371,15 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(WorkerError::Thread)
 }
 
-/// Runs a worker's session on this thread, which nothing heavy shares.
+/// Runs the session of a worker on the current thread, which does no heavy work.
 fn on_own_thread(serve: impl Future<Output = ()>) {
     match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             runtime.block_on(serve);
-            // An engine that is still starting is not waited for.
+            // Do not wait for an engine that is still starting.
             runtime.shutdown_background();
         }
-        Err(error) => tracing::error!(%error, "start the worker's runtime"),
+        Err(error) => tracing::error!(%error, "cannot start the worker's runtime"),
     }
 }
 
@@ -395,7 +403,8 @@ fn introduction(name: String, threads: usize, engine: &EngineOptions) -> Introdu
     Introduction { name, build: build_identity(), machine, abilities, plan: engine.plan() }
 }
 
-/// Starts the engine when it is this worker's turn and there is room, and says so all along.
+/// Starts the engine in this process or in prover processes, and publishes its state. In this process, the engine
+/// starts when no other prover on the machine is loading and enough memory is free.
 async fn start_engine(sender: StateSender, options: EngineOptions, stop: CancellationToken) {
     if !options.commands.is_empty() {
         return run_provers(sender, options, &stop).await;
@@ -407,7 +416,7 @@ async fn start_engine(sender: StateSender, options: EngineOptions, stop: Cancell
     sender.send_replace(state);
 }
 
-/// Keeps provers in processes of their own running, and says all along how they are.
+/// Keeps the prover processes running, and publishes their state.
 async fn run_provers(sender: StateSender, options: EngineOptions, stop: &CancellationToken) {
     let rules = ProverRules {
         slots: options.settings().slots,
@@ -427,12 +436,12 @@ async fn run_provers(sender: StateSender, options: EngineOptions, stop: &Cancell
     processes.wait().await;
 }
 
-/// Serves the worker that started this process as one of its [`provers`](WorkerBuilder::provers), until it ends: the
-/// standard input is the way to it. `threads` prove, `parallel_shards` shards at a time; `give_back` is what
-/// [`WorkerBuilder::give_back`] takes.
+/// Runs the prover of a prover process until the worker that started this process disconnects. The standard input is
+/// the connection to the worker, see [`WorkerBuilder::provers`]. `threads` is the number of proving threads,
+/// `parallel_shards` the number of shards at a time. `give_back` is described at [`WorkerBuilder::give_back`].
 ///
 /// # Errors
-/// If the standard input is no socket, or the threads cannot be started.
+/// If the standard input is not a socket, or the threads cannot be started.
 pub async fn serve_prover(threads: usize, parallel_shards: Option<usize>, give_back: Option<fn()>) -> io::Result<()> {
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.set_nonblocking(true)?;
@@ -452,14 +461,12 @@ pub async fn serve_prover(threads: usize, parallel_shards: Option<usize>, give_b
 async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<EngineState, String> {
     let threads = options.threads();
     if start_thread_pool(threads, options.niceness).is_err() {
-        tracing::debug!("the process has its proving threads already");
+        tracing::debug!("proving threads exist already");
     }
     let settings = options.settings();
     let path = StartLock::default_path();
     let lock = StartLock::take(&path, || {
-        tracing::info!(
-            "waiting for another prover on this machine to finish loading: two at once take too much memory"
-        );
+        tracing::info!("waiting for another prover on this machine to load: two at a time need too much memory");
     });
     let lock = lock.await.map_err(|error| error.to_string())?;
     wait_for_memory(LOAD_BYTES, options.wait_memory).await.map_err(|error| error.to_string())?;
@@ -467,14 +474,14 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
     sender.send_replace(EngineState::Starting { ready_at: tokio::time::Instant::now() + estimate });
     tracing::info!(about_seconds = estimate.as_secs(), threads, parallel_shards = settings.slots, "loading the prover");
     let began = std::time::Instant::now();
-    // The lock goes with the loader, which nothing interrupts.
+    // The loader cannot be interrupted, so it holds the lock until it ends.
     let load = move || {
         let _lock = lock;
         load_prover(settings)
     };
     let loaded = tokio::task::spawn_blocking(load).await;
     let engine =
-        loaded.map_err(|_| "the prover's loader panicked".to_owned())?.map_err(|error| format!("{error:#}"))?;
+        loaded.map_err(|_| "the prover panicked while loading".to_owned())?.map_err(|error| format!("{error:#}"))?;
     tracing::info!(seconds = began.elapsed().as_secs(), "prover ready");
     Ok(EngineState::Ready(engine))
 }

@@ -1,8 +1,10 @@
-//! A service process whose proofs mean nothing, for tests that kill or weigh it. Says `serving URL` when it listens. It
-//! keeps what has ended for `KEEP_SECONDS`, results of tasks up to `MEMO_BYTES`, and `FREE_BYTES` of the disk free, if
-//! the environment says so.
+//! A service process with a fake controller, for tests that kill the process or measure its memory. When the service
+//! listens, it prints the line `serving URL`.
+//!
+//! The environment variables `KEEP_SECONDS`, `MEMO_BYTES` and `FREE_BYTES` set `Settings::keep`, `Settings::memo_bytes`
+//! and `Settings::free_bytes`.
 
-#![expect(clippy::print_stdout, reason = "the tests read it")]
+#![expect(clippy::print_stdout, reason = "the tests read the printed line")]
 
 use sp1_distributed_service::{Service, Settings, serve};
 use std::{env, error::Error, net::SocketAddr, sync::Arc, time::Duration};
@@ -12,11 +14,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Arguments: the state folder, and addresses of workers.
+/// Arguments: the state folder, then the addresses of workers.
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let state = arguments.next().ok_or("no state folder")?;
+    let state = arguments.next().ok_or("usage: fake_serve STATE_FOLDER [WORKER]...")?;
     let workers = arguments.map(|worker| worker.parse::<SocketAddr>().map(Into::into));
     let list = orchestrator::WorkerList(workers.collect::<Result<_, _>>()?);
     let mut settings = Settings::new(state.into(), orchestrator::Settings::new(fake_build()), "{}".into());

@@ -1,4 +1,4 @@
-//! Files by the digest of their content: programs, inputs and finished proofs.
+//! Content-addressed files: programs, inputs and finished proofs, each named by the blake3 digest of its content.
 
 use std::{
     fs::{self, File},
@@ -7,38 +7,38 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Digits of a digest.
+/// Hexadecimal digits of a blake3 digest.
 const DIGITS: usize = 64;
 
-/// Why a blob cannot be kept or read.
+/// Why a blob cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// It is longer than allowed.
-    #[error("it is longer than {limit} bytes")]
+    /// The blob is longer than allowed.
+    #[error("the file is longer than the limit of {limit} bytes")]
     TooLong {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The disk has no room.
+    /// The disk is full, or the user's disk quota is used up.
     #[error("the disk with {} is full", path.display())]
     Full {
-        /// The folder.
+        /// The folder that could not be written.
         path: PathBuf,
     },
-    /// It is not there any more, or not what it was.
-    #[error("{} is damaged: {reason}", path.display())]
+    /// The file is missing, or its content does not match its digest.
+    #[error("cannot use {}: {reason}", path.display())]
     Damaged {
-        /// The file.
+        /// The damaged file.
         path: PathBuf,
-        /// What is wrong.
+        /// Whether the file is missing or has changed.
         reason: String,
     },
-    /// Anything else.
-    #[error("{}: {reason}", path.display())]
+    /// Any other error of the file system.
+    #[error("cannot read or write {}: {reason}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         reason: io::Error,
     },
 }
@@ -47,26 +47,26 @@ fn failed(path: &Path, reason: io::Error) -> BlobError {
     match reason.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlobError::Full { path: path.to_owned() },
         io::ErrorKind::NotFound => {
-            BlobError::Damaged { path: path.to_owned(), reason: "there is no such file".to_owned() }
+            BlobError::Damaged { path: path.to_owned(), reason: "the file is missing".to_owned() }
         }
         _ => BlobError::Io { path: path.to_owned(), reason },
     }
 }
 
-/// True for the text of a digest: nothing else may become a part of a path.
+/// Returns true if `text` is a digest in lower-case hexadecimal digits. Clients send digests, and no other text may
+/// become part of a path.
 pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// A folder of blobs. What is in it was written whole, and is on the disk when its digest is told.
+/// A folder of blobs. It contains only complete blobs, and a blob is synced to disk before its digest is returned.
 #[derive(Debug, Clone)]
 pub(crate) struct Blobs {
     folder: PathBuf,
 }
 
 impl Blobs {
-    /// The blobs in `folder`, which is made where there is none. What an earlier process began to write there and did
-    /// not end is removed.
+    /// Opens `folder`, and creates a missing folder. Removes unfinished files of earlier processes.
     pub(crate) fn open(folder: PathBuf) -> Result<Self, BlobError> {
         let unfinished = folder.join("unfinished");
         match fs::remove_dir_all(&unfinished) {
@@ -77,7 +77,7 @@ impl Blobs {
         Ok(Self { folder })
     }
 
-    /// True when nothing was ever kept.
+    /// Returns true if the folder has never contained a blob. The subfolder of a removed blob stays.
     pub(crate) fn is_empty(&self) -> bool {
         fs::read_dir(&self.folder).is_ok_and(|entries| entries.count() <= 1)
     }
@@ -86,46 +86,53 @@ impl Blobs {
         self.folder.join(&digest[..2]).join(digest)
     }
 
-    /// A blob to be written, of at most `limit` bytes. Blocks, as its methods do.
+    /// Returns a writer for a new blob of at most `limit` bytes. Blocks, as do the methods of the writer.
     pub(crate) fn writer(&self, limit: u64) -> Result<BlobWriter, BlobError> {
         let folder = self.folder.join("unfinished");
         let file = NamedTempFile::new_in(&folder).map_err(|error| failed(&folder, error))?;
         Ok(BlobWriter { blobs: self.clone(), file, hasher: blake3::Hasher::new(), length: 0, limit })
     }
 
-    /// Keeps `content`, and says under which digest. Blocks.
+    /// Stores `content` and returns its digest. Blocks.
     pub(crate) fn put(&self, content: &[u8]) -> Result<String, BlobError> {
         let mut writer = self.writer(u64::MAX)?;
         writer.write(content)?;
         Ok(writer.finish()?.digest)
     }
 
-    /// Content of a blob, which is what it was when it was kept. Blocks.
+    /// Returns the content of a blob after comparing it with the digest. Blocks.
     pub(crate) fn read(&self, digest: &str) -> Result<Vec<u8>, BlobError> {
         let path = self.path(digest);
         let content = fs::read(&path).map_err(|error| failed(&path, error))?;
         if blake3::hash(&content).to_hex().as_str() != digest {
-            return Err(BlobError::Damaged { path, reason: "its content has changed".to_owned() });
+            return Err(BlobError::Damaged { path, reason: "its content does not match its digest".to_owned() });
         }
         Ok(content)
     }
 
-    /// Length of a blob in bytes; `None` when it is not there. Blocks.
+    /// Returns the length of a blob in bytes, or `None` if the blob does not exist. Does not read the content. Blocks.
     pub(crate) fn length(&self, digest: &str) -> Option<u64> {
         Some(fs::metadata(self.path(digest)).ok()?.len())
     }
 
-    /// Removes a blob, if it is there. Blocks.
+    /// Returns true if the stored blob has the length and the digest of `kept`. Reads the whole file, 64 KiB at a time,
+    /// if the length is right. Blocks.
+    fn is_intact(&self, kept: &Kept) -> bool {
+        let is_same = |digest: String| digest == kept.digest;
+        self.length(&kept.digest) == Some(kept.length) && digest_of(&self.path(&kept.digest)).is_ok_and(is_same)
+    }
+
+    /// Removes a blob. A missing blob is not an error. Blocks.
     pub(crate) fn remove(&self, digest: &str) {
         let path = self.path(digest);
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %path.display(), %error, "remove a blob");
+            tracing::warn!(path = %path.display(), %error, "cannot remove a blob");
         }
     }
 
-    /// Every blob with the time at which it was kept. Blocks.
+    /// Returns the digest of every blob and the time at which it was last stored. Blocks.
     pub(crate) fn list(&self) -> Vec<(String, std::time::SystemTime)> {
         let folders = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
@@ -137,14 +144,21 @@ impl Blobs {
     }
 }
 
-/// A kept blob.
+/// Returns the digest of a file's content.
+fn digest_of(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// A stored blob: its digest, and its length in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) digest: String,
     pub(crate) length: u64,
 }
 
-/// A blob on its way. Nothing of it stays unless it is finished.
+/// Writes a new blob. Dropping the writer before [`BlobWriter::finish`] removes what was written.
 pub(crate) struct BlobWriter {
     blobs: Blobs,
     file: NamedTempFile,
@@ -163,22 +177,24 @@ impl BlobWriter {
         self.file.write_all(part).map_err(|error| failed(&self.blobs.folder, error))
     }
 
-    /// Gives it its name, and returns when it would survive a loss of power.
+    /// Moves the blob to its final path. When this returns, the blob survives a power failure. An intact file of the
+    /// same blob is kept, and a damaged one is replaced.
     pub(crate) fn finish(self) -> Result<Kept, BlobError> {
         let digest = self.hasher.finalize().to_hex().to_string();
         let path = self.blobs.path(&digest);
         let kept = Kept { digest, length: self.length };
-        if self.blobs.length(&kept.digest) == Some(kept.length) {
-            // Kept anew: what has just been handed in is not old.
+        if self.blobs.is_intact(&kept) {
+            // The existing blob counts as stored now, so that garbage collection does not treat it as old.
             if let Ok(file) = File::open(&path) {
                 let _ = file.set_modified(std::time::SystemTime::now());
             }
             return Ok(kept);
         }
-        let folder = path.parent().expect("a blob is in a folder").to_owned();
+        let folder = path.parent().expect("a blob's path has a parent folder").to_owned();
         let io = |error| failed(&folder, error);
         fs::create_dir_all(&folder).map_err(io)?;
         self.file.as_file().sync_all().map_err(io)?;
+        // Renames the file, so that a reader sees either the old or the new file as a whole.
         self.file.persist(&path).map_err(|error| io(error.error))?;
         for folder in [&folder, &self.blobs.folder] {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
@@ -198,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_is_what_it_was_or_an_error() {
+    fn reading_a_changed_or_missing_blob_fails() {
         let (_folder, blobs) = blobs();
         assert!(blobs.is_empty());
         let digest = blobs.put(b"content").unwrap();
         assert_eq!(digest, blake3::hash(b"content").to_hex().as_str());
         assert_eq!((blobs.read(&digest).unwrap(), blobs.length(&digest)), (b"content".to_vec(), Some(7)));
-        assert_eq!(blobs.put(b"content").unwrap(), digest, "the same again is the same");
+        assert_eq!(blobs.put(b"content").unwrap(), digest, "the same content has the same digest");
         assert_eq!(blobs.list().len(), 1);
         fs::write(blobs.path(&digest), b"contenT").unwrap();
         assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })));
@@ -214,7 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_unfinished_leaves_nothing() {
+    fn damaged_blob_is_repaired_by_storing_it_again() {
+        let (_folder, blobs) = blobs();
+        let digest = blobs.put(b"content").unwrap();
+        // A changed file of the same length, and a cut off one.
+        for damaged in ["contenT", "cont"] {
+            fs::write(blobs.path(&digest), damaged).unwrap();
+            assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })), "{damaged}");
+            assert_eq!(blobs.put(b"content").unwrap(), digest);
+            assert_eq!(blobs.read(&digest).unwrap(), b"content");
+        }
+        assert_eq!(blobs.list().len(), 1);
+    }
+
+    #[test]
+    fn too_long_and_unfinished_blobs_are_not_stored() {
         let (folder, blobs) = blobs();
         let mut writer = blobs.writer(4).unwrap();
         writer.write(b"1234").unwrap();
@@ -225,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn only_digests_name_blobs() {
+    fn only_lower_case_hex_digests_name_blobs() {
         assert!(is_digest(&"0a".repeat(32)));
         for text in ["", "../../../etc/passwd", &"0A".repeat(32), &"0a".repeat(31), &"é".repeat(32)] {
             assert!(!is_digest(text), "{text}");

@@ -1,7 +1,7 @@
-//! The database: programs, proofs, attempts and events. SQLite, one file with its write-ahead log; see
+//! The SQLite database of programs, proofs and their events: one file and its write-ahead log, see
 //! <https://www.sqlite.org/wal.html>.
 //!
-//! Every method blocks for as long as a disk does.
+//! Every method blocks on disk access.
 
 use client::{EventRecord, FailureInfo, Mode, Moment, NewProof, Program, Proof, ProofEvent, ProofState, Share, Tasks};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, types::Type};
@@ -10,10 +10,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// "SP1D": what the file says it belongs to.
+/// "SP1D" in ASCII. SQLite stores it in the file's header and thereby marks the file as a database of this program.
 const APPLICATION_ID: i32 = 0x5350_3144;
 
-/// Version of the tables below.
+/// Version of `SCHEMA`, stored as SQLite's `user_version`.
 const VERSION: i32 = 1;
 
 const SCHEMA: &str = "
@@ -61,42 +61,42 @@ CREATE TABLE events (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Why the database does not do what it is asked.
+/// Why the database cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// It was written by a newer release.
-    #[error("{} was written by a newer release of sp1d (its version is {found}, this release knows {VERSION}); run that release, or name another folder with --state", path.display())]
+    /// A newer release wrote the database.
+    #[error("the database {} was written by a newer release of sp1d: its version is {found}, this release supports {VERSION}\nhint: run the newer release, or choose another state folder with `--state`", path.display())]
     Newer {
-        /// The file.
+        /// The database file.
         path: PathBuf,
-        /// Its version.
+        /// Version of the tables in the file.
         found: i32,
     },
-    /// It is another program's.
-    #[error("{} is no database of sp1d; name another folder with --state", path.display())]
+    /// The file is an SQLite database of another program.
+    #[error("{} is not a database of sp1d\nhint: choose another state folder with `--state`", path.display())]
     Foreign {
-        /// The file.
+        /// The database file.
         path: PathBuf,
     },
-    /// It is damaged.
-    #[error("the database {} is damaged ({reason}); put back a copy, or move the state folder away and begin anew: what was accepted is lost then", path.display())]
+    /// The file is damaged, or is not an SQLite database.
+    #[error("the database {} is damaged: {reason}\nhint: restore a backup, or move the state folder away to start without the accepted proofs", path.display())]
     Corrupt {
-        /// The file.
+        /// The database file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The message of SQLite.
         reason: String,
     },
-    /// There is no database in a folder that has been used.
-    #[error("{} is missing or empty, and the state folder has been used before; put it back, or move the folder away and begin anew", path.display())]
+    /// The database is missing or empty although the state folder was used before.
+    #[error("the database {} is missing or empty, but the state folder was used before\nhint: restore a backup, or move the state folder away to start without the accepted proofs", path.display())]
     Missing {
-        /// The file.
+        /// The database file.
         path: PathBuf,
     },
-    /// The disk has no room.
+    /// The disk is full.
     #[error("the disk with the database is full")]
     Full,
-    /// Anything else.
-    #[error("the database: {0}")]
+    /// Any other error of SQLite.
+    #[error("the database failed: {0}")]
     Other(rusqlite::Error),
 }
 
@@ -111,18 +111,18 @@ impl From<rusqlite::Error> for DatabaseError {
 
 type Result<T, E = DatabaseError> = std::result::Result<T, E>;
 
-/// What became of a request for a proof.
+/// Outcome of a proof request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Accepted {
-    /// There is a new proof.
+    /// A new proof was queued.
     New(Proof),
-    /// The same request came before.
+    /// The same request with the same idempotency key was accepted before.
     Known(Proof),
-    /// Another request with this key came before.
+    /// A different request with the same idempotency key was accepted before.
     Other,
 }
 
-/// What a proof needs to be run, beside what is shown of it.
+/// A proof to run, with the options for cutting its run into shards, which clients do not see.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Job {
     pub(crate) proof: Proof,
@@ -151,7 +151,7 @@ impl Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Selection {
     pub(crate) state: Option<ProofState>,
-    /// Older than the proof of this number.
+    /// Only proofs with a smaller number, which are older.
     pub(crate) before: Option<i64>,
     pub(crate) limit: u32,
 }
@@ -161,8 +161,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the database at `path`. It is made where there is none, but only when `is_new`: in a folder that was used
-    /// its absence is a loss.
+    /// Opens the database at `path`. Creates a missing database only if the state folder `is_new`: in a used folder, a
+    /// missing database means that data was lost.
     pub(crate) fn open(path: &Path, is_new: bool) -> Result<Self> {
         let fresh = std::fs::metadata(path).map_or(true, |described| described.len() == 0);
         if fresh && !is_new {
@@ -172,7 +172,7 @@ impl Database {
             let connection = Connection::open(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             if fresh {
-                // Only an empty database takes it.
+                // SQLite applies `auto_vacuum` only before the first table exists.
                 connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
                 connection.pragma_update(None, "application_id", APPLICATION_ID)?;
             }
@@ -190,16 +190,17 @@ impl Database {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
         }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
-        // A promise is kept over a loss of power.
+        // An accepted proof must survive a power failure.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        // In KiB when negative. The system has the file in its cache: more would only be memory that comes to be used
-        // in the course of time.
+        // 64 KiB; SQLite counts in KiB if the value is negative. The kernel caches the file anyway, so a larger cache
+        // would only increase the memory of the process over time.
         connection.pragma_update(None, "cache_size", -64)?;
         let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
         match checked {
             Ok(verdict) if verdict == "ok" => {}
-            Ok(verdict) => return Err(damaged(verdict)),
+            // SQLite reports several lines.
+            Ok(verdict) => return Err(damaged(verdict.replace('\n', " "))),
             Err(error) => return Err(by_damage(error, damaged)),
         }
         if version == 0 {
@@ -212,12 +213,12 @@ impl Database {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A transaction that a panic cut short was rolled back.
+        // A poisoned lock is safe to use: SQLite rolled back the transaction that a panic interrupted.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something in a transaction of its own. That it is kept is known only when it is committed: what a statement
-    /// returns comes before.
+    /// Runs `work` in its own transaction and commits it. In autocommit mode, a statement with `RETURNING` would return
+    /// its row before SQLite commits the change.
     fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -226,19 +227,21 @@ impl Database {
         Ok(done)
     }
 
-    /// Counts a start of the service: 1 for the first.
+    /// Counts a start of the service and returns its number, 1 for the first start.
     pub(crate) fn count_start(&self) -> Result<u64> {
         let count = "INSERT INTO counters (name, value) VALUES ('starts', 1)
              ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value";
         self.write(|transaction| transaction.query_row(count, [], |row| unsigned(row, 0)))
     }
 
-    /// What was running when an earlier process was killed waits again, unless that has happened `most` times: it may
-    /// be the reason. How many wait again.
+    /// Queues the proofs again that were running when an earlier process crashed, and returns their number. A proof
+    /// fails after `most` crashes, because it may be their cause.
     pub(crate) fn requeue_running(&self, most: u32, now: Moment) -> Result<usize> {
         let failure = FailureInfo {
             kind: "host".to_owned(),
-            text: format!("the service was killed {most} times while it ran, and is not to be killed once more"),
+            text: format!(
+                "the service crashed {most} times while this proof was running; it is not retried again\nhint: check whether the machine of the service has enough memory for this proof"
+            ),
         };
         self.write(|transaction| {
             transaction.execute("UPDATE proofs SET crashes = crashes + 1 WHERE state = 'running'", [])?;
@@ -250,13 +253,13 @@ impl Database {
         })
     }
 
-    /// Sets how the run of a proof is cut, from its next start on.
+    /// Stores the options that decide how the run of a proof is cut into shards, for its next start.
     pub(crate) fn set_options(&self, id: &str, options: &str) -> Result<()> {
         self.write(|transaction| transaction.execute("UPDATE proofs SET options = ?2 WHERE id = ?1", [id, options]))?;
         Ok(())
     }
 
-    /// A running proof waits again: the service stops in good order.
+    /// Queues a running proof again when the service shuts down. This does not count as a crash.
     pub(crate) fn put_back(&self, id: &str) -> Result<()> {
         self.write(|transaction| {
             transaction.execute("UPDATE proofs SET state = 'queued' WHERE id = ?1 AND state = 'running'", [id])
@@ -264,7 +267,7 @@ impl Database {
         Ok(())
     }
 
-    /// Fails, for the reason `failure`, what waits and is past its deadline; the ids.
+    /// Ends all queued proofs whose deadline has passed, with `failure` as their reason, and returns their ids.
     pub(crate) fn fail_expired(&self, failure: &FailureInfo, now: Moment) -> Result<Vec<String>> {
         self.write(|transaction| {
             let mut expire = transaction.prepare_cached(
@@ -274,6 +277,7 @@ impl Database {
         })
     }
 
+    /// Adds a program. If it is known, only updates its `created`, so that it is kept for the full time again.
     pub(crate) fn add_program(&self, program: &Program) -> Result<()> {
         self.lock().execute(
             "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET created = excluded.created",
@@ -287,7 +291,7 @@ impl Database {
         Ok(())
     }
 
-    /// The verifying key of `program` is computed.
+    /// Stores the verifying key of `program`.
     pub(crate) fn set_verifying_key(&self, program: &str, key: &str) -> Result<()> {
         self.lock().execute("UPDATE programs SET verifying_key = ?2 WHERE id = ?1", params![program, key])?;
         Ok(())
@@ -298,7 +302,7 @@ impl Database {
         Ok(self.lock().query_row(select, [id], program_of).optional()?)
     }
 
-    /// Every program, the newest first.
+    /// Returns the newest 1000 programs, newest first.
     pub(crate) fn programs(&self) -> Result<Vec<Program>> {
         let connection = self.lock();
         let mut select = connection
@@ -307,7 +311,7 @@ impl Database {
         Ok(programs)
     }
 
-    /// Accepts a proof of `program` on `input`, at `now`. When this returns it is kept, whatever happens.
+    /// Accepts a request at `now` for a proof of `program` on `input`. A new proof is on disk when this returns.
     pub(crate) fn add_proof(
         &self,
         id: &str,
@@ -320,7 +324,7 @@ impl Database {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
-        let whole = serde_json::to_string(&whole).expect("a request is serialisable");
+        let whole = serde_json::to_string(&whole).expect("a request can be serialized");
         if let Some(key) = &request.idempotency_key {
             let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
             let known =
@@ -342,7 +346,7 @@ impl Database {
                 request.mode.name(),
                 request.priority,
                 request.cycle_limit.map(signed),
-                serde_json::to_string(&request.nonce).expect("a nonce is serialisable"),
+                serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
                 options,
                 request.idempotency_key,
                 whole,
@@ -360,7 +364,7 @@ impl Database {
         Ok(self.lock().query_row(&select, [id], proof_of).optional()?)
     }
 
-    /// Proofs, the newest first, each with its number.
+    /// Returns the selected proofs, newest first, each with its number.
     pub(crate) fn proofs(&self, selection: Selection) -> Result<Vec<(i64, Proof)>> {
         let connection = self.lock();
         let mut select = connection.prepare(&format!(
@@ -375,13 +379,14 @@ impl Database {
         Ok(found)
     }
 
-    /// How many proofs are in `state`.
+    /// Returns the number of proofs in `state`.
     pub(crate) fn count(&self, state: ProofState) -> Result<u64> {
         let count = "SELECT count(*) FROM proofs WHERE state = ?1";
         Ok(self.lock().query_row(count, [state.name()], |row| unsigned(row, 0))?)
     }
 
-    /// Begins the proof whose turn it is: the first of the highest priority.
+    /// Marks the next queued proof as running and returns it: the oldest of the highest priority. `None` if the queue
+    /// is empty.
     pub(crate) fn begin_next(&self, now: Moment) -> Result<Option<Job>> {
         let begin = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
@@ -392,7 +397,7 @@ impl Database {
         self.write(|transaction| transaction.query_row(&begin, [now.0], job).optional())
     }
 
-    /// Ends a proof that has not ended, and gives it back as it is then; `None` when it has, or is unknown.
+    /// Ends a queued or running proof and returns its new record. `None` if the proof has already ended or is unknown.
     pub(crate) fn end(&self, id: &str, ending: &Ending, tasks: Tasks, now: Moment) -> Result<Option<Proof>> {
         let (mut cycles, mut shards, mut result, mut bytes, mut workers, mut failure) =
             (None, None, None, None, &Vec::new(), None);
@@ -423,7 +428,7 @@ impl Database {
         self.write(|transaction| transaction.query_row(&end, values, proof_of).optional())
     }
 
-    /// Cancels a proof that waits for its turn; `None` when it does not.
+    /// Cancels a queued proof and returns its new record. `None` if the proof is not in the queue.
     pub(crate) fn cancel_queued(&self, id: &str, now: Moment) -> Result<Option<Proof>> {
         let cancel = format!(
             "UPDATE proofs SET state = 'cancelled', ended = ?2 WHERE id = ?1 AND state = 'queued' RETURNING {COLUMNS}"
@@ -431,18 +436,18 @@ impl Database {
         self.write(|transaction| transaction.query_row(&cancel, params![id, now.0], proof_of).optional())
     }
 
-    /// Digest of a finished proof.
+    /// Returns the digest of the finished proof's bytes, or `None` if the proof is not done or unknown.
     pub(crate) fn result(&self, id: &str) -> Result<Option<String>> {
         let select = "SELECT result FROM proofs WHERE id = ?1";
         Ok(self.lock().query_row(select, [id], |row| row.get(0)).optional()?.flatten())
     }
 
-    /// Keeps events of proofs, all or none.
+    /// Stores events of proofs, either all of them or none.
     pub(crate) fn add_events(&self, events: &[(String, EventRecord)]) -> Result<()> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         {
-            // One of a proof that was removed meanwhile is not kept.
+            // Events of a proof that was removed in the meantime are dropped.
             let mut insert = transaction.prepare_cached(
                 "INSERT OR REPLACE INTO events (proof, number, record) SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM proofs WHERE id = ?1)",
             )?;
@@ -454,8 +459,8 @@ impl Database {
         Ok(())
     }
 
-    /// Adds the last event to proofs that have ended without it: an earlier process was killed after it wrote the end
-    /// and before it wrote the event. How many.
+    /// Adds the last event to each ended proof that lacks it, and returns the number of these proofs. An earlier
+    /// process may have crashed after it stored the end of the proof and before it stored the event.
     pub(crate) fn complete_events(&self) -> Result<usize> {
         let ended = {
             let connection = self.lock();
@@ -477,7 +482,7 @@ impl Database {
         Ok(events.len())
     }
 
-    /// Events of a proof after number `after`, in order, at most `limit`.
+    /// Returns the events of a proof after number `after`, in order and at most `limit`.
     pub(crate) fn events(&self, proof: &str, after: u64, limit: u32) -> Result<Vec<EventRecord>> {
         let connection = self.lock();
         let mut select = connection
@@ -488,14 +493,14 @@ impl Database {
         Ok(found)
     }
 
-    /// Number of the last event of a proof; 0 when it has none.
+    /// Returns the number of the last event of a proof, or 0 if the proof has no events.
     pub(crate) fn last_event(&self, proof: &str) -> Result<u64> {
         let select = "SELECT coalesce(max(number), 0) FROM events WHERE proof = ?1";
         Ok(self.lock().query_row(select, [proof], |row| unsigned(row, 0))?)
     }
 
-    /// Removes what ended before `before`, with its events, and programs handed in before that no proof is of. How many
-    /// proofs.
+    /// Removes the proofs that ended before `before`, with their events, and returns their number. Also removes the
+    /// programs that were added before `before` and that no proof uses.
     pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
         self.write(|transaction| {
             let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;
@@ -505,10 +510,10 @@ impl Database {
         })
     }
 
-    /// Gives pages that nothing uses back to the disk.
+    /// Returns unused pages of the file to the file system.
     pub(crate) fn shrink(&self) -> Result<()> {
         let connection = self.lock();
-        // It gives back a page at each step.
+        // Each step of the statement frees one page.
         let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
         let mut pages = vacuum.query([])?;
         while pages.next()?.is_some() {}
@@ -516,13 +521,13 @@ impl Database {
         Ok(())
     }
 
-    /// True when a request with this key came before.
+    /// Returns true if a request with this idempotency key was accepted before.
     pub(crate) fn knows_key(&self, key: &str) -> Result<bool> {
         let select = "SELECT count(*) FROM proofs WHERE idempotency_key = ?1";
         Ok(self.lock().query_row(select, [key], |row| unsigned(row, 0))? > 0)
     }
 
-    /// Digests of all blobs that something needs.
+    /// Returns the digests of all blobs that a program or a proof refers to.
     pub(crate) fn needed_blobs(&self) -> Result<std::collections::HashSet<String>> {
         let connection = self.lock();
         let mut select = connection.prepare(
@@ -533,7 +538,7 @@ impl Database {
     }
 }
 
-/// An error at opening that shows the file to be none of SQLite's, or broken.
+/// Converts an error of SQLite, with `damaged` if it means that the file is damaged or not an SQLite database.
 fn by_damage(error: rusqlite::Error, damaged: impl Fn(String) -> DatabaseError) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
@@ -543,7 +548,7 @@ fn by_damage(error: rusqlite::Error, damaged: impl Fn(String) -> DatabaseError) 
 
 const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, nonce, created, started, ended, deadline, starts, tasks, cycles, shards, result_bytes, workers, failure";
 
-/// SQLite's integers have a sign. Nothing here comes near.
+/// Converts to the signed integers of SQLite. No value here comes close to the limit of `i64`.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -557,7 +562,7 @@ fn optional(row: &Row<'_>, name: &str) -> rusqlite::Result<Option<u64>> {
 }
 
 fn to_json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("records are serialisable")
+    serde_json::to_string(value).expect("a record can be serialized")
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, name: &str) -> rusqlite::Result<T> {

@@ -1,6 +1,6 @@
-//! The list of workers as its file has it, from moment to moment.
+//! The list watcher: applies changes of the worker list file while the service runs.
 
-use crate::Service;
+use crate::{Service, hint};
 use client::ListStatus;
 use orchestrator::WorkerFile;
 use std::{
@@ -9,11 +9,12 @@ use std::{
 };
 use tokio::{sync::Notify, time::interval};
 
-/// How often it is looked whether the file has changed.
+/// Interval at which the watcher checks the size and modification time of the file.
 const LOOKS: Duration = Duration::from_secs(2);
 
-/// Calls the workers that the file at `path` names: those that it names now, and from then on whenever it has changed
-/// or `again` is notified. A file that cannot be read changes nothing. Ends with the service.
+/// Connects to the workers in the file at `path`. Reads the file at once, after each change, and whenever `again` is
+/// notified; changes are noticed within 2 s. While the file cannot be read, its last valid content stays in effect, and
+/// [`Service::list_status`] reports the error. Returns when the service shuts down.
 pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
     let mut looks = interval(LOOKS);
     let mut seen: Option<(SystemTime, u64)> = None;
@@ -25,7 +26,7 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
         };
         let described =
             tokio::fs::metadata(&path).await.ok().and_then(|file| Some((file.modified().ok()?, file.len())));
-        // A file that is missing is told once.
+        // A missing file has fixed values too, so that it is reported only once.
         let described = described.unwrap_or((SystemTime::UNIX_EPOCH, 0));
         if !forced && seen == Some(described) {
             continue;
@@ -41,7 +42,8 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
                         match outcome.await {
                             Ok(Ok(name)) => tracing::info!(%name, %worker, "worker reached"),
                             Ok(Err(reason)) => {
-                                tracing::warn!(%worker, %reason, "a worker cannot be reached; trying again for as long as it takes")
+                                let reason = hint::split(&reason).0;
+                                tracing::warn!(%worker, %reason, "cannot connect to a worker; retrying until it succeeds");
                             }
                             Err(_) => {}
                         }
@@ -49,9 +51,10 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
                 }
             }
             Err(error) => {
-                let workers = service.list_status().workers;
-                tracing::warn!(%error, "the list of workers was not read; what it said before counts");
-                service.set_list_status(ListStatus { workers, error: Some(error.to_string()) });
+                let (workers, text) = (service.list_status().workers, error.to_string());
+                let error = hint::split(&text).0;
+                tracing::warn!(%error, "cannot read the worker list; the last valid list stays in effect");
+                service.set_list_status(ListStatus { workers, error: Some(text) });
             }
         }
     }

@@ -1,20 +1,24 @@
-//! Many proofs, kept safe: the service behind `sp1d serve`.
+//! The proving service behind `sp1d serve`: accepts proof requests over HTTP, stores them on disk, and runs them.
 //!
 //! ```text
-//!   HTTP ──► api ──► Service ──► Orchestrator ──► workers
-//!                      │  ▲           │
-//!               Database  Blobs      Memo          all of it under one state folder
+//!   HTTP ──► api ──► Service ─────► Orchestrator ──► workers
+//!                     │   │              │
+//!              Database   Blobs   DiskMemo (result cache)       all stored in one state folder
 //! ```
 //!
-//! A proof that was accepted is in the database, and its program and input on disk, before anybody hears of it. Killed
-//! at any instant and started again, the service goes on with every proof; what the memo has of them is not proven
-//! again. It knows nothing of SP1: what a program is, its [`orchestrator::ProgramController`] knows.
+//! The service acknowledges a proof request only after the request is in the database and its program and input are on
+//! disk. After a crash at any moment, the next start continues every accepted proof, and does not prove tasks again
+//! whose results are in the result cache. A proof fails if the service crashed five times while that proof was running.
+//!
+//! This crate does not depend on SP1. An [`orchestrator::ProgramController`] checks and executes programs and verifies
+//! their proofs.
 
 mod api;
 mod blobs;
 mod database;
 mod disk;
 mod followed;
+mod hint;
 mod memo;
 mod metrics;
 mod request;

@@ -1,4 +1,4 @@
-//! Results of tasks, on disk: what a restarted service does not have proven again.
+//! The result cache on disk. A restarted service does not prove tasks again whose results are in it.
 
 use crate::disk::has_less_than;
 use artifacts::Digest;
@@ -11,34 +11,36 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Where the number of the last start is.
+/// File with the number of the service's last start, in decimal digits.
 const STARTS: &str = "starts";
 
-/// Where the lineage of the services is that have had the folder.
+/// File with the [`Lineage`].
 const LINEAGE: &str = "lineage";
 
-/// Tells workers that a service goes on with the proofs of an earlier one.
+/// Random id that a service sends to its workers and keeps over restarts. A worker that sees the same id again
+/// continues the attempts that an earlier process of the service assigned.
 pub(crate) type Lineage = [u8; 16];
 
-/// What a file begins with. Another form gets another one.
+/// First bytes of each file. A changed file format must use different bytes.
 const MAGIC: &[u8; 8] = b"sp1memo1";
 
-/// The fastest; records and events shrink four times all the same.
+/// Compression level of zstd: fast, and still shrinks records and events to a quarter.
 const LEVEL: i32 = 1;
 
-/// A file by key. Its form:
+/// The result cache: one file for each key. Format of a file:
 ///
 /// ```text
-///   MAGIC, blake3 of what follows,
+///   MAGIC, blake3 digest of the rest of the file,
 ///   zstd of { count: u32, then for each part: name length: u32, name, content length: u64, content }
 /// ```
 ///
-/// The first part has no name and is the output. Numbers are little-endian. A file that is not whole counts as none.
+/// The first part is the first output of the task and has an empty name. The other parts are the artifacts that the
+/// task delivered for its marker. Numbers are little-endian. A damaged file is ignored and removed.
 pub(crate) struct DiskMemo {
     folder: PathBuf,
-    /// Bytes of all files, beyond which the oldest go; nothing is kept when it is 0.
+    /// Maximum size of all files in bytes; 0 disables the cache. `clean` enforces the limit.
     limit: u64,
-    /// Free bytes of the disk below which nothing is kept: what was accepted needs them more.
+    /// Free disk space in bytes below which no result is stored, because accepted proofs need this space more.
     free_bytes: u64,
 }
 
@@ -48,9 +50,11 @@ impl DiskMemo {
         Ok(Self { folder, limit, free_bytes })
     }
 
-    /// Says that the service's start number `start` begins. Results of a later one than the database knows, which was
-    /// put back from a copy, are forgotten: their artifacts have numbers that will be given again. Answers the lineage
-    /// of those that are not forgotten.
+    /// Records that the service's start number `start` uses the cache, and returns the lineage.
+    ///
+    /// If the cache has already seen this start or a later one, the database was restored from an older copy. Then the
+    /// service assigns the same attempt numbers again, which occur in the names of cached artifacts. Therefore all
+    /// results are removed, and the lineage is a new one.
     pub(crate) fn begin(&self, start: u64) -> io::Result<Lineage> {
         let path = self.folder.join(STARTS);
         let last = match fs::read_to_string(&path) {
@@ -59,7 +63,7 @@ impl DiskMemo {
             Err(error) => return Err(error),
         };
         if last >= start {
-            tracing::warn!(folder = %self.folder.display(), "the database is older than the remembered results: they are forgotten");
+            tracing::warn!(folder = %self.folder.display(), "the database is older than the result cache; all cached results are removed");
             fs::remove_dir_all(&self.folder)?;
             fs::create_dir_all(&self.folder)?;
         }
@@ -91,12 +95,12 @@ impl DiskMemo {
         file.write_all(MAGIC)?;
         file.write_all(blake3::hash(&packed).as_bytes())?;
         file.write_all(&packed)?;
-        // Not synced: what is lost with the power is proven again.
+        // Not synced: a result that is lost in a power failure is proven again.
         file.persist(self.path(key))?;
         Ok(())
     }
 
-    /// Removes the files that were used longest ago until the limit is kept. Blocks.
+    /// Removes the least recently used results until all files together are within the limit. Blocks.
     pub(crate) fn clean(&self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
@@ -122,14 +126,14 @@ fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), %error, "remove a remembered result");
+        tracing::warn!(path = %path.display(), %error, "cannot remove a cached result");
     }
 }
 
 fn pack(result: &Remembered) -> Vec<u8> {
     let parts = result.delivered.iter().map(|(name, content)| (name.as_str(), content));
     let parts: Vec<(&str, &Vec<u8>)> = std::iter::once(("", &result.output)).chain(parts).collect();
-    let length = |length: usize| u32::try_from(length).expect("a task delivers far less");
+    let length = |length: usize| u32::try_from(length).expect("a task delivers few parts, and their names are short");
     let mut packed = length(parts.len()).to_le_bytes().to_vec();
     for (name, content) in parts {
         packed.extend(length(name.len()).to_le_bytes());
@@ -140,7 +144,7 @@ fn pack(result: &Remembered) -> Vec<u8> {
     packed
 }
 
-/// `None` for what [`pack`] did not write.
+/// Reads the format that [`pack`] writes. `None` for invalid bytes.
 fn unpack(mut packed: &[u8]) -> Option<Remembered> {
     fn take<'a>(from: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = from.split_at_checked(length)?;
@@ -160,7 +164,7 @@ fn unpack(mut packed: &[u8]) -> Option<Remembered> {
     packed.is_empty().then(|| Remembered { output, delivered: parts.collect() })
 }
 
-/// `None` for a file that is not whole.
+/// Reads a result from its file. `None` if the file is missing, incomplete or damaged.
 fn read(path: &Path) -> Option<Remembered> {
     let content = fs::read(path).ok()?;
     let rest = content.strip_prefix(MAGIC)?;
@@ -179,10 +183,10 @@ impl Memo for DiskMemo {
         }
         let found = read(&path);
         if found.is_none() {
-            tracing::warn!(path = %path.display(), "a remembered result is damaged and was forgotten");
+            tracing::warn!(path = %path.display(), "a cached result is damaged and is removed");
             remove(&path);
         } else if let Ok(file) = fs::File::open(&path) {
-            // What is used stays longest.
+            // Updates the time of the last use, by which `clean` chooses the files to remove.
             let _ = file.set_modified(SystemTime::now());
         }
         found
@@ -193,11 +197,11 @@ impl Memo for DiskMemo {
             return;
         }
         if has_less_than(&self.folder, self.free_bytes) {
-            tracing::warn!(folder = %self.folder.display(), "the disk is nearly full: a result is not remembered, and would be proven again after a restart");
+            tracing::warn!(folder = %self.folder.display(), "the disk is nearly full; a result is not cached, and a restart would prove it again");
             return;
         }
         if let Err(error) = self.write(key, &result) {
-            tracing::warn!(folder = %self.folder.display(), %error, "remember a result; it would be proven again after a restart");
+            tracing::warn!(folder = %self.folder.display(), %error, "cannot cache a result; a restart would prove it again");
         }
     }
 
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_until_it_is_forgotten() {
+    fn stored_results_are_found_until_forgotten() {
         let (folder, memo) = memo(1 << 20);
         let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
         assert_eq!(memo.find(one), None);
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_database_finds_nothing_remembered() {
+    fn restored_older_database_clears_the_cache() {
         let (_folder, memo) = memo(1 << 20);
         let key = Digest::of(b"one");
         let mut lineages = Vec::new();
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_whole_counts_as_none() {
+    fn damaged_file_is_ignored_and_removed() {
         let (_folder, memo) = memo(1 << 20);
         let key = Digest::of(b"one");
         memo.keep(key, result(b"first"));
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_takes_what_was_used_longest_ago() {
+    fn clean_removes_the_least_recently_used_results() {
         let (_folder, memo) = memo(300);
         let keys: Vec<Digest> = (0_u8..6).map(|key| Digest::of(&[key])).collect();
         for (at, key) in keys.iter().enumerate() {
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nothing_may_be_or_the_disk_is_nearly_full() {
+    fn disabled_cache_and_nearly_full_disk_store_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let key = Digest::of(b"a");
         for (limit, free_bytes, kept) in [(1 << 20, 0, true), (0, 0, false), (1 << 20, u64::MAX, false)] {

@@ -1,5 +1,5 @@
-//! What is counted, for Prometheus. Names and units as <https://prometheus.io/docs/practices/naming> has them; no label
-//! has a value without bound.
+//! Metrics for Prometheus. Names and units follow <https://prometheus.io/docs/practices/naming>. Each label has a
+//! bounded set of values.
 
 use client::ProofEvent;
 use orchestrator::{Counts, Holdings, WorkerInfo};
@@ -47,7 +47,8 @@ struct Answer {
     status: u16,
 }
 
-/// Everything that is counted. Cheap to count in; what is only looked at when somebody asks is given then.
+/// All metrics of the service. Updating a counter is cheap. Gauges and the orchestrator's counters are set from [`Now`]
+/// when a client requests the metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     proofs: Family<State, Gauge>,
@@ -72,7 +73,7 @@ pub(crate) struct Metrics {
     answers: Family<Answer, Counter>,
 }
 
-/// A second to nine hours, each twice the one before.
+/// Returns a histogram with 16 buckets from 1 s to 32768 s (nine hours), each twice as long as the one before.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(1.0, 2.0, 16))
 }
@@ -103,54 +104,58 @@ impl Metrics {
             free_bytes: Gauge::default(),
             answers: Family::default(),
         };
-        registry.register("proofs", "Proofs that the service knows, by state", metrics.proofs.clone());
-        registry.register("proofs_ended", "Proofs that ended, by mode and state", metrics.proofs_ended.clone());
+        registry.register("proofs", "Stored proofs, by state", metrics.proofs.clone());
+        registry.register("proofs_ended", "Proofs that ended, by mode and final state", metrics.proofs_ended.clone());
         registry.register_with_unit(
             "proof_duration",
-            "From the last beginning of a proof to its end",
+            "Time from the last start of a proof to its end",
             Unit::Seconds,
             metrics.proof_seconds.clone(),
         );
         registry.register_with_unit(
             "queue_duration",
-            "From the acceptance of a proof to its first beginning",
+            "Time from the acceptance of a proof to its first start",
             Unit::Seconds,
             metrics.queue_seconds.clone(),
         );
-        registry.register("attempts", "Attempts that ended, by kind of task and outcome", metrics.attempts.clone());
+        registry.register("attempts", "Attempts that ended, by task kind and outcome", metrics.attempts.clone());
         registry.register_with_unit(
             "attempt_duration",
-            "From the beginning of proving to a result that counts",
+            "Time from the start of proving to the accepted result, by task kind",
             Unit::Seconds,
             metrics.attempt_seconds.clone(),
         );
-        registry.register("tasks_remembered", "Tasks that needed not be done", metrics.remembered.clone());
+        registry.register(
+            "tasks_remembered",
+            "Tasks whose result was in the result cache, by task kind",
+            metrics.remembered.clone(),
+        );
         registry.register("workers", "Workers, by state", metrics.workers.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
-        registry.register("worker_slots", "Attempts that ready workers may hold", metrics.slots.clone());
+        registry.register("worker_slots", "Attempts that all ready workers together may hold", metrics.slots.clone());
         registry.register_with_unit(
             "sent",
-            "Compressed size of artifacts that workers were sent",
+            "Compressed size of the artifacts sent to workers",
             Unit::Bytes,
             metrics.sent_bytes.clone(),
         );
         registry.register_with_unit(
             "received",
-            "Compressed size of artifacts that came from workers",
+            "Compressed size of the artifacts received from workers",
             Unit::Bytes,
             metrics.received_bytes.clone(),
         );
         registry.register("checks", "Checked results and claims of workers, by verdict", metrics.checks.clone());
         registry.register_with_unit(
             "checking",
-            "Time that checking them took, over all threads",
+            "Time spent on checks of results and claims, summed over all threads",
             Unit::Seconds,
             metrics.checking_seconds.clone(),
         );
-        registry.register("sessions", "Sessions with workers that began", metrics.sessions.clone());
+        registry.register("sessions", "Sessions with workers that started", metrics.sessions.clone());
         registry.register(
             "silent_sessions",
-            "Sessions that ended because no sign of life came",
+            "Sessions that ended because the worker was silent for too long",
             metrics.silent_sessions.clone(),
         );
         registry.register("artifacts", "Artifacts of running proofs", metrics.artifacts.clone());
@@ -166,28 +171,29 @@ impl Metrics {
             Unit::Bytes,
             metrics.free_bytes.clone(),
         );
-        registry.register("http_requests", "Answered requests, by method and status", metrics.answers.clone());
+        registry.register("http_requests", "Answered HTTP requests, by method and status", metrics.answers.clone());
         Self { registry, ..metrics }
     }
 
-    /// A proof was begun for the first time, after it had waited for so long.
+    /// Records the first start of a proof, which was in the queue for `waited`.
     pub(crate) fn on_begun(&self, waited: Duration) {
         self.queue_seconds.observe(waited.as_secs_f64());
     }
 
-    /// A proof ended.
+    /// Records the end of a proof, `took` after its last start.
     pub(crate) fn on_ended(&self, mode: &'static str, state: &'static str, took: Duration) {
         let ended = Ended { mode, state };
         self.proofs_ended.get_or_create(&ended).inc();
         self.proof_seconds.get_or_create(&ended).observe(took.as_secs_f64());
     }
 
-    /// A request was answered. `method` is one of a few: whoever asks must not make labels.
+    /// Records the response to an HTTP request. `method` must come from a small fixed set, because clients must not be
+    /// able to create labels.
     pub(crate) fn on_answer(&self, method: &str, status: u16) {
         self.answers.get_or_create(&Answer { method: method.to_owned(), status }).inc();
     }
 
-    /// Takes over what the orchestrator counts itself.
+    /// Copies the orchestrator's own counters.
     fn count(&self, counts: &Counts) {
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
         set(&self.sent_bytes, counts.sent_bytes);
@@ -199,12 +205,12 @@ impl Metrics {
         set(&self.silent_sessions, counts.silent_sessions);
     }
 
-    /// As Prometheus reads it.
+    /// Sets the values of `now` and returns all metrics as OpenMetrics text.
     pub(crate) fn text(&self, now: &Now) -> String {
         for (state, count) in &now.proofs {
             self.proofs.get_or_create(&State { state }).set(signed(*count));
         }
-        // A state that nobody is in any more would keep its last number.
+        // Otherwise a state that no worker is in would keep its last number.
         self.workers.clear();
         for worker in &now.workers {
             self.workers.get_or_create(&State { state: state_of(worker) }).inc();
@@ -223,13 +229,13 @@ impl Metrics {
     }
 }
 
-/// What came of looking at what a worker said.
+/// Label: verdict on a worker's result or claims, `right` or `wrong`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Verdict {
     verdict: &'static str,
 }
 
-/// What is looked at when somebody asks.
+/// Current values that are collected when a client requests the metrics.
 pub(crate) struct Now {
     pub(crate) proofs: BTreeMap<&'static str, u64>,
     pub(crate) workers: Vec<WorkerInfo>,
@@ -244,7 +250,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// What a worker is doing, in a word.
+/// Returns the state of a connected worker, as the API and the metrics name it.
 pub(crate) fn state_of(worker: &WorkerInfo) -> &'static str {
     match worker {
         WorkerInfo { ready: false, .. } => "starting",
@@ -256,14 +262,14 @@ pub(crate) fn state_of(worker: &WorkerInfo) -> &'static str {
     }
 }
 
-/// Counts the attempts of one proof.
+/// Updates the attempt metrics from the events of one proof.
 #[derive(Default)]
 pub(crate) struct Attempts {
     proving_since: HashMap<u64, i64>,
 }
 
 impl Attempts {
-    /// Takes note of `event`, which happened at `at` milliseconds.
+    /// Processes `event`, which happened at `at`, in milliseconds since 1970.
     pub(crate) fn on_event(&mut self, metrics: &Metrics, event: &ProofEvent, at: i64) {
         let (attempt, outcome) = match event {
             ProofEvent::Proving(attempt) => {

@@ -1,48 +1,56 @@
-//! What is wrong with a request, and why it is refused.
+//! Validation of proof requests, and the reasons for refusing a request.
 
 use crate::database::DatabaseError;
 use client::NewProof;
 use orchestrator::UnknownWorker;
 
-/// A word of a nonce is an element of SP1's field, whose order is 2^31 - 2^24 + 1.
+/// Order of SP1's field, 2^31 - 2^24 + 1. Each word of a nonce is an element of this field and therefore smaller.
 const NONCE_WORDS: u32 = 0x7f00_0001;
 
-/// Longest timeout: ten years.
+/// Maximum timeout of a proof in seconds: ten years.
 const LONGEST_TIMEOUT: u64 = 10 * 366 * 24 * 60 * 60;
 
-/// Longest idempotency key in bytes.
+/// Maximum length of an idempotency key in bytes.
 const LONGEST_KEY: usize = 200;
+
+/// Programs and inputs that may be uploaded at the same time. Each upload occupies a blocking thread.
+pub(crate) const UPLOADS: usize = 16;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such proof, program, input or worker.
+    /// The proof, program, input or worker is unknown.
     #[error("{0}")]
     Unknown(String),
-    /// The request is wrong.
+    /// The program, the input or a field of the request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// Something in it is too long.
-    #[error("{what} is longer than {limit} bytes, the most that is taken")]
+    /// The program or the input is too long.
+    #[error("{what} is longer than the limit of {limit} bytes")]
     TooLong {
-        /// What is.
+        /// The part that is too long: `the program` or `the input`.
         what: &'static str,
         /// The limit in bytes.
         limit: u64,
     },
-    /// It does not fit with what is there.
+    /// The request conflicts with the state of the service: another request used its idempotency key, or the proof to
+    /// fetch is not done.
     #[error("{0}")]
     Conflict(String),
-    /// There is no room for another proof that waits.
-    #[error("{0} proofs wait already, as many as may; try again when some are done")]
+    /// The queue is full. Contains the number of queued proofs.
+    #[error(
+        "the queue is full: {0} proofs are waiting\nhint: try again when some proofs have started, or raise `--max-queue` of `sp1d serve`"
+    )]
     QueueFull(u64),
-    /// Too much is handed in at the same time.
-    #[error("too many programs and inputs are being handed in; try again in a moment")]
+    /// Too many uploads run at the same time.
+    #[error("too many uploads: {UPLOADS} programs and inputs are being uploaded already\nhint: try again in a moment")]
     Busy,
-    /// There is no room on the disk.
-    #[error("the disk of the service is full; nothing new is accepted until there is room")]
+    /// The disk is full, or has less free space than `Settings::free_bytes`.
+    #[error(
+        "the disk of the service is full: it accepts no new proofs and uploads\nhint: free disk space on the machine of the service, or lower `--min-free` of `sp1d serve`"
+    )]
     DiskFull,
-    /// The service's own fault.
+    /// The service itself failed.
     #[error("{0}")]
     Internal(String),
 }
@@ -62,25 +70,33 @@ impl From<UnknownWorker> for Refusal {
     }
 }
 
-/// Checks what can be checked without looking at anything else.
+/// Checks the fields of a request that can be checked without the database: priority, nonce, limits and idempotency
+/// key.
 pub(crate) fn check_request(request: &NewProof) -> Result<(), Refusal> {
     let invalid = |text: String| Err(Refusal::Invalid(text));
     if !(-100..=100).contains(&request.priority) {
         return invalid(format!("priority {} is out of range: -100 to 100", request.priority));
     }
     if let Some(word) = request.nonce.iter().find(|word| **word >= NONCE_WORDS) {
-        return invalid(format!("the nonce's word {word} is out of range: words are below {NONCE_WORDS}"));
+        return invalid(format!("nonce word {word} is out of range: 0 to {}", NONCE_WORDS - 1));
     }
-    if request.cycle_limit == Some(0) || request.cycle_limit.is_some_and(|limit| i64::try_from(limit).is_err()) {
-        return invalid("cycle_limit is out of range: at least 1; leave it out for no limit".to_owned());
+    if let Some(limit) = request.cycle_limit
+        && (limit == 0 || i64::try_from(limit).is_err())
+    {
+        let text = format!("cycle_limit {limit} is out of range: 1 to {}\nhint: leave it out for no limit", i64::MAX);
+        return invalid(text);
     }
-    if request.timeout_seconds.is_some_and(|seconds| !(1..=LONGEST_TIMEOUT).contains(&seconds)) {
-        return invalid(format!("timeout_seconds is out of range: 1 to {LONGEST_TIMEOUT}; leave it out for no limit"));
+    if let Some(seconds) = request.timeout_seconds
+        && !(1..=LONGEST_TIMEOUT).contains(&seconds)
+    {
+        let text = format!("timeout_seconds {seconds} is out of range: 1 to {LONGEST_TIMEOUT}");
+        return invalid(format!("{text}\nhint: leave it out for no timeout"));
     }
     if let Some(key) = &request.idempotency_key
         && (key.is_empty() || key.len() > LONGEST_KEY || key.chars().any(char::is_control))
     {
-        return invalid(format!("idempotency_key is 1 to {LONGEST_KEY} bytes of printable text"));
+        let text = format!("idempotency_key must have 1 to {LONGEST_KEY} bytes and no control characters");
+        return invalid(text);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The service: takes requests, runs proofs when it is their turn, and keeps what comes of them.
+//! The service: accepts proof requests, runs queued proofs, and stores their results.
 
 mod cleaning;
 mod events;
@@ -8,9 +8,10 @@ use crate::{
     blobs::{BlobError, BlobWriter, Blobs, Kept, is_digest},
     database::{Accepted, Database, DatabaseError, Selection},
     disk::{free_bytes, has_less_than},
+    hint,
     memo::DiskMemo,
     metrics::{Metrics, Now},
-    request::{Refusal, check_request},
+    request::{Refusal, UPLOADS, check_request},
     spans::Spans,
     state_folder::{StateError, StateFolder},
 };
@@ -29,51 +30,52 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Events that may wait to be written. A proof that makes them faster than the disk takes them waits.
+/// Events of all proofs that may wait for the database writer. When there are more, the tasks that report them wait.
 const EVENTS_UNDER_WAY: usize = 1 << 16;
 
-/// Times that the service may be killed while a proof runs. It may be what takes all the memory.
+/// A proof fails when the service crashed this many times while the proof was running. The proof itself may be the
+/// cause, for example by using all memory.
 const MOST_CRASHES: u32 = 5;
 
-/// Longest wait for a place to hand something in.
+/// Longest wait for one of the `UPLOADS` places. Then the upload is refused as [`Refusal::Busy`].
 const LONGEST_TURN: Duration = Duration::from_secs(30);
 
-/// Programs and inputs that may be on their way in at the same time: each holds a thread.
-const UPLOADS: usize = 16;
-
-/// How a service behaves.
+/// Configuration of a service.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The folder with everything that must outlive the process.
+    /// The state folder. It contains everything that must survive the process.
     pub state: PathBuf,
-    /// How workers are dealt with. The number of attempts before and the lineage are the service's own business.
+    /// Settings of the orchestrator. The service sets `attempts_before` and `lineage` itself and ignores their values
+    /// here.
     pub orchestrator: orchestrator::Settings,
-    /// How runs are cut, in the controller's serialisation.
+    /// Options that decide how new proofs cut their runs into shards, in the controller's serialization format.
     pub options: String,
-    /// Proofs that run at the same time; at least 1.
+    /// Proofs that run at the same time. 0 means 1.
     pub running: usize,
-    /// Proofs that may wait.
+    /// Proofs that may wait in the queue. Further requests are refused.
     pub queued: u64,
-    /// Longest program in bytes.
+    /// Maximum length of a program in bytes.
     pub program_bytes: u64,
-    /// Longest input in bytes.
+    /// Maximum length of an input in bytes.
     pub input_bytes: u64,
-    /// Disk for results of tasks, beyond which those used longest ago go.
+    /// Maximum size of the result cache on disk in bytes; 0 disables the cache. Garbage collection removes the results
+    /// that were not used for the longest time.
     pub memo_bytes: u64,
-    /// Free disk below which nothing new is accepted.
+    /// Free disk space in bytes below which the service refuses new proofs and uploads and caches no results.
     pub free_bytes: u64,
-    /// How long a proof that has ended is kept.
+    /// How long a proof is kept after its end.
     pub keep: Duration,
-    /// Names by which the interface may be asked where it listens for this machine alone, beside `localhost` and
-    /// addresses; in lower case.
+    /// Further host names, in lower case, by which clients may address a service that listens on a loopback address.
+    /// `localhost` and IP addresses are always allowed.
     pub names: Vec<String>,
-    /// Where traces of proofs go, if anywhere.
+    /// Exports traces of proofs; `None` for no traces.
     pub tracer: Option<Arc<BoxedTracer>>,
 }
 
 impl Settings {
-    /// The defaults for a state folder: two proofs at a time, a thousand waiting, programs of 128 MiB, inputs of 1 GiB,
-    /// 20 GB of results, 1 GB of disk left free, a week of what has ended, no traces.
+    /// Returns the defaults: 2 running and 1000 queued proofs, programs of at most 128 MiB, inputs of at most 1 GiB, a
+    /// result cache of 20 GB, 1 GB of disk space left free, ended proofs kept for a week, no further host names, and no
+    /// traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: orchestrator::Settings, options: String) -> Self {
         Self {
@@ -93,28 +95,30 @@ impl Settings {
     }
 }
 
-/// Why a service does not start.
+/// Why a service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The state folder.
+    /// The state folder is in use or not writable.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The database.
+    /// The database cannot be opened or written.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The files beside it.
-    #[error("the state folder: {0}")]
+    /// The folder of programs, inputs and finished proofs cannot be opened.
+    #[error(
+        "cannot open the state folder: {0}\nhint: check the permissions and the free space of the folder, or choose another one with `--state`"
+    )]
     Blobs(#[from] BlobError),
 }
 
-/// What is known of a running proof beside its record.
+/// State of a running proof that is not in the database.
 struct Live {
     cancel: CancellationToken,
     tasks: Mutex<Tasks>,
     spans: Mutex<Option<Spans>>,
 }
 
-/// Takes requests and runs proofs. Cheap to clone; ends with [`Service::shutdown`].
+/// Accepts requests and runs proofs until [`Service::shutdown`]. Clones are cheap and refer to the same service.
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -128,23 +132,24 @@ struct Inner {
     controller: Arc<dyn ProgramController>,
     orchestrator: Orchestrator,
     running: Mutex<BTreeMap<String, Arc<Live>>>,
-    /// Somebody may have something to begin.
+    /// Wakes the dispatcher: a proof was queued, or a running proof ended.
     wake: Notify,
     events: mpsc::Sender<(String, EventRecord)>,
-    /// Changes when events were written.
+    /// Changes after each batch of events that the writer has processed.
     written: watch::Sender<u64>,
-    /// Numbers of the last events, of proofs that somebody has written to in this process.
+    /// Number of the last event, for proofs that got an event in this process.
     numbers: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     list: Mutex<ListStatus>,
     metrics: Metrics,
-    /// Locked while it is decided what is needed, and while something comes to be.
+    /// Held by garbage collection and while a proof is accepted, so that collection never removes a program or input
+    /// that the new proof needs.
     housekeeping: Mutex<()>,
     uploads: Semaphore,
     tasks: TaskTracker,
-    /// What writes events ends last.
+    /// Runs the event writer, which ends after all of `tasks`.
     writer: TaskTracker,
     stop: CancellationToken,
-    /// There until everything has ended, when another process may take it.
+    /// Dropped after all tasks have ended. Then another process may take the folder.
     folder: Mutex<Option<StateFolder>>,
 }
 
@@ -153,11 +158,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Service {
-    /// Opens the state folder, goes on with what is in it, and begins to run proofs. Sessions with workers live on the
-    /// runtime that polls this.
+    /// Opens the state folder, queues interrupted proofs again, and starts to run proofs. The sessions with workers run
+    /// on the tokio runtime that polls this future.
     ///
     /// # Errors
-    /// When the state folder is another's, damaged, of a newer release, or cannot be written.
+    /// If another process uses the state folder, if it is not writable, or if its database is missing, damaged, of a
+    /// newer release, or of another program.
     pub async fn start(
         mut settings: Settings,
         controller: Arc<dyn ProgramController>,
@@ -175,15 +181,16 @@ impl Service {
             let lineage = memo.begin(start).map_err(unusable)?;
             let requeued = database.requeue_running(MOST_CRASHES, Moment::now())?;
             if let Err(error) = database.complete_events() {
-                // Their proofs are there, and say themselves how they ended.
-                tracing::warn!(%error, "proofs that have ended may lack their last event");
+                // Not fatal: the records of these proofs state how they ended.
+                tracing::warn!(%error, "cannot add the missing last events of ended proofs");
             }
             Ok::<_, StartError>((folder, blobs, database, memo, start, lineage, requeued))
         };
-        let opened = tokio::task::spawn_blocking(open).await.expect("opening does not panic");
+        let opened = tokio::task::spawn_blocking(open).await.expect("opening the state folder does not panic");
         let (folder, blobs, database, memo, start, lineage, requeued) = opened?;
-        tracing::info!(state = %folder.path().display(), start, requeued, "state opened");
-        // Names of artifacts have the number of their attempt, and remembered ones come again.
+        tracing::info!(state = %folder.path().display(), start, requeued, "state folder opened");
+        // Artifact names contain attempt numbers, and the result cache restores artifacts of earlier starts. So that no
+        // name occurs twice, each start uses its own range of 2^32 attempt numbers.
         settings.orchestrator.attempts_before = (start - 1) << 32;
         settings.orchestrator.lineage = Some(lineage);
         let memo = Arc::new(memo);
@@ -216,24 +223,24 @@ impl Service {
         Ok(Self { inner })
     }
 
-    /// Its settings.
+    /// Returns the settings, with the `attempts_before` and `lineage` that this start uses.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }
 
-    /// The orchestrator behind it.
+    /// Returns the orchestrator that runs the proofs.
     #[must_use]
     pub fn orchestrator(&self) -> &Orchestrator {
         &self.inner.orchestrator
     }
 
-    /// Says how the list of workers was last read.
+    /// Stores the outcome of the last read of the worker list.
     pub(crate) fn set_list_status(&self, status: ListStatus) {
         *lock(&self.inner.list) = status;
     }
 
-    /// How the list of workers was last read.
+    /// Returns the outcome of the last read of the worker list.
     #[must_use]
     pub fn list_status(&self) -> ListStatus {
         lock(&self.inner.list).clone()
@@ -243,7 +250,7 @@ impl Service {
         &self.inner.metrics
     }
 
-    /// What is counted, as Prometheus reads it.
+    /// Returns the metrics as OpenMetrics text.
     pub(crate) async fn metrics_text(&self) -> Result<String, Refusal> {
         let proofs = self.counts().await?;
         let (workers, holdings) = (self.workers(), self.inner.orchestrator.holdings());
@@ -253,20 +260,21 @@ impl Service {
         Ok(self.inner.metrics.text(&Now { proofs, workers, lost, counts, holdings, free_bytes }))
     }
 
-    /// Runs `task`; the service ends after it.
+    /// Spawns `task`. [`Service::shutdown`] waits until it has ended.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.inner.tasks.spawn(task);
     }
 
-    /// Cancelled when the service is to end.
+    /// Returns the token that is cancelled when the service shuts down.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.inner.stop
     }
 
-    /// Ends everything; what runs goes on at the next start.
+    /// Shuts the service down and waits until all its tasks have ended. Running proofs return to the queue and continue
+    /// at the next start.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
-        // It cancels what runs.
+        // This also cancels all running proofs.
         self.inner.orchestrator.end().await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
@@ -275,31 +283,31 @@ impl Service {
         lock(&self.inner.folder).take();
     }
 
-    /// Runs `work` where it may block.
+    /// Runs `work` on a thread where it may block.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> T {
         let inner = self.inner.clone();
         tokio::task::spawn_blocking(move || work(&inner)).await.expect("work on the state does not panic")
     }
 
-    /// A place for a program or input on its way in, when there is one before long.
+    /// Waits up to `LONGEST_TURN` for an upload place, and checks that the disk has room.
     pub(crate) async fn place_for_upload(&self) -> Result<SemaphorePermit<'_>, Refusal> {
         let place = timeout(LONGEST_TURN, self.inner.uploads.acquire()).await;
-        let place = place.map_err(|_| Refusal::Busy)?.expect("the places are never closed");
+        let place = place.map_err(|_| Refusal::Busy)?.expect("the semaphore is never closed");
         self.blocking(Inner::check_disk).await?;
         Ok(place)
     }
 
-    /// A program or input on its way in; to be used where it may block.
+    /// Returns a writer for an upload of at most `limit` bytes. Blocks, as do the methods of the writer.
     pub(crate) fn writer(&self, limit: u64) -> Result<BlobWriter, BlobError> {
         self.inner.blobs.writer(limit)
     }
 
-    /// Takes a program that was written, and says what it is.
+    /// Adds an uploaded program, unless it is known, and computes its verifying key in the background.
     pub(crate) async fn add_program(&self, kept: Kept) -> Result<Program, Refusal> {
         let id = kept.digest.clone();
         let known = self.blocking(move |inner| {
             let known = inner.database.program(&id)?;
-            // A service that was killed may have no key of a program that it knows.
+            // A known program has no key if the service was killed before the key was computed.
             let is_whole = known.as_ref().is_some_and(|program| program.verifying_key.is_some());
             let content = if is_whole { None } else { Some(inner.blobs.read(&id).map_err(broken)?) };
             Ok::<_, Refusal>((known, content.map(bytes::Bytes::from)))
@@ -321,7 +329,8 @@ impl Service {
                 inner.database.add_program(&program)?;
                 Ok(program)
             }
-            // Its file stays for a while: it may be something else of somebody else.
+            // The file is not removed here: the same bytes may be another client's input or a finished proof. If
+            // nothing needs the file, garbage collection removes it after an hour.
             Err(ProofFailure::Request(text)) => Err(Refusal::Invalid(text)),
             Err(failure) => Err(Refusal::Internal(failure.to_string())),
         });
@@ -330,10 +339,10 @@ impl Service {
         Ok(program)
     }
 
-    /// Has the verifying key of `program` computed. Whoever handed the program in does not wait for it, and its proofs
-    /// wait in the queue meanwhile.
+    /// Computes and stores the verifying key of `program` in the background. This takes up to a minute, and the upload
+    /// does not wait for it.
     fn compute_key(&self, program: String, content: bytes::Bytes) {
-        let service = self.clone();
+        let (service, id) = (self.clone(), program.clone());
         self.spawn(async move {
             let key = tokio::select! {
                 key = service.inner.controller.program_key(content) => key,
@@ -341,16 +350,17 @@ impl Service {
             };
             let stored = service.blocking(move |inner| match key {
                 Ok(key) => inner.database.set_verifying_key(&program, &key).map_err(|error| error.to_string()),
-                // Its proofs fail for the same reason.
+                // No client needs to be notified: proofs of this program fail for the same reason.
                 Err(failure) => Err(failure.to_string()),
             });
             if let Err(error) = stored.await {
-                tracing::warn!(%error, "a program has no verifying key");
+                let error = hint::split(&error).0;
+                tracing::warn!(program = %id, %error, "cannot compute or store the verifying key of a program");
             }
         });
     }
 
-    /// Takes an input that was written, and gives its id.
+    /// Checks that an uploaded blob is a valid input, and returns it.
     pub(crate) async fn add_input(&self, kept: Kept) -> Result<Kept, Refusal> {
         self.blocking(move |inner| {
             let content = inner.blobs.read(&kept.digest).map_err(broken)?;
@@ -360,11 +370,13 @@ impl Service {
         .await
     }
 
-    /// Accepts a request. When this returns the proof is kept, whatever happens; `false` with one that was asked for
-    /// before.
+    /// Accepts a proof request. The proof is on disk when this returns, and survives a crash. The flag is `false` if an
+    /// earlier request with the same idempotency key was already accepted; then the proof is that of the earlier
+    /// request.
     ///
     /// # Errors
-    /// Why it is not accepted.
+    /// If the request is invalid, names an unknown program or input, reuses the idempotency key of a different request,
+    /// or if the queue or the disk is full.
     pub async fn submit(&self, request: NewProof) -> Result<(Proof, bool), Refusal> {
         check_request(&request)?;
         let (proof, new) = self.blocking(move |inner| inner.accept(&request)).await?;
@@ -375,10 +387,10 @@ impl Service {
         Ok((proof, new))
     }
 
-    /// The proof `id`.
+    /// Returns the proof `id`.
     ///
     /// # Errors
-    /// When there is none.
+    /// [`Refusal::Unknown`] if no proof has this id.
     pub async fn proof(&self, id: &str) -> Result<Proof, Refusal> {
         let id = id.to_owned();
         self.blocking(move |inner| inner.find(&id)).await
@@ -395,7 +407,8 @@ impl Service {
 
     pub(crate) async fn program(&self, id: &str) -> Result<Program, Refusal> {
         let id = id.to_owned();
-        let unknown = Refusal::Unknown(format!("there is no program {}", short(&id)));
+        let text = format!("there is no program {}\nhint: list the programs with `GET /v1/programs`", short(&id));
+        let unknown = Refusal::Unknown(text);
         self.blocking(move |inner| inner.database.program(&id)).await?.ok_or(unknown)
     }
 
@@ -403,11 +416,11 @@ impl Service {
         Ok(self.blocking(|inner| inner.database.programs()).await?)
     }
 
-    /// Cancels a proof; one that has ended stays as it is. Gives it back as it is then: one that runs ends within
-    /// moments.
+    /// Cancels a proof and returns its current record. A queued proof is cancelled at once. A running proof may still
+    /// be running in the returned record, and ends shortly afterwards. A proof that has ended does not change.
     ///
     /// # Errors
-    /// When there is no such proof.
+    /// [`Refusal::Unknown`] if no proof has this id.
     pub async fn cancel(&self, id: &str) -> Result<Proof, Refusal> {
         let owned = id.to_owned();
         let cancelled = self.blocking(move |inner| {
@@ -417,6 +430,7 @@ impl Service {
         if let Some(proof) = cancelled.await? {
             let finished = ProofEvent::Finished { state: ProofState::Cancelled, failure: None };
             self.inner.tell(id, finished).await;
+            lock(&self.inner.numbers).remove(id);
             return Ok(proof);
         }
         loop {
@@ -424,7 +438,7 @@ impl Service {
             let proof = self.proof(id).await?;
             match live {
                 Some(live) => live.cancel.cancel(),
-                // It is just being begun.
+                // The dispatcher is starting this proof and has not yet put it into `running`.
                 None if !proof.state.is_final() && !self.inner.stop.is_cancelled() => {
                     sleep(Duration::from_millis(10)).await;
                     continue;
@@ -435,32 +449,37 @@ impl Service {
         }
     }
 
-    /// Content of a finished proof.
+    /// Returns the bytes of a finished proof.
     pub(crate) async fn result(&self, id: &str) -> Result<Vec<u8>, Refusal> {
         let id = id.to_owned();
         self.blocking(move |inner| {
             let proof = inner.find(&id)?;
             let Some(digest) = inner.database.result(&id)? else {
                 let state = proof.state.name();
-                return Err(Refusal::Conflict(format!("proof {id} is {state}: there is nothing to fetch")));
+                let (step, command) =
+                    if proof.state.is_final() { ("see its events", "logs") } else { ("wait for its end", "wait") };
+                return Err(Refusal::Conflict(format!(
+                    "proof {id} is {state}: there is nothing to fetch\nhint: {step} with `sp1d {command} {id}`"
+                )));
             };
             inner.blobs.read(&digest).map_err(broken)
         })
         .await
     }
 
-    /// Events of a proof after number `after`, in order, at most `limit`, as far as they are written.
+    /// Returns the events of a proof after number `after`, in order and at most `limit`. Events that wait for the
+    /// writer are not included.
     pub(crate) async fn events(&self, id: &str, after: u64, limit: u32) -> Result<Vec<EventRecord>, Refusal> {
         let id = id.to_owned();
         Ok(self.blocking(move |inner| inner.database.events(&id, after, limit)).await?)
     }
 
-    /// Changes whenever events were written.
+    /// Returns a watch that changes after each batch of events that the writer has processed.
     pub(crate) fn written(&self) -> watch::Receiver<u64> {
         self.inner.written.subscribe()
     }
 
-    /// How many proofs are in each state.
+    /// Returns the number of proofs in each state.
     pub(crate) async fn counts(&self) -> Result<BTreeMap<&'static str, u64>, Refusal> {
         self.blocking(|inner| {
             let count = |state: ProofState| Ok((state.name(), inner.database.count(state)?));
@@ -469,7 +488,7 @@ impl Service {
         .await
     }
 
-    /// The connected workers.
+    /// Returns the connected workers, in the order in which they connected.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         self.inner.orchestrator.workers()
@@ -477,7 +496,8 @@ impl Service {
 
     pub(crate) async fn drain(&self, worker: &str) -> Result<(), Refusal> {
         let (inner, worker) = (self.inner.clone(), worker.to_owned());
-        // Whether it holds nothing yet is seen in its state; nobody waits for that.
+        // Draining takes until the worker holds no attempt, and its state shows that. Waiting 100 ms is enough to
+        // return an error for an unknown worker.
         let mut asked = self.inner.tasks.spawn(async move { inner.orchestrator.drain(&worker).await });
         match timeout(Duration::from_millis(100), &mut asked).await {
             Ok(drained) => Ok(drained.expect("draining does not panic")?),
@@ -494,7 +514,7 @@ impl Service {
     }
 }
 
-/// The beginning of a text that somebody sent.
+/// Returns the first 80 characters of a text that a client sent.
 fn short(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -506,23 +526,23 @@ fn broken(error: BlobError) -> Refusal {
     }
 }
 
-/// A new id: twelve hexadecimal digits.
+/// Returns a new random id of twelve hexadecimal digits.
 fn new_id() -> Result<String, Refusal> {
     let mut bytes = [0; 6];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Refusal::Internal(format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| Refusal::Internal(format!("cannot get random bytes from the operating system: {error}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl Inner {
     fn find(&self, id: &str) -> Result<Proof, Refusal> {
-        let unknown = || Refusal::Unknown(format!("there is no proof {}", short(id)));
-        let mut proof = self.database.proof(id)?.ok_or_else(unknown)?;
+        let unknown = || format!("there is no proof {}\nhint: list the proofs with `sp1d proofs`", short(id));
+        let mut proof = self.database.proof(id)?.ok_or_else(|| Refusal::Unknown(unknown()))?;
         self.complete(&mut proof);
         Ok(proof)
     }
 
-    /// Adds what only this process knows.
+    /// Fills in the task counts of a running proof, which are not yet in the database.
     fn complete(&self, proof: &mut Proof) {
         if let Some(live) = lock(&self.running).get(&proof.id) {
             proof.tasks = *lock(&live.tasks);
@@ -530,22 +550,25 @@ impl Inner {
     }
 
     fn accept(&self, request: &NewProof) -> Result<(Proof, bool), Refusal> {
-        // What it needs must not be found unused meanwhile.
+        // Keeps garbage collection from removing the program or the input before the proof refers to them.
         let _undisturbed = lock(&self.housekeeping);
         let Some(program) = &request.program else {
-            return Err(Refusal::Invalid("no program: name one by its id, or send it with the request".to_owned()));
+            let text = "the request names no program\nhint: set `program` to the id of an uploaded program, or send a form with the part `program`";
+            return Err(Refusal::Invalid(text.to_owned()));
         };
         if self.database.program(program)?.is_none() {
-            return Err(Refusal::Unknown(format!("there is no program {}; hand it in first", short(program))));
+            let text = format!("there is no program {}\nhint: upload it with `POST /v1/programs`", short(program));
+            return Err(Refusal::Unknown(text));
         }
         let input = match &request.input {
             Some(input) if !is_digest(input) || self.blobs.length(input).is_none() => {
-                return Err(Refusal::Unknown(format!("there is no input {}; hand it in first", short(input))));
+                let text = format!("there is no input {}\nhint: upload it with `POST /v1/inputs`", short(input));
+                return Err(Refusal::Unknown(text));
             }
             Some(input) => input.clone(),
             None => self.blobs.put(&self.controller.empty_stdin()).map_err(broken)?,
         };
-        // A request that came before is answered however full everything is.
+        // A repeated request returns its proof even if the queue or the disk is full.
         let is_known = match &request.idempotency_key {
             Some(key) => self.database.knows_key(key)?,
             None => false,
@@ -561,9 +584,10 @@ impl Inner {
                 self.complete(&mut proof);
                 Ok((proof, false))
             }
-            Accepted::Other => Err(Refusal::Conflict(
-                "another request was made with this idempotency_key; choose a new one".to_owned(),
-            )),
+            Accepted::Other => {
+                let text = "a different request has already used this idempotency_key\nhint: choose a new key, or repeat the earlier request unchanged";
+                Err(Refusal::Conflict(text.to_owned()))
+            }
         }
     }
 
@@ -578,5 +602,37 @@ impl Inner {
     fn check_disk(&self) -> Result<(), Refusal> {
         let is_full = has_less_than(&self.settings.state, self.settings.free_bytes);
         if is_full { Err(Refusal::DiskFull) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testing::{FakeController, fake_build};
+
+    #[tokio::test]
+    async fn cancelled_queued_proof_leaves_no_event_counter() {
+        let folder = tempfile::tempdir().unwrap();
+        let orchestrator = orchestrator::Settings::new(fake_build());
+        let mut settings = Settings::new(folder.path().join("state"), orchestrator, "{}".to_owned());
+        settings.running = 1;
+        let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+        let program = service.inner.blobs.put(b"program").unwrap();
+        let known = Program { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
+        service.inner.database.add_program(&known).unwrap();
+        // No worker is connected, so the first proof runs until the shutdown and the second one stays in the queue.
+        let request = NewProof { program: Some(program), cycle_limit: Some(1), ..NewProof::default() };
+        let (first, _) = service.submit(request.clone()).await.unwrap();
+        let started = async {
+            while service.proof(&first.id).await.unwrap().state != ProofState::Running {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), started).await.unwrap();
+        let (second, _) = service.submit(request).await.unwrap();
+        assert_eq!(service.cancel(&second.id).await.unwrap().state, ProofState::Cancelled);
+        let counted: Vec<String> = lock(&service.inner.numbers).keys().cloned().collect();
+        assert_eq!(counted, [first.id]);
+        service.shutdown().await;
     }
 }

@@ -1,7 +1,10 @@
-//! Traces of proofs, for OpenTelemetry: a trace for each run of a proof, in it a span for the execution and for each
-//! attempt. Names of attributes as <https://opentelemetry.io/docs/specs/semconv/general/naming/> has them.
+//! OpenTelemetry traces of proofs: one trace for each start of a proof, with a span for the execution and spans for
+//! each attempt. Attribute names follow <https://opentelemetry.io/docs/specs/semconv/general/naming/>.
 
-use crate::timeline::{Facts, Slice, Timeline, Track};
+use crate::{
+    hint,
+    timeline::{Facts, Slice, Timeline, Track},
+};
 use client::{EventRecord, Moment, Proof, ProofEvent, ProofState};
 use opentelemetry::{
     Context, KeyValue,
@@ -13,7 +16,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The trace of a proof that runs. It ends with the proof, or with [`Spans::stop`].
+/// The trace of a running proof. It ends with the proof's last event, or with [`Spans::stop`].
 pub(crate) struct Spans {
     tracer: Arc<BoxedTracer>,
     root: Context,
@@ -29,7 +32,7 @@ fn number(number: u64) -> i64 {
 }
 
 impl Spans {
-    /// The trace of `proof`, which begins now.
+    /// Starts the trace of `proof`.
     pub(crate) fn new(tracer: Arc<BoxedTracer>, proof: &Proof) -> Self {
         let attributes = [
             KeyValue::new("sp1d.proof.id", proof.id.clone()),
@@ -38,7 +41,7 @@ impl Spans {
             KeyValue::new("sp1d.program.id", proof.program.clone()),
         ];
         let span = tracer.span_builder("proof").with_kind(SpanKind::Internal).with_attributes(attributes);
-        // Events have milliseconds: the first must not be before this.
+        // Rounded to milliseconds like the times of events. Otherwise the first event could be earlier than the span.
         let span = span.with_start_time(time(Moment::now()));
         let root = Context::new().with_span(span.start_with_context(tracer.as_ref(), &Context::new()));
         Self { tracer, root, timeline: Timeline::default() }
@@ -58,7 +61,8 @@ impl Spans {
             ProofEvent::Finished { state, failure } => {
                 let span = self.root.span();
                 span.set_attribute(KeyValue::new("sp1d.proof.state", state.name()));
-                let reason = failure.as_ref().map(|failure| failure.text.clone()).unwrap_or_default();
+                let reason =
+                    failure.as_ref().map(|failure| hint::split(&failure.text).0.to_owned()).unwrap_or_default();
                 span.set_status(if *state == ProofState::Failed { Status::error(reason) } else { Status::Ok });
                 span.end_with_timestamp(time(record.at));
             }
@@ -66,7 +70,7 @@ impl Spans {
         }
     }
 
-    /// Ends the trace of a proof that goes on at the next start of the service, as a further trace.
+    /// Ends the trace when the service stops. The next start of the proof has its own trace.
     pub(crate) fn stop(mut self) {
         let now = Moment::now();
         for slice in self.timeline.end(now, "the service stopped") {

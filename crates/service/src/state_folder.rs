@@ -1,4 +1,4 @@
-//! The folder with everything that must outlive the process.
+//! The state folder, which contains everything that must survive the process.
 
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -7,36 +7,36 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The state folder, for this process alone.
+/// The state folder, locked for this process.
 pub(crate) struct StateFolder {
     path: PathBuf,
-    /// Locked as long as it is open.
+    /// Holds the lock until it is closed.
     _lock: File,
 }
 
 /// Why a state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another process has it.
-    #[error("the state folder {} is in use by process {holder}; stop it, or name another folder with --state", path.display())]
+    /// Another process uses the folder.
+    #[error("the state folder {} is in use by process {holder}\nhint: stop that process, or choose another folder with `--state`", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// Process number of whoever has it, as far as it is known.
+        /// Process id of the other process, or `unknown`.
         holder: String,
     },
-    /// It cannot be made or written.
-    #[error("the state folder {} cannot be used: {reason}; make it writable, or name another one with --state", path.display())]
+    /// The folder cannot be created or written.
+    #[error("cannot use the state folder {}: {reason}\nhint: make the folder writable, or choose another one with `--state`", path.display())]
     Unusable {
         /// The folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         reason: io::Error,
     },
 }
 
 impl StateFolder {
-    /// Takes the folder at `path`, which is made where there is none.
+    /// Locks the folder at `path`, and creates a missing folder.
     pub(crate) fn take(path: &Path) -> Result<Self, StateError> {
         let unusable = |reason: io::Error| StateError::Unusable { path: path.to_owned(), reason };
         fs::create_dir_all(path).map_err(unusable)?;
@@ -53,7 +53,7 @@ impl StateFolder {
             }
             Err(error) => return Err(unusable(error.into())),
         }
-        // For people; the lock itself is what counts.
+        // The process id is only for error messages. The lock on the file protects the folder.
         let write =
             lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
         write.map_err(unusable)?;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_has_one_process_at_a_time() {
+    fn locked_folder_cannot_be_taken_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/state");
         let first = StateFolder::take(&path).unwrap();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_told() {
+    fn error_names_a_folder_that_cannot_be_created() {
         let text = StateFolder::take(Path::new("/proc/none/state")).err().unwrap().to_string();
         assert!(text.contains("/proc/none/state") && text.contains("--state"), "{text}");
     }

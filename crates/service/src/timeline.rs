@@ -1,34 +1,34 @@
-//! Where a proof's time went: what is told of it, as slices of time.
+//! Converts the events of a proof into time slices, which show how long execution and attempts took.
 
 use client::{EventRecord, FailureInfo, Moment, ProofEvent};
 use std::collections::BTreeMap;
 
-/// Where something took its time.
+/// The machine on which a slice took place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Track {
-    /// On the service's own machine, which ran the program.
+    /// The machine of the service, which executes the program.
     Execution,
-    /// On the worker of this name.
+    /// The worker with this name.
     Worker(String),
 }
 
-/// Something that took time, from its begin to its end.
+/// A period of time in which a machine executed the program, or a worker held or proved an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slice {
     pub(crate) track: Track,
-    /// The kind of task, `waiting` for what lay on the worker before that, or `execution`.
+    /// The task kind while the worker proves, `waiting` while the attempt waits on the worker, or `execution`.
     pub(crate) name: String,
     pub(crate) from: Moment,
     pub(crate) to: Moment,
     pub(crate) facts: Facts,
 }
 
-/// What a slice was.
+/// Details of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Facts {
-    /// The program ran to its end.
+    /// An execution that ran to its end, with its number of cycles.
     Cycles(u64),
-    /// The program did not run to its end; it is at fault itself when that `failed`.
+    /// An execution that did not run to its end. `failed` is true if the program itself is at fault.
     Outcome {
         outcome: &'static str,
         failed: bool,
@@ -41,7 +41,7 @@ pub(crate) enum Facts {
     },
 }
 
-/// An attempt whose end has not been told.
+/// An attempt without an end event.
 struct Open {
     worker: String,
     kind: String,
@@ -50,7 +50,7 @@ struct Open {
     proving: Option<Moment>,
 }
 
-/// Takes events in their order and gives slices as they end.
+/// Takes the events of a proof in order, and returns each slice when it ends.
 #[derive(Default)]
 pub(crate) struct Timeline {
     open: BTreeMap<u64, Open>,
@@ -59,13 +59,13 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// What ends with this event.
+    /// Processes the next event and returns the slices that it ends.
     pub(crate) fn note(&mut self, record: &EventRecord) -> Vec<Slice> {
         let at = record.at;
         let before = self.last.replace(at).unwrap_or(at);
         match &record.event {
             ProofEvent::Started { .. } => {
-                let lost = self.end_all(before, "lost with the service", false);
+                let lost = self.end_all(before, "lost when the service stopped", false);
                 self.executing = Some(at);
                 lost
             }
@@ -87,7 +87,7 @@ impl Timeline {
             }
             ProofEvent::Done(attempt) => self.end_attempt(attempt.attempt, at, "done", false),
             ProofEvent::AttemptFailed { attempt, reason } => self.end_attempt(attempt.attempt, at, reason, true),
-            ProofEvent::Dropped(attempt) => self.end_attempt(attempt.attempt, at, "not wanted any more", false),
+            ProofEvent::Dropped(attempt) => self.end_attempt(attempt.attempt, at, "dropped: no longer needed", false),
             ProofEvent::Finished { failure, .. } => {
                 let is_guests = |failure: &FailureInfo| failure.kind == "guest";
                 self.end_all(at, "the proof ended", failure.as_ref().is_some_and(is_guests))
@@ -103,12 +103,12 @@ impl Timeline {
         }
     }
 
-    /// What goes on, as far as it is known.
+    /// Returns the slices that have not ended, up to the time of the last event.
     pub(crate) fn under_way(&mut self) -> Vec<Slice> {
-        self.last.map(|last| self.end_all(last, "under way", false)).unwrap_or_default()
+        self.last.map(|last| self.end_all(last, "in progress", false)).unwrap_or_default()
     }
 
-    /// What goes on, and is over now for the reason that `outcome` says.
+    /// Ends all open slices at `at` with `outcome`, and returns them.
     pub(crate) fn end(&mut self, at: Moment, outcome: &'static str) -> Vec<Slice> {
         self.end_all(at, outcome, false)
     }
@@ -147,7 +147,7 @@ pub(crate) mod tests {
     use super::*;
     use client::Attempt;
 
-    /// A proof that is begun a second time.
+    /// The events of a proof that is started twice.
     pub(crate) fn events() -> Vec<EventRecord> {
         let attempt = |attempt, worker: &str| Attempt {
             task: 7,
@@ -176,7 +176,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn attempts_become_slices_on_the_track_of_their_worker() {
+    fn attempts_become_slices_on_their_workers_track() {
         let mut timeline = Timeline::default();
         let mut slices: Vec<Slice> = events().iter().flat_map(|record| timeline.note(record)).collect();
         slices.extend(timeline.under_way());
@@ -198,9 +198,9 @@ pub(crate) mod tests {
             "Worker(\"b\") prove_shard 32-36 3 no memory (failed)",
             "Worker(\"a\") waiting 20-25 1 done",
             "Worker(\"a\") prove_shard 25-40 1 done",
-            // It never began to prove.
-            "Worker(\"b\") waiting 31-40 2 lost with the service",
-            "Execution execution 50-60 under way",
+            // Attempt 2 was lost before its proving started.
+            "Worker(\"b\") waiting 31-40 2 lost when the service stopped",
+            "Execution execution 50-60 in progress",
         ];
         assert_eq!(shown, expected);
     }

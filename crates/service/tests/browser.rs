@@ -1,4 +1,4 @@
-//! The status page as a person sees it, in headless Chromium. Workers and controller prove nothing.
+//! Tests of the status page in headless Chromium, with fake workers and a fake controller.
 
 use client::{Client, NewProof, ProofEvent, ProofState};
 use scheduler::TaskKind;
@@ -12,10 +12,10 @@ mod webdriver;
 
 use webdriver::Browser;
 
-/// So that a worker that is gone is missed soon.
+/// Short, so that a stopped worker is lost quickly.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// A service with its interface, and a client of it.
+/// Starts a service with its HTTP API, and returns it with its URL and a client.
 async fn start(state: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Service, String, Client) {
     let mut orchestrator = orchestrator::Settings::new(fake_build());
     orchestrator.heartbeat = heartbeat;
@@ -45,13 +45,13 @@ fn taking(time: Duration) -> Arc<dyn ProvingEngine> {
     })
 }
 
-/// The row of the table with what is in it.
+/// Returns a JavaScript expression for the first row of `table` that contains `text`.
 fn row(table: &str, text: &str) -> String {
     format!("[...document.querySelectorAll('#{table} tr')].find((row) => row.innerText.includes('{text}'))")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proof_is_watched_from_its_submission_to_its_end_and_a_worker_turns_red() {
+async fn page_follows_a_proof_and_shows_a_lost_worker_in_red() {
     let folder = tempfile::tempdir().unwrap();
     let (fast, slow) = (
         RunningWorker::ready("fast", taking(Duration::from_millis(300))).await,
@@ -74,13 +74,15 @@ async fn a_proof_is_watched_from_its_submission_to_its_end_and_a_worker_turns_re
     browser.picture("timeline").await;
 
     slow.stop().await;
-    browser.wait_for("document.querySelector('#events li.failed')?.innerText.includes('worker slow is gone')").await;
+    browser
+        .wait_for("document.querySelector('#events li.failed')?.innerText.includes('worker slow disconnected')")
+        .await;
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
     browser.wait_for("document.querySelector('#fetch').checkVisibility()").await;
     browser.wait_for("document.querySelector('#facts').innerText.includes('12 of 12 done')").await;
     let drawn = "document.querySelector('#timeline').getAttribute('aria-label').includes('2 workers')";
     browser.wait_for(drawn).await;
-    // By keyboard too.
+    // The keyboard selects an attempt in the timeline.
     browser.value("document.querySelector('#timeline').focus()").await;
     browser
         .value("document.querySelector('#timeline').dispatchEvent(new KeyboardEvent('keydown', { key: 'Home' }))")
@@ -104,12 +106,12 @@ async fn a_proof_is_watched_from_its_submission_to_its_end_and_a_worker_turns_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proof_is_cancelled_and_another_fails_for_all_to_see() {
+async fn page_cancels_a_proof_and_reports_an_unknown_one() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
     let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
     let id = submit(&client, 3).await;
-    // As wide as a phone.
+    // The width of a phone.
     let browser = Browser::start(390, 800).await;
     browser.open(&format!("{url}/#/proofs/{id}")).await;
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
@@ -121,7 +123,7 @@ async fn a_proof_is_cancelled_and_another_fails_for_all_to_see() {
     browser.wait_for("!document.querySelector('#cancel').checkVisibility()").await;
     assert_eq!(client.proof(&id).await.unwrap().state, ProofState::Cancelled);
     browser.picture("cancelled").await;
-    // What there is not is said.
+    // The page reports a proof that does not exist.
     browser.open(&format!("{url}/#/proofs/000000000000")).await;
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('there is no proof')").await;
     browser.close().await;
@@ -129,14 +131,14 @@ async fn a_proof_is_cancelled_and_another_fails_for_all_to_see() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_goes_on_when_the_service_was_away() {
+async fn page_reconnects_after_the_service_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let (service, url, _) = start(folder.path(), &[], HEARTBEAT).await;
     let browser = Browser::start(1280, 900).await;
     browser.open(&url).await;
     browser.wait_for("document.querySelector('#no-proofs').checkVisibility()").await;
     service.shutdown().await;
-    browser.wait_for("document.querySelector('#connection').innerText.includes('does not answer')").await;
+    browser.wait_for("document.querySelector('#connection').innerText.includes('does not respond')").await;
     let orchestrator = orchestrator::Settings::new(fake_build());
     let settings = Settings::new(folder.path().join("state"), orchestrator, "{}".into());
     let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
@@ -147,10 +149,10 @@ async fn the_page_goes_on_when_the_service_was_away() {
     service.shutdown().await;
 }
 
-/// A large pool and a long proof: everything is shown, and nothing waits.
+/// The page shows a large pool and a long proof completely, and its first paint takes less than 500 ms.
 #[ignore = "takes minutes: ./x test --full"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_workers_and_ten_thousand_tasks_are_shown() {
+async fn page_shows_1000_workers_and_10000_tasks() {
     const WORKERS: usize = 1000;
     const TASKS: u64 = 10_000;
     let folder = tempfile::tempdir().unwrap();
@@ -158,7 +160,7 @@ async fn a_thousand_workers_and_ten_thousand_tasks_are_shown() {
     for number in 0..WORKERS {
         workers.push(RunningWorker::ready(&format!("worker-{number}"), FakeEngine::honest()).await);
     }
-    // They share the cores of one machine, and are not silent for that.
+    // The workers share the cores of one machine. With a short heartbeat, slow workers would count as lost.
     let addresses: Vec<SocketAddr> = workers.iter().map(|worker| worker.address).collect();
     let (service, url, client) = start(folder.path(), &addresses, Duration::from_secs(5)).await;
     let id = submit(&client, TASKS).await;
@@ -167,7 +169,7 @@ async fn a_thousand_workers_and_ten_thousand_tasks_are_shown() {
     let ended = client.follow(client.proof(&id).await.unwrap(), u64::MAX >> 1, None, |_| {}).await.unwrap();
     assert_eq!(ended.state, ProofState::Done, "{ended:?}");
     browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
-    // More than there are tasks: idle workers take over what waits elsewhere.
+    // There are more attempts than tasks, because idle workers take over attempts that wait on other workers.
     let events = client.past_events(&id, 0).await.unwrap();
     let attempts = events.iter().filter(|record| matches!(record.event, ProofEvent::Assigned(_))).count();
     let label = format!("1000 workers, {attempts} attempts");
@@ -186,7 +188,7 @@ async fn a_thousand_workers_and_ten_thousand_tasks_are_shown() {
         )
     };
     assert_eq!(browser.value(&sum(3)).await, TASKS, "tasks done");
-    // What was taken over from a worker that was at it is no fault of that one.
+    // An attempt that another worker took over does not count as a fault.
     assert_eq!(browser.value(&sum(4)).await, 0, "faults");
     browser.picture("thousand").await;
     browser.close().await;

@@ -1,4 +1,4 @@
-//! The service's process, killed at any instant, and weighed.
+//! Tests that kill the service's process at different moments, measure its memory, or fill its disk.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Killed when dropped.
+/// A running service process. Killed when dropped.
 struct Process {
     child: Child,
     url: String,
@@ -34,7 +34,7 @@ impl Process {
         Self::spawn(Command::new(program()).arg(state), workers, variables)
     }
 
-    /// With a disk of its own at `state`, of so many megabytes.
+    /// Starts the service with its own disk of `megabytes` MiB, mounted at `state` in a separate mount namespace.
     fn start_on_disk_of(megabytes: u32, state: &Path, workers: &[String], variables: &[(&str, &str)]) -> Self {
         let mount = format!("mount -t tmpfs -o mode=700,size={megabytes}m disk \"$1\" && exec \"$0\" \"$@\"");
         let mut command = Command::new("unshare");
@@ -52,20 +52,20 @@ impl Process {
     }
 }
 
-/// Beside the folder of this test: examples are built with it.
+/// Returns the path of the example `fake_serve`. Cargo builds it together with this test, in the folder next to it.
 fn program() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/fake_serve")
 }
 
 impl Process {
-    /// Memory that it has at this moment, in kB. See proc(5), VmRSS.
+    /// Returns the resident memory of the process in kB. See `VmRSS` in proc(5).
     fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Asks for a proof of `shards` shards, like no other by `nonce`, and sees it done.
+    /// Submits a proof of `shards` shards, which `nonce` makes different from other proofs, and waits until it is done.
     async fn prove(&self, program: &Value, shards: u64, nonce: u32) {
         let request = json!({ "program": program["id"], "cycle_limit": shards, "nonce": [nonce, 0, 0, 0] });
         let proof = post(&self.url, "/v1/proofs", "application/json", request.to_string()).await.unwrap();
@@ -119,7 +119,7 @@ async fn every_accepted_proof_comes_out_right_however_often_the_service_is_kille
     let worker = RunningWorker::ready("one", engine).await;
     let workers = [worker.address.to_string()];
     let mut accepted = Vec::new();
-    // Other instants each time, as the machine has it: what is asked for, what runs and what is written is cut at them.
+    // Each round kills the process at a different moment, during requests, proving and writing.
     for round in 0..8_u64 {
         let mut process = Process::start(&state, &workers);
         let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
@@ -148,7 +148,7 @@ async fn every_accepted_proof_comes_out_right_however_often_the_service_is_kille
     }
 }
 
-/// Workers whose shards come out when they are told to, and that count how often each shard was begun.
+/// Workers that finish their shards only after `open` is set, and that count how often each shard was started.
 struct Gated {
     workers: Vec<RunningWorker>,
     open: watch::Sender<bool>,
@@ -182,7 +182,7 @@ impl Gated {
         self.workers.iter().map(|worker| worker.address.to_string()).collect()
     }
 
-    /// Waits until so many shards are under way; what is begun twice counts twice.
+    /// Waits until `wanted` shards were started. A shard that was started twice counts twice.
     async fn wait_for(&self, wanted: u32) {
         let deadline = Instant::now() + PATIENCE;
         while self.begun.lock().unwrap().values().sum::<u32>() < wanted {
@@ -192,16 +192,17 @@ impl Gated {
     }
 }
 
-/// When the shards come out that were under way when the service ended.
+/// When the workers finish the shards that they were proving when the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ComeOut {
-    /// Before it is there again.
+    /// Before the service runs again.
     Meanwhile,
-    /// Once it has been there again so many times.
+    /// After the service was restarted this many times.
     After(usize),
 }
 
-/// Ends the service by `signal` while `workers` workers prove a shard each, and sees that none is begun again.
+/// Ends the service by `signal` while each of `workers` workers proves a shard, and checks that no shard is started
+/// again.
 async fn check_goes_on(workers: usize, signal: Signal, come_out: ComeOut) {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
@@ -224,7 +225,7 @@ async fn check_goes_on(workers: usize, signal: Signal, come_out: ComeOut) {
             gated.open.send_replace(true);
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        // Workers in another order: each shard is still its worker's.
+        // The order of the workers does not matter: each worker continues its own shard.
         let mut addresses = gated.addresses();
         addresses.rotate_left(restart % workers);
         process = Process::start(&state, &addresses);
@@ -248,7 +249,7 @@ async fn check_goes_on(workers: usize, signal: Signal, come_out: ComeOut) {
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_that_were_under_way_when_the_service_ended_are_not_begun_again() {
     for signal in [Signal::KILL, Signal::TERM] {
-        // One alone: another that came first would have room for its shard, and begin it.
+        // Only one worker. A second worker could connect first, and would start the shard of the other one.
         check_goes_on(1, signal, ComeOut::Meanwhile).await;
         check_goes_on(3, signal, ComeOut::After(1)).await;
         check_goes_on(2, signal, ComeOut::After(3)).await;
@@ -256,7 +257,7 @@ async fn shards_that_were_under_way_when_the_service_ended_are_not_begun_again()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_service_began_is_no_other_services() {
+async fn another_service_does_not_resume_an_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let gated = Gated::start(1).await;
     for (number, name) in (1..).zip(["one", "two"]) {
@@ -271,7 +272,7 @@ async fn what_one_service_began_is_no_other_services() {
     assert_eq!(gated.begun.lock().unwrap().get(&0), Some(&2));
 }
 
-/// All files below `folder`, with their sizes. What is removed meanwhile is none.
+/// Returns all files below `folder` with their sizes. Skips files that are removed in the meantime.
 fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let described = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
@@ -283,15 +284,15 @@ fn bytes(folder: &Path) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_proofs_leave_memory_and_disk_as_they_were() {
+async fn a_hundred_proofs_leave_no_memory_or_disk_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let workers = [worker.address.to_string()];
-    // Less than the results of one proof.
+    // Smaller than the results of one proof.
     let memo = ("MEMO_BYTES", "1000");
-    // What is asked is what the service keeps, not how many threads have had an allocator's pool of their own by now.
-    // See mallopt(3), M_ARENA_MAX.
+    // One arena for all threads. Otherwise the memory would also depend on how many threads have used the allocator.
+    // See M_ARENA_MAX in mallopt(3).
     let process = Process::start_with(&state, &workers, &[memo, ("MALLOC_ARENA_MAX", "1")]);
     let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
     for nonce in 0..10 {
@@ -302,12 +303,13 @@ async fn a_hundred_proofs_leave_memory_and_disk_as_they_were() {
         process.prove(&program, 20, nonce).await;
     }
     let after = process.memory();
-    assert!(after * 100 < before * 105, "{before} kB after ten proofs, {after} kB after a hundred more");
+    assert!(after * 100 < before * 105, "{before} kB after 10 proofs, {after} kB after 100 more");
 
     let full = bytes(&state);
     assert!(full > began, "{full}");
     drop(process);
-    // What nothing needs goes when it is an hour old, and so does what has ended when it is not kept.
+    // Garbage collection removes unused blobs that are older than an hour. `KEEP_SECONDS` of 0 makes it also remove all
+    // ended proofs.
     let old = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
     for (file, _) in files(&state.join("blobs")) {
         fs::File::options().write(true).open(file).unwrap().set_modified(old).unwrap();
@@ -315,13 +317,17 @@ async fn a_hundred_proofs_leave_memory_and_disk_as_they_were() {
     let process = Process::start_with(&state, &workers, &[memo, ("KEEP_SECONDS", "0")]);
     let deadline = Instant::now() + PATIENCE;
     while bytes(&state) > began {
-        assert!(Instant::now() < deadline, "{began} bytes, {full} with a hundred more proofs, now {:?}", files(&state));
+        assert!(
+            Instant::now() < deadline,
+            "{began} bytes after 10 proofs, {full} after 100 more, now {:?}",
+            files(&state)
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     drop(process);
 }
 
-/// Copies what is in `from`.
+/// Copies all files of the folder `from` to the folder `to`.
 fn copy(from: &Path, to: &Path) {
     for (file, _) in files(from) {
         let copy = to.join(file.strip_prefix(from).unwrap());
@@ -343,7 +349,7 @@ async fn a_full_disk_refuses_what_is_new_and_costs_no_proof_that_runs() {
     let worker = RunningWorker::ready("one", engine).await;
     let workers = [worker.address.to_string()];
     let process = Process::start_on_disk_of(16, &state, &workers, &[("FREE_BYTES", "2000000")]);
-    // The disk is where the process sees it.
+    // The disk is mounted only in the mount namespace of the process.
     let disk = PathBuf::from(format!("/proc/{}/root{}", process.child.id(), state.display()));
     let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
     let request =
@@ -366,22 +372,23 @@ async fn a_full_disk_refuses_what_is_new_and_costs_no_proof_that_runs() {
     assert_eq!(refused.status(), 507);
     let text = refused.text().await.unwrap();
     assert!(text.contains("disk_full"), "{text}");
-    // All shards are proven meanwhile, and what came of them has nowhere to go.
+    // All shards are proven although the disk is full, but the finished proof cannot be stored.
     process.wait_for(id, |proof| proof["tasks"]["done"] == 20).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let waiting = get(&process.url, &format!("/v1/proofs/{id}")).await;
     assert_eq!(waiting["state"], "running", "{waiting}");
 
-    // Its room is free when nobody has it open either.
+    // The space is free only after the file is also closed.
     drop(file);
     fs::remove_file(&filler).unwrap();
     process.done(id).await;
     let content = reqwest::get(format!("{}/v1/proofs/{id}/proof", process.url)).await.unwrap().bytes().await.unwrap();
     assert_eq!(&content[..], expected_proof(20, 8));
     process.prove(&program, 20, 2).await;
-    // Whatever was on the disk when it was full is sound: another process goes on from a copy.
+    // The full disk has damaged no data: another process continues with a copy of the state folder.
     let (copied, known) = (folder.path().join("copy"), get(&process.url, "/v1/proofs").await);
-    // It writes nothing while it is copied: killing it would take the disk away.
+    // The process must not write during the copy. It is stopped and not killed, because the disk disappears when it
+    // ends.
     kill_process(Pid::from_child(&process.child), Signal::STOP).unwrap();
     copy(&disk, &copied);
     drop(process);

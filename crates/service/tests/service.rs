@@ -1,4 +1,4 @@
-//! The service over its interface, with workers and a controller that prove nothing.
+//! Tests of the service through its HTTP API, with fake workers and a fake controller.
 
 use opentelemetry::{global::BoxedTracer, trace::TracerProvider};
 use opentelemetry_sdk::{
@@ -26,7 +26,7 @@ use worker::{JoiningWorker, ProvingEngine};
 const PATIENCE: Duration = Duration::from_secs(20);
 const PROGRAM: &[u8] = b"program";
 
-/// A service with its interface.
+/// A running service with its HTTP API.
 struct Running {
     service: Service,
     url: String,
@@ -65,7 +65,7 @@ impl Running {
         program["id"].as_str().unwrap().to_owned()
     }
 
-    /// Asks for a proof of `shards` shards.
+    /// Submits a proof of `shards` shards and returns its id.
     async fn submit(&self, shards: u64, change: impl FnOnce(&mut NewProof)) -> String {
         let mut request =
             NewProof { program: Some(self.program().await), cycle_limit: Some(shards), ..NewProof::default() };
@@ -97,7 +97,7 @@ impl Running {
         response.bytes().await.unwrap().to_vec()
     }
 
-    /// All events of a proof that ends, by their names.
+    /// Returns the number and name of each event after number `after`. Waits until the proof has ended.
     async fn events(&self, id: &str, after: u64) -> Vec<(u64, String)> {
         let request = self.client.get(format!("{}/v1/proofs/{id}/events", self.url));
         let text = request.header("last-event-id", after).send().await.unwrap().text().await.unwrap();
@@ -115,10 +115,10 @@ async fn open(state: &Path, change: impl FnOnce(&mut Settings)) -> Result<Servic
     Service::start(settings, Arc::new(FakeController::default()), None).await
 }
 
-/// How often each shard was begun.
+/// How often each shard was started, by shard number.
 type Begun = Arc<Mutex<BTreeMap<u64, u32>>>;
 
-/// An honest engine that takes `time` for a shard and counts.
+/// Returns an honest engine that takes `time` for each shard, and its counts of started shards.
 fn counting(time: Duration) -> (Begun, Arc<dyn ProvingEngine>) {
     let begun = Begun::default();
     let counts = begun.clone();
@@ -134,7 +134,7 @@ fn counting(time: Duration) -> (Begun, Arc<dyn ProvingEngine>) {
     (begun, engine)
 }
 
-/// Keeps spans instead of sending them.
+/// Collects exported spans in memory.
 #[derive(Debug, Clone, Default)]
 struct Spans(Arc<Mutex<Vec<SpanData>>>);
 
@@ -146,7 +146,7 @@ impl SpanExporter for Spans {
 }
 
 #[tokio::test]
-async fn a_proof_leaves_a_trace_of_its_attempts() {
+async fn finished_proof_exports_spans_of_its_attempts() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let spans = Spans::default();
@@ -172,7 +172,7 @@ async fn a_proof_leaves_a_trace_of_its_attempts() {
 }
 
 #[tokio::test]
-async fn a_proof_is_asked_for_watched_and_fetched() {
+async fn proof_is_submitted_followed_and_downloaded() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
@@ -184,7 +184,7 @@ async fn a_proof_is_asked_for_watched_and_fetched() {
         [1, 1, 3, 3, 3, 3, 1]
     );
     assert!(events.iter().map(|(number, _)| *number).eq(1..=events.len() as u64), "{events:?}");
-    assert_eq!(running.events(&id, 5).await, events[5..], "a reader that was cut off goes on where it was");
+    assert_eq!(running.events(&id, 5).await, events[5..], "a client that reconnects gets the events that it missed");
     let proof = running.ended(&id).await;
     assert_eq!((proof.state, proof.shards, proof.starts), (ProofState::Done, Some(3), 1));
     assert_eq!((proof.tasks.known, proof.tasks.done, proof.tasks.remembered), (3, 3, 0));
@@ -197,7 +197,7 @@ async fn a_proof_is_asked_for_watched_and_fetched() {
 }
 
 #[tokio::test]
-async fn a_form_does_everything_in_one_call() {
+async fn form_submits_program_input_and_request_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
@@ -210,12 +210,12 @@ async fn a_form_does_everything_in_one_call() {
     let (status, proof) = send(form(&[part("program", "program two"), part("stdin", "12"), request.clone()])).await;
     assert_eq!(status, StatusCode::CREATED, "{proof}");
     let id = proof["id"].as_str().unwrap();
-    assert_eq!(running.ended(id).await.state, ProofState::Failed, "the fake proves its own program only");
+    assert_eq!(running.ended(id).await.state, ProofState::Failed, "the fake controller proves only its own program");
     for (parts, part) in [
-        (vec![part("program", "not one"), request.clone()], "the program is none"),
-        (vec![part("stdin", "bad"), request.clone()], "the stdin is none"),
+        (vec![part("program", "not one"), request.clone()], "invalid program"),
+        (vec![part("stdin", "bad"), request.clone()], "invalid stdin"),
         (vec![request.clone(), request.clone()], "twice"),
-        (vec![part("other", "")], "no part other"),
+        (vec![part("other", "")], "unknown form part `other`"),
         (vec![request.clone()], "no program"),
         (vec![part("request", "{\"cycle_limit\": 2, \"mood\": 1}")], "unknown field `mood`"),
     ] {
@@ -227,7 +227,7 @@ async fn a_form_does_everything_in_one_call() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_answered_with_problems() {
+async fn bad_requests_return_problem_documents() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |settings| settings.program_bytes = 1000).await;
     let id = running.program().await;
@@ -276,13 +276,14 @@ async fn bad_requests_are_answered_with_problems() {
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{method} {path}");
         let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{problem}");
-        assert!(!problem["detail"].as_str().unwrap().is_empty(), "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(!detail.is_empty() && !detail.contains('\n'), "{problem}");
     }
     running.service.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_is_no_input_may_be_a_program() {
+async fn rejected_program_leaves_a_proof_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
@@ -290,7 +291,7 @@ async fn what_is_no_input_may_be_a_program() {
     assert_eq!(status, StatusCode::CREATED);
     let first = running.submit(1, |_| {}).await;
     running.ended(&first).await;
-    // The finished proof, handed in as a program: it is none, and stays what it is.
+    // The finished proof, uploaded as a program, is rejected. Its file still contains the proof and must stay.
     let (status, _) = running.post("/v1/programs", "", running.fetched(&first).await).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(running.fetched(&first).await, expected_proof(1, 8));
@@ -298,14 +299,14 @@ async fn what_is_no_input_may_be_a_program() {
 }
 
 #[tokio::test]
-async fn who_has_seen_the_end_or_more_hears_nothing_more() {
+async fn event_stream_ends_for_a_client_past_the_last_event() {
     let folder = tempfile::tempdir().unwrap();
     let (_, engine) = counting(Duration::from_millis(500));
     let worker = RunningWorker::ready("one", engine).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
     let id = running.submit(1, |_| {}).await;
     let began = Instant::now();
-    // Waits for the end, and for nothing else.
+    // The stream waits until the proof ends, and then ends without an event.
     assert_eq!(running.events(&id, 1 << 40).await, []);
     assert!(running.service.proof(&id).await.unwrap().state.is_final() && began.elapsed() < PATIENCE);
     assert_eq!(running.events(&id, 1 << 40).await, []);
@@ -313,7 +314,7 @@ async fn who_has_seen_the_end_or_more_hears_nothing_more() {
 }
 
 #[tokio::test]
-async fn the_queue_has_an_order_and_an_end() {
+async fn queue_is_bounded_and_ordered_by_priority() {
     let folder = tempfile::tempdir().unwrap();
     let (begun, engine) = counting(Duration::from_millis(50));
     let worker = RunningWorker::ready("one", engine).await;
@@ -343,7 +344,7 @@ async fn the_queue_has_an_order_and_an_end() {
 }
 
 #[tokio::test]
-async fn a_running_proof_is_cancelled_and_a_late_one_is_given_up() {
+async fn running_proof_can_be_cancelled_or_time_out() {
     let folder = tempfile::tempdir().unwrap();
     let (_, engine) = counting(PATIENCE);
     let worker = RunningWorker::ready("one", engine).await;
@@ -356,7 +357,11 @@ async fn a_running_proof_is_cancelled_and_a_late_one_is_given_up() {
     let proof = running.ended(&id).await;
     assert_eq!((proof.state, proof.failure), (ProofState::Cancelled, None));
     assert_eq!(running.events(&id, 0).await.last().unwrap().1, "finished");
-    assert_eq!(running.service.cancel(&id).await.unwrap().state, ProofState::Cancelled, "again changes nothing");
+    assert_eq!(
+        running.service.cancel(&id).await.unwrap().state,
+        ProofState::Cancelled,
+        "a second cancel changes nothing"
+    );
     let proof = running.ended(&late).await;
     assert_eq!((proof.state, proof.failure.unwrap().kind.as_str()), (ProofState::Failed, "timeout"));
     let (status, problem) = running.post("/v1/proofs", "application/json", "{}").await;
@@ -365,7 +370,7 @@ async fn a_running_proof_is_cancelled_and_a_late_one_is_given_up() {
 }
 
 #[tokio::test]
-async fn the_same_request_again_is_the_same_proof() {
+async fn idempotency_key_identifies_one_request() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |_| {}).await;
     let keyed = |request: &mut NewProof| request.idempotency_key = Some("mine".into());
@@ -379,7 +384,7 @@ async fn the_same_request_again_is_the_same_proof() {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_where_it_was_and_proves_nothing_twice() {
+async fn restart_continues_a_proof_with_its_finished_tasks() {
     let folder = tempfile::tempdir().unwrap();
     let (begun, engine) = counting(Duration::from_millis(100));
     let worker = RunningWorker::ready("one", engine).await;
@@ -396,7 +401,7 @@ async fn a_restart_goes_on_where_it_was_and_proves_nothing_twice() {
     assert!(proof.tasks.remembered >= 4, "{:?}", proof.tasks);
     assert_eq!((proof.tasks.known, proof.tasks.done), (10, 10));
     assert_eq!(running.fetched(&id).await, expected_proof(10, 8));
-    // What was under way is lost with the process; what was done is not.
+    // A shard may be started again only if its result is not in the result cache.
     let after = begun.lock().unwrap().clone();
     let again: u32 =
         after.iter().map(|(shard, times)| times - 1 - u32::from(!before.contains_key(shard)).min(times - 1)).sum();
@@ -406,7 +411,7 @@ async fn a_restart_goes_on_where_it_was_and_proves_nothing_twice() {
     assert_eq!((count("started"), count("remembered")), (2, proof.tasks.remembered));
     assert_eq!(running.ended(&waiting).await.state, ProofState::Done);
 
-    // The same once more is not proven at all.
+    // A second, equal proof takes all results from the result cache.
     let sum = |begun: &Begun| begun.lock().unwrap().values().sum::<u32>();
     let before = sum(&begun);
     let id = running.submit(10, |_| {}).await;
@@ -417,7 +422,7 @@ async fn a_restart_goes_on_where_it_was_and_proves_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_state_folder_is_one_processs_at_a_time() {
+async fn second_service_cannot_open_the_same_state_folder() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(folder.path(), |_| {}).await.unwrap();
     let text = open(folder.path(), |_| {}).await.err().unwrap().to_string();
@@ -428,7 +433,7 @@ async fn a_state_folder_is_one_processs_at_a_time() {
 }
 
 #[tokio::test]
-async fn workers_are_shown_drained_resumed_and_let_go() {
+async fn workers_can_be_listed_drained_resumed_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
@@ -460,7 +465,7 @@ async fn workers_are_shown_drained_resumed_and_let_go() {
 }
 
 #[tokio::test]
-async fn a_worker_joins_and_comes_back_after_a_restart() {
+async fn joining_worker_joins_again_after_a_service_restart() {
     let folder = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
     let stop = CancellationToken::new();
@@ -481,7 +486,7 @@ async fn a_worker_joins_and_comes_back_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_list_of_workers_is_followed() {
+async fn changes_of_the_worker_list_are_applied() {
     let folder = tempfile::tempdir().unwrap();
     let workers = [
         RunningWorker::ready("one", FakeEngine::honest()).await,
@@ -514,7 +519,7 @@ async fn the_list_of_workers_is_followed() {
     std::fs::write(&path, "[").unwrap();
     again.notify_one();
     expect(&["one"], true).await;
-    // Without being told: the file is looked at now and then.
+    // Without a notification, the watcher notices the change itself.
     std::fs::write(&path, json!([workers[1].address.to_string()]).to_string()).unwrap();
     expect(&["two"], false).await;
     running.service.shutdown().await;
@@ -522,7 +527,7 @@ async fn the_list_of_workers_is_followed() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_changes_nothing() {
+async fn requests_from_other_sites_and_hosts_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |_| {}).await;
     let send = async |method: Method, name: &'static str, value: &str| {
@@ -535,14 +540,14 @@ async fn a_page_of_another_site_changes_nothing() {
     assert_eq!(send(Method::POST, "sec-fetch-site", "cross-site").await, StatusCode::FORBIDDEN);
     assert_eq!(send(Method::GET, "origin", "http://elsewhere.example").await, StatusCode::OK);
     assert_eq!(send(Method::POST, "origin", &own).await, StatusCode::CREATED);
-    // A name that somebody else has lead here.
+    // A foreign host name that resolves to this machine.
     assert_eq!(send(Method::GET, "host", "elsewhere.example").await, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(send(Method::GET, "host", "localhost").await, StatusCode::OK);
     running.service.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_is_counted_and_drawn_is_what_happened() {
+async fn metrics_and_trace_report_a_finished_proof() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
@@ -569,9 +574,10 @@ async fn what_is_counted_and_drawn_is_what_happened() {
         "sp1d_http_requests_total{method=\"POST\",status=\"201\"} 2",
         "# EOF",
     ] {
-        assert!(text.lines().any(|found| found == line), "no {line} in {text}");
+        assert!(text.lines().any(|found| found == line), "no line {line} in {text}");
     }
-    // What the dashboard draws is there, too; some of it only when it has happened.
+    // All metrics of the dashboard exist. Some of them appear only after their first event, such as a result from the
+    // result cache, which the second proof causes.
     let again = running.submit(3, |_| {}).await;
     running.events(&again, 0).await;
     let text = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
@@ -581,13 +587,16 @@ async fn what_is_counted_and_drawn_is_what_happened() {
         dashboard.split(|letter| !is_name(letter)).filter(|name| name.starts_with("sp1d_")).collect();
     assert!(names.len() > 8);
     for name in names {
-        assert!(text.lines().any(|line| line.starts_with(name)), "the dashboard draws {name}, which there is not");
+        assert!(
+            text.lines().any(|line| line.starts_with(name)),
+            "the dashboard shows {name}, but no metric has this name"
+        );
     }
     running.service.shutdown().await;
 }
 
 #[tokio::test]
-async fn the_page_is_served_with_everything_it_needs() {
+async fn page_and_all_its_files_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |_| {}).await;
     let index = running.client.get(&running.url).send().await.unwrap();
@@ -605,13 +614,29 @@ async fn the_page_is_served_with_everything_it_needs() {
 }
 
 #[tokio::test]
-async fn the_interface_describes_itself() {
+async fn openapi_document_describes_the_api() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |_| {}).await;
     let document = running.get("/openapi.json").await;
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(paths.len() >= 13, "{paths:?}");
     assert!(document["paths"]["/v1/proofs"]["post"]["requestBody"]["content"]["multipart/form-data"].is_object());
-    assert!(document["components"]["schemas"]["Problem"].is_object());
+    assert!(document["components"]["schemas"]["Problem"]["properties"]["hint"].is_object());
+    let parameters = |operation: &Value, place: &str| -> BTreeSet<String> {
+        let all = operation["parameters"].as_array().into_iter().flatten();
+        all.filter(|parameter| parameter["in"] == place)
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        let in_path: BTreeSet<String> = in_path.map(ToOwned::to_owned).collect();
+        for (method, operation) in operations.as_object().unwrap() {
+            assert_eq!(parameters(operation, "path"), in_path, "{method} {path}");
+        }
+    }
+    let in_query = |path: &str| parameters(&document["paths"][path]["get"], "query");
+    assert_eq!(in_query("/v1/proofs"), BTreeSet::from(["before", "limit", "state"].map(ToOwned::to_owned)));
+    assert_eq!(in_query("/v1/proofs/{id}/events"), BTreeSet::from(["follow".to_owned()]));
     running.service.shutdown().await;
 }

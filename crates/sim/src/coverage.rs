@@ -1,4 +1,4 @@
-//! What has been seen to happen, so that a path that no fault leads to any more is missed.
+//! Counts which situations occur. A test fails if no seed leads to one of them.
 
 use crate::{
     driver::Outcome,
@@ -7,52 +7,52 @@ use crate::{
 use scheduler::{AttemptId, Command, Event, Failure, PastAttempt, PeerId, TaskId, Timestamp, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a few hundred seeds must have led to.
+/// Situations that must occur in a few hundred seeds.
 pub const MARKS: &[&str] = &[
-    "adopted",
-    "adopted in place of another",
     "adoption refused",
-    "an ended session's result accepted",
-    "begun task given to its worker",
-    "begun task taken back for its worker",
-    "copied",
-    "copy won",
-    "drained",
-    "expired",
-    "failed by failures",
-    "failed by losses",
-    "failed by memory",
-    "failed everywhere",
-    "given back before it began",
-    "given to a larger worker",
+    "attempt adopted",
+    "attempt adopted in place of another",
+    "attempt never started",
+    "attempt overdue",
+    "clock paused",
+    "late report accepted",
     "marker completed",
     "marker missing",
-    "never started",
-    "nobody connected",
-    "nothing delivered",
-    "on probation",
-    "original won",
-    "overdue",
-    "paused clock",
-    "poison ended its proof",
+    "no result delivered",
+    "no worker connected",
+    "original attempt won",
     "probation passed",
-    "proof cancelled at work",
-    "prover started again",
-    "quarantined",
-    "quarantined again on probation",
-    "rejected",
-    "replaced by its next session",
+    "proof cancelled while attempts run",
+    "proof failed after failures",
+    "proof failed after losses",
+    "proof failed for its poison task",
+    "proof failed for lack of memory",
+    "prover restarted",
     "report of a forgotten attempt",
-    "report of a lapsed attempt accepted",
-    "requeued",
-    "resumed",
-    "retried",
-    "stolen",
-    "worker found gone",
+    "result of an ended session accepted",
+    "result rejected",
+    "session expired",
+    "session replaced by a newer one",
+    "speculative attempt started",
+    "speculative attempt won",
+    "started task assigned to its worker",
+    "started task taken back for its worker",
+    "task assigned again to a worker that failed it",
+    "task assigned to a larger worker",
+    "task given back before it started",
+    "task requeued",
+    "task retried",
+    "task stolen",
+    "worker drained",
+    "worker found disconnected",
+    "worker on probation",
+    "worker quarantined",
+    "worker quarantined again on probation",
+    "worker resumed",
     "wrong result delivered",
 ];
 
-/// Counts what happens, by name.
+/// Counts situations by name.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     counts: BTreeMap<&'static str, u64>,
@@ -62,9 +62,9 @@ pub(crate) struct Coverage {
     probation: BTreeSet<PeerId>,
     draining: BTreeSet<WorkerId>,
     ended_sessions: BTreeSet<WorkerId>,
-    /// Attempts that have reported; true for those that were not live any more. With the session that said so.
+    /// Attempts that have reported: whether the attempt was no longer live, and the session that reported.
     reported: BTreeMap<AttemptId, (bool, WorkerId)>,
-    /// By task, the attempt that took too long and its copy.
+    /// By task: the slow attempt and its speculative attempt.
     copies: BTreeMap<TaskId, (AttemptId, AttemptId)>,
 }
 
@@ -82,13 +82,13 @@ impl Coverage {
         self.last = Some(step.now);
         let counts = step.scheduler.counts();
         if counts.workers > 0 && passed.is_some_and(|passed| passed > step.config.max_clock_step) {
-            self.mark("paused clock");
+            self.mark("clock paused");
         }
         if step.is_quiet() {
             return;
         }
         if counts.workers == 0 && counts.open_tasks > 0 {
-            self.mark("nobody connected");
+            self.mark("no worker connected");
         }
         self.on_event(step);
         self.on_begun(step);
@@ -111,7 +111,7 @@ impl Coverage {
                 self.mark("marker missing");
             }
             Event::ResultRejected { attempt, .. } if step.commands.contains(&Command::Discard { attempt }) => {
-                self.mark("rejected");
+                self.mark("result rejected");
             }
             Event::WorkerJoined { worker, peer, ref holds, .. } => {
                 self.peers.insert(worker, peer);
@@ -128,12 +128,12 @@ impl Coverage {
             Event::WorkerDraining { worker } => {
                 self.draining.insert(worker);
             }
-            Event::WorkerReady { .. } => self.mark("prover started again"),
-            Event::WorkerResumed { worker } if self.draining.remove(&worker) => self.mark("resumed"),
+            Event::WorkerReady { .. } => self.mark("prover restarted"),
+            Event::WorkerResumed { worker } if self.draining.remove(&worker) => self.mark("worker resumed"),
             Event::ProofEnded { proof } => {
                 let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
                 if at_work && step.outcomes.get(&proof) == Some(&Outcome::Cancelled) {
-                    self.mark("proof cancelled at work");
+                    self.mark("proof cancelled while attempts run");
                 }
             }
             _ => {}
@@ -141,7 +141,7 @@ impl Coverage {
         self.books.on_event(step.event, step.now);
     }
 
-    /// Tasks that a worker had begun for an orchestrator before this one.
+    /// Marks tasks that a worker started for an earlier orchestrator.
     fn on_begun(&mut self, step: &Step<'_>) {
         let (worker, begun) = match step.event {
             Event::TaskSubmitted { task, begun_on: Some(worker), .. } => (worker, std::slice::from_ref(task)),
@@ -154,15 +154,15 @@ impl Coverage {
                 let of_task = |command: &Command| matches!(command, Command::Cancel { attempt, worker: other } if other != by && self.books.task_of(*attempt) == Some(*task));
                 let taken = step.commands[..at].iter().any(of_task);
                 self.mark(if taken {
-                    "begun task taken back for its worker"
+                    "started task taken back for its worker"
                 } else {
-                    "begun task given to its worker"
+                    "started task assigned to its worker"
                 });
             }
         }
     }
 
-    /// `before` are the commands before it in the same step.
+    /// `before` are the earlier commands of the same step.
     fn on_command(&mut self, command: &Command, before: &[Command], step: &Step<'_>) {
         match *command {
             Command::Assign { worker, attempt, task, .. } => self.on_assign(worker, attempt, task, before, step),
@@ -171,31 +171,31 @@ impl Coverage {
             Command::CompleteMarker { .. } => self.mark("marker completed"),
             Command::FailProof { proof, task, ref history, .. } => {
                 if matches!(history.last(), Some(PastAttempt { failure: Failure::OutOfMemory(_), .. })) {
-                    return self.mark("failed by memory");
+                    return self.mark("proof failed for lack of memory");
                 }
                 let losses = history.iter().filter(|past| past.failure == Failure::WorkerLost).count();
                 let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
-                self.mark(if lost { "failed by losses" } else { "failed by failures" });
+                self.mark(if lost { "proof failed after losses" } else { "proof failed after failures" });
                 let of_plan = step.plan.tasks.get(&task).filter(|task| task.proof == proof);
                 if !lost && of_plan.is_some_and(|task| task.poison) {
-                    self.mark("poison ended its proof");
+                    self.mark("proof failed for its poison task");
                 }
             }
             Command::Quarantine { worker, .. } => {
                 let again = self.peers.get(&worker).is_some_and(|peer| self.probation.remove(peer));
-                self.mark(if again { "quarantined again on probation" } else { "quarantined" });
+                self.mark(if again { "worker quarantined again on probation" } else { "worker quarantined" });
             }
             Command::Probation { worker } => {
                 self.probation.extend(self.peers.get(&worker));
-                self.mark("on probation");
+                self.mark("worker on probation");
             }
-            Command::WorkerDrained { .. } => self.mark("drained"),
+            Command::WorkerDrained { .. } => self.mark("worker drained"),
             Command::ExpireWorker { worker } => {
                 self.ended_sessions.insert(worker);
                 self.draining.remove(&worker);
                 let peer = self.peers.get(&worker).copied();
                 let replaced = matches!(*step.event, Event::WorkerJoined { peer: joined, .. } if peer == Some(joined));
-                self.mark(if replaced { "replaced by its next session" } else { "expired" });
+                self.mark(if replaced { "session replaced by a newer one" } else { "session expired" });
             }
             Command::Cancel { .. } | Command::Discard { .. } => {}
         }
@@ -208,34 +208,34 @@ impl Coverage {
         let other = self.books.live_of(task).find(|other| !overdue(*other));
         if let Some(other) = other {
             self.copies.insert(task, (other, attempt));
-            self.mark("copied");
+            self.mark("speculative attempt started");
             return;
         }
         let failed =
             |past: &PastAttempt| matches!(past.failure, Failure::Worker(_) | Failure::Rejected(_) | Failure::Overdue);
         if history.iter().any(|past| failed(past) && past.worker == worker) {
-            self.mark("failed everywhere");
+            self.mark("task assigned again to a worker that failed it");
         }
         match history.last().map(|past| &past.failure) {
-            Some(Failure::WorkerLost) => self.mark("requeued"),
-            Some(Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed) => self.mark("retried"),
-            Some(Failure::Overdue) => self.mark("overdue"),
-            Some(Failure::NeverStarted) => self.mark("never started"),
-            Some(Failure::OutOfMemory(_)) => self.mark("given to a larger worker"),
+            Some(Failure::WorkerLost) => self.mark("task requeued"),
+            Some(Failure::Worker(_) | Failure::Rejected(_) | Failure::Disputed) => self.mark("task retried"),
+            Some(Failure::Overdue) => self.mark("attempt overdue"),
+            Some(Failure::NeverStarted) => self.mark("attempt never started"),
+            Some(Failure::OutOfMemory(_)) => self.mark("task assigned to a larger worker"),
             Some(Failure::Cancelled) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
-                // Between the two there may be an older attempt that is forgotten.
+                // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.
                 let stolen = before.iter().rev().take(2).any(taken_back)
                     && !matches!(step.event, Event::WorkerDraining { .. })
                     && !before.iter().any(|command| matches!(command, Command::Quarantine { .. }));
-                self.mark(if stolen { "stolen" } else { "given back before it began" });
+                self.mark(if stolen { "task stolen" } else { "task given back before it started" });
             }
             None => {}
         }
     }
 
     fn on_adopt(&mut self, worker: WorkerId, attempt: AttemptId, before: &[Command]) {
-        self.mark("adopted");
+        self.mark("attempt adopted");
         let task = self.books.task_of(attempt);
         let of_task = |command: &Command| {
             matches!(*command, Command::Cancel { attempt: other, worker: by }
@@ -244,9 +244,9 @@ impl Coverage {
         let in_place = before.iter().any(of_task);
         let beside = task.is_some_and(|task| self.books.live_of(task).next().is_some());
         if in_place {
-            self.mark("adopted in place of another");
+            self.mark("attempt adopted in place of another");
         } else if beside {
-            self.mark("adopted beside another");
+            self.mark("attempt adopted beside another");
         }
     }
 
@@ -255,20 +255,20 @@ impl Coverage {
             self.mark("probation passed");
         }
         match self.copies.get(&task) {
-            Some((original, _)) if *original == attempt => self.mark("original won"),
-            Some((_, copy)) if *copy == attempt => self.mark("copy won"),
+            Some((original, _)) if *original == attempt => self.mark("original attempt won"),
+            Some((_, copy)) if *copy == attempt => self.mark("speculative attempt won"),
             _ => {}
         }
         let overdue = |past: &PastAttempt| past.attempt == attempt && past.failure == Failure::Overdue;
         if step.scheduler.task_history(task).iter().any(overdue) {
-            self.mark("overdue and accepted");
+            self.mark("overdue attempt accepted");
         }
         if let Some((late, session)) = self.reported.get(&attempt).copied()
             && late
         {
-            self.mark("report of a lapsed attempt accepted");
+            self.mark("late report accepted");
             if self.ended_sessions.contains(&session) {
-                self.mark("an ended session's result accepted");
+                self.mark("result of an ended session accepted");
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Chance. What it brings follows from the seed.
+//! Random numbers that depend only on the seed.
 
 use std::{ops::RangeInclusive, time::Duration};
 
-/// What dice are for. Each purpose has its own sequence, so that one more throw for one purpose doesn't change the
-/// others.
+/// What a generator is for. Each purpose has its own sequence, so that one more random number for one purpose does not
+/// change the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Setting,
@@ -13,7 +13,7 @@ pub(crate) enum Purpose {
     World,
 }
 
-/// A seeded generator.
+/// A seeded random number generator.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(fastrand::Rng);
 
@@ -26,17 +26,17 @@ impl Dice {
         self.0.u64(range)
     }
 
-    /// A position in something of length `len`, which is not 0.
+    /// Returns an index below `len`. `len` must not be 0.
     pub(crate) fn index(&mut self, len: usize) -> usize {
         self.0.usize(0..len)
     }
 
-    /// True in so many of a thousand cases.
+    /// Returns true with a probability of `per_mille` in 1000.
     pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
         self.0.u64(0..1000) < per_mille
     }
 
-    /// So many milliseconds.
+    /// Returns a duration of that many milliseconds.
     pub(crate) fn ms(&mut self, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.number(range))
     }
@@ -46,7 +46,7 @@ impl Dice {
     }
 }
 
-/// A number that shows nothing of `number`: the finaliser of SplitMix64.
+/// Scrambles `number` with the finalizer of SplitMix64.
 pub(crate) const fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_and_a_purpose_decide_what_comes() {
+    fn seed_and_purpose_determine_the_sequence() {
         let throws = |seed, purpose| {
             let mut dice = Dice::new(seed, purpose);
             (0..20).map(|_| dice.number(0..=u64::MAX)).collect::<Vec<_>>()

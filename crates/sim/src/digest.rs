@@ -1,9 +1,9 @@
-//! A number that tells two runs apart.
+//! A digest that differs between different runs.
 
 use crate::{dice::mixed, invariant::Step};
 use scheduler::Command;
 
-/// All commands of a run and their times, as one number.
+/// Digest of all commands of a run and their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Digest(pub(crate) u64);
 

@@ -1,4 +1,4 @@
-//! What the orchestrator does with the scheduler: its `core.rs`, in small.
+//! Connects the scheduler with the simulated world: the orchestrator's `core.rs` in simplified form.
 
 use crate::{
     coverage::Coverage,
@@ -19,19 +19,19 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
-/// Ways of doing it badly, to see that somebody notices.
+/// Deliberate errors in the driver, to test that the invariants detect them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sabotage {
-    /// Every result counts as right.
+    /// Every result passes verification.
     pub(crate) blind: bool,
-    /// Nobody says that a result is right.
+    /// Valid results never get a verdict.
     pub(crate) mute: bool,
 }
 
 struct Session {
     machine: MachineId,
     open: bool,
-    /// The connection broke, and what was on its way is lost.
+    /// The connection broke, and all messages in flight are lost.
     cut: bool,
     draining: bool,
 }
@@ -39,12 +39,12 @@ struct Session {
 struct Record {
     task: TaskId,
     worker: WorkerId,
-    /// It delivered its result, which is checked once.
+    /// The attempt has reported its result. Only its first report counts.
     reported: bool,
 }
 
 struct ProofState {
-    /// For each fold, how many of its inputs are missing.
+    /// For each reduce or wrap task: how many of its inputs are missing.
     missing: BTreeMap<TaskId, usize>,
     open_tasks: usize,
 }
@@ -59,19 +59,19 @@ pub(crate) struct Driver {
     config: Config,
     sabotage: Sabotage,
     invariants: Invariants,
-    /// By session; also those that are over.
+    /// All sessions, including ended ones.
     sessions: BTreeMap<WorkerId, Session>,
-    /// Attempts the scheduler has neither discarded nor accepted.
+    /// Attempts that the scheduler has neither discarded nor accepted.
     attempts: BTreeMap<AttemptId, Record>,
-    /// What they have delivered; nothing when they said that they had and hadn't.
+    /// The results of reported attempts. `None`: the attempt reported a result but delivered nothing.
     delivered: BTreeMap<AttemptId, Option<Value>>,
-    /// Proofs that began and are not over.
+    /// Proofs that have started and not ended.
     proofs: BTreeMap<ProofId, ProofState>,
-    /// Ticks at one and the same time.
+    /// The time of the latest tick, and how many earlier ticks had the same time.
     ticks_at: (Timestamp, u32),
 }
 
-/// A scheduler that wants to be called again at once for so often never rests.
+/// Maximum number of ticks at the same time. A scheduler that requests more would loop forever.
 const MOST_TICKS_AT_ONCE: u32 = 1000;
 
 impl Driver {
@@ -94,7 +94,7 @@ impl Driver {
         }
     }
 
-    /// When it must be called with nothing but the time.
+    /// When the scheduler must be called even if no event occurs.
     pub(crate) fn next_tick(&self) -> Option<Timestamp> {
         self.scheduler.next_deadline().map(|at| at.max(self.frozen_until))
     }
@@ -103,31 +103,32 @@ impl Driver {
         let (at, times) = self.ticks_at;
         self.ticks_at = (net.now, if at == net.now { times + 1 } else { 0 });
         if self.ticks_at.1 > MOST_TICKS_AT_ONCE {
-            return Err(Violation::new("the scheduler rests", "it wants to be called at once, again and again"));
+            let what = format!("it requested more than {MOST_TICKS_AT_ONCE} ticks at the same time");
+            return Err(Violation::new("the scheduler comes to rest", what));
         }
         self.decide(Event::Tick, plan, net)
     }
 
-    /// Every proof of the plan is over.
+    /// Returns true if every proof of the plan has ended.
     pub(crate) fn is_over(&self, plan: &Plan) -> bool {
         self.proofs.is_empty() && self.outcomes.len() == plan.proofs.len()
     }
 
-    /// A connection to `machine` begins a session.
+    /// Starts a session on a connection to `machine`.
     pub(crate) fn open(&mut self, machine: MachineId) -> WorkerId {
         let session = WorkerId(self.sessions.len() as u64 + 1);
         self.sessions.insert(session, Session { machine, open: true, cut: false, draining: false });
         session
     }
 
-    /// What is on its way from `session` is lost.
+    /// Loses all messages of `session` that are in flight.
     pub(crate) fn cut(&mut self, session: WorkerId) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.cut = true;
         }
     }
 
-    /// Words of a worker, perhaps of a session that is over.
+    /// Handles a message of a worker. The message may belong to an ended session.
     pub(crate) fn hear(
         &mut self,
         worker: WorkerId,
@@ -142,7 +143,7 @@ impl Driver {
             return Ok(());
         }
         if !session.open {
-            // What a session has handed on already when it ends comes late; the rest is lost with it.
+            // A session may have passed on some messages before it ended. Those arrive late; the others are lost.
             let may_be_late = !matches!(message, ToOrchestrator::Join { .. } | ToOrchestrator::Heartbeat);
             if !may_be_late || ends_anything || net.dice.chance(500) {
                 return Ok(());
@@ -189,10 +190,10 @@ impl Driver {
     ) -> Result<(), Violation> {
         let event = Event::AttemptReported { worker, attempt };
         let Some(record) = self.attempts.get_mut(&attempt) else {
-            // Nothing is kept of it, which the scheduler may be told.
+            // This attempt is no longer known here, but the scheduler may still receive its report.
             return self.decide(event, plan, net);
         };
-        // Only the worker that has it, and only once.
+        // Only the first report counts, and only if it comes from the worker that holds the attempt.
         if record.worker != worker || record.reported {
             return Ok(());
         }
@@ -203,7 +204,7 @@ impl Driver {
         if self.attempts.contains_key(&attempt) {
             let right = value == Some(Value::of(task));
             if !right {
-                self.coverage.mark(if value.is_some() { "wrong result delivered" } else { "nothing delivered" });
+                self.coverage.mark(if value.is_some() { "wrong result delivered" } else { "no result delivered" });
             }
             let takes = net.dice.ms(20..=400);
             net.after(takes, Happening::Verdict { attempt, good: right || self.sabotage.blind });
@@ -224,7 +225,7 @@ impl Driver {
         let event = if good {
             Event::ResultVerified { attempt }
         } else {
-            Event::ResultRejected { attempt, reason: "it is not what was asked for".to_owned() }
+            Event::ResultRejected { attempt, reason: "the result is wrong".to_owned() }
         };
         self.decide(event, plan, net)
     }
@@ -245,15 +246,15 @@ impl Driver {
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         let entry = plan.tasks[&task];
         let proof = entry.proof;
-        // The controller may not know yet that it is over.
+        // The controller may not know yet that the proof has ended.
         if self.outcomes.contains_key(&proof) && net.dice.chance(500) {
             return Ok(());
         }
-        // A marker that is named by its task alone is known too.
+        // Some markers are not submitted before their task. The scheduler then learns the marker from the task.
         if let Some(marker) = entry.marker.filter(|_| net.dice.chance(900)) {
             self.decide(Event::MarkerSubmitted { proof, task: marker }, plan, net)?;
         }
-        // Perhaps one that is gone.
+        // The session may have ended.
         let begun_on = if net.dice.chance(50) && !self.sessions.is_empty() {
             self.sessions.keys().nth(net.dice.index(self.sessions.len()))
         } else {
@@ -263,8 +264,7 @@ impl Driver {
         self.decide(Event::TaskSubmitted { proof, task, kind, marker, begun_on }, plan, net)
     }
 
-    /// What a worker that joins says that it began before this orchestrator was there: a few tasks, whatever became of
-    /// them.
+    /// Tasks that a joining worker claims to have started for an earlier orchestrator: up to three, in any state.
     fn begun_before(&self, plan: &Plan, net: &mut Net) -> Vec<TaskId> {
         let count = if net.dice.chance(300) { net.dice.index(3) + 1 } else { 0 };
         let mut pick = || plan.tasks.keys().nth(net.dice.index(plan.tasks.len())).copied();
@@ -277,7 +277,7 @@ impl Driver {
         }
     }
 
-    /// `proof` is going to be over, unless it is going to anyway.
+    /// Ends `proof` with `outcome` after a short delay, unless its outcome is already set.
     fn end_soon(&mut self, proof: ProofId, outcome: Outcome, longest_ms: u64, net: &mut Net) {
         if let Entry::Vacant(entry) = self.outcomes.entry(proof) {
             entry.insert(outcome);
@@ -292,7 +292,7 @@ impl Driver {
         Ok(())
     }
 
-    /// An operator has `worker` drained for a while; false when it isn't there.
+    /// An operator drains `worker` for a while. Returns false if the session is not open.
     pub(crate) fn drain(&mut self, worker: WorkerId, plan: &Plan, net: &mut Net) -> Result<bool, Violation> {
         let Some(session) = self.sessions.get_mut(&worker).filter(|session| session.open) else { return Ok(false) };
         session.draining = true;
@@ -313,7 +313,7 @@ impl Driver {
         draining.collect::<Vec<_>>().into_iter().try_for_each(|worker| self.resume(worker, plan, net))
     }
 
-    /// One of the newest attempts, for somebody to speak for.
+    /// Returns one of the 50 newest attempts, so that a worker can make false claims about it.
     pub(crate) fn any_attempt(&self, net: &mut Net) -> Option<AttemptId> {
         let newest = self.attempts.len().min(50);
         if newest == 0 {
@@ -322,7 +322,7 @@ impl Driver {
         self.attempts.keys().rev().nth(net.dice.index(newest)).copied()
     }
 
-    /// Tells the scheduler of `event` and carries out what it asks for.
+    /// Passes `event` to the scheduler and carries out the commands. The event may be repeated later.
     pub(crate) fn decide(&mut self, event: Event, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         net.perhaps_again(&event);
         self.decide_once(event, plan, net)
@@ -331,7 +331,7 @@ impl Driver {
     pub(crate) fn decide_once(&mut self, event: Event, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         let mut commands: VecDeque<Command> = self.step(event, plan, net)?.into();
         while let Some(command) = commands.pop_front() {
-            // Carrying out a command can show that a worker is gone, which is an event of its own.
+            // Carrying out a command can reveal that a worker is gone, which is a further event.
             if let Some(follow_up) = self.carry_out(command, plan, net) {
                 commands.extend(self.step(follow_up, plan, net)?);
             }
@@ -396,13 +396,13 @@ impl Driver {
         None
     }
 
-    /// Hands `message` to a session; one whose connection turns out to be closed is lost.
+    /// Sends `message` to a session. Returns `WorkerLost` if its connection turns out to be closed.
     fn tell(&mut self, worker: WorkerId, message: ToWorker, net: &mut Net) -> Option<Event> {
         let session = self.sessions.get_mut(&worker).filter(|session| session.open)?;
         let machine = session.machine;
         if net.link(machine).connected != Some(worker) && net.dice.chance(300) {
             session.open = false;
-            self.coverage.mark("worker found gone");
+            self.coverage.mark("worker found disconnected");
             return Some(Event::WorkerLost { worker });
         }
         net.tell(machine, worker, message);
@@ -429,7 +429,7 @@ impl Driver {
         }
     }
 
-    /// Nothing happens any more: what must be true then.
+    /// Checks what must be true when the world has ended.
     pub(crate) fn finish(&mut self, plan: &Plan, net: &Net) -> Result<(), Violation> {
         let step = Step {
             now: net.now,
@@ -444,7 +444,7 @@ impl Driver {
         self.invariants.check_end(&step)?;
         if let Some((attempt, record)) = self.attempts.first_key_value() {
             let what = format!("{attempt} of {} was neither accepted nor discarded", record.task);
-            return Err(Violation::new("nothing is left", what));
+            return Err(Violation::new("no attempt is left when the world ends", what));
         }
         Ok(())
     }

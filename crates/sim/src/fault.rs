@@ -1,4 +1,4 @@
-//! What breaks, and when.
+//! Faults, and when they strike.
 
 use crate::{
     dice::{Dice, Purpose},
@@ -8,15 +8,16 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Something that breaks. What breaks for a time comes right by itself.
+/// A fault. A fault with a duration ends without further action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The process is gone, and all attempts in it. `silent`: with its machine, so nobody closes the connection.
+    /// The process dies with all its attempts. `silent`: its machine dies too, so the connection is not closed. `away`:
+    /// time until it is back, `None` for never.
     Crash {
         silent: bool,
         away: Option<Duration>,
     },
-    /// The connection is closed. `loses`: with what is on its way to the orchestrator.
+    /// The connection is closed. `loses`: messages in flight to the orchestrator are lost.
     Cut {
         away: Duration,
         loses: bool,
@@ -25,7 +26,7 @@ pub(crate) enum Fault {
     Freeze {
         lasts: Duration,
     },
-    /// Nothing passes, and nobody says so.
+    /// Messages are blocked and the connection stays open.
     Partition {
         up: bool,
         down: bool,
@@ -34,7 +35,7 @@ pub(crate) enum Fault {
     SlowLink {
         lasts: Duration,
     },
-    /// It takes several times as long.
+    /// Tasks take `factor` times as long.
     Slow {
         factor: u32,
         lasts: Duration,
@@ -49,15 +50,15 @@ pub(crate) enum Fault {
     FailAll {
         lasts: Duration,
     },
-    /// The process dies of every attempt and is started again at once.
+    /// Every attempt kills the process, which is restarted at once.
     CrashLoop {
         lasts: Duration,
     },
-    /// The prover dies of every attempt and is started again, while the session goes on.
+    /// Every attempt kills the prover, which is restarted. The session continues.
     ProverDies {
         lasts: Duration,
     },
-    /// No attempt is started.
+    /// No attempt starts.
     StartsNothing {
         lasts: Duration,
     },
@@ -69,35 +70,35 @@ pub(crate) enum Fault {
     Drain {
         lasts: Duration,
     },
-    /// The orchestrator is stopped. `noticed`: for so long that workers give their sessions up.
+    /// The orchestrator is stopped. `noticed`: so long that workers end their sessions.
     OrchestratorFreeze {
         lasts: Duration,
         noticed: bool,
     },
-    /// The worker speaks for an attempt that may be another's.
+    /// The worker sends a message about an attempt that may belong to another worker.
     Claim,
 }
 
 impl Fault {
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Crash { silent: false, .. } => "crash of a process",
-            Self::Crash { silent: true, .. } => "crash of a machine",
+            Self::Crash { silent: false, .. } => "process crashes",
+            Self::Crash { silent: true, .. } => "machine crashes",
             Self::Cut { .. } => "connection lost",
             Self::Freeze { .. } => "worker frozen",
             Self::Partition { up: true, down: true, .. } => "partition, both directions",
-            Self::Partition { up: true, down: false, .. } => "partition, towards the orchestrator",
-            Self::Partition { .. } => "partition, towards the worker",
+            Self::Partition { up: true, down: false, .. } => "partition, toward the orchestrator",
+            Self::Partition { .. } => "partition, toward the worker",
             Self::SlowLink { .. } => "slow link",
             Self::Slow { .. } => "worker becomes slow",
             Self::Hang => "attempt hangs",
-            Self::Lie { lie: Lie::Wrong, .. } => "worker delivers nonsense",
+            Self::Lie { lie: Lie::Wrong, .. } => "worker delivers a wrong result",
             Self::Lie { lie: Lie::Anothers, .. } => "worker delivers another's result",
-            Self::Lie { lie: Lie::Nothing, .. } => "worker delivers nothing",
-            Self::FailAll { .. } => "worker fails everything",
+            Self::Lie { lie: Lie::Nothing, .. } => "worker delivers no result",
+            Self::FailAll { .. } => "worker fails every attempt",
             Self::CrashLoop { .. } => "worker crashes in a loop",
             Self::ProverDies { .. } => "prover dies",
-            Self::StartsNothing { .. } => "worker starts nothing",
+            Self::StartsNothing { .. } => "worker starts no attempt",
             Self::NoMarkers { .. } => "worker completes no markers",
             Self::Drain { .. } => "worker drained",
             Self::OrchestratorFreeze { .. } => "orchestrator frozen",
@@ -106,7 +107,7 @@ impl Fault {
     }
 }
 
-/// A fault, the machine it strikes, and when.
+/// A fault, the machine it strikes, and when it strikes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Planned {
     pub(crate) at: Duration,
@@ -114,11 +115,11 @@ pub(crate) struct Planned {
     pub(crate) fault: Fault,
 }
 
-/// All faults of a world, in no order.
+/// Returns all faults of a world, in no particular order.
 pub(crate) fn draw(seed: u64, setting: &Setting) -> Vec<Planned> {
     let mut dice = Dice::new(seed, Purpose::Faults);
     let count = if setting.large { setting.workers / 5 } else { 14 + 2 * setting.workers };
-    let safety_ms = u64::try_from(setting.safety.as_millis()).expect("a phase lasts a minute or two");
+    let safety_ms = u64::try_from(setting.safety.as_millis()).expect("a phase lasts two minutes at most");
     (0..count)
         .map(|_| {
             let at = dice.ms(1000..=safety_ms);
@@ -132,7 +133,7 @@ fn draw_one(dice: &mut Dice, setting: &Setting) -> (MachineId, Fault) {
     let machine = MachineId(dice.index(setting.workers));
     let fault = match dice.number(0..=99) {
         0..=13 => {
-            // The last quarter may stay away.
+            // Machines of the last quarter may stay away forever.
             let expendable = machine.0 >= setting.workers - setting.workers / 4;
             let away = if expendable && dice.chance(200) { None } else { Some(dice.ms(200..=20_000)) };
             Fault::Crash { silent: dice.chance(400), away }
@@ -152,7 +153,7 @@ fn draw_one(dice: &mut Dice, setting: &Setting) -> (MachineId, Fault) {
         }
         76..=79 => Fault::Claim,
         80.. if setting.bad_workers > 0 => {
-            // Not machine 0, so that there is an honest one for everything.
+            // Never machine 0, so that one honest worker supports every task.
             return (MachineId(1 + dice.index(setting.bad_workers)), bad(dice));
         }
         _ => cut(dice),
@@ -161,12 +162,12 @@ fn draw_one(dice: &mut Dice, setting: &Setting) -> (MachineId, Fault) {
 }
 
 fn cut(dice: &mut Dice) -> Fault {
-    // Short for half of them: then the worker is back before its tasks have gone to others.
+    // Half of the cuts are short: the worker is back before other workers have its tasks.
     let longest = dice.pick(&[300, 8000]);
     Fault::Cut { away: dice.ms(50..=longest), loses: dice.chance(500) }
 }
 
-/// What only a bad worker does.
+/// Draws a fault that only bad workers have.
 fn bad(dice: &mut Dice) -> Fault {
     let lasts = dice.ms(5000..=30_000);
     match dice.number(0..=28) {

@@ -1,4 +1,4 @@
-//! What happens in a world, and what its two sides say to each other.
+//! Everything that can happen in a world, and the messages between orchestrator and workers.
 
 use crate::plan::Value;
 use scheduler::{AttemptId, Event, KindSet, PeerId, ProofId, TaskId, WorkerId};
@@ -7,13 +7,13 @@ use scheduler::{AttemptId, Event, KindSet, PeerId, ProofId, TaskId, WorkerId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MachineId(pub(crate) usize);
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToOrchestrator {
-    /// The first words of a session.
+    /// The first message of a session.
     Join {
         peer: PeerId,
-        /// In units of which a usual task needs one.
+        /// In units. Most tasks need one unit.
         memory: u64,
         slots: u32,
         kinds: KindSet,
@@ -22,7 +22,7 @@ pub(crate) enum ToOrchestrator {
     Heartbeat,
     Started(AttemptId),
     Marker(AttemptId),
-    /// The result, or the claim to have delivered one.
+    /// The attempt has a result, or claims to have one (`None`).
     Reported {
         attempt: AttemptId,
         value: Option<Value>,
@@ -31,9 +31,9 @@ pub(crate) enum ToOrchestrator {
         attempt: AttemptId,
         text: &'static str,
     },
-    /// An attempt needed more memory than the worker has.
+    /// The attempt needed more memory than the worker has.
     OutOfMemory(AttemptId),
-    /// The prover is being started again.
+    /// The prover is restarting.
     Unready,
     /// The prover is loaded again.
     Ready,
@@ -41,7 +41,7 @@ pub(crate) enum ToOrchestrator {
     Closed,
 }
 
-/// What the orchestrator says.
+/// A message from the orchestrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToWorker {
     Assign {
@@ -50,30 +50,30 @@ pub(crate) enum ToWorker {
     },
     Cancel(AttemptId),
     Adopted(AttemptId),
-    /// How an attempt ended has arrived: it can be forgotten.
+    /// The orchestrator knows how the attempt ended. The worker may forget it.
     Received(AttemptId),
     /// The connection is closed.
     Close,
 }
 
-/// Something that happens at its time.
+/// Something that is scheduled to happen at a given time.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
-    /// A worker's words arrive.
+    /// A message of a worker arrives.
     Said { session: WorkerId, message: ToOrchestrator },
-    /// The orchestrator's words arrive.
+    /// A message of the orchestrator arrives.
     Told { machine: MachineId, session: WorkerId, message: ToWorker },
-    /// It is time for a heartbeat.
+    /// A heartbeat is due.
     Beat { machine: MachineId, session: WorkerId },
-    /// An attempt has come to its marker.
+    /// An attempt reaches its marker.
     Marker { machine: MachineId, attempt: AttemptId },
     /// An attempt may have ended.
     JobEnd { machine: MachineId, attempt: AttemptId },
     /// A prover is loaded again.
     ProverUp { machine: MachineId },
-    /// A worker that hears nothing gives its session up.
+    /// A worker ends its session if it still receives nothing.
     GiveUp { machine: MachineId, session: WorkerId },
-    /// A crashed machine is back.
+    /// A crashed machine is available again.
     PowerOn { machine: MachineId },
     /// The orchestrator dials a worker.
     Dial { machine: MachineId },
@@ -81,26 +81,26 @@ pub(crate) enum Happening {
     ProofBegins(ProofId),
     /// The controller submits a task.
     Submit(TaskId),
-    /// Nobody wants a proof any more.
+    /// A proof is cancelled by its user.
     ProofCancelled(ProofId),
-    /// All of a proof has come to its end.
+    /// A proof ends completely.
     ProofOver(ProofId),
-    /// A result was checked.
+    /// The verification of a result ends.
     Verdict { attempt: AttemptId, good: bool },
-    /// A drained worker may go on.
+    /// An operator resumes a drained worker.
     Resume(WorkerId),
-    /// Every drained worker may go on.
+    /// Every drained worker is resumed.
     ResumeAll,
-    /// The scheduler is told something once more.
+    /// The scheduler receives an event a second time.
     Echo(Event),
-    /// A fault of the plan strikes.
+    /// A planned fault strikes.
     Strike(usize),
-    /// Nothing is broken any more.
+    /// The liveness phase starts.
     Heal,
 }
 
 impl Happening {
-    /// It happens on the orchestrator: not while that is frozen.
+    /// Returns true if this happens on the orchestrator. It is then delayed while the orchestrator is frozen.
     pub(crate) const fn is_the_orchestrators(&self) -> bool {
         match self {
             Self::Said { .. }
@@ -125,7 +125,7 @@ impl Happening {
         }
     }
 
-    /// The machine whose process does it: not while that is frozen.
+    /// Returns the machine whose process does this. It is delayed while that machine is frozen.
     pub(crate) const fn process(&self) -> Option<MachineId> {
         match self {
             Self::Told { machine, .. }

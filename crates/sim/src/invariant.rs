@@ -1,7 +1,7 @@
-//! What must be true after every step, one file each.
+//! What must be true after every step. Each invariant has its own file.
 //!
-//! An invariant is judged by what the scheduler was told and what it asked for, as far as that goes, and not by what it
-//! says of itself.
+//! Where possible, an invariant judges the events and commands of the scheduler, not what the scheduler reports about
+//! its own state.
 
 mod a_finished_proof_is_whole_and_right;
 mod a_proof_fails_for_what_happened;
@@ -27,24 +27,24 @@ use crate::{
 use scheduler::{AttemptId, Command, Config, Event, ProofId, Scheduler, Timestamp};
 use std::{collections::BTreeMap, fmt};
 
-/// One event, what the scheduler asked for, and what is known beside.
+/// One event, the commands that the scheduler returned for it, and further known facts.
 pub(crate) struct Step<'a> {
     pub(crate) now: Timestamp,
     pub(crate) event: &'a Event,
     pub(crate) commands: &'a [Command],
-    /// After the event.
+    /// State after the event.
     pub(crate) scheduler: &'a Scheduler,
     pub(crate) config: &'a Config,
     pub(crate) plan: &'a Plan,
-    /// What attempts have delivered; nothing when they said that they had and hadn't. None of the commands is carried
-    /// out yet.
+    /// The results of reported attempts, before any of `commands` is carried out. `None`: the attempt reported a result
+    /// but delivered nothing.
     pub(crate) delivered: &'a BTreeMap<AttemptId, Option<Value>>,
-    /// How proofs ended that are over, or about to be.
+    /// Outcomes of proofs that have ended or are about to end.
     pub(crate) outcomes: &'a BTreeMap<ProofId, Outcome>,
 }
 
 impl Step<'_> {
-    /// Nothing but time has passed.
+    /// Returns true if only time has passed.
     pub(crate) const fn is_quiet(&self) -> bool {
         self.commands.is_empty() && matches!(self.event, Event::LeasesRenewed { .. } | Event::Tick)
     }
@@ -57,21 +57,21 @@ impl fmt::Display for Step<'_> {
     }
 }
 
-/// Something that must always be true.
+/// A property that must hold after every step.
 pub(crate) trait Invariant {
-    /// It, as a sentence.
+    /// Returns the property as a sentence.
     fn name(&self) -> &'static str;
 
-    /// Takes note of a step and says what is wrong with it.
+    /// Records a step. Fails if the step breaks the property.
     fn check(&mut self, step: &Step<'_>) -> Result<(), String>;
 
-    /// Says what is wrong when every proof should have ended. `step` is about nothing.
+    /// Fails if the property is broken when every proof should have ended. `step` is a tick without commands.
     fn check_end(&mut self, _step: &Step<'_>) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// Something that should have been true, and what was.
+/// A broken invariant and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) invariant: String,
@@ -84,11 +84,11 @@ impl Violation {
     }
 }
 
-/// All of them.
+/// All invariants.
 pub(crate) struct Invariants(Vec<Box<dyn Invariant>>);
 
 impl Invariants {
-    /// `deadline` is when every proof must have ended.
+    /// `deadline` is the time at which every proof must have ended.
     pub(crate) fn all(deadline: Timestamp) -> Self {
         Self(vec![
             Box::new(a_finished_proof_is_whole_and_right::AFinishedProofIsWholeAndRight::default()),
@@ -119,7 +119,7 @@ impl Invariants {
     }
 }
 
-/// `what` when `condition` does not hold.
+/// Returns the error `what` if `condition` is false.
 fn ensure(condition: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(what()) }
 }

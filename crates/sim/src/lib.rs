@@ -8,14 +8,14 @@
 //!                    └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! One seed decides everything: how many workers and tasks there are, how fast each machine is, what breaks and when.
-//! There is no clock, no thread and no unordered map, so a seed that fails fails again. In the *safety phase* faults
-//! strike, and nothing wrong may ever happen; in the *liveness phase* that follows nothing strikes any more, and every
-//! proof must end.
+//! One seed determines everything: the number of workers and tasks, the speed of each machine, and what breaks when.
+//! There is no clock, no thread and no unordered map, so a failing seed fails again in the same way. In the *safety
+//! phase* faults strike, and no invariant may break. In the *liveness phase* that follows, no more faults strike and
+//! every proof must end.
 //!
-//! The crate deliberately knows nothing of tokio, of the network's encoding and of SP1: tests of the real processes are
-//! elsewhere. What `driver.rs` does with commands is what the orchestrator's `core.rs` does, in small; a change there
-//! is to be followed here.
+//! The crate deliberately does not know tokio, the wire format or SP1. Other tests cover the real processes.
+//! `driver.rs` carries out commands like the orchestrator's `core.rs`, in simplified form. Changes to `core.rs` must be
+//! repeated here.
 
 mod coverage;
 mod dice;

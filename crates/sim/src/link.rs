@@ -1,24 +1,24 @@
-//! The way between the orchestrator and one machine.
+//! The network link between the orchestrator and one machine.
 
 use crate::dice::Dice;
 use scheduler::{Timestamp, WorkerId};
 use std::time::Duration;
 
-/// Which way.
+/// Direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     ToOrchestrator,
     ToWorker,
 }
 
-/// A slow link takes so many times as long.
+/// Factor by which a slow link is slower.
 const SLOWNESS: u64 = 10;
 
-/// A link, which keeps the order of what goes one way. What is cut off without a word is kept until the way is free
-/// again, as TCP does.
+/// A link that keeps the order of messages in each direction. While a direction is blocked, its messages are delayed
+/// until it is open again, as in TCP.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The session that the connection belongs to, as long as both ends have it open.
+    /// The session of the connection, while both ends have it open.
     pub(crate) connected: Option<WorkerId>,
     longest_latency_ms: u64,
     longest_transfer_ms: u64,
@@ -45,7 +45,8 @@ impl Link {
         }
     }
 
-    /// When what is sent now arrives. `heavy` for what has a task's inputs or result with it.
+    /// Returns the arrival time of a message that is sent now. `heavy` is true for messages with the inputs or the
+    /// result of a task.
     pub(crate) fn send(&mut self, now: Timestamp, way: Direction, heavy: bool, dice: &mut Dice) -> Timestamp {
         let slowness = if self.slow_until > now { SLOWNESS } else { 1 };
         let latency = dice.number(1..=self.longest_latency_ms);
@@ -56,7 +57,7 @@ impl Link {
         lane.last_arrival
     }
 
-    /// Nothing that is sent this way arrives before `until`.
+    /// No message sent in direction `way` arrives before `until`.
     pub(crate) fn block(&mut self, way: Direction, until: Timestamp) {
         let lane = self.lane(way);
         lane.blocked_until = lane.blocked_until.max(until);
@@ -70,7 +71,7 @@ impl Link {
         self.slow_until = self.slow_until.max(until);
     }
 
-    /// From now on it is fast and open.
+    /// Makes the link fast and open again.
     pub(crate) fn heal(&mut self) {
         self.slow_until = Timestamp::default();
         self.up.blocked_until = Timestamp::default();
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_first_arrives_first() {
+    fn messages_arrive_in_the_order_in_which_they_were_sent() {
         let mut dice = Dice::new(1, Purpose::World);
         let mut link = Link::draw(&mut dice);
         let mut last = Timestamp::default();
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_way_keeps_what_is_sent_and_the_other_way_is_open() {
+    fn a_blocked_direction_delays_messages_and_the_other_stays_open() {
         let mut dice = Dice::new(2, Purpose::World);
         let mut link = Link::draw(&mut dice);
         link.block(Direction::ToOrchestrator, at(10));

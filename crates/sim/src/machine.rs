@@ -1,4 +1,4 @@
-//! A modelled worker, and what it does with what it is told.
+//! A simulated worker and how it reacts to messages.
 
 use crate::{
     dice::Dice,
@@ -10,37 +10,37 @@ use crate::{
 use scheduler::{AttemptId, KindSet, PeerId, TaskId, TaskKind, Timestamp, WorkerId};
 use std::time::Duration;
 
-/// In what way a worker's results are wrong.
+/// How the results of a worker are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// They are no task's.
+    /// The result belongs to no task.
     Wrong,
-    /// They are another task's.
+    /// The result belongs to another task.
     Anothers,
-    /// There are none.
+    /// The result is missing.
     Nothing,
 }
 
-/// What is wrong with a machine, until when.
+/// The problems of a machine, and when each ends.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ills {
-    /// It takes so many times as long.
+    /// Until when tasks take longer, and by which factor.
     pub(crate) slow: Option<(Timestamp, u32)>,
     pub(crate) lies: Option<(Timestamp, Lie)>,
     pub(crate) fails_until: Timestamp,
-    /// It completes no markers.
+    /// No markers are completed until then.
     pub(crate) mute_until: Timestamp,
     /// The next attempt never ends.
     pub(crate) hangs: bool,
-    /// The process dies of every attempt, and is started again at once.
+    /// Until then, every attempt kills the process, which is restarted at once.
     pub(crate) dies_until: Timestamp,
-    /// The prover dies of every attempt, and is started again.
+    /// Until then, every attempt kills the prover, which is restarted.
     pub(crate) prover_dies_until: Timestamp,
-    /// No attempt is started.
+    /// No attempt starts until then.
     pub(crate) starts_nothing_until: Timestamp,
 }
 
-/// A worker's process and the machine it is on.
+/// A worker process and the machine it runs on.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) id: MachineId,
@@ -49,17 +49,17 @@ pub(crate) struct Machine {
     pub(crate) frozen_until: Timestamp,
     pub(crate) ills: Ills,
     kinds: KindSet,
-    /// What an attempt can have.
+    /// Memory available to one attempt, in units. Most tasks need one unit.
     memory: u64,
-    /// The prover is being started again.
+    /// True while the prover restarts.
     starting: bool,
-    /// What the orchestrator may give it.
+    /// How many attempts the orchestrator may assign.
     slots: u32,
-    /// What it proves at the same time.
+    /// How many attempts are proven at the same time.
     engine_slots: usize,
-    /// What it takes for a task, in hundredths of what is usual.
+    /// Duration of a task on this machine, in percent of the usual duration.
     percent: u32,
-    /// The orchestrator is going to dial.
+    /// True while a dial of the orchestrator is scheduled.
     dialled: bool,
     jobs: Vec<Job>,
 }
@@ -69,11 +69,11 @@ pub(crate) struct Machine {
 struct Job {
     attempt: AttemptId,
     task: TaskId,
-    /// The session that may hear of it.
+    /// The session that may receive messages about this attempt.
     session: WorkerId,
     stage: Stage,
     marker: Marker,
-    /// It was cancelled when it was too late to stop it.
+    /// True if it was cancelled too late to stop it.
     dropped: bool,
 }
 
@@ -85,7 +85,7 @@ enum Stage {
         hung: bool,
         ending: Ending,
     },
-    /// The orchestrator has perhaps not heard of it.
+    /// It has ended, but the orchestrator may not know yet.
     Ended(Ending),
 }
 
@@ -94,22 +94,22 @@ enum Ending {
     Result(Option<Value>),
     Failure(&'static str),
     OutOfMemory,
-    /// With the whole process.
+    /// The whole process dies.
     Death,
-    /// With the prover alone.
+    /// Only the prover dies.
     ProverDeath,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marker {
-    /// There is none, or it is kept back.
+    /// The task has no marker, or the machine withholds it.
     None,
     Due,
     Said,
 }
 
 impl Machine {
-    /// Machine 0 can do everything, so that every proof can be finished.
+    /// Machine 0 supports all tasks and has the maximum memory, so that every proof can finish.
     pub(crate) fn draw(id: MachineId, dice: &mut Dice) -> Self {
         let slots = dice.pick(&[1, 2, 3, 4]);
         let shards_only = id.0 > 0 && dice.chance(150);
@@ -133,7 +133,7 @@ impl Machine {
             starting: false,
             slots,
             engine_slots: if slots > 1 && dice.chance(300) { 2 } else { 1 },
-            percent: u32::try_from(percent).expect("it was drawn from a small range"),
+            percent: u32::try_from(percent).expect("the number was drawn from a small range"),
             dialled: false,
             jobs: Vec::new(),
         }
@@ -143,20 +143,20 @@ impl Machine {
         self.powered && self.frozen_until <= now
     }
 
-    /// The orchestrator dials after `delay`, unless it is going to anyway.
+    /// Schedules a dial of the orchestrator after `delay`, unless a dial is already scheduled.
     pub(crate) fn await_dial(&mut self, delay: Duration, net: &mut Net) {
         if !std::mem::replace(&mut self.dialled, true) {
             net.after(delay, Happening::Dial { machine: self.id });
         }
     }
 
-    /// The orchestrator dials; false when the machine cannot answer.
+    /// The orchestrator dials. Returns false if the machine cannot accept the connection.
     pub(crate) const fn answer_dial(&mut self) -> bool {
         self.dialled = false;
         self.powered && self.session.is_none()
     }
 
-    /// A session begins.
+    /// Starts a session.
     pub(crate) fn join(&mut self, session: WorkerId, setting: &Setting, net: &mut Net) {
         self.session = Some(session);
         net.link(self.id).connected = Some(session);
@@ -174,14 +174,14 @@ impl Machine {
         net.after(first, Happening::Beat { machine: self.id, session });
     }
 
-    /// The connection is gone, and the worker knows. It goes on with what it has.
+    /// The worker notices that its connection is closed. It continues its attempts.
     pub(crate) fn leave(&mut self, redial: Duration, net: &mut Net) {
         self.session = None;
         net.link(self.id).connected = None;
         self.await_dial(redial, net);
     }
 
-    /// The process is gone, and everything in it.
+    /// The process ends with all its attempts.
     pub(crate) fn crash(&mut self, net: &mut Net) {
         self.session = None;
         self.powered = false;
@@ -192,7 +192,7 @@ impl Machine {
         net.link(self.id).connected = None;
     }
 
-    /// Nothing moves in it for a while.
+    /// The process stops for the duration `lasts`. Running attempts end later by that duration.
     pub(crate) fn freeze(&mut self, lasts: Duration, now: Timestamp) {
         self.frozen_until = now + lasts;
         for job in &mut self.jobs {
@@ -202,7 +202,7 @@ impl Machine {
         }
     }
 
-    /// It takes `factor` times as long, for what runs too.
+    /// Tasks take `factor` times as long. This also applies to the remaining time of running attempts.
     pub(crate) fn slow_down(&mut self, factor: u32, until: Timestamp, now: Timestamp) {
         self.ills.slow = Some((until, factor));
         for job in &mut self.jobs {
@@ -212,7 +212,7 @@ impl Machine {
         }
     }
 
-    /// What runs hangs from now on; otherwise what runs next does.
+    /// One running attempt hangs. If no attempt is running, the next one hangs.
     pub(crate) fn hang(&mut self) {
         let running = self.jobs.iter_mut().find_map(|job| match &mut job.stage {
             Stage::Runs { hung, .. } => Some(hung),
@@ -224,7 +224,7 @@ impl Machine {
         }
     }
 
-    /// The prover is gone, with everything that ran in it. It is loaded again after a while.
+    /// The prover dies with all running attempts. It is restarted after a while.
     pub(crate) fn lose_prover(&mut self, net: &mut Net) {
         self.starting = true;
         if let Some(session) = self.session {
@@ -233,7 +233,7 @@ impl Machine {
         for job in &mut self.jobs {
             if let Stage::Runs { .. } = job.stage {
                 let ends = net.now;
-                job.stage = Stage::Runs { ends, hung: false, ending: Ending::Failure("killed") };
+                job.stage = Stage::Runs { ends, hung: false, ending: Ending::Failure("the prover was killed") };
                 net.at(ends, Happening::JobEnd { machine: self.id, attempt: job.attempt });
             }
         }
@@ -252,7 +252,7 @@ impl Machine {
         self.start_waiting(plan, net);
     }
 
-    /// Nothing is wrong with it any more: what hung or had become slow takes what it takes here, from now.
+    /// Removes all problems. Attempts that hang or became slow now take at most the usual time, counted from now.
     pub(crate) fn heal(&mut self, plan: &Plan, net: &mut Net) {
         self.ills = Ills::default();
         self.start_waiting(plan, net);
@@ -265,7 +265,7 @@ impl Machine {
         }
     }
 
-    /// Words of the orchestrator, for what may be a session that is over.
+    /// Handles a message of the orchestrator. The message may belong to an ended session.
     pub(crate) fn told(&mut self, session: WorkerId, message: ToWorker, plan: &Plan, net: &mut Net) {
         if self.session != Some(session) {
             return;
@@ -290,7 +290,7 @@ impl Machine {
 
     fn cancel(&mut self, attempt: AttemptId, net: &mut Net) {
         let Some(at) = self.jobs.iter().position(|job| job.attempt == attempt) else { return };
-        // A proving stage that runs goes on to its end without effect.
+        // A proving stage cannot be interrupted. It runs to its end without effect.
         if matches!(self.jobs[at].stage, Stage::Runs { .. }) && net.dice.chance(300) {
             self.jobs[at].dropped = true;
         } else {
@@ -298,7 +298,7 @@ impl Machine {
         }
     }
 
-    /// `session` has an attempt of an earlier one: it hears all that may have been lost.
+    /// `session` continues an attempt of an earlier session. Repeats all messages about it that may have been lost.
     fn go_on(&mut self, attempt: AttemptId, session: WorkerId, net: &mut Net) {
         let Some(job) = self.jobs.iter_mut().find(|job| job.attempt == attempt) else { return };
         job.session = session;
@@ -334,7 +334,7 @@ impl Machine {
             self.jobs[at].stage = Stage::Runs { ends, hung, ending };
             if plan.tasks[&task].marker.is_some() && self.ills.mute_until <= net.now {
                 self.jobs[at].marker = Marker::Due;
-                let percent = u32::try_from(net.dice.number(20..=90)).expect("it was drawn from a small range");
+                let percent = u32::try_from(net.dice.number(20..=90)).expect("the number was drawn from a small range");
                 net.after(takes * percent / 100, Happening::Marker { machine: self.id, attempt });
             }
             net.at(ends, Happening::JobEnd { machine: self.id, attempt });
@@ -344,10 +344,10 @@ impl Machine {
         }
     }
 
-    /// What `task` takes here now.
+    /// Returns how long `task` takes on this machine now.
     fn takes(&self, task: TaskId, plan: &Plan, net: &mut Net) -> Duration {
         let factor = self.ills.slow.filter(|(until, _)| *until > net.now).map_or(1, |(_, factor)| factor);
-        let luck = u32::try_from(net.dice.number(85..=115)).expect("it was drawn from a small range");
+        let luck = u32::try_from(net.dice.number(85..=115)).expect("the number was drawn from a small range");
         plan.tasks[&task].work * self.percent * factor / 100 * luck / 100
     }
 
@@ -366,7 +366,7 @@ impl Machine {
             return Ending::ProverDeath;
         }
         if self.ills.fails_until > now {
-            return Ending::Failure("everything fails here");
+            return Ending::Failure("every attempt fails on this machine");
         }
         if net.unsafe_phase && net.dice.chance(3) {
             net.count("failed attempt");
@@ -380,7 +380,7 @@ impl Machine {
         })
     }
 
-    /// An attempt comes to its marker, if it is still there.
+    /// The attempt reaches its marker, if it still exists.
     pub(crate) fn complete_marker(&mut self, attempt: AttemptId, net: &mut Net) {
         let Some(job) = self.jobs.iter_mut().find(|job| job.attempt == attempt) else { return };
         if job.marker == Marker::Due && !job.dropped {
@@ -391,7 +391,7 @@ impl Machine {
         }
     }
 
-    /// An attempt ends, if it is still there and nothing has held it up.
+    /// The attempt ends, if it still exists and was not delayed.
     pub(crate) fn end_job(&mut self, attempt: AttemptId, plan: &Plan, net: &mut Net) {
         let Some(at) = self.jobs.iter().position(|job| job.attempt == attempt) else { return };
         let Stage::Runs { ends, hung: false, ending } = self.jobs[at].stage else { return };
@@ -409,14 +409,14 @@ impl Machine {
             return net.after(away, Happening::PowerOn { machine: self.id });
         }
         if let Ending::ProverDeath = ending {
-            // It ends with all others that run in the prover.
+            // The death of the prover also ends all other running attempts.
             return self.lose_prover(net);
         }
         if self.jobs[at].dropped {
             self.jobs.remove(at);
         } else {
             if let Ending::Result(_) = ending {
-                // No result comes before its marker, whatever has held that up.
+                // A result never precedes its marker, even if the marker was delayed.
                 self.complete_marker(attempt, net);
             }
             self.jobs[at].stage = Stage::Ended(ending);
@@ -434,6 +434,6 @@ fn told_of(attempt: AttemptId, ending: Ending) -> ToOrchestrator {
         Ending::Result(value) => ToOrchestrator::Reported { attempt, value },
         Ending::Failure(text) => ToOrchestrator::Failed { attempt, text },
         Ending::OutOfMemory => ToOrchestrator::OutOfMemory(attempt),
-        Ending::Death | Ending::ProverDeath => unreachable!("the dead tell nothing"),
+        Ending::Death | Ending::ProverDeath => unreachable!("a dead process sends no message"),
     }
 }

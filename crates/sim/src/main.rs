@@ -1,6 +1,6 @@
-//! Runs worlds and says what came of them.
+//! Runs simulated worlds and prints a report.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures go to stdout, what is wrong to stderr")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the report goes to stdout, errors go to stderr")]
 
 use clap::Parser;
 use sp1_distributed_sim::{MARKS, Report, Trace, run};
@@ -9,21 +9,21 @@ use std::{process::ExitCode, time::Instant};
 #[derive(Debug, Parser)]
 #[command(name = "sim", about = "Run the real scheduler in simulated worlds, one for each seed")]
 struct Arguments {
-    /// How many seeds to run.
+    /// Number of seeds to run.
     #[arg(long, default_value_t = 500)]
     seeds: u64,
-    /// The first of them.
+    /// First seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Run this seed alone.
+    /// Run only this seed.
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
-    /// Print everything that happens.
+    /// Print every event and command.
     #[arg(long)]
     trace: bool,
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long it took is no part of any world")]
+#[expect(clippy::disallowed_methods, reason = "the run time is not part of any world")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let began = Instant::now();
@@ -45,7 +45,10 @@ fn main() -> ExitCode {
     }
     println!("{all}");
     let unseen: Vec<&str> = MARKS.iter().copied().filter(|mark| !all.marks.contains_key(mark)).collect();
-    println!("not seen: {}", if unseen.is_empty() { "nothing".to_owned() } else { unseen.join(", ") });
+    println!(
+        "situations that did not occur: {}",
+        if unseen.is_empty() { "none".to_owned() } else { unseen.join(", ") }
+    );
     println!("{:.1} s", began.elapsed().as_secs_f64());
     if broken == 0 {
         return ExitCode::SUCCESS;

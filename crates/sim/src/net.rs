@@ -1,4 +1,4 @@
-//! What all of a world shares: its time, what is going to happen, the links, and chance.
+//! State that a whole world shares: its time, its queue, its links and its random numbers.
 
 use crate::{
     dice::Dice,
@@ -10,10 +10,10 @@ use crate::{
 use scheduler::{Event, Timestamp, WorkerId};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Of a thousand events so many are told again later.
+/// Number of events in 1000 that the scheduler receives a second time.
 const ECHOES: u64 = 15;
 
-/// Of a thousand messages that may come late, so many do.
+/// Number of messages in 1000 that arrive late, among those that may.
 const LATE: u64 = 30;
 
 pub(crate) struct Net {
@@ -21,7 +21,7 @@ pub(crate) struct Net {
     pub(crate) queue: Queue<Happening>,
     pub(crate) links: Vec<Link>,
     pub(crate) dice: Dice,
-    /// Faults strike.
+    /// True in the safety phase: faults strike.
     pub(crate) unsafe_phase: bool,
     /// Faults that have struck, by name.
     pub(crate) faults: BTreeMap<&'static str, u64>,
@@ -45,7 +45,7 @@ impl Net {
         let heavy = matches!(message, ToOrchestrator::Reported { .. });
         let way = Direction::ToOrchestrator;
         let mut arrival = self.links[machine.0].send(self.now, way, heavy, &mut self.dice);
-        // The others are in order: a report overtakes neither the first words of its session nor its marker.
+        // All other messages stay in order: a report overtakes neither the join message of its session nor its marker.
         if self.unsafe_phase && matches!(message, ToOrchestrator::Started(_)) && self.dice.chance(LATE) {
             self.count("message out of order");
             arrival = arrival + self.dice.ms(100..=4000);
@@ -59,8 +59,8 @@ impl Net {
         self.at(arrival, Happening::Told { machine, session, message });
     }
 
-    /// Perhaps tells the scheduler of `event` once more. Only of what its contract allows: the beginning of a proof
-    /// that has ended, or of a session, would be another beginning.
+    /// May schedule `event` a second time, if the scheduler's contract allows it twice. A repeated `ProofStarted` or
+    /// `WorkerJoined` is not allowed: it would start an ended proof or session again.
     pub(crate) fn perhaps_again(&mut self, event: &Event) {
         let may_come_twice = match event {
             Event::TaskSubmitted { .. }
@@ -84,7 +84,7 @@ impl Net {
             | Event::Tick => false,
         };
         if self.unsafe_phase && may_come_twice && self.dice.chance(ECHOES) {
-            self.count("duplicate");
+            self.count("duplicate event");
             let delay = self.dice.ms(0..=8000);
             self.after(delay, Happening::Echo(event.clone()));
         }

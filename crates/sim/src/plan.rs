@@ -1,4 +1,4 @@
-//! What is to be proven: proofs, their tasks, and what each task's result must be.
+//! The work of a world: proofs, their tasks, and the correct result of each task.
 
 use crate::{
     dice::{Dice, Purpose, mixed},
@@ -10,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-/// How many proofs a fold takes together.
+/// How many proofs one reduce task combines.
 const ARITY: usize = 4;
 
-/// A result, as far as it matters here.
+/// A result, reduced to what the simulation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Value(pub(crate) u64);
 
 impl Value {
-    /// The right result of `task`.
+    /// Returns the correct result of `task`.
     pub(crate) const fn of(task: TaskId) -> Self {
         Self(mixed(task.0))
     }
@@ -30,29 +30,29 @@ pub(crate) struct TaskPlan {
     pub(crate) proof: ProofId,
     pub(crate) kind: TaskKind,
     pub(crate) marker: Option<TaskId>,
-    /// It fails on every worker.
+    /// The task fails on every worker.
     pub(crate) poison: bool,
-    /// What it takes on a usual machine.
+    /// Duration on a machine of usual speed.
     pub(crate) work: Duration,
-    /// The memory that it needs, in units of which every worker has one.
+    /// The memory that the task needs, in units. Every worker has at least one unit.
     pub(crate) memory: u64,
-    /// The results it needs: it is submitted when the last of them is accepted.
+    /// Number of input results. The task is submitted when the last of them is accepted.
     pub(crate) inputs: usize,
-    /// The task that needs its result.
+    /// The task that needs this task's result.
     pub(crate) parent: Option<TaskId>,
 }
 
 /// A proof before it is accepted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ProofPlan {
-    /// Since the world began.
+    /// Time since the start of the world.
     pub(crate) begins: Duration,
-    /// Since the proof began: when each shard leaves the executor.
+    /// When each shard leaves the executor, counted from the start of the proof.
     pub(crate) shards: Vec<(Duration, TaskId)>,
-    /// Shards, folds and wraps.
+    /// All tasks of the proof: shards, reduce tasks and wrap tasks.
     pub(crate) tasks: BTreeSet<TaskId>,
     pub(crate) poisoned: bool,
-    /// Since the proof began: when whoever wanted it wants it no more.
+    /// When the user cancels the proof, counted from its start.
     pub(crate) cancelled: Option<Duration>,
 }
 
@@ -76,29 +76,29 @@ impl Plan {
         builder.plan
     }
 
-    /// All work there is, on one usual machine.
+    /// Returns the duration of all work on one machine of usual speed.
     pub(crate) fn work(&self) -> Duration {
         self.tasks.values().map(|task| task.work).sum()
     }
 }
 
-/// A plan in the making.
+/// A plan under construction.
 struct Builder<'a> {
     plan: Plan,
     setting: &'a Setting,
     dice: Dice,
-    /// The last number that a task or marker got.
+    /// The last task or marker number that was used.
     ids: u64,
 }
 
 impl Builder<'_> {
     /// Adds a proof of at most about `share` tasks.
     fn add_proof(&mut self, proof: ProofId, share: u64) {
-        let safety_ms = u64::try_from(self.setting.safety.as_millis()).expect("a phase lasts a minute or two");
-        // The first comes early, so that faults find something.
+        let safety_ms = u64::try_from(self.setting.safety.as_millis()).expect("a phase lasts two minutes at most");
+        // The first proof starts early, so that faults have something to strike.
         let latest_begin = if proof.0 == 1 { 3000 } else { safety_ms * 6 / 10 };
         let mut entry = ProofPlan { begins: self.dice.ms(0..=latest_begin), ..ProofPlan::default() };
-        // A compressed proof has a fold for every three shards.
+        // A compressed proof has about one reduce task for every three shards.
         let shards = self.dice.number(share / 2..=share) * 3 / 4 + 1;
         let compressed = self.dice.chance(600);
         let kind = if compressed { TaskKind::NormalizeShard } else { TaskKind::ProveShard };
@@ -108,7 +108,7 @@ impl Builder<'_> {
                 let mut next = Vec::new();
                 for inputs in level.chunks(ARITY) {
                     next.push(match inputs {
-                        // One that is left over goes to the next level as it is.
+                        // A single remaining input passes unchanged to the next level.
                         [alone] => *alone,
                         _ => self.add_fold(proof, TaskKind::RecursionReduce, inputs, &mut entry),
                     });
@@ -123,8 +123,8 @@ impl Builder<'_> {
         }
         if self.dice.chance(150) {
             let at = self.dice.index(entry.tasks.len());
-            let poison = entry.tasks.iter().nth(at).expect("it is in range");
-            self.plan.tasks.get_mut(poison).expect("a proof's tasks are planned").poison = true;
+            let poison = entry.tasks.iter().nth(at).expect("the index is in range");
+            self.plan.tasks.get_mut(poison).expect("every task of a proof has a plan").poison = true;
             entry.poisoned = true;
         }
         if self.dice.chance(120) {
@@ -133,7 +133,7 @@ impl Builder<'_> {
         self.plan.proofs.insert(proof, entry);
     }
 
-    /// Adds shards that leave the executor within about `within_ms`.
+    /// Adds shards that leave the executor within about `within_ms` milliseconds.
     fn add_shards(
         &mut self,
         proof: ProofId,
@@ -152,7 +152,7 @@ impl Builder<'_> {
             let marker = if self.dice.chance(marked_per_mille) { Some(self.next_id()) } else { None };
             let task = self.next_id();
             let work = self.dice.ms(self.setting.work_ms.clone());
-            // Few worlds have large shards, and few of their shards are large.
+            // Few worlds have large shards, and few shards of those worlds are large.
             let memory = if large_shards && self.dice.chance(120) { self.dice.number(2..=3) } else { 1 };
             let plan = TaskPlan { proof, kind, marker, poison: false, work, memory, inputs: 0, parent: None };
             self.plan.tasks.insert(task, plan);
@@ -188,12 +188,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_but_the_last_of_a_compressed_proof_leads_to_another() {
+    fn only_the_last_task_of_a_compressed_proof_has_no_parent() {
         for seed in 0..100 {
             let plan = Plan::draw(seed, &Setting::draw(seed));
             for proof in plan.proofs.values() {
                 let ends = proof.tasks.iter().filter(|task| plan.tasks[task].parent.is_none()).count();
-                assert!(ends == 1 || ends == proof.shards.len(), "seed {seed}: {ends} ends");
+                assert!(ends == 1 || ends == proof.shards.len(), "seed {seed}: {ends} tasks without a parent");
                 for task in &proof.tasks {
                     let inputs = plan.tasks.values().filter(|other| other.parent == Some(*task)).count();
                     assert_eq!(inputs, plan.tasks[task].inputs, "seed {seed}: {task}");

@@ -1,9 +1,9 @@
-//! What is going to happen, in order.
+//! The queue of everything that is scheduled to happen.
 
 use scheduler::Timestamp;
 use std::collections::BTreeMap;
 
-/// Items by time. What comes at the same time comes in the order in which it was put in.
+/// Items ordered by time. Items with the same time keep their insertion order.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     items: BTreeMap<(Timestamp, u64), T>,
@@ -20,7 +20,7 @@ impl<T> Queue<T> {
         self.items.insert((at, self.put), item);
     }
 
-    /// The time of the next item.
+    /// Returns the time of the next item.
     pub(crate) fn next_time(&self) -> Option<Timestamp> {
         self.items.first_key_value().map(|((at, _), _)| *at)
     }
@@ -36,7 +36,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn items_come_by_time_and_then_as_they_were_put_in() {
+    fn items_are_ordered_by_time_then_by_insertion() {
         let at = |seconds| Timestamp::new(Duration::from_secs(seconds));
         let mut queue = Queue::new();
         for (seconds, item) in [(3, 'd'), (1, 'a'), (2, 'b'), (2, 'c')] {

@@ -1,4 +1,4 @@
-//! Running a seed, and what comes of it.
+//! Runs one seed and reports the outcome.
 
 use crate::{driver::Sabotage, world::World};
 use std::{
@@ -8,36 +8,36 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Hears, line by line, what happens in a world.
+/// Receives one line of text for each thing that happens in a world.
 pub type Trace = Box<dyn FnMut(&str)>;
 
-/// What came of one seed, or of several.
+/// The outcome of one seed, or the sum of several.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// Seeds that were run.
     pub seeds: u64,
-    /// Events that the scheduler was told.
+    /// Events that the scheduler received.
     pub steps: u64,
-    /// Time that went by in the worlds.
+    /// Simulated time in seconds.
     pub virtual_seconds: u64,
-    /// Proofs that were finished.
+    /// Proofs that completed.
     pub complete: u64,
-    /// Proofs that failed, each after as many failures or losses of one task as the configuration allows.
+    /// Proofs that failed because a task reached its limit of failures or losses, or because it ran out of memory.
     pub failed: u64,
-    /// Those of them that have a task which fails everywhere.
+    /// Failed proofs that contain a task that fails on every worker.
     pub failed_of_poison: u64,
     /// Proofs that were cancelled.
     pub cancelled: u64,
     /// Faults that struck, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// What else happened, by name: see [`MARKS`](crate::MARKS).
+    /// Situations that occurred, by name. See [`MARKS`](crate::MARKS).
     pub marks: BTreeMap<&'static str, u64>,
-    /// All commands and their times, as one number.
+    /// Digest of all commands and their times.
     pub digest: u64,
 }
 
 impl Report {
-    /// Adds what came of other seeds.
+    /// Adds the report of other seeds.
     pub fn add(&mut self, other: Self) {
         self.seeds += other.seeds;
         self.steps += other.steps;
@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// Number of faults that struck.
+    /// Returns the number of faults that struck.
     #[must_use]
     pub fn faults_struck(&self) -> u64 {
         self.faults.values().sum()
@@ -65,17 +65,17 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.virtual_seconds / 3600;
-        writeln!(f, "{} seeds, {} events, {hours} h in the worlds", self.seeds, self.steps)?;
+        writeln!(f, "{} seeds, {} events, {hours} h of simulated time", self.seeds, self.steps)?;
         let Self { complete, failed, failed_of_poison, cancelled, .. } = self;
         writeln!(
             f,
-            "proofs: {complete} finished, {cancelled} cancelled, {failed} failed ({failed_of_poison} of poison)"
+            "proofs: {complete} finished, {cancelled} cancelled, {failed} failed ({failed_of_poison} by poison tasks)"
         )?;
         writeln!(f, "faults: {}", self.faults_struck())?;
         for (name, count) in &self.faults {
             writeln!(f, "  {count:>8} {name}")?;
         }
-        writeln!(f, "seen:")?;
+        writeln!(f, "situations:")?;
         for (name, count) in &self.marks {
             writeln!(f, "  {count:>8} {name}")?;
         }
@@ -83,29 +83,29 @@ impl fmt::Display for Report {
     }
 }
 
-/// A seed under which something is wrong.
+/// A seed under which an invariant broke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// The seed.
     pub seed: u64,
-    /// What should have been true.
+    /// The invariant that broke.
     pub invariant: String,
-    /// What was true.
+    /// What was found instead.
     pub what: String,
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, invariant, what } = self;
-        writeln!(f, "seed {seed} failed: {invariant}: {what}")?;
-        write!(f, "to see it again: ./x sim --seed {seed} --trace")
+        writeln!(f, "seed {seed} breaks the invariant \"{invariant}\": {what}")?;
+        write!(f, "hint: replay it with `./x sim --seed {seed} --trace`")
     }
 }
 
 /// Runs the world of `seed`.
 ///
 /// # Errors
-/// When something that must always be true was not, with what. A panic, of the scheduler or here, counts as such.
+/// If an invariant broke. A panic in the scheduler or in the simulation counts as a broken invariant.
 pub fn run(seed: u64, trace: Option<Trace>) -> Result<Report, Broken> {
     run_with(seed, trace, Sabotage::default())
 }
@@ -114,11 +114,11 @@ pub(crate) fn run_with(seed: u64, trace: Option<Trace>, sabotage: Sabotage) -> R
     match catch_unwind(AssertUnwindSafe(|| World::new(seed, trace, sabotage).run())) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(violation)) => Err(Broken { seed, invariant: violation.invariant, what: violation.what }),
-        Err(panic) => Err(Broken { seed, invariant: "nothing panics".to_owned(), what: text_of(&*panic) }),
+        Err(panic) => Err(Broken { seed, invariant: "no code panics".to_owned(), what: text_of(&*panic) }),
     }
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
 }

@@ -1,29 +1,29 @@
-//! How large a world is and what its scheduler is told to do.
+//! The size of a world and the configuration of its scheduler.
 
 use crate::dice::{Dice, Purpose};
 use scheduler::{Config, PaceRules, Placement, QuarantineRules};
 use std::{ops::RangeInclusive, time::Duration};
 
-/// Of so many seeds one makes a large world.
+/// One of this many seeds creates a large world.
 const LARGE_EVERY: u64 = 50;
 
-/// What is drawn before anything else.
+/// The parameters of a world. They are drawn before everything else.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
-    /// Thousands of workers: seldom, as each run takes seconds.
+    /// The world has thousands of workers. Rare, because each run takes seconds.
     pub(crate) large: bool,
     pub(crate) workers: usize,
-    /// About as many tasks as there will be.
+    /// Approximate number of tasks.
     pub(crate) tasks: usize,
-    /// Workers that may lie, hang or fail. Fewer than the failures that end a task where there are few workers: proofs
-    /// are not to fail by bad luck.
+    /// Number of workers that may lie, hang or fail. Small worlds have fewer of them than the failures that end a task,
+    /// so that proofs do not fail by bad luck.
     pub(crate) bad_workers: usize,
-    /// How long faults strike.
+    /// Duration of the safety phase.
     pub(crate) safety: Duration,
     pub(crate) heartbeat: Duration,
     /// Some shards need more memory than some workers have.
     pub(crate) large_shards: bool,
-    /// What a task takes on a usual machine, in milliseconds.
+    /// Duration of a task on a machine of usual speed, in milliseconds.
     pub(crate) work_ms: RangeInclusive<u64>,
     pub(crate) config: Config,
 }
@@ -60,7 +60,7 @@ impl Setting {
     }
 }
 
-/// Times are shorter than in earnest, so that a minute shows what takes an hour there.
+/// Durations are shorter than in production, so that a minute covers what takes an hour there.
 fn config(dice: &mut Dice, lease_ttl: Duration) -> Config {
     let pace = PaceRules {
         straggler_percent: u32_of(dice.number(150..=300)),
@@ -89,9 +89,9 @@ fn config(dice: &mut Dice, lease_ttl: Duration) -> Config {
 }
 
 fn usize_of(number: u64) -> usize {
-    usize::try_from(number).expect("it was drawn from a small range")
+    usize::try_from(number).expect("the number was drawn from a small range")
 }
 
 fn u32_of(number: u64) -> u32 {
-    u32::try_from(number).expect("it was drawn from a small range")
+    u32::try_from(number).expect("the number was drawn from a small range")
 }

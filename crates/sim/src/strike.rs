@@ -1,4 +1,4 @@
-//! How each fault strikes.
+//! What each fault does when it strikes.
 
 use crate::{
     fault::{Fault, Planned},
@@ -10,7 +10,7 @@ use crate::{
 use scheduler::Timestamp;
 
 impl World {
-    /// A fault strikes, if what it is to strike is there. Only then it counts.
+    /// Lets a fault strike. It is counted only if it had an effect.
     pub(crate) fn strike(&mut self, Planned { machine: id, fault, .. }: Planned) -> Result<(), Violation> {
         if !self.net.unsafe_phase {
             return Ok(());
@@ -25,7 +25,7 @@ impl World {
         Ok(())
     }
 
-    /// Answers false when there is nothing for it to strike.
+    /// Returns false if the fault has no target.
     fn strike_at(&mut self, id: MachineId, fault: Fault) -> Result<bool, Violation> {
         let Self { setting, plan, net, machines, driver, .. } = self;
         let machine = &mut machines[id.0];
@@ -89,7 +89,7 @@ impl World {
                 let claims = [
                     ToOrchestrator::Started(attempt),
                     ToOrchestrator::Marker(attempt),
-                    ToOrchestrator::Failed { attempt, text: "a claim" },
+                    ToOrchestrator::Failed { attempt, text: "a false claim" },
                     ToOrchestrator::Reported { attempt, value: None },
                 ];
                 let claim = claims[net.dice.index(claims.len())].clone();
@@ -99,7 +99,7 @@ impl World {
         Ok(true)
     }
 
-    /// Workers that have heard nothing until about `at` give up, unless they hear something before.
+    /// Workers that have received nothing until about `at` end their sessions, unless a message arrives before that.
     fn let_workers_notice(&mut self, at: Timestamp) {
         for machine in &self.machines {
             if let Some(session) = machine.session {

@@ -1,4 +1,4 @@
-//! A world: what happens, one thing after the other.
+//! The main loop of a simulated world. It processes one event at a time.
 
 use crate::{
     dice::{Dice, Purpose},
@@ -17,7 +17,7 @@ use crate::{
 use scheduler::{Timestamp, WorkerId};
 use std::{collections::BTreeMap, time::Duration};
 
-/// A seed's orchestrator, machines and work, and what is going to happen to them.
+/// The orchestrator, machines and work of a seed, and everything that is scheduled to happen to them.
 pub(crate) struct World {
     pub(crate) setting: Setting,
     pub(crate) plan: Plan,
@@ -43,7 +43,7 @@ impl World {
         };
         let mut machines: Vec<Machine> =
             (0..setting.workers).map(|at| Machine::draw(MachineId(at), &mut dice)).collect();
-        let end_ms = u64::try_from(setting.safety.as_millis()).expect("a phase lasts a minute or two");
+        let end_ms = u64::try_from(setting.safety.as_millis()).expect("a phase lasts two minutes at most");
         for machine in &mut machines {
             let late = machine.id.0 > 0 && dice.chance(300);
             let first_dial = dice.ms(0..=if late { end_ms * 7 / 10 } else { 2000 });
@@ -66,7 +66,7 @@ impl World {
         Self { setting, plan, faults, net, machines, driver }
     }
 
-    /// Lets everything happen, until every proof has ended and nothing strikes any more.
+    /// Runs until every proof has ended and the safety phase is over.
     pub(crate) fn run(mut self) -> Result<Report, Violation> {
         while self.net.unsafe_phase || !self.driver.is_over(&self.plan) {
             match (self.driver.next_tick(), self.net.queue.next_time()) {
@@ -152,7 +152,7 @@ impl World {
         Ok(())
     }
 
-    /// A heartbeat, and the next one.
+    /// Sends a heartbeat and schedules the next one.
     fn beat(&mut self, id: MachineId, session: WorkerId) -> Result<(), Violation> {
         if self.machines[id.0].session != Some(session) {
             return Ok(());
@@ -163,27 +163,27 @@ impl World {
             self.net.say(id, session, ToOrchestrator::Heartbeat);
             return Ok(());
         }
-        // There are so many that they go without the detour by the queue: some milliseconds more make no difference.
+        // Heartbeats are so frequent that they skip the queue. Their latency of some milliseconds makes no difference.
         self.driver.hear(session, ToOrchestrator::Heartbeat, &self.plan, &mut self.net)
     }
 
-    /// A worker that still hears nothing closes its connection.
+    /// The worker closes its connection if it still receives nothing.
     fn give_up(&mut self, id: MachineId, session: WorkerId) {
         let Self { net, machines, driver, .. } = self;
         let cut_off = net.link(id).blocked_until(Direction::ToWorker) > net.now;
         let machine = &mut machines[id.0];
         if machine.session == Some(session) && (cut_off || driver.frozen_until > net.now) {
-            net.note(|| format!("{session} hears nothing and gives up"));
+            net.note(|| format!("{session} receives nothing and closes its connection"));
             let redial = net.dice.ms(200..=2000);
             machine.leave(redial, net);
             net.say(id, session, ToOrchestrator::Closed);
         }
     }
 
-    /// The liveness phase begins: what is broken for a time may come right in its time, but nothing more breaks.
+    /// Starts the liveness phase. Nothing new breaks. Frozen and crashed machines recover at their planned times.
     fn heal(&mut self) {
         let Self { plan, net, machines, .. } = self;
-        net.note(|| "nothing breaks any more".to_owned());
+        net.note(|| "no more faults strike".to_owned());
         net.unsafe_phase = false;
         net.links.iter_mut().for_each(Link::heal);
         for machine in machines {
@@ -193,8 +193,8 @@ impl World {
     }
 }
 
-/// How long after the last fault every proof has ended, if it ever does: when the slowest machine does everything, more
-/// than once, and each fault has left somebody in quarantine for the longest time there is.
+/// Returns how long after the last fault every proof must have ended. Enough for the slowest machine to do all work
+/// more than once, and for 20 quarantines of the maximum duration.
 fn patience(setting: &Setting, plan: &Plan) -> Duration {
     let quarantines = setting.config.quarantine.map_or(Duration::ZERO, |rules| rules.longest * 20);
     Duration::from_secs(600) + quarantines + plan.work() * 50

@@ -1,4 +1,4 @@
-//! A controller whose proofs are made of what fake engines make.
+//! A controller that builds proofs from the results of fake engines.
 
 use crate::honest_result;
 use artifacts::Digest;
@@ -11,14 +11,16 @@ use orchestrator::{
 use scheduler::TaskKind;
 use std::time::Duration;
 
-/// Submits as many shards as the request's cycle limit says, each with a marker, and puts their results together.
+/// Submits as many shards as the request's cycle limit says, each with a marker, and concatenates the digests of their
+/// results.
 #[derive(Debug, Clone, Copy)]
 pub struct FakeController {
-    /// Bytes of a shard's record, at least eight. They do not compress.
+    /// Size of a shard's record in bytes, at least 8. Records do not compress.
     pub record_bytes: usize,
-    /// A last shard is made of the events that all others claim, and cannot be proven when one of them is wrong.
+    /// Whether to submit a last shard whose inputs are the events that all other shards claim. It fails if any events
+    /// are wrong.
     pub precompiles: bool,
-    /// The results of all shards are folded into one, which cannot be done when one of them is garbage.
+    /// Whether to fold the results of all shards into one. The fold fails if any result is garbage.
     pub folds: bool,
 }
 
@@ -28,21 +30,21 @@ impl Default for FakeController {
     }
 }
 
-/// The events of a shard, as honest workers claim them.
+/// Returns the events of a shard that honest workers claim for these inputs.
 #[must_use]
 pub fn events_of(inputs: &[u8]) -> Vec<u8> {
     [b"events of ", &artifacts::Digest::of(inputs).as_bytes()[..]].concat()
 }
 
-/// What the input of the last shard begins with, before the events of all others.
+/// First input of the last shard. The events of all other shards follow.
 pub const PRECOMPILES: &[u8] = b"precompiles";
 
-/// What shard `shard` is made of: its number, and bytes that do not compress.
+/// Returns the record of shard `shard`: its number, then bytes that do not compress.
 #[must_use]
 pub fn record(shard: u64, bytes: usize) -> Vec<u8> {
     let mut state = shard;
     let mut next = || {
-        // SplitMix64: see Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
+        // SplitMix64, from Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -56,13 +58,13 @@ pub fn record(shard: u64, bytes: usize) -> Vec<u8> {
     content
 }
 
-/// Which shard a record is of.
+/// Returns the number of the shard that a record belongs to.
 #[must_use]
 pub fn shard_of(record: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(record.get(..8)?.try_into().ok()?))
 }
 
-/// A request for a proof of `shards` shards.
+/// Returns a request for a proof with `shards` shards.
 #[must_use]
 pub fn request(shards: u64, timeout: Duration) -> ProofRequest {
     ProofRequest {
@@ -79,14 +81,14 @@ pub fn request(shards: u64, timeout: Duration) -> ProofRequest {
     }
 }
 
-/// The proof that honest workers make of `shards` shards.
+/// Returns the proof that honest workers produce for `shards` shards.
 #[must_use]
 pub fn expected_proof(shards: u64, record_bytes: usize) -> Vec<u8> {
     let input = |shard: u64| [b"program".as_slice(), b"literal", &record(shard, record_bytes)].concat();
     (0..shards).flat_map(|shard| digest_of(&honest_result(&input(shard)))).collect()
 }
 
-/// Results are as large as records; a proof is made of their digests.
+/// A proof contains the digests of the results, because results are as large as records.
 fn digest_of(result: &[u8]) -> [u8; 32] {
     *artifacts::Digest::of(result).as_bytes()
 }
@@ -143,9 +145,9 @@ impl ProofController for FakeController {
             inputs.extend(match input {
                 TaskInput::Literal(text) => text.clone().into_bytes(),
                 TaskInput::Artifact { name, .. } => match name.strip_prefix("record-").and_then(|at| at.parse().ok()) {
-                    // It is gone once its shard is done.
+                    // The record is deleted when its shard is done, so make it again.
                     Some(shard) => record(shard, self.record_bytes),
-                    None => result.proof.get_now(name).ok_or("an input is gone")?,
+                    None => result.proof.get_now(name).ok_or("an input no longer exists")?,
                 },
             });
         }
@@ -153,14 +155,14 @@ impl ProofController for FakeController {
     }
 }
 
-/// What every program of a [`FakeController`] begins with.
+/// First bytes of every program that a [`FakeController`] accepts.
 const PROGRAM: &[u8] = b"program";
 
 #[async_trait]
 impl ProgramController for FakeController {
     async fn check_program(&self, elf: Bytes) -> Result<(), ProofFailure> {
         let is_program = elf.starts_with(PROGRAM);
-        if is_program { Ok(()) } else { Err(ProofFailure::Request("the program is none".into())) }
+        if is_program { Ok(()) } else { Err(ProofFailure::Request("invalid program".into())) }
     }
 
     async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure> {
@@ -168,7 +170,7 @@ impl ProgramController for FakeController {
     }
 
     fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {
-        if stdin.starts_with(b"bad") { Err(ProofFailure::Request("the stdin is none".into())) } else { Ok(()) }
+        if stdin.starts_with(b"bad") { Err(ProofFailure::Request("invalid stdin".into())) } else { Ok(()) }
     }
 
     fn empty_stdin(&self) -> Vec<u8> {
@@ -191,7 +193,7 @@ impl FakeController {
                 return Err(ProofFailure::Internal("a task failed".into()));
             }
             if proof.watch(marker).await != Ok(Outcome::Succeeded) {
-                return Err(ProofFailure::Internal("a task is done before its marker".into()));
+                return Err(ProofFailure::Internal("a task ended before its marker".into()));
             }
             let events = proof.get(&format!("events-{shard}")).await.and_then(|name| String::from_utf8(name).ok());
             let Some(name) = events.filter(|name| proof.exists(name)) else {
@@ -199,10 +201,10 @@ impl FakeController {
             };
             events_of_all.push(name);
             if proof.exists(&format!("record-{shard}")) {
-                return Err(ProofFailure::Internal("a record stays though its shard is done".into()));
+                return Err(ProofFailure::Internal("a record was not deleted although its shard is done".into()));
             }
             let result = proof.get(&format!("result-{shard}")).await;
-            let result = result.ok_or(ProofFailure::Internal("a result is gone".into()))?;
+            let result = result.ok_or(ProofFailure::Internal("a result no longer exists".into()))?;
             whole.extend(digest_of(&result));
             if !self.folds {
                 proof.remove(&format!("result-{shard}"));
@@ -236,11 +238,11 @@ impl FakeController {
             };
             let task = proof.submit(spec).await;
             if proof.watch(task).await != Ok(Outcome::Succeeded) {
-                return Err(ProofFailure::Internal("the shard of precompiles failed".into()));
+                return Err(ProofFailure::Internal("the precompile shard failed".into()));
             }
         }
         if whole != expected_proof(shards, self.record_bytes) {
-            return Err(ProofFailure::Unverified("it is not what honest workers make".into()));
+            return Err(ProofFailure::Unverified("it differs from the proof of honest workers".into()));
         }
         Ok(ProofOutput { proof: whole, cycles: shards })
     }

@@ -1,6 +1,9 @@
-//! An engine and a controller that prove nothing, and workers that run the one, for tests of everything around them.
-//! The programs `fake-worker` and `fake-orchestrator` are the same in processes of their own. A crate of its own, and
-//! no feature of `worker`: the prover would be compiled once for the tests and once without them.
+//! Test doubles for SP1: an engine and a controller that prove nothing, and workers with such an engine. Other crates
+//! test everything around the prover with them. The programs `fake-worker` and `fake-orchestrator` run the same doubles
+//! as separate processes.
+//!
+//! This is a separate crate, and not a feature of `worker`, because the prover would otherwise be compiled twice: with
+//! and without that feature.
 
 mod controller;
 
@@ -22,14 +25,14 @@ pub type Behaviour = Arc<
         + Sync,
 >;
 
-/// An engine that does what a test tells it.
+/// An engine whose behavior the test defines.
 pub struct FakeEngine {
     behaviour: Behaviour,
     slots: usize,
 }
 
 impl FakeEngine {
-    /// An engine of one slot that does `behaviour`.
+    /// Returns an engine with one slot that runs `behaviour` for each assignment.
     pub fn doing<F>(
         behaviour: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static,
     ) -> Arc<dyn ProvingEngine>
@@ -39,7 +42,7 @@ impl FakeEngine {
         Arc::new(Self { behaviour: Arc::new(move |assignment, io| Box::pin(behaviour(assignment, io))), slots: 1 })
     }
 
-    /// An engine whose results are what [`honest_result`] says.
+    /// Returns an engine that delivers [`honest_result`] for each assignment.
     pub fn honest() -> Arc<dyn ProvingEngine> {
         Self::doing(|assignment, io| async move { do_honestly(&assignment, &*io).await })
     }
@@ -48,7 +51,7 @@ impl FakeEngine {
 /// Fetches every input, completes the marker if there is one, and delivers the honest result.
 ///
 /// # Errors
-/// When an artifact does not get through.
+/// Fails if an artifact cannot be transferred.
 pub async fn do_honestly(assignment: &Assignment, io: &dyn AttemptIo) -> Result<(), AttemptError> {
     let inputs = fetch_inputs(assignment, io).await?.concat();
     finish_honestly(assignment, io, &inputs).await
@@ -58,10 +61,10 @@ fn failed(kind: FailureKind) -> impl Fn(IoError) -> AttemptError {
     move |error| AttemptError { kind, text: error.to_string() }
 }
 
-/// Fetches every input.
+/// Fetches every input and returns the contents in order.
 ///
 /// # Errors
-/// When one does not get through.
+/// Fails if an input cannot be fetched.
 pub async fn fetch_inputs(assignment: &Assignment, io: &dyn AttemptIo) -> Result<Vec<Vec<u8>>, AttemptError> {
     let mut inputs = Vec::new();
     for input in &assignment.inputs {
@@ -73,18 +76,18 @@ pub async fn fetch_inputs(assignment: &Assignment, io: &dyn AttemptIo) -> Result
     Ok(inputs)
 }
 
-/// Completes the marker if there is one, and delivers what is honest for `inputs`.
+/// Completes the marker if there is one, and delivers the honest result for `inputs`.
 ///
 /// # Errors
-/// When an artifact does not get through.
+/// Fails if an artifact cannot be transferred.
 pub async fn finish_honestly(assignment: &Assignment, io: &dyn AttemptIo, inputs: &[u8]) -> Result<(), AttemptError> {
     finish_with(assignment, io, inputs, events_of(inputs)).await
 }
 
-/// The same, with `events`.
+/// Same as [`finish_honestly`], but delivers `events` for the marker.
 ///
 /// # Errors
-/// When an artifact does not get through.
+/// Fails if an artifact cannot be transferred.
 pub async fn finish_with(
     assignment: &Assignment,
     io: &dyn AttemptIo,
@@ -95,21 +98,21 @@ pub async fn finish_with(
     deliver_result(assignment, io, inputs).await
 }
 
-/// Delivers the honest result of `inputs`.
+/// Delivers the honest result for `inputs`.
 ///
 /// # Errors
-/// When it does not get through.
+/// Fails if the result cannot be delivered.
 pub async fn deliver_result(assignment: &Assignment, io: &dyn AttemptIo, inputs: &[u8]) -> Result<(), AttemptError> {
     io.deliver(&assignment.outputs[0], honest_result(inputs)).await.map_err(failed(FailureKind::Output))
 }
 
-/// Completes the marker with `events`, if there is one.
+/// Delivers `events` and completes the marker, if there is one.
 ///
 /// # Errors
-/// When an artifact does not get through.
+/// Fails if an artifact cannot be transferred.
 pub async fn complete_marker(assignment: &Assignment, io: &dyn AttemptIo, events: Vec<u8>) -> Result<(), AttemptError> {
     if assignment.marker.is_some() {
-        // The events are an artifact of the attempt's own, and what was asked for says which.
+        // The events are an artifact that the attempt names itself. The second output contains that name.
         let name = assignment.outputs.get(1).cloned().unwrap_or_default();
         let made = format!("{}events", made_prefix(assignment.attempt));
         io.deliver(&made, events).await.map_err(failed(FailureKind::Output))?;
@@ -119,7 +122,7 @@ pub async fn complete_marker(assignment: &Assignment, io: &dyn AttemptIo, events
     Ok(())
 }
 
-/// What an honest fake makes of its inputs, put together.
+/// Returns the result that an honest worker delivers for its concatenated inputs: the bytes in reverse order.
 #[must_use]
 pub fn honest_result(inputs: &[u8]) -> Vec<u8> {
     inputs.iter().rev().copied().collect()
@@ -136,7 +139,7 @@ impl ProvingEngine for FakeEngine {
     }
 }
 
-/// A build that only its equals work with.
+/// Returns a build that is compatible only with itself.
 #[must_use]
 pub fn fake_build() -> Build {
     Build {
@@ -148,13 +151,13 @@ pub fn fake_build() -> Build {
     }
 }
 
-/// What a worker called `name` that can do everything says of itself.
+/// Returns the introduction of a worker called `name` that supports every task kind.
 #[must_use]
 pub fn introduction(name: &str) -> Introduction {
     introduction_with(name, 0)
 }
 
-/// The same, with `memory_bytes` of memory; 0 for unknown.
+/// Same as [`introduction`], with `memory_bytes` of memory. 0 means that the memory is unknown.
 #[must_use]
 pub fn introduction_with(name: &str, memory_bytes: u64) -> Introduction {
     Introduction {
@@ -166,24 +169,24 @@ pub fn introduction_with(name: &str, memory_bytes: u64) -> Introduction {
     }
 }
 
-/// A worker that runs in this process. Ends when dropped.
+/// A worker that runs in this process. It stops when dropped.
 pub struct RunningWorker {
-    /// Where it listens.
+    /// The address on which the worker listens.
     pub address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl RunningWorker {
-    /// Starts a worker called `name` on a free port of the loopback interface, whose build is [`fake_build`] changed by
-    /// `change`.
+    /// Starts a worker called `name` on a free port of the loopback interface. Its build is [`fake_build`]. `change`
+    /// may change the settings.
     pub async fn start(name: &str, engine: watch::Receiver<EngineState>, change: impl FnOnce(&mut Settings)) -> Self {
-        // Any free port: parsed addresses do not allow 0, on purpose.
+        // Find a free port in advance: addresses with port 0 are rejected on purpose.
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let listen = free.expect("the loopback interface has a free port");
         let mut settings = Settings {
             listen: listen.into(),
-            orchestrators: "127.0.0.1,::1".parse().expect("a filter"),
+            orchestrators: "127.0.0.1,::1".parse().expect("the filter is valid"),
             introduction: introduction(name),
         };
         change(&mut settings);
@@ -195,12 +198,12 @@ impl RunningWorker {
         Self { address, stop, tasks }
     }
 
-    /// Starts a worker with an engine that is ready.
+    /// Starts a worker whose engine is ready.
     pub async fn ready(name: &str, engine: Arc<dyn ProvingEngine>) -> Self {
         Self::start(name, ready(engine), |_| {}).await
     }
 
-    /// Stops it and waits until it has.
+    /// Stops the worker and waits until all of its tasks have ended.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -214,7 +217,7 @@ impl Drop for RunningWorker {
     }
 }
 
-/// The state of an engine that is ready and stays so.
+/// Returns the state of an engine that is ready and stays ready.
 #[must_use]
 pub fn ready(engine: Arc<dyn ProvingEngine>) -> watch::Receiver<EngineState> {
     watch::channel(EngineState::Ready(engine)).1

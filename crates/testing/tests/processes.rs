@@ -1,6 +1,6 @@
-//! Orchestrator and workers as processes, and what happens to machines: they die, freeze, lie, and lose their
-//! connections. Nothing is proven here, so all of it takes seconds; the slow tier does the worst of it with real
-//! provers.
+//! Tests with orchestrator and workers as real processes, under the faults of real machines: processes die, freeze or
+//! return wrong results, and connections break. Nothing is proven here, so each test takes seconds. The slow tier
+//! repeats the worst faults with real provers.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -18,10 +18,10 @@ mod proxy;
 
 use proxy::Proxy;
 
-/// Nothing here takes as long, unless something hangs.
+/// Longest wait for anything. Only a hang takes this long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What a process has said on stdout, with the time of each line.
+/// The output lines of a process, each with the time when it was read.
 #[derive(Default)]
 struct Said {
     lines: Mutex<Vec<(Instant, String)>>,
@@ -56,13 +56,13 @@ impl Said {
         self.matching(|line| line.starts_with(start)).len()
     }
 
-    /// Waits for the `number`th line that begins with `start`, and tells when it came and what it says.
+    /// Waits for the `number`th line that starts with `start`. Returns its time and text.
     #[track_caller]
     fn wait_for(&self, start: &str, number: usize) -> (Instant, String) {
         self.wait_or(start, number, |said| format!("{said:?}"))
     }
 
-    /// The same; `context` is told when it does not come.
+    /// Same as `wait_for`. If the line does not come, panics with the text that `context` makes of all lines.
     #[track_caller]
     fn wait_or(&self, start: &str, number: usize, context: impl Fn(&[&String]) -> String) -> (Instant, String) {
         let deadline = Instant::now() + PATIENCE;
@@ -74,7 +74,7 @@ impl Said {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let said: Vec<&String> = lines.iter().map(|(_, line)| line).collect();
-                panic!("{start:?} was not said {number} times within {PATIENCE:?}: {}", context(&said));
+                panic!("{number} lines that start with {start:?} did not come within {PATIENCE:?}: {}", context(&said));
             }
             lines = self.more.wait_timeout(lines, left).unwrap().0;
         }
@@ -120,7 +120,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }
 
-/// A worker called `name` that takes `milliseconds` for a shard.
+/// Starts a worker called `name` that takes `milliseconds` for a shard, and waits until it listens.
 fn worker_at(address: SocketAddr, name: &str, milliseconds: u64, more: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fake-worker"));
     command.args(["--listen", &address.to_string(), "--name", name, "--milliseconds", &milliseconds.to_string()]);
@@ -145,7 +145,8 @@ fn orchestrator(addresses: &[SocketAddr], more: &[&str]) -> Process {
     Process::start(command)
 }
 
-/// The proof comes out right (the process compares it), and nothing is left.
+/// Checks that every proof succeeds and that nothing is left. The process itself compares the proofs with the expected
+/// ones.
 #[track_caller]
 fn check_proven(mut orchestrator: Process) -> Process {
     let (_, end) = orchestrator.wait_for("left ", 1);
@@ -157,7 +158,7 @@ fn check_proven(mut orchestrator: Process) -> Process {
     orchestrator
 }
 
-/// How often each shard was begun, by all of `workers`.
+/// Returns how often each shard was started, over all `workers`.
 fn begun(workers: &[&Process]) -> BTreeMap<String, usize> {
     let mut begun = BTreeMap::new();
     for (_, line) in workers.iter().flat_map(|worker| worker.said.matching(|line| line.starts_with("begin "))) {
@@ -169,11 +170,14 @@ fn begun(workers: &[&Process]) -> BTreeMap<String, usize> {
 #[track_caller]
 fn check_once(workers: &[&Process], shards: usize) {
     let begun = begun(workers);
-    assert!(begun.len() == shards && begun.values().all(|times| *times == 1), "done twice, or never: {begun:?}");
+    assert!(
+        begun.len() == shards && begun.values().all(|times| *times == 1),
+        "a shard was started twice or never: {begun:?}"
+    );
 }
 
-/// Seconds, for the table of the documentation.
-#[expect(clippy::print_stderr, reason = "figures are worth seeing")]
+/// Prints a duration for the table in docs/reliability.md.
+#[expect(clippy::print_stderr, reason = "the figures go into docs/reliability.md")]
 fn show(what: &str, took: Duration) {
     eprintln!("{what}: {:.3} s", took.as_secs_f32());
 }
@@ -187,21 +191,21 @@ fn a_worker_that_is_killed_at_work_is_replaced_at_once() {
     let killed = Instant::now();
     orchestrator.wait_for("lost dies", 1);
     let noticed = killed.elapsed();
-    // Its slots are others' as soon as they have one free; the shard itself is begun anew.
+    // The other workers take over when they have a free slot. They start the shard from its beginning.
     let deadline = Instant::now() + PATIENCE;
     let again = loop {
         let all = [&first, &second].map(|worker| worker.said.matching(|said| said == line));
         if let Some((at, _)) = all.into_iter().flatten().next() {
             break at - killed;
         }
-        assert!(Instant::now() < deadline, "{line} was never begun again");
+        assert!(Instant::now() < deadline, "{line} did not come from another worker");
         thread::sleep(Duration::from_millis(5));
     };
     check_proven(orchestrator);
     show("SIGKILL of a worker: noticed after", noticed);
-    show("SIGKILL of a worker: its shard begun again after", again);
+    show("SIGKILL of a worker: its shard started again after", again);
     assert!(noticed < Duration::from_millis(500), "{noticed:?}");
-    // A slot is free after 400 ms at the latest, and what is begun in it may be another shard first.
+    // A slot is free after 400 ms at most, but the first shard that starts in it may be another one.
     assert!(again < Duration::from_millis(2000), "{again:?}");
 }
 
@@ -274,15 +278,14 @@ fn a_frozen_orchestrator_throws_nobody_out_and_has_nothing_done_twice() {
     let orchestrator = orchestrator(&[a, b], &["--shards", "16"]);
     orchestrator.wait_for("done ", 4);
     orchestrator.signal(Signal::STOP);
-    // Longer than three heartbeats: the workers take it for gone, and go on with what they have.
+    // Longer than three heartbeats: the workers consider the orchestrator lost and continue their attempts.
     thread::sleep(Duration::from_secs(8));
     orchestrator.signal(Signal::CONT);
     check_proven(orchestrator);
     check_once(&[&one, &two], 16);
 }
 
-/// The only worker, behind a proxy that is told by `harm` to do something in the middle of a proof. Shards take two
-/// seconds.
+/// Runs a proof on one worker behind a proxy, and calls `harm` on the proxy during the proof. Shards take two seconds.
 fn harmed(harm: impl FnOnce(&Proxy), more: &[&str]) -> (Process, Process) {
     let (address, worker) = worker("only", 2000);
     let proxy = Proxy::start(address);
@@ -353,8 +356,8 @@ fn a_slow_link_loses_nobody() {
     let proxy = Proxy::start(address);
     proxy.limit(2 << 20);
     let began = Instant::now();
-    // Two megabytes a second, and records and results of four: with heartbeats ten a second, three missed would be
-    // noticed.
+    // Records and results of 4 MiB take 2 s each on a link of 2 MiB/s. With a heartbeat every 300 ms, three missed
+    // heartbeats would be noticed in that time.
     let more = ["--shards", "4", "--record-bytes", "4194304", "--heartbeat-ms", "300"];
     let orchestrator = check_proven(orchestrator(&[proxy.address()], &more));
     assert_eq!(orchestrator.said.count("lost "), 0, "{}", orchestrator.errors.all());
@@ -370,7 +373,8 @@ fn a_worker_is_killed_while_it_downloads_and_another_while_it_uploads() {
     slow_too.limit(2 << 20);
     let more = ["--shards", "9", "--record-bytes", "2097152"];
     let orchestrator = orchestrator(&[slow.address(), slow_too.address(), c], &more);
-    // A shard takes a tenth of a second, its result a second to arrive; on the slower link records have not even come.
+    // A shard takes 0.1 s, but its result takes 1 s to arrive. On the slower link not even the first record has
+    // arrived.
     uploads.wait_for("begin ", 1);
     thread::sleep(Duration::from_millis(300));
     assert_eq!(uploads.said.count("end "), 0);
@@ -381,14 +385,14 @@ fn a_worker_is_killed_while_it_downloads_and_another_while_it_uploads() {
     drop(stays);
 }
 
-/// A worker that treats shards in `manner`, beside one that is honest and takes `milliseconds` for each: the proof is
-/// right, and the first is left alone.
+/// Runs a proof on a worker that treats shards in `manner`, and an honest worker that takes `milliseconds` for each.
+/// Checks that the proof succeeds and that the first worker is quarantined.
 fn check_manner(manner: &str, milliseconds: u64) {
     let (a, honest) = worker("honest", milliseconds);
     let address = free_address();
     let bad = worker_at(address, "bad", 20, &["--manner", manner]);
     let orchestrator = check_proven(orchestrator(&[a, address], &["--shards", "20"]));
-    let warned = orchestrator.errors.matching(|line| line.contains("gets nothing for a while")).len();
+    let warned = orchestrator.errors.matching(|line| line.contains("worker quarantined")).len();
     assert!(warned > 0, "{manner}: {}", orchestrator.errors.all());
     drop((honest, bad));
 }
@@ -418,7 +422,7 @@ fn a_worker_that_floods_is_stopped() {
     check_manner("flood", 600);
 }
 
-/// A worker whose prover is a process of its own. It takes `load` milliseconds to load, and is loaded.
+/// Starts a worker with one prover process that takes `load` milliseconds to load, and waits until it is loaded.
 fn supervised(name: &str, milliseconds: u64, load: u64, more: &[&str]) -> (SocketAddr, Process) {
     let (address, load) = (free_address(), load.to_string());
     let mut arguments = vec!["--provers", "1", "--load-milliseconds", &load];
@@ -432,7 +436,7 @@ fn supervised(name: &str, milliseconds: u64, load: u64, more: &[&str]) -> (Socke
     (address, worker)
 }
 
-/// The prover processes of `worker`.
+/// Returns the prover processes of `worker`.
 fn provers(worker: &Process) -> Vec<Pid> {
     let children = format!("/proc/{0}/task/{0}/children", worker.child.id());
     let children = std::fs::read_to_string(children).unwrap();
@@ -451,7 +455,7 @@ fn a_killed_prover_costs_one_attempt_and_the_session_goes_on() {
     let killed = Instant::now();
     let (again, _) = idle.wait_for("begin ", 2);
     let orchestrator = check_proven(orchestrator);
-    show("SIGKILL of a prover: its shard begun again elsewhere after", again - killed);
+    show("SIGKILL of a prover: its shard started again elsewhere after", again - killed);
     assert!(again - killed < Duration::from_millis(500), "{:?}", again - killed);
     assert_eq!(orchestrator.said.count("lost "), 0, "the session of the worker dropped after {line}");
     assert!(dies.errors.all().contains("killed by signal 9"), "{}", dies.errors.all());
@@ -469,7 +473,7 @@ fn a_killed_prover_is_loaded_again_and_proves_the_same_shard() {
 }
 
 #[test]
-fn a_prover_that_panics_says_why_and_stays() {
+fn a_prover_reports_a_panic_and_keeps_running() {
     let (a, panics) = supervised("panics", 100, 100, &["--manner", "panic", "--only", "1"]);
     let first = provers(&panics);
     let mut orchestrator = orchestrator(&[a], &["--shards", "3"]);
@@ -480,30 +484,34 @@ fn a_prover_that_panics_says_why_and_stays() {
 }
 
 #[test]
-fn two_provers_of_one_worker_share_its_session() {
+fn two_provers_of_one_worker_prove_at_the_same_time() {
     let address = free_address();
     let both = worker_at(address, "both", 1000, &["--provers", "2"]);
     let began = Instant::now();
     let orchestrator = orchestrator(&[address], &["--shards", "4", "--batch", "4"]);
     check_proven(orchestrator);
     assert_eq!(provers(&both).len(), 2);
-    assert!(began.elapsed() < Duration::from_millis(3800), "they work at the same time: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(3800),
+        "the provers did not work at the same time: {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
-fn a_prover_ends_with_its_worker() {
+fn a_prover_ends_when_its_worker_is_killed() {
     let (_, worker) = supervised("ends", 100, 100, &[]);
     let deadline = Instant::now() + PATIENCE;
     let prover = provers(&worker)[0];
     worker.signal(Signal::KILL);
     let folder = format!("/proc/{}", prover.as_raw_nonzero());
     while Path::new(&folder).exists() {
-        assert!(Instant::now() < deadline, "the prover outlives its worker");
+        assert!(Instant::now() < deadline, "the prover outlived its worker");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// A worker that the system restarts in a loop and that dies of every shard, beside an honest and slow one.
+/// One worker is restarted in a loop and dies of every shard. The other worker is honest and slow.
 #[test]
 fn a_worker_that_crashes_in_a_loop_does_not_fail_the_proof_of_a_healthy_one() {
     let (a, _honest) = worker("honest", 2000);
@@ -527,14 +535,14 @@ fn a_worker_that_crashes_in_a_loop_does_not_fail_the_proof_of_a_healthy_one() {
     let orchestrator = check_proven(orchestrator);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     looper.join().unwrap();
-    // It gets no shard twice, as long as the other worker is there.
+    // While the other worker is there, no shard goes to the crashing worker twice.
     assert!(orchestrator.said.count("lost looper") >= 2, "{}", orchestrator.said.all());
 }
 
 #[test]
 fn a_shard_that_is_too_large_for_one_worker_goes_to_a_larger_one() {
     let (a, b) = (free_address(), free_address());
-    // By then the larger one is connected.
+    // The larger worker is connected when the first attempt fails.
     let _small = worker_at(a, "small", 1500, &["--manner", "out-of-memory", "--memory-bytes", "1000000000"]);
     let _large = worker_at(b, "large", 300, &["--memory-bytes", "2000000000"]);
     check_proven(orchestrator(&[a, b], &["--shards", "6"]));
@@ -565,12 +573,12 @@ fn a_poisoned_shard_ends_its_own_proof_alone_with_its_history() {
     let poison = ["--manner", "fail", "--only", "7"];
     let workers = [("one", 0), ("two", 1), ("three", 2)]
         .map(|(name, at): (&str, usize)| worker_at(addresses[at], name, 50, &poison));
-    // Shard 7 is the eighth: the second proof has none.
+    // Shards are numbered from 0. The second proof has only 6 shards, so it does not contain shard 7.
     let short = orchestrator(&addresses, &["--shards", "12"]);
     let (_, failed) = short.wait_for("failed ", 1);
     assert_eq!(failed.matches("planted").count(), 3, "{failed}");
     for worker in ["w1", "w2", "w3"] {
-        assert!(failed.contains(worker), "three workers tried: {failed}");
+        assert!(failed.contains(worker), "{worker} did not try: {failed}");
     }
     short.wait_for("left 0 attempts 0 artifacts", 1);
     drop(short);
@@ -588,7 +596,7 @@ fn a_first_attempt_that_fails_is_no_matter() {
     drop((fails, honest));
 }
 
-/// Parts are not verified as they come, and one of two workers lies.
+/// Checks a proof with `verify = final` and one of two workers that returns garbage.
 #[track_caller]
 fn check_unverified(more: &[&str]) {
     let addresses = [free_address(), free_address()];
@@ -597,8 +605,8 @@ fn check_unverified(more: &[&str]) {
     let arguments = [&["--shards", "8", "--verify-final"], more].concat();
     let orchestrator = check_proven(orchestrator(&addresses, &arguments));
     assert_eq!(orchestrator.said.count("restarted"), 1);
-    // At once, by the parts it delivered; not when it lies again.
-    let found = orchestrator.errors.matching(|line| line.contains("a worker was found out"));
+    // The audit finds the worker by the parts that it had delivered. No further wrong result is needed.
+    let found = orchestrator.errors.matching(|line| line.contains("worker sent a wrong result"));
     assert!(!found.is_empty() && found.iter().all(|(_, line)| line.contains("worker=lies")), "{found:?}");
     assert_eq!(orchestrator.errors.matching(|line| line.contains("was rejected")).len(), 0);
     drop((lies, honest));
@@ -621,7 +629,7 @@ fn who_claims_wrong_events_is_found_out_by_comparing_them() {
     let honest = [1, 2].map(|at| worker_at(addresses[at], "honest", 50, &[]));
     let orchestrator = check_proven(orchestrator(&addresses, &["--shards", "8", "--precompiles"]));
     assert_eq!(orchestrator.said.count("restarted"), 1);
-    let found = orchestrator.errors.matching(|line| line.contains("a worker was found out")).len();
+    let found = orchestrator.errors.matching(|line| line.contains("worker made a wrong claim")).len();
     assert!(found > 0, "{}", orchestrator.errors.all());
     drop((lies, honest));
 }
@@ -633,7 +641,7 @@ fn when_two_workers_claim_different_events_there_is_no_proof() {
     let honest = worker_at(addresses[1], "honest", 50, &[]);
     let orchestrator = orchestrator(&addresses, &["--shards", "4", "--precompiles"]);
     let (_, failed) = orchestrator.wait_for("failed ", 1);
-    assert!(failed.contains("nobody confirmed the events it claims"), "{failed}");
+    assert!(failed.contains("no other worker confirmed the precompile events that it claims"), "{failed}");
     drop((lies, honest));
 }
 
@@ -642,7 +650,7 @@ fn a_drained_worker_finishes_and_leaves_the_rest_to_others() {
     let [(a, leaves), (b, stays)] = ["leaves", "stays"].map(|name| worker(name, 200));
     let mut orchestrator = orchestrator(&[a, b], &["--shards", "30"]);
     leaves.wait_for("end ", 2);
-    // The next has begun, and everybody knows.
+    // The next shard has started, and the orchestrator knows it.
     thread::sleep(Duration::from_millis(100));
     orchestrator.say("drain leaves");
     let (drained, _) = orchestrator.wait_for("drained leaves", 1);
@@ -650,9 +658,9 @@ fn a_drained_worker_finishes_and_leaves_the_rest_to_others() {
     let (_, error) = orchestrator.wait_for("error ", 1);
     assert!(error.contains("nobody") && error.contains("stays"), "{error}");
     thread::sleep(Duration::from_secs(1));
-    // What it had begun, it had begun a shard's time before.
+    // Shards that the worker had started before it was drained are not counted.
     let later = leaves.said.matching(|line| line.starts_with("begin ")).into_iter().filter(|(at, _)| *at > drained);
-    assert_eq!(later.count(), 0, "it begins something: {}", leaves.said.all());
+    assert_eq!(later.count(), 0, "the drained worker started a shard: {}", leaves.said.all());
     let before = leaves.said.count("begin ");
     orchestrator.say("resume leaves");
     leaves.wait_for("begin ", before + 1);
@@ -683,7 +691,7 @@ fn four_proofs_share_two_workers_and_none_starves() {
     drop((one, two));
 }
 
-/// Records of 1 MiB each, more of them than memory has room for.
+/// Runs a proof with 60 records of 1 MiB each and only 16 MiB of memory for artifacts.
 fn check_spill(folder: &Path, disk_bytes: &str) -> Process {
     let (a, worker) = worker("only", 10);
     let folder = folder.to_str().unwrap();
@@ -699,7 +707,7 @@ fn check_spill(folder: &Path, disk_bytes: &str) -> Process {
 fn artifacts_beyond_the_memory_go_to_disk_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
     check_proven(check_spill(folder.path(), "1073741824"));
-    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "something stays on disk");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "artifacts are left on disk");
 }
 
 #[test]
@@ -708,5 +716,5 @@ fn a_store_that_can_take_no_more_fails_the_proof_at_that_moment_with_words() {
     let orchestrator = check_spill(folder.path(), "4194304");
     let (_, failed) = orchestrator.wait_for("failed ", 1);
     assert!(failed.contains("there is no room for artifact re"), "{failed}");
-    assert!(orchestrator.said.count("done ") < 60, "it came at the end");
+    assert!(orchestrator.said.count("done ") < 60, "the proof failed only at its end");
 }

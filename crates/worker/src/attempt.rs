@@ -1,4 +1,4 @@
-//! The attempts a worker holds.
+//! The attempts that a worker runs, or keeps for its orchestrator.
 
 use crate::{
     cache::Cache,
@@ -25,8 +25,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// Places inside the engine, first come first served, and the memory to prove in them. They outlive a session, as what
-/// it left inside the engine does.
+/// The engine's slots, granted in order of arrival, and the ledger in which attempts reserve memory. Slots outlive a
+/// session, because its attempts may still run in the engine.
 #[derive(Clone)]
 pub(crate) struct Slots {
     count: usize,
@@ -53,50 +53,51 @@ impl Slots {
         }
     }
 
-    /// True when nothing is inside the engine.
+    /// Returns true if no attempt holds a slot.
     fn are_free(&self) -> bool {
         self.permits.available_permits() == self.count
     }
 
     async fn take(&self) -> Slot {
-        let permit = self.permits.clone().acquire_owned().await.expect("the slots are never closed");
-        let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().expect("a permit is a free number");
+        let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().expect("a permit grants a number");
         Slot { number, free: self.free.clone(), _permit: permit }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Before the permit, which is a field and goes after this body.
+        // The number must be free before the permit is. Fields are dropped after this body, so the permit follows.
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
     }
 }
 
-/// The attempts that one orchestrator has given, over all its sessions.
+/// The attempts that one orchestrator has assigned, over all its sessions.
 pub(crate) struct Attempts {
     engine: Arc<dyn ProvingEngine>,
     slots: Slots,
     kinds: KindSet,
     cache: Arc<Mutex<Cache>>,
     held: Arc<Mutex<BTreeMap<AttemptId, Held>>>,
-    /// Of an earlier run of the orchestrator, by their first numbers, and until when they wait for a later one.
+    /// Attempts of an earlier run of the orchestrator, by their first numbers. Each is kept until the given time, so
+    /// that a later run can resume it.
     begun: Arc<Mutex<BTreeMap<AttemptId, (Held, Instant)>>>,
     tasks: TaskTracker,
     end: CancellationToken,
 }
 
-/// One attempt: it runs, or the orchestrator has not yet heard how it ended.
+/// One attempt. It is running, or the orchestrator has not yet confirmed its outcome.
 #[derive(Clone)]
 struct Held {
     said: Arc<Said>,
     cancel: CancellationToken,
     key: Option<Digest>,
-    /// The number that it began under, which is in the names of what it makes.
+    /// The number under which the attempt started. The names of artifacts that it makes contain this number.
     first: AttemptId,
 }
 
-/// How long attempts wait for an orchestrator that was restarted to ask for them: an execution that goes through what
-/// was done before takes its time.
+/// How long attempts are kept for a restarted orchestrator. The orchestrator executes the program again before it asks
+/// for them, which takes time.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 
 type All = BTreeMap<AttemptId, Held>;
@@ -116,7 +117,7 @@ impl Attempts {
         lock(&self.held)
     }
 
-    /// Begins an attempt that `session` has given.
+    /// Starts an attempt that `session` has assigned, or resumes the earlier attempt that the assignment names.
     pub(crate) fn begin(&self, session: &Session, assignment: Assignment) {
         let attempt = assignment.attempt;
         let line = Line { session: session.clone(), attempt, outputs: assignment.outputs.clone().into() };
@@ -131,10 +132,13 @@ impl Attempts {
         {
             let mut all = self.held();
             if all.len() >= Limits::HELD_ATTEMPTS || all.contains_key(&attempt) {
-                let text = format!("the worker holds {} attempts already, or this very one", all.len());
+                let text = match all.len() {
+                    _ if all.contains_key(&attempt) => format!("the worker already has attempt {attempt}"),
+                    held => format!("the worker already has the maximum of {held} attempts"),
+                };
                 let error = AttemptError { kind: FailureKind::Unsupported, text };
                 let message = Saying::Failed(error).message(attempt);
-                // An orchestrator that reads nothing either is given up by its silence.
+                // If the outbox is full, the orchestrator reads nothing. The session then ends because of its silence.
                 let _ = session.outbox.try_send(wire::FromWorker { message: Some(message) });
                 return;
             }
@@ -153,13 +157,13 @@ impl Attempts {
             async move {
                 let began = Instant::now();
                 let outcome = tokio::select! {
-                    // First: what a cancelled attempt still waits for fails at that moment too, and is no failure of
-                    // this worker.
+                    // Check cancellation first. It also fails the requests that the attempt waits for, and those
+                    // failures must not be reported as failures of this worker.
                     biased;
                     () = held.cancel.cancelled() => None,
                     outcome = AssertUnwindSafe(run(link, &held.said, engine, slots, assignment, able)).catch_unwind() => {
                         Some(outcome.unwrap_or_else(|_| {
-                            let text = "the engine panicked; the worker's log has the details".to_owned();
+                            let text = "the worker's log has the panic message".to_owned();
                             Err(AttemptError { kind: FailureKind::Panic, text })
                         }))
                     }
@@ -185,8 +189,8 @@ impl Attempts {
         );
     }
 
-    /// Goes on with the attempt of an earlier run that began as `first`, under the number it has on `line`; false when
-    /// it is not there any more, or another task's.
+    /// Resumes the attempt that an earlier run of the orchestrator started as `first`. It continues under its number on
+    /// `line`. Returns false if the worker no longer has the attempt, cannot resume it, or has it with another key.
     fn resume(&self, first: AttemptId, key: Option<Digest>, line: Line) -> bool {
         let (found, _) = match lock(&self.begun).entry(first) {
             Entry::Occupied(entry) if entry.get().0.key == key => entry.remove(),
@@ -196,8 +200,8 @@ impl Attempts {
             found.cancel.cancel();
             return false;
         }
-        tracing::info!(attempt = %line.attempt, %first, "the orchestrator was restarted: attempt goes on");
-        // At once: the session may end before anything is said in it, and the next one goes by this name.
+        tracing::info!(attempt = %line.attempt, %first, "attempt continues after a restart of the orchestrator");
+        // Rename at once: the session may end before it reports anything, and the next session uses the new number.
         found.said.rename(line.attempt, line.outputs.clone());
         if let Some(replaced) = self.held().insert(line.attempt, found.clone()) {
             replaced.cancel.cancel();
@@ -206,7 +210,7 @@ impl Attempts {
         true
     }
 
-    /// Has `line` told of `held`. That can take a while: there may be megabytes to deliver.
+    /// Sends the journal of `held` over `line`, in a separate task: there may be megabytes to deliver.
     fn attach(&self, held: Held, line: Line) {
         self.tasks.spawn(async move {
             let attached = tokio::select! {
@@ -221,7 +225,7 @@ impl Attempts {
         });
     }
 
-    /// Drops an attempt, if it is still there.
+    /// Cancels an attempt, if the worker still has it.
     pub(crate) fn cancel(&self, attempt: AttemptId) {
         let held = self.held().remove(&attempt);
         if let Some(held) = held {
@@ -229,32 +233,32 @@ impl Attempts {
         }
     }
 
-    /// The orchestrator has heard how an attempt ended.
+    /// Removes an attempt whose outcome the orchestrator has confirmed.
     pub(crate) fn forget(&self, attempt: AttemptId) {
         self.held().remove(&attempt);
     }
 
-    /// What a new session is offered.
+    /// Returns the attempts that a new session with the same orchestrator can adopt.
     pub(crate) fn offers(&self) -> Vec<AttemptId> {
         self.held().keys().copied().collect()
     }
 
-    /// What a session with an orchestrator that was restarted is offered.
+    /// Returns the attempts that a restarted orchestrator can resume, each with its key.
     pub(crate) fn begun(&self) -> Vec<(AttemptId, Digest)> {
         let begun = lock(&self.begun);
         begun.iter().filter_map(|(first, (held, _))| Some((*first, held.key?))).collect()
     }
 
-    /// `session` has an attempt of an earlier one.
+    /// Continues `attempt` of an earlier session in `session`.
     pub(crate) fn adopt(&self, session: &Session, attempt: AttemptId) {
         let Some(held) = self.held().get(&attempt).cloned() else { return };
-        tracing::info!(%attempt, "attempt goes on in a new session");
+        tracing::info!(%attempt, "attempt continues in a new session");
         let line = held.said.line_on(session);
         self.attach(held, line);
     }
 
-    /// The orchestrator was restarted, and its numbers mean nothing any more. What it may ask for again is kept for a
-    /// while; the rest is dropped.
+    /// Handles a restart of the orchestrator, after which its attempt numbers are invalid. Attempts that it can resume
+    /// are kept for `MEMORY`. The others are cancelled.
     pub(crate) fn outlive_orchestrator(&self) {
         let held = std::mem::take(&mut *self.held());
         let (kept, dropped): (All, All) =
@@ -266,7 +270,7 @@ impl Attempts {
         tracing::info!(
             attempts = kept.len(),
             seconds = MEMORY.as_secs(),
-            "the orchestrator was restarted: going on, in case it asks for the same again"
+            "attempts continue for the restarted orchestrator"
         );
         let until = Instant::now() + MEMORY;
         lock(&self.begun).extend(kept.into_values().map(|held| (held.first, (held, until))));
@@ -279,7 +283,7 @@ impl Attempts {
         });
     }
 
-    /// The session is over, and the next may go on with what is held.
+    /// Detaches all attempts from the session that has ended. The next session can adopt them.
     pub(crate) fn detach(&self) {
         self.held().values().for_each(|held| held.said.detach());
     }
@@ -288,14 +292,14 @@ impl Attempts {
         self.held().is_empty() && lock(&self.begun).is_empty()
     }
 
-    /// True when nothing of it runs, and nothing will.
+    /// Returns true if no task of this value is running and none can start.
     #[cfg(test)]
     pub(crate) fn has_ended(&self) -> bool {
         self.tasks.is_closed() && self.tasks.is_empty()
     }
 
-    /// Drops everything at once, and waits until what the engine kept for more is given back: seconds, when it is
-    /// gigabytes.
+    /// Cancels all attempts, then waits until the engine has given back the memory that it kept for further attempts.
+    /// That takes seconds if there are gigabytes.
     pub(crate) async fn end(&self) {
         self.end.cancel();
         self.held().clear();
@@ -305,12 +309,12 @@ impl Attempts {
     }
 }
 
-/// Gives memory back that the engine keeps for the next attempt: when it has had none for a while, and at once when
-/// another worker of this host waits for memory; and at `end`.
+/// Makes the engine give back the memory that it keeps for the next attempt. This happens when no attempt has run for
+/// `IDLE`, when another worker on this host waits for memory, and at `end`.
 async fn give_back_when_idle(engine: Arc<dyn ProvingEngine>, slots: Slots, end: CancellationToken) {
-    /// How often it is looked.
+    /// How often the conditions are checked.
     const PAUSE: Duration = Duration::from_secs(1);
-    /// The next shard comes within moments, if it comes.
+    /// If there is another shard, it usually arrives much sooner than this.
     const IDLE: Duration = Duration::from_secs(20);
     let mut idle_since = None;
     let mut kept = false;
@@ -341,7 +345,7 @@ async fn run(
     able: bool,
 ) -> Result<Ran, AttemptError> {
     if !able {
-        let text = format!("this worker does not do {}", assignment.kind);
+        let text = format!("this worker does not support {} tasks", assignment.kind);
         return Err(AttemptError { kind: FailureKind::Unsupported, text });
     }
     let io = SessionIo::prefetch(link, said.clone(), &assignment).await;
@@ -358,7 +362,7 @@ async fn run(
     let ran = engine.run(slot.number, assignment, io.clone()).await;
     let memory = io.memory();
     if let Some(memory) = memory {
-        // Of a failed attempt too: it may have failed for that.
+        // Record failed attempts too: memory may be the reason for the failure.
         slots.memory.observe(kind, memory);
     }
     ran?;
@@ -366,9 +370,9 @@ async fn run(
     Ok(Ran { proving_ms, memory })
 }
 
-/// What an attempt took.
+/// The time and memory that a successful attempt took.
 struct Ran {
     proving_ms: u64,
-    /// `None` if nobody looked.
+    /// `None` if the memory was not measured.
     memory: Option<MemoryUse>,
 }

@@ -1,9 +1,9 @@
-//! Artifacts that several tasks use: programs and common inputs.
+//! A cache of artifacts that several tasks use: programs and common inputs.
 
 use artifacts::{Blob, Digest};
 use std::collections::{HashMap, VecDeque};
 
-/// Blobs by digest, oldest out first.
+/// Blobs by digest. When the cache is full, the blobs that were added first are removed first.
 #[derive(Debug)]
 pub(crate) struct Cache {
     blobs: HashMap<Digest, Blob>,
@@ -21,7 +21,7 @@ impl Cache {
         self.blobs.get(&digest).cloned()
     }
 
-    /// Keeps `blob`, and forgets the oldest beyond the limit.
+    /// Adds `blob`, and removes the oldest blobs beyond the limit. Does not add a blob that alone exceeds the limit.
     pub(crate) fn put(&mut self, blob: Blob) {
         let size = blob.stored_bytes();
         if size > self.limit_bytes || self.blobs.contains_key(&blob.digest()) {
@@ -36,7 +36,7 @@ impl Cache {
         }
     }
 
-    /// Forgets a blob that turned out to be corrupt.
+    /// Removes a blob, for example because it is corrupt.
     pub(crate) fn forget(&mut self, digest: Digest) {
         if let Some(blob) = self.blobs.remove(&digest) {
             self.bytes -= blob.stored_bytes();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_when_the_limit_is_passed() {
+    fn the_oldest_blob_is_removed_beyond_the_limit() {
         let blob = |byte: u8| Blob::encode(&blake3_noise(byte));
         let (a, b, c) = (blob(1), blob(2), blob(3));
         let mut cache = Cache::new(a.stored_bytes() * 2);
@@ -66,7 +66,7 @@ mod tests {
         assert!(cache.get(a.digest()).is_some() && cache.get(c.digest()).is_some());
     }
 
-    /// Incompressible, so that all blobs have one size.
+    /// Returns incompressible bytes, so that all blobs have the same size.
     fn blake3_noise(byte: u8) -> Vec<u8> {
         (0..32).flat_map(|at| *Digest::of(&[byte, at]).as_bytes()).collect()
     }

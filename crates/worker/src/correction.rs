@@ -1,28 +1,29 @@
-//! Corrects estimates of memory by what attempts on this worker took.
+//! Corrects memory estimates by the memory that attempts on this worker used.
 
 use crate::engine::MemoryUse;
 use scheduler::TaskKind;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Attempts of a kind that are remembered.
+/// Number of recent attempts of each kind that are considered.
 const REMEMBERED: usize = 16;
 
-/// So many attempts must have taken less before estimates are lowered: a peak is short, and a look can miss it.
+/// Number of attempts that must be measured before estimates are lowered. A peak is short, so a measurement can miss
+/// it.
 const ENOUGH: usize = 8;
 
-/// What lowered estimates keep above all that was seen.
+/// Lowered estimates stay above the highest measured use by this factor.
 const HEADROOM: f64 = 1.1;
 
-/// Bounds of a correction.
+/// Lower and upper bound of a correction factor.
 const LEAST: f64 = 0.6;
 const MOST: f64 = 2.0;
 
-/// What attempts took, as a part of their estimates, by kind.
+/// Ratios of used to estimated memory of recent attempts, by task kind.
 #[derive(Debug, Default)]
 pub(crate) struct Corrections(BTreeMap<TaskKind, VecDeque<f64>>);
 
 impl Corrections {
-    /// Notes what an attempt of `kind` took. Without an estimate it says nothing.
+    /// Records the memory use of an attempt of `kind`. Ignores it if there was no estimate.
     pub(crate) fn observe(&mut self, kind: TaskKind, memory: MemoryUse) {
         if memory.estimated_bytes == 0 {
             return;
@@ -34,7 +35,8 @@ impl Corrections {
         seen.push_back(memory.part());
     }
 
-    /// By what estimates of `kind` are multiplied: raised at once, lowered only when enough attempts took less.
+    /// Returns the factor by which estimates of `kind` are multiplied. One attempt that used more than its estimate
+    /// raises the factor above 1. Only `ENOUGH` attempts that used less lower it below 1.
     pub(crate) fn factor(&self, kind: TaskKind) -> f64 {
         let Some(seen) = self.0.get(&kind) else { return 1.0 };
         let most = seen.iter().copied().fold(0.0, f64::max);
@@ -42,14 +44,14 @@ impl Corrections {
         factor.clamp(LEAST, MOST)
     }
 
-    /// The larger factor of the two kinds of shards, at least 1: what a worker says of its memory is never made larger,
-    /// because an attempt alone can take a larger part of its estimate than several together.
+    /// Returns the larger factor of the two shard kinds, at least 1. The memory that a worker reports is divided by
+    /// this factor. Because the factor is at least 1, the report never exceeds the machine's memory: an attempt that
+    /// runs alone can use a larger part of its estimate than several attempts together.
     pub(crate) fn factor_of_shards(&self) -> f64 {
         self.factor(TaskKind::ProveShard).max(self.factor(TaskKind::NormalizeShard)).max(1.0)
     }
 }
 
-/// `bytes` times `factor`.
 pub(crate) fn scaled(bytes: u64, factor: f64) -> u64 {
     (bytes as f64 * factor) as u64
 }
@@ -58,7 +60,7 @@ pub(crate) fn scaled(bytes: u64, factor: f64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Shards that took so many percent of their estimates lead to a factor in percent.
+    /// Records shards that used `percents` of their estimates, and checks the resulting factor in percent.
     #[track_caller]
     fn check(percents: &[u64], factor: u64) {
         let mut corrections = Corrections::default();
@@ -70,12 +72,12 @@ mod tests {
         assert_eq!((corrections.factor_of_shards() * 100.0).round() as u64, factor.max(100));
         assert!(
             (corrections.factor(TaskKind::RecursionReduce) - 1.0).abs() < f64::EPSILON,
-            "other kinds are as they were"
+            "a factor of another kind changed"
         );
     }
 
     #[test]
-    fn estimates_are_raised_at_once_and_lowered_late() {
+    fn estimates_rise_at_once_and_fall_after_enough_attempts() {
         check(&[], 100);
         check(&[130], 130);
         check(&[130, 90], 130);
@@ -88,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_ago_does_not_count() {
+    fn old_attempts_do_not_count() {
         let percents: Vec<u64> = [150].into_iter().chain([70; 16]).collect();
         check(&percents, 77);
     }
 
     #[test]
-    fn without_an_estimate_nothing_is_learned() {
+    fn attempts_without_an_estimate_are_ignored() {
         let mut corrections = Corrections::default();
         corrections.observe(TaskKind::ProveShard, MemoryUse { used_bytes: 5, estimated_bytes: 0 });
         assert!((corrections.factor(TaskKind::ProveShard) - 1.0).abs() < f64::EPSILON);

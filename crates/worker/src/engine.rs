@@ -1,4 +1,5 @@
-//! What a worker needs of a proving engine, and what it offers one.
+//! The interface between a worker and its proving engine. The worker calls `ProvingEngine`, and the engine calls back
+//! through `AttemptIo`.
 
 use async_trait::async_trait;
 use protocol::{Assignment, FailureKind};
@@ -8,93 +9,96 @@ use tokio::{sync::watch, time::Instant};
 /// Runs tasks. Heavy work happens on the engine's own threads, never on the caller's.
 #[async_trait]
 pub trait ProvingEngine: Send + Sync + 'static {
-    /// How many attempts may be inside at a time, at least 1.
+    /// Returns the maximum number of attempts that run in the engine at the same time, at least 1.
     fn slots(&self) -> usize;
 
-    /// Resolves when an attempt that is run now begins at once: a prover that was lost is loaded again first.
+    /// Resolves when the engine can start another attempt at once. For example, this waits until a prover that was lost
+    /// is loaded again. The default resolves immediately.
     async fn ready(&self) {}
 
-    /// Does one task: fetches its inputs from `io` and delivers its outputs there. `slot` is below
-    /// [`ProvingEngine::slots`] and no two attempts inside have the same.
+    /// Runs one attempt: fetches its inputs from `io` and delivers its outputs to `io`. `slot` is below
+    /// [`ProvingEngine::slots`], and no two attempts in the engine have the same slot.
     ///
     /// # Errors
-    /// When the task could not be done, this time.
+    /// Returns why this attempt failed. Another attempt of the same task may succeed.
     ///
     /// # Cancel safety
-    /// Dropping the future abandons the attempt; a stage that cannot be interrupted goes on to its end without effect.
+    /// Dropping the future abandons the attempt. A stage that cannot be interrupted runs to its end without effect.
     async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError>;
 
-    /// Resolves when no stage of an attempt runs inside, also of one that was cancelled.
+    /// Resolves when no proving stage runs in the engine, stages of cancelled attempts included. The default resolves
+    /// immediately.
     async fn rests(&self) {}
 
-    /// The processes that prove.
+    /// Returns the processes that prove. The default is the calling process, with unknown memory at rest.
     fn footprint(&self) -> Footprint {
         Footprint { processes: vec![std::process::id()], rest_bytes: 0 }
     }
 
-    /// Gives memory back to the system that it keeps for the next task. Blocks for a moment. Nothing is kept unless
-    /// this is overridden.
+    /// Gives memory that the engine keeps for the next task back to the operating system. Blocks for a moment. The
+    /// default does nothing, for engines that keep no memory.
     fn give_back(&self) {}
 }
 
-/// The processes that prove, and what they take.
+/// The processes that prove, and the memory that they use at rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Footprint {
-    /// Their numbers. One that is being started again is not among them.
+    /// Process ids. A process that is being restarted is not included.
     pub processes: Vec<u32>,
-    /// Resident bytes of all of them together while nothing was inside; 0 for unknown.
+    /// Resident bytes of all these processes together, measured while no attempt was running; 0 if unknown.
     pub rest_bytes: u64,
 }
 
-/// Artifacts of one attempt. Works from any thread, inside or outside an asynchronous runtime.
+/// Access to the artifacts of one attempt. The methods can be called from any thread, inside or outside an asynchronous
+/// runtime.
 #[async_trait]
 pub trait AttemptIo: Send + Sync + 'static {
-    /// The content of an artifact.
+    /// Returns the content of an artifact.
     ///
     /// # Errors
-    /// When it does not exist, is not what was announced, or the session is over.
+    /// Fails if the artifact does not exist, if it differs from what was announced, or if the attempt is over.
     async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError>;
 
-    /// Hands over an artifact that the attempt made.
+    /// Sends an artifact that the attempt made to the orchestrator.
     ///
     /// # Errors
-    /// When the orchestrator does not take it, or the session is over.
+    /// Fails if the orchestrator rejects the artifact, or if the attempt is over.
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError>;
 
-    /// Says that the attempt's marker is complete: everything delivered for it is there.
+    /// Reports that the attempt's marker is complete: all artifacts that belong to it are delivered.
     ///
     /// # Errors
-    /// When the session is over.
+    /// Fails if the attempt is over.
     async fn complete_marker(&self) -> Result<(), IoError>;
 
-    /// Notes the highest ratio of used to estimated memory. Called at most once, when the attempt is over. By default
-    /// nothing happens.
+    /// Records the measurement with the highest ratio of used to estimated memory. Called at most once, when the
+    /// attempt ends. The default does nothing.
     fn note_memory(&self, _: MemoryUse) {}
 }
 
-/// Memory of a prover process while an attempt was inside.
+/// Memory use of a prover process at one moment, while attempts were running in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Live bytes of the process, beyond those that it had when it was loaded.
+    /// Live bytes of the process, minus the fewest live bytes that were seen since it was loaded.
     pub used_bytes: u64,
-    /// Sum of the estimates of all attempts that were inside at that moment.
+    /// Sum of the estimates of all attempts that were running in the process at that moment.
     pub estimated_bytes: u64,
 }
 
 impl MemoryUse {
-    /// What was used, as a part of the estimates; 0 without an estimate.
+    /// Returns the ratio of used to estimated memory, or 0 without an estimate.
     pub(crate) fn part(self) -> f64 {
         if self.estimated_bytes == 0 { 0.0 } else { self.used_bytes as f64 / self.estimated_bytes as f64 }
     }
 }
 
-/// Why an artifact did not get through.
+/// Why an artifact could not be transferred.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{action} {name}: {reason}")]
+#[error("cannot {action} {name}: {reason}")]
 pub struct IoError {
-    /// What was tried: a verb.
+    /// The action that failed, as a verb.
     pub action: &'static str,
-    /// The artifact.
+    /// The name of the artifact.
     pub name: String,
     /// Why it failed.
     pub reason: String,
@@ -104,37 +108,39 @@ pub struct IoError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {text}")]
 pub struct AttemptError {
-    /// What kind of failure it is.
+    /// The kind of failure, which decides how the orchestrator reacts.
     pub kind: FailureKind,
-    /// Details, for people.
+    /// Details for people.
     pub text: String,
 }
 
-/// Where an engine is on its way to being usable.
+/// Whether an engine can run tasks.
 #[derive(Clone)]
 pub enum EngineState {
-    /// Not yet.
+    /// The engine is being loaded.
     Starting {
-        /// When it will be ready, by estimate.
+        /// The estimated time at which the engine is ready.
         ready_at: Instant,
     },
-    /// Ready for tasks.
+    /// The engine can run tasks.
     Ready(Arc<dyn ProvingEngine>),
-    /// It will never be; why, and the way out.
+    /// The engine can never run tasks. The text states the reason and a remedy.
     Failed(String),
 }
 
-/// Where the starter of an engine says how far it is.
+/// Publishes the state of an engine. The code that starts the engine owns it.
 pub type StateSender = watch::Sender<EngineState>;
 
-/// The two ends of an engine's state, `Starting` with `estimate` to go.
+/// Creates a channel for the state of an engine. The initial state is `Starting`, with `estimate` as the remaining
+/// time.
 #[must_use]
 pub fn engine_state(estimate: Duration) -> (StateSender, watch::Receiver<EngineState>) {
     watch::channel(EngineState::Starting { ready_at: Instant::now() + estimate })
 }
 
 impl EngineState {
-    /// Whole seconds until ready, by estimate: 0 when ready, at least 1 when not.
+    /// Returns the estimated whole seconds until the engine is ready: at least 1 while it starts, 0 if it is ready or
+    /// has failed.
     #[must_use]
     pub fn seconds_left(&self) -> u32 {
         match self {

@@ -1,4 +1,4 @@
-//! What outlives a worker's sessions.
+//! State that outlives a worker's sessions.
 
 use crate::{
     attempt::{Attempts, Slots},
@@ -16,15 +16,15 @@ use std::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long a worker goes on with what an orchestrator gave it, after the connection was lost. An orchestrator that
-/// lives connects again within seconds; longer than this, others have done the work.
+/// How long a worker continues attempts after their connection was lost. A live orchestrator reconnects within seconds.
+/// After this time, other workers have done the work.
 const GRACE: Duration = Duration::from_secs(120);
 
-/// What outlives a worker's sessions: places in its engine, artifacts, and the attempts of an orchestrator whose
-/// connection was lost.
+/// State that outlives a worker's sessions: engine slots, memory reservations, cached artifacts, and the attempts of an
+/// orchestrator whose connection was lost.
 #[derive(Clone)]
 pub(crate) struct Home {
-    /// Made with the engine.
+    /// Set once the engine is ready.
     slots: Arc<OnceLock<Slots>>,
     ledger: Ledger,
     cache: Arc<Mutex<Cache>>,
@@ -32,25 +32,26 @@ pub(crate) struct Home {
     waiting: TaskTracker,
 }
 
-/// An orchestrator, as it tells itself from others.
+/// The identity that an orchestrator reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Orchestrator {
-    /// Until it is restarted.
+    /// Identifies one run of the orchestrator. It changes with a restart.
     pub(crate) instance: Bytes,
-    /// Over restarts; empty for one that does not go on where it was.
+    /// Identifies the orchestrator over restarts. Empty if it does not resume its proofs after a restart.
     pub(crate) lineage: Bytes,
 }
 
-/// Attempts that wait for their orchestrator to come back.
+/// Attempts that wait for their orchestrator to reconnect.
 struct Kept {
     orchestrator: Orchestrator,
     attempts: Arc<Attempts>,
-    /// Cancelled when somebody has taken them.
+    /// Cancelled when a session takes over the attempts, or when they are dropped.
     taken: CancellationToken,
 }
 
 impl Home {
-    /// For a worker whose provers take what `plan` says. From now on the other workers of the machine count with it.
+    /// Creates the state of a worker whose provers use the memory in `plan`. The other workers on the machine account
+    /// for this memory at once.
     pub(crate) fn new(cache_bytes: u64, plan: MemoryPlan) -> Self {
         Self {
             slots: Arc::default(),
@@ -65,15 +66,16 @@ impl Home {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What attempts can have of the machine's memory; `None` if that is unknown.
+    /// Returns how much of the machine's memory attempts can have, or `None` if that is unknown.
     pub(crate) async fn attempt_memory(&self) -> Option<AttemptMemory> {
         let ledger = self.ledger.clone();
-        // Looking at processes with many gigabytes takes long.
+        // Measuring processes that hold many gigabytes takes long.
         tokio::task::spawn_blocking(move || ledger.attempt_memory()).await.unwrap_or_default()
     }
 
-    /// The attempts for a session with `orchestrator`: those of its last one, if the worker still has them, or those
-    /// that it may ask for again after a restart. Those of any other are dropped.
+    /// Returns the attempts for a session with `orchestrator`. Kept attempts are returned if they belong to the same
+    /// run of the orchestrator, or to an earlier run that it can resume. Kept attempts of another orchestrator are
+    /// dropped.
     pub(crate) fn attempts(
         &self,
         orchestrator: &Orchestrator,
@@ -91,24 +93,24 @@ impl Home {
                 kept.attempts.outlive_orchestrator();
                 return kept.attempts;
             }
-            self.drop_kept(Some(kept), "another orchestrator has come");
+            self.drop_kept(Some(kept), "another orchestrator connected");
         }
         let slots = self.slots.get_or_init(|| Slots::new(engine, self.ledger.clone())).clone();
         Arc::new(Attempts::new(engine.clone(), slots, kinds, self.cache.clone()))
     }
 
-    /// Keeps `attempts`, whose connection was lost, until `orchestrator` comes back, another comes, or the grace is
-    /// over.
+    /// Keeps `attempts` after their connection was lost, until `orchestrator` reconnects, another orchestrator
+    /// connects, or `GRACE` has passed.
     pub(crate) fn keep(&self, orchestrator: Orchestrator, attempts: Arc<Attempts>) {
         attempts.detach();
         if attempts.is_empty() {
-            // Nothing to go on with, but what looks after the engine's memory ends with them.
+            // There is nothing to continue. Ending them also stops the task that gives back the engine's memory.
             return self.let_go(attempts);
         }
         tracing::info!(
             attempts = attempts.offers().len() + attempts.begun().len(),
             seconds = GRACE.as_secs(),
-            "the connection was lost: going on, in case the orchestrator comes back"
+            "connection lost: attempts continue until the orchestrator reconnects"
         );
         let taken = CancellationToken::new();
         *self.kept() = Some(Kept { orchestrator, attempts, taken: taken.clone() });
@@ -117,29 +119,29 @@ impl Home {
             tokio::select! {
                 () = taken.cancelled() => {}
                 () = tokio::time::sleep(GRACE) => {
-                    // In the same moment somebody may have taken them, and others be kept by now.
+                    // A session may have taken these attempts at the same moment, and stored others since.
                     let kept = home.kept().take_if(|_| !taken.is_cancelled());
-                    home.drop_kept(kept, "the orchestrator did not come back");
+                    home.drop_kept(kept, "the orchestrator did not reconnect");
                 }
             }
         });
     }
 
-    /// Drops `attempts`. Nobody waits for it: giving gigabytes back to the system takes its time, in which the next
-    /// orchestrator may come in.
+    /// Drops `attempts` in the background. Giving gigabytes back to the system takes time, and the next orchestrator
+    /// can connect meanwhile.
     pub(crate) fn let_go(&self, attempts: Arc<Attempts>) {
         self.waiting.spawn(async move { attempts.end().await });
     }
 
     fn drop_kept(&self, kept: Option<Kept>, why: &str) {
         if let Some(Kept { attempts, taken, .. }) = kept {
-            tracing::info!(why, "kept attempts are dropped");
+            tracing::info!(why, "kept attempts dropped");
             taken.cancel();
             self.let_go(attempts);
         }
     }
 
-    /// To be called when no session is left.
+    /// Drops kept attempts and waits for all background work. Call this when no session is left.
     pub(crate) async fn end(&self) {
         let kept = self.kept().take();
         self.drop_kept(kept, "the worker is stopping");
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_held_nothing_leaves_nothing_running() {
+    async fn a_session_without_attempts_leaves_no_task_running() {
         let (home, engine) = (Home::new(1, MemoryPlan::default()), Arc::new(Idle) as Arc<dyn ProvingEngine>);
         let one = Orchestrator { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
         let attempts = home.attempts(&one, &engine, KindSet::all());

@@ -1,60 +1,61 @@
-//! What a worker says of itself.
+//! A worker's description of itself.
 
 use protocol::{Build, wire::Machine};
 use scheduler::{KindSet, TaskKind};
 use std::collections::BTreeMap;
 
-/// Told to every orchestrator before anything else.
+/// A worker's description of itself. Everything but `plan` is sent to every orchestrator at the start of a session.
 #[derive(Debug, Clone)]
 pub struct Introduction {
-    /// Its name, for people.
+    /// The worker's name, for people.
     pub name: String,
-    /// What it proves with.
+    /// The SP1 version and features that the worker proves with, and the worker's release.
     pub build: Build,
-    /// What it runs on.
+    /// The worker's hardware.
     pub machine: Machine,
-    /// What it can do.
+    /// The task kinds that the worker supports.
     pub abilities: Abilities,
-    /// What its provers take of the machine's memory.
+    /// The memory that the worker's provers are expected to use.
     pub plan: MemoryPlan,
 }
 
-/// What the provers of a worker take, as far as that is known before they are loaded.
+/// The expected memory use of a worker's provers, as known before they are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryPlan {
-    /// Bytes of all of them together while they prove nothing.
+    /// Bytes that all provers together use while they prove nothing.
     pub rest_bytes: u64,
-    /// Attempts that they prove at the same time, at most.
+    /// Maximum number of attempts that the provers prove at the same time.
     pub stages: u32,
 }
 
-/// The tasks a worker does, and why it does not do the others.
+/// The task kinds that a worker supports, and why it does not support the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abilities {
     missing: BTreeMap<TaskKind, String>,
 }
 
 impl Abilities {
-    /// Every kind of task.
+    /// Creates a value that supports every task kind.
     #[must_use]
     pub fn all() -> Self {
         Self { missing: BTreeMap::new() }
     }
 
-    /// Without tasks of `kind`, for `reason`: one sentence that says what is missing and where it is looked for.
+    /// Removes the support for tasks of `kind`. `reason` is one sentence: it states what is missing and where the
+    /// worker looked for it.
     #[must_use]
     pub fn without(mut self, kind: TaskKind, reason: impl Into<String>) -> Self {
         self.missing.insert(kind, reason.into());
         self
     }
 
-    /// The kinds that are done.
+    /// Returns the supported task kinds.
     #[must_use]
     pub fn kinds(&self) -> KindSet {
         TaskKind::ALL.into_iter().filter(|kind| !self.missing.contains_key(kind)).collect()
     }
 
-    /// Why the others are not.
+    /// Returns the unsupported task kinds, each with the reason.
     #[must_use]
     pub fn missing(&self) -> &BTreeMap<TaskKind, String> {
         &self.missing

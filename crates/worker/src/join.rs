@@ -1,4 +1,4 @@
-//! A worker that calls its orchestrator, for machines that come and go or cannot be reached.
+//! A worker that dials its orchestrator, for machines that come and go or that the orchestrator cannot reach.
 
 use crate::{
     engine::EngineState,
@@ -6,6 +6,7 @@ use crate::{
     introduction::Introduction,
     server::{CACHE_BYTES, Error, failure},
     session::{self, Context},
+    text::one_line,
 };
 use protocol::{Address, Backoff, Role, dial};
 use std::{sync::Arc, time::Duration};
@@ -17,27 +18,29 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-/// Longest wait for a TCP connection, its name's resolution included.
+/// Maximum time to resolve the orchestrator's name and open a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A worker that joins the orchestrator at an address, again and again.
+/// A worker that dials one orchestrator, and dials again whenever a connection ends.
 pub struct JoiningWorker {
     orchestrator: Address,
     introduction: Introduction,
 }
 
 impl JoiningWorker {
-    /// A worker that has not called yet.
+    /// Creates a worker for the orchestrator at the given address. Does not connect yet.
     #[must_use]
     pub fn new(orchestrator: Address, introduction: Introduction) -> Self {
         Self { orchestrator, introduction }
     }
 
-    /// Calls until `stop`, and gives results once `engine` is ready. Whatever happens to the connection, it calls
-    /// again: an orchestrator that is not there yet, or restarts, finds its workers back.
+    /// Dials the orchestrator and serves it until `stop` is cancelled. Runs tasks once `engine` is ready.
+    ///
+    /// The worker dials again after every failure and every lost connection. So an orchestrator that starts late or
+    /// restarts gets its workers back.
     ///
     /// # Errors
-    /// When the engine fails to start.
+    /// Fails if the engine can never be ready.
     pub async fn serve(self, mut engine: watch::Receiver<EngineState>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
         let home = Home::new(CACHE_BYTES, self.introduction.plan);
@@ -65,10 +68,10 @@ impl JoiningWorker {
                         told.clear();
                     }
                     Err(_) if stop.is_cancelled() => {}
-                    // The same again is no news.
-                    Err(reason) if reason == told => tracing::debug!(%reason, "call the orchestrator"),
+                    // Warn only once about the same reason.
+                    Err(reason) if reason == told => tracing::debug!(%reason, "cannot join the orchestrator"),
                     Err(reason) => {
-                        tracing::warn!(orchestrator = %self.orchestrator, %reason, "the orchestrator cannot be joined; trying again for as long as it takes");
+                        tracing::warn!(orchestrator = %self.orchestrator, %reason, "cannot join the orchestrator; retrying until it succeeds");
                         told = reason;
                     }
                 },
@@ -85,19 +88,62 @@ impl JoiningWorker {
     }
 }
 
-/// One connection, from its beginning to its end.
+/// Opens one connection and runs a session on it until the session ends. Fails with the reason if no session could
+/// start.
 async fn call(orchestrator: &Address, context: Context) -> Result<session::End, String> {
-    let connect = async {
-        let found = orchestrator.resolve().await.map_err(|error| format!("the name cannot be resolved: {error}"))?;
+    // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
+    let stream = tokio::select! {
+        () = context.stop.cancelled() => return Err("the worker is stopping".to_owned()),
+        connected = connect(orchestrator) => connected?,
+    };
+    Ok(session::run(stream, context).await)
+}
+
+/// Opens a connection and exchanges the preamble with the orchestrator. Fails with the reason.
+async fn connect(orchestrator: &Address) -> Result<TcpStream, String> {
+    let open = async {
+        let found = orchestrator.resolve().await.map_err(|error| format!("cannot resolve the host name: {error}"))?;
         TcpStream::connect(found.as_slice()).await.map_err(|error| error.to_string())
     };
-    // A session says goodbye by itself.
-    let connected = tokio::select! {
-        () = context.stop.cancelled() => return Err("the worker is stopping".to_owned()),
-        connected = timeout(CONNECT_TIMEOUT, connect) => connected,
-    };
-    let mut stream = connected.unwrap_or_else(|_| Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))?;
+    let opened = timeout(CONNECT_TIMEOUT, open).await;
+    let mut stream = opened.unwrap_or_else(|_| Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))?;
     stream.set_nodelay(true).map_err(|error| format!("cannot set TCP_NODELAY: {error}"))?;
-    dial(&mut stream, Role::Worker).await.map_err(|error| error.to_string())?;
-    Ok(session::run(stream, context).await)
+    dial(&mut stream, Role::Worker).await.map_err(|error| one_line(&error.to_string()))?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::engine_state,
+        introduction::{Abilities, MemoryPlan},
+    };
+    use protocol::wire;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    #[tokio::test]
+    async fn the_stop_ends_the_dial_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let orchestrator = Address::from(listener.local_addr().unwrap());
+        let introduction = Introduction {
+            name: "one".to_owned(),
+            build: wire::Build::default().into(),
+            machine: wire::Machine::default(),
+            abilities: Abilities::all(),
+            plan: MemoryPlan::default(),
+        };
+        let (_sender, engine) = engine_state(Duration::ZERO);
+        let (home, stop) = (Home::new(1, MemoryPlan::default()), CancellationToken::new());
+        let context = Context { introduction: Arc::new(introduction), engine, home, stop: stop.clone() };
+        let silent = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The first bytes of the preamble: the worker now waits for the reply.
+            stream.read_u32().await.unwrap();
+            stop.cancel();
+            stream
+        };
+        let (ended, _stream) = tokio::join!(call(&orchestrator, context), silent);
+        assert_eq!(ended.unwrap_err(), "the worker is stopping");
+    }
 }

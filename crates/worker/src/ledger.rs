@@ -1,9 +1,12 @@
-//! What the attempts on a host may take of its memory, over all worker processes.
+//! Memory reservations of the attempts of all worker processes on a host.
 //!
-//! A proving stage takes gigabytes within seconds and gives them back. Looking at free memory before it begins is not
-//! enough: another worker looks at the same memory in the same moment. So every worker writes down what its attempts
-//! will take, and an attempt begins when all of that fits. Nothing is believed of the file: every number in it is
-//! bounded by what is done with it, and where the file cannot be used, everything fits.
+//! A proving stage takes gigabytes within seconds, and then frees them. Checking the free memory before a stage starts
+//! is not enough, because another worker may check the same memory at the same moment. So every worker writes its
+//! reservations to a file that all workers on the host share. An attempt starts when all reservations fit into the
+//! memory.
+//!
+//! The file is not trusted: no number in it can cause an overflow or a panic. If the file cannot be used, attempts
+//! start without reservations.
 
 use crate::{
     correction::{Corrections, scaled},
@@ -32,49 +35,50 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// How often an attempt that does not fit looks again.
+/// How often an attempt that does not fit checks again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How often a file that another process has locked is tried again, and for how long. Nobody keeps it for longer than a
-/// moment.
+/// Pause between two tries to lock the file. Workers hold the lock only for a moment.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How long an attempt tries to lock the file before it starts without a reservation.
 const LONGEST_LOCK: Duration = Duration::from_secs(5);
+/// How long the end of a reservation may block its thread to lock the file.
 const LONGEST_LOCK_AT_THE_END: Duration = Duration::from_millis(100);
 
-/// For how long what was given back is tried to be written.
+/// How long a background thread tries to lock the file to write a release of memory.
 const LONGEST_LOCK_BEHIND: Duration = Duration::from_secs(60);
 
-/// What follows when it cannot be written.
-const TAKEN: &str = "memory that was given back may look taken to other workers of this machine";
+/// The consequence if a release of memory cannot be written.
+const TAKEN: &str = "released memory may look reserved to other workers on this machine";
 
-/// Less memory of other programs is not worth telling: every machine has some.
+/// Memory of other programs, in bytes, that is never reported: on every machine, other programs use some.
 const MUCH: u64 = 4_000_000_000;
 
-/// A process that has not looked for so long is frozen: nobody waits for its turn.
+/// A process that has not updated its entry for this long is frozen. The other workers no longer wait for its turn.
 const FROZEN_MS: u64 = 5_000;
 
-/// A host's ledger: a file that its workers share.
+/// The memory reservations of a host, in a file that its workers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     path: Arc<Path>,
-    /// The processes that prove for this worker, and what they take when nothing proves in them.
+    /// The processes that prove for this worker, and the memory that they use at rest.
     provers: Arc<Provers>,
     own: Arc<Mutex<Own>>,
     corrections: Arc<Mutex<Corrections>>,
-    /// Memory of programs outside the file was told of.
+    /// True once this worker has warned about the memory of other programs.
     told_of_others: Arc<AtomicBool>,
 }
 
-/// What this process has in the file, kept here too: what is written is always the whole of it.
+/// The state behind this process's entry in the file. The entry is always written as a whole.
 #[derive(Debug, Default)]
 struct Own {
     reserved_bytes: u64,
-    /// When its waiting attempts began to wait, with a number each.
+    /// Waiting attempts: the time in milliseconds at which each started to wait, and its number.
     waiting: BTreeSet<(u64, u64)>,
     waited: u64,
-    /// A thread writes what could not be written at once.
+    /// A background thread is writing a change that could not be written at once.
     written_behind: bool,
-    /// It has to write once more: something has changed since.
+    /// The background thread must write again, because of another change.
     stale: bool,
 }
 
@@ -93,7 +97,7 @@ impl Provers {
         };
         let found = engine.footprint();
         let rest_bytes = if found.rest_bytes == 0 { *rest_here } else { found.rest_bytes };
-        // Of provers that are being loaded again nothing is known yet.
+        // Nothing is known about provers that are loading again.
         if found.processes.is_empty() {
             Footprint { rest_bytes: self.plan.rest_bytes, ..found }
         } else {
@@ -108,33 +112,34 @@ impl fmt::Debug for Provers {
     }
 }
 
-/// A process by number and start: numbers are used again.
+/// A process, identified by its id and start time, because the kernel reuses ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Process {
     id: u32,
     started: u64,
 }
 
-/// One worker process, as it stands in the file.
+/// The entry of one worker process in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Entry {
-    /// Numbers of the processes that prove for it; only its own when there are none.
+    /// Ids of the processes that prove for this worker. If empty, the worker process itself proves.
     provers: Vec<u32>,
-    /// Attempts that it proves at the same time, at most; 0 in a file of an earlier version, where it was one.
+    /// Maximum number of attempts that the worker proves at the same time. 0 in an entry of an earlier version, which
+    /// proved one attempt at a time.
     stages: u32,
     rest_bytes: u64,
     reserved_bytes: u64,
-    /// When its longest waiting attempt began to wait, in milliseconds of the host's clock; 0 when none waits.
+    /// When the longest-waiting attempt started to wait, in milliseconds of the host's clock; 0 if no attempt waits.
     waiting_since_ms: u64,
-    /// When it last looked.
+    /// When the process last updated this entry, in milliseconds of the host's clock.
     looked_ms: u64,
 }
 
-/// Provers of one worker that are looked at.
+/// Maximum number of provers of one worker that are read from the file.
 const MAX_PROVERS: usize = 64;
 
 impl Entry {
-    /// The processes that prove for the worker `own`, of which this is the entry.
+    /// Returns the processes that prove for the worker process `own`, which has this entry.
     fn processes(&self, own: Process) -> impl Iterator<Item = u32> {
         let alone = self.provers.is_empty().then_some(own.id);
         self.provers.iter().copied().chain(alone)
@@ -143,16 +148,16 @@ impl Entry {
 
 type Entries = BTreeMap<Process, Entry>;
 
-/// What a process uses.
+/// The memory use of a process.
 #[derive(Debug, Clone, Copy)]
 struct Use {
-    /// What it holds; none when it is gone.
+    /// Bytes that the process holds; `None` if the process is gone.
     held_bytes: Option<u64>,
-    /// What it has freed, and the system may take from it without asking.
+    /// Bytes that the process has freed, and that the kernel can reclaim at any time.
     freed_bytes: u64,
 }
 
-/// By number.
+/// Memory use by process id.
 type Uses = BTreeMap<u32, Use>;
 
 impl Use {
@@ -162,7 +167,7 @@ impl Use {
     }
 }
 
-/// What an attempt may take. Given back when dropped.
+/// Memory that is reserved for an attempt. Released when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     ledger: Ledger,
@@ -179,7 +184,7 @@ impl Drop for Reservation {
     }
 }
 
-/// An attempt that waits; waits no longer when dropped.
+/// An attempt that waits for memory. It leaves the queue when dropped.
 struct Waiting<'a> {
     ledger: &'a Ledger,
     place: (u64, u64),
@@ -203,10 +208,10 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ledger {
-    /// The ledger of this host, for a worker whose provers will take what `plan` says. The other workers count with
-    /// that from now on.
+    /// Opens the ledger of this host, for a worker whose provers will use the memory in `plan`. The other workers
+    /// account for this memory at once.
     pub(crate) fn of_host(plan: MemoryPlan) -> Self {
-        // Where the start lock is, and for the same reason.
+        // The same folder as for the start lock, and for the same reason.
         let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
         let ledger = Self::at(folder.join("sp1d-memory"), plan);
@@ -227,10 +232,10 @@ impl Ledger {
         }
     }
 
-    /// The provers are loaded and idle.
+    /// Sets the engine. Call this when the provers are loaded and idle.
     pub(crate) fn set_engine(&self, engine: &Arc<dyn ProvingEngine>) {
         let rest_here = Use::of(process::id()).held_bytes.unwrap_or(0);
-        // The first stays: there is one engine to a worker.
+        // Keep the first value: a worker has only one engine.
         let _ = self.provers.loaded.set((engine.clone(), rest_here));
     }
 
@@ -238,12 +243,12 @@ impl Ledger {
         self.corrections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what an attempt took. Later estimates of its kind are corrected by it.
+    /// Records the memory use of an attempt. It corrects later estimates of the same task kind.
     pub(crate) fn observe(&self, kind: TaskKind, memory: MemoryUse) {
         self.corrections().observe(kind, memory);
     }
 
-    /// What the estimate of an attempt may be for it to fit into the machine's memory; `None` if that is unknown.
+    /// Returns the largest estimate with which an attempt fits into the machine's memory, or `None` if that is unknown.
     pub(crate) fn attempt_memory(&self) -> Option<AttemptMemory> {
         let own = Process::own()?;
         let uses = self.uses();
@@ -255,8 +260,8 @@ impl Ledger {
         if foreign > MUCH.max(memory.total_bytes / 8) && !self.told_of_others.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 gigabytes = (foreign / 10_000_000) as f64 / 100.0,
-                "other programs use much of this machine's memory; if they are workers in other containers, they cannot see what this worker reserves: \
-                 give each container a memory limit, or share /dev/shm and the process ids"
+                "other programs use much of this machine's memory; if they are workers in other containers, give each \
+                 container a memory limit, or let the containers share /dev/shm and process ids"
             );
         }
         let AttemptMemory { each_bytes, alone_bytes } = shares(&entries, memory, &uses);
@@ -268,12 +273,14 @@ impl Ledger {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when an attempt of `kind` whose estimate is `bytes` fits into the host's memory and nobody has waited
-    /// longer, or nobody has any reserved: an attempt that fits nowhere is tried alone. `None` where the host's memory
-    /// or the file cannot be used.
+    /// Waits until an attempt of `kind` with the estimate `bytes` fits into the host's memory, and reserves this
+    /// memory. Attempts on the host get memory in the order in which they started to wait. If no memory is reserved,
+    /// the next attempt always gets its memory, so an attempt that never fits runs alone.
+    ///
+    /// Returns `None` if the host's memory is unknown or the file cannot be used.
     ///
     /// # Cancel safety
-    /// Nothing is reserved when the future is dropped.
+    /// Nothing is reserved if the future is dropped.
     pub(crate) async fn reserve(&self, kind: TaskKind, bytes: u64) -> Option<Reservation> {
         let bytes = scaled(bytes, self.corrections().factor(kind));
         let waiting = Waiting::begin(self);
@@ -281,7 +288,7 @@ impl Ledger {
         let mut locked_since = None;
         loop {
             let ledger = self.clone();
-            // Off the session's thread and without the lock: of processes with many gigabytes it takes long.
+            // Measure on another thread and without the lock: it takes long for processes with many gigabytes.
             let uses = tokio::task::spawn_blocking(move || ledger.uses()).await.unwrap_or_default();
             let available_bytes = Memory::now()?.available_bytes;
             match self.change(|entries| self.enter(entries, bytes, waiting.place, available_bytes, &uses)) {
@@ -290,14 +297,14 @@ impl Ledger {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let since = *locked_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= LONGEST_LOCK {
-                        tracing::warn!(path = %self.path.display(), "somebody keeps the ledger of memory locked: going on without it");
+                        tracing::warn!(path = %self.path.display(), "another process keeps the memory reservations locked: continuing without a reservation");
                         return None;
                     }
                     tokio::time::sleep(LOCK_PAUSE).await;
                     continue;
                 }
                 Err(error) => {
-                    tracing::warn!(path = %self.path.display(), %error, "the ledger of memory cannot be used: going on without it");
+                    tracing::warn!(path = %self.path.display(), %error, "cannot use the memory reservations: continuing without a reservation");
                     return None;
                 }
             }
@@ -308,15 +315,15 @@ impl Ledger {
         }
     }
 
-    /// True when another worker of the host waits for memory.
+    /// Returns true if another worker on the host waits for memory.
     pub(crate) fn others_wait(&self) -> bool {
         let Some(own) = Process::own() else { return false };
-        // Without the lock: who reads half of it looks again in a moment.
+        // Read without the lock: the caller checks again soon, so a half-written file does no harm.
         let entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
         entries.iter().any(|(process, entry)| *process != own && waits(entry, host_ms()))
     }
 
-    /// What the processes in the file use, and this one.
+    /// Measures the processes in the file, and the provers of this worker.
     fn uses(&self) -> Uses {
         let entries = parse(&fs::read_to_string(&*self.path).unwrap_or_default());
         let of_others = entries.iter().flat_map(|(process, entry)| entry.processes(*process));
@@ -324,15 +331,16 @@ impl Ledger {
         of_others.chain(own).map(|id| (id, Use::of(id))).collect()
     }
 
-    /// Reserves `bytes` if they fit and it is the turn of the attempt at `place`; false when not. Forgets processes
-    /// that are gone.
+    /// Reserves `bytes` if they fit and the attempt at `place` is next. Returns whether it did. Removes processes that
+    /// are gone from `entries`.
     fn enter(&self, entries: &mut Entries, bytes: u64, place: (u64, u64), available_bytes: u64, uses: &Uses) -> bool {
         entries.retain(|process, _| started(process.id) == Some(process.started));
         let Some(process) = Process::own() else { return true };
         let mut own = self.own();
         entries.insert(process, self.entry(&own));
         let first_here = own.waiting.first() == Some(&place);
-        // Left out of what is available, as much of what looks free is in use again; this is not.
+        // `Memory::now` does not count lazily freed memory as available, because the process may use it again. The
+        // bytes measured here are still free, so add them.
         let freed = uses.values().fold(0, |sum: u64, used| sum.saturating_add(used.freed_bytes));
         let available_bytes = available_bytes.saturating_add(freed);
         let held = |process: u32| uses.get(&process)?.held_bytes;
@@ -346,7 +354,7 @@ impl Ledger {
         fits
     }
 
-    /// What the file says of this process.
+    /// Returns this process's entry for the file.
     fn entry(&self, own: &Own) -> Entry {
         let Footprint { processes: provers, rest_bytes } = self.provers.footprint();
         Entry {
@@ -359,8 +367,8 @@ impl Ledger {
         }
     }
 
-    /// Brings the file up to date after something was given back: at once, or as soon as the file is free. Others wait
-    /// for what it says, and this process may have no other reason to write to it.
+    /// Writes this process's entry after memory was released: at once, or in the background as soon as the file is
+    /// free. Other workers wait for the release, and this process may have no other reason to write.
     fn write_own(&self) {
         if self.is_written_within(LONGEST_LOCK_AT_THE_END) {
             return;
@@ -378,7 +386,7 @@ impl Ledger {
         }
     }
 
-    /// Writes until nothing has changed meanwhile, or the file is never free.
+    /// Writes the entry until there is no further change, or gives up because the file stays locked.
     fn write_behind(&self) {
         loop {
             let written = self.is_written_within(LONGEST_LOCK_BEHIND);
@@ -389,13 +397,13 @@ impl Ledger {
             }
             own.written_behind = false;
             if !written {
-                tracing::warn!(path = %self.path.display(), "somebody keeps the ledger of memory locked: {TAKEN}");
+                tracing::warn!(path = %self.path.display(), "another process keeps the memory reservations locked: {TAKEN}");
             }
             return;
         }
     }
 
-    /// False when somebody had the file all the time.
+    /// Writes the entry. Returns false if another process kept the file locked for `longest`.
     fn is_written_within(&self, longest: Duration) -> bool {
         let Some(process) = Process::own() else { return true };
         let began = Instant::now();
@@ -409,26 +417,27 @@ impl Ledger {
                     thread::sleep(LOCK_PAUSE);
                 }
                 Err(error) => {
-                    tracing::warn!(path = %self.path.display(), %error, "the ledger of memory cannot be used");
+                    tracing::warn!(path = %self.path.display(), %error, "cannot use the memory reservations");
                     return true;
                 }
             }
         }
     }
 
-    /// Changes the entries; no other process does meanwhile.
+    /// Changes the entries while this process holds the lock.
     ///
     /// # Errors
-    /// `WouldBlock` when another process has the file, or why it cannot be used.
+    /// Fails with `WouldBlock` if another process holds the lock, and with another error if the file cannot be used.
     fn change<T>(&self, change: impl FnOnce(&mut Entries) -> T) -> io::Result<T> {
-        // Not waiting for the other end of whatever somebody put there.
+        // NONBLOCK: if another user has put a pipe or a device at this path, opening it must not wait.
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let everyone = Mode::from_raw_mode(0o666);
-        // Without O_CREATE first: in a sticky folder Linux refuses it on a file of another user (fs.protected_regular).
+        // Try without O_CREAT first: in a sticky folder, Linux refuses it on a file of another user
+        // (fs.protected_regular).
         let file = match open(&*self.path, flags, everyone) {
             Err(Errno::NOENT) => {
                 let made = open(&*self.path, flags | OFlags::CREATE, everyone)?;
-                // Workers of other users share it, whatever this one's umask.
+                // Workers of other users must be able to write the file, whatever the umask of this worker is.
                 fchmod(&made, everyone)?;
                 made
             }
@@ -437,14 +446,14 @@ impl Ledger {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut file = File::from(file);
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         let mut text = String::new();
         Read::by_ref(&mut file).take(1 << 20).read_to_string(&mut text)?;
         let mut entries = parse(&text);
         let outcome = change(&mut entries);
         let text: String = entries.iter().map(|(process, entry)| line(*process, entry)).collect();
-        // Written before what is left of the old text goes: a full disk loses nobody's lines.
+        // Write before truncating, so that a full disk loses no line.
         file.rewind()?;
         file.write_all(text.as_bytes())?;
         file.set_len(text.len() as u64)?;
@@ -459,31 +468,32 @@ impl Process {
     }
 }
 
-/// When a process began, in the kernel's ticks; none when it is gone. Field 22 of `/proc/PID/stat`, see proc(5).
+/// Returns the start time of a process in clock ticks since boot, or `None` if the process is gone. This is field 22 of
+/// `/proc/PID/stat`, see proc(5).
 fn started(process: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(19)?.parse().ok()
 }
 
-/// Milliseconds of the host's clock; a step of it only mixes up turns.
+/// Returns the host's clock in milliseconds since 1970. A step of the clock only changes the order of waiting attempts.
 fn host_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// True when no other process has waited longer than since `since_ms`.
+/// Returns true if no other process has been waiting since before `since_ms`.
 fn is_turn(entries: &Entries, own: Process, since_ms: u64, now_ms: u64) -> bool {
     let mut others = entries.iter().filter(|(process, entry)| **process != own && waits(entry, now_ms));
     others.all(|(_, entry)| entry.waiting_since_ms >= since_ms)
 }
 
-/// True when an attempt of the process waits, and the process is not frozen.
+/// Returns true if an attempt of the process waits and the process is not frozen.
 fn waits(entry: &Entry, now_ms: u64) -> bool {
     entry.waiting_since_ms != 0 && now_ms.saturating_sub(entry.looked_ms) < FROZEN_MS
 }
 
-/// A process's line.
+/// Formats an entry as a line of the file.
 fn line(process: Process, entry: &Entry) -> String {
     let Process { id, started } = process;
     let Entry { provers, stages, rest_bytes, reserved_bytes, waiting_since_ms, looked_ms } = entry;
@@ -492,7 +502,7 @@ fn line(process: Process, entry: &Entry) -> String {
     format!("{id} {started} {rest_bytes} {reserved_bytes} {waiting_since_ms} {looked_ms} {provers} {stages}\n")
 }
 
-/// Lines that are none, of a later version or of somebody's mischief, are passed over.
+/// Parses the file. Invalid lines are ignored: a later version or another program may have written them.
 fn parse(text: &str) -> Entries {
     let entry = |line: &str| {
         let mut fields = line.split(' ');
@@ -507,8 +517,9 @@ fn parse(text: &str) -> Entries {
     text.lines().filter_map(entry).collect()
 }
 
-/// True when `bytes` more for `own` fit beside all that is reserved. What a worker uses beyond its rest at the moment
-/// is part of what it has reserved; what `own` has kept from earlier attempts serves the next one.
+/// Returns true if `bytes` for a new attempt of `own` fit beside all reservations. Memory that a worker uses beyond its
+/// memory at rest counts as part of its reservation. Memory that `own` keeps from earlier attempts serves the new
+/// attempt.
 fn fits(
     entries: &Entries,
     own: Process,
@@ -527,7 +538,7 @@ fn fits(
     reserved == 0 || reserved.saturating_add(bytes) <= available_bytes.saturating_add(in_use)
 }
 
-/// Bytes that are used, but not by the workers of `entries`.
+/// Returns the bytes that are in use, but not by the workers in `entries`.
 fn foreign_bytes(entries: &Entries, memory: Memory, uses: &Uses) -> u64 {
     let processes = entries.iter().flat_map(|(process, entry)| entry.processes(*process));
     let own = processes.filter_map(|process| uses.get(&process));
@@ -536,16 +547,17 @@ fn foreign_bytes(entries: &Entries, memory: Memory, uses: &Uses) -> u64 {
     memory.total_bytes.saturating_sub(memory.available_bytes).saturating_sub(own)
 }
 
-/// What attempts can have of `memory`, in which the workers of `entries` are, and which they use by `uses`.
+/// Returns how much of `memory` attempts can have. The workers in `entries` share this memory, and their processes use
+/// it as in `uses`.
 fn shares(entries: &Entries, memory: Memory, uses: &Uses) -> AttemptMemory {
-    /// One part in so many stays free: for the system, for what is measured late, and for what the estimates miss.
+    /// 1/`MARGIN` of the memory stays free: for the system, for late measurements, and for estimates that are too low.
     const MARGIN: u64 = 32;
     let sum = |all: &mut dyn Iterator<Item = u64>| all.fold(0, u64::saturating_add);
     let used = |process: u32| uses.get(&process);
     let held = sum(&mut entries.iter().flat_map(|(process, entry)| {
         entry.processes(*process).filter_map(|process| used(process)?.held_bytes).collect::<Vec<_>>()
     }));
-    // Left out of what is available, as in a reservation.
+    // `memory.available_bytes` leaves out lazily freed memory. Add it here, as for a reservation.
     let freed = sum(&mut uses.values().map(|used| used.freed_bytes));
     let free_at_rest = memory.available_bytes.saturating_add(held).saturating_add(freed).min(memory.total_bytes);
     let rest = sum(&mut entries.values().map(|entry| entry.rest_bytes));
@@ -572,8 +584,8 @@ mod tests {
         Entry { rest_bytes: rest * GB, reserved_bytes: reserved * GB, ..Entry::default() }
     }
 
-    /// Two workers that rest at 7 GB; the second asks for `bytes` beside the first's `reserved`, of which it uses
-    /// `used` already.
+    /// Two workers use 7 GiB each at rest. The first has reserved `reserved` and uses `used` beyond its memory at rest.
+    /// The second asks for `bytes`. All values are in GiB.
     fn check(reserved: u64, used: u64, available: u64, bytes: u64, expected: bool) {
         let entries = Entries::from([(other(1), entry(7, reserved)), (other(2), entry(7, 0))]);
         let resident = |process| Some(if process == 1 { (7 + used) * GB } else { 7 * GB });
@@ -581,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_begins_when_all_that_is_reserved_fits() {
+    fn an_attempt_starts_when_all_reservations_fit() {
         check(5, 0, 10, 5, true);
         check(5, 5, 5, 5, true);
         check(6, 0, 10, 6, false);
@@ -590,18 +602,18 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_never_fits_is_tried_alone() {
+    fn an_attempt_that_never_fits_runs_alone() {
         check(0, 0, 1, 100, true);
     }
 
     #[test]
-    fn what_a_worker_keeps_beyond_its_reservation_is_not_free() {
-        // It rests at more than it did: the 3 GB too many will not come back.
+    fn memory_used_beyond_a_reservation_is_not_free() {
+        // The first worker uses 3 GiB more than it has reserved. It will not free them.
         check(2, 5, 6, 6, true);
         check(2, 5, 5, 6, false);
     }
 
-    /// What the file says of this process: bytes reserved, and whether an attempt waits.
+    /// Checks this process's entry in the file: the reserved bytes, and whether an attempt waits.
     fn check_file(ledger: &Ledger, reserved_bytes: u64, waiting: bool) {
         let entries = parse(&fs::read_to_string(&*ledger.path).unwrap());
         let own = entries.get(&Process::own().unwrap()).unwrap();
@@ -610,10 +622,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reservations_are_given_back_and_the_dead_forgotten() {
+    async fn reservations_are_released_and_dead_processes_removed() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::at(folder.path().join("ledger"), nobody());
-        // No process has this number, and this one's had another start.
+        // No process has the first id. The second is the id of this process, with another start time.
         let lies = |id: u32| line(other(id), &Entry { reserved_bytes: u64::MAX, ..Entry::default() });
         fs::write(&*ledger.path, lies(u32::MAX) + &lies(process::id()) + "nonsense\n").unwrap();
         let reservation = ledger.reserve(TaskKind::ProveShard, 1).await.unwrap();
@@ -623,7 +635,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_given_back_while_somebody_has_the_file_is_written_later() {
+    async fn a_release_while_the_file_is_locked_is_written_later() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::at(folder.path().join("ledger"), nobody());
         let reservation = ledger.reserve(TaskKind::ProveShard, 1).await.unwrap();
@@ -633,7 +645,10 @@ mod tests {
         drop(reservation);
         drop(second);
         check_file(&ledger, 1, false);
-        assert!(ledger.own().written_behind && ledger.own().stale, "the second is left to the thread of the first");
+        assert!(
+            ledger.own().written_behind && ledger.own().stale,
+            "the thread of the first release also writes the second"
+        );
         drop(somebody);
         let deadline = Instant::now() + Duration::from_secs(10);
         while fs::read_to_string(&*ledger.path).unwrap().contains(" 1 0 ") && Instant::now() < deadline {
@@ -647,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_longest_is_next_unless_it_is_frozen() {
+    fn the_longest_waiting_process_is_next_unless_it_is_frozen() {
         let waiting = |since| Entry { waiting_since_ms: since, looked_ms: 1000, ..Entry::default() };
         let entries = Entries::from([(other(1), waiting(100)), (other(2), waiting(0)), (other(3), waiting(300))]);
         let is_turn = |id, since, now| is_turn(&entries, other(id), since, now);
@@ -659,7 +674,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_attempt_waits_no_longer() {
+    async fn a_cancelled_attempt_leaves_the_queue() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::at(folder.path().join("ledger"), nobody());
         let first = ledger.reserve(TaskKind::ProveShard, 1).await.unwrap();
@@ -673,23 +688,25 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_has_kept_serves_its_next_attempt() {
+    fn memory_that_a_worker_keeps_serves_its_next_attempt() {
         let entries = Entries::from([(other(1), entry(7, 5)), (other(2), entry(7, 0))]);
-        // Both keep 2 GB from before; the first has not begun to take more.
+        // Both workers keep 2 GiB from earlier attempts. The first has not started to use more.
         let resident = |_| Some(9 * GB);
         assert!(fits(&entries, other(2), 5 * GB, 6 * GB, resident));
         assert!(!fits(&entries, other(2), 5 * GB, 5 * GB, resident));
     }
 
     #[test]
-    fn numbers_of_a_hostile_file_overflow_nothing() {
+    fn numbers_in_a_hostile_file_cause_no_overflow() {
         let entries =
             Entries::from([(other(1), entry(0, 0)), (other(2), Entry { reserved_bytes: u64::MAX, ..entry(0, 0) })]);
         assert!(!fits(&entries, other(1), u64::MAX, u64::MAX / 2, |_| Some(0)));
         assert!(fits(&entries, other(1), 1, u64::MAX, |_| Some(u64::MAX)));
     }
 
-    /// Two workers on a machine of 24 GB, of which 2 GB are used by the system; `other` proves in so many stages.
+    /// One or two workers on a machine with 32 GiB, of which 22 GiB are free without these workers. Each worker uses 1
+    /// GiB at rest. The first proves `stages` attempts at a time, the second `second` attempts, if there is a second
+    /// worker. `alone` and `each` are the expected shares in GiB.
     fn check_shares(stages: u32, second: Option<u32>, alone: u64, each: u64) {
         let planned = |stages| Entry { stages, ..entry(1, 0) };
         let mut entries = Entries::from([(other(1), planned(stages))]);
@@ -702,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_no_worker_of_the_file_uses_is_of_other_programs() {
+    fn memory_that_no_listed_worker_uses_is_foreign() {
         let check = |available: u64, held: u64, freed: u64, foreign: u64| {
             let memory = Memory { available_bytes: available * GB, total_bytes: 64 * GB };
             let used = Use { held_bytes: Some(held * GB), freed_bytes: freed * GB };
@@ -711,12 +728,12 @@ mod tests {
         };
         check(60, 1, 0, 3);
         check(40, 20, 2, 2);
-        // Read at different moments.
+        // The values were read at different moments, so the workers seem to use more than the machine.
         check(60, 20, 2, 0);
     }
 
     #[test]
-    fn the_workers_of_a_machine_share_what_their_provers_leave() {
+    fn workers_share_the_memory_that_idle_provers_leave() {
         check_shares(1, None, 20, 20);
         check_shares(2, None, 20, 10);
         check_shares(1, Some(1), 19, 9);
@@ -725,7 +742,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_none_is_done_without() {
+    async fn an_unusable_file_gives_no_reservation() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Ledger::at(folder.path().to_owned(), nobody()).reserve(TaskKind::ProveShard, 1).await.is_none());
     }

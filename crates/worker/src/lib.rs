@@ -1,5 +1,7 @@
-//! A worker: it listens (or calls its orchestrator, or, inside the orchestrator's process, waits to be called), serves
-//! one orchestrator at a time, and runs the tasks it is given through a [`ProvingEngine`].
+//! The worker's side of a session: serves one orchestrator at a time and runs its tasks through a [`ProvingEngine`].
+//!
+//! A worker listens for orchestrators ([`Worker`]), dials its orchestrator ([`JoiningWorker`]), or runs inside the
+//! orchestrator's process ([`LocalWorker`]).
 //!
 //! ```text
 //!   listener ──► filter, preamble ──► session ──► attempts ──► ProvingEngine
@@ -7,9 +9,11 @@
 //!                                   heartbeats    AttemptIo (artifacts over the same connection)
 //! ```
 //!
-//! It knows nothing of other workers, of proofs as a whole, or of how a shard is proven. Everything here runs on one
-//! asynchronous thread that nothing heavy shares, so heartbeats go out while every core is proving; the engine brings
-//! threads of its own.
+//! This crate does not know how a shard is proven or what a whole proof is. Workers on one host share only their memory
+//! reservations.
+//!
+//! All sessions run on one asynchronous thread that does no heavy work, so that heartbeats are sent while every core is
+//! proving. The engine has its own threads.
 
 mod attempt;
 mod cache;
@@ -26,6 +30,7 @@ mod said;
 mod server;
 mod session;
 mod start_lock;
+mod text;
 mod transfer;
 
 pub use engine::{

@@ -15,15 +15,16 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// Bytes on their way between the two ends: two chunks of an artifact.
+/// Bytes that can be in transit in each direction of the in-memory pipe: two chunks of an artifact.
 const PIPE_BYTES: usize = 2 << 20;
 
-/// The orchestrator's end of a [`LocalWorker`]. Cheap to clone.
+/// Lets an orchestrator connect to a [`LocalWorker`] in the same process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LocalDoor(mpsc::UnboundedSender<DuplexStream>);
 
 impl LocalDoor {
-    /// A new connection to the worker; the one before it has ended. `None` when the worker has stopped.
+    /// Opens a new connection to the worker. Its session starts after the session on the previous connection has ended.
+    /// Returns `None` if the worker has stopped.
     #[must_use]
     pub fn connect(&self) -> Option<DuplexStream> {
         let (theirs, ours) = duplex(PIPE_BYTES);
@@ -32,24 +33,25 @@ impl LocalDoor {
     }
 }
 
-/// A worker without a port: its only orchestrator is in the same process and holds the [`LocalDoor`].
+/// A worker without a port. Its only orchestrator is in the same process and connects through the [`LocalDoor`].
 pub struct LocalWorker {
     introduction: Introduction,
     connections: mpsc::UnboundedReceiver<DuplexStream>,
 }
 
 impl LocalWorker {
-    /// A worker that serves nobody yet, and the way to it.
+    /// Creates a worker, and the [`LocalDoor`] through which the orchestrator connects to it.
     #[must_use]
     pub fn new(introduction: Introduction) -> (Self, LocalDoor) {
         let (door, connections) = mpsc::unbounded_channel();
         (Self { introduction, connections }, LocalDoor(door))
     }
 
-    /// Serves until `stop`, or until every door is gone. To be called on a thread that nothing heavy shares.
+    /// Serves the orchestrator until `stop` is cancelled or every [`LocalDoor`] is dropped. Call this on a thread that
+    /// does no heavy work, so that heartbeats are sent on time.
     ///
     /// # Errors
-    /// Why the engine will never be ready.
+    /// Fails with the reason if the engine can never be ready.
     pub async fn serve(
         mut self,
         mut engine: watch::Receiver<EngineState>,
@@ -76,7 +78,7 @@ impl LocalWorker {
             let span = tracing::info_span!("session", peer = "local");
             let turn = turn.clone();
             let session = async move {
-                // The one before may still be about to keep what this one is to go on with.
+                // The previous session may still be storing the attempts that this session continues.
                 let _turn = turn.lock().await;
                 let end = session::run(stream, context).await;
                 tracing::info!(%end, "session ended");

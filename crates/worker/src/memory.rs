@@ -1,15 +1,15 @@
-//! Is there enough memory for an engine?
+//! Waits for enough memory to start an engine.
 
 use machine::Memory;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Not enough memory.
+/// The machine does not have enough free memory to start an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not enough memory for a prover: it needs {} to start, {} of {} are free; \
-     stop other programs, or wait for memory with --wait-memory",
-    gigabytes(*.needed_bytes), gigabytes(.memory.available_bytes), gigabytes(.memory.total_bytes)
+    "not enough memory to load a prover: {} needed, {} of {} free\nhint: {}",
+    gigabytes(*.needed_bytes), gigabytes(.memory.available_bytes), gigabytes(.memory.total_bytes),
+    remedy(*.needed_bytes, .memory.total_bytes)
 )]
 pub struct MemoryError {
     /// Bytes that the engine needs while it starts.
@@ -22,10 +22,18 @@ fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
+fn remedy(needed_bytes: u64, total_bytes: u64) -> &'static str {
+    if total_bytes < needed_bytes {
+        "raise the memory limit of the worker, or use a machine with more memory"
+    } else {
+        "stop other programs, or wait for memory with `--wait-memory`"
+    }
+}
+
 /// Returns when `needed_bytes` of memory are available. Returns at once if the amount of memory is unknown.
 ///
 /// # Errors
-/// Fails if memory is still too small after `wait`, and at once if the engine needs more than the total.
+/// Fails if too little memory is available after `wait`. Fails at once if the engine needs more than the total memory.
 pub async fn wait_for_memory(needed_bytes: u64, wait: Duration) -> Result<(), MemoryError> {
     let deadline = Instant::now() + wait;
     let mut logged = false;
@@ -55,9 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_memory_is_an_error_that_names_the_way_out() {
-        let memory = Memory { available_bytes: 1_000_000_000, total_bytes: 25_000_000_000 };
-        let text = MemoryError { needed_bytes: 14_800_000_000, memory }.to_string();
-        assert!(text.contains("14.8 GB") && text.contains("1.0 GB") && text.contains("--wait-memory"), "{text}");
+    fn the_error_names_the_sizes_and_a_remedy() {
+        let text = |needed_bytes| {
+            let memory = Memory { available_bytes: 1_000_000_000, total_bytes: 25_000_000_000 };
+            MemoryError { needed_bytes, memory }.to_string()
+        };
+        let busy = text(14_800_000_000);
+        assert!(busy.contains("14.8 GB") && busy.contains("1.0 GB") && busy.contains("--wait-memory"), "{busy}");
+        let small = text(25_100_000_000);
+        assert!(small.contains("25.1 GB") && !small.contains("--wait-memory"), "{small}");
     }
 }

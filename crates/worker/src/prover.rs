@@ -1,4 +1,4 @@
-//! The prover in a process of its own.
+//! Runs provers in separate processes.
 //!
 //! ```text
 //!   worker: session, transfers, reservations          prover process: SP1, gigabytes
@@ -6,8 +6,8 @@
 //!                               ◄─── Call, Ended ────
 //! ```
 //!
-//! A prover that crashes, or that the kernel kills, ends the attempts inside it and nothing else: the session goes on,
-//! and the prover is started again.
+//! If a prover crashes or the kernel kills it, only its own attempts fail. The session continues, and the worker
+//! restarts the prover.
 
 mod child;
 mod exit;

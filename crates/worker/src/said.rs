@@ -1,5 +1,5 @@
-//! What a worker has said and delivered of an attempt, to be said and delivered again when the connection or the
-//! orchestrator is another one.
+//! The attempt journal: what a worker has reported and delivered for an attempt. The journal is sent again after a
+//! reconnect, and after a restart of the orchestrator.
 
 use crate::{
     engine::AttemptError,
@@ -17,25 +17,26 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Bytes of what an attempt delivers that are kept until its end: results are a megabyte or two, and most shards have
-/// few events. One that delivers more ends with its orchestrator.
+/// Maximum number of delivered bytes that are kept per attempt. A result has one or two megabytes, and most shards have
+/// few events. An attempt that delivers more cannot be resumed after a restart of its orchestrator.
 const MOST_KEPT: usize = 64 << 20;
 
-/// Something to say of an attempt.
+/// A report about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Saying {
-    /// It was begun.
+    /// The attempt has started.
     Started,
-    /// Its marker is complete.
+    /// The attempt's marker is complete.
     Marker,
-    /// It was done, after so many milliseconds of proving.
+    /// The attempt is done. The number is its proving time in milliseconds.
     Done(u64),
-    /// It failed.
+    /// The attempt has failed.
     Failed(AttemptError),
 }
 
 impl Saying {
-    /// The order in which things are said. Of two in the same place, the later counts.
+    /// Returns the position of this report in the sending order. A later report with the same position replaces the
+    /// earlier report.
     const fn place(&self) -> usize {
         match self {
             Self::Started => 0,
@@ -58,16 +59,16 @@ impl Saying {
     }
 }
 
-/// Something that an attempt delivers.
+/// An artifact that an attempt delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Product {
-    /// The output at this place among those that it was asked for.
+    /// A requested output, by its index in the assignment.
     Asked(usize),
-    /// What it made on its own account, by name.
+    /// An artifact that the attempt makes in addition to the requested outputs, by name.
     Made(String),
 }
 
-/// A session, and what it calls an attempt and its outputs.
+/// A session, with the attempt's number and output names in this session.
 #[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) session: Session,
@@ -78,19 +79,20 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn name(&self, product: &Product) -> String {
         match product {
-            // Whoever asks for fewer gets a name that nobody asked for.
+            // If this assignment has fewer outputs than the first one, use a name that no assignment requests.
             Product::Asked(place) => self.outputs.get(*place).cloned().unwrap_or_default(),
             Product::Made(name) => name.clone(),
         }
     }
 }
 
+/// The contents of a journal.
 #[derive(Default)]
 struct Record {
     sayings: BTreeMap<usize, Saying>,
     deliveries: Vec<Delivery>,
     bytes: usize,
-    /// Not everything that it delivered is here, and what has arrived need not stay.
+    /// The journal does not have all deliveries. Deliveries that have arrived need not be kept.
     incomplete: bool,
 }
 
@@ -98,12 +100,13 @@ struct Record {
 struct Delivery {
     product: Product,
     content: Bytes,
-    /// Under which number of the attempt it last arrived.
+    /// The attempt number under which the delivery last arrived.
     arrived: Option<AttemptId>,
 }
 
 impl Record {
-    /// No other orchestrator can go on with it. What has not arrived still has to.
+    /// Makes the journal incomplete, so that no other run of the orchestrator can resume the attempt. Deliveries that
+    /// have not arrived are kept, because they must still arrive.
     fn give_up(&mut self) {
         self.incomplete = true;
         let arrived = self.deliveries.iter_mut().filter(|delivery| delivery.arrived.is_some());
@@ -111,22 +114,22 @@ impl Record {
     }
 }
 
-/// What was said and delivered of one attempt.
+/// The journal of one attempt.
 ///
-/// A message that left is not a message that arrived. So each is kept, and all are said again when another session
-/// takes the attempt over: an orchestrator that hears one twice makes nothing of it. What is delivered is kept for an
-/// orchestrator that was restarted and lost what it had.
+/// A message that was sent may not have arrived. So the journal keeps every report, and sends all of them again when
+/// another session takes over the attempt. The orchestrator ignores duplicates. Deliveries are kept for an orchestrator
+/// that restarts and loses its artifacts.
 pub(crate) struct Said {
     line: watch::Sender<Option<Line>>,
-    /// What it is called, and its outputs, also while there is no line.
+    /// The attempt's current number and output names. They are known also while no session is attached.
     called: Mutex<(AttemptId, Arc<[String]>)>,
     record: Mutex<Record>,
-    /// Held while things are said: none of it comes before what it tells of.
+    /// Held while reports are sent, so that no report is sent before the deliveries that it refers to.
     order: tokio::sync::Mutex<()>,
 }
 
 impl Said {
-    /// Nothing is said yet; `line` has the attempt. What it delivers is kept if `keeps`.
+    /// Creates an empty journal that is attached to `line`. Deliveries are kept if `keeps` is true.
     pub(crate) fn new(line: Line, keeps: bool) -> Self {
         let record = Record { incomplete: !keeps, ..Record::default() };
         Self {
@@ -141,18 +144,18 @@ impl Said {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line by which `session` has the attempt as the last one had it.
+    /// Returns a line on `session` with the attempt's current number and output names.
     pub(crate) fn line_on(&self, session: &Session) -> Line {
         let (attempt, outputs) = self.called.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Line { session: session.clone(), attempt, outputs }
     }
 
-    /// The line that has the attempt now and later; none while there is none.
+    /// Returns a receiver of the line that the attempt is attached to: `None` while no session is attached.
     pub(crate) fn line(&self) -> watch::Receiver<Option<Line>> {
         self.line.subscribe()
     }
 
-    /// Says `saying` now, if there is a session, and again to every later one.
+    /// Sends `saying` now if a session is attached, and again on every later session.
     pub(crate) async fn say(&self, saying: Saying) {
         let _order = self.order.lock().await;
         self.record().sayings.insert(saying.place(), saying.clone());
@@ -162,7 +165,8 @@ impl Said {
         }
     }
 
-    /// Keeps what is about to be delivered; its place among what is kept, if it is.
+    /// Keeps an artifact that is about to be delivered. Returns its index among the kept deliveries, or `None` if it is
+    /// not kept.
     pub(crate) fn keep(&self, product: Product, content: Bytes) -> Option<usize> {
         let mut record = self.record();
         if record.incomplete || record.bytes + content.len() > MOST_KEPT {
@@ -174,7 +178,7 @@ impl Said {
         Some(record.deliveries.len() - 1)
     }
 
-    /// What is kept at `place` has arrived as a delivery of `attempt`.
+    /// Records that the delivery with index `place` has arrived under the number `attempt`.
     pub(crate) fn arrived(&self, place: usize, attempt: AttemptId) {
         let mut record = self.record();
         if let Some(delivery) = record.deliveries.get_mut(place) {
@@ -185,38 +189,40 @@ impl Said {
         }
     }
 
-    /// True when an orchestrator that was restarted could go on with the attempt: it has begun, has not failed, and all
-    /// that it delivered is here.
+    /// Returns true if a restarted orchestrator can resume the attempt: it has started, it has not failed, and the
+    /// journal has all its deliveries.
     pub(crate) fn outlives_its_orchestrator(&self) -> bool {
         let record = self.record();
         let failed = record.sayings.values().any(|saying| matches!(saying, Saying::Failed(_)));
         record.sayings.contains_key(&Saying::Started.place()) && !failed && !record.incomplete
     }
 
-    /// Needs what only its orchestrator had, and ends with it.
+    /// Records that the attempt needs an artifact that only its current orchestrator has. It then ends with this
+    /// orchestrator.
     pub(crate) fn depends_on_its_orchestrator(&self) {
         self.record().give_up();
     }
 
-    /// The attempt has another number and other names for its outputs from now on.
+    /// Gives the attempt another number and other output names.
     pub(crate) fn rename(&self, attempt: AttemptId, outputs: Arc<[String]>) {
         *self.called.lock().unwrap_or_else(PoisonError::into_inner) = (attempt, outputs);
     }
 
-    /// No session has the attempt any more.
+    /// Detaches the attempt from its session.
     pub(crate) fn detach(&self) {
         self.line.send_replace(None);
     }
 
-    /// `line` has the attempt now. It gets what has not arrived there, and hears everything.
+    /// Attaches the attempt to `line`. Sends the deliveries that have not arrived under its number there, then all
+    /// reports.
     ///
     /// # Errors
-    /// When something is not taken, and the attempt has failed by that.
+    /// Fails if the orchestrator rejects a delivery. The attempt has then failed.
     pub(crate) async fn attach(&self, line: Line) -> Result<(), AttemptError> {
         let _order = self.order.lock().await;
-        // First: what is delivered from now on goes there as well, and twice is better than not at all.
+        // Publish the line first, so that new deliveries use it too. A delivery that is sent twice does no harm.
         self.line.send_replace(Some(line.clone()));
-        // Whoever closes a session detaches it afterwards, and may have done so before it was put there.
+        // A session is detached after it is closed. That may have happened before the line was published.
         if line.session.closer.is_closed() {
             self.line.send_if_modified(|now| now.take_if(|now| now.session.is_same(&line.session)).is_some());
             return Ok(());
@@ -229,10 +235,10 @@ impl Said {
             let name = line.name(&product);
             match line.session.deliver(line.attempt, name.clone(), content).await {
                 Ok(()) => self.arrived(place, line.attempt),
-                // The next session goes on here.
+                // The next session delivers the rest.
                 Err(status) if status.is_doubtful() && line.session.is_ending().await => return Ok(()),
                 Err(status) => {
-                    let text = format!("deliver {name}: {}", status.message());
+                    let text = format!("cannot deliver {name}: {}", status.message());
                     return Err(AttemptError { kind: FailureKind::Output, text });
                 }
             }
@@ -252,7 +258,7 @@ mod tests {
     use tokio::sync::mpsc;
     use tonic::transport::Endpoint;
 
-    /// Says everything to nobody.
+    /// A session whose messages reach no one.
     fn session() -> Session {
         let (_, closer) = Connection::new(tokio::io::empty());
         let client = SessionClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_not_arrived_stays_when_there_is_too_much() {
+    async fn a_full_journal_keeps_deliveries_that_have_not_arrived() {
         let said = said(true);
         let deliver = |length| said.keep(Product::Asked(0), vec![0; length].into());
         assert_eq!((deliver(10), deliver(20), deliver(30)), (Some(0), Some(1), Some(2)));
@@ -283,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_is_over_takes_nothing() {
+    async fn a_closed_session_is_not_attached() {
         let said = said(true);
         said.say(Saying::Started).await;
         said.detach();
@@ -294,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_name_holds_at_once() {
+    async fn a_rename_takes_effect_at_once() {
         let said = said(true);
         said.rename(AttemptId(2), ["other".to_owned()].into());
         let line = said.line_on(&session());
@@ -303,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_begun_and_is_all_here_outlives_its_orchestrator() {
+    async fn a_started_attempt_with_a_complete_journal_outlives_its_orchestrator() {
         let begin = async |said: &Said| said.say(Saying::Started).await;
         let deliver = |said: &Said, length| said.keep(Product::Asked(0), vec![0; length].into());
         check(true, async |_| {}, false).await;

@@ -1,4 +1,4 @@
-//! Listening, and letting in one orchestrator at a time.
+//! Listens for orchestrators and admits one at a time.
 
 use crate::{
     engine::EngineState,
@@ -20,42 +20,42 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// Compressed bytes of programs and common inputs that a worker keeps.
+/// Maximum number of compressed bytes of programs and common inputs that a worker keeps in memory.
 pub(crate) const CACHE_BYTES: u64 = 256 << 20;
 
-/// Connections that may be in their first second at the same time.
+/// Maximum number of connections that are in their handshake at the same time.
 const MOST_HANDSHAKES: usize = 16;
 
-/// What a worker is told.
+/// Settings of a [`Worker`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: Address,
-    /// Which orchestrators may connect.
+    /// The addresses from which orchestrators may connect.
     pub orchestrators: Filter,
-    /// What it says of itself.
+    /// The worker's description of itself.
     pub introduction: Introduction,
 }
 
-/// Why a worker cannot go on.
+/// Why a worker cannot serve orchestrators.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be listened on.
+    /// The worker cannot listen on the address.
     #[error("cannot listen on {address}: {reason}{hint}")]
     Bind {
-        /// The address as given.
+        /// The address as configured.
         address: Address,
-        /// The system's reason.
+        /// The operating system's error.
         reason: io::Error,
-        /// The way out, where there is an obvious one.
+        /// A line with a hint, or empty if there is no obvious remedy.
         hint: &'static str,
     },
-    /// The engine could not be started.
+    /// The engine can never be ready. The text states the reason.
     #[error("{0}")]
     Engine(String),
 }
 
-/// A worker that listens and is not yet serving.
+/// A worker that listens for orchestrators. [`Worker::bind`] opens the port, [`Worker::serve`] accepts connections.
 pub struct Worker {
     listener: TcpListener,
     settings: Settings,
@@ -63,39 +63,42 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Opens the port: before the engine is loaded, so that a taken one is told at once.
+    /// Opens the port. Call this before loading the engine, so that a port that is in use is reported at once.
     ///
     /// # Errors
-    /// When the address is unknown or in use.
+    /// Fails if the address cannot be resolved, or if the worker cannot listen on it.
     pub async fn bind(settings: Settings) -> Result<Self, Error> {
         let failed = |reason: io::Error| {
             let hint = match reason.kind() {
-                io::ErrorKind::AddrInUse => "; another program listens there: choose another port with --listen",
-                io::ErrorKind::AddrNotAvailable => "; this machine has no such address: try 0.0.0.0 or [::]",
-                io::ErrorKind::PermissionDenied => "; choose a port above 1023",
+                io::ErrorKind::AddrInUse => "\nhint: choose another port with `--listen`",
+                io::ErrorKind::AddrNotAvailable => {
+                    "\nhint: listen on an address of this machine, or on 0.0.0.0 or [::] for all of them"
+                }
+                io::ErrorKind::PermissionDenied => "\nhint: choose a port above 1023 with `--listen`",
                 _ => "",
             };
             Error::Bind { address: settings.listen.clone(), reason, hint }
         };
         let addresses = settings.listen.resolve().await.map_err(failed)?;
         let listener = TcpListener::bind(addresses.as_slice()).await.map_err(failed)?;
-        // Whoever is connected to it and asks another worker of the machine gets an answer that counts with both.
+        // Creating the home registers the memory plan. This happens before the first connection, so that an
+        // orchestrator that also connects to other workers on this machine gets numbers that account for all of them.
         let home = Home::new(CACHE_BYTES, settings.introduction.plan);
         Ok(Self { listener, settings, home })
     }
 
-    /// Where it listens.
+    /// Returns the address that the worker listens on.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the operating system cannot report the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves orchestrators, one at a time, until `stop`; gives them tasks' results once `engine` is ready.
+    /// Serves orchestrators, one at a time, until `stop` is cancelled. Runs tasks once `engine` is ready.
     ///
     /// # Errors
-    /// When the engine fails to start.
+    /// Fails if the engine can never be ready.
     pub async fn serve(self, mut engine: watch::Receiver<EngineState>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
         let door = Arc::new(Door {
@@ -119,8 +122,8 @@ impl Worker {
                         sessions.spawn(async move { door.receive(stream, peer).await }.instrument(span));
                     }
                     Err(error) => {
-                        // Out of file descriptors, most likely: they come back when connections end.
-                        tracing::warn!(%error, "accept a connection");
+                        // Most likely the process is out of file descriptors. They become free when connections end.
+                        tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
@@ -134,24 +137,24 @@ impl Worker {
     }
 }
 
-/// Resolves when the engine will never be ready, with the reason.
+/// Resolves with the reason once the engine can never be ready.
 pub(crate) async fn failure(engine: &mut watch::Receiver<EngineState>) -> String {
     let failed = engine.wait_for(|state| matches!(state, EngineState::Failed(_))).await.map(|state| state.clone());
     match failed {
         Ok(EngineState::Failed(why)) => why,
-        // An engine in this process has nothing to say once it is ready.
+        // The sender of an in-process engine's state is dropped once the engine is ready. That is not a failure.
         _ if matches!(*engine.borrow(), EngineState::Ready(_)) => std::future::pending().await,
-        _ => "the engine's starter ended without a word".to_owned(),
+        _ => "the task that loads the prover ended without a result".to_owned(),
     }
 }
 
-/// Who is in.
+/// The connected orchestrator.
 struct Guest {
     peer: SocketAddr,
     since: Instant,
 }
 
-/// Decides who comes in.
+/// Admits or refuses connections.
 struct Door {
     orchestrators: Filter,
     introduction: Arc<Introduction>,
@@ -162,7 +165,7 @@ struct Door {
     stop: CancellationToken,
 }
 
-/// Frees the place when the session is over, however it ends.
+/// The only place for an orchestrator. It becomes free when this value is dropped, however the session ends.
 struct Place<'a>(&'a Door);
 
 impl Drop for Place<'_> {
@@ -178,11 +181,11 @@ impl Door {
 
     async fn receive(&self, mut stream: TcpStream, peer: SocketAddr) {
         let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
-            tracing::warn!("too many connections at their beginning: one was closed");
+            tracing::warn!("connection closed: too many handshakes at the same time");
             return;
         };
         if !self.orchestrators.allows(peer.ip()).await {
-            tracing::warn!(allowed = %self.orchestrators, "connection refused: its address is not in --orchestrator");
+            tracing::warn!(allowed = %self.orchestrators, "connection refused: address not in --orchestrator");
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
             let _ = accept(&mut stream, Role::Orchestrator, &Verdict::Refused(text)).await;
             return;
@@ -191,7 +194,7 @@ impl Door {
             let mut guest = self.guest();
             match &*guest {
                 Some(guest) => {
-                    let text = format!("{} has it since {} s", guest.peer, guest.since.elapsed().as_secs());
+                    let text = format!("proving for {} for {} s", guest.peer, guest.since.elapsed().as_secs());
                     Err(text)
                 }
                 None => {
@@ -209,12 +212,12 @@ impl Door {
             }
         };
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::warn!(%error, "set TCP_NODELAY");
+            tracing::warn!(%error, "cannot set TCP_NODELAY");
         }
         match accept(&mut stream, Role::Orchestrator, &Verdict::Welcome).await {
             Ok(()) => {}
-            // Somebody looks whether the port is open, as load balancers and people do.
-            Err(PreambleError::Io(error)) => return tracing::debug!(%error, "connection ended at once"),
+            // Load balancers and people open a connection only to check the port.
+            Err(PreambleError::Io(error)) => return tracing::debug!(%error, "connection ended during the handshake"),
             Err(error) => return tracing::warn!(%error, "connection refused"),
         }
         drop(handshake);

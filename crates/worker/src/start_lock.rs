@@ -1,4 +1,4 @@
-//! One engine at a time starts on a host.
+//! A lock that lets engines on a host start one after another.
 
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, open},
@@ -10,40 +10,44 @@ use std::{
     time::Duration,
 };
 
-/// Held while an engine starts, when it takes twice the memory it needs later. Released when dropped, and by the system
-/// when the process ends.
+/// Held while an engine starts. A starting engine needs twice the memory that it needs later. Released when dropped,
+/// and by the operating system when the process ends.
 #[derive(Debug)]
 pub struct StartLock {
     _file: OwnedFd,
 }
 
-/// The lock file cannot be used.
+/// The lock file cannot be opened or locked.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot lock {}: {reason}; the file keeps two engines from starting at the same moment, make it readable", path.display())]
+#[error(
+    "cannot lock {}, which makes the provers of this machine load one after another: {reason}\n\
+     hint: make this file readable for the user of the worker",
+    path.display()
+)]
 pub struct LockError {
     path: PathBuf,
     reason: Errno,
 }
 
 impl StartLock {
-    /// Where every worker of a host looks, whoever runs it.
+    /// Returns the path that all workers on a host use, whichever user runs them.
     #[must_use]
     pub fn default_path() -> PathBuf {
-        // Everybody can write there, and services with a /tmp of their own share it too.
+        // Every user can write to /dev/shm, and services with a private /tmp share it too.
         let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
         folder.join("sp1d-engine-start.lock")
     }
 
-    /// Takes the lock at `path` as soon as it is free; `on_wait` is called once if somebody has it.
+    /// Takes the lock at `path` as soon as it is free. Calls `on_wait` once if another process holds it.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// Fails if the file cannot be opened or locked.
     pub async fn take(path: &Path, on_wait: impl FnOnce()) -> Result<Self, LockError> {
         let failed = |reason| LockError { path: path.to_owned(), reason };
-        // Reading is enough for a lock, and all that other users may do with the file.
+        // Read access is enough for a lock, and other users may have no more than that.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        // Without O_CREAT first: in a sticky folder Linux refuses O_CREAT on a file of another user
+        // Try without O_CREAT first: in a sticky folder, Linux refuses O_CREAT on a file of another user
         // (fs.protected_regular).
         let everyone = Mode::from_raw_mode(0o666);
         let file = match open(path, flags, everyone) {
@@ -71,10 +75,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_second_waits_until_the_first_is_done() {
+    async fn a_second_engine_waits_until_the_lock_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let first = StartLock::take(&path, || panic!("nobody has it")).await.unwrap();
+        let first = StartLock::take(&path, || panic!("no other process holds the lock")).await.unwrap();
         let (waits, waiting) = tokio::sync::oneshot::channel();
         let second = tokio::spawn({
             let path = path.clone();
@@ -87,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_locked_is_named() {
+    async fn the_error_names_the_lock_file() {
         let error = StartLock::take(Path::new("/no/such/folder/lock"), || {}).await.unwrap_err();
         assert!(error.to_string().contains("/no/such/folder/lock"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Artifacts of an attempt over the session's connection.
+//! Transfers an attempt's artifacts over the session's connection.
 
 use crate::{
     cache::Cache,
@@ -31,7 +31,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-/// A session as its attempts see it. Cheap to clone.
+/// The parts of a session that its attempts use. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) client: SessionClient<Channel>,
@@ -40,53 +40,55 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Tells the orchestrator; `false` when the session is over.
+    /// Sends a message to the orchestrator. Returns `false` if the session is over.
     pub(crate) async fn tell(&self, message: from_worker::Message) -> bool {
         self.outbox.send(FromWorker { message: Some(message) }).await.is_ok()
     }
 
-    /// True when the connection ends within moments: what failed just now failed for that.
+    /// Returns true if the connection ends within `LONGEST_DOUBT`. A call that has just failed then failed for this
+    /// reason.
     pub(crate) async fn is_ending(&self) -> bool {
         timeout(LONGEST_DOUBT, self.closer.ended()).await.is_ok()
     }
 }
 
-/// How long a failed call is doubted: the end of a connection may reach its calls before anybody else.
+/// How long a failed call waits for the connection to end. Calls can fail before the end of the connection is noticed.
 const LONGEST_DOUBT: Duration = Duration::from_secs(2);
 
-/// An attempt's way to the orchestrator: over one session, and when that is lost, over the next.
+/// An attempt's path to the orchestrator: the current session or, after a lost connection, the next session.
 #[derive(Clone)]
 pub(crate) struct Link {
-    /// None while no session has the attempt.
+    /// `None` while no session is attached.
     pub(crate) line: watch::Receiver<Option<Line>>,
     pub(crate) cache: Arc<Mutex<Cache>>,
-    /// Of the sessions' thread: everything on a connection happens there, whatever thread the engine asks from.
+    /// The runtime of the sessions' thread. All I/O on a connection happens there, whatever thread the engine calls
+    /// from.
     pub(crate) runtime: Handle,
-    /// The attempt was given up: what a stage that cannot be interrupted still asks for fails at once.
+    /// Cancelled when the attempt is dropped. Requests of a stage that cannot be interrupted then fail at once.
     pub(crate) end: CancellationToken,
 }
 
-/// The attempt was given up.
+/// The attempt was dropped.
 #[derive(Debug, thiserror::Error)]
-#[error("the session is over")]
+#[error("the attempt has ended")]
 struct Over;
 
 impl Link {
-    /// The line there is, or the next.
+    /// Returns the current line, or waits for the next one.
     async fn line(&self) -> Result<Line, Over> {
         let mut lines = self.line.clone();
         let line = lines.wait_for(Option::is_some).await.map_err(|_| Over)?;
-        Ok(line.clone().expect("it was waited for"))
+        Ok(line.clone().expect("`wait_for` returns once there is a line"))
     }
 
-    /// Resolves when no session has the attempt.
+    /// Resolves when no session is attached.
     async fn detached(&self) {
         let mut lines = self.line.clone();
-        // An attempt without a record of it is over, and nobody waits for it.
+        // An error means that the journal was dropped. The attempt is then over, and no caller waits for it.
         let _ = lines.wait_for(Option::is_none).await;
     }
 
-    /// Does `act` over a session; again over the next one when the connection was lost meanwhile.
+    /// Runs `act` on a session, and again on the next session if the connection is lost meanwhile.
     async fn over_sessions<T, E, F>(&self, act: impl Fn(Line) -> F) -> Result<T, String>
     where
         E: Doubtful,
@@ -109,8 +111,9 @@ impl Link {
             match act(line).await {
                 Ok(done) => return Ok(done),
                 Err(error) if error.is_doubtful() && session.is_ending().await => {
-                    tracing::debug!(%error, "the connection was lost: waiting for the next");
-                    // Whoever looks after the attempt takes the session away; until then this one would be found again.
+                    tracing::debug!(%error, "connection lost; waiting for the next session");
+                    // Wait until the journal is detached from the ended session. Otherwise the next try would use it
+                    // again.
                     let mut lines = self.line.clone();
                     let gone =
                         lines.wait_for(|now| now.as_ref().is_none_or(|now| !now.session.is_same(&session))).await;
@@ -125,18 +128,19 @@ impl Link {
         act(&mut self.cache.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches an artifact and keeps it compressed; its content is checked when it is decoded.
+    /// Fetches an artifact in compressed form. Its content is checked when it is decoded.
     async fn fetch_blob(&self, name: &str) -> Result<Blob, String> {
         self.over_sessions(|line| async move { line.session.fetch_blob(line.attempt, name).await }).await
     }
 
-    /// Fetches an artifact's content without ever holding both its forms.
+    /// Fetches an artifact's content. The artifact is decoded while it arrives, so memory never holds both of its
+    /// forms.
     async fn fetch_content(&self, name: &str) -> Result<Vec<u8>, String> {
         self.over_sessions(|line| async move { line.session.fetch_content(line.attempt, name).await }).await
     }
 
-    /// Delivers an artifact: the same one twice when the answer to the first time was lost, which is once to the
-    /// orchestrator. Answers as whose delivery it arrived.
+    /// Delivers an artifact. If the reply is lost with the connection, the artifact is sent again on the next session,
+    /// and the orchestrator counts it once. Returns the attempt number under which the artifact arrived.
     async fn deliver(&self, product: &Product, content: Bytes) -> Result<AttemptId, String> {
         self.over_sessions(|line| {
             let (name, content) = (line.name(product), content.clone());
@@ -146,13 +150,14 @@ impl Link {
     }
 }
 
-/// Errors that may come from the end of a connection.
+/// Errors that the end of a connection may have caused.
 pub(crate) trait Doubtful: std::fmt::Display {
+    /// Returns true if the end of the connection may have caused this error.
     fn is_doubtful(&self) -> bool;
 }
 
 impl Doubtful for Status {
-    /// What the orchestrator itself says has other codes.
+    /// The codes below come only from the orchestrator itself, never from a lost connection.
     fn is_doubtful(&self) -> bool {
         !matches!(
             self.code(),
@@ -169,7 +174,7 @@ impl Doubtful for ReceiveError {
     fn is_doubtful(&self) -> bool {
         match self {
             Self::Call(status) => status.is_doubtful(),
-            // A stream that breaks off looks like this, and like nothing worse.
+            // A stream that breaks off causes only these two errors.
             Self::Order | Self::Content(artifacts::Error::TooShort { .. }) => true,
             Self::Content(_) | Self::TooLong(_) => false,
         }
@@ -197,7 +202,7 @@ impl Session {
         Ok((parts, digest, header.length))
     }
 
-    /// Fetches an artifact and keeps it compressed; its content is checked when it is decoded.
+    /// Fetches an artifact in compressed form. Its content is checked when it is decoded.
     async fn fetch_blob(&self, attempt: AttemptId, name: &str) -> Result<Blob, ReceiveError> {
         let (mut parts, digest, length) = self.open(attempt, name).await?;
         let mut assembler = Assembler::new(length);
@@ -208,7 +213,7 @@ impl Session {
         Ok(assembler.finish_unchecked(digest)?)
     }
 
-    /// Fetches an artifact's content without ever holding both its forms.
+    /// Fetches an artifact's content and decodes it chunk by chunk.
     async fn fetch_content(&self, attempt: AttemptId, name: &str) -> Result<Vec<u8>, ReceiveError> {
         let (mut parts, digest, length) = self.open(attempt, name).await?;
         let (sender, mut receiver) = mpsc::channel::<wire::Chunk>(2);
@@ -223,7 +228,7 @@ impl Session {
         });
         while let Some(part) = parts.message().await.map_err(Box::new)? {
             let Some(artifact_part::Part::Chunk(chunk)) = part.part else { return Err(ReceiveError::Order) };
-            // The decoder stops at the first bad chunk; its own error says more.
+            // The decoder stops at the first bad chunk. Its own error, returned below, is more precise.
             if sender.send(chunk).await.is_err() {
                 break;
             }
@@ -255,26 +260,27 @@ impl Session {
     }
 }
 
-/// The artifacts of one attempt: those fetched beforehand, compressed, and the rest over the connection.
+/// The artifacts of one attempt. Inputs are fetched in advance and held compressed. Other artifacts are fetched when
+/// the engine asks for them.
 pub(crate) struct SessionIo {
     link: Link,
     said: Arc<Said>,
-    /// What it was first asked for, and what the engine calls it.
+    /// Output names of the first assignment. The engine uses these names even after the attempt is renamed.
     outputs: Vec<String>,
     prefetched: Mutex<HashMap<String, Blob>>,
     memory: OnceLock<MemoryUse>,
 }
 
 impl SessionIo {
-    /// What the attempt took; `None` if nobody looked.
+    /// Returns the attempt's memory use, or `None` if it was not measured.
     pub(crate) fn memory(&self) -> Option<MemoryUse> {
         self.memory.get().copied()
     }
 
-    /// Fetches the attempt's inputs, so that they are there when the engine asks.
+    /// Fetches the attempt's inputs, so that they are present when the engine asks for them.
     ///
     /// # Errors
-    /// When one cannot be had or is not the one announced.
+    /// Fails if an input cannot be fetched, or if it is not the announced artifact.
     pub(crate) async fn prefetch(link: Link, said: Arc<Said>, assignment: &Assignment) -> Result<Self, IoError> {
         let mut prefetched = HashMap::new();
         for input in &assignment.inputs {
@@ -285,7 +291,7 @@ impl SessionIo {
                 None => link.fetch_blob(name).await.map_err(failed)?,
             };
             if blob.digest() != *digest {
-                return Err(failed("it is not the artifact that was announced".to_owned()));
+                return Err(failed("its digest differs from the announced digest".to_owned()));
             }
             if *shared {
                 link.with_cache(|cache| cache.put(blob.clone()));
@@ -306,14 +312,15 @@ impl SessionIo {
 impl AttemptIo for SessionIo {
     async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError> {
         let failed = |reason: String| IoError { action: "fetch", name: name.to_owned(), reason };
-        // Taken out: the engine asks once, and a blob without other owner frees its chunks while it is decoded.
+        // Take the blob out: the engine asks only once, and a blob without another owner frees its chunks while it is
+        // decoded.
         let prefetched = self.prefetched.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let (link, said, wanted) = (self.link.clone(), self.said.clone(), name.to_owned());
         let task = self.link.runtime.spawn(async move {
             let Some(blob) = prefetched else {
                 let lost = async {
                     link.detached().await;
-                    // Nobody else has it under that name.
+                    // No later run of the orchestrator has an artifact with this name.
                     said.depends_on_its_orchestrator();
                     std::future::pending::<Infallible>().await
                 };
@@ -346,7 +353,7 @@ impl AttemptIo for SessionIo {
                     let attempt = delivered?;
                     kept.into_iter().for_each(|place| said.arrived(place, attempt));
                 }
-                // The next session gets it, and the engine need not wait for that.
+                // The journal keeps the artifact for the next session, so the engine need not wait.
                 () = link.detached(), if kept.is_some() => {}
             }
             Ok::<_, String>(())
@@ -360,7 +367,7 @@ impl AttemptIo for SessionIo {
     }
 
     fn note_memory(&self, memory: MemoryUse) {
-        // The first counts.
+        // Only the first value counts.
         let _ = self.memory.set(memory);
     }
 }

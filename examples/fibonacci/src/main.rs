@@ -1,15 +1,15 @@
-//! Proves a Fibonacci loop wherever `SP1_PROVER` says, verifies the proof and saves it: `example-fibonacci [STEPS]
-//! [FILE]`.
+//! Proves a Fibonacci loop with the prover that `SP1_PROVER` names, verifies the proof and saves it. Usage:
+//! `example-fibonacci [STEPS] [FILE]`.
 //!
-//! There is nothing of `sp1-distributed` in it: it compiles against sp1-sdk as it is.
+//! It uses nothing specific to `sp1-distributed`, so it also compiles against sp1-sdk.
 
 use sp1_sdk::{Elf, HashableKey, ProveRequest, Prover, ProverClient, ProvingKey, SP1Stdin, include_elf, utils};
 use std::{env, error::Error};
 
-/// The program, as its build script names it.
+/// The guest program, under the name that the build script gives it.
 const FIBONACCI_ELF: Elf = include_elf!("fibonacci");
 
-#[expect(clippy::print_stdout, reason = "what the program found out")]
+#[expect(clippy::print_stdout, reason = "this is the program's output")]
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     utils::setup_logger();

@@ -1,4 +1,4 @@
-//! The example programs with the provers that need no machine.
+//! Runs the example programs with the provers that need no worker.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn run(program: &str, folder: &Path, prover: &str) -> Output {
     command.output().unwrap()
 }
 
-/// Both programs end well, or with these words.
+/// Checks that both programs succeed with this text in stdout and a saved proof, or fail with this text in stderr.
 fn check(prover: &str, expected: Result<&str, &str>) {
     for program in PROGRAMS {
         let folder = tempfile::tempdir().unwrap();
@@ -37,22 +37,27 @@ fn check(prover: &str, expected: Result<&str, &str>) {
 }
 
 #[test]
-fn the_programs_prove_wherever_they_are_told() {
+fn programs_use_the_prover_that_sp1_prover_names() {
     check("mock", Ok("proven: after 100 steps 3594, 6073"));
     check("light", Err("executing and verifying only"));
 }
 
 #[test]
-fn a_prover_that_is_not_there_is_answered_with_the_choices() {
-    check("nonsense", Err("SP1_PROVER=\"nonsense\" names no prover; the choices are distributed, cpu, mock, light"));
-    check("", Err("SP1_PROVER=\"\" names no prover"));
-    check("Distributed", Err("names no prover"));
+fn an_unknown_prover_fails_with_the_list_of_choices() {
+    check(
+        "nonsense",
+        Err(
+            "SP1_PROVER=\"nonsense\" does not name a prover\nhint: set SP1_PROVER to one of distributed, cpu, mock, light",
+        ),
+    );
+    check("", Err("SP1_PROVER=\"\" does not name a prover"));
+    check("Distributed", Err("does not name a prover"));
     check("cuda", Err("needs the feature `cuda`"));
     check("network", Err("needs the feature `network`"));
     check("hosted", Err("needs the feature `network`"));
 }
 
 #[test]
-fn a_missing_list_is_the_error_of_the_first_call() {
-    check("distributed", Err("cannot read the list of workers distributed.json"));
+fn the_first_call_fails_if_the_worker_list_is_missing() {
+    check("distributed", Err("cannot read the worker list distributed.json"));
 }

@@ -1,4 +1,4 @@
-//! The store against tables, threads and a model.
+//! Tests of the store: single cases, concurrent threads, and a comparison with a model.
 
 use super::*;
 use proptest::{
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const PROOF: Scope = Scope(1);
 const ATTEMPT: Scope = Scope(2);
 
-/// Bytes that do not shrink: as many are stored.
+/// Returns incompressible bytes, whose stored size is `len`.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -47,7 +47,7 @@ fn check_content(store: &Store, scope: Scope, name: &str, on_disk: bool, content
     assert_eq!(stored.load().unwrap().decode().unwrap(), content, "{name}");
 }
 
-/// Files are deleted by a thread of the store's own.
+/// Waits until `expected` files exist. A thread of the store deletes files, so the number changes late.
 fn check_files(base: &TempDir, expected: usize) {
     let count = || {
         let folders = fs::read_dir(base.path()).unwrap();
@@ -55,16 +55,16 @@ fn check_files(base: &TempDir, expected: usize) {
     };
     let deadline = Instant::now() + Duration::from_secs(20);
     while count() != expected {
-        assert!(Instant::now() < deadline, "{} files where {expected} should be", count());
+        assert!(Instant::now() < deadline, "{} files instead of {expected}", count());
         thread::sleep(Duration::from_millis(1));
     }
 }
 
 fn check_gone(base: &TempDir) {
-    assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0, "the folder goes with the store");
+    assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0, "the store removes its folder");
 }
 
-/// The store has no room for `name`, and says so with all of `words`.
+/// Checks that the store has no room for `name`, and that its error contains all of `words`.
 fn check_full(store: &Store, name: &str, len: usize, words: &[&str]) {
     let before = store.usage();
     let error = store.put(PROOF, name, blob(99, len)).unwrap_err();
@@ -76,7 +76,7 @@ fn check_full(store: &Store, name: &str, len: usize, words: &[&str]) {
 }
 
 #[test]
-fn nothing_stays_of_a_removed_scope() {
+fn removing_a_scope_removes_all_its_artifacts() {
     let store = Store::unbounded();
     store.put(PROOF, "a", Blob::encode(b"one")).unwrap();
     store.put(PROOF, "b", Blob::encode(b"two")).unwrap();
@@ -92,8 +92,8 @@ fn nothing_stays_of_a_removed_scope() {
 }
 
 #[test]
-fn an_artifact_never_changes() {
-    // The second time, what is there is on disk.
+fn an_artifact_cannot_be_replaced() {
+    // In the second round, the existing artifact is on disk.
     for memory_bytes in [100, 0] {
         let (store, _base) = store(memory_bytes, 100);
         store.put(PROOF, "a", Blob::encode(b"one")).unwrap();
@@ -105,19 +105,19 @@ fn an_artifact_never_changes() {
 }
 
 #[test]
-fn promotion_moves_and_never_overwrites() {
+fn promotion_moves_but_never_overwrites() {
     for memory_bytes in [100, 0] {
         let (store, base) = store(memory_bytes, 100);
         let files = usize::from(memory_bytes == 0);
         store.put(ATTEMPT, "a", Blob::encode(b"one")).unwrap();
         assert!(store.promote(ATTEMPT, PROOF, "a"));
-        assert!(!store.promote(ATTEMPT, PROOF, "a"), "it is gone from the attempt");
+        assert!(!store.promote(ATTEMPT, PROOF, "a"), "the attempt no longer has it");
         assert_eq!(store.scope_stats(ATTEMPT), Stats::default());
         assert_eq!(store.scope_stats(PROOF), Stats { artifacts: 1, bytes: 3 });
         store.put(ATTEMPT, "a", Blob::encode(b"two")).unwrap();
         assert!(!store.promote(ATTEMPT, PROOF, "a"));
         store.put(ATTEMPT, "a", Blob::encode(b"one")).unwrap();
-        assert!(store.promote(ATTEMPT, PROOF, "a"), "the same content is there");
+        assert!(store.promote(ATTEMPT, PROOF, "a"), "the proof has the same content");
         check_content(&store, PROOF, "a", memory_bytes == 0, b"one");
         assert_eq!(store.stats(), Stats { artifacts: 1, bytes: 3 });
         check_files(&base, files);
@@ -125,7 +125,7 @@ fn promotion_moves_and_never_overwrites() {
 }
 
 #[test]
-fn what_is_beyond_the_budget_is_spilled_and_comes_back() {
+fn artifacts_beyond_the_memory_budget_are_spilled_and_readable() {
     let (store, base) = store(1000, 10_000);
     for (seed, name) in ["a", "b", "c"].into_iter().enumerate() {
         store.put(PROOF, name, blob(seed as u64, 600)).unwrap();
@@ -153,21 +153,21 @@ fn small_artifacts_are_spilled_last() {
 }
 
 #[test]
-fn what_somebody_holds_is_spilled_last() {
+fn artifacts_held_by_a_reader_are_spilled_last() {
     let (store, _base) = store(1000, 10_000);
     store.put(PROOF, "a", blob(1, 600)).unwrap();
     let held = blob(2, 600);
     store.put(PROOF, "b", held.clone()).unwrap();
     check_content(&store, PROOF, "a", true, &noise(1, 600));
     check_content(&store, PROOF, "b", false, &noise(2, 600));
-    // But the budget is kept.
+    // The store keeps to its budget even if readers hold all blobs in memory.
     let held_too = blob(3, 600);
     store.put(PROOF, "c", held_too.clone()).unwrap();
     check_usage(&store, 600, 1200, 3);
 }
 
 #[test]
-fn removal_deletes_files_but_not_under_a_reader() {
+fn removal_deletes_files_that_no_reader_holds() {
     let (store, base) = store(0, 10_000);
     for (seed, name) in ["a", "b", "c"].into_iter().enumerate() {
         store.put(PROOF, name, blob(seed as u64, 100)).unwrap();
@@ -187,7 +187,7 @@ fn removal_deletes_files_but_not_under_a_reader() {
 }
 
 #[test]
-fn a_damaged_file_is_an_error() {
+fn loading_a_damaged_file_fails() {
     let (store, base) = store(0, 10_000);
     store.put(PROOF, "a", blob(1, 100)).unwrap();
     let folder = fs::read_dir(base.path()).unwrap().next().unwrap().unwrap().path();
@@ -198,16 +198,16 @@ fn a_damaged_file_is_an_error() {
 }
 
 #[test]
-fn it_is_full_when_both_budgets_are() {
+fn the_store_is_full_when_both_budgets_are_used_up() {
     let (store, base) = store(1000, 500);
     store.put(PROOF, "a", blob(1, 800)).unwrap();
     store.put(PROOF, "b", blob(2, 400)).unwrap();
     check_usage(&store, 800, 400, 2);
-    check_full(&store, "large", 300, &["allow more", base.path().to_str().unwrap()]);
+    check_full(&store, "large", 300, &["are used up\nhint: raise `store_memory_mb`", base.path().to_str().unwrap()]);
     check_usage(&store, 800, 400, 2);
     store.put(PROOF, "small", blob(3, 200)).unwrap();
     check_usage(&store, 1000, 400, 3);
-    // One that is full already takes nothing in place of what it has.
+    // A full store does not replace an artifact by a new one.
     check_full(&store, "large", 300, &[]);
     store.remove(PROOF, "a");
     store.put(PROOF, "large", blob(4, 300)).unwrap();
@@ -216,16 +216,16 @@ fn it_is_full_when_both_budgets_are() {
 }
 
 #[test]
-fn without_a_folder_it_is_full_when_memory_is() {
+fn without_a_folder_the_store_is_full_when_memory_is() {
     let store = Store::new(Limits { memory_bytes: 1000, disk_bytes: 1000, spill_folder: None });
     assert_eq!(store.prepare(), Ok(()));
     store.put(PROOF, "a", blob(1, 800)).unwrap();
-    check_full(&store, "b", 300, &["no folder to spill to"]);
+    check_full(&store, "b", 300, &["there is no spill folder\nhint: set `spill_folder`"]);
     check_usage(&store, 800, 0, 1);
 }
 
 #[test]
-fn a_disk_that_refuses_is_made_up_for_by_some_memory() {
+fn memory_may_exceed_its_budget_while_the_disk_fails() {
     let base = tempfile::tempdir().unwrap();
     let folder = base.path().join("not there");
     let limits = Limits { memory_bytes: 1000, disk_bytes: 10_000, spill_folder: Some(folder.clone()) };
@@ -236,7 +236,7 @@ fn a_disk_that_refuses_is_made_up_for_by_some_memory() {
     store.put(PROOF, "b", blob(2, 600)).unwrap();
     check_usage(&store, 1400, 0, 2);
     assert!(store.refusal().is_some() && store.is_under_pressure());
-    check_full(&store, "c", 200, &["takes no more", folder.to_str().unwrap()]);
+    check_full(&store, "c", 200, &["cannot write to the spill folder", folder.to_str().unwrap()]);
     check_usage(&store, 1400, 0, 2);
     fs::create_dir(&folder).unwrap();
     store.put(PROOF, "c", blob(3, 100)).unwrap();
@@ -247,7 +247,7 @@ fn a_disk_that_refuses_is_made_up_for_by_some_memory() {
 }
 
 #[test]
-fn pressure_comes_late_and_goes_late() {
+fn pressure_starts_at_three_quarters_and_ends_at_half() {
     let (store, _base) = store(1000, 1000);
     let check = |pressed: bool| assert_eq!(store.is_under_pressure(), pressed, "{:?}", store.usage());
     store.put(PROOF, "a", blob(1, 800)).unwrap();
@@ -265,7 +265,7 @@ fn pressure_comes_late_and_goes_late() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_room_goes_on_when_there_is_some() {
+async fn wait_for_room_ends_when_there_is_room() {
     let store = Arc::new(Store::new(Limits { memory_bytes: 1000, disk_bytes: 0, spill_folder: None }));
     store.wait_for_room().await;
     store.put(PROOF, "a", blob(1, 800)).unwrap();
@@ -280,7 +280,7 @@ async fn whoever_waits_for_room_goes_on_when_there_is_some() {
 }
 
 #[test]
-fn threads_that_use_it_at_once_see_their_own() {
+fn concurrent_threads_see_their_own_artifacts() {
     let (store, base) = store(3000, 100_000);
     thread::scope(|threads| {
         for own in 0..4_u64 {
@@ -309,7 +309,7 @@ fn threads_that_use_it_at_once_see_their_own() {
     check_files(&base, 0);
 }
 
-/// One step of a random story: scopes, names and contents are few, so that they meet.
+/// One step of a random sequence. There are few scopes, names and contents, so that steps affect the same artifacts.
 #[derive(Debug, Clone)]
 enum Step {
     Put(u64, u8, u64),
@@ -358,7 +358,7 @@ fn act(store: &Store, model: &mut Model, step: &Step) -> TestCaseResult {
                     prop_assert!(before.disk_bytes + content_len(content) > DISK_BYTES);
                 }
                 (outcome, present) => {
-                    return Err(TestCaseError::fail(format!("{outcome:?} where {present:?} was")));
+                    return Err(TestCaseError::fail(format!("{outcome:?}, but the model has {present:?}")));
                 }
             }
         }
@@ -394,7 +394,7 @@ fn compare(store: &Store, model: &Model) -> TestCaseResult {
         prop_assert_eq!(names, expected.iter().map(|((_, name), _)| name.to_string()).collect::<Vec<_>>());
     }
     for ((scope, name), content) in model {
-        let stored = store.get(Scope(*scope), &name.to_string()).expect("the model has it");
+        let stored = store.get(Scope(*scope), &name.to_string()).expect("the store has every artifact of the model");
         prop_assert_eq!(stored.load().unwrap().decode().unwrap(), content_of(*content));
     }
     let used = usage.memory_bytes + usage.disk_bytes;
@@ -408,7 +408,7 @@ proptest! {
     #![proptest_config(Cases { cases: 100, ..Cases::default() })]
 
     #[test]
-    fn whatever_is_done_it_holds_what_a_map_would(steps in steps()) {
+    fn the_store_behaves_like_a_map(steps in steps()) {
         let (store, base) = store(MEMORY_BYTES, DISK_BYTES);
         let mut model = Model::new();
         for step in &steps {

@@ -1,4 +1,4 @@
-//! `sp1d config`: the settings, and where each comes from.
+//! `sp1d config`: shows the settings and the source of each value.
 
 use super::program::print;
 use crate::args::{ConfigArguments, OutputForm, PoolArguments};
@@ -9,12 +9,12 @@ use orchestrator::{ProbeError, ProofMode, probe};
 use serde_json::json;
 use sp1_distributed::distributed::config::{Config, ConfigError, Overrides, environment};
 
-/// The configuration that flags, environment and file make together.
+/// Loads the configuration from flags, environment variables and the worker list's file.
 pub(crate) fn load(arguments: &PoolArguments) -> Result<Config, ConfigError> {
     Config::load(&overrides(arguments), environment)
 }
 
-/// The same where workers come by themselves, and a list is not needed.
+/// Like [`load`], for a service that workers can join: the worker list is optional.
 pub(crate) fn load_joined(arguments: &PoolArguments) -> Result<Config, ConfigError> {
     let mut overrides = overrides(arguments);
     overrides.joined_workers();
@@ -66,9 +66,9 @@ pub(crate) async fn show(arguments: ConfigArguments) -> Result<()> {
     }
 }
 
-/// How a run would be cut now, by the memory of the workers that can be asked.
+/// Describes the automatic cut of a core proof that starts now. It depends on the memory of the workers that respond.
 async fn automatic_cut(config: &Config) -> String {
-    /// Of a program of ordinary size. Only very large programs get another cut.
+    /// Instructions of an average program. Only very large programs get another cut.
     const INSTRUCTIONS: u64 = 30_000;
     let probes = config.list.0.iter().map(|member| probe(member, &config.orchestrator.build));
     let found = futures::future::join_all(probes).await;
@@ -79,9 +79,9 @@ async fn automatic_cut(config: &Config) -> String {
         Some((cut, reason)) if !memories.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
         _ => "chosen when a proof starts".to_owned(),
     };
-    for (count, why) in [(busy, "have an orchestrator already"), (silent, "cannot be reached")] {
+    for (count, why) in [(busy, "serve another orchestrator"), (silent, "cannot be reached")] {
         if count > 0 {
-            text.push_str(&format!("; {count} of {} workers {why} and do not count here", config.list.0.len()));
+            text.push_str(&format!("; {count} of {} workers {why} and are not considered", config.list.0.len()));
         }
     }
     text

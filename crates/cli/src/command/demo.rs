@@ -1,4 +1,4 @@
-//! `sp1d demo`: a first proof on two workers of this machine.
+//! `sp1d demo`: a first proof, on two workers on this machine.
 
 use super::{
     own_worker::{self, OwnWorker},
@@ -21,10 +21,10 @@ use sp1_distributed::distributed::{
 use std::{fs, path::Path};
 use tokio_util::sync::CancellationToken;
 
-/// The program: a Fibonacci loop that commits its last two numbers.
+/// The program to prove: a Fibonacci loop that commits its last two numbers.
 const PROGRAM: &[u8] = include_bytes!("../../../../guests/elf/fibonacci");
 
-/// Low enough that a short program has shards for both workers.
+/// Trace elements per shard. Low enough that a short program has shards for both workers.
 const ELEMENT_THRESHOLD: u64 = 1 << 25;
 
 const WORKERS: u16 = 2;
@@ -33,14 +33,14 @@ pub(crate) async fn run(arguments: DemoArguments) -> Result<()> {
     check_executor_host()?;
     check_memory()?;
     let cancel = super::cancelled_by_signals()?;
-    let folder = tempfile::Builder::new().prefix("demo-").tempdir().context("make a folder for the demo")?;
-    // Beside the demo's own folder, which goes when the demo ends.
+    let folder = tempfile::Builder::new().prefix("demo-").tempdir().context("cannot create a temporary folder")?;
+    // Outside the demo's own folder, which is deleted at the end.
     let path = arguments.output.clone().unwrap_or_else(|| std::env::temp_dir().join("demo-proof.bin"));
     let output = OutputFile::reserve(&path)?;
     let mut workers = start_workers(folder.path())?;
     let addresses: Vec<&str> = workers.iter().map(OwnWorker::address).collect();
     let list = folder.path().join("distributed.json");
-    fs::write(&list, serde_json::to_string(&addresses)?).context("write distributed.json")?;
+    fs::write(&list, serde_json::to_string(&addresses)?).context("cannot write the worker list")?;
     let outcome = prove_on(&mut workers, &list, &arguments, output, &path, cancel).await;
     if outcome.is_err() {
         workers.iter().flat_map(OwnWorker::last_lines).for_each(|line| say(&line));
@@ -55,7 +55,8 @@ fn check_memory() -> Result<()> {
         Some(memory) if memory.available_bytes < needed => {
             let gigabytes = |bytes: u64| bytes as f64 / 1e9;
             let text = format!(
-                "two workers need {:.1} GB of free memory, {:.1} GB are free; stop something else, or run workers on other machines",
+                "not enough memory: two workers need {:.1} GB, {:.1} GB are free\nhint: stop other programs, or run the \
+                 workers on other machines",
                 gigabytes(needed),
                 gigabytes(memory.available_bytes)
             );
@@ -85,7 +86,7 @@ async fn prove_on(
     path: &Path,
     cancel: CancellationToken,
 ) -> Result<()> {
-    say("two workers of one thread each are loading the prover, one after the other: some seconds");
+    say("two workers with one thread each load the prover, one after the other; this takes some seconds");
     tokio::select! {
         () = cancel.cancelled() => return Err(orchestrator::ProofFailure::Cancelled.into()),
         listening = own_worker::wait_until_listening(workers) => listening?,
@@ -106,7 +107,7 @@ async fn prove_on(
     };
     let mut overrides = Overrides::default();
     overrides.workers_file(list);
-    // What is set for proofs of one's own does not count for the demo.
+    // Ignore the user's environment variables: they are meant for the user's own proofs.
     let config = Config::load(&overrides, |_| None)?;
     start_proving_threads(&config);
     prove(&config, request, output, path, arguments.json, cancel).await

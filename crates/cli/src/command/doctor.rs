@@ -1,10 +1,11 @@
-//! `sp1d doctor`: looks at everything that has to be right, and says what to do about what is not.
+//! `sp1d doctor`: checks the requirements of this machine, of workers and of a service, and suggests a fix for each
+//! problem.
 
 use super::{config, program::print};
 use crate::{
     args::{DoctorArguments, OutputForm},
     cpu,
-    exit::{self, Failure},
+    exit::{self, Failure, split_hints},
 };
 use anyhow::Result;
 use client::{Client, ClientError, Moment};
@@ -16,22 +17,23 @@ use protocol::Address;
 use serde::Serialize;
 use serde_json::json;
 use sp1_distributed::distributed::config::Config;
+use std::fmt::Display;
 use tokio::net::TcpListener;
 
 /// Clocks that differ by more make timelines and deadlines hard to read.
 const MOST_SECONDS_APART: i64 = 2;
 
-/// What an orchestrator takes beside its proofs' artifacts: SP1's executor, its trace, and the verifier.
+/// Memory of an orchestrator besides its proofs' artifacts: SP1's executor, its trace, and the verifier.
 const ORCHESTRATOR_BYTES: u64 = 4_000_000_000;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     what: String,
     verdict: Verdict,
-    /// What was found.
+    /// What the check found.
     found: String,
-    /// What to do about it; empty when there is nothing to do, or when what was found says it.
+    /// What to do about it. Empty if there is nothing to do, or if `found` already says it.
     remedy: String,
 }
 
@@ -39,7 +41,7 @@ struct Finding {
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     Good,
-    /// It works, and not as well as it could, or not for everything.
+    /// It works, but slower than it could, or not for all purposes.
     Odd,
     Wrong,
 }
@@ -58,6 +60,13 @@ fn finding(what: impl Into<String>, verdict: Verdict, found: impl Into<String>, 
     Finding { what: what.into(), verdict, found: found.into(), remedy: remedy.into() }
 }
 
+/// Returns the finding for an error. The hints of the error are the remedy; `remedy` is used if it has none.
+fn wrong(what: impl Into<String>, error: impl Display, remedy: &str) -> Finding {
+    let (found, hints) = split_hints([error.to_string()]);
+    let remedy = if hints.is_empty() { remedy.to_owned() } else { hints.join("; ") };
+    finding(what, Verdict::Wrong, found, remedy)
+}
+
 pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     let mut findings = vec![memory(Memory::now()), processor()];
     findings.extend(cores(std::thread::available_parallelism().map_or(1, usize::from)));
@@ -65,23 +74,21 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     for address in &arguments.listen {
         findings.push(port(address).await);
     }
-    // Without a list this machine alone is looked at, unless somebody named one.
+    // Without `--workers`, an unusable worker list is not an error: only this machine is checked.
     match config::load(&arguments.pool) {
         Ok(config) => findings.extend(workers(&config).await),
         Err(error) if arguments.pool.workers.is_some() => {
+            findings.push(wrong("worker list", error, "correct the list, or pass another one with `--workers`"));
+        }
+        Err(error) => {
+            let (found, _) = split_hints([error.to_string()]);
             findings.push(finding(
-                "list of workers",
-                Verdict::Wrong,
-                error.to_string(),
-                "mend the list or name another",
+                "worker list",
+                Verdict::Odd,
+                found,
+                "to check workers, pass a list with `--workers`",
             ));
         }
-        Err(error) => findings.push(finding(
-            "list of workers",
-            Verdict::Odd,
-            error.to_string(),
-            "name a list with --workers to have its workers looked at",
-        )),
     }
     if let Some(url) = &arguments.url {
         findings.extend(service(url).await);
@@ -89,7 +96,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
     show(&findings, arguments.output)?;
     match findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count() {
         0 => Ok(()),
-        wrong => Err(Failure::new(exit::HOST, format!("{wrong} of {} are wrong", findings.len())).into()),
+        wrong => Err(Failure::new(exit::HOST, format!("{wrong} of {} checks failed", findings.len())).into()),
     }
 }
 
@@ -109,40 +116,40 @@ fn show(findings: &[Finding], output: OutputForm) -> Result<()> {
 fn memory(memory: Option<Memory>) -> Finding {
     let what = "memory";
     let Some(Memory { available_bytes, total_bytes }) = memory else {
-        return finding(what, Verdict::Odd, "the system does not say how much there is", "");
+        return finding(what, Verdict::Odd, "the system does not report its memory", "");
     };
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let found = format!("{} free of {}", gigabytes(available_bytes), gigabytes(total_bytes));
     let worker = smallest_worker_bytes();
-    let (verdict, who) = match (available_bytes >= worker, available_bytes >= ORCHESTRATOR_BYTES) {
+    let (verdict, enough) = match (available_bytes >= worker, available_bytes >= ORCHESTRATOR_BYTES) {
         (true, true) => return finding(what, Verdict::Good, found, ""),
-        (true, false) => (Verdict::Odd, "a worker, and not for an orchestrator"),
-        (false, true) => (Verdict::Odd, "an orchestrator, and not for a worker"),
-        (false, false) => (Verdict::Wrong, "nothing"),
+        (true, false) => (Verdict::Odd, "enough for a worker, but not for an orchestrator"),
+        (false, true) => (Verdict::Odd, "enough for an orchestrator, but not for a worker"),
+        (false, false) => (Verdict::Wrong, "too little for an orchestrator or a worker"),
     };
     let remedy = format!(
-        "a worker needs {} for the smallest shards, and an orchestrator {}: stop something else",
+        "stop other programs: a worker needs {} for the smallest shards, an orchestrator {}",
         gigabytes(worker),
         gigabytes(ORCHESTRATOR_BYTES)
     );
-    finding(what, verdict, format!("{found}: enough for {who}"), remedy)
+    finding(what, verdict, format!("{found}: {enough}"), remedy)
 }
 
 fn processor() -> Finding {
     match cpu::unused_feature() {
-        None => finding("processor", Verdict::Good, "this build uses what it has", ""),
+        None => finding("processor", Verdict::Good, "this build uses all its features that matter", ""),
         Some(feature) => finding(
             "processor",
             Verdict::Odd,
-            format!("it has {feature}, which this build does not use: proving takes up to four times as long"),
-            "build with RUSTFLAGS=\"-C target-cpu=native\"",
+            format!("this build does not use its feature {feature}: proving takes up to four times as long"),
+            "build sp1d with `RUSTFLAGS=\"-C target-cpu=native\"`",
         ),
     }
 }
 
-/// How many cores one prover uses well is known only by measuring.
+/// Suggests `sp1d tune` on machines with many cores: only a measurement shows how many cores one prover uses well.
 fn cores(cores: usize) -> Option<Finding> {
-    /// With fewer cores there are few settings to choose from.
+    /// With at most this many cores there are few settings to choose from.
     const FEW: usize = 8;
     (cores > FEW).then(|| {
         let remedy = "several provers can be faster than one: measure with `sp1d tune`";
@@ -150,16 +157,16 @@ fn cores(cores: usize) -> Option<Finding> {
     })
 }
 
-/// What executions need of this machine. The errors' own words end with what to do.
+/// Checks what executions need on this machine. The hints of the errors are the remedy.
 fn executor() -> Vec<Finding> {
     let of = |what: &str, outcome: Result<(), HostError>| match outcome {
-        Ok(()) => finding(what, Verdict::Good, "as executions need it", ""),
-        Err(error) => finding(what, Verdict::Wrong, error.to_string(), ""),
+        Ok(()) => finding(what, Verdict::Good, "suitable for executions", ""),
+        Err(error) => wrong(what, error, ""),
     };
     let folder = check_temporary_folder(&std::env::temp_dir());
     let is_good = folder.is_ok();
     let mut findings = vec![of("temporary folder", folder)];
-    // It looks at the folder first.
+    // `check_executor_host` checks the folder first and would report the same problem again.
     if is_good {
         findings.push(of("/dev/shm", check_executor_host()));
     }
@@ -174,7 +181,7 @@ async fn port(address: &Address) -> Finding {
     };
     match bound.await {
         Ok(_) => finding(what, Verdict::Good, "free", ""),
-        Err(error) => finding(what, Verdict::Wrong, error.to_string(), "choose another, or stop who has it"),
+        Err(error) => wrong(what, error, "choose another port, or stop the program that uses it"),
     }
 }
 
@@ -189,24 +196,25 @@ async fn workers(config: &Config) -> Vec<Finding> {
                 let found = format!("{name}: {threads} threads, {:.0} GB, {cpu}", memory_bytes as f64 / 1e9);
                 finding(what, Verdict::Good, found, "")
             }
-            Err(ProbeError::Busy(text)) => finding(what, Verdict::Good, format!("in use: {text}"), ""),
-            Err(ProbeError::Build(mismatch)) => {
-                finding(what, Verdict::Wrong, mismatch.to_string(), "install the same sp1d on both sides")
+            Err(ProbeError::Busy(text)) => {
+                finding(what, Verdict::Good, format!("in use: {}", split_hints([text]).0), "")
             }
-            Err(ProbeError::Unreachable(reason)) => finding(what, Verdict::Wrong, reason, UNREACHABLE),
+            Err(ProbeError::Build(mismatch)) => wrong(what, mismatch, "install the same sp1d release on both machines"),
+            Err(ProbeError::Unreachable(reason)) => wrong(what, reason, UNREACHABLE),
         }
     };
-    // All at once: those that do not answer take their time.
+    // Probe all workers at the same time: unreachable workers only fail after a timeout.
     futures::future::join_all(config.list.0.iter().map(look)).await
 }
 
-const UNREACHABLE: &str = "start `sp1d worker` there, with this machine in its --orchestrator list, and open the port";
+const UNREACHABLE: &str =
+    "start `sp1d worker` on that machine, with this machine in its `--orchestrator` list, and open the port";
 
-/// What a service says, as far as it says anything.
+/// Checks a service: its release, its clock and its lost workers.
 async fn service(url: &str) -> Vec<Finding> {
     let (what, mut findings) = (format!("service {url}"), Vec::new());
     if let Err(error) = ask_service(url, &what, &mut findings).await {
-        findings.push(finding(what, Verdict::Wrong, error.to_string(), ""));
+        findings.push(wrong(what, error, ""));
     }
     findings
 }
@@ -219,8 +227,8 @@ async fn ask_service(url: &str, what: &str, findings: &mut Vec<Finding>) -> Resu
         let found = format!("release {own}, {} of {} workers ready", health.ready_workers, health.workers);
         finding(what, Verdict::Good, found, "")
     } else {
-        let found = format!("release {}, and this is {own}", health.release);
-        finding(what, Verdict::Odd, found, "use the same release on all sides")
+        let found = format!("release {}, but this sp1d is release {own}", health.release);
+        finding(what, Verdict::Odd, found, "install the same sp1d release on both machines")
     });
     if let Some(clock) = client.clock().await? {
         findings.push(clocks(Moment::now(), clock));
@@ -233,13 +241,18 @@ async fn ask_service(url: &str, what: &str, findings: &mut Vec<Finding>) -> Resu
 }
 
 fn clocks(own: Moment, other: Moment) -> Finding {
-    // The other is in whole seconds, rounded down.
+    // The service reports whole seconds, rounded down.
     let apart = (own.0 - other.0) / 1000;
     if apart.abs() <= MOST_SECONDS_APART {
-        finding("clock", Verdict::Good, "as the service's", "")
+        finding("clock", Verdict::Good, "same time as the service's", "")
     } else {
-        let found = format!("{} s {} the service's", apart.abs(), if apart > 0 { "before" } else { "behind" });
-        finding("clock", Verdict::Odd, found, "have both follow the same time server (systemd-timesyncd, chrony)")
+        let found = format!("{} s {} the service's", apart.abs(), if apart > 0 { "ahead of" } else { "behind" });
+        finding(
+            "clock",
+            Verdict::Odd,
+            found,
+            "synchronize both machines with the same time server (systemd-timesyncd, chrony)",
+        )
     }
 }
 
@@ -255,22 +268,29 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_enough_for_both_or_for_an_orchestrator_or_for_nothing() {
+    fn memory_verdict_depends_on_the_available_memory() {
         let of = |available_bytes| memory(Some(Memory { available_bytes, total_bytes: 16_000_000_000 }));
         check(&of(5_000_000_000), Verdict::Good, "5.0 GB free of 16.0 GB");
         check(&of(4_000_000_000), Verdict::Odd, "not for a worker");
-        check(&of(1_000_000_000), Verdict::Wrong, "nothing");
+        check(&of(1_000_000_000), Verdict::Wrong, "too little");
     }
 
     #[test]
-    fn clocks_that_differ_by_seconds_are_odd() {
-        check(&clocks(Moment(10_900), Moment(10_000)), Verdict::Good, "as the service's");
-        check(&clocks(Moment(70_000), Moment(10_000)), Verdict::Odd, "60 s before");
+    fn clocks_that_differ_by_a_minute_are_odd() {
+        check(&clocks(Moment(10_900), Moment(10_000)), Verdict::Good, "same time as the service's");
+        check(&clocks(Moment(70_000), Moment(10_000)), Verdict::Odd, "60 s ahead of");
         check(&clocks(Moment(10_000), Moment(70_000)), Verdict::Odd, "60 s behind");
     }
 
+    #[test]
+    fn the_hints_of_an_error_are_the_remedy() {
+        let found = wrong("port", "it is taken\nhint: choose another", "otherwise");
+        assert_eq!((found.found.as_str(), found.remedy.as_str()), ("it is taken", "choose another"));
+        assert_eq!(wrong("port", "it is taken", "otherwise").remedy, "otherwise");
+    }
+
     #[tokio::test]
-    async fn a_port_that_somebody_has_is_wrong() {
+    async fn a_port_in_use_is_wrong() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: Address = taken.local_addr().unwrap().into();
         check(&port(&address).await, Verdict::Wrong, "in use");

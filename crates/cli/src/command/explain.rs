@@ -1,9 +1,9 @@
-//! `sp1d explain`: why a proof is where it is, what it waits for, and what was tried.
+//! `sp1d explain`: explains the state of a proof, what it waits for, and which attempts failed.
 
 use super::{program::print, remote::why};
 use crate::{
     args::{ExplainArguments, OutputForm},
-    exit::Failure,
+    exit::{Failure, split_hints},
 };
 use anyhow::Result;
 use client::{Attempt, Client, EventRecord, Health, Moment, Proof, ProofEvent, ProofState, Worker};
@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// An id of a proof has as many digits; what has fewer, and none but 0 to 9, is a task.
+/// Digits of a proof's id. A shorter argument that consists of decimal digits is the number of a task.
 const PROOF_DIGITS: usize = 12;
 
-/// In how many proofs a task is looked for, the newest.
+/// A task is searched for in this many of the newest proofs.
 const LOOKED_AT: u32 = 100;
 
 pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
@@ -36,7 +36,8 @@ pub(crate) async fn run(arguments: ExplainArguments) -> Result<()> {
     print(&sentences.join("\n"))
 }
 
-/// The proof that `what` is or that has the task of this number, with its events.
+/// Finds the proof that `what` names: by its own id, or by the number of one of its tasks. Returns the proof, its
+/// events, and the task's number if `what` is a task.
 async fn find(client: &Client, what: &str) -> Result<(Proof, Vec<EventRecord>, Option<u64>)> {
     let is_task = what.len() < PROOF_DIGITS && what.bytes().all(|digit| digit.is_ascii_digit());
     let Some(task) = what.parse::<u64>().ok().filter(|_| is_task) else {
@@ -50,27 +51,25 @@ async fn find(client: &Client, what: &str) -> Result<(Proof, Vec<EventRecord>, O
             return Ok((proof, events, Some(task)));
         }
     }
-    let text = format!(
-        "none of the newest {LOOKED_AT} proofs has a task {task} that was given to a worker since it was last begun"
-    );
-    Err(Failure::usage(text).into())
+    let text = format!("none of the newest {LOOKED_AT} proofs has assigned a task {task} since its last start");
+    Err(Failure::usage(format!("{text}\nhint: pass the id of a proof; `sp1d proofs` lists them")).into())
 }
 
-/// Those of all tasks, or of one.
+/// Returns the entries of all tasks, or only the entry of task `only`.
 fn shown(tries: &BTreeMap<u64, TaskTries>, only: Option<u64>) -> impl Iterator<Item = (u64, &TaskTries)> {
     tries.iter().map(|(task, tries)| (*task, tries)).filter(move |(task, _)| only.is_none_or(|only| *task == only))
 }
 
-/// What a service says of itself at the moment.
+/// The current state of a service.
 struct Now {
-    /// Proofs that wait, the newest first.
+    /// Queued proofs, the newest first.
     queued: Vec<Proof>,
     health: Health,
     workers: Vec<Worker>,
     at: Moment,
 }
 
-/// What was tried of a task.
+/// The attempts of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct TaskTries {
     kind: String,
@@ -82,7 +81,7 @@ struct Try {
     attempt: u64,
     worker: String,
     step: Step,
-    /// When it came to this step.
+    /// When the attempt reached this step.
     since: Moment,
 }
 
@@ -94,7 +93,7 @@ enum Step {
     Done,
     Failed(String),
     Dropped,
-    /// Its worker was.
+    /// The attempt's worker was lost, for this reason.
     Lost(String),
 }
 
@@ -104,12 +103,12 @@ impl Step {
     }
 }
 
-/// The attempts since the proof was last begun, by task.
+/// Returns the attempts by task, since the proof last started or restarted.
 fn tries(events: &[EventRecord]) -> BTreeMap<u64, TaskTries> {
     let mut tasks: BTreeMap<u64, TaskTries> = BTreeMap::new();
     for EventRecord { at, event, .. } in events {
         let (attempt, step) = match event {
-            // Tasks so far no longer count.
+            // A start discards all earlier tasks.
             ProofEvent::Started { .. } | ProofEvent::Restarted { .. } => {
                 tasks.clear();
                 continue;
@@ -119,7 +118,7 @@ fn tries(events: &[EventRecord]) -> BTreeMap<u64, TaskTries> {
             ProofEvent::Done(attempt) => (attempt, Step::Done),
             ProofEvent::AttemptFailed { attempt, reason } => (attempt, Step::Failed(reason.clone())),
             ProofEvent::Dropped(attempt) => (attempt, Step::Dropped),
-            // It may come back and go on, and then its end is told.
+            // The worker may come back and continue the attempt. A later event then replaces this step.
             ProofEvent::WorkerLost { worker, reason } => {
                 let tries = tasks.values_mut().flat_map(|task| &mut task.tries);
                 for one in tries.filter(|one| one.worker == *worker && one.step.is_open()) {
@@ -149,7 +148,7 @@ fn note(tasks: &mut BTreeMap<u64, TaskTries>, attempt: &Attempt, step: Step, sin
     }
 }
 
-/// A proof's whole story, a sentence a line.
+/// Explains the proof, one sentence per line.
 fn explain(
     proof: &Proof,
     events: &[EventRecord],
@@ -162,16 +161,18 @@ fn explain(
         ProofState::Queued => vec![queue(proof, now)],
         ProofState::Running => running(proof, events, tries, only, now),
         ProofState::Done => vec![format!(
-            "proof {id} is done: {} shards, {} tasks, of which {} had been done before",
+            "proof {id} is done: {} shards, {} tasks, {} of them with a result from the cache",
             proof.shards.unwrap_or(0),
             proof.tasks.known,
             proof.tasks.remembered
         )],
-        ProofState::Cancelled => vec![format!("proof {id} was cancelled: nobody wants it any more")],
+        ProofState::Cancelled => vec![format!("proof {id} was cancelled")],
         ProofState::Failed => {
-            let failure = proof.failure.as_ref().map(|failure| format!("{} ({})", failure.text, failure.kind));
-            let first = format!("proof {id} failed: {}", failure.unwrap_or_default());
-            std::iter::once(first).chain(failures(tries, only)).collect()
+            let (text, hints) = split_hints(proof.failure.as_ref().map(|failure| failure.text.clone()));
+            let kind = proof.failure.as_ref().map(|failure| format!(" ({})", failure.kind)).unwrap_or_default();
+            let first = format!("proof {id} failed: {text}{kind}");
+            let hints = hints.into_iter().map(|hint| format!("hint: {hint}"));
+            std::iter::once(first).chain(failures(tries, only)).chain(hints).collect()
         }
     }
 }
@@ -184,7 +185,8 @@ fn queue(proof: &Proof, now: &Now) -> String {
     let running = now.health.proofs.get(ProofState::Running.name()).copied().unwrap_or(0);
     let (id, priority, places) = (&proof.id, proof.priority, now.health.parallel_proofs);
     format!(
-        "proof {id} waits for its turn: {running} of at most {places} proofs run, {before} are before it (its priority is {priority})"
+        "proof {id} is queued: {running} of at most {places} proofs are running, {before} queued proofs are ahead of it \
+         (its priority is {priority})"
     )
 }
 
@@ -201,24 +203,24 @@ fn running(
     let recent = &events[since_begun.unwrap_or(0)..];
     let has = |is: fn(&ProofEvent) -> bool| recent.iter().any(|record| is(&record.event));
     let mut said = vec![format!(
-        "proof {} runs{}{}",
+        "proof {} {}{}",
         proof.id,
-        proof.started.map(|started| format!(" since {started}")).unwrap_or_default(),
-        if proof.starts > 1 { format!(", begun {} times", proof.starts) } else { String::new() },
+        proof.started.map_or("is running".to_owned(), |started| format!("has been running since {started}")),
+        if proof.starts > 1 { format!(", started {} times", proof.starts) } else { String::new() },
     )];
     if let Some(reason) = recent.first().and_then(|record| match &record.event {
         ProofEvent::Restarted { reason } => Some(reason),
         _ => None,
     }) {
-        said.push(format!("it was begun again: {reason}"));
+        said.push(format!("the proof restarted: {reason}"));
     }
     said.extend(cut(events));
     if has(|event| matches!(event, ProofEvent::Verifying)) {
-        said.push("all its parts are there; the whole is being verified".to_owned());
+        said.push("all tasks are done; the finished proof is being verified".to_owned());
         return said;
     }
     if !has(|event| matches!(event, ProofEvent::Executed { .. })) {
-        said.push("the program is still running: tasks come while it does".to_owned());
+        said.push("the program is still executing and creates more tasks".to_owned());
     }
     let is_held = |task: &&TaskTries| {
         !task.tries.iter().any(|one| one.step == Step::Done) && task.tries.iter().any(|one| one.step.is_open())
@@ -226,7 +228,7 @@ fn running(
     let held = tries.values().filter(is_held).count() as u64;
     let waiting = proof.tasks.known.saturating_sub(proof.tasks.done).saturating_sub(held);
     said.push(format!(
-        "{} of {} known tasks are done, {} of them before; {held} are with workers, {waiting} wait for one",
+        "{} of {} known tasks are done, {} of them from the cache; {held} are assigned, {waiting} are waiting",
         proof.tasks.done, proof.tasks.known, proof.tasks.remembered
     ));
     for (task, TaskTries { kind, tries }) in shown(tries, only) {
@@ -234,9 +236,11 @@ fn running(
             let seconds = (now.at.0 - one.since.0).max(0) / 1000;
             let worker = &one.worker;
             match &one.step {
-                Step::Assigned => said.push(format!("task {task} ({kind}) waits at {worker}, for {seconds} s")),
+                Step::Assigned => {
+                    said.push(format!("task {task} ({kind}) has been waiting on {worker} for {seconds} s"));
+                }
                 Step::Proving => {
-                    said.push(format!("task {task} ({kind}) is being proven by {worker}, for {seconds} s"));
+                    said.push(format!("task {task} ({kind}) has been proving on {worker} for {seconds} s"));
                 }
                 Step::Done | Step::Failed(_) | Step::Dropped | Step::Lost(_) => {}
             }
@@ -249,15 +253,15 @@ fn running(
     said
 }
 
-/// How the run is cut, if that was chosen. A choice counts until the next, also over restarts.
+/// Describes the cut that was chosen last. A choice stays valid until the next one, also after restarts.
 fn cut(events: &[EventRecord]) -> Option<String> {
     events.iter().rev().find_map(|record| match &record.event {
-        ProofEvent::Cut { name, reason } => Some(format!("its run is cut by {name}: {reason}")),
+        ProofEvent::Cut { name, reason } => Some(format!("cut {name}: {reason}")),
         _ => None,
     })
 }
 
-/// What was tried in vain.
+/// Lists the attempts that failed or were lost.
 fn failures(tries: &BTreeMap<u64, TaskTries>, only: Option<u64>) -> Vec<String> {
     let mut said = Vec::new();
     for (task, TaskTries { kind, tries }) in shown(tries, only) {
@@ -272,7 +276,7 @@ fn failures(tries: &BTreeMap<u64, TaskTries>, only: Option<u64>) -> Vec<String> 
     said
 }
 
-/// Why what waits is given to nobody.
+/// Explains why waiting tasks are not assigned to any worker.
 fn obstacles(workers: &[Worker]) -> Vec<String> {
     let is_of = |worker: &Worker, states: &[&str]| states.contains(&worker.state.as_str());
     if workers.iter().all(|worker| is_of(worker, &["lost"])) {
@@ -281,12 +285,12 @@ fn obstacles(workers: &[Worker]) -> Vec<String> {
     }
     let mut said = Vec::new();
     if workers.iter().any(|worker| is_of(worker, &["busy"])) {
-        said.push("the workers hold as many as they may (SHARD_BATCH_SIZE)".to_owned());
+        said.push("the busy workers hold as many tasks as they may (SHARD_BATCH_SIZE)".to_owned());
     }
     for worker in workers {
         let reason = match worker.state.as_str() {
             "starting" => "is loading its prover".to_owned(),
-            "draining" | "drained" => "is drained: `sp1d resume` gives it tasks again".to_owned(),
+            "draining" | "drained" => format!("is drained; `sp1d resume {}` gives it new tasks again", worker.name),
             "quarantined" | "lost" => format!("is {}: {}", worker.state, why(worker)),
             _ => continue,
         };
@@ -317,8 +321,8 @@ mod tests {
         Worker { name: name.to_owned(), state: state.to_owned(), ..Worker::default() }
     }
 
-    /// What is said, among the workers, of `proof` with these events, of which each happened a second after the one
-    /// before.
+    /// Checks the explanation of `proof` with these `events`, which are one second apart, these workers and these
+    /// queued proofs.
     #[track_caller]
     fn check(proof: Proof, events: Vec<ProofEvent>, workers: Vec<Worker>, queued: Vec<Proof>, expected: &[&str]) {
         let record = |(second, event): (i64, ProofEvent)| EventRecord { number: 1, at: Moment(second * 1000), event };
@@ -330,18 +334,18 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_that_waits_is_told_who_is_before_it() {
+    fn a_queued_proof_shows_how_many_proofs_are_ahead() {
         let other = |priority, created: i64| {
             proof(|proof| (proof.priority, proof.created) = (priority, Moment(proof.created.0 + created)))
         };
         let queued = vec![other(0, 1), other(1, 1), other(0, -1), other(-1, -1), proof(|_| {})];
-        let expected =
-            "proof 0123456789ab waits for its turn: 2 of at most 2 proofs run, 2 are before it (its priority is 0)";
+        let expected = "proof 0123456789ab is queued: 2 of at most 2 proofs are running, 2 queued proofs are ahead of it \
+                        (its priority is 0)";
         check(proof(|_| {}), vec![ProofEvent::Queued], vec![], queued, &[expected]);
     }
 
     #[test]
-    fn what_a_running_proof_waits_for_and_what_was_tried_is_told() {
+    fn a_running_proof_shows_its_waiting_tasks_and_failed_attempts() {
         let running = proof(|proof| {
             proof.state = ProofState::Running;
             (proof.tasks.known, proof.tasks.done, proof.tasks.remembered) = (5, 2, 1);
@@ -366,23 +370,23 @@ mod tests {
             workers,
             vec![],
             &[
-                "proof 0123456789ab runs",
-                "it was begun again: the executor was killed",
-                "its run is cut by ELEMENT_THRESHOLD=7: the workers are small",
-                "the program is still running: tasks come while it does",
-                "2 of 5 known tasks are done, 1 of them before; 1 are with workers, 2 wait for one",
-                "task 1 (prove_shard) is being proven by two, for 3 s",
+                "proof 0123456789ab is running",
+                "the proof restarted: the executor was killed",
+                "cut ELEMENT_THRESHOLD=7: the workers are small",
+                "the program is still executing and creates more tasks",
+                "2 of 5 known tasks are done, 1 of them from the cache; 1 are assigned, 2 are waiting",
+                "task 1 (prove_shard) has been proving on two for 3 s",
                 "task 1 (prove_shard) failed on one: it died",
                 "task 3 (prove_shard) was lost with four: it was silent",
-                "the workers hold as many as they may (SHARD_BATCH_SIZE)",
-                "worker one is drained: `sp1d resume` gives it tasks again",
+                "the busy workers hold as many tasks as they may (SHARD_BATCH_SIZE)",
+                "worker one is drained; `sp1d resume one` gives it new tasks again",
                 "worker three is loading its prover",
             ],
         );
     }
 
     #[test]
-    fn a_proof_without_workers_says_where_they_are() {
+    fn a_proof_without_workers_explains_why_they_are_lost() {
         let running = proof(|proof| (proof.state, proof.tasks.known) = (ProofState::Running, 1));
         let mut lost = worker("one", "lost");
         lost.lost = Some(client::Lost {
@@ -396,10 +400,10 @@ mod tests {
             vec![lost],
             vec![],
             &[
-                "proof 0123456789ab runs",
-                "0 of 1 known tasks are done, 0 of them before; 0 are with workers, 1 wait for one",
+                "proof 0123456789ab is running",
+                "0 of 1 known tasks are done, 0 of them from the cache; 0 are assigned, 1 are waiting",
                 "no worker is connected",
-                "worker one is lost: the connection was closed; now: connection refused",
+                "worker one is lost: the connection was closed; last connection attempt: connection refused",
             ],
         );
     }

@@ -1,4 +1,4 @@
-//! `sp1d completions` and `sp1d man`: what is made of the arguments' own descriptions.
+//! `sp1d completions` and `sp1d man`: shell completions and manual pages, generated from the arguments' help texts.
 
 use super::program::print;
 use crate::{
@@ -13,7 +13,7 @@ const NAME: &str = "sp1d";
 pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), NAME, &mut script);
-    print(String::from_utf8(script).context("a script is text")?.trim_end())
+    print(String::from_utf8(script).context("the completion script is not valid UTF-8")?.trim_end())
 }
 
 pub(crate) fn pages(arguments: &ManArguments) -> Result<()> {

@@ -24,10 +24,10 @@ use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Does what must be done while the process has one thread.
+/// Performs the setup that needs a process with only one thread.
 pub(crate) fn prepare(command: &Command) -> Result<()> {
     match command {
-        // Threads that come are pinned as this one is.
+        // Threads inherit the pinning of the thread that creates them.
         Command::Worker(arguments) => worker::pin(&arguments.pin),
         Command::Prover(arguments) => worker::pin(&arguments.pin),
         Command::Prove(_) | Command::Execute(_) | Command::Serve(_) | Command::Demo(_) | Command::Tune(_) => {
@@ -37,7 +37,7 @@ pub(crate) fn prepare(command: &Command) -> Result<()> {
     }
 }
 
-/// Carries out a command, after [`prepare`].
+/// Runs a command. [`prepare`] must have run before.
 pub(crate) fn run(command: Command, log: &Log) -> Result<()> {
     match command {
         Command::Worker(arguments) => worker::run(arguments, log),
@@ -80,12 +80,12 @@ pub(crate) fn run(command: Command, log: &Log) -> Result<()> {
 }
 
 pub(crate) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = Ending(Some(tokio::runtime::Runtime::new().context("start the asynchronous threads")?));
-    runtime.0.as_ref().expect("there until dropped").block_on(work)
+    let runtime = Ending(Some(tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?));
+    runtime.0.as_ref().expect("only `drop` takes the runtime").block_on(work)
 }
 
-/// Threads that nobody waits for when their work has ended, by a panic too. What would run on is killed: threads that
-/// wait for an execution do so for as long as it runs.
+/// A runtime that shuts down without waiting for its threads, also after a panic. Executions are killed first:
+/// otherwise they would continue, and so would the threads that wait for them.
 struct Ending(Option<tokio::runtime::Runtime>);
 
 impl Drop for Ending {
@@ -97,19 +97,20 @@ impl Drop for Ending {
     }
 }
 
-/// Starts the computing threads of a command that has no pool of workers.
+/// Starts the computing threads for a command that uses no worker pool.
 fn start_computing() -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    engine::start_thread_pool(threads, 0).context("start the computing threads")
+    engine::start_thread_pool(threads, 0).context("cannot start the computing threads")
 }
 
-/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; a further SIGINT or SIGTERM ends the process at once.
+/// Returns a token that the first SIGINT, SIGTERM or SIGHUP cancels. A further SIGINT or SIGTERM ends the process at
+/// once.
 pub(crate) fn cancelled_by_signals() -> Result<CancellationToken> {
-    // Whoever was told to outlive its terminal, as nohup does, goes on.
+    // A process that was started to outlive its terminal, for example with nohup, ignores SIGHUP.
     cancelled_by(!ignores_hangups())
 }
 
-/// The same without SIGHUP, which tells a service something else.
+/// Like [`cancelled_by_signals`], but without SIGHUP: it makes a service read its worker list again.
 pub(crate) fn cancelled_by_signals_but_hangups() -> Result<CancellationToken> {
     cancelled_by(false)
 }
@@ -131,7 +132,8 @@ fn cancelled_by(hangups: bool) -> Result<CancellationToken> {
             tokio::select! {
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
-                // A shell and the system both tell of one closed terminal.
+                // A closed terminal can cause two of these signals, from the shell and from the kernel. So they never
+                // end the process at once.
                 _ = hung_up => {
                     cancel.cancel();
                     continue;
@@ -142,16 +144,16 @@ fn cancelled_by(hangups: bool) -> Result<CancellationToken> {
                 std::process::exit(crate::exit::INTERRUPTED.into());
             }
             cancel.cancel();
-            tracing::warn!("stopping; once more to stop at once");
+            tracing::warn!("stopping; send the signal again to stop at once");
         }
     });
     Ok(token)
 }
 
-/// True when the process was started with SIGHUP ignored. See proc(5), SigIgn.
+/// Returns whether the process was started with SIGHUP ignored. See proc(5), `SigIgn`.
 fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    // Signal 1 is the lowest bit.
+    // SIGHUP is signal 1, which is the lowest bit.
     ignored.unwrap_or(0) & 1 != 0
 }

@@ -1,4 +1,4 @@
-//! Workers that a command starts on this machine for proofs of its own.
+//! Workers that a command starts on this machine for its own proofs.
 
 use crate::exit::{self, Failure};
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 /// How long a worker may take to open its port.
 const TO_LISTEN: Duration = Duration::from_secs(10);
 
-/// How long a worker may take to end when it is asked to.
+/// How long a worker may take to stop after SIGTERM.
 const TO_END: Duration = Duration::from_secs(5);
 
 /// A worker process. Killed when dropped.
@@ -28,18 +28,21 @@ pub(super) struct OwnWorker {
     process: Child,
 }
 
-/// Free ports of the loopback interface, all different.
+/// Returns `count` different free ports of the loopback interface.
 pub(super) fn free_ports(count: u16) -> Result<Vec<u16>> {
-    // Held together until all are chosen, so that they differ.
-    let ports: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().context("find a free port")?;
+    // Keep all listeners open until the last port is chosen, so that the ports differ.
+    let ports: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<_, _>>()
+        .context("cannot find a free port")?;
     ports.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 impl OwnWorker {
-    /// Starts a worker that listens on `port`. `arguments` say how it proves. Its log goes to `folder`.
+    /// Starts a worker that listens on `port`. `arguments` are further flags of `sp1d worker`. The log is written to
+    /// `folder`.
     pub(super) fn start(name: String, port: u16, folder: &Path, arguments: &[String]) -> Result<Self> {
-        let program = std::env::current_exe().context("find this program")?;
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let address = format!("127.0.0.1:{port}");
         let log = folder.join(format!("{name}.log"));
         let process = Command::new(&program)
@@ -48,10 +51,10 @@ impl OwnWorker {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log).context("make a log file")?)
+            .stderr(File::create(&log).context("cannot create the log file of a worker")?)
             .kill_on_drop(true)
             .spawn()
-            .context("start a worker")?;
+            .context("cannot start a worker")?;
         Ok(Self { name, address, log, process })
     }
 
@@ -59,12 +62,12 @@ impl OwnWorker {
         &self.address
     }
 
-    /// Its number for the system; `None` if it has ended.
+    /// The process id; `None` if the process has ended.
     pub(super) fn process(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// What it has logged.
+    /// The content of the log file.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -72,26 +75,34 @@ impl OwnWorker {
     /// # Errors
     /// If the worker has ended.
     pub(super) fn check_runs(&mut self) -> Result<()> {
-        match self.process.try_wait().context("look after a worker")? {
+        match self.process.try_wait().context("cannot query the state of a worker")? {
             None => Ok(()),
-            Some(status) => Err(Failure::new(exit::OTHER, format!("{} ended by itself ({status})", self.name)).into()),
+            Some(status) => {
+                Err(Failure::new(exit::OTHER, format!("the process of {} ended: {status}", self.name)).into())
+            }
         }
     }
 
-    /// Returns when the worker takes calls.
+    /// Returns when the worker accepts connections.
     async fn wait_until_listening(&mut self) -> Result<()> {
         let (build, deadline) = (build_identity(), Instant::now() + TO_LISTEN);
         let member: Member = self.address.parse()?;
-        // An open port alone may belong to another program.
+        // Probe the worker: an open port alone may belong to another program.
         while let Err(ProbeError::Unreachable(_)) = probe(&member, &build).await {
             self.check_runs()?;
-            anyhow::ensure!(Instant::now() < deadline, "a worker does not listen on {}", self.address);
+            let limit = TO_LISTEN.as_secs();
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} does not listen on {} after {limit} s",
+                self.name,
+                self.address
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }
 
-    /// The last lines of its log, where the reason of a failure may stand.
+    /// The last lines of the log. They may contain the reason of a failure.
     pub(super) fn last_lines(&self) -> Vec<String> {
         const LINES: usize = 5;
         let log = self.log();
@@ -100,7 +111,7 @@ impl OwnWorker {
     }
 }
 
-/// Returns when all of `workers` take calls.
+/// Returns when all of `workers` accept connections.
 pub(super) async fn wait_until_listening(workers: &mut [OwnWorker]) -> Result<()> {
     for worker in workers {
         worker.wait_until_listening().await?;
@@ -108,12 +119,12 @@ pub(super) async fn wait_until_listening(workers: &mut [OwnWorker]) -> Result<()
     Ok(())
 }
 
-/// Asks the workers to stop, and kills those that do not within five seconds.
+/// Asks the workers to stop, and kills those that have not stopped after five seconds.
 pub(super) async fn stop(mut workers: Vec<OwnWorker>) {
     for worker in &workers {
         let id = worker.process().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(id) = id {
-            // It may have ended by itself.
+            // The worker may already have ended.
             let _ = kill_process(id, Signal::TERM);
         }
     }

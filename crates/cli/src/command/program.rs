@@ -1,4 +1,4 @@
-//! `sp1d execute`, `sp1d verify` and `sp1d vkey`: what needs no worker.
+//! `sp1d execute`, `sp1d verify` and `sp1d vkey`: the commands that need no worker.
 
 use crate::{
     args::{ExecuteArguments, VerifyArguments, VkeyArguments},
@@ -25,11 +25,11 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Writes a line of data to stdout; a reader that has gone is no error of ours.
+/// Writes a line of data to stdout. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("write to stdout"),
+        other => other.context("cannot write to stdout"),
     }
 }
 
@@ -53,11 +53,10 @@ pub(crate) async fn execute(arguments: ExecuteArguments) -> Result<()> {
     let executed = match controller.execute(&program, &stdin, arguments.program.cycle_limit, &either).await {
         Err(ProofFailure::Cancelled) if out_of_time.is_cancelled() => {
             let seconds = timeout.unwrap_or_default().as_secs();
-            return Err(Failure::new(
-                exit::TIMEOUT,
-                format!("the program did not end within {seconds} s, its timeout"),
-            )
-            .into());
+            let text = format!(
+                "the program did not end within its timeout of {seconds} s\nhint: allow more time with `--timeout`"
+            );
+            return Err(Failure::new(exit::TIMEOUT, text).into());
         }
         other => other?,
     };
@@ -84,7 +83,7 @@ pub(crate) async fn verify(arguments: VerifyArguments) -> Result<()> {
     let proof = decode_proof(&bytes).map_err(|error| {
         let name = arguments.proof.display();
         Failure::usage(format!(
-            "{name} is no SP1 proof: {error}; give a file that `sp1d prove` or SP1's own tools saved"
+            "{name} is not an SP1 proof: {error}\nhint: pass a file that `sp1d prove` or SP1's own tools saved"
         ))
     })?;
     let controller = controller().await;
@@ -97,7 +96,7 @@ pub(crate) async fn verify(arguments: VerifyArguments) -> Result<()> {
     }
 }
 
-/// From memory: sp1-sdk's own loader trusts lengths in the file.
+/// Decodes a proof from memory: sp1-sdk's own file loader trusts lengths in the file.
 fn decode_proof(bytes: &[u8]) -> Result<SP1ProofWithPublicValues, bincode::Error> {
     let whole: Result<SP1ProofWithPublicValues, _> = bincode::deserialize(bytes);
     // Proofs from the prover network lack the last field.
@@ -112,16 +111,16 @@ pub(crate) async fn vkey(arguments: VkeyArguments) -> Result<()> {
     print(&key.bytes32())
 }
 
-/// With the user's verifying keys, and this program's allocator.
+/// Returns a controller that uses the user's stored keys and this program's allocator.
 pub(crate) async fn controller() -> Controller {
     let give_back = crate::allocator::give_back;
     Controller::new(ControllerSettings { give_back, ..ControllerSettings::default() }).await
 }
 
-/// The program file, whose headers are checked before anything slow begins.
+/// Reads the program file and checks its headers before anything slow starts.
 pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>> {
     let program = read_file(path, "the program")?;
     engine::check_program(&program)
-        .map_err(|error| Failure::usage(format!("{} cannot be proven: {error}", path.display())))?;
+        .map_err(|error| Failure::usage(format!("cannot prove the program {}: {error}", path.display())))?;
     Ok(program)
 }

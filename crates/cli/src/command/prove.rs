@@ -1,4 +1,4 @@
-//! `sp1d prove`.
+//! `sp1d prove`: proves a program on the workers of a worker list.
 
 use super::program::{controller, print, read_program};
 use crate::{args::ProveArguments, console::show_progress, input::read_stdin, output::OutputFile};
@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Outcome {
     mode: &'static str,
@@ -42,7 +42,7 @@ impl From<WorkerShare> for Share {
 }
 
 pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
-    // Everything that can be wrong with the request, before anybody is bothered.
+    // Check the whole request before connecting to any worker.
     let config = super::config::load(&arguments.pool)?;
     start_proving_threads(&config);
     let program = read_program(&arguments.program.elf)?;
@@ -65,17 +65,17 @@ pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
     prove(&config, request, output, &arguments.output, arguments.json, cancel).await
 }
 
-/// Makes two proofs of the same run different.
+/// Returns a random nonce, so that two proofs of the same run differ.
 fn fresh_nonce() -> Result<[u32; 4]> {
     let mut words = [0; 4];
     for word in &mut words {
-        // A word of SP1's field is below 2^31 - 2^24 + 1.
-        *word = getrandom::u32().context("make a nonce")? & 0x3fff_ffff;
+        // Each word must be below the modulus of SP1's field, 2^31 - 2^24 + 1.
+        *word = getrandom::u32().context("cannot create a random nonce")? & 0x3fff_ffff;
     }
     Ok(words)
 }
 
-/// Proves `request` on the workers of `config`, writes the proof, and tells the outcome on stdout.
+/// Proves `request` on the workers of `config`, writes the proof, and prints the outcome to stdout.
 pub(crate) async fn prove(
     config: &Config,
     request: ProofRequest,
@@ -91,7 +91,7 @@ pub(crate) async fn prove(
     let (progress, events) = broadcast::channel(4096);
     let view = tokio::spawn(show_progress(events));
     let proven = pool.prove(request, Arc::new(controller), progress, cancel).await;
-    view.await.context("show progress")?;
+    view.await.context("the progress display failed")?;
     pool.shutdown().await;
     let proven = proven?;
     output.commit(&proven.output.proof)?;
@@ -100,7 +100,7 @@ pub(crate) async fn prove(
         cycles: proven.output.cycles,
         shards: proven.shards,
         seconds: began.elapsed().as_secs_f64(),
-        // There is no proof that was not.
+        // `Pool::prove` only returns verified proofs.
         verified: true,
         proof: path.display().to_string(),
         workers: proven.workers.into_iter().map(Share::from).collect(),

@@ -1,4 +1,4 @@
-//! The subcommands that speak to a service.
+//! The subcommands that talk to a service.
 
 use super::program::{print, read_program};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
         FetchArguments, LogsArguments, Mode, NamedWorkerArguments, OutputForm, ProofArguments, ProofsArguments, Remote,
         ShowArguments, SubmitArguments, WaitArguments,
     },
-    exit::{self, Failure},
+    exit::{self, Failure, split_hints},
     input::read_stdin,
     output::OutputFile,
 };
 use anyhow::Result;
-use client::{Client, EventRecord, NewProof, Proof, ProofEvent, ProofState, Worker, WorkerAction};
+use client::{Attempt, Client, EventRecord, NewProof, Proof, ProofEvent, ProofState, Worker, WorkerAction};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use futures::StreamExt;
 use serde_json::json;
-use std::{pin::pin, time::Duration};
+use std::{iter, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) async fn status(arguments: ShowArguments) -> Result<()> {
@@ -43,12 +43,12 @@ pub(crate) async fn proofs(arguments: ProofsArguments) -> Result<()> {
     if arguments.remote.output == OutputForm::Json {
         return print(&serde_json::to_string(&found)?);
     }
-    let mut table = table(["proof", "mode", "state", "priority", "tasks", "accepted", "what is wrong"]);
+    let mut table = table(["proof", "mode", "state", "priority", "tasks", "accepted", "failure"]);
     for proof in found {
         let (mode, state) = (proof.mode.name().to_owned(), proof.state.name().to_owned());
         let (priority, created) = (proof.priority.to_string(), proof.created.to_string());
         let tasks = format!("{}/{}", proof.tasks.done, proof.tasks.known);
-        let failure = proof.failure.map(|failure| failure.text).unwrap_or_default();
+        let (failure, _) = split_hints(proof.failure.map(|failure| failure.text));
         table.add_row([proof.id, mode, state, priority, tasks, created, failure]);
     }
     print(&table.to_string())
@@ -71,15 +71,15 @@ pub(crate) async fn workers(arguments: ShowArguments) -> Result<()> {
     }
     print(&table.to_string())?;
     if let Some(error) = found.list.error {
-        print(&format!("the list of workers was not read: {error}"))?;
+        print(&format!("the worker list was not reloaded: {error}"))?;
     }
     Ok(())
 }
 
-/// Why a worker is in quarantine, or lost.
+/// Returns why a worker is lost or quarantined; empty if it is neither.
 pub(super) fn why(worker: &Worker) -> String {
     let lost = worker.lost.as_ref().map(|lost| match &lost.last_try {
-        Some(last) if *last != lost.reason => format!("{}; now: {last}", lost.reason),
+        Some(last) if *last != lost.reason => format!("{}; last connection attempt: {last}", lost.reason),
         _ => lost.reason.clone(),
     });
     lost.or_else(|| worker.quarantine.clone()).unwrap_or_default()
@@ -122,7 +122,7 @@ pub(crate) async fn submit(arguments: SubmitArguments) -> Result<()> {
     wait_for(&client, &proof.id, None, &arguments.remote).await
 }
 
-/// One proof: as JSON, or as `table` prints it.
+/// Prints a proof: as JSON, or with `table`.
 fn show(proof: &Proof, remote: &Remote, table: impl FnOnce() -> Result<()>) -> Result<()> {
     if remote.output == OutputForm::Json { print(&serde_json::to_string(proof)?) } else { table() }
 }
@@ -133,18 +133,18 @@ pub(crate) async fn wait(arguments: WaitArguments) -> Result<()> {
     wait_for(&Client::new(&remote.url)?, &proof, limit, &remote).await
 }
 
-/// Waits until the proof has ended, over lost connections and restarts of the service. A proof that failed is this
-/// command's failure.
+/// Waits until the proof has ended, even if connections are lost or the service restarts. A failed proof makes this
+/// command fail.
 async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &Remote) -> Result<()> {
-    // Only its end counts.
-    // An unknown proof, or no service at all, is told at once.
+    // An unknown proof or an unreachable service fails at once. The large event number makes `follow` skip all events.
     let end = client.follow(client.proof(id).await?, u64::MAX >> 1, None, |_| {});
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let proof = match deadline {
         None => end.await?,
         Some(deadline) => timeout_at(deadline, end).await.map_err(|_| {
             let seconds = limit.unwrap_or_default().as_secs();
-            Failure::new(exit::TIMEOUT, format!("proof {id} had not ended after {seconds} s; it goes on"))
+            let text = format!("proof {id} did not end within {seconds} s; it continues");
+            Failure::new(exit::TIMEOUT, format!("{text}\nhint: wait again with `sp1d wait {id}`"))
         })??,
     };
     show(&proof, remote, || {
@@ -158,7 +158,7 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &R
     outcome(&proof)
 }
 
-/// How the command ends for a proof that has ended.
+/// Returns the command's result for a proof that has ended.
 fn outcome(proof: &Proof) -> Result<()> {
     let code = match (proof.state, proof.failure.as_ref().map(|failure| failure.kind.as_str())) {
         (ProofState::Cancelled, _) => exit::INTERRUPTED,
@@ -193,7 +193,7 @@ pub(crate) async fn fetch(arguments: FetchArguments) -> Result<()> {
         let file = arguments.file.display().to_string();
         return print(&json!({ "proof": arguments.proof, "file": file, "bytes": content.len() }).to_string());
     }
-    print(&format!("{} bytes in {}", content.len(), arguments.file.display()))
+    print(&format!("wrote {} bytes to {}", content.len(), arguments.file.display()))
 }
 
 pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
@@ -215,7 +215,7 @@ pub(crate) async fn logs(arguments: LogsArguments) -> Result<()> {
     };
     client.follow(client.proof(&id).await?, after, None, tell).await?;
     printed?;
-    // What was told between the two, up to the end.
+    // Print the remaining events, which `follow` has not reported.
     let mut rest = pin!(client.events(&id, last).await?);
     while let Some(event) = rest.next().await {
         print_event(&event?, &remote)?;
@@ -229,34 +229,29 @@ fn print_event(record: &EventRecord, remote: &Remote) -> Result<()> {
         return print(&value.to_string());
     }
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let task = |attempt: &Attempt| format!("task {} ({})", attempt.task, attempt.kind);
     let what = match &record.event {
         ProofEvent::Queued => "accepted".to_owned(),
-        ProofEvent::Started { start: 1 } => "begun".to_owned(),
-        ProofEvent::Started { start } => format!("begun again (start {start})"),
-        ProofEvent::Submitted { kind } => format!("found a task: {kind}"),
-        ProofEvent::Remembered { kind } => format!("{kind}: done before"),
-        ProofEvent::Assigned(attempt) => {
-            format!("{} of task {} is given to {}", attempt.kind, attempt.task, attempt.worker)
-        }
-        ProofEvent::Proving(attempt) => {
-            format!("{} of task {} is being proven by {}", attempt.kind, attempt.task, attempt.worker)
-        }
-        ProofEvent::Done(attempt) => format!("{} of task {} is done by {}", attempt.kind, attempt.task, attempt.worker),
+        ProofEvent::Started { start: 1 } => "started".to_owned(),
+        ProofEvent::Started { start } => format!("started again (start {start})"),
+        ProofEvent::Submitted { kind } => format!("new task: {kind}"),
+        ProofEvent::Remembered { kind } => format!("task done before, result from the cache: {kind}"),
+        ProofEvent::Assigned(attempt) => format!("{} assigned to {}", task(attempt), attempt.worker),
+        ProofEvent::Proving(attempt) => format!("{} started on {}", task(attempt), attempt.worker),
+        ProofEvent::Done(attempt) => format!("{} done on {}", task(attempt), attempt.worker),
         ProofEvent::AttemptFailed { attempt, reason } => {
-            format!("{} of task {} failed on {}: {reason}", attempt.kind, attempt.task, attempt.worker)
+            format!("{} failed on {}: {reason}", task(attempt), attempt.worker)
         }
-        ProofEvent::Dropped(attempt) => {
-            format!("{} of task {} is not wanted any more from {}", attempt.kind, attempt.task, attempt.worker)
-        }
+        ProofEvent::Dropped(attempt) => format!("{} dropped on {}: no longer needed", task(attempt), attempt.worker),
         ProofEvent::Executed { cycles } => format!("executed: {cycles} cycles"),
-        ProofEvent::Cut { name, reason } => format!("the run is cut by {name}: {reason}"),
+        ProofEvent::Cut { name, reason } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
-        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} is gone ({reason})"),
-        ProofEvent::Restarted { reason } => format!("begun again: {reason}"),
+        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} is lost: {reason}"),
+        ProofEvent::Restarted { reason } => format!("restarted: {reason}"),
         ProofEvent::Verifying => "verifying".to_owned(),
         ProofEvent::Finished { state, failure } => {
-            let why = failure.as_ref().map(|failure| format!(": {}", failure.text)).unwrap_or_default();
-            format!("{}{why}", state.name())
+            let texts = failure.as_ref().map(|failure| failure.text.clone());
+            split_hints(iter::once(state.name().to_owned()).chain(texts)).0
         }
     };
     print(&format!("{}  {what}", text("at")))
@@ -271,7 +266,7 @@ async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &s
 }
 
 pub(crate) async fn drain(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, WorkerAction::Drain, "finishes what it has and gets nothing more").await
+    on_worker(arguments, WorkerAction::Drain, "finishes its tasks and gets no new ones").await
 }
 
 pub(crate) async fn resume(arguments: NamedWorkerArguments) -> Result<()> {
@@ -279,5 +274,5 @@ pub(crate) async fn resume(arguments: NamedWorkerArguments) -> Result<()> {
 }
 
 pub(crate) async fn forget(arguments: NamedWorkerArguments) -> Result<()> {
-    on_worker(arguments, WorkerAction::Forget, "was let go").await
+    on_worker(arguments, WorkerAction::Forget, "was removed").await
 }

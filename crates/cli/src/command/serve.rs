@@ -1,4 +1,4 @@
-//! `sp1d serve`.
+//! `sp1d serve`: runs the proof service.
 
 use super::config;
 use crate::{args::ServeArguments, exit::Failure, telemetry::Telemetry};
@@ -17,10 +17,10 @@ use tokio::{
     sync::Notify,
 };
 
-/// A service that has no worker waits: its operators start some.
+/// A service's proof waits at least this long for a worker: the operators are expected to start one.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Memory that a running proof is reckoned with on this side: SP1's executor, its trace and the artifacts on their way.
+/// Estimated memory of a running proof on the orchestrator: SP1's executor, its trace and the artifacts in transit.
 const PROOF_BYTES: u64 = 4_000_000_000;
 
 const MOST_PROOFS: u64 = 16;
@@ -37,27 +37,29 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
 
 async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Result<()> {
     let stop = super::cancelled_by_signals_but_hangups()?;
-    // Before anything is begun: a taken port is told at once.
+    // Bind the ports before starting anything else: a port that is in use fails at once.
     let interface = listen(&arguments.listen, "--listen").await?;
     let joining = match &arguments.join_listen {
         Some(address) => Some(listen(address, "--join-listen").await?),
         None => None,
     };
     let settings = settings(&config, &arguments);
-    // Of a service that was killed.
-    let left = tokio::task::spawn_blocking(engine::remove_leftovers).await.context("look for what was left behind")?;
+    // A killed service leaves executors and shared memory behind.
+    let left = tokio::task::spawn_blocking(engine::remove_leftovers)
+        .await
+        .context("cannot remove leftovers of earlier processes")?;
     if left != engine::Leftovers::default() {
-        tracing::info!(executors = left.executors, files = left.files, "removed what a killed process left behind");
+        tracing::info!(executors = left.executors, files = left.files, "removed leftovers of a killed process");
     }
     let local = LocalProver::of(&config).await;
-    // Keys belong to the service, whoever runs it.
+    // The keys are part of the service's state, whichever user runs the service.
     let keys = Some(arguments.state.join("keys"));
     let controller = ControllerSettings { keys, give_back: crate::allocator::give_back };
     let controller = Arc::new(Controller::new(controller).await);
     let service = Service::start(settings, controller, local.as_ref().map(LocalProver::connector)).await;
     let service = service.map_err(|error| Failure::usage(error.to_string()))?;
     if let Some(listener) = joining {
-        tracing::info!(address = %listener.local_addr()?, from = %arguments.join_from, "taking workers that join");
+        tracing::info!(address = %listener.local_addr()?, from = %arguments.join_from, "accepting joining workers");
         service.orchestrator().serve_joining(listener, arguments.join_from);
     }
     tracing::info!(address = %interface.local_addr()?, "serving");
@@ -72,26 +74,29 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
             _ = hangups.recv() => again.notify_one(),
-            ended = &mut serving => break ended.context("serve the interface")?.context("serve the interface"),
+            ended = &mut serving => {
+                break ended.context("the HTTP server ended unexpectedly")?.context("the HTTP server failed");
+            }
         }
     };
-    tracing::info!("stopping; what runs goes on at the next start");
+    tracing::info!("stopping; running proofs continue at the next start");
     service.shutdown().await;
     if let Some(following) = following {
-        following.await.context("follow the list of workers")?;
+        following.await.context("the watcher of the worker list ended unexpectedly")?;
     }
     tracing::info!("stopped");
     outcome
 }
 
 async fn listen(address: &protocol::Address, flag: &str) -> Result<TcpListener> {
-    let cannot =
-        |reason: std::io::Error| Failure::usage(format!("cannot listen on {address}: {reason}; choose another {flag}"));
+    let cannot = |reason: std::io::Error| {
+        Failure::usage(format!("cannot listen on {address}: {reason}\nhint: choose another address with `{flag}`"))
+    };
     let found = address.resolve().await.map_err(cannot)?;
     Ok(TcpListener::bind(found.as_slice()).await.map_err(cannot)?)
 }
 
-/// The file with the list of workers, if there is one.
+/// The worker list's file, if it names any workers.
 fn list_file(config: &Config) -> Option<PathBuf> {
     let is_list = |effective: &&Effective| effective.setting.variable == "SP1_DISTRIBUTED_WORKERS";
     let path = PathBuf::from(&config.effective.iter().find(is_list)?.value);
@@ -115,8 +120,8 @@ fn settings(config: &Config, arguments: &ServeArguments) -> Settings {
     settings
 }
 
-/// As many executions as the memory allows.
+/// Returns the number of executions that fit into this machine's memory.
 fn by_memory() -> usize {
     let total = machine::Memory::now().map_or(0, |memory| memory.total_bytes);
-    usize::try_from((total / PROOF_BYTES).clamp(1, MOST_PROOFS)).expect("a few")
+    usize::try_from((total / PROOF_BYTES).clamp(1, MOST_PROOFS)).expect("at most `MOST_PROOFS`")
 }

@@ -1,11 +1,11 @@
-//! `sp1d top`.
+//! `sp1d top`: shows a service in the terminal and refreshes the view periodically.
 
 mod view;
 
 use super::program::print;
 use crate::{
     args::{OutputForm, TopArguments},
-    exit::Failure,
+    exit::{Failure, without_hints},
 };
 use anyhow::{Context, Result, anyhow};
 use client::{Client, ClientError, Health, Proof, ProofState, Workers};
@@ -27,25 +27,25 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use view::View;
 
-/// Proofs that run, and that wait, at most so many of each: the newest.
+/// Maximum number of running proofs shown, and of queued proofs. The newest are shown.
 const MOST_PROOFS: u32 = 100;
 
-/// Proofs that have ended: the last ones.
+/// Maximum number of ended proofs shown. The last ones to end are shown.
 const MOST_ENDED: u32 = 20;
 
-/// How long an answer is waited for: what is shown is said to be old after that.
+/// Timeout of a query. After it, the view marks the shown state as old.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the keyboard is waited for at a time: so late it is seen that the view has ended.
+/// Longest wait for a key. The keyboard thread notices the end of the view after this time at the latest.
 const KEY_WAIT: Duration = Duration::from_millis(100);
 
-/// How a service is at a moment.
+/// The state of a service at one moment.
 #[derive(Debug, Clone, Default, Serialize)]
 struct Seen {
     health: Health,
     #[serde(flatten)]
     workers: Workers,
-    /// Those that run, those that wait, and the last ones that ended.
+    /// Running proofs, queued proofs, and the proofs that ended last.
     proofs: Vec<Proof>,
 }
 
@@ -53,8 +53,8 @@ async fn look(client: &Client) -> Result<Seen> {
     let seen = timeout(PATIENCE, async {
         let (health, workers) = tokio::try_join!(client.health(), client.workers())?;
         let mut proofs = BTreeMap::new();
-        // In the order in which they come from one state to the next, so that none is missed; what is in two answers is
-        // as the later one says.
+        // Query the states in the order in which proofs pass through them, so that no proof is missed. If two responses
+        // contain the same proof, the later one counts.
         for state in ProofState::ALL {
             let most = if state.is_final() { MOST_ENDED } else { MOST_PROOFS };
             let found = client.proofs(Some(state), most).await?;
@@ -62,11 +62,11 @@ async fn look(client: &Client) -> Result<Seen> {
         }
         Ok::<_, ClientError>(Seen { health, workers, proofs: arranged(proofs.into_values()) })
     });
-    let silent = || anyhow!("{} has not answered for {} s", client.url(), PATIENCE.as_secs());
+    let silent = || anyhow!("the service at {} did not respond within {} s", client.url(), PATIENCE.as_secs());
     Ok(seen.await.map_err(|_| silent())??)
 }
 
-/// What runs, what is next, and what has ended last.
+/// Sorts proofs: running first, then queued in the order of their start, then ended with the latest first.
 fn arranged(proofs: impl Iterator<Item = Proof>) -> Vec<Proof> {
     let place = |proof: &Proof| match proof.state {
         ProofState::Running => (0, 0, proof.created.0),
@@ -89,18 +89,19 @@ pub(crate) async fn run(arguments: TopArguments) -> Result<()> {
         return print_lines(&client, every).await;
     }
     if !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
-        let text = "`sp1d top` draws on a terminal, and this is none; use `sp1d status`, or `sp1d top --output json` for a line a second";
+        let text = "`sp1d top` needs a terminal\nhint: use `sp1d status`, or `sp1d top --output json` for one line per \
+                    update";
         return Err(Failure::usage(text).into());
     }
-    // A wrong address, or no service at all, is told before the screen is taken.
+    // A wrong address or an unreachable service fails before the screen is taken over.
     let seen = look(&client).await?;
-    // A second signal must not end the process while the terminal is not as it was.
+    // Signals are handled from here on: a second signal must not end the process before the terminal is restored.
     let stop = stopped_by_signals()?;
     let _screen = Screen;
-    let mut terminal = ratatui::try_init().context("draw on this terminal")?;
+    let mut terminal = ratatui::try_init().context("cannot draw on this terminal")?;
     let mut view = View::new(client.url());
     view.seen(seen);
-    // However this ends, what reads the keyboard ends with it.
+    // Stops the keyboard thread when this function returns.
     let _stopped = stop.clone().drop_guard();
     draw_until_stopped(&mut terminal, &mut view, &client, every, stop).await
 }
@@ -117,7 +118,7 @@ fn stopped_by_signals() -> Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Gives the terminal back as it was, whatever happens.
+/// Restores the terminal when dropped.
 struct Screen;
 
 impl Drop for Screen {
@@ -145,7 +146,7 @@ async fn draw_until_stopped(
     let mut keys = read_keys(stop.clone());
     let mut looks = look_again(client.clone(), every);
     loop {
-        terminal.draw(|frame| view.draw(frame)).context("draw on this terminal")?;
+        terminal.draw(|frame| view.draw(frame)).context("cannot draw on this terminal")?;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             event = keys.recv() => match event {
@@ -156,18 +157,18 @@ async fn draw_until_stopped(
                         return Ok(());
                     }
                 }
-                // Whatever else there is, such as another size: it is drawn anew.
+                // Any other event, for example a new terminal size, only redraws the view.
                 Some(_) => {}
             },
-            look = looks.recv() => match look.context("the service is no longer looked at")? {
+            look = looks.recv() => match look.context("the task that queries the service ended")? {
                 Ok(seen) => view.seen(seen),
-                Err(error) => view.missed(error.to_string()),
+                Err(error) => view.missed(without_hints(&error)),
             },
         }
     }
 }
 
-/// What is typed, until `stop`. Reading blocks, and so has a thread of its own.
+/// Returns the keyboard's events until `stop`. Reading blocks, so it has its own thread.
 fn read_keys(stop: CancellationToken) -> mpsc::Receiver<Event> {
     let (typed, keys) = mpsc::channel(64);
     std::thread::spawn(move || {
@@ -177,7 +178,7 @@ fn read_keys(stop: CancellationToken) -> mpsc::Receiver<Event> {
                 Ok(true) => event::read(),
                 Err(error) => Err(error),
             };
-            // The terminal is gone, or nobody wants to know any more.
+            // A read error means that the terminal is gone. A send error means that the receiver is gone.
             let Ok(event) = read else { return };
             if typed.blocking_send(event).is_err() {
                 return;
@@ -187,8 +188,7 @@ fn read_keys(stop: CancellationToken) -> mpsc::Receiver<Event> {
     keys
 }
 
-/// Looks at the service again and again, for as long as somebody wants to know. A service that does not answer holds up
-/// nothing else.
+/// Queries the service periodically until the receiver is dropped. A service that does not respond delays nothing else.
 fn look_again(client: Client, every: Duration) -> mpsc::Receiver<Result<Seen>> {
     let (saw, looks) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! `sp1d tune`: finds the settings of a worker that prove fastest on this machine.
+//! `sp1d tune`: finds the worker settings that prove fastest on this machine.
 
 mod measure;
 mod search;
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     args::{OutputForm, TuneArguments},
     console::{say_above, spinner},
-    exit::{self, Failure},
+    exit::{self, Failure, split_hints},
     input::{Input, read_stdin},
 };
 use anyhow::Result;
@@ -27,11 +27,11 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The program: a block of Ethereum transactions.
+/// The program to measure with: a block of Ethereum transactions.
 const PROGRAM: &[u8] = include_bytes!("../../../../guests/elf/evm");
 
-/// Transactions for each shard that is proven at the same time. A shard of the largest cut has 6 million cycles, and a
-/// transaction 93,000.
+/// Transactions per shard that is proven at the same time. A shard of the largest cut holds 6 million cycles, and a
+/// transaction takes 93,000, so about 65 transactions fill a shard.
 const TRANSACTIONS_A_SHARD: u32 = 100;
 
 pub(crate) async fn run(arguments: TuneArguments) -> Result<()> {
@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: TuneArguments) -> Result<()> {
     let cancel = super::cancelled_by_signals()?;
     let timeout = Duration::from_secs(arguments.timeout);
     let end = search_all(&mut search, &work, timeout, &cancel).await;
-    // The results so far, also after Ctrl-C.
+    // Print the results so far, also after Ctrl-C.
     if search.measured().iter().any(|measured| measured.outcome.is_ok()) {
         match arguments.output {
             OutputForm::Json => print(&report(&search).to_string())?,
@@ -61,14 +61,14 @@ pub(crate) async fn run(arguments: TuneArguments) -> Result<()> {
     end
 }
 
-/// Provers that this machine has memory for.
+/// Returns the number of provers that fit into this machine's memory.
 fn most_provers(memory: Option<Memory>) -> Result<u16> {
     let Some(memory) = memory else { return Ok(u16::MAX) };
     let needed = smallest_worker_bytes();
     if memory.available_bytes < needed {
         let gigabytes = |bytes: u64| bytes as f64 / 1e9;
         let text = format!(
-            "a worker needs {:.1} GB of free memory, {:.1} GB are free; stop something else",
+            "not enough memory: a worker needs {:.1} GB, {:.1} GB are free\nhint: stop other programs",
             gigabytes(needed),
             gigabytes(memory.available_bytes)
         );
@@ -77,12 +77,12 @@ fn most_provers(memory: Option<Memory>) -> Result<u16> {
     Ok(u16::try_from(memory.available_bytes / needed).unwrap_or(u16::MAX))
 }
 
-/// The program and its input.
+/// Returns the program and its input.
 fn read_work(arguments: &TuneArguments, cores: u16) -> Result<(Vec<u8>, Vec<u8>)> {
     Ok(match &arguments.elf {
         Some(path) => (read_program(path)?, read_stdin(arguments.stdin.as_deref(), &arguments.input)?),
         None => {
-            // At most two shards for each prover, and a prover for each core.
+            // Enough for the largest setting: one prover per core and two shards per prover.
             let transactions = TRANSACTIONS_A_SHARD.saturating_mul(2 * u32::from(cores));
             let inputs = [Input::U32(transactions), Input::U64(1)];
             (PROGRAM.to_vec(), read_stdin(None, &inputs)?)
@@ -104,25 +104,32 @@ async fn search_all(search: &mut Search, work: &Work, timeout: Duration, cancel:
             Ok(figures) => {
                 let (rate, peak) = (figures.cycles_per_second() / 1e3, figures.peak_bytes as f64 / 1e9);
                 let seconds = began.elapsed().as_secs();
-                say(&format!("  {rate:.1} thousand cycles a second, {peak:.1} GB; measured in {seconds} s"));
+                say(&format!("  {rate:.1} thousand cycles per second, peak {peak:.1} GB, measured in {seconds} s"));
                 if figures.shards < setting.shards() {
-                    say(&format!("  the run is short: {} of {} places had a shard", figures.shards, setting.shards()));
+                    let (shards, wanted) = (figures.shards, setting.shards());
+                    say(&format!("  the program is too short: it has {shards} of the {wanted} shards to measure"));
                 }
                 Ok(figures)
             }
             Err(error) if cancel.is_cancelled() => return Err(error),
-            // Another setting changes nothing about a wrong program. One that was measured before can only be too large
-            // for a cut.
+            // No setting can prove an invalid program. If a setting worked before, the program is valid, and the error
+            // can only come from this cut.
             Err(error) if search.fastest().is_none() && is_of_program(&error) => return Err(error),
             Err(error) => {
-                say(&format!("  failed: {error:#}"));
-                Err(format!("{error:#}"))
+                let (reason, hints) = split_hints(error.chain().map(ToString::to_string));
+                say(&format!("  failed: {reason}"));
+                hints.iter().for_each(|hint| say(&format!("  hint: {hint}")));
+                Err(reason)
             }
         };
         search.record(Measured { setting, outcome });
     }
     if search.fastest().is_none() {
-        return Err(Failure::new(exit::OTHER, "no setting could be measured; the reasons are above").into());
+        return Err(Failure::new(
+            exit::OTHER,
+            "no setting could be measured\nhint: see the reason of each setting above",
+        )
+        .into());
     }
     Ok(())
 }
@@ -144,7 +151,8 @@ fn words(Setting { provers, threads, parallel_shards, cut }: Setting) -> String 
     )
 }
 
-/// What a user sets for the fastest setting: flags of the worker, and a variable where proofs are asked for.
+/// Returns what a user must set to use `setting`: flags of the worker, and an environment variable of the program that
+/// requests proofs. An automatic value needs neither.
 fn to_copy(setting: Setting, automatic: Setting) -> (Vec<String>, Option<String>) {
     let is_automatic = Setting { cut: None, ..setting } == automatic;
     let flags = if is_automatic { Vec::new() } else { worker_flags(setting) };
@@ -202,11 +210,11 @@ fn print_table(search: &Search) -> Result<()> {
     print(&table.to_string())?;
     let (flags, variable) = to_copy(fastest.setting, search.automatic());
     print(&match flags.as_slice() {
-        [] => "worker: no flags: the automatic setting is the fastest".to_owned(),
+        [] => "worker: no flags needed: the automatic setting is the fastest".to_owned(),
         flags => format!("worker: sp1d worker {}", flags.join(" ")),
     })?;
     print(&match variable {
-        Some(variable) => format!("proofs: {variable}, in the environment of the program that requests them"),
+        Some(variable) => format!("proofs: {variable} in the environment of the orchestrator"),
         None => "proofs: ELEMENT_THRESHOLD=auto, the default".to_owned(),
     })
 }

@@ -1,4 +1,4 @@
-//! `sp1d worker`.
+//! `sp1d worker`, and `sp1d prover`, which runs one of its provers.
 
 use crate::{
     args::{Log, ProverArguments, WorkerArguments},
@@ -18,19 +18,22 @@ use tokio::sync::watch;
 
 pub(crate) fn run(arguments: WorkerArguments, log: &Log) -> Result<()> {
     if arguments.with_parent {
-        set_parent_process_death_signal(Some(Signal::TERM)).context("follow the parent process")?;
+        set_parent_process_death_signal(Some(Signal::TERM))
+            .context("cannot request a signal for the end of the parent process")?;
     }
     cpu::warn_if_slow();
-    // Only signals and the spinner: the worker brings threads of its own.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the signals' thread")?;
+    // This runtime only handles signals and the spinner: the worker has its own threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
     let commands = prover_commands(&arguments, log)?;
     let outcome = runtime.block_on(serve(arguments, commands));
     runtime.shutdown_background();
     outcome
 }
 
-/// Keeps the calling thread, and those that come from it, on these cores; on all where none is named.
+/// Pins the calling thread, and all threads that it creates later, to `cores`. If `cores` is empty, nothing changes.
 pub(super) fn pin(cores: &[u16]) -> Result<()> {
     if cores.is_empty() {
         return Ok(());
@@ -38,28 +41,30 @@ pub(super) fn pin(cores: &[u16]) -> Result<()> {
     let mut set = CpuSet::new();
     for core in cores {
         if usize::from(*core) >= CpuSet::MAX_CPU {
-            return Err(Failure::usage(format!("--pin {core}: there is no such core")).into());
+            return Err(Failure::usage(format!("invalid --pin: core {core} does not exist")).into());
         }
         set.set((*core).into());
     }
-    sched_setaffinity(None, &set)
-        .map_err(|error| Failure::usage(format!("--pin {cores:?}: {error}; name cores that this machine has")).into())
+    sched_setaffinity(None, &set).map_err(|error| {
+        let text = format!("cannot run on the cores {cores:?} of --pin: {error}");
+        Failure::usage(format!("{text}\nhint: pass cores that this machine has; `lscpu` lists them")).into()
+    })
 }
 
-/// What starts each of the worker's provers: this program, with a share of the cores.
+/// Returns the command that starts each prover of the worker: this program, with a share of the cores.
 fn prover_commands(arguments: &WorkerArguments, log: &Log) -> Result<Vec<ProverCommand>> {
-    let set = sched_getaffinity(None).context("look which cores there are")?;
+    let set = sched_getaffinity(None).context("cannot read the list of cores")?;
     let cores: Vec<u16> =
         (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).filter_map(|core| core.try_into().ok()).collect();
     let provers = usize::from(arguments.provers);
     let share = |number: usize| {
         let (begin, end) = (number * cores.len() / provers, (number + 1) * cores.len() / provers);
-        // More provers than cores share them all.
+        // With more provers than cores, a prover without a core of its own may use all cores.
         if begin < end && provers > 1 { &cores[begin..end] } else { &cores[..] }
     };
     let command = |number: usize| {
         let own = share(number);
-        // A container may have less processor time than it sees cores.
+        // A container's quota of processor time may be smaller than its number of visible cores.
         let allowed = thread::available_parallelism().map_or(own.len(), usize::from) / provers;
         let threads = arguments.threads.map_or(own.len().min(allowed).max(1), usize::from);
         let mut line: Vec<OsString> = vec!["prover".into(), "--threads".into(), threads.to_string().into()];
@@ -74,30 +79,34 @@ fn prover_commands(arguments: &WorkerArguments, log: &Log) -> Result<Vec<ProverC
             line.extend(["--log".into(), filter.into()]);
         }
         line.extend(["--log-format".into(), log.log_format.name().into()]);
-        // This program, also when its file was replaced by that of another release.
+        // This path is the running program, even if its file has been replaced by another release.
         ProverCommand { program: "/proc/self/exe".into(), arguments: line }
     };
     Ok((0..provers).map(command).collect())
 }
 
-/// `sp1d prover`: one of a worker's provers.
+/// `sp1d prover`: runs one of a worker's provers.
 pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
-    let stdin = fstat(std::io::stdin()).context("look at the standard input")?;
+    let stdin = fstat(std::io::stdin()).context("cannot inspect the standard input")?;
     if FileType::from_raw_mode(stdin.st_mode) != FileType::Socket {
-        return Err(Failure::usage("`sp1d worker` starts its provers itself: run `sp1d worker` instead").into());
+        let text = "`sp1d prover` is not for direct use\nhint: run `sp1d worker` instead; it starts its own provers";
+        return Err(Failure::usage(text).into());
     }
-    // When memory runs out, the kernel takes the prover and leaves the worker. See proc(5), oom_score_adj.
+    // When memory runs out, the kernel should kill the prover rather than the worker. See proc(5), `oom_score_adj`.
     if let Err(error) = fs::write("/proc/self/oom_score_adj", "800") {
-        tracing::debug!(%error, "raise the out-of-memory score");
+        tracing::debug!(%error, "cannot raise the out-of-memory score");
     }
-    // The worker's thread that starts provers lives as long as the worker.
-    set_parent_process_death_signal(Some(Signal::KILL)).context("follow the worker")?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the prover's thread")?;
+    // The signal is sent when the worker's thread that started this prover ends. That thread lives as long as the
+    // worker.
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot request a signal for the end of the worker")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
     let shards = arguments.parallel_shards.map(usize::from);
     let served = serve_prover(arguments.threads.into(), shards, Some(crate::allocator::give_back));
-    let outcome = runtime.block_on(served).context("serve the worker that started this prover");
-    // A stage that runs has no use any more.
+    let outcome = runtime.block_on(served).context("cannot serve the worker that started this prover");
+    // Do not wait for a running stage: its result is no longer needed.
     runtime.shutdown_background();
     outcome
 }
@@ -108,7 +117,10 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
     let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
         (Some(orchestrator), _, _) => WorkerBuilder::joining(orchestrator),
         (None, Some(listen), Some(orchestrators)) => WorkerBuilder::at(listen, orchestrators),
-        (None, _, _) => return Err(Failure::usage("name --listen and --orchestrator, or --join").into()),
+        (None, _, _) => {
+            let text = "the worker has no address\nhint: pass `--listen` and `--orchestrator`, or `--join`";
+            return Err(Failure::usage(text).into());
+        }
     };
     let mut builder =
         builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(crate::allocator::give_back);
@@ -134,7 +146,7 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
     Ok(())
 }
 
-/// A moving sign as long as the prover loads.
+/// Shows a spinner until the prover is loaded.
 async fn show_loading(mut state: watch::Receiver<EngineState>) {
     let bar = spinner(String::new());
     loop {

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector that keeps what it is sent.
+//! An OpenTelemetry collector that keeps everything it receives.
 
 use opentelemetry_proto::tonic::{
     collector::{
@@ -36,7 +36,7 @@ pub(crate) struct Collector {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// A value as text.
+/// Returns a value as text.
 pub(crate) fn text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
@@ -46,7 +46,7 @@ pub(crate) fn text(value: Option<&AnyValue>) -> String {
     }
 }
 
-/// The attribute `name` as text.
+/// Returns the attribute `name` as text.
 pub(crate) fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     attributes.iter().find(|attribute| attribute.key == name).map(|attribute| text(attribute.value.as_ref()))
 }
@@ -62,7 +62,7 @@ impl Collector {
         collector
     }
 
-    /// Names of what sent something.
+    /// Returns the service names of the senders.
     pub(crate) fn services(&self) -> Vec<String> {
         self.kept.lock().unwrap().services.clone()
     }

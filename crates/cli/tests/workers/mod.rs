@@ -1,4 +1,4 @@
-//! Real worker processes, for the tests that load provers.
+//! Real worker processes, for tests that load provers.
 
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_core_machine::io::SP1Stdin;
@@ -27,7 +27,7 @@ pub(crate) fn input(values: &[u32]) -> SP1Stdin {
     stdin
 }
 
-/// Plain sp1-sdk's word on a proof of `program`.
+/// Verifies a proof of `program` with plain sp1-sdk.
 #[allow(dead_code, reason = "not every test proves through the library")]
 pub(crate) async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &str) {
     let client = sp1_sdk::ProverClient::builder().light().build().await;
@@ -41,8 +41,8 @@ pub(crate) fn sp1d(folder: &Path) -> Command {
     command
 }
 
-/// A worker process, killed when dropped: of one thread, on a core of its own where there are several, unless said
-/// otherwise.
+/// A worker process, killed when dropped. By default it has one thread, pinned to its own core if the machine has
+/// several.
 pub(crate) struct Worker {
     pub(crate) address: String,
     number: usize,
@@ -61,7 +61,7 @@ impl Worker {
         Self::start_process(folder, number, address, &["--threads", "1", "--pin", &core.to_string()])
     }
 
-    /// One with a thread for each core.
+    /// Starts a worker with one thread per core.
     #[allow(dead_code, reason = "most tests have more than one worker")]
     pub(crate) fn start_with_all_cores(folder: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -89,28 +89,28 @@ impl Worker {
     fn wait_for(&self, text: &str, longest: Duration) {
         let deadline = Instant::now() + longest;
         while !self.log().contains(text) {
-            assert!(Instant::now() < deadline, "the worker does not say {text:?}: {}", self.log());
+            assert!(Instant::now() < deadline, "the worker's log does not contain {text:?}: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Waits until its prover is loaded.
+    /// Waits until the prover is loaded.
     #[allow(dead_code, reason = "not every test waits")]
     pub(crate) fn wait_until_ready(&self) {
         self.wait_for("prover ready", Duration::from_secs(600));
     }
 
-    /// Its prover processes.
+    /// Returns the worker's prover processes.
     #[allow(dead_code, reason = "not every test looks at them")]
     pub(crate) fn provers(&self) -> Vec<Pid> {
-        // The worker starts them on one of its threads.
+        // Any thread of the worker may have started them, so collect the children of all threads.
         let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap().map(Result::unwrap);
         let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
         let children: String = children.collect();
         children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().unwrap())).collect()
     }
 
-    /// The most memory that its prover ever had, or had since [`Worker::forget_peak`].
+    /// Peak memory of the provers in GB, since they started or since [`Worker::forget_peak`].
     #[allow(dead_code, reason = "not every test measures")]
     pub(crate) fn peak_gb(&self) -> f64 {
         let of = |prover: Pid| {
@@ -121,10 +121,10 @@ impl Worker {
         self.provers().into_iter().map(of).sum()
     }
 
-    /// Counts peak memory from now on: loading the prover takes more than proving.
+    /// Resets the peak memory: loading the prover takes more memory than proving.
     #[allow(dead_code, reason = "not every test measures")]
     pub(crate) fn forget_peak(&self) {
-        // See proc(5), clear_refs.
+        // See proc(5), `clear_refs`.
         for prover in self.provers() {
             fs::write(format!("/proc/{}/clear_refs", prover.as_raw_nonzero()), "5").unwrap();
         }
@@ -135,7 +135,7 @@ impl Worker {
         kill_process(id, signal).unwrap();
     }
 
-    /// Kills it, and starts another in its place that has to load its prover first.
+    /// Kills the worker and starts a new one at the same address. The new one must load its prover first.
     #[allow(dead_code, reason = "not every test kills")]
     pub(crate) fn replace(&mut self, folder: &Path) {
         self.process.kill().unwrap();
@@ -143,7 +143,7 @@ impl Worker {
         *self = Self::start_at(folder, self.number, self.address.clone());
     }
 
-    /// Asks it to stop, as a service manager does, and sees it end well.
+    /// Stops the worker with SIGTERM, as a service manager does, and checks that it shuts down cleanly.
     pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -162,7 +162,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Already gone, if all went well.
+        // The process has already ended if the test succeeded.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,11 +1,12 @@
-//! The parts that SP1's prover engine is made of here: SP1's own CPU provers, with keys that are kept or made late.
+//! Chooses the components of SP1's prover engine: SP1's own CPU provers, with wrappers that cache or delay their
+//! proving keys.
 
 use super::{core_prover::CoreProver, recursion_prover::RecursionProver};
 use sp1_hypercube::prover::CpuShardProver;
 use sp1_prover::{CpuSP1ProverComponents, CpuWrapProverBuilder, SP1ProverComponents, WrapProverBuilder};
 use std::sync::Arc;
 
-/// SP1's CPU components, in which [`CoreProver`] and [`RecursionProver`] wrap SP1's own.
+/// SP1's CPU components, with the core and recursion provers wrapped by [`CoreProver`] and [`RecursionProver`].
 pub(crate) struct Components;
 
 impl SP1ProverComponents for Components {
@@ -23,10 +24,10 @@ impl WrapProverBuilder<Components> for WrapBuilder {
     }
 }
 
-/// SP1's core prover, which has no wrapper.
+/// SP1's core prover without the wrapper.
 pub(crate) type Sp1CoreProver = <CpuSP1ProverComponents as SP1ProverComponents>::CoreProver;
 
-/// SP1's recursion prover, which has no wrapper.
+/// SP1's recursion prover without the wrapper.
 pub(crate) type Sp1RecursionProver = <CpuSP1ProverComponents as SP1ProverComponents>::RecursionProver;
 
 pub(crate) fn compress_prover() -> RecursionProver {

@@ -1,4 +1,4 @@
-//! Proving shards of RISC-V programs.
+//! Proves shards of RISC-V programs.
 
 use super::components::Sp1CoreProver;
 use sp1_core_executor::{ExecutionRecord, Program};
@@ -19,16 +19,16 @@ type Key = MachineVerifyingKey<SP1GlobalContext>;
 type Sp1Key = ProvingKey<SP1GlobalContext, CoreSC, Sp1CoreProver>;
 type Proof = ShardProof<SP1GlobalContext, PcsProof<SP1GlobalContext, CoreSC>>;
 
-/// SP1's core prover. It commits to a program once, and not again for every shard of it as SP1 does.
+/// Wraps SP1's core prover so that it commits to a program once. SP1 itself does that again for every shard.
 ///
-/// SP1 has the setting `use_fixed_pk` for this, which keeps the first program's key for all programs. This one keeps
-/// the key of the last program: half a gigabyte, and 24 bytes for each cell of its preprocessed trace.
+/// SP1's setting `use_fixed_pk` serves the same purpose, but it keeps the first program's key for all programs. This
+/// prover keeps the key of the last program: half a gigabyte plus 24 bytes for each cell of the preprocessed trace.
 pub(crate) struct CoreProver {
     sp1: Sp1CoreProver,
     last: Mutex<Option<Kept>>,
 }
 
-/// The proving key of a program; empty until the first of its shards has made it, for which the others wait.
+/// The proving key of one program. The first shard of the program makes the key, and the other shards wait for it.
 #[derive(Clone)]
 struct Kept {
     verifying_key: Key,
@@ -55,7 +55,7 @@ impl CoreProver {
         kept
     }
 
-    /// The proving key of `program`; `None` if `verifying_key` is that of another program.
+    /// Returns the proving key of `program`, or `None` if `verifying_key` belongs to another program.
     async fn key(&self, program: Arc<Program>, verifying_key: &Key, permits: ProverSemaphore) -> Option<Arc<Sp1Key>> {
         let kept = self.kept(verifying_key);
         let make = || async {

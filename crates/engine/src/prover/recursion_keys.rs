@@ -1,8 +1,8 @@
-//! The commitments in the verifying keys of SP1's recursion programs.
+//! A table of the commitments in the verifying keys of SP1's recursion programs.
 //!
-//! They follow from the programs, which depend on the version of SP1 only. Knowing them spares a worker the making of
-//! keys while it starts. Nothing relies on them: a wrong one makes proofs that do not verify, against the root of all
-//! recursion keys that SP1 publishes.
+//! The recursion programs, and with them the commitments, depend only on the version of SP1. With this table a worker
+//! does not have to compute the keys while it starts. Proofs stay sound if an entry is wrong: a proof made with it does
+//! not verify against the root of all recursion keys that SP1 publishes.
 
 use artifacts::Digest;
 use slop_algebra::{AbstractField, PrimeField32};
@@ -10,10 +10,11 @@ use sp1_primitives::SP1Field;
 use sp1_recursion_executor::RecursionProgram;
 use std::sync::Arc;
 
-/// Words of a commitment.
+/// Field elements in a commitment.
 const WORDS: usize = 8;
 
-/// By the digest of the program, as SP1 6.10.0 compiles it. A worker logs what is not in it.
+/// Commitments by the digest of the program, as SP1 6.10.0 compiles it. A worker logs the entry of a program that is
+/// missing here.
 const KNOWN: &[(&str, [u32; WORDS])] = &[
     // Reduce of one proof.
     (
@@ -47,24 +48,20 @@ const KNOWN: &[(&str, [u32; WORDS])] = &[
     ),
 ];
 
-/// The commitment in the verifying key of `program`, if it is known.
+/// Returns the commitment in the verifying key of `program`, or `None` if the table does not contain the program.
 pub(super) async fn find(program: Arc<RecursionProgram<SP1Field>>) -> Option<[SP1Field; WORDS]> {
     let digest = tokio::task::spawn_blocking(move || digest(&program)).await.ok()?;
     let (_, words) = KNOWN.iter().find(|(known, _)| *known == digest)?;
     Some(words.map(SP1Field::from_canonical_u32))
 }
 
-/// Logs what is to be added to the table.
+/// Logs the entry that is missing in the table.
 pub(super) fn tell_unknown(program: &RecursionProgram<SP1Field>, commitment: &[SP1Field; WORDS]) {
     let commitment = commitment.map(|word| word.as_canonical_u32());
-    tracing::warn!(
-        program = digest(program),
-        ?commitment,
-        "a recursion program is unknown: its key was made at the start"
-    );
+    tracing::warn!(program = digest(program), ?commitment, "unknown recursion program, its key was computed at start");
 }
 
 fn digest(program: &RecursionProgram<SP1Field>) -> String {
-    // 45 to 180 MB, in a tenth of a second at most.
+    // A serialized program has 45 to 180 MB. Hashing takes 0.1 s at most.
     Digest::of(&bincode::serialize(program).expect("a program is serializable")).to_string()
 }

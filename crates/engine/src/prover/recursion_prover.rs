@@ -1,4 +1,4 @@
-//! Proving recursion programs: normalize, reduce, deferred and shrink.
+//! Proves recursion programs: normalize, reduce, deferred and shrink.
 
 use super::{components::Sp1RecursionProver, recursion_keys};
 use sp1_hypercube::{
@@ -24,22 +24,22 @@ type Proof = ShardProof<SP1GlobalContext, PcsProof<SP1GlobalContext, RecursionSC
 type OwnKey = ProvingKey<SP1GlobalContext, RecursionSC, RecursionProver>;
 type RecursionProgramArc = Arc<RecursionProgram<SP1Field>>;
 
-/// SP1's recursion prover. It makes proving keys when they are needed.
+/// Wraps SP1's recursion prover so that a proving key is made only when a proof needs it.
 ///
-/// SP1's engine has the keys of six programs made while it starts, and keeps five of them, 1.1 GB each. What it needs
-/// at the start are their verifying keys: for the programs of this version of SP1 they are known (see
-/// [`recursion_keys`]). A program that is not known gets its keys at once.
+/// SP1's engine makes the keys of six programs while it starts, and keeps five of them, 1.1 GB each. At the start it
+/// needs only their verifying keys. For the programs of this version of SP1 these are known (see [`recursion_keys`]).
+/// The verifying key of an unknown program is computed at the start.
 pub(crate) struct RecursionProver {
     sp1: Sp1RecursionProver,
-    /// The keys that were used last, the latest at the end.
+    /// Proving keys in use or in the cache, the most recently used one last.
     recent: Mutex<Vec<Arc<KeyCell>>>,
 }
 
-/// Keys kept in memory: that of the usual reduce, and one more.
+/// Proving keys that stay in memory: the key of the usual reduce program and one more.
 const MAX_KEYS: usize = 2;
 
-/// A program and its proving key, which is made when the first proof needs it and forgotten when others were needed
-/// since.
+/// A recursion program and its proving key. The key is made when a proof first needs it. It is dropped when
+/// [`MAX_KEYS`] other keys were used since.
 pub(crate) struct LateKey {
     program: RecursionProgramArc,
     cell: Mutex<Weak<KeyCell>>,
@@ -53,7 +53,7 @@ impl RecursionProver {
         Self { sp1, recent: Mutex::default() }
     }
 
-    /// Frees all proving keys. A proof that is under way keeps its own.
+    /// Frees all proving keys. A proof that is running keeps its own key until it ends.
     pub(crate) fn forget_keys(&self) {
         self.recent().clear();
     }
@@ -62,11 +62,11 @@ impl RecursionProver {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The proving key of `late`, whose verifying key is `verifying_key`.
+    /// Returns the proving key of `late`, and makes it if needed. `verifying_key` is the expected verifying key.
     ///
     /// # Panics
-    /// If the program has another verifying key: the table of known keys is wrong, and no proof made with it would
-    /// verify.
+    /// Panics if the program has another verifying key. The table of known keys is wrong then, and no proof made with
+    /// it would verify.
     async fn key(&self, late: &LateKey, verifying_key: &Key) -> Arc<Sp1Key> {
         let cell = {
             let mut last = late.cell.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,10 +81,13 @@ impl RecursionProver {
             cell
         };
         let make = || async {
-            // With a permit of its own, as SP1 does at the start: the permit of the proof is taken later.
+            // Use a separate permit, as SP1 does while it starts: the proof takes its own permit later.
             let permits = ProverSemaphore::new(1);
             let (made, found) = AirProver::setup(&self.sp1, late.program.clone(), permits).await;
-            assert!(found == *verifying_key, "the verifying key of a recursion program is not the known one");
+            assert!(
+                found == *verifying_key,
+                "the verifying key of a recursion program differs from the table of known keys"
+            );
             made.pk
         };
         cell.0.get_or_init(make).await.clone()
@@ -106,7 +109,7 @@ impl AirProver<SP1GlobalContext, RecursionSC> for RecursionProver {
     ) -> (PreprocessedData<OwnKey>, Key) {
         let late = LateKey { program: program.clone(), cell: Mutex::default() };
         if let Some(preprocessed_commit) = recursion_keys::find(program.clone()).await {
-            let permit = permits.acquire().await.expect("SP1 closes no permits");
+            let permit = permits.acquire().await.expect("SP1 never closes the semaphore");
             let verifying_key = Key {
                 pc_start: program.pc_start(),
                 initial_global_cumulative_sum: program.initial_global_cumulative_sum(),
@@ -142,7 +145,7 @@ impl AirProver<SP1GlobalContext, RecursionSC> for RecursionProver {
         AirProver::prove_shard_with_pk(&self.sp1, key, record, permits).await
     }
 
-    /// Only the traces have heights; the commitment to them is not needed.
+    /// Generates only the traces, which determine the heights. The commitment is not needed.
     async fn preprocessed_table_heights(pk: Arc<OwnKey>) -> BTreeMap<String, usize> {
         let prover = super::components::shrink_prover();
         let program = pk.preprocessed_data.program.clone();

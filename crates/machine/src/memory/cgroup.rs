@@ -1,18 +1,20 @@
-//! What Linux control groups say: the memory limits of this process's group and of its parents, and the kernel's
-//! out-of-memory kills.
+//! Linux control groups: the memory limits of this process's group and of its ancestors, and the kernel's out-of-memory
+//! kills.
 //!
 //! ```text
-//!   /proc/self/cgroup     where the own group stands in the tree ──┐
-//!   /proc/self/mountinfo  which part of the tree is mounted where ─┴─► folders of the own group and its parents
+//!   /proc/self/cgroup     position of this process's group in the tree ─┐
+//!   /proc/self/mountinfo  which part of the tree is mounted where ──────┴─► folders of the group and its ancestors
 //!                                                                            │
 //!                              smallest limit, smallest available bytes ◄────┘  limit, use and page cache of each
 //! ```
 //!
 //! Control groups have two versions, see cgroups(7), and a machine can have both mounted. Only one of the two has the
-//! memory controller, so this module reads both: a folder without the files of the controller has no limit.
+//! memory controller. This module reads both: a folder without the controller's files has no limit.
 //!
-//! This module opens no file itself and knows nothing of the machine's own memory. A container with a namespace of its
-//! own does not see the groups above the container, so their limits stay unknown.
+//! This module opens no files itself and does not read the machine's own memory. A container with its own namespace
+//! does not see the groups above the container, so their limits stay unknown.
+//!
+//! In this module, "own group" means the control group of this process.
 
 use super::Memory;
 use std::{
@@ -20,27 +22,28 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Returns the text of a file, or `None` if the file cannot be read.
+/// A function that returns the text of a file, or `None` if the file cannot be read.
 pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
-/// Mounts that are read. A machine has one or two that matter, and the mounts of the system come first.
+/// Maximum number of mounts that are used. A machine has one or two relevant mounts, and the system's mounts come
+/// first.
 const MAX_MOUNTS: usize = 16;
 
-/// Nested groups that are read, from the own group upwards. Kubernetes nests about ten.
+/// Maximum number of nested groups that are read, from the own group upwards. Kubernetes nests about ten groups.
 const MAX_GROUPS: usize = 64;
 
-/// Version 1 shows a group without a limit as 2^63 rounded down to whole pages, older kernels as up to 2^64 - 1. No
-/// machine has as much as this constant.
+/// Limits from this value on mean "no limit". For a group without a limit, version 1 shows 2^63 rounded down to whole
+/// pages; older kernels show up to 2^64 - 1. No machine has as much memory as this constant.
 const NO_LIMIT_BYTES: u64 = 1 << 62;
 
-/// The smallest limit and the smallest available bytes over the own group and its parents. `None` if no limit is
-/// visible.
+/// Returns the smallest limit and the smallest available bytes among the own group and its ancestors. `None` if no
+/// limit is visible.
 pub(super) fn memory(read: ReadFile<'_>) -> Option<Memory> {
     ancestries(read).iter().filter_map(|ancestry| ancestry.memory(read)).reduce(Memory::smaller)
 }
 
-/// Out-of-memory kills that the kernel has counted for the own group, or for its nearest parent that has a counter.
-/// `None` if no group has one.
+/// Returns the out-of-memory kills that the kernel has counted for the own group, or for its nearest ancestor that has
+/// a counter. `None` if no group has a counter.
 pub(super) fn oom_kills(read: ReadFile<'_>) -> Option<u64> {
     ancestries(read)
         .iter()
@@ -52,19 +55,19 @@ fn ancestries(read: ReadFile<'_>) -> Vec<Ancestry> {
     parse_ancestries(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
 }
 
-/// Version of a hierarchy of control groups.
+/// The version of a control group hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     V1,
     V2,
 }
 
-/// The own group and its parents, as one mount shows them.
+/// The own group and its ancestors, as one mount shows them.
 #[derive(Debug, PartialEq, Eq)]
 struct Ancestry {
     version: Version,
-    /// From the own group upwards. A folder may be missing, because a container can show a path of the machine that the
-    /// container's mount does not have.
+    /// The folders, from the own group upwards. A folder may not exist, because `/proc/self/cgroup` in a container can
+    /// show a path on the machine that the container's mount does not have.
     folders: Vec<PathBuf>,
 }
 
@@ -72,8 +75,9 @@ struct Ancestry {
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
     version: Version,
-    /// The group at the mount point.
+    /// The path of the group that is at the mount point.
     root: PathBuf,
+    /// The mount point.
     point: PathBuf,
 }
 
@@ -86,47 +90,47 @@ impl Ancestry {
 }
 
 impl Version {
-    /// Limit and available bytes of one group. `None` if the group has no limit.
+    /// Returns the limit and the available bytes of one group. `None` if the group has no limit.
     fn memory(self, folder: &Path, read: ReadFile<'_>) -> Option<Memory> {
         let file = |name: &str| read(&folder.join(name));
         let number = |name: &str| -> Option<u64> { file(name)?.trim().parse().ok() };
         let (limits, used_bytes) = match self {
             Self::V1 => {
-                // Includes the limits of parents that this mount does not show.
+                // This value includes the limits of ancestors that the mount does not show.
                 let hierarchical = file("memory.stat").and_then(|stat| field(&stat, "hierarchical_memory_limit"));
                 ([number("memory.limit_in_bytes"), hierarchical], number("memory.usage_in_bytes"))
             }
-            // Beyond memory.high the kernel slows the group down until proving stands still. For planning it is a limit
-            // like memory.max.
+            // Above memory.high, the kernel slows the group down so much that proving stops. So memory.high counts as a
+            // limit, like memory.max.
             Self::V2 => ([number("memory.max"), number("memory.high")], number("memory.current")),
         };
         let total_bytes = limits.into_iter().flatten().filter(|limit| *limit < NO_LIMIT_BYTES).min()?;
-        // A limit without a readable use still bounds the available bytes.
+        // If the use cannot be read, the limit still bounds the available bytes.
         let used_bytes = used_bytes.unwrap_or(0);
         let reclaimable_bytes = self.reclaimable_bytes(&file("memory.stat").unwrap_or_default());
         let available_bytes = total_bytes.saturating_sub(used_bytes.saturating_sub(reclaimable_bytes));
         Some(Memory { available_bytes, total_bytes })
     }
 
-    /// Page cache that the kernel drops before it kills: the cache on the inactive list.
+    /// Returns the page cache that the kernel drops before it kills a process: the cache on the inactive list.
     ///
-    /// Memory that a process has freed lazily (`MADV_FREE`) stands on the inactive list too, also when the process uses
-    /// it again. By these pages the two lists are larger than the cache. So the cache on the inactive list is the whole
-    /// cache without the active list, if that is less. The machine's memory is counted the same way.
+    /// Lazily freed memory (`MADV_FREE`) is on the inactive list too, even if the process uses it again. The active and
+    /// the inactive list together are larger than the cache by these pages. So the cache on the inactive list is at
+    /// most the whole cache minus the active list. The machine's memory is counted the same way.
     fn reclaimable_bytes(self, stat: &str) -> u64 {
-        // Without `total_` version 1 leaves out the groups below, which the use includes.
+        // In version 1, the names without `total_` leave out the descendant groups, which the use includes.
         let (inactive, active, cache, shared) = match self {
             Self::V1 => ("total_inactive_file", "total_active_file", "total_cache", "total_shmem"),
             Self::V2 => ("inactive_file", "active_file", "file", "shmem"),
         };
         let bytes = |name: &str| field(stat, name).unwrap_or(0);
-        // The kernel always writes the size of the cache. If the size is missing, only the inactive list counts.
+        // The kernel always writes the size of the cache. If it is missing anyway, only the inactive list counts.
         let cache_bytes = field(stat, cache).unwrap_or(u64::MAX);
-        // Shared memory counts as cache, but stands on other lists.
+        // Shared memory counts as cache, but is on other lists.
         bytes(inactive).min(cache_bytes.saturating_sub(bytes(shared)).saturating_sub(bytes(active)))
     }
 
-    /// True if the limit of the group holds for the groups below it too.
+    /// Returns true if the limit of the group also holds for its descendant groups.
     fn binds_children(self, folder: &Path, read: ReadFile<'_>) -> bool {
         match self {
             Self::V1 => read(&folder.join("memory.use_hierarchy")).is_none_or(|text| text.trim() != "0"),
@@ -134,7 +138,8 @@ impl Version {
         }
     }
 
-    /// Version 2 counts kills in the groups below too; version 1 counts only the group's own processes.
+    /// Returns the kills of one group. Version 2 includes kills in descendant groups; version 1 counts only the group's
+    /// own processes.
     fn oom_kills(self, folder: &Path, read: ReadFile<'_>) -> Option<u64> {
         let file = match self {
             Self::V1 => "memory.oom_control",
@@ -144,13 +149,13 @@ impl Version {
     }
 }
 
-/// A number in a file of lines `NAME NUMBER`.
+/// Returns the number of `name` in a file with lines of the form `NAME NUMBER`.
 pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The own group and its parents, once for each mount that shows them differently. Several mounts show the same groups
-/// or fewer of them, so the smallest limit over all mounts is right.
+/// Returns the own group and its ancestors, once for each mount that shows them differently. Several mounts show the
+/// same groups or fewer of them, so the smallest limit over all mounts is correct.
 fn parse_ancestries(groups: &str, mounts: &str) -> Vec<Ancestry> {
     let mut found: Vec<Ancestry> = Vec::new();
     for mount in mounts.lines().filter_map(parse_mount) {
@@ -168,7 +173,8 @@ fn parse_ancestries(groups: &str, mounts: &str) -> Vec<Ancestry> {
     found
 }
 
-/// The own group, from `/proc/self/cgroup`: lines `HIERARCHY:CONTROLLERS:PATH`, see cgroups(7).
+/// Returns the path of the own group from `/proc/self/cgroup`. Its lines have the form `HIERARCHY:CONTROLLERS:PATH`,
+/// see cgroups(7).
 fn own_group(groups: &str, version: Version) -> Option<&str> {
     groups.lines().find_map(|line| {
         // A path may contain colons.
@@ -182,8 +188,8 @@ fn own_group(groups: &str, version: Version) -> Option<&str> {
     })
 }
 
-/// A line of mountinfo: `ID PARENT DEVICE ROOT POINT OPTIONS [TAG …] - TYPE SOURCE SUPER_OPTIONS`, see
-/// proc_pid_mountinfo(5).
+/// Parses a line of mountinfo: `ID PARENT DEVICE ROOT POINT OPTIONS [TAG …] - TYPE SOURCE SUPER_OPTIONS`, see
+/// `proc_pid_mountinfo(5)`. Returns `None` for a mount that cannot have the memory controller.
 fn parse_mount(line: &str) -> Option<Mount> {
     let (place, filesystem) = line.split_once(" - ")?;
     let (kind, source) = filesystem.split_once(' ')?;
@@ -200,8 +206,8 @@ fn parse_mount(line: &str) -> Option<Mount> {
     Some(Mount { version, root: root.into(), point: point.into() })
 }
 
-/// Mountinfo writes white space and backslashes as a backslash with three octal digits. Names of systemd's units have
-/// backslashes.
+/// Replaces the escapes of mountinfo: white space and backslashes are written as a backslash and three octal digits.
+/// Names of systemd units can contain backslashes.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -217,15 +223,16 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-/// The path of `group` below a mount whose mount point is the group `root`. `None` if the mount does not show `group`.
+/// Returns the path of `group` relative to a mount that has the group `root` at its mount point. `None` if the mount
+/// does not show `group`.
 ///
-/// The kernel writes both relative to the namespace of this process, see cgroup_namespaces(7): groups outside it start
-/// with `/..`.
+/// The kernel writes both paths relative to the namespace of this process, see `cgroup_namespaces(7)`. Paths of groups
+/// outside the namespace start with `/..`.
 fn path_below(group: &Path, root: &Path) -> Option<PathBuf> {
     match group.strip_prefix(root) {
         Ok(names) => names.components().all(is_name).then(|| names.to_owned()),
-        // A root of `..` alone, with more of them than the group has, is a parent. The names between the two are
-        // unknown, so the walk starts at the parent.
+        // If the root consists only of `..`, and has more of them than the group, it is an ancestor of the group. The
+        // names between the two are unknown, so the walk starts at the ancestor.
         Err(_) => (!root.components().any(is_name)).then(PathBuf::new),
     }
 }
@@ -238,22 +245,24 @@ fn is_name(part: Component<'_>) -> bool {
 mod tests {
     use super::*;
 
-    /// Mounts of a machine with version 2 only, and of one with version 1.
+    /// Mounts of a machine that has only version 2.
     const V2: &str = "23 28 0:21 / /proc rw shared:5 - proc proc rw\n\
                       30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+    /// Mounts of a machine with version 1.
     const V1: &str = "33 31 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
                       35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
     const UNIFIED: &str = "38 31 0:35 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
-    /// Where the own group stands, and what is mounted.
+    /// The contents of `/proc/self/cgroup` and `/proc/self/mountinfo`.
     #[derive(Clone, Copy)]
     struct Place {
         groups: &'static str,
         mounts: &'static str,
     }
 
-    /// The group of a service on a machine with version 2, and on one with version 1.
+    /// The group of a service on a machine with version 2.
     const SERVICE_V2: Place = Place { groups: "0::/system.slice/sp1d.service\n", mounts: V2 };
+    /// The group of a service on a machine with version 1.
     const SERVICE_V1: Place = Place { groups: "5:cpu,cpuacct:/\n4:memory:/outer/inner\n0::/other\n", mounts: V1 };
 
     fn read_from<'a>(place: Place, files: &'a [(&'a str, &'a str)]) -> impl Fn(&Path) -> Option<String> + 'a {
@@ -264,7 +273,7 @@ mod tests {
         }
     }
 
-    /// `expected` is available and total bytes.
+    /// `expected` has the available and the total bytes.
     #[track_caller]
     fn check_memory(place: Place, files: &[(&str, &str)], expected: Option<(u64, u64)>) {
         let found = memory(&read_from(place, files));
@@ -290,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_the_own_group_is_found() {
+    fn the_limit_of_the_own_group_is_read() {
         let max = |text| ("/sys/fs/cgroup/system.slice/sp1d.service/memory.max", text);
         let high = |text| ("/sys/fs/cgroup/system.slice/sp1d.service/memory.high", text);
         let current = ("/sys/fs/cgroup/system.slice/sp1d.service/memory.current", "7000\n");
@@ -301,7 +310,7 @@ mod tests {
         check_memory(SERVICE_V2, &[max("10000\n"), high("8000\n"), current, cache], Some((3000, 8000)));
         check_memory(SERVICE_V2, &[max("4000\n"), high("max\n"), current, cache], Some((0, 4000)));
         check_memory(SERVICE_V2, &[max("max\n"), high("max\n"), current, cache], None);
-        // Without the size of the cache the list alone counts.
+        // Without the size of the cache, only the inactive list counts.
         check_memory(SERVICE_V2, &[max("10000\n"), current, stat("anon 5\ninactive_file 2000\n")], Some((5000, 10000)));
         check_memory(SERVICE_V2, &[max("10000\n"), current], Some((3000, 10000)));
         check_memory(SERVICE_V2, &[max("10000\n"), cache], Some((10000, 10000)));
@@ -312,7 +321,8 @@ mod tests {
         let limit = ("/sys/fs/cgroup/system.slice/sp1d.service/memory.max", "10000\n");
         let current = ("/sys/fs/cgroup/system.slice/sp1d.service/memory.current", "7000\n");
         let stat = |text| ("/sys/fs/cgroup/system.slice/sp1d.service/memory.stat", text);
-        // 3500 on the lists, of which 1500 are cache and 2000 are lazily freed. The cache on the inactive list is 1000.
+        // The lists have 3500 bytes, of which 1500 are cache and 2000 are lazily freed. 1000 bytes of the cache are on
+        // the inactive list.
         let lazy = stat("file 1500\nshmem 0\ninactive_file 3000\nactive_file 500\n");
         check_memory(SERVICE_V2, &[limit, current, lazy], Some((4000, 10000)));
         // The same with 4000 bytes of shared memory.
@@ -321,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_a_parent_counts() {
+    fn the_limit_of_a_parent_group_counts() {
         let own = [
             ("/sys/fs/cgroup/system.slice/sp1d.service/memory.max", "5000\n"),
             ("/sys/fs/cgroup/system.slice/sp1d.service/memory.current", "100\n"),
@@ -331,23 +341,23 @@ mod tests {
             ("/sys/fs/cgroup/system.slice/memory.current", "5500\n"),
         ];
         check_memory(SERVICE_V2, &parent, Some((500, 6000)));
-        // Each number is the smallest of its kind.
+        // The result has the smallest available bytes and the smallest limit.
         check_memory(SERVICE_V2, &[own, parent].concat(), Some((500, 5000)));
     }
 
     #[test]
-    fn a_container_with_a_namespace_of_its_own_has_its_limit_at_the_mount_point() {
+    fn a_namespaced_container_reads_its_limit_at_the_mount_point() {
         let files = [("/sys/fs/cgroup/memory.max", "5000\n"), ("/sys/fs/cgroup/memory.current", "1000\n")];
         check_memory(Place { groups: "0::/\n", mounts: V2 }, &files, Some((4000, 5000)));
     }
 
     #[test]
-    fn a_path_of_the_machine_is_found_in_a_container() {
+    fn a_machine_path_is_resolved_inside_a_container() {
         let files = [("/sys/fs/cgroup/memory.max", "5000\n"), ("/sys/fs/cgroup/memory.current", "1000\n")];
         let groups = "0::/docker/4f5e\n";
         let mounts = "40 39 0:26 /docker/4f5e /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n";
         check_memory(Place { groups, mounts }, &files, Some((4000, 5000)));
-        // The mount says that it is the whole tree, but has no such path.
+        // The mount claims to show the whole tree, but does not have this path.
         check_memory(Place { groups, mounts: V2 }, &files, Some((4000, 5000)));
         let inner = [("/sys/fs/cgroup/inner/memory.max", "3000\n"), ("/sys/fs/cgroup/inner/memory.current", "500\n")];
         check_memory(Place { groups: "0::/docker/4f5e/inner\n", mounts }, &inner, Some((2500, 3000)));
@@ -370,7 +380,8 @@ mod tests {
         check_path_below("/a/b", "/a/b", Some(""));
         check_path_below("/ab", "/a", None);
         check_path_below("/", "/a", None);
-        // Outside the namespace: the mount shows a parent, the group itself by a known path, or something else.
+        // Groups outside the namespace. The mount shows an ancestor, the group itself by a known path, or another
+        // group.
         check_path_below("/", "/../..", Some(""));
         check_path_below("/a", "/..", Some(""));
         check_path_below("/../a", "/..", Some("a"));
@@ -380,13 +391,13 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_version_1_are_found() {
+    fn limits_of_version_1_are_read() {
         let limit = ("/sys/fs/cgroup/memory/outer/inner/memory.limit_in_bytes", "10000\n");
         let used = ("/sys/fs/cgroup/memory/outer/inner/memory.usage_in_bytes", "7000\n");
         let stat = |text| ("/sys/fs/cgroup/memory/outer/inner/memory.stat", text);
         let cache = "cache 9\ninactive_file 1\ntotal_cache 2500\ntotal_inactive_file 2000\ntotal_active_file 500\n";
         check_memory(SERVICE_V1, &[limit, used, stat(cache)], Some((5000, 10000)));
-        // The kernel names the limit of a parent that is not visible.
+        // The kernel reports the limit of an ancestor that the mount does not show.
         let text = format!("hierarchical_memory_limit 8000\n{cache}");
         check_memory(SERVICE_V1, &[limit, used, stat(text.as_str())], Some((3000, 8000)));
         let together = Place { groups: "4:cpu,memory:/outer/inner\n", ..SERVICE_V1 };
@@ -428,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_with_both_versions_has_the_limits_of_the_one_with_the_controller() {
+    fn with_both_versions_the_one_with_the_controller_counts() {
         let mounts = "38 31 0:35 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
                       35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
         let groups = "4:memory:/a\n1:name=systemd:/user.slice\n0::/user.slice\n";
@@ -444,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_content_is_ignored() {
+    fn invalid_content_is_ignored() {
         let max = |text| [("/sys/fs/cgroup/system.slice/sp1d.service/memory.max", text)];
         for text in ["", "\n", "-1\n", "many\n", "99999999999999999999999\n"] {
             check_memory(SERVICE_V2, &max(text), None);
@@ -470,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn walks_are_bounded() {
+    fn mounts_and_nested_groups_are_bounded() {
         let deep = format!("0::{}\n", "/a".repeat(10_000));
         let mounts: String = (0..100).map(|n| format!("40 39 0:26 / /{n} rw - cgroup2 cgroup2 rw\n")).collect();
         let found = parse_ancestries(&deep, &mounts);
@@ -480,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn kills_are_counted_for_the_nearest_group_that_has_a_counter() {
+    fn kills_come_from_the_nearest_group_with_a_counter() {
         let own =
             ("/sys/fs/cgroup/system.slice/sp1d.service/memory.events", "low 1\noom 5\noom_kill 2\noom_group_kill 1\n");
         let parent = ("/sys/fs/cgroup/system.slice/memory.events", "oom 9\noom_kill 7\n");
@@ -489,7 +500,7 @@ mod tests {
         check_oom_kills(SERVICE_V2, &[], None);
         let control = "/sys/fs/cgroup/memory/outer/inner/memory.oom_control";
         check_oom_kills(SERVICE_V1, &[(control, "oom_kill_disable 1\nunder_oom 0\noom_kill 4\n")], Some(4));
-        // Kernels before 4.13 have no such counter.
+        // Kernels before 4.13 do not have this counter.
         check_oom_kills(SERVICE_V1, &[(control, "oom_kill_disable 1\nunder_oom 0\n")], None);
     }
 }

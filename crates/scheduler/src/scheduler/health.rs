@@ -1,4 +1,4 @@
-//! How long attempts take, what becomes of those that take too long, and of workers whose results are bad.
+//! The duration of attempts, the handling of slow attempts, and the standing of workers.
 
 use super::Scheduler;
 use crate::{
@@ -6,19 +6,19 @@ use crate::{
     peer::Standing, task::Place, workers::Worker,
 };
 
-/// What a worker is blamed for, and for how many faults it counts.
+/// The reason why a worker is blamed. The value is the number of faults.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
-    /// An attempt failed, or ran for too long.
+    /// An attempt failed, was overdue or was never started.
     Failed = 1,
-    /// A result doesn't verify. A machine that says it has done what it hasn't is worse than one that says it couldn't.
+    /// A result does not verify. Claiming work that was not done is worse than reporting a failure.
     Wrong = 2,
-    /// What others built upon was wrong, which came out late: one is enough by any rule.
+    /// A result that other tasks already used turned out to be wrong. One such fault exceeds any limit.
     Proven = 1000,
 }
 
 impl Scheduler {
-    /// Proving of `id` began: from now on it is watched.
+    /// Watches `id`, which has started proving.
     pub(super) fn watch(&mut self, id: AttemptId) {
         let now = self.clock.lease_time();
         let attempt = self.attempt_mut(id);
@@ -31,7 +31,8 @@ impl Scheduler {
         }
     }
 
-    /// `id` delivers: what it took is known, and counts when the result does.
+    /// Stores how long proving took when `id` delivers its result. `learn` uses it once the result is
+    /// accepted.
     pub(super) fn note_duration(&mut self, id: AttemptId) {
         let now = self.clock.lease_time();
         let attempt = self.attempt_mut(id);
@@ -41,7 +42,7 @@ impl Scheduler {
         }
     }
 
-    /// The result of `id` counts: what it took is expected of the next.
+    /// Updates the expected durations after the result of `id` was accepted.
     pub(super) fn learn(&mut self, id: AttemptId) {
         let Some(rules) = self.config.pace else { return };
         let attempt = self.attempt(id);
@@ -60,7 +61,7 @@ impl Scheduler {
         }
     }
 
-    /// Parts with attempts that have run for too long.
+    /// Handles attempts that have run for too long.
     pub(super) fn expire_attempts(&mut self, commands: &mut Vec<Command>) {
         while let Some(id) = self.watch.first_overdue(self.clock.lease_time()) {
             self.watch.end(id);
@@ -68,20 +69,21 @@ impl Scheduler {
         }
     }
 
-    /// Its task goes to somebody else. It keeps its slot, as its worker is still at it, and its result counts if it
-    /// comes first.
+    /// Gives the task of `id` to another worker. The attempt keeps its slot because its worker is still proving it, and
+    /// its result counts if it is the first to verify.
     fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let past = self.past(id, Failure::Overdue);
         let attempt = self.attempt_mut(id);
         attempt.overdue = true;
         let (task, worker, peer) = (attempt.task, attempt.worker, attempt.peer);
         let reason = past.failure.to_string();
-        // One that hangs must not cost its proof a place for ever.
+        // An attempt that hangs must not count in its proof's fair share forever.
         self.queue.release(self.task(task).rank);
         if self.task(task).place != Place::Held(id) {
             self.task_mut(task).record(past);
         } else if self.task(task).spare.is_some() {
-            // The older of two that are slow has come further.
+            // Both attempts of the task are slow. The other one started earlier and has come further, so this one is
+            // cancelled.
             commands.push(Command::Cancel { worker, attempt: id });
             self.lapse(id, commands);
             self.replace_overdue(task, past, commands);
@@ -89,22 +91,22 @@ impl Scheduler {
             self.task_mut(task).spare = Some(id);
             self.replace_overdue(task, past, commands);
         }
-        // What waits behind it would wait as long.
+        // Attempts that wait behind the overdue one would wait just as long.
         self.take_back_waiting(worker, commands);
         self.blame(peer, Fault::Failed, &reason, commands);
     }
 
-    /// Parts with attempts that their workers never start.
+    /// Handles workers that hold attempts and start none of them.
     pub(super) fn expire_starts(&mut self, commands: &mut Vec<Command>) {
         while let Some(worker) = self.workers.first_late_start(self.clock.lease_time()) {
             self.on_never_started(worker, commands);
         }
     }
 
-    /// The oldest attempt of `worker` has failed: the worker holds attempts and starts none of them.
+    /// Fails the oldest attempt of `worker`, which holds attempts and starts none of them.
     fn on_never_started(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         let held = self.workers.get(worker).and_then(|worker| worker.held().first());
-        let id = *held.expect("a worker that holds nothing has no start deadline");
+        let id = *held.expect("only a worker that holds attempts has a start deadline");
         let past = self.past(id, Failure::NeverStarted);
         let (task, peer) = (self.attempt(id).task, self.attempt(id).peer);
         let reason = past.failure.to_string();
@@ -121,7 +123,7 @@ impl Scheduler {
         self.blame(peer, Fault::Failed, &reason, commands);
     }
 
-    /// An attempt that straggles while a worker holds nothing, and that worker. The fastest comes first.
+    /// Returns a straggler, and the fastest idle worker that may take a speculative attempt of its task.
     pub(super) fn next_copy(&self) -> Option<(AttemptId, WorkerId)> {
         let idle = |id: &AttemptId| self.workers.anyone_idle(self.attempt(*id).kind);
         let mut stragglers = self.watch.stragglers(self.clock.lease_time()).filter(idle);
@@ -135,7 +137,7 @@ impl Scheduler {
         })
     }
 
-    /// Gives `worker` a copy of what `id` has been at for too long. The first of them that delivers is counted on.
+    /// Starts a speculative attempt of the task of `id` on `worker`. The first of the two results that verifies counts.
     pub(super) fn copy(&mut self, id: AttemptId, worker: WorkerId, commands: &mut Vec<Command>) {
         self.watch.end_straggling(id);
         let task = self.attempt(id).task;
@@ -143,7 +145,8 @@ impl Scheduler {
         self.assign(task, worker, commands);
     }
 
-    /// `peer` did badly at `task`, unless that is about to fail for good: what fails everywhere is nobody's fault.
+    /// Blames `peer` for a failure at `task`, unless that failure makes the task fail for good. A task that fails
+    /// everywhere is not the fault of its workers.
     pub(super) fn blame_for(
         &mut self,
         task: TaskId,
@@ -160,22 +163,23 @@ impl Scheduler {
         }
     }
 
-    /// `peer` did badly. Enough of it, and it gets nothing for a while.
+    /// Records a fault of `peer`, and quarantines it if the limit is reached.
     pub(super) fn blame(&mut self, peer: PeerId, fault: Fault, reason: &str, commands: &mut Vec<Command>) {
         let Some(rules) = self.config.quarantine else { return };
         let session = self.session_of(peer);
         let kinds = session.and_then(|worker| self.workers.get(worker)).map_or_else(KindSet::default, Worker::kinds);
-        // Who is the only one for something is needed.
+        // A worker that is the only one available for one of its kinds is needed.
         let may = kinds.iter().all(|kind| self.workers.able(kind) > 1);
         let blamed = self.peers.blame(peer, fault as u32, &rules, may, self.clock.lease_time());
-        let (Some(duration), Some(worker)) = (blamed, session) else { return };
+        let Some(duration) = blamed else { return };
         self.peers.set_reason(peer, reason);
+        let Some(worker) = session else { return };
         self.workers.set_standing(worker, true, false);
         commands.push(Command::Quarantine { worker, duration, reason: reason.to_owned() });
         self.take_back_waiting(worker, commands);
     }
 
-    /// `peer` delivered what was wanted.
+    /// Records a success of `peer`.
     pub(super) fn praise(&mut self, peer: PeerId) {
         if self.peers.praise(peer)
             && let Some(worker) = self.session_of(peer)
@@ -184,7 +188,7 @@ impl Scheduler {
         }
     }
 
-    /// Those whose quarantine is over get one task.
+    /// Puts workers whose quarantine has ended on probation.
     pub(super) fn end_quarantines(&mut self, commands: &mut Vec<Command>) {
         while let Some(peer) = self.peers.next_on_probation(self.clock.lease_time()) {
             if let Some(worker) = self.session_of(peer) {
@@ -194,10 +198,12 @@ impl Scheduler {
         }
     }
 
-    /// Those who are the only ones left for something that waits get one task too, however long their quarantine.
+    /// Ends a quarantine early if the worker is needed: a task waits that no available worker may take. The worker is
+    /// then on probation.
     pub(super) fn release_needed(&mut self, commands: &mut Vec<Command>) {
         let needed = |id: &WorkerId| {
-            let worker = self.workers.get(*id).expect("the quarantined are connected");
+            let worker =
+                self.workers.get(*id).expect("the index of quarantined workers contains only connected workers");
             let declared = worker.declared();
             declared.iter().any(|kind| {
                 self.queue.len_of(kind) > 0 && (self.workers.able(kind) == 0 || self.is_last_resort(worker, kind))
@@ -205,14 +211,14 @@ impl Scheduler {
         };
         let needed: Vec<WorkerId> = self.workers.quarantined().filter(needed).collect();
         for worker in needed {
-            let peer = self.workers.get(worker).expect("it was just seen").peer();
+            let peer = self.workers.get(worker).expect("it was found above").peer();
             self.peers.release(peer);
             self.workers.set_standing(worker, false, true);
             commands.push(Command::Probation { worker });
         }
     }
 
-    /// True if a task of `kind` waits that failed on every worker that may get it now, and not on `worker`.
+    /// Returns true if a waiting task of `kind` excludes every worker available for it now, but not `worker`.
     fn is_last_resort(&self, worker: &Worker, kind: TaskKind) -> bool {
         let failed = |excluded: &Exclusions| {
             !excluded.is_empty() && !worker.is_excluded(excluded) && self.workers.able_are_excluded(kind, excluded)
@@ -220,7 +226,7 @@ impl Scheduler {
         self.queue.turns().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
     }
 
-    /// Makes a new session of `peer` as trusted as its last.
+    /// Applies the standing of `peer` to its new session `worker`.
     pub(super) fn keep_standing(&mut self, worker: WorkerId, peer: PeerId, commands: &mut Vec<Command>) {
         let found = self.peers.get(peer).map(|peer| (peer.standing, peer.reason.clone()));
         match found {
@@ -251,12 +257,12 @@ impl Scheduler {
         }
     }
 
-    /// Says of workers to be drained that they hold nothing any more.
+    /// Reports the draining workers that hold nothing any more.
     pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
         commands.extend(self.workers.drained().into_iter().map(|worker| Command::WorkerDrained { worker }));
     }
 
-    /// What waits on `worker` and has not begun goes to others.
+    /// Gives the attempts of `worker` that have not started to other workers.
     pub(super) fn take_back_waiting(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         let Some(held) = self.workers.get(worker).map(|worker| worker.held().clone()) else { return };
         let waiting = |id: &AttemptId| self.attempt(*id).state == State::Held { started: None };

@@ -13,11 +13,11 @@ use std::{
 };
 
 impl Scheduler {
-    /// Derives every index anew from what it indexes and compares. Takes time proportional to all that is held: for
-    /// tests.
+    /// Computes every index again and compares. Takes time proportional to everything that the scheduler holds, so it
+    /// is meant for tests.
     ///
     /// # Panics
-    /// When something is wrong, with what.
+    /// Panics with a description if an invariant does not hold.
     pub fn check_invariants(&self) {
         self.check_proofs();
         self.check_tasks();
@@ -26,37 +26,45 @@ impl Scheduler {
         self.check_queue();
         self.check_stealable();
         self.check_health();
+        self.check_memory_waits();
     }
 
-    /// Exactly the attempts that have begun are watched, and whoever is connected is known.
+    /// The watched attempts are exactly those that have started and are not overdue. Sessions and standing match the
+    /// connected workers.
     fn check_health(&self) {
         let begun = self.attempts.iter().filter(|(_, attempt)| {
             let started = matches!(attempt.state, State::Held { started: Some(_) });
             started && !attempt.overdue && self.config.pace.is_some()
         });
-        assert!(self.watch.check_invariants().eq(begun.map(|(id, _)| *id)), "not exactly what runs is watched");
+        assert!(
+            self.watch.check_invariants().eq(begun.map(|(id, _)| *id)),
+            "the watched attempts are not exactly the running ones"
+        );
         let sessions = self.workers.check_invariants().iter().map(|(id, worker)| (*id, worker.peer()));
         assert_eq!(self.peers.check_invariants(), sessions.collect(), "sessions and workers do not match");
         for (id, worker) in self.workers.check_invariants() {
             let quarantined = self.peers.get(worker.peer()).map(|peer| peer.standing);
             let quarantined = matches!(quarantined, Some(Standing::Quarantined(_)));
-            assert_eq!(worker.is_quarantined(), quarantined, "{id} is trusted more, or less, than it should be");
+            assert_eq!(worker.is_quarantined(), quarantined, "the quarantine of {id} does not match its standing");
             let gets_nothing = worker.is_quarantined() || worker.is_draining() || worker.is_starting();
             let waits = |id: &AttemptId| self.attempts[id].state == State::Held { started: None };
-            assert!(!gets_nothing || !worker.held().iter().any(waits), "{id} holds what it is not to begin");
+            assert!(
+                !gets_nothing || !worker.held().iter().any(waits),
+                "{id} gets nothing and holds an attempt that has not started"
+            );
         }
         assert_eq!(self.next_copy(), None, "an attempt straggles while a worker is idle");
     }
 
-    /// Tasks and markers belong to proofs that know them, so nothing outlives its proof.
+    /// Every task and marker belongs to a proof that lists it, so none outlives its proof.
     fn check_proofs(&self) {
         let of_proofs = |own: fn(&crate::task::Proof) -> &BTreeSet<crate::TaskId>| -> BTreeMap<_, _> {
             self.proofs.iter().flat_map(|(id, proof)| own(proof).iter().map(|task| (*task, *id))).collect()
         };
         let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.proof)).collect();
-        assert_eq!(of_proofs(|proof| &proof.tasks), tasks, "proofs and tasks disagree about what belongs where");
+        assert_eq!(of_proofs(|proof| &proof.tasks), tasks, "proofs and tasks do not match");
         let markers: BTreeMap<_, _> = self.markers.iter().map(|(id, marker)| (*id, marker.proof)).collect();
-        assert_eq!(of_proofs(|proof| &proof.markers), markers, "proofs and markers disagree about what belongs where");
+        assert_eq!(of_proofs(|proof| &proof.markers), markers, "proofs and markers do not match");
         if let Some(both) = self.tasks.keys().find(|id| self.markers.contains_key(id)) {
             panic!("{both} is a task and a marker");
         }
@@ -64,7 +72,7 @@ impl Scheduler {
         assert_eq!(orders.len(), self.proofs.len(), "two proofs have the same position");
     }
 
-    /// A task's place agrees with its attempts' states and with its proof's.
+    /// The place of a task agrees with the states of its attempts and of its proof.
     fn check_tasks(&self) {
         let open = self.tasks.values().filter(|task| !matches!(task.place, Place::Accepted(_))).count();
         assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
@@ -78,23 +86,26 @@ impl Scheduler {
             match task.place {
                 Place::Waiting { .. } => assert!(!failed, "{id} waits though its proof has failed"),
                 Place::Held(attempt) => {
-                    assert!(state(attempt).is_some_and(State::is_held), "{id} is held by {attempt}, which isn't live");
+                    assert!(state(attempt).is_some_and(State::is_held), "{id} is held by {attempt}, which is not live");
                 }
                 Place::Verifying(attempt) => assert_eq!(
                     state(attempt),
                     Some(State::Reported),
-                    "{id} waits for the verification of {attempt}, which hasn't reported"
+                    "{id} waits for the verification of {attempt}, which has not reported"
                 ),
-                Place::Shelved => assert!(failed, "{id} is shelved though its proof goes on"),
+                Place::Shelved => assert!(failed, "{id} is shelved though its proof has not failed"),
                 Place::Accepted(attempt) => {
-                    assert!(task.attempts.iter().eq([&attempt]), "{id} is done and knows attempts that do not count");
-                    assert_eq!(accepted, 1, "{id} is done by {attempt}, which isn't accepted");
+                    assert!(
+                        task.attempts.iter().eq([&attempt]),
+                        "{id} is accepted and keeps other attempts than {attempt}"
+                    );
+                    assert_eq!(accepted, 1, "{id} is accepted with {attempt}, which is not accepted");
                 }
             }
             let spare = task.spare.map(|spare| {
-                assert_ne!(task.place, Place::Held(spare), "{id} counts on its spare attempt");
-                assert!(state(spare).is_some_and(State::is_held), "{spare}, the spare of {id}, isn't live");
-                assert!(!matches!(task.place, Place::Accepted(_)), "{id} is done and has a spare attempt");
+                assert_ne!(task.place, Place::Held(spare), "{spare} is the first and the second attempt of {id}");
+                assert!(state(spare).is_some_and(State::is_held), "{spare}, the second attempt of {id}, is not live");
+                assert!(!matches!(task.place, Place::Accepted(_)), "{id} is accepted and has a second attempt");
             });
             let live = usize::from(matches!(task.place, Place::Held(_))) + usize::from(spare.is_some());
             assert_eq!(held, live, "{id} has {held} live attempts");
@@ -103,13 +114,15 @@ impl Scheduler {
                 usize::from(matches!(task.place, Place::Accepted(_))),
                 "{id} was accepted {accepted} times"
             );
-            assert!(count(|state| state == State::Lapsed) <= MAX_LAPSED, "{id} knows too many lapsed attempts");
+            assert!(count(|state| state == State::Lapsed) <= MAX_LAPSED, "{id} keeps too many lapsed attempts");
             assert!(task.history().len() <= MAX_HISTORY, "the history of {id} is too long");
-            // What failed for good since a worker left is noticed when an attempt of it ends, or after a while.
+            // A task can also fail for good because a worker left. The scheduler notices that only when an attempt of
+            // the task ends, or after `patience`. This check therefore uses only counts that do not depend on the
+            // connected workers.
             let spent = |counts: &Counts, most: u32| counts.distinct() >= most as usize;
             let exhausted =
                 spent(task.failures(), self.config.max_failures) || spent(task.losses(), self.config.max_losses);
-            assert!(failed || !exhausted, "{id} has failed for good, and its proof goes on");
+            assert!(failed || !exhausted, "{id} has failed for good, but its proof has not failed");
             let is_open = !matches!(task.place, Place::Accepted(_));
             assert_eq!(
                 self.memory_bound.contains(id),
@@ -118,30 +131,45 @@ impl Scheduler {
             );
             if let Some(marker) = task.marker {
                 let proof = self.markers.get(&marker).map(|marker| marker.proof);
-                assert_eq!(proof, Some(task.proof), "the marker {marker} of {id} is not its proof's");
+                assert_eq!(proof, Some(task.proof), "the marker {marker} of {id} belongs to another proof");
             }
         }
     }
 
-    /// Attempts belong to tasks that know them, so nothing outlives its task.
+    /// Exactly the waiting tasks that lack memory have a wait, and no wait has lasted too long.
+    fn check_memory_waits(&self) {
+        let waiting = self.tasks.iter().filter(|(_, task)| matches!(task.place, Place::Waiting { .. }));
+        let lacking = waiting.filter(|(_, task)| self.lacks_memory(task)).map(|(id, _)| id);
+        assert!(self.memory_waits.keys().eq(lacking), "the index of tasks that wait for memory is wrong");
+        let now = self.clock.attended_time();
+        for (id, since) in &self.memory_waits {
+            assert!(*since <= now, "the wait of {id} for memory starts in the future");
+            assert!(now.saturating_since(*since) < self.config.patience, "{id} has waited too long for memory");
+        }
+    }
+
+    /// Every attempt belongs to a task that lists it, so none outlives its task.
     fn check_attempts(&self) {
         let of_attempts: BTreeSet<_> = self.attempts.iter().map(|(id, attempt)| (attempt.task, *id)).collect();
         let of_tasks: BTreeSet<_> =
             self.tasks.iter().flat_map(|(id, task)| task.attempts.iter().map(|attempt| (*id, *attempt))).collect();
-        assert_eq!(of_attempts, of_tasks, "tasks and attempts disagree about what belongs where");
+        assert_eq!(of_attempts, of_tasks, "tasks and attempts do not match");
     }
 
-    /// Workers hold exactly the live attempts, and each has a lease.
+    /// Workers hold exactly the live attempts, and each worker has a lease.
     fn check_workers(&self) {
         let workers = self.workers.check_invariants();
         let of_workers: BTreeSet<_> =
             workers.iter().flat_map(|(id, worker)| worker.held().iter().map(|attempt| (*id, *attempt))).collect();
         let live = self.attempts.iter().filter(|(_, attempt)| attempt.state.is_held());
         let live: BTreeSet<_> = live.map(|(id, attempt)| (attempt.worker, *id)).collect();
-        assert_eq!(of_workers, live, "workers hold what isn't live, or what is live isn't held");
+        assert_eq!(of_workers, live, "the held attempts are not exactly the live ones");
         assert!(self.leases.check_invariants().eq(workers.keys().copied()), "leases and workers do not match");
         if let Some((expiry, worker)) = self.leases.earliest() {
-            assert!(expiry > self.clock.lease_time(), "the lease of {worker} has ended, and it is still here");
+            assert!(
+                expiry > self.clock.lease_time(),
+                "the lease of {worker} has ended, but the worker is still connected"
+            );
         }
         for (id, worker) in workers {
             let is_started = |id: &AttemptId| matches!(self.attempts[id].state, State::Held { started: Some(_) });
@@ -151,14 +179,18 @@ impl Scheduler {
         for (id, attempt) in &self.attempts {
             if attempt.state.is_held() {
                 let kinds = workers[&attempt.worker].declared();
-                assert!(kinds.contains(self.task(attempt.task).kind), "{} cannot do {id}", attempt.worker);
-                assert_eq!(workers[&attempt.worker].peer(), attempt.peer, "{id} is held by somebody else");
+                assert!(
+                    kinds.contains(self.task(attempt.task).kind),
+                    "{} does not support the kind of {id}",
+                    attempt.worker
+                );
+                assert_eq!(workers[&attempt.worker].peer(), attempt.peer, "{id} is held by another peer");
             }
             assert_eq!(attempt.kind, self.task(attempt.task).kind, "{id} and its task are of different kinds");
         }
     }
 
-    /// The queue has exactly the waiting tasks, and none of them could be on a worker.
+    /// The queue contains exactly the waiting tasks, and none of them could use a free slot.
     fn check_queue(&self) {
         let mut held = BTreeMap::new();
         for attempt in self.attempts.values().filter(|attempt| attempt.state.is_held() && !attempt.overdue) {
@@ -167,20 +199,21 @@ impl Scheduler {
         let queued = self.queue.check_invariants(&held);
         let waiting = self.tasks.values().filter(|task| matches!(task.place, Place::Waiting { .. }));
         let waiting: BTreeMap<_, _> = waiting.map(|task| (task.rank, (task.kind, &task.excluded))).collect();
-        assert_eq!(queued, waiting, "the queue does not have exactly the waiting tasks");
+        assert_eq!(queued, waiting, "the queue does not contain exactly the waiting tasks");
         let next = self.snapshot().next_assignment();
         assert_eq!(next, None, "a task waits while a slot for it is free");
         self.crews.check_invariants(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
         self.check_waiting();
     }
 
-    /// Whatever waits, waits for a slot that somebody will free, so nothing waits for ever.
+    /// Every waiting task waits for a slot that some worker will free, so no task waits forever.
     fn check_waiting(&self) {
         let workers = self.workers.check_invariants();
         for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, Place::Waiting { .. })) {
             let able = || workers.iter().filter(|(_, worker)| worker.kinds().contains(task.kind));
             let prospects = || workers.iter().filter(|(_, worker)| worker.is_prospect(task.kind));
-            // A worker in quarantine that is the last resort is released, and one that starts its prover ends that.
+            // A quarantined worker that is the last resort is released, and a worker that starts its prover will be
+            // ready later.
             if prospects().any(|(_, worker)| worker.is_starting() && !worker.is_excluded(&task.excluded)) {
                 continue;
             }
@@ -189,12 +222,12 @@ impl Scheduler {
             let mut may_take = able().filter(|(_, worker)| !worker.is_excluded(&excluded)).peekable();
             if may_take.peek().is_some() {
                 let awaited = may_take.any(|(_, worker)| !worker.held().is_empty());
-                assert!(awaited, "{id} waits, and nobody who may take it holds anything");
+                assert!(awaited, "{id} waits, but no worker that may take it holds an attempt");
             }
         }
     }
 
-    /// The index of stealable attempts has exactly those, and none of them waits while a worker idles.
+    /// The index contains exactly the stealable attempts, and none of them waits while an idle worker may take it.
     fn check_stealable(&self) {
         let indexed = self.stealable.check_invariants();
         let stealable = self.attempts.iter().filter(|(id, _)| self.is_stealable(**id));
@@ -212,7 +245,7 @@ impl Scheduler {
 
 #[cfg(test)]
 impl Scheduler {
-    /// How many entries each of its maps has.
+    /// Returns the number of entries of each map.
     pub(crate) fn held_items(&self) -> [usize; 10] {
         [
             self.proofs.len(),

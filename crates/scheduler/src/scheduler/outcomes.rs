@@ -1,14 +1,15 @@
-//! What becomes of a task when an attempt of it has ended.
+//! What happens to a task when one of its attempts has ended.
 
 use super::Scheduler;
 use crate::{
-    AttemptId, Command, Failure, PastAttempt, PeerId, TaskId,
+    AttemptId, Command, Failure, PastAttempt, PeerId, TaskId, Timestamp,
     attempt::State,
     task::{Counts, MAX_LAPSED, Place, Task},
 };
+use std::mem;
 
 impl Scheduler {
-    /// The result of `id` is final: nothing else of its task is wanted.
+    /// Makes the result of `id` final and ends the other attempts of its task.
     pub(super) fn accept(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let attempt = self.attempt_mut(id);
         attempt.state = State::Accepted;
@@ -28,7 +29,8 @@ impl Scheduler {
         self.memory_bound.remove(&task);
     }
 
-    /// `id` is live no more, but its result counts if it comes.
+    /// Ends the live attempt `id`. Its result still counts if it arrives. Forgets the oldest lapsed attempt of the task
+    /// if there are too many.
     pub(super) fn lapse(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         self.release(id);
         let attempt = self.attempt_mut(id);
@@ -44,18 +46,18 @@ impl Scheduler {
         }
     }
 
-    /// An attempt of `task` failed, or delivered what does not verify: another worker gets it, or it has failed for
-    /// good.
+    /// Continues `task` after a failed attempt or a rejected result: another worker gets it, or it has failed for good.
     pub(super) fn retry(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.go_on_after(task, past, Task::count_failure, commands);
     }
 
-    /// The attempt that `task` counted on takes for ever: another worker gets it, or it has failed for good.
+    /// Continues `task` after its attempt was overdue or never started: another worker gets it, or it has failed for
+    /// good.
     pub(super) fn replace_overdue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.go_on_after(task, past, Task::count_loss, commands);
     }
 
-    /// The worker that proved `task` was lost: another worker gets it, or it has failed for good.
+    /// Continues `task` after its worker was lost: another worker gets it, or it has failed for good.
     pub(super) fn requeue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
         self.go_on_after(task, past, Task::count_loss, commands);
     }
@@ -73,7 +75,7 @@ impl Scheduler {
         self.go_on(id, commands);
     }
 
-    /// `id` is not live any more, for a reason that doesn't count.
+    /// Continues `task` after its attempt `id` ended for a reason that counts neither as a failure nor as a loss.
     pub(super) fn leave(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
         let entry = self.task_mut(task);
         if entry.spare == Some(id) {
@@ -83,15 +85,15 @@ impl Scheduler {
         }
     }
 
-    /// The end of `id`, which is now, for its task's history.
+    /// Returns the history entry for `id`, which ends now.
     pub(super) fn past(&self, id: AttemptId, failure: Failure) -> PastAttempt {
         let attempt = self.attempt(id);
         let duration = self.clock.now().saturating_since(attempt.assigned);
         PastAttempt { attempt: id, worker: attempt.worker, peer: attempt.peer, duration, failure }
     }
 
-    /// True if `task` failed on enough workers, lost enough of them, or needs more memory than every connected worker
-    /// has.
+    /// Returns true if `task` failed on enough workers, was lost with enough workers, or needs more memory than every
+    /// connected worker has.
     pub(super) fn has_failed_for_good(&self, task: &Task) -> bool {
         let is_spent = |counts: &Counts, most: u32| {
             let enough = counts.distinct() >= usize::try_from(most).unwrap_or(usize::MAX);
@@ -102,25 +104,44 @@ impl Scheduler {
             || self.lacks_memory(task)
     }
 
-    /// True if `task` ran out of memory, and no connected worker has more.
-    fn lacks_memory(&self, task: &Task) -> bool {
+    /// Returns true if `task` ran out of memory and no connected worker has more.
+    pub(super) fn lacks_memory(&self, task: &Task) -> bool {
         task.excluded.by_memory().is_some() && self.workers.all_excluded(task.kind, &task.excluded.lasting())
     }
 
-    /// Ends the proofs of tasks that wait in vain for a worker with more memory.
+    /// Fails the proofs of tasks that have waited too long for a worker with more memory.
+    ///
+    /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the task
+    /// leaves the queue or such a worker joins. Time in the queue for a busy larger worker does not count, because that
+    /// worker may return within seconds after it was lost.
     pub(super) fn expire_memory_waits(&mut self, commands: &mut Vec<Command>) {
-        let in_vain = |id: &&TaskId| {
-            let task = self.task(**id);
-            let Place::Waiting { since } = task.place else { return false };
-            self.clock.now().saturating_since(since) >= self.config.patience && self.lacks_memory(task)
-        };
-        for task in self.memory_bound.iter().filter(in_vain).copied().collect::<Vec<_>>() {
+        let now = self.clock.attended_time();
+        let earlier = mem::take(&mut self.memory_waits);
+        self.memory_waits =
+            self.lacking_memory().map(|task| (task, earlier.get(&task).copied().unwrap_or(now))).collect();
+        let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.patience;
+        let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
+        for task in over.collect::<Vec<_>>() {
             self.fail_proof(task, commands);
         }
+        // The tasks of failed proofs wait no more.
+        let tasks = &self.tasks;
+        self.memory_waits.retain(|task, _| matches!(tasks[task].place, Place::Waiting { .. }));
     }
 
-    /// The attempt `id` of `task` ran out of memory on a worker with `memory_bytes`: a worker with more gets it, or it
-    /// has failed for good.
+    /// Returns the waiting tasks for which [`Self::lacks_memory`] is true.
+    fn lacking_memory(&self) -> impl Iterator<Item = TaskId> {
+        // Looking at every worker is worthwhile only if a task ran out of memory.
+        let largest = if self.memory_bound.is_empty() { None } else { Some(self.workers.largest_memory()) };
+        self.memory_bound.iter().copied().filter(move |id| {
+            let Task { kind, excluded, place, .. } = self.task(*id);
+            let largest = largest.and_then(|largest| largest[kind.index()]);
+            matches!(place, Place::Waiting { .. }) && largest.is_none_or(|bytes| excluded.is_too_small(bytes))
+        })
+    }
+
+    /// Continues task `id` after an attempt ran out of memory on a worker with `memory_bytes`: a worker with more
+    /// memory gets it, or it has failed for good.
     pub(super) fn retry_with_more_memory(
         &mut self,
         id: TaskId,
@@ -135,13 +156,14 @@ impl Scheduler {
         self.go_on(id, commands);
     }
 
-    /// The attempt that `id` counted on is gone: it counts on its other one, waits for another, or has failed for good.
+    /// Continues task `id` after it lost the attempt that it relied on. It relies on its second attempt, waits for a
+    /// new one, or has failed for good.
     fn go_on(&mut self, id: TaskId, commands: &mut Vec<Command>) {
         let task = self.task(id);
         if self.has_failed_for_good(task) {
             let blamed = task.blamed.clone();
             self.fail_proof(id, commands);
-            // What fails everywhere is nobody's fault.
+            // A task that fails everywhere is not the fault of its workers.
             blamed.into_iter().for_each(|(peer, faults)| self.peers.pardon(peer, faults));
         }
         let spare = self.task(id).spare.filter(|spare| !self.attempt(*spare).overdue);
@@ -150,7 +172,7 @@ impl Scheduler {
         } else if let Some(spare) = spare {
             let task = self.task_mut(id);
             (task.place, task.spare) = (Place::Held(spare), None);
-            // It may straggle again.
+            // It may become a straggler again.
             self.watch(spare);
         } else {
             self.task_mut(id).place = Place::Waiting { since: self.clock.now() };

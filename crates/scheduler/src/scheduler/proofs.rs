@@ -1,4 +1,4 @@
-//! Proofs, tasks and markers: how they come and go.
+//! How proofs, tasks and markers start and end.
 
 use super::Scheduler;
 use crate::{
@@ -42,11 +42,11 @@ impl Scheduler {
             return;
         };
         if let Some(marker) = marker {
-            // A marker that comes after its task is registered here: a task whose marker were dropped could be accepted
-            // without it.
+            // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
+            // accepted without it.
             self.on_marker_submitted(proof, marker);
             if self.markers.get(&marker).is_none_or(|known| known.proof != proof) {
-                return; // What it names is a task, or another proof's.
+                return; // The id belongs to a task or to another proof.
             }
         }
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
@@ -66,7 +66,7 @@ impl Scheduler {
             for attempt in self.task(task).attempts.clone() {
                 self.end_attempt(attempt, commands);
             }
-            let task = self.tasks.remove(&task).expect("proofs name known tasks");
+            let task = self.tasks.remove(&task).expect("proofs name only known tasks");
             self.open_tasks -= usize::from(!matches!(task.place, Place::Accepted(_)));
         }
         for marker in markers {
@@ -77,11 +77,11 @@ impl Scheduler {
         }
     }
 
-    /// `task` failed for good. Its proof fails with it, unless another of its tasks was first: nothing of it is
-    /// assigned any more. What workers hold of it they keep until the proof ends.
+    /// Fails the proof of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
+    /// its attempts until the proof ends.
     pub(super) fn fail_proof(&mut self, task: TaskId, commands: &mut Vec<Command>) {
         let proof = self.task(task).proof;
-        let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten with it");
+        let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten together with the proof");
         if entry.failed {
             return;
         }
@@ -99,7 +99,7 @@ impl Scheduler {
         commands.push(Command::FailProof { proof, task, kind, history });
     }
 
-    /// Forgets `attempt`, takes it from its worker if that holds it, and lets the driver drop what it uploaded.
+    /// Forgets attempt `id`, cancels it on its worker if it is live, and lets the driver discard its uploads.
     pub(super) fn end_attempt(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let attempt = self.attempt(id);
         let (task, worker, state) = (attempt.task, attempt.worker, attempt.state);
@@ -107,7 +107,7 @@ impl Scheduler {
             self.release(id);
             commands.push(Command::Cancel { worker, attempt: id });
         }
-        // An accepted attempt's uploads are its proof's.
+        // The uploads of an accepted attempt belong to its proof.
         if state != State::Accepted {
             commands.push(Command::Discard { attempt: id });
         }

@@ -1,4 +1,4 @@
-//! Questions that change nothing.
+//! Read-only queries.
 
 use super::Scheduler;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Scheduler {
-    /// How much it holds.
+    /// Returns how many items the scheduler holds.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -21,21 +21,22 @@ impl Scheduler {
         }
     }
 
-    /// Where `task` is, and why it isn't running if it isn't. `None` when it is unknown, or a marker.
+    /// Returns what happens with `task`, and why it is not running if it is not. Returns `None` if `task` is unknown or
+    /// a marker.
     #[must_use]
     pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {
         let task = self.tasks.get(&task)?;
         Some(match task.place {
             Place::Waiting { since } if self.workers.able(task.kind) == 0 => TaskStatus::NoWorker { since },
-            // A free slot and a waiting task that may have it do not last beyond one event, unless the worker is to be
-            // left free.
+            // A waiting task that may take a free slot gets it in the same event, unless placement leaves that worker
+            // free.
             Place::Waiting { since } if self.may_take_slot(task) => TaskStatus::Packed { since },
             Place::Waiting { since } if self.workers.anyone_free(task.kind) => TaskStatus::Parked { since },
             Place::Waiting { since } => TaskStatus::Queued { since },
             Place::Held(id) => {
                 let attempt = self.attempt(id);
                 let State::Held { started } = attempt.state else {
-                    unreachable!("the attempt that a task is held by is held");
+                    unreachable!("the attempt in `Place::Held` is held");
                 };
                 TaskStatus::Held { worker: attempt.worker, attempt: id, assigned: attempt.assigned, started }
             }
@@ -45,18 +46,18 @@ impl Scheduler {
         })
     }
 
-    /// True when `task` could be on a worker with a free slot, were nobody to be left free.
+    /// Returns true if `task` could take a free slot under [`crate::Placement::Spread`].
     fn may_take_slot(&self, task: &Task) -> bool {
         Snapshot { crews: None, ..self.snapshot() }.choose_worker(task.kind, &task.excluded).is_some()
     }
 
-    /// How the past attempts of `task` ended, oldest first. Empty when it is unknown.
+    /// Returns the past attempts of `task`, oldest first. Empty if `task` is unknown.
     #[must_use]
     pub fn task_history(&self, task: TaskId) -> &[PastAttempt] {
         self.tasks.get(&task).map_or(&[], Task::history)
     }
 
-    /// What `worker` holds. `None` when it isn't connected.
+    /// Returns the slots, kinds and attempts of `worker`, or `None` if it is not connected.
     #[must_use]
     pub fn worker_status(&self, worker: WorkerId) -> Option<WorkerStatus> {
         let worker = self.workers.get(worker)?;

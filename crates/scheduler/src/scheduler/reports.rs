@@ -1,11 +1,11 @@
-//! What is said about attempts.
+//! What workers report about attempts.
 
 use super::{Scheduler, health::Fault};
 use crate::{AttemptId, Command, Failure, TaskId, WorkerId, attempt::State, task::Place, workers::Worker};
 
-/// What is wrong with a result whose task should have completed a marker on the way: the deferred events of its shard
-/// are missing, so a proof built on it would be partial.
-const MARKER_MISSING: &str = "its marker was never completed";
+/// Why a result is rejected if the attempt did not complete its task's marker. The deferred events of the shard are
+/// then missing, so a proof that uses the result would be partial.
+const MARKER_MISSING: &str = "the attempt did not complete its marker";
 
 impl Scheduler {
     pub(super) fn on_attempt_started(&mut self, worker: WorkerId, id: AttemptId) {
@@ -24,7 +24,8 @@ impl Scheduler {
     pub(super) fn on_marker_reported(&mut self, worker: WorkerId, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(task) = self.live_task(worker, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
-        let entry = self.markers.get_mut(&marker).expect("the markers of a proof are forgotten with its tasks");
+        let entry =
+            self.markers.get_mut(&marker).expect("the markers of a proof are forgotten together with its tasks");
         if !entry.completed {
             entry.completed = true;
             commands.push(Command::CompleteMarker { proof: entry.proof, marker, attempt: id });
@@ -46,17 +47,17 @@ impl Scheduler {
                 let kind = task.kind;
                 if task.place == Place::Held(id) {
                     task.place = Place::Verifying(id);
-                    // What a worker that gets nothing more holds is no part of the plan.
+                    // The plan does not include attempts on workers that are not available.
                     if self.workers.gets(worker, kind) {
                         self.crews.deliver(kind);
                     }
                 } else {
-                    // The task goes on as if nothing had come until the result is verified.
+                    // The task continues with its other attempt until this result is verified.
                     task.spare = None;
                 }
             }
-            // Its worker may have been lost and be back under another id. Meanwhile its task goes on as if nothing had
-            // come: the result may be wrong.
+            // The worker may have been lost and have returned in a new session. The task continues meanwhile, because
+            // the result may be wrong.
             State::Lapsed => self.attempt_mut(id).state = State::Reported,
             State::Held { .. } | State::Reported | State::Accepted => {}
         }
@@ -73,7 +74,7 @@ impl Scheduler {
         let past = self.past(id, failure);
         let fault = match past.failure {
             Failure::Rejected(_) => Some(Fault::Wrong),
-            // Too little memory is a property of the task and of the machine.
+            // Too little memory is a property of the task and the machine.
             Failure::Disputed | Failure::OutOfMemory(_) => None,
             Failure::Worker(_)
             | Failure::WorkerLost
@@ -105,7 +106,8 @@ impl Scheduler {
             if self.task(task).place == Place::Verifying(id) {
                 self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
             } else {
-                // Its marker may have been reported when its worker was gone, and then nobody heard.
+                // The attempt may have reported its marker while it was not live. Such a report is ignored, so the
+                // worker is not blamed.
                 self.end_attempt(id, commands);
             }
         } else {
@@ -119,19 +121,19 @@ impl Scheduler {
         let peer = self.attempt(id).peer;
         self.end_attempt(id, commands);
         self.blame_for(task, peer, Some(Fault::Wrong), &past.failure, commands);
-        // The task has gone on without a lapsed attempt, whose end is recorded already.
+        // A lapsed attempt is already recorded in the history, and its task has continued without it.
         if self.task(task).place == Place::Verifying(id) {
             self.retry(task, past, commands);
         }
     }
 
-    /// The task of `id`, if `worker` holds it.
+    /// Returns the task of `id` if `worker` holds `id`.
     pub(super) fn live_task(&self, worker: WorkerId, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         (attempt.worker == worker && attempt.state.is_held()).then_some(attempt.task)
     }
 
-    /// The task of `id`, if its result is being verified.
+    /// Returns the task of `id` if the result of `id` is being verified.
     fn reported_task(&self, id: AttemptId) -> Option<TaskId> {
         let attempt = self.attempts.get(&id)?;
         (attempt.state == State::Reported).then_some(attempt.task)

@@ -1,4 +1,4 @@
-//! Workers: how they come, stay and go.
+//! How workers join, stay connected and leave.
 
 use super::Scheduler;
 use crate::{
@@ -8,21 +8,21 @@ use crate::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
-/// How an attempt that comes back compares with the one that took its place.
+/// Whether a returning attempt finishes earlier than the attempt that replaced it.
 enum Sooner {
-    /// It is done earlier, as far as anybody knows.
+    /// It finishes earlier, or the durations are unknown.
     Yes,
-    /// It is done later, but it runs.
+    /// It finishes later, but it is running.
     No,
-    /// It never began.
+    /// It never started.
     Never,
 }
 
-/// What is known of a worker that joins.
+/// The properties of a worker that joins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Joining {
     pub(super) peer: PeerId,
-    /// What an attempt on it can have; 0 for unknown.
+    /// Bytes of memory that one attempt can use; 0 if unknown.
     pub(super) memory_bytes: u64,
     pub(super) slots: u32,
     pub(super) kinds: KindSet,
@@ -49,7 +49,7 @@ impl Scheduler {
         self.workers.insert(worker, peer, memory_bytes, slots, kinds, self.paces_of(peer));
         self.keep_standing(worker, peer, commands);
         self.on_leases_renewed(worker);
-        // One that is named twice is the same.
+        // The set removes duplicates from the worker's message.
         for attempt in &holds.iter().copied().collect::<BTreeSet<_>>() {
             if !self.adopt(worker, peer, *attempt, commands) {
                 commands.push(Command::Cancel { worker, attempt: *attempt });
@@ -62,10 +62,11 @@ impl Scheduler {
         TaskKind::ALL.map(|kind| known.and_then(|paces| paces.expected(kind)).unwrap_or_default())
     }
 
-    /// Goes on with an attempt of an earlier session, if that serves: the task waits, or who has it now would not be
-    /// done earlier.
+    /// Continues attempt `id` of an earlier session of `peer`, if its task still needs it. That is so if the task
+    /// waits, or if another attempt holds it and `id` has started: the one that finishes earlier is preferred. Returns
+    /// false if the attempt is not continued.
     fn adopt(&mut self, worker: WorkerId, peer: PeerId, id: AttemptId, commands: &mut Vec<Command>) -> bool {
-        let found = self.workers.get(worker).expect("it has just joined");
+        let found = self.workers.get(worker).expect("the worker was inserted before");
         let (full, gets_nothing) = (found.held().len() >= found.slots(), found.is_quarantined());
         let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.peer == peer && !full) else {
             return false;
@@ -75,7 +76,7 @@ impl Scheduler {
         if attempt.state != State::Lapsed || in_vain || self.proof_of(self.task(task)).failed {
             return false;
         }
-        // First: nothing that follows may take it for one that is over.
+        // Set the state first: the calls below may forget lapsed attempts, and `id` must not be among them.
         let started = attempt.began.map(|_| self.clock.now());
         let found = self.attempt_mut(id);
         let earlier = found.worker;
@@ -115,14 +116,15 @@ impl Scheduler {
         true
     }
 
-    /// `id` is no worker's, as before.
+    /// Undoes the adoption of `id`. Returns false.
     fn refuse(&mut self, id: AttemptId, earlier: WorkerId) -> bool {
         let attempt = self.attempt_mut(id);
         (attempt.worker, attempt.state) = (earlier, State::Lapsed);
         false
     }
 
-    /// Is `id`, if it goes on, done earlier than `other`? It began earlier, so it is when nothing is known.
+    /// Compares `id`, which would continue, with `other`, which replaced it. `id` started earlier, so it counts as
+    /// sooner if the durations are unknown.
     fn is_sooner(&self, id: AttemptId, other: AttemptId) -> Sooner {
         let Some(began) = self.attempt(id).began else { return Sooner::Never };
         let State::Held { started: Some(_) } = self.attempt(other).state else { return Sooner::Yes };
@@ -141,10 +143,10 @@ impl Scheduler {
         }
     }
 
-    /// Requeues all that `worker` holds. What it has delivered is no longer its own, and is verified all the same.
+    /// Removes `worker` and requeues the tasks that it holds. Results that it has already delivered are still verified.
     ///
-    /// Only what it proved can have caused the loss: that is counted. If it proved nothing, all that it held is
-    /// counted, because fetching inputs can end a worker too.
+    /// Only attempts that had started can have caused the loss, so only they are counted as losses. If none had
+    /// started, all of them are counted, because fetching inputs can also crash a worker.
     pub(super) fn on_worker_lost(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         let Some(found) = self.workers.get(worker) else { return };
         let (held, peer) = (found.held().clone(), found.peer());
@@ -181,15 +183,14 @@ impl Scheduler {
         }
     }
 
-    /// The loss of `id` is taken back if its worker returns with it.
+    /// Notes how the loss of `id` was counted, so that it can be undone if the worker returns with `id`.
     fn attempt_lost(&mut self, id: AttemptId, loss: Loss) {
-        // The oldest of too many lapsed attempts is forgotten.
+        // The attempt is already forgotten if the task had too many lapsed attempts.
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.lost = loss;
         }
     }
 
-    /// The prover of `worker` is being started again.
     pub(super) fn on_worker_unready(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         if self.workers.contains(worker) {
             self.workers.set_starting(worker, true);
@@ -203,7 +204,7 @@ impl Scheduler {
         }
     }
 
-    /// Parts with the workers that were silent for longer than a lease.
+    /// Removes workers that were silent for longer than a lease.
     pub(super) fn expire_leases(&mut self, commands: &mut Vec<Command>) {
         while let Some((expiry, worker)) = self.leases.earliest()
             && expiry <= self.clock.lease_time()

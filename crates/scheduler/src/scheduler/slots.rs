@@ -1,4 +1,4 @@
-//! The queue, the slots, and what goes from one to the other.
+//! Assigning waiting tasks to free slots.
 
 use super::Scheduler;
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
 use std::cmp::Reverse;
 
 impl Scheduler {
-    /// Uses every free slot that is to be used. Whatever frees a slot or adds a task needs only do that.
+    /// Assigns tasks until no free slot can be used. Event handlers that free a slot or queue a task rely on this and
+    /// need not assign tasks themselves.
     pub(super) fn fill_slots(&mut self, at_work: Option<AtWork>, commands: &mut Vec<Command>) {
         loop {
             let snapshot = Snapshot { at_work, ..self.snapshot() };
@@ -18,12 +19,12 @@ impl Scheduler {
                 self.leave_queue(task);
                 self.assign(task, worker, commands);
             } else if let Some((attempt, worker)) = snapshot.next_steal() {
-                // Each time one idle worker less remains, so this ends. The slot it frees may be of use to a waiting
+                // Each steal leaves one idle worker less, so the loop ends. The slot that it frees may suit a waiting
                 // task.
                 self.steal(attempt, worker, commands);
             } else if let Some((attempt, worker)) = self.next_copy() {
                 self.copy(attempt, worker, commands);
-                // It keeps one worker more at work, which is planned with from now on.
+                // The speculative attempt uses one more worker, so the plan must include it.
                 self.crews.update(&self.queue, &self.workers, AttemptId(self.attempts_assigned));
             } else {
                 return;
@@ -31,7 +32,7 @@ impl Scheduler {
         }
     }
 
-    /// What is known for the next choice, when no worker has just ended an attempt.
+    /// Returns the data for the next choice, without a worker that has just ended an attempt.
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
             queue: &self.queue,
@@ -47,9 +48,9 @@ impl Scheduler {
         }
     }
 
-    /// A bound on how many workers a task that may still be assigned excludes.
+    /// Returns a bound that is larger than the number of workers excluded by any task that can still be assigned.
     fn max_excluded(&self) -> usize {
-        // Exclusions by memory have no bound but the pool.
+        // Exclusions by memory can exclude any number of workers.
         if !self.memory_bound.is_empty() {
             return usize::MAX;
         }
@@ -57,7 +58,7 @@ impl Scheduler {
         usize::try_from(counted).unwrap_or(usize::MAX)
     }
 
-    /// Gives a task that isn't queued to a worker with a free slot.
+    /// Assigns a task that is not in the queue to a worker with a free slot.
     pub(super) fn assign(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
         self.attempts_assigned += 1;
         let attempt = AttemptId(self.attempts_assigned);
@@ -88,7 +89,7 @@ impl Scheduler {
         commands.push(Command::Assign { worker, attempt, proof, task: id, kind });
     }
 
-    /// Gives `worker`, which is idle, the task of an attempt that only waits on another.
+    /// Moves the task of attempt `id`, which waits behind another attempt, to the idle worker `worker`.
     fn steal(&mut self, id: AttemptId, worker: WorkerId, commands: &mut Vec<Command>) {
         let attempt = self.attempt(id);
         let (task, holder) = (attempt.task, attempt.worker);
@@ -99,7 +100,7 @@ impl Scheduler {
         self.assign(task, worker, commands);
     }
 
-    /// Gives `id`, if it waits, to `worker`, which has begun it before.
+    /// Assigns `id`, if it has not started elsewhere, to `worker`, which started it before the orchestrator restarted.
     pub(super) fn give_back(&mut self, id: TaskId, worker: WorkerId, commands: &mut Vec<Command>) {
         let (Some(task), Some(found)) = (self.tasks.get(&id), self.workers.get(worker)) else { return };
         let may = found.held().len() < found.slots() && self.workers.gets(worker, task.kind);
@@ -121,7 +122,7 @@ impl Scheduler {
         self.update_stealable(attempt);
     }
 
-    /// Takes a slot of `worker` for an attempt that is known.
+    /// Puts an existing attempt into a slot of `worker`.
     pub(super) fn hold(&mut self, worker: WorkerId, id: AttemptId) {
         let Attempt { task, kind, .. } = *self.attempt(id);
         self.queue.hold(self.task(task).rank, id);
@@ -129,7 +130,7 @@ impl Scheduler {
         self.update_start_deadline(worker);
     }
 
-    /// Frees the slot of a live attempt. Its state is the caller's to change.
+    /// Frees the slot of a live attempt. The caller changes the attempt's state.
     pub(super) fn release(&mut self, id: AttemptId) {
         let Attempt { task, kind, worker, overdue, .. } = *self.attempt(id);
         if !overdue {
@@ -142,8 +143,7 @@ impl Scheduler {
         self.update_stealable_of(worker, id);
     }
 
-    /// Brings the start deadline of `worker` up to date: it has one while it holds attempts and has started none of
-    /// them.
+    /// Updates the start deadline of `worker`. It has one while it holds attempts and has started none of them.
     pub(super) fn update_start_deadline(&mut self, worker: WorkerId) {
         let found = self.workers.get(worker).expect("live attempts are on connected workers");
         let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, State::Held { started: Some(_) });
@@ -159,21 +159,21 @@ impl Scheduler {
     }
 
     pub(super) fn enqueue(&mut self, id: TaskId) {
-        let task = self.tasks.get(&id).expect("only known tasks wait");
+        let task = self.tasks.get(&id).expect("the queue contains only known tasks");
         self.queue.insert(task.kind, &task.excluded, task.rank);
     }
 
-    /// Takes a task from the queue; nothing when it isn't there.
+    /// Removes a task from the queue. Does nothing if the task is not in the queue.
     pub(super) fn leave_queue(&mut self, id: TaskId) {
-        let task = self.tasks.get(&id).expect("only known tasks wait");
+        let task = self.tasks.get(&id).expect("the queue contains only known tasks");
         self.queue.remove(task.kind, &task.excluded, task.rank);
     }
 
-    /// Brings the index of stealable attempts up to date after `worker` got or lost `changed`.
+    /// Updates the index of stealable attempts after `worker` got or lost `changed`.
     pub(super) fn update_stealable_of(&mut self, worker: WorkerId, changed: AttemptId) {
         let held = self.workers.get(worker).expect("live attempts are on connected workers").held();
         if held.len() <= 2 {
-            // Its first attempt is no longer the only one, or is again.
+            // The number of attempts changed between one and two, which decides whether the other one is stealable.
             for attempt in held.clone() {
                 self.update_stealable(attempt);
             }
@@ -182,11 +182,11 @@ impl Scheduler {
         }
     }
 
-    /// Brings the index of stealable attempts up to date for one live attempt.
+    /// Updates the index of stealable attempts for one live attempt.
     pub(super) fn update_stealable(&mut self, id: AttemptId) {
         let task = self.attempt(id).task;
         if self.is_stealable(id) {
-            let task = self.tasks.get(&task).expect("attempts name known tasks");
+            let task = self.tasks.get(&task).expect("attempts name only known tasks");
             self.stealable.insert(task.kind, &task.excluded, Reverse(id));
         } else {
             self.remove_stealable(id, task);
@@ -194,12 +194,12 @@ impl Scheduler {
     }
 
     fn remove_stealable(&mut self, id: AttemptId, task: TaskId) {
-        let task = self.tasks.get(&task).expect("attempts name known tasks");
+        let task = self.tasks.get(&task).expect("attempts name only known tasks");
         self.stealable.remove(task.kind, &task.excluded, Reverse(id));
     }
 
-    /// True when `id` waits behind another attempt of its worker, as far as is known, and its task may still be
-    /// assigned.
+    /// Returns true if `id` has not started, waits behind another attempt of its worker, and belongs to a task that may
+    /// still be assigned. Resumed attempts are not stealable.
     pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
         let attempt = self.attempt(id);
         attempt.state == State::Held { started: None }

@@ -1,4 +1,4 @@
-//! A worker that was lost comes back and offers what it still has.
+//! A lost worker returns and offers the attempts that it still has.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn lost_at_work() -> Table {
 }
 
 #[test]
-fn a_worker_that_comes_back_goes_on() {
+fn a_returning_worker_continues_its_attempt() {
     let mut table = lost_at_work();
     table.check([joined_holding(2, 1, 2, &[1])], [adopt(2, 1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)), [], "nothing was lost");
@@ -23,7 +23,7 @@ fn a_worker_that_comes_back_goes_on() {
 }
 
 #[test]
-fn being_lost_and_found_is_no_loss() {
+fn returning_with_the_attempt_is_not_a_loss() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
     for session in 1..20 {
@@ -32,21 +32,21 @@ fn being_lost_and_found_is_no_loss() {
 }
 
 #[test]
-fn who_took_over_and_has_not_begun_gives_way() {
+fn a_replacement_that_has_not_started_is_cancelled() {
     let mut table = lost_at_work();
     table.check([joined(3, 1)], [assign(3, 2, 1, 1)]);
     table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), adopt(2, 1)]);
 }
 
 #[test]
-fn who_took_over_and_began_later_gives_way() {
+fn a_replacement_that_started_later_is_cancelled() {
     let mut table = lost_at_work();
     table.tell([joined(3, 1), started(3, 2)]);
     table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), adopt(2, 1)]);
 }
 
 #[test]
-fn who_took_over_and_is_much_faster_goes_on_beside_it() {
+fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     let mut table = Table::with(Config { quarantine: None, ..Config::default() });
     table.tell([proof(1), joined(1, 1), joined(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.tell([started(1, 1), started(3, 2)]);
@@ -64,20 +64,20 @@ fn who_took_over_and_is_much_faster_goes_on_beside_it() {
 }
 
 #[test]
-fn what_is_not_wanted_any_more_is_cancelled() {
+fn attempts_no_longer_needed_are_cancelled() {
     let mut table = lost_at_work();
     table.tell([joined(3, 1), started(3, 2), reported(3, 2), verified(2)]);
     table.check([joined_holding(2, 1, 2, &[1, 77])], [cancel(2, 1), cancel(2, 77)]);
 }
 
 #[test]
-fn nobody_gets_what_was_anothers() {
+fn a_worker_cannot_adopt_the_attempt_of_another() {
     let mut table = lost_at_work();
     table.check([joined_holding(2, 7, 2, &[1])], [cancel(2, 1), assign(2, 2, 1, 1)]);
 }
 
 #[test]
-fn a_session_ends_when_its_worker_has_a_new_one() {
+fn a_new_session_ends_the_old_session_of_the_worker() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([joined_holding(2, 1, 1, &[1])], [expire(1), adopt(2, 1)]);
@@ -87,30 +87,30 @@ fn a_session_ends_when_its_worker_has_a_new_one() {
 }
 
 #[test]
-fn a_worker_keeps_no_more_than_it_has_slots() {
+fn a_worker_keeps_at_most_as_many_attempts_as_slots() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(1, 2), lost(1)]);
     table.check([joined_holding(2, 1, 1, &[1, 2])], [adopt(2, 1), cancel(2, 2)]);
 }
 
 #[test]
-fn what_failed_is_not_taken_up_again() {
+fn a_failed_attempt_is_not_adopted() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 1)]);
-    // That it was heard of was lost with the connection.
+    // The worker lost its connection before it learned that its failure report had arrived.
     table.check([lost(1), joined_holding(3, 1, 1, &[1])], [cancel(3, 1)]);
 }
 
 #[test]
-fn what_is_named_twice_is_adopted_once() {
+fn a_duplicate_attempt_is_adopted_once() {
     let mut table = lost_at_work();
     table.check([joined_holding(2, 1, 2, &[1, 1])], [adopt(2, 1)]);
 }
 
-/// The connection of one worker is lost again and again, and each time another takes over.
+/// The connection of one worker is lost many times, and each time another worker takes over.
 #[test]
-fn a_worker_may_come_back_any_number_of_times() {
+fn a_worker_may_return_any_number_of_times() {
     let mut table = Table::with(Config { max_losses: 1000, ..plain() });
     table.tell([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1), joined(2, 1)]);
     for session in 0..40 {
@@ -129,9 +129,9 @@ fn a_worker_may_come_back_any_number_of_times() {
     assert_eq!(commands[0], accept(140, 1, 1, 1));
 }
 
-/// What comes late because its worker was gone when its marker was checked blames nobody.
+/// The worker was disconnected when its marker was checked, so no worker is blamed for the late result.
 #[test]
-fn a_late_result_without_its_marker_is_let_go() {
+fn a_late_result_without_its_marker_blames_no_worker() {
     let mut table = Table::with(Config { pace: None, ..Config::default() });
     table.tell([proof(1), joined(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
     table.tell([joined_holding(3, 1, 1, &[]), joined(2, 1), started(3, 2)]);
@@ -139,13 +139,13 @@ fn a_late_result_without_its_marker_is_let_go() {
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
 
-/// Task `task` of proof 1, which `worker` began for an orchestrator that was restarted.
+/// Task `task` of proof 1, which `worker` started before the orchestrator restarted.
 const fn begun_on(worker: u64, task: u64) -> Event {
     let (proof, task, begun_on) = (ProofId(1), TaskId(task), Some(WorkerId(worker)));
     Event::TaskSubmitted { proof, task, kind: SHARD, marker: None, begun_on }
 }
 
-/// The same, told when the worker joins with `slots`.
+/// `worker` joins and reports that it started the tasks `begun` before the orchestrator restarted.
 fn joined_with_begun(worker: u64, slots: u32, begun: &[u64]) -> Event {
     let (id, peer, kinds) = (WorkerId(worker), PeerId(worker), KindSet::all());
     let begun = begun.iter().copied().map(TaskId).collect();
@@ -153,18 +153,18 @@ fn joined_with_begun(worker: u64, slots: u32, begun: &[u64]) -> Event {
 }
 
 #[test]
-fn who_began_a_task_before_a_restart_gets_it() {
+fn a_worker_resumes_a_task_started_before_the_restart() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 2), joined(2, 2), joined(3, 2)]);
     table.check([begun_on(3, 1)], [assign(3, 1, 1, 1)]);
     table.check([task(1, 2, SHARD)], [assign(1, 2, 1, 2)]);
     table.check([begun_on(3, 3)], [assign(3, 3, 1, 3)]);
-    // It is full, and the next is anybody's.
+    // Worker 3 is full, so the next task goes to any worker.
     table.check([begun_on(3, 4)], [assign(2, 4, 1, 4)]);
 }
 
 #[test]
-fn who_is_unknown_has_begun_nothing() {
+fn resume_offers_for_unknown_workers_and_tasks_are_ignored() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 2)]);
     table.check([begun_on(9, 1)], [assign(1, 1, 1, 1)]);
@@ -172,7 +172,7 @@ fn who_is_unknown_has_begun_nothing() {
 }
 
 #[test]
-fn what_waits_goes_to_whoever_began_it_and_joins() {
+fn a_waiting_task_goes_to_the_joining_worker_that_started_it() {
     let mut table = Table::new();
     table.tell([proof(1), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
     table.check([joined_with_begun(1, 1, &[2, 2, 3])], [assign(1, 1, 1, 2)]);
@@ -180,24 +180,24 @@ fn what_waits_goes_to_whoever_began_it_and_joins() {
 }
 
 #[test]
-fn what_only_lies_elsewhere_goes_to_whoever_began_it() {
+fn a_task_not_started_elsewhere_returns_to_its_first_worker() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 3), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 1)]);
     table.check([joined_with_begun(2, 1, &[1, 2])], [cancel(1, 2), assign(2, 4, 1, 2)]);
 }
 
 #[test]
-fn what_was_begun_before_says_nothing_of_speed() {
+fn resumed_attempts_do_not_teach_durations() {
     let mut table = Table::with(Config { quarantine: None, ..Config::default() });
     table.tell([proof(1), joined(1, 1), begun_on(1, 1), started(1, 1)]);
     table.pass(ms(100), &[1]);
     table.tell([reported(1, 1), verified(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
-    // Where a shard were known to take 100 ms, this one would get a copy.
+    // If a shard were known to take 100 ms, this attempt would get a speculative attempt beside it.
     assert_eq!(table.pass(ms(6_000), &[1, 2]), []);
 }
 
 #[test]
-fn saying_it_twice_changes_nothing() {
+fn duplicate_resume_offers_change_nothing() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), joined(2, 2)]);
     table.check([begun_on(2, 1), joined_with_begun(2, 2, &[2])], []);

@@ -19,7 +19,7 @@ const fn probation(worker: u64) -> Command {
     Command::Probation { worker: WorkerId(worker) }
 }
 
-/// Worker 1 has failed three tasks, which worker 2 has done, in the attempts 1 to 6.
+/// Worker 1 has failed at three tasks, which worker 2 has then done, in attempts 1 to 6.
 fn quarantined() -> Table {
     let mut table = table();
     table.tell([joined(1, 1), joined(2, 1)]);
@@ -37,7 +37,7 @@ fn three_faults_lead_to_quarantine() {
     table.tell([joined(1, 1), task(1, 1, SHARD)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 1)]);
     table.tell([joined(2, 1), task(1, 2, SHARD)]);
-    // The result that doesn't verify counts for two.
+    // The result that does not verify counts as two faults.
     table.check([reported(1, 2)], []);
     let reason = "the result was rejected: wrong";
     table.check([rejected(2)], [discard(2), quarantine(1, 60, reason)]);
@@ -45,19 +45,19 @@ fn three_faults_lead_to_quarantine() {
 }
 
 #[test]
-fn after_quarantine_one_task_decides() {
+fn a_success_on_probation_restores_the_worker() {
     let mut table = quarantined();
     assert_eq!(table.pass(ms(59 * S), &[1, 2]), []);
     table.tell([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [probation(1), assign(1, 8, 1, 11)]);
     table.check([reported(1, 8), verified(8)], [accept(1, 8, 1, 11)]);
     table.tell([task(1, 12, SHARD)]);
-    // One failure leads to nothing any more.
+    // A single failure no longer leads to quarantine.
     table.check([failed(1, 9)], []);
 }
 
 #[test]
-fn who_fails_on_probation_is_quarantined_for_twice_as_long() {
+fn a_failure_on_probation_doubles_the_quarantine() {
     let mut table = quarantined();
     table.tell([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7)]);
     table.pass(ms(61 * S), &[1, 2]);
@@ -65,9 +65,9 @@ fn who_fails_on_probation_is_quarantined_for_twice_as_long() {
 }
 
 #[test]
-fn what_waits_on_a_quarantined_worker_goes_to_others() {
+fn waiting_attempts_of_a_quarantined_worker_go_to_others() {
     let mut table = table();
-    // Worker 2 has its hands full.
+    // Worker 2 is full.
     table.tell([joined(2, 1), task(1, 9, SHARD), joined(1, 3)]);
     table.tell([task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 2), started(1, 3)]);
     table.tell([reported(1, 2), reported(1, 3), rejected(2)]);
@@ -78,7 +78,7 @@ fn what_waits_on_a_quarantined_worker_goes_to_others() {
 }
 
 #[test]
-fn what_fails_everywhere_is_nobodys_fault() {
+fn a_task_that_fails_everywhere_blames_no_worker() {
     let mut table = table();
     table.tell([joined(1, 1), joined(2, 1), joined(3, 1)]);
     for poison in 1..=5 {
@@ -90,7 +90,7 @@ fn what_fails_everywhere_is_nobodys_fault() {
                 let held = table.scheduler.worker_status(WorkerId(*worker)).unwrap().held;
                 held.contains(&AttemptId(attempt))
             };
-            let worker = (1..=3).find(held).expect("somebody has it");
+            let worker = (1..=3).find(held).expect("one of the workers holds the attempt");
             let commands = table.tell([failed(worker, attempt)]);
             assert!(!commands.iter().any(|command| matches!(command, Command::Quarantine { .. })), "{commands:?}");
         }
@@ -99,7 +99,7 @@ fn what_fails_everywhere_is_nobodys_fault() {
 }
 
 #[test]
-fn coming_back_does_not_end_a_quarantine() {
+fn reconnecting_does_not_end_a_quarantine() {
     let mut table = quarantined();
     table.tell([lost(1), joined_holding(3, 1, 4, &[]), task(1, 10, SHARD), task(1, 11, SHARD)]);
     assert_eq!(table.scheduler.worker_status(WorkerId(3)).unwrap().held, []);
@@ -108,7 +108,7 @@ fn coming_back_does_not_end_a_quarantine() {
 }
 
 #[test]
-fn a_drained_worker_finishes_what_it_proves_and_gets_nothing_more() {
+fn a_draining_worker_finishes_started_attempts_and_gets_no_more() {
     let mut table = table();
     table.tell([joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1)]);
     let drain = Event::WorkerDraining { worker: WorkerId(1) };
@@ -130,10 +130,10 @@ fn an_idle_worker_is_drained_at_once() {
 }
 
 #[test]
-fn quarantines_grow_up_to_a_bound() {
+fn quarantines_double_up_to_the_maximum() {
     let rules = QuarantineRules { longest: ms(100 * S), ..QuarantineRules::default() };
     let mut table = Table::with(Config { pace: None, quarantine: Some(rules), max_failures: 99, ..Config::default() });
-    // The other has its hands full.
+    // Worker 2 is full.
     table.tell([proof(1), joined(2, 1), task(1, 1, SHARD), joined(1, 1)]);
     let mut lasted = Vec::new();
     for attempt in 2..=7 {
@@ -155,19 +155,27 @@ fn the_only_worker_is_not_quarantined() {
     for attempt in 1..10 {
         table.check([failed(1, attempt)], [assign(1, attempt + 1, 1, 1)]);
     }
-    // Somebody else has come: the next fault is one too many.
+    // Another worker has joined, so the next fault leads to quarantine.
     table.tell([joined(3, 1)]);
     table.check([failed(1, 10)], [quarantine(1, 60, "broken"), assign(3, 11, 1, 1)]);
-    // And has gone: who is the only one again is needed.
+    // Worker 3 has left. Worker 1 is the only one again, so it is released.
     table.check([lost(3)], [probation(1), assign(1, 12, 1, 1)]);
 }
 
-/// A worker to be drained is no part of the plan: with it, the one that is left would count as one too many.
+/// The plan excludes draining workers. If worker 1 counted, worker 2 would be one worker too many.
 #[test]
-fn under_pack_a_draining_worker_does_not_keep_others_from_work() {
+fn pack_excludes_draining_workers_from_the_plan() {
     let mut table = Table::with(Config { placement: crate::Placement::Pack, ..plain() });
     table.tell([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.tell([started(1, 1), started(2, 2), Event::WorkerDraining { worker: WorkerId(1) }]);
     table.tell([reported(2, 2), verified(2)]);
     table.check([task(1, 3, SHARD)], [assign(2, 3, 1, 3)]);
+}
+
+#[test]
+fn a_worker_blamed_while_disconnected_returns_with_the_reason() {
+    let mut table = table();
+    table.tell([joined(1, 1), joined(2, 1), lost(1)]);
+    table.check([Event::PeerBlamed { peer: PeerId(1), reason: "wrong".to_owned() }], []);
+    table.check([joined_holding(3, 1, 1, &[])], [quarantine(3, 60, "wrong")]);
 }

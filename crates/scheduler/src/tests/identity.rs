@@ -1,17 +1,17 @@
-//! Failures and losses count per worker, whatever its session. Attempts that never start, memory that is too small,
-//! provers that start again.
+//! Failures and losses are counted for each worker across its sessions. Also covers attempts that never start, workers
+//! with too little memory, and provers that restart.
 
 use super::*;
 use crate::{QuarantineRules, TaskStatus};
 
-/// Faults count, durations do not.
+/// A table with quarantine rules but without pace rules.
 fn table() -> Table {
     let mut table = Table::with(Config { pace: None, ..Config::default() });
     table.tell([proof(1)]);
     table
 }
 
-/// `peer` is back under a new session, without anything that it held.
+/// `peer` joins in the new session `worker` and holds no attempts.
 fn back(worker: u64, peer: u64) -> Event {
     joined_holding(worker, peer, 1, &[])
 }
@@ -33,9 +33,9 @@ fn quarantines(commands: &[Command], worker: u64) -> bool {
     commands.iter().any(|command| matches!(command, Command::Quarantine { worker: id, .. } if *id == WorkerId(worker)))
 }
 
-/// Worker 1 is restarted in a loop and dies of each shard. Worker 2 proves shard 2 for a long time.
+/// Worker 1 is restarted again and again and crashes with each shard. Worker 2 proves shard 2 for a long time.
 #[test]
-fn a_worker_that_dies_again_and_again_does_not_fail_the_proof_of_a_healthy_one() {
+fn a_worker_in_a_crash_loop_does_not_fail_the_proof() {
     let mut table = table();
     table.check([joined(2, 1), task(1, 2, SHARD), started(2, 1)], [assign(2, 1, 1, 2)]);
     table.check([joined(1, 1), task(1, 10, SHARD)], [assign(1, 2, 1, 10)]);
@@ -47,7 +47,7 @@ fn a_worker_that_dies_again_and_again_does_not_fail_the_proof_of_a_healthy_one()
 }
 
 #[test]
-fn the_only_worker_may_be_lost_with_a_task_a_limited_number_of_times() {
+fn losses_of_the_only_worker_fail_the_proof_at_the_limit() {
     let mut table = Table::with(Config { max_losses: 3, ..plain() });
     table.tell([proof(1), joined(1, 1), task(1, 10, SHARD)]);
     for (session, attempt) in [(1, 1), (101, 2)] {
@@ -61,9 +61,9 @@ fn the_only_worker_may_be_lost_with_a_task_a_limited_number_of_times() {
     assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
 }
 
-/// While it was alone, the worker was given the task as often as it could be.
+/// While worker 1 is alone, it gets the task again after each loss.
 #[test]
-fn losses_of_one_worker_are_not_enough_once_another_is_there() {
+fn losses_of_one_worker_are_not_final_beside_another() {
     let mut table = Table::with(Config { max_losses: 3, ..plain() });
     table.tell([proof(1), joined(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
     table.tell([back(101, 1), started(101, 2), lost(101), back(102, 1), started(102, 3)]);
@@ -71,7 +71,7 @@ fn losses_of_one_worker_are_not_enough_once_another_is_there() {
 }
 
 #[test]
-fn a_loss_counts_only_against_the_tasks_that_were_proven() {
+fn a_loss_counts_only_for_started_attempts() {
     let mut table = Table::with(Config { max_losses: 1, ..plain() });
     table.tell([proof(1), proof(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
     let commands = table.tell([lost(1)]);
@@ -80,12 +80,12 @@ fn a_loss_counts_only_against_the_tasks_that_were_proven() {
 }
 
 #[test]
-fn a_worker_that_dies_of_what_others_finish_is_quarantined_over_its_sessions() {
+fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
     let mut table = table();
     table.tell([joined(2, 1)]);
     for id in 1..=3 {
         let session = 100 + id;
-        // Worker 2 holds another task, so worker 1 gets the next.
+        // Worker 2 holds another task, so worker 1 gets the next one.
         table.tell([task(1, 10 * id, SHARD), started(2, 3 * id - 2)]);
         table.check([back(session, 1), task(1, 10 * id + 1, SHARD)], [assign(session, 3 * id - 1, 1, 10 * id + 1)]);
         table.tell([started(session, 3 * id - 1), lost(session)]);
@@ -93,13 +93,13 @@ fn a_worker_that_dies_of_what_others_finish_is_quarantined_over_its_sessions() {
         table.tell([reported(2, 3 * id), verified(3 * id)]);
     }
     let commands = table.tell([back(200, 1)]);
-    assert!(quarantines(&commands, 200), "a new session is told that it is in quarantine: {commands:?}");
+    assert!(quarantines(&commands, 200), "a new session of a quarantined worker starts in quarantine: {commands:?}");
     table.tell([task(1, 50, SHARD), task(1, 51, SHARD)]);
     assert_eq!(table.scheduler.worker_status(WorkerId(200)).unwrap().held, []);
 }
 
 #[test]
-fn a_worker_that_returns_with_its_attempts_has_no_fault() {
+fn returning_with_its_attempts_removes_the_fault() {
     let rules = QuarantineRules { max_faults: 2, ..QuarantineRules::default() };
     let mut table = Table::with(Config { pace: None, quarantine: Some(rules), ..Config::default() });
     table.tell([proof(1), joined(2, 1), joined(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
@@ -113,7 +113,7 @@ fn a_worker_that_returns_with_its_attempts_has_no_fault() {
 }
 
 #[test]
-fn an_attempt_that_is_never_started_goes_elsewhere() {
+fn a_task_that_is_never_started_goes_to_another_worker() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 1), joined(2, 1), task(1, 10, SHARD)]);
     assert_eq!(table.pass(ms(599_000), &[1, 2]), []);
@@ -123,17 +123,17 @@ fn an_attempt_that_is_never_started_goes_elsewhere() {
 }
 
 #[test]
-fn attempts_that_wait_behind_a_proven_one_have_no_start_deadline() {
+fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     assert_eq!(table.pass(ms(1_000_000), &[1]), []);
-    // From here on the worker proves nothing.
+    // The worker proves nothing from this point.
     table.tell([reported(1, 1), verified(1)]);
     assert_eq!(table.pass(ms(601_000), &[1]), [cancel(1, 2), assign(1, 3, 1, 11)]);
 }
 
 #[test]
-fn a_proof_does_not_hang_on_the_only_worker_that_starts_nothing() {
+fn a_proof_fails_if_its_only_worker_starts_nothing() {
     let mut table = Table::with(Config { max_losses: 2, ..plain() });
     table.tell([proof(1), joined(1, 2), task(1, 10, SHARD)]);
     let commands = table.pass(ms(1_300_000), &[1]);
@@ -141,12 +141,12 @@ fn a_proof_does_not_hang_on_the_only_worker_that_starts_nothing() {
 }
 
 #[test]
-fn a_task_that_ran_out_of_memory_goes_only_to_a_larger_worker() {
+fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     let mut table = Table::new();
     table.tell([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
     table.tell([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
     table.tell([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), verified(2)]);
-    // Worker 2 is free and has hardly more memory.
+    // Worker 2 is free, but has only slightly more memory.
     table.check([out_of_memory(1, 1)], []);
     let since = table.now;
     assert_eq!(table.scheduler.task_status(TaskId(9)), Some(TaskStatus::Parked { since }));
@@ -154,14 +154,14 @@ fn a_task_that_ran_out_of_memory_goes_only_to_a_larger_worker() {
 }
 
 #[test]
-fn a_task_that_needs_more_memory_than_there_is_fails_at_once() {
+fn an_out_of_memory_task_fails_without_a_larger_worker() {
     let mut table = Table::new();
     table.tell([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
     table.check([out_of_memory(1, 1)], [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
 }
 
 #[test]
-fn a_task_waits_a_while_for_the_larger_worker_that_left() {
+fn an_out_of_memory_task_waits_for_a_returning_worker() {
     let mut table = Table::new();
     table.tell([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
     table.check([out_of_memory(1, 1)], [assign(2, 2, 1, 10)]);
@@ -176,8 +176,67 @@ fn a_task_waits_a_while_for_the_larger_worker_that_left() {
     table.check([joined_with(3, 1, 12)], [assign(3, 3, 1, 10)]);
 }
 
+/// Task 10 ran out of memory on worker 1. It waits for worker 2, which is larger and proves task 11.
+fn waiting_for_a_larger_worker() -> Table {
+    let mut table = Table::new();
+    table.tell([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16), task(1, 11, SHARD)]);
+    table.tell([started(1, 1), started(2, 2)]);
+    table.check([out_of_memory(1, 1)], []);
+    table
+}
+
 #[test]
-fn a_worker_whose_prover_starts_again_gets_nothing_until_it_is_ready() {
+fn the_patience_counts_from_the_departure_of_the_last_larger_worker() {
+    let mut table = waiting_for_a_larger_worker();
+    assert_eq!(table.pass(ms(90_000), &[1, 2]), []);
+    table.check([lost(2)], [assign(1, 3, 1, 11)]);
+    assert_eq!(table.pass(ms(59_500), &[1]), []);
+    assert_eq!(table.pass(ms(500), &[1]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn each_departure_of_a_larger_worker_starts_the_patience_again() {
+    let mut table = waiting_for_a_larger_worker();
+    table.check([lost(2)], [assign(1, 3, 1, 11)]);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    table.check([joined_with(3, 1, 16)], [assign(3, 4, 1, 10)]);
+    table.check([lost(3)], []);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    let commands = table.pass(ms(1_000), &[1]);
+    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+}
+
+#[test]
+fn a_draining_larger_worker_counts_as_one_that_has_left() {
+    let mut table = waiting_for_a_larger_worker();
+    table.check([Event::WorkerDraining { worker: WorkerId(2) }], []);
+    assert_eq!(table.pass(ms(59_500), &[1, 2]), []);
+    assert_eq!(table.pass(ms(500), &[1, 2]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn time_without_workers_does_not_use_up_the_patience() {
+    let mut table = waiting_for_a_larger_worker();
+    table.tell([lost(2)]);
+    assert_eq!(table.pass(ms(30_000), &[1]), []);
+    table.check([lost(1)], []);
+    assert_eq!(table.scheduler.next_deadline(), None);
+    assert_eq!(table.pass(ms(120_000), &[]), []);
+    table.check([joined_with(3, 1, 8)], [assign(3, 4, 1, 11)]);
+    assert_eq!(table.pass(ms(29_500), &[3]), []);
+    assert_eq!(table.pass(ms(500), &[3]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn the_deadline_includes_the_end_of_the_patience() {
+    let mut table = waiting_for_a_larger_worker();
+    table.tell([lost(2)]);
+    assert_eq!(table.pass(ms(59_800), &[1]), []);
+    assert_eq!(table.scheduler.next_deadline(), Some(table.now + ms(200)));
+}
+
+#[test]
+fn a_worker_gets_nothing_while_its_prover_restarts() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     let unready = Event::WorkerUnready { worker: WorkerId(1) };
@@ -187,9 +246,9 @@ fn a_worker_whose_prover_starts_again_gets_nothing_until_it_is_ready() {
     table.check([ready], [assign(1, 4, 1, 10), assign(1, 5, 1, 11)]);
 }
 
-/// Otherwise the task would fail there at once, time after time.
+/// Otherwise worker 1 would fail at the task again and again, and at once each time.
 #[test]
-fn a_task_that_failed_elsewhere_waits_for_a_prover_that_starts() {
+fn a_failed_task_waits_for_a_restarting_prover() {
     let mut table = Table::new();
     table.tell([proof(1), joined(1, 1), joined(2, 1), Event::WorkerUnready { worker: WorkerId(2) }]);
     table.check([task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
@@ -198,12 +257,16 @@ fn a_task_that_failed_elsewhere_waits_for_a_prover_that_starts() {
 }
 
 #[test]
-fn a_worker_in_quarantine_is_the_last_resort_of_a_task_that_failed_elsewhere() {
+fn a_quarantined_worker_is_released_as_the_last_resort() {
     let mut table = table();
-    // Worker 2 holds a task all the time, so that worker 1 gets the others.
+    // Worker 2 always holds a task, so worker 1 gets the other tasks.
     table.tell([joined(2, 1), task(1, 1, SHARD), started(2, 1), joined(1, 1)]);
     table.tell([task(1, 2, SHARD), reported(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
-    assert_eq!(table.scheduler.worker_status(WorkerId(1)).unwrap().kinds, KindSet::default(), "it is in quarantine");
+    assert_eq!(
+        table.scheduler.worker_status(WorkerId(1)).unwrap().kinds,
+        KindSet::default(),
+        "worker 1 is quarantined"
+    );
     table.check([task(1, 4, SHARD), reported(2, 1)], [assign(2, 4, 1, 2)]);
     table.tell([verified(1), reported(2, 4), verified(4), reported(2, 5), verified(5)]);
     let commands = table.tell([failed(2, 6)]);

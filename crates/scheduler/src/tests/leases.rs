@@ -1,4 +1,4 @@
-//! Time.
+//! Leases, clock pauses and deadlines.
 
 use super::*;
 
@@ -15,20 +15,20 @@ fn a_silent_worker_loses_its_attempts() {
     assert_eq!(table.pass(ms(1), &[]), [expire(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(10))[0].failure, Failure::WorkerLost);
     assert_eq!(table.scheduler.task_history(TaskId(10))[0].duration, ms(3_000));
-    // What comes from it later is about what is forgotten.
+    // Later events of the expired worker are about forgotten items.
     table.check([lost(1), renewed(1), failed(1, 1)], []);
     table.check([joined(2, 1)], [assign(2, 2, 1, 10)]);
 }
 
 #[test]
-fn its_attempts_go_to_others_in_the_same_call() {
+fn attempts_of_an_expired_worker_are_reassigned_in_the_same_call() {
     let mut table = holding();
     table.check([joined(2, 1)], []);
     assert_eq!(table.pass(ms(3_000), &[2]), [expire(1), assign(2, 2, 1, 10)]);
 }
 
 #[test]
-fn a_worker_that_is_heard_from_keeps_them() {
+fn a_worker_that_renews_its_lease_keeps_its_attempts() {
     let mut table = holding();
     assert_eq!(table.pass(ms(60_000), &[1]), []);
 }
@@ -42,7 +42,7 @@ fn an_idle_worker_has_a_lease_too() {
 }
 
 #[test]
-fn a_worker_heard_from_at_the_last_moment_is_not_silent() {
+fn a_renewal_at_the_last_moment_keeps_the_lease() {
     let mut table = holding();
     assert_eq!(table.pass(ms(2_000), &[]), []);
     table.now = table.now + ms(1_400);
@@ -50,10 +50,10 @@ fn a_worker_heard_from_at_the_last_moment_is_not_silent() {
 }
 
 #[test]
-fn the_schedulers_own_pause_extends_every_lease() {
+fn a_pause_of_the_scheduler_extends_every_lease() {
     let mut table = holding();
     assert_eq!(table.pass(ms(1_000), &[]), []);
-    // Of this hour 1.5 s count, so half a second is left.
+    // Only 1.5 s of this hour count, so half a second is left.
     table.now = table.now + ms(3_600_000);
     table.check([Event::Tick], []);
     assert_eq!(table.scheduler.next_deadline(), Some(table.now + ms(500)));
@@ -70,7 +70,7 @@ fn a_pause_before_a_lease_does_not_lengthen_it() {
 }
 
 #[test]
-fn a_clock_that_runs_backwards_stands_still() {
+fn time_stands_still_while_the_clock_runs_backwards() {
     let mut table = holding();
     table.now = table.now - ms(5_000);
     table.check([Event::Tick, renewed(1), Event::Tick], []);
@@ -79,7 +79,7 @@ fn a_clock_that_runs_backwards_stands_still() {
 }
 
 #[test]
-fn the_driver_is_called_before_its_sleep_looks_like_a_pause() {
+fn the_deadline_comes_before_a_sleep_looks_like_a_pause() {
     let mut table = holding();
     assert_eq!(table.scheduler.next_deadline(), Some(table.now + ms(750)));
     assert_eq!(table.pass(ms(2_500), &[]), []);
@@ -87,16 +87,16 @@ fn the_driver_is_called_before_its_sleep_looks_like_a_pause() {
 }
 
 #[test]
-fn a_driver_that_only_obeys_deadlines_notices_every_silence() {
-    // A step of nothing counts as one of a millisecond.
+fn a_driver_that_only_follows_deadlines_expires_silent_workers() {
+    // A maximum step of 0 counts as 1 ms.
     let configs = [(0, 0), (1, 0), (3_000, 0), (0, 1_500), (1, 1_500), (3_000, 1_500), (600_000, 1_500)];
     for (lease_ttl, max_clock_step) in configs.map(|(ttl, step)| (ms(ttl), ms(step))) {
         let mut table = Table::with(Config { lease_ttl, max_clock_step, ..plain() });
-        // The time before a scheduler's first event is no pause of any lease.
+        // The time before the first event is not a pause during a lease.
         let start = table.now;
         let mut commands = table.tell([joined(1, 1)]);
         while let Some(deadline) = table.scheduler.next_deadline() {
-            assert!(deadline > table.now, "a deadline that has passed would make the driver spin");
+            assert!(deadline > table.now, "the deadline has passed, so the driver would call without a pause");
             table.now = deadline;
             commands.extend(table.tell([Event::Tick]));
         }
@@ -106,7 +106,7 @@ fn a_driver_that_only_obeys_deadlines_notices_every_silence() {
 }
 
 #[test]
-fn without_workers_nothing_depends_on_time() {
+fn there_is_no_deadline_without_workers() {
     let mut table = Table::new();
     assert_eq!(table.scheduler.next_deadline(), None);
     table.check([proof(1), task(1, 10, SHARD)], []);

@@ -1,10 +1,10 @@
-//! What is remembered, and for how long.
+//! What the scheduler remembers, and for how long.
 
 use super::*;
 use crate::Counts;
 
 #[test]
-fn an_ended_proof_is_taken_from_its_workers() {
+fn the_end_of_a_proof_cancels_its_attempts() {
     let mut table = Table::new();
     table.check(
         [joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
@@ -42,7 +42,7 @@ fn a_failed_proof_stays_until_it_is_ended() {
 }
 
 #[test]
-fn doubled_events_change_nothing() {
+fn duplicate_events_change_nothing() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(1, 5), proof(1), proof(1)], []);
     table.check([task(1, 10, SHARD), task(1, 10, REDUCE), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
@@ -52,14 +52,14 @@ fn doubled_events_change_nothing() {
 }
 
 #[test]
-fn a_task_without_a_proof_is_nothing() {
+fn tasks_of_unknown_proofs_are_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), task(1, 10, SHARD), marker(1, 90), ended(1), proof(1)], []);
     assert_eq!(table.scheduler.counts(), Counts { proofs: 1, workers: 1, ..Counts::default() });
 }
 
 #[test]
-fn everything_is_counted() {
+fn counts_include_proofs_tasks_attempts_and_workers() {
     let mut table = Table::new();
     table.tell([joined(1, 2), proof(1), proof(2)]);
     table.tell([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), task(2, 20, SHARD)]);
@@ -75,8 +75,8 @@ fn a_hundred_proofs_leave_nothing_behind() {
     let mut table = Table::with(Config { max_failures: 2, ..plain() });
     for number in 1..=100 {
         let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);
-        // Some finish, some fail, some are ended with work under way; workers leave with attempts that were never heard
-        // of again.
+        // Some proofs finish, some fail, and some end while work is running. Workers leave with attempts that never
+        // report again.
         let mut commands = table.tell([joined(number, 2), proof(number), marker(number, marker_id)]);
         commands.extend(table.tell([marked(number, first, marker_id), task(number, second, REDUCE)]));
         for command in commands {

@@ -1,4 +1,4 @@
-//! Markers: completed on the way, once.
+//! Markers are completed by an attempt before its result, and only once.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_marker_is_completed_once() {
 }
 
 #[test]
-fn only_the_live_attempts_own_worker_completes_a_marker() {
+fn only_the_worker_of_a_live_attempt_completes_its_marker() {
     let mut table = marked_task();
     table.check([marker_reported(2, 1), marker_reported(1, 9)], []);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
@@ -26,23 +26,23 @@ fn only_the_live_attempts_own_worker_completes_a_marker() {
 }
 
 #[test]
-fn a_result_without_its_marker_is_the_workers_fault() {
+fn a_result_without_its_marker_is_rejected() {
     let mut table = marked_task();
     table.check([reported(1, 1), marker_reported(1, 1)], []);
     table.check([verified(1)], [discard(1), assign(2, 2, 1, 10)]);
-    let missing = Failure::Rejected("its marker was never completed".to_owned());
+    let missing = Failure::Rejected("the attempt did not complete its marker".to_owned());
     assert_eq!(table.scheduler.task_history(TaskId(10)), [past(1, 1, missing)]);
 }
 
 #[test]
-fn a_lapsed_attempts_result_without_its_marker_is_discarded() {
+fn a_late_result_without_its_marker_is_discarded() {
     let mut table = marked_task();
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
     table.check([reported(1, 1), verified(1)], [discard(1)]);
 }
 
 #[test]
-fn a_marker_that_an_earlier_attempt_completed_stays_complete() {
+fn a_marker_completed_by_an_earlier_attempt_stays_complete() {
     let mut table = marked_task();
     table.check([marker_reported(1, 1), failed(1, 1)], [complete_marker(1, 90, 1), assign(2, 2, 1, 10)]);
     table.check([marker_reported(2, 2)], []);
@@ -50,14 +50,14 @@ fn a_marker_that_an_earlier_attempt_completed_stays_complete() {
 }
 
 #[test]
-fn a_marker_is_given_to_nobody() {
+fn a_marker_is_never_assigned() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), marker(1, 90), marker(1, 90), task(1, 90, SHARD)], []);
     assert_eq!(table.scheduler.task_status(TaskId(90)), None);
 }
 
 #[test]
-fn a_marker_that_comes_after_its_task_is_not_skipped() {
+fn a_marker_submitted_after_its_task_is_still_required() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), marked(1, 10, 90), marker(1, 90)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1), verified(1)], [discard(1), assign(1, 2, 1, 10)]);
@@ -65,14 +65,14 @@ fn a_marker_that_comes_after_its_task_is_not_skipped() {
 }
 
 #[test]
-fn a_marker_of_another_proof_is_not_ones_own() {
+fn a_task_with_a_marker_of_another_proof_is_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), proof(2), marker(2, 90), marked(1, 10, 90)], []);
     table.check([task(1, 11, SHARD), marked(1, 12, 11), marked(1, 13, 13)], [assign(1, 1, 1, 11)]);
 }
 
 #[test]
-fn an_attempt_without_a_marker_completes_none() {
+fn a_marker_report_for_an_unmarked_task_is_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), marker(1, 90), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([marker_reported(1, 1)], []);

@@ -1,17 +1,17 @@
-//! How the policies distribute work over workers that take equally long for each attempt.
+//! How the placement policies distribute tasks over workers that take equally long for each attempt.
 
 use super::*;
 use crate::{Placement, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Workers that prove one attempt at a time, each within one round; what else they hold waits. All workers of a round
-/// end it one after the other, as they would if they were almost equally fast.
+/// Workers that each prove one attempt per round, while their other attempts wait. The workers of a round finish one
+/// after the other, as if they were almost equally fast.
 struct World {
     table: Table,
-    /// What each worker holds, in the order in which it is proved. The first has started.
+    /// The attempts that each worker holds, in proving order. The first has started.
     held: BTreeMap<WorkerId, VecDeque<AttemptId>>,
     started: BTreeSet<AttemptId>,
-    /// Results delivered by each worker, lost ones included.
+    /// Number of results that each worker has delivered. Lost workers are included.
     delivered: BTreeMap<WorkerId, usize>,
     rounds: usize,
 }
@@ -34,7 +34,7 @@ impl World {
                 Event::WorkerLost { worker } => drop(self.held.remove(&worker)),
                 Event::AttemptReported { worker, attempt } => {
                     self.forget(worker, attempt);
-                    *self.delivered.get_mut(&worker).expect("only workers report") += 1;
+                    *self.delivered.get_mut(&worker).expect("only workers that joined report") += 1;
                 }
                 Event::AttemptFailed { worker, attempt, .. } => self.forget(worker, attempt),
                 _ => {}
@@ -52,20 +52,20 @@ impl World {
                     && self.started.insert(*attempt)
                 {
                     let commands = self.table.tell([started(worker.0, attempt.0)]);
-                    assert_eq!(commands, [], "that something starts leads to nothing");
+                    assert_eq!(commands, [], "the start of an attempt leads to no command");
                 }
             }
         }
     }
 
     fn forget(&mut self, worker: WorkerId, attempt: AttemptId) {
-        let held = self.held.get_mut(&worker).expect("who holds an attempt is known");
+        let held = self.held.get_mut(&worker).expect("only known workers hold attempts");
         let before = held.len();
         held.retain(|other| *other != attempt);
         assert_eq!(held.len(), before - 1, "{worker} does not hold {attempt}");
     }
 
-    /// Every worker ends what it has started. Those of `failing` fail.
+    /// Every worker ends its started attempt. The workers in `failing` fail.
     fn round(&mut self, failing: &[u64]) {
         let ending: Vec<_> = self.held.iter().filter_map(|(worker, held)| Some((*worker, *held.front()?))).collect();
         for (WorkerId(worker), AttemptId(attempt)) in ending {
@@ -78,20 +78,20 @@ impl World {
         self.rounds += 1;
     }
 
-    /// How many attempts each worker holds, by its id.
+    /// Returns how many attempts each worker holds, in order of worker ids.
     fn holding(&self) -> Vec<usize> {
         self.delivered.keys().map(|worker| self.held.get(worker).map_or(0, VecDeque::len)).collect()
     }
 
     fn finish(&mut self) {
         while self.table.scheduler.counts().open_tasks > 0 {
-            assert!(self.holding().iter().any(|held| *held > 0), "something is open and nobody holds anything");
+            assert!(self.holding().iter().any(|held| *held > 0), "tasks are open, but no worker holds an attempt");
             self.round(&[]);
         }
     }
 
-    /// Goes on until everything is done; then so many rounds have passed, and each worker, by its id, has delivered so
-    /// many results.
+    /// Runs until all tasks are done. Checks the number of rounds, and the number of results that each worker
+    /// delivered, in order of worker ids.
     #[track_caller]
     fn check(&mut self, rounds: usize, delivered: &[usize]) {
         self.finish();
@@ -108,14 +108,14 @@ fn tasks(proof: u64, count: u64) -> impl Iterator<Item = Event> {
     (1..=count).map(move |id| task(proof, 100 * proof + id, SHARD))
 }
 
-/// Workers that join when all tasks are known.
+/// Workers that join after all tasks were submitted.
 fn known_before(placement: Placement, task_count: u64, worker_count: u64, slots: u32) -> World {
     let mut world = World::new(placement);
     world.tell([proof(1)].into_iter().chain(tasks(1, task_count)).chain(workers(worker_count, slots)));
     world
 }
 
-/// Tasks that come one by one, the last before the first attempt ends.
+/// Tasks that arrive one by one after the workers, all of them before the first attempt ends.
 fn one_by_one(placement: Placement, task_count: u64, worker_count: u64, slots: u32) -> World {
     let mut world = World::new(placement);
     world.tell(workers(worker_count, slots).chain([proof(1)]).chain(tasks(1, task_count)));
@@ -123,7 +123,7 @@ fn one_by_one(placement: Placement, task_count: u64, worker_count: u64, slots: u
 }
 
 #[test]
-fn spread_puts_everybody_to_work_however_tasks_come() {
+fn spread_uses_every_worker() {
     for slots in [1, 2] {
         for arrival in [known_before, one_by_one] {
             arrival(Placement::Spread, 40, 12, slots).check(4, &[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 3]);
@@ -133,7 +133,7 @@ fn spread_puts_everybody_to_work_however_tasks_come() {
 }
 
 #[test]
-fn pack_leaves_workers_free_and_ends_at_the_same_time() {
+fn pack_leaves_workers_free_and_finishes_as_early() {
     for slots in [1, 2] {
         known_before(Placement::Pack, 40, 12, slots).check(4, &[4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 0, 0]);
         known_before(Placement::Pack, 15, 7, slots).check(3, &[3, 3, 3, 3, 3, 0, 0]);
@@ -141,7 +141,7 @@ fn pack_leaves_workers_free_and_ends_at_the_same_time() {
 }
 
 #[test]
-fn pack_needs_as_many_rounds_as_spread_and_no_worker_too_many() {
+fn pack_needs_the_rounds_of_spread_with_the_fewest_workers() {
     for slots in [1, 2] {
         for workers in 1..=7 {
             for tasks in 1..=22_u64 {
@@ -164,30 +164,31 @@ fn pack_needs_as_many_rounds_as_spread_and_no_worker_too_many() {
 }
 
 #[test]
-fn pack_puts_everybody_to_work_while_tasks_come_and_lets_go_when_they_have_come() {
-    // As many tasks as workers: each works.
+fn pack_uses_every_worker_while_tasks_arrive() {
+    // With as many tasks as workers, every worker proves one.
     let mut world = one_by_one(Placement::Pack, 7, 7, 2);
     assert_eq!(world.holding(), [1; 7]);
     world.check(1, &[1; 7]);
-    // All go on once after the last has come. Then 5 and 10 are enough, and those that go on are those that were at
-    // work.
+    // After the last task has arrived, every worker may take one more task. After that 5 and 10 workers are enough, and
+    // the workers that continue are those that were already at work.
     one_by_one(Placement::Pack, 15, 7, 1).check(3, &[2, 2, 3, 2, 2, 2, 2]);
     one_by_one(Placement::Pack, 40, 12, 1).check(4, &[2, 2, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3]);
-    // What they hold already they keep.
+    // Workers keep the attempts that they already hold.
     one_by_one(Placement::Pack, 15, 7, 2).check(3, &[3, 2, 2, 2, 2, 2, 2]);
 }
 
 #[test]
-fn pack_fills_idle_workers_before_second_slots() {
+fn pack_uses_idle_workers_first_while_tasks_arrive() {
     let mut world = World::new(Placement::Pack);
     world.tell(workers(3, 2).chain([proof(1)]).chain(tasks(1, 4)));
-    // The fourth makes two rounds of it, for which two are enough; but the third is at work already.
+    // With the fourth task two rounds are needed, for which two workers are enough. The third worker is already at
+    // work.
     assert_eq!(world.holding(), [2, 1, 1]);
     world.check(2, &[2, 1, 1]);
 }
 
 #[test]
-fn pack_fills_second_slots_before_further_workers() {
+fn pack_fills_second_slots_before_using_more_workers() {
     let world = known_before(Placement::Pack, 15, 7, 2);
     assert_eq!(world.holding(), [2, 2, 2, 2, 2, 0, 0]);
     assert_eq!(world.table.scheduler.counts().queued_tasks, 5);
@@ -196,17 +197,17 @@ fn pack_fills_second_slots_before_further_workers() {
 }
 
 #[test]
-fn pack_lets_idle_workers_take_what_waits_behind_another_only_while_more_are_needed() {
+fn pack_steals_for_a_worker_that_saves_a_round() {
     let mut world = known_before(Placement::Pack, 8, 7, 2);
     assert_eq!(world.holding(), [2, 2, 2, 2, 0, 0, 0]);
-    // With the eighth, one round is enough.
+    // With the eighth worker one round is enough.
     world.tell([joined(8, 2)]);
     assert_eq!(world.holding(), [1; 8]);
     world.check(1, &[1; 8]);
 }
 
 #[test]
-fn a_newcomer_joins_in_only_if_that_saves_a_round() {
+fn pack_uses_a_joining_worker_only_if_that_saves_a_round() {
     let mut world = known_before(Placement::Pack, 9, 4, 1);
     assert_eq!(world.holding(), [1, 1, 1, 0]);
     world.tell([joined(5, 1)]);
@@ -217,7 +218,7 @@ fn a_newcomer_joins_in_only_if_that_saves_a_round() {
 }
 
 #[test]
-fn under_pack_a_spare_takes_over_from_a_lost_worker() {
+fn pack_replaces_a_lost_worker_with_a_free_one() {
     let mut world = known_before(Placement::Pack, 15, 7, 1);
     world.round(&[]);
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 0, 0]);
@@ -227,32 +228,32 @@ fn under_pack_a_spare_takes_over_from_a_lost_worker() {
 }
 
 #[test]
-fn under_pack_a_spare_helps_when_an_attempt_was_in_vain() {
+fn pack_uses_a_free_worker_after_a_failed_attempt() {
     let mut world = known_before(Placement::Pack, 15, 7, 1);
-    // 16 attempts are too many for three rounds of five.
+    // The failed attempt makes 16 attempts, too many for three rounds of five workers.
     world.round(&[1]);
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 1, 0]);
     world.check(3, &[1, 3, 3, 3, 3, 2, 0]);
 }
 
 #[test]
-fn under_pack_an_idle_worker_takes_what_failed_on_all_that_work() {
+fn pack_gives_an_idle_worker_a_task_all_holders_failed() {
     let mut table = Table::with(Config { placement: Placement::Pack, ..plain() });
     table.check(
         [proof(1)].into_iter().chain(tasks(1, 4)).chain(workers(3, 2)),
         [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103), assign(2, 4, 1, 104)],
     );
-    // Two are enough. So it waits for the other of them, though the third is idle and has not tried it.
+    // Two workers are enough. The task therefore waits for worker 2, although worker 3 is idle and has not tried it.
     table.check([failed(1, 1)], []);
     let since = table.now;
     assert_eq!(table.scheduler.task_status(TaskId(101)), Some(TaskStatus::Packed { since }));
     table.check([failed(2, 3)], [assign(2, 5, 1, 101), assign(1, 6, 1, 103)]);
-    // Now both have tried it.
+    // Now the task has failed on both workers.
     table.check([failed(2, 5)], [assign(3, 7, 1, 101)]);
 }
 
 #[test]
-fn under_pack_an_idle_worker_takes_what_all_that_work_did_wrong_while_they_are_full() {
+fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
     let mut table = Table::with(Config { placement: Placement::Pack, ..plain() });
     let events = [proof(1)].into_iter().chain(tasks(1, 4)).chain([joined(1, 2), joined(2, 1), joined(3, 1)]);
     table.check(events, [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103)]);
@@ -260,12 +261,13 @@ fn under_pack_an_idle_worker_takes_what_all_that_work_did_wrong_while_they_are_f
     table.check([started(1, 2), started(1, 4)], []);
     table.check([reported(2, 3), verified(3)], [assign(2, 5, 1, 101), accept(2, 3, 1, 103)]);
     table.check([reported(2, 5), task(1, 105, SHARD)], [assign(2, 6, 1, 105)]);
-    // Two hold three, and are full. They are enough for the fourth, were it not for their failures.
+    // Workers 1 and 2 hold three attempts and are full. They would be enough for the fourth task, but both have failed
+    // at it.
     table.check([rejected(5)], [discard(5), assign(3, 7, 1, 101)]);
 }
 
 #[test]
-fn under_pack_an_idle_worker_takes_what_nobody_else_can_do() {
+fn pack_uses_the_only_worker_that_supports_a_kind() {
     let mut world = World::new(Placement::Pack);
     world.tell([joined_for(1, 2, SHARD), joined_for(2, 2, SHARD), joined_for(3, 1, SHARD), joined_for(4, 1, REDUCE)]);
     world.tell([proof(1)].into_iter().chain(tasks(1, 4)).chain([task(1, 50, REDUCE), task(1, 51, REDUCE)]));
@@ -274,12 +276,12 @@ fn under_pack_an_idle_worker_takes_what_nobody_else_can_do() {
 }
 
 #[test]
-fn pack_counts_each_kind_with_the_workers_that_can_do_it() {
+fn pack_plans_each_kind_for_the_workers_that_support_it() {
     for slots in [1, 2] {
         let mut world = World::new(Placement::Pack);
         world.tell([proof(1)].into_iter().chain(tasks(1, 6)));
         world.tell([task(1, 50, REDUCE), task(1, 51, REDUCE), task(1, 52, REDUCE), task(1, 53, REDUCE)]);
-        // Six shards for four are two rounds of three; four reductions for three are two rounds of two.
+        // Six shards on four workers are two rounds of three. Four reductions on three workers are two rounds of two.
         world.tell((1..=4).map(|worker| joined_for(worker, slots, SHARD)));
         world.tell((5..=7).map(|worker| joined_for(worker, slots, REDUCE)));
         world.check(2, &[2, 2, 2, 0, 2, 2, 0]);
@@ -287,7 +289,7 @@ fn pack_counts_each_kind_with_the_workers_that_can_do_it() {
 }
 
 #[test]
-fn under_pack_a_task_does_not_wait_for_those_that_work_at_another_kind() {
+fn pack_does_not_wait_for_workers_busy_with_another_kind() {
     let mut world = known_before(Placement::Pack, 15, 7, 1);
     world.tell([task(1, 50, REDUCE)]);
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 1, 0]);
@@ -295,7 +297,7 @@ fn under_pack_a_task_does_not_wait_for_those_that_work_at_another_kind() {
 }
 
 #[test]
-fn pack_counts_the_tasks_of_all_proofs_together() {
+fn pack_plans_for_the_tasks_of_all_proofs() {
     for slots in [1, 2] {
         let mut world = World::new(Placement::Pack);
         let events = [proof(1), proof(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, slots));
@@ -305,7 +307,7 @@ fn pack_counts_the_tasks_of_all_proofs_together() {
 }
 
 #[test]
-fn pack_counts_anew_when_a_proof_ends() {
+fn pack_plans_again_when_a_proof_ends() {
     let mut world = World::new(Placement::Pack);
     world.tell([proof(1), proof(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, 1)));
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 0, 0]);
@@ -315,21 +317,21 @@ fn pack_counts_anew_when_a_proof_ends() {
 }
 
 #[test]
-fn whoever_is_at_work_goes_on_before_those_with_lower_ids() {
+fn pack_prefers_workers_at_work_to_lower_ids() {
     let mut world = World::new(Placement::Pack);
     world.tell([proof(1)].into_iter().chain(tasks(1, 9)).chain((3..=5).map(|worker| joined(worker, 1))));
     world.round(&[]);
-    // For the six that are open, five workers are no faster than three.
+    // For the six open tasks, five workers need as many rounds as three.
     world.tell([joined(1, 1), joined(2, 1)]);
     assert_eq!(world.holding(), [0, 0, 1, 1, 1]);
     world.check(3, &[0, 0, 3, 3, 3]);
 }
 
 #[test]
-fn a_policy_is_read_by_its_name() {
+fn a_placement_parses_from_its_name() {
     for placement in Placement::ALL {
         assert_eq!(placement.to_string().parse(), Ok(placement));
     }
-    let unknown = "Pack".parse::<Placement>().expect_err("names are exact");
-    assert_eq!(unknown.to_string(), "\"Pack\" is no placement: choose \"spread\" or \"pack\"");
+    let unknown = "Pack".parse::<Placement>().expect_err("names are case-sensitive");
+    assert_eq!(unknown.to_string(), "unknown placement \"Pack\": expected \"spread\" or \"pack\"");
 }

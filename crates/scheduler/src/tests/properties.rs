@@ -1,4 +1,4 @@
-//! Random events, sensible and not, against a model that knows only what went in and out.
+//! Random events, valid and invalid, checked against a model that only sees events and commands.
 
 use super::*;
 use crate::{Placement, TaskStatus};
@@ -10,20 +10,20 @@ use proptest::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One step of a random story. An [`Index`] picks one of what exists at that time.
+/// One step of a random sequence. An [`Index`] picks one of the items that exist at that time.
 #[derive(Debug, Clone)]
 enum Action {
-    /// An event with ids from a small range, so often unknown, doubled or out of order.
+    /// An event with ids from a small range, so it is often about unknown items, a duplicate, or out of order.
     Tell(Event),
-    /// Something about an attempt that a worker holds, said by that worker.
+    /// A report about a live attempt, from the worker that holds it.
     Live(Index, Said),
-    /// Something about any attempt there ever was, said by any worker.
+    /// A report about any attempt ever assigned, from any worker.
     Late(Index, u64, Said),
-    /// The verdict on a delivered result.
+    /// The verdict on a delivered result: true if it verifies.
     Verdict(Index, bool),
-    /// Time passes, or jumps.
+    /// Time passes by this many milliseconds, which may be a pause.
     Forward(u64),
-    /// The clock runs backwards.
+    /// The clock runs backwards by this many milliseconds.
     Backward(u64),
 }
 
@@ -116,7 +116,7 @@ fn configs() -> impl Strategy<Value = Config> {
         .prop_map(|(max_failures, max_losses, placement)| Config { max_failures, max_losses, placement, ..plain() })
 }
 
-/// What the model knows of a live attempt.
+/// The model's view of a live attempt.
 #[derive(Debug)]
 struct Live {
     worker: WorkerId,
@@ -124,14 +124,14 @@ struct Live {
     started: bool,
 }
 
-/// What the model knows of a task.
+/// The model's view of a task.
 #[derive(Debug)]
 struct ModelTask {
     proof: ProofId,
     kind: TaskKind,
     marker: Option<TaskId>,
     accepted: Option<AttemptId>,
-    /// Workers it failed on.
+    /// Workers that the task failed on.
     failed_on: BTreeSet<WorkerId>,
 }
 
@@ -139,34 +139,34 @@ struct ModelTask {
 struct ModelWorker {
     slots: usize,
     kinds: KindSet,
-    /// How much time had counted against leases when it was last heard from.
+    /// The value of `Model::counted` when the worker was last heard from.
     heard: Duration,
 }
 
-/// How the model works out how many workers are enough for the tasks of a kind.
+/// The model's own pack plan for one task kind.
 #[derive(Debug, Default)]
 struct ModelPlan {
-    /// Open tasks and able workers when it was made.
+    /// Open tasks and available workers when the plan was made.
     tasks: usize,
     workers: usize,
-    /// Results delivered since.
+    /// Results delivered since then.
     delivered: usize,
-    /// The newest attempt when it was made.
+    /// The newest attempt when the plan was made.
     newest: Option<AttemptId>,
 }
 
-/// A scheduler and, beside it, what must be true judging by its commands.
+/// A scheduler, and beside it the facts that must hold given its commands.
 struct Model {
     table: Table,
     placement: Placement,
     plans: BTreeMap<TaskKind, ModelPlan>,
-    /// The worker that the event at hand took an attempt from, and that attempt.
+    /// The worker on which the current event ended an attempt, and that attempt.
     at_work: Option<(WorkerId, AttemptId)>,
-    /// The latest time the scheduler was told; the clock may have run backwards since.
+    /// The latest time that the scheduler received. The clock may have run backwards since.
     latest: Timestamp,
-    /// Time that has counted against leases: all but the pauses.
+    /// Time that has counted against leases: all time except the pauses.
     counted: Duration,
-    /// Open proofs; true for those that failed.
+    /// Proofs that have not ended, with true for failed ones.
     proofs: BTreeMap<ProofId, bool>,
     tasks: BTreeMap<TaskId, ModelTask>,
     markers: BTreeMap<TaskId, (ProofId, bool)>,
@@ -174,9 +174,9 @@ struct Model {
     live: BTreeMap<AttemptId, Live>,
     /// The task of every attempt ever assigned.
     assigned: BTreeMap<AttemptId, TaskId>,
-    /// Delivered and not judged; true for those that were live when they were delivered.
+    /// Delivered results without a verdict, with true for attempts that were live at delivery.
     delivered: BTreeMap<AttemptId, bool>,
-    /// What has been seen to happen.
+    /// Outcomes that have occurred.
     seen: BTreeSet<&'static str>,
 }
 
@@ -205,20 +205,22 @@ impl Model {
             Action::Tell(event) => self.tell(event),
             Action::Live(pick, said) => {
                 if !self.live.is_empty() {
-                    let (attempt, live) = self.live.iter().nth(pick.index(self.live.len())).expect("it is in range");
+                    let (attempt, live) =
+                        self.live.iter().nth(pick.index(self.live.len())).expect("the index is in range");
                     self.tell(said.event(live.worker, *attempt));
                 }
             }
             Action::Late(pick, worker, said) => {
                 if !self.assigned.is_empty() {
-                    let attempt = self.assigned.keys().nth(pick.index(self.assigned.len())).expect("it is in range");
+                    let attempt =
+                        self.assigned.keys().nth(pick.index(self.assigned.len())).expect("the index is in range");
                     self.tell(said.event(WorkerId(worker), *attempt));
                 }
             }
             Action::Verdict(pick, good) => {
                 if !self.delivered.is_empty() {
                     let attempt =
-                        self.delivered.keys().nth(pick.index(self.delivered.len())).expect("it is in range").0;
+                        self.delivered.keys().nth(pick.index(self.delivered.len())).expect("the index is in range").0;
                     self.tell(if good { verified(attempt) } else { rejected(attempt) });
                 }
             }
@@ -257,11 +259,11 @@ impl Model {
                 }
                 Command::Cancel { worker, attempt } => {
                     let live = self.live.remove(attempt).expect("only live attempts are cancelled");
-                    assert_eq!(live.worker, *worker, "{attempt} is cancelled where it isn't");
+                    assert_eq!(live.worker, *worker, "{attempt} is cancelled on a worker that does not hold it");
                     stolen = Some(live);
                 }
                 Command::CompleteMarker { proof, marker, attempt } => {
-                    assert!(live_before.contains(attempt), "{attempt} completes {marker} and isn't live");
+                    assert!(live_before.contains(attempt), "{attempt} completes {marker} although it is not live");
                     assert_eq!(self.tasks[&self.assigned[attempt]].marker, Some(*marker));
                     let (of, completed) = self.markers.get_mut(marker).expect("only known markers are completed");
                     assert_eq!(of, proof);
@@ -283,19 +285,19 @@ impl Model {
                     assert_ne!(
                         known.and_then(|task| task.accepted),
                         Some(*attempt),
-                        "{attempt} is final and discarded"
+                        "{attempt} is final and is discarded"
                     );
                     if let Some(live) = self.delivered.remove(attempt)
                         && live
                         && known.is_some()
                         && (event == rejected(attempt.0) || event == verified(attempt.0))
                     {
-                        // Its result was judged bad: it failed on its worker.
+                        // The result was rejected: the attempt failed on its worker.
                         let task = self.assigned[attempt];
                         let past = self.table.scheduler.task_history(task);
                         let past = past.iter().find(|past| past.attempt == *attempt).expect("a rejection is recorded");
                         let worker = past.worker;
-                        self.tasks.get_mut(&task).expect("it is known").failed_on.insert(worker);
+                        self.tasks.get_mut(&task).expect("the task was found above").failed_on.insert(worker);
                         self.seen.insert(if event == verified(attempt.0) { "without marker" } else { "rejected" });
                     }
                 }
@@ -310,7 +312,7 @@ impl Model {
                 | Command::Quarantine { .. }
                 | Command::Probation { .. }
                 | Command::WorkerDrained { .. } => {
-                    panic!("nobody was drained, blamed or offered anything: {command:?}")
+                    panic!("no event leads to this command: {command:?}")
                 }
                 Command::ExpireWorker { worker } => {
                     let silence = self.counted - self.workers[worker].heard;
@@ -327,7 +329,7 @@ impl Model {
         self.check();
     }
 
-    /// What follows from `event` whatever the scheduler says.
+    /// Updates the model for the effects of `event` that do not depend on the scheduler's commands.
     fn expect(&mut self, event: &Event) {
         let step = self.table.now.saturating_since(self.latest);
         self.counted += step.min(Config::default().max_clock_step);
@@ -360,18 +362,18 @@ impl Model {
             }
             Event::AttemptReported { worker, attempt } => {
                 if self.live.get(&attempt).is_some_and(|live| live.worker == worker) {
-                    let live = self.live.remove(&attempt).expect("it was just seen");
+                    let live = self.live.remove(&attempt).expect("the attempt was found above");
                     self.plans.entry(self.tasks[&live.task].kind).or_default().delivered += 1;
                     self.at_work = Some((worker, attempt));
                     self.delivered.insert(attempt, true);
                 } else if !self.live.contains_key(&attempt) && self.assigned.contains_key(&attempt) {
-                    // Lapsed, or to be discarded.
+                    // A lapsed attempt, or one that will be discarded.
                     self.delivered.entry(attempt).or_insert(false);
                 }
             }
             Event::AttemptFailed { worker, attempt, .. } => {
                 if self.live.get(&attempt).is_some_and(|live| live.worker == worker) {
-                    let live = self.live.remove(&attempt).expect("it was just seen");
+                    let live = self.live.remove(&attempt).expect("the attempt was found above");
                     self.tasks.get_mut(&live.task).expect("live attempts have tasks").failed_on.insert(worker);
                     self.at_work = Some((worker, attempt));
                 }
@@ -410,7 +412,7 @@ impl Model {
     fn remove_worker(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
         let lost: Vec<Live> = self.live.extract_if(.., |_, live| live.worker == worker).map(|(_, live)| live).collect();
-        // What it proved may have ended it; if it proved nothing, anything may have.
+        // Started attempts may have caused the loss. If none had started, any attempt may have caused it.
         let proved = lost.iter().any(|live| live.started);
         for live in lost.iter().filter(|live| live.started || !proved) {
             self.tasks.get_mut(&live.task).expect("live attempts have tasks").failed_on.insert(worker);
@@ -428,9 +430,9 @@ impl Model {
     ) {
         let task = &self.tasks[&id];
         assert_eq!((task.proof, task.kind), (proof, kind));
-        assert_eq!(task.accepted, None, "{id} is done and assigned");
-        assert!(!self.proofs[&proof], "{proof} has failed and {id} is assigned");
-        assert!(self.workers[&worker].kinds.contains(kind), "{worker} cannot do {id}");
+        assert_eq!(task.accepted, None, "{id} is accepted and is assigned again");
+        assert!(!self.proofs[&proof], "{proof} has failed, but its task {id} is assigned");
+        assert!(self.workers[&worker].kinds.contains(kind), "{worker} does not support the kind of {id}");
         assert!(self.held(worker).count() < self.workers[&worker].slots, "{worker} has no slot for {id}");
         assert!(self.live.values().all(|live| live.task != id), "{id} has two live attempts");
         assert!(self.assigned.last_key_value().is_none_or(|(last, _)| *last < attempt), "{attempt} is used twice");
@@ -440,29 +442,32 @@ impl Model {
             self.seen.insert("failed everywhere");
         }
         if self.held(worker).next().is_none() {
-            assert!(self.may_start(worker, task, stolen.as_ref()), "{id} need not go to {worker}, which was free");
+            assert!(
+                self.may_start(worker, task, stolen.as_ref()),
+                "{id} must not go to {worker}, which placement leaves free"
+            );
             let mut others = self.idle(task).filter(|other| *other != worker);
             let at_work = others.find(|id| self.at_work.is_some_and(|(at_work, _)| at_work == *id));
             if self.placement == Placement::Pack {
-                assert_eq!(at_work, None, "{id} goes to {worker} and not to who is at work");
+                assert_eq!(at_work, None, "{id} goes to {worker} instead of the worker that has just ended an attempt");
             }
         } else {
             let starts = self.idle(task).find(|id| self.may_start(*id, task, None));
-            assert_eq!(starts, None, "{id} goes to {worker}, which is busy");
+            assert_eq!(starts, None, "{id} goes to {worker}, which is busy, although another worker is idle");
         }
         if let Some(stolen) = stolen {
-            assert!(!stolen.started, "{attempt} is what {} was proving already", stolen.worker);
-            assert!(self.held(stolen.worker).count() > 0, "{attempt} was all that {} had", stolen.worker);
+            assert!(!stolen.started, "{attempt} takes a task that {} has already started", stolen.worker);
+            assert!(self.held(stolen.worker).count() > 0, "{attempt} takes the only task of {}", stolen.worker);
             self.seen.insert("stolen");
         }
         self.assigned.insert(attempt, id);
         self.live.insert(attempt, Live { worker, task: id, started: false });
     }
 
-    /// Compares, after every event, what is with what could be.
+    /// Compares the state after an event with what the model allows.
     fn check(&mut self) {
         for (id, worker) in &self.workers {
-            assert!(self.counted - worker.heard < Config::default().lease_ttl, "{id} is silent and still here");
+            assert!(self.counted - worker.heard < Config::default().lease_ttl, "{id} is silent but still connected");
         }
         assert_eq!(self.table.scheduler.counts().live_attempts, self.live.len());
         assert_eq!(self.table.scheduler.counts().proofs, self.proofs.len());
@@ -473,7 +478,7 @@ impl Model {
         for (id, task) in self.tasks.iter().filter(|(_, task)| task.accepted.is_none() && !self.proofs[&task.proof]) {
             let live = self.live.values().find(|live| live.task == *id);
             let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
-            match self.table.scheduler.task_status(*id).expect("it was submitted") {
+            match self.table.scheduler.task_status(*id).expect("the task was submitted") {
                 status @ (TaskStatus::Queued { .. }
                 | TaskStatus::Parked { .. }
                 | TaskStatus::Packed { .. }
@@ -484,7 +489,7 @@ impl Model {
                     let packed = takers.peek().is_some();
                     for (worker, _) in takers {
                         let spare = self.held(**worker).next().is_none() && !self.may_start(**worker, task, None);
-                        assert!(spare, "{id} waits though {worker} could do it");
+                        assert!(spare, "{id} waits although {worker} could take it");
                         seen.insert("packed");
                     }
                     let parked = !free.is_empty() && !packed;
@@ -496,7 +501,7 @@ impl Model {
                     assert_eq!((packed_status, parked_status), (packed, parked), "{id} is {status:?}");
                 }
                 TaskStatus::Held { worker, started, .. } => {
-                    let live = live.expect("what is held is live");
+                    let live = live.expect("a held task has a live attempt");
                     assert_eq!((worker, started.is_some()), (live.worker, live.started));
                     if !live.started && self.held(worker).count() >= 2 {
                         let mut idle = self.idle(task).filter(|id| !task.failed_on.contains(id));
@@ -508,7 +513,7 @@ impl Model {
                     assert!(live.is_none(), "{id} is delivered and live");
                     assert_eq!(self.delivered.get(&attempt), Some(&true), "{id} waits for a verdict already given");
                 }
-                other => panic!("{id} is open, its proof goes on, and it is {other:?}"),
+                other => panic!("{id} is open and its proof has not failed, but its status is {other:?}"),
             }
         }
         self.seen.append(&mut seen);
@@ -518,18 +523,19 @@ impl Model {
         self.live.iter().filter(move |(_, live)| live.worker == worker).map(|(attempt, _)| *attempt)
     }
 
-    /// Workers that hold nothing and may take `task`.
+    /// Returns the workers that hold no attempt and may take `task`.
     fn idle(&self, task: &ModelTask) -> impl Iterator<Item = WorkerId> {
         let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind)).map(|(id, _)| *id);
         able.filter(|id| self.held(*id).next().is_none() && self.may_take(*id, task))
     }
 
-    /// It has not failed on `worker`, or has on everyone.
+    /// Returns true if `task` has not failed on `worker`, or has failed on every available worker.
     fn may_take(&self, worker: WorkerId, task: &ModelTask) -> bool {
         !task.failed_on.contains(&worker) || self.failed_everywhere(task)
     }
 
-    /// The policy lets `worker`, which holds nothing, take `task`, which is perhaps `stolen` from another.
+    /// Returns true if the placement policy lets `worker`, which holds no attempt, take `task`. The attempt `stolen` is
+    /// set if the task is taken from another worker.
     fn may_start(&self, worker: WorkerId, task: &ModelTask, stolen: Option<&Live>) -> bool {
         if self.placement == Placement::Spread {
             return true;
@@ -542,7 +548,7 @@ impl Model {
         holders.len() < plan.tasks.div_ceil(rounds) || goes_on || !holders.iter().any(|id| self.may_take(*id, task))
     }
 
-    /// Makes new plans where tasks or workers have come or gone.
+    /// Makes a new plan for each kind whose tasks or workers have changed.
     fn plan(&mut self) {
         for kind in TaskKind::ALL {
             let verified = |id: &TaskId| self.delivered.iter().any(|(of, live)| *live && self.assigned[of] == *id);
@@ -569,14 +575,14 @@ impl Model {
         self.tasks.values().filter(|task| task.accepted.is_none() && !self.proofs[&task.proof]).count()
     }
 
-    /// No more faults: the workers that are heard from, of which one can do everything, do all they are given, and
-    /// every result is verified.
+    /// Removes all faults and runs until every proof that has not failed is finished. The healthy workers renew their
+    /// leases and finish all their attempts, one of them supports every kind, and every result verifies.
     fn finish(&mut self) {
         let mut healthy: Vec<WorkerId> = self.workers.keys().copied().filter(|worker| worker.0 % 2 == 1).collect();
         healthy.push(WorkerId(WORKERS));
         self.tell(joined(WORKERS, 1));
-        // A round is half a second, and ends at least one attempt. The others' leases end first; then what had been
-        // delivered without its marker may be retried.
+        // A round takes half a second and ends at least one attempt. Before that, the leases of the silent workers must
+        // end. A result delivered without its marker may need one more attempt.
         let silence = 40;
         let mut rounds = silence + 2 * self.unfinished();
         while self.unfinished() > 0 {
@@ -601,7 +607,7 @@ impl Model {
         self.seen.insert("finished");
     }
 
-    /// Ends everything, after which nothing may be left.
+    /// Ends all proofs and workers, after which the scheduler must be empty.
     fn end(&mut self) {
         for proof in self.proofs.keys().copied().collect::<Vec<_>>() {
             self.tell(Event::ProofEnded { proof });
@@ -628,7 +634,7 @@ proptest! {
     #![proptest_config(Cases { cases: 400, ..Cases::default() })]
 
     #[test]
-    fn whatever_happens_the_rules_hold_and_every_proof_that_goes_on_is_finished(
+    fn invariants_hold_and_every_unfailed_proof_finishes(
         config in configs(),
         actions in actions(),
     ) {
@@ -637,7 +643,7 @@ proptest! {
 }
 
 #[test]
-fn random_events_reach_everything() {
+fn random_events_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
     for _ in 0..250 {

@@ -1,4 +1,4 @@
-//! Which task comes first, and who gets it.
+//! Which task comes first, and which worker gets it.
 
 use super::*;
 use crate::{Placement, TaskStatus};
@@ -12,20 +12,20 @@ fn a_free_slot_takes_a_task_at_once() {
 }
 
 #[test]
-fn a_joining_worker_takes_what_waits_up_to_its_slots() {
+fn a_joining_worker_takes_waiting_tasks_up_to_its_slots() {
     let mut table = Table::new();
     table.check([proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)], []);
     table.check([joined(1, 2)], [assign(1, 1, 1, 10), assign(1, 2, 1, 11)]);
 }
 
 #[test]
-fn a_worker_without_slots_counts_as_one_with_one() {
+fn zero_slots_count_as_one() {
     let mut table = Table::new();
     table.check([joined(1, 0), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
 }
 
 #[test]
-fn earlier_proofs_come_first_when_nothing_is_held_of_either() {
+fn the_earlier_proof_comes_first_if_neither_holds_attempts() {
     let mut table = Table::new();
     table.check([proof(2), proof(1), task(1, 10, REDUCE), task(2, 20, SHARD)], []);
     table.check([joined(1, 1)], [assign(1, 1, 2, 20)]);
@@ -46,7 +46,7 @@ fn a_short_proof_gets_slots_of_a_long_one_as_they_become_free() {
     table.check([proof(1), joined(1, 2)], []);
     table.tell((10..16).map(|id| task(1, id, SHARD)));
     table.check([proof(2), task(2, 20, SHARD), task(2, 21, SHARD)], []);
-    // One of each is held from then on, as long as there is something of both.
+    // Each proof holds one attempt while both have waiting tasks.
     table.check([reported(1, 1)], [assign(1, 3, 2, 20)]);
     table.check([reported(1, 2)], [assign(1, 4, 1, 12)]);
     table.check([reported(1, 3)], [assign(1, 5, 2, 21)]);
@@ -70,7 +70,7 @@ fn proofs_take_turns_when_there_are_fewer_slots_than_proofs() {
 }
 
 #[test]
-fn what_a_proof_has_lost_with_a_worker_no_longer_counts() {
+fn attempts_lost_with_a_worker_leave_the_fair_share() {
     let mut table = Table::new();
     table.check([proof(1), proof(2), joined(1, 2)], []);
     table.tell([task(1, 10, SHARD), task(1, 11, SHARD), task(2, 20, SHARD), task(2, 21, SHARD)]);
@@ -92,21 +92,21 @@ fn within_a_proof_recursion_and_wraps_come_before_shards() {
 }
 
 #[test]
-fn equals_go_in_the_order_of_submission() {
+fn equally_urgent_tasks_go_in_submission_order() {
     let mut table = Table::new();
     table.check([proof(1), task(1, 12, SHARD), task(1, 11, SHARD), task(1, 10, SHARD)], []);
     table.check([joined(1, 3)], [assign(1, 1, 1, 12), assign(1, 2, 1, 11), assign(1, 3, 1, 10)]);
 }
 
 #[test]
-fn a_requeued_task_keeps_its_turn() {
+fn a_requeued_task_keeps_its_rank() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([lost(1), joined(2, 1)], [assign(2, 2, 1, 10)]);
 }
 
 #[test]
-fn a_task_that_nobody_can_do_blocks_no_other() {
+fn a_task_without_a_worker_blocks_no_other_task() {
     let mut table = Table::new();
     table.check([proof(1), task(1, 10, TaskKind::PlonkWrap), task(1, 11, SHARD)], []);
     table.check([joined_for(1, 2, SHARD)], [assign(1, 1, 1, 11)]);
@@ -126,7 +126,7 @@ fn tasks_are_spread_over_the_workers() {
 }
 
 #[test]
-fn the_least_busy_is_chosen_among_those_able() {
+fn the_least_busy_worker_that_supports_the_kind_is_chosen() {
     let mut table = Table::new();
     table.check([joined(1, 3), joined_for(2, 3, SHARD), proof(1)], []);
     table.check([task(1, 10, SHARD), started(1, 1)], [assign(1, 1, 1, 10)]);
@@ -136,7 +136,7 @@ fn the_least_busy_is_chosen_among_those_able() {
 }
 
 #[test]
-fn thousands_of_workers_and_tasks_are_no_trouble() {
+fn thousands_of_workers_and_tasks_are_handled() {
     for placement in Placement::ALL {
         thousands_of_workers_and_tasks(placement);
     }
@@ -157,7 +157,7 @@ fn thousands_of_workers_and_tasks(placement: Placement) {
                 commands.extend(scheduler.handle(now, Event::ResultVerified { attempt }));
             }
             Command::AcceptResult { .. } => accepted += 1,
-            // Attempts that were taken back are reported all the same, and then too late.
+            // The workers still report cancelled attempts, which is too late.
             Command::Cancel { .. } | Command::Discard { .. } => {}
             other => panic!("{other:?}"),
         }

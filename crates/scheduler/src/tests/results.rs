@@ -1,4 +1,4 @@
-//! Whose result counts.
+//! Which result counts.
 
 use super::*;
 use crate::TaskStatus;
@@ -45,12 +45,12 @@ fn a_result_that_was_not_delivered_is_not_accepted() {
 }
 
 #[test]
-fn a_report_of_something_unknown_is_discarded() {
+fn a_report_of_an_unknown_attempt_is_discarded() {
     let mut table = Table::new();
     table.check([joined(1, 1), reported(1, 7), reported(9, 8)], [discard(7), discard(8)]);
 }
 
-/// Task 10 was on worker 1 (attempt 1), which was lost, and is on worker 2 (attempt 2).
+/// Task 10 was on worker 1 (attempt 1), which was lost. It is now on worker 2 (attempt 2).
 fn reassigned() -> Table {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
@@ -59,7 +59,7 @@ fn reassigned() -> Table {
 }
 
 #[test]
-fn a_lapsed_attempts_result_counts_whoever_brings_it() {
+fn a_lapsed_attempts_result_counts_from_any_session() {
     let mut table = reassigned();
     table.check([joined(3, 1), reported(3, 1)], []);
     table.check([verified(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
@@ -67,7 +67,7 @@ fn a_lapsed_attempts_result_counts_whoever_brings_it() {
 }
 
 #[test]
-fn a_lapsed_attempts_result_can_come_while_its_task_waits() {
+fn a_lapsed_attempts_result_counts_while_its_task_waits() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
     table.check([reported(2, 1), verified(1)], [accept(1, 1, 1, 10)]);
@@ -75,7 +75,7 @@ fn a_lapsed_attempts_result_can_come_while_its_task_waits() {
 }
 
 #[test]
-fn a_lapsed_attempts_rejection_changes_nothing_else() {
+fn a_lapsed_attempts_rejection_does_not_affect_its_task() {
     let mut table = reassigned();
     table.check([reported(1, 1), rejected(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(10)).len(), 1);
@@ -91,7 +91,7 @@ fn a_lapsed_attempt_is_discarded_when_another_is_accepted() {
 }
 
 #[test]
-fn of_two_delivered_results_the_first_that_verifies_is_final() {
+fn the_first_of_two_results_that_verifies_is_final() {
     let mut table = reassigned();
     table.check([reported(1, 1), reported(2, 2)], []);
     table.check([verified(1)], [accept(1, 1, 1, 10), discard(2)]);
@@ -99,7 +99,7 @@ fn of_two_delivered_results_the_first_that_verifies_is_final() {
 }
 
 #[test]
-fn a_failed_attempts_result_counts_after_all() {
+fn a_late_result_of_a_failed_attempt_counts() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
@@ -107,7 +107,7 @@ fn a_failed_attempts_result_counts_after_all() {
 }
 
 #[test]
-fn a_slot_freed_by_anothers_result_takes_a_task() {
+fn a_slot_freed_by_another_result_takes_a_task() {
     let mut table = reassigned();
     table.check([task(1, 11, SHARD)], []);
     table.check([reported(3, 1)], []);

@@ -1,4 +1,4 @@
-//! Failures and losses: retried elsewhere, requeued, and when enough is enough.
+//! Failures and losses: retries on other workers, requeued tasks, and the limits.
 
 use super::*;
 use crate::TaskStatus;
@@ -11,7 +11,7 @@ fn a_failed_task_goes_to_another_worker() {
 }
 
 #[test]
-fn a_rejected_result_goes_to_another_worker() {
+fn a_task_with_a_rejected_result_goes_to_another_worker() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1)], []);
@@ -21,20 +21,20 @@ fn a_rejected_result_goes_to_another_worker() {
 }
 
 #[test]
-fn a_task_that_failed_everywhere_goes_anywhere() {
+fn a_task_that_failed_everywhere_may_go_to_any_worker() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 10)]);
 }
 
 #[test]
-fn only_workers_that_can_do_it_count_as_others() {
+fn a_retry_does_not_wait_for_workers_without_the_kind() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined_for(2, 1, REDUCE), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(1, 2, 1, 10)]);
 }
 
-/// Task 10 has failed on worker 1, which is free; worker 2 proves task 11.
+/// Task 10 has failed on worker 1, which is free. Worker 2 proves task 11.
 fn parked() -> Table {
     let mut table = Table::new();
     table.check(
@@ -48,11 +48,11 @@ fn parked() -> Table {
 }
 
 #[test]
-fn a_task_is_parked_while_those_that_have_not_tried_it_are_busy() {
+fn a_task_is_parked_while_untried_workers_are_busy() {
     let mut table = parked();
-    // Others pass it on the worker that it failed on.
+    // Later tasks use the worker that task 10 failed on.
     table.check([task(1, 12, SHARD), task(1, 13, SHARD)], [assign(1, 3, 1, 12)]);
-    // A slot on the other worker is its own, before anything that came later.
+    // Task 10 gets the free slot of the other worker, before the tasks that came later.
     table.check([reported(2, 2)], [assign(2, 4, 1, 10)]);
 }
 
@@ -62,13 +62,13 @@ fn a_joining_worker_takes_a_parked_task() {
 }
 
 #[test]
-fn a_parked_task_goes_anywhere_when_the_others_leave() {
-    // Task 11 is requeued, and worker 1 is free for either; task 10 was first.
+fn a_parked_task_goes_to_any_worker_once_others_leave() {
+    // Task 11 is requeued, and worker 1 may take either task. Task 10 was submitted first.
     parked().check([lost(2)], [assign(1, 3, 1, 10)]);
 }
 
 #[test]
-fn a_parked_task_may_have_failed_on_many() {
+fn a_task_is_parked_after_failures_on_several_workers() {
     let mut table = Table::with(Config { max_failures: 9, ..plain() });
     table.check([joined(1, 1), joined(2, 1), joined(3, 1), proof(1)], []);
     table.check([task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10), assign(2, 2, 1, 11)]);
@@ -90,7 +90,7 @@ fn too_many_failures_fail_the_proof_with_their_history() {
 }
 
 #[test]
-fn a_proof_fails_once_and_nothing_of_it_is_assigned_any_more() {
+fn a_failed_proof_fails_once_and_gets_no_more_assignments() {
     let mut table = Table::with(Config { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
@@ -102,7 +102,7 @@ fn a_proof_fails_once_and_nothing_of_it_is_assigned_any_more() {
     table.check([joined(2, 2), lost(1)], []);
     assert_eq!(table.scheduler.task_status(TaskId(12)), Some(TaskStatus::ProofFailed));
     assert_eq!(table.scheduler.task_status(TaskId(13)), None);
-    // Other proofs go on.
+    // Other proofs continue.
     table.check([proof(2), task(2, 20, SHARD)], [assign(2, 3, 2, 20)]);
 }
 
@@ -118,7 +118,7 @@ fn attempts_of_a_failed_proof_are_not_stolen() {
 }
 
 #[test]
-fn a_lost_worker_is_no_failure() {
+fn a_lost_worker_is_not_a_failure() {
     let mut table = Table::with(Config { max_failures: 1, max_losses: 3, ..plain() });
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
@@ -129,7 +129,7 @@ fn a_lost_worker_is_no_failure() {
 }
 
 #[test]
-fn failures_and_losses_are_counted_apart() {
+fn failures_and_losses_are_counted_separately() {
     let mut table = Table::with(Config { max_failures: 2, max_losses: 2, ..plain() });
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([joined(2, 1), failed(1, 1)], [assign(2, 2, 1, 10)]);

@@ -1,9 +1,9 @@
-//! Attempts taken back for idle workers.
+//! Attempts that idle workers take over from busy ones.
 
 use super::*;
 use crate::task::{MAX_HISTORY, MAX_LAPSED};
 
-/// Worker 1 proves task 10 (attempt 1); task 11 (attempt 2) waits behind it.
+/// Worker 1 proves task 10 (attempt 1). Task 11 (attempt 2) waits behind it.
 fn one_waits_behind_another() -> Table {
     let mut table = Table::new();
     table.check(
@@ -14,14 +14,14 @@ fn one_waits_behind_another() -> Table {
 }
 
 #[test]
-fn an_idle_worker_gets_what_waits_behind_another() {
+fn an_idle_worker_takes_an_attempt_waiting_behind_another() {
     let mut table = one_waits_behind_another();
     table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
     table.check([joined(3, 2)], []);
 }
 
 #[test]
-fn a_worker_that_becomes_idle_gets_it_too() {
+fn a_worker_that_becomes_idle_takes_a_waiting_attempt() {
     let mut table = Table::new();
     table.check(
         [joined(1, 2), joined(2, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
@@ -31,7 +31,7 @@ fn a_worker_that_becomes_idle_gets_it_too() {
 }
 
 #[test]
-fn the_newest_is_taken_first() {
+fn the_newest_attempt_is_stolen_first() {
     let mut table = Table::new();
     table.check(
         [joined(1, 3), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), started(1, 1)],
@@ -42,31 +42,31 @@ fn the_newest_is_taken_first() {
 }
 
 #[test]
-fn what_has_started_is_not_taken() {
+fn a_started_attempt_is_not_stolen() {
     let mut table = one_waits_behind_another();
     table.check([started(1, 2), joined(2, 2)], []);
 }
 
 #[test]
-fn the_only_attempt_of_a_worker_is_not_taken() {
+fn the_only_attempt_of_a_worker_is_not_stolen() {
     let mut table = Table::new();
     table.check([joined(1, 2), proof(1), task(1, 10, SHARD), joined(2, 2)], [assign(1, 1, 1, 10)]);
 }
 
 #[test]
-fn what_waits_alone_after_the_other_ended_is_not_taken() {
+fn an_attempt_left_alone_on_its_worker_is_not_stolen() {
     let mut table = one_waits_behind_another();
     table.check([reported(1, 1), joined(2, 2)], []);
 }
 
 #[test]
-fn a_worker_gets_only_kinds_it_can_do() {
+fn a_worker_steals_only_kinds_it_supports() {
     let mut table = one_waits_behind_another();
     table.check([joined_for(2, 2, REDUCE)], []);
 }
 
 #[test]
-fn a_task_does_not_go_back_to_where_it_failed() {
+fn a_task_is_not_stolen_by_a_worker_it_failed_on() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([joined(2, 2), task(1, 11, SHARD), started(2, 2)], [assign(2, 2, 1, 11)]);
@@ -76,7 +76,7 @@ fn a_task_does_not_go_back_to_where_it_failed() {
 }
 
 #[test]
-fn the_queue_comes_before_stealing() {
+fn waiting_tasks_come_before_stealing() {
     let mut table = one_waits_behind_another();
     table.check([task(1, 12, SHARD)], []);
     table.check([joined(2, 1)], [assign(2, 3, 1, 12)]);
@@ -84,7 +84,7 @@ fn the_queue_comes_before_stealing() {
 }
 
 #[test]
-fn a_slot_freed_by_stealing_takes_what_waits_for_that_worker() {
+fn a_slot_freed_by_stealing_takes_a_waiting_task() {
     let mut table = one_waits_behind_another();
     table.check([task(1, 12, REDUCE)], []);
     table.check([joined_for(2, 1, SHARD)], [cancel(1, 2), assign(2, 3, 1, 11), assign_kind(1, 4, 1, 12, REDUCE)]);
@@ -99,25 +99,25 @@ fn the_result_of_a_stolen_attempt_counts_if_it_is_first() {
 }
 
 #[test]
-fn being_stolen_is_no_failure() {
+fn a_stolen_attempt_is_not_a_failure() {
     let mut table = Table::with(Config { max_failures: 1, max_losses: 1, ..plain() });
     table.check(
         [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
     );
     table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
-    // The stolen attempt's own failure doesn't count either.
+    // A failure report for the stolen attempt does not count either.
     table.check([failed(1, 2)], []);
     let history = vec![past(2, 1, Failure::Cancelled), past(3, 2, broken())];
     table.check([failed(2, 3)], [fail_proof(1, 11, history)]);
 }
 
 #[test]
-fn endless_stealing_is_remembered_within_bounds() {
+fn endless_stealing_keeps_a_bounded_history() {
     let mut table = one_waits_behind_another();
     let mut discarded = 0;
     for idle in 2..=101_u64 {
-        // An idle worker takes task 11; then every slot is filled with shards that start before it.
+        // An idle worker takes task 11. Then every slot is filled with shards that start before it.
         let commands = table.tell([joined(idle, 2)]);
         assert!(matches!(commands[0], Command::Cancel { .. }), "{commands:?}");
         assert!(

@@ -1,4 +1,4 @@
-//! Choosing a prover.
+//! Selects a prover.
 
 use super::{
     distributed::DistributedProverBuilder,
@@ -16,59 +16,65 @@ use sp1_sdk::blocking::CudaProverBuilder;
 #[cfg(feature = "network")]
 use sp1_sdk::{blocking::NetworkProverBuilder, network::NetworkMode};
 
-/// Where every program begins. As [`sp1_sdk::blocking::ProverClient`], with one choice more.
+/// Entry point of every program. Same as [`sp1_sdk::blocking::ProverClient`], with the distributed prover as an
+/// additional choice.
 pub struct ProverClient;
 
 impl ProverClient {
-    /// The prover that `SP1_PROVER` names: `distributed`, or one of SP1's own. By default `cpu`.
+    /// Returns the prover that `SP1_PROVER` names: `distributed` or one of SP1's provers. Default: `cpu`.
     ///
     /// # Panics
-    /// When it names none, or one whose feature is off; [`ProverClient::try_from_env`] returns that as an error.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off. [`ProverClient::try_from_env`] returns an
+    /// error instead.
     #[must_use]
     pub fn from_env() -> EnvProver {
         EnvProver::new()
     }
 
-    /// As [`ProverClient::from_env`].
+    /// Same as [`ProverClient::from_env`], but returns an error instead of panicking.
     ///
     /// # Errors
-    /// When `SP1_PROVER` names no prover, or one whose feature is off.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
     pub fn try_from_env() -> Result<EnvProver, UnknownProver> {
         env_prover(None, RiscvAir::machine())
     }
 
-    /// As [`ProverClient::from_env`], with a machine of one's own.
+    /// Same as [`ProverClient::from_env`], with a custom machine. Workers have only SP1's standard machine. With any
+    /// other machine, the `distributed` prover refuses to prove.
+    ///
+    /// # Panics
+    /// Same as [`ProverClient::from_env`].
     #[must_use]
     pub fn from_env_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> EnvProver {
         EnvProver::new_with_machine(machine)
     }
 
-    /// Chooses in the program.
+    /// Returns a builder: the program selects the prover, not `SP1_PROVER`.
     #[must_use]
     pub fn builder() -> ProverClientBuilder {
         Self::builder_with_machine(RiscvAir::machine())
     }
 
-    /// Chooses in the program, with a machine of one's own.
+    /// Same as [`ProverClient::builder`], with a custom machine.
     #[must_use]
     pub fn builder_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> ProverClientBuilder {
         ProverClientBuilder { machine }
     }
 }
 
-/// The provers there are.
+/// Selects a prover. It has one method for each available prover.
 pub struct ProverClientBuilder {
     machine: Machine<SP1Field, RiscvAir<SP1Field>>,
 }
 
-/// What sp1-sdk's builder of that name gives.
+/// Calls the method of this name on the builder of sp1-sdk.
 macro_rules! of_sp1 {
     ($self:ident . $method:ident ($($argument:expr)?)) => {
         sp1::ProverClient::builder_with_machine($self.machine.clone()).$method($($argument)?)
     };
 }
 
-/// Builders that sp1-sdk has and does not export.
+/// Defines builders that sp1-sdk has but does not export.
 macro_rules! builders {
     ($($(#[$doc:meta])* $name:ident $method:ident $prover:ident;)*) => {$(
         $(#[$doc])*
@@ -78,14 +84,14 @@ macro_rules! builders {
         }
 
         impl $name {
-            /// With options of one's own.
+            /// Sets custom core options.
             #[must_use]
             pub fn core_opts(mut self, options: SP1CoreOpts) -> Self {
                 self.core_opts = Some(options);
                 self
             }
 
-            /// With options of one's own.
+            /// Same as `core_opts`.
             #[must_use]
             pub fn with_opts(self, options: SP1CoreOpts) -> Self {
                 self.core_opts(options)
@@ -105,59 +111,59 @@ macro_rules! builders {
 }
 
 builders! {
-    /// Builds a prover that makes proofs up.
+    /// Builds a prover that creates mock proofs.
     MockProverBuilder mock MockProver;
-    /// Builds a prover that only executes and verifies.
+    /// Builds a prover that executes and verifies only.
     LightProverBuilder light LightProver;
 }
 
 impl ProverClientBuilder {
-    /// The workers of a list.
+    /// Proves on the workers of a worker list, or through a service.
     #[must_use]
     pub fn distributed(&self) -> DistributedProverBuilder {
         DistributedProverBuilder(crate::distributed::DistributedProverBuilder::for_machine(is_foreign(&self.machine)))
     }
 
-    /// This process, on its processor.
+    /// Proves in this process, on the CPU.
     #[must_use]
     pub fn cpu(&self) -> CpuProverBuilder {
         of_sp1!(self.cpu())
     }
 
-    /// This machine, on its graphics card.
+    /// Proves on the GPU of this machine.
     #[cfg(feature = "cuda")]
     #[must_use]
     pub fn cuda(&self) -> CudaProverBuilder {
         of_sp1!(self.cuda())
     }
 
-    /// Nobody: proofs are made up.
+    /// Creates mock proofs. They prove nothing.
     #[must_use]
     pub fn mock(&self) -> MockProverBuilder {
         MockProverBuilder { machine: self.machine.clone(), core_opts: None }
     }
 
-    /// Nobody: only executes and verifies.
+    /// Executes and verifies only. It cannot prove.
     #[must_use]
     pub fn light(&self) -> LightProverBuilder {
         LightProverBuilder { machine: self.machine.clone(), core_opts: None }
     }
 
-    /// Succinct's prover network.
+    /// Proves on Succinct's prover network.
     #[cfg(feature = "network")]
     #[must_use]
     pub fn network(&self) -> NetworkProverBuilder {
         of_sp1!(self.network())
     }
 
-    /// Succinct's prover network, in the mode given.
+    /// Proves on Succinct's prover network, in the given mode.
     #[cfg(feature = "network")]
     #[must_use]
     pub fn network_for(&self, mode: NetworkMode) -> NetworkProverBuilder {
         of_sp1!(self.network_for(mode))
     }
 
-    /// A cluster of one's own that speaks the prover network's protocol.
+    /// Proves on a private cluster that speaks the protocol of the prover network.
     #[cfg(feature = "network")]
     #[must_use]
     pub fn hosted(&self) -> NetworkProverBuilder {

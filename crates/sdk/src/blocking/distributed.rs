@@ -7,7 +7,7 @@ use crate::{
     request::{ProveOptions, with_options},
 };
 use engine::WrapProof;
-use orchestrator::Placement;
+use orchestrator::{Placement, Verify};
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_prover::worker::SP1NodeCore;
@@ -17,22 +17,22 @@ use sp1_sdk::{
 };
 use std::{path::Path, time::Duration};
 
-/// As [`crate::DistributedProver`]. Its calls block the thread they are made on, whatever that is, until they are
-/// answered by threads of the client's own.
+/// Same as [`crate::DistributedProver`]. Each call runs on the client's own threads and blocks the calling thread until
+/// it ends. Any thread may call, even an asynchronous one.
 #[derive(Clone)]
 pub struct DistributedProver(pub(super) distributed::DistributedProver);
 
-/// As [`crate::DistributedProverBuilder`].
+/// Same as [`crate::DistributedProverBuilder`].
 #[derive(Default)]
 pub struct DistributedProverBuilder(pub(super) distributed::DistributedProverBuilder);
 
-/// The methods of the other builder, and of nothing else.
+/// Forwards these methods to the asynchronous builder.
 macro_rules! forward {
-    ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty)?);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $(#[$doc])*
         #[must_use]
-        pub fn $name(self $(, $argument: $kind)?) -> Self {
-            Self(self.0.$name($($argument)?))
+        pub fn $name(self $(, $argument: $kind)*) -> Self {
+            Self(self.0.$name($($argument),*))
         }
     )*};
 }
@@ -43,6 +43,8 @@ impl DistributedProverBuilder {
         workers_file(path: impl AsRef<Path>);
         /// See [`crate::DistributedProverBuilder::workers`].
         workers(workers: impl IntoIterator<Item = impl ToString>);
+        /// See [`crate::DistributedProverBuilder::url`].
+        url(url: impl ToString);
         /// See [`crate::DistributedProverBuilder::local_worker`].
         local_worker();
         /// See [`crate::DistributedProverBuilder::local_threads`].
@@ -57,6 +59,14 @@ impl DistributedProverBuilder {
         missed_heartbeats(count: u32);
         /// See [`crate::DistributedProverBuilder::patience`].
         patience(patience: Duration);
+        /// See [`crate::DistributedProverBuilder::verify`].
+        verify(verify: Verify);
+        /// See [`crate::DistributedProverBuilder::max_failures`].
+        max_failures(failures: u32);
+        /// See [`crate::DistributedProverBuilder::max_losses`].
+        max_losses(losses: u32);
+        /// See [`crate::DistributedProverBuilder::store`].
+        store(memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>);
         /// See [`crate::DistributedProverBuilder::timeout`].
         timeout(timeout: Duration);
         /// See [`crate::DistributedProverBuilder::core_opts`].
@@ -73,10 +83,10 @@ impl DistributedProverBuilder {
 }
 
 impl DistributedProver {
-    /// Connects to the workers now, and not at the first proof.
+    /// Connects to the workers or the service now instead of at the first proof.
     ///
     /// # Errors
-    /// When the configuration is wrong, or no worker can be reached.
+    /// If the configuration is invalid, or no worker (or the service) can be reached.
     pub fn connect(&self) -> Result<(), DistributedError> {
         let prover = self.0.clone();
         self.0.threads().block_on(async move { prover.connect().await })
@@ -85,7 +95,8 @@ impl DistributedProver {
     /// See [`crate::DistributedProver::shrink_wrap`].
     ///
     /// # Errors
-    /// When it is no compressed proof, or why there is no wrapped one.
+    /// If `proof` is not a compressed proof, if proofs are made by a service, or the reason why shrinking or wrapping
+    /// failed.
     pub fn shrink_wrap(&self, proof: &SP1Proof, key: &SP1VerifyingKey) -> Result<WrapProof, DistributedError> {
         let (prover, proof, key) = (self.0.clone(), proof.clone(), key.clone());
         self.0.threads().block_on(async move { prover.shrink_wrap(&proof, &key).await })
@@ -130,7 +141,7 @@ impl Prover for DistributedProver {
     }
 }
 
-/// A proof to be made.
+/// A proof request. [`ProveRequest::run`] creates the proof.
 pub struct DistributedProveRequest<'a> {
     prover: &'a DistributedProver,
     key: &'a SP1ProvingKey,
@@ -140,7 +151,7 @@ pub struct DistributedProveRequest<'a> {
 }
 
 impl DistributedProveRequest<'_> {
-    /// The request, and what will happen to it; for a thread that has an executor, such as
+    /// Returns the request and a stream of its events. Another thread can read the stream with an executor, for example
     /// `futures::executor::block_on_stream`.
     #[must_use]
     pub fn with_events(mut self) -> (Self, ProofEvents) {

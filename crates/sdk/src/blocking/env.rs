@@ -28,27 +28,27 @@ use sp1_sdk::blocking::NetworkProver;
 
 pub use crate::env::EnvProvingKey;
 
-/// One of the provers there are. As [`sp1_sdk::blocking::EnvProver`], with one variant more.
+/// One of the available provers. Same as [`sp1_sdk::blocking::EnvProver`], with the additional variant `Distributed`.
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it in a program, as of SP1's")]
+#[allow(clippy::large_enum_variant, reason = "a program has only one, as with sp1-sdk's")]
 pub enum EnvProver {
-    /// Makes proofs up.
+    /// Creates mock proofs.
     Mock(MockProver),
-    /// Only executes and verifies.
+    /// Executes and verifies only.
     Light(LightProver),
     /// Proves in this process.
     Cpu(CpuProver),
-    /// Proves on this machine's graphics card.
+    /// Proves on the GPU of this machine.
     #[cfg(feature = "cuda")]
     Cuda(CudaProver),
-    /// Has Succinct's network prove.
+    /// Proves on Succinct's prover network.
     #[cfg(feature = "network")]
     Network(Box<NetworkProver>),
-    /// Has the workers of a list prove.
+    /// Proves on the workers of a worker list, or through a service.
     Distributed(DistributedProver),
 }
 
-/// The prover that the environment names; compiled here, with all of SP1's.
+/// Returns the prover that `SP1_PROVER` names. Never inlined, so that SP1's provers are compiled in this crate.
 #[inline(never)]
 pub(super) fn env_prover(
     core_opts: Option<SP1CoreOpts>,
@@ -71,9 +71,9 @@ pub(super) fn env_prover(
         #[cfg(feature = "network")]
         Choice::Network => match sp1_sdk::blocking::EnvProver::new_with_machine(machine) {
             sp1_sdk::blocking::EnvProver::Network(prover) => EnvProver::Network(prover),
-            _ => unreachable!("SP1_PROVER names the network"),
+            _ => unreachable!("SP1_PROVER selects the network prover"),
         },
-        // sp1-sdk's blocking client has no such name, and the builder.
+        // The blocking `EnvProver` of sp1-sdk does not accept `hosted`, but its builder does.
         #[cfg(feature = "network")]
         Choice::Hosted => {
             let builder = sp1_sdk::blocking::ProverClient::builder_with_machine(machine).hosted();
@@ -89,46 +89,47 @@ impl Default for EnvProver {
 }
 
 impl EnvProver {
-    /// As [`super::ProverClient::from_env`].
+    /// Same as [`super::ProverClient::from_env`].
     ///
     /// # Panics
-    /// When `SP1_PROVER` names no prover, or one whose feature is off.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
     #[must_use]
     pub fn new() -> Self {
         Self::from_env_with_opts(None)
     }
 
-    /// With a machine of one's own.
+    /// Same as [`EnvProver::new`], with a custom machine.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     #[must_use]
     pub fn new_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> Self {
         Self::from_env_with_opts_and_machine(None, machine)
     }
 
-    /// The same prover, made anew with these options.
+    /// Replaces this prover by a new one with these options. As in sp1-sdk, `SP1_PROVER` is read again and the new
+    /// prover has SP1's standard machine.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     #[must_use]
     pub fn with_opts(self, opts: SP1CoreOpts) -> Self {
         Self::from_env_with_opts(Some(opts))
     }
 
-    /// With options of one's own.
+    /// Same as [`EnvProver::new`], with custom core options. Only the CPU prover and the distributed prover use them.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     #[must_use]
     pub fn from_env_with_opts(core_opts: Option<SP1CoreOpts>) -> Self {
         Self::from_env_with_opts_and_machine(core_opts, RiscvAir::machine())
     }
 
-    /// With options and a machine of one's own.
+    /// Same as [`EnvProver::from_env_with_opts`], with a custom machine.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     #[must_use]
     pub fn from_env_with_opts_and_machine(
         core_opts: Option<SP1CoreOpts>,
@@ -151,7 +152,7 @@ impl EnvProver {
     }
 }
 
-/// Runs `$body` with the prover inside, whichever it is.
+/// Runs `$body` with the prover of any variant.
 macro_rules! each {
     ($of:expr, $prover:ident => $body:expr) => {
         match $of {
@@ -218,7 +219,7 @@ impl Prover for EnvProver {
     }
 }
 
-/// A proof to be made.
+/// A proof request. [`ProveRequest::run`] creates the proof.
 pub struct EnvProveRequest<'a> {
     prover: &'a EnvProver,
     key: &'a EnvProvingKey,
@@ -227,7 +228,7 @@ pub struct EnvProveRequest<'a> {
 }
 
 impl<'a> ProveRequest<'a, EnvProver> for EnvProveRequest<'a> {
-    #[allow(clippy::needless_question_mark, reason = "not every prover's error is anyhow's")]
+    #[allow(clippy::needless_question_mark, reason = "some provers return another error type")]
     fn run(self) -> Result<SP1ProofWithPublicValues> {
         let Self { prover, key, stdin, options } = self;
         macro_rules! ask {

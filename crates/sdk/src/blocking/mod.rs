@@ -1,5 +1,6 @@
-//! The same without `async`: as [`sp1_sdk::blocking`], with one prover more. The distributed client's calls may be made
-//! from any thread; SP1's own, not from an asynchronous one.
+//! The blocking interface, without `async`. Same as [`sp1_sdk::blocking`], with the distributed prover as an additional
+//! choice. The distributed client can be called from any thread. SP1's own clients must not be called from an
+//! asynchronous thread.
 
 mod client;
 mod distributed;
@@ -12,7 +13,7 @@ pub use env::{EnvProveRequest, EnvProver, EnvProvingKey};
 pub use prover::{ExecuteRequest, ProveRequest, Prover};
 pub use sp1_sdk::blocking::*;
 
-/// What most programs need.
+/// The items that most programs need.
 pub mod prelude {
     pub use super::{ProveRequest, Prover, SP1ProofMode, SP1Stdin};
     pub use crate::{Elf, HashableKey, ProvingKey, SP1ProofWithPublicValues, include_elf};

@@ -1,4 +1,4 @@
-//! SP1's blocking prover traits, open to provers from outside of sp1-sdk; see [`crate::prover`].
+//! SP1's blocking prover traits, open to provers defined outside sp1-sdk. See [`crate::prover`].
 
 use crate::prover::{context_options, execute_on};
 use sp1_core_executor::{ExecutionError, ExecutionReport, HookEnv, SP1Context, SP1ContextBuilder, StatusCode};
@@ -11,40 +11,40 @@ use sp1_sdk::{
 use std::{fmt, sync::LazyLock};
 use tokio::{runtime::Runtime, sync::watch};
 
-/// What a prover does. As [`sp1_sdk::blocking::Prover`].
+/// A prover. Same as [`sp1_sdk::blocking::Prover`].
 pub trait Prover: Clone + Send + Sync {
-    /// What a program is proven with.
+    /// Result of [`Prover::setup`]: a program with its keys.
     type ProvingKey: ProvingKey;
-    /// Why there is no key or no proof.
+    /// The reason why `setup` or a proof failed.
     type Error: fmt::Debug + fmt::Display;
-    /// A proof to be made.
+    /// A proof request. [`ProveRequest::run`] creates the proof.
     type ProveRequest<'a>: ProveRequest<'a, Self>
     where
         Self: 'a;
 
-    /// What executes and verifies.
+    /// Returns the SP1 node that executes programs and verifies proofs.
     fn inner(&self) -> &SP1NodeCore;
 
-    /// The version of SP1's circuits.
+    /// Returns the version of SP1's circuits.
     fn version(&self) -> &str {
         SP1_CIRCUIT_VERSION
     }
 
-    /// The keys of a program.
+    /// Computes the keys of a program.
     ///
     /// # Errors
-    /// When it is no program for SP1.
+    /// If `elf` is not a valid SP1 program, or the prover cannot be used.
     fn setup(&self, elf: Elf) -> Result<Self::ProvingKey, Self::Error>;
 
-    /// Asks for a proof of the program that `pk` is of, run on `stdin`.
+    /// Creates a request to prove the program of `pk` with the input `stdin`.
     fn prove<'a>(&'a self, pk: &'a Self::ProvingKey, stdin: SP1Stdin) -> Self::ProveRequest<'a>;
 
-    /// Asks for an execution without proof.
+    /// Creates a request to execute a program without proving it.
     fn execute(&self, elf: Elf, stdin: SP1Stdin) -> ExecuteRequest<'_, Self> {
         ExecuteRequest { prover: self, elf, stdin, context: SP1ContextBuilder::new() }
     }
 
-    /// What an [`ExecuteRequest`] comes to.
+    /// Carries out an [`ExecuteRequest`].
     #[doc(hidden)]
     fn run_execution(
         &self,
@@ -53,10 +53,10 @@ pub trait Prover: Clone + Send + Sync {
         context: SP1Context<'static>,
     ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError>;
 
-    /// Verifies a proof of the program that `vkey` is of; it must have ended with `status_code`, by default 0.
+    /// Verifies a proof of the program of `vkey`. The program must have ended with `status_code` (default: 0).
     ///
     /// # Errors
-    /// Why it does not verify.
+    /// The reason why the proof does not verify.
     fn verify(
         &self,
         proof: &SP1ProofWithPublicValues,
@@ -65,67 +65,67 @@ pub trait Prover: Clone + Send + Sync {
     ) -> Result<(), SP1VerificationError>;
 }
 
-/// A proof to be made. As [`sp1_sdk::blocking::ProveRequest`].
+/// A proof request. Same as [`sp1_sdk::blocking::ProveRequest`].
 pub trait ProveRequest<'a, P>: Sized
 where
     P: Prover + 'a,
 {
-    /// Makes the proof.
+    /// Creates the proof. Blocks until it is complete.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why proving failed.
     fn run(self) -> Result<SP1ProofWithPublicValues, P::Error>;
 
-    /// The kind of proof.
+    /// Sets the kind of proof.
     #[must_use]
     fn mode(self, mode: SP1ProofMode) -> Self;
 
-    /// One proof of constant size.
+    /// Requests one proof of constant size.
     #[must_use]
     fn compressed(self) -> Self {
         self.mode(SP1ProofMode::Compressed)
     }
 
-    /// A PLONK proof for chains.
+    /// Requests a PLONK proof that can be verified on-chain.
     #[must_use]
     fn plonk(self) -> Self {
         self.mode(SP1ProofMode::Plonk)
     }
 
-    /// A Groth16 proof for chains.
+    /// Requests a Groth16 proof that can be verified on-chain.
     #[must_use]
     fn groth16(self) -> Self {
         self.mode(SP1ProofMode::Groth16)
     }
 
-    /// One proof for each shard: the default.
+    /// Requests one proof per shard. This is the default.
     #[must_use]
     fn core(self) -> Self {
         self.mode(SP1ProofMode::Core)
     }
 
-    /// Cycles after which the program is stopped.
+    /// Stops the program after this number of cycles.
     #[must_use]
     fn cycle_limit(self, cycle_limit: u64) -> Self;
 
-    /// Whether proofs in the input are verified first; by default they are.
+    /// Sets whether the proofs in the input are verified before proving. Default: true.
     #[must_use]
     fn deferred_proof_verification(self, value: bool) -> Self;
 
-    /// How the program is expected to end, by default with code 0.
+    /// Sets the exit code that the program must end with. Default: 0.
     #[must_use]
     fn expected_exit_code(self, code: StatusCode) -> Self;
 
-    /// A nonce that the proof commits to, by default zeros.
+    /// Sets the nonce that the proof commits to. Default: zeros.
     #[must_use]
     fn with_proof_nonce(self, nonce: [u32; 4]) -> Self;
 }
 
-/// Where SP1's own provers execute. SP1's blocking clients have such a runtime too, and keep it to themselves.
+/// The runtime on which SP1's own provers execute. SP1's blocking clients have their own runtime, but do not export it.
 static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Runtime::new().expect("the system gives threads, as it gave them to SP1's own runtime"));
+    LazyLock::new(|| Runtime::new().expect("the system can create threads, as it did for SP1's own runtime"));
 
-/// As all of SP1's blocking provers execute.
+/// Executes a program in the same way as all of SP1's blocking provers.
 pub(crate) fn execute_blocking(
     node: &SP1NodeCore,
     elf: Elf,
@@ -208,7 +208,7 @@ where
     }
 }
 
-/// An execution to be made. As sp1-sdk's.
+/// A request to execute a program. Same as sp1-sdk's `ExecuteRequest`.
 pub struct ExecuteRequest<'a, P: Prover> {
     prover: &'a P,
     elf: Elf,
@@ -222,7 +222,7 @@ impl<P: Prover> ExecuteRequest<'_, P> {
     /// Executes the program.
     ///
     /// # Errors
-    /// When it cannot be run to its end.
+    /// If the program cannot be executed to its end.
     pub fn run(mut self) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
         let context = self.context.build();
         self.prover.run_execution(self.elf, self.stdin, context)

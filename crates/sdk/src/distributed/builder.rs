@@ -1,4 +1,4 @@
-//! Building a distributed prover.
+//! Builds a distributed prover.
 
 use super::{DistributedError, DistributedProver, Inner};
 use crate::{
@@ -11,12 +11,12 @@ use sp1_core_executor::SP1CoreOpts;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
 
-/// Where a prover's configuration comes from, once it is asked for.
+/// Where the configuration of a prover comes from. It is loaded on first use.
 #[derive(Default)]
 pub(super) struct ConfigSource {
     overrides: Overrides,
     cut: Option<SP1CoreOpts>,
-    /// The client was built with a machine of its own.
+    /// True if the client was built with a custom machine.
     foreign_machine: bool,
 }
 
@@ -35,15 +35,15 @@ impl ConfigSource {
     }
 }
 
-/// What is set here counts more than the environment, that more than the list's file. Mistakes are the error of the
-/// first call that needs the configuration.
+/// Settings of a [`DistributedProver`]. Precedence: this builder, then environment variable, then worker list file,
+/// then default. The first call that needs the configuration returns its errors.
 #[derive(Default)]
 pub struct DistributedProverBuilder {
     source: ConfigSource,
 }
 
 impl DistributedProverBuilder {
-    /// Nothing is set.
+    /// Creates a builder with no settings.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -58,117 +58,121 @@ impl DistributedProverBuilder {
         self
     }
 
-    /// Reads the list of workers from `path` instead of `distributed.json`.
+    /// Reads the worker list from `path` instead of `distributed.json`.
     #[must_use]
     pub fn workers_file(self, path: impl AsRef<Path>) -> Self {
         self.set(|overrides| overrides.workers_file(path.as_ref()))
     }
 
-    /// These are the workers, as `HOST:PORT`; no file is read.
+    /// Sets the workers, each as `HOST:PORT`. No worker list file is read.
     #[must_use]
     pub fn workers<A: ToString>(self, workers: impl IntoIterator<Item = A>) -> Self {
         let workers = workers.into_iter().map(|worker| worker.to_string()).collect();
         self.set(|overrides| overrides.workers(workers))
     }
 
-    /// Has proofs made by the service at `url` (`http://HOST:PORT`, see `sp1d serve`), which has the workers; no list
-    /// is read. What comes back is verified here.
+    /// Sends proof requests to the service at `url` (`http://HOST:PORT`, see `sp1d serve`) instead of using workers
+    /// directly. No worker list is read. Returned proofs are verified here.
     ///
-    /// The service's own settings count there: placement, verification, and how runs are cut. It checks the proofs in
-    /// an input always, and proves runs that end with exit code 0.
+    /// The service uses its own settings for placement, verification and shard sizes. It always checks the proofs in an
+    /// input. It proves only runs that end with exit code 0.
     #[must_use]
     pub fn url(self, url: impl ToString) -> Self {
         self.set(|overrides| overrides.url(&url.to_string()))
     }
 
-    /// This process proves too, beside the workers of the list; without a list it is the only worker.
+    /// Makes this process a worker too, in addition to the workers of the list. Without a list it is the only worker.
     #[must_use]
     pub fn local_worker(self) -> Self {
         self.set(Overrides::local_worker)
     }
 
-    /// Proving threads of the local worker; by default one core is left to the executor.
+    /// Sets the number of proving threads of the local worker. Default: one less than the available cores, at least 1.
+    /// The executor uses the remaining core.
     #[must_use]
     pub fn local_threads(self, threads: usize) -> Self {
         self.set(|overrides| overrides.local_threads(threads))
     }
 
-    /// Shards that a worker may hold at a time for each of its provers, 1 to 128; a worker holds at most 128.
+    /// Sets how many shards a worker may hold at a time for each of its provers: 1 to 128. A worker never holds more
+    /// than 128 shards in total. Default: 2.
     #[must_use]
     pub fn shard_batch_size(self, shards: u32) -> Self {
         self.set(|overrides| overrides.shard_batch_size(shards))
     }
 
-    /// Whether all workers share the work, or as few as finish as early.
+    /// Sets whether all workers share the work (`Placement::Spread`, the default) or only as few as finish equally
+    /// early (`Placement::Pack`).
     #[must_use]
     pub fn placement(self, placement: Placement) -> Self {
         self.set(|overrides| overrides.placement(placement))
     }
 
-    /// Time between signs of life, 50 ms to a minute.
+    /// Sets the time between heartbeats: 50 ms to 60 s. Default: 1 s.
     #[must_use]
     pub fn heartbeat(self, interval: Duration) -> Self {
         self.set(|overrides| overrides.heartbeat(interval))
     }
 
-    /// Signs of life that may be missed, 1 to 1000.
+    /// Sets how many heartbeats may be missed before the connection is given up: 1 to 1000. Default: 3.
     #[must_use]
     pub fn missed_heartbeats(self, count: u32) -> Self {
         self.set(|overrides| overrides.missed_heartbeats(count))
     }
 
-    /// How long a proof waits for a worker when none is connected, in whole seconds.
+    /// Sets how long a proof waits while no connected worker can continue it, in whole seconds. Default: 60 s.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         self.set(|overrides| overrides.patience(patience))
     }
 
-    /// Which results are verified before anything is built on them.
+    /// Sets which results are verified before they are used. Default: all.
     #[must_use]
     pub fn verify(self, verify: Verify) -> Self {
         self.set(|overrides| overrides.verify(verify))
     }
 
-    /// Failed attempts and wrong results after which a task fails for good, 1 to 100.
+    /// Sets the number of failed attempts and wrong results after which a task and its proof fail: 1 to 100. The
+    /// default is 3.
     #[must_use]
     pub fn max_failures(self, failures: u32) -> Self {
         self.set(|overrides| overrides.max_failures(failures))
     }
 
-    /// Workers lost with a task after which it fails for good, 1 to 1000.
+    /// Sets the number of workers lost with a task after which the task and its proof fail: 1 to 1000. Default: 5.
     #[must_use]
     pub fn max_losses(self, losses: u32) -> Self {
         self.set(|overrides| overrides.max_losses(losses))
     }
 
-    /// What the artifacts of running proofs may take of memory, and beyond that of disk, in a folder of their own in
-    /// `folder`. In whole megabytes.
+    /// Limits the artifacts of running proofs: `memory_bytes` in memory, and beyond that `disk_bytes` on disk in a
+    /// subfolder of `folder`. Both are rounded down to whole MiB.
     #[must_use]
     pub fn store(self, memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>) -> Self {
         self.set(|overrides| overrides.store(memory_bytes, disk_bytes, folder.as_ref()))
     }
 
-    /// Longest time that a proof may take, in whole seconds.
+    /// Sets the maximum duration of a proof, in whole seconds, at least 1. Default: unlimited.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|overrides| overrides.timeout(timeout))
     }
 
-    /// How runs are cut into shards. They travel to the workers with each proof.
+    /// Sets the options that decide how runs are cut into shards. The workers receive them with each proof.
     #[must_use]
     pub fn core_opts(mut self, options: SP1CoreOpts) -> Self {
         self.source.cut = Some(options);
         self
     }
 
-    /// As [`DistributedProverBuilder::core_opts`], under the name that SP1's builders have too.
+    /// Same as [`DistributedProverBuilder::core_opts`]. SP1's builders have this name too.
     #[must_use]
     pub fn with_opts(self, options: SP1CoreOpts) -> Self {
         self.core_opts(options)
     }
 
-    /// Builds the prover: starts its threads and SP1's verifier, half a second. Nothing of the configuration is looked
-    /// at yet.
+    /// Builds the prover: starts its threads and SP1's verifier, which takes half a second. Errors in the configuration
+    /// are returned later, by the first call that needs it.
     #[must_use]
     pub async fn build(self) -> DistributedProver {
         self.start_proving_threads();
@@ -185,7 +189,8 @@ impl DistributedProverBuilder {
         self.finish(threads, controller)
     }
 
-    /// Before anything of SP1 makes them. What is wrong with the configuration is told when it is needed.
+    /// Starts the proving threads before SP1 code can create them. A configuration error is ignored here, because the
+    /// first call that needs the configuration returns it.
     fn start_proving_threads(&self) {
         if let Ok(config) = self.source.load() {
             crate::worker::start_proving_threads(&config);

@@ -1,13 +1,13 @@
-//! Why the distributed prover has no answer.
+//! Errors of the distributed prover.
 
 use crate::distributed::config::ConfigError;
 use ::client::{ClientError, FailureInfo};
 use orchestrator::{ConnectError, ProofFailure};
 
-/// Why there is no proof.
+/// Why a call to the distributed prover failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DistributedError {
-    /// The list of workers or a setting is wrong.
+    /// The worker list or a setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No worker can be reached.
@@ -16,45 +16,47 @@ pub enum DistributedError {
     /// The proof failed.
     #[error(transparent)]
     Proof(#[from] ProofFailure),
-    /// The service that proofs are asked of does not answer, or refuses.
+    /// The service does not respond, or it refuses the request.
     #[error(transparent)]
     Service(#[from] ClientError),
-    /// The service has no proof.
-    #[error("proof {proof} of the service: {}", .failure.text)]
+    /// The service could not create the proof.
+    #[error("proof {proof} failed at the service: {}", .failure.text)]
     Remote {
-        /// Its id there.
+        /// Id of the proof at the service.
         proof: String,
-        /// Why not.
+        /// Why the proof failed at the service.
         failure: FailureInfo,
     },
-    /// The service would prove something else.
+    /// The service computes another verifying key for the program, so it would prove something else.
     #[error(
-        "the service at {url} computes another verifying key for this program: it is of another release of sp1d or of SP1; install the same on both sides"
+        "the service at {url} computes a different verifying key for this program, so it runs another release of sp1d or SP1\nhint: install the same release on both sides"
     )]
     OtherRelease {
-        /// Where it is.
+        /// Address of the service.
         url: String,
     },
-    /// The call needs workers of its own.
-    #[error("a service does not {0}; prove on a list of workers for that")]
+    /// The call needs its own workers. The value names what a service cannot do.
+    #[error("a service cannot {0}\nhint: use your own workers instead of a service")]
     NotThere(&'static str),
-    /// The verifying key in a proving key is not that of its program.
-    #[error("the proving key's verifying key is not that of its program; make the key with this client's `setup`")]
-    ForeignKey,
-    /// The proving key is another client's.
+    /// The verifying key in the proving key does not belong to the program in the proving key.
     #[error(
-        "the proving key was made by the {made_by} client and this client is {client}; make the key with this client's `setup`"
+        "the verifying key in the proving key does not belong to the program in it\nhint: create the proving key with this client's `setup`"
+    )]
+    ForeignKey,
+    /// Another client made the proving key.
+    #[error(
+        "the proving key was made by the {made_by} client and this client is {client}\nhint: create the proving key with this client's `setup`"
     )]
     OtherClient {
-        /// Whose key it is.
+        /// Name of the client that made the key.
         made_by: &'static str,
-        /// What this client is.
+        /// Name of this client.
         client: &'static str,
     },
-    /// The client was built for a machine of the program's own.
-    #[error("workers prove SP1's standard machine only; build the client without a machine of its own")]
+    /// The client was built with a custom machine.
+    #[error("workers prove only SP1's standard machine\nhint: build the client without a custom machine")]
     Machine,
-    /// A verified proof did not decode: a mistake of ours.
-    #[error("internal error: the proof does not decode: {0}")]
+    /// A verified proof cannot be decoded. This is a bug in this crate.
+    #[error("internal error: cannot decode the verified proof: {0}")]
     Decode(String),
 }

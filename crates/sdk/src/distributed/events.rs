@@ -1,4 +1,4 @@
-//! What happens to a proof while it runs, as a stream.
+//! The events of a running proof, as a stream.
 
 use futures::{Stream, stream};
 use orchestrator::Progress;
@@ -8,10 +8,11 @@ use std::{
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Events kept for a reader that is behind; older ones are skipped.
+/// How many events are kept for a slow reader. Older events are skipped.
 const BACKLOG: usize = 4096;
 
-/// The events of one proof, in order, until it is over. A reader that falls far behind misses the oldest ones.
+/// The events of one proof, in order. The stream ends when the proof ends. A reader that falls more than 4096 events
+/// behind misses the oldest ones.
 pub struct ProofEvents(Pin<Box<dyn Stream<Item = Progress> + Send>>);
 
 impl ProofEvents {

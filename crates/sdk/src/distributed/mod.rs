@@ -1,5 +1,5 @@
-//! The prover that this package adds to SP1's, and what belongs to it. Names that a program could have itself stand
-//! here and not at the root, which programs import whole.
+//! The distributed prover and its types. Programs often import the crate root with a glob, so names that a program may
+//! define itself are here and not at the root.
 
 mod builder;
 pub mod config;
@@ -43,11 +43,12 @@ use std::sync::Arc;
 use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
 
-/// Proves on the workers of a pool. Cheap to clone; clones share the pool, and proofs run on it at the same time.
+/// Proves on the workers of a pool, or through a service. Cloning is cheap. Clones share the pool, and can prove at the
+/// same time.
 ///
-/// It has threads of its own: it works from any runtime, blocked or not, and from none. The list of workers is read and
-/// its workers are called at the first `setup`, `execute` or `prove`, whose error it is when that fails; the next call
-/// tries again.
+/// The prover has its own threads. It works from any runtime, blocked or not, and without a runtime. The configuration
+/// is read at the first `setup`, `execute` or `prove`. The workers are dialed at the first `prove` or at
+/// [`DistributedProver::connect`]. If that fails, the call returns the error and the next call tries again.
 #[derive(Clone)]
 pub struct DistributedProver {
     inner: Arc<Inner>,
@@ -58,11 +59,11 @@ struct Inner {
     source: builder::ConfigSource,
     config: OnceCell<Config>,
     way: OnceCell<Way>,
-    // Last: what runs on them goes first.
+    // The last field, so that everything that runs on the threads is dropped before them.
     threads: Threads,
 }
 
-/// Who has the workers.
+/// How proofs are made: on connected workers or by a service.
 enum Way {
     Pool(Pool),
     Service(Remote),
@@ -136,7 +137,7 @@ impl Inner {
                 Elf::Static(bytes) => Bytes::from_static(bytes),
                 Elf::Dynamic(bytes) => Bytes::from_owner(bytes.clone()),
             },
-            stdin: bincode::serialize(stdin).expect("an input is serialisable").into(),
+            stdin: bincode::serialize(stdin).expect("every input can be serialized").into(),
             mode: proof_mode(options.mode),
             cycle_limit: options.cycle_limit,
             expected_exit: expected_exit(options.expected_exit_code),
@@ -153,7 +154,7 @@ impl Inner {
         proof: SP1Proof,
         key: SP1VerifyingKey,
     ) -> Result<WrapProof, DistributedError> {
-        // Only its settings count: there is no program to run.
+        // `request` takes the settings from the configuration. There is no program to run.
         let request = self.request(&Elf::Static(&[]), &SP1Stdin::new(), &ProveOptions::default()).await?;
         let Way::Pool(pool) = self.way().await? else {
             return Err(DistributedError::NotThere("shrink and wrap proofs"));
@@ -183,23 +184,23 @@ fn expected_exit(code: StatusCode) -> ExpectedExit {
 }
 
 impl DistributedProver {
-    /// A prover configured by the environment alone.
+    /// Creates a prover without settings of the program. It is configured by the environment and the worker list file.
     pub async fn new() -> Self {
         DistributedProverBuilder::new().build().await
     }
 
-    /// Its configuration, once it is known to be sound.
+    /// Returns the configuration after it was checked.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the configuration is invalid.
     pub async fn config(&self) -> Result<Config, DistributedError> {
         self.inner.config().await.cloned()
     }
 
-    /// Connects to the workers, or finds the service, now and not at the first proof.
+    /// Connects to the workers or the service now instead of at the first proof.
     ///
     /// # Errors
-    /// When the configuration is wrong, or no worker, or no service, can be reached.
+    /// If the configuration is invalid, or no worker (or the service) can be reached.
     pub async fn connect(&self) -> Result<(), DistributedError> {
         let inner = self.inner.clone();
         let connect = async move {
@@ -211,17 +212,18 @@ impl DistributedProver {
         self.inner.threads.spawn(connect).await
     }
 
-    /// Shrinks and wraps a compressed proof of the program that `key` is of: what the circuits of the on-chain proofs
-    /// verify. As SP1's `SP1LocalNode::shrink_wrap`, on a worker.
+    /// Shrinks and wraps a compressed proof on a worker, as SP1's `SP1LocalNode::shrink_wrap` does locally. The
+    /// circuits of on-chain proofs verify the result. `key` belongs to the program of the proof.
     ///
     /// # Errors
-    /// When it is no compressed proof, or why there is no wrapped one.
+    /// If `proof` is not a compressed proof, if proofs are made by a service, or the reason why shrinking or wrapping
+    /// failed.
     pub async fn shrink_wrap(&self, proof: &SP1Proof, key: &SP1VerifyingKey) -> Result<WrapProof, DistributedError> {
         let (inner, proof, key) = (self.inner.clone(), proof.clone(), key.clone());
         self.inner.threads.spawn(inner.shrink_wrap(proof, key)).await
     }
 
-    /// What is held for proofs at the moment; nothing, when no proof runs.
+    /// Returns what the orchestrator currently holds for its proofs. All values are zero without a pool.
     #[must_use]
     pub fn holdings(&self) -> orchestrator::Holdings {
         match self.inner.way.get() {
@@ -238,7 +240,7 @@ impl DistributedProver {
         progress: broadcast::Sender<orchestrator::Progress>,
     ) -> BoxFuture<'static, Result<SP1ProofWithPublicValues, DistributedError>> {
         let (inner, key, cancel) = (self.inner.clone(), key.clone(), CancellationToken::new());
-        // The proof ends when nobody waits for it; what it leaves is cleared on our own threads.
+        // Dropping the future cancels the proof. The cleanup runs on the prover's own threads.
         let guard = cancel.clone().drop_guard();
         Box::pin(async move {
             let _guard = guard;

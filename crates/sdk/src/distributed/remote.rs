@@ -1,4 +1,4 @@
-//! Proving through a service, `sp1d serve`, instead of on workers of its own.
+//! Proves through a service (`sp1d serve`) instead of on connected workers.
 
 use super::DistributedError;
 use ::client::{Client, ClientError, FailureInfo, NewProof, Proof, ProofState};
@@ -10,16 +10,17 @@ use std::time::Duration;
 use tokio::{sync::broadcast, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a service may be out of reach that was there before. It restarts in seconds; its machine takes minutes.
+/// How long a service that was reachable before may be unreachable. The service restarts in seconds, its machine in
+/// minutes.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// How long it may be before anything was said to it.
+/// How long the service may be unreachable at the first contact.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it is tried to cancel what nobody waits for any more.
+/// How long the client tries to cancel a proof that the caller no longer needs.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A service, from the side of a program.
+/// The client side of a service.
 #[derive(Debug, Clone)]
 pub(super) struct Remote(Client);
 
@@ -28,13 +29,14 @@ impl Remote {
         Ok(Self(Client::new(url)?))
     }
 
-    /// Finds out whether it is there.
+    /// Checks that the service responds.
     pub(super) async fn connect(&self) -> Result<(), DistributedError> {
         Client::persist(FIRST_PATIENCE, || self.0.health()).await?;
         Ok(())
     }
 
-    /// Has `request` proven, until `cancel`. What comes back is believed when `controller` has verified it.
+    /// Requests a proof of `request` from the service and waits for it until `cancel` is cancelled. Returns the proof
+    /// only after `controller` has verified it.
     pub(super) async fn prove(
         &self,
         request: ProofRequest,
@@ -50,7 +52,7 @@ impl Remote {
         let asked = tokio::select! {
             asked = self.submit(&prepared) => asked?,
             () = cancel.cancelled() => {
-                // It may be accepted already: by the same key it is found.
+                // The service may have accepted the request already. The same idempotency key finds that proof.
                 if let Ok(Ok(asked)) = timeout(LAST_PATIENCE, self.submit(&prepared)).await {
                     self.give_up(&asked.id).await;
                 }
@@ -71,7 +73,7 @@ impl Remote {
         Client::persist(PATIENCE, || self.0.submit(new)).await
     }
 
-    /// Waits for the proof that was asked for, and believes it when it is what was asked for.
+    /// Waits for the requested proof. Returns it if it has the requested mode and verifies.
     async fn finish(
         &self,
         asked: Proof,
@@ -81,7 +83,7 @@ impl Remote {
     ) -> Result<SP1ProofWithPublicValues, DistributedError> {
         let tell = |event: &::client::EventRecord| {
             for news in event.event.progress() {
-                // Nobody has to look.
+                // Sending fails if the caller does not read the events.
                 let _ = progress.send(news);
             }
         };
@@ -89,23 +91,24 @@ impl Remote {
         let content = self.content(ended).await?;
         let unverified = |text: String| DistributedError::Proof(ProofFailure::Unverified(text));
         let made: SP1ProofWithPublicValues = bincode::deserialize(&content)
-            .map_err(|error| unverified(format!("what the service has made is no proof: {error}")))?;
+            .map_err(|error| unverified(format!("cannot decode the proof of the service: {error}")))?;
         let (made_mode, mode) = (mode_of(&made.proof), request.mode);
         if made_mode != mode {
-            return Err(unverified(format!("it is a {made_mode} proof, and a {mode} one was asked for")));
+            return Err(unverified(format!("the service made a {made_mode} proof instead of a {mode} proof")));
         }
         Ok(controller.accept(made, &request.elf, request.nonce).await?)
     }
 
-    /// Hands in what the proof needs.
+    /// Uploads the program and the input, and returns the proof request.
     async fn prepare(&self, request: &ProofRequest, controller: &Controller) -> Result<NewProof, DistributedError> {
         if request.expected_exit != ExpectedExit::Success {
-            let text = "a service proves runs that end with exit code 0; prove others on a list of workers".to_owned();
-            return Err(ProofFailure::Request(text).into());
+            let text = "a service proves only programs that end with exit code 0\n\
+                        hint: prove this program on your own workers instead of a service";
+            return Err(ProofFailure::Request(text.to_owned()).into());
         }
         self.connect().await?;
         let program = Client::persist(PATIENCE, || self.0.add_program(request.elf.clone())).await?;
-        // A service with another SP1 would be found out by its proof only.
+        // Without this check, a service with another SP1 version would be noticed only when its proof does not verify.
         let own = controller.verifying_key(&request.elf).await?.bytes32();
         if program.verifying_key.is_some_and(|key| key != own) {
             return Err(DistributedError::OtherRelease { url: self.0.url().to_owned() });
@@ -118,29 +121,26 @@ impl Remote {
             cycle_limit: request.cycle_limit.filter(|limit| *limit > 0),
             timeout_seconds: request.timeout.map(|timeout| timeout.as_secs().max(1)),
             nonce: request.nonce,
-            // So that the same is not begun twice when an answer is lost.
+            // With this key, a repeated request does not start a second proof when a response was lost.
             idempotency_key: Some(new_key()?),
             ..NewProof::default()
         })
     }
 
-    /// What the proof `ended` is, if it is one.
+    /// Downloads the proof if it was made. Otherwise returns the failure of `ended`.
     async fn content(&self, ended: Proof) -> Result<Bytes, DistributedError> {
         if ended.state == ProofState::Done {
             return Ok(Client::persist(PATIENCE, || self.0.fetch(&ended.id)).await?);
         }
-        let cancelled = || FailureInfo { kind: "cancelled".to_owned(), text: "somebody cancelled it".to_owned() };
+        let cancelled = || FailureInfo { kind: "cancelled".to_owned(), text: "the proof was cancelled".to_owned() };
         Err(DistributedError::Remote { proof: ended.id, failure: ended.failure.unwrap_or_else(cancelled) })
     }
 
-    /// Nobody waits for the proof `id` any more.
+    /// Cancels the proof `id`, because the caller no longer waits for it.
     async fn give_up(&self, id: &str) {
         let cancelled = timeout(LAST_PATIENCE, Client::persist(LAST_PATIENCE, || self.0.cancel(id))).await;
         if !matches!(cancelled, Ok(Ok(_))) {
-            tracing::warn!(
-                proof_id = id,
-                "a proof was not cancelled: the service does not answer, and goes on with it"
-            );
+            tracing::warn!(proof_id = id, "cannot cancel the proof: the service does not respond and continues it");
         }
     }
 }
@@ -154,10 +154,10 @@ fn mode_of(proof: &SP1Proof) -> ProofMode {
     }
 }
 
-/// A text that nobody else has.
+/// Returns a random idempotency key of 128 bits, in hexadecimal.
 fn new_key() -> Result<String, DistributedError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|error| ProofFailure::Host(format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| ProofFailure::Host(format!("cannot get random numbers from the system: {error}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,4 +1,4 @@
-//! Asking for a proof.
+//! Proof requests to the distributed prover.
 
 use super::{DistributedError, DistributedProver, ProofEvents};
 use crate::{
@@ -11,7 +11,7 @@ use sp1_sdk::{SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, StatusCode}
 use std::{future::IntoFuture, pin::Pin};
 use tokio::sync::broadcast;
 
-/// A proof to be made; awaiting it makes it, dropping the future cancels it.
+/// A proof request. Awaiting it creates the proof. Dropping the future cancels the proof.
 pub struct DistributedProveRequest<'a> {
     prover: &'a DistributedProver,
     key: &'a SP1ProvingKey,
@@ -25,7 +25,8 @@ impl<'a> DistributedProveRequest<'a> {
         Self { prover, key, stdin, options: ProveOptions::default(), progress: None }
     }
 
-    /// The request, and what will happen to it: shards found and proven, workers that come and go.
+    /// Returns the request and a stream of its events, such as shards found and proven, and workers that connect and
+    /// disconnect.
     #[must_use]
     pub fn with_events(mut self) -> (Self, ProofEvents) {
         let (sender, events) = ProofEvents::channel();

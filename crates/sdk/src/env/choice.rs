@@ -1,8 +1,8 @@
-//! What `SP1_PROVER` says.
+//! Reads `SP1_PROVER`.
 
 use std::{env, fmt};
 
-/// A prover by name.
+/// The prover that `SP1_PROVER` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
     Cpu,
@@ -17,11 +17,11 @@ pub(crate) enum Choice {
     Hosted,
 }
 
-/// `SP1_PROVER` names no prover of this program.
+/// The error for a value of `SP1_PROVER` that is not a prover of this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownProver {
     value: String,
-    /// The feature that is off, if that is why.
+    /// The disabled feature that this prover needs, if the value names a known prover.
     feature: Option<&'static str>,
 }
 
@@ -31,10 +31,10 @@ impl fmt::Display for UnknownProver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, feature } = self;
         match feature {
-            Some(feature) => write!(f, "SP1_PROVER={value} needs the feature `{feature}` of sp1-sdk, which is off; ")?,
-            None => write!(f, "SP1_PROVER={value:?} names no prover; ")?,
+            Some(feature) => write!(f, "SP1_PROVER={value} needs the feature `{feature}` of sp1-sdk, which is off")?,
+            None => write!(f, "SP1_PROVER={value:?} does not name a prover")?,
         }
-        f.write_str("the choices are distributed, cpu, mock, light")?;
+        f.write_str("\nhint: set SP1_PROVER to one of distributed, cpu, mock, light")?;
         for (name, on) in [
             ("cuda", cfg!(feature = "cuda")),
             ("network", cfg!(feature = "network")),
@@ -52,7 +52,7 @@ impl fmt::Display for UnknownProver {
 }
 
 impl Choice {
-    /// `cpu` when the variable is not set.
+    /// Reads `SP1_PROVER`. Returns `Cpu` if it is not set.
     pub(crate) fn from_environment() -> Result<Self, UnknownProver> {
         match env::var_os("SP1_PROVER") {
             None => Ok(Self::Cpu),

@@ -31,63 +31,64 @@ use sp1_sdk::CudaProver;
 #[cfg(feature = "network")]
 use sp1_sdk::NetworkProver;
 
-/// One of the provers there are. As [`sp1_sdk::env::EnvProver`], with one variant more.
+/// One of the available provers. Same as [`sp1_sdk::env::EnvProver`], with the additional variant `Distributed`.
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it in a program, as of SP1's")]
+#[allow(clippy::large_enum_variant, reason = "a program has only one, as with sp1-sdk's")]
 pub enum EnvProver {
-    /// Makes proofs up.
+    /// Creates mock proofs.
     Mock(MockProver),
-    /// Only executes and verifies.
+    /// Executes and verifies only.
     Light(LightProver),
     /// Proves in this process.
     Cpu(CpuProver),
-    /// Proves on this machine's graphics card.
+    /// Proves on the GPU of this machine.
     #[cfg(feature = "cuda")]
     Cuda(CudaProver),
-    /// Has Succinct's network prove.
+    /// Proves on Succinct's prover network.
     #[cfg(feature = "network")]
     Network(NetworkProver),
-    /// Has the workers of a list prove.
+    /// Proves on the workers of a worker list, or through a service.
     Distributed(DistributedProver),
 }
 
 impl EnvProver {
-    /// As [`crate::ProverClient::from_env`].
+    /// Same as [`crate::ProverClient::from_env`].
     ///
     /// # Panics
-    /// When `SP1_PROVER` names no prover, or one whose feature is off.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
     pub async fn new() -> Self {
         Self::from_env_with_opts(None).await
     }
 
-    /// With a machine of one's own.
+    /// Same as [`EnvProver::new`], with a custom machine.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     pub async fn new_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> Self {
         Self::from_env_with_opts_and_machine(None, machine).await
     }
 
-    /// The same prover, made anew with these options.
+    /// Replaces this prover by a new one with these options. As in sp1-sdk, `SP1_PROVER` is read again and the new
+    /// prover has SP1's standard machine.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     pub async fn with_opts(self, opts: SP1CoreOpts) -> Self {
         Self::from_env_with_opts(Some(opts)).await
     }
 
-    /// With options of one's own.
+    /// Same as [`EnvProver::new`], with custom core options. Only the CPU prover and the distributed prover use them.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     pub async fn from_env_with_opts(core_opts: Option<SP1CoreOpts>) -> Self {
         Self::from_env_with_opts_and_machine(core_opts, RiscvAir::machine()).await
     }
 
-    /// With options and a machine of one's own.
+    /// Same as [`EnvProver::from_env_with_opts`], with a custom machine.
     ///
     /// # Panics
-    /// As [`EnvProver::new`].
+    /// Same as [`EnvProver::new`].
     pub async fn from_env_with_opts_and_machine(
         core_opts: Option<SP1CoreOpts>,
         machine: Machine<SP1Field, RiscvAir<SP1Field>>,
@@ -95,7 +96,7 @@ impl EnvProver {
         Self::try_new(core_opts, machine).await.unwrap_or_else(|unknown| panic!("{unknown}"))
     }
 
-    /// Boxed, so that SP1's provers are compiled here.
+    /// The future is boxed so that SP1's provers are compiled in this crate.
     pub(crate) fn try_new(
         core_opts: Option<SP1CoreOpts>,
         machine: Machine<SP1Field, RiscvAir<SP1Field>>,
@@ -117,17 +118,17 @@ impl EnvProver {
                 Choice::Cuda => {
                     Self::Cuda(sp1_sdk::cuda::builder::CudaProverBuilder::new_with_machine(machine).build().await)
                 }
-                // The rest of the environment is sp1-sdk's to read, and to complain about.
+                // sp1-sdk reads the other environment variables of the network prover and reports errors in them.
                 #[cfg(feature = "network")]
                 Choice::Network | Choice::Hosted => match sp1_sdk::env::EnvProver::new_with_machine(machine).await {
                     sp1_sdk::env::EnvProver::Network(prover) => Self::Network(prover),
-                    _ => unreachable!("SP1_PROVER names the network"),
+                    _ => unreachable!("SP1_PROVER selects the network prover"),
                 },
             })
         })
     }
 
-    /// The distributed prover, if it is that: for its events.
+    /// Returns the distributed prover if this is one. Needed for its events.
     #[must_use]
     pub fn as_distributed(&self) -> Option<&DistributedProver> {
         match self {
@@ -149,13 +150,13 @@ impl EnvProver {
         }
     }
 
-    /// The error for a proving key that another client made.
+    /// Returns the error for a proving key that another client made.
     fn refuse(&self, key: &EnvProvingKey) -> anyhow::Error {
         DistributedError::OtherClient { made_by: key.client(), client: self.name() }.into()
     }
 }
 
-/// Runs `$body` with the prover inside, whichever it is.
+/// Runs `$body` with the prover of any variant.
 macro_rules! each {
     ($of:expr, $prover:ident => $body:expr) => {
         match $of {

@@ -1,4 +1,4 @@
-//! The proving key of an [`EnvProver`](super::EnvProver): it says whose it is.
+//! The proving key of an [`EnvProver`](super::EnvProver). It records which client made it.
 
 use sp1_sdk::{Elf, ProvingKey, SP1ProvingKey, SP1VerifyingKey};
 
@@ -7,13 +7,14 @@ type CudaProvingKey = <sp1_sdk::CudaProver as sp1_sdk::Prover>::ProvingKey;
 
 macro_rules! keys {
     ($($(#[$feature:meta])? $variant:ident $make:ident $key:ty, $doc:literal;)*) => {
-        /// A proving key, by the prover that made it. As [`sp1_sdk::env::EnvProvingKey`], with one variant more.
+        /// A proving key, by the prover that made it. Same as [`sp1_sdk::env::EnvProvingKey`], with the additional
+        /// variant `Distributed`.
         #[derive(Clone)]
         pub enum EnvProvingKey {
             $($(#[$feature])? #[doc = $doc] $variant {
                 /// The key.
                 pk: $key,
-                /// Keys come from `setup` only.
+                /// Prevents construction outside this crate: only `setup` creates keys.
                 seal: sealed::Seal,
             },)*
         }
@@ -23,7 +24,7 @@ macro_rules! keys {
                 Self::$variant { pk, seal: sealed::Seal::new() }
             })*
 
-            /// The name of the client that made it.
+            /// Returns the name of the client that made this key.
             pub(crate) const fn client(&self) -> &'static str {
                 match self {
                     $($(#[$feature])? Self::$variant { .. } => stringify!($make),)*
@@ -48,16 +49,16 @@ macro_rules! keys {
 }
 
 keys! {
-    Cpu cpu SP1ProvingKey, "Of the CPU prover.";
-    #[cfg(feature = "cuda")] Cuda cuda CudaProvingKey, "Of the prover on a graphics card.";
-    Mock mock SP1ProvingKey, "Of the mock prover.";
-    Light light SP1ProvingKey, "Of the light prover.";
-    #[cfg(feature = "network")] Network network SP1ProvingKey, "Of the network prover.";
-    Distributed distributed SP1ProvingKey, "Of the distributed prover.";
+    Cpu cpu SP1ProvingKey, "Key of the CPU prover.";
+    #[cfg(feature = "cuda")] Cuda cuda CudaProvingKey, "Key of the GPU prover.";
+    Mock mock SP1ProvingKey, "Key of the mock prover.";
+    Light light SP1ProvingKey, "Key of the light prover.";
+    #[cfg(feature = "network")] Network network SP1ProvingKey, "Key of the network prover.";
+    Distributed distributed SP1ProvingKey, "Key of the distributed prover.";
 }
 
 mod sealed {
-    /// Nobody else can make one.
+    /// A value that only this crate can create.
     #[derive(Clone)]
     pub struct Seal {
         _private: (),

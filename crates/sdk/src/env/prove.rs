@@ -1,4 +1,4 @@
-//! Asking the prover that `SP1_PROVER` names for a proof.
+//! Proof requests to the prover that `SP1_PROVER` names.
 
 use super::{EnvProver, EnvProvingKey};
 use crate::{
@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
 };
 
-/// A proof to be made; awaiting it makes it.
+/// A proof request. Awaiting it creates the proof.
 pub struct EnvProveRequest<'a> {
     pub(crate) prover: &'a EnvProver,
     pub(crate) key: &'a EnvProvingKey,
@@ -29,7 +29,7 @@ impl<'a> IntoFuture for EnvProveRequest<'a> {
     type Output = Result<SP1ProofWithPublicValues>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
-    #[allow(clippy::needless_question_mark, reason = "not every prover's error is anyhow's")]
+    #[allow(clippy::needless_question_mark, reason = "some provers return another error type")]
     fn into_future(self) -> Self::IntoFuture {
         let Self { prover, key, stdin, options } = self;
         macro_rules! ask {

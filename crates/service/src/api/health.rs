@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`.
+//! `/healthz`, `/readyz` and `/metrics`.
 
 use super::problem::Problem;
 use crate::Service;
@@ -22,19 +22,19 @@ async fn health(service: &Service) -> Result<Health, Problem> {
     })
 }
 
-/// What is counted, for Prometheus.
+/// Returns the metrics of the service in the OpenMetrics text format, for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "service",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text"))
+    responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"))
 )]
 pub(crate) async fn metrics(State(service): State<Service>) -> Result<Response, Problem> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], service.metrics_text().await?).into_response())
 }
 
-/// Answers when the service is alive: its database, too.
+/// Returns the health of the service. Succeeds if the service is running and can read its database.
 #[utoipa::path(
     get,
     path = "/healthz",
@@ -45,7 +45,7 @@ pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Healt
     Ok(Json(health(&service).await?))
 }
 
-/// Answers with success when a proof would be proven at once: a worker is ready.
+/// Returns the health of the service. Succeeds only if at least one worker is ready to prove.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -58,8 +58,9 @@ pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Healt
 pub(crate) async fn ready(State(service): State<Service>) -> Result<Json<Health>, Problem> {
     let health = health(&service).await?;
     if health.ready_workers == 0 {
-        let text = format!("no worker is ready; {} are connected", health.workers);
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_workers", text));
+        let connected = health.workers;
+        let text = format!("no worker is ready to prove: {connected} connected\nhint: see why with `sp1d workers`");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_workers", &text));
     }
     Ok(Json(health))
 }

@@ -1,4 +1,4 @@
-//! The interface over HTTP. Every answer that is no success is a problem document, see RFC 9457.
+//! The HTTP API. Every error response is a problem document, see RFC 9457.
 
 mod health;
 mod page;
@@ -13,7 +13,7 @@ use crate::Service;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -32,10 +32,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 #[openapi(
     info(title = "sp1d", description = "Proves SP1 programs on many machines."),
     tags(
-        (name = "programs", description = "What can be proven, and on what."),
-        (name = "proofs", description = "What was asked for, and what came of it."),
-        (name = "workers", description = "Who proves."),
-        (name = "service", description = "The service itself.")
+        (name = "programs", description = "Programs and their inputs."),
+        (name = "proofs", description = "Proof requests, their progress and their results."),
+        (name = "workers", description = "The machines that prove."),
+        (name = "service", description = "Health, metrics and events of the service.")
     )
 )]
 struct Document;
@@ -60,10 +60,10 @@ fn described() -> OpenApiRouter<Service> {
         .routes(routes!(health::metrics))
 }
 
-/// The interface's description, as OpenAPI 3.1 in JSON.
+/// Returns the description of the HTTP API: an OpenAPI 3.1 document in JSON.
 #[must_use]
 pub fn openapi() -> String {
-    described().split_for_parts().1.to_pretty_json().expect("a description is serialisable")
+    described().split_for_parts().1.to_pretty_json().expect("an OpenAPI document can be serialized")
 }
 
 fn router(service: Service, listens: SocketAddr) -> Router {
@@ -74,17 +74,16 @@ fn router(service: Service, listens: SocketAddr) -> Router {
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
         .route("/openapi.json", get(|| async { ([("content-type", "application/json")], document) }))
-        .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "unknown_path", "there is nothing at this path; see /openapi.json")
+        .fallback(|uri: Uri| async move {
+            let text = format!("there is no path {:.80}\nhint: see all paths in `/openapi.json`", uri.path());
+            Problem::new(StatusCode::NOT_FOUND, "unknown_path", &text)
         })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "unknown_method",
-                "nothing is done here by this method; see /openapi.json",
-            )
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            let (method, path) = (method.as_str(), uri.path());
+            let text = format!("{path:.80} does not support {method:.20}\nhint: see its methods in `/openapi.json`");
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", &text)
         })
-        // What is taken in is bounded where it is written.
+        // Axum's limit of 2 MB is too low for programs and inputs. Each handler limits the bodies that it reads.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(refuse_other_sites))
         .layer(middleware::from_fn_with_state((service.clone(), listens), refuse_other_hosts))
@@ -92,32 +91,39 @@ fn router(service: Service, listens: SocketAddr) -> Router {
         .with_state(service)
 }
 
-/// A browser that shows somebody else's page sends requests in that page's name, also to the loopback interface. Those
-/// that would change something are refused.
+/// Refuses requests from web pages of other sites, unless the method changes nothing. Any page in a browser can make
+/// the browser send requests, even to a service on the loopback interface (cross-site request forgery).
 async fn refuse_other_sites(request: Request, next: Next) -> Response {
     if !request.method().is_safe() && is_of_another_site(request.headers()) {
-        let text = "the request comes from a page of another site";
+        let text = "the request comes from a web page of another site, and such pages may only read\nhint: use the status page of this service, `sp1d`, or an HTTP client outside the browser";
         return Problem::new(StatusCode::FORBIDDEN, "other_site", text).into_response();
     }
     next.run(request).await.into_response()
 }
 
-/// A page whose name leads to the loopback interface, because somebody has it lead there, is of one site with a service
-/// that only this machine should reach. Its name tells.
+/// Refuses requests for unknown host names if the service listens on a loopback address. An attacker can make their own
+/// host name resolve to 127.0.0.1. For a browser, a page from that name and the service then belong to the same site,
+/// and only the host name shows the attack (DNS rebinding).
 async fn refuse_other_hosts(
     State((service, listens)): State<(Service, SocketAddr)>,
     request: Request,
     next: Next,
 ) -> Response {
     let host = request.headers().get("host").and_then(|host| host.to_str().ok());
-    if listens.ip().is_loopback() && host.is_some_and(|host| !is_this_machine(host, &service.settings().names)) {
-        let text = "the service listens for this machine alone, and is asked by a name that it does not know: ask for localhost or 127.0.0.1, or start it with --names NAME for what a proxy passes on";
-        return Problem::new(StatusCode::MISDIRECTED_REQUEST, "other_host", text).into_response();
+    if listens.ip().is_loopback()
+        && let Some(host) = host
+        && !is_this_machine(host, &service.settings().names)
+    {
+        let text = format!(
+            "the service listens on {}, and does not accept requests for the host {host:.80}\nhint: use localhost or 127.0.0.1, or allow the host name with `--names` of `sp1d serve`",
+            listens.ip()
+        );
+        return Problem::new(StatusCode::MISDIRECTED_REQUEST, "other_host", &text).into_response();
     }
     next.run(request).await.into_response()
 }
 
-/// True for `localhost`, for addresses and for `names`, with or without a port.
+/// Returns true for `localhost` and its subdomains, for IP addresses, and for `names`, all with or without a port.
 fn is_this_machine(host: &str, names: &[String]) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
     let name = name.trim_end_matches('.').to_ascii_lowercase();
@@ -126,12 +132,13 @@ fn is_this_machine(host: &str, names: &[String]) -> bool {
     is_local || names.contains(&name) || address.parse::<IpAddr>().is_ok()
 }
 
-/// What a browser says of the page that asks; other clients say nothing.
+/// Returns true if the headers show that a page of another site sent the request. Only browsers send these headers; a
+/// request without them is allowed.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match (header("origin"), header("host")) {
         (None, _) => header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")),
-        // An origin may also be "null".
+        // Browsers hide some origins and send "null", which does not contain "://" and counts as another site.
         (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, origin)| origin != host),
         (Some(_), None) => true,
     }
@@ -142,11 +149,12 @@ async fn log(State(service): State<Service>, request: Request, next: Next) -> Re
     let response = next.run(request).await.into_response();
     let status = response.status().as_u16();
     service.metrics().on_answer(known_method(&method), status);
-    tracing::debug!(%method, path, status, milliseconds = began.elapsed().as_millis(), "answered");
+    tracing::debug!(%method, path, status, milliseconds = began.elapsed().as_millis(), "request answered");
     response
 }
 
-/// A method by which something can be asked; others are all alike.
+/// Returns the method as a metrics label. All methods that the API does not use have the label `other`, so that clients
+/// cannot create labels.
 fn known_method(method: &Method) -> &str {
     match *method {
         Method::GET | Method::HEAD | Method::POST | Method::DELETE => method.as_str(),
@@ -154,10 +162,10 @@ fn known_method(method: &Method) -> &str {
     }
 }
 
-/// Answers on `listener` until the service stops.
+/// Serves the HTTP API and the status page on `listener` until the service shuts down.
 ///
 /// # Errors
-/// When the listener fails for good.
+/// If the listener fails permanently.
 pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     let stop = service.stopping().clone();
     let listens = listener.local_addr()?;
@@ -174,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_somebody_has_lead_here_is_not_this_machine() {
+    fn only_local_configured_and_ip_hosts_are_this_machine() {
         for host in [
             "localhost",
             "localhost:8090",

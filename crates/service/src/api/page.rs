@@ -1,4 +1,4 @@
-//! The status page: three files of this program's own, and nothing from elsewhere.
+//! The status page: three embedded files and their event stream. The page loads nothing from other servers.
 
 use super::{problem::Problem, workers};
 use crate::{Service, database::Selection};
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use std::{convert::Infallible, time::Duration};
 use tokio::time::sleep;
 
-/// How often it is looked whether something has changed.
+/// Interval at which the event stream checks for changes.
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// Proofs that are shown, the newest.
+/// Number of proofs in an overview: the newest ones.
 const PROOFS: u32 = 100;
 
-/// Nothing but what this service itself serves.
+/// Content security policy: the page may load only files of this service, and images from `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 fn file(kind: &'static str, content: &'static str) -> Response {
@@ -47,12 +47,13 @@ pub(crate) async fn script() -> Response {
     file("text/javascript; charset=utf-8", include_str!("../page/page.js"))
 }
 
-/// Tells how everything is, at once and whenever it has changed, as server-sent events named `overview`.
+/// Streams overviews of the service as server-sent events named `overview`: the first one at once, and a new one within
+/// about a second of each change.
 #[utoipa::path(
     get,
     path = "/v1/events",
     tag = "service",
-    responses((status = 200, description = "Counts of proofs by state, the newest hundred proofs, workers, and how their list was last read.", body = Object, content_type = "text/event-stream"))
+    responses((status = 200, description = "The number of proofs in each state, the newest 100 proofs, the workers, and the outcome of the last read of the worker list.", body = Object, content_type = "text/event-stream"))
 )]
 pub(crate) async fn overviews(
     State(service): State<Service>,
@@ -66,7 +67,7 @@ pub(crate) async fn overviews(
                     () = service.stopping().cancelled() => return None,
                     () = sleep(LOOKS) => {}
                 }
-                // A database that does not answer for a moment is looked at again.
+                // After a database error, try again at the next interval.
                 if let Ok(now) = overview(&service).await
                     && now != before
                 {
@@ -74,7 +75,7 @@ pub(crate) async fn overviews(
                 }
             },
         };
-        let event = Event::default().event("overview").json_data(&now).expect("an overview is serialisable");
+        let event = Event::default().event("overview").json_data(&now).expect("an overview can be serialized");
         Some((Ok(event), (service, None, now)))
     });
     Ok(Sse::new(told).keep_alive(KeepAlive::default()))

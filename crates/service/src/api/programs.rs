@@ -15,29 +15,30 @@ use client::Program;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Programs that were handed in.
+/// A list of uploaded programs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Programs {
-    /// The newest first.
+    /// The newest programs, at most 1000, newest first.
     programs: Vec<Program>,
 }
 
-/// An input that was handed in.
+/// An uploaded input.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Input {
-    /// blake3 digest of its bytes, in hexadecimal digits.
+    /// blake3 digest of the input, in hexadecimal digits.
     id: String,
-    /// Length in bytes.
+    /// Length of the input in bytes.
     bytes: u64,
 }
 
-/// Lists the programs.
+/// Lists the uploaded programs, newest first. The list contains at most 1000 programs.
 #[utoipa::path(get, path = "/v1/programs", tag = "programs", responses((status = 200, body = Programs)))]
 pub(crate) async fn list(State(service): State<Service>) -> Result<Json<Programs>, Problem> {
     Ok(Json(Programs { programs: service.programs().await? }))
 }
 
-/// Hands in a program: its ELF file as it is. The same program again is no other one.
+/// Uploads a program. The body is the program's ELF file. If the same file was uploaded before, returns the existing
+/// program.
 #[utoipa::path(
     post,
     path = "/v1/programs",
@@ -45,9 +46,9 @@ pub(crate) async fn list(State(service): State<Service>) -> Result<Json<Programs
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = Program),
-        (status = 413, description = "It is too long.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It is no program.", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk is full.", body = Problem, content_type = "application/problem+json")
+        (status = 413, description = "The program is too long.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The file is not a valid program.", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The service has too little free disk space.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn add(State(service): State<Service>, body: Body) -> Result<(StatusCode, Json<Program>), Problem> {
@@ -55,21 +56,23 @@ pub(crate) async fn add(State(service): State<Service>, body: Body) -> Result<(S
     Ok((StatusCode::CREATED, Json(service.add_program(kept).await?)))
 }
 
-/// Shows a program.
+/// Returns a program.
 #[utoipa::path(
     get,
     path = "/v1/programs/{id}",
     tag = "programs",
+    params(("id" = String, Path, description = "Id of the program.")),
     responses(
         (status = 200, body = Program),
-        (status = 404, body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "There is no such program.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn show(State(service): State<Service>, Path(id): Path<String>) -> Result<Json<Program>, Problem> {
     Ok(Json(service.program(&id).await?))
 }
 
-/// Hands in an input: an `SP1Stdin` serialised with bincode 1. One that no proof asks for within an hour is removed.
+/// Uploads an input. The body is an `SP1Stdin`, serialized with bincode 1. An input that no proof uses is removed after
+/// an hour.
 #[utoipa::path(
     post,
     path = "/v1/inputs",
@@ -77,8 +80,8 @@ pub(crate) async fn show(State(service): State<Service>, Path(id): Path<String>)
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = Input),
-        (status = 413, description = "It is too long.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It is no input.", body = Problem, content_type = "application/problem+json")
+        (status = 413, description = "The input is too long.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body is not a valid input.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn add_input(

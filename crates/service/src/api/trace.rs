@@ -1,4 +1,4 @@
-//! A proof's timeline in the form of Chrome's trace viewer, which Perfetto opens too. See "Trace Event Format",
+//! The timeline of a proof in the format of Chrome's trace viewer, which Perfetto also reads. See "Trace Event Format",
 //! <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
 
 use super::problem::Problem;
@@ -13,16 +13,17 @@ use axum::{
 use client::Moment;
 use serde_json::{Value, json};
 
-/// Events that are read from the database at a time.
+/// Maximum number of events in one read from the database.
 const EVENTS: u32 = 10_000;
 
-/// Gives a proof's timeline as it is so far, for Chrome's trace viewer or Perfetto: a track for the execution and one
-/// for each worker, a slice for each attempt.
+/// Returns the timeline of a proof so far, for Chrome's trace viewer or Perfetto. The execution and each worker have a
+/// track. Each attempt has one slice while it waits on its worker, and one while it is proven.
 #[utoipa::path(
     get,
     path = "/v1/proofs/{id}/trace",
     tag = "proofs",
-    responses((status = 200, body = Object), (status = 404, body = Problem, content_type = "application/problem+json"))
+    params(("id" = String, Path, description = "Id of the proof.")),
+    responses((status = 200, body = Object), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn trace(State(service): State<Service>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     service.proof(&id).await?;
@@ -38,7 +39,7 @@ pub(crate) async fn trace(State(service): State<Service>, Path(id): Path<String>
     Ok(Json(shown(&slices)))
 }
 
-/// The format counts in microseconds.
+/// Converts to microseconds, the time unit of the format.
 fn micros(moment: Moment) -> i64 {
     moment.0.saturating_mul(1000)
 }
@@ -47,7 +48,7 @@ fn shown(slices: &[Slice]) -> Value {
     let mut workers: Vec<&str> = Vec::new();
     let mut events = Vec::new();
     for Slice { track, name, from, to, facts } in slices {
-        // Track 0 is the execution's.
+        // Track 0 is the execution. Workers get the numbers from 1, in the order of their first slices.
         let track = match track {
             Track::Execution => 0,
             Track::Worker(name) => {
@@ -84,7 +85,7 @@ mod tests {
     use crate::timeline::tests::events;
 
     #[test]
-    fn slices_are_on_numbered_tracks() {
+    fn tracks_are_numbered_and_named() {
         let mut timeline = Timeline::default();
         let slices: Vec<Slice> = events().iter().flat_map(|record| timeline.note(record)).collect();
         let trace = shown(&slices);
@@ -108,7 +109,7 @@ mod tests {
             "1 \"prove_shard\" 32000+4000 \"no memory\"",
             "2 \"waiting\" 20000+5000 \"done\"",
             "2 \"prove_shard\" 25000+15000 \"done\"",
-            "1 \"waiting\" 31000+9000 \"lost with the service\"",
+            "1 \"waiting\" 31000+9000 \"lost when the service stopped\"",
         ];
         assert_eq!(shown, expected);
     }

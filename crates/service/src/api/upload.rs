@@ -1,4 +1,4 @@
-//! Taking in what is long.
+//! Receives uploads of programs and inputs.
 
 use super::problem::Problem;
 use crate::{
@@ -12,13 +12,13 @@ use futures::{Stream, StreamExt};
 use std::time::Duration;
 use tokio::{sync::mpsc, time::timeout};
 
-/// Parts on their way to the disk.
+/// Received parts of one upload that may wait for the disk.
 const UNDER_WAY: usize = 8;
 
-/// How long nothing may come of an upload.
+/// Longest wait for the next part of an upload.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Something that is handed in.
+/// What a client uploads. Each kind has its own size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upload {
     Program,
@@ -41,7 +41,7 @@ impl Upload {
     }
 }
 
-/// Writes what comes as `parts` to the disk. What breaks off, or is too long, leaves nothing there.
+/// Writes the `parts` of an upload to disk as one blob. An upload that breaks off or is too long leaves no file.
 pub(crate) async fn receive<E: std::fmt::Display>(
     service: &Service,
     upload: Upload,
@@ -67,18 +67,19 @@ pub(crate) async fn receive<E: std::fmt::Display>(
         let part = match timeout(STALLED, parts.next()).await {
             Ok(Some(Ok(part))) => Some(part),
             Ok(Some(Err(error))) => {
-                broken = Some(Problem::malformed(format!("{} broke off: {error}", upload.name())));
+                broken = Some(Problem::malformed(&format!("the upload of {} broke off: {error}", upload.name())));
                 break;
             }
             Ok(None) => None,
             Err(_) => {
-                let text = format!("nothing came of {} for {} s", upload.name(), STALLED.as_secs());
-                broken = Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", text));
+                let seconds = STALLED.as_secs();
+                let text = format!("the upload of {} stalled: no data for {seconds} s", upload.name());
+                broken = Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", &text));
                 break;
             }
         };
         let last = part.is_none();
-        // The writer has ended when it fails, which is told below.
+        // Sending fails only if the writer has failed. Its error is returned below.
         if sender.send(part).await.is_err() || last {
             break;
         }
@@ -88,7 +89,7 @@ pub(crate) async fn receive<E: std::fmt::Display>(
     match (written, broken) {
         (_, Some(problem)) => Err(problem),
         (Ok(Some(kept)), None) => Ok(kept),
-        (Ok(None), None) => Err(Problem::malformed(format!("{} broke off", upload.name()))),
+        (Ok(None), None) => Err(Problem::malformed(&format!("the upload of {} broke off", upload.name()))),
         (Err(BlobError::TooLong { limit }), None) => Err(Refusal::TooLong { what: upload.name(), limit }.into()),
         (Err(BlobError::Full { .. }), None) => Err(Refusal::DiskFull.into()),
         (Err(error), None) => Err(Refusal::Internal(error.to_string()).into()),

@@ -38,43 +38,47 @@ pub(super) fn now(service: &Service) -> Workers {
     Workers { workers, list: service.list_status() }
 }
 
-/// Lists the workers that are connected, and those that are lost.
+/// Lists the connected workers, and the disconnected workers, whose state is `lost`.
 #[utoipa::path(get, path = "/v1/workers", tag = "workers", responses((status = 200, body = Workers)))]
 pub(crate) async fn list(State(service): State<Service>) -> Json<Workers> {
     Json(now(&service))
 }
 
-/// Lets a worker, named by name or address, finish what it proves and gives it nothing more.
+/// Drains a worker, given by name or address. It finishes the attempts that it is proving and gets no further tasks.
+/// Attempts that only wait on the worker move to other workers.
 #[utoipa::path(
     post,
     path = "/v1/workers/{worker}/drain",
     tag = "workers",
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"))
+    params(("worker" = String, Path, description = "Name or address of the worker.")),
+    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn drain(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
     service.drain(&worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Gives tasks again to a worker that was drained.
+/// Ends the draining of a worker, so that it gets tasks again.
 #[utoipa::path(
     post,
     path = "/v1/workers/{worker}/resume",
     tag = "workers",
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"))
+    params(("worker" = String, Path, description = "Name or address of the worker.")),
+    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn resume(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
     service.resume(&worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets a worker go, a connected or a lost one. One that came by itself may come again; one of the list is called again
-/// when the list is read anew.
+/// Removes a connected or disconnected worker. A worker that joined by itself can join again. A worker of the worker
+/// list is connected again the next time that the list is read.
 #[utoipa::path(
     delete,
     path = "/v1/workers/{worker}",
     tag = "workers",
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"))
+    params(("worker" = String, Path, description = "Name or address of the worker.")),
+    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn forget(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
     service.forget(&worker)?;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Some time.
+/// The current time in these tests, in milliseconds since 1970.
 const NOW: Moment = Moment(1_800_000_000_000);
 
 fn database() -> (tempfile::TempDir, Database) {
@@ -22,7 +22,7 @@ fn next(database: &Database) -> Option<String> {
 }
 
 #[test]
-fn the_highest_priority_and_then_the_oldest_is_begun() {
+fn proofs_start_by_priority_then_by_age() {
     let (_folder, database) = database();
     for (id, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)] {
         add(&database, id, &NewProof { priority, ..NewProof::default() });
@@ -33,7 +33,7 @@ fn the_highest_priority_and_then_the_oldest_is_begun() {
 }
 
 #[test]
-fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
+fn interrupted_proof_is_queued_again_until_its_third_crash() {
     let (folder, database) = database();
     add(&database, "a", &NewProof::default());
     assert_eq!(database.begin_next(NOW).unwrap().unwrap().proof.starts, 1);
@@ -42,18 +42,18 @@ fn what_ran_when_the_process_ended_waits_again_and_counts_its_starts() {
     let database = Database::open(&folder.path().join("service.db"), false).unwrap();
     assert_eq!((database.count_start().unwrap(), database.requeue_running(3, NOW).unwrap()), (2, 1));
     assert_eq!(database.begin_next(NOW).unwrap().unwrap().proof.starts, 2);
-    // A stop in good order is no crash.
+    // A shutdown does not count as a crash.
     database.put_back("a").unwrap();
     database.begin_next(NOW).unwrap().unwrap();
     assert_eq!(database.requeue_running(3, NOW).unwrap(), 1);
     database.begin_next(NOW).unwrap().unwrap();
     assert_eq!(database.requeue_running(3, NOW).unwrap(), 0);
     let proof = database.proof("a").unwrap().unwrap();
-    assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("killed 3 times"));
+    assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("crashed 3 times"));
 }
 
 #[test]
-fn a_proof_that_has_ended_gets_its_last_event_at_the_next_start() {
+fn missing_last_events_of_ended_proofs_are_added() {
     let (_folder, database) = database();
     let add_event = |id: &str, number, event| {
         database.add_events(&[(id.to_owned(), EventRecord { number, at: NOW, event })]).unwrap();
@@ -80,7 +80,7 @@ fn a_proof_that_has_ended_gets_its_last_event_at_the_next_start() {
 }
 
 #[test]
-fn a_run_is_cut_at_the_next_start_as_it_was_at_the_last() {
+fn stored_options_apply_to_the_next_start() {
     let (folder, database) = database();
     add(&database, "a", &NewProof::default());
     assert_eq!(database.begin_next(NOW).unwrap().unwrap().options, "{}");
@@ -92,11 +92,11 @@ fn a_run_is_cut_at_the_next_start_as_it_was_at_the_last() {
 }
 
 #[test]
-fn what_waits_for_too_long_fails() {
+fn queued_proof_fails_at_its_deadline() {
     let (_folder, database) = database();
     add(&database, "a", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
     add(&database, "b", &NewProof::default());
-    let late = FailureInfo { kind: "timeout".into(), text: "it is late".into() };
+    let late = FailureInfo { kind: "timeout".into(), text: "too late".into() };
     assert!(database.fail_expired(&late, NOW).unwrap().is_empty());
     assert_eq!(database.fail_expired(&late, NOW.plus_seconds(10)).unwrap(), ["a"]);
     assert_eq!(database.proof("a").unwrap().unwrap().failure, Some(late));
@@ -104,7 +104,7 @@ fn what_waits_for_too_long_fails() {
 }
 
 #[test]
-fn a_proof_ends_once() {
+fn a_proof_ends_only_once() {
     let (_folder, database) = database();
     add(&database, "a", &NewProof { mode: Mode::Compressed, cycle_limit: Some(9), ..NewProof::default() });
     next(&database);
@@ -129,17 +129,17 @@ fn a_proof_ends_once() {
 }
 
 #[test]
-fn the_same_request_twice_is_one_proof() {
+fn repeated_request_returns_the_first_proof() {
     let (_folder, database) = database();
     let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
-    let Accepted::New(first) = add(&database, "a", &request) else { panic!("it is new") };
+    let Accepted::New(first) = add(&database, "a", &request) else { panic!("the first request is not new") };
     assert_eq!(add(&database, "b", &request), Accepted::Known(first));
     assert_eq!(add(&database, "b", &NewProof { priority: 1, ..request }), Accepted::Other);
     assert_eq!(database.proofs(Selection { limit: 9, ..Selection::default() }).unwrap().len(), 1);
 }
 
 #[test]
-fn proofs_are_listed_by_pages_and_states() {
+fn proofs_are_listed_by_page_and_state() {
     let (_folder, database) = database();
     for id in ["a", "b", "c"] {
         add(&database, id, &NewProof::default());
@@ -156,7 +156,7 @@ fn proofs_are_listed_by_pages_and_states() {
 }
 
 #[test]
-fn events_are_kept_in_order_and_go_with_their_proof() {
+fn events_are_ordered_and_removed_with_their_proof() {
     let (_folder, database) = database();
     add(&database, "a", &NewProof::default());
     let record = |number| EventRecord { number, at: Moment(1), event: ProofEvent::Executed { cycles: number } };
@@ -181,12 +181,12 @@ fn check_refused(prepare: impl FnOnce(&Path), expected: &str) {
 }
 
 #[test]
-fn a_database_that_is_not_this_releases_is_refused_and_left_alone() {
+fn newer_foreign_missing_or_damaged_database_is_refused() {
     let set = |path: &Path, name: &str, value: i32| {
         Connection::open(path).unwrap().pragma_update(None, name, value).unwrap();
     };
     check_refused(|path| set(path, "user_version", VERSION + 1), "newer release");
-    check_refused(|path| set(path, "application_id", 7), "no database of sp1d");
+    check_refused(|path| set(path, "application_id", 7), "not a database of sp1d");
     check_refused(|path| std::fs::remove_file(path).unwrap(), "is missing");
     check_refused(|path| std::fs::write(path, "").unwrap(), "is missing or empty");
     check_refused(

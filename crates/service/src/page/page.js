@@ -1,4 +1,4 @@
-// The status page. It reads the interface that everybody reads; what it shows comes by server-sent events.
+// The status page. It uses the public HTTP API and gets its data by server-sent events.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -20,14 +20,15 @@ function seconds(value) {
 const clock = (text) => (text ? new Date(text).toLocaleString() : "");
 const span = (proof) => (proof.started ? (proof.ended ? Date.parse(proof.ended) : Date.now()) - Date.parse(proof.started) : NaN) / 1000;
 
-// Tasks are found while the program runs, so what is left is known from below until then.
+// Estimates the remaining seconds from the number of remaining tasks. The number grows until the execution has ended,
+// so the estimate is too low until then.
 function left(proof) {
   const { known, done, remembered } = proof.tasks;
   const made = done - remembered;
   return proof.state === "running" && made > 0 ? (span(proof) / made) * (known - done) : NaN;
 }
 
-// Rows are kept by key, so that what a person points at or reads stays where it is.
+// Updates the rows of a table in place, by key, so that rows under the pointer do not move or flicker.
 function rows(body, items, key, fill) {
   const kept = new Map([...body.children].map((row) => [row.dataset.key, row]));
   let at = body.firstElementChild;
@@ -50,7 +51,7 @@ function rows(body, items, key, fill) {
   kept.forEach((row) => row.remove());
 }
 
-// Why a worker gets nothing, or is not there.
+// Returns why a worker is quarantined or lost.
 function why({ quarantine, lost }) {
   if (!lost) return quarantine ?? "";
   const now = lost.last_try && lost.last_try !== lost.reason ? `; now: ${lost.last_try}` : "";
@@ -63,7 +64,7 @@ function showOverview(now) {
   const lost = now.workers.length - connected.length;
   $("summary").textContent = `${counts.join(", ")}; ${connected.length} ${connected.length === 1 ? "worker" : "workers"}, ${ready} ready${lost ? `, ${lost} lost` : ""}`;
   $("list-error").hidden = !now.list.error;
-  $("list-error").textContent = now.list.error ? `The list of workers was not read: ${now.list.error}` : "";
+  $("list-error").textContent = now.list.error ? `Cannot read the worker list: ${now.list.error}` : "";
   $("no-proofs").hidden = now.proofs.length > 0;
   $("no-workers").hidden = now.workers.length > 0;
   rows($("proofs"), now.proofs, (proof) => proof.id, (proof) => {
@@ -86,38 +87,38 @@ function showOverview(now) {
   ]);
 }
 
-// What is known of the proof that is looked at.
+// The proof on the detail page, or null.
 let looked = null;
 
 const KINDS = [
-  ["core", "shard", /shard/], ["fold", "folding", /reduce|deferred/], ["wrap", "wrapping", /wrap/],
+  ["core", "prove shard", /shard/], ["fold", "reduce", /reduce|deferred/], ["wrap", "wrap", /wrap/],
 ];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function words(event) {
-  const task = `${event.kind ?? ""} of task ${event.task ?? ""}`;
+  const task = `task ${event.task ?? ""} (${event.kind ?? ""})`;
   switch (event.event) {
     case "queued": return "accepted";
-    case "started": return event.start === 1 ? "begun" : `begun again (start ${event.start})`;
-    case "submitted": return `found a task: ${event.kind}`;
-    case "remembered": return `${event.kind}: done before`;
-    case "assigned": return `${task} is given to ${event.worker}`;
-    case "proving": return `${task} is being proven by ${event.worker}`;
-    case "done": return `${task} is done by ${event.worker}`;
+    case "started": return event.start === 1 ? "started" : `started again (start ${event.start})`;
+    case "submitted": return `new task: ${event.kind}`;
+    case "remembered": return `${event.kind}: result taken from the result cache`;
+    case "assigned": return `${task} assigned to ${event.worker}`;
+    case "proving": return `${event.worker} started to prove ${task}`;
+    case "done": return `${event.worker} finished ${task}`;
     case "attempt_failed": return `${task} failed on ${event.worker}: ${event.reason}`;
-    case "dropped": return `${task} is not wanted any more from ${event.worker}`;
-    case "executed": return `executed: ${event.cycles} cycles`;
+    case "dropped": return `${task} dropped on ${event.worker}: no longer needed`;
+    case "executed": return `program executed: ${event.cycles} cycles`;
     case "worker_ready": return `worker ${event.worker} is ready`;
-    case "cut": return `the run is cut by ${event.name}: ${event.reason}`;
-    case "worker_lost": return `worker ${event.worker} is gone (${event.reason})`;
-    case "restarted": return `begun again: ${event.reason}`;
-    case "verifying": return "verifying";
+    case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
+    case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;
+    case "restarted": return `proof started again: ${event.reason}`;
+    case "verifying": return "verifying the proof";
     case "finished": return event.failure ? `${event.state}: ${event.failure.text}` : event.state;
     default: return event.event;
   }
 }
 
-// Height of a timeline, at most.
+// Maximum height of the timeline in pixels.
 const MOST_PIXELS = 8000;
 
 class Looked {
@@ -134,8 +135,8 @@ class Looked {
     const execution = this.executions.at(-1);
     switch (event.event) {
       case "started":
-        // What ran when the service was killed told no end.
-        for (const open of this.attempts.values()) if (!open.ended) Object.assign(open, { ended: at, outcome: "lost with the service" });
+        // Attempts from before a crash of the service have no end event.
+        for (const open of this.attempts.values()) if (!open.ended) Object.assign(open, { ended: at, outcome: "lost when the service stopped" });
         this.executions.push({ from: at });
         break;
       case "executed": if (execution) execution.to = at; break;
@@ -144,17 +145,17 @@ class Looked {
         this.attempts.set(event.attempt, { task: event.task, kind: event.kind, worker: event.worker, assigned: at });
         break;
       case "proving": if (attempt) attempt.proving = at; break;
-      // One whose worker was lost may be done all the same: the worker comes back and goes on.
+      // An attempt can still finish after its worker was lost: the worker may reconnect and continue it.
       case "done": if (attempt) Object.assign(attempt, { ended: at, outcome: "done", bad: false }); break;
       case "attempt_failed": if (attempt) Object.assign(attempt, { ended: at, outcome: `failed: ${event.reason}`, bad: true }); break;
-      case "dropped": if (attempt && !attempt.ended) Object.assign(attempt, { ended: at, outcome: "not wanted any more" }); break;
+      case "dropped": if (attempt && !attempt.ended) Object.assign(attempt, { ended: at, outcome: "dropped: no longer needed" }); break;
       case "worker_lost":
         this.lost.push({ worker: event.worker, at });
-        for (const open of this.attempts.values()) if (open.worker === event.worker && !open.ended) Object.assign(open, { ended: at, outcome: "the worker was lost", bad: true });
+        for (const open of this.attempts.values()) if (open.worker === event.worker && !open.ended) Object.assign(open, { ended: at, outcome: "the worker disconnected", bad: true });
         break;
       case "finished":
         this.over = true;
-        for (const open of this.attempts.values()) if (!open.ended) Object.assign(open, { ended: at, outcome: "dropped" });
+        for (const open of this.attempts.values()) if (!open.ended) Object.assign(open, { ended: at, outcome: "the proof ended" });
         if (execution && !execution.to) execution.to = at;
         break;
     }
@@ -163,7 +164,7 @@ class Looked {
   all() { return [...this.attempts.values()]; }
 
   draw() {
-    // Browsers draw on no canvas of any height.
+    // Rows get lower when there are many workers, because browsers limit the height of a canvas.
     const canvas = $("timeline"), row = Math.max(4, Math.min(26, Math.floor(MOST_PIXELS / (this.lanes.length + 1)))), head = 22, margin = Math.min(160, canvas.clientWidth * 0.28);
     const pad = Math.floor(row / 5), thin = Math.max(1, Math.floor(row / 6));
     this.row = row;
@@ -183,7 +184,7 @@ class Looked {
     const x = (time) => margin + ((time - this.begun) / (until - this.begun)) * (width - margin - 8);
     const y = (lane) => head + row * lane;
     const ink = { faint: colour("faint"), ink: colour("ink"), line: colour("line"), waiting: colour("waiting"), failed: colour("failed"), queued: colour("queued"), done: colour("done") };
-    // A round number of seconds for at most eight lines.
+    // The smallest step in seconds that leaves about 120 pixels or more between grid lines.
     const all = (until - this.begun) / 1000;
     const step = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400].find((s) => all / s <= Math.max(2, width / 120)) ?? 86400;
     for (let tick = 0; tick <= all; tick += step) {
@@ -214,7 +215,7 @@ class Looked {
       const lane = lanes.get(attempt.worker), from = x(attempt.assigned), to = x(attempt.ended ?? until);
       return { number, attempt, lane, from, proving: attempt.proving ? x(attempt.proving) : to, to: Math.max(to, from + 3) };
     });
-    // While one is proven the next waits: what is proven is drawn above.
+    // A worker proves one attempt while the next one waits. Waiting attempts are drawn first, below the proving ones.
     pen.fillStyle = ink.waiting;
     for (const { lane, from, proving } of this.bars) pen.fillRect(from, y(lane) + Math.floor((row - thin) / 2), Math.max(0, proving - from), thin);
     const kinds = new Map(KINDS.map(([kind]) => [kind, colour(kind)]));
@@ -222,7 +223,7 @@ class Looked {
       if (!attempt.proving) continue;
       const kind = KINDS.find(([, , pattern]) => pattern.test(attempt.kind))?.[0] ?? "core";
       pen.fillStyle = attempt.bad ? ink.failed : attempt.outcome && attempt.outcome !== "done" ? ink.queued : kinds.get(kind);
-      // A gap of a pixel between those that follow each other.
+      // Leaves a gap of one pixel between consecutive attempts.
       pen.fillRect(proving, y(lane) + pad, Math.max(1.5, to - proving - 1), row - 2 * pad);
     }
     const pointed = this.bars[this.pointed];
@@ -244,7 +245,7 @@ class Looked {
     const attempt = all[this.pointed];
     const waited = ((attempt.proving ?? attempt.ended ?? Date.now()) - attempt.assigned) / 1000;
     const proved = attempt.proving ? ((attempt.ended ?? Date.now()) - attempt.proving) / 1000 : 0;
-    $("pointed").textContent = `${attempt.kind} of task ${attempt.task} on ${attempt.worker}: waited ${seconds(waited)}, proving ${seconds(proved)}, ${attempt.outcome ?? "under way"}`;
+    $("pointed").textContent = `task ${attempt.task} (${attempt.kind}) on ${attempt.worker}: waited ${seconds(waited)}, proving ${seconds(proved)}, ${attempt.outcome ?? "in progress"}`;
     this.draw();
   }
 }
@@ -254,8 +255,8 @@ function showFacts(proof) {
   $("detail-failure").hidden = !proof.failure;
   $("detail-failure").textContent = proof.failure?.text ?? "";
   const facts = {
-    Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.remembered ? `, ${proof.tasks.remembered} of them before` : ""}`,
-    Took: seconds(span(proof)), Left: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
+    Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.remembered ? `, ${proof.tasks.remembered} of them from the result cache` : ""}`,
+    Duration: seconds(span(proof)), Remaining: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
     Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
     Program: proof.program,
   };
@@ -276,8 +277,8 @@ function listen(path, onEvent, names) {
   stream.onopen = () => ($("connection").textContent = "");
   stream.onerror = () => {
     if (stream.finished) return;
-    $("connection").textContent = "The service does not answer; trying again.";
-    // A browser gives up for good when the service is being restarted.
+    $("connection").textContent = "The service does not respond. Retrying.";
+    // While the service restarts, the browser can close the stream permanently.
     if (stream.readyState === EventSource.CLOSED) setTimeout(() => streams.includes(stream) && open(), 2000);
   };
   for (const name of names) stream.addEventListener(name, (event) => onEvent(JSON.parse(event.data), stream));
@@ -294,7 +295,7 @@ async function refresh() {
 
 const NAMES = ["queued", "started", "submitted", "remembered", "assigned", "proving", "done", "attempt_failed", "dropped", "executed",
   "cut", "worker_ready", "worker_lost", "restarted", "verifying", "finished"];
-// The list of events is for people: what was longest ago goes first.
+// Maximum number of lines in the list of events. The oldest lines are removed.
 const MOST_LINES = 500;
 
 let drawing = false;
@@ -344,8 +345,8 @@ function open() {
   $("overview").hidden = false;
 }
 
-$("legend").replaceChildren(...[["core", "shard"], ["fold", "folding"], ["wrap", "wrapping"], ["waiting", "waiting on its worker"], ["queued", "not wanted any more"],
-  ["failed", "failed, or worker lost"], ["done", "execution"]].map(([name, text]) => {
+$("legend").replaceChildren(...[["core", "prove shard"], ["fold", "reduce"], ["wrap", "wrap"], ["waiting", "waiting on the worker"], ["queued", "dropped"],
+  ["failed", "failed, or worker disconnected"], ["done", "execution"]].map(([name, text]) => {
   const sign = fresh("i");
   sign.style.background = `var(--${name})`;
   return fresh("span", {}, sign, text);
@@ -353,7 +354,7 @@ $("legend").replaceChildren(...[["core", "shard"], ["fold", "folding"], ["wrap",
 $("cancel").addEventListener("click", async () => {
   const { id } = looked;
   if (!confirm(`Cancel proof ${id}?`)) return;
-  $("cancel").textContent = "Being cancelled";
+  $("cancel").textContent = "Cancel requested";
   await fetch(`/v1/proofs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => null);
   refresh();
 });

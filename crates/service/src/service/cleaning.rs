@@ -1,4 +1,4 @@
-//! Removing what need not be kept any more.
+//! Garbage collection: removes expired proofs, unused files and old cached results.
 
 use super::{Inner, lock};
 use crate::database::DatabaseError;
@@ -9,20 +9,21 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// How often it is looked for what need not be kept any more.
+/// Interval between two collections.
 const CLEANING: Duration = Duration::from_secs(10 * 60);
 
-/// A blob that nothing needs goes when it is this old: a request that needs it may be on its way.
+/// Minimum age of a blob that garbage collection removes. A younger blob may belong to a request that is about to
+/// arrive.
 const UNUSED: Duration = Duration::from_secs(60 * 60);
 
 impl Inner {
-    /// Removes what need not be kept any more, now and then.
+    /// Collects garbage at once and then after every interval, until the service stops.
     pub(super) async fn clean_up(self: Arc<Self>) {
         loop {
             let inner = self.clone();
             let cleaned = tokio::task::spawn_blocking(move || inner.clean());
             if let Err(error) = cleaned.await.expect("work on the state does not panic") {
-                tracing::warn!(%error, "remove what need not be kept any more");
+                tracing::warn!(%error, "garbage collection failed");
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -45,7 +46,7 @@ impl Inner {
         self.memo.clean();
         self.database.shrink()?;
         if removed > 0 || !unused.is_empty() {
-            tracing::info!(proofs = removed, files = unused.len(), "removed what need not be kept any more");
+            tracing::info!(proofs = removed, files = unused.len(), "expired proofs and unused files removed");
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! Running proofs: from the queue to their end.
+//! Runs proofs, from the queue to their end.
 
 use super::{Inner, Live, lock};
 use crate::{
     blobs::BlobError,
     database::{Ending, Job},
+    hint,
     metrics::Attempts,
     spans::Spans,
 };
@@ -19,15 +20,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Events of one proof that may be told before they are taken note of. Their places take 200 bytes each, for as long as
-/// the proof runs.
+/// Events of one proof that may wait before `follow` reads them; older ones are dropped. The channel allocates about
+/// 200 bytes for each place while the proof runs, 1.6 MB in total.
 const EVENTS_OF_PROOF: usize = 1 << 13;
 
-/// How often it is looked whether the disk has room again, or something has waited for too long.
+/// Interval at which the dispatcher looks for queued proofs and expired deadlines. A finished proof that waits for disk
+/// space is retried every five intervals.
 const LOOKS: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// Begins proofs as long as there is room for them, until the service stops.
+    /// Starts queued proofs while fewer than `Settings::running` are running, until the service stops.
     pub(super) async fn dispatch(self: Arc<Self>) {
         loop {
             while lock(&self.running).len() < self.settings.running.max(1) && !self.stop.is_cancelled() {
@@ -47,7 +49,7 @@ impl Inner {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::error!(%error, "begin a proof; trying again");
+                        tracing::error!(%error, "cannot start the next queued proof; retrying in 5 s");
                         sleep(Duration::from_secs(5)).await;
                     }
                 }
@@ -61,11 +63,11 @@ impl Inner {
         }
     }
 
-    /// Ends what has waited for too long.
+    /// Fails the queued proofs whose deadline has passed.
     async fn fail_expired(self: &Arc<Self>) {
         let failure = FailureInfo {
             kind: "timeout".to_owned(),
-            text: "the proof had not been begun when its timeout passed".to_owned(),
+            text: "the timeout passed while the proof was in the queue\nhint: set a longer timeout, or raise `--parallel-proofs` of `sp1d serve`".to_owned(),
         };
         let (inner, reason) = (self.clone(), failure.clone());
         let expired = tokio::task::spawn_blocking(move || inner.database.fail_expired(&reason, Moment::now()));
@@ -77,14 +79,14 @@ impl Inner {
                     lock(&self.numbers).remove(&id);
                 }
             }
-            Err(error) => tracing::warn!(%error, "look for proofs that have waited for too long"),
+            Err(error) => tracing::warn!(%error, "cannot look for queued proofs whose deadline has passed"),
         }
     }
 
-    /// Runs a proof to its end, or until the service stops.
+    /// Runs a proof to its end. If the service stops first, returns the proof to the queue.
     async fn run(self: Arc<Self>, job: Job, live: Arc<Live>) {
         let id = job.proof.id.clone();
-        tracing::info!(proof_id = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof begun");
+        tracing::info!(proof_id = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof started");
         self.tell(&id, ProofEvent::Started { start: job.proof.starts }).await;
         let began = Instant::now();
         let mode = job.proof.mode.name();
@@ -92,26 +94,26 @@ impl Inner {
             let waited = Moment::now().0.saturating_sub(job.proof.created.0);
             self.metrics.on_begun(Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
         }
-        // A panic is this proof's end, and nobody else's.
+        // A separate task, so that a panic ends only this proof.
         let outcome = tokio::spawn(self.clone().prove(job, live.clone())).await;
         let outcome = outcome.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
         let stopped = self.stop.is_cancelled() && !live.cancel.is_cancelled();
         let ending = match outcome {
             Ok(proven) => self.clone().keep(&id, proven).await,
-            // Whatever it failed of, the next start tells better.
+            // The shutdown may be the cause of the failure. The next start runs the proof again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(Ending::Cancelled),
             Err(failure) => Some(Ending::Failed(FailureInfo::from(&failure))),
         };
         let Some(ending) = ending else {
-            tracing::info!(proof_id = %id, "the service stops; the proof goes on at its next start");
+            tracing::info!(proof_id = %id, "proof interrupted by the shutdown; it continues at the next start of the service");
             if let Some(spans) = lock(&live.spans).take() {
                 spans.stop();
             }
             let (inner, owned) = (self.clone(), id.clone());
             let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&owned));
             if let Err(error) = put_back.await.expect("work on the state does not panic") {
-                tracing::warn!(proof_id = %id, %error, "put a proof back; it counts as one that the service was killed with");
+                tracing::warn!(proof_id = %id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
             }
             return;
         };
@@ -123,7 +125,15 @@ impl Inner {
     }
 
     async fn prove(self: Arc<Self>, job: Job, live: Arc<Live>) -> Result<Proven, ProofFailure> {
-        let host = |error: BlobError| ProofFailure::Host(error.to_string());
+        let host = |error: BlobError| {
+            let hint = match &error {
+                BlobError::Damaged { .. } => {
+                    "\nhint: upload the program and the input again (`POST /v1/programs`, `POST /v1/inputs`), then submit a new proof request"
+                }
+                _ => "",
+            };
+            ProofFailure::Host(format!("{error}{hint}"))
+        };
         let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
         let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
         let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
@@ -156,12 +166,12 @@ impl Inner {
         let (progress, news) = broadcast::channel(EVENTS_OF_PROOF);
         let following = tokio::spawn(self.clone().follow(job.proof.id, live.clone(), news));
         let proven = self.orchestrator.prove(request, self.controller.clone(), progress, live.cancel.clone()).await;
-        // It ends with the last event.
+        // `follow` ends after the last event, because the sender `progress` is dropped.
         let _ = following.await;
         proven
     }
 
-    /// Keeps what happens to a proof.
+    /// Records the progress of a proof: its events, task counts and metrics.
     async fn follow(
         self: Arc<Self>,
         id: String,
@@ -174,7 +184,7 @@ impl Inner {
                 Ok(progress) => progress,
                 Err(broadcast::error::RecvError::Closed) => return,
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(proof_id = %id, missed, "events came faster than they could be kept");
+                    tracing::warn!(proof_id = %id, missed, "events of a proof dropped: they arrived faster than they were stored");
                     continue;
                 }
             };
@@ -199,16 +209,17 @@ impl Inner {
         }
     }
 
-    /// The next start of the proof is to cut its run alike: results of other shards are of no use to it.
+    /// Stores the options by which the run is cut into shards. The next start must cut the run in the same way, because
+    /// cached results of different shards are useless.
     async fn keep_options(self: Arc<Self>, id: String, options: String) {
         let owned = id.clone();
         let kept = tokio::task::spawn_blocking(move || self.database.set_options(&owned, &options));
         if let Err(error) = kept.await.expect("work on the state does not panic") {
-            tracing::warn!(proof_id = %id, %error, "how the run is cut could not be kept; a restart may choose anew");
+            tracing::warn!(proof_id = %id, %error, "cannot store how the run is cut into shards; the next start may cut it differently");
         }
     }
 
-    /// Puts a finished proof on the disk, when that has room for it; `None` when the service stops before.
+    /// Stores a finished proof on disk, and waits while the disk is full. `None` if the service stops first.
     async fn keep(self: Arc<Self>, id: &str, proven: Proven) -> Option<Ending> {
         let Proven { output, shards, workers } = proven;
         let proof = bytes::Bytes::from(output.proof);
@@ -226,10 +237,10 @@ impl Inner {
                     });
                 }
                 Err(error @ BlobError::Full { .. }) => {
-                    tracing::warn!(proof_id = id, %error, "a finished proof waits for room");
+                    tracing::warn!(proof_id = id, %error, "a finished proof waits for disk space");
                 }
                 Err(error) => {
-                    let text = format!("the finished proof could not be kept: {error}");
+                    let text = format!("cannot store the finished proof: {error}");
                     return Some(Ending::Failed(FailureInfo { kind: "host".to_owned(), text }));
                 }
             }
@@ -240,8 +251,8 @@ impl Inner {
         }
     }
 
-    /// Says in the database how a proof ended; as often as it takes, since a proof whose end is not kept would be
-    /// proven again.
+    /// Stores in the database how a proof ended. Retries until this succeeds or the service stops, because a proof
+    /// without a stored end is proven again.
     async fn finish(self: Arc<Self>, id: &str, ending: Ending, live: &Live, began: Instant) {
         let (state, tasks) = (ending.state(), *lock(&live.tasks));
         let failure = match &ending {
@@ -253,10 +264,10 @@ impl Inner {
             let ended = tokio::task::spawn_blocking(move || inner.database.end(&owned, &ending, tasks, Moment::now()));
             match ended.await.expect("work on the state does not panic") {
                 Ok(_) => break,
-                Err(error) => tracing::error!(proof_id = %id, %error, "keep how a proof ended; trying again"),
+                Err(error) => tracing::error!(proof_id = %id, %error, "cannot store how a proof ended; retrying"),
             }
             tokio::select! {
-                // The next start proves it again, from what is remembered.
+                // The next start proves it again, with the results in the result cache.
                 () = self.stop.cancelled() => return,
                 () = sleep(Duration::from_secs(1)) => {}
             }
@@ -265,7 +276,8 @@ impl Inner {
         match &failure {
             None => tracing::info!(proof_id = %id, state = state.name(), seconds, "proof ended"),
             Some(failure) => {
-                tracing::warn!(proof_id = %id, state = state.name(), seconds, failure = %failure.text, "proof ended")
+                let failure = hint::split(&failure.text).0;
+                tracing::warn!(proof_id = %id, state = state.name(), seconds, %failure, "proof ended")
             }
         }
         self.tell(id, ProofEvent::Finished { state, failure }).await;

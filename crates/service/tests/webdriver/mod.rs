@@ -1,4 +1,4 @@
-//! A browser that a test looks through, by the WebDriver protocol (<https://www.w3.org/TR/webdriver2>).
+//! A browser for tests, controlled by the WebDriver protocol (<https://www.w3.org/TR/webdriver2>).
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{Client, Method};
@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Headless Chromium, which asks nobody for anything but the test. Ends when dropped.
+/// Headless Chromium without background connections to other servers. Dropping it kills only the driver, so tests end
+/// with [`Browser::close`].
 pub(crate) struct Browser {
     driver: Child,
     session: String,
@@ -22,7 +23,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// A browser with a window of this size.
+    /// Starts a browser with a window of this size in pixels.
     pub(crate) async fn start(width: u32, height: u32) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let driver = Command::new("chromedriver")
@@ -31,7 +32,7 @@ impl Browser {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("Chromium's driver (Debian: chromium-driver) is installed; `./x test` does that");
+            .expect("chromedriver is installed (Debian package chromium-driver); `./x test` installs it");
         let profile = tempfile::tempdir().unwrap();
         let user_data = format!("--user-data-dir={}", profile.path().display());
         let size = format!("--window-size={width},{height}");
@@ -76,26 +77,29 @@ impl Browser {
         self.ask(Method::POST, "/url", json!({ "url": url })).await;
     }
 
-    /// What the expression is, in the page.
+    /// Returns the value of a JavaScript expression in the page.
     pub(crate) async fn value(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");
         self.ask(Method::POST, "/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    /// Waits until the expression is true in the page.
+    /// Waits until a JavaScript expression is true in the page.
     pub(crate) async fn wait_for(&self, expression: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.value(&format!("!!({expression})")).await != true {
             if Instant::now() >= deadline {
                 let text = self.value("document.body.innerText").await;
-                panic!("never true: {expression}\nthe page says: {}", text.as_str().unwrap_or_default());
+                panic!(
+                    "this expression did not become true: {expression}\ntext of the page: {}",
+                    text.as_str().unwrap_or_default()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Clicks on what the selector finds, as a person does: it must be seen.
-    #[allow(dead_code, reason = "not every test does")]
+    /// Clicks on the first element that the selector matches. Fails if the element is not visible.
+    #[allow(dead_code, reason = "not every test uses it")]
     pub(crate) async fn click(&self, selector: &str) {
         let found = json!({ "using": "css selector", "value": selector });
         let element = self.ask(Method::POST, "/element", found).await;
@@ -103,13 +107,13 @@ impl Browser {
         self.ask(Method::POST, &format!("/element/{id}/click"), json!({})).await;
     }
 
-    /// Answers the page's question with yes.
-    #[allow(dead_code, reason = "not every test does")]
+    /// Accepts the confirmation dialog of the page.
+    #[allow(dead_code, reason = "not every test uses it")]
     pub(crate) async fn accept(&self) {
         self.ask(Method::POST, "/alert/accept", json!({})).await;
     }
 
-    /// Keeps a picture of the page as it is, where pictures are wanted.
+    /// Saves a screenshot of the page in the folder `SP1D_TEST_PICTURES`, if that variable is set.
     pub(crate) async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("SP1D_TEST_PICTURES") else { return };
         let picture = self.ask(Method::GET, "/screenshot", Value::Null).await;
@@ -118,7 +122,7 @@ impl Browser {
         std::fs::write(Path::new(&folder).join(name).with_extension("png"), picture).unwrap();
     }
 
-    /// Closes the browser: killed with its driver alone it would stay.
+    /// Closes the browser and its driver. If only the driver is killed, the browser continues to run.
     pub(crate) async fn close(mut self) {
         self.ask(Method::DELETE, "", json!({})).await;
         let _ = self.driver.kill();

@@ -1,4 +1,4 @@
-//! A finished proof has every task exactly once, and the right result of each.
+//! When a proof completes, exactly one result of every task was accepted, and each accepted result is correct.
 
 use super::{Invariant, Step, ensure};
 use crate::{driver::Outcome, plan::Value};
@@ -13,7 +13,7 @@ pub(crate) struct AFinishedProofIsWholeAndRight {
 
 impl Invariant for AFinishedProofIsWholeAndRight {
     fn name(&self) -> &'static str {
-        "a finished proof has every task once, and right"
+        "a finished proof has exactly one correct result of every task"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -24,19 +24,19 @@ impl Invariant for AFinishedProofIsWholeAndRight {
             let accepted = self.accepted.remove(proof).unwrap_or_default();
             let planned = step.plan.proofs.get(proof).map(|proof| &proof.tasks);
             ensure(planned == Some(&accepted), || {
-                format!("{proof} is finished with {accepted:?} instead of {planned:?}")
+                format!("{proof} finished with the tasks {accepted:?} instead of {planned:?}")
             })?;
         }
         for command in step.commands {
             if let Command::AcceptResult { proof, task, attempt, .. } = command {
                 let delivered = step.delivered.get(attempt).copied().flatten();
                 ensure(delivered == Some(Value::of(*task)), || {
-                    format!("{attempt} is accepted for {task} and has delivered {delivered:?}")
+                    format!("{attempt} was accepted for {task}, but it delivered {delivered:?}")
                 })?;
                 let of = step.plan.tasks.get(task).map(|task| task.proof);
-                ensure(of == Some(*proof), || format!("{task} is of {of:?} and is accepted for {proof}"))?;
+                ensure(of == Some(*proof), || format!("{task} belongs to {of:?}, but was accepted for {proof}"))?;
                 let first = self.accepted.entry(*proof).or_default().insert(*task);
-                ensure(first, || format!("{proof} has {task} twice"))?;
+                ensure(first, || format!("{task} was accepted twice for {proof}"))?;
             }
         }
         Ok(())
@@ -50,25 +50,25 @@ mod tests {
     use scheduler::AttemptId;
 
     #[test]
-    fn a_wrong_result_is_noticed() {
+    fn a_wrong_result_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsWholeAndRight::default());
         for wrong in [None, Some(None), Some(Some(Value::of(TaskId(2))))] {
             example.delivered = wrong.map(|value| (AttemptId(1), value)).into_iter().collect();
-            assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "has delivered");
+            assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "but it delivered");
         }
     }
 
     #[test]
-    fn a_missing_task_is_noticed() {
+    fn a_missing_task_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsWholeAndRight::default());
         example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
         example.outcomes.insert(ProofId(1), Outcome::Complete);
         example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
-        assert_broken(example.show(&mut invariant, &ended(1), &[]), "is finished with");
+        assert_broken(example.show(&mut invariant, &ended(1), &[]), "finished with the tasks");
     }
 
     #[test]
-    fn a_task_that_is_there_twice_is_noticed() {
+    fn a_task_accepted_twice_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsWholeAndRight::default());
         example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
         example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();

@@ -1,5 +1,5 @@
-//! A proof fails only when one of its tasks has failed, or was lost, as often as the configuration says, and each line
-//! of the history that is given for it is true.
+//! A proof fails only if one of its tasks reaches the configured limit of failures or losses, or runs out of memory.
+//! Each entry of the history in its `FailProof` command is true.
 
 use super::{Invariant, Step, books::Books, ensure};
 use scheduler::{AttemptId, Command, Event, Failure, KindSet, PastAttempt, PeerId, TaskId, TaskKind, WorkerId};
@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct AProofFailsForWhatHappened {
     books: Books,
     failed: BTreeSet<AttemptId>,
-    /// Their results were rejected, or verified without their marker.
+    /// Attempts whose results were rejected, or verified without their marker.
     judged: BTreeSet<AttemptId>,
     cancelled: BTreeSet<AttemptId>,
     ended_sessions: BTreeSet<WorkerId>,
     connected: BTreeMap<WorkerId, PeerId>,
     able: BTreeMap<PeerId, KindSet>,
-    /// What nobody is to give them is not for them to try.
+    /// Drained workers. They get no tasks, so a task may fail for good although they have not tried it.
     draining: BTreeSet<WorkerId>,
 }
 
@@ -64,7 +64,7 @@ impl AProofFailsForWhatHappened {
     fn check_line(&self, task: TaskId, past: &PastAttempt, step: &Step<'_>) -> Result<(), String> {
         let attempt = past.attempt;
         let of = self.books.task_of(attempt);
-        ensure(of == Some(task), || format!("the history of {task} has {attempt}, which was for {of:?}"))?;
+        ensure(of == Some(task), || format!("the history of {task} contains {attempt}, which belongs to {of:?}"))?;
         let happened = match past.failure {
             Failure::Worker(_) | Failure::OutOfMemory(_) | Failure::Disputed => self.failed.contains(&attempt),
             Failure::Rejected(_) => self.judged.contains(&attempt),
@@ -77,7 +77,7 @@ impl AProofFailsForWhatHappened {
                 ran.zip(earliest).is_some_and(|(ran, earliest)| ran >= earliest)
             }
         };
-        ensure(happened, || format!("the history of {task} has what never happened: {past:?}"))
+        ensure(happened, || format!("the history of {task} contains an entry that never happened: {past:?}"))
     }
 
     fn check_history(
@@ -110,7 +110,7 @@ impl AProofFailsForWhatHappened {
         let (max_failures, max_losses) = (step.config.max_failures, step.config.max_losses);
         let distinct = reached(failed_on.len(), max_failures) || reached(lost_with.len(), max_losses);
         let often = reached(failures.len(), max_failures) || reached(losses.len(), max_losses);
-        // Fewer workers are enough when no other one is connected.
+        // Failures or losses on fewer distinct workers are enough if no other capable worker is connected.
         let untried = |(worker, peer): &(&WorkerId, &PeerId)| {
             let able = self.able.get(peer).is_some_and(|kinds| kinds.contains(kind));
             let tried = failed_on.contains(peer) || lost_with.contains(peer);
@@ -118,12 +118,12 @@ impl AProofFailsForWhatHappened {
         };
         let left = self.connected.iter().find(untried);
         if let (Some((_, peer)), false) = (left, distinct || out_of_memory) {
-            return Err(format!("{task} fails for good, and {peer} has not tried it"));
+            return Err(format!("{task} failed for good, but {peer} has not tried it"));
         }
         ensure(often || out_of_memory, || {
             let limits = (step.config.max_failures, step.config.max_losses);
             format!(
-                "{task} fails for good after the failures {failures:?} and losses {losses:?}; the limits are {limits:?}"
+                "{task} failed for good after failures {failures:?} and losses {losses:?}, below the limits {limits:?}"
             )
         })
     }
@@ -131,18 +131,18 @@ impl AProofFailsForWhatHappened {
 
 impl Invariant for AProofFailsForWhatHappened {
     fn name(&self) -> &'static str {
-        "a proof fails only for what happened, often enough"
+        "a proof fails only for failures that happened and reached a limit"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
         self.note_event(step);
-        // The command that ends a session comes after those that follow from its end.
+        // Record all commands first. The command that ends a session comes after the commands that follow from that
+        // end. The same is true if a newer session of the same worker replaces it.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
             if let Command::FailProof { task, history, proof, kind } = command {
                 let of = step.plan.tasks.get(task).map(|task| task.proof);
-                ensure(of == Some(*proof), || format!("{proof} fails for {task}, which is of {of:?}"))?;
-                // A session that another of the same worker ends is named only afterwards too.
+                ensure(of == Some(*proof), || format!("{proof} failed because of {task}, which belongs to {of:?}"))?;
                 self.check_history(*task, *kind, history, step)?;
             }
         }
@@ -173,7 +173,7 @@ mod tests {
         Failure::Worker("broken".to_owned())
     }
 
-    /// The attempts 1 to 3 of task 1, and so many of them have failed.
+    /// Three attempts of task 1, of which the first `times` have failed.
     fn failed(times: u64) -> (Example, AProofFailsForWhatHappened) {
         let (example, mut invariant) = (Example::new(), AProofFailsForWhatHappened::default());
         for attempt in 1..=3 {
@@ -188,28 +188,31 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_is_too_short_is_noticed() {
+    fn failing_a_proof_below_the_limits_is_detected() {
         let (example, mut invariant) = failed(3);
         let history = [(1, broken()), (2, broken())];
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "fails for good after");
-        // One attempt is one failure.
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "failed for good after");
+        // Several entries of one attempt count as one failure.
         let history = [(1, broken()), (2, broken()), (2, broken())];
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "fails for good after");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "failed for good after");
         let history = [(1, broken()), (2, broken()), (3, broken())];
         example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]).unwrap();
     }
 
     #[test]
-    fn a_history_that_is_not_true_is_noticed() {
+    fn a_false_history_is_detected() {
         let (example, mut invariant) = failed(2);
         for third in [broken(), Failure::WorkerLost, Failure::Overdue, Failure::Rejected("wrong".to_owned())] {
             let history = [(1, broken()), (2, broken()), (3, third)];
-            assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "what never happened");
+            assert_broken(
+                example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]),
+                "an entry that never happened",
+            );
         }
     }
 
     #[test]
-    fn a_failure_that_another_worker_could_have_spared_is_noticed() {
+    fn failing_before_every_capable_worker_tried_is_detected() {
         let (example, mut invariant) = failed(3);
         example.show(&mut invariant, &joined(2, 2, 1, KindSet::all()), &[]).unwrap();
         let history = [(1, broken()), (2, broken()), (3, broken())];
@@ -217,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn the_failure_of_another_proof_is_noticed() {
+    fn failing_the_wrong_proof_is_detected() {
         let (example, mut invariant) = failed(3);
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(2, &[])]), "which is of");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(2, &[])]), "which belongs to");
     }
 }

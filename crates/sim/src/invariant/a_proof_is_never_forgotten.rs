@@ -1,4 +1,4 @@
-//! A proof that was accepted is known, with every task of it, until it is over.
+//! The scheduler knows an accepted proof, with all its tasks, until the proof ends.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{Command, Event, ProofId, TaskId};
@@ -9,20 +9,22 @@ pub(crate) struct AProofIsNeverForgotten {
     open: BTreeMap<ProofId, BTreeSet<TaskId>>,
     failed: BTreeSet<ProofId>,
     open_tasks: usize,
-    /// Steps since all tasks were looked at.
+    /// Steps since the last check of all tasks.
     steps: usize,
 }
 
 impl AProofIsNeverForgotten {
     fn check_tasks(&mut self, step: &Step<'_>) -> Result<(), String> {
-        // It takes as many questions as there are tasks, so as many steps pay for it.
+        // The check looks up every open task, so it runs once in as many steps. The cost per step stays constant.
         self.steps += 1;
         if self.steps < self.open_tasks {
             return Ok(());
         }
         self.steps = 0;
         self.open.values().flatten().try_for_each(|task| {
-            ensure(step.scheduler.task_status(*task).is_some(), || format!("{task} was submitted and is unknown"))
+            ensure(step.scheduler.task_status(*task).is_some(), || {
+                format!("{task} was submitted, but the scheduler does not know it")
+            })
         })
     }
 }
@@ -53,16 +55,16 @@ impl Invariant for AProofIsNeverForgotten {
             }
         }
         let (own, its) = (self.open.len(), step.scheduler.counts().proofs);
-        ensure(own == its, || format!("{own} proofs are open, and the scheduler knows {its}"))?;
+        ensure(own == its, || format!("{own} proofs are open, but the scheduler knows {its}"))?;
         if step.is_quiet() { Ok(()) } else { self.check_tasks(step) }
     }
 
     fn check_end(&mut self, step: &Step<'_>) -> Result<(), String> {
         let lost: Vec<_> = step.plan.proofs.keys().filter(|proof| !step.outcomes.contains_key(proof)).collect();
-        ensure(lost.is_empty(), || format!("{lost:?} have come to no end"))?;
+        ensure(lost.is_empty(), || format!("these proofs never ended: {lost:?}"))?;
         let counts = step.scheduler.counts();
         let left = counts.proofs + counts.open_tasks + counts.queued_tasks + counts.live_attempts;
-        ensure(left == 0, || format!("every proof is over, and there are {counts:?}"))
+        ensure(left == 0, || format!("every proof has ended, but the scheduler still holds {counts:?}"))
     }
 }
 
@@ -72,27 +74,30 @@ mod tests {
     use crate::{driver::Outcome, invariant::example::*};
 
     #[test]
-    fn a_proof_that_the_scheduler_does_not_know_is_noticed() {
+    fn a_forgotten_proof_is_detected() {
         let (example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
         assert_broken(example.show(&mut invariant, &proof(1), &[]), "the scheduler knows 0");
     }
 
     #[test]
-    fn a_task_that_the_scheduler_does_not_know_is_noticed() {
+    fn a_forgotten_task_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
         example.really_tell(proof(1));
         example.show(&mut invariant, &proof(1), &[]).unwrap();
-        assert_broken(example.show(&mut invariant, &submitted(1, 1), &[]), "t1 was submitted and is unknown");
+        assert_broken(
+            example.show(&mut invariant, &submitted(1, 1), &[]),
+            "t1 was submitted, but the scheduler does not know it",
+        );
     }
 
     #[test]
-    fn a_proof_without_an_end_is_noticed() {
+    fn a_proof_that_never_ends_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
         example.outcomes.insert(ProofId(1), Outcome::Complete);
-        assert_broken(example.show_end(&mut invariant), "come to no end");
+        assert_broken(example.show_end(&mut invariant), "never ended");
         example.outcomes.insert(ProofId(2), Outcome::Complete);
         example.show_end(&mut invariant).unwrap();
         example.really_tell(proof(1));
-        assert_broken(example.show_end(&mut invariant), "every proof is over");
+        assert_broken(example.show_end(&mut invariant), "every proof has ended");
     }
 }

@@ -1,4 +1,5 @@
-//! A task completes once: by an attempt of it that delivered, was verified, and has completed the task's marker.
+//! A task completes once, by one of its attempts. That attempt has reported, its result was verified, and the task's
+//! marker is complete.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{AttemptId, Command, Event, TaskId};
@@ -16,21 +17,23 @@ pub(crate) struct ATaskCompletesOnce {
 impl ATaskCompletesOnce {
     fn check_open(&self, task: TaskId) -> Result<(), String> {
         let done = self.accepted.get(&task);
-        ensure(done.is_none(), || format!("{task} goes on, and is done by {done:?}"))
+        ensure(done.is_none(), || format!("{task} continues, but {done:?} has already completed it"))
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, step: &Step<'_>) -> Result<(), String> {
         let verified = matches!(step.event, Event::ResultVerified { attempt: of } if *of == attempt);
-        ensure(verified, || format!("{attempt} is accepted and was not verified"))?;
-        ensure(self.reported.contains(&attempt), || format!("{attempt} is accepted and has not reported"))?;
+        ensure(verified, || format!("{attempt} was accepted, but its result was not verified"))?;
+        ensure(self.reported.contains(&attempt), || format!("{attempt} was accepted, but it has not reported"))?;
         let of = self.assigned.get(&attempt);
-        ensure(of == Some(&task), || format!("{attempt} is accepted for {task} and was for {of:?}"))?;
+        ensure(of == Some(&task), || format!("{attempt} was accepted for {task}, but it was assigned for {of:?}"))?;
         let marker = step.plan.tasks.get(&task).and_then(|task| task.marker);
         ensure(marker.is_none_or(|marker| self.completed_markers.contains(&marker)), || {
-            format!("{task} is accepted without its marker {marker:?}")
+            format!("{task} was accepted without its marker {marker:?}")
         })?;
         let before = self.accepted.insert(task, attempt);
-        ensure(before.is_none(), || format!("{task} is done by {attempt}, and was done by {before:?}"))
+        ensure(before.is_none(), || {
+            format!("{task} is completed by {attempt}, but was already completed by {before:?}")
+        })
     }
 }
 
@@ -48,7 +51,7 @@ impl Invariant for ATaskCompletesOnce {
                 Command::Assign { task, attempt, .. } => {
                     self.check_open(*task)?;
                     let before = self.assigned.insert(*attempt, *task);
-                    ensure(before.is_none(), || format!("{attempt} is two attempts"))?;
+                    ensure(before.is_none(), || format!("{attempt} was assigned twice"))?;
                 }
                 Command::Adopt { attempt, .. } => {
                     let task = *self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
@@ -57,7 +60,7 @@ impl Invariant for ATaskCompletesOnce {
                 Command::CompleteMarker { marker, attempt, .. } => {
                     let task = self.assigned.get(attempt).and_then(|task| step.plan.tasks.get(task));
                     ensure(task.and_then(|task| task.marker) == Some(*marker), || {
-                        format!("{attempt} completes {marker}, which is not its task's")
+                        format!("{attempt} completes {marker}, which is not the marker of its task")
                     })?;
                     ensure(self.completed_markers.insert(*marker), || format!("{marker} completes twice"))?;
                 }
@@ -75,7 +78,7 @@ mod tests {
     use crate::invariant::example::*;
     use scheduler::ProofId;
 
-    /// Two attempts of task 1 have reported, and one of them is accepted.
+    /// Two attempts of task 1 have reported, and the result of attempt 1 is accepted.
     fn done() -> (Example, ATaskCompletesOnce) {
         let (example, mut invariant) = (Example::new(), ATaskCompletesOnce::default());
         for attempt in [1, 2] {
@@ -87,19 +90,22 @@ mod tests {
     }
 
     #[test]
-    fn a_second_completion_is_noticed() {
+    fn a_second_completion_is_detected() {
         let (example, mut invariant) = done();
-        assert_broken(example.show(&mut invariant, &verified(2), &[accept(1, 2, 1, 1)]), "and was done by");
+        assert_broken(
+            example.show(&mut invariant, &verified(2), &[accept(1, 2, 1, 1)]),
+            "but was already completed by",
+        );
     }
 
     #[test]
-    fn work_on_what_is_done_is_noticed() {
+    fn an_attempt_of_a_completed_task_is_detected() {
         let (example, mut invariant) = done();
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 3, 1, 1)]), "t1 goes on");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 3, 1, 1)]), "t1 continues");
     }
 
     #[test]
-    fn what_nobody_verified_or_delivered_is_noticed() {
+    fn accepting_an_unverified_or_unreported_result_is_detected() {
         let (example, mut invariant) = (Example::new(), ATaskCompletesOnce::default());
         example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[accept(1, 1, 1, 1)]), "was not verified");
@@ -107,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn anothers_result_and_a_missing_marker_are_noticed() {
+    fn a_result_of_another_task_and_a_missing_marker_are_detected() {
         let (example, mut invariant) = (Example::new(), ATaskCompletesOnce::default());
         example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 2, 3)]).unwrap();
         example.show(&mut invariant, &reported(1, 1), &[]).unwrap();
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "was for");
+        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "was assigned for");
         assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 2, 3)]), "without its marker");
         let marker = Command::CompleteMarker { proof: ProofId(2), marker: TaskId(30), attempt: AttemptId(1) };
         example.show(&mut invariant, &Event::Tick, std::slice::from_ref(&marker)).unwrap();

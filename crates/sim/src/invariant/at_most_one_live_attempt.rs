@@ -1,4 +1,4 @@
-//! At most one live attempt of a task, or two while one of them takes too long.
+//! A task has at most one live attempt, or two while one of them takes too long.
 
 use super::{Invariant, Step, books::Books, ensure};
 use scheduler::{AttemptId, Command, TaskId};
@@ -9,23 +9,24 @@ pub(crate) struct AtMostOneLiveAttempt {
 }
 
 impl AtMostOneLiveAttempt {
-    /// What `task` is given to somebody in spite of has run for as long as nothing is done about it.
+    /// Checks that `task` may get another attempt: each live attempt has run at least as long as the smallest limit for
+    /// slow attempts.
     fn check_beside(&self, task: TaskId, step: &Step<'_>) -> Result<(), String> {
         self.books.live_of(task).try_for_each(|other| {
             let Some(rules) = step.config.pace else {
-                return Err(format!("{task} is given away while {other} is live"));
+                return Err(format!("{task} was assigned while {other} is live"));
             };
             let earliest = rules.straggler_floor.min(rules.overdue_floor).min(rules.overdue_cap);
             let ran = self.books.began(other).map(|began| step.now.saturating_since(began));
             ensure(ran.is_some_and(|ran| ran >= earliest), || {
-                format!("{task} is given away while {other} is live, which has run for {ran:?}")
+                format!("{task} was assigned while {other} is live, which has run for {ran:?}")
             })
         })
     }
 
     fn check_number(&self, task: TaskId, newest: AttemptId) -> Result<(), String> {
         let live: Vec<AttemptId> = self.books.live_of(task).collect();
-        ensure(live.len() <= 2, || format!("with {newest}, {task} has the live attempts {live:?}"))
+        ensure(live.len() <= 2, || format!("with {newest}, {task} has too many live attempts: {live:?}"))
     }
 }
 
@@ -47,7 +48,7 @@ impl Invariant for AtMostOneLiveAttempt {
             }
         }
         let (own, its) = (self.books.live(), step.scheduler.counts().live_attempts);
-        ensure(own == its, || format!("{own} attempts are live, and the scheduler says {its}"))
+        ensure(own == its, || format!("{own} attempts are live, but the scheduler counts {its}"))
     }
 }
 
@@ -59,7 +60,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn two_attempts_that_have_just_begun_are_noticed() {
+    fn a_second_attempt_beside_a_new_one_is_detected() {
         let (example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
         let _ = example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]);
         let _ = example.show(&mut invariant, &started(1, 1), &[]);
@@ -67,20 +68,20 @@ mod tests {
     }
 
     #[test]
-    fn three_attempts_are_noticed_however_long_they_run() {
+    fn three_live_attempts_are_detected_however_long_they_run() {
         let (mut example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
         for attempt in 1..=2 {
             let _ = example.show(&mut invariant, &Event::Tick, &[assign(attempt, attempt, 1, 1)]);
             let _ = example.show(&mut invariant, &started(attempt, attempt), &[]);
             example.now = example.now + Duration::from_secs(3600);
         }
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(3, 3, 1, 1)]), "has the live attempts");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(3, 3, 1, 1)]), "has too many live attempts");
     }
 
     #[test]
-    fn what_the_scheduler_says_is_compared() {
+    fn a_wrong_attempt_count_of_the_scheduler_is_detected() {
         let (example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
         let outcome = example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]);
-        assert_broken(outcome, "the scheduler says 0");
+        assert_broken(outcome, "the scheduler counts 0");
     }
 }

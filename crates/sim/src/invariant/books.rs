@@ -1,22 +1,22 @@
-//! Who has what, judging by events and commands alone.
+//! Records which worker holds which attempt, based only on events and commands.
 
 use scheduler::{AttemptId, Command, Event, TaskId, Timestamp, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The live attempts: those that a worker has a slot for.
+/// The live attempts: those that occupy a slot of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     live: BTreeMap<AttemptId, WorkerId>,
     of_task: BTreeMap<TaskId, BTreeSet<AttemptId>>,
     of_worker: BTreeMap<WorkerId, BTreeSet<AttemptId>>,
-    /// The task of every attempt ever assigned.
+    /// The task of every attempt that was ever assigned.
     tasks: BTreeMap<AttemptId, TaskId>,
-    /// When proving of an attempt was first said to have begun.
+    /// When each attempt was first reported as started.
     began: BTreeMap<AttemptId, Timestamp>,
 }
 
 impl Books {
-    /// What follows from an event before any command.
+    /// Records an event, before its commands.
     pub(crate) fn on_event(&mut self, event: &Event, now: Timestamp) {
         match *event {
             Event::AttemptStarted { worker, attempt } if self.holder(attempt) == Some(worker) => {
@@ -71,7 +71,7 @@ impl Books {
         }
     }
 
-    /// Number of live attempts.
+    /// Returns the number of live attempts.
     pub(crate) fn live(&self) -> usize {
         self.live.len()
     }
@@ -80,17 +80,17 @@ impl Books {
         self.of_task.get(&task).into_iter().flatten().copied()
     }
 
-    /// How many attempts `worker` holds.
+    /// Returns how many attempts `worker` holds.
     pub(crate) fn held_by(&self, worker: WorkerId) -> usize {
         self.of_worker.get(&worker).map_or(0, BTreeSet::len)
     }
 
-    /// Who holds `attempt`, if it is live.
+    /// Returns the worker that holds `attempt`, if the attempt is live.
     pub(crate) fn holder(&self, attempt: AttemptId) -> Option<WorkerId> {
         self.live.get(&attempt).copied()
     }
 
-    /// The task of an attempt, live or not.
+    /// Returns the task of an attempt, live or not.
     pub(crate) fn task_of(&self, attempt: AttemptId) -> Option<TaskId> {
         self.tasks.get(&attempt).copied()
     }

@@ -1,4 +1,4 @@
-//! When nothing breaks any more, every proof comes to its end.
+//! In the liveness phase, every proof ends before the deadline.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{TaskId, Timestamp};
@@ -9,7 +9,7 @@ pub(crate) struct EveryProofEnds {
     deadline: Timestamp,
 }
 
-/// Tasks that are shown.
+/// How many tasks of a proof are shown.
 const SHOWN: usize = 8;
 
 impl EveryProofEnds {
@@ -20,7 +20,7 @@ impl EveryProofEnds {
 
 impl Invariant for EveryProofEnds {
     fn name(&self) -> &'static str {
-        "every proof ends when nothing breaks any more"
+        "every proof ends once no more faults strike"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -33,10 +33,10 @@ impl Invariant for EveryProofEnds {
     }
 }
 
-/// What hasn't ended, and what it waits for.
+/// Describes unfinished tasks and what they wait for.
 fn describe(step: &Step<'_>) -> String {
     let open = step.plan.proofs.iter().filter(|(proof, _)| !step.outcomes.contains_key(proof));
-    let mut text = format!("there are {:?}; unfinished:", step.scheduler.counts());
+    let mut text = format!("the scheduler holds {:?}; unfinished tasks:", step.scheduler.counts());
     for (proof, entry) in open {
         let statuses = |task: &TaskId| Some((*task, step.scheduler.task_status(*task)?));
         let unfinished = entry.tasks.iter().filter_map(statuses);
@@ -58,7 +58,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_world_that_goes_on_for_too_long_is_noticed() {
+    fn running_past_the_deadline_is_detected() {
         let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
         example.really_tell(proof(1));
         example.really_tell(submitted(1, 1));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_world_that_ends_before_its_proofs_is_noticed() {
+    fn a_world_that_ends_before_its_proofs_is_detected() {
         let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
         example.outcomes.insert(ProofId(1), Outcome::Complete);
         assert_broken(example.show_end(&mut invariant), "unfinished");

@@ -1,4 +1,4 @@
-//! Steps made by hand, to see that each invariant can fail.
+//! Manually created steps, to test that each invariant can fail.
 
 use super::{Invariant, Step};
 use crate::{
@@ -10,7 +10,7 @@ use scheduler::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// Proof 1 has the shards 1 and 2, proof 2 the shard 3, whose marker is 30.
+/// Proof 1 has the shards 1 and 2. Proof 2 has the shard 3, whose marker is 30.
 pub(crate) struct Example {
     pub(crate) config: Config,
     pub(crate) delivered: BTreeMap<AttemptId, Option<Value>>,
@@ -53,12 +53,12 @@ impl Example {
         }
     }
 
-    /// Tells the example's scheduler, which otherwise knows nothing, of `event`.
+    /// Passes `event` to the example's scheduler. Without this call the scheduler knows nothing.
     pub(crate) fn really_tell(&mut self, event: Event) {
         let _commands = self.scheduler.handle(self.now, event);
     }
 
-    /// Shows `invariant` that `event` was answered with `commands`.
+    /// Checks `invariant` with a step in which the scheduler returned `commands` for `event`.
     pub(crate) fn show(
         &self,
         invariant: &mut dyn Invariant,
@@ -69,7 +69,7 @@ impl Example {
         invariant.check(&Step { now: *now, event, commands, scheduler, config, plan, delivered, outcomes })
     }
 
-    /// Shows `invariant` the end of everything.
+    /// Checks `invariant` at the end of the world.
     pub(crate) fn show_end(&self, invariant: &mut dyn Invariant) -> Result<(), String> {
         let Self { config, delivered, outcomes, now, plan, scheduler } = self;
         invariant.check_end(&Step {
@@ -85,10 +85,10 @@ impl Example {
     }
 }
 
-/// The invariant says what is wrong, in these words among others.
+/// Asserts that the invariant failed with a message that contains `words`.
 #[track_caller]
 pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
-    let what = outcome.expect_err("something is wrong");
+    let what = outcome.expect_err("the invariant detects the error");
     assert!(what.contains(words), "{what}");
 }
 

@@ -1,4 +1,4 @@
-//! What is said of an attempt after its task is done, or after it was discarded, changes nothing.
+//! Events about an attempt have no effect after its task has completed or after the attempt was discarded.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{AttemptId, Command, Event, ProofId, TaskId, TaskStatus};
@@ -12,7 +12,7 @@ pub(crate) struct LaterReportsChangeNothing {
     ended: BTreeSet<ProofId>,
 }
 
-/// The attempt that an event is about.
+/// Returns the attempt that an event is about.
 const fn attempt_of(event: &Event) -> Option<AttemptId> {
     match event {
         Event::AttemptStarted { attempt, .. }
@@ -26,7 +26,8 @@ const fn attempt_of(event: &Event) -> Option<AttemptId> {
 }
 
 impl LaterReportsChangeNothing {
-    /// `attempt` is over for good, of which `task` is the task if it ever was any.
+    /// Checks that an event about the finished attempt `attempt` has no effect. `task` is its task, or `None` if the
+    /// attempt was never assigned.
     fn check_over(&self, attempt: AttemptId, task: Option<TaskId>, step: &Step<'_>) -> Result<(), String> {
         let done = task.filter(|task| self.done.contains_key(task));
         for command in step.commands {
@@ -38,19 +39,19 @@ impl LaterReportsChangeNothing {
                 Command::Assign { task, .. } | Command::FailProof { task, .. } => done == Some(task),
                 _ => false,
             };
-            ensure(!changes, || format!("{attempt} is over, and what is said of it leads to {command:?}"))?;
+            ensure(!changes, || format!("{attempt} is over, but an event about it leads to {command:?}"))?;
         }
         let Some(task) = done.filter(|task| !self.ended.contains(&step.plan.tasks[task].proof)) else { return Ok(()) };
         let by = self.done[&task];
         let status = step.scheduler.task_status(task);
         let stands = matches!(status, Some(TaskStatus::Accepted { attempt, .. }) if attempt == by);
-        ensure(stands, || format!("{task} was done by {by}, and is {status:?} after a word on {attempt}"))
+        ensure(stands, || format!("{task} was completed by {by}, but is {status:?} after an event about {attempt}"))
     }
 }
 
 impl Invariant for LaterReportsChangeNothing {
     fn name(&self) -> &'static str {
-        "later reports change nothing"
+        "reports about a finished task change nothing"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -95,26 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn a_late_report_that_is_accepted_is_noticed() {
+    fn accepting_a_late_report_is_detected() {
         let (example, mut invariant) = done();
         assert_broken(example.show(&mut invariant, &verified(2), &[accept(2, 2, 1, 1)]), "a2 is over");
     }
 
     #[test]
-    fn a_late_failure_that_starts_the_task_again_is_noticed() {
+    fn restarting_a_completed_task_is_detected() {
         let (example, mut invariant) = done();
         assert_broken(example.show(&mut invariant, &reported(1, 1), &[assign(2, 3, 1, 1)]), "a1 is over");
     }
 
     #[test]
-    fn a_task_that_is_not_done_any_more_is_noticed() {
-        // The example's scheduler knows of nothing.
+    fn a_completed_task_that_is_lost_is_detected() {
+        // The example's scheduler knows no tasks.
         let (example, mut invariant) = done();
-        assert_broken(example.show(&mut invariant, &reported(1, 1), &[]), "was done by a1, and is None");
+        assert_broken(example.show(&mut invariant, &reported(1, 1), &[]), "was completed by a1, but is None");
     }
 
     #[test]
-    fn what_becomes_of_a_stranger_is_noticed() {
+    fn accepting_an_unknown_attempt_is_detected() {
         let (example, mut invariant) = (Example::new(), LaterReportsChangeNothing::default());
         example.show(&mut invariant, &reported(1, 77), &[discard(77)]).unwrap();
         assert_broken(example.show(&mut invariant, &verified(77), &[accept(1, 77, 1, 1)]), "a77 is over");

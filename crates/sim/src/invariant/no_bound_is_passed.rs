@@ -1,26 +1,29 @@
-//! No bound is passed: a worker holds no more than its slots and only what it can do; one that is drained or in
-//! quarantine gets nothing, one on probation one task; histories and the number of attempts stay small.
+//! All bounds hold:
+//! - A worker holds no more attempts than it has slots, and only tasks that it supports.
+//! - A worker gets no task while it is drained, quarantined or restarting its prover, and only one while on probation.
+//! - A task does not return to a worker with too little memory.
+//! - Histories, quarantines and the number of attempts do not exceed their limits.
 
 use super::{Invariant, Step, books::Books, ensure};
 use scheduler::{AttemptId, Command, Event, Failure, KindSet, PeerId, TaskId, TaskKind, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Lines of history that the scheduler keeps of a task.
+/// Maximum number of history entries that the scheduler keeps per task.
 const MOST_HISTORY: usize = 64;
 
-/// Attempts of one task. Thefts and operators' drains have no limit of their own, but in a world that ends they don't
-/// add up to so many.
+/// Maximum number of attempts of one task. Stealing and draining have no limit of their own, but a world ends before
+/// they cause this many attempts.
 const MOST_ATTEMPTS: u32 = 200;
 
 #[derive(Debug, Default)]
 pub(crate) struct NoBoundIsPassed {
     books: Books,
     seats: BTreeMap<WorkerId, Seat>,
-    /// Who is behind every session there ever was.
+    /// The peer of every session, including ended ones.
     peers: BTreeMap<WorkerId, PeerId>,
     probation: BTreeSet<PeerId>,
     attempts: BTreeMap<TaskId, u32>,
-    /// The most memory with which a task did not do.
+    /// The largest memory that was too small for a task.
     too_small: BTreeMap<TaskId, Option<u64>>,
 }
 
@@ -72,7 +75,7 @@ impl NoBoundIsPassed {
     }
 
     fn seat(&self, worker: WorkerId) -> Result<&Seat, String> {
-        self.seats.get(&worker).ok_or_else(|| format!("{worker} is not there"))
+        self.seats.get(&worker).ok_or_else(|| format!("{worker} is not connected"))
     }
 
     fn on_probation(&self, worker: WorkerId) -> bool {
@@ -81,21 +84,23 @@ impl NoBoundIsPassed {
 
     fn check_slots(&self, worker: WorkerId) -> Result<(), String> {
         let (held, slots) = (self.books.held_by(worker), self.seat(worker)?.slots);
-        ensure(held <= slots, || format!("{worker} holds {held} attempts and has {slots} slots"))
+        ensure(held <= slots, || format!("{worker} holds {held} attempts, but has {slots} slots"))
     }
 
-    /// Of an assignment that is in the books already.
+    /// Checks an assignment that `books` already contains.
     fn check_assigned(&mut self, worker: WorkerId, task: TaskId, kind: TaskKind) -> Result<(), String> {
         let seat = self.seat(worker)?;
-        ensure(seat.kinds.contains(kind), || format!("{worker} cannot do {task}"))?;
-        ensure(!seat.draining, || format!("{worker} is drained and gets {task}"))?;
-        ensure(!seat.starting, || format!("{worker} starts its prover and gets {task}"))?;
+        ensure(seat.kinds.contains(kind), || format!("{worker} does not support {task}"))?;
+        ensure(!seat.draining, || format!("{worker} is drained, but gets {task}"))?;
+        ensure(!seat.starting, || format!("{worker} is restarting its prover, but gets {task}"))?;
         let too_small = self.too_small.get(&task).copied().flatten().filter(|memory| seat.memory <= *memory);
-        ensure(too_small.is_none(), || format!("{worker} has too little memory for {task} and gets it"))?;
-        ensure(!seat.quarantined, || format!("{worker} is in quarantine and gets {task}"))?;
+        ensure(too_small.is_none(), || format!("{worker} has too little memory for {task}, but gets it"))?;
+        ensure(!seat.quarantined, || format!("{worker} is quarantined, but gets {task}"))?;
         self.check_slots(worker)?;
         let held = self.books.held_by(worker);
-        ensure(held == 1 || !self.on_probation(worker), || format!("{worker} is on probation and holds {held}"))?;
+        ensure(held == 1 || !self.on_probation(worker), || {
+            format!("{worker} is on probation, but holds {held} attempts")
+        })?;
         let attempts = self.attempts.entry(task).or_default();
         *attempts += 1;
         let attempts = *attempts;
@@ -113,12 +118,12 @@ impl NoBoundIsPassed {
                 Ok(())
             }
             Command::FailProof { task, ref history, .. } => {
-                ensure(history.len() <= MOST_HISTORY, || format!("{task} has a history of {}", history.len()))
+                ensure(history.len() <= MOST_HISTORY, || format!("{task} has a history of {} entries", history.len()))
             }
             Command::Quarantine { worker, duration, .. } => {
                 let longest = step.config.quarantine.map(|rules| rules.longest);
                 ensure(longest.is_some_and(|longest| duration <= longest), || {
-                    format!("{worker} is in quarantine for {duration:?}, and the longest is {longest:?}")
+                    format!("{worker} is quarantined for {duration:?}, but the maximum is {longest:?}")
                 })?;
                 if let Some(seat) = self.seats.get_mut(&worker) {
                     seat.quarantined = true;
@@ -137,8 +142,8 @@ impl NoBoundIsPassed {
             }
             Command::WorkerDrained { worker } => {
                 let held = self.books.held_by(worker);
-                ensure(held == 0, || format!("{worker} counts as drained and holds {held}"))?;
-                ensure(self.seat(worker)?.draining, || format!("{worker} counts as drained and is in use"))
+                ensure(held == 0, || format!("{worker} is reported as drained, but holds {held} attempts"))?;
+                ensure(self.seat(worker)?.draining, || format!("{worker} is reported as drained, but is not draining"))
             }
             Command::ExpireWorker { worker } => {
                 self.seats.remove(&worker);
@@ -150,14 +155,14 @@ impl NoBoundIsPassed {
 
     fn check_adopted(&self, worker: WorkerId, attempt: AttemptId) -> Result<(), String> {
         let of = self.books.task_of(attempt);
-        ensure(of.is_some(), || format!("{worker} goes on with {attempt}, which was never assigned"))?;
+        ensure(of.is_some(), || format!("{worker} continues {attempt}, which was never assigned"))?;
         self.check_slots(worker)
     }
 }
 
 impl Invariant for NoBoundIsPassed {
     fn name(&self) -> &'static str {
-        "no bound is passed"
+        "no limit is exceeded"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -175,7 +180,7 @@ mod tests {
     use crate::invariant::example::*;
     use std::time::Duration;
 
-    /// Worker 1 has two slots, and holds attempt 1.
+    /// Worker 1 has two slots and holds attempt 1.
     fn at_work() -> (Example, NoBoundIsPassed) {
         let (example, mut invariant) = (Example::new(), NoBoundIsPassed::default());
         let joins = joined(1, 1, 2, [TaskKind::ProveShard].into_iter().collect());
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_for_the_slots_are_noticed() {
+    fn more_attempts_than_slots_are_detected() {
         let (example, mut invariant) = at_work();
         let commands = [assign(1, 2, 1, 2), assign(1, 3, 2, 3)];
         assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "has 2 slots");
@@ -200,48 +205,48 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_cannot_do_is_noticed() {
+    fn an_unsupported_task_is_detected() {
         let (example, mut invariant) = at_work();
         let (worker, attempt, proof, task) = (WorkerId(1), AttemptId(2), scheduler::ProofId(1), TaskId(2));
         let fold = Command::Assign { worker, attempt, proof, task, kind: TaskKind::RecursionReduce };
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[fold]), "cannot do");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fold]), "does not support");
     }
 
     #[test]
-    fn work_for_a_stranger_is_noticed() {
+    fn a_task_for_a_disconnected_worker_is_detected() {
         let (example, mut invariant) = at_work();
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 2)]), "is not there");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 2)]), "is not connected");
         let lost = Event::WorkerLost { worker: WorkerId(1) };
-        assert_broken(example.show(&mut invariant, &lost, &[assign(1, 3, 1, 2)]), "is not there");
+        assert_broken(example.show(&mut invariant, &lost, &[assign(1, 3, 1, 2)]), "is not connected");
     }
 
     #[test]
-    fn work_for_who_is_to_get_nothing_is_noticed() {
+    fn a_task_for_a_drained_or_quarantined_worker_is_detected() {
         let (example, mut invariant) = at_work();
         let drained = Command::WorkerDrained { worker: WorkerId(1) };
         assert_broken(
             example.show(&mut invariant, &DRAIN, std::slice::from_ref(&drained)),
-            "counts as drained and holds 1",
+            "reported as drained, but holds 1",
         );
         assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 2, 1, 2)]), "is drained");
         let resumed = Event::WorkerResumed { worker: WorkerId(1) };
         example.show(&mut invariant, &resumed, &[]).unwrap();
         let (example, mut invariant) = at_work();
         let commands = [quarantine(60), assign(1, 2, 1, 2)];
-        assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "is in quarantine");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "is quarantined");
         let (example, mut invariant) = at_work();
-        assert_broken(example.show(&mut invariant, &reported(1, 1), &[drained]), "and is in use");
+        assert_broken(example.show(&mut invariant, &reported(1, 1), &[drained]), "but is not draining");
     }
 
     #[test]
-    fn work_for_a_worker_that_starts_its_prover_is_noticed() {
+    fn a_task_for_a_worker_that_restarts_its_prover_is_detected() {
         let (example, mut invariant) = at_work();
         let unready = Event::WorkerUnready { worker: WorkerId(1) };
-        assert_broken(example.show(&mut invariant, &unready, &[assign(1, 2, 1, 2)]), "starts its prover");
+        assert_broken(example.show(&mut invariant, &unready, &[assign(1, 2, 1, 2)]), "is restarting its prover");
     }
 
     #[test]
-    fn a_task_that_returns_to_too_little_memory_is_noticed() {
+    fn a_retry_with_too_little_memory_is_detected() {
         let (example, mut invariant) = at_work();
         let (worker, attempt, failure) = (WorkerId(1), AttemptId(1), Failure::OutOfMemory(String::new()));
         let failed = Event::AttemptFailed { worker, attempt, failure };
@@ -249,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_task_on_probation_is_noticed() {
+    fn a_second_task_on_probation_is_detected() {
         let (example, mut invariant) = at_work();
         example.show(&mut invariant, &reported(1, 1), &[quarantine(60)]).unwrap();
         let probation = Command::Probation { worker: WorkerId(1) };
@@ -258,13 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn a_quarantine_that_is_too_long_is_noticed() {
+    fn a_quarantine_above_the_maximum_is_detected() {
         let (example, mut invariant) = at_work();
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[quarantine(3601)]), "the longest is");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[quarantine(3601)]), "the maximum is");
     }
 
     #[test]
-    fn attempts_without_end_are_noticed() {
+    fn too_many_attempts_of_a_task_are_detected() {
         let (example, mut invariant) = at_work();
         let mut outcome = Ok(());
         for attempt in 2..300 {

@@ -1,4 +1,4 @@
-//! Nothing is given to a worker for a proof that has failed or is over.
+//! No worker gets a task of a proof that has failed or ended.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{AttemptId, Command, Event, ProofId};
@@ -15,14 +15,14 @@ pub(crate) struct NothingStartsForAnEndedProof {
 impl NothingStartsForAnEndedProof {
     fn check_goes_on(&self, proof: ProofId) -> Result<(), String> {
         ensure(self.started.contains(&proof), || format!("{proof} was never accepted"))?;
-        ensure(!self.ended.contains(&proof), || format!("{proof} is over"))?;
+        ensure(!self.ended.contains(&proof), || format!("{proof} has ended"))?;
         ensure(!self.failed.contains(&proof), || format!("{proof} has failed"))
     }
 }
 
 impl Invariant for NothingStartsForAnEndedProof {
     fn name(&self) -> &'static str {
-        "nothing starts for a proof that has ended"
+        "no task starts for a proof that has ended"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -50,8 +50,10 @@ impl Invariant for NothingStartsForAnEndedProof {
                     self.failed.insert(*proof);
                 }
                 Command::AcceptResult { proof, .. } => {
-                    // A result that comes while a failed proof is wound up is harmless.
-                    ensure(!self.ended.contains(proof), || format!("a result is accepted for {proof}, which is over"))?;
+                    // A result that is accepted while a failed proof is being ended is harmless.
+                    ensure(!self.ended.contains(proof), || {
+                        format!("a result was accepted for {proof}, which has ended")
+                    })?;
                 }
                 _ => {}
             }
@@ -72,16 +74,16 @@ mod tests {
     }
 
     #[test]
-    fn what_starts_too_early_or_too_late_is_noticed() {
+    fn commands_before_the_start_or_after_the_end_are_detected() {
         let (example, mut invariant) = (Example::new(), NothingStartsForAnEndedProof::default());
         let start = || assign(1, 1, 1, 1);
         assert_broken(example.show(&mut invariant, &Event::Tick, &[start()]), "was never accepted");
         example.show(&mut invariant, &proof(1), &[start()]).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1), start()]), "has failed");
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1)]), "has failed");
-        assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "is over");
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "is over");
+        assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "has ended");
+        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "has ended");
         let adopt = Command::Adopt { worker: WorkerId(2), attempt: AttemptId(1) };
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "is over");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has ended");
     }
 }

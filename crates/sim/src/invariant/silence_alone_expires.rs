@@ -1,5 +1,5 @@
-//! A session is ended only for silence, or for the next one of the same worker. That the orchestrator itself stood
-//! still is no silence.
+//! The scheduler ends a session only if its worker is silent, or if the same worker has a newer session. Time in which
+//! the orchestrator itself was paused does not count as silence.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{Command, Event, PeerId, Timestamp, WorkerId};
@@ -8,15 +8,15 @@ use std::{collections::BTreeMap, time::Duration};
 #[derive(Debug, Default)]
 pub(crate) struct SilenceAloneExpires {
     last: Timestamp,
-    /// Time that has passed, without the pauses.
+    /// Time that has passed, without pauses of the orchestrator.
     counted: Duration,
-    /// Who is behind each session, and when it was last heard.
+    /// The peer of each session, and when its worker was last heard.
     sessions: BTreeMap<WorkerId, (PeerId, Duration)>,
 }
 
 impl Invariant for SilenceAloneExpires {
     fn name(&self) -> &'static str {
-        "only silence ends a session"
+        "only silence or a newer session ends a session"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -41,12 +41,14 @@ impl Invariant for SilenceAloneExpires {
         }
         for command in step.commands {
             if let Command::ExpireWorker { worker } = command {
-                let (peer, heard) =
-                    self.sessions.remove(worker).ok_or_else(|| format!("{worker} is ended and isn't there"))?;
+                let (peer, heard) = self
+                    .sessions
+                    .remove(worker)
+                    .ok_or_else(|| format!("{worker} was expired, but is not connected"))?;
                 let replaced = joined.is_some_and(|(session, of)| of == peer && session != *worker);
                 let silence = now - heard;
                 ensure(replaced || silence >= step.config.lease_ttl, || {
-                    format!("{worker} is ended after a silence of {silence:?}")
+                    format!("{worker} was expired after a silence of {silence:?}")
                 })?;
             }
         }
@@ -63,15 +65,15 @@ mod tests {
     const EXPIRE: Command = Command::ExpireWorker { worker: WorkerId(1) };
 
     #[test]
-    fn a_session_that_ends_too_early_is_noticed() {
+    fn ending_a_session_without_silence_is_detected() {
         let (example, mut invariant) = (Example::new(), SilenceAloneExpires::default());
         example.show(&mut invariant, &joined(1, 1, 1, KindSet::all()), &[]).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[EXPIRE]), "after a silence of 0ns");
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[EXPIRE]), "isn't there");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[EXPIRE]), "is not connected");
     }
 
     #[test]
-    fn a_pause_that_counts_as_silence_is_noticed() {
+    fn counting_a_pause_as_silence_is_detected() {
         let (mut example, mut invariant) = (Example::new(), SilenceAloneExpires::default());
         example.show(&mut invariant, &joined(1, 1, 1, KindSet::all()), &[]).unwrap();
         example.now = example.now + Duration::from_secs(60);
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_and_the_next_session_are_reasons() {
+    fn silence_and_a_newer_session_may_end_a_session() {
         let (mut example, mut invariant) = (Example::new(), SilenceAloneExpires::default());
         example.show(&mut invariant, &joined(1, 1, 1, KindSet::all()), &[]).unwrap();
         example.show(&mut invariant, &joined(2, 1, 1, KindSet::all()), &[EXPIRE]).unwrap();

@@ -1,15 +1,15 @@
-//! The scheduler's own invariants, as often as their cost allows.
+//! Runs the scheduler's own `check_invariants`, as often as its cost allows.
 
 use super::{Invariant, Step};
 
-/// A step pays for so many of the items that a look goes through.
+/// Each step adds this many items to the budget of the next check.
 const ITEMS_PER_STEP: usize = 100;
 
 #[derive(Debug, Default)]
 pub(crate) struct TheIndicesAgree {
-    /// What the steps since the last look have paid.
+    /// Budget since the last check, in items.
     paid: usize,
-    /// How often all was looked at.
+    /// Number of checks so far.
     looks: u64,
 }
 
@@ -19,14 +19,14 @@ impl Invariant for TheIndicesAgree {
     }
 
     /// # Panics
-    /// When the scheduler's own look finds something.
+    /// If the scheduler's own check fails.
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
         if step.is_quiet() {
             return Ok(());
         }
         self.paid += ITEMS_PER_STEP;
         let counts = step.scheduler.counts();
-        // Each waiting task is compared with each worker, and everything is looked at several times.
+        // The check compares each waiting task with each worker, and visits everything several times.
         let items = 4 * (counts.open_tasks + counts.workers) + counts.queued_tasks * counts.workers;
         if self.paid >= items {
             self.paid = 0;
@@ -38,7 +38,7 @@ impl Invariant for TheIndicesAgree {
 
     fn check_end(&mut self, step: &Step<'_>) -> Result<(), String> {
         step.scheduler.check_invariants();
-        if self.looks == 0 { Err("nobody has looked".to_owned()) } else { Ok(()) }
+        if self.looks == 0 { Err("no check has run".to_owned()) } else { Ok(()) }
     }
 }
 
@@ -49,9 +49,9 @@ mod tests {
     use scheduler::Event;
 
     #[test]
-    fn a_look_is_taken_when_it_is_paid_for() {
+    fn a_check_runs_when_enough_steps_have_passed() {
         let (mut example, mut invariant) = (Example::new(), TheIndicesAgree::default());
-        assert_broken(example.show_end(&mut invariant), "nobody has looked");
+        assert_broken(example.show_end(&mut invariant), "no check has run");
         example.really_tell(proof(1));
         (1..=100).for_each(|task| example.really_tell(submitted(1, task)));
         for step in 1..=12 {

@@ -1,4 +1,4 @@
-//! Who began a task for an orchestrator before this one gets it, as far as it has a slot.
+//! A worker that started a task for an earlier orchestrator gets the task if it supports the task and has a free slot.
 
 use super::{Invariant, Step, ensure};
 use scheduler::{Command, Event};
@@ -9,7 +9,7 @@ pub(crate) struct WhoBeganATaskGetsIt;
 
 impl Invariant for WhoBeganATaskGetsIt {
     fn name(&self) -> &'static str {
-        "who began a task before a restart gets it, if it may and has a slot"
+        "a task goes to the worker that started it before a restart, if that worker supports it and has a free slot"
     }
 
     fn check(&mut self, step: &Step<'_>) -> Result<(), String> {
@@ -24,7 +24,7 @@ impl Invariant for WhoBeganATaskGetsIt {
             let should_be_its =
                 begun.contains(task) && status.kinds.contains(*kind) && status.held.len() < status.slots;
             ensure(*other == worker || !should_be_its, || {
-                format!("{task} goes to {other}, and {worker}, which has begun it, has a slot left")
+                format!("{task} was assigned to {other}, but {worker} has started it and has a free slot")
             })
         })
     }
@@ -37,7 +37,7 @@ mod tests {
     use scheduler::{KindSet, ProofId, TaskId, TaskKind, WorkerId};
 
     #[test]
-    fn another_than_who_began_it_is_noticed() {
+    fn assigning_a_started_task_to_another_worker_is_detected() {
         let (mut example, mut invariant) = (Example::new(), WhoBeganATaskGetsIt);
         for worker in [1, 2] {
             example.really_tell(joined(worker, worker, 1, KindSet::all()));
@@ -45,6 +45,6 @@ mod tests {
         let (proof, task, begun_on) = (ProofId(1), TaskId(1), Some(WorkerId(2)));
         let event = Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None, begun_on };
         assert_eq!(example.show(&mut invariant, &event, &[assign(2, 1, 1, 1)]), Ok(()));
-        assert_broken(example.show(&mut invariant, &event, &[assign(1, 1, 1, 1)]), "has a slot left");
+        assert_broken(example.show(&mut invariant, &event, &[assign(1, 1, 1, 1)]), "has a free slot");
     }
 }

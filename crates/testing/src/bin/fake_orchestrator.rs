@@ -1,5 +1,10 @@
-//! An orchestrator process whose proofs mean nothing. What happens goes to stdout, a line each: `done WORKER`, `lost
-//! WORKER`, `restarted`, and at the end `proven` or `failed REASON`, for each proof in turn.
+//! An orchestrator process whose proofs prove nothing. Tests follow it on stdout, one line per event. N is the number
+//! of a proof, starting at 0.
+//!
+//! - During a proof: `ready WORKER N`, `done WORKER N`, `lost WORKER N`, `restarted N`.
+//! - At the end of a proof: `proven N SHARDS` or `failed N REASON`.
+//! - At the end of all proofs: `left A attempts B artifacts C bytes`.
+//! - For a command on stdin: `drained WORKER`, `resumed WORKER` or `error REASON`.
 
 #![expect(clippy::print_stdout, reason = "the tests read it")]
 
@@ -14,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Addresses of workers.
+    /// Addresses of the workers.
     #[arg(required = true)]
     workers: Vec<String>,
     #[arg(long, default_value_t = 12)]
     shards: u64,
-    /// Proofs, all at once.
+    /// Number of proofs. They all run at the same time.
     #[arg(long, default_value_t = 1)]
     proofs: u32,
     #[arg(long, default_value_t = 8)]
@@ -34,16 +39,16 @@ struct Arguments {
     batch: u32,
     #[arg(long)]
     verify_final: bool,
-    /// A last shard is made of the events of all others.
+    /// Submit a last shard with the events of all other shards.
     #[arg(long)]
     precompiles: bool,
-    /// The results of all shards are folded into one.
+    /// Fold the results of all shards into one.
     #[arg(long)]
     folds: bool,
-    /// Memory for artifacts.
+    /// Memory for artifacts, in bytes.
     #[arg(long)]
     memory_bytes: Option<u64>,
-    /// Disk for artifacts.
+    /// Disk space for artifacts, in bytes.
     #[arg(long, default_value_t = 1 << 30)]
     disk_bytes: u64,
     #[arg(long)]
@@ -67,7 +72,8 @@ async fn show(number: u32, mut events: broadcast::Receiver<Progress>) {
     }
 }
 
-/// Lines of stdin. On a thread of its own, which ends with the process: tokio would wait for one more line.
+/// Returns the lines of stdin. A separate thread reads them and ends with the process. Tokio would wait for one more
+/// line before it shuts down.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -80,7 +86,8 @@ fn lines() -> mpsc::UnboundedReceiver<String> {
     lines
 }
 
-/// A line `cancel` on stdin cancels every proof, `drain WORKER` and `resume WORKER` do what they say.
+/// Carries out the commands on stdin: `drain WORKER`, `resume WORKER`, or any other line (such as `cancel`) to cancel
+/// every proof.
 async fn obey(orchestrator: Arc<Orchestrator>, cancel: CancellationToken) {
     let mut lines = lines();
     while let Some(line) = lines.recv().await {
@@ -98,7 +105,7 @@ async fn obey(orchestrator: Arc<Orchestrator>, cancel: CancellationToken) {
     }
 }
 
-/// What is left when everything has had its time to go.
+/// Waits up to one second until no proof, attempt or artifact is left. Returns what is left.
 async fn left(orchestrator: &Orchestrator) -> Holdings {
     for _ in 0..100 {
         if orchestrator.holdings() == Holdings::default() {

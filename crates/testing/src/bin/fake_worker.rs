@@ -1,4 +1,5 @@
-//! A worker process that proves nothing. It says on stdout when it begins and ends a shard: `begin SHARD`, `end SHARD`.
+//! A worker process that proves nothing. Prints `begin SHARD` and `end SHARD` on stdout when it starts and ends a
+//! shard.
 
 #![expect(clippy::print_stdout, reason = "the tests read it")]
 
@@ -17,60 +18,60 @@ use worker::{AttemptError, ProverCommand, ProverRules, Provers, ProvingEngine, S
 
 #[derive(Debug, Clone, Parser)]
 struct Arguments {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long)]
     listen: String,
     #[arg(long, default_value = "fake")]
     name: String,
-    /// How long it takes for a shard.
+    /// Time for a shard.
     #[arg(long, default_value_t = 100)]
     milliseconds: u64,
     #[arg(long, value_enum, default_value_t = Manner::Honest)]
     manner: Manner,
-    /// The one shard that it treats in its manner; all when absent.
+    /// The only shard to treat in this manner. Without it, all shards.
     #[arg(long)]
     only: Option<u64>,
-    /// Prove in processes of their own, so many. What they say goes to stderr.
+    /// Prove in this number of prover processes. Their stdout goes to stderr.
     #[arg(long)]
     provers: Option<usize>,
-    /// How long a prover process takes to load.
+    /// Time for loading a prover process.
     #[arg(long, default_value_t = 300)]
     load_milliseconds: u64,
-    /// Be such a process.
+    /// Be a prover process.
     #[arg(long, hide = true)]
     as_prover: bool,
-    /// Memory that it says to have.
+    /// Memory to report to the orchestrator.
     #[arg(long, default_value_t = 0)]
     memory_bytes: u64,
 }
 
-/// What it does with a shard.
+/// What the worker does with a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Manner {
     Honest,
-    /// Delivers what is no result.
+    /// Deliver garbage.
     Garbage,
-    /// Delivers another shard's result.
+    /// Deliver a valid result of other inputs.
     Another,
-    /// Delivers nothing, and says that it is done.
+    /// Deliver nothing, but report success.
     Nothing,
-    /// Claims events that are not the shard's.
+    /// Claim events that are not the shard's events.
     Events,
-    /// Says that it failed.
+    /// Report a failure.
     Fail,
-    /// Never ends it.
+    /// Never finish.
     Hang,
-    /// Ends itself.
+    /// Exit.
     Die,
-    /// Delivers far more than anybody asked for.
+    /// Deliver many more artifacts than the task asks for.
     Flood,
-    /// Says that it has too little memory.
+    /// Report that memory is insufficient.
     OutOfMemory,
-    /// Panics.
+    /// Panic.
     Panic,
 }
 
-/// What no honest worker is given.
+/// Input that no task has.
 const GARBAGE: &[u8] = b"garbage";
 
 fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
@@ -79,7 +80,7 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
         async move {
             let inputs = fetch_inputs(&assignment, &*io).await?;
             if assignment.kind == TaskKind::RecursionReduce {
-                // A prover cannot fold what does not verify.
+                // A real prover cannot fold a proof that does not verify.
                 if inputs.contains(&honest_result(GARBAGE)) {
                     return Err(AttemptError { kind: FailureKind::Engine, text: "a part does not verify".to_owned() });
                 }
@@ -89,7 +90,7 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
             println!("begin {shard}");
             tokio::time::sleep(Duration::from_millis(arguments.milliseconds)).await;
             if inputs.first().is_some_and(|first| first == PRECOMPILES) {
-                // A prover finds out what events were, and not whose fault it is.
+                // A real prover fails on wrong events too, and does not find out which worker delivered them.
                 if inputs.iter().skip(1).any(|events| events == b"events of another") {
                     return Err(AttemptError { kind: FailureKind::Engine, text: "the events are wrong".to_owned() });
                 }
@@ -131,7 +132,8 @@ fn engine(arguments: Arguments) -> Arc<dyn ProvingEngine> {
     })
 }
 
-/// One thread, as in `sp1d worker`: that engine and session share it makes nothing easier.
+/// Uses one thread, as `sp1d worker` does. Engine and session share it here, which does not make the tests easier to
+/// pass.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter("info").init();

@@ -1,4 +1,4 @@
-//! A link between two processes that can be harmed.
+//! A proxy between two processes that can disturb their connections.
 
 use std::{
     io::{Read, Write},
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Passes connections on to one address.
+/// Forwards connections to one address.
 pub(crate) struct Proxy {
     address: SocketAddr,
     link: Arc<Link>,
@@ -19,23 +19,23 @@ pub(crate) struct Proxy {
 
 struct Link {
     target: SocketAddr,
-    /// New connections are hung up on.
+    /// Whether new connections are closed at once.
     closed: AtomicBool,
-    /// Bytes a second in either direction; 0 for no limit.
+    /// Bytes per second in each direction. 0 means no limit.
     limit: AtomicU64,
     connections: Mutex<Vec<Arc<Pair>>>,
 }
 
-/// One connection: its two sockets, and what is swallowed of it.
+/// One connection: its two sockets, and which directions are swallowed.
 struct Pair {
     near: TcpStream,
     far: TcpStream,
-    /// Towards the target, and from it.
+    /// Whether bytes to the target, and bytes from the target, are dropped silently.
     swallows: [AtomicBool; 2],
 }
 
 impl Proxy {
-    /// A link to `target` that does no harm yet.
+    /// Starts a proxy for `target` that does not disturb anything yet.
     pub(crate) fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -58,7 +58,7 @@ impl Proxy {
         self.address
     }
 
-    /// Ends all connections, and those that come.
+    /// Closes all connections, and closes new connections at once.
     pub(crate) fn close(&self) {
         self.link.closed.store(true, Ordering::SeqCst);
         for pair in self.link.connections.lock().unwrap().drain(..) {
@@ -67,12 +67,13 @@ impl Proxy {
         }
     }
 
-    /// Lets connections through again.
+    /// Accepts new connections again.
     pub(crate) fn open(&self) {
         self.link.closed.store(false, Ordering::SeqCst);
     }
 
-    /// From now on nothing gets through the connections there are, and nobody is told. Those that come later are whole.
+    /// Silently drops all further bytes of the existing connections, in the given directions. New connections are not
+    /// affected.
     pub(crate) fn swallow(&self, to_target: bool, from_target: bool) {
         for pair in &*self.link.connections.lock().unwrap() {
             pair.swallows[0].store(to_target, Ordering::SeqCst);
@@ -80,7 +81,7 @@ impl Proxy {
         }
     }
 
-    /// At most so many bytes a second get through, in either direction.
+    /// Limits each direction to this number of bytes per second.
     pub(crate) fn limit(&self, bytes_per_second: u64) {
         self.link.limit.store(bytes_per_second, Ordering::SeqCst);
     }
@@ -118,7 +119,7 @@ impl Link {
                 break;
             }
         }
-        // A swallowed connection tells nobody that it has ended either.
+        // Closing a swallowed connection would tell the peers that it has ended, so leave it open.
         if !pair.swallows.iter().any(|swallows| swallows.load(Ordering::SeqCst)) {
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);

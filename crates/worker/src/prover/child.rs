@@ -1,4 +1,4 @@
-//! The prover's side: it runs attempts for the worker at the other end of a socket.
+//! The prover process's side of the socket. It runs attempts for the worker at the other end.
 
 use super::frames::frames;
 use crate::engine::{AttemptError, AttemptIo, IoError, ProvingEngine};
@@ -27,10 +27,10 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// A stage that ends so soon after its attempt was cancelled is not worth telling.
+/// A stage that ends this soon after its attempt was cancelled is not reported as busy.
 const SHORT: Duration = Duration::from_millis(250);
 
-/// Answers that are waited for, by the number of the call.
+/// Calls that wait for a reply from the worker, by call number.
 #[derive(Default)]
 struct Calls {
     next: AtomicU64,
@@ -52,13 +52,13 @@ impl Calls {
             None => Ok(Bytes::new()),
         };
         if let Some(waiting) = self.waiting().remove(&reply.call) {
-            // An attempt that was cancelled waits no longer.
+            // A cancelled attempt no longer waits for its reply.
             let _ = waiting.send(outcome);
         }
     }
 }
 
-/// The artifacts of an attempt, by way of the worker.
+/// The artifacts of an attempt, transferred through the worker.
 struct RemoteIo {
     run: u64,
     calls: Arc<Calls>,
@@ -72,7 +72,8 @@ impl RemoteIo {
         self.calls.waiting().insert(call, sender);
         let message = wire::Call { call, run: self.run, what: Some(what) };
         let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
-        let gone = || IoError { action, name: name.to_owned(), reason: "the worker is gone".to_owned() };
+        let gone =
+            || IoError { action, name: name.to_owned(), reason: "the connection to the worker is lost".to_owned() };
         if sent.is_err() {
             return Err(gone());
         }
@@ -83,7 +84,7 @@ impl RemoteIo {
 #[async_trait]
 impl AttemptIo for RemoteIo {
     async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError> {
-        // The only owner of a message gives its bytes without a copy.
+        // This makes no copy, because the reply is the only owner of its bytes.
         Ok(self.call("fetch", name, call::What::Fetch(name.to_owned())).await?.into())
     }
 
@@ -97,11 +98,11 @@ impl AttemptIo for RemoteIo {
     }
 }
 
-/// Loads a prover with `load`, which may block, and runs attempts on it for the worker at the other end of `stream`,
-/// until that ends. To be called on a runtime whose threads nothing heavy shares.
+/// Loads a prover with `load`, which may block. Then runs attempts on it for the worker at the other end of `stream`,
+/// until the stream ends. Call this on a runtime whose threads do no heavy work.
 ///
 /// # Errors
-/// If the stream fails. That the prover cannot be loaded is told to the worker.
+/// Fails if the stream fails. If the prover cannot be loaded, this reports the reason to the worker and returns `Ok`.
 pub async fn serve_prover(
     stream: UnixStream,
     load: impl FnOnce() -> Result<Arc<dyn ProvingEngine>, String> + Send + 'static,
@@ -110,16 +111,16 @@ pub async fn serve_prover(
     let written = tokio::spawn(writing);
     let loaded = tokio::select! {
         loaded = tokio::task::spawn_blocking(load) => loaded,
-        // A worker that ends needs no prover. It says nothing before this side is ready.
+        // The worker sends nothing before this side is ready, so this is the end of the worker. It needs no prover.
         end = reader.next::<ToProver>() => return end.map(|_| ()),
     };
-    let engine = match loaded.unwrap_or_else(|_| Err("the prover's loader panicked".to_owned())) {
+    let engine = match loaded.unwrap_or_else(|_| Err("the prover panicked while it was loading".to_owned())) {
         Ok(engine) => engine,
         Err(reason) => {
             let failed = from_prover::Message::LoadFailed(wire::LoadFailed { reason });
             let _ = out.send(FromProver { message: Some(failed) }).await;
             drop(out);
-            // Until the word has left.
+            // Wait until the message is written.
             let _ = written.await;
             return Ok(());
         }
@@ -179,7 +180,7 @@ impl Child {
             let ran = AssertUnwindSafe(engine.run(slot, assignment, io)).catch_unwind().await;
             let outcome =
                 ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: words(&*panic) }));
-            // A worker that is gone has no use for it.
+            // If this fails, the worker is gone and does not need the outcome.
             let _ = out.send(ended(run, outcome)).await;
         });
         self.runs.insert(run, AbortOnDropHandle::new(task));
@@ -213,7 +214,7 @@ fn ended(run: u64, outcome: Result<(), AttemptError>) -> FromProver {
     FromProver { message: Some(from_prover::Message::Ended(wire::Ended { run, failure })) }
 }
 
-/// What a panic says.
+/// Returns an error text with the panic's message.
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the prover panicked: {}", text.unwrap_or("no message"))

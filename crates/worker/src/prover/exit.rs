@@ -1,28 +1,29 @@
-//! What the end of a prover process means.
+//! Classifies how a prover process ended.
 
 use crate::engine::AttemptError;
 use machine::OomKills;
 use protocol::FailureKind;
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
-/// SIGKILL, the one signal that the kernel sends when memory runs out. See signal(7).
+/// SIGKILL, the only signal that the kernel sends when memory runs out. See signal(7).
 const KILL: i32 = 9;
 
 /// How a prover process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// The kernel killed it because memory ran out.
+    /// The kernel killed the process because memory ran out.
     OutOfMemory,
-    /// A signal ended it.
+    /// This signal ended the process.
     Signal(i32),
-    /// It ended by itself, with this code.
+    /// The process exited with this code.
     Code(i32),
-    /// The worker ended it, because a stage of a cancelled attempt would have run on.
+    /// The worker killed the process, because a stage of a cancelled attempt was still running.
     Cancelled,
 }
 
 impl Exit {
-    /// `kills` are the kernel's counters before and after the end, `killed_here` says that this worker sent the signal.
+    /// Classifies the end of a process. `kills` are the kernel's counters before and after the end. `killed_here` is
+    /// true if this worker sent the signal.
     pub(super) fn of(status: ExitStatus, kills: Option<(OomKills, OomKills)>, killed_here: bool) -> Self {
         match (status.signal(), status.code()) {
             (Some(_), _) if killed_here => Self::Cancelled,
@@ -32,22 +33,20 @@ impl Exit {
         }
     }
 
-    /// The failure of the attempts that were inside. `peak` is the most memory that the process was seen to use.
+    /// Returns the failure of the attempts that were running in the process. `peak` is the highest measured memory use
+    /// of the process in bytes, or 0 if unknown.
     pub(super) fn failure(self, peak: u64) -> AttemptError {
         let kind = match self {
             Self::OutOfMemory => FailureKind::OutOfMemory,
             Self::Signal(_) | Self::Code(_) | Self::Cancelled => FailureKind::Killed,
         };
-        let gigabytes = peak as f64 / 1e9;
+        let used = match peak {
+            0 => String::new(),
+            peak => format!("; its highest measured memory use was {:.1} GB", peak as f64 / 1e9),
+        };
         let text = match self {
-            Self::OutOfMemory => {
-                format!(
-                    "the kernel killed the prover because memory ran out; the prover was seen to use {gigabytes:.1} GB"
-                )
-            }
-            Self::Signal(signal) => {
-                format!("the prover was killed by signal {signal}; it was seen to use {gigabytes:.1} GB")
-            }
+            Self::OutOfMemory => format!("the kernel killed the prover because memory ran out{used}"),
+            Self::Signal(signal) => format!("the prover was killed by signal {signal}{used}"),
             Self::Code(code) => format!("the prover ended with exit code {code}; its log has the reason"),
             Self::Cancelled => "the prover was restarted to end a cancelled attempt".to_owned(),
         };
@@ -70,9 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_prover_is_told_apart() {
+    fn causes_of_a_prover_exit_are_distinguished() {
         let (none, one) = (Some((kills(3), kills(3))), Some((kills(3), kills(4))));
-        // The low bits of a status are the signal, the next ones the code. See wait(2).
+        // The low 7 bits of a status are the signal. The exit code starts at bit 8. See wait(2).
         check(9, one, false, Exit::OutOfMemory, FailureKind::OutOfMemory);
         check(9, none, false, Exit::Signal(9), FailureKind::Killed);
         check(9, None, false, Exit::Signal(9), FailureKind::Killed);

@@ -1,4 +1,4 @@
-//! Messages over a socket pair, each with its length before it.
+//! Sends messages over a socket pair, each preceded by its length.
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -14,10 +14,11 @@ use tokio::{
 };
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
-/// The largest message: the largest artifact, and what stands around it.
+/// Maximum size of a message: the largest artifact, plus 64 KiB for the fields around it.
 const MAX_FRAME_BYTES: u64 = Limits::ARTIFACT_BYTES + (64 << 10);
 
-/// Messages that wait to be written. Those with content are answers to calls, of which an attempt makes few at a time.
+/// Maximum number of messages that wait to be written. Few of them contain an artifact, because an attempt makes few
+/// calls at a time.
 const QUEUE: usize = 64;
 
 fn codec() -> LengthDelimitedCodec {
@@ -25,17 +26,17 @@ fn codec() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().length_field_length(8).max_frame_length(longest).new_codec()
 }
 
-/// Reads messages.
+/// Reads messages from the socket.
 pub(super) struct Reader(FramedRead<OwnedReadHalf, LengthDelimitedCodec>);
 
 impl Reader {
-    /// The next message; `None` at the end.
+    /// Returns the next message, or `None` at the end of the stream.
     ///
     /// # Errors
-    /// If the stream fails, or carries something else.
+    /// Fails if the stream fails, or if a message is invalid.
     ///
     /// # Cancel safety
-    /// Nothing is lost if the future is dropped.
+    /// No message is lost if the future is dropped.
     pub(super) async fn next<M: Message + Default>(&mut self) -> io::Result<Option<M>> {
         match self.0.next().await.transpose()? {
             Some(bytes) => M::decode(bytes).map(Some).map_err(io::Error::other),
@@ -44,8 +45,8 @@ impl Reader {
     }
 }
 
-/// Splits `stream` into what is read and what writes. The second future writes what is sent to the channel, until the
-/// channel or the stream ends.
+/// Splits `stream` into a reader, a channel for outgoing messages, and a future that writes these messages. The future
+/// ends when the channel is closed or the stream fails.
 pub(super) fn frames<M>(stream: UnixStream) -> (Reader, mpsc::Sender<M>, impl Future<Output = ()> + Send + 'static)
 where
     M: Message + 'static,
@@ -58,7 +59,7 @@ where
 async fn write<M: Message>(writing: OwnedWriteHalf, mut messages: mpsc::Receiver<M>) {
     let mut sink = FramedWrite::new(writing, codec());
     while let Some(message) = messages.recv().await {
-        // The reader of the other end notices the end of the stream, and says so.
+        // The reader on this side also notices the end of the stream, and reports it.
         if sink.send(Bytes::from(message.encode_to_vec())).await.is_err() {
             return;
         }

@@ -1,9 +1,10 @@
-//! One prover process: it is started, watched, and started again.
+//! Starts, watches and restarts one prover process.
 
 use super::{exit::Exit, frames::frames};
 use crate::{
     StartLock,
     engine::{AttemptError, AttemptIo, IoError, MemoryUse},
+    text::without_hint,
     wait_for_memory,
 };
 use machine::{Memory, live_bytes, resident_bytes};
@@ -31,115 +32,117 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How a prover process is started. Its standard input is the socket to the worker.
+/// The command that starts a prover process. The standard input of the process is the socket to the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProverCommand {
-    /// The program: usually the running one.
+    /// The program file, usually the one of the running process.
     pub program: PathBuf,
-    /// What makes it a prover.
+    /// The arguments that make the program run as a prover.
     pub arguments: Vec<OsString>,
 }
 
-/// How a worker deals with its prover processes.
+/// Settings for the prover processes of a worker.
 #[derive(Debug, Clone)]
 pub struct ProverRules {
-    /// Attempts inside a process at a time, at least 1.
+    /// Maximum number of attempts in a process at the same time. At least 1; 0 counts as 1.
     pub slots: usize,
-    /// Proving threads of a process.
+    /// Number of proving threads in each process, for the log. `ProverCommand` must pass it to the process.
     pub threads: usize,
-    /// Bytes of memory that must be free for a process to be started.
+    /// Bytes of memory that must be free before a process starts.
     pub needed_bytes: u64,
-    /// How long the first start waits for enough free memory. A later start waits as long as it takes.
+    /// How long the first start waits for enough free memory. Later starts wait for up to 24 hours.
     pub wait_memory: Duration,
-    /// How long loading takes, by estimate, until it was measured.
+    /// Estimated loading time. It is replaced by the measured time after the first load.
     pub load_estimate: Duration,
-    /// The file by which the provers of a machine load one after another.
+    /// The lock file that makes the provers on a machine load one after another.
     pub start_lock: PathBuf,
 }
 
-/// Loading that takes longer than this hangs.
+/// Maximum loading time. A process that loads longer is stuck and is killed.
 const MAX_LOAD: Duration = Duration::from_secs(15 * 60);
 
-/// Processes that end one after another before they are loaded; then the worker gives up.
+/// Number of failed loads in a row after which the worker gives up.
 const MAX_LOAD_FAILURES: u32 = 5;
 
-/// The pause before a process is started again that ended while it was loading. It doubles each time.
+/// Pause before the restart of a process that ended while it was loading. It doubles with each failure in a row.
 const LOAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// A later start waits as long as other programs use the memory.
+/// How long a restart waits for memory that other programs use.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often the memory of a process is looked at.
+/// How often the resident memory of a process is measured.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The same for its live memory. Reading that takes one or two milliseconds of a core for each gigabyte, and on busy
-/// cores up to ten times as long: a pause is so many times as long. The peak of a shard lasts some seconds.
+/// Minimum pause between measurements of live memory. The memory peak of a shard lasts some seconds.
 const LOOK_LIVE: Duration = Duration::from_secs(1);
+/// The pause is at least this many times as long as the measurement itself. A measurement takes one or two milliseconds
+/// of a core per gigabyte, and up to ten times as long on busy cores.
 const LOOK_LIVE_PAUSE: u32 = 10;
 
-/// How long a process may take to end after it has closed its socket.
+/// How long a process may take to end after its socket was closed. Then it is killed.
 const TO_END: Duration = Duration::from_secs(5);
 
-/// Calls of a process that are answered at the same time.
+/// Maximum number of calls from a process that are carried out at the same time.
 const MAX_CALLS: usize = 64;
 
-/// Where a process is on its way.
+/// Whether a process can take attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// It loads, or waits to; or a stage of a cancelled attempt runs on.
+    /// The process is loading, or waits before it loads. Or a stage of a cancelled attempt is still running in it.
     Starting {
         ready_at: Instant,
     },
     Ready,
-    /// It will never be ready, and why.
+    /// The process can never be ready. The text states the reason.
     Failed(String),
 }
 
-/// An attempt inside a process.
+/// An attempt that is running in a process.
 struct Run {
     slot: usize,
     io: Arc<dyn AttemptIo>,
     done: oneshot::Sender<Result<(), AttemptError>>,
-    /// Memory that it takes, by estimate; 0 for unknown.
+    /// Estimated memory of the attempt; 0 if unknown.
     estimated_bytes: u64,
-    /// The look with the highest ratio of use to estimates.
+    /// The measurement with the highest ratio of used to estimated memory.
     memory: Option<MemoryUse>,
 }
 
 impl Run {
-    /// Ends it with `outcome`.
+    /// Reports the measured memory, and returns `outcome` to the caller of `ProverProcess::run`.
     fn end(self, outcome: Result<(), AttemptError>) {
         if let Some(memory) = self.memory {
             self.io.note_memory(memory);
         }
-        // Nobody waits for an attempt that was cancelled.
+        // No one waits for the outcome of a cancelled attempt.
         let _ = self.done.send(outcome);
     }
 }
 
+/// The attempts in a process, and its memory.
 #[derive(Default)]
 struct Inside {
-    /// There while the prover is loaded.
+    /// Set while the prover is loaded.
     out: Option<mpsc::Sender<ToProver>>,
     runs: BTreeMap<u64, Run>,
     last_run: u64,
-    /// One attempt at a time: more of them ran out of memory.
+    /// Only one attempt runs at a time, because several attempts together ran out of memory.
     solo: bool,
     process: Option<u32>,
     rest_bytes: u64,
-    /// The least live memory that was seen, at most `rest_bytes`.
+    /// The lowest live memory measured so far, at most `rest_bytes`.
     least_live_bytes: u64,
     peak_bytes: u64,
-    /// Counts attempts that came or went.
+    /// Number of times that an attempt started or left.
     changes: u64,
-    /// Until then the process may hold memory of an attempt that has left.
+    /// Until this time, the process may hold memory of an attempt that has left.
     left_until: Option<Instant>,
 }
 
-/// How long freed memory looks live: the allocator keeps it for some seconds before it offers it to the kernel.
+/// How long freed memory still looks live. The allocator keeps it for some seconds before it offers it to the kernel.
 const DECAY: Duration = Duration::from_secs(10);
 
-/// The same after an attempt was cancelled: its stage may run to its end.
+/// The same after a cancelled attempt, whose stage may run to its end.
 const STAGE: Duration = Duration::from_secs(120);
 
 impl Inside {
@@ -155,16 +158,17 @@ impl Inside {
         Some(run)
     }
 
-    /// The process had so much live memory when attempts had come and gone `changes` times.
+    /// Records that the process had `bytes` of live memory. `changes` is the value of `self.changes` from before the
+    /// measurement.
     fn note_live(&mut self, bytes: u64, changes: u64) {
         self.least_live_bytes = self.least_live_bytes.min(bytes);
-        // Part of it may be of an attempt whose estimate no longer counts.
+        // Part of the memory may belong to an attempt whose estimate no longer counts.
         if changes != self.changes || self.left_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
         let used_bytes = bytes.saturating_sub(self.least_live_bytes);
         let estimated_bytes = self.runs.values().map(|run| run.estimated_bytes).fold(0, u64::saturating_add);
-        // Without all estimates, what is beyond them is not known.
+        // If one estimate is unknown, the sum of the estimates says nothing.
         if self.runs.values().any(|run| run.estimated_bytes == 0) {
             return;
         }
@@ -177,20 +181,20 @@ impl Inside {
     }
 }
 
-/// A prover process, as the worker's side has it.
+/// A prover process, seen from the worker.
 pub(super) struct ProverProcess {
     number: usize,
     slots: usize,
     inside: Mutex<Inside>,
     state: watch::Sender<State>,
-    /// Tells those who wait for a place that there may be one.
+    /// Notifies waiting callers that a slot may be free.
     freed: Arc<Notify>,
 }
 
-/// Why one life of a process ended.
+/// How one run of the process ended. The process is restarted only after `Ended`.
 enum Life {
     Stopped,
-    /// It cannot be loaded, now or later.
+    /// The prover can never be loaded. The text states the reason.
     Unloadable(String),
     Ended {
         exit: Exit,
@@ -198,7 +202,7 @@ enum Life {
     },
 }
 
-/// Takes an attempt out of a process when the worker drops it.
+/// Cancels an attempt in the process when the worker drops the attempt.
 struct CancelOnDrop<'a> {
     process: &'a ProverProcess,
     run: u64,
@@ -224,7 +228,7 @@ impl ProverProcess {
         self.state.subscribe()
     }
 
-    /// How many attempts are inside; `None` if none may come in now.
+    /// Returns the number of attempts in the process, or `None` if it cannot take another one now.
     pub(super) fn load(&self) -> Option<usize> {
         let inside = self.inside();
         let places = if inside.solo { 1 } else { self.slots };
@@ -232,7 +236,8 @@ impl ProverProcess {
         open.then_some(inside.runs.len())
     }
 
-    /// Its number for the system, and its resident bytes when nothing was inside; `None` while it is not loaded.
+    /// Returns the process id, and the resident bytes measured right after loading. `None` while the prover is not
+    /// loaded.
     pub(super) fn footprint(&self) -> Option<(u32, u64)> {
         let inside = self.inside();
         Some((inside.process?, inside.rest_bytes))
@@ -240,12 +245,12 @@ impl ProverProcess {
 
     pub(super) fn give_back(&self) {
         if let Some(out) = &self.inside().out {
-            // One whose queue is full has more to do.
+            // If the queue is full, the process is busy and needs its memory.
             let _ = out.try_send(ToProver { message: Some(to_prover::Message::GiveBack(wire::GiveBack {})) });
         }
     }
 
-    /// Runs an attempt. `Err` with the attempt if the process takes none now.
+    /// Runs an attempt. Returns the attempt as `Err` if the process cannot take it now.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the attempt.
@@ -262,7 +267,7 @@ impl ProverProcess {
             match inside.out.clone().filter(|_| is_ready && inside.runs.len() < places) {
                 Some(out) => {
                     let taken = |slot: &usize| inside.runs.values().any(|run| run.slot == *slot);
-                    let slot = (0..self.slots).find(|slot| !taken(slot)).expect("fewer attempts than slots are inside");
+                    let slot = (0..self.slots).find(|slot| !taken(slot)).expect("there are fewer attempts than slots");
                     inside.last_run += 1;
                     let run = inside.last_run;
                     let estimated_bytes = assignment.memory_bytes;
@@ -275,15 +280,15 @@ impl ProverProcess {
         let Some((run, slot, out)) = started else { return Err((assignment, io)) };
         let _cancel = CancelOnDrop { process: self, run };
         let assign = protocol::wire::Assign::from(assignment).encode_to_vec().into();
-        let slot = u32::try_from(slot).expect("slots are few");
-        // If the process is gone, its owner ends the attempt.
+        let slot = u32::try_from(slot).expect("the number of slots fits into 32 bits");
+        // If the process is gone, `on_end` ends the attempt.
         let _ = out.send(ToProver { message: Some(to_prover::Message::Run(wire::Run { run, slot, assign })) }).await;
         Ok(outcome.await.unwrap_or_else(|_| {
             Err(AttemptError { kind: FailureKind::Killed, text: "the worker is stopping".to_owned() })
         }))
     }
 
-    /// Takes `run` out, if it is still inside.
+    /// Removes `run`, if it is still in the process, and cancels it there.
     fn cancel(&self, run: u64) {
         let mut inside = self.inside();
         if inside.remove(run, STAGE).is_some()
@@ -298,7 +303,8 @@ impl ProverProcess {
         self.freed.notify_waiters();
     }
 
-    /// Starts the process again and again, until `stop`, or until it cannot be loaded.
+    /// Starts the process, and restarts it whenever it ends. Returns when `stop` is cancelled or the prover cannot be
+    /// loaded.
     pub(super) async fn own(self: Arc<Self>, command: ProverCommand, rules: ProverRules, stop: CancellationToken) {
         let (mut failures, mut load_time, mut first) = (0, rules.load_estimate, true);
         loop {
@@ -307,7 +313,7 @@ impl ProverProcess {
             match life {
                 Life::Stopped => return,
                 Life::Unloadable(reason) => {
-                    tracing::error!(prover = self.number, %reason, "the prover is given up");
+                    tracing::error!(prover = self.number, reason = %without_hint(&reason), "the prover is given up");
                     self.state.send_replace(State::Failed(reason));
                     return self.freed.notify_waiters();
                 }
@@ -316,7 +322,7 @@ impl ProverProcess {
                     self.on_end(exit, loaded);
                     if failures >= MAX_LOAD_FAILURES {
                         let text = exit.failure(0).text;
-                        let reason = format!("the prover could not be loaded, {failures} times in a row: {text}");
+                        let reason = format!("cannot load the prover after {failures} tries: {text}");
                         tracing::error!(prover = self.number, %reason, "the prover is given up");
                         self.state.send_replace(State::Failed(reason));
                         return self.freed.notify_waiters();
@@ -331,7 +337,7 @@ impl ProverProcess {
         }
     }
 
-    /// Ends what was inside.
+    /// Fails the attempts that were running in the process.
     fn on_end(&self, exit: Exit, loaded: bool) {
         let (runs, peak_bytes) = {
             let mut inside = self.inside();
@@ -344,14 +350,14 @@ impl ProverProcess {
         let mut failure = exit.failure(peak_bytes);
         let attempts = runs.len();
         if exit == Exit::OutOfMemory && attempts > 1 {
-            // Alone, each of them may fit.
+            // Each attempt may fit into memory alone, so none of them is reported as out of memory.
             failure.kind = FailureKind::Killed;
-            failure.text.push_str("; several attempts were inside, from now on there is one at a time");
+            failure.text.push_str("; several attempts were running in it, so it now runs one at a time");
         }
         if exit == Exit::Cancelled {
-            tracing::info!(prover = self.number, "the prover is started again to end a cancelled attempt");
+            tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
-            tracing::warn!(prover = self.number, attempts, loaded, reason = %failure.text, "the prover ended and is started again");
+            tracing::warn!(prover = self.number, attempts, loaded, reason = %failure.text, "prover ended and is restarted");
         }
         for run in runs.into_values() {
             run.end(Err(failure.clone()));
@@ -389,7 +395,10 @@ impl ProverProcess {
         let (child, stream) = match start(command) {
             Ok(started) => started,
             Err(error) => {
-                return Life::Unloadable(format!("cannot start the prover ({}): {error}", command.program.display()));
+                return Life::Unloadable(format!(
+                    "cannot start the prover process {}: {error}",
+                    command.program.display()
+                ));
             }
         };
         let began = Instant::now();
@@ -434,52 +443,53 @@ impl ProverProcess {
     }
 }
 
-/// Starts the process, which has the other end of the stream as its standard input.
+/// Starts the process. Returns it with a stream whose other end is the process's standard input.
 fn start(command: &ProverCommand) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = Command::new(&command.program)
         .args(&command.arguments)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
-        // Whoever reads the worker's output expects the worker's own.
+        // The worker's standard output must contain only the worker's own output.
         .stdout(Stdio::from(io::stderr()))
-        // What a terminal sends to the worker is the worker's to act upon.
+        // Signals from a terminal must reach only the worker, which then stops the prover.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     Ok((child, UnixStream::from_std(ours)?))
 }
 
-/// A process that runs.
+/// A running process.
 struct Living<'a> {
     process: &'a Arc<ProverProcess>,
     child: Child,
-    /// Held while it loads.
+    /// Held while the prover is loading.
     lock: Option<StartLock>,
     began: Instant,
     load_time: &'a mut Duration,
-    /// When it is killed, if nothing changes.
+    /// The time at which the process is killed, if there is one.
     deadline: Option<Instant>,
     loaded: bool,
 }
 
 enum End {
-    /// The socket was closed: the process ends, or is killed.
+    /// The socket is closed. The process ends, or it is killed.
     Closed,
     Stopped,
     Unloadable(String),
 }
 
 impl Living<'_> {
-    /// Hears and answers the process, until it ends or must; true if it must because of a cancelled attempt.
+    /// Handles messages of the process until it ends or must be killed. The flag is true if it must be killed because
+    /// of a cancelled attempt.
     async fn converse(&mut self, stream: UnixStream, stop: &CancellationToken) -> (End, bool) {
         let (mut reader, out, writing) = frames::<ToProver>(stream);
-        // Its end is the end of the reader too.
+        // Aborted at the end, together with the reader. That closes the socket.
         let writing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(writing));
         let mut calls = JoinSet::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        // One at a time.
+        // Contains at most one measurement of live memory at a time.
         let mut looks = JoinSet::new();
         let end = loop {
             let deadline = self.deadline;
@@ -513,7 +523,7 @@ impl Living<'_> {
                     Ok(Some(FromProver { message })) => self.on_message(message, &out),
                     Ok(None) => break (End::Closed, false),
                     Err(error) => {
-                        tracing::warn!(prover = self.process.number, %error, "the connection to the prover failed");
+                        tracing::warn!(prover = self.process.number, %error, "connection to the prover failed");
                         break (End::Closed, false);
                     }
                 },
@@ -530,7 +540,7 @@ impl Living<'_> {
         inside.peak_bytes = inside.peak_bytes.max(resident);
     }
 
-    /// Looks at the live memory, if attempts are inside. Resolves when it is time for the next look.
+    /// Measures the live memory, if attempts are running in the process. Resolves when the next measurement may start.
     fn look_live(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let process = self.child.id()?;
         let prover = self.process.clone();
@@ -554,7 +564,7 @@ impl Living<'_> {
             Some(from_prover::Message::Ready(_)) => self.on_ready(out),
             Some(from_prover::Message::Ended(ended)) => self.on_ended(ended),
             Some(from_prover::Message::Busy(wire::Busy { busy: true })) if self.loaded => {
-                // Waiting for as long as a new start would take costs at most twice the better choice.
+                // Wait for the stage as long as a restart takes. That costs at most twice as much as the better choice.
                 let ready_at = Instant::now() + *self.load_time;
                 self.deadline = Some(ready_at);
                 self.process.state.send_replace(State::Starting { ready_at });
@@ -599,7 +609,7 @@ impl Living<'_> {
     }
 }
 
-/// Does what a process asks for, and tells it the outcome.
+/// Carries out a call of the process, and sends the reply.
 async fn answer(call: wire::Call, io: Option<Arc<dyn AttemptIo>>, out: mpsc::Sender<ToProver>) {
     let outcome = match (io, call.what) {
         (Some(io), Some(call::What::Fetch(name))) => io.fetch(&name).await.map(Into::into),
@@ -608,7 +618,7 @@ async fn answer(call: wire::Call, io: Option<Arc<dyn AttemptIo>>, out: mpsc::Sen
         }
         (Some(io), Some(call::What::CompleteMarker(_))) => io.complete_marker().await.map(|()| bytes::Bytes::new()),
         (None, _) | (_, None) => {
-            Err(IoError { action: "fetch", name: "an artifact".to_owned(), reason: "the attempt is over".to_owned() })
+            Err(IoError { action: "fetch", name: "an artifact".to_owned(), reason: "the attempt has ended".to_owned() })
         }
     };
     let outcome = match outcome {
@@ -629,14 +639,14 @@ mod tests {
 
     const GB: u64 = 1_000_000_000;
 
-    /// Has no artifacts.
+    /// Has no artifacts, and stores the reported memory use.
     #[derive(Default)]
     struct Notes(OnceLock<MemoryUse>);
 
     #[async_trait]
     impl AttemptIo for Notes {
         async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError> {
-            Err(IoError { action: "fetch", name: name.to_owned(), reason: "there is none".to_owned() })
+            Err(IoError { action: "fetch", name: name.to_owned(), reason: "no such artifact".to_owned() })
         }
 
         async fn deliver(&self, _: &str, _: Vec<u8>) -> Result<(), IoError> {
@@ -652,8 +662,8 @@ mod tests {
         }
     }
 
-    /// Attempts with estimates in gigabytes are in a process of 1 GB that is then seen with `looks`. What the first is
-    /// told: gigabytes used and estimated.
+    /// Runs attempts with `estimates` in a process that uses 1 GB at rest and is then measured at `looks`. The first
+    /// attempt must report `expected`: used and estimated memory. All values are in gigabytes.
     #[track_caller]
     fn check(estimates: &[u64], looks: &[u64], expected: Option<(u64, u64)>) {
         let notes = Arc::new(Notes::default());
@@ -675,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_told_the_most_that_its_process_took() {
+    fn an_attempt_reports_the_highest_measured_memory() {
         check(&[10], &[3, 9, 4], Some((8, 10)));
         check(&[10, 10], &[3, 15, 4], Some((14, 20)));
         check(&[10], &[], None);
@@ -683,7 +693,7 @@ mod tests {
     }
 
     #[test]
-    fn one_attempt_alone_can_take_more_of_its_estimate_than_two() {
+    fn each_attempt_keeps_its_own_highest_memory_ratio() {
         let notes = Arc::new(Notes::default());
         let run = |estimated_bytes| Run {
             slot: 0,
@@ -702,7 +712,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn memory_of_an_attempt_that_has_left_is_not_of_those_inside() {
+    async fn memory_of_a_finished_attempt_is_not_counted_for_others() {
         let notes = Arc::new(Notes::default());
         let run = |estimated_bytes| Run {
             slot: 0,
@@ -716,7 +726,7 @@ mod tests {
         inside.add(1, run(10));
         let before = inside.changes;
         inside.remove(0, DECAY).unwrap();
-        // A look that began before, and one while the memory is not given back.
+        // One measurement started before the attempt left, and one while its memory may not be freed yet.
         inside.note_live(90, before);
         inside.note_live(90, inside.changes);
         assert_eq!(inside.runs[&1].memory, None);
@@ -727,6 +737,6 @@ mod tests {
         inside.add(2, run(10));
         tokio::time::advance(DECAY).await;
         inside.note_live(50, inside.changes);
-        assert_eq!(inside.runs[&2].memory, None, "the stage of a cancelled attempt may run on");
+        assert_eq!(inside.runs[&2].memory, None, "the stage of a cancelled attempt may still use memory");
     }
 }

@@ -1,4 +1,4 @@
-//! The prover processes of a worker, as one engine.
+//! Combines the prover processes of a worker into one engine.
 
 pub use super::process::{ProverCommand, ProverRules};
 use super::process::{ProverProcess, State};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The prover processes of a worker. Each attempt goes to the process with the fewest attempts.
+/// The prover processes of a worker, as one engine. Each attempt runs in the process with the fewest attempts.
 pub struct Provers {
     processes: Vec<Arc<ProverProcess>>,
     slots_each: usize,
@@ -17,10 +17,11 @@ pub struct Provers {
 }
 
 impl Provers {
-    /// Starts a process for each of `commands`, at least one, until `stop`. A process that ends is started again. The
-    /// engine is ready while one of them is.
+    /// Starts one process for each of `commands`, at least one, and restarts each process that ends, until `stop` is
+    /// cancelled. The engine is ready while at least one process is ready.
     ///
-    /// To be called on the runtime of the session.
+    /// Returns the engine's state and a tracker of the tasks that own the processes. Call this on the sessions'
+    /// runtime.
     #[must_use]
     pub fn start(
         commands: Vec<ProverCommand>,
@@ -53,7 +54,7 @@ impl Provers {
         (receiver, tasks)
     }
 
-    /// The state of the whole, of which the processes have these.
+    /// Combines the states of the processes into the state of the engine.
     fn whole(self: Arc<Self>, states: &[State]) -> EngineState {
         if states.contains(&State::Ready) {
             return EngineState::Ready(self);
@@ -65,22 +66,22 @@ impl Provers {
         match (starting.min(), states.first()) {
             (Some(ready_at), _) => EngineState::Starting { ready_at },
             (None, Some(State::Failed(reason))) => EngineState::Failed(reason.clone()),
-            (None, _) => EngineState::Failed("there is no prover".to_owned()),
+            (None, _) => EngineState::Failed("the worker has no prover".to_owned()),
         }
     }
 
-    /// The process with the fewest attempts that takes one more.
+    /// Returns the process with the fewest attempts among those that can take another one.
     fn open(&self) -> Option<&Arc<ProverProcess>> {
         let open = self.processes.iter().filter_map(|process| Some((process.load()?, process)));
         open.min_by_key(|(load, _)| *load).map(|(_, process)| process)
     }
 
-    /// Resolves when a process takes one more attempt.
+    /// Waits until a process can take another attempt, and returns this process.
     async fn opened(&self) -> &Arc<ProverProcess> {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
-            // Before the look, so that nothing is missed after it.
+            // Register before the check, so that no notification after it is missed.
             freed.as_mut().enable();
             if let Some(process) = self.open() {
                 return process;
@@ -115,7 +116,7 @@ impl ProvingEngine for Provers {
             let process = self.opened().await;
             match process.run(attempt.0, attempt.1).await {
                 Ok(outcome) => return outcome,
-                // Another attempt was faster.
+                // Another attempt took the place first.
                 Err(back) => attempt = back,
             }
         }

@@ -1,4 +1,4 @@
-//! The same without `async`: `blocking [STEPS] [FILE]`.
+//! The same example without `async`. Usage: `blocking [STEPS] [FILE]`.
 
 use sp1_sdk::{
     Elf, ProvingKey,
@@ -7,10 +7,10 @@ use sp1_sdk::{
 };
 use std::{env, error::Error};
 
-/// The program, as its build script names it.
+/// The guest program, under the name that the build script gives it.
 const FIBONACCI_ELF: Elf = include_elf!("fibonacci");
 
-#[expect(clippy::print_stdout, reason = "what the program found out")]
+#[expect(clippy::print_stdout, reason = "this is the program's output")]
 fn main() -> Result<(), Box<dyn Error>> {
     utils::setup_logger();
     let mut arguments = env::args().skip(1);

@@ -1,7 +1,7 @@
-//! What `sp1d top` shows, and what keys do. No I/O.
+//! The view of `sp1d top` and its keys. This module performs no I/O.
 
 use super::Seen;
-use crate::command::remote::why;
+use crate::{command::remote::why, exit::split_hints};
 use client::{Moment, Proof, ProofState, Worker};
 use ratatui::{
     Frame,
@@ -12,7 +12,7 @@ use ratatui::{
     widgets::{Block, Borders, Row, Table, TableState},
 };
 
-/// Characters of a bar of progress.
+/// Width of a progress bar in characters.
 const BAR: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +31,11 @@ impl Seen {
     }
 }
 
-/// What is on the screen.
+/// What the screen shows.
 pub(super) struct View {
     url: String,
     seen: Seen,
-    /// Why the service does not answer, if it does not.
+    /// Why the last query failed; `None` if it succeeded.
     trouble: Option<String>,
     focus: Pane,
     workers: TableState,
@@ -55,7 +55,7 @@ impl View {
     }
 
     pub(super) fn seen(&mut self, seen: Seen) {
-        // What is selected stays so wherever it has come to stand.
+        // Keep the same item selected when its row changes.
         let follow = |table: &mut TableState, before: &[String], now: &[String]| {
             let selected = table.selected().and_then(|row| before.get(row));
             table.select(selected.and_then(|id| now.iter().position(|other| other == id)));
@@ -65,12 +65,12 @@ impl View {
         (self.seen, self.trouble) = (seen, None);
     }
 
-    /// The service did not answer: what was seen last stays, and is said to be old.
+    /// Records a failed query. The last known state stays on the screen and is marked as old.
     pub(super) fn missed(&mut self, reason: String) {
         self.trouble = Some(reason);
     }
 
-    /// True when the view should end.
+    /// Handles a key. Returns true if the view should end.
     pub(super) fn on_key(&mut self, key: KeyEvent) -> bool {
         let rows = match self.focus {
             Pane::Workers => self.seen.workers.workers.len(),
@@ -81,7 +81,7 @@ impl View {
             Pane::Proofs => &mut self.proofs,
         };
         let last = rows.saturating_sub(1);
-        // Where nothing is selected, the first step is to the first row.
+        // If no row is selected, the first step selects the first row.
         let down = |rows: usize| table.selected().map_or(0, |row| (row + rows).min(last));
         let up = |rows: usize| table.selected().map_or(0, |row| row.saturating_sub(rows));
         match key.code {
@@ -107,7 +107,7 @@ impl View {
         let [head_height, workers_height] = heights.map(|height| u16::try_from(height).unwrap_or(u16::MAX));
         let layout = Layout::vertical([
             Constraint::Length(head_height),
-            // Workers take what they need, and at most half.
+            // The table of workers takes the height it needs, at most half of the screen.
             Constraint::Max(workers_height.min(frame.area().height / 2)),
             Constraint::Min(4),
             Constraint::Length(1),
@@ -116,7 +116,7 @@ impl View {
         frame.render_widget(ratatui::text::Text::from(head), top);
         self.draw_workers(frame, workers);
         self.draw_proofs(frame, proofs, Moment::now());
-        let help = "q ends   Tab other table   arrows, Page, Home, End move   sp1d explain PROOF says why";
+        let help = "q quit   Tab switch table   arrows, Page, Home, End move   sp1d explain PROOF shows details";
         frame.render_widget(Line::styled(help, Modifier::DIM), keys);
     }
 
@@ -138,10 +138,11 @@ impl View {
             )),
         ];
         if let Some(error) = &self.seen.workers.list.error {
-            lines.push(Line::styled(format!("the list of workers was not read: {error}"), Color::Yellow));
+            let (error, _) = split_hints([error.clone()]);
+            lines.push(Line::styled(format!("the worker list was not reloaded: {error}"), Color::Yellow));
         }
         if let Some(trouble) = &self.trouble {
-            lines.push(Line::styled(format!("what follows is old: {trouble}"), Style::new().fg(Color::Red).bold()));
+            lines.push(Line::styled(format!("not up to date: {trouble}"), Style::new().fg(Color::Red).bold()));
         }
         lines
     }
@@ -163,7 +164,7 @@ impl View {
     fn draw_proofs(&mut self, frame: &mut Frame<'_>, area: Rect, now: Moment) {
         let widths = [12, 10, 9, 4, 20, 8, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
         let table = Table::new(self.seen.proofs.iter().map(|proof| proof_row(proof, now)), widths)
-            .header(header(["proof", "mode", "state", "prio", "tasks", "takes", "left", "what is wrong"]))
+            .header(header(["proof", "mode", "state", "prio", "tasks", "time", "left", "failure"]))
             .row_highlight_style(highlight(self.focus == Pane::Proofs))
             .block(self.block(" proofs ", Pane::Proofs));
         frame.render_stateful_widget(table, area, &mut self.proofs);
@@ -215,7 +216,7 @@ fn proof_row(proof: &Proof, now: Moment) -> Row<'static> {
         bar(proof),
         takes.map(clock).unwrap_or_default(),
         time_left(proof, now).map(|seconds| format!("~{}", clock(seconds))).unwrap_or_default(),
-        proof.failure.as_ref().map(|failure| failure.text.clone()).unwrap_or_default(),
+        split_hints(proof.failure.as_ref().map(|failure| failure.text.clone())).0,
     ])
     .style(color)
 }
@@ -224,7 +225,7 @@ fn seconds_between(from: Moment, to: Moment) -> u64 {
     u64::try_from(to.0.saturating_sub(from.0) / 1000).unwrap_or(0)
 }
 
-/// As far as tasks are known: a program that still runs brings more.
+/// Estimates the seconds until all known tasks are done. A program that still runs adds more tasks.
 fn time_left(proof: &Proof, now: Moment) -> Option<u64> {
     let proven = proof.tasks.done.checked_sub(proof.tasks.remembered).filter(|proven| *proven > 0)?;
     let started = proof.started.filter(|_| proof.state == ProofState::Running)?;
@@ -299,7 +300,7 @@ mod tests {
         }
     }
 
-    /// What `view` shows has every one of `texts`.
+    /// Checks that the screen contains each of `texts`.
     fn check(view: &mut View, texts: &[&str]) {
         let mut terminal = Terminal::new(TestBackend::new(140, 24)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_and_proofs_are_shown_with_what_is_wrong() {
+    fn workers_and_proofs_are_shown_with_their_problems() {
         let mut view = View::new("http://service:8090");
         view.seen(shown());
         check(
@@ -332,17 +333,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_last_stays_and_is_said_to_be_old() {
+    fn a_failed_query_keeps_the_last_state_and_marks_it_as_old() {
         let mut view = View::new("http://service:8090");
         view.seen(shown());
         view.missed("it does not answer".to_owned());
-        check(&mut view, &["what follows is old: it does not answer", "gpu-1"]);
+        check(&mut view, &["not up to date: it does not answer", "gpu-1"]);
         view.seen(shown());
         assert!(view.trouble.is_none());
     }
 
     #[test]
-    fn a_screen_without_room_and_a_service_without_anything_are_drawn() {
+    fn tiny_screens_and_empty_services_are_drawn() {
         for (width, height) in [(1, 1), (20, 3), (400, 200)] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
             for seen in [Seen::default(), shown()] {
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_move_within_the_table_that_has_the_focus() {
+    fn keys_move_the_selection_of_the_focused_table() {
         let mut view = View::new("http://service:8090");
         view.seen(shown());
         for (code, at) in [
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_selected_stays_so_when_rows_come_and_go() {
+    fn the_selection_follows_its_row_when_rows_change() {
         let mut view = View::new("http://service:8090");
         view.seen(shown());
         view.on_key(key(KeyCode::End));
@@ -389,14 +390,14 @@ mod tests {
         assert_eq!(view.proofs.selected(), None);
     }
 
-    /// What is left after `seconds`, with so many tasks known, done and remembered.
+    /// Checks the estimate after `seconds`, with these numbers of known, done and cached tasks.
     fn check_left(seconds: i64, known: u64, done: u64, remembered: u64, left: Option<u64>) {
         let proof = proof("one", ProofState::Running, Tasks { known, done, remembered });
         assert_eq!(time_left(&proof, Moment(seconds * 1000)), left);
     }
 
     #[test]
-    fn the_time_left_reckons_with_what_was_really_proven() {
+    fn the_time_left_ignores_cached_tasks() {
         check_left(100, 10, 5, 0, Some(100));
         check_left(100, 10, 5, 4, Some(500));
         check_left(100, 10, 4, 4, None);

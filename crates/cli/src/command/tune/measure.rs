@@ -1,4 +1,4 @@
-//! Measures a setting: starts a worker with it, lets it prove the first shards of a program, and stops it.
+//! Measures a setting: starts a worker with it, lets the worker prove the first shards of a program, and stops it.
 
 use super::search::{Figures, Setting};
 use crate::{
@@ -31,23 +31,25 @@ use tokio::{
 };
 use tokio_util::{bytes::Bytes, sync::CancellationToken, task::AbortOnDropHandle};
 
-/// What is proven.
+/// The program and input to prove.
 pub(super) struct Work {
     pub(super) program: Bytes,
     pub(super) stdin: Bytes,
     pub(super) controller: Arc<Controller>,
 }
 
-/// How long all provers of a worker may take to load, one after another.
+/// How long all provers of a worker may take to load. They load one after another.
 const TO_LOAD: Duration = Duration::from_secs(15 * 60);
 
-/// How often the memory of the provers is looked at.
+/// Time between two readings of the provers' memory.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Proves as many shards at the same time as the setting allows. `say` is told what happens.
+/// Proves as many shards as the setting proves at the same time. `say` receives messages about the progress.
 ///
 /// # Errors
-/// Why there are no figures: a [`ProofFailure`], also when the user cancels, or something else.
+///
+/// A [`ProofFailure`] if the proof fails or the user cancels it. Other errors if the worker does not start, an attempt
+/// fails or no shard can be measured.
 pub(super) async fn measure(
     setting: Setting,
     work: &Work,
@@ -55,7 +57,7 @@ pub(super) async fn measure(
     say: &impl Fn(&str),
     cancel: &CancellationToken,
 ) -> Result<Figures> {
-    let folder = tempfile::Builder::new().prefix("tune-").tempdir().context("make a folder")?;
+    let folder = tempfile::Builder::new().prefix("tune-").tempdir().context("cannot create a temporary folder")?;
     let flags = worker_flags(setting).into_iter().chain(["--log".to_owned(), "info".to_owned()]);
     let port = own_worker::free_ports(1)?[0];
     let mut worker = OwnWorker::start("worker".to_owned(), port, folder.path(), &flags.collect::<Vec<_>>())?;
@@ -70,7 +72,7 @@ pub(super) async fn measure(
     outcome
 }
 
-/// The flags of `sp1d worker` that make a setting.
+/// Returns the flags of `sp1d worker` for a setting.
 pub(super) fn worker_flags(setting: Setting) -> Vec<String> {
     let Setting { provers, threads, parallel_shards, .. } = setting;
     let flags = [("--provers", provers), ("--threads", threads), ("--parallel-shards", parallel_shards)];
@@ -88,10 +90,10 @@ async fn prove_on(
     own_worker::wait_until_listening(slice::from_mut(worker)).await?;
     wait_until_loaded(worker, setting.provers).await?;
     let list = folder.join("distributed.json");
-    fs::write(&list, serde_json::to_string(&[worker.address()])?).context("write distributed.json")?;
+    fs::write(&list, serde_json::to_string(&[worker.address()])?).context("cannot write the worker list")?;
     let mut overrides = Overrides::default();
     overrides.workers_file(&list);
-    // What is set for proofs of one's own does not count here.
+    // Ignore the user's environment variables: they are meant for the user's own proofs.
     let config = Config::load(&overrides, |_| None)?;
     let pool = Pool::open(&config).await?;
     let peak = Peak::begin(worker);
@@ -101,7 +103,7 @@ async fn prove_on(
     counted?.figures(peak.bytes()).map_err(|reason| Failure::new(exit::OTHER, reason).into())
 }
 
-/// Proves until the first shards are counted, or the program's run ends before.
+/// Proves until all wanted shards are done, or until the program ends.
 async fn prove_first_shards(
     pool: &Pool,
     work: &Work,
@@ -143,13 +145,13 @@ async fn prove_first_shards(
                     break None;
                 },
                 Err(RecvError::Lagged(_)) => {}
-                // The proof ends next.
+                // The channel closes just before the proof ends.
                 Err(RecvError::Closed) => break Some((&mut proof).await),
             },
         }
     };
     if let Some(proven) = ended {
-        // What it told last.
+        // Read the last events.
         while let Ok(event) = events.try_recv() {
             note(event);
         }
@@ -158,7 +160,8 @@ async fn prove_first_shards(
     Ok(count)
 }
 
-/// Returns when all provers of the worker are loaded. Its session is ready with the first of them, so the log is asked.
+/// Returns when all provers of the worker are loaded. This function reads the worker's log, because the session is
+/// already ready when the first prover is.
 async fn wait_until_loaded(worker: &mut OwnWorker, provers: u16) -> Result<()> {
     let deadline = Instant::now() + TO_LOAD;
     loop {
@@ -168,13 +171,13 @@ async fn wait_until_loaded(worker: &mut OwnWorker, provers: u16) -> Result<()> {
             return Ok(());
         }
         worker.check_runs()?;
-        anyhow::ensure!(!log.contains("the prover is given up"), "a prover cannot be loaded");
-        anyhow::ensure!(Instant::now() < deadline, "the provers are not loaded after {} s", TO_LOAD.as_secs());
+        anyhow::ensure!(!log.contains("the prover is given up"), "the worker cannot load a prover");
+        anyhow::ensure!(Instant::now() < deadline, "the provers did not load within {} s", TO_LOAD.as_secs());
         sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// The most live memory of a worker's provers together.
+/// Records the peak of the live memory of all provers of a worker together.
 struct Peak {
     bytes: Arc<AtomicU64>,
     _looking: AbortOnDropHandle<()>,
@@ -187,7 +190,7 @@ impl Peak {
         let looking = tokio::spawn(async move {
             while let Some(process) = process {
                 let sum = move || child_processes(process).into_iter().filter_map(live_bytes).sum();
-                // It takes milliseconds for each prover.
+                // Takes milliseconds per prover, so it runs on a blocking thread.
                 let now: u64 = tokio::task::spawn_blocking(sum).await.unwrap_or(0);
                 most.fetch_max(now, Ordering::Relaxed);
                 sleep(LOOK).await;
@@ -204,10 +207,10 @@ impl Peak {
 /// Counts the first shards of a proof.
 #[derive(Debug, Default)]
 struct Count {
-    /// Shards to count.
+    /// Number of shards to count.
     wanted: usize,
     cut: Option<u64>,
-    /// The first shards that began.
+    /// The first shards that started.
     begun: BTreeMap<TaskId, Shard>,
     failure: Option<String>,
 }
@@ -220,14 +223,14 @@ struct Shard {
 }
 
 impl Count {
-    /// Returns what is worth telling.
+    /// Processes an event. Returns a message if there is progress to report.
     fn on_event(&mut self, event: Progress, now: Instant) -> Option<String> {
         match event {
             Progress::Cut { name, reason, .. } => {
                 self.cut = name.rsplit_once('=').and_then(|(_, cut)| cut.parse().ok());
-                Some(format!("{name}: {reason}"))
+                Some(format!("cut {name}: {reason}"))
             }
-            // A shard of precompiles or of memory has no cycles.
+            // Shards of precompiles and of memory have no cycles.
             Progress::Attempt(AttemptNews { task, cycles, step, .. }) if cycles > 0 => match step {
                 AttemptStep::Started => {
                     if self.begun.len() < self.wanted {
@@ -260,7 +263,7 @@ impl Count {
         self.begun.len() == self.wanted && self.begun.values().all(|shard| shard.end.is_some())
     }
 
-    /// Of a program with fewer shards than were wanted, all of them count.
+    /// Returns the figures of all shards that are done. A program may have fewer shards than wanted.
     fn figures(self, peak_bytes: u64) -> Result<Figures, String> {
         if let Some(reason) = self.failure {
             return Err(reason);
@@ -269,7 +272,7 @@ impl Count {
         let begin = done().map(|(shard, _)| shard.begin).min();
         let end = done().map(|(_, end)| end).max();
         let (Some(begin), Some(end)) = (begin, end) else {
-            return Err("the program's run has no shard that can be measured".to_owned());
+            return Err("the program has no shard that can be measured".to_owned());
         };
         Ok(Figures {
             element_threshold: self.cut.unwrap_or_default(),
@@ -286,7 +289,8 @@ mod tests {
     use super::*;
     use scheduler::{AttemptId, TaskKind};
 
-    /// Steps of tasks with so many cycles, at seconds. Of them `wanted` shards are counted: shards, cycles and seconds.
+    /// Runs attempt steps, given as task, cycles, step and second, and counts `wanted` shards. Expects the number of
+    /// shards, their cycles and their seconds.
     #[track_caller]
     fn check(wanted: usize, steps: &[(u64, u64, AttemptStep, u64)], expected: Result<(usize, u64, f64), &str>) {
         let mut count = Count { wanted, cut: Some(1), ..Count::default() };
@@ -308,16 +312,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_shards_are_counted_from_the_first_start_to_the_last_end() {
+    fn figures_cover_the_first_shards_from_first_start_to_last_end() {
         use AttemptStep::{Done, Failed, Started};
         let two =
             [(1, 10, Started, 5), (2, 30, Started, 6), (1, 10, Done, 15), (3, 50, Started, 15), (2, 30, Done, 25)];
         check(2, &two, Ok((2, 40, 20.0)));
         let precompiles = [(1, 0, Started, 1), (1, 0, Done, 2), (2, 10, Started, 5), (2, 10, Done, 6)];
         check(1, &precompiles, Ok((1, 10, 1.0)));
-        // The program ends.
+        // The program ends before the second shard.
         check(2, &[(1, 10, Started, 0), (1, 10, Done, 5)], Ok((1, 10, 5.0)));
-        check(1, &[], Err("the program's run has no shard that can be measured"));
+        check(1, &[], Err("the program has no shard that can be measured"));
         check(1, &[(1, 10, Started, 0), (1, 10, Failed("out of memory".to_owned()), 5)], Err("out of memory"));
     }
 }

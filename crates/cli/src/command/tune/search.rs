@@ -1,5 +1,5 @@
-//! Decides which setting to measure next, and which is the fastest, by what was measured so far. It measures nothing
-//! itself.
+//! Decides which setting to measure next and which setting is the fastest, from the measurements so far. This module
+//! measures nothing itself.
 
 use crate::args::MOST_PROVERS;
 use engine::smaller_cut;
@@ -8,28 +8,28 @@ use serde::Serialize;
 /// How a machine is divided among provers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Setting {
-    /// Prover processes.
+    /// Number of prover processes.
     pub(super) provers: u16,
-    /// Threads of each.
+    /// Threads of each prover.
     pub(super) threads: u16,
-    /// Shards inside each at a time.
+    /// Shards that each prover proves at the same time.
     pub(super) parallel_shards: u16,
-    /// Trace cells after which a shard ends; `None` for the automatic choice.
+    /// Trace elements after which a shard ends; `None` for the automatic choice.
     pub(super) cut: Option<u64>,
 }
 
 /// Results of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Figures {
-    /// Trace cells after which a shard ended.
+    /// Trace elements after which a shard ended.
     pub(super) element_threshold: u64,
-    /// Shards that were proven at the same time.
+    /// Number of shards that were measured.
     pub(super) shards: usize,
-    /// Cycles of the program in these shards.
+    /// Total cycles of these shards.
     pub(super) cycles: u64,
-    /// From the start of the first shard to the end of the last.
+    /// Seconds from the start of the first shard to the end of the last.
     pub(super) seconds: f64,
-    /// Most live memory of all provers together.
+    /// Peak of the live memory of all provers together, in bytes.
     pub(super) peak_bytes: u64,
 }
 
@@ -57,34 +57,34 @@ impl Measured {
 pub(super) struct Limits {
     /// Cores of the machine.
     pub(super) cores: u16,
-    /// Provers that it has memory for.
+    /// Provers that fit into the machine's memory.
     pub(super) most_provers: u16,
-    /// Only this number of provers.
+    /// Measure only this number of provers.
     pub(super) provers: Option<u16>,
-    /// Only this number of shards inside each.
+    /// Measure only this number of parallel shards per prover.
     pub(super) parallel_shards: Option<u16>,
-    /// Every smaller cut, also when these are slower.
+    /// Measure every smaller cut, even if smaller cuts are slower.
     pub(super) every_cut: bool,
 }
 
-/// The state of the search.
+/// State of the search.
 #[derive(Debug)]
 pub(super) struct Search {
     limits: Limits,
     measured: Vec<Measured>,
 }
 
-/// A setting must be faster by this factor: less is noise.
+/// A setting counts as faster only if its rate is higher by this factor. A smaller difference is noise.
 const CLEARLY: f64 = 1.03;
 
 impl Setting {
-    /// What a worker does by itself with `provers` on `cores`.
+    /// Returns the default setting of a worker with `provers` on `cores`.
     fn of_provers(cores: u16, provers: u16) -> Self {
         let threads = (cores / provers).max(1);
         Self { provers, threads, parallel_shards: if threads > 1 { 2 } else { 1 }, cut: None }
     }
 
-    /// Shards that are proven at the same time.
+    /// Number of shards that are proven at the same time.
     pub(super) fn shards(&self) -> usize {
         usize::from(self.provers) * usize::from(self.parallel_shards)
     }
@@ -107,21 +107,21 @@ impl Search {
         self.measured.iter().find(|measured| measured.setting == setting)
     }
 
-    /// The setting of a worker without flags.
+    /// Returns the setting of a worker without flags.
     pub(super) fn automatic(&self) -> Setting {
         Setting::of_provers(self.limits.cores, 1)
     }
 
-    /// What a worker with `provers` does by itself, as far as the limits allow it.
+    /// Like [`Setting::of_provers`], with the number of parallel shards that the limits ask for.
     fn of_provers(&self, provers: u16) -> Setting {
         let setting = Setting::of_provers(self.limits.cores, provers);
         Setting { parallel_shards: self.limits.parallel_shards.unwrap_or(setting.parallel_shards), ..setting }
     }
 
-    /// The setting to measure next; `None` when the search is over.
+    /// Returns the setting to measure next; `None` when the search has ended.
     pub(super) fn next(&self) -> Option<Setting> {
         let Limits { cores, most_provers, provers: wanted, parallel_shards, every_cut } = self.limits;
-        // Twice as many provers, as long as that is clearly faster.
+        // Double the number of provers while that is clearly faster.
         let first = wanted.unwrap_or(1);
         let (mut provers, mut best) = (first, 0.0);
         while provers == first || (wanted.is_none() && provers <= most_provers.min(cores).min(MOST_PROVERS)) {
@@ -132,13 +132,13 @@ impl Search {
             }
             (provers, best) = (provers.saturating_mul(2), found.rate());
         }
-        // The other number of shards inside each.
+        // Try the other number of parallel shards per prover.
         let fastest = self.fastest().map_or(self.of_provers(first), |measured| measured.setting);
         let other = Setting { parallel_shards: 3 - fastest.parallel_shards.clamp(1, 2), ..fastest };
         if parallel_shards.is_none() && fastest.cut.is_none() && self.find(other).is_none() {
             return Some(other);
         }
-        // Smaller cuts, as long as they are clearly faster.
+        // Try smaller cuts while they are clearly faster.
         let fastest = self.fastest()?;
         let mut cut = smaller_cut(fastest.outcome.as_ref().ok()?.element_threshold);
         while let Some(smaller) = cut {
@@ -151,7 +151,8 @@ impl Search {
         None
     }
 
-    /// The fastest setting. An earlier one wins unless a later one is clearly faster: the first is the automatic one.
+    /// Returns the fastest setting. A later one wins only if it is clearly faster, so the automatic setting, which is
+    /// first, is preferred.
     pub(super) fn fastest(&self) -> Option<&Measured> {
         let worked = self.measured.iter().filter(|measured| measured.outcome.is_ok());
         worked.reduce(|best, next| if next.rate() > best.rate() * CLEARLY { next } else { best })
@@ -171,8 +172,8 @@ mod tests {
         }
     }
 
-    /// Searches with `rate`, which gives cycles a second by provers, shards inside each and cut. Checks what was
-    /// measured, and what is the fastest.
+    /// Runs a search. `rate` returns cycles per second for provers, parallel shards per prover and cut, or `None` for a
+    /// setting that fails. Checks the measured settings and the fastest one, which includes the threads per prover.
     #[track_caller]
     fn check(
         limits: impl Into<Limits>,
@@ -191,7 +192,7 @@ mod tests {
                 peak_bytes: 0,
             });
             search.record(Measured { setting, outcome: outcome.ok_or_else(|| "out of memory".to_owned()) });
-            assert!(search.measured().len() < 20, "the search ends");
+            assert!(search.measured().len() < 20, "the search does not end");
         }
         let short = |setting: &Setting| (setting.provers, setting.parallel_shards, setting.cut);
         let found: Vec<_> = search.measured().iter().map(|measured| short(&measured.setting)).collect();
@@ -201,25 +202,25 @@ mod tests {
     }
 
     #[test]
-    fn more_provers_are_tried_as_long_as_they_are_faster() {
+    fn more_provers_are_tried_while_they_are_clearly_faster() {
         let rate =
             |provers: u16, shards, _| Some([100.0, 150.0, 200.0, 190.0][provers.ilog2() as usize] + f64::from(shards));
         let measured = [(1, 2, None), (2, 2, None), (4, 2, None), (8, 2, None), (4, 1, None), (4, 2, Some(MIDDLE))];
         check((16, 16), rate, &measured, Some((4, 4, 2, None)));
-        // Memory for two.
+        // Memory for three provers.
         check((16, 3), rate, &[(1, 2, None), (2, 2, None), (2, 1, None), (2, 2, Some(MIDDLE))], Some((2, 8, 2, None)));
         check((1, 16), rate, &[(1, 1, None), (1, 2, None), (1, 1, Some(MIDDLE))], Some((1, 1, 1, None)));
     }
 
     #[test]
-    fn what_is_hardly_faster_is_not_chosen() {
+    fn a_slightly_faster_setting_is_not_chosen() {
         let rate = |provers: u16, _, _| Some(if provers == 2 { 102.0 } else { 100.0 });
         let measured = [(1, 2, None), (2, 1, None), (1, 1, None), (1, 2, Some(MIDDLE))];
         check((2, 2), rate, &measured, Some((1, 2, 2, None)));
     }
 
     #[test]
-    fn a_setting_that_fails_is_passed_over() {
+    fn a_failing_setting_is_skipped() {
         let rate = |provers, shards, _| (provers != 1 || shards != 2).then_some(100.0);
         let measured = [(1, 2, None), (2, 1, None), (2, 2, None), (2, 1, Some(MIDDLE))];
         check((2, 2), rate, &measured, Some((2, 1, 1, None)));
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn smaller_cuts_are_tried_as_long_as_they_are_faster() {
+    fn smaller_cuts_are_tried_while_they_are_clearly_faster() {
         let rate = |_, _, cut| Some(if cut < LARGE { 200.0 } else { 100.0 });
         let smaller = Some((1 << 26) - (1 << 22));
         let measured = [(1, 1, None), (1, 2, None), (1, 1, Some(MIDDLE)), (1, 1, smaller)];
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_not_searched_for() {
+    fn given_values_are_not_searched() {
         let rate = |provers: u16, shards: u16, _| Some(f64::from(provers) + f64::from(shards));
         let one = Limits { provers: Some(1), parallel_shards: Some(1), ..(8, 8).into() };
         check(one, rate, &[(1, 1, None), (1, 1, Some(MIDDLE))], Some((1, 8, 1, None)));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_measured_if_that_is_wanted() {
+    fn every_cut_is_measured_on_request() {
         let limits = Limits { parallel_shards: Some(1), every_cut: true, ..(1, 1).into() };
         let smaller = [26, 25].map(|power| (1, 1, Some((1 << power) - (1 << 22))));
         let measured = [&[(1, 1, None), (1, 1, Some(MIDDLE))], &smaller[..]].concat();

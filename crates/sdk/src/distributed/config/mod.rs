@@ -1,5 +1,4 @@
-//! Configuration: what the program or a flag says counts more than the environment, that more than the file, that more
-//! than the default.
+//! Configuration. Precedence: flag or builder, then environment variable, then worker list file, then default.
 
 mod setting;
 
@@ -20,16 +19,16 @@ use std::{
     time::Duration,
 };
 
-/// Where a value came from.
+/// Where the value of a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody set it.
+    /// The default: the setting is not set anywhere.
     Default,
-    /// The list's file.
+    /// The worker list file.
     File(PathBuf),
     /// An environment variable.
     Environment(&'static str),
-    /// A flag, or the program's builder.
+    /// A command line flag or the builder in the program.
     Program,
 }
 
@@ -38,8 +37,8 @@ impl fmt::Display for Source {
         match self {
             Self::Default => f.write_str("default"),
             Self::File(path) => path.display().fmt(f),
-            Self::Environment(variable) => write!(f, "environment, {variable}"),
-            Self::Program => f.write_str("flag or program"),
+            Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Program => f.write_str("flag or builder"),
         }
     }
 }
@@ -47,45 +46,45 @@ impl fmt::Display for Source {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The list of workers cannot be used.
+    /// The worker list cannot be used.
     #[error(transparent)]
     List(#[from] ListError),
-    /// A worker that the program names has no address.
-    #[error("worker {number} of the program's list: {reason}")]
+    /// The address of a worker in the program's list is invalid.
+    #[error("invalid address of worker {number} of the program's list: {reason}")]
     Worker {
-        /// Position, from 1.
+        /// Position in the list, starting at 1.
         number: usize,
-        /// What is wrong.
+        /// What is wrong with the address.
         reason: AddressError,
     },
-    /// A setting is out of range.
-    #[error("{name} = {value:?} (from {source_text}): {reason}")]
+    /// The value of a setting is invalid.
+    #[error("invalid setting {name} = {value:?} (from {source_text}): {reason}")]
     Setting {
-        /// Its name.
+        /// Name of the setting.
         name: String,
-        /// What it was set to.
+        /// The invalid value.
         value: String,
-        /// Where.
+        /// Where the value comes from.
         source_text: String,
-        /// What is wrong.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// The file sets something that there is not.
-    #[error("{}: there is no setting {name:?}; there are {known}", path.display())]
+    /// The worker list file contains an unknown setting.
+    #[error("unknown setting {name:?} in {}\nhint: use one of {known}", path.display())]
     Unknown {
-        /// The file.
+        /// The worker list file.
         path: PathBuf,
-        /// What it sets.
+        /// Name of the unknown setting.
         name: String,
-        /// What could be set.
+        /// The known settings, separated by commas.
         known: String,
     },
-    /// The options for cutting a run are of no use to workers.
-    #[error("the options for cutting a run: {0}")]
+    /// The options that cut a run into shards cannot be used by workers.
+    #[error("invalid option for cutting a run into shards: {0}")]
     Options(#[from] engine::OptionsError),
 }
 
-/// What a program or flags set.
+/// The settings that a program or flags set. They take precedence over all other sources.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     values: BTreeMap<&'static str, String>,
@@ -97,33 +96,36 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Reads the list of workers from `path`.
+    /// Reads the worker list from `path`.
     pub fn workers_file(&mut self, path: &Path) {
         self.values.insert(WORKERS, path.display().to_string());
     }
 
-    /// These are the workers, and no file is read.
+    /// Sets the workers. No worker list file is read.
     pub fn workers(&mut self, workers: Vec<String>) {
         self.workers = Some(workers);
     }
 
-    /// Workers come by themselves: no list is needed.
+    /// Makes the worker list optional, because workers dial this orchestrator.
     pub fn joined_workers(&mut self) {
         self.joined = true;
     }
 
-    /// A service may stand for the workers.
+    /// Allows a service to create the proofs instead of workers.
     pub fn allow_service(&mut self) {
         self.service = true;
     }
 
-    /// Where that is, as `http://HOST:PORT`.
+    /// Sets the address of the service, as `http://HOST:PORT`.
     pub fn url(&mut self, url: &str) {
         self.values.insert(URL, url.to_owned());
     }
 
-    /// Whether proofs are to be made by the service at `url`. What the program says of workers counts more than the
-    /// environment's or the file's word on a service.
+    /// Returns true if the service at `url` makes the proofs. Workers set by the program take precedence over a service
+    /// from the environment or the worker list file.
+    ///
+    /// # Errors
+    /// If the program sets both workers and a service.
     fn asks_service(&self, url: &Effective) -> Result<bool, ConfigError> {
         let names_workers = self.workers.is_some() || self.local || self.values.contains_key(WORKERS);
         match (url.value.as_str(), &url.source) {
@@ -132,124 +134,124 @@ impl Overrides {
                 name: URL.to_owned(),
                 value: url.value.clone(),
                 source_text: url.source.to_string(),
-                reason: "the program names workers too: it is one or the other".to_owned(),
+                reason: "the program also sets workers\nhint: set either the workers or `url`, not both".to_owned(),
             }),
             _ => Ok(self.service && !names_workers),
         }
     }
 
-    /// This process is a worker too.
+    /// Makes this process a worker too.
     pub fn local_worker(&mut self) {
         self.local = true;
     }
 
-    /// See the setting.
+    /// Sets `shard_batch_size`, see [`settings`].
     pub fn shard_batch_size(&mut self, shards: u32) {
         self.values.insert(SHARD_BATCH_SIZE, shards.to_string());
     }
 
-    /// See the setting.
+    /// Sets `placement`, see [`settings`].
     pub fn placement(&mut self, placement: Placement) {
         self.values.insert(PLACEMENT, placement.name().to_owned());
     }
 
-    /// See the setting.
+    /// Sets `heartbeat_ms`, see [`settings`].
     pub fn heartbeat(&mut self, interval: Duration) {
         self.values.insert(HEARTBEAT, interval.as_millis().to_string());
     }
 
-    /// See the setting.
+    /// Sets `missed_heartbeats`, see [`settings`].
     pub fn missed_heartbeats(&mut self, count: u32) {
         self.values.insert(MISSED_HEARTBEATS, count.to_string());
     }
 
-    /// See the setting; whole seconds.
+    /// Sets `patience_s`, see [`settings`]. Rounded down to whole seconds.
     pub fn patience(&mut self, patience: Duration) {
         self.values.insert(PATIENCE, patience.as_secs().to_string());
     }
 
-    /// See the setting; whole seconds, at least one.
+    /// Sets `timeout_s`, see [`settings`]. Rounded down to whole seconds, at least 1.
     pub fn timeout(&mut self, timeout: Duration) {
         self.values.insert(TIMEOUT, timeout.as_secs().max(1).to_string());
     }
 
-    /// See the setting.
+    /// Sets `verify`, see [`settings`].
     pub fn verify(&mut self, verify: Verify) {
         self.values.insert(VERIFY, verify.name().to_owned());
     }
 
-    /// See the setting.
+    /// Sets `max_failures`, see [`settings`].
     pub fn max_failures(&mut self, failures: u32) {
         self.values.insert(MAX_FAILURES, failures.to_string());
     }
 
-    /// See the setting.
+    /// Sets `max_losses`, see [`settings`].
     pub fn max_losses(&mut self, losses: u32) {
         self.values.insert(MAX_LOSSES, losses.to_string());
     }
 
-    /// See the settings; whole megabytes.
+    /// Sets `store_memory_mb`, `store_disk_mb` and `spill_folder`, see [`settings`]. Rounds sizes down to whole MiB.
     pub fn store(&mut self, memory_bytes: u64, disk_bytes: u64, folder: &Path) {
         self.values.insert(STORE_MEMORY, (memory_bytes >> 20).to_string());
         self.values.insert(STORE_DISK, (disk_bytes >> 20).to_string());
         self.values.insert(SPILL_FOLDER, folder.display().to_string());
     }
 
-    /// See the setting.
+    /// Sets `local_threads`, see [`settings`].
     pub fn local_threads(&mut self, threads: usize) {
         self.values.insert(LOCAL_THREADS, threads.to_string());
     }
 
-    /// How runs are cut; stands for all the options that decide it.
+    /// Sets how runs are cut into shards. Replaces all individual settings for that.
     pub fn cut(&mut self, options: CutOptions) {
         self.cut = Some(options);
     }
 }
 
-/// A setting's value, and where it came from.
+/// The value of a setting, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
     /// The setting.
     pub setting: Setting,
-    /// Its value.
+    /// The value.
     pub value: String,
-    /// Where that came from.
+    /// Where the value comes from.
     pub source: Source,
 }
 
-/// Everything an orchestrator is told, checked.
+/// The validated configuration of an orchestrator.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The workers.
     pub list: WorkerList,
-    /// The service that stands for them, if there is one.
+    /// Address of the service that makes the proofs, if one is used instead of workers.
     pub service: Option<String>,
-    /// How it behaves.
+    /// Settings of the orchestrator.
     pub orchestrator: Settings,
-    /// How runs are cut.
+    /// How runs are cut into shards.
     pub cut: CutOptions,
-    /// Longest time that a proof may take.
+    /// Maximum duration of a proof. `None`: unlimited.
     pub timeout: Option<Duration>,
-    /// Proving threads of the local worker, if somebody chose.
+    /// Proving threads of the local worker. `None`: chosen automatically.
     pub local_threads: Option<usize>,
     /// All settings with their values.
     pub effective: Vec<Effective>,
 }
 
-/// What an environment variable says. One that is no Unicode comes out as something that no setting takes.
+/// Returns the value of an environment variable. Invalid Unicode is replaced so that no setting accepts the value.
 pub fn environment(variable: &str) -> Option<String> {
     env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
 }
 
 impl Config {
-    /// Puts together what `overrides`, `environment` and the list's file say.
+    /// Combines `overrides`, `environment` and the worker list file.
     ///
     /// # Errors
-    /// The first thing that is wrong, with where it was said.
+    /// The first error found, with the source of the wrong value.
     pub fn load(overrides: &Overrides, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let settings = settings();
         let path = find(&settings[0], overrides, &environment, None)?;
-        let url = settings.iter().find(|setting| setting.name == URL).expect("it is in the table");
+        let url = settings.iter().find(|setting| setting.name == URL).expect("the table contains `url`");
         let asks_service = overrides.asks_service(&find(url, overrides, &environment, None)?)?;
         let file = read_list(overrides, &path, asks_service)?;
         let path = PathBuf::from(&path.value);
@@ -274,7 +276,7 @@ impl Config {
             None => CutOptions::from_variables(|variable| values.get(&variable.to_ascii_lowercase()).cloned())?,
         };
         if overrides.cut.is_some() {
-            // What a program gives as one value stands for all of them.
+            // The program's options replace all individual settings, so the individual settings are not shown.
             effective.retain(|effective| !CutOptions::ALL.iter().any(|cut| cut.name == effective.setting.variable));
         }
         let effective_url = effective.iter().find(|effective| effective.setting.name == URL);
@@ -293,11 +295,11 @@ impl Config {
         orchestrator.max_failures = small(number(MAX_FAILURES));
         orchestrator.max_losses = small(number(MAX_LOSSES));
         let store = &mut orchestrator.store;
-        if let Some(megabytes) = chosen(STORE_MEMORY) {
-            (store.memory_bytes, store.disk_bytes) = (megabytes << 20, megabytes << 22);
+        if let Some(mebibytes) = chosen(STORE_MEMORY) {
+            (store.memory_bytes, store.disk_bytes) = (mebibytes << 20, mebibytes << 22);
         }
-        if let Some(megabytes) = chosen(STORE_DISK) {
-            store.disk_bytes = megabytes << 20;
+        if let Some(mebibytes) = chosen(STORE_DISK) {
+            store.disk_bytes = mebibytes << 20;
         }
         if text(SPILL_FOLDER) != setting::AUTO {
             store.spill_folder = Some(text(SPILL_FOLDER).into());
@@ -314,7 +316,7 @@ impl Config {
     }
 }
 
-/// The value of `setting` and where it came from.
+/// Returns the validated value of `setting`, and where it comes from.
 fn find(
     setting: &Setting,
     overrides: &Overrides,
@@ -335,14 +337,14 @@ fn find(
     }
 }
 
-/// The workers, from the program or the file.
+/// Returns the workers, from the program or from the worker list file.
 fn read_list(overrides: &Overrides, path: &Effective, asks_service: bool) -> Result<WorkerFile, ConfigError> {
     let file = Path::new(&path.value);
     let needs_none = overrides.local || overrides.joined || asks_service;
     let mut read = match &overrides.workers {
         Some(workers) => WorkerFile { list: parse_workers(workers)?, ..WorkerFile::default() },
-        // A program that is its own worker, whose workers come by themselves, or that has none, needs no list, unless
-        // somebody named one.
+        // The list is optional if this process is a worker, if workers dial this orchestrator, or if a service makes
+        // the proofs. But a list that is named explicitly must exist.
         None if needs_none && path.source == Source::Default && !file.exists() => WorkerFile::default(),
         None => WorkerFile::read(file)?,
     };

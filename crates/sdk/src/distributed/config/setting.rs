@@ -1,66 +1,68 @@
-//! The settings there are: what people may set, where, and within which bounds. The reference page is made from this
-//! table.
+//! The table of all settings: where each can be set, its bounds and its default. The reference page is generated from
+//! this table.
 
 use ::client::Client;
 use engine::CutOptions;
 use orchestrator::{DEFAULT_PATH, MOST_SHARDS, Placement, Verify};
 use std::fmt;
 
-/// One thing that can be set.
+/// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its name in `distributed.json` and in `sp1d config`.
+    /// Name in `distributed.json` and in `sp1d config`.
     pub name: String,
-    /// Its environment variable.
+    /// Environment variable.
     pub variable: &'static str,
-    /// Its value when nobody sets it.
+    /// Value when the setting is not set.
     pub default: String,
-    /// What it may be.
+    /// Accepted values.
     pub range: Range,
-    /// Unit of a number; empty for a count.
+    /// Unit of a number. Empty for a count or a text.
     pub unit: &'static str,
-    /// What it does.
+    /// What the setting does.
     pub meaning: &'static str,
 }
 
-/// What a setting may be.
+/// The values that a setting accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Range {
-    /// A file.
+    /// A file path.
     Path,
-    /// The word, or a folder.
+    /// The given word or a folder path.
     FolderOr(&'static str),
-    /// A whole number between these, both included.
+    /// A whole number between the two bounds, inclusive.
     Number(u64, u64),
-    /// The word, or a number between these.
+    /// The given word or a whole number between the two bounds, inclusive.
     NumberOr(&'static str, u64, u64),
-    /// The word, or the address of a service.
+    /// The given word or the address of a service.
     UrlOr(&'static str),
     /// One of these words.
     Choice(&'static [&'static str]),
 }
 
 impl Range {
-    /// Checks that `text` is within.
+    /// Checks that `text` is an accepted value.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with `text`.
     pub(super) fn check(&self, text: &str) -> Result<(), String> {
         let number = |least: u64, most: u64| match text.parse::<u64>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
-            Ok(_) => Err(format!("it is out of range: {self}")),
-            Err(_) => Err(format!("it is no number: {self}")),
+            Ok(_) => Err(format!("out of range; expected {self}")),
+            Err(_) => Err(format!("not a whole number; expected {self}")),
         };
         match self {
-            Self::Path if text.is_empty() => Err("it is empty: name a file".to_owned()),
+            Self::Path if text.is_empty() => Err(format!("empty path; expected {self}")),
             Self::Path => Ok(()),
-            Self::FolderOr(_) if text.is_empty() => Err("it is empty: name a folder".to_owned()),
+            Self::FolderOr(_) if text.is_empty() => Err(format!("empty path; expected {self}")),
             Self::FolderOr(_) => Ok(()),
             Self::NumberOr(word, ..) | Self::UrlOr(word) if text == *word => Ok(()),
-            Self::UrlOr(_) => Client::new(text).map(|_| ()).map_err(|_| format!("it is no address: {self}")),
+            Self::UrlOr(_) => {
+                Client::new(text).map(|_| ()).map_err(|_| format!("not a valid address; expected {self}"))
+            }
             Self::Number(least, most) | Self::NumberOr(_, least, most) => number(*least, *most),
             Self::Choice(words) if words.contains(&text) => Ok(()),
-            Self::Choice(_) => Err(format!("it is none of the choices: {self}")),
+            Self::Choice(_) => Err(format!("unknown choice; expected one of {self}")),
         }
     }
 }
@@ -94,14 +96,14 @@ pub(super) const STORE_MEMORY: &str = "store_memory_mb";
 pub(super) const STORE_DISK: &str = "store_disk_mb";
 pub(super) const SPILL_FOLDER: &str = "spill_folder";
 
-/// Words for a number that nobody chose.
+/// Words that are accepted instead of a number, address or folder.
 pub(super) const NONE: &str = "none";
 pub(super) const AUTO: &str = "auto";
 
-/// A year, in seconds: longer than any proof.
+/// Maximum of a duration in seconds: one year, longer than any proof takes.
 const LONGEST_S: u64 = 365 * 24 * 60 * 60;
 
-/// Every setting of an orchestrator, in the order in which they are shown.
+/// Returns every setting of an orchestrator, in display order.
 #[must_use]
 pub fn settings() -> Vec<Setting> {
     let setting = |name: &str, variable, default: &str, range, unit, meaning| Setting {
@@ -119,7 +121,7 @@ pub fn settings() -> Vec<Setting> {
             DEFAULT_PATH,
             Range::Path,
             "",
-            "the list of workers: a JSON array of addresses, of which \"local\" is the orchestrator's own process; or an object with that array as \"workers\" and further settings beside it",
+            "file with the worker list: a JSON array of addresses, or an object that contains this array as \"workers\" and other settings. The address \"local\" is the orchestrator's own process",
         ),
         setting(
             URL,
@@ -127,7 +129,7 @@ pub fn settings() -> Vec<Setting> {
             NONE,
             Range::UrlOr(NONE),
             "",
-            "the service that programs have their proofs made by instead of by workers of their own; `sp1d prove` has its own always",
+            "address of a service that makes the proofs of a program, instead of the program's own workers. `sp1d prove` always uses its own workers",
         ),
         setting(
             SHARD_BATCH_SIZE,
@@ -135,7 +137,7 @@ pub fn settings() -> Vec<Setting> {
             "2",
             Range::Number(1, MOST_SHARDS.into()),
             "",
-            "how many shards a worker may hold at a time for each of its provers, from assignment to report; 1 for the least memory, more so that the next is there when one is done",
+            "maximum number of shards that a worker holds at the same time for each of its provers, from assignment to report. 1 needs the least memory; with more, the prover does not wait for its next shard",
         ),
         setting(
             PLACEMENT,
@@ -143,7 +145,7 @@ pub fn settings() -> Vec<Setting> {
             Placement::Spread.name(),
             Range::Choice(&["spread", "pack"]),
             "",
-            "`spread` gives work to everybody; `pack` to as few workers as finish as early, and leaves the others free",
+            "`spread` assigns tasks to all workers. `pack` assigns them to the fewest workers that finish equally early, and leaves the others free",
         ),
         setting(
             HEARTBEAT,
@@ -151,7 +153,7 @@ pub fn settings() -> Vec<Setting> {
             "1000",
             Range::Number(50, 60_000),
             "milliseconds",
-            "time between signs of life, both ways",
+            "time between heartbeats, in both directions",
         ),
         setting(
             MISSED_HEARTBEATS,
@@ -159,7 +161,7 @@ pub fn settings() -> Vec<Setting> {
             "3",
             Range::Number(1, 1000),
             "",
-            "signs of life that may be missed before a side gives the other up",
+            "number of missed heartbeats after which a side closes the connection",
         ),
         setting(
             PATIENCE,
@@ -167,7 +169,7 @@ pub fn settings() -> Vec<Setting> {
             "60",
             Range::Number(0, LONGEST_S),
             "seconds",
-            "how long a proof waits when no worker is connected, or none that does what is left",
+            "how long a proof waits while no worker is connected, or no connected worker supports the remaining tasks. Then the proof fails",
         ),
         setting(
             TIMEOUT,
@@ -175,7 +177,7 @@ pub fn settings() -> Vec<Setting> {
             NONE,
             Range::NumberOr(NONE, 1, LONGEST_S),
             "seconds",
-            "longest time that a proof may take",
+            "maximum duration of a proof",
         ),
         setting(
             VERIFY,
@@ -183,7 +185,7 @@ pub fn settings() -> Vec<Setting> {
             Verify::All.name(),
             Range::Choice(&["all", "final"]),
             "",
-            "`all` verifies every result before anything is built on it; `final` only the finished proof, and proves it again with all verified should that one be wrong",
+            "`all` verifies every result before it is used. `final` verifies only the finished proof; if that proof is wrong, it is made again with every result verified",
         ),
         setting(
             MAX_FAILURES,
@@ -191,7 +193,7 @@ pub fn settings() -> Vec<Setting> {
             "3",
             Range::Number(1, 100),
             "",
-            "failed attempts and wrong results after which a task, and its proof, fails for good",
+            "number of failed attempts and wrong results after which a task and its proof fail",
         ),
         setting(
             MAX_LOSSES,
@@ -199,23 +201,23 @@ pub fn settings() -> Vec<Setting> {
             "5",
             Range::Number(1, 1000),
             "",
-            "workers lost with a task after which it, and its proof, fails for good",
+            "number of workers lost during a task after which the task and its proof fail",
         ),
         setting(
             STORE_MEMORY,
             "SP1_DISTRIBUTED_STORE_MEMORY_MB",
             AUTO,
             Range::NumberOr(AUTO, 16, 1 << 30),
-            "megabytes",
-            "memory for the artifacts of running proofs; what is beyond goes to disk. `auto` is a quarter of the machine's",
+            "MiB",
+            "memory for the artifacts of running proofs. Artifacts that do not fit go to disk. `auto` is a quarter of the machine's memory",
         ),
         setting(
             STORE_DISK,
             "SP1_DISTRIBUTED_STORE_DISK_MB",
             AUTO,
             Range::NumberOr(AUTO, 0, 1 << 40),
-            "megabytes",
-            "disk for artifacts that memory has no room for; 0 for none. `auto` is four times the memory",
+            "MiB",
+            "disk space for artifacts that do not fit in memory; 0 uses no disk. `auto` is four times `store_memory_mb`",
         ),
         setting(
             SPILL_FOLDER,
@@ -223,7 +225,7 @@ pub fn settings() -> Vec<Setting> {
             AUTO,
             Range::FolderOr(AUTO),
             "",
-            "where those go, in a folder of their own; `auto` is TMPDIR, else /var/tmp",
+            "folder for artifacts on disk. The orchestrator creates its own folder inside it. `auto` is `TMPDIR`, or /var/tmp if that is not set",
         ),
         setting(
             LOCAL_THREADS,
@@ -231,7 +233,7 @@ pub fn settings() -> Vec<Setting> {
             AUTO,
             Range::NumberOr(AUTO, 1, 1024),
             "",
-            "proving threads of the worker \"local\"; `auto` leaves one core to the executor",
+            "number of proving threads of the worker \"local\". `auto` leaves one core for the executor",
         ),
     ];
     let cut = CutOptions::ALL.into_iter().map(|option| Setting {

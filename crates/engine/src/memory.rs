@@ -119,8 +119,8 @@ pub(crate) const CUTS: [u64; 5] = [
     (1 << 25) - (1 << 22),
 ];
 
-/// Cuts that may be chosen, the largest first: those of [`CUTS`], and each of them less an eighth and a quarter. These take
-/// less memory than the full cut, and hardly more time for each cycle.
+/// Cuts that may be chosen, the largest first: those of [`CUTS`], and each of them less an eighth and a quarter. These
+/// take less memory than the full cut, and hardly more time for each cycle.
 fn choices() -> impl DoubleEndedIterator<Item = u64> {
     /// Cuts are multiples of this.
     const STEP: u64 = 1 << 22;

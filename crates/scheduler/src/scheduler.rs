@@ -140,8 +140,8 @@ impl Scheduler {
     }
 
     /// Returns when [`handle`](Self::handle) must be called next, with [`Event::Tick`] if no other event happens
-    /// before. Returns `None` if no worker is connected: then there is no lease, and [`Config::patience`] does not count.
-    /// Calling `handle` earlier is harmless.
+    /// before. Returns `None` if no worker is connected: then there is no lease, and [`Config::patience`] does not
+    /// count. Calling `handle` earlier is harmless.
     ///
     /// The deadline is the end of the first lease or of the first wait for memory, but at most half of
     /// [`Config::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep would look

@@ -1,7 +1,8 @@
 //! A busy worker pool, for measuring how long the scheduler needs for an event.
 
-use scheduler::{
-    AttemptId, Command, Config, Event, KindSet, PeerId, ProofId, Scheduler, TaskId, TaskKind, Timestamp, WorkerId,
+use sp1d_scheduler::{
+    AttemptId, Command, Event, KindSet, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
+    WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,7 +12,7 @@ pub struct Pool {
     now: Duration,
     next_task: u64,
     /// The running attempts, the oldest first.
-    running: VecDeque<(WorkerId, AttemptId)>,
+    running: VecDeque<(SessionId, AttemptId)>,
 }
 
 /// Number of events sent by one [`Pool::step`].
@@ -23,15 +24,16 @@ impl Pool {
     /// Creates a pool of `workers` workers with two slots each, and `queued` tasks beyond those that the workers hold.
     #[must_use]
     pub fn new(workers: u64, queued: u64) -> Self {
-        let scheduler = Scheduler::new(Config { lease_ttl: Duration::from_secs(3600), ..Config::default() });
+        let scheduler =
+            Scheduler::new(SchedulerConfig { lease_ttl: Duration::from_secs(3600), ..SchedulerConfig::default() });
         let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
-        pool.tell(Event::ProofStarted { proof: PROOF });
-        for worker in 1..=workers {
-            let (worker, peer) = (WorkerId(worker), PeerId(worker));
+        pool.handle(Event::ProofStarted { proof: PROOF });
+        for number in 1..=workers {
+            let (session, worker) = (SessionId(number), WorkerId(number));
             let kinds = KindSet::all();
-            pool.tell(Event::WorkerJoined {
+            pool.handle(Event::WorkerJoined {
+                session,
                 worker,
-                peer,
                 memory_bytes: 0,
                 slots: 2,
                 kinds,
@@ -49,10 +51,10 @@ impl Pool {
         pool
     }
 
-    fn tell(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         for command in self.scheduler.handle(Timestamp::new(self.now), event) {
-            if let Command::Assign { worker, attempt, .. } = command {
-                self.running.push_back((worker, attempt));
+            if let Command::Assign { session, attempt, .. } = command {
+                self.running.push_back((session, attempt));
             }
         }
     }
@@ -61,21 +63,21 @@ impl Pool {
         self.next_task += 1;
         let task = TaskId(self.next_task);
         let kind = TaskKind::ProveShard;
-        self.tell(Event::TaskSubmitted { proof: PROOF, task, kind, marker: None, begun_on: None });
+        self.handle(Event::TaskSubmitted { proof: PROOF, task, kind, marker: None, resumable_on: None });
     }
 
     /// Runs one step: the oldest attempt starts, its worker renews its lease, a new task is submitted, and the attempt
     /// delivers a result that is verified. The free slot takes another task.
     pub fn step(&mut self) {
-        let (worker, attempt) =
+        let (session, attempt) =
             self.running.pop_front().expect("the queue is never empty, so an attempt is always running");
         // Workers differ slightly in speed.
-        self.now += Duration::from_micros(100 + worker.0 % 7);
-        self.tell(Event::AttemptStarted { worker, attempt });
-        self.tell(Event::LeasesRenewed { worker });
+        self.now += Duration::from_micros(100 + session.0 % 7);
+        self.handle(Event::AttemptStarted { session, attempt });
+        self.handle(Event::LeaseRenewed { session });
         self.submit();
-        self.tell(Event::AttemptReported { worker, attempt });
-        self.tell(Event::ResultVerified { attempt });
+        self.handle(Event::ResultDelivered { session, attempt });
+        self.handle(Event::ResultVerified { attempt });
     }
 
     /// Returns the number of waiting tasks.

@@ -1,6 +1,0 @@
-//! Runs the unit tests in `accesses.rs`. The file is compiled separately here, because unit tests of the whole crate
-//! would link SP1's prover a second time.
-
-#[path = "../src/accesses.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the engine uses them")]
-mod accesses;

@@ -1,0 +1,172 @@
+//! The distributed prover, without `async`.
+
+use super::prover::{ProveRequest, Prover};
+use crate::{
+    distributed::{self, DistributedError, ProofEvents},
+    prover::Prover as _,
+    request::{ProveOptions, with_options},
+};
+use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts, StatusCode};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_prover::worker::SP1NodeCore;
+use sp1_sdk::{
+    Elf, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues, SP1VerificationError,
+    SP1VerifyingKey,
+};
+use sp1d_engine::WrapProof;
+use sp1d_orchestrator::{Placement, Verify};
+use std::{path::Path, time::Duration};
+
+/// Same as [`crate::DistributedProver`]. Each call runs on the client's own threads and blocks the calling thread until
+/// it ends. Any thread may call, even an asynchronous one.
+#[derive(Clone)]
+pub struct DistributedProver(pub(super) distributed::DistributedProver);
+
+/// Same as [`crate::DistributedProverBuilder`].
+#[derive(Default)]
+pub struct DistributedProverBuilder(pub(super) distributed::DistributedProverBuilder);
+
+/// Forwards these methods to the asynchronous builder.
+macro_rules! forward {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),*);)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(self $(, $argument: $kind)*) -> Self {
+            Self(self.0.$name($($argument),*))
+        }
+    )*};
+}
+
+impl DistributedProverBuilder {
+    forward! {
+        /// See [`crate::DistributedProverBuilder::workers_file`].
+        workers_file(path: impl AsRef<Path>);
+        /// See [`crate::DistributedProverBuilder::workers`].
+        workers(workers: impl IntoIterator<Item = impl ToString>);
+        /// See [`crate::DistributedProverBuilder::url`].
+        url(url: impl ToString);
+        /// See [`crate::DistributedProverBuilder::local_worker`].
+        local_worker();
+        /// See [`crate::DistributedProverBuilder::local_threads`].
+        local_threads(threads: usize);
+        /// See [`crate::DistributedProverBuilder::shard_batch_size`].
+        shard_batch_size(shards: u32);
+        /// See [`crate::DistributedProverBuilder::placement`].
+        placement(placement: Placement);
+        /// See [`crate::DistributedProverBuilder::heartbeat`].
+        heartbeat(interval: Duration);
+        /// See [`crate::DistributedProverBuilder::missed_heartbeats`].
+        missed_heartbeats(count: u32);
+        /// See [`crate::DistributedProverBuilder::patience`].
+        patience(patience: Duration);
+        /// See [`crate::DistributedProverBuilder::verify`].
+        verify(verify: Verify);
+        /// See [`crate::DistributedProverBuilder::max_failures`].
+        max_failures(failures: u32);
+        /// See [`crate::DistributedProverBuilder::max_losses`].
+        max_losses(losses: u32);
+        /// See [`crate::DistributedProverBuilder::store`].
+        store(memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>);
+        /// See [`crate::DistributedProverBuilder::timeout`].
+        timeout(timeout: Duration);
+        /// See [`crate::DistributedProverBuilder::core_opts`].
+        core_opts(options: SP1CoreOpts);
+        /// See [`crate::DistributedProverBuilder::core_opts`].
+        with_opts(options: SP1CoreOpts);
+    }
+
+    /// Builds the prover.
+    #[must_use]
+    pub fn build(self) -> DistributedProver {
+        DistributedProver(self.0.build_blocking())
+    }
+}
+
+impl DistributedProver {
+    /// Connects to the workers or the service now instead of at the first proof.
+    ///
+    /// # Errors
+    /// If the configuration is invalid, or no worker (or the service) can be reached.
+    pub fn connect(&self) -> Result<(), DistributedError> {
+        let prover = self.0.clone();
+        self.0.threads().block_on(async move { prover.connect().await })
+    }
+
+    /// See [`crate::DistributedProver::shrink_wrap`].
+    ///
+    /// # Errors
+    /// If `proof` is not a compressed proof, if proofs are made by a service, or the reason why shrinking or wrapping
+    /// failed.
+    pub fn shrink_wrap(&self, proof: &SP1Proof, key: &SP1VerifyingKey) -> Result<WrapProof, DistributedError> {
+        let (prover, proof, key) = (self.0.clone(), proof.clone(), key.clone());
+        self.0.threads().block_on(async move { prover.shrink_wrap(&proof, &key).await })
+    }
+}
+
+impl Prover for DistributedProver {
+    type ProvingKey = SP1ProvingKey;
+    type Error = DistributedError;
+    type ProveRequest<'a> = DistributedProveRequest<'a>;
+
+    fn inner(&self) -> &SP1NodeCore {
+        self.0.inner()
+    }
+
+    fn setup(&self, elf: Elf) -> Result<SP1ProvingKey, DistributedError> {
+        let prover = self.0.clone();
+        self.0.threads().block_on(async move { prover.setup(elf).await })
+    }
+
+    fn prove<'a>(&'a self, pk: &'a SP1ProvingKey, stdin: SP1Stdin) -> DistributedProveRequest<'a> {
+        DistributedProveRequest { prover: self, key: pk, stdin, options: ProveOptions::default(), events: None }
+    }
+
+    fn run_execution(
+        &self,
+        elf: Elf,
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+    ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
+        let prover = self.0.clone();
+        self.0.threads().block_on(async move { prover.run_execution(elf, stdin, context).await })
+    }
+
+    fn verify(
+        &self,
+        proof: &SP1ProofWithPublicValues,
+        vkey: &SP1VerifyingKey,
+        status_code: Option<StatusCode>,
+    ) -> Result<(), SP1VerificationError> {
+        self.0.verify(proof, vkey, status_code)
+    }
+}
+
+/// A proof request. [`ProveRequest::run`] creates the proof.
+pub struct DistributedProveRequest<'a> {
+    prover: &'a DistributedProver,
+    key: &'a SP1ProvingKey,
+    stdin: SP1Stdin,
+    options: ProveOptions,
+    events: Option<tokio::sync::broadcast::Sender<sp1d_orchestrator::ProofEvent>>,
+}
+
+impl DistributedProveRequest<'_> {
+    /// Returns the request and a stream of its events. Another thread can read the stream with an executor, for example
+    /// `futures::executor::block_on_stream`.
+    #[must_use]
+    pub fn with_events(mut self) -> (Self, ProofEvents) {
+        let (sender, events) = ProofEvents::channel();
+        self.events = Some(sender);
+        (self, events)
+    }
+}
+
+impl<'a> ProveRequest<'a, DistributedProver> for DistributedProveRequest<'a> {
+    fn run(self) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        let Self { prover, key, stdin, options, events } = self;
+        let progress = events.unwrap_or_else(|| tokio::sync::broadcast::channel(1).0);
+        prover.0.threads().block_on(prover.0.run_proof(key, stdin, options, progress))
+    }
+
+    with_options!();
+}

@@ -1,0 +1,185 @@
+//! Builds a distributed prover.
+
+use super::{
+    config::ConfigOverrides, config_source::ConfigSource, prover::DistributedProver,
+    proving_threads::start_proving_threads,
+};
+use crate::threads::ClientThreads;
+use sp1_core_executor::SP1CoreOpts;
+use sp1d_engine::{Controller, ControllerSettings};
+use sp1d_orchestrator::{Placement, Verify};
+use std::{path::Path, time::Duration};
+
+/// Settings of a [`DistributedProver`]. Precedence: this builder, then environment variable, then worker list file,
+/// then default. The first call that needs the configuration returns its errors.
+#[derive(Default)]
+pub struct DistributedProverBuilder {
+    source: ConfigSource,
+}
+
+impl DistributedProverBuilder {
+    /// Creates a builder with no settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn for_machine(foreign_machine: bool) -> Self {
+        Self { source: ConfigSource { foreign_machine, ..ConfigSource::default() } }
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut ConfigOverrides)) -> Self {
+        change(&mut self.source.overrides);
+        self
+    }
+
+    /// Reads the worker list from `path` instead of `distributed.json`.
+    #[must_use]
+    pub fn workers_file(self, path: impl AsRef<Path>) -> Self {
+        self.set(|overrides| overrides.workers_file(path.as_ref()))
+    }
+
+    /// Sets the workers, each as `HOST:PORT`. No worker list file is read.
+    #[must_use]
+    pub fn workers<A: ToString>(self, workers: impl IntoIterator<Item = A>) -> Self {
+        let workers = workers.into_iter().map(|worker| worker.to_string()).collect();
+        self.set(|overrides| overrides.workers(workers))
+    }
+
+    /// Sends proof requests to the service at `url` (`http://HOST:PORT`, see `sp1d serve`) instead of using workers
+    /// directly. No worker list is read. Returned proofs are verified here.
+    ///
+    /// The service uses its own settings for placement, verification and shard sizes. It always checks the proofs in an
+    /// input. It proves only runs that end with exit code 0.
+    #[must_use]
+    pub fn url(self, url: impl ToString) -> Self {
+        self.set(|overrides| overrides.url(&url.to_string()))
+    }
+
+    /// Makes this process a worker too, in addition to the workers of the list. Without a list it is the only worker.
+    #[must_use]
+    pub fn local_worker(self) -> Self {
+        self.set(ConfigOverrides::local_worker)
+    }
+
+    /// Sets the number of proving threads of the local worker. Default: one less than the available cores, at least 1.
+    /// The executor uses the remaining core.
+    #[must_use]
+    pub fn local_threads(self, threads: usize) -> Self {
+        self.set(|overrides| overrides.local_threads(threads))
+    }
+
+    /// Sets how many shards a worker may hold at a time for each of its provers: 1 to 128. A worker never holds more
+    /// than 128 shards in total. Default: 2.
+    #[must_use]
+    pub fn shard_batch_size(self, shards: u32) -> Self {
+        self.set(|overrides| overrides.shard_batch_size(shards))
+    }
+
+    /// Sets whether all workers share the work (`Placement::Spread`, the default) or only as few as finish equally
+    /// early (`Placement::Pack`).
+    #[must_use]
+    pub fn placement(self, placement: Placement) -> Self {
+        self.set(|overrides| overrides.placement(placement))
+    }
+
+    /// Sets the time between heartbeats: 50 ms to 60 s. Default: 1 s.
+    #[must_use]
+    pub fn heartbeat(self, interval: Duration) -> Self {
+        self.set(|overrides| overrides.heartbeat(interval))
+    }
+
+    /// Sets how many heartbeats may be missed before the connection is given up: 1 to 1000. Default: 3.
+    #[must_use]
+    pub fn missed_heartbeats(self, count: u32) -> Self {
+        self.set(|overrides| overrides.missed_heartbeats(count))
+    }
+
+    /// Sets how long a proof waits while no connected worker can continue it, in whole seconds. Default: 60 s.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        self.set(|overrides| overrides.patience(patience))
+    }
+
+    /// Sets which results are verified before they are used. Default: all.
+    #[must_use]
+    pub fn verify(self, verify: Verify) -> Self {
+        self.set(|overrides| overrides.verify(verify))
+    }
+
+    /// Sets on how many different workers a task may fail before its proof fails, see
+    /// [`settings`](super::config::settings): 1 to 100. The default is 3.
+    #[must_use]
+    pub fn max_failures(self, failures: u32) -> Self {
+        self.set(|overrides| overrides.max_failures(failures))
+    }
+
+    /// Sets the number of workers lost with a task after which the task and its proof fail: 1 to 1000. Default: 5.
+    #[must_use]
+    pub fn max_losses(self, losses: u32) -> Self {
+        self.set(|overrides| overrides.max_losses(losses))
+    }
+
+    /// Limits the artifacts of running proofs: `memory_bytes` in memory, and beyond that `disk_bytes` on disk in a
+    /// subfolder of `folder`. Both are rounded down to whole MiB.
+    #[must_use]
+    pub fn store(self, memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>) -> Self {
+        self.set(|overrides| overrides.store(memory_bytes, disk_bytes, folder.as_ref()))
+    }
+
+    /// Sets the maximum duration of a proof, in whole seconds, at least 1. Default: unlimited.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.set(|overrides| overrides.timeout(timeout))
+    }
+
+    /// Sets the options that decide how runs are cut into shards. The workers receive them with each proof.
+    #[must_use]
+    pub fn core_opts(mut self, options: SP1CoreOpts) -> Self {
+        self.source.cut = Some(options);
+        self
+    }
+
+    /// Same as [`DistributedProverBuilder::core_opts`]. SP1's builders have this name too.
+    #[must_use]
+    pub fn with_opts(self, options: SP1CoreOpts) -> Self {
+        self.core_opts(options)
+    }
+
+    /// Builds the prover: starts its threads and SP1's verifier, which takes half a second. Errors in the configuration
+    /// are returned later, by the first call that needs it.
+    #[must_use]
+    pub async fn build(self) -> DistributedProver {
+        self.start_proving_threads();
+        let threads = ClientThreads::start();
+        let controller = threads.spawn(Controller::new(ControllerSettings::default())).await;
+        self.finish(threads, controller)
+    }
+
+    #[cfg(feature = "blocking")]
+    pub(crate) fn build_blocking(self) -> DistributedProver {
+        self.start_proving_threads();
+        let threads = ClientThreads::start();
+        let controller = threads.block_on(Controller::new(ControllerSettings::default()));
+        self.finish(threads, controller)
+    }
+
+    /// Starts the proving threads before SP1 code can create them. A configuration error is ignored here, because the
+    /// first call that needs the configuration returns it.
+    fn start_proving_threads(&self) {
+        if let Ok(config) = self.source.load() {
+            start_proving_threads(&config);
+        }
+    }
+
+    fn finish(self, threads: ClientThreads, controller: Controller) -> DistributedProver {
+        DistributedProver::from_parts(threads, controller, self.source)
+    }
+}
+
+impl DistributedProver {
+    /// Creates a prover without settings of the program. It is configured by the environment and the worker list file.
+    pub async fn new() -> Self {
+        DistributedProverBuilder::new().build().await
+    }
+}

@@ -1,0 +1,246 @@
+//! The distributed prover.
+
+use super::{
+    config::Config, config_source::ConfigSource, error::DistributedError, pool::WorkerPool,
+    service_prover::ServiceProver,
+};
+use crate::{request::ProveOptions, threads::ClientThreads};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_sdk::{
+    Elf, LightProver, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues,
+    SP1VerifyingKey,
+};
+use sp1d_engine::{Controller, WrapProof};
+use sp1d_orchestrator::{ExpectedExit, Holdings, ProofEvent, ProofMode, ProofRequest};
+use std::sync::Arc;
+use tokio::sync::{OnceCell, broadcast};
+use tokio_util::sync::CancellationToken;
+
+/// Proves on the workers of a pool, or through a service. Cloning is cheap. Clones share the pool, and can prove at the
+/// same time.
+///
+/// The prover has its own threads. It works from any runtime, blocked or not, and without a runtime. The configuration
+/// is read at the first `setup`, `execute` or `prove`. The workers are dialed at the first `prove` or at
+/// [`DistributedProver::connect`]. If that fails, the call returns the error and the next call tries again.
+#[derive(Clone)]
+pub struct DistributedProver {
+    pub(super) inner: Arc<DistributedProverInner>,
+}
+
+/// The state that all clones of a prover share.
+pub(super) struct DistributedProverInner {
+    controller: Arc<Controller>,
+    source: ConfigSource,
+    config: OnceCell<Config>,
+    backend: OnceCell<ProvingBackend>,
+    // The last field, so that everything that runs on the threads is dropped before them.
+    pub(super) threads: ClientThreads,
+}
+
+/// How proofs are made: on connected workers or by a service.
+enum ProvingBackend {
+    Pool(WorkerPool),
+    Service(ServiceProver),
+}
+
+impl DistributedProverInner {
+    async fn config(&self) -> Result<&Config, DistributedError> {
+        self.config.get_or_try_init(|| async { self.source.load() }).await
+    }
+
+    async fn backend(self: &Arc<Self>) -> Result<&ProvingBackend, DistributedError> {
+        let config = self.config().await?.clone();
+        let open = || async {
+            if let Some(url) = &config.service {
+                return Ok(ProvingBackend::Service(ServiceProver::new(url)?));
+            }
+            let pool = self.threads.spawn_session(async move { WorkerPool::open(&config).await }).await;
+            Ok::<_, DistributedError>(ProvingBackend::Pool(pool?))
+        };
+        self.backend.get_or_try_init(open).await
+    }
+
+    pub(super) async fn setup(&self, elf: Elf) -> Result<SP1ProvingKey, DistributedError> {
+        self.config().await?;
+        let key = self.controller.verifying_key(&elf).await?;
+        Ok(SP1ProvingKey::new(key, elf))
+    }
+
+    pub(super) async fn execute(
+        &self,
+        elf: Elf,
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+        stop: CancellationToken,
+    ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
+        let other = |error: &dyn std::fmt::Display| ExecutionError::Other(error.to_string());
+        self.config().await.map_err(|error| other(&error))?;
+        self.controller.execute_in(&elf, stdin, context, &stop).await.map_err(|error| other(&error))
+    }
+
+    async fn prove(
+        self: Arc<Self>,
+        key: SP1ProvingKey,
+        stdin: SP1Stdin,
+        options: ProveOptions,
+        progress: broadcast::Sender<ProofEvent>,
+        cancel: CancellationToken,
+    ) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        let request = self.request(key.elf(), &stdin, &options).await?;
+        drop(stdin);
+        if self.controller.verifying_key(&request.elf).await?.vk != key.verifying_key().vk {
+            return Err(DistributedError::ForeignKey);
+        }
+        let pool = match self.backend().await? {
+            ProvingBackend::Pool(pool) => pool,
+            ProvingBackend::Service(service) => {
+                return service.prove(request, &self.controller, &progress, &cancel).await;
+            }
+        };
+        let proven = pool.prove(request, self.controller.clone(), progress, cancel).await?;
+        bincode::deserialize(&proven.output.proof).map_err(|error| DistributedError::Decode(error.to_string()))
+    }
+
+    async fn request(
+        &self,
+        elf: &Elf,
+        stdin: &SP1Stdin,
+        options: &ProveOptions,
+    ) -> Result<ProofRequest, DistributedError> {
+        let config = self.config().await?;
+        Ok(ProofRequest {
+            elf: match elf {
+                Elf::Static(bytes) => Bytes::from_static(bytes),
+                Elf::Dynamic(bytes) => Bytes::from_owner(bytes.clone()),
+            },
+            stdin: bincode::serialize(stdin).expect("every input can be serialized").into(),
+            mode: proof_mode(options.mode),
+            cycle_limit: options.cycle_limit,
+            expected_exit: expected_exit(options.expected_exit_code),
+            check_input_proofs: options.deferred_proof_verification,
+            nonce: options.nonce,
+            options: config.cut.encode(),
+            timeout: config.timeout,
+            label: String::new(),
+        })
+    }
+
+    async fn shrink_wrap(
+        self: Arc<Self>,
+        proof: SP1Proof,
+        key: SP1VerifyingKey,
+    ) -> Result<WrapProof, DistributedError> {
+        // `request` takes the settings from the configuration. There is no program to run.
+        let request = self.request(&Elf::Static(&[]), &SP1Stdin::new(), &ProveOptions::default()).await?;
+        let ProvingBackend::Pool(pool) = self.backend().await? else {
+            return Err(DistributedError::NotThere("shrink and wrap proofs"));
+        };
+        let wrapped = pool.shrink_wrap(&proof, key, request).await?;
+        bincode::deserialize(&wrapped).map_err(|error| DistributedError::Decode(error.to_string()))
+    }
+}
+
+fn proof_mode(mode: SP1ProofMode) -> ProofMode {
+    match mode {
+        SP1ProofMode::Core => ProofMode::Core,
+        SP1ProofMode::Compressed => ProofMode::Compressed,
+        SP1ProofMode::Plonk => ProofMode::Plonk,
+        SP1ProofMode::Groth16 => ProofMode::Groth16,
+    }
+}
+
+fn expected_exit(code: StatusCode) -> ExpectedExit {
+    if code == StatusCode::ANY {
+        ExpectedExit::Any
+    } else if code == StatusCode::SUCCESS {
+        ExpectedExit::Success
+    } else {
+        ExpectedExit::Code(code.as_u32())
+    }
+}
+
+impl DistributedProver {
+    pub(super) fn from_parts(threads: ClientThreads, controller: Controller, source: ConfigSource) -> Self {
+        Self {
+            inner: Arc::new(DistributedProverInner {
+                controller: Arc::new(controller),
+                source,
+                config: OnceCell::new(),
+                backend: OnceCell::new(),
+                threads,
+            }),
+        }
+    }
+
+    /// Returns the configuration after it was checked.
+    ///
+    /// # Errors
+    /// If the configuration is invalid.
+    pub async fn config(&self) -> Result<Config, DistributedError> {
+        self.inner.config().await.cloned()
+    }
+
+    /// Connects to the workers or the service now instead of at the first proof.
+    ///
+    /// # Errors
+    /// If the configuration is invalid, or no worker (or the service) can be reached.
+    pub async fn connect(&self) -> Result<(), DistributedError> {
+        let inner = self.inner.clone();
+        let connect = async move {
+            match inner.backend().await? {
+                ProvingBackend::Pool(_) => Ok(()),
+                ProvingBackend::Service(service) => service.connect().await,
+            }
+        };
+        self.inner.threads.spawn(connect).await
+    }
+
+    /// Shrinks and wraps a compressed proof on a worker, as SP1's `SP1LocalNode::shrink_wrap` does locally. The
+    /// circuits of on-chain proofs verify the result. `key` belongs to the program of the proof.
+    ///
+    /// # Errors
+    /// If `proof` is not a compressed proof, if proofs are made by a service, or the reason why shrinking or wrapping
+    /// failed.
+    pub async fn shrink_wrap(&self, proof: &SP1Proof, key: &SP1VerifyingKey) -> Result<WrapProof, DistributedError> {
+        let (inner, proof, key) = (self.inner.clone(), proof.clone(), key.clone());
+        self.inner.threads.spawn(inner.shrink_wrap(proof, key)).await
+    }
+
+    /// Returns what the orchestrator currently holds for its proofs. All values are zero without a pool.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        match self.inner.backend.get() {
+            Some(ProvingBackend::Pool(pool)) => pool.holdings(),
+            Some(ProvingBackend::Service(_)) | None => Holdings::default(),
+        }
+    }
+
+    pub(crate) fn run_proof(
+        &self,
+        key: &SP1ProvingKey,
+        stdin: SP1Stdin,
+        options: ProveOptions,
+        progress: broadcast::Sender<ProofEvent>,
+    ) -> BoxFuture<'static, Result<SP1ProofWithPublicValues, DistributedError>> {
+        let (inner, key, cancel) = (self.inner.clone(), key.clone(), CancellationToken::new());
+        // Dropping the future cancels the proof. The cleanup runs on the prover's own threads.
+        let guard = cancel.clone().drop_guard();
+        Box::pin(async move {
+            let _guard = guard;
+            let proving = inner.clone().prove(key, stdin, options, progress, cancel);
+            inner.threads.spawn(proving).await
+        })
+    }
+
+    #[cfg(feature = "blocking")]
+    pub(crate) fn threads(&self) -> &ClientThreads {
+        &self.inner.threads
+    }
+
+    pub(crate) fn light(&self) -> &LightProver {
+        self.inner.controller.light()
+    }
+}

@@ -1,0 +1,16 @@
+//! The machine that programs are proven for.
+
+use sp1_core_machine::riscv::RiscvAir;
+use sp1_hypercube::{Machine, air::MachineAir};
+use sp1_primitives::SP1Field;
+
+/// The type that SP1's clients take for a custom machine.
+pub(crate) type RiscvMachine = Machine<SP1Field, RiscvAir<SP1Field>>;
+
+/// Returns true if the tables of `machine` differ from the tables of SP1's standard machine. Workers have only the
+/// standard machine.
+pub(crate) fn is_foreign(machine: &RiscvMachine) -> bool {
+    let names = |machine: &RiscvMachine| machine.chips().iter().map(|chip| chip.name().to_owned()).collect::<Vec<_>>();
+    machine.num_pv_elts() != RiscvAir::<SP1Field>::machine().num_pv_elts()
+        || names(machine) != names(&RiscvAir::machine())
+}

@@ -1,0 +1,13 @@
+//! Blobs: bytes in compressed chunks, checked by a digest. They have no name here and are never on disk.
+
+mod assembler;
+mod chunk;
+mod compressed;
+mod encoder;
+#[cfg(test)]
+mod tests;
+
+pub use assembler::Assembler;
+pub use chunk::{CHUNK_BYTES, Chunk, DecodeError, Encoding};
+pub use compressed::Blob;
+pub use encoder::Encoder;

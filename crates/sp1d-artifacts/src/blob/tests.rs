@@ -1,0 +1,97 @@
+//! Tests of blobs: round trips, and chunks that peers must not send.
+
+use super::*;
+use crate::Digest;
+use bytes::Bytes;
+
+fn sample(len: usize, compressible: bool) -> Vec<u8> {
+    let mut state = 1u64;
+    (0..len)
+        .map(|at| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if compressible { (at / 64) as u8 } else { (state >> 56) as u8 }
+        })
+        .collect()
+}
+
+fn check_round_trip(content: &[u8]) -> Blob {
+    let blob = Blob::encode(content);
+    assert_eq!(blob.len(), content.len() as u64);
+    assert_eq!(blob.digest(), Digest::of(content));
+    let mut assembler = Assembler::new(blob.len());
+    for chunk in blob.chunks() {
+        assembler.push(chunk.clone()).unwrap();
+    }
+    assert_eq!(assembler.finish(blob.digest()).unwrap().decode().unwrap(), content);
+    assert_eq!(blob.clone().decode().unwrap(), content, "a shared blob can be decoded, too");
+    blob
+}
+
+#[test]
+fn decoding_returns_the_encoded_bytes() {
+    for len in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 17] {
+        check_round_trip(&sample(len, true));
+        check_round_trip(&sample(len, false));
+    }
+}
+
+#[test]
+fn incompressible_chunks_are_stored_raw() {
+    let noise = check_round_trip(&sample(CHUNK_BYTES, false));
+    assert_eq!(noise.chunks()[0].encoding, Encoding::Raw);
+    let regular = check_round_trip(&sample(CHUNK_BYTES, true));
+    assert_eq!(regular.chunks()[0].encoding, Encoding::Zstd);
+    assert!(regular.stored_bytes() < CHUNK_BYTES as u64 / 4);
+}
+
+fn check_refused(digest: Digest, len: u64, chunks: &[Chunk], expected: &DecodeError) {
+    let assemble = |check: bool| {
+        let mut assembler = Assembler::new(len);
+        for chunk in chunks {
+            if check { assembler.push(chunk.clone())? } else { assembler.push_unchecked(chunk.clone())? }
+        }
+        if check { assembler.finish(digest) } else { assembler.finish_unchecked(digest) }?.decode()
+    };
+    assert_eq!(&assemble(true).unwrap_err(), expected);
+    assert_eq!(&assemble(false).unwrap_err(), expected, "decoding detects the fault of an unchecked chunk");
+}
+
+#[test]
+fn invalid_chunks_are_rejected() {
+    let content = sample(1000, true);
+    let blob = Blob::encode(&content);
+    let good = blob.chunks()[0].clone();
+    let other = Digest::of(b"other");
+    check_refused(
+        other,
+        1000,
+        std::slice::from_ref(&good),
+        &DecodeError::Digest { got: blob.digest(), expected: other },
+    );
+    check_refused(
+        blob.digest(),
+        1001,
+        std::slice::from_ref(&good),
+        &DecodeError::TooShort { got: 1000, expected: 1001 },
+    );
+    check_refused(blob.digest(), 999, std::slice::from_ref(&good), &DecodeError::TooLong { got: 1000, limit: 999 });
+    let empty = Chunk { encoding: Encoding::Raw, decoded_len: 0, bytes: Bytes::new() };
+    check_refused(blob.digest(), 1000, &[empty], &DecodeError::Empty);
+    let (got, limit) = (CHUNK_BYTES as u64 + 1, CHUNK_BYTES as u64);
+    let padded = Chunk { encoding: Encoding::Zstd, decoded_len: 1000, bytes: vec![0; CHUNK_BYTES + 1].into() };
+    check_refused(blob.digest(), 1000, &[padded], &DecodeError::TooLong { got, limit });
+    let garbage = Chunk { bytes: Bytes::from_static(b"not zstd"), ..good.clone() };
+    check_refused(blob.digest(), 1000, &[garbage], &DecodeError::Corrupt);
+    let short = Chunk { encoding: Encoding::Raw, decoded_len: 1000, bytes: Bytes::from_static(b"short") };
+    check_refused(blob.digest(), 1000, &[short], &DecodeError::Corrupt);
+}
+
+#[test]
+fn a_decompression_bomb_is_not_expanded() {
+    let bomb = zstd::bulk::compress(&vec![0u8; 64 << 20], 1).unwrap();
+    let chunk = Chunk { encoding: Encoding::Zstd, decoded_len: CHUNK_BYTES as u32, bytes: bomb.into() };
+    check_refused(Digest::of(b""), CHUNK_BYTES as u64, &[chunk], &DecodeError::Corrupt);
+    let honest_about_it = Chunk { encoding: Encoding::Raw, decoded_len: 64 << 20, bytes: Bytes::new() };
+    let limit = CHUNK_BYTES as u64;
+    check_refused(Digest::of(b""), 1 << 30, &[honest_about_it], &DecodeError::TooLong { got: 64 << 20, limit });
+}

@@ -1,0 +1,28 @@
+//! How much a store contains.
+
+/// Number and size of the artifacts in a store or in one of its scopes, in memory and on disk together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ArtifactStats {
+    /// Number of artifacts.
+    pub artifacts: usize,
+    /// Their compressed size in bytes.
+    pub bytes: u64,
+}
+
+/// Memory and disk space that a store uses. Blobs and files that the store has removed but a reader still holds are not
+/// counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreUsage {
+    /// Compressed bytes in memory.
+    pub memory_bytes: u64,
+    /// Compressed bytes on disk.
+    pub disk_bytes: u64,
+    /// Number of artifacts, in memory and on disk.
+    pub artifacts: usize,
+}
+
+impl StoreUsage {
+    pub(super) fn bytes(self) -> u64 {
+        self.memory_bytes.saturating_add(self.disk_bytes)
+    }
+}

@@ -1,0 +1,234 @@
+//! Starts, measures and stops the configurations, one after the other.
+
+use super::{BenchProgram, ProofFigures};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Serialize;
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// A configuration to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    pub(crate) name: &'static str,
+    /// The workers. Without workers, sp1-sdk's CPU prover proves, with two threads.
+    workers: &'static [WorkerSetting],
+    /// Number of trace cells after which a shard ends. With `None`, the prover's default.
+    cut: Option<u64>,
+}
+
+impl Configuration {
+    /// Returns a configuration with sp1-sdk's CPU prover and two threads.
+    pub(crate) const fn cpu_prover(name: &'static str, cut: Option<u64>) -> Self {
+        Self { name, workers: &[], cut }
+    }
+
+    pub(crate) const fn workers(name: &'static str, workers: &'static [WorkerSetting], cut: Option<u64>) -> Self {
+        Self { name, workers, cut }
+    }
+}
+
+/// How a worker proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkerSetting {
+    pub(crate) provers: u32,
+    /// Threads of each prover.
+    pub(crate) threads: u32,
+    /// The core that the worker is pinned to. With `None`, it uses all cores.
+    pub(crate) core: Option<u32>,
+}
+
+/// The proof to measure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BenchProof {
+    pub(crate) program: BenchProgram,
+    /// Size of the program's input.
+    pub(crate) size: u32,
+    /// A proof with fewer shards is too short to measure.
+    pub(crate) min_shards: usize,
+}
+
+/// The result of one configuration in one round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ConfigurationOutcome {
+    /// Name of the configuration.
+    configuration: &'static str,
+    /// Figures of the measured proof, from the process that requested it, or the reason why the proof failed.
+    proof: Result<ProofFigures, String>,
+}
+
+impl ConfigurationOutcome {
+    pub(crate) fn measured(&self) -> Option<&ProofFigures> {
+        self.proof.as_ref().ok()
+    }
+}
+
+/// The results of all configurations in one round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct MeasuredRound(pub(crate) Vec<ConfigurationOutcome>);
+
+impl MeasuredRound {
+    /// Returns the figures of `configuration`, or `None` if its proof failed.
+    pub(crate) fn measured(&self, configuration: Configuration) -> Option<&ProofFigures> {
+        self.0.iter().find(|outcome| outcome.configuration == configuration.name)?.measured()
+    }
+}
+
+pub(crate) fn rounds(count: u32, configurations: &[Configuration], wanted: BenchProof) -> Result<Vec<MeasuredRound>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    ensure!(cores >= 2, "this machine has {cores} core, and every configuration needs two");
+    pin_to_two_cores()?;
+    let mut rounds = Vec::new();
+    for number in 0..count {
+        let mut order = configurations.to_vec();
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        let mut round = Vec::new();
+        for configuration in order {
+            eprintln!("round {} of {count}: {}", number + 1, configuration.name);
+            let proof = measure(configuration, wanted)?;
+            match &proof {
+                Ok(proof) => eprintln!("  {:.1} s for {} shards", proof.seconds, proof.shards),
+                Err(reason) => eprintln!("  failed: {reason}"),
+            }
+            round.push(ConfigurationOutcome { configuration: configuration.name, proof });
+        }
+        rounds.push(MeasuredRound(round));
+    }
+    Ok(rounds)
+}
+
+/// Pins this process to cores 0 and 1, so that every configuration has the same two cores on any machine.
+pub(crate) fn pin_to_two_cores() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(0);
+    cores.set(1);
+    sched_setaffinity(None, &cores).context("cannot pin this process to cores 0 and 1")
+}
+
+/// Measures one configuration. The inner error is the reason why the proof failed.
+fn measure(configuration: Configuration, wanted: BenchProof) -> Result<Result<ProofFigures, String>> {
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let workers = start_workers(configuration.workers, &[], folder.path())?;
+    let addresses: Vec<&str> = workers.iter().map(WorkerProcess::address).collect();
+    fs::write(folder.path().join("distributed.json"), serde_json::to_string(&addresses)?)?;
+    let processes: Vec<String> = workers.iter().map(|worker| worker.process.id().to_string()).collect();
+    let prover = if configuration.workers.is_empty() { "cpu" } else { "distributed" };
+    let mut command = Command::new(env::current_exe().context("cannot find the path of this program")?);
+    let output = without_settings(&mut command)
+        .args(["prove", "--program", wanted.program.name(), "--size", &wanted.size.to_string()])
+        .args(["--min-shards", &wanted.min_shards.to_string()])
+        .args(processes.iter().flat_map(|process| ["--workers", process]))
+        .current_dir(folder.path())
+        .env("SP1_PROVER", prover)
+        .envs(configuration.cut.map(|cut| ("ELEMENT_THRESHOLD", cut.to_string())))
+        .env("RAYON_NUM_THREADS", "2")
+        .env("TMPDIR", folder.path())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start the process that requests the proofs")?;
+    if !output.status.success() {
+        return Ok(Err(output.status.to_string()));
+    }
+    let text = String::from_utf8(output.stdout).context("the figures are not text")?;
+    let proof = serde_json::from_str(text.lines().last().unwrap_or_default()).context("cannot decode the figures")?;
+    Ok(Ok(proof))
+}
+
+/// Removes the user's settings from the environment of `command`, so that only the settings of the bench apply.
+pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
+    const OF_SP1: [&str; 4] = ["ELEMENT_THRESHOLD", "HEIGHT_THRESHOLD", "SHARD_BATCH_SIZE", "SHARD_SIZE"];
+    let is_set = |name: &OsString| {
+        let name = name.to_string_lossy();
+        ["SP1_DISTRIBUTED_", "SP1_WORKER_"].iter().any(|prefix| name.starts_with(prefix)) || OF_SP1.contains(&&*name)
+    };
+    for name in env::vars_os().map(|(name, _)| name).filter(is_set) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A worker process. It is killed when dropped.
+pub(crate) struct WorkerProcess {
+    address: String,
+    /// Number of prover processes. They load one after the other.
+    provers: usize,
+    log: PathBuf,
+    process: Child,
+}
+
+impl WorkerProcess {
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns what the worker has logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn is_ready(&mut self) -> Result<bool> {
+        let log = self.log();
+        if let Some(status) = self.process.try_wait()? {
+            bail!("a worker ended ({status}), its log: {log}");
+        }
+        Ok(log.matches("prover ready").count() >= self.provers && TcpStream::connect(&self.address).is_ok())
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // Fails if the process has already ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts workers with additional arguments, and waits until all of them are ready.
+pub(crate) fn start_workers(settings: &[WorkerSetting], more: &[&str], folder: &Path) -> Result<Vec<WorkerProcess>> {
+    let program = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
+    let mut workers = Vec::new();
+    for (number, WorkerSetting { provers, threads, core }) in settings.iter().enumerate() {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?.port();
+        let address = format!("127.0.0.1:{port}");
+        let log = folder.join(format!("worker-{number}.log"));
+        let mut command = Command::new(&program);
+        command
+            .args(["worker", "--listen", &address, "--orchestrator", "127.0.0.1", "--wait-memory", "600"])
+            .args([
+                "--provers",
+                &provers.to_string(),
+                "--threads",
+                &threads.to_string(),
+                "--name",
+                &format!("worker-{number}"),
+                "--with-parent",
+            ])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log)?);
+        if let Some(core) = core {
+            command.args(["--pin", &core.to_string()]);
+        }
+        let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        workers.push(WorkerProcess { address, provers: *provers as usize, log, process });
+    }
+    let deadline = Instant::now() + Duration::from_secs(600);
+    for worker in &mut workers {
+        while !worker.is_ready()? {
+            ensure!(Instant::now() < deadline, "worker {} did not become ready within 10 minutes", worker.address);
+            sleep(Duration::from_millis(500));
+        }
+    }
+    Ok(workers)
+}

@@ -1,0 +1,455 @@
+//! Sends requests to a service and reads its responses.
+
+use crate::error::ClientError;
+use bytes::{Bytes, BytesMut};
+use chrono::DateTime;
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures::{Stream, StreamExt, stream};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use sp1d_model::{
+    EventRecord, Health, Moment, NewProof, ProgramSummary, ProofState, ProofSummary, ProofWaiting, WorkersReport,
+};
+use std::{future::ready, pin::pin, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Maximum time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an event
+/// stream every 15 s.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// Minimum upload speed in bytes per second. A slower upload counts as stalled.
+const MIN_BYTES_PER_SECOND: u64 = 100_000;
+
+/// Maximum size of a response that is not a proof. A list of a thousand proofs with a thousand workers each is smaller.
+const MAX_RESPONSE_BYTES: usize = 256 << 20;
+
+/// Maximum size of an error response.
+const MAX_PROBLEM_BYTES: usize = 1 << 20;
+
+/// Maximum size of one event. The largest events are failed attempts with the message of a panic.
+const MAX_EVENT_BYTES: usize = 16 << 20;
+
+/// Maximum number of past events of a proof: enough for a hundred thousand tasks.
+const MAX_EVENTS: usize = 1 << 20;
+
+/// Maximum size of a proof: enough for ten thousand shards.
+const MAX_PROOF_BYTES: usize = 16 << 30;
+
+/// Pause between two tries to reach a service.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// An operator's action on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerAction {
+    /// The worker finishes the attempts that it has started, and gets no others.
+    Drain,
+    /// The worker gets tasks again.
+    Resume,
+    /// The service disconnects the worker and no longer lists it.
+    Forget,
+}
+
+/// A client of one service. Its futures can be dropped at any time. The service may still carry out the request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    /// Creates a client of the service at `url`. Does not connect yet.
+    ///
+    /// # Errors
+    /// Fails if `url` is not an `http` URL with a host. Encryption (`https`) is not supported yet.
+    pub fn new(url: &str) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Address { url: url.to_owned() };
+        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
+        if parsed.scheme() != "http" || !parsed.has_host() {
+            return Err(wrong());
+        }
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build().map_err(|_| wrong())?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Returns the URL of the service, without a trailing slash.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.url.clone(), cause: root_cause(error) }
+    }
+
+    fn foreign(&self, cause: impl std::fmt::Display) -> ClientError {
+        ClientError::Foreign { url: self.url.clone(), cause: cause.to_string() }
+    }
+
+    fn silent(&self) -> ClientError {
+        let cause = format!("it sent nothing for {} s", SILENCE.as_secs());
+        ClientError::Unreachable { url: self.url.clone(), cause }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        self.send_within(request, SILENCE).await
+    }
+
+    /// Sends a request. Fails if the response does not start within `longest`.
+    async fn send_within(&self, request: RequestBuilder, longest: Duration) -> Result<Response, ClientError> {
+        let response = timeout(longest, request.send()).await.map_err(|_| self.silent())?;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        // If the error text cannot be read, the status is enough.
+        let body = self.content(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
+        Err(ClientError::refused(&self.url, status, &body))
+    }
+
+    /// Reads the body of a response, of at most `limit` bytes.
+    async fn content(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
+        let mut content = BytesMut::new();
+        loop {
+            let part = timeout(SILENCE, response.chunk()).await.map_err(|_| self.silent())?;
+            match part.map_err(|error| self.unreachable(&error))? {
+                Some(part) if content.len() + part.len() > limit => {
+                    return Err(self.foreign(format!("its response is longer than {limit} bytes")));
+                }
+                Some(part) => content.extend_from_slice(&part),
+                None => return Ok(content.freeze()),
+            }
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let body = self.content(response, MAX_RESPONSE_BYTES).await?;
+        serde_json::from_slice(&body).map_err(|error| self.foreign(error))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let response = self.send(self.request(method, path)).await?;
+        self.read(response).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, kind: &str, content: Bytes) -> Result<T, ClientError> {
+        let longest = SILENCE + Duration::from_secs(content.len() as u64 / MIN_BYTES_PER_SECOND);
+        let request = self.request(Method::POST, path).header("content-type", kind).body(content);
+        let response = self.send_within(request, longest).await?;
+        self.read(response).await
+    }
+
+    /// Uploads a program, unless the service already has it.
+    ///
+    /// # Errors
+    /// Fails if the service rejects the program or does not respond.
+    pub async fn add_program(&self, elf: Bytes) -> Result<ProgramSummary, ClientError> {
+        match self.get(&format!("/v1/programs/{}", blake3::hash(&elf).to_hex())).await {
+            Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND.as_u16() => {
+                self.post("/v1/programs", "application/octet-stream", elf).await
+            }
+            known => known,
+        }
+    }
+
+    /// Uploads an input, an `SP1Stdin` serialized with bincode 1. Returns the id of the input.
+    ///
+    /// # Errors
+    /// Fails if the service rejects the input or does not respond.
+    pub async fn add_input(&self, stdin: Bytes) -> Result<String, ClientError> {
+        let input: Value = self.post("/v1/inputs", "application/octet-stream", stdin).await?;
+        let id = input["id"].as_str().ok_or_else(|| self.foreign("its response to an uploaded input has no id"))?;
+        Ok(id.to_owned())
+    }
+
+    /// Requests a proof. If the response is lost, a request with an idempotency key can be sent again without starting
+    /// a second proof.
+    ///
+    /// # Errors
+    /// Fails if the service rejects the request or does not respond.
+    pub async fn submit(&self, request: &NewProof) -> Result<ProofSummary, ClientError> {
+        let content = serde_json::to_vec(request).expect("a request can always be serialized");
+        self.post("/v1/proofs", "application/json", content.into()).await
+    }
+
+    /// Returns the state of the service.
+    ///
+    /// # Errors
+    /// Fails if the service does not respond or is not healthy.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.get("/healthz").await
+    }
+
+    /// Returns the time of the service's clock, in whole seconds. `None` if the response has no valid date.
+    ///
+    /// # Errors
+    /// Fails if the service does not respond or is not healthy.
+    pub async fn clock(&self) -> Result<Option<Moment>, ClientError> {
+        let response = self.send(self.request(Method::GET, "/healthz")).await?;
+        let text = response.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = text.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        Ok(date.map(|date| Moment(date.timestamp_millis())))
+    }
+
+    /// Returns the workers of the service.
+    ///
+    /// # Errors
+    /// Fails if the service does not respond.
+    pub async fn workers(&self) -> Result<WorkersReport, ClientError> {
+        self.get("/v1/workers").await
+    }
+
+    /// Returns the newest proofs, at most `limit` (1 to 1000). With `state`, returns only proofs in this state.
+    ///
+    /// # Errors
+    /// Fails if the service does not respond.
+    pub async fn proofs(&self, state: Option<ProofState>, limit: u32) -> Result<Vec<ProofSummary>, ClientError> {
+        #[derive(Deserialize)]
+        struct Page {
+            proofs: Vec<ProofSummary>,
+        }
+        let state = state.map(|state| format!("&state={}", state.name())).unwrap_or_default();
+        let page: Page = self.get(&format!("/v1/proofs?limit={limit}{state}")).await?;
+        Ok(page.proofs)
+    }
+
+    /// Returns the proof `id`.
+    ///
+    /// # Errors
+    /// Fails if the proof does not exist or the service does not respond.
+    pub async fn proof(&self, id: &str) -> Result<ProofSummary, ClientError> {
+        self.get(&format!("/v1/proofs/{}", encoded(id))).await
+    }
+
+    /// Returns why the tasks of the running proof `id` wait, and at most `limit` (1 to 1000) of its open tasks, from
+    /// the first one whose number is above `after`. Only a running proof has open tasks.
+    ///
+    /// # Errors
+    /// Fails if the proof does not exist or the service does not respond.
+    pub async fn tasks(&self, id: &str, after: u64, limit: u32) -> Result<ProofWaiting, ClientError> {
+        self.get(&format!("/v1/proofs/{}/tasks?after={after}&limit={limit}", encoded(id))).await
+    }
+
+    /// Cancels the proof `id`, unless it has ended. Returns the proof as it is after that.
+    ///
+    /// # Errors
+    /// Fails if the proof does not exist or the service does not respond.
+    pub async fn cancel(&self, id: &str) -> Result<ProofSummary, ClientError> {
+        self.ask(Method::DELETE, &format!("/v1/proofs/{}", encoded(id))).await
+    }
+
+    /// Returns the content of the finished proof `id`, in the format in which SP1's own tools save proofs.
+    ///
+    /// # Errors
+    /// Fails if the proof does not exist or is not done, or if the service does not respond.
+    pub async fn fetch(&self, id: &str) -> Result<Bytes, ClientError> {
+        let response = self.send(self.request(Method::GET, &format!("/v1/proofs/{}/proof", encoded(id)))).await?;
+        self.content(response, MAX_PROOF_BYTES).await
+    }
+
+    /// Returns the events of the proof `id` that come after event number `after`, until the proof ends. The stream
+    /// returns an error if the connection is lost.
+    ///
+    /// # Errors
+    /// Fails if the proof does not exist or the service does not respond.
+    pub async fn events(
+        &self,
+        id: &str,
+        after: u64,
+    ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
+        self.event_stream(&format!("/v1/proofs/{}/events", encoded(id)), after).await
+    }
+
+    /// Returns the events of the proof `id` so far that come after event number `after`.
+    ///
+    /// # Errors
+    /// Fails if the proof does not exist, if the service does not respond, or if there are more than 1,048,576 events.
+    pub async fn past_events(&self, id: &str, after: u64) -> Result<Vec<EventRecord>, ClientError> {
+        let mut events =
+            pin!(self.event_stream(&format!("/v1/proofs/{}/events?follow=false", encoded(id)), after).await?);
+        let mut past = Vec::new();
+        while let Some(event) = events.next().await {
+            if past.len() == MAX_EVENTS {
+                return Err(self.foreign(format!("it sent more than {MAX_EVENTS} events of one proof")));
+            }
+            past.push(event?);
+        }
+        Ok(past)
+    }
+
+    async fn event_stream(
+        &self,
+        path: &str,
+        after: u64,
+    ) -> Result<impl Stream<Item = Result<EventRecord, ClientError>> + use<>, ClientError> {
+        let request = self.request(Method::GET, path).header("last-event-id", after.to_string());
+        let of = self.clone();
+        let (mut pending, from) = (0, self.clone());
+        let bytes = self.send(request).await?.bytes_stream().map(move |bytes| {
+            let bytes = bytes.map_err(|error| from.unreachable(&error))?;
+            // An event ends with an empty line. Until then, all of its bytes stay in memory.
+            pending = if bytes.windows(2).any(|two| two == b"\n\n") { 0 } else { pending + bytes.len() };
+            if pending > MAX_EVENT_BYTES {
+                return Err(from.foreign(format!("it sent an event of more than {MAX_EVENT_BYTES} bytes")));
+            }
+            Ok(bytes)
+        });
+        let events = Box::pin(bytes.eventsource());
+        let records = stream::unfold(events, move |mut events| {
+            let of = of.clone();
+            async move {
+                let event = match timeout(SILENCE, events.next()).await {
+                    Ok(event) => event?.map_err(|error| match error {
+                        EventStreamError::Transport(error) => error,
+                        EventStreamError::Utf8(_) | EventStreamError::Parser(_) => of.foreign(error),
+                    }),
+                    Err(_) => Err(of.silent()),
+                };
+                Some((event, events))
+            }
+        });
+        Ok(records.filter_map(|event| {
+            let read = |event: Event| read_event(&event.event, &event.data);
+            ready(event.map(read).transpose())
+        }))
+    }
+
+    /// Waits until `proof` has ended, across lost connections and restarts of the service. Returns the proof in its
+    /// final state. Meanwhile, calls `on_event` for each event after event number `after`. Returns at once if `proof`
+    /// has already ended.
+    ///
+    /// # Errors
+    /// Fails if the service no longer has the proof, or if the service has not responded for `patience`. Without
+    /// `patience`, waits without limit.
+    pub async fn follow(
+        &self,
+        mut proof: ProofSummary,
+        mut after: u64,
+        patience: Option<Duration>,
+        mut on_event: impl FnMut(&EventRecord),
+    ) -> Result<ProofSummary, ClientError> {
+        let id = &proof.id.clone();
+        let mut silent_since = None;
+        while !proof.state.is_final() {
+            if let Ok(events) = self.events(id, after).await {
+                let mut events = pin!(events);
+                // The stream ends when the proof ends or the connection is lost.
+                while let Some(Ok(event)) = events.next().await {
+                    after = event.number;
+                    on_event(&event);
+                }
+            }
+            match self.proof(id).await {
+                Ok(now) => (proof, silent_since) = (now, None),
+                Err(error) if !error.is_passing() => return Err(error),
+                Err(error) => {
+                    // Warn only about the first failure in a row.
+                    if silent_since.is_none() {
+                        let error = error.without_hint();
+                        tracing::warn!(%error, proof_id = id, "request to the service failed; retrying");
+                    }
+                    let since = *silent_since.get_or_insert_with(Instant::now);
+                    if patience.is_some_and(|patience| since.elapsed() >= patience) {
+                        return Err(error);
+                    }
+                }
+            }
+            if !proof.state.is_final() {
+                sleep(PAUSE).await;
+            }
+        }
+        Ok(proof)
+    }
+
+    /// Applies `action` to `worker`, which is the worker's name or address.
+    ///
+    /// # Errors
+    /// Fails if the worker does not exist or the service does not respond.
+    pub async fn on_worker(&self, worker: &str, action: WorkerAction) -> Result<(), ClientError> {
+        let (method, last) = match action {
+            WorkerAction::Drain => (Method::POST, "/drain"),
+            WorkerAction::Resume => (Method::POST, "/resume"),
+            WorkerAction::Forget => (Method::DELETE, ""),
+        };
+        self.send(self.request(method, &format!("/v1/workers/{}{last}", encoded(worker)))).await.map(|_| ())
+    }
+
+    /// Calls `ask` until it succeeds or fails with an error that does not pass. Does not try again if a try fails after
+    /// `patience`.
+    ///
+    /// # Errors
+    /// Returns the error of the last try.
+    pub async fn persist<T, A: Future<Output = Result<T, ClientError>>>(
+        patience: Duration,
+        mut ask: impl FnMut() -> A,
+    ) -> Result<T, ClientError> {
+        let started = Instant::now();
+        loop {
+            match ask().await {
+                Err(error) if error.is_passing() && started.elapsed() < patience => {
+                    let error = error.without_hint();
+                    tracing::debug!(%error, "request to the service failed; retrying");
+                    sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// Reads the event called `name`. `None` if another release sent it and this release does not know it.
+fn read_event(name: &str, data: &str) -> Option<EventRecord> {
+    match serde_json::from_str(data) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::debug!(%error, event = name, "unknown event ignored");
+            None
+        }
+    }
+}
+
+/// Returns the deepest cause of an error. The text of the `reqwest` error itself names the address, but not the
+/// problem.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Percent-encodes a text as one segment of a URL path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_model::{ProofEvent, TaskKind};
+
+    #[test]
+    fn unknown_events_and_task_kinds_are_ignored() {
+        let read = |event: &str| {
+            let data = format!(r#"{{"number": 7, "at": "1970-01-01T00:00:00Z", {event}}}"#);
+            read_event("", &data).map(|record| record.event)
+        };
+        let known = ProofEvent::Submitted { kind: TaskKind::ProveShard };
+        assert_eq!(read(r#""event": "submitted", "kind": "prove_shard""#), Some(known));
+        assert_eq!(read(r#""event": "submitted", "kind": "dream""#), None);
+        assert_eq!(read(r#""event": "melted""#), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Chooses how the run of a proof is cut into shards.
+
+use crate::{
+    memory::{ShardCells, choose_cut, task_bytes, too_small_for},
+    options::CutOptions,
+    program::ProgramSize,
+};
+use sp1d_orchestrator::{AttemptMemory, ProofEvent, ProofFailure, ProofHandle, ProofMode};
+use sp1d_scheduler::TaskKind;
+use std::time::Duration;
+use tokio::time::sleep;
+
+pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
+    match mode {
+        ProofMode::Core => TaskKind::ProveShard,
+        ProofMode::Compressed | ProofMode::Groth16 | ProofMode::Plonk => TaskKind::NormalizeShard,
+    }
+}
+
+/// Returns the cut that would be chosen for a program with this number of instructions on these workers, and the
+/// reason. The cut is the number of trace cells after which a shard ends. Returns `None` if the program is too large
+/// for any shard.
+#[must_use]
+pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<(u64, String)> {
+    choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
+}
+
+/// Chooses the cut of a run by the memory of the workers. Waits until at least one worker that supports the shard task
+/// is connected.
+pub(super) async fn choose_for_workers(
+    proof: &ProofHandle,
+    options: CutOptions,
+    mode: ProofMode,
+    size: ProgramSize,
+) -> Result<CutOptions, ProofFailure> {
+    /// How often to check for such a worker.
+    const LOOK: Duration = Duration::from_millis(200);
+    let kind = shard_kind(mode);
+    let workers = loop {
+        let workers = proof.attempt_memory(kind);
+        if !workers.is_empty() {
+            break workers;
+        }
+        tokio::select! {
+            () = proof.ended().cancelled() => return Err(ProofFailure::Cancelled),
+            () = sleep(LOOK) => {}
+        }
+    };
+    let Some(choice) = choose_cut(kind, size.instructions as u64, &workers) else {
+        return Err(ProofFailure::Request(format!(
+            "the program has {} instructions, which is too many for any shard",
+            size.instructions
+        )));
+    };
+    let options = options.chosen(choice.threshold);
+    let name = options.threshold_name();
+    tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
+    proof.report(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
+    Ok(options)
+}
+
+/// Logs a warning if the user has set a cut whose full shards fit no connected worker. This is no error yet: a program
+/// may be too short to fill a shard. The proof fails before a shard that does not fit is assigned.
+pub(super) fn warn_of_large_cut(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, size: ProgramSize) {
+    let kind = shard_kind(mode);
+    let (instructions, workers) = (size.instructions as u64, proof.attempt_memory(kind));
+    let bytes = task_bytes(kind, Some(ShardCells::full(instructions, options.threshold())));
+    let Some(largest) = too_small_for(bytes, &workers).filter(|_| options.is_set()) else { return };
+    let fitting = choose_cut(kind, instructions, &workers).map(|choice| choice.threshold);
+    tracing::warn!(
+        proof_id = proof.label(),
+        cut = options.threshold_name(),
+        shard_gb = bytes as f64 / 1e9,
+        largest_worker_gb = largest as f64 / 1e9,
+        fitting,
+        "full shards of this cut fit no worker"
+    );
+}

@@ -1,0 +1,125 @@
+//! Executes the program of a proof and cuts its run into shards.
+
+use super::{local_task_context::LocalTaskContext, proof_client::ProofClient, request::decode_stdin};
+use crate::{
+    executor::{
+        ExecutionBound, ExecutionEnd, execution_failure, killed_from_outside, program_failure, ran_away, supervise,
+    },
+    names::task_to_sp1,
+    options::CutOptions,
+};
+use sp1_prover::{
+    verify::SP1Verifier,
+    worker::{CoreExecuteTaskRequest, RawTaskRequest, SP1Controller, SP1ControllerConfig, TaskError},
+};
+use sp1d_orchestrator::{ProofEvent, ProofFailure, TaskOutcome};
+use sp1d_scheduler::TaskId;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Starts SP1's task of executing the program. Returns the id of the task.
+pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> TaskId {
+    let context = client.context();
+    let id = context.proof.open_local_task();
+    let (client, owned) = (client.clone(), context.clone());
+    context.tasks.spawn(async move {
+        let outcome = match execute(&client, &owned, id, task).await {
+            Ok(cycles) => {
+                client.proof().report(ProofEvent::Executed { cycles });
+                TaskOutcome::Succeeded
+            }
+            Err(failure) => {
+                // SP1's controller only reports that the task failed. The cause is known here.
+                client.proof().fail(failure);
+                TaskOutcome::Failed
+            }
+        };
+        client.proof().tracker().end(id, outcome);
+    });
+    id
+}
+
+/// Executes the program of a proof with SP1's controller. Returns the number of cycles.
+async fn execute(
+    client: &ProofClient,
+    context: &LocalTaskContext,
+    id: TaskId,
+    task: RawTaskRequest,
+) -> Result<u64, ProofFailure> {
+    let request = CoreExecuteTaskRequest::from_raw(task).map_err(|error| ProofFailure::Internal(error.to_string()))?;
+    let controller = sp1_controller(client, &context.options, &context.verifier);
+    let task_id = task_to_sp1(id);
+    let work = async move { controller.execute(task_id, request).await };
+    let bound = ExecutionBound {
+        cycle_limit: context.cycle_limit,
+        chunks: client.core_shards(),
+        // Compiled code that does not access memory runs hundreds of millions of cycles per second. Code that does
+        // access memory soon completes a trace chunk.
+        min_cycles_per_second: 20_000_000,
+    };
+    let started = Instant::now();
+    match supervise(work, client.proof().ended(), bound).await {
+        ExecutionEnd::Done(Ok(output)) => Ok(output.cycles),
+        ExecutionEnd::Done(Err(TaskError::Execution(error))) => Err(execution_failure(Some(&error), &error)),
+        ExecutionEnd::Done(Err(TaskError::Retryable(error))) => Err(killed_from_outside(&error)),
+        ExecutionEnd::Done(Err(TaskError::Fatal(error))) => {
+            Err(diagnose(client, context, &error, started.elapsed()).await)
+        }
+        ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
+        ExecutionEnd::RanAway => Err(ran_away(context.cycle_limit)),
+        ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
+    }
+}
+
+/// Finds the cause of a failed execution. SP1's executor consists of many tasks, and the first one that ends determines
+/// the error, even if it only noticed the failure of another. Running the program again without proving gives one clear
+/// error.
+///
+/// `ran` is the time until the error. A program that is at fault fails again within that time. If the second run takes
+/// longer, the program was not at fault.
+async fn diagnose(
+    client: &ProofClient,
+    context: &LocalTaskContext,
+    error: &anyhow::Error,
+    ran: Duration,
+) -> ProofFailure {
+    /// Extra time for the second run: it has to start, and the machine may be busier than before.
+    const MARGIN: Duration = Duration::from_secs(5);
+    let stop = client.proof().ended().child_token();
+    let again = async {
+        let stdin = decode_stdin(&context.stdin)?;
+        context.runner.run(&context.program, stdin, context.cycle_limit, true, &stop).await
+    };
+    let again = tokio::select! {
+        again = again => again,
+        () = sleep(2 * ran + MARGIN) => return killed_from_outside(error),
+    };
+    match again {
+        Ok(run) if run.exit_code != 0 => program_failure(run.exit_code, &run.stderr),
+        Ok(_) => killed_from_outside(error),
+        Err(failure) => failure,
+    }
+}
+
+/// Creates SP1's controller for one proof.
+pub(super) fn sp1_controller(
+    client: &ProofClient,
+    options: &CutOptions,
+    verifier: &SP1Verifier,
+) -> SP1Controller<ProofClient, ProofClient> {
+    let opts = options.as_sp1().clone();
+    let config = SP1ControllerConfig {
+        num_splicing_workers: 2,
+        // If the buffer is smaller than the number of trace chunk slots, the executor's thread busy-waits for space.
+        splicing_buffer_size: opts.trace_chunk_slots,
+        // The workers' engines have keys for reduce programs of up to 4 proofs.
+        max_reduce_arity: 4,
+        number_of_send_splice_workers_per_splice: 2,
+        send_splice_input_buffer_size_per_splice: 2,
+        use_fixed_pk: false,
+        global_memory_buffer_size: 4,
+        opts,
+    };
+    // Each proof has its own SP1 controller, because the clients belong to one proof.
+    SP1Controller::new(config, client.clone(), client.clone(), verifier.clone())
+}

@@ -1,0 +1,86 @@
+//! Knows what a proof asks for, for its tasks that run on the orchestrator.
+
+use super::{cut::shard_kind, request::decode_stdin};
+use crate::{
+    executor::{ProgramRunner, program_failure},
+    memory::choose_cut,
+    options::CutOptions,
+    program::ProgramSize,
+};
+use sp1_hypercube::SP1VerifyingKey;
+use sp1_prover::verify::SP1Verifier;
+use sp1d_orchestrator::{AttemptMemory, ExpectedExit, ProofFailure, ProofHandle, ProofMode};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio_util::task::TaskTracker;
+
+/// What the tasks of a proof that do not run on workers need: setup and execution.
+pub(super) struct LocalTaskContext {
+    pub(super) proof: ProofHandle,
+    pub(super) program: bytes::Bytes,
+    pub(super) stdin: bytes::Bytes,
+    pub(super) key: SP1VerifyingKey,
+    pub(super) options: CutOptions,
+    pub(super) size: ProgramSize,
+    pub(super) mode: ProofMode,
+    pub(super) cycle_limit: Option<u64>,
+    pub(super) expected_exit: ExpectedExit,
+    pub(super) runner: ProgramRunner,
+    pub(super) verifier: Arc<SP1Verifier>,
+    pub(super) tasks: TaskTracker,
+    /// Whether the program ended with an unexpected exit code. Several records contain the code; only the first one is
+    /// reported.
+    pub(super) program_failed: AtomicBool,
+}
+
+impl LocalTaskContext {
+    /// Returns the end of an error message: the cut to try for a worker with `bytes` for a shard. Empty if there is no
+    /// smaller cut. It is a hint only if the orchestrator does not retry with a smaller cut: the reason for a retry
+    /// contains the message in its middle.
+    pub(super) fn fitting_cut(&self, bytes: u64) -> String {
+        let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
+        let (kind, options) = (shard_kind(self.mode), &self.options);
+        let choice = choose_cut(kind, self.size.instructions as u64, &[Some(memory)]);
+        let Some(choice) = choice.filter(|choice| choice.threshold < options.threshold()) else {
+            return String::new();
+        };
+        let name = options.clone().chosen(choice.threshold).threshold_name();
+        if options.smaller().is_some() {
+            format!("; {name} may fit")
+        } else {
+            format!("\nhint: set `{name}` or `ELEMENT_THRESHOLD=auto`")
+        }
+    }
+
+    /// Returns true if a run that ends with `code` can become the requested proof.
+    pub(super) fn accepts(&self, code: u32) -> bool {
+        self.expected_exit.accepts(code) && (code == 0 || cfg!(feature = "experimental"))
+    }
+
+    /// Fails the proof of a program that ended with the unexpected exit `code`. Otherwise the run would be proven to
+    /// the end and then not verify. The program runs once more to get its stderr for the error message.
+    pub(super) fn fail_program(self: &Arc<Self>, code: u32) {
+        if self.program_failed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let context = self.clone();
+        self.tasks.spawn(async move {
+            let stderr = match decode_stdin(&context.stdin) {
+                Ok(stdin) => {
+                    let ended = context.proof.ended();
+                    let run = context.runner.run(&context.program, stdin, context.cycle_limit, false, ended);
+                    run.await.map(|run| run.stderr).unwrap_or_default()
+                }
+                Err(_) => String::new(),
+            };
+            context.proof.fail(match context.expected_exit {
+                ExpectedExit::Code(expected) => ProofFailure::Program(format!(
+                    "the program ended with exit code {code}, the request expects {expected}"
+                )),
+                ExpectedExit::Success | ExpectedExit::Any => program_failure(code, &stderr),
+            });
+        });
+    }
+}

@@ -1,0 +1,24 @@
+//! SP1 on the orchestrator: its controller for one proof at a time, and the keys of programs.
+//!
+//! Knows nothing about the prover engine of the workers.
+
+mod cut;
+mod execution;
+mod input_proofs;
+mod key_folder;
+mod local_task_context;
+mod marker_sequencer;
+mod program_keys;
+mod proof_client;
+mod proof_controller;
+mod request;
+mod result_key;
+mod root_task;
+mod shrink_wrapper;
+
+pub use cut::preview_cut;
+pub use key_folder::default_key_folder;
+pub use marker_sequencer::MarkerSequencer;
+pub use proof_controller::{Controller, ControllerSettings};
+pub use request::status_code;
+pub use shrink_wrapper::ShrinkWrapper;

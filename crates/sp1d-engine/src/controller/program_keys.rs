@@ -1,0 +1,97 @@
+//! Sets up programs, and caches their verifying keys.
+
+use super::{
+    key_folder::{KeyFolder, KnownProgram},
+    request::decode_elf,
+};
+use crate::{program::ProgramSize, sp1_types::Sp1CoreProver};
+use sp1_core_machine::riscv::RiscvAir;
+use sp1_hypercube::{
+    SP1VerifyingKey,
+    prover::{AirProver, CpuShardProver, ProverSemaphore},
+};
+use sp1_prover::{CpuSP1ProverComponents, SP1ProverComponents};
+use sp1d_artifacts::Digest;
+use sp1d_orchestrator::ProofFailure;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{OnceCell, Semaphore};
+
+/// Number of programs whose verifying key stays in memory.
+const MAX_KNOWN_PROGRAMS: usize = 64;
+
+/// The verifying keys of programs. A key comes from memory or from disk, or is computed.
+pub(super) struct ProgramKeys {
+    known: Mutex<VecDeque<(Digest, Arc<OnceCell<KnownProgram>>)>>,
+    folder: KeyFolder,
+    /// Allows one program at a time: decoding and setting up a program take up to 2 GB.
+    setups: Semaphore,
+    setup_prover: Arc<Sp1CoreProver>,
+    give_back: fn(),
+}
+
+impl ProgramKeys {
+    /// `give_back` returns freed memory to the operating system. It is called after each setup of a program.
+    pub(super) fn new(folder: KeyFolder, give_back: fn()) -> Self {
+        let core_verifier = CpuSP1ProverComponents::core_verifier(RiscvAir::machine());
+        let setup_prover = Arc::new(CpuShardProver::new(core_verifier.shard_verifier().clone()));
+        Self { known: Mutex::default(), folder, setups: Semaphore::new(1), setup_prover, give_back }
+    }
+
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<KnownProgram>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, cell)) = known.iter().find(|(program, _)| *program == digest) {
+            return cell.clone();
+        }
+        if known.len() >= MAX_KNOWN_PROGRAMS {
+            known.pop_front();
+        }
+        let cell = Arc::new(OnceCell::new());
+        known.push_back((digest, cell.clone()));
+        cell
+    }
+
+    /// Returns key and size of `program` from memory or from disk, or computes them.
+    pub(super) async fn get(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
+        let digest = Digest::of(program);
+        let cell = self.cell(digest);
+        let compute = || async {
+            let folder = self.folder.clone();
+            let found = tokio::task::spawn_blocking(move || folder.load(digest)).await;
+            if let Ok(Some(known)) = found {
+                return Ok(known);
+            }
+            let known = self.set_up(program).await?;
+            let (folder, kept) = (self.folder.clone(), known.clone());
+            // A failure to store the key is ignored: the key is known.
+            let _ = tokio::task::spawn_blocking(move || folder.store(digest, &kept)).await;
+            Ok(known)
+        };
+        cell.get_or_try_init(compute).await.cloned()
+    }
+
+    async fn set_up(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
+        let _turn = self.setups.acquire().await.expect("the semaphore is never closed");
+        let program = Arc::new(decode_elf(program).await?);
+        let (size, prover) = (ProgramSize::of(&program), self.setup_prover.clone());
+        let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
+        let key = tokio::spawn(setup).await;
+        let give_back = self.give_back;
+        let _ = tokio::task::spawn_blocking(give_back).await;
+        let failed = |_| {
+            ProofFailure::Request(
+                "cannot set up the program: SP1 panicked while it computed the verifying key".to_owned(),
+            )
+        };
+        Ok(KnownProgram { key: SP1VerifyingKey { vk: key.map_err(failed)? }, size })
+    }
+
+    /// Checks that `elf` is a valid program for SP1.
+    pub(super) async fn check(&self, elf: &[u8]) -> Result<(), ProofFailure> {
+        // Decoding takes several times the program's size in memory, so it also takes a turn.
+        let _turn = self.setups.acquire().await.expect("the semaphore is never closed");
+        decode_elf(elf).await.map(|_| ())
+    }
+}

@@ -1,0 +1,65 @@
+//! Decodes and checks the content of a proof request.
+
+use crate::program::decode_program;
+use sp1_core_executor::{Program, StatusCode};
+use sp1_core_machine::io::SP1Stdin;
+use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode};
+use sp1d_scheduler::TaskKind;
+use std::sync::Arc;
+
+/// Returns the task kinds that workers must support for a proof of `mode`.
+pub(super) fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
+    use TaskKind::{Groth16Wrap, NormalizeShard, PlonkWrap, ProveShard, RecursionReduce, ShrinkWrap};
+    let kinds = match mode {
+        ProofMode::Core => &[ProveShard][..],
+        ProofMode::Compressed => &[NormalizeShard, RecursionReduce],
+        ProofMode::Groth16 => &[NormalizeShard, RecursionReduce, ShrinkWrap, Groth16Wrap],
+        ProofMode::Plonk => &[NormalizeShard, RecursionReduce, ShrinkWrap, PlonkWrap],
+    };
+    let deferred = input_proofs.then_some(TaskKind::RecursionDeferred);
+    kinds.iter().copied().chain(deferred).collect()
+}
+
+/// Rejects requests that expect an exit code other than 0, unless SP1 is built with `experimental`. Without that
+/// feature SP1 proves such a run but then cannot verify its own proof.
+pub(super) fn check_exit_is_provable(expected: ExpectedExit) -> Result<(), ProofFailure> {
+    if cfg!(feature = "experimental") || expected.accepts(0) {
+        return Ok(());
+    }
+    Err(ProofFailure::Request(
+        "cannot prove a run with another exit code than 0: \
+         SP1 verifies such proofs only with its feature `experimental`\n\
+         hint: build with the feature `experimental`"
+            .to_owned(),
+    ))
+}
+
+/// Returns the expected exit code in SP1's form.
+///
+/// # Errors
+/// Fails if SP1 does not define the code.
+pub fn status_code(expected: ExpectedExit) -> Result<StatusCode, ProofFailure> {
+    let code = match expected {
+        ExpectedExit::Success => return Ok(StatusCode::SUCCESS),
+        ExpectedExit::Any => return Ok(StatusCode::ANY),
+        ExpectedExit::Code(code) => code,
+    };
+    let undefined = || format!("exit code {code} cannot be expected: SP1 allows only the exit codes 0, 1 and 3");
+    StatusCode::new(code).ok_or_else(|| ProofFailure::Request(undefined()))
+}
+
+/// Decodes the program outside of the asynchronous threads.
+pub(super) async fn decode_elf(program: &[u8]) -> Result<Program, ProofFailure> {
+    let owned: Arc<[u8]> = program.into();
+    let decoded = tokio::task::spawn_blocking(move || decode_program(&owned)).await;
+    let decoded = decoded.expect("panics of the decoder are caught");
+    decoded.map_err(|error| ProofFailure::Request(format!("invalid program: {error}")))
+}
+
+pub(super) fn decode_stdin(stdin: &[u8]) -> Result<SP1Stdin, ProofFailure> {
+    bincode::deserialize(stdin).map_err(|error| {
+        ProofFailure::Request(format!(
+            "the stdin is not a serialized SP1Stdin: {error}\nhint: write it with bincode 1, as SP1's own tools do"
+        ))
+    })
+}

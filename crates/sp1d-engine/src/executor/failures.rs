@@ -1,0 +1,76 @@
+//! Explains why executions failed.
+
+use super::machine_check::little_shared_memory;
+use sp1_core_executor::ExecutionError;
+use sp1d_orchestrator::ProofFailure;
+
+/// Returns the failure of an execution that was killed because it certainly exceeded its cycle limit.
+pub(crate) fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
+    let limit = cycle_limit.unwrap_or_default();
+    ProofFailure::Program(format!(
+        "the program exceeded its limit of {limit} cycles and did not end\n\
+         hint: raise the cycle limit (`--cycle-limit`), or look for an endless loop in the program"
+    ))
+}
+
+/// Returns the failure of an execution that SP1 stopped at its cycle limit.
+fn passed_limit(limit: u64) -> ProofFailure {
+    ProofFailure::Program(format!(
+        "the program exceeded its limit of {limit} cycles\n\
+         hint: raise the cycle limit (`--cycle-limit`), or give the program a smaller input"
+    ))
+}
+
+/// Returns the failure of an execution that ended with an error. `typed` is the error if SP1 kept its type.
+pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Display) -> ProofFailure {
+    match typed {
+        Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
+        Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => killed_from_outside(error),
+        Some(ExecutionError::Other(_)) | None => untyped_failure(error),
+        Some(guest) => ProofFailure::Program(format!("the execution of the program failed: {guest}")),
+    }
+}
+
+/// Returns the failure of an executor that the operating system or another process killed. Another try may succeed.
+pub(crate) fn killed_from_outside(error: &dyn std::fmt::Display) -> ProofFailure {
+    ProofFailure::Interrupted(format!(
+        "the executor process was killed from outside ({error}), most likely because this machine has too little \
+         memory for the program"
+    ))
+}
+
+/// Returns the failure of an execution that has no typed error. If `/dev/shm` is full, the executor is killed by a
+/// signal that does not name the cause, and the memory is free again by now. So check whether `/dev/shm` is small.
+fn untyped_failure(error: &dyn std::fmt::Display) -> ProofFailure {
+    match little_shared_memory() {
+        Some(free_mb) => ProofFailure::Machine(format!(
+            "the execution of the program failed ({error}), most likely because /dev/shm has only {free_mb} MB free\n\
+             hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or start the container with `--shm-size=6g`"
+        )),
+        None => ProofFailure::Program(format!("the execution of the program failed: {error}")),
+    }
+}
+
+/// Explains the exit code of a program. The message contains what the program wrote to stderr.
+pub(crate) fn program_failure(code: u32, stderr: &str) -> ProofFailure {
+    let mut words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // A panic message is written twice.
+    words.dedup();
+    let words = words.join(" | ");
+    // SP1's exit code for any invalid hint. Most often the program reads beyond the end of its input. SP1's patched
+    // crates also use the code if a value from the prover fails their check.
+    const INVALID_HINT: u32 = 3;
+    let (what, hint) = match code {
+        INVALID_HINT => (
+            "the program ran out of input or received an invalid hint",
+            "\nhint: check that the stdin contains every value that the program reads",
+        ),
+        1 => ("the program panicked", ""),
+        _ => ("the program failed", ""),
+    };
+    ProofFailure::Program(if words.is_empty() {
+        format!("{what} (exit code {code}){hint}")
+    } else {
+        format!("{what} (exit code {code}): {words}{hint}")
+    })
+}

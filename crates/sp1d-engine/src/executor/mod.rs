@@ -1,0 +1,19 @@
+//! Executes programs with SP1's executor: checks the machine, supervises the child processes, and explains failures.
+//!
+//! Knows nothing about tasks and workers.
+
+mod failures;
+mod leftovers;
+mod machine_check;
+mod processes;
+mod resources;
+mod run;
+mod segments;
+mod supervisor;
+
+pub(crate) use failures::{execution_failure, killed_from_outside, program_failure, ran_away};
+pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
+pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
+pub(crate) use run::ProgramRunner;
+pub use run::{Executed, execute_on};
+pub(crate) use supervisor::{ExecutionBound, ExecutionEnd, supervise};

@@ -1,0 +1,105 @@
+//! Executes programs without proving.
+
+use super::{
+    failures::{execution_failure, ran_away},
+    supervisor::{ExecutionBound, ExecutionEnd, supervise},
+};
+use futures::future::BoxFuture;
+use sp1_core_executor::{ExecutionReport, SP1Context};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_prover::worker::SP1NodeCore;
+use sp1_sdk::SP1PublicValues;
+use sp1d_orchestrator::ProofFailure;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The result of an execution without proof.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// The public values that the program committed.
+    pub public_values: Vec<u8>,
+    /// Number of executed cycles.
+    pub cycles: u64,
+    /// Gas, SP1's measure of proving cost. `None` if it was not calculated.
+    pub gas: Option<u64>,
+}
+
+/// Executes `program` on one of SP1's nodes, as SP1's own clients do. Executions of this process start one at a time,
+/// because only the order of their starts distinguishes their child processes. Dropping the future stops the
+/// execution. Must be called within a tokio runtime.
+///
+/// # Errors
+/// Fails if the program cannot be run, or exceeds the cycle limit of `context`.
+pub fn execute_on<'a>(
+    node: &'a SP1NodeCore,
+    program: &'a [u8],
+    stdin: SP1Stdin,
+    context: SP1Context<'static>,
+) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
+    Box::pin(
+        async move { ProgramRunner(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await },
+    )
+}
+
+/// Executes programs without proving.
+#[derive(Clone)]
+pub(crate) struct ProgramRunner(pub(crate) SP1NodeCore);
+
+impl ProgramRunner {
+    /// Does the same as SP1's `execute`. Cancelling `stop` ends the execution. An exit code other than 0 is not an
+    /// error.
+    pub(crate) async fn run_in(
+        &self,
+        program: &[u8],
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+        stop: &CancellationToken,
+    ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
+        let cycle_limit = context.max_cycles;
+        let (node, owned) = (self.0.clone(), program.to_vec());
+        let work = async move { node.execute(&owned, stdin, context).await };
+        // Estimating gas processes the whole trace, at some million cycles per second.
+        let bound = ExecutionBound { cycle_limit, chunks: Arc::default(), min_cycles_per_second: 2_000_000 };
+        match supervise(work, stop, bound).await {
+            ExecutionEnd::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
+            ExecutionEnd::Done(Err(error)) => Err(execution_failure(error.downcast_ref(), &error)),
+            ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
+            ExecutionEnd::RanAway => Err(ran_away(cycle_limit)),
+            ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
+        }
+    }
+
+    pub(crate) async fn run(
+        &self,
+        program: &[u8],
+        stdin: SP1Stdin,
+        cycle_limit: Option<u64>,
+        gas: bool,
+        stop: &CancellationToken,
+    ) -> Result<ProgramRun, ProofFailure> {
+        let (stderr_sender, stderr) = watch::channel(String::new());
+        let mut context = SP1Context::builder();
+        context.calculate_gas(gas);
+        if let Some(limit) = cycle_limit {
+            context.max_cycles(limit);
+        }
+        let mut context = context.build();
+        context.output_consumers.stderr = Some(stderr_sender);
+        let (public_values, report) = self.run_in(program, stdin, context, stop).await?;
+        let stderr = stderr.borrow().clone();
+        let executed = Executed {
+            public_values: public_values.to_vec(),
+            cycles: report.total_instruction_count(),
+            gas: report.gas(),
+        };
+        Ok(ProgramRun { executed, exit_code: u32::try_from(report.exit_code).unwrap_or(u32::MAX), stderr })
+    }
+}
+
+/// The result of an execution that ended with any exit code.
+pub(crate) struct ProgramRun {
+    pub(crate) executed: Executed,
+    pub(crate) exit_code: u32,
+    pub(crate) stderr: String,
+}

@@ -1,0 +1,131 @@
+//! Supervises executions and the child processes that they run in.
+//!
+//! SP1 runs a program in a child process of this process and does not report its process id. A program that never
+//! completes a trace chunk can only be stopped by killing that child, so the child has to be found. Executions
+//! therefore start one at a time, and a child that appears during a start belongs to the execution that starts.
+
+use super::resources::ExecutionResources;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, JoinHandle},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Global on purpose. Child processes belong to the whole process, so executions must start one at a time in all of it.
+static START_LOCK: Mutex<()> = Mutex::const_new(());
+
+/// How an execution ended.
+pub(crate) enum ExecutionEnd<T> {
+    /// The execution returned a result.
+    Done(T),
+    /// The execution panicked. The panic message is in the log.
+    Panicked(JoinError),
+    /// The child was killed because it took too long without completing a trace chunk.
+    RanAway,
+    /// The child was killed on request.
+    Stopped,
+}
+
+/// Bounds the cycles of a program where they cannot be counted exactly.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecutionBound {
+    /// The cycle limit. With `None` nothing is bounded.
+    pub(crate) cycle_limit: Option<u64>,
+    /// A counter that grows whenever a trace chunk is complete. It stays 0 for executions that do not count.
+    pub(crate) chunks: Arc<AtomicU64>,
+    /// The fewest cycles that an execution of this kind runs per second of CPU time.
+    pub(crate) min_cycles_per_second: u64,
+}
+
+impl ExecutionBound {
+    /// Returns the CPU time without a completed trace chunk after which the cycle limit is certainly exceeded. Returns
+    /// `None` without a cycle limit.
+    fn max_time_per_chunk(&self) -> Option<Duration> {
+        /// CPU time for starting, compiling and slow system calls.
+        const MARGIN: Duration = Duration::from_secs(10);
+        let limit = self.cycle_limit?;
+        Some(MARGIN + Duration::from_secs(limit / self.min_cycles_per_second))
+    }
+}
+
+/// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it exceeds `bound`. Dropping the
+/// future stops the execution.
+pub(crate) async fn supervise<T, F>(work: F, stop: &CancellationToken, bound: ExecutionBound) -> ExecutionEnd<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let stop = stop.child_token();
+    let _stop_on_drop = stop.clone().drop_guard();
+    // A separate task kills the child and waits for its end even if the caller drops this future.
+    tokio::spawn(watch_over(work, stop, bound)).await.unwrap_or_else(ExecutionEnd::Panicked)
+}
+
+async fn watch_over<T, F>(work: F, stop: CancellationToken, bound: ExecutionBound) -> ExecutionEnd<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    if stop.is_cancelled() {
+        return ExecutionEnd::Stopped;
+    }
+    let starting = START_LOCK.lock().await;
+    let mut resources = ExecutionResources::before();
+    let mut work = tokio::spawn(work);
+    let chunks = bound.chunks.load(Ordering::Relaxed);
+    let early = loop {
+        tokio::select! {
+            outcome = &mut work => break Some(outcome),
+            () = sleep(Duration::from_millis(5)) => {}
+        }
+        // A child that started and ended between two looks is not seen, but its completed chunks are counted. Stop
+        // looking in that case, so that other executions can start.
+        if resources.look() || bound.chunks.load(Ordering::Relaxed) != chunks {
+            break None;
+        }
+    };
+    resources.look();
+    drop(starting);
+    let ended = match early {
+        Some(outcome) => outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
+        None => wait_for_end(&mut work, &resources, &stop, &bound).await,
+    };
+    // Clean up even after a normal end. The parts of SP1's executor do not wait for each other, and a part that failed
+    // leaves the child running.
+    resources.remove().await;
+    work.abort();
+    ended
+}
+
+async fn wait_for_end<T>(
+    work: &mut JoinHandle<T>,
+    resources: &ExecutionResources,
+    stop: &CancellationToken,
+    bound: &ExecutionBound,
+) -> ExecutionEnd<T> {
+    let max_time = bound.max_time_per_chunk();
+    let (mut chunks, mut processor_time_then) = (bound.chunks.load(Ordering::Relaxed), Duration::ZERO);
+    loop {
+        tokio::select! {
+            outcome = &mut *work => return outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
+            () = stop.cancelled() => return ExecutionEnd::Stopped,
+            () = sleep(Duration::from_millis(250)) => {}
+        }
+        let Some(max_time) = max_time else { continue };
+        let Some(processor_time) = resources.processor_time() else { continue };
+        let now = bound.chunks.load(Ordering::Relaxed);
+        if now != chunks {
+            (chunks, processor_time_then) = (now, processor_time);
+        } else if processor_time.saturating_sub(processor_time_then) > max_time {
+            return ExecutionEnd::RanAway;
+        }
+    }
+}

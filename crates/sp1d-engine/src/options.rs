@@ -1,0 +1,314 @@
+//! Options that determine how a run is cut into shards.
+
+use crate::{memory::smaller_cut, program::ProgramSize};
+use serde::{Deserialize, Serialize};
+use sp1_core_executor::{
+    ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, RetainedEventsPreset, SP1CoreOpts,
+    ShardingThreshold, SplitOpts, SyscallCode,
+};
+use sp1d_orchestrator::ProofFailure;
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Determines how a run is cut into shards. Made once, on the orchestrator, and sent with every task: the executor that
+/// cuts the run and the worker that generates the traces of a shard must use the same options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOptions {
+    #[serde(default)]
+    origin: CutOrigin,
+    #[serde(flatten)]
+    options: SP1CoreOpts,
+}
+
+/// Who decides after how many trace cells a shard ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CutOrigin {
+    /// The user has set the number.
+    #[default]
+    Set,
+    /// The controller chooses the number before it executes the program.
+    Auto,
+    /// The controller has chosen the number.
+    Chosen,
+}
+
+/// The value with which a user leaves the choice of an option to the controller.
+const AUTO: &str = "auto";
+
+/// Why options are not valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// The value is not a number.
+    #[error("{name}={value} is not a number")]
+    Number {
+        /// The environment variable.
+        name: &'static str,
+        /// The value of the variable.
+        value: String,
+    },
+    /// The number is too small or too large.
+    #[error("{name}={value} is out of range, {least} to {most} is allowed")]
+    Range {
+        /// The environment variable.
+        name: &'static str,
+        /// The value of the variable.
+        value: u64,
+        /// The smallest allowed number.
+        least: u64,
+        /// The largest allowed number.
+        most: u64,
+    },
+    /// Options that were received from a peer cannot be decoded.
+    #[error("cannot decode the options: {0}")]
+    Decode(String),
+}
+
+/// An option that users can set with an environment variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutOption {
+    /// The environment variable.
+    pub name: &'static str,
+    /// SP1's default.
+    pub default: u64,
+    /// Whether the value can be `auto`, which is then also the default. `meaning` says what `auto` does.
+    pub auto: bool,
+    /// The smallest allowed value.
+    pub least: u64,
+    /// The largest allowed value.
+    pub most: u64,
+    /// What the option does, and its unit.
+    pub meaning: &'static str,
+}
+
+/// The lower bound leaves room for the fixed tables (a million elements, and 17 for each instruction of the program):
+/// SP1 panics if they do not fit. Above the default, a shard no longer fits the circuits.
+const ELEMENTS: CutOption = CutOption {
+    name: "ELEMENT_THRESHOLD",
+    default: ELEMENT_THRESHOLD,
+    auto: true,
+    least: (1 << 25) - (1 << 22),
+    most: ELEMENT_THRESHOLD,
+    meaning: "trace cells after which a shard ends; smaller shards need less memory and more proving time in total; \
+              `auto` chooses the largest value that fits the workers",
+};
+const HEIGHT: CutOption = CutOption {
+    name: "HEIGHT_THRESHOLD",
+    default: HEIGHT_THRESHOLD,
+    auto: true,
+    least: 1 << 16,
+    most: HEIGHT_THRESHOLD,
+    meaning: "rows of one table after which a shard ends; `auto` is the largest value that SP1 allows",
+};
+/// The default is SP1's, which SP1 does not export.
+const SHARD_SIZE: CutOption = CutOption {
+    name: "SHARD_SIZE",
+    default: 1 << 24,
+    auto: false,
+    least: 1 << 14,
+    most: 1 << 24,
+    meaning: "cycles after which a shard ends",
+};
+const CHUNK: CutOption = CutOption {
+    name: "MINIMAL_TRACE_CHUNK_THRESHOLD",
+    default: MINIMAL_TRACE_CHUNK_THRESHOLD,
+    auto: false,
+    least: 1 << 14,
+    most: 1 << 27,
+    meaning: "memory accesses after which the executor hands over a chunk of its trace",
+};
+/// The executor waits for a free slot. With only one slot it could not run ahead of its reader.
+const CHUNK_SLOTS: CutOption = CutOption {
+    name: "TRACE_CHUNK_SLOTS",
+    default: 5,
+    auto: false,
+    least: 2,
+    most: 64,
+    meaning: "trace chunks that may wait for processing before the executor pauses",
+};
+const MEMORY: CutOption = CutOption {
+    name: "MEMORY_LIMIT",
+    default: 24 << 30,
+    auto: false,
+    least: 16 << 20,
+    most: 1 << 40,
+    meaning: "bytes of memory that the executed program may use",
+};
+
+impl CutOption {
+    fn check(&self, value: u64) -> Result<u64, OptionsError> {
+        if (self.least..=self.most).contains(&value) {
+            return Ok(value);
+        }
+        Err(OptionsError::Range { name: self.name, value, least: self.least, most: self.most })
+    }
+
+    fn is_auto(&self, value: &str) -> bool {
+        self.auto && value.trim() == AUTO
+    }
+
+    fn read(&self, variable: impl Fn(&str) -> Option<String>) -> Result<u64, OptionsError> {
+        match variable(self.name).filter(|value| !self.is_auto(value)) {
+            None => Ok(self.default),
+            Some(value) => match value.trim().parse() {
+                Ok(number) => self.check(number),
+                Err(_) => Err(OptionsError::Number { name: self.name, value }),
+            },
+        }
+    }
+}
+
+impl CutOptions {
+    /// All options that users can set.
+    pub const ALL: [CutOption; 6] = [ELEMENTS, HEIGHT, SHARD_SIZE, CHUNK, CHUNK_SLOTS, MEMORY];
+
+    /// Takes over options in SP1's form, as SP1's clients use it.
+    ///
+    /// # Errors
+    /// Fails if an option is out of range.
+    pub fn from_sp1(options: SP1CoreOpts) -> Result<Self, OptionsError> {
+        ELEMENTS.check(options.sharding_threshold.element_threshold)?;
+        HEIGHT.check(options.sharding_threshold.height_threshold)?;
+        SHARD_SIZE.check(options.shard_size as u64)?;
+        CHUNK.check(options.minimal_trace_chunk_threshold)?;
+        CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
+        MEMORY.check(options.memory_limit)?;
+        Ok(Self { origin: CutOrigin::Set, options })
+    }
+
+    /// Returns SP1's defaults, changed by the environment variables that SP1 itself reads.
+    ///
+    /// # Errors
+    /// Fails if a variable is not a number or is out of range. SP1 itself would ignore the variable or panic.
+    pub fn from_environment() -> Result<Self, OptionsError> {
+        Self::from_variables(|name| env::var(name).ok())
+    }
+
+    /// Same as [`CutOptions::from_environment`], but reads each variable with `variable`.
+    ///
+    /// # Errors
+    /// Fails if a variable is not a number or is out of range.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, OptionsError> {
+        let size = |number: u64| usize::try_from(number).expect("the allowed maximum is far smaller");
+        let is_set = variable(ELEMENTS.name).is_some_and(|value| !ELEMENTS.is_auto(&value));
+        let origin = if is_set { CutOrigin::Set } else { CutOrigin::Auto };
+        let options = SP1CoreOpts {
+            minimal_trace_chunk_threshold: CHUNK.read(&variable)?,
+            trace_chunk_slots: size(CHUNK_SLOTS.read(&variable)?),
+            memory_limit: MEMORY.read(&variable)?,
+            shard_size: size(SHARD_SIZE.read(&variable)?),
+            sharding_threshold: ShardingThreshold {
+                element_threshold: ELEMENTS.read(&variable)?,
+                height_threshold: HEIGHT.read(&variable)?,
+            },
+            retained_events_presets: [
+                RetainedEventsPreset::Bls12381Field,
+                RetainedEventsPreset::Bn254Field,
+                RetainedEventsPreset::Sha256,
+                RetainedEventsPreset::Poseidon2,
+                RetainedEventsPreset::U256Ops,
+            ]
+            .into(),
+            global_dependencies_opt: false,
+            recompute_gkr_trace: false,
+            drop_ldes: false,
+            full_size_shards: false,
+            // The other options are used only for estimating gas, with SP1's own values.
+            ..SP1CoreOpts::default()
+        };
+        Ok(Self { origin, options })
+    }
+
+    /// Returns the options as JSON, the form in which they are sent to workers.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).expect("options are serializable")
+    }
+
+    /// Returns the same text for the same options. [`CutOptions::encode`] does not: it contains a set, whose order
+    /// varies.
+    pub(crate) fn canonical(&self) -> String {
+        let Self { mut options, .. } = self.clone();
+        let presets = std::mem::take(&mut options.retained_events_presets);
+        let mut presets: Vec<String> = presets.into_iter().map(|preset| format!("{preset:?}")).collect();
+        presets.sort();
+        let options = serde_json::to_string(&options).expect("options are serializable");
+        format!("{presets:?} {options}")
+    }
+
+    /// Decodes options that were received from a peer.
+    ///
+    /// # Errors
+    /// Fails if the text cannot be decoded, or if an option is out of range.
+    pub fn decode(text: &str) -> Result<Self, OptionsError> {
+        let Self { origin, options } =
+            serde_json::from_str(text).map_err(|error| OptionsError::Decode(error.to_string()))?;
+        Ok(Self { origin, ..Self::from_sp1(options)? })
+    }
+
+    /// Returns true if the controller still has to choose the size of shards by the memory of the workers.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.origin == CutOrigin::Auto
+    }
+
+    /// Returns true if the user has set the size of shards.
+    pub(crate) fn is_set(&self) -> bool {
+        self.origin == CutOrigin::Set
+    }
+
+    /// Returns the number of trace cells after which a shard ends.
+    #[must_use]
+    pub fn threshold(&self) -> u64 {
+        self.options.sharding_threshold.element_threshold
+    }
+
+    /// Returns the same options with `threshold`, marked as chosen by the controller.
+    pub(crate) fn chosen(mut self, threshold: u64) -> Self {
+        self.origin = CutOrigin::Chosen;
+        self.options.sharding_threshold.element_threshold = threshold;
+        self
+    }
+
+    /// Returns the same options with the next smaller number of cells. Returns `None` if there is no smaller number, or
+    /// if the user has set the number.
+    pub(crate) fn smaller(&self) -> Option<Self> {
+        let smaller = smaller_cut(self.threshold()).filter(|_| self.origin == CutOrigin::Chosen);
+        smaller.map(|threshold| self.clone().chosen(threshold))
+    }
+
+    /// Returns the setting of the number of cells as a user writes it: `ELEMENT_THRESHOLD=NUMBER`.
+    pub(crate) fn threshold_name(&self) -> String {
+        format!("{}={}", ELEMENTS.name, self.threshold())
+    }
+
+    /// Checks that a shard has room for `program` and for one event of every precompile. SP1 would otherwise panic or
+    /// never finish cutting the run.
+    ///
+    /// # Errors
+    /// Fails if a shard is too small for the program.
+    pub(crate) async fn check_for(&self, program: ProgramSize) -> Result<(), ProofFailure> {
+        let options = self.options.clone();
+        let fits = move || {
+            let split = SplitOpts::new(&options, program.instructions, program.untrusted);
+            let provable = |code: &SyscallCode| code.should_send() != 0 && code.as_air_id().is_some();
+            split.syscall_threshold.iter().all(|(code, threshold)| *threshold > 0 || !provable(&code))
+        };
+        // `SplitOpts::new` panics if the program does not fit.
+        let fits = tokio::task::spawn_blocking(move || catch_unwind(AssertUnwindSafe(fits)).unwrap_or(false)).await;
+        if fits.unwrap_or(false) {
+            return Ok(());
+        }
+        let name = self.threshold_name();
+        Err(ProofFailure::Request(format!(
+            "the program does not fit into a shard with {name}\nhint: raise `{}`",
+            ELEMENTS.name
+        )))
+    }
+
+    pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {
+        &self.options
+    }
+}

@@ -1,0 +1,192 @@
+//! Runs SP1's prover engine as the engine of a worker.
+
+use super::{
+    attempt_client::{AttemptClient, EngineAttemptGuard, EngineAttempts, SlotAttempt},
+    capabilities::check_still_supported,
+    loaded_engine::{LoadedEngine, ProverSettings, build_engine},
+    slot_provers::{CoreShardProver, SlotProvers},
+    task_request::to_sp1,
+};
+use crate::{options::CutOptions, thread_pool::be_nice};
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use sp1_prover::worker::{RawTaskRequest, TaskError, TaskMetadata};
+use sp1d_protocol::{Assignment, FailureKind};
+use sp1d_scheduler::TaskKind;
+use sp1d_worker::{AttemptError, AttemptIo, IoAction, LoadError, ProvingEngine};
+use std::{sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Returns an estimate of the time that loading a prover takes. Measured: 4 s, nearly all of it on one thread.
+#[must_use]
+pub const fn start_estimate() -> Duration {
+    Duration::from_secs(5)
+}
+
+/// Loads SP1's prover. This takes some seconds and about 1 GB of memory. Keys of recursion programs come on top when
+/// they are needed. Blocks, so it must not be called on an asynchronous thread.
+///
+/// # Errors
+/// Fails if SP1 cannot set up its prover, or if the engine's threads cannot be started.
+pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
+    load(settings).map_err(|error| LoadError::Engine(format!("{error:#}")))
+}
+
+fn load(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16))
+        .thread_name("engine")
+        .on_thread_start(move || be_nice(settings.niceness))
+        .enable_all()
+        .build()
+        .context("cannot start the engine's threads")?;
+    let attempts = Arc::new(EngineAttempts::default());
+    let client = AttemptClient { attempts: attempts.clone(), slot: SlotAttempt::default() };
+    // Build in a separate task, so that a panic during setup does not unwind into the caller.
+    let loaded = runtime
+        .block_on(runtime.spawn(build_engine(settings, client)))
+        .context("the engine panicked during its start")??;
+    let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
+    // Loading takes more memory than the loaded prover keeps.
+    (settings.give_back)();
+    let give_back = settings.give_back;
+    let permits = u32::try_from(settings.permits.max(1)).unwrap_or(u32::MAX);
+    Ok(Arc::new(Sp1ProvingEngine {
+        runtime: Some(runtime),
+        attempts,
+        slots,
+        permits,
+        loaded: Arc::new(loaded),
+        give_back,
+    }))
+}
+
+/// SP1's prover engine as a [`ProvingEngine`].
+struct Sp1ProvingEngine {
+    /// `Some` until drop.
+    runtime: Option<Runtime>,
+    attempts: Arc<EngineAttempts>,
+    slots: Vec<SlotProvers>,
+    permits: u32,
+    loaded: Arc<LoadedEngine>,
+    give_back: fn(),
+}
+
+impl Drop for Sp1ProvingEngine {
+    fn drop(&mut self) {
+        // Do not wait for a proving stage: it cannot be interrupted and would delay stopping the worker.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[async_trait]
+impl ProvingEngine for Sp1ProvingEngine {
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Resolves when all proving permits are free. A stage holds its permit until it ends, even if its attempt was
+    /// dropped.
+    async fn rests(&self) {
+        let permits = self.loaded.permits.clone();
+        // SP1 never closes the semaphore.
+        drop(permits.acquire_many(self.permits).await);
+    }
+
+    fn give_back(&self) {
+        self.loaded.air_prover.forget_key();
+        self.loaded.compress_prover.forget_keys();
+        (self.give_back)();
+    }
+
+    async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+        let engine_error = |text: String| AttemptError { kind: FailureKind::Engine, text };
+        let options = CutOptions::decode(&assignment.options).map_err(|error| engine_error(error.to_string()))?;
+        let provers =
+            self.slots.get(slot).ok_or_else(|| engine_error(format!("the engine does not have slot {slot}")))?;
+        let guard = EngineAttemptGuard::new(self.attempts.clone(), provers.slot.clone(), assignment.attempt, io);
+        let kind = assignment.payload.kind();
+        let request = to_sp1(assignment);
+        let core_prover = kind.is_shard().then(|| provers.get(&options, &self.attempts, &self.loaded));
+        let loaded = self.loaded.clone();
+        let runtime = self.runtime.as_ref().expect("the runtime exists until drop");
+        let task =
+            AbortOnDropHandle::new(runtime.spawn(async move { prove(&loaded, core_prover, kind, request).await }));
+        let failure = match task.await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(ProvingFailure::Sp1(error))) => engine_error(error.to_string()),
+            Ok(Err(ProvingFailure::Panicked(text))) => AttemptError { kind: FailureKind::Panic, text },
+            Err(error) => AttemptError { kind: FailureKind::Panic, text: error.to_string() },
+        };
+        // If an artifact transfer failed, that is the cause, no matter what error SP1 derived from it.
+        Err(match guard.io_error() {
+            Some(error) => {
+                let kind = match error.action {
+                    IoAction::Fetch => FailureKind::Input,
+                    IoAction::Deliver | IoAction::CompleteMarker => FailureKind::Output,
+                };
+                AttemptError { kind, text: error.to_string() }
+            }
+            None => failure,
+        })
+    }
+}
+
+/// Why a task failed: SP1 reported an error, or a proving stage panicked.
+enum ProvingFailure {
+    Sp1(TaskError),
+    Panicked(String),
+}
+
+impl From<TaskError> for ProvingFailure {
+    fn from(error: TaskError) -> Self {
+        Self::Sp1(error)
+    }
+}
+
+async fn prove(
+    loaded: &LoadedEngine,
+    core_prover: Option<CoreShardProver>,
+    kind: TaskKind,
+    request: RawTaskRequest,
+) -> Result<TaskMetadata, ProvingFailure> {
+    let panicked =
+        |error: &dyn std::fmt::Display| ProvingFailure::Panicked(format!("a proving stage panicked: {error}"));
+    let engine = loaded.engine();
+    Ok(match kind {
+        TaskKind::ProveShard | TaskKind::NormalizeShard => {
+            let core_prover = core_prover.expect("shard tasks always have a core prover");
+            core_prover.submit_prove_shard(request).await?.await.map_err(|error| panicked(&error))??
+        }
+        TaskKind::RecursionReduce => {
+            engine.submit_recursion_reduce(request).await?.await.map_err(|error| panicked(&error))??
+        }
+        TaskKind::RecursionDeferred => {
+            engine.submit_prove_deferred(request).await?.await.map_err(|error| panicked(&error))??
+        }
+        TaskKind::ShrinkWrap => engine.run_shrink_wrap(request).await?,
+        TaskKind::PlonkWrap => {
+            check_wrap(kind).await?;
+            engine.run_plonk(request).await?;
+            TaskMetadata::default()
+        }
+        TaskKind::Groth16Wrap => {
+            check_wrap(kind).await?;
+            engine.run_groth16(request).await?;
+            TaskMetadata::default()
+        }
+    })
+}
+
+/// Checks that the wrap step still finds its circuit files. SP1 would otherwise download them.
+async fn check_wrap(kind: TaskKind) -> Result<(), TaskError> {
+    let supported = tokio::task::spawn_blocking(move || check_still_supported(kind)).await;
+    match supported {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(missing)) => Err(TaskError::Fatal(missing.into())),
+        Err(error) => Err(TaskError::Fatal(error.into())),
+    }
+}

@@ -1,0 +1,88 @@
+//! Builds SP1's prover engine.
+
+use super::{
+    attempt_client::AttemptClient,
+    components::{Components, WrapBuilder},
+    core_prover::KeyCachingCoreProver,
+    recursion_prover::LateKeyRecursionProver,
+};
+use crate::heap;
+use anyhow::Result;
+use sp1_core_machine::riscv::RiscvAir;
+use sp1_hypercube::prover::{CpuShardProver, ProverSemaphore};
+use sp1_prover::{
+    SP1ProverComponents,
+    worker::{SP1CoreProverConfig, SP1ProverEngine, SP1Worker, SP1WorkerBuilder},
+};
+use std::sync::Arc;
+
+/// Settings of the prover engine.
+#[derive(Debug, Clone, Copy)]
+pub struct ProverSettings {
+    /// Attempts in the engine at the same time, at least 1. With 2, the next attempt is traced while the first one
+    /// proves.
+    pub slots: usize,
+    /// Proving stages that run at the same time, at least 1.
+    pub permits: usize,
+    /// Added to the nice value of the engine's own threads, so that other threads of the process come first.
+    pub niceness: i32,
+    /// Returns freed memory to the operating system. Without this call, the allocator keeps the memory for the next
+    /// task, which costs nothing unless another process needs it.
+    pub give_back: fn(),
+}
+
+impl ProverSettings {
+    /// Returns settings that suit `threads` proving threads. With one thread, a second shard in the engine only takes
+    /// memory. With more threads, it fills the gaps that the first shard leaves.
+    #[must_use]
+    pub fn for_threads(threads: usize) -> Self {
+        let both = if threads > 1 { 2 } else { 1 };
+        Self { slots: both, permits: both, niceness: 0, give_back: heap::give_back }
+    }
+}
+
+/// SP1's prover engine and the parts of it that the core provers of all slots share.
+pub(super) struct LoadedEngine {
+    sp1: SP1Worker<AttemptClient, AttemptClient, Components>,
+    pub(super) air_prover: Arc<KeyCachingCoreProver>,
+    pub(super) compress_prover: Arc<LateKeyRecursionProver>,
+    pub(super) permits: ProverSemaphore,
+    pub(super) core_config: SP1CoreProverConfig,
+}
+
+impl LoadedEngine {
+    pub(super) fn engine(&self) -> &SP1ProverEngine<AttemptClient, AttemptClient, Components> {
+        self.sp1.prover_engine()
+    }
+}
+
+pub(super) async fn build_engine(settings: ProverSettings, client: AttemptClient) -> Result<LoadedEngine> {
+    let machine = RiscvAir::machine();
+    let permits = ProverSemaphore::new(settings.permits.max(1));
+    let verifier = Components::core_verifier(machine.clone());
+    let air_prover = Arc::new(KeyCachingCoreProver::new(CpuShardProver::new(verifier.shard_verifier().clone())));
+    let (compress_prover, shrink_prover) =
+        (Arc::new(LateKeyRecursionProver::for_compress()), Arc::new(LateKeyRecursionProver::for_shrink()));
+    let core_config = SP1CoreProverConfig {
+        // One attempt per core prover: its client knows only the attempt in its slot.
+        num_core_workers: 1,
+        core_buffer_size: 1,
+        // A worker never sets up a program. The orchestrator does that.
+        num_setup_workers: 1,
+        setup_buffer_size: 1,
+        normalize_program_cache_size: 5,
+        // A fixed key would be the key of the first program, used for all programs.
+        use_fixed_pk: false,
+        verify_intermediates: true,
+    };
+    let builder = SP1WorkerBuilder::<Components>::new_with_machine(machine)
+        .with_artifact_client(client.clone())
+        .with_worker_client(client)
+        .with_core_air_prover(air_prover.clone(), permits.clone())
+        .with_compress_air_prover(compress_prover.clone(), permits.clone())
+        .with_shrink_air_prover(shrink_prover, permits.clone())
+        .with_wrap_air_prover(WrapBuilder, permits.clone())
+        .with_config(|config| config.prover_config.core_prover_config = core_config.clone());
+    let sp1 = builder.build().await?;
+    Ok(LoadedEngine { sp1, air_prover, compress_prover, permits, core_config })
+}

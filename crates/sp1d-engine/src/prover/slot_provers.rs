@@ -1,0 +1,57 @@
+//! Keeps the core provers of one slot of the engine.
+
+use super::{
+    attempt_client::{AttemptClient, EngineAttempts, SlotAttempt},
+    components::Components,
+    loaded_engine::LoadedEngine,
+};
+use crate::options::CutOptions;
+use sp1_core_machine::riscv::RiscvAir;
+use sp1_prover::worker::SP1CoreProver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) type CoreShardProver = SP1CoreProver<AttemptClient, AttemptClient, Components>;
+
+/// The core provers of one slot, one for each set of cut options. A core prover is small compared to the recursion
+/// prover that all of them share. It keeps the normalize programs that it has compiled.
+#[derive(Default)]
+pub(super) struct SlotProvers {
+    pub(super) slot: SlotAttempt,
+    provers: Mutex<Vec<(CutOptions, CoreShardProver)>>,
+}
+
+/// Sets of cut options that a slot keeps core provers for. A pool rarely serves more at the same time.
+const MAX_CACHED_OPTIONS: usize = 4;
+
+impl SlotProvers {
+    pub(super) fn get(
+        &self,
+        options: &CutOptions,
+        attempts: &Arc<EngineAttempts>,
+        loaded: &LoadedEngine,
+    ) -> CoreShardProver {
+        let mut provers = self.provers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = provers.iter().position(|(known, _)| known == options) {
+            // The vector is ordered by last use: the first entry is dropped next.
+            let used = provers.remove(at);
+            provers.push(used);
+        } else {
+            if provers.len() >= MAX_CACHED_OPTIONS {
+                provers.remove(0);
+            }
+            let client = AttemptClient { attempts: attempts.clone(), slot: self.slot.clone() };
+            let prover = CoreShardProver::new(
+                loaded.core_config.clone(),
+                options.as_sp1().clone(),
+                client.clone(),
+                client,
+                loaded.air_prover.clone(),
+                loaded.permits.clone(),
+                loaded.engine().recursion_prover.clone(),
+                RiscvAir::machine(),
+            );
+            provers.push((options.clone(), prover));
+        }
+        provers.last().expect("a prover was just added").1.clone()
+    }
+}

@@ -1,0 +1,28 @@
+//! SP1's generic types, with the parameters that this crate uses everywhere.
+
+use sp1_hypercube::{
+    DIGEST_SIZE, MachineVerifyingKey, SP1PcsProofInner, SP1PcsProofOuter, SP1RecursionProof, SP1WrapProof, ShardProof,
+};
+use sp1_primitives::{SP1Field, SP1GlobalContext, SP1OuterGlobalContext};
+use sp1_prover::{CpuSP1ProverComponents, SP1ProverComponents};
+
+/// The proof of one shard of a run.
+pub(crate) type CoreShardProof = ShardProof<SP1GlobalContext, SP1PcsProofInner>;
+
+/// A proof that verifies a shard proof, an input proof, or other proofs of this kind.
+pub(crate) type InnerRecursionProof = SP1RecursionProof<SP1GlobalContext, SP1PcsProofInner>;
+
+/// A wrapped proof, which the circuits of the on-chain proofs verify.
+pub type WrapProof = SP1WrapProof<SP1OuterGlobalContext, SP1PcsProofOuter>;
+
+/// The verifying key of a RISC-V program or of a recursion program.
+pub(crate) type InnerVerifyingKey = MachineVerifyingKey<SP1GlobalContext>;
+
+/// A digest of SP1's hash function, in field elements.
+pub(crate) type FieldDigest = [SP1Field; DIGEST_SIZE];
+
+/// SP1's core prover, without a wrapper of this crate.
+pub(crate) type Sp1CoreProver = <CpuSP1ProverComponents as SP1ProverComponents>::CoreProver;
+
+/// SP1's recursion prover, without a wrapper of this crate.
+pub(crate) type Sp1RecursionProver = <CpuSP1ProverComponents as SP1ProverComponents>::RecursionProver;

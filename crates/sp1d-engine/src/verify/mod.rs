@@ -1,0 +1,31 @@
+//! Checks that the result of a task is what the task asked for. With `verify = final`, results are used before this
+//! check, and are checked only if the whole proof does not verify.
+//!
+//! ```text
+//!   program, nonce, input proofs, records ──► Expectations ───┐
+//!   a task's output ──► decoded completely ──► claims what is expected? ──► SP1's verifier ──► accepted
+//! ```
+//!
+//! The public values of a shard proof say where the shard starts and ends. They do not say which values it read from
+//! memory or which precompile calls it made. A valid proof of a shard with wrong values is therefore detected only when
+//! the reductions sum up all parts. The public values of a reduction follow completely from its inputs.
+//!
+//! A *part* is a shard proof or a recursion proof of a piece of the run.
+
+mod accesses;
+mod claims;
+mod decoding;
+mod event_limits;
+mod expectations;
+mod nonce;
+mod record;
+mod recursion_values;
+mod registry;
+mod result_check;
+
+pub use event_limits::EventLimits;
+pub(crate) use expectations::Expectations;
+pub(crate) use nonce::{check_nonce, check_nonce_range};
+pub(crate) use record::ClockRange;
+pub(crate) use registry::{ExpectationGuard, ExpectationRegistry};
+pub(crate) use result_check::{check_result, contained};

@@ -1,0 +1,22 @@
+//! The state of a service.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The state of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Health {
+    /// Release of the service.
+    pub release: String,
+    /// Number of proofs by state.
+    pub proofs: BTreeMap<String, u64>,
+    /// Maximum number of proofs that run at the same time.
+    pub parallel_proofs: usize,
+    /// Maximum number of proofs that wait in the queue.
+    pub max_queue: u64,
+    /// Number of connected workers.
+    pub workers: usize,
+    /// Number of connected workers whose prover is loaded.
+    pub ready_workers: usize,
+}

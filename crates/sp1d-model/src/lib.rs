@@ -1,0 +1,29 @@
+//! The words that all crates share, as plain data. The HTTP interface sends many of them.
+//!
+//! This crate knows no network, file, thread or runtime. It names SP1's proof modes and task kinds, but does not depend
+//! on SP1's crates.
+//!
+//! - `ids.rs`: ids of proofs, tasks, attempts, workers and sessions.
+//! - `task/`: the kinds of tasks, and the kinds of failures that workers report.
+//! - `proof/`: requests for proofs, and the events, open tasks, states and failures of proofs.
+//! - `worker/` and `health.rs`: what a service shows of its workers and of itself.
+//! - `moment.rs`: points in time. `hint.rs`: hints in error texts.
+
+mod health;
+pub mod hint;
+mod ids;
+mod moment;
+mod proof;
+mod task;
+mod worker;
+
+pub use health::Health;
+pub use ids::{AttemptId, ProofId, SessionId, TaskId, WorkerId};
+pub use moment::Moment;
+pub use proof::{
+    AttemptInfo, EventRecord, FailureInfo, NewProof, OpenTask, OpenTaskState, ProgramSummary, ProofEvent,
+    ProofFailureKind, ProofMode, ProofState, ProofSummary, ProofWaiting, TaskCounts, WaitCode, WaitingTasks,
+    WorkerTasks,
+};
+pub use task::{FailureKind, KindSet, TaskKind};
+pub use worker::{Disconnection, ListStatus, WorkerActivity, WorkerSummary, WorkersReport};

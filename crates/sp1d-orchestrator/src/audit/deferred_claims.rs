@@ -1,0 +1,158 @@
+//! Deferred claims: what workers claimed during a proof. They show whose claim was wrong if the proof fails.
+//!
+//! A core shard's attempt uploads deferred events, which cannot be verified on their own. Well-formed events that do
+//! not belong to the shard only show when a precompile shard cannot be proven, or when the finished proof does not
+//! verify. However, the events are deterministic, so an attempt at the same shard on another worker shows who is right.
+
+use crate::lock::lock;
+use sp1d_artifacts::Digest;
+use sp1d_scheduler::{ClaimsVerdict, WorkerId};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Digests of the events that an attempt uploaded, sorted.
+type Claim = Vec<[u8; 32]>;
+
+/// Claims by record, over all tries of a proof, because the records of a program are the same in every try.
+#[derive(Debug, Default)]
+pub(crate) struct DeferredClaims {
+    claims: Mutex<HashMap<Digest, BTreeMap<Claim, BTreeSet<WorkerId>>>>,
+    /// A precompile shard could not be proven.
+    suspect: AtomicBool,
+    /// True once claims are compared.
+    compares: AtomicBool,
+    /// An unverified result turned out to be wrong.
+    wrong_result: AtomicBool,
+    /// Cached results were used.
+    cached_use: AtomicBool,
+}
+
+impl DeferredClaims {
+    /// Records that a precompile shard could not be proven, so claims may be wrong.
+    pub(crate) fn mark_suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if a comparison of claims may explain why the finished proof does not verify, and was not tried
+    /// yet.
+    pub(crate) fn may_explain_proof(&self) -> bool {
+        let claims = lock(&self.claims);
+        // Without events, no claim can be wrong.
+        !self.compares() && claims.values().flat_map(BTreeMap::keys).any(|claim| !claim.is_empty())
+    }
+
+    /// Returns true if a comparison of claims may explain why a shard cannot be proven, and was not tried yet.
+    pub(crate) fn may_explain_shard(&self) -> bool {
+        !self.compares() && self.is_suspect()
+    }
+
+    /// Records that an unverified result turned out to be wrong.
+    pub(crate) fn mark_wrong_result(&self) {
+        self.wrong_result.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if an unverified result was wrong, which explains any failure.
+    pub(crate) fn has_wrong_result(&self) -> bool {
+        self.wrong_result.load(Ordering::Relaxed)
+    }
+
+    /// Records that a cached result is used. No worker has made a claim for it in this proof.
+    pub(crate) fn mark_cached_use(&self) {
+        self.cached_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if cached results were used since the last call of this function, so they may be why there is no
+    /// proof.
+    pub(crate) fn take_cached_use(&self) -> bool {
+        self.cached_use.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns true if a precompile shard could not be proven.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// Starts the comparison of claims. From now on, a claim is accepted only if two workers make it, or if its worker
+    /// is the only one.
+    pub(crate) fn start_comparing(&self) {
+        self.compares.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compares(&self) -> bool {
+        self.compares.load(Ordering::Relaxed)
+    }
+
+    /// Records that `worker` makes `claim` for the shard with `record`, and returns the verdict. `alone` is true if no
+    /// other worker could be asked. The caller checks whether the names of the artifacts are taken.
+    pub(crate) fn add_claim(&self, record: Digest, mut claim: Claim, worker: WorkerId, alone: bool) -> ClaimsVerdict {
+        claim.sort_unstable();
+        let mut claims = lock(&self.claims);
+        let of_record = claims.entry(record).or_default();
+        of_record.entry(claim.clone()).or_default().insert(worker);
+        if !self.compares() {
+            return ClaimsVerdict::Accepted { refuted: Vec::new() };
+        }
+        let confirmed = |workers: &BTreeSet<WorkerId>| workers.len() >= 2;
+        if confirmed(&of_record[&claim]) {
+            let others = of_record.iter().filter(|(other, _)| **other != claim);
+            return ClaimsVerdict::Accepted { refuted: others.flat_map(|(_, workers)| workers).copied().collect() };
+        }
+        if of_record.iter().any(|(other, workers)| *other != claim && confirmed(workers)) {
+            return ClaimsVerdict::Contradicted;
+        }
+        if alone && of_record.len() == 1 {
+            ClaimsVerdict::Accepted { refuted: Vec::new() }
+        } else {
+            ClaimsVerdict::Unconfirmed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes these claims for one shard, as pairs of a claim and a worker, while claims are compared. Checks the last
+    /// verdict.
+    fn check(claims: &[(u8, u64)], expected: &ClaimsVerdict) {
+        let deferred = DeferredClaims::default();
+        deferred.start_comparing();
+        let record = Digest::of(b"record");
+        let verdicts = claims
+            .iter()
+            .map(|(claim, worker)| deferred.add_claim(record, vec![[*claim; 32]], WorkerId(*worker), false));
+        assert_eq!(verdicts.last().as_ref(), Some(expected));
+    }
+
+    #[test]
+    fn a_claim_counts_when_two_workers_make_it() {
+        let accepted =
+            |refuted: &[u64]| ClaimsVerdict::Accepted { refuted: refuted.iter().copied().map(WorkerId).collect() };
+        check(&[(1, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (1, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (1, 2)], &accepted(&[]));
+        check(&[(1, 1), (2, 2)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (2, 2), (1, 3)], &accepted(&[2]));
+        check(&[(1, 1), (2, 2), (1, 3), (3, 4)], &ClaimsVerdict::Contradicted);
+    }
+
+    #[test]
+    fn a_lone_claim_is_accepted_unless_claims_differ() {
+        let deferred = DeferredClaims::default();
+        let (record, alone) = (Digest::of(b"record"), true);
+        let accepted = ClaimsVerdict::Accepted { refuted: Vec::new() };
+        assert_eq!(
+            deferred.add_claim(record, vec![[1; 32]], WorkerId(1), false),
+            accepted,
+            "claims are not compared yet"
+        );
+        deferred.start_comparing();
+        assert_eq!(deferred.add_claim(record, vec![[1; 32]], WorkerId(1), alone), accepted);
+        assert_eq!(deferred.add_claim(record, vec![[2; 32]], WorkerId(2), alone), ClaimsVerdict::Unconfirmed);
+    }
+}

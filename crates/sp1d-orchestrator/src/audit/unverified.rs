@@ -1,0 +1,164 @@
+//! Unverified results, which are used before they are verified, and the audit that finds the faulty workers if the
+//! finished proof is wrong.
+
+use crate::controller::task::TaskSpec;
+use sp1d_scheduler::WorkerId;
+use std::collections::HashSet;
+
+/// An unverified result that was accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct UnverifiedResult {
+    pub(crate) spec: TaskSpec,
+    pub(crate) worker_id: WorkerId,
+    pub(crate) worker: String,
+}
+
+impl UnverifiedResult {
+    /// Returns the name of the artifact that contains the result.
+    pub(crate) fn name(&self) -> &str {
+        self.spec.payload.result()
+    }
+
+    /// Returns the names of the artifacts that the verification needs in addition to the result. A shard needs none:
+    /// its inputs are large, and the facts that its verification needs were recorded when they were created.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = &String> {
+        let inputs = if self.spec.kind().is_shard() { Vec::new() } else { self.spec.payload.inputs() };
+        inputs.into_iter().map(|input| input.artifact)
+    }
+}
+
+/// All unverified results of a proof, in the order in which they were accepted.
+#[derive(Debug, Default)]
+pub(crate) struct UnverifiedResults {
+    all: Vec<UnverifiedResult>,
+    /// Artifacts that their verification needs.
+    kept: HashSet<String>,
+    /// The artifacts in `kept` that nothing else needs any more.
+    left: HashSet<String>,
+}
+
+impl UnverifiedResults {
+    pub(crate) fn add(&mut self, result: UnverifiedResult) {
+        self.kept.insert(result.name().to_owned());
+        self.kept.extend(result.needs().cloned());
+        self.all.push(result);
+    }
+
+    /// Returns true if the artifact `name`, which nothing else needs any more, must be kept for an audit.
+    pub(crate) fn keep(&mut self, name: &str) -> bool {
+        let kept = self.kept.contains(name);
+        if kept {
+            self.left.insert(name.to_owned());
+        }
+        kept
+    }
+
+    /// Forgets all results. Returns the artifacts that were only kept for their audit.
+    pub(crate) fn give_up(&mut self) -> HashSet<String> {
+        std::mem::take(self).left
+    }
+
+    pub(crate) fn all(&self) -> Vec<UnverifiedResult> {
+        self.all.clone()
+    }
+}
+
+/// Evaluates the verdicts on unverified results, in the order in which the results were accepted. A result that was
+/// made from a wrong part is wrong without a fault of its own worker. A result that was made from a part without a
+/// verdict cannot be judged.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    /// The artifacts that contain the results.
+    results: HashSet<String>,
+    /// Those of them that are right.
+    right: HashSet<String>,
+}
+
+impl Audit {
+    pub(crate) fn new(all: &[UnverifiedResult]) -> Self {
+        Self { results: all.iter().map(|part| part.name().to_owned()).collect(), right: HashSet::new() }
+    }
+
+    /// Returns why the worker that made `part` is at fault; `None` if it is not at fault, or if that is unknown.
+    /// `verdict` is the outcome of verifying `part`, or `None` if `part` could not be verified.
+    pub(crate) fn judge(&mut self, part: &UnverifiedResult, verdict: Option<Result<(), String>>) -> Option<String> {
+        if part.needs().any(|name| self.results.contains(name) && !self.right.contains(name)) {
+            return None;
+        }
+        match verdict? {
+            Ok(()) => {
+                self.right.insert(part.name().to_owned());
+                None
+            }
+            Err(reason) => Some(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_protocol::{ReducePart, ReduceTask, ShardTask, TaskPayload};
+
+    fn part(payload: TaskPayload<String>) -> UnverifiedResult {
+        let spec = TaskSpec { payload, memory_bytes: 0, cycles: 0 };
+        UnverifiedResult { spec, worker_id: WorkerId(1), worker: "worker".to_owned() }
+    }
+
+    fn shard(record: &str, result: &str) -> UnverifiedResult {
+        part(TaskPayload::NormalizeShard(ShardTask {
+            program: "program".to_owned(),
+            common_input: "common".to_owned(),
+            record: record.to_owned(),
+            result: result.to_owned(),
+            marker: None,
+        }))
+    }
+
+    fn fold(parts: &[&str], result: &str) -> UnverifiedResult {
+        let parts = parts.iter().map(|proof| ReducePart { range: String::new(), proof: (*proof).to_owned() });
+        part(TaskPayload::RecursionReduce(ReduceTask {
+            is_complete: false,
+            range: String::new(),
+            parts: parts.collect(),
+            result: result.to_owned(),
+        }))
+    }
+
+    /// Checks an audit of five results: three shards, the reduction of the first two, and the reduction of that with
+    /// the third. `verdicts` has the outcome of verifying each, and `at_fault` names the results whose workers are at
+    /// fault.
+    fn check(verdicts: [Option<bool>; 5], at_fault: &[&str]) {
+        let shard = |number: usize| shard(&format!("record-{number}"), &format!("{number}"));
+        let all = [shard(0), shard(1), shard(2), fold(&["0", "1"], "01"), fold(&["01", "2"], "012")];
+        let mut audit = Audit::new(&all);
+        let found = all.iter().zip(verdicts).filter(|(part, verdict)| {
+            audit.judge(part, verdict.map(|right| if right { Ok(()) } else { Err("wrong".to_owned()) })).is_some()
+        });
+        assert!(found.map(|(part, _)| part.name()).eq(at_fault.iter().copied()), "{verdicts:?}");
+    }
+
+    #[test]
+    fn workers_are_not_at_fault_for_wrong_inputs() {
+        let (right, wrong, unknown) = (Some(true), Some(false), None);
+        check([right, right, right, right, right], &[]);
+        check([right, wrong, right, wrong, wrong], &["1"]);
+        check([right, wrong, right, right, right], &["1"]);
+        check([right, right, right, wrong, wrong], &["01"]);
+        check([right, right, right, right, wrong], &["012"]);
+        check([right, unknown, wrong, wrong, wrong], &["2"]);
+        check([unknown; 5], &[]);
+    }
+
+    #[test]
+    fn artifacts_for_an_audit_are_kept_until_given_up() {
+        let mut results = UnverifiedResults::default();
+        results.add(shard("record", "result"));
+        assert!(!results.keep("record"), "records are large, so they are not kept");
+        assert!(results.keep("result"));
+        results.add(fold(&["result", "other"], "whole"));
+        assert!(results.keep("other"));
+        assert_eq!(results.give_up(), ["result", "other"].map(str::to_owned).into());
+        assert!(!results.keep("result"));
+    }
+}

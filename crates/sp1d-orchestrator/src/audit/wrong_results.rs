@@ -1,0 +1,46 @@
+//! The audit of unverified results after a proof has failed.
+
+use super::unverified::{Audit, UnverifiedResult};
+use crate::{controller::failure::ProofFailure, dispatch::input::DispatcherInput, proof::handle::ProofHandle};
+use futures::StreamExt;
+use sp1d_scheduler::DispatchEvent;
+
+impl ProofHandle {
+    /// Audits the unverified results after the proof has failed, and reports the workers that sent wrong ones to the
+    /// scheduler. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
+    /// failure. Call it while the controller can still check results. The records of shards may be removed by then.
+    pub async fn find_wrong_parts(&self) {
+        if !matches!(
+            self.state.failure(),
+            Some(ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_))
+        ) {
+            return;
+        }
+        let all = self.state.unverified();
+        let _running = self.state.start_audit();
+        let mut audit = Audit::new(&all);
+        let half = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+        let mut verdicts = futures::stream::iter(all.into_iter().map(|part| self.check_again(part))).buffered(half);
+        while let Some((part, verdict)) = verdicts.next().await {
+            let Some(reason) = audit.judge(&part, verdict) else { continue };
+            let UnverifiedResult { worker_id, worker, .. } = part;
+            tracing::warn!(%worker, %reason, "worker sent a wrong result");
+            self.state.claims.mark_wrong_result();
+            self.send(DispatcherInput::Event(DispatchEvent::ProvenWrong { worker: worker_id, reason })).await;
+        }
+    }
+
+    /// Verifies an unverified result. The verdict is `None` if the result or an artifact that its check needs is
+    /// missing, because a disk that loses artifacts is not the fault of the worker.
+    async fn check_again(&self, part: UnverifiedResult) -> (UnverifiedResult, Option<Result<(), String>>) {
+        let (proof, checked) = (self.clone(), part.clone());
+        let check = move || {
+            let there = checked.needs().all(|name| proof.get_now(name).is_some());
+            let output = if there { proof.get_now(checked.name()) } else { None };
+            output.map(|output| proof.state.check(&checked.spec, output))
+        };
+        // A check that panics gives no verdict.
+        let verdict = tokio::task::spawn_blocking(check).await.unwrap_or(None);
+        (part, verdict)
+    }
+}

@@ -1,0 +1,13 @@
+//! The interface to the code that knows SP1.
+//!
+//! - `failure`: why a proof failed.
+//! - `interface`: the trait of a controller.
+//! - `request`: what a caller asks for, and what the caller gets.
+//! - `task`: a task as the controller submits it.
+//!
+//! This folder does not know how tasks reach workers.
+
+pub(crate) mod failure;
+pub(crate) mod interface;
+pub(crate) mod request;
+pub(crate) mod task;

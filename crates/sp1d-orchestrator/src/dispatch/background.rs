@@ -1,0 +1,126 @@
+//! Work of the dispatcher that takes time: checks of what attempts upload, and the storing of cached results. It runs
+//! on other threads. The outcomes of checks arrive as inputs of the dispatcher.
+
+use super::input::DispatcherInput;
+use crate::{
+    controller::{failure::ProofFailure, task::TaskSpec},
+    proof::handle::ProofHandle,
+    scope::attempt_scope,
+    settings::Verify,
+};
+use sp1d_artifacts::StoreError;
+use sp1d_scheduler::{AttemptId, DispatchEvent};
+use std::sync::Arc;
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::task::TaskTracker as BackgroundTasks;
+
+/// The running work.
+pub(super) struct BackgroundWork {
+    /// Limits how many checks run at the same time.
+    places: Arc<Semaphore>,
+    running: BackgroundTasks,
+}
+
+impl BackgroundWork {
+    pub(super) fn new() -> Self {
+        // A check uses one core for about 50 ms. Half of the cores are left to the executor.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { places: Arc::new(Semaphore::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
+    }
+
+    /// Starts the check of the result of `attempt`.
+    pub(super) fn check_result(&self, proof: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+        self.check(
+            proof,
+            attempt,
+            move |proof| check_result(proof, &spec, attempt),
+            move |outcome| DispatchEvent::ResultChecked { attempt, outcome },
+        );
+    }
+
+    /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
+    /// them without checking them.
+    pub(super) fn check_marker(&self, proof: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+        self.check(
+            proof,
+            attempt,
+            move |proof| check_marker(proof, &spec, attempt),
+            move |outcome| DispatchEvent::MarkerChecked { attempt, outcome },
+        );
+    }
+
+    /// Runs `work` on another thread. [`BackgroundWork::end`] waits for it.
+    pub(super) fn run_aside(&self, work: impl FnOnce() + Send + 'static) {
+        self.running.spawn_blocking(work);
+    }
+
+    /// Waits until all work has ended.
+    pub(super) async fn end(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Runs `check` on something that `attempt` delivered for `proof`, on another thread. Then sends the dispatcher the
+    /// event that `event` makes from the outcome.
+    fn check(
+        &self,
+        proof: ProofHandle,
+        attempt: AttemptId,
+        check: impl FnOnce(&ProofHandle) -> Result<(), String> + Send + 'static,
+        event: impl FnOnce(Result<(), String>) -> DispatchEvent + Send + 'static,
+    ) {
+        let places = self.places.clone();
+        self.running.spawn(async move {
+            let _place = places.acquire_owned().await.expect("the semaphore is never closed");
+            let (asked, start) = (proof.clone(), Instant::now());
+            let outcome = tokio::task::spawn_blocking(move || check(&asked)).await;
+            let took = start.elapsed();
+            tracing::debug!(proof_id = proof.label(), attempt = attempt.0, milliseconds = took.as_millis(), "checked");
+            // A proof that has ended cannot be checked, which is not the fault of the worker.
+            if proof.ended().is_cancelled() {
+                return;
+            }
+            let outcome = outcome.unwrap_or_else(|_| Err("the check panicked".to_owned()));
+            // With `Verify::Final`, the check of a result only tests whether the result exists, so it is not counted.
+            if proof.state.verify == Verify::All {
+                proof.registry.counters.on_checked(took, outcome.is_ok());
+            }
+            if let Err(reason) = &outcome {
+                tracing::warn!(proof_id = proof.label(), attempt = attempt.0, %reason, "output of an attempt was rejected");
+            }
+            // If the dispatcher has ended, no one needs the outcome.
+            let _ = proof.registry.inbox.send(DispatcherInput::Event(event(outcome))).await;
+        });
+    }
+}
+
+fn check_result(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+    let name = spec.payload.result();
+    let stored = proof.registry.store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
+    if proof.state.verify == Verify::Final {
+        return Ok(());
+    }
+    let blob = stored.load().map_err(|error| fail_for_disk_error(proof, &error))?;
+    let output = blob.decode().map_err(|error| error.to_string())?;
+    proof.state.check(spec, output)
+}
+
+fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+    let result = spec.payload.result();
+    let delivered = |name: &str| {
+        // The result belongs to the attempt until it is accepted.
+        if name == result {
+            return None;
+        }
+        let stored = proof.registry.store.get(attempt_scope(attempt), name)?;
+        stored.load().map_err(|error| fail_for_disk_error(proof, &error)).ok()
+    };
+    proof.state.check_marker(spec, &delivered)
+}
+
+/// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
+/// worker. Returns the error as text.
+fn fail_for_disk_error(proof: &ProofHandle, error: &StoreError) -> String {
+    proof.fail(ProofFailure::Machine(error.to_string()));
+    error.to_string()
+}

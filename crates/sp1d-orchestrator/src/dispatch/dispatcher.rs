@@ -1,0 +1,423 @@
+//! The dispatcher's loop and its commands.
+//!
+//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch before it
+//! takes the next input. It never waits for the network. Slow work runs in other tasks, and their outcome arrives as
+//! another input.
+
+use super::{
+    background::BackgroundWork,
+    claims::compare_claims,
+    input::DispatcherInput,
+    tasks::{AttemptWorker, SubmittedTask},
+    waiting::proof_waiting,
+};
+use crate::{
+    audit::unverified::UnverifiedResult,
+    controller::{
+        failure::{ProofFailure, too_large},
+        task::TaskSpec,
+    },
+    proof::{
+        cached_results::{Delivered, cached_result},
+        handle::ProofHandle,
+        running::RunningProof,
+        task_tracker::TaskOutcome,
+    },
+    registry::{RegisteredAttempt, Registry},
+    scope::{attempt_scope, proof_scope},
+};
+use sp1d_artifacts::{ArtifactDescription, Digest};
+use sp1d_model::{AttemptInfo, ProofEvent};
+use sp1d_protocol::{
+    ArtifactRef, Assignment,
+    wire::{self, ToWorker, to_worker},
+};
+use sp1d_scheduler::{
+    AttemptId, AttemptStep, Dispatch, DispatchCommand, DispatchEvent, ProofId, ResultKey, SchedulerConfig, SessionId,
+    TaskId, Timestamp,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Owns the dispatch and carries out its commands.
+pub(crate) struct Dispatcher {
+    dispatch: Dispatch,
+    /// The time that the dispatch sees as zero.
+    clock_start: Instant,
+    registry: Arc<Registry>,
+    /// The tasks without an accepted result.
+    tasks: HashMap<TaskId, SubmittedTask>,
+    /// The workers of the attempts that were given to a worker and neither accepted nor discarded.
+    attempt_workers: HashMap<AttemptId, AttemptWorker>,
+    /// Callers that wait for a worker to hold no attempt.
+    drains: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
+    background: BackgroundWork,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(registry: Arc<Registry>, config: SchedulerConfig) -> Self {
+        Self {
+            dispatch: Dispatch::new(config),
+            clock_start: Instant::now(),
+            registry,
+            tasks: HashMap::new(),
+            attempt_workers: HashMap::new(),
+            drains: HashMap::new(),
+            background: BackgroundWork::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
+        let _end = StopOnEnd { registry: self.registry.clone(), stop: stop.clone() };
+        loop {
+            let deadline = self.dispatch.next_deadline();
+            let tick = async {
+                match deadline {
+                    Some(at) => sleep_until(self.clock_start + at.since_origin()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let input = tokio::select! {
+                // Check `stop` first. When the orchestrator stops, its proofs end. Handling these ends would cancel
+                // attempts that the workers may resume for the next orchestrator.
+                biased;
+                () = stop.cancelled() => break,
+                input = inbox.recv() => match input {
+                    Some(input) => input,
+                    None => break,
+                },
+                () = tick => DispatcherInput::Event(DispatchEvent::Tick),
+            };
+            self.on_input(input);
+        }
+        // Without this, checks that have an outcome would wait forever for room in the inbox.
+        drop(inbox);
+        self.background.end().await;
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::new(self.clock_start.elapsed())
+    }
+
+    fn on_input(&mut self, input: DispatcherInput) {
+        match input {
+            DispatcherInput::Event(event) => self.handle(event),
+            DispatcherInput::MarkerReported { session, attempt } => {
+                let is_delivered = self.is_marker_delivered(attempt);
+                self.handle(DispatchEvent::MarkerReported { session, attempt, is_delivered });
+            }
+            // SP1's detached tasks may submit after the proof has ended. Such tasks would never be removed.
+            DispatcherInput::Submit { proof, .. } if proof.ended.is_cancelled() => {}
+            DispatcherInput::Submit { proof, task, spec, key } => {
+                let kind = spec.kind();
+                if kind.is_shard() {
+                    proof.shards.fetch_add(1, Ordering::Relaxed);
+                }
+                proof.add_open_task(kind);
+                let event = DispatchEvent::TaskSubmitted {
+                    proof: proof.id,
+                    task,
+                    kind,
+                    marker: spec.payload.marker().map(|marker| marker.task),
+                    key: key.map(|key| ResultKey(*key.as_bytes())),
+                };
+                self.tasks.insert(task, SubmittedTask { proof, spec, key, delivered: Delivered::new() });
+                self.handle(event);
+            }
+            DispatcherInput::Drain { session, drained } => {
+                self.drains.entry(session).or_default().push(drained);
+                self.handle(DispatchEvent::DrainRequested { session });
+            }
+            DispatcherInput::Explain { proof, after, limit, reply } => {
+                let waiting = proof_waiting(&self.dispatch, &self.registry, self.now(), proof, after, limit);
+                // The caller may have stopped waiting.
+                let _ = reply.send(waiting);
+            }
+            DispatcherInput::End(proof) => {
+                self.handle(DispatchEvent::ProofEnded { proof: proof.id });
+                self.tasks.retain(|_, submitted| submitted.proof.id != proof.id);
+                self.registry.store.remove_scope(proof_scope(proof.id));
+            }
+        }
+    }
+
+    /// Passes `event` to the dispatch and carries out the commands.
+    fn handle(&mut self, event: DispatchEvent) {
+        let mut commands = VecDeque::from(self.dispatch_event(event));
+        while let Some(command) = commands.pop_front() {
+            // Carrying out a command can lead to a further event, for example if it shows that a worker is gone.
+            if let Some(follow_up) = self.carry_out(command) {
+                commands.extend(self.dispatch_event(follow_up));
+            }
+        }
+    }
+
+    /// Passes `event` to the dispatch, and publishes what it changed about the workers. That happens before the
+    /// commands are carried out, so that a caller whom a command notifies finds the change.
+    fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
+        tracing::trace!(%event, "event");
+        let commands = self.dispatch.handle(self.now(), event);
+        self.registry.publish(self.dispatch.take_worker_changes());
+        commands
+    }
+
+    fn carry_out(&mut self, command: DispatchCommand) -> Option<DispatchEvent> {
+        tracing::trace!(%command, "command");
+        match command {
+            DispatchCommand::Assign { session, attempt, proof, task, resumes } => {
+                return self.assign(session, attempt, proof, task, resumes);
+            }
+            DispatchCommand::Cancel { session, attempt } => {
+                return self.tell(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
+            }
+            DispatchCommand::Adopt { session, attempt } => return self.adopt(session, attempt),
+            DispatchCommand::CheckMarker { attempt, task } => {
+                if let Some((proof, spec)) = self.proof_and_spec(task) {
+                    self.background.check_marker(proof, spec, attempt);
+                }
+            }
+            DispatchCommand::CompareClaims { attempt, task, session, is_alone } => {
+                let submitted = self.tasks.get(&task)?;
+                let verdict = compare_claims(&self.registry, submitted, session, attempt, is_alone);
+                return Some(DispatchEvent::ClaimsCompared { attempt, verdict });
+            }
+            DispatchCommand::CompleteMarker { proof: _, marker, task, attempt } => {
+                self.complete_marker(marker, task, attempt);
+            }
+            DispatchCommand::CheckResult { attempt, task } => {
+                if let Some((proof, spec)) = self.proof_and_spec(task) {
+                    self.background.check_result(proof, spec, attempt);
+                }
+            }
+            DispatchCommand::AcceptResult { proof: _, task, attempt, session } => self.accept(task, attempt, session),
+            DispatchCommand::Discard { attempt } => {
+                if self.attempt_workers.remove(&attempt).is_some() {
+                    self.discard(attempt);
+                }
+            }
+            DispatchCommand::FailProof { proof, task, kind, history, is_out_of_memory, are_claims_suspect } => {
+                if let Some(state) = self.registry.proofs().get(&proof) {
+                    if are_claims_suspect {
+                        state.claims.mark_suspect();
+                    }
+                    state.fail(if is_out_of_memory {
+                        ProofFailure::OutOfMemory(too_large(task, kind, &history))
+                    } else {
+                        ProofFailure::Task { task, kind, history }
+                    });
+                }
+            }
+            DispatchCommand::Quarantine { session, duration, reason } => {
+                if let Some(worker) = self.registry.worker(session) {
+                    let seconds = duration.as_secs();
+                    tracing::warn!(worker = %worker.name, seconds, %reason, "worker quarantined");
+                }
+            }
+            DispatchCommand::Probation { session } => {
+                if let Some(worker) = self.registry.worker(session) {
+                    tracing::info!(worker = %worker.name, "worker on probation: it gets one task at a time");
+                }
+            }
+            DispatchCommand::EndDrainWait { session } => {
+                // The caller may have stopped waiting.
+                let waiting = self.drains.remove(&session).unwrap_or_default();
+                waiting.into_iter().for_each(|drained| _ = drained.send(()));
+            }
+            DispatchCommand::EndSession { session } => self.registry.end_session(session),
+            DispatchCommand::PublishStep { task, attempt, session, step } => self.publish(task, attempt, session, step),
+        }
+        None
+    }
+
+    /// Returns what a check of something that was delivered for `task` needs.
+    fn proof_and_spec(&self, task: TaskId) -> Option<(ProofHandle, TaskSpec)> {
+        let SubmittedTask { proof, spec, .. } = self.tasks.get(&task)?;
+        Some((ProofHandle { state: proof.clone(), registry: self.registry.clone() }, spec.clone()))
+    }
+
+    /// Forgets `attempt` and deletes its uploads, except those that already belong to the proof.
+    fn discard(&self, attempt: AttemptId) {
+        self.registry.attempts().remove(&attempt);
+        self.registry.store.remove_scope(attempt_scope(attempt));
+    }
+
+    /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
+    fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
+        let entry = self.registry.worker(session)?;
+        if entry.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
+            return None;
+        }
+        entry.closer.close();
+        Some(DispatchEvent::WorkerLost { session })
+    }
+
+    fn assign(
+        &mut self,
+        session: SessionId,
+        attempt: AttemptId,
+        proof: ProofId,
+        task: TaskId,
+        resumes: Option<AttemptId>,
+    ) -> Option<DispatchEvent> {
+        let submitted = self.tasks.get(&task).expect("the dispatch only assigns tasks that were submitted");
+        let Some(found) = self.registry.worker(session) else { return Some(DispatchEvent::WorkerLost { session }) };
+        let reference = |name: &String| match self.registry.store.describe(proof_scope(proof), name) {
+            Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),
+            None => Err(format!("artifact {name}, an input of task {}, no longer exists", task.0)),
+        };
+        let payload = match submitted.spec.payload.try_map(reference) {
+            Ok(payload) => payload,
+            Err(text) => {
+                submitted.proof.fail(ProofFailure::Internal(text));
+                // The artifacts of the proof stay until its end, because an audit needs them.
+                return Some(DispatchEvent::ProofEnded { proof });
+            }
+        };
+        let assignment = Assignment {
+            attempt,
+            proof: submitted.proof.label.clone(),
+            payload,
+            options: submitted.proof.options().to_owned(),
+            memory_bytes: submitted.spec.memory_bytes,
+            key: submitted.key,
+            resumes,
+        };
+        let outputs = submitted.spec.payload.outputs();
+        let entry = RegisteredAttempt { session, proof: submitted.proof.clone(), outputs, resumes };
+        self.registry.attempts().insert(attempt, Arc::new(entry));
+        let worker = AttemptWorker { id: found.id, name: found.name.clone(), address: found.address.to_string() };
+        self.attempt_workers.insert(attempt, worker);
+        self.tell(session, to_worker::Message::Assign(assignment.into()))
+    }
+
+    /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
+    fn adopt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
+        // An attempt that was never given to its worker cannot continue.
+        self.attempt_workers.get(&attempt)?;
+        if let Some(entry) = self.registry.attempts().get_mut(&attempt) {
+            let RegisteredAttempt { session: _, proof, outputs, resumes } = &**entry;
+            *entry = Arc::new(RegisteredAttempt {
+                session,
+                proof: proof.clone(),
+                outputs: outputs.clone(),
+                resumes: *resumes,
+            });
+        }
+        if let Some(worker) = self.registry.worker(session) {
+            tracing::info!(worker = %worker.name, attempt = attempt.0, "worker reconnected and continues an attempt");
+        }
+        self.tell(session, to_worker::Message::Adopted(wire::Adopted { attempt: attempt.0 }))
+    }
+
+    /// Returns true if everything that belongs to the marker of `attempt` has arrived.
+    fn is_marker_delivered(&self, attempt: AttemptId) -> bool {
+        let Some(entry) = self.registry.attempts().get(&attempt).cloned() else { return false };
+        let delivered = |name: &String| self.registry.store.describe(attempt_scope(attempt), name).is_some();
+        entry.outputs.deferred_events.iter().all(delivered)
+    }
+
+    /// Moves what the attempt has uploaded for its marker to the proof, and completes the marker.
+    fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
+        let Some(submitted) = self.tasks.get_mut(&task) else { return };
+        let (from, to) = (attempt_scope(attempt), proof_scope(submitted.proof.id));
+        for name in self.registry.store.names(from) {
+            if submitted.spec.payload.result() != name {
+                if submitted.key.is_some()
+                    && let Some(stored) = self.registry.store.get(from, &name)
+                {
+                    submitted.delivered.push((name.clone(), stored));
+                }
+                self.registry.store.promote(from, to, &name);
+            }
+        }
+        submitted.proof.tracker.end(marker, TaskOutcome::Succeeded);
+    }
+
+    fn accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId) {
+        let Some(SubmittedTask { proof, spec, key, delivered }) = self.tasks.remove(&task) else { return };
+        let worker = self.attempt_workers.remove(&attempt);
+        let scope = proof_scope(proof.id);
+        // The other outputs belong to the marker.
+        let name = spec.payload.result();
+        if !self.registry.store.promote(attempt_scope(attempt), scope, name) {
+            proof
+                .fail(ProofFailure::Internal(format!("cannot store the result of task {} as artifact {name}", task.0)));
+        }
+        self.cache_result(&proof, &spec, key, delivered);
+        self.discard(attempt);
+        if let Some(AttemptWorker { id, name, .. }) = &worker {
+            proof.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *id, worker: name.clone() });
+        }
+        spec.payload.private_inputs().for_each(|name| proof.remove_artifact(&self.registry.store, name));
+        proof.end_open_task(spec.kind());
+        if let Some(found) = self.registry.worker(session) {
+            proof.count_result(&found.name, &found.address.to_string());
+        } else if let Some(AttemptWorker { name, address, .. }) = &worker {
+            proof.count_result(name, address);
+        }
+        proof.tracker.end(task, TaskOutcome::Succeeded);
+    }
+
+    /// Stores the result of a task in the result cache, on another thread.
+    fn cache_result(&self, proof: &Arc<RunningProof>, spec: &TaskSpec, key: Option<Digest>, delivered: Delivered) {
+        let (Some(result_cache), Some(key)) = (self.registry.result_cache.clone(), key) else { return };
+        let scope = proof_scope(proof.id);
+        let Some(output) = self.registry.store.get(scope, spec.payload.result()) else { return };
+        proof.note_cached_key(key);
+        let spec = spec.clone();
+        self.background.run_aside(move || {
+            if let Some(result) = cached_result(&spec, output, delivered) {
+                result_cache.keep(key, result);
+            }
+        });
+    }
+
+    /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
+    fn publish(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
+        // The attempt may never have been given to its worker.
+        let Some(worker) = self.attempt_workers.get(&attempt) else { return };
+        let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) else { return };
+        let found = self.registry.worker(session);
+        if let Some(found) = &found {
+            match &step {
+                AttemptStep::Done => _ = found.done.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Failed(_) => _ = found.failed_attempts.fetch_add(1, Ordering::Relaxed),
+                AttemptStep::Assigned | AttemptStep::Started | AttemptStep::Dropped => {}
+            }
+        }
+        let worker = found.map_or_else(|| worker.name.clone(), |found| found.name.clone());
+        let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
+        proof.report(match step {
+            AttemptStep::Assigned => ProofEvent::Assigned(info),
+            AttemptStep::Started => ProofEvent::Proving(info),
+            AttemptStep::Done => ProofEvent::Done(info),
+            AttemptStep::Failed(reason) => ProofEvent::AttemptFailed { attempt: info, reason },
+            AttemptStep::Dropped => ProofEvent::Dropped(info),
+        });
+    }
+}
+
+/// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, fails all proofs, so that no caller
+/// waits forever.
+struct StopOnEnd {
+    registry: Arc<Registry>,
+    stop: CancellationToken,
+}
+
+impl Drop for StopOnEnd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for proof in self.registry.proofs().values() {
+                proof.fail(ProofFailure::Internal("the dispatcher panicked".to_owned()));
+            }
+        }
+        self.stop.cancel();
+    }
+}

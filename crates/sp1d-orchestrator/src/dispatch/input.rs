@@ -1,0 +1,32 @@
+//! The inputs of the dispatcher.
+
+use crate::{controller::task::TaskSpec, proof::running::RunningProof};
+use sp1d_artifacts::Digest;
+use sp1d_model::ProofWaiting;
+use sp1d_scheduler::{AttemptId, DispatchEvent, ProofId, SessionId, TaskId};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// An input of the dispatcher.
+pub(crate) enum DispatcherInput {
+    /// An event that needs nothing from the dispatcher itself.
+    Event(DispatchEvent),
+    /// A controller submitted a new task of `proof`.
+    Submit {
+        proof: Arc<RunningProof>,
+        task: TaskId,
+        spec: TaskSpec,
+        /// Key of the task's results in the result cache; `None` if they are not cached.
+        key: Option<Digest>,
+    },
+    /// `session` reports that `attempt` has uploaded everything that belongs to its marker.
+    MarkerReported { session: SessionId, attempt: AttemptId },
+    /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
+    /// notified when the worker holds no attempt.
+    Drain { session: SessionId, drained: oneshot::Sender<()> },
+    /// Explain why the tasks of `proof` wait, and describe at most `limit` of its open tasks, from the first one whose
+    /// number is above `after`.
+    Explain { proof: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    /// A proof has ended.
+    End(Arc<RunningProof>),
+}

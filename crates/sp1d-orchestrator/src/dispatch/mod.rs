@@ -1,0 +1,15 @@
+//! The dispatcher: the tokio task that owns the dispatch, and with it the scheduler.
+//!
+//! It translates what happens into events and carries out the commands. It deliberately decides nothing about workers,
+//! tasks and attempts: that is the work of [`sp1d_scheduler::Dispatch`].
+
+mod background;
+mod claims;
+mod dispatcher;
+pub(crate) mod input;
+mod settings;
+mod tasks;
+mod waiting;
+
+pub(crate) use dispatcher::Dispatcher;
+pub(crate) use settings::scheduler_config;

@@ -1,0 +1,60 @@
+//! Why the tasks of a proof wait, and what happens with each open task, in the words that people see.
+
+use crate::registry::Registry;
+use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
+use sp1d_scheduler::{Dispatch, ProofId, SessionId, TaskId, TaskStatus, Timestamp};
+use std::{cmp::Reverse, collections::BTreeMap};
+
+/// Maximum number of open tasks in one reply. The dispatcher does nothing else while it makes the reply.
+const MAX_LISTED_TASKS: usize = 1000;
+
+/// Describes the open tasks of `proof`. Lists at most `limit` of them, from the first one whose number is above
+/// `after`.
+pub(super) fn proof_waiting(
+    dispatch: &Dispatch,
+    registry: &Registry,
+    now: Timestamp,
+    proof: ProofId,
+    after: TaskId,
+    limit: usize,
+) -> ProofWaiting {
+    let scheduler = dispatch.scheduler();
+    let reasons = scheduler.waiting_of(proof).into_iter();
+    let counted = reasons.map(|(reason, tasks)| WaitingTasks {
+        code: reason.code(),
+        reason: reason.to_string(),
+        tasks: tasks as u64,
+    });
+    let mut waiting: Vec<WaitingTasks> = counted.collect();
+    waiting.sort_by_key(|waiting| Reverse(waiting.tasks));
+    let selected = dispatch.open_tasks(proof).filter(|(task, _)| *task > after);
+    let kinds: BTreeMap<_, _> = selected.take(limit.min(MAX_LISTED_TASKS)).collect();
+    let statuses = scheduler.task_statuses(kinds.keys().copied());
+    let described = statuses.into_iter().filter_map(|(task, status)| {
+        Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, registry, now)? })
+    });
+    ProofWaiting { waiting, open: dispatch.open_tasks(proof).count() as u64, tasks: described.collect() }
+}
+
+/// Returns what happens with a task of this status; `None` if nothing happens with it any more.
+fn open_state(status: TaskStatus, registry: &Registry, now: Timestamp) -> Option<OpenTaskState> {
+    let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
+    let name = |session: SessionId| match registry.worker(session) {
+        Some(found) => found.name.clone(),
+        // The worker has just disconnected.
+        None => session.to_string(),
+    };
+    match status {
+        TaskStatus::Waiting { since, reason } => {
+            Some(OpenTaskState::Waiting { seconds: seconds(since), code: reason.code(), reason: reason.to_string() })
+        }
+        TaskStatus::Held { session, assigned, started: None, .. } => {
+            Some(OpenTaskState::Assigned { worker: name(session), seconds: seconds(assigned) })
+        }
+        TaskStatus::Held { session, started: Some(started), .. } => {
+            Some(OpenTaskState::Proving { worker: name(session), seconds: seconds(started) })
+        }
+        TaskStatus::Verifying { session, .. } => Some(OpenTaskState::Verifying { worker: name(session) }),
+        TaskStatus::ProofFailed | TaskStatus::Accepted { .. } => None,
+    }
+}

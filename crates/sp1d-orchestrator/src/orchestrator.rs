@@ -1,0 +1,275 @@
+//! The public interface of the orchestrator.
+
+use crate::{
+    controller::{failure::ProofFailure, interface::ProofController, request::ProofRequest},
+    counts::OrchestratorCounts,
+    dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
+    pool::{
+        dialer::LocalConnector,
+        disconnected::DisconnectedWorker,
+        info::{ConnectError, UnknownWorker, Unreachable, WorkerInfo},
+        list::{Member, WorkerList},
+        membership::Membership,
+        reach_error::ReachError,
+    },
+    proof::{
+        result_cache::ResultCache,
+        run::{ProofRunner, Proven},
+    },
+    registry::Registry,
+    settings::OrchestratorSettings,
+};
+use futures::future::join_all;
+use sp1d_model::{ProofEvent, ProofWaiting, hint::one_line};
+use sp1d_protocol::Filter;
+use sp1d_scheduler::{DispatchEvent, TaskId};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{broadcast, mpsc, oneshot},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
+
+/// Resources that an orchestrator holds for its proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holdings {
+    /// Number of running proofs.
+    pub proofs: usize,
+    /// Number of attempts without an outcome.
+    pub attempts: usize,
+    /// Number of artifacts.
+    pub artifacts: usize,
+    /// Size of the artifacts in memory and on disk, in compressed bytes.
+    pub bytes: u64,
+}
+
+/// Connections to workers, and the proofs that run on them. Dropping it ends all of them; [`Orchestrator::shutdown`]
+/// also waits until they have ended.
+pub struct Orchestrator {
+    registry: Arc<Registry>,
+    membership: Membership,
+    tasks: BackgroundTasks,
+    stop: CancellationToken,
+}
+
+impl Drop for Orchestrator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Orchestrator {
+    /// Connects to all workers of `list` at the same time. Workers that cannot be reached cause a warning and are
+    /// retried as long as the orchestrator exists. `local` connects to the worker of this process, for the entry
+    /// `local` in the list.
+    ///
+    /// All sessions run on the runtime that polls this future. [`Orchestrator::prove`] may be called from another
+    /// runtime.
+    ///
+    /// # Errors
+    /// Fails if no worker can be reached.
+    pub async fn connect(
+        list: &WorkerList,
+        settings: OrchestratorSettings,
+        local: Option<Arc<dyn LocalConnector>>,
+    ) -> Result<Self, ConnectError> {
+        let orchestrator = Self::start(settings, local, None);
+        let outcomes = join_all(orchestrator.set_list(list).into_iter().map(|(_, outcome)| outcome)).await;
+        let mut unreachable = Vec::new();
+        for (worker, outcome) in list.0.iter().zip(outcomes) {
+            let reason = match outcome {
+                Ok(Ok(name)) => {
+                    tracing::info!(%name, %worker, "worker reached");
+                    continue;
+                }
+                Ok(Err(reason)) => reason,
+                Err(_) => ReachError::TaskEnded,
+            };
+            tracing::warn!(%worker, reason = %one_line(&reason.to_string()), "worker left out: cannot connect");
+            unreachable.push(Unreachable { worker: worker.clone(), reason });
+        }
+        if unreachable.len() == list.0.len() {
+            orchestrator.shutdown().await;
+            return Err(ConnectError(unreachable));
+        }
+        Ok(orchestrator)
+    }
+
+    /// Starts an orchestrator without workers, for a process that outlives its worker list. See
+    /// [`Orchestrator::set_list`] and [`Orchestrator::serve_joining`]. Tasks whose results are in `result_cache` are
+    /// not proven again.
+    ///
+    /// All sessions run on the runtime in which this function is called.
+    ///
+    /// # Panics
+    /// Panics if it is called outside a tokio runtime.
+    #[must_use]
+    pub fn start(
+        settings: OrchestratorSettings,
+        local: Option<Arc<dyn LocalConnector>>,
+        result_cache: Option<Arc<dyn ResultCache>>,
+    ) -> Self {
+        let (inbox, inputs) = mpsc::channel(4096);
+        let config = scheduler_config(&settings);
+        let registry = Arc::new(Registry::new(settings, local, result_cache, inbox, Handle::current()));
+        let (tasks, stop) = (BackgroundTasks::new(), CancellationToken::new());
+        let dispatcher = Dispatcher::new(registry.clone(), config);
+        tasks.spawn(dispatcher.run(inputs, stop.clone()));
+        let membership = Membership::new(registry.clone(), tasks.clone(), stop.clone());
+        Self { registry, membership, tasks, stop }
+    }
+
+    /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
+    /// Returns the new workers in the order of the list. Each has a receiver for the outcome of the first connection:
+    /// the worker's name, or why the worker cannot be reached.
+    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, ReachError>>)> {
+        self.membership.set_list(list)
+    }
+
+    /// Accepts workers that join through `listener`, from the addresses in `allowed`, until the orchestrator ends.
+    pub fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
+        self.membership.serve_joining(listener, allowed);
+    }
+
+    /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is
+    /// disconnected. A worker that joined by itself may join again. A worker of the list is connected again when the
+    /// list is set the next time.
+    ///
+    /// # Errors
+    /// Fails if no such worker is known.
+    pub fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
+        self.membership.forget(worker)
+    }
+
+    /// Does the same as [`Orchestrator::shutdown`], for a shared orchestrator. With a lineage, it tells the workers to
+    /// keep their attempts for the next orchestrator.
+    pub async fn end(&self) {
+        self.registry.ends.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Ends all sessions and proofs, and waits until all their tasks have ended.
+    pub async fn shutdown(self) {
+        self.end().await;
+    }
+
+    /// Returns what is held now for all proofs. Soon after the last proof has ended, nothing is held.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        let stats = self.registry.store.stats();
+        Holdings {
+            proofs: self.registry.proofs().len(),
+            attempts: self.registry.attempts().len(),
+            artifacts: stats.artifacts,
+            bytes: stats.bytes,
+        }
+    }
+
+    /// Returns the counters since the orchestrator started.
+    #[must_use]
+    pub fn counts(&self) -> OrchestratorCounts {
+        self.registry.counters.now()
+    }
+
+    /// Returns the connected workers in the order in which they connected.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let pool = self.registry.snapshot();
+        let workers = self.registry.workers();
+        workers.iter().map(|(id, worker)| WorkerInfo::new(*id, worker, &pool)).collect()
+    }
+
+    /// Returns the disconnected workers: those that left, and those of the list that cannot be reached. A worker that
+    /// had joined by itself stays listed for ten minutes.
+    #[must_use]
+    pub fn disconnected_workers(&self) -> Vec<DisconnectedWorker> {
+        self.registry.disconnected().list(SystemTime::now())
+    }
+
+    /// Drains `worker`, given by name or address: it finishes the attempts that it proves and receives no more.
+    /// Attempts that only wait there go to other workers. Resolves when the worker holds no attempt, when it is
+    /// disconnected, or when it is resumed. It stays drained until [`Orchestrator::resume`], or until it reconnects.
+    ///
+    /// # Errors
+    /// Fails if no such worker is connected.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait. While the dispatcher has no room for the request, it also withdraws the
+    /// request.
+    pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
+        let session = self.membership.session_of(worker)?;
+        // If the dispatcher has ended, no worker receives tasks any more.
+        let Ok(place) = self.registry.inbox.reserve().await else { return Ok(()) };
+        let (drained, wait) = oneshot::channel();
+        place.send(DispatcherInput::Drain { session, drained });
+        // If the dispatcher ends, it drops `drained`, which ends the wait.
+        let _ = wait.await;
+        Ok(())
+    }
+
+    /// Allows a drained worker to receive tasks again. Resolves when the request is sent, which is before
+    /// [`Orchestrator::workers`] shows it.
+    ///
+    /// # Errors
+    /// Fails if no such worker is connected.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it resolves changes nothing.
+    pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
+        let session = self.membership.session_of(worker)?;
+        let Ok(place) = self.registry.inbox.reserve().await else { return Ok(()) };
+        place.send(DispatcherInput::Event(DispatchEvent::DrainEnded { session }));
+        Ok(())
+    }
+
+    /// Returns why the tasks of a running proof wait, and what happens with its open tasks. `proof` is the proof's name
+    /// in logs: see [`ProofRequest::label`]. Describes at most `limit` open tasks, and never more than 1000, from the
+    /// first one whose number is above `after`. The reply is empty if no such proof is running, and while a proof has
+    /// no open tasks. Returns `None` if the orchestrator has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn waiting(&self, proof: &str, after: TaskId, limit: usize) -> Option<ProofWaiting> {
+        // This fails if the dispatcher has ended.
+        let place = self.registry.inbox.reserve().await.ok()?;
+        let running = self.registry.proofs().values().rev().find(|state| state.label == proof).map(|state| state.id);
+        let Some(proof) = running else { return Some(ProofWaiting::default()) };
+        let (reply, wait) = oneshot::channel();
+        place.send(DispatcherInput::Explain { proof, after, limit, reply });
+        // If the dispatcher ends, it drops `reply`, which ends the wait.
+        wait.await.ok()
+    }
+
+    /// Runs `request` through `controller` on the connected workers, until it ends or `cancel` is cancelled. Sends
+    /// events to `progress`.
+    ///
+    /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
+    /// - Its execution was interrupted from outside.
+    /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
+    /// - It used cached results that may be wrong. They are removed from the result cache.
+    /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
+    /// - It does not verify although its results do, or a precompile shard could not be proven. Then two workers must
+    ///   agree on the deferred events of each core shard.
+    ///
+    /// # Errors
+    /// Returns why there is no proof.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the proof.
+    pub async fn prove(
+        &self,
+        request: ProofRequest,
+        controller: Arc<dyn ProofController>,
+        progress: broadcast::Sender<ProofEvent>,
+        cancel: CancellationToken,
+    ) -> Result<Proven, ProofFailure> {
+        let runner = ProofRunner { registry: self.registry.clone(), stop: self.stop.clone() };
+        runner.prove(request, controller, progress, cancel).await
+    }
+}

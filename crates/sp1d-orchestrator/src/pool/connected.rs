@@ -1,0 +1,47 @@
+//! A connected worker, as the registry lists it.
+
+use super::list::Member;
+use crate::{controller::task::AttemptMemory, lock::lock, session::close_reason::CloseReason};
+use sp1d_protocol::{Closer, wire::ToWorker};
+use sp1d_scheduler::{KindSet, TaskKind, WorkerId};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+use tokio::sync::mpsc;
+
+/// A connected worker. How far the scheduler trusts it and what it holds is not kept here: see
+/// [`PoolSnapshot`](super::snapshot::PoolSnapshot).
+pub(crate) struct ConnectedWorker {
+    /// Identity of the worker, which is the same in all its sessions.
+    pub(crate) id: WorkerId,
+    pub(crate) name: String,
+    pub(crate) address: Member,
+    pub(crate) kinds: KindSet,
+    /// Why it does not support the other task kinds.
+    pub(crate) missing: BTreeMap<TaskKind, String>,
+    pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
+    pub(crate) closer: Closer,
+    pub(crate) close_reason: Arc<CloseReason>,
+    pub(crate) ready: AtomicBool,
+    pub(crate) threads: u32,
+    /// Maximum number of attempts that it may hold.
+    pub(crate) slots: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory: Mutex<Option<AttemptMemory>>,
+    pub(crate) cpu: String,
+    pub(crate) done: AtomicU64,
+    pub(crate) failed_attempts: AtomicU64,
+    /// True if the worker is not expected back.
+    pub(crate) let_go: AtomicBool,
+}
+
+impl ConnectedWorker {
+    /// Returns how much memory attempts on the worker can use, as it last reported.
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Option<AttemptMemory>> {
+        lock(&self.memory)
+    }
+}

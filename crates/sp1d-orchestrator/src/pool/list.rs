@@ -1,0 +1,246 @@
+//! The worker list: `distributed.json`.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sp1d_protocol::{Address, AddressError};
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Default path of the worker list.
+pub const DEFAULT_PATH: &str = "distributed.json";
+
+/// Maximum number of entries. No deployment has more, so a longer file is probably not a worker list.
+const MAX_WORKERS: usize = 10_000;
+
+/// A worker of the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Member {
+    /// A worker that listens at this address.
+    Remote(Address),
+    /// The worker in the orchestrator's own process, written `local`.
+    Local,
+    /// A worker that joined by itself, from this address. It is not in the list.
+    Joined(SocketAddr),
+}
+
+/// Entry of the list for the worker in the orchestrator's own process.
+const LOCAL: &str = "local";
+
+impl FromStr for Member {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.trim() == LOCAL { Ok(Self::Local) } else { text.parse().map(Self::Remote) }
+    }
+}
+
+impl From<Address> for Member {
+    fn from(address: Address) -> Self {
+        Self::Remote(address)
+    }
+}
+
+impl From<SocketAddr> for Member {
+    fn from(address: SocketAddr) -> Self {
+        Self::Remote(address.into())
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(address) => address.fmt(f),
+            Self::Local => f.write_str(LOCAL),
+            Self::Joined(peer) => write!(f, "joined from {peer}"),
+        }
+    }
+}
+
+/// The workers of the pool, in the order of the file, without duplicates.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerList(pub Vec<Member>);
+
+/// A worker list, and the settings in its file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerFile {
+    /// The list.
+    pub list: WorkerList,
+    /// The other fields of the file; empty if the file is an array.
+    pub settings: Map<String, Value>,
+}
+
+/// Why a worker list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read the worker list {}: {reason}\nhint: create it as a JSON array like `[\"127.0.0.1:8081\"]`, or name another file with `--workers` or `SP1_DISTRIBUTED_WORKERS`",
+        path.display()
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        reason: io::Error,
+    },
+    /// The file is not JSON of the expected form.
+    #[error("invalid worker list {}:{line}:{column}: {reason}\nhint: write a JSON array like `[\"127.0.0.1:8081\"]`, or an object with such an array in `workers`", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line of the mistake, from 1.
+        line: usize,
+        /// Column of the mistake, from 1; 0 if the line is empty.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An entry is not a valid address.
+    #[error("invalid worker list {}: entry {number}: {reason}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// Position in the array, from 1.
+        number: usize,
+        /// Why it is not a valid address.
+        reason: AddressError,
+    },
+    /// The list names no worker.
+    #[error("the worker list {} names no worker\nhint: add at least one address, like `[\"127.0.0.1:8081\"]`", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The list names too many workers.
+    #[error("the worker list {} names {count} workers, and at most {MAX_WORKERS} are supported", path.display())]
+    TooMany {
+        /// The file.
+        path: PathBuf,
+        /// Number of workers in the list.
+        count: usize,
+    },
+}
+
+#[derive(Deserialize)]
+struct Object {
+    workers: Vec<String>,
+    #[serde(flatten)]
+    settings: Map<String, Value>,
+}
+
+impl WorkerList {
+    /// Returns true if the list contains the worker in the orchestrator's own process.
+    #[must_use]
+    pub fn has_local(&self) -> bool {
+        self.0.contains(&Member::Local)
+    }
+}
+
+impl WorkerFile {
+    /// Reads the file at `path`: a JSON array of addresses (`"local"` is this process), or an object with such an array
+    /// in `"workers"` and settings in its other fields.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, is malformed, names no worker or too many, or has an entry that is not a valid
+    /// address.
+    pub fn read(path: &Path) -> Result<Self, ListError> {
+        let text = fs::read_to_string(path).map_err(|reason| ListError::Read { path: path.to_owned(), reason })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses `text`, the content of the file. `path` is only used in messages.
+    ///
+    /// # Errors
+    /// The same as for [`WorkerFile::read`], except that no file is read.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ListError> {
+        // Some editors start a file with a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
+        let read = if text.trim_start().starts_with('{') {
+            serde_json::from_str(text)
+        } else {
+            serde_json::from_str(text).map(|workers| Object { workers, settings: Map::new() })
+        };
+        let Object { workers: entries, settings } = read.map_err(|error| ListError::Syntax {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+            reason: reason_of(&error),
+        })?;
+        if entries.len() > MAX_WORKERS {
+            return Err(ListError::TooMany { path: path.to_owned(), count: entries.len() });
+        }
+        let mut members = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let member: Member =
+                entry.parse().map_err(|reason| ListError::Entry { path: path.to_owned(), number: at + 1, reason })?;
+            if members.contains(&member) {
+                tracing::warn!(worker = %member, path = %path.display(), "worker list names a worker twice");
+            } else {
+                members.push(member);
+            }
+        }
+        if members.is_empty() {
+            return Err(ListError::Empty { path: path.to_owned() });
+        }
+        Ok(Self { list: WorkerList(members), settings })
+    }
+}
+
+/// Returns the message of `serde_json` without the position at its end, because our own message contains the position.
+fn reason_of(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&position).unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&[&str], &str>) {
+        let got = WorkerFile::parse(text, Path::new("distributed.json"));
+        match expected {
+            Ok(addresses) => {
+                let got: Vec<_> = got.unwrap().list.0.iter().map(ToString::to_string).collect();
+                assert_eq!(got, addresses);
+            }
+            Err(part) => {
+                let message = got.unwrap_err().to_string();
+                assert!(message.contains(part), "{message}");
+                assert!(message.lines().skip(1).all(|line| line.starts_with("hint: ")), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_and_objects_of_addresses_are_read() {
+        check(
+            r#"["127.0.0.1:8081", "[::1]:8081", "localhost:1"]"#,
+            Ok(&["127.0.0.1:8081", "[::1]:8081", "localhost:1"]),
+        );
+        check(r#"{"workers": ["127.0.0.1:8081", "local"], "shard_batch_size": 1}"#, Ok(&["127.0.0.1:8081", "local"]));
+        check("\u{feff}[\"127.0.0.1:8081\"]", Ok(&["127.0.0.1:8081"]));
+        check(r#"["127.0.0.1:8081", "127.0.0.1:8081"]"#, Ok(&["127.0.0.1:8081"]));
+    }
+
+    #[test]
+    fn errors_name_the_position_of_the_mistake() {
+        check("[\n  \"127.0.0.1:8081\",\n]", Err("distributed.json:3:1: trailing comma"));
+        check("", Err("distributed.json:1:0: EOF"));
+        check("[1]", Err("distributed.json:1:2: invalid type: integer"));
+        check(r#"{"worker": []}"#, Err("missing field `workers`"));
+        check("[]", Err("names no worker"));
+        check(r#"{"workers": []}"#, Err("names no worker"));
+        check(r#"["127.0.0.1:8081", "localhost"]"#, Err("entry 2: \"localhost\" has no port"));
+    }
+
+    #[test]
+    fn the_error_for_a_missing_file_says_how_to_create_it() {
+        let message = WorkerFile::read(Path::new("/no/such/file.json")).unwrap_err().to_string();
+        assert!(message.contains("/no/such/file.json") && message.contains("--workers"), "{message}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Which workers the pool has: those of the list, those that join, and those that are forgotten.
+//!
+//! It does not know what the workers do.
+
+use super::{
+    connected::ConnectedWorker,
+    connection::{keep_connected, serve_joined},
+    disconnected::DisconnectedWorkers,
+    info::UnknownWorker,
+    list::{Member, WorkerList},
+    reach_error::ReachError,
+};
+use crate::{lock::lock, registry::Registry};
+use sp1d_protocol::Filter;
+use sp1d_scheduler::SessionId;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::oneshot, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
+
+/// The workers that the orchestrator connects to, and those that join it.
+pub(crate) struct Membership {
+    registry: Arc<Registry>,
+    /// The workers of the list, each with the token that ends its connection.
+    members: Mutex<BTreeMap<Member, CancellationToken>>,
+    /// Runs the connections. Its owner waits for their end.
+    tasks: BackgroundTasks,
+    /// Ends all connections.
+    stop: CancellationToken,
+}
+
+impl Membership {
+    pub(crate) fn new(registry: Arc<Registry>, tasks: BackgroundTasks, stop: CancellationToken) -> Self {
+        Self { registry, members: Mutex::default(), tasks, stop }
+    }
+
+    /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
+    /// Returns the new workers in the order of the list. Each has a receiver for the outcome of the first connection:
+    /// the worker's name, or why the worker cannot be reached.
+    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, ReachError>>)> {
+        let mut members = lock(&self.members);
+        members.retain(|member, end| {
+            let stays = list.0.contains(member);
+            if !stays {
+                tracing::info!(worker = %member, "worker removed from the list");
+                let mut disconnected = self.registry.disconnected();
+                end.cancel();
+                disconnected.remove(member, "");
+            }
+            stays
+        });
+        let new: Vec<&Member> = list.0.iter().filter(|member| !members.contains_key(member)).collect();
+        let call = |member: &Member| {
+            let (first, outcome) = oneshot::channel();
+            let end = self.stop.child_token();
+            members.insert(member.clone(), end.clone());
+            self.tasks.spawn(keep_connected(member.clone(), self.registry.clone(), first, end));
+            (member.clone(), outcome)
+        };
+        new.into_iter().map(call).collect()
+    }
+
+    /// Accepts workers that join through `listener`, from the addresses in `allowed`, until the orchestrator ends.
+    pub(crate) fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
+        let (registry, stop, sessions) = (self.registry.clone(), self.stop.clone(), self.tasks.clone());
+        let allowed = Arc::new(allowed);
+        self.tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                match accepted {
+                    Ok((stream, peer)) => {
+                        let (allowed, registry, stop) = (allowed.clone(), registry.clone(), stop.child_token());
+                        sessions.spawn(async move { serve_joined(stream, peer, &allowed, registry, stop).await });
+                    }
+                    Err(error) => {
+                        // The process is probably out of file descriptors, which become free when connections end.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is
+    /// disconnected. A worker that joined by itself may join again. A worker of the list is connected again when the
+    /// list is set the next time.
+    ///
+    /// # Errors
+    /// Fails if no such worker is known.
+    pub(crate) fn forget(&self, worker: &str) -> Result<(), UnknownWorker> {
+        // An address selects a disconnected worker first, and a name selects a connected worker first.
+        if self.forget_disconnected(|disconnected| disconnected.forget_at(worker)) {
+            return Ok(());
+        }
+        let id = match self.session_of(worker) {
+            Ok(id) => id,
+            Err(unknown) => {
+                return if self.forget_disconnected(|disconnected| disconnected.forget(worker)) {
+                    Ok(())
+                } else {
+                    Err(unknown)
+                };
+            }
+        };
+        let Some(worker) = self.registry.worker(id) else { return Ok(()) };
+        worker.let_go.store(true, Ordering::Relaxed);
+        match lock(&self.members).remove(&worker.address) {
+            Some(end) => end.cancel(),
+            None => worker.closer.close(),
+        }
+        Ok(())
+    }
+
+    /// Removes the disconnected worker that `forget` selects, and stops connecting to it. Returns false if `forget`
+    /// selects none.
+    fn forget_disconnected(&self, forget: impl FnOnce(&mut DisconnectedWorkers) -> Option<Option<Member>>) -> bool {
+        let mut members = lock(&self.members);
+        // Locked until no one connects to the worker any more, so that a failed connection does not list it again.
+        let mut disconnected = self.registry.disconnected();
+        let Some(found) = forget(&mut disconnected) else { return false };
+        if let Some(end) = found.and_then(|member| members.remove(&member)) {
+            end.cancel();
+        }
+        true
+    }
+
+    /// Returns the session of `worker`, given by name or address.
+    pub(crate) fn session_of(&self, worker: &str) -> Result<SessionId, UnknownWorker> {
+        let workers = self.registry.workers();
+        let is_it = |found: &Arc<ConnectedWorker>| found.name == worker || found.address.to_string() == worker;
+        let found = workers.iter().find(|(_, found)| is_it(found)).map(|(id, _)| *id);
+        found.ok_or_else(|| UnknownWorker {
+            wanted: worker.to_owned(),
+            connected: workers.values().map(|worker| worker.name.clone()).collect(),
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! The pool of workers: the worker list, connections to workers, and which workers are connected or disconnected.
+//!
+//! - `connected`: a connected worker.
+//! - `connection`: keeps the workers of the list connected, and serves workers that join.
+//! - `dialer`: establishes a connection, over TCP or inside this process.
+//! - `disconnected`: workers that should be connected and are not.
+//! - `info`: what people see of the pool.
+//! - `list`: the worker list.
+//! - `membership`: which workers the pool has.
+//! - `probe`: asks a worker about itself without becoming its orchestrator.
+//! - `reach_error`: why a worker cannot be reached.
+//! - `snapshot`: the scheduler's view of the workers, published by the dispatcher.
+//!
+//! This folder does not know what a session transfers, or which tasks the workers get.
+
+pub(crate) mod connected;
+pub(crate) mod connection;
+pub(crate) mod dialer;
+pub(crate) mod disconnected;
+pub(crate) mod info;
+pub(crate) mod list;
+pub(crate) mod membership;
+pub(crate) mod probe;
+pub(crate) mod reach_error;
+pub(crate) mod snapshot;

@@ -1,0 +1,57 @@
+//! Why a worker cannot be reached.
+
+use sp1d_protocol::{Mismatch, PreambleError};
+use std::{io, time::Duration};
+
+/// Why a worker cannot be reached: it does not respond, or no session with it can start.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// The orchestrator is stopping.
+    #[error("the orchestrator is stopping")]
+    Stopping,
+    /// The list names the worker of this process, and this process has none.
+    #[error("this process runs no worker")]
+    NoLocalWorker,
+    /// The worker of this process has stopped.
+    #[error("the worker of this process has stopped")]
+    LocalWorkerStopped,
+    /// The worker joins by itself, so the orchestrator does not connect to it.
+    #[error("this worker joins by itself")]
+    Joins,
+    /// The name of the machine cannot be resolved.
+    #[error("cannot resolve the name: {0}")]
+    Resolve(io::Error),
+    /// The name of the machine was not resolved in time.
+    #[error("the name was not resolved within {} s", .0.as_secs())]
+    ResolveTimeout(Duration),
+    /// The machine responds, and no program listens at the address.
+    #[error("connection refused: no program listens at this address")]
+    ConnectionRefused,
+    /// The system cannot open a connection.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// The machine does not respond.
+    #[error("no answer within {} s", .0.as_secs())]
+    ConnectTimeout(Duration),
+    /// The connection cannot be configured.
+    #[error("cannot set TCP_NODELAY: {0}")]
+    NoDelay(io::Error),
+    /// The peer is not a worker, or it does not accept this orchestrator.
+    #[error(transparent)]
+    Preamble(#[from] PreambleError),
+    /// The worker has another build. It needs the release of this orchestrator.
+    #[error(transparent)]
+    Build(#[from] Mismatch),
+    /// The worker accepted the connection and sent no hello in time.
+    #[error("the worker sent no hello within {} s", .0.as_secs())]
+    NoHello(Duration),
+    /// A probed worker ended the connection.
+    #[error("the connection ended before the worker sent its hello")]
+    EndedBeforeHello,
+    /// The session ended in its handshake. The text says why.
+    #[error("{0}")]
+    SessionEnded(String),
+    /// The task that connects to the worker ended.
+    #[error("the task of the connection ended")]
+    TaskEnded,
+}

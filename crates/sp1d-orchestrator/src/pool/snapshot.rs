@@ -1,0 +1,82 @@
+//! The scheduler's view of the workers, published by the dispatcher for all parts that only read it.
+
+use sp1d_scheduler::{SessionId, WorkerChanges, WorkerId, WorkerStanding, WorkerStatus};
+use std::collections::BTreeMap;
+
+/// The scheduler's view of the workers. After each event, the dispatcher applies the changes that the scheduler
+/// reports. Nothing else changes the snapshot, and nothing else keeps the same facts.
+#[derive(Debug, Default)]
+pub(crate) struct PoolSnapshot {
+    /// The sessions that the scheduler knows. A worker whose prover was never loaded in its session is not among them.
+    sessions: BTreeMap<SessionId, WorkerStatus>,
+    /// The standings that are not normal, of connected and disconnected workers.
+    standings: BTreeMap<WorkerId, WorkerStanding>,
+}
+
+impl PoolSnapshot {
+    pub(crate) fn apply(&mut self, changes: WorkerChanges) {
+        for (session, status) in changes.sessions {
+            match status {
+                Some(status) => _ = self.sessions.insert(session, status),
+                None => _ = self.sessions.remove(&session),
+            }
+        }
+        for (worker, standing) in changes.standings {
+            match standing {
+                WorkerStanding::Normal => _ = self.standings.remove(&worker),
+                WorkerStanding::Quarantined { .. } | WorkerStanding::Probation => {
+                    self.standings.insert(worker, standing);
+                }
+            }
+        }
+    }
+
+    /// Returns the number of attempts that a worker holds in its `session`.
+    pub(crate) fn held(&self, session: SessionId) -> usize {
+        self.sessions.get(&session).map_or(0, |status| status.held.len())
+    }
+
+    /// Returns true if a worker was drained in its `session`, and was not resumed.
+    pub(crate) fn is_drained(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|status| status.draining)
+    }
+
+    /// Returns why `worker` is quarantined; `None` if it is not quarantined. The answer is the same in all its
+    /// sessions, and before the prover is loaded.
+    pub(crate) fn quarantine(&self, worker: WorkerId) -> Option<&str> {
+        match self.standings.get(&worker) {
+            Some(WorkerStanding::Quarantined { reason }) => Some(reason.as_str()),
+            Some(WorkerStanding::Normal | WorkerStanding::Probation) | None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_scheduler::KindSet;
+
+    fn session(id: u64, status: Option<WorkerStatus>) -> WorkerChanges {
+        WorkerChanges { sessions: [(SessionId(id), status)].into(), ..WorkerChanges::default() }
+    }
+
+    fn standing(id: u64, standing: WorkerStanding) -> WorkerChanges {
+        WorkerChanges { standings: [(WorkerId(id), standing)].into(), ..WorkerChanges::default() }
+    }
+
+    #[test]
+    fn quarantine_outlives_the_session() {
+        let mut pool = PoolSnapshot::default();
+        let held = vec![sp1d_scheduler::AttemptId(1)];
+        pool.apply(session(1, Some(WorkerStatus { slots: 1, kinds: KindSet::default(), held, draining: true })));
+        pool.apply(standing(7, WorkerStanding::Quarantined { reason: "out of order".to_owned() }));
+        assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (1, true));
+        pool.apply(session(1, None));
+        assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (0, false));
+        assert_eq!(pool.quarantine(WorkerId(7)), Some("out of order"));
+        pool.apply(standing(7, WorkerStanding::Probation));
+        assert_eq!(pool.quarantine(WorkerId(7)), None);
+        pool.apply(standing(7, WorkerStanding::Normal));
+        assert!(pool.standings.is_empty());
+    }
+}

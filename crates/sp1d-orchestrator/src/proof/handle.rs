@@ -1,0 +1,178 @@
+//! The handle that a controller uses to run its proof.
+
+use super::{running::RunningProof, task_tracker::TaskTracker};
+use crate::{
+    controller::{failure::ProofFailure, task::AttemptMemory},
+    dispatch::input::DispatcherInput,
+    registry::Registry,
+    scope::proof_scope,
+};
+use sp1d_artifacts::{Blob, Digest, Store, StoreError};
+use sp1d_model::ProofEvent;
+use sp1d_scheduler::{ProofId, TaskKind};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// A handle to a running proof. Cheap to clone. Using it after the end of the proof is harmless and has no effect.
+#[derive(Clone)]
+pub struct ProofHandle {
+    pub(crate) state: Arc<RunningProof>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl ProofHandle {
+    /// Returns the id of the proof.
+    #[must_use]
+    pub fn id(&self) -> ProofId {
+        self.state.id
+    }
+
+    /// Returns true if `other` belongs to the same proof. Ids are only unique within one orchestrator.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// Returns the name of the proof in logs.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.state.label
+    }
+
+    /// Returns true if the results of this proof are cached for later proofs.
+    #[must_use]
+    pub fn caches_results(&self) -> bool {
+        self.registry.result_cache.as_ref().is_some_and(|cache| cache.keeps()) && !self.state.claims.compares()
+    }
+
+    /// Returns the options with the chosen cut, or the options of the request before the controller has chosen.
+    #[must_use]
+    pub fn options(&self) -> &str {
+        self.state.options()
+    }
+
+    /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
+    pub fn set_options(&self, options: String) {
+        self.state.set_options(options);
+    }
+
+    /// Returns how much memory attempts can use on each connected worker that supports `kind`; `None` for a worker that
+    /// does not report it.
+    #[must_use]
+    pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
+        let workers = self.registry.workers();
+        let able = workers.values().filter(|worker| worker.kinds.contains(kind));
+        able.map(|worker| *worker.memory()).collect()
+    }
+
+    /// Returns the statuses and the message channels of the proof's tasks.
+    #[must_use]
+    pub fn tracker(&self) -> &TaskTracker {
+        &self.state.tracker
+    }
+
+    /// Returns a token that is cancelled when the proof ends, whatever its outcome.
+    #[must_use]
+    pub fn ended(&self) -> &CancellationToken {
+        &self.state.ended
+    }
+
+    /// Ends the proof with `failure`. Only the first failure counts.
+    pub fn fail(&self, failure: ProofFailure) {
+        self.state.fail(failure);
+    }
+
+    /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, or if the settings say
+    /// that a proof waits for such a worker.
+    ///
+    /// # Errors
+    /// Returns the reasons why no connected worker supports `kind`.
+    pub fn check_capability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
+        match self.registry.missing_capability(kind) {
+            Some(reasons) if !self.registry.settings.wait_for_capabilities => {
+                Err(ProofFailure::Unsupported { kind, reasons })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Sends an event to the watchers of the proof.
+    pub fn report(&self, event: ProofEvent) {
+        self.state.report(event);
+    }
+
+    fn store(&self) -> &Store {
+        &self.registry.store
+    }
+
+    /// Stores `content` as artifact `name` of the proof.
+    ///
+    /// # Errors
+    /// Fails if the name has different content, or if there is no room.
+    pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
+        let (proof, name) = (self.clone(), name.to_owned());
+        let put = move || proof.put_now(&name, Blob::encode(&content));
+        tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic")
+    }
+
+    /// Does the same for a blob, on a thread that may block.
+    pub(crate) fn put_now(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
+        let scope = proof_scope(self.state.id);
+        self.store().put(scope, name, blob)?;
+        // The end of the proof removed its scope. An artifact that is stored later must not stay.
+        if self.state.ended.is_cancelled() {
+            self.store().remove(scope, name);
+        }
+        Ok(())
+    }
+
+    /// Returns the digest of the proof's artifact `name`; `None` if it does not exist.
+    #[must_use]
+    pub fn digest(&self, name: &str) -> Option<Digest> {
+        Some(self.store().describe(proof_scope(self.state.id), name)?.digest)
+    }
+
+    /// Returns the content of the proof's artifact `name`; `None` if it does not exist. Fails the proof if the artifact
+    /// was spilled and cannot be read back.
+    pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
+        let (proof, name) = (self.clone(), name.to_owned());
+        tokio::task::spawn_blocking(move || proof.get_now(&name)).await.expect("reading an artifact does not panic")
+    }
+
+    /// Does the same as [`ProofHandle::get`], on a thread that may block.
+    #[must_use]
+    pub fn get_now(&self, name: &str) -> Option<Vec<u8>> {
+        let stored = self.store().get(proof_scope(self.state.id), name)?;
+        match stored.load() {
+            Ok(blob) => Some(blob.decode().expect("blobs are checked before they are stored")),
+            Err(error) => {
+                self.fail(ProofFailure::Machine(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Returns true if the proof has an artifact `name`.
+    #[must_use]
+    pub fn exists(&self, name: &str) -> bool {
+        self.store().describe(proof_scope(self.state.id), name).is_some()
+    }
+
+    /// Resolves when the store has room for the artifacts of an execution. This is usually at once, unless artifacts
+    /// arrive faster than workers use them.
+    pub async fn wait_for_room(&self) {
+        self.store().wait_for_room().await;
+    }
+
+    /// Removes the proof's artifact `name`, unless it must be kept for an audit.
+    pub fn remove(&self, name: &str) {
+        self.state.remove_artifact(self.store(), name);
+    }
+
+    /// Sends `input` to the dispatcher. Fails the proof if the dispatcher has ended.
+    pub(crate) async fn send(&self, input: DispatcherInput) {
+        if self.registry.inbox.send(input).await.is_err() {
+            self.fail(ProofFailure::Internal("the orchestrator has stopped".to_owned()));
+        }
+    }
+}

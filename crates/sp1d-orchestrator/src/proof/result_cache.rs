@@ -1,0 +1,33 @@
+//! The result cache: results of finished tasks that a restarted orchestrator need not prove again.
+
+use sp1d_artifacts::Digest;
+
+/// A cached result of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CachedResult {
+    /// Content of the task's result.
+    pub output: Vec<u8>,
+    /// Artifacts uploaded for its marker, by name. The list of deferred events is named `#1`, because its name differs
+    /// from proof to proof.
+    pub delivered: Vec<(String, Vec<u8>)>,
+}
+
+/// A result cache: stores results by the digest of everything on which they depend. Its methods are called on threads
+/// that may block.
+///
+/// A cached result is checked like a result of a worker. A wrong one costs a check, but it does not fail the proof.
+pub trait ResultCache: Send + Sync + 'static {
+    /// Returns the result under `key`; `None` if it does not exist or cannot be read.
+    fn find(&self, key: Digest) -> Option<CachedResult>;
+
+    /// Stores a result. The caller does not need to know whether this succeeds.
+    fn keep(&self, key: Digest, result: CachedResult);
+
+    /// Returns false if the cache never stores a result, so that callers can skip work that only serves it.
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    /// Removes results, because something that was built on them turned out to be wrong.
+    fn forget(&self, keys: &[Digest]);
+}

@@ -1,0 +1,267 @@
+//! The state of a running proof.
+
+use super::task_tracker::TaskTracker;
+use crate::{
+    audit::{
+        deferred_claims::DeferredClaims,
+        unverified::{UnverifiedResult, UnverifiedResults},
+    },
+    controller::{failure::ProofFailure, request::ProofRequest, task::TaskSpec},
+    lock::lock,
+    scope::proof_scope,
+    settings::Verify,
+};
+use sp1d_artifacts::{Blob, Digest, Store};
+use sp1d_model::{ProofEvent, WorkerTasks};
+use sp1d_scheduler::{ProofId, TaskKind};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The checks of a proof's controller. The interface of a controller names [`ProofHandle`](super::handle::ProofHandle),
+/// which is built on the running proof. Therefore the running proof knows its controller only through this trait.
+pub(crate) trait ProofChecks: Send + Sync {
+    /// Checks the result of a task.
+    fn check(&self, proof: &Arc<RunningProof>, spec: &TaskSpec, output: Vec<u8>) -> Result<(), String>;
+
+    /// Checks what an attempt uploaded for its task's marker.
+    fn check_marker(
+        &self,
+        proof: &Arc<RunningProof>,
+        spec: &TaskSpec,
+        delivered: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<(), String>;
+
+    /// Returns the key of the task's results in the result cache.
+    fn result_key(&self, proof: &Arc<RunningProof>, spec: &TaskSpec) -> Option<Digest>;
+}
+
+/// An audit is running while this value exists.
+pub(crate) struct AuditInProgress<'a>(&'a RunningProof);
+
+impl Drop for AuditInProgress<'_> {
+    fn drop(&mut self) {
+        self.0.auditing.send_replace(false);
+    }
+}
+
+/// State of a running proof.
+pub(crate) struct RunningProof {
+    pub(crate) id: ProofId,
+    pub(crate) tracker: TaskTracker,
+    /// Cancelled when the proof ends, whatever its outcome.
+    pub(crate) ended: CancellationToken,
+    pub(crate) verify: Verify,
+    pub(crate) claims: Arc<DeferredClaims>,
+    /// Options of the request.
+    requested_options: String,
+    /// Options with the cut that the controller has chosen.
+    options: OnceLock<String>,
+    /// Name of the proof in logs.
+    pub(crate) label: String,
+    checks: Box<dyn ProofChecks>,
+    failure: OnceLock<ProofFailure>,
+    /// `None` once the proof has ended, so that its watchers see the end.
+    progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
+    /// Number of accepted results by name and address of the worker. A worker that reconnects keeps its number.
+    shares: Mutex<BTreeMap<(String, String), u64>>,
+    pub(crate) shards: AtomicU64,
+    /// Number of tasks without a final result, by kind.
+    open: [AtomicUsize; TaskKind::ALL.len()],
+    unverified: Mutex<UnverifiedResults>,
+    /// Keys of the proof's results in the result cache, which are removed if the finished proof is wrong.
+    cached_keys: Mutex<Vec<Digest>>,
+    /// True while an audit is running.
+    auditing: watch::Sender<bool>,
+}
+
+impl RunningProof {
+    pub(crate) fn new(
+        id: ProofId,
+        request: &ProofRequest,
+        checks: Box<dyn ProofChecks>,
+        verify: Verify,
+        claims: Arc<DeferredClaims>,
+        progress: broadcast::Sender<ProofEvent>,
+    ) -> Self {
+        Self {
+            id,
+            tracker: TaskTracker::default(),
+            ended: CancellationToken::new(),
+            verify,
+            claims,
+            requested_options: request.options.clone(),
+            options: OnceLock::new(),
+            label: label(id, &request.label),
+            checks,
+            failure: OnceLock::new(),
+            progress: Mutex::new(Some(progress)),
+            shares: Mutex::default(),
+            shards: AtomicU64::new(0),
+            open: Default::default(),
+            unverified: Mutex::default(),
+            cached_keys: Mutex::default(),
+            auditing: watch::Sender::new(false),
+        }
+    }
+
+    /// Returns the options with the chosen cut, or the options of the request before the controller has chosen.
+    pub(crate) fn options(&self) -> &str {
+        self.options.get().unwrap_or(&self.requested_options)
+    }
+
+    /// Sets the options with the chosen cut. Only the first call counts.
+    pub(crate) fn set_options(&self, options: String) {
+        let _ = self.options.set(options);
+    }
+
+    /// Records that the result cache has, or had, a result of this proof under `key`.
+    pub(crate) fn note_cached_key(&self, key: Digest) {
+        lock(&self.cached_keys).push(key);
+    }
+
+    pub(crate) fn cached_keys(&self) -> Vec<Digest> {
+        lock(&self.cached_keys).clone()
+    }
+
+    /// Records an unverified result. Does nothing if all results are verified.
+    pub(crate) fn add_unverified(&self, result: UnverifiedResult) {
+        if self.verify == Verify::Final {
+            lock(&self.unverified).add(result);
+        }
+    }
+
+    /// Returns true if the artifact `name`, which nothing else needs any more, must be kept for an audit.
+    fn keeps(&self, name: &str) -> bool {
+        self.verify == Verify::Final && lock(&self.unverified).keep(name)
+    }
+
+    /// Gives up any audit. Returns the artifacts that were only kept for it.
+    fn give_up_audit(&self) -> HashSet<String> {
+        lock(&self.unverified).give_up()
+    }
+
+    /// Returns all unverified results, in the order in which they were accepted.
+    pub(crate) fn unverified(&self) -> Vec<UnverifiedResult> {
+        lock(&self.unverified).all()
+    }
+
+    /// Starts an audit, which ends when the returned value is dropped.
+    pub(crate) fn start_audit(&self) -> AuditInProgress<'_> {
+        self.auditing.send_replace(true);
+        AuditInProgress(self)
+    }
+
+    /// Resolves when no audit is running.
+    pub(crate) async fn audit_ended(&self) {
+        // This fails only if the sender is dropped, and `self` holds the sender.
+        let _ = self.auditing.subscribe().wait_for(|auditing| !*auditing).await;
+    }
+
+    /// Ends the proof with `failure`. Only the first failure counts.
+    pub(crate) fn fail(&self, failure: ProofFailure) {
+        if self.failure.set(failure).is_ok() {
+            self.ended.cancel();
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<ProofFailure> {
+        self.failure.get().cloned()
+    }
+
+    pub(crate) fn report(&self, event: ProofEvent) {
+        if let Some(sender) = &*lock(&self.progress) {
+            // There may be no watcher.
+            let _ = sender.send(event);
+        }
+    }
+
+    /// Ends the progress reports.
+    pub(crate) fn end_progress(&self) {
+        lock(&self.progress).take();
+    }
+
+    /// Counts a new task of `kind`.
+    pub(crate) fn add_open_task(&self, kind: TaskKind) {
+        self.open[kind.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a task of `kind` as completed.
+    pub(crate) fn end_open_task(&self, kind: TaskKind) {
+        self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waits_for(&self, kind: TaskKind) -> bool {
+        self.open[kind.index()].load(Ordering::Relaxed) > 0
+    }
+
+    /// Checks the result of a task, on a thread that may block.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the result.
+    pub(crate) fn check(self: &Arc<Self>, spec: &TaskSpec, output: Vec<u8>) -> Result<(), String> {
+        self.checks.check(self, spec, output)
+    }
+
+    /// Checks what an attempt uploaded for its task's marker, on a thread that may block. `delivered` returns an
+    /// artifact that the attempt has uploaded.
+    ///
+    /// # Errors
+    /// Returns what is wrong.
+    pub(crate) fn check_marker(
+        self: &Arc<Self>,
+        spec: &TaskSpec,
+        delivered: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<(), String> {
+        self.checks.check_marker(self, spec, delivered)
+    }
+
+    /// Returns the key of the task's results in the result cache; `None` if they must not be cached.
+    pub(crate) fn result_key(self: &Arc<Self>, spec: &TaskSpec) -> Option<Digest> {
+        self.checks.result_key(self, spec)
+    }
+
+    /// Removes the artifact `name` of the proof, which nothing needs any more, from `store`, unless it must be kept for
+    /// an audit. If the store is under pressure, nothing is kept for an audit.
+    pub(crate) fn remove_artifact(&self, store: &Store, name: &str) {
+        let scope = proof_scope(self.id);
+        if !self.keeps(name) {
+            store.remove(scope, name);
+        } else if store.is_under_pressure() {
+            for name in self.give_up_audit() {
+                store.remove(scope, &name);
+            }
+        }
+    }
+
+    /// Counts an accepted result of the worker `name` at `address`.
+    pub(crate) fn count_result(&self, name: &str, address: &str) {
+        let mut shares = lock(&self.shares);
+        *shares.entry((name.to_owned(), address.to_owned())).or_default() += 1;
+    }
+
+    pub(crate) fn shares(&self) -> Vec<WorkerTasks> {
+        let shares = lock(&self.shares);
+        let share = |((name, address), tasks): (&(String, String), &u64)| WorkerTasks {
+            name: name.clone(),
+            address: address.clone(),
+            tasks: *tasks,
+        };
+        shares.iter().map(share).collect()
+    }
+}
+
+/// Returns the name of proof `id` in logs: the ASCII letters and digits of `requested`, or the number of the proof
+/// if `requested` contains neither.
+fn label(id: ProofId, requested: &str) -> String {
+    /// A longer name would fill the log lines.
+    const MAX_LETTERS: usize = 64;
+    let plain: String = requested.chars().filter(char::is_ascii_alphanumeric).take(MAX_LETTERS).collect();
+    if plain.is_empty() { id.to_string() } else { plain }
+}

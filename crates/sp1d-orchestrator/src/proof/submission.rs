@@ -1,0 +1,94 @@
+//! How a controller submits tasks.
+
+use super::{
+    cached_results::use_cached_result, handle::ProofHandle, result_cache::ResultCache, task_tracker::TaskOutcome,
+};
+use crate::{controller::task::TaskSpec, dispatch::input::DispatcherInput};
+use sp1d_artifacts::Digest;
+use sp1d_model::ProofEvent;
+use sp1d_scheduler::{DispatchEvent, TaskId};
+use std::sync::{Arc, atomic::Ordering};
+use tokio::sync::{mpsc, oneshot};
+
+impl ProofHandle {
+    fn next_task(&self) -> TaskId {
+        let task = TaskId(self.registry.next_task.fetch_add(1, Ordering::Relaxed));
+        self.state.tracker.open(task);
+        task
+    }
+
+    /// Opens a task that the controller carries out itself. The controller also ends it, on the task tracker.
+    #[must_use]
+    pub fn open_local_task(&self) -> TaskId {
+        self.next_task()
+    }
+
+    /// Submits a marker: a task that a worker completes while it works on another task.
+    pub async fn submit_marker(&self) -> TaskId {
+        let task = self.next_task();
+        self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { proof: self.state.id, marker: task })).await;
+        task
+    }
+
+    /// Submits a task for a worker. Waits while the orchestrator is busy. Never fails: if the proof has ended, the task
+    /// counts as failed.
+    pub async fn submit(&self, spec: TaskSpec) -> TaskId {
+        let task = self.next_task();
+        self.state.report(ProofEvent::Submitted { kind: spec.kind() });
+        let key = match &self.registry.result_cache {
+            // A comparison of deferred claims must not use cached claims, because they may be wrong.
+            Some(cache) if !self.state.claims.compares() => {
+                let key = self.state.result_key(&spec);
+                if let Some(key) = key
+                    && self.use_cached(cache.clone(), key, task, &spec).await
+                {
+                    return task;
+                }
+                key
+            }
+            Some(_) | None => None,
+        };
+        self.send(DispatcherInput::Submit { proof: self.state.clone(), task, spec, key }).await;
+        task
+    }
+
+    /// Completes `task` with the cached result under `key`. Returns false if there is no usable result.
+    async fn use_cached(&self, cache: Arc<dyn ResultCache>, key: Digest, task: TaskId, spec: &TaskSpec) -> bool {
+        let (proof, checked_spec) = (self.clone(), spec.clone());
+        let used = tokio::task::spawn_blocking(move || {
+            let Some(found) = cache.find(key) else { return false };
+            let Err(reason) = use_cached_result(&proof, &checked_spec, found) else { return true };
+            // A failure after the end of the proof is not the fault of the cached result.
+            if !proof.ended().is_cancelled() {
+                tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cached result is wrong and was removed");
+                cache.forget(&[key]);
+            }
+            false
+        });
+        // A check that panics counts as no result.
+        if !used.await.unwrap_or(false) {
+            return false;
+        }
+        self.state.note_cached_key(key);
+        self.state.claims.mark_cached_use();
+        if spec.kind().is_shard() {
+            self.state.shards.fetch_add(1, Ordering::Relaxed);
+        }
+        self.state.report(ProofEvent::CachedResult { kind: spec.kind() });
+        if let Some(marker) = spec.payload.marker() {
+            self.state.tracker.end(marker.task, TaskOutcome::Succeeded);
+        }
+        self.state.tracker.end(task, TaskOutcome::Succeeded);
+        true
+    }
+
+    /// Returns a receiver of the task's outcome, which arrives when the task ends.
+    pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
+        self.state.tracker.watch(task)
+    }
+
+    /// Returns the only receiver of the task's messages; `None` if it is already taken.
+    pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+        self.state.tracker.receive(task)
+    }
+}

@@ -1,0 +1,317 @@
+//! The task tracker: the statuses of a proof's tasks, the subscribers that wait for them, and the message channels
+//! between tasks.
+//!
+//! It keeps the contract that SP1's clients expect:
+//! - Subscribers only receive final statuses.
+//! - A subscription to a task that has ended resolves at once.
+//! - Several subscribers may wait for one task.
+//! - The first outcome of a task is final.
+//! - The first sender or receiver that uses a channel creates it. The channel keeps messages until its only receiver
+//!   comes, and it ends with its task.
+//! - When the proof ends, all open subscriptions fail before the channels close.
+
+use crate::lock::lock;
+use futures::{StreamExt, stream::FuturesUnordered};
+use sp1d_scheduler::TaskId;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskOutcome {
+    /// Its result is available.
+    Succeeded,
+    /// It failed, so there will be no result.
+    Failed,
+}
+
+/// The task tracker of a proof: the final statuses of its tasks, and the message channels between them.
+#[derive(Debug, Default)]
+pub struct TaskTracker {
+    state: Mutex<TrackerState>,
+}
+
+#[derive(Debug, Default)]
+struct TrackerState {
+    tasks: HashMap<TaskId, TrackedTask>,
+    channels: HashMap<TaskId, MessageChannel>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum TrackedTask {
+    Open(Vec<oneshot::Sender<TaskOutcome>>),
+    Ended(TaskOutcome),
+}
+
+#[derive(Debug)]
+struct MessageChannel {
+    sender: mpsc::UnboundedSender<Vec<u8>>,
+    receiver: Option<mpsc::UnboundedReceiver<Vec<u8>>>,
+}
+
+impl MessageChannel {
+    fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver: Some(receiver) }
+    }
+}
+
+impl TaskTracker {
+    fn lock(&self) -> MutexGuard<'_, TrackerState> {
+        lock(&self.state)
+    }
+
+    /// Registers a new task. Does nothing if the task is known or if the proof has ended.
+    pub fn open(&self, task: TaskId) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.tasks.entry(task).or_insert_with(|| TrackedTask::Open(Vec::new()));
+        }
+    }
+
+    /// Ends a task and notifies its subscribers. Does nothing if the task is unknown or has already ended.
+    pub fn end(&self, task: TaskId, outcome: TaskOutcome) {
+        let mut state = self.lock();
+        let Some(entry) = state.tasks.get_mut(&task) else { return };
+        let TrackedTask::Open(waiting) = entry else { return };
+        for waiter in std::mem::take(waiting) {
+            // A subscriber may have stopped waiting.
+            let _ = waiter.send(outcome);
+        }
+        *entry = TrackedTask::Ended(outcome);
+        // Dropping the sender ends the channel. A receiver that was taken can still read the messages.
+        if let Some(channel) = state.channels.get_mut(&task) {
+            match channel.receiver {
+                None => drop(state.channels.remove(&task)),
+                // The receiver is not taken yet. Keep its messages, and end the channel after them.
+                Some(_) => channel.sender = mpsc::unbounded_channel().0,
+            }
+        }
+    }
+
+    /// Returns a receiver of the task's outcome, which arrives at once if the task has ended. An unknown task has
+    /// failed, and so has a task that was still open when the proof ended.
+    pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let answer = match state.tasks.get_mut(&task) {
+            Some(TrackedTask::Open(waiting)) => {
+                waiting.push(sender);
+                return receiver;
+            }
+            Some(TrackedTask::Ended(outcome)) => *outcome,
+            None => TaskOutcome::Failed,
+        };
+        let _ = sender.send(answer);
+        receiver
+    }
+
+    /// Notifies the subscriptions that arrive on `asked`, each when its task ends. Returns when the sender of `asked`
+    /// is dropped *and* every subscription was answered, because SP1 flushes the last precompile shards when the
+    /// answers end. `task` returns the task with an id. `answer` sends an answer. If it returns false, no one receives
+    /// answers any more, and this function returns.
+    pub async fn answer_all<Id>(
+        &self,
+        mut asked: mpsc::UnboundedReceiver<Id>,
+        task: impl Fn(&Id) -> Option<TaskId>,
+        answer: impl Fn(Id, TaskOutcome) -> bool,
+    ) {
+        let mut waiting = FuturesUnordered::new();
+        let mut asking = true;
+        while asking || !waiting.is_empty() {
+            tokio::select! {
+                ask = asked.recv(), if asking => match ask {
+                    Some(id) => {
+                        let watch = task(&id).map(|task| self.watch(task));
+                        waiting.push(async move {
+                            let outcome = match watch {
+                                Some(watch) => watch.await.unwrap_or(TaskOutcome::Failed),
+                                None => TaskOutcome::Failed,
+                            };
+                            (id, outcome)
+                        });
+                    }
+                    None => asking = false,
+                },
+                Some((id, outcome)) = waiting.next(), if !waiting.is_empty() => {
+                    if !answer(id, outcome) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a message on a task's channel. Returns false if no receiver can read it.
+    pub fn send(&self, task: TaskId, message: Vec<u8>) -> bool {
+        let mut state = self.lock();
+        if state.closed || matches!(state.tasks.get(&task), Some(TrackedTask::Ended(_))) {
+            return false;
+        }
+        state.channels.entry(task).or_insert_with(MessageChannel::new).sender.send(message).is_ok()
+    }
+
+    /// Returns the only receiver of a task's channel; `None` if it is already taken.
+    pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
+        let mut state = self.lock();
+        let ended = state.closed || matches!(state.tasks.get(&task), Some(TrackedTask::Ended(_)));
+        if ended {
+            let kept = state.channels.remove(&task).and_then(|channel| channel.receiver);
+            return Some(kept.unwrap_or_else(|| mpsc::unbounded_channel().1));
+        }
+        state.channels.entry(task).or_insert_with(MessageChannel::new).receiver.take()
+    }
+
+    /// Ends everything when the proof ends: every open task fails, and every channel closes.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for task in state.tasks.values_mut() {
+            if let TrackedTask::Open(waiting) = task {
+                for waiter in std::mem::take(waiting) {
+                    let _ = waiter.send(TaskOutcome::Failed);
+                }
+                *task = TrackedTask::Ended(TaskOutcome::Failed);
+            }
+        }
+        state.channels.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const A: TaskId = TaskId(1);
+    const B: TaskId = TaskId(2);
+
+    fn check(tracker: &TaskTracker, task: TaskId, expected: Option<TaskOutcome>) {
+        assert_eq!(tracker.watch(task).try_recv().ok(), expected);
+    }
+
+    #[test]
+    fn all_subscribers_are_notified_and_late_ones_at_once() {
+        let tracker = TaskTracker::default();
+        tracker.open(A);
+        let (mut first, mut second) = (tracker.watch(A), tracker.watch(A));
+        check(&tracker, A, None);
+        tracker.end(A, TaskOutcome::Succeeded);
+        assert_eq!(first.try_recv(), Ok(TaskOutcome::Succeeded));
+        assert_eq!(second.try_recv(), Ok(TaskOutcome::Succeeded));
+        check(&tracker, A, Some(TaskOutcome::Succeeded));
+    }
+
+    #[test]
+    fn second_completion_of_a_task_changes_nothing() {
+        let tracker = TaskTracker::default();
+        tracker.open(A);
+        tracker.end(A, TaskOutcome::Succeeded);
+        tracker.end(A, TaskOutcome::Failed);
+        tracker.open(A);
+        check(&tracker, A, Some(TaskOutcome::Succeeded));
+    }
+
+    #[test]
+    fn an_unknown_task_counts_as_failed() {
+        check(&TaskTracker::default(), A, Some(TaskOutcome::Failed));
+    }
+
+    #[test]
+    fn closing_fails_open_tasks_and_ends_channels() {
+        let tracker = TaskTracker::default();
+        tracker.open(A);
+        tracker.open(B);
+        tracker.end(B, TaskOutcome::Succeeded);
+        let mut waiting = tracker.watch(A);
+        let mut receiver = tracker.receive(A).unwrap();
+        assert!(tracker.send(A, vec![1]));
+        tracker.close();
+        assert_eq!(waiting.try_recv(), Ok(TaskOutcome::Failed));
+        assert_eq!(receiver.try_recv(), Ok(vec![1]));
+        assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+        check(&tracker, B, Some(TaskOutcome::Succeeded));
+        tracker.open(TaskId(3));
+        check(&tracker, TaskId(3), Some(TaskOutcome::Failed));
+        assert!(!tracker.send(A, vec![2]));
+    }
+
+    /// Starts a subscriber of `tracker`. Returns the sender of its subscriptions and the receiver of its answers.
+    fn subscribe(
+        tracker: &Arc<TaskTracker>,
+    ) -> (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<(u64, TaskOutcome)>) {
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (answers, answered) = mpsc::unbounded_channel();
+        let tracker = tracker.clone();
+        tokio::spawn(async move {
+            let task = |id: &u64| (*id < 100).then_some(TaskId(*id));
+            tracker.answer_all(asked, task, |id, outcome| answers.send((id, outcome)).is_ok()).await;
+        });
+        (asks, answered)
+    }
+
+    #[tokio::test]
+    async fn answers_end_after_the_last_subscription_is_answered() {
+        let tracker = Arc::new(TaskTracker::default());
+        tracker.open(A);
+        tracker.open(B);
+        let (asks, mut answers) = subscribe(&tracker);
+        asks.send(1).unwrap();
+        asks.send(1).unwrap();
+        asks.send(2).unwrap();
+        tracker.end(A, TaskOutcome::Succeeded);
+        assert_eq!(answers.recv().await, Some((1, TaskOutcome::Succeeded)));
+        assert_eq!(answers.recv().await, Some((1, TaskOutcome::Succeeded)));
+        drop(asks);
+        tokio::task::yield_now().await;
+        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one subscription is still open");
+        tracker.end(B, TaskOutcome::Failed);
+        assert_eq!(answers.recv().await, Some((2, TaskOutcome::Failed)));
+        assert_eq!(answers.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_stays_while_it_can_still_subscribe() {
+        let tracker = Arc::new(TaskTracker::default());
+        tracker.open(A);
+        tracker.end(A, TaskOutcome::Succeeded);
+        let (asks, mut answers) = subscribe(&tracker);
+        tokio::task::yield_now().await;
+        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+        asks.send(1).unwrap();
+        asks.send(100).unwrap();
+        assert_eq!(answers.recv().await, Some((1, TaskOutcome::Succeeded)));
+        assert_eq!(answers.recv().await, Some((100, TaskOutcome::Failed)), "an id without a task counts as failed");
+        drop(asks);
+        assert_eq!(answers.recv().await, None);
+    }
+
+    #[test]
+    fn messages_sent_before_the_receiver_is_taken_are_kept() {
+        let tracker = TaskTracker::default();
+        tracker.open(A);
+        assert!(tracker.send(A, vec![1]));
+        let mut receiver = tracker.receive(A).unwrap();
+        assert!(tracker.send(A, vec![2]));
+        assert!(tracker.receive(A).is_none(), "a channel has only one receiver");
+        tracker.end(A, TaskOutcome::Failed);
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(vec![1]), Ok(vec![2])));
+        assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn a_receiver_taken_after_the_end_reads_earlier_messages() {
+        let tracker = TaskTracker::default();
+        tracker.open(A);
+        assert!(tracker.send(A, vec![1]));
+        tracker.end(A, TaskOutcome::Succeeded);
+        assert!(!tracker.send(A, vec![2]));
+        let mut receiver = tracker.receive(A).unwrap();
+        assert_eq!(receiver.try_recv(), Ok(vec![1]));
+        assert_eq!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+    }
+}

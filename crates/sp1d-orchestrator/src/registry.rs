@@ -1,0 +1,203 @@
+//! The registry: the state that the parts of the orchestrator share. It has the connected workers with their sessions,
+//! the live attempts and the running proofs, behind locks, and the [`PoolSnapshot`].
+//!
+//! A lock is only held for a moment, and only the dispatcher makes decisions. The registry does not know how sessions
+//! and proofs work.
+
+use crate::{
+    counts::Counters,
+    dispatch::input::DispatcherInput,
+    lock::lock,
+    pool::{
+        connected::ConnectedWorker,
+        dialer::LocalConnector,
+        disconnected::{DisconnectedWorkers, is_same},
+        list::Member,
+        snapshot::PoolSnapshot,
+    },
+    proof::{result_cache::ResultCache, running::RunningProof},
+    settings::OrchestratorSettings,
+};
+use sp1d_artifacts::Store;
+use sp1d_protocol::TaskOutputs;
+use sp1d_scheduler::{AttemptId, ProofId, SessionId, TaskKind, WorkerChanges, WorkerId};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
+
+/// A live attempt. Its worker may fetch and upload artifacts.
+pub(crate) struct RegisteredAttempt {
+    /// The session that holds it.
+    pub(crate) session: SessionId,
+    pub(crate) proof: Arc<RunningProof>,
+    /// Names of the outputs that it was asked to upload.
+    pub(crate) outputs: TaskOutputs,
+    /// The attempt from before the orchestrator restarted that it may resume. If it does, the names of the artifacts
+    /// that it makes contain the number of that attempt.
+    pub(crate) resumes: Option<AttemptId>,
+}
+
+/// The state that the parts of the orchestrator share.
+pub(crate) struct Registry {
+    pub(crate) settings: OrchestratorSettings,
+    /// Connects to the worker of this process, if there is one.
+    pub(crate) local: Option<Arc<dyn LocalConnector>>,
+    pub(crate) store: Store,
+    pub(crate) result_cache: Option<Arc<dyn ResultCache>>,
+    /// Identifies this orchestrator. It changes with every restart.
+    pub(crate) instance: [u8; 16],
+    pub(crate) inbox: mpsc::Sender<DispatcherInput>,
+    /// The runtime of the dispatcher. Callers may use other runtimes, or none.
+    pub(crate) runtime: Handle,
+    pub(crate) next_task: AtomicU64,
+    pub(crate) next_session: AtomicU64,
+    pub(crate) next_proof: AtomicU64,
+    workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
+    attempts: Mutex<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
+    proofs: Mutex<BTreeMap<ProofId, Arc<RunningProof>>>,
+    /// Identity of each worker over all its sessions, by address, or by name and IP address if the worker joined.
+    worker_ids: Mutex<BTreeMap<String, WorkerId>>,
+    /// The scheduler's view of the workers.
+    pool: watch::Sender<PoolSnapshot>,
+    /// Which worker left last and why, for the error of a proof that waits in vain.
+    last_departure: Mutex<String>,
+    disconnected: Mutex<DisconnectedWorkers>,
+    pub(crate) counters: Counters,
+    /// True if the whole orchestrator is stopping, and not only one of its sessions.
+    pub(crate) ends: AtomicBool,
+}
+
+/// Returns a random identity. It is not a secret.
+fn instance() -> [u8; 16] {
+    let half = || RandomState::new().hash_one(std::process::id()).to_le_bytes();
+    let mut instance = [0; 16];
+    instance[..8].copy_from_slice(&half());
+    instance[8..].copy_from_slice(&half());
+    instance
+}
+
+impl Registry {
+    pub(crate) fn new(
+        settings: OrchestratorSettings,
+        local: Option<Arc<dyn LocalConnector>>,
+        result_cache: Option<Arc<dyn ResultCache>>,
+        inbox: mpsc::Sender<DispatcherInput>,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            store: Store::new(settings.store.clone()),
+            settings,
+            local,
+            result_cache,
+            instance: instance(),
+            inbox,
+            runtime,
+            next_task: AtomicU64::new(1),
+            next_session: AtomicU64::new(1),
+            next_proof: AtomicU64::new(1),
+            workers: Mutex::default(),
+            attempts: Mutex::default(),
+            proofs: Mutex::default(),
+            worker_ids: Mutex::default(),
+            pool: watch::Sender::new(PoolSnapshot::default()),
+            last_departure: Mutex::new("none".to_owned()),
+            disconnected: Mutex::default(),
+            counters: Counters::default(),
+            ends: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<ConnectedWorker>>> {
+        lock(&self.workers)
+    }
+
+    pub(crate) fn worker(&self, id: SessionId) -> Option<Arc<ConnectedWorker>> {
+        self.workers().get(&id).cloned()
+    }
+
+    /// Publishes what the scheduler changed about the workers. Only the dispatcher calls this, after each event and
+    /// before it carries out the commands, so that a caller whom a command notifies finds the change.
+    pub(crate) fn publish(&self, changes: WorkerChanges) {
+        if !changes.is_empty() {
+            self.pool.send_modify(|pool| pool.apply(changes));
+        }
+    }
+
+    /// Returns the scheduler's view of the workers. The dispatcher cannot publish while the returned value exists.
+    pub(crate) fn snapshot(&self) -> watch::Ref<'_, PoolSnapshot> {
+        self.pool.borrow()
+    }
+
+    /// Ends the session of a worker that has a newer session, or that was silent for longer than its lease.
+    pub(crate) fn end_session(&self, id: SessionId) {
+        let Some(worker) = self.worker(id) else { return };
+        let is_back = self.workers().iter().any(|(other_id, other)| {
+            *other_id > id && is_same(&other.address, &other.name, &worker.address, &worker.name)
+        });
+        if is_back {
+            worker.close_reason.set("the worker has a newer session".to_owned());
+        } else {
+            let silence = self.settings.silence().as_secs_f32();
+            if worker.close_reason.set(format!("nothing was heard from the worker for {silence} s")) {
+                self.counters.on_silence();
+            }
+        }
+        worker.closer.close();
+    }
+
+    pub(crate) fn attempts(&self) -> MutexGuard<'_, HashMap<AttemptId, Arc<RegisteredAttempt>>> {
+        lock(&self.attempts)
+    }
+
+    /// Returns the reasons why no connected worker supports `kind`, one sentence for each worker. `None` if a worker
+    /// supports it, or if no worker is connected.
+    pub(crate) fn missing_capability(&self, kind: TaskKind) -> Option<Vec<String>> {
+        let workers = self.workers();
+        if workers.is_empty() || workers.values().any(|worker| worker.kinds.contains(kind)) {
+            return None;
+        }
+        let reason = |worker: &Arc<ConnectedWorker>| {
+            let missing = worker.missing.get(&kind).map_or("it does not support these tasks", String::as_str);
+            format!("{} ({}): {missing}", worker.name, worker.address)
+        };
+        Some(workers.values().map(reason).collect())
+    }
+
+    /// Returns the attempt if it belongs to `session`.
+    pub(crate) fn attempt_of(&self, session: SessionId, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
+        self.attempts().get(&attempt).filter(|found| found.session == session).cloned()
+    }
+
+    /// Returns the identity of the worker `name` at `member`, which is the same in all its sessions.
+    pub(crate) fn worker_id(&self, name: &str, member: &Member) -> WorkerId {
+        let key = match member {
+            // The port differs in each session.
+            Member::Joined(peer) => format!("{name} at {}", peer.ip().to_canonical()),
+            Member::Remote(_) | Member::Local => member.to_string(),
+        };
+        let mut worker_ids = lock(&self.worker_ids);
+        let next = WorkerId(worker_ids.len() as u64 + 1);
+        *worker_ids.entry(key).or_insert(next)
+    }
+
+    pub(crate) fn proofs(&self) -> MutexGuard<'_, BTreeMap<ProofId, Arc<RunningProof>>> {
+        lock(&self.proofs)
+    }
+
+    pub(crate) fn disconnected(&self) -> MutexGuard<'_, DisconnectedWorkers> {
+        lock(&self.disconnected)
+    }
+
+    pub(crate) fn last_departure(&self) -> MutexGuard<'_, String> {
+        lock(&self.last_departure)
+    }
+}

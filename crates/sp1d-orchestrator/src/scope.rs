@@ -1,0 +1,14 @@
+//! The scopes of artifacts in the store.
+
+use sp1d_artifacts::Scope;
+use sp1d_scheduler::{AttemptId, ProofId};
+
+/// Returns the scope of a proof's artifacts.
+pub(crate) fn proof_scope(proof: ProofId) -> Scope {
+    Scope::Proof(proof.0)
+}
+
+/// Returns the scope of the artifacts that an attempt has uploaded and that are not accepted yet.
+pub(crate) fn attempt_scope(attempt: AttemptId) -> Scope {
+    Scope::Attempt(attempt.0)
+}

@@ -1,0 +1,202 @@
+//! The control stream of a session: what the worker reports, and whether it is alive.
+
+use super::{
+    introduction::{WorkerIntroduction, attempt_memory},
+    worker_session::WorkerSession,
+};
+use crate::{dispatch::input::DispatcherInput, pool::list::Member, settings::OrchestratorSettings};
+use sp1d_model::{ProofEvent, hint::one_line};
+use sp1d_protocol::{
+    MessageLimits,
+    wire::{self, FromWorker, ToWorker, from_worker, to_worker},
+};
+use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, ResultKey, ResumableAttempt};
+use std::sync::{Arc, atomic::Ordering};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tonic::{Status, Streaming};
+
+/// Number of checks per heartbeat for received bytes. A lease ends too late by at most the time between two checks.
+const CHECKS_PER_HEARTBEAT: u32 = 4;
+
+impl WorkerSession {
+    /// Handles the worker's messages until its stream ends. Then ends the session.
+    pub(super) async fn receive(self: Arc<Self>, mut inbound: Streaming<FromWorker>, introduction: WorkerIntroduction) {
+        let reason = loop {
+            match inbound.message().await {
+                Ok(Some(message)) => {
+                    if let Some(message) = message.message {
+                        self.on_message(message, &introduction).await;
+                    }
+                }
+                Ok(None) => break "the worker ended the session".to_owned(),
+                Err(status) => break format!("the connection was lost ({})", status.message()),
+            }
+        };
+        self.close_reason.set(reason);
+        self.closer.close();
+    }
+
+    async fn on_message(&self, message: from_worker::Message, introduction: &WorkerIntroduction) {
+        let session = self.id;
+        match message {
+            from_worker::Message::Heartbeat(_) => {}
+            from_worker::Message::Readiness(readiness) => self.on_readiness(readiness, introduction).await,
+            from_worker::Message::Started(started) => {
+                self.event(DispatchEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
+            }
+            from_worker::Message::MarkerComplete(complete) => {
+                let reported = DispatcherInput::MarkerReported { session, attempt: AttemptId(complete.attempt) };
+                // If the dispatcher has ended, every session ends.
+                let _ = self.registry.inbox.send(reported).await;
+            }
+            from_worker::Message::Done(done) => {
+                tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt delivered its result");
+                if self.event(DispatchEvent::ResultDelivered { session, attempt: AttemptId(done.attempt) }).await {
+                    self.confirm(done.attempt);
+                }
+            }
+            from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
+            from_worker::Message::Goodbye(goodbye) => {
+                let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+                if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(session)) {
+                    // A worker that joined by itself is not expected back when it says goodbye.
+                    worker.let_go.store(true, Ordering::Relaxed);
+                }
+                self.close_reason.set(reason);
+                self.closer.close();
+            }
+        }
+    }
+
+    /// Handles a report on whether the prover is loaded. The scheduler knows the worker once its prover was loaded.
+    async fn on_readiness(&self, readiness: wire::Readiness, introduction: &WorkerIntroduction) {
+        let session = self.id;
+        let Some(entry) = self.registry.worker(session) else { return };
+        if let Some(memory) = attempt_memory(readiness.memory) {
+            *entry.memory() = Some(memory);
+        }
+        let was_ready = entry.ready.swap(readiness.ready, Ordering::Relaxed);
+        if !readiness.ready {
+            tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
+            if was_ready {
+                tracing::warn!(worker = %introduction.name, "prover of a worker ended and restarts");
+                self.event(DispatchEvent::ProverLost { session }).await;
+            }
+        } else if !was_ready {
+            tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
+            let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
+            self.registry.proofs().values().for_each(|proof| proof.report(ready.clone()));
+            if self.joined.swap(true, Ordering::Relaxed) {
+                self.event(DispatchEvent::ProverReady { session }).await;
+                return;
+            }
+            let (worker, slots, kinds) = (entry.id, introduction.slots, introduction.kinds);
+            let holds = readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect();
+            let resumable = resumable_before(&self.registry.settings, readiness.resumable);
+            // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
+            let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+            let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
+            let joined = DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable };
+            self.event(joined).await;
+        }
+    }
+
+    /// Handles the report of a failed attempt. The text of the worker is cut and cleaned, because it goes into logs.
+    async fn on_failed(&self, failed: wire::Failed, introduction: &WorkerIntroduction) {
+        let kind = sp1d_protocol::failure_kind_from_wire(failed.kind());
+        let mut text: String = one_line(&failed.text).chars().take(MessageLimits::FAILURE_BYTES).collect();
+        text = text.replace(|letter: char| letter.is_control(), " ");
+        tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "attempt failed");
+        let failure = AttemptFailure::reported(kind, text);
+        let attempt = AttemptId(failed.attempt);
+        self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, failure }).await;
+        self.confirm(failed.attempt);
+    }
+
+    /// Tells the worker that its report on the end of `attempt` has arrived, so that it can forget the report. If this
+    /// message is lost, the worker repeats the report in its next session.
+    fn confirm(&self, attempt: u64) {
+        if let Some(entry) = self.registry.worker(self.id) {
+            let received = to_worker::Message::Received(wire::Received { attempt });
+            let _ = entry.outbox.try_send(Ok(ToWorker { message: Some(received) }));
+        }
+    }
+
+    /// Sends heartbeats, and renews the worker's lease while bytes arrive. Ends the session after too much silence.
+    pub(super) async fn keep_alive(self: Arc<Self>, outbox: mpsc::Sender<Result<ToWorker, Status>>) {
+        let mut checks = interval(self.registry.settings.heartbeat / CHECKS_PER_HEARTBEAT);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut last_count, mut silent) = (self.closer.bytes_read(), 0);
+        let silence = self.registry.settings.silence();
+        for check in 0_u64.. {
+            tokio::select! {
+                () = self.closer.ended() => return,
+                _ = checks.tick() => {}
+            }
+            let count = self.closer.bytes_read();
+            if count != last_count {
+                (last_count, silent) = (count, 0);
+                self.event(DispatchEvent::LeaseRenewed { session: self.id }).await;
+            } else {
+                // Silence is measured by the number of checks, because no checks happen while this process is frozen.
+                silent += 1;
+                if checks.period() * silent > silence {
+                    return self.registry.end_session(self.id);
+                }
+            }
+            if check % u64::from(CHECKS_PER_HEARTBEAT) != 0 {
+                continue;
+            }
+            let beat = ToWorker { message: Some(to_worker::Message::Heartbeat(wire::Heartbeat {})) };
+            // If the outbox is full, its messages serve as heartbeats.
+            let _ = outbox.try_send(Ok(beat));
+        }
+    }
+}
+
+/// Returns the attempts that a worker can resume, without those that this orchestrator cannot have assigned before it
+/// restarted.
+fn resumable_before(settings: &OrchestratorSettings, resumable: Vec<wire::Resumable>) -> Vec<ResumableAttempt> {
+    let last = if settings.lineage.is_some() { settings.attempts_before } else { 0 };
+    let is_possible = |resumable: &wire::Resumable| (1..=last).contains(&resumable.attempt);
+    let resumable = resumable.into_iter().take(MessageLimits::HELD_ATTEMPTS).filter(is_possible);
+    resumable
+        .filter_map(|resumable| {
+            let key = ResultKey(<[u8; 32]>::try_from(&*resumable.key).ok()?);
+            Some(ResumableAttempt { key, attempt: AttemptId(resumable.attempt) })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_resumable(lineage: Option<[u8; 16]>, attempt: u64, key: &[u8], is_kept: bool) {
+        let settings = OrchestratorSettings {
+            lineage,
+            attempts_before: 10,
+            ..OrchestratorSettings::new(wire::Build::default().into())
+        };
+        let resumable = wire::Resumable { attempt, key: key.to_vec().into() };
+        assert_eq!(
+            resumable_before(&settings, vec![resumable]).len(),
+            usize::from(is_kept),
+            "{lineage:?} {attempt} {key:?}"
+        );
+    }
+
+    #[test]
+    fn only_attempts_of_an_earlier_run_can_be_resumed() {
+        let lineage = Some([1; 16]);
+        for (attempt, is_kept) in [(0, false), (1, true), (10, true), (11, false), (u64::MAX, false)] {
+            check_resumable(lineage, attempt, &[7; 32], is_kept);
+        }
+        check_resumable(lineage, 5, &[7; 31], false);
+        check_resumable(None, 5, &[7; 32], false);
+    }
+}

@@ -1,0 +1,118 @@
+//! The calls of a worker in its session.
+
+use super::{
+    introduction::WorkerIntroduction,
+    transfer::{self, ArtifactStream, invalid},
+    worker_session::WorkerSession,
+};
+use crate::pool::connected::ConnectedWorker;
+use sp1d_model::hint::one_line;
+use sp1d_protocol::{
+    Build,
+    wire::{
+        DeliverPart, DeliverReply, FetchRequest, FromWorker, HelloReply, HelloRequest, ToWorker,
+        session_server::Session,
+    },
+};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Maximum number of messages that wait for the worker to read them. A worker with more waiting messages counts as
+/// lost.
+const MAX_WAITING_MESSAGES: usize = 1024;
+
+/// The calls of a worker in its session.
+#[derive(Clone)]
+pub(super) struct SessionService(pub(super) Arc<WorkerSession>);
+
+#[tonic::async_trait]
+impl Session for SessionService {
+    type ControlStream = ReceiverStream<Result<ToWorker, Status>>;
+    type FetchStream = ArtifactStream;
+
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let session = &self.0;
+        let mut request = request.into_inner();
+        let worker: Build = request.build.take().unwrap_or_default().into();
+        let settings = &session.registry.settings;
+        let mut reply = HelloReply {
+            build: Some(settings.build.clone().into()),
+            refusal: String::new(),
+            session: session.id.0,
+            heartbeat_ms: u32::try_from(settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
+            orchestrator: session.registry.instance.to_vec().into(),
+            lineage: settings.lineage.map_or_else(Default::default, |lineage| lineage.to_vec().into()),
+        };
+        if let Err(mismatch) = settings.build.check_worker(&worker) {
+            reply.refusal = one_line(&mismatch.to_string());
+            session.close_reason.set(reply.refusal.clone());
+            session.report_handshake(Err(mismatch));
+            return Ok(Response::new(reply));
+        }
+        let introduction = WorkerIntroduction::new(request, &session.address, settings);
+        if session.introduction.set(introduction).is_err() {
+            return Err(invalid("the session already has a hello"));
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn control(&self, request: Request<Streaming<FromWorker>>) -> Result<Response<Self::ControlStream>, Status> {
+        let session = &self.0;
+        let introduction = session.introduction.get().ok_or_else(|| invalid("the hello must come first"))?.clone();
+        if session.controlled.swap(true, Ordering::Relaxed) {
+            return Err(invalid("the session already has a control stream"));
+        }
+        let (outbox, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
+        let registry = &session.registry;
+        let worker = ConnectedWorker {
+            id: registry.worker_id(&introduction.name, &session.address),
+            name: introduction.name.clone(),
+            address: session.address.clone(),
+            kinds: introduction.kinds,
+            missing: introduction.missing.clone(),
+            outbox: outbox.clone(),
+            closer: session.closer.clone(),
+            close_reason: session.close_reason.clone(),
+            ready: AtomicBool::new(false),
+            threads: introduction.threads,
+            slots: introduction.slots,
+            memory_bytes: introduction.memory_bytes,
+            memory: Mutex::new(introduction.memory),
+            cpu: introduction.cpu.clone(),
+            done: AtomicU64::new(0),
+            failed_attempts: AtomicU64::new(0),
+            let_go: AtomicBool::new(false),
+        };
+        registry.counters.on_session();
+        registry.workers().insert(session.id, Arc::new(worker));
+        registry.disconnected().remove(&session.address, &introduction.name);
+        // The worker is registered first, because the caller may ask at once which tasks it supports.
+        session.report_handshake(Ok(introduction.name.clone()));
+        session.tasks.spawn(session.clone().keep_alive(outbox));
+        let inbound = request.into_inner();
+        let (receiving, ended) = (session.clone().receive(inbound, introduction), session.closer.clone());
+        session.tasks.spawn(async move {
+            tokio::select! {
+                () = receiving => {}
+                () = ended.ended() => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        let parts = transfer::fetch(&self.0, request.into_inner()).await?;
+        Ok(Response::new(parts))
+    }
+
+    async fn deliver(&self, request: Request<Streaming<DeliverPart>>) -> Result<Response<DeliverReply>, Status> {
+        transfer::deliver(&self.0, request.into_inner()).await?;
+        Ok(Response::new(DeliverReply {}))
+    }
+}

@@ -1,0 +1,118 @@
+//! The orchestrator's state of one session.
+
+use super::{close_reason::CloseReason, introduction::WorkerIntroduction};
+use crate::{
+    dispatch::input::DispatcherInput,
+    lock::lock,
+    pool::{disconnected::is_same, list::Member},
+    registry::{RegisteredAttempt, Registry},
+};
+use sp1d_model::ProofEvent;
+use sp1d_protocol::{
+    Closer, Mismatch,
+    wire::{self, ToWorker, to_worker},
+};
+use sp1d_scheduler::{AttemptId, DispatchEvent, SessionId};
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::task::TaskTracker as BackgroundTasks;
+use tonic::Status;
+
+/// The orchestrator's state of one session.
+pub(super) struct WorkerSession {
+    pub(super) id: SessionId,
+    pub(super) address: Member,
+    pub(super) closer: Closer,
+    pub(super) introduction: OnceLock<WorkerIntroduction>,
+    /// Receives the outcome of the handshake.
+    welcome: Mutex<Option<oneshot::Sender<Result<String, Mismatch>>>>,
+    /// The session has its control stream.
+    pub(super) controlled: AtomicBool,
+    /// The scheduler knows the worker, because its prover was loaded at least once in this session.
+    pub(super) joined: AtomicBool,
+    pub(super) close_reason: Arc<CloseReason>,
+    pub(super) tasks: BackgroundTasks,
+    pub(super) registry: Arc<Registry>,
+}
+
+impl WorkerSession {
+    pub(super) fn new(
+        address: Member,
+        closer: Closer,
+        registry: Arc<Registry>,
+        welcome: oneshot::Sender<Result<String, Mismatch>>,
+    ) -> Self {
+        Self {
+            id: SessionId(registry.next_session.fetch_add(1, Ordering::Relaxed)),
+            address,
+            closer,
+            introduction: OnceLock::new(),
+            welcome: Mutex::new(Some(welcome)),
+            controlled: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
+            close_reason: Arc::default(),
+            tasks: BackgroundTasks::new(),
+            registry,
+        }
+    }
+
+    /// Reports the outcome of the handshake: the worker's name, or why it is refused. Only the first outcome counts.
+    pub(super) fn report_handshake(&self, outcome: Result<String, Mismatch>) {
+        if let Some(welcome) = lock(&self.welcome).take() {
+            let _ = welcome.send(outcome);
+        }
+    }
+
+    /// Tells the worker that the orchestrator is stopping, and whether another one will continue its attempts.
+    pub(super) async fn say_goodbye(&self) {
+        /// Time for the goodbye to be sent, after cancellations that are also waiting to be sent.
+        const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+        let Some(entry) = self.registry.worker(self.id) else { return };
+        let settings = &self.registry.settings;
+        let returns = settings.lineage.is_some() && self.registry.ends.load(Ordering::Relaxed);
+        let goodbye = wire::Goodbye { reason: "the orchestrator is stopping".to_owned(), returns };
+        let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
+        if entry.outbox.try_send(Ok(goodbye)).is_ok() {
+            // The worker closes the connection when it receives the goodbye.
+            let _ = timeout(SEND_TIMEOUT, self.closer.ended()).await;
+        }
+    }
+
+    /// Sends `event` to the dispatcher. Returns false if the dispatcher has ended, which ends every session.
+    pub(super) async fn event(&self, event: DispatchEvent) -> bool {
+        self.registry.inbox.send(DispatcherInput::Event(event)).await.is_ok()
+    }
+
+    /// Removes the worker from the registry. `ended` is true if the orchestrator itself ended the session.
+    pub(super) async fn leave(&self, reason: &str, ended: bool) {
+        let Some(worker) = self.registry.workers().remove(&self.id) else { return };
+        if !ended && !worker.let_go.load(Ordering::Relaxed) {
+            let mut disconnected = self.registry.disconnected();
+            // A worker that joins may be connected again before the end of its old session is noticed.
+            let is_back = self
+                .registry
+                .workers()
+                .values()
+                .any(|other| is_same(&other.address, &other.name, &worker.address, &worker.name));
+            if !is_back {
+                disconnected.left(&worker.address, &worker.name, reason, SystemTime::now());
+            }
+        }
+        *self.registry.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
+        let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
+        self.registry.proofs().values().for_each(|proof| proof.report(lost.clone()));
+        self.event(DispatchEvent::WorkerLost { session: self.id }).await;
+    }
+
+    /// Returns the attempt if the worker holds it.
+    pub(super) fn attempt(&self, attempt: u64) -> Result<Arc<RegisteredAttempt>, Status> {
+        let unknown = || Status::not_found("this worker does not hold the attempt");
+        self.registry.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
+    }
+}

@@ -1,0 +1,110 @@
+//! The settings of an orchestrator.
+
+use sp1d_protocol::Build;
+use sp1d_scheduler::Placement;
+use std::time::Duration;
+
+/// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
+/// `sp1d_protocol::MessageLimits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.
+pub const MAX_SHARDS: u32 = 128;
+
+/// Settings of an orchestrator.
+#[derive(Debug, Clone)]
+pub struct OrchestratorSettings {
+    /// The orchestrator's build. A worker is refused if its SP1 version, its circuits or its SP1 features differ.
+    pub build: Build,
+    /// Maximum number of attempts that a worker holds at a time for each of its provers, from assignment to report. 1
+    /// uses the least memory. A worker never holds more than [`MAX_SHARDS`].
+    pub shard_batch_size: u32,
+    /// Whether all workers share the work, or as few workers as finish equally early.
+    pub placement: Placement,
+    /// Interval between two heartbeats.
+    pub heartbeat: Duration,
+    /// Number of heartbeats that may be missed before a side closes the session.
+    pub missed_heartbeats: u32,
+    /// How long a proof waits before it fails, while no worker is connected or while no connected worker supports a
+    /// task kind that the proof waits for. `sp1d serve` sets at least 24 hours. How long a task waits for a worker with
+    /// more memory is another limit (`SchedulerConfig::memory_patience`).
+    pub patience: Duration,
+    /// Memory and disk limits of the artifact store.
+    pub store: sp1d_artifacts::StoreLimits,
+    /// Which results are verified before they are used.
+    pub verify: Verify,
+    /// A task and its proof fail after failures on this many different workers. A rejected result counts as a failure.
+    /// If every worker that supports the task was tried or is too small, this many failures in total are enough. At
+    /// least 1.
+    pub max_failures: u32,
+    /// A task and its proof fail after losses of this many different workers: they were lost with the task, ran it for
+    /// too long, or never started it. If every worker that supports the task was tried or is too small, this many
+    /// losses in total are enough. At least 1.
+    pub max_losses: u32,
+    /// What happens to a proof if no connected worker supports a task kind that it needs. If true, the proof waits up
+    /// to `patience` for a worker that does. If false, it fails before it starts. A proof always waits up to `patience`
+    /// if no worker at all is connected.
+    pub wait_for_capabilities: bool,
+    /// The highest attempt number that this orchestrator assigned before it restarted; 0 if it did not restart.
+    /// Artifact names contain attempt numbers, and with a result cache they must not repeat.
+    pub attempts_before: u64,
+    /// Shared by all orchestrators that continue each other's proofs, one after another. Workers resume attempts that
+    /// an earlier orchestrator with the same lineage assigned. `None` for an orchestrator without predecessor or
+    /// successor. Requires a result cache.
+    pub lineage: Option<[u8; 16]>,
+}
+
+impl OrchestratorSettings {
+    /// Returns the defaults for `build`: two attempts per prover, spread placement, a heartbeat every second of which
+    /// three may be missed, 60 s of patience, a quarter of the memory for artifacts, every result verified, three
+    /// failures and five losses.
+    #[must_use]
+    pub fn new(build: Build) -> Self {
+        Self {
+            build,
+            shard_batch_size: 2,
+            placement: Placement::Spread,
+            heartbeat: Duration::from_secs(1),
+            missed_heartbeats: 3,
+            patience: Duration::from_secs(60),
+            store: sp1d_artifacts::StoreLimits::of_host(),
+            verify: Verify::All,
+            max_failures: 3,
+            max_losses: 5,
+            wait_for_capabilities: false,
+            attempts_before: 0,
+            lineage: None,
+        }
+    }
+
+    /// Returns the duration of silence after which a side closes the session.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.heartbeat * self.missed_heartbeats.max(1)
+    }
+}
+
+/// Which results are verified before they are used. The finished proof is always verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// Every result is verified when it arrives. This takes about 50 ms on one core of the orchestrator. The task of a
+    /// wrong result is retried on another worker, and the fault is recorded for the worker that sent it.
+    #[default]
+    All,
+    /// Only the finished proof is verified. If it is wrong, the results are verified to find the workers that sent
+    /// wrong ones. Their faults are recorded, and the proof restarts with every result verified when it arrives. This
+    /// suits trusted workers, and orchestrators with few cores. Results stay in the store until the proof ends, unless
+    /// the store needs their room for the running work.
+    Final,
+}
+
+impl Verify {
+    /// All policies, the default first.
+    pub const ALL: [Self; 2] = [Self::All, Self::Final];
+
+    /// Returns the stable name that configurations and logs use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Final => "final",
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The first bytes on a connection, before HTTP/2. With them a peer of another version, or another program, gets a
+//! readable error.
+//!
+//! ```text
+//!   dialer   ─► "SP1D" version:u16 role:u16
+//!   acceptor ◄─ "SP1D" version:u16 verdict:u8 length:u8 [text of `length` bytes when the verdict is a refusal]
+//! ```
+//!
+//! Numbers are big-endian. This format is the same in every version.
+
+use crate::PROTOCOL_VERSION;
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+const MAGIC: [u8; 4] = *b"SP1D";
+
+/// Maximum time to wait for each read or write of the preamble.
+pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The side that opens a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An orchestrator that dials a worker of its worker list.
+    Orchestrator,
+    /// A worker that joins an orchestrator.
+    Worker,
+}
+
+impl Role {
+    const fn code(self) -> u16 {
+        match self {
+            Self::Orchestrator => 0,
+            Self::Worker => 1,
+        }
+    }
+}
+
+/// The acceptor's decision about a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreambleReply {
+    /// The connection is accepted.
+    Welcome,
+    /// The worker works for another orchestrator. The text names that orchestrator and since when.
+    Busy(String),
+    /// The peer's address is not allowed.
+    Refused(String),
+}
+
+/// The verdict code for a dialer of the wrong role. It takes precedence over the other verdicts.
+const WRONG_ROLE: u8 = 3;
+
+/// Why a connection ended in its preamble.
+#[derive(Debug, thiserror::Error)]
+pub enum PreambleError {
+    /// The connection failed.
+    #[error("the connection failed at its first bytes: {0}")]
+    Io(#[from] io::Error),
+    /// The peer sent nothing in time.
+    #[error("no answer within {} s", PREAMBLE_TIMEOUT.as_secs())]
+    Silent,
+    /// The peer does not speak this protocol.
+    #[error("the peer is not sp1d: it answered in another protocol")]
+    Magic,
+    /// The peer has another protocol version.
+    #[error(
+        "the peer uses protocol version {peer}, this side uses version {PROTOCOL_VERSION} (install the same sp1d release on both)"
+    )]
+    Version {
+        /// The peer's version.
+        peer: u16,
+    },
+    /// The worker works for another orchestrator.
+    #[error("the worker is busy: {0}")]
+    Busy(String),
+    /// The peer does not accept this side's address.
+    #[error("the peer refuses this address: {0}")]
+    Refused(String),
+    /// The dialer does not have the role that the acceptor serves.
+    #[error("{0}")]
+    Role(String),
+}
+
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> Result<T, PreambleError> {
+    timeout(PREAMBLE_TIMEOUT, step).await.map_err(|_| PreambleError::Silent)?.map_err(PreambleError::Io)
+}
+
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<([u8; 2], u16), PreambleError> {
+    let mut head = [0; 8];
+    in_time(stream.read_exact(&mut head)).await?;
+    let [m0, m1, m2, m3, v0, v1, a, b] = head;
+    if [m0, m1, m2, m3] != MAGIC {
+        return Err(PreambleError::Magic);
+    }
+    Ok(([a, b], u16::from_be_bytes([v0, v1])))
+}
+
+/// Runs the preamble on the side that opened the connection: sends version and role, and reads the verdict.
+///
+/// # Errors
+/// Fails if the peer is another program or version, refuses the connection, or is silent for [`PREAMBLE_TIMEOUT`].
+pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role) -> Result<(), PreambleError> {
+    let [v0, v1] = PROTOCOL_VERSION.to_be_bytes();
+    let [r0, r1] = role.code().to_be_bytes();
+    let [m0, m1, m2, m3] = MAGIC;
+    in_time(stream.write_all(&[m0, m1, m2, m3, v0, v1, r0, r1])).await?;
+    let ([verdict, length], peer) = read_head(stream).await?;
+    let mut text = vec![0; usize::from(length)];
+    in_time(stream.read_exact(&mut text)).await?;
+    let text: String = String::from_utf8_lossy(&text).chars().filter(|letter| !letter.is_control()).collect();
+    if peer != PROTOCOL_VERSION {
+        return Err(PreambleError::Version { peer });
+    }
+    match verdict {
+        0 => Ok(()),
+        1 => Err(PreambleError::Busy(text)),
+        WRONG_ROLE => Err(PreambleError::Role(text)),
+        _ => Err(PreambleError::Refused(text)),
+    }
+}
+
+/// Runs the preamble on the side that accepted the connection, for dialers of `role`: reads the version and sends the
+/// verdict.
+///
+/// # Errors
+/// Fails if the peer is another program, version or role (another version or role still gets a reply), or is silent for
+/// [`PREAMBLE_TIMEOUT`].
+pub async fn accept(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    role: Role,
+    verdict: &PreambleReply,
+) -> Result<(), PreambleError> {
+    let (dialer, peer) = read_head(stream).await?;
+    let wrong = u16::from_be_bytes(dialer) != role.code();
+    let mistake = match role {
+        Role::Orchestrator => {
+            "a worker listens at this address, not an orchestrator: use the address that the orchestrator opens with --join-listen"
+        }
+        Role::Worker => {
+            "an orchestrator listens at this address, not a worker: list the addresses where workers listen"
+        }
+    };
+    let (code, text) = match verdict {
+        _ if wrong => (WRONG_ROLE, mistake),
+        PreambleReply::Welcome => (0, ""),
+        PreambleReply::Busy(text) => (1, text.as_str()),
+        PreambleReply::Refused(text) => (2, text.as_str()),
+    };
+    let text = &text.as_bytes()[..text.floor_char_boundary(255)];
+    let mut reply = Vec::with_capacity(8 + text.len());
+    reply.extend(MAGIC);
+    reply.extend(PROTOCOL_VERSION.to_be_bytes());
+    reply.extend([code, u8::try_from(text.len()).expect("the text was cut to 255 bytes")]);
+    reply.extend(text);
+    in_time(stream.write_all(&reply)).await?;
+    in_time(stream.flush()).await?;
+    match (peer == PROTOCOL_VERSION, wrong) {
+        (false, _) => Err(PreambleError::Version { peer }),
+        (true, true) => Err(PreambleError::Role("the peer has the same role as this side".to_owned())),
+        (true, false) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    async fn check(verdict: PreambleReply, expected: &str) {
+        let (mut near, mut far) = duplex(1024);
+        let (dialed, accepted) =
+            tokio::join!(dial(&mut near, Role::Orchestrator), accept(&mut far, Role::Orchestrator, &verdict));
+        assert!(accepted.is_ok());
+        assert_eq!(dialed.err().map(|error| error.to_string()).unwrap_or_default(), expected);
+    }
+
+    #[tokio::test]
+    async fn the_dialer_receives_the_verdict() {
+        check(PreambleReply::Welcome, "").await;
+        check(PreambleReply::Busy("10.0.0.1 since 3 s".into()), "the worker is busy: 10.0.0.1 since 3 s").await;
+        check(PreambleReply::Refused("not listed".into()), "the peer refuses this address: not listed").await;
+        let long = PreambleReply::Busy("ä".repeat(400));
+        check(long, &format!("the worker is busy: {}", "ä".repeat(127))).await;
+    }
+
+    async fn check_dial(reply: &[u8], expected: &str) {
+        let (mut near, mut far) = duplex(1024);
+        far.write_all(reply).await.unwrap();
+        far.shutdown().await.unwrap();
+        let text = dial(&mut near, Role::Orchestrator).await.unwrap_err().to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[tokio::test]
+    async fn other_programs_and_versions_are_detected() {
+        check_dial(b"HTTP/1.1 400 Bad Request\r\n", "not sp1d").await;
+        check_dial(b"SP1D\x01\x00\x00\x00", "protocol version 256").await;
+        check_dial(b"SP1", "failed at its first bytes").await;
+        let (mut near, mut far) = duplex(1024);
+        near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
+        let error = accept(&mut far, Role::Orchestrator, &PreambleReply::Welcome).await.unwrap_err();
+        assert!(matches!(error, PreambleError::Version { peer: 9 }));
+        assert_eq!(&near.read_u64().await.unwrap().to_be_bytes()[..6], b"SP1D\x00\x03", "the peer learns our version");
+    }
+
+    async fn check_role(dialer: Role, acceptor: Role, expected: &str) {
+        let (mut near, mut far) = duplex(1024);
+        let busy = PreambleReply::Busy("x".into());
+        let (dialed, accepted) = tokio::join!(dial(&mut near, dialer), accept(&mut far, acceptor, &busy));
+        assert!(matches!(accepted, Err(PreambleError::Role(_))));
+        let text = dialed.unwrap_err().to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_role_mismatch_is_refused_with_a_hint() {
+        check_role(Role::Worker, Role::Orchestrator, "--join-listen").await;
+        check_role(Role::Orchestrator, Role::Worker, "list the addresses where workers listen").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_times_out() {
+        let (mut near, _far) = duplex(1024);
+        assert!(matches!(dial(&mut near, Role::Worker).await, Err(PreambleError::Silent)));
+        let (mut near, _far) = duplex(1024);
+        assert!(matches!(accept(&mut near, Role::Worker, &PreambleReply::Welcome).await, Err(PreambleError::Silent)));
+    }
+}

@@ -1,0 +1,43 @@
+//! The messages between orchestrator and worker, and how their connections are established.
+//!
+//! ```text
+//! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
+//! ```
+//!
+//! The side that dials and the side that serves are independent choices: the orchestrator dials and then serves on the
+//! stream that it opened. This crate contains messages, versions and addresses. It knows neither how work is scheduled
+//! nor how a shard is proven.
+
+mod connection;
+mod message;
+mod task;
+
+/// Generated messages, client and server of the session service.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod wire {
+    tonic::include_proto!("sp1_distributed.session.v1");
+}
+
+/// Generated messages between a worker and its prover process.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod prover_wire {
+    tonic::include_proto!("sp1_distributed.prover.v1");
+}
+
+pub use connection::{
+    Address, AddressError, Backoff, Closer, Connection, Filter, FilterError, PREAMBLE_TIMEOUT, PreambleError,
+    PreambleReply, Role, accept, connect_client, dial, serve_connection,
+};
+pub use message::{
+    Assignment, Build, Invalid, MessageLimits, Mismatch, ReceiveError, chunk_from_wire, chunk_to_wire,
+    failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire, made_prefix,
+};
+pub use sp1d_scheduler::FailureKind;
+pub use task::{
+    ArtifactRef, DeferredTask, ReducePart, ReduceTask, ShardMarker, ShardTask, TaskInput, TaskOutput, TaskOutputs,
+    TaskPayload, WrapTask,
+};
+
+/// Version of all messages and the connection setup. A peer with another version is refused before anything else is
+/// read from it.
+pub const PROTOCOL_VERSION: u16 = 3;

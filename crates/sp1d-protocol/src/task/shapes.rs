@@ -1,0 +1,114 @@
+//! The inputs and outputs of each sort of task.
+//!
+//! `A` is how an input artifact is named: by its name in the orchestrator, and by an
+//! [`ArtifactRef`](super::ArtifactRef) in an assignment.
+
+use sp1d_scheduler::TaskId;
+
+/// Proves one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardTask<A> {
+    /// The program. All shards of a proof use it.
+    pub program: A,
+    /// What all shards of a proof have in common, for example the nonce. Tasks for input proofs use it too.
+    pub common_input: A,
+    /// The record of the shard. No other task uses it.
+    pub record: A,
+    /// Name of the result.
+    pub result: String,
+    /// The marker that the task completes before it delivers its result. Only core shards have one.
+    pub marker: Option<ShardMarker>,
+}
+
+/// The marker of a core shard: it is complete when the shard's deferred events are delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardMarker {
+    /// The marker's own task.
+    pub task: TaskId,
+    /// Name of the list of deferred events. The list names the artifacts that contain the events.
+    pub deferred_events: String,
+}
+
+/// Combines proofs of adjacent parts of a run into one proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReduceTask<A> {
+    /// Whether this is the last reduction of the proof.
+    pub is_complete: bool,
+    /// The range of all parts together, in the engine's serialization.
+    pub range: String,
+    /// The parts, in the order of the run.
+    pub parts: Vec<ReducePart<A>>,
+    /// Name of the result.
+    pub result: String,
+}
+
+/// One part of a reduction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReducePart<A> {
+    /// The range of the part, in the engine's serialization.
+    pub range: String,
+    /// The proof of the part. No other task uses it.
+    pub proof: A,
+}
+
+/// Verifies an input proof inside of a recursion proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeferredTask<A> {
+    /// What all shards of the proof have in common.
+    pub common_input: A,
+    /// The input proof with its place among the input proofs. No other task uses it.
+    pub deferred_data: A,
+    /// Name of the result.
+    pub result: String,
+}
+
+/// Wraps a proof: the next step towards an on-chain proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrapTask<A> {
+    /// The proof to continue from. It counts as shared, because the controller removes it itself.
+    pub proof: A,
+    /// Name of the result.
+    pub result: String,
+}
+
+impl<A> ShardTask<A> {
+    pub(super) fn try_map<B, E>(&self, name: &mut impl FnMut(&A) -> Result<B, E>) -> Result<ShardTask<B>, E> {
+        Ok(ShardTask {
+            program: name(&self.program)?,
+            common_input: name(&self.common_input)?,
+            record: name(&self.record)?,
+            result: self.result.clone(),
+            marker: self.marker.clone(),
+        })
+    }
+}
+
+impl<A> ReduceTask<A> {
+    pub(super) fn try_map<B, E>(&self, name: &mut impl FnMut(&A) -> Result<B, E>) -> Result<ReduceTask<B>, E> {
+        let part = |part: &ReducePart<A>| -> Result<ReducePart<B>, E> {
+            Ok(ReducePart { range: part.range.clone(), proof: name(&part.proof)? })
+        };
+        Ok(ReduceTask {
+            is_complete: self.is_complete,
+            range: self.range.clone(),
+            parts: self.parts.iter().map(part).collect::<Result<_, E>>()?,
+            result: self.result.clone(),
+        })
+    }
+}
+
+impl<A> DeferredTask<A> {
+    pub(super) fn try_map<B, E>(&self, name: &mut impl FnMut(&A) -> Result<B, E>) -> Result<DeferredTask<B>, E> {
+        Ok(DeferredTask {
+            common_input: name(&self.common_input)?,
+            deferred_data: name(&self.deferred_data)?,
+            result: self.result.clone(),
+        })
+    }
+}
+
+impl<A> WrapTask<A> {
+    pub(super) fn try_map<B, E>(&self, name: &mut impl FnMut(&A) -> Result<B, E>) -> Result<WrapTask<B>, E> {
+        Ok(WrapTask { proof: name(&self.proof)?, result: self.result.clone() })
+    }
+}

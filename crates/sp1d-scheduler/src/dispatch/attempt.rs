@@ -1,0 +1,76 @@
+//! What the dispatch knows about an open task and about an attempt.
+
+use super::ResultKey;
+use crate::{ProofId, SessionId, TaskId, TaskKind};
+
+/// A task without an accepted result.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DispatchTask {
+    pub(super) proof: ProofId,
+    pub(super) kind: TaskKind,
+    /// True if an attempt of the task completes a marker before its result is accepted.
+    pub(super) has_marker: bool,
+    /// Key of its result. `None` if its results are not cached.
+    pub(super) key: Option<ResultKey>,
+}
+
+/// An attempt that the scheduler has neither discarded nor accepted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DispatchAttempt {
+    pub(super) task: TaskId,
+    pub(super) session: SessionId,
+    pub(super) report: ResultReport,
+    pub(super) marker: MarkerCheck,
+    /// True once a step was published that ends the attempt.
+    pub(super) is_end_published: bool,
+}
+
+/// Whether an attempt has reported its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResultReport {
+    /// The next report counts.
+    Awaited,
+    /// The result was reported. Further reports are ignored.
+    Received,
+    /// The result does not count, because the marker was rejected. Reports are ignored.
+    Unwanted,
+}
+
+/// State of the check of an attempt's marker. The marker is checked once per session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MarkerCheck {
+    /// No marker was reported, or not all of its uploads had arrived.
+    Unreported,
+    /// The driver checks what was uploaded.
+    Checking,
+    /// The driver compares the claims with those of other workers.
+    Comparing,
+    /// The check has ended.
+    Ended,
+}
+
+impl DispatchAttempt {
+    pub(super) const fn new(task: TaskId, session: SessionId) -> Self {
+        Self { task, session, report: ResultReport::Awaited, marker: MarkerCheck::Unreported, is_end_published: false }
+    }
+
+    /// Returns true if the next report of `session` about this attempt counts.
+    pub(super) fn awaits_report_of(&self, session: SessionId) -> bool {
+        self.session == session && self.report == ResultReport::Awaited
+    }
+
+    /// Returns true while the marker is checked or its claims are compared.
+    pub(super) const fn is_marker_check_running(&self) -> bool {
+        matches!(self.marker, MarkerCheck::Checking | MarkerCheck::Comparing)
+    }
+
+    /// Continues the attempt in `session`, which repeats all its reports. The marker is checked again, because the
+    /// scheduler ignores a marker whose check ends while the worker counts as lost.
+    pub(super) fn continue_in(&mut self, session: SessionId) {
+        self.session = session;
+        self.report = ResultReport::Awaited;
+        if self.marker == MarkerCheck::Ended {
+            self.marker = MarkerCheck::Unreported;
+        }
+    }
+}

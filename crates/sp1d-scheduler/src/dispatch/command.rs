@@ -1,0 +1,230 @@
+//! The outputs of the dispatch.
+
+use crate::{AttemptId, PastAttempt, ProofId, SessionId, TaskId, TaskKind};
+use std::{fmt, time::Duration};
+
+/// An action for the driver. Commands are carried out in order, before the next event from outside is handled. An event
+/// that follows from carrying out a command is handled at once, and its commands come after the remaining ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DispatchCommand {
+    /// Give `task` to `session`.
+    Assign {
+        /// The session that gets the task.
+        session: SessionId,
+        /// The number of the new attempt.
+        attempt: AttemptId,
+        /// The proof that the task belongs to.
+        proof: ProofId,
+        /// The task to prove.
+        task: TaskId,
+        /// The attempt from before the orchestrator restarted that the worker resumes, if it still has it.
+        resumes: Option<AttemptId>,
+    },
+    /// Tell `session` to stop `attempt`. Its uploads stay until [`DispatchCommand::Discard`].
+    Cancel {
+        /// The session that holds the attempt.
+        session: SessionId,
+        /// The attempt to stop.
+        attempt: AttemptId,
+    },
+    /// Tell `session` to continue `attempt`, which an earlier session of the same worker held.
+    Adopt {
+        /// The session that holds the attempt now.
+        session: SessionId,
+        /// The attempt that continues.
+        attempt: AttemptId,
+    },
+    /// Check what `attempt` uploaded for its marker. [`DispatchEvent::MarkerChecked`] follows, unless the proof ends.
+    ///
+    /// [`DispatchEvent::MarkerChecked`]: crate::DispatchEvent::MarkerChecked
+    CheckMarker {
+        /// The attempt whose marker is checked.
+        attempt: AttemptId,
+        /// The task of the attempt.
+        task: TaskId,
+    },
+    /// Compare the claims of `attempt` with those of other workers for the same shard. Report
+    /// [`DispatchEvent::ClaimsCompared`] before any event from outside.
+    ///
+    /// [`DispatchEvent::ClaimsCompared`]: crate::DispatchEvent::ClaimsCompared
+    CompareClaims {
+        /// The attempt that made the claims.
+        attempt: AttemptId,
+        /// The task of the attempt.
+        task: TaskId,
+        /// The session that holds the attempt.
+        session: SessionId,
+        /// True if no other worker could be asked.
+        is_alone: bool,
+    },
+    /// `marker` is complete: what `attempt` has uploaded for it now belongs to the proof.
+    CompleteMarker {
+        /// The proof that the marker belongs to.
+        proof: ProofId,
+        /// The completed marker.
+        marker: TaskId,
+        /// The task of the attempt.
+        task: TaskId,
+        /// The attempt whose uploads count.
+        attempt: AttemptId,
+    },
+    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the proof ends.
+    ///
+    /// [`DispatchEvent::ResultChecked`]: crate::DispatchEvent::ResultChecked
+    CheckResult {
+        /// The attempt that delivered the result.
+        attempt: AttemptId,
+        /// The task of the attempt.
+        task: TaskId,
+    },
+    /// `task` is done: the result of `attempt` is final and now belongs to the proof. Forget the task and the attempt,
+    /// and delete the attempt's other uploads.
+    AcceptResult {
+        /// The proof that the task belongs to.
+        proof: ProofId,
+        /// The finished task.
+        task: TaskId,
+        /// The attempt whose result counts.
+        attempt: AttemptId,
+        /// The session that delivered the result.
+        session: SessionId,
+    },
+    /// Delete the uploads of `attempt`, except those that already belong to the proof, and forget the attempt. Its
+    /// result does not count any more.
+    Discard {
+        /// The attempt whose uploads are deleted.
+        attempt: AttemptId,
+    },
+    /// `task` failed for good, and its proof fails with it.
+    FailProof {
+        /// The proof that failed.
+        proof: ProofId,
+        /// The task that failed.
+        task: TaskId,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The past attempts of the task, oldest first.
+        history: Vec<PastAttempt>,
+        /// True if the task is a shard that needs more memory than any worker has.
+        is_out_of_memory: bool,
+        /// True if the deferred claims of the proof may be wrong: the task is a shard that is made from them.
+        are_claims_suspect: bool,
+    },
+    /// The worker of `session` is quarantined after too many faults.
+    Quarantine {
+        /// The present session of the quarantined worker.
+        session: SessionId,
+        /// How long the quarantine lasts from now.
+        duration: Duration,
+        /// The worker's last fault, for people.
+        reason: String,
+    },
+    /// The worker's quarantine is over. It gets one task at a time until one of its results is accepted.
+    Probation {
+        /// The present session of the worker on probation.
+        session: SessionId,
+    },
+    /// End the wait of all callers that wait for the drain of `session`.
+    EndDrainWait {
+        /// The session that holds nothing, may get tasks again, or has ended.
+        session: SessionId,
+    },
+    /// End `session`: it was silent for longer than a lease, or the same worker has joined again.
+    EndSession {
+        /// The session to end.
+        session: SessionId,
+    },
+    /// Tell the watchers of the proof that `attempt` took a step. Ignore this command if the attempt was never given to
+    /// its worker.
+    PublishStep {
+        /// The task of the attempt.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// The session that holds the attempt, or held it last.
+        session: SessionId,
+        /// The step.
+        step: AttemptStep,
+    },
+}
+
+/// A step of an attempt, as the watchers of its proof see it.
+///
+/// The last three steps end the attempt, and no step follows them. One exception: if a worker reports the failure of an
+/// attempt and delivers its result nevertheless, `Done` follows `Failed`. An attempt whose worker was lost ends only
+/// when its task or its proof ends, because its result counts until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptStep {
+    /// It was assigned to its worker, and waits there.
+    Assigned,
+    /// Proving started.
+    Started,
+    /// Its result was accepted.
+    Done,
+    /// It failed on its worker, or what it delivered was rejected, for this reason.
+    Failed(String),
+    /// Its result is no longer needed: another attempt of its task was accepted, its proof ended, or too many later
+    /// attempts of its task have ended.
+    Dropped,
+}
+
+impl AttemptStep {
+    /// Returns true if no other step except `Done` can follow this step.
+    #[must_use]
+    pub const fn ends_attempt(&self) -> bool {
+        match self {
+            Self::Done | Self::Failed(_) | Self::Dropped => true,
+            Self::Assigned | Self::Started => false,
+        }
+    }
+}
+
+impl fmt::Display for AttemptStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assigned => f.write_str("assigned"),
+            Self::Started => f.write_str("started"),
+            Self::Done => f.write_str("done"),
+            Self::Failed(reason) => write!(f, "failed: {reason}"),
+            Self::Dropped => f.write_str("dropped"),
+        }
+    }
+}
+
+impl fmt::Display for DispatchCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assign { session, attempt, proof, task, resumes } => {
+                write!(f, "assign {attempt} of {proof} {task} to {session}")?;
+                resumes.map_or(Ok(()), |earlier| write!(f, ", which resumes {earlier}"))
+            }
+            Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
+            Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),
+            Self::CheckMarker { attempt, task } => write!(f, "check the marker of {attempt} ({task})"),
+            Self::CompareClaims { attempt, task, session, is_alone } => {
+                let alone = if *is_alone { ", the only worker" } else { "" };
+                write!(f, "compare the claims of {attempt} ({task}) on {session}{alone}")
+            }
+            Self::CompleteMarker { proof, marker, attempt, .. } => {
+                write!(f, "complete the marker {marker} of {proof} with {attempt}")
+            }
+            Self::CheckResult { attempt, task } => write!(f, "check the result of {attempt} ({task})"),
+            Self::AcceptResult { proof, task, attempt, session } => {
+                write!(f, "accept the result of {attempt} on {session} for {proof} {task}")
+            }
+            Self::Discard { attempt } => write!(f, "discard {attempt}"),
+            Self::FailProof { proof, task, history, .. } => {
+                write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
+            }
+            Self::Quarantine { session, duration, reason } => {
+                write!(f, "quarantine {session} for {} s: {reason}", duration.as_secs())
+            }
+            Self::Probation { session } => write!(f, "put {session} on probation"),
+            Self::EndDrainWait { session } => write!(f, "end the wait for the drain of {session}"),
+            Self::EndSession { session } => write!(f, "end the session {session}"),
+            Self::PublishStep { task, attempt, session, step } => {
+                write!(f, "publish that {attempt} ({task}) on {session} is {step}")
+            }
+        }
+    }
+}

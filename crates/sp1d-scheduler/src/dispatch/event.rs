@@ -1,0 +1,205 @@
+//! The inputs of the dispatch.
+
+use super::{ClaimsVerdict, ResultKey, ResumableAttempt};
+use crate::{AttemptFailure, AttemptId, KindSet, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+use std::fmt;
+
+/// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
+/// harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DispatchEvent {
+    /// A try of a proof started. Its tasks follow.
+    ProofStarted {
+        /// The id of the try.
+        proof: ProofId,
+    },
+    /// A task of a running proof was submitted.
+    TaskSubmitted {
+        /// The proof that the task belongs to.
+        proof: ProofId,
+        /// The new task.
+        task: TaskId,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The marker that an attempt of this task completes before its result is accepted. Only core shards have one.
+        marker: Option<TaskId>,
+        /// Key of the task's result. `None` if its results are not cached, so no worker can resume it.
+        key: Option<ResultKey>,
+    },
+    /// A marker was submitted.
+    MarkerSubmitted {
+        /// The proof that the marker belongs to.
+        proof: ProofId,
+        /// The new marker.
+        marker: TaskId,
+    },
+    /// A try of a proof ended, with any outcome: everything about it is forgotten.
+    ProofEnded {
+        /// The id of the try.
+        proof: ProofId,
+    },
+    /// A worker is ready for attempts.
+    WorkerJoined {
+        /// The new session.
+        session: SessionId,
+        /// The worker's identity, the same in all its sessions.
+        worker: WorkerId,
+        /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
+        memory_bytes: u64,
+        /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
+        slots: u32,
+        /// The task kinds that the worker supports.
+        kinds: KindSet,
+        /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has.
+        holds: Vec<AttemptId>,
+        /// Attempts from before the orchestrator restarted that the worker can resume.
+        resumable: Vec<ResumableAttempt>,
+    },
+    /// A caller asks to drain a worker and waits for the end. The worker finishes the attempts that it has started, and
+    /// the others go to other workers. [`DispatchCommand::EndDrainWait`] follows once the worker holds nothing, may get
+    /// tasks again, or is disconnected, which may be at once.
+    ///
+    /// [`DispatchCommand::EndDrainWait`]: crate::DispatchCommand::EndDrainWait
+    DrainRequested {
+        /// The session to drain.
+        session: SessionId,
+    },
+    /// A worker that is draining or drained may get tasks again.
+    DrainEnded {
+        /// The session that takes tasks again.
+        session: SessionId,
+    },
+    /// The prover of a worker ended and is being started again.
+    ProverLost {
+        /// The session whose prover ended.
+        session: SessionId,
+    },
+    /// The prover of a worker is loaded again.
+    ProverReady {
+        /// The session whose prover is ready.
+        session: SessionId,
+    },
+    /// A worker's session ended. If carrying out a command shows this, report it before any other event.
+    WorkerLost {
+        /// The session that ended.
+        session: SessionId,
+    },
+    /// Data arrived from a worker.
+    LeaseRenewed {
+        /// The session that the data came from.
+        session: SessionId,
+    },
+    /// A worker started to prove an attempt.
+    AttemptStarted {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt that started.
+        attempt: AttemptId,
+    },
+    /// A worker reports that an attempt has uploaded everything that belongs to its task's marker. It is not yet
+    /// checked.
+    MarkerReported {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt whose marker is reported.
+        attempt: AttemptId,
+        /// True if all the uploads have arrived. If false, the report is ignored, because missing events would count as
+        /// no events. The result of the attempt is rejected later for the missing marker, unless a further report says
+        /// that the uploads are complete.
+        is_delivered: bool,
+    },
+    /// The check of an attempt's marker ended: see [`DispatchCommand::CheckMarker`].
+    ///
+    /// [`DispatchCommand::CheckMarker`]: crate::DispatchCommand::CheckMarker
+    MarkerChecked {
+        /// The attempt that uploaded what was checked.
+        attempt: AttemptId,
+        /// The outcome. An error says what is wrong, for people.
+        outcome: Result<(), String>,
+    },
+    /// The claims of an attempt were compared: see [`DispatchCommand::CompareClaims`].
+    ///
+    /// [`DispatchCommand::CompareClaims`]: crate::DispatchCommand::CompareClaims
+    ClaimsCompared {
+        /// The attempt that made the claims.
+        attempt: AttemptId,
+        /// The verdict.
+        verdict: ClaimsVerdict,
+    },
+    /// An attempt delivered its result, which is not yet verified.
+    ResultDelivered {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt that delivered its result.
+        attempt: AttemptId,
+    },
+    /// The check of an attempt's result ended: see [`DispatchCommand::CheckResult`].
+    ///
+    /// [`DispatchCommand::CheckResult`]: crate::DispatchCommand::CheckResult
+    ResultChecked {
+        /// The attempt that delivered the result.
+        attempt: AttemptId,
+        /// The outcome. An error says what is wrong, for people.
+        outcome: Result<(), String>,
+    },
+    /// An attempt failed on its worker.
+    AttemptFailed {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt that failed.
+        attempt: AttemptId,
+        /// Why the attempt failed.
+        failure: AttemptFailure,
+    },
+    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once,
+    /// unless it is needed.
+    ProvenWrong {
+        /// The worker that delivered the result, or that made the claim.
+        worker: WorkerId,
+        /// What was wrong, for people.
+        reason: String,
+    },
+    /// Only time has passed.
+    Tick,
+}
+
+impl fmt::Display for DispatchEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProofStarted { proof } => write!(f, "{proof} started"),
+            Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
+            Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
+            Self::ProofEnded { proof } => write!(f, "{proof} ended"),
+            Self::WorkerJoined { session, worker, holds, resumable, .. } => {
+                let (holds, resumable) = (holds.len(), resumable.len());
+                write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")
+            }
+            Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
+            Self::DrainEnded { session } => write!(f, "drain ended for {session}"),
+            Self::ProverLost { session } => write!(f, "{session} restarts its prover"),
+            Self::ProverReady { session } => write!(f, "{session} has its prover ready"),
+            Self::WorkerLost { session } => write!(f, "{session} was lost"),
+            Self::LeaseRenewed { session } => write!(f, "{session} sent data"),
+            Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
+            Self::MarkerReported { session, attempt, is_delivered: true } => {
+                write!(f, "{session} reported the marker of {attempt}")
+            }
+            Self::MarkerReported { session, attempt, is_delivered: false } => {
+                write!(f, "{session} reported the marker of {attempt}, but uploads are missing")
+            }
+            Self::MarkerChecked { attempt, outcome: Ok(()) } => write!(f, "the marker of {attempt} passed its check"),
+            Self::MarkerChecked { attempt, outcome: Err(reason) } => {
+                write!(f, "the marker of {attempt} is wrong: {reason}")
+            }
+            Self::ClaimsCompared { attempt, verdict } => write!(f, "the claims of {attempt} were compared: {verdict}"),
+            Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
+            Self::ResultChecked { attempt, outcome: Ok(()) } => write!(f, "the result of {attempt} passed its check"),
+            Self::ResultChecked { attempt, outcome: Err(reason) } => {
+                write!(f, "the result of {attempt} is wrong: {reason}")
+            }
+            Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
+            Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
+            Self::Tick => f.write_str("time passed"),
+        }
+    }
+}

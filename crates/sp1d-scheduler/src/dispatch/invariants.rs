@@ -1,0 +1,83 @@
+//! Facts that hold between the dispatch's maps and the scheduler after every event.
+
+use super::{
+    Dispatch,
+    attempt::{DispatchAttempt, MarkerCheck, ResultReport},
+};
+use crate::{AttemptId, TaskStatus};
+
+impl Dispatch {
+    /// Checks that the dispatch and the scheduler agree. The scheduler has its own
+    /// [`check_invariants`](crate::Scheduler::check_invariants). Takes time proportional to everything that both hold,
+    /// so it is meant for tests.
+    ///
+    /// # Panics
+    /// Panics with a description if an invariant does not hold.
+    pub fn check_invariants(&self) {
+        self.check_tasks();
+        self.check_attempts();
+        self.check_sessions();
+    }
+
+    /// The tasks are exactly those that the scheduler still works on.
+    fn check_tasks(&self) {
+        assert_eq!(self.tasks.len(), self.scheduler.counts().open_tasks, "the open tasks do not match");
+        for task in self.tasks.keys() {
+            let status = self.scheduler.task_status(*task);
+            assert!(
+                status.is_some_and(|status| !matches!(status, TaskStatus::Accepted { .. })),
+                "{task} is kept as an open task, but is {status:?}"
+            );
+            if let Some(TaskStatus::Verifying { attempt, .. }) = status {
+                let entry = self.attempts.get(&attempt);
+                assert!(
+                    entry.is_some_and(|entry| entry.report == ResultReport::Received && !entry.is_marker_check_running()),
+                    "{attempt} is verified, but is {entry:?}"
+                );
+            }
+        }
+    }
+
+    /// Every live attempt is known, with its worker. The states of an attempt fit together.
+    fn check_attempts(&self) {
+        let mut live = 0;
+        for (attempt, entry) in &self.attempts {
+            let task = self.tasks.get(&entry.task);
+            assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
+            assert!(
+                entry.marker == MarkerCheck::Unreported || task.is_some_and(|task| task.has_marker),
+                "{attempt} has no marker, but is {entry:?}"
+            );
+            assert!(
+                entry.report != ResultReport::Unwanted || entry.marker == MarkerCheck::Ended,
+                "{attempt} is not wanted before its marker was rejected"
+            );
+            if self.is_live(*attempt, *entry) {
+                live += 1;
+                assert!(
+                    entry.report == ResultReport::Awaited
+                        || entry.report == ResultReport::Received && entry.is_marker_check_running(),
+                    "{attempt} is live, but is {entry:?}"
+                );
+            }
+        }
+        assert_eq!(live, self.scheduler.counts().live_attempts, "a live attempt is unknown");
+    }
+
+    fn is_live(&self, attempt: AttemptId, entry: DispatchAttempt) -> bool {
+        self.scheduler.worker_status(entry.session).is_some_and(|status| status.held.contains(&attempt))
+    }
+
+    /// Only connected workers are drained or can resume attempts.
+    fn check_sessions(&self) {
+        for session in &self.drains {
+            assert!(self.scheduler.worker_status(*session).is_some(), "a caller waits for the drain of {session}");
+        }
+        for session in self.resumable.sessions() {
+            assert!(
+                self.scheduler.worker_status(session).is_some(),
+                "{session} is disconnected, but can resume attempts"
+            );
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The check of a marker, and its order with the result.
+
+use super::*;
+
+const NOT_CONFIRMED: &str = "no other worker confirmed the precompile events that it claims";
+const NAMES_TAKEN: &str = "another attempt already owns the names of the artifacts that it uploaded";
+
+/// Worker 1 proves attempt 1 of task 10, which completes the marker 90. Worker 2 is idle.
+fn one_marker() -> Table {
+    let mut table = Table::new();
+    table.check([joined(1), joined(2), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table
+}
+
+/// The marker was reported, and its check has started.
+fn checking() -> Table {
+    let mut table = one_marker();
+    table.check([marker_reported(1, 1)], [check_marker(1, 10)]);
+    table
+}
+
+/// The check has passed, and the claims are being compared.
+fn comparing() -> Table {
+    let mut table = checking();
+    table.check([marker_passed(1)], [compare(1, 10, 1, false)]);
+    table
+}
+
+#[test]
+fn a_marker_before_the_result_is_checked_first() {
+    let mut table = comparing();
+    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+}
+
+#[test]
+fn a_result_waits_for_the_check_of_its_marker() {
+    let mut table = checking();
+    table.check([reported(1, 1)], []);
+    table.check([marker_passed(1)], [compare(1, 10, 1, false)]);
+    table.check([reported(1, 1)], []);
+    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([passed(1)], accept(1, 1, 1, 10));
+}
+
+#[test]
+fn a_marker_after_the_result_is_ignored() {
+    let mut table = one_marker();
+    table.check([reported(1, 1), marker_reported(1, 1)], [check_result(1, 10)]);
+    // The result of a task without its marker is rejected.
+    table.check([passed(1)], all(&[&dropped(10, 1, 1), &assign(2, 2, 1, 10, None)]));
+}
+
+#[test]
+fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
+    let mut table = one_marker();
+    table.check([marker_reported(2, 1), marker_reported(1, 99)], []);
+    table.check([marker_reported(1, 1), marker_reported(1, 1)], [check_marker(1, 10)]);
+    table.check([marker_passed(1), marker_passed(1)], [compare(1, 10, 1, false)]);
+    table.check([compared(1, accepted()), compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([marker_reported(1, 1), marker_passed(1)], []);
+}
+
+#[test]
+fn a_marker_without_its_deliveries_is_not_complete() {
+    let mut table = one_marker();
+    let (session, attempt) = (SessionId(1), AttemptId(1));
+    table.check([DispatchEvent::MarkerReported { session, attempt, is_delivered: false }], []);
+    table.check([marker_reported(1, 1)], [check_marker(1, 10)]);
+}
+
+#[test]
+fn a_rejected_marker_cancels_its_attempt_before_the_task_is_retried() {
+    let mut table = checking();
+    let failed = step_failed(10, 1, 1, "its output was rejected: malformed");
+    table.check([marker_wrong(1)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
+    table.check([reported(1, 1), marker_reported(1, 1), marker_passed(1)], []);
+}
+
+#[test]
+fn a_rejected_marker_of_a_reported_attempt_needs_no_cancellation() {
+    let mut table = checking();
+    table.check([reported(1, 1)], []);
+    let failed = step_failed(10, 1, 1, "its output was rejected: malformed");
+    table.check([marker_wrong(1)], all(&[&[failed], &assign(2, 2, 1, 10, None)]));
+}
+
+#[test]
+fn contradicted_claims_are_rejected() {
+    let mut table = comparing();
+    let reason = "its output was rejected: two other workers claimed other deferred events for the same shard";
+    let failed = step_failed(10, 1, 1, reason);
+    let expected = all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]);
+    table.check([compared(1, ClaimsVerdict::Contradicted)], expected);
+}
+
+#[test]
+fn disputed_claims_go_to_another_worker() {
+    let disputes = [(ClaimsVerdict::Unconfirmed, NOT_CONFIRMED), (ClaimsVerdict::NamesTaken, NAMES_TAKEN)];
+    for (verdict, reason) in disputes {
+        let mut table = comparing();
+        let failed = step_failed(10, 1, 1, reason);
+        table.check([compared(1, verdict)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
+        table.check([marker_reported(2, 2), marker_passed(2)], [check_marker(2, 10), compare(2, 10, 2, false)]);
+        table.check([compared(2, accepted())], [complete_marker(1, 90, 10, 2)]);
+    }
+}
+
+#[test]
+fn a_refuted_claim_is_a_fault_of_its_worker() {
+    let config = SchedulerConfig {
+        quarantine: Some(crate::QuarantineRules { max_faults: 1, ..crate::QuarantineRules::default() }),
+        ..SchedulerConfig::default()
+    };
+    let mut table = Table { dispatch: Dispatch::new(config), ..Table::new() };
+    table.check([joined(1), joined(2), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 1, false)]);
+    let commands = table.send([compared(1, ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] })]);
+    let quarantined = |command: &DispatchCommand| matches!(command, DispatchCommand::Quarantine { session, .. } if *session == SessionId(2));
+    assert!(quarantined(&commands[0]), "{commands:?}");
+    assert_eq!(commands[1..], [complete_marker(1, 90, 10, 1)]);
+}
+
+#[test]
+fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 1, true)]);
+    let mut table = checking();
+    table.check([draining(2), marker_passed(1)], [end_drain_wait(2), compare(1, 10, 1, true)]);
+}
+
+#[test]
+fn a_late_verdict_on_a_forgotten_attempt_is_ignored() {
+    let mut table = checking();
+    table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
+    table.check([marker_passed(1), marker_wrong(1), compared(1, accepted()), passed(1), wrong(1)], []);
+}
+
+#[test]
+fn a_check_continues_while_a_new_session_continues_the_attempt() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.send([started(1, 1)]);
+    table.check([marker_reported(1, 1), reported(1, 1)], [check_marker(1, 10)]);
+    table.check([lost(1), rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
+    table.check([marker_reported(2, 1)], []);
+    table.check([marker_passed(1)], [compare(1, 10, 2, true)]);
+    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([reported(2, 1)], [check_result(1, 10)]);
+}
+
+#[test]
+fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.send([started(1, 1)]);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 1, true)]);
+    table.check([lost(1), compared(1, accepted())], []);
+    table.check([rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
+    table.check([marker_reported(2, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 2, true)]);
+    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+}
+
+#[test]
+fn a_task_without_a_marker_has_nothing_to_check() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([marker_reported(1, 1)], []);
+}

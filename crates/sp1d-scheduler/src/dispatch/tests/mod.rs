@@ -1,0 +1,225 @@
+//! Table tests: events in, commands out.
+
+mod drains;
+mod markers;
+mod proofs;
+mod reports;
+mod resumed;
+
+use super::{AttemptStep, ClaimsVerdict, Dispatch, DispatchCommand, DispatchEvent, ResultKey, ResumableAttempt};
+use crate::{
+    AttemptFailure, AttemptId, KindSet, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+};
+use std::time::Duration;
+
+/// A dispatch and the clock of its driver.
+struct Table {
+    dispatch: Dispatch,
+    now: Timestamp,
+}
+
+impl Table {
+    fn new() -> Self {
+        let config = SchedulerConfig { pace: None, quarantine: None, ..SchedulerConfig::default() };
+        Self { dispatch: Dispatch::new(config), now: Timestamp::new(Duration::from_secs(10)) }
+    }
+
+    /// Sends `events` to the dispatch and compares the returned commands with `expected`.
+    #[track_caller]
+    fn check(
+        &mut self,
+        events: impl IntoIterator<Item = DispatchEvent>,
+        expected: impl IntoIterator<Item = DispatchCommand>,
+    ) {
+        let commands = self.send(events);
+        let expected: Vec<DispatchCommand> = expected.into_iter().collect();
+        assert_eq!(commands, expected);
+    }
+
+    /// Sends `events` to the dispatch and returns its commands, for tests that do not check all of them.
+    fn send(&mut self, events: impl IntoIterator<Item = DispatchEvent>) -> Vec<DispatchCommand> {
+        let mut commands = Vec::new();
+        for event in events {
+            commands.extend(self.dispatch.handle(self.now, event));
+            self.dispatch.scheduler().check_invariants();
+            self.dispatch.check_invariants();
+        }
+        commands
+    }
+}
+
+const SHARD: TaskKind = TaskKind::ProveShard;
+
+const fn proof(proof: u64) -> DispatchEvent {
+    DispatchEvent::ProofStarted { proof: ProofId(proof) }
+}
+
+const fn ended(proof: u64) -> DispatchEvent {
+    DispatchEvent::ProofEnded { proof: ProofId(proof) }
+}
+
+const fn task(proof: u64, task: u64) -> DispatchEvent {
+    DispatchEvent::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind: SHARD, marker: None, key: None }
+}
+
+/// A task whose results are cached under `key`.
+const fn keyed(proof: u64, task: u64, key: u8) -> DispatchEvent {
+    let (proof, task, key) = (ProofId(proof), TaskId(task), Some(ResultKey([key; 32])));
+    DispatchEvent::TaskSubmitted { proof, task, kind: SHARD, marker: None, key }
+}
+
+const fn marked(proof: u64, task: u64, marker: u64) -> DispatchEvent {
+    let (proof, task, marker) = (ProofId(proof), TaskId(task), Some(TaskId(marker)));
+    DispatchEvent::TaskSubmitted { proof, task, kind: SHARD, marker, key: None }
+}
+
+fn joined(session: u64) -> DispatchEvent {
+    rejoined(session, session, &[], &[])
+}
+
+/// `worker` joins in the new `session` with one slot. It holds the attempts `holds`. For each pair of a key and an
+/// attempt in `can_resume`, it can resume that attempt from before the orchestrator restarted.
+fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) -> DispatchEvent {
+    let resumable =
+        |(key, attempt): &(u8, u64)| ResumableAttempt { key: ResultKey([*key; 32]), attempt: AttemptId(*attempt) };
+    DispatchEvent::WorkerJoined {
+        session: SessionId(session),
+        worker: WorkerId(worker),
+        memory_bytes: 0,
+        slots: 1,
+        kinds: KindSet::all(),
+        holds: holds.iter().copied().map(AttemptId).collect(),
+        resumable: can_resume.iter().map(resumable).collect(),
+    }
+}
+
+const fn lost(session: u64) -> DispatchEvent {
+    DispatchEvent::WorkerLost { session: SessionId(session) }
+}
+
+const fn draining(session: u64) -> DispatchEvent {
+    DispatchEvent::DrainRequested { session: SessionId(session) }
+}
+
+const fn resumed(session: u64) -> DispatchEvent {
+    DispatchEvent::DrainEnded { session: SessionId(session) }
+}
+
+const fn started(session: u64, attempt: u64) -> DispatchEvent {
+    DispatchEvent::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn reported(session: u64, attempt: u64) -> DispatchEvent {
+    DispatchEvent::ResultDelivered { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+fn failed(session: u64, attempt: u64) -> DispatchEvent {
+    let failure = AttemptFailure::reported(crate::FailureKind::Engine, "broken".to_owned());
+    DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
+}
+
+const fn marker_reported(session: u64, attempt: u64) -> DispatchEvent {
+    let (session, attempt) = (SessionId(session), AttemptId(attempt));
+    DispatchEvent::MarkerReported { session, attempt, is_delivered: true }
+}
+
+const fn marker_passed(attempt: u64) -> DispatchEvent {
+    DispatchEvent::MarkerChecked { attempt: AttemptId(attempt), outcome: Ok(()) }
+}
+
+fn marker_wrong(attempt: u64) -> DispatchEvent {
+    DispatchEvent::MarkerChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
+}
+
+const fn compared(attempt: u64, verdict: ClaimsVerdict) -> DispatchEvent {
+    DispatchEvent::ClaimsCompared { attempt: AttemptId(attempt), verdict }
+}
+
+const fn accepted() -> ClaimsVerdict {
+    ClaimsVerdict::Accepted { refuted: Vec::new() }
+}
+
+const fn passed(attempt: u64) -> DispatchEvent {
+    DispatchEvent::ResultChecked { attempt: AttemptId(attempt), outcome: Ok(()) }
+}
+
+fn wrong(attempt: u64) -> DispatchEvent {
+    DispatchEvent::ResultChecked { attempt: AttemptId(attempt), outcome: Err("wrong".to_owned()) }
+}
+
+/// The two commands for a new attempt.
+fn assign(session: u64, attempt: u64, proof: u64, task: u64, resumes: Option<u64>) -> [DispatchCommand; 2] {
+    let (proof, resumes) = (ProofId(proof), resumes.map(AttemptId));
+    let command = DispatchCommand::Assign {
+        session: SessionId(session),
+        attempt: AttemptId(attempt),
+        proof,
+        task: TaskId(task),
+        resumes,
+    };
+    [command, step(task, attempt, session, AttemptStep::Assigned)]
+}
+
+const fn step(task: u64, attempt: u64, session: u64, step: AttemptStep) -> DispatchCommand {
+    let (task, attempt, session) = (TaskId(task), AttemptId(attempt), SessionId(session));
+    DispatchCommand::PublishStep { task, attempt, session, step }
+}
+
+fn step_failed(task: u64, attempt: u64, session: u64, reason: &str) -> DispatchCommand {
+    step(task, attempt, session, AttemptStep::Failed(reason.to_owned()))
+}
+
+const fn cancel(session: u64, attempt: u64) -> DispatchCommand {
+    DispatchCommand::Cancel { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn adopt(session: u64, attempt: u64) -> DispatchCommand {
+    DispatchCommand::Adopt { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn check_marker(attempt: u64, task: u64) -> DispatchCommand {
+    DispatchCommand::CheckMarker { attempt: AttemptId(attempt), task: TaskId(task) }
+}
+
+const fn compare(attempt: u64, task: u64, session: u64, is_alone: bool) -> DispatchCommand {
+    let (attempt, task, session) = (AttemptId(attempt), TaskId(task), SessionId(session));
+    DispatchCommand::CompareClaims { attempt, task, session, is_alone }
+}
+
+const fn complete_marker(proof: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {
+    let (proof, marker, task) = (ProofId(proof), TaskId(marker), TaskId(task));
+    DispatchCommand::CompleteMarker { proof, marker, task, attempt: AttemptId(attempt) }
+}
+
+const fn check_result(attempt: u64, task: u64) -> DispatchCommand {
+    DispatchCommand::CheckResult { attempt: AttemptId(attempt), task: TaskId(task) }
+}
+
+/// The two commands for an accepted result.
+const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> [DispatchCommand; 2] {
+    let command = DispatchCommand::AcceptResult {
+        proof: ProofId(proof),
+        task: TaskId(task),
+        attempt: AttemptId(attempt),
+        session: SessionId(session),
+    };
+    [step(task, attempt, session, AttemptStep::Done), command]
+}
+
+const fn discard(attempt: u64) -> DispatchCommand {
+    DispatchCommand::Discard { attempt: AttemptId(attempt) }
+}
+
+/// The two commands for a discarded attempt of an open task.
+const fn dropped(task: u64, attempt: u64, session: u64) -> [DispatchCommand; 2] {
+    [step(task, attempt, session, AttemptStep::Dropped), discard(attempt)]
+}
+
+const fn end_drain_wait(session: u64) -> DispatchCommand {
+    DispatchCommand::EndDrainWait { session: SessionId(session) }
+}
+
+/// Joins several lists of commands.
+fn all(lists: &[&[DispatchCommand]]) -> Vec<DispatchCommand> {
+    lists.concat()
+}

@@ -1,0 +1,103 @@
+//! The end of a proof.
+
+use super::*;
+use crate::PastAttempt;
+
+fn failure(task: u64, history: Vec<PastAttempt>, memory: bool, suspect: bool) -> DispatchCommand {
+    DispatchCommand::FailProof {
+        proof: ProofId(1),
+        task: TaskId(task),
+        kind: SHARD,
+        history,
+        is_out_of_memory: memory,
+        are_claims_suspect: suspect,
+    }
+}
+
+fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
+    let (session, worker, duration) = (SessionId(attempt), WorkerId(attempt), Duration::ZERO);
+    PastAttempt { attempt: AttemptId(attempt), session, worker, duration, failure }
+}
+
+#[test]
+fn the_end_of_a_proof_drops_its_attempts_and_tasks() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), task(1, 10), task(1, 11)], assign(1, 1, 1, 10, None));
+    table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
+    table.check([ended(1), reported(1, 1), passed(1)], []);
+}
+
+#[test]
+fn a_task_of_an_ended_proof_is_ignored() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), ended(1), task(1, 10), task(9, 11)], []);
+}
+
+#[test]
+fn a_task_that_is_submitted_twice_is_proven_once() {
+    let mut table = Table::new();
+    table.check([joined(1), proof(1), task(1, 10), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([reported(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
+    table.check([task(1, 10)], []);
+}
+
+#[test]
+fn a_task_is_open_until_its_result_is_accepted() {
+    let mut table = Table::new();
+    let open = |table: &Table, proof: u64| -> Vec<u64> {
+        table.dispatch.open_tasks(ProofId(proof)).map(|(task, _)| task.0).collect()
+    };
+    table.send([joined(1), proof(1), proof(2), task(1, 10), task(2, 11), task(1, 12)]);
+    assert_eq!((open(&table, 1), open(&table, 2)), (vec![10, 12], vec![11]));
+    table.send([reported(1, 1)]);
+    assert_eq!(open(&table, 1), [10, 12]);
+    table.send([passed(1)]);
+    assert_eq!(open(&table, 1), [12]);
+    table.send([ended(1)]);
+    assert_eq!((open(&table, 1), open(&table, 2)), (vec![], vec![11]));
+}
+
+/// Checks how the proof fails if all three workers fail at `task` with `failure`.
+fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, memory: bool, suspect: bool) {
+    let mut table = Table::new();
+    table.send([joined(1), joined(2), joined(3), proof(1), submitted]);
+    let mut commands = Vec::new();
+    for attempt in 1..=3 {
+        let (session, attempt) = (SessionId(attempt), AttemptId(attempt));
+        commands = table.send([DispatchEvent::AttemptFailed { session, attempt, failure: failure.clone() }]);
+    }
+    let history = (1..=3).map(|attempt| past(attempt, failure.clone())).collect();
+    assert_eq!(commands, [step_failed(10, 3, 3, &failure.to_string()), self::failure(10, history, memory, suspect)]);
+}
+
+#[test]
+fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
+    let broken = AttemptFailure::reported(crate::FailureKind::Engine, "broken".to_owned());
+    check_failure(task(1, 10), &broken, false, true);
+    check_failure(marked(1, 10, 90), &broken, false, false);
+}
+
+#[test]
+fn a_shard_that_needs_too_much_memory_is_reported_as_such() {
+    let mut table = Table::new();
+    table.send([joined(1), proof(1), marked(1, 10, 90)]);
+    let failure = AttemptFailure::OutOfMemory("too large".to_owned());
+    let (session, attempt) = (SessionId(1), AttemptId(1));
+    let event = DispatchEvent::AttemptFailed { session, attempt, failure: failure.clone() };
+    let step = step_failed(10, 1, 1, "out of memory: too large");
+    table.check([event], [step, self::failure(10, vec![past(1, failure)], true, false)]);
+}
+
+#[test]
+fn events_and_commands_are_readable() {
+    let mut table = Table::new();
+    let event = rejoined(1, 1, &[], &[(7, 100)]);
+    assert_eq!(event.to_string(), "s1 of w1 joined: it holds 0 attempts and can resume 1");
+    table.check([event, proof(1)], []);
+    let commands = table.send([keyed(1, 10, 7)]).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(commands, ["assign a1 of p1 t10 to s1, which resumes a100", "publish that a1 (t10) on s1 is assigned"]);
+    let verdict = ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] };
+    let text = compared(1, verdict).to_string();
+    assert_eq!(text, "the claims of a1 were compared: accepted, which refutes w2");
+    assert_eq!(ResultKey([0xab; 32]).to_string(), "ab".repeat(32));
+}

@@ -1,0 +1,324 @@
+//! The scheduler's inputs (events) and outputs (commands).
+//!
+//! - **Worker and session.** A worker is one `sp1d worker`, across all its connections. A session is one of these
+//!   connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A worker that reconnects
+//!   keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets, belongs to a session.
+//!   Faults and standing belong to the worker.
+//! - **Proof.** A [`ProofId`] names one try of a proof request. A proof that restarts gets a new id.
+//! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. The attempt
+//!   of the shard uploads the shard's deferred events (its precompile calls) and then completes the marker, while the
+//!   proof of the shard is still being made. SP1 waits for the marker before it builds precompile shards from these
+//!   events. Deferred proofs, the proofs in a program's input, are something else.
+//! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
+//!   attempt is to delete its uploads ([`Command::Discard`]).
+
+use crate::{
+    AttemptFailure, AttemptId, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+};
+use std::{fmt, time::Duration};
+
+/// Something that happened. Late events, duplicated events and events about forgotten items do no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A try of a proof started. Its tasks follow.
+    ProofStarted {
+        /// The id of the try.
+        proof: ProofId,
+    },
+    /// A task of a running proof was submitted and can be given to a worker.
+    TaskSubmitted {
+        /// The proof that the task belongs to.
+        proof: ProofId,
+        /// The new task.
+        task: TaskId,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The marker that an attempt of this task completes before its result is accepted. Only core shards have one.
+        marker: Option<TaskId>,
+        /// The session of a worker that started this task before the orchestrator restarted. The worker resumes the
+        /// task if it may take it and has a free slot.
+        resumable_on: Option<SessionId>,
+    },
+    /// A marker was submitted. An attempt of another task completes it.
+    MarkerSubmitted {
+        /// The proof that the marker belongs to.
+        proof: ProofId,
+        /// The new marker.
+        marker: TaskId,
+    },
+    /// A worker is ready for attempts.
+    WorkerJoined {
+        /// The new session.
+        session: SessionId,
+        /// The worker, the same in all its sessions.
+        worker: WorkerId,
+        /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
+        memory_bytes: u64,
+        /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
+        slots: u32,
+        /// The task kinds that the worker supports.
+        kinds: KindSet,
+        /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has. For each of
+        /// them, [`Command::Adopt`] or [`Command::Cancel`] follows.
+        holds: Vec<AttemptId>,
+        /// Tasks that the worker started before the orchestrator restarted. It gets those that no worker has started
+        /// since, until its slots are full.
+        resumable: Vec<TaskId>,
+    },
+    /// A worker is asked to finish its started attempts and to take no more. Its attempts that have not started go to
+    /// other workers. [`Command::WorkerDrained`] follows once the worker holds nothing, which may be at once.
+    DrainRequested {
+        /// The session to drain.
+        session: SessionId,
+    },
+    /// A worker that is draining or drained may get tasks again.
+    DrainEnded {
+        /// The session that takes tasks again.
+        session: SessionId,
+    },
+    /// The prover of a worker ended and is being started again. Until it is ready the worker gets nothing, and its
+    /// attempts that have not started go to other workers.
+    ProverLost {
+        /// The session whose prover ended.
+        session: SessionId,
+    },
+    /// The prover of a worker is loaded again.
+    ProverReady {
+        /// The session whose prover is ready.
+        session: SessionId,
+    },
+    /// A worker's session ended.
+    WorkerLost {
+        /// The session that ended.
+        session: SessionId,
+    },
+    /// Data arrived in a worker's session: its lease starts again now.
+    LeaseRenewed {
+        /// The session that the data came from.
+        session: SessionId,
+    },
+    /// A worker started to prove an attempt.
+    AttemptStarted {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt that started.
+        attempt: AttemptId,
+    },
+    /// The marker of `attempt` passed its check and the comparison of its claims: the deferred events of its shard are
+    /// uploaded.
+    MarkerAccepted {
+        /// The session that holds the attempt.
+        session: SessionId,
+        /// The attempt that uploaded the events.
+        attempt: AttemptId,
+    },
+    /// An attempt delivered its result, which is not yet verified. The attempt's slot is free again.
+    ResultDelivered {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt that delivered its result.
+        attempt: AttemptId,
+    },
+    /// A delivered result was verified.
+    ResultVerified {
+        /// The attempt that delivered it.
+        attempt: AttemptId,
+    },
+    /// A delivered result does not verify, or lacks a part.
+    ResultRejected {
+        /// The attempt that delivered it.
+        attempt: AttemptId,
+        /// What is wrong with the result, for people.
+        reason: String,
+    },
+    /// An attempt failed on its worker.
+    AttemptFailed {
+        /// The session that reports this.
+        session: SessionId,
+        /// The attempt that failed.
+        attempt: AttemptId,
+        /// Why the attempt failed.
+        failure: AttemptFailure,
+    },
+    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once,
+    /// unless it is needed.
+    ProvenWrong {
+        /// The worker that delivered the result, or that made the claim.
+        worker: WorkerId,
+        /// What was wrong, for people.
+        reason: String,
+    },
+    /// A try of a proof ended, with any outcome: everything about it is forgotten.
+    ProofEnded {
+        /// The id of the try.
+        proof: ProofId,
+    },
+    /// Only time has passed.
+    Tick,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProofStarted { proof } => write!(f, "{proof} started"),
+            Self::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
+                write!(f, "{kind} {task} of {proof} submitted")?;
+                marker.map_or(Ok(()), |marker| write!(f, ", with marker {marker}"))?;
+                resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
+            }
+            Self::MarkerSubmitted { proof, marker } => write!(f, "marker {marker} of {proof} submitted"),
+            Self::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable } => write!(
+                f,
+                "{session} of {worker} joined: {slots} slots, {memory_bytes} bytes, {} kinds, {} held attempts, \
+                 {} resumable tasks",
+                kinds.iter().count(),
+                holds.len(),
+                resumable.len()
+            ),
+            Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
+            Self::DrainEnded { session } => write!(f, "drain ended for {session}"),
+            Self::ProverLost { session } => write!(f, "{session} restarts its prover"),
+            Self::ProverReady { session } => write!(f, "{session} has its prover ready"),
+            Self::WorkerLost { session } => write!(f, "{session} lost"),
+            Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
+            Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
+            Self::MarkerAccepted { session, attempt } => write!(f, "marker of {attempt} on {session} accepted"),
+            Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
+            Self::ResultVerified { attempt } => write!(f, "result of {attempt} verified"),
+            Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
+            Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
+            Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
+            Self::ProofEnded { proof } => write!(f, "{proof} ended"),
+            Self::Tick => f.write_str("tick"),
+        }
+    }
+}
+
+/// What the scheduler decided. [`Dispatch`](crate::Dispatch) turns each command into
+/// [`DispatchCommand`](crate::DispatchCommand)s, in order and before the next event is handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Give `task` to `session`.
+    Assign {
+        /// The session that gets the task.
+        session: SessionId,
+        /// The number of the new attempt.
+        attempt: AttemptId,
+        /// The proof that the task belongs to.
+        proof: ProofId,
+        /// The task to prove.
+        task: TaskId,
+        /// The kind of the task.
+        kind: TaskKind,
+    },
+    /// Stop `attempt` on its worker. Its uploads stay, and its result still counts if it arrives, until
+    /// [`Command::Discard`].
+    Cancel {
+        /// The session that holds the attempt.
+        session: SessionId,
+        /// The attempt to stop.
+        attempt: AttemptId,
+    },
+    /// `marker` is complete: the artifacts that `attempt` uploaded for it now belong to the proof.
+    CompleteMarker {
+        /// The proof that the marker belongs to.
+        proof: ProofId,
+        /// The completed marker.
+        marker: TaskId,
+        /// The attempt whose uploads count.
+        attempt: AttemptId,
+    },
+    /// `task` is done: the result of `attempt` is final.
+    AcceptResult {
+        /// The proof that the task belongs to.
+        proof: ProofId,
+        /// The finished task.
+        task: TaskId,
+        /// The attempt whose result counts.
+        attempt: AttemptId,
+        /// The session that delivered the result.
+        session: SessionId,
+    },
+    /// Delete the uploads of `attempt`, except those that already belong to the proof. Its result does not count any
+    /// more.
+    Discard {
+        /// The attempt whose uploads are deleted.
+        attempt: AttemptId,
+    },
+    /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::ProofEnded`].
+    FailProof {
+        /// The proof that failed.
+        proof: ProofId,
+        /// The task that failed.
+        task: TaskId,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The past attempts of the task, oldest first.
+        history: Vec<PastAttempt>,
+    },
+    /// `attempt`, which an earlier session of the same worker held, continues in a new session.
+    Adopt {
+        /// The session that holds the attempt now.
+        session: SessionId,
+        /// The attempt that continues.
+        attempt: AttemptId,
+    },
+    /// The worker is quarantined after too many faults: it gets no tasks for a while.
+    Quarantine {
+        /// The worker's present session.
+        session: SessionId,
+        /// How long the quarantine lasts from now.
+        duration: Duration,
+        /// The worker's last fault, for people.
+        reason: String,
+    },
+    /// The worker's quarantine is over, and its probation starts. It gets one task at a time. An accepted result ends
+    /// the probation, and a fault starts the next quarantine.
+    Probation {
+        /// The worker's present session.
+        session: SessionId,
+    },
+    /// `session` is draining and holds nothing any more.
+    WorkerDrained {
+        /// The drained session.
+        session: SessionId,
+    },
+    /// End a session: it was silent for longer than a lease, or its worker has joined again. The scheduler has already
+    /// taken the attempts from it.
+    EndSession {
+        /// The session to end.
+        session: SessionId,
+    },
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assign { session, attempt, proof, task, kind } => {
+                write!(f, "assign {kind} {task} of {proof} to {session} as {attempt}")
+            }
+            Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
+            Self::CompleteMarker { proof, marker, attempt } => {
+                write!(f, "complete marker {marker} of {proof} with {attempt}")
+            }
+            Self::AcceptResult { proof, task, attempt, session } => {
+                write!(f, "accept {attempt} of {session} for {task} of {proof}")
+            }
+            Self::Discard { attempt } => write!(f, "discard {attempt}"),
+            Self::FailProof { proof, task, kind, history } => {
+                write!(f, "fail {proof} because of {kind} {task} after {} past attempts", history.len())
+            }
+            Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),
+            Self::Quarantine { session, duration, reason } => {
+                write!(f, "quarantine {session} for {duration:?}: {reason}")
+            }
+            Self::Probation { session } => write!(f, "put {session} on probation"),
+            Self::WorkerDrained { session } => write!(f, "report {session} as drained"),
+            Self::EndSession { session } => write!(f, "end the session {session}"),
+        }
+    }
+}
+
+/// When [`crate::Scheduler::handle`] must be called next, with [`Event::Tick`] if no other event happens before. `None`
+/// if no worker is connected.
+pub type Deadline = Option<Timestamp>;

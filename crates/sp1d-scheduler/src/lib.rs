@@ -1,0 +1,45 @@
+//! The decisions about proving tasks, in two pure state machines.
+//!
+//! ```text
+//!   driver ── DispatchEvent + time ──► Dispatch ── Event + time ──► Scheduler
+//!          ◄──── DispatchCommands ────          ◄──── Commands ────
+//! ```
+//!
+//! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
+//! - [`Dispatch`] owns a scheduler and filters the workers' reports. It passes a marker or a result to the scheduler
+//!   only after the required checks.
+//!
+//! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
+//! driver is the orchestrator's dispatcher. In tests, it is the test or the simulation.
+//!
+//! This crate deliberately uses no network, clock, thread or disk, and knows nothing about SP1. It can therefore be
+//! tested with tables, and simulated with thousands of workers from one seed.
+
+mod config;
+mod dispatch;
+mod event;
+mod failure;
+mod placement;
+mod policy;
+mod queue;
+mod scheduler;
+mod status;
+mod tasks;
+mod timestamp;
+mod wait_reason;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::SchedulerConfig;
+pub use dispatch::{AttemptStep, ClaimsVerdict, Dispatch, DispatchCommand, DispatchEvent, ResultKey, ResumableAttempt};
+pub use event::{Command, Deadline, Event};
+pub use failure::{AttemptFailure, PastAttempt};
+pub use policy::{Placement, UnknownPlacement};
+pub use scheduler::Scheduler;
+pub use sp1d_model::{AttemptId, FailureKind, KindSet, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+pub use status::{SchedulerCounts, TaskStatus, WorkerChanges, WorkerStanding, WorkerStatus};
+pub use timestamp::Timestamp;
+pub use wait_reason::WaitReason;
+pub use workers::{PaceRules, QuarantineRules};

@@ -1,0 +1,59 @@
+//! The workers that a task is kept away from.
+
+use crate::WorkerId;
+use std::collections::BTreeSet;
+
+/// The workers that do not get a task again while another worker could take it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Exclusions {
+    /// Workers that failed at the task, were lost with it or do not support it.
+    workers: BTreeSet<WorkerId>,
+    /// The task ran out of memory on a worker with this many bytes. Unlike `workers`, this applies even if no other
+    /// worker is left.
+    too_small_bytes: Option<u64>,
+}
+
+impl Exclusions {
+    pub(crate) const NONE: Self = Self { workers: BTreeSet::new(), too_small_bytes: None };
+
+    pub(crate) fn add(&mut self, worker: WorkerId) {
+        self.workers.insert(worker);
+    }
+
+    pub(crate) fn remove(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+    }
+
+    /// Excludes every worker with at most `bytes` of memory, plus a tolerance of 1/16: free memory differs slightly
+    /// between equal machines.
+    pub(crate) fn add_memory(&mut self, bytes: u64) {
+        self.too_small_bytes = self.too_small_bytes.max(Some(bytes));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    pub(crate) fn contains(&self, worker: WorkerId, memory_bytes: u64) -> bool {
+        self.is_too_small(memory_bytes) || self.workers.contains(&worker)
+    }
+
+    /// Returns true if the task ran out of memory on a worker with at least `memory_bytes`, less the tolerance of
+    /// `add_memory`.
+    pub(crate) fn is_too_small(&self, memory_bytes: u64) -> bool {
+        self.too_small_bytes.is_some_and(|bytes| memory_bytes <= bytes.saturating_add(bytes / 16))
+    }
+
+    pub(crate) const fn workers(&self) -> &BTreeSet<WorkerId> {
+        &self.workers
+    }
+
+    pub(crate) const fn by_memory(&self) -> Option<u64> {
+        self.too_small_bytes
+    }
+
+    /// Returns the exclusions that apply even if no other worker is left.
+    pub(crate) const fn lasting(&self) -> Self {
+        Self { workers: BTreeSet::new(), too_small_bytes: self.too_small_bytes }
+    }
+}

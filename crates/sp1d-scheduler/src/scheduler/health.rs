@@ -1,0 +1,281 @@
+//! The duration of attempts, the handling of slow attempts, and the standing of workers.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, WorkerId,
+    queue::Exclusions,
+    tasks::{AttemptState, TaskPlace},
+    workers::{SessionState, Standing, WorkerFault},
+};
+
+impl Scheduler {
+    /// Watches `id`, which has started proving.
+    pub(super) fn watch(&mut self, id: AttemptId) {
+        let now = self.clock.lease_time();
+        let attempt = self.attempt_mut(id);
+        let proving_since = *attempt.proving_since.get_or_insert(now);
+        let (worker, kind) = (attempt.worker, attempt.kind);
+        if let Some(rules) = &self.config.pace {
+            let of_worker = self.workers.get(worker).and_then(|worker| worker.paces.expected(kind));
+            let expected = of_worker.or_else(|| self.paces.expected(kind));
+            self.watch.start(id, kind, proving_since, expected, rules);
+        }
+    }
+
+    /// Stores how long proving took when `id` delivers its result. `learn` uses it once the result is
+    /// accepted.
+    pub(super) fn note_duration(&mut self, id: AttemptId) {
+        let now = self.clock.lease_time();
+        let attempt = self.attempt_mut(id);
+        if let (AttemptState::Held { started: Some(_) }, Some(proving_since), false) =
+            (attempt.state, attempt.proving_since, attempt.resumed)
+        {
+            attempt.took = Some(now.saturating_since(proving_since));
+        }
+    }
+
+    /// Updates the expected durations after the result of `id` was accepted.
+    pub(super) fn learn(&mut self, id: AttemptId) {
+        let Some(rules) = self.config.pace else { return };
+        let attempt = self.attempt(id);
+        let (kind, worker, session) = (attempt.kind, attempt.worker, attempt.session);
+        let Some(took) = attempt.took else { return };
+        let of_kind = self.paces.learn(kind);
+        let first = of_kind.expected().is_none();
+        of_kind.learn(took);
+        if first {
+            self.watch.predict(kind, took, &rules);
+        }
+        if let Some(expected) = self.workers.learn(worker, kind, took)
+            && self.sessions.contains(session)
+        {
+            self.sessions.set_pace(session, kind, expected);
+        }
+    }
+
+    /// Handles attempts that have run for too long.
+    pub(super) fn expire_attempts(&mut self, commands: &mut Vec<Command>) {
+        while let Some(id) = self.watch.first_overdue(self.clock.lease_time()) {
+            self.watch.end(id);
+            self.on_overdue(id, commands);
+        }
+    }
+
+    /// Gives the task of `id` to another worker. The attempt keeps its slot because its worker is still proving it, and
+    /// its result counts if it is the first to verify.
+    fn on_overdue(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let past = self.past(id, AttemptFailure::Overdue);
+        let attempt = self.attempt_mut(id);
+        attempt.overdue = true;
+        let (task, session, worker) = (attempt.task, attempt.session, attempt.worker);
+        let reason = past.failure.to_string();
+        // An attempt that hangs must not count in its proof's fair share forever.
+        self.queue.release(self.task(task).rank);
+        if self.task(task).place != TaskPlace::Held(id) {
+            self.task_mut(task).record(past);
+        } else if self.task(task).second.is_some() {
+            // Both attempts of the task are slow. The other one started earlier and has come further, so this one is
+            // cancelled.
+            commands.push(Command::Cancel { session, attempt: id });
+            self.lapse(id, commands);
+            self.replace_overdue(task, past, commands);
+        } else {
+            self.task_mut(task).second = Some(id);
+            self.replace_overdue(task, past, commands);
+        }
+        // Attempts that wait behind the overdue one would wait just as long.
+        self.take_back_waiting(session, commands);
+        self.record_fault(worker, WorkerFault::Failed, &reason, commands);
+    }
+
+    /// Handles workers that hold attempts and start none of them.
+    pub(super) fn expire_starts(&mut self, commands: &mut Vec<Command>) {
+        while let Some(session) = self.sessions.first_late_start(self.clock.lease_time()) {
+            self.on_never_started(session, commands);
+        }
+    }
+
+    /// Fails the oldest attempt of `session`, which holds attempts and starts none of them.
+    fn on_never_started(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        let held = self.sessions.get(session).and_then(|session| session.held().first());
+        let id = *held.expect("only a worker that holds attempts has a start deadline");
+        let past = self.past(id, AttemptFailure::NeverStarted);
+        let (task, worker) = (self.attempt(id).task, self.attempt(id).worker);
+        let reason = past.failure.to_string();
+        commands.push(Command::Cancel { session, attempt: id });
+        self.lapse(id, commands);
+        let entry = self.task_mut(task);
+        if entry.second == Some(id) {
+            entry.second = None;
+            entry.record(past);
+        } else {
+            self.replace_overdue(task, past, commands);
+        }
+        self.take_back_waiting(session, commands);
+        self.record_fault(worker, WorkerFault::Failed, &reason, commands);
+    }
+
+    /// Returns a straggler, and the fastest idle worker that may take a speculative attempt of its task.
+    pub(super) fn next_speculative(&self) -> Option<(AttemptId, SessionId)> {
+        let idle = |id: &AttemptId| self.sessions.any_idle(self.attempt(*id).kind);
+        let mut stragglers = self.watch.stragglers(self.clock.lease_time()).filter(idle);
+        stragglers.find_map(|id| {
+            let attempt = self.attempt(id);
+            let task = self.task(attempt.task);
+            let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.proof_of(task).failed;
+            let mut not = task.excluded.clone();
+            not.add(attempt.worker);
+            counted_on.then(|| self.sessions.first_idle(attempt.kind, &not)).flatten().map(|session| (id, session))
+        })
+    }
+
+    /// Starts a speculative attempt of the task of `id` on `session`. The first of the two results that verifies
+    /// counts.
+    pub(super) fn start_speculative(&mut self, id: AttemptId, session: SessionId, commands: &mut Vec<Command>) {
+        self.watch.end_straggling(id);
+        let task = self.attempt(id).task;
+        self.task_mut(task).second = Some(id);
+        self.assign(task, session, commands);
+    }
+
+    /// Records a fault of `worker` at `task`, unless that failure makes the task fail for good. A task that fails
+    /// everywhere is not the fault of its workers.
+    pub(super) fn record_fault_at(
+        &mut self,
+        task: TaskId,
+        worker: WorkerId,
+        fault: Option<WorkerFault>,
+        failure: &AttemptFailure,
+        commands: &mut Vec<Command>,
+    ) {
+        let entry = self.task(task);
+        let is_last = entry.failures().total() + 1 >= self.config.max_failures;
+        if let Some(fault) = fault.filter(|_| !is_last || self.proof_of(entry).failed) {
+            self.task_mut(task).recorded_faults.push((worker, fault as u32));
+            self.record_fault(worker, fault, &failure.to_string(), commands);
+        }
+    }
+
+    /// Records a fault of `worker`, and quarantines it if the limit is reached.
+    pub(super) fn record_fault(
+        &mut self,
+        worker: WorkerId,
+        fault: WorkerFault,
+        reason: &str,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(rules) = self.config.quarantine else { return };
+        let session = self.session_of(worker);
+        let kinds =
+            session.and_then(|session| self.sessions.get(session)).map_or_else(KindSet::default, SessionState::kinds);
+        // A worker that is the only one available for one of its kinds is needed.
+        let may = kinds.iter().all(|kind| self.sessions.available(kind) > 1);
+        let quarantine = self.workers.record_fault(worker, fault as u32, &rules, may, self.clock.lease_time());
+        let Some(duration) = quarantine else { return };
+        self.workers.set_reason(worker, reason);
+        let Some(session) = session else { return };
+        self.sessions.set_standing(session, true, false);
+        commands.push(Command::Quarantine { session, duration, reason: reason.to_owned() });
+        self.take_back_waiting(session, commands);
+    }
+
+    /// Records a success of `worker`.
+    pub(super) fn record_success(&mut self, worker: WorkerId) {
+        if self.workers.record_success(worker)
+            && let Some(session) = self.session_of(worker)
+        {
+            self.sessions.set_standing(session, false, false);
+        }
+    }
+
+    /// Puts workers whose quarantine has ended on probation.
+    pub(super) fn end_quarantines(&mut self, commands: &mut Vec<Command>) {
+        while let Some(worker) = self.workers.next_on_probation(self.clock.lease_time()) {
+            if let Some(session) = self.session_of(worker) {
+                self.sessions.set_standing(session, false, true);
+                commands.push(Command::Probation { session });
+            }
+        }
+    }
+
+    /// Ends a quarantine early if the worker is needed: a task waits that no available worker may take. The worker is
+    /// then on probation.
+    pub(super) fn release_needed(&mut self, commands: &mut Vec<Command>) {
+        let needed = |id: &SessionId| {
+            let session =
+                self.sessions.get(*id).expect("the index of quarantined workers contains only connected workers");
+            let declared = session.declared();
+            declared.iter().any(|kind| {
+                self.queue.len_of(kind) > 0
+                    && (self.sessions.available(kind) == 0 || self.is_last_resort(session, kind))
+            })
+        };
+        let needed: Vec<SessionId> = self.sessions.quarantined().filter(needed).collect();
+        for session in needed {
+            let worker = self.sessions.get(session).expect("it was found above").worker();
+            self.workers.release(worker);
+            self.sessions.set_standing(session, false, true);
+            commands.push(Command::Probation { session });
+        }
+    }
+
+    /// Returns true if a waiting task of `kind` excludes every worker available for it now, but not `session`.
+    fn is_last_resort(&self, session: &SessionState, kind: TaskKind) -> bool {
+        let failed = |excluded: &Exclusions| {
+            !excluded.is_empty()
+                && !session.is_excluded(excluded)
+                && self.sessions.available_are_excluded(kind, excluded)
+        };
+        self.queue.turns().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
+    }
+
+    /// Applies the standing of `worker` to its new `session`.
+    pub(super) fn keep_standing(&mut self, session: SessionId, worker: WorkerId, commands: &mut Vec<Command>) {
+        let found = self.workers.get(worker).map(|worker| (worker.standing, worker.reason.clone()));
+        match found {
+            Some((Standing::Quarantined(end), reason)) => {
+                self.sessions.set_standing(session, true, false);
+                let duration = end.saturating_since(self.clock.lease_time());
+                commands.push(Command::Quarantine { session, duration, reason });
+            }
+            Some((Standing::Probation, _)) => self.sessions.set_standing(session, false, true),
+            Some((Standing::Normal, _)) | None => {}
+        }
+    }
+
+    fn session_of(&self, worker: WorkerId) -> Option<SessionId> {
+        self.workers.get(worker)?.session.filter(|session| self.sessions.contains(*session))
+    }
+
+    pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        if self.sessions.contains(session) {
+            self.sessions.set_draining(session, true);
+            self.take_back_waiting(session, commands);
+        }
+    }
+
+    pub(super) fn on_drain_ended(&mut self, session: SessionId) {
+        if self.sessions.contains(session) {
+            self.sessions.set_draining(session, false);
+        }
+    }
+
+    /// Reports the draining workers that hold nothing any more.
+    pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
+        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
+    }
+
+    /// Gives the attempts of `session` that have not started to other workers.
+    pub(super) fn take_back_waiting(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
+        let waiting = |id: &AttemptId| self.attempt(*id).state == AttemptState::Held { started: None };
+        for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
+            commands.push(Command::Cancel { session, attempt: id });
+            let past = self.past(id, AttemptFailure::Cancelled);
+            let task = self.attempt(id).task;
+            self.task_mut(task).record(past);
+            self.lapse(id, commands);
+            self.leave(task, id, commands);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Facts that hold between the scheduler's maps after every event.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptId, TaskId,
+    tasks::{AttemptState, MAX_HISTORY, MAX_LAPSED, ScheduledProof, TaskPlace, WorkerCounts},
+    workers::Standing,
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+impl Scheduler {
+    /// Computes every index again and compares. Takes time proportional to everything that the scheduler holds, so it
+    /// is meant for tests.
+    ///
+    /// # Panics
+    /// Panics with a description if an invariant does not hold.
+    pub fn check_invariants(&self) {
+        self.check_proofs();
+        self.check_tasks();
+        self.check_attempts();
+        self.check_workers();
+        self.check_queue();
+        self.check_stealable();
+        self.check_health();
+        self.check_memory_waits();
+    }
+
+    /// The watched attempts are exactly those that have started and are not overdue. Sessions and standing match the
+    /// connected workers.
+    fn check_health(&self) {
+        let started = self.attempts.iter().filter(|(_, attempt)| {
+            let started = matches!(attempt.state, AttemptState::Held { started: Some(_) });
+            started && !attempt.overdue && self.config.pace.is_some()
+        });
+        assert!(
+            self.watch.check_invariants().eq(started.map(|(id, _)| *id)),
+            "the watched attempts are not exactly the running ones"
+        );
+        let sessions = self.sessions.check_invariants().iter().map(|(id, session)| (*id, session.worker()));
+        assert_eq!(self.workers.check_invariants(), sessions.collect(), "sessions and workers do not match");
+        for (id, session) in self.sessions.check_invariants() {
+            let quarantined = self.workers.get(session.worker()).map(|worker| worker.standing);
+            let quarantined = matches!(quarantined, Some(Standing::Quarantined(_)));
+            assert_eq!(session.is_quarantined(), quarantined, "the quarantine of {id} does not match its standing");
+            let is_unavailable = session.is_quarantined() || session.is_draining() || session.is_starting();
+            let waits = |id: &AttemptId| self.attempts[id].state == AttemptState::Held { started: None };
+            assert!(
+                !is_unavailable || !session.held().iter().any(waits),
+                "{id} gets nothing and holds an attempt that has not started"
+            );
+        }
+        assert_eq!(self.next_speculative(), None, "an attempt straggles while a worker is idle");
+    }
+
+    /// Every task and marker belongs to a proof that lists it, so none outlives its proof.
+    fn check_proofs(&self) {
+        let of_proofs = |own: fn(&ScheduledProof) -> &BTreeSet<TaskId>| -> BTreeMap<_, _> {
+            self.proofs.iter().flat_map(|(id, proof)| own(proof).iter().map(|task| (*task, *id))).collect()
+        };
+        let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.proof)).collect();
+        assert_eq!(of_proofs(|proof| &proof.tasks), tasks, "proofs and tasks do not match");
+        let markers: BTreeMap<_, _> = self.markers.iter().map(|(id, marker)| (*id, marker.proof)).collect();
+        assert_eq!(of_proofs(|proof| &proof.markers), markers, "proofs and markers do not match");
+        if let Some(both) = self.tasks.keys().find(|id| self.markers.contains_key(id)) {
+            panic!("{both} is a task and a marker");
+        }
+        let orders: BTreeSet<_> = self.proofs.values().map(|proof| proof.order).collect();
+        assert_eq!(orders.len(), self.proofs.len(), "two proofs have the same position");
+    }
+
+    /// The place of a task agrees with the states of its attempts and of its proof.
+    fn check_tasks(&self) {
+        let open = self.tasks.values().filter(|task| !matches!(task.place, TaskPlace::Accepted(_))).count();
+        assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
+        for (id, task) in &self.tasks {
+            let state = |attempt| self.attempts.get(&attempt).map(|attempt| attempt.state);
+            let count = |wanted: fn(AttemptState) -> bool| {
+                task.attempts.iter().filter(|attempt| state(**attempt).is_some_and(wanted)).count()
+            };
+            let (held, accepted) = (count(AttemptState::is_held), count(|state| state == AttemptState::Accepted));
+            let failed = self.proofs.get(&task.proof).is_some_and(|proof| proof.failed);
+            match task.place {
+                TaskPlace::Waiting { .. } => assert!(!failed, "{id} waits though its proof has failed"),
+                TaskPlace::Held(attempt) => {
+                    assert!(
+                        state(attempt).is_some_and(AttemptState::is_held),
+                        "{id} is held by {attempt}, which is not live"
+                    );
+                }
+                TaskPlace::Verifying(attempt) => assert_eq!(
+                    state(attempt),
+                    Some(AttemptState::Delivered),
+                    "{id} waits for the verification of {attempt}, which has not reported"
+                ),
+                TaskPlace::Shelved => assert!(failed, "{id} is shelved though its proof has not failed"),
+                TaskPlace::Accepted(attempt) => {
+                    assert!(
+                        task.attempts.iter().eq([&attempt]),
+                        "{id} is accepted and keeps other attempts than {attempt}"
+                    );
+                    assert_eq!(accepted, 1, "{id} is accepted with {attempt}, which is not accepted");
+                }
+            }
+            let second = task.second.map(|second| {
+                assert_ne!(task.place, TaskPlace::Held(second), "{second} is the first and the second attempt of {id}");
+                assert!(
+                    state(second).is_some_and(AttemptState::is_held),
+                    "{second}, the second attempt of {id}, is not live"
+                );
+                assert!(!matches!(task.place, TaskPlace::Accepted(_)), "{id} is accepted and has a second attempt");
+            });
+            let live = usize::from(matches!(task.place, TaskPlace::Held(_))) + usize::from(second.is_some());
+            assert_eq!(held, live, "{id} has {held} live attempts");
+            assert_eq!(
+                accepted,
+                usize::from(matches!(task.place, TaskPlace::Accepted(_))),
+                "{id} was accepted {accepted} times"
+            );
+            assert!(count(|state| state == AttemptState::Lapsed) <= MAX_LAPSED, "{id} keeps too many lapsed attempts");
+            assert!(task.history().len() <= MAX_HISTORY, "the history of {id} is too long");
+            // A task can also fail for good because a worker left. The scheduler notices that only when an attempt of
+            // the task ends, or after `memory_patience`. This check therefore uses only counts that do not depend on
+            // the connected workers.
+            let spent = |counts: &WorkerCounts, max: u32| counts.distinct() >= max as usize;
+            let exhausted =
+                spent(task.failures(), self.config.max_failures) || spent(task.losses(), self.config.max_losses);
+            assert!(failed || !exhausted, "{id} has failed for good, but its proof has not failed");
+            let is_open = !matches!(task.place, TaskPlace::Accepted(_));
+            assert_eq!(
+                self.memory_bound.contains(id),
+                task.excluded.by_memory().is_some() && is_open,
+                "the index of tasks that ran out of memory is wrong for {id}"
+            );
+            if let Some(marker) = task.marker {
+                let proof = self.markers.get(&marker).map(|marker| marker.proof);
+                assert_eq!(proof, Some(task.proof), "the marker {marker} of {id} belongs to another proof");
+            }
+        }
+    }
+
+    /// Exactly the waiting tasks that lack memory have a wait, and no wait has lasted too long.
+    fn check_memory_waits(&self) {
+        let waiting = self.tasks.iter().filter(|(_, task)| matches!(task.place, TaskPlace::Waiting { .. }));
+        let lacking = waiting.filter(|(_, task)| self.lacks_memory(task)).map(|(id, _)| id);
+        assert!(self.memory_waits.keys().eq(lacking), "the index of tasks that wait for memory is wrong");
+        let now = self.clock.attended_time();
+        for (id, since) in &self.memory_waits {
+            assert!(*since <= now, "the wait of {id} for memory starts in the future");
+            assert!(now.saturating_since(*since) < self.config.memory_patience, "{id} has waited too long for memory");
+        }
+    }
+
+    /// Every attempt belongs to a task that lists it, so none outlives its task.
+    fn check_attempts(&self) {
+        let of_attempts: BTreeSet<_> = self.attempts.iter().map(|(id, attempt)| (attempt.task, *id)).collect();
+        let of_tasks: BTreeSet<_> =
+            self.tasks.iter().flat_map(|(id, task)| task.attempts.iter().map(|attempt| (*id, *attempt))).collect();
+        assert_eq!(of_attempts, of_tasks, "tasks and attempts do not match");
+    }
+
+    /// Workers hold exactly the live attempts, and each worker has a lease.
+    fn check_workers(&self) {
+        let sessions = self.sessions.check_invariants();
+        let of_sessions: BTreeSet<_> =
+            sessions.iter().flat_map(|(id, session)| session.held().iter().map(|attempt| (*id, *attempt))).collect();
+        let live = self.attempts.iter().filter(|(_, attempt)| attempt.state.is_held());
+        let live: BTreeSet<_> = live.map(|(id, attempt)| (attempt.session, *id)).collect();
+        assert_eq!(of_sessions, live, "the held attempts are not exactly the live ones");
+        assert!(self.leases.check_invariants().eq(sessions.keys().copied()), "leases and workers do not match");
+        if let Some((expiry, session)) = self.leases.earliest() {
+            assert!(
+                expiry > self.clock.lease_time(),
+                "the lease of {session} has ended, but the worker is still connected"
+            );
+        }
+        for (id, session) in sessions {
+            let is_started =
+                |id: &AttemptId| matches!(self.attempts[id].state, AttemptState::Held { started: Some(_) });
+            let waits = !session.held().is_empty() && !session.held().iter().any(is_started);
+            assert_eq!(session.start_deadline().is_some(), waits, "{id} has a wrong start deadline");
+        }
+        for (id, attempt) in &self.attempts {
+            if attempt.state.is_held() {
+                let kinds = sessions[&attempt.session].declared();
+                assert!(
+                    kinds.contains(self.task(attempt.task).kind),
+                    "{} does not support the kind of {id}",
+                    attempt.session
+                );
+                assert_eq!(sessions[&attempt.session].worker(), attempt.worker, "{id} is held by another worker");
+            }
+            assert_eq!(attempt.kind, self.task(attempt.task).kind, "{id} and its task are of different kinds");
+        }
+    }
+
+    /// The queue contains exactly the waiting tasks, and none of them could use a free slot.
+    fn check_queue(&self) {
+        let mut held = BTreeMap::new();
+        for attempt in self.attempts.values().filter(|attempt| attempt.state.is_held() && !attempt.overdue) {
+            *held.entry(self.proof_of(self.task(attempt.task)).order).or_default() += 1;
+        }
+        let queued = self.queue.check_invariants(&held);
+        let waiting = self.tasks.values().filter(|task| matches!(task.place, TaskPlace::Waiting { .. }));
+        let waiting: BTreeMap<_, _> = waiting.map(|task| (task.rank, (task.kind, &task.excluded))).collect();
+        assert_eq!(queued, waiting, "the queue does not contain exactly the waiting tasks");
+        let next = self.placement_inputs().next_assignment();
+        assert_eq!(next, None, "a task waits while a slot for it is free");
+        self.pack_plans.check_invariants(&self.queue, &self.sessions, AttemptId(self.attempts_assigned));
+        self.check_waiting();
+    }
+
+    /// Every waiting task waits for a slot that some worker will free, so no task waits forever.
+    fn check_waiting(&self) {
+        let sessions = self.sessions.check_invariants();
+        for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, TaskPlace::Waiting { .. })) {
+            let available = || sessions.iter().filter(|(_, session)| session.kinds().contains(task.kind));
+            let prospects = || sessions.iter().filter(|(_, session)| session.is_prospect(task.kind));
+            // A quarantined worker that is the last resort is released, and a worker that starts its prover will be
+            // ready later.
+            if prospects().any(|(_, session)| session.is_starting() && !session.is_excluded(&task.excluded)) {
+                continue;
+            }
+            let everywhere = prospects().all(|(_, session)| session.is_excluded(&task.excluded));
+            let excluded = if everywhere { task.excluded.lasting() } else { task.excluded.clone() };
+            let mut may_take = available().filter(|(_, session)| !session.is_excluded(&excluded)).peekable();
+            if may_take.peek().is_some() {
+                let awaited = may_take.any(|(_, session)| !session.held().is_empty());
+                assert!(awaited, "{id} waits, but no worker that may take it holds an attempt");
+            }
+        }
+    }
+
+    /// The index contains exactly the stealable attempts, and none of them waits while an idle worker may take it.
+    fn check_stealable(&self) {
+        let indexed = self.stealable.check_invariants();
+        let stealable = self.attempts.iter().filter(|(id, _)| self.is_stealable(**id));
+        let stealable: BTreeMap<_, _> = stealable
+            .map(|(id, attempt)| {
+                let task = self.task(attempt.task);
+                (Reverse(*id), (task.kind, &task.excluded))
+            })
+            .collect();
+        assert_eq!(indexed, stealable, "the index of stealable attempts is wrong");
+        let next = self.placement_inputs().next_steal();
+        assert_eq!(next, None, "an attempt waits behind another while a worker is idle");
+    }
+}
+
+#[cfg(test)]
+impl Scheduler {
+    /// Returns the number of entries of each map.
+    pub(crate) fn held_items(&self) -> [usize; 10] {
+        [
+            self.proofs.len(),
+            self.tasks.len(),
+            self.markers.len(),
+            self.attempts.len(),
+            self.queue.len(),
+            self.queue.proofs(),
+            self.stealable.len(),
+            self.sessions.len(),
+            self.leases.check_invariants().count(),
+            self.watch.len(),
+        ]
+    }
+}

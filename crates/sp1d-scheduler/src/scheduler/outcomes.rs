@@ -1,0 +1,197 @@
+//! What happens to a task when one of its attempts has ended.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptFailure, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
+    tasks::{AttemptState, MAX_LAPSED, ScheduledTask, TaskPlace, WorkerCounts},
+};
+use std::mem;
+
+impl Scheduler {
+    /// Makes the result of `id` final and ends the other attempts of its task.
+    pub(super) fn accept(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt_mut(id);
+        attempt.state = AttemptState::Accepted;
+        let (session, task, worker) = (attempt.session, attempt.task, attempt.worker);
+        self.learn(id);
+        self.record_success(worker);
+        commands.push(Command::AcceptResult { proof: self.task(task).proof, task, attempt: id, session });
+        self.leave_queue(task);
+        for other in self.task(task).attempts.clone() {
+            if other != id {
+                self.end_attempt(other, commands);
+            }
+        }
+        let entry = self.task_mut(task);
+        (entry.place, entry.second) = (TaskPlace::Accepted(id), None);
+        self.open_tasks -= 1;
+        self.memory_bound.remove(&task);
+    }
+
+    /// Ends the live attempt `id`. Its result still counts if it arrives. Forgets the oldest lapsed attempt of the task
+    /// if there are too many.
+    pub(super) fn lapse(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        self.release(id);
+        let attempt = self.attempt_mut(id);
+        attempt.state = AttemptState::Lapsed;
+        let task = attempt.task;
+        let others = self.task(task).attempts.iter().filter(|other| **other != id);
+        let mut lapsed = others.filter(|other| self.attempt(**other).state == AttemptState::Lapsed);
+        let oldest = lapsed.next().copied();
+        if let Some(oldest) = oldest
+            && lapsed.count() + 1 >= MAX_LAPSED
+        {
+            self.end_attempt(oldest, commands);
+        }
+    }
+
+    /// Continues `task` after a failed attempt or a rejected result: another worker gets it, or it has failed for good.
+    pub(super) fn retry(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.continue_after(task, past, ScheduledTask::count_failure, commands);
+    }
+
+    /// Continues `task` after its attempt was overdue or never started: another worker gets it, or it has failed for
+    /// good.
+    pub(super) fn replace_overdue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.continue_after(task, past, ScheduledTask::count_loss, commands);
+    }
+
+    /// Continues `task` after its worker was lost: another worker gets it, or it has failed for good.
+    pub(super) fn requeue(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.continue_after(task, past, ScheduledTask::count_loss, commands);
+    }
+
+    /// Continues `task` after its worker reported that it does not support the task: another worker gets it, or it has
+    /// failed for good because no connected worker supports it.
+    pub(super) fn pass_on(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
+        self.note_refusal(task);
+        self.continue_after(task, past, ScheduledTask::count_refusal, commands);
+    }
+
+    /// Notes that one more worker refuses `task`.
+    pub(super) fn note_refusal(&mut self, task: TaskId) {
+        self.max_refusals = self.max_refusals.max(self.task(task).refusals().distinct() + 1);
+    }
+
+    fn continue_after(
+        &mut self,
+        id: TaskId,
+        past: PastAttempt,
+        count: impl FnOnce(&mut ScheduledTask, WorkerId),
+        commands: &mut Vec<Command>,
+    ) {
+        let task = self.task_mut(id);
+        count(task, past.worker);
+        task.record(past);
+        self.continue_task(id, commands);
+    }
+
+    /// Continues `task` after its attempt `id` ended for a reason that counts neither as a failure nor as a loss.
+    pub(super) fn leave(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
+        let entry = self.task_mut(task);
+        if entry.second == Some(id) {
+            entry.second = None;
+        } else if entry.place == TaskPlace::Held(id) {
+            self.continue_task(task, commands);
+        }
+    }
+
+    /// Returns the history entry for `id`, which ends now.
+    pub(super) fn past(&self, id: AttemptId, failure: AttemptFailure) -> PastAttempt {
+        let attempt = self.attempt(id);
+        let duration = self.clock.now().saturating_since(attempt.assigned);
+        PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, failure }
+    }
+
+    /// Returns true if `task` failed on enough workers, was lost with enough workers, is refused by every connected
+    /// worker, or needs more memory than every connected worker has.
+    pub(super) fn has_failed_for_good(&self, task: &ScheduledTask) -> bool {
+        let is_spent = |counts: &WorkerCounts, max: u32| {
+            let enough = counts.distinct() >= usize::try_from(max).unwrap_or(usize::MAX);
+            enough || counts.total() >= max && self.sessions.all_excluded(task.kind, &task.excluded)
+        };
+        // A refusal says nothing about other workers, so any number of them may refuse while one is left.
+        let is_refused = task.refusals().total() >= self.config.max_failures
+            && self.sessions.all_excluded(task.kind, &task.excluded);
+        is_refused
+            || is_spent(task.failures(), self.config.max_failures)
+            || is_spent(task.losses(), self.config.max_losses)
+            || self.lacks_memory(task)
+    }
+
+    /// Returns true if `task` ran out of memory and no connected worker has more.
+    pub(super) fn lacks_memory(&self, task: &ScheduledTask) -> bool {
+        task.excluded.by_memory().is_some() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
+    }
+
+    /// Fails the proofs of tasks that have waited too long for a worker with more memory.
+    ///
+    /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the
+    /// task leaves the queue or such a worker joins. Time in the queue for a full larger worker does not count, because
+    /// that worker may return within seconds after it was lost.
+    pub(super) fn expire_memory_waits(&mut self, commands: &mut Vec<Command>) {
+        let now = self.clock.attended_time();
+        let earlier = mem::take(&mut self.memory_waits);
+        self.memory_waits =
+            self.lacking_memory().map(|task| (task, earlier.get(&task).copied().unwrap_or(now))).collect();
+        let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.memory_patience;
+        let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
+        for task in over.collect::<Vec<_>>() {
+            self.fail_proof(task, commands);
+        }
+        // The tasks of failed proofs wait no more.
+        let tasks = &self.tasks;
+        self.memory_waits.retain(|task, _| matches!(tasks[task].place, TaskPlace::Waiting { .. }));
+    }
+
+    /// Returns the waiting tasks for which [`Self::lacks_memory`] is true.
+    fn lacking_memory(&self) -> impl Iterator<Item = TaskId> {
+        // Looking at every worker is worthwhile only if a task ran out of memory.
+        let largest = if self.memory_bound.is_empty() { None } else { Some(self.sessions.largest_memory()) };
+        self.memory_bound.iter().copied().filter(move |id| {
+            let ScheduledTask { kind, excluded, place, .. } = self.task(*id);
+            let largest = largest.and_then(|largest| largest[kind.index()]);
+            matches!(place, TaskPlace::Waiting { .. }) && largest.is_none_or(|bytes| excluded.is_too_small(bytes))
+        })
+    }
+
+    /// Continues task `id` after an attempt ran out of memory on a worker with `memory_bytes`: a worker with more
+    /// memory gets it, or it has failed for good.
+    pub(super) fn retry_with_more_memory(
+        &mut self,
+        id: TaskId,
+        past: PastAttempt,
+        memory_bytes: u64,
+        commands: &mut Vec<Command>,
+    ) {
+        self.memory_bound.insert(id);
+        let task = self.task_mut(id);
+        task.excluded.add_memory(memory_bytes);
+        task.record(past);
+        self.continue_task(id, commands);
+    }
+
+    /// Continues task `id` after it lost the attempt that it relied on. It relies on its second attempt, waits for a
+    /// new one, or has failed for good.
+    fn continue_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
+        let task = self.task(id);
+        if self.has_failed_for_good(task) {
+            let faults = task.recorded_faults.clone();
+            self.fail_proof(id, commands);
+            // A task that fails everywhere is not the fault of its workers.
+            faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, faults));
+        }
+        let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
+        if self.proof_of(self.task(id)).failed {
+            self.task_mut(id).place = TaskPlace::Shelved;
+        } else if let Some(second) = second {
+            let task = self.task_mut(id);
+            (task.place, task.second) = (TaskPlace::Held(second), None);
+            // It may become a straggler again.
+            self.watch(second);
+        } else {
+            self.task_mut(id).place = TaskPlace::Waiting { since: self.clock.now() };
+            self.enqueue(id);
+        }
+    }
+}

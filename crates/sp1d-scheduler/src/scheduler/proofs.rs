@@ -1,0 +1,116 @@
+//! How proofs, tasks and markers start and end.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptId, Command, ProofId, TaskId, TaskKind,
+    queue::Rank,
+    tasks::{AttemptState, ScheduledMarker, ScheduledProof, ScheduledTask, TaskPlace},
+};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    mem,
+};
+
+impl Scheduler {
+    pub(super) fn on_proof_started(&mut self, proof: ProofId) {
+        if let Entry::Vacant(entry) = self.proofs.entry(proof) {
+            entry.insert(ScheduledProof {
+                order: self.proofs_started,
+                failed: false,
+                tasks: BTreeSet::new(),
+                markers: BTreeSet::new(),
+            });
+            self.proofs_started += 1;
+        }
+    }
+
+    pub(super) fn on_marker_submitted(&mut self, proof: ProofId, marker: TaskId) {
+        if self.tasks.contains_key(&marker) || self.markers.contains_key(&marker) {
+            return;
+        }
+        let Some(entry) = self.proofs.get_mut(&proof).filter(|proof| !proof.failed) else { return };
+        entry.markers.insert(marker);
+        self.markers.insert(marker, ScheduledMarker { proof, completed: false });
+    }
+
+    pub(super) fn on_task_submitted(&mut self, proof: ProofId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+        if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
+            return;
+        }
+        let Some(order) = self.proofs.get(&proof).filter(|proof| !proof.failed).map(|proof| proof.order) else {
+            return;
+        };
+        if let Some(marker) = marker {
+            // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
+            // accepted without it.
+            self.on_marker_submitted(proof, marker);
+            if self.markers.get(&marker).is_none_or(|known| known.proof != proof) {
+                return; // The id belongs to a task or to another proof.
+            }
+        }
+        let rank = Rank::new(order, kind, self.tasks_submitted, id);
+        self.tasks_submitted += 1;
+        self.tasks.insert(id, ScheduledTask::new(proof, kind, rank, marker, self.clock.now()));
+        self.proofs.get_mut(&proof).expect("it was found above").tasks.insert(id);
+        self.open_tasks += 1;
+        self.enqueue(id);
+    }
+
+    pub(super) fn on_proof_ended(&mut self, proof: ProofId, commands: &mut Vec<Command>) {
+        let Some(ScheduledProof { tasks, markers, .. }) = self.proofs.get_mut(&proof) else { return };
+        let (tasks, markers) = (mem::take(tasks), mem::take(markers));
+        for task in tasks {
+            self.memory_bound.remove(&task);
+            self.leave_queue(task);
+            for attempt in self.task(task).attempts.clone() {
+                self.end_attempt(attempt, commands);
+            }
+            let task = self.tasks.remove(&task).expect("proofs name only known tasks");
+            self.open_tasks -= usize::from(!matches!(task.place, TaskPlace::Accepted(_)));
+        }
+        for marker in markers {
+            self.markers.remove(&marker);
+        }
+        if let Some(proof) = self.proofs.remove(&proof) {
+            self.queue.forget(proof.order);
+        }
+    }
+
+    /// Fails the proof of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
+    /// its attempts until the proof ends.
+    pub(super) fn fail_proof(&mut self, task: TaskId, commands: &mut Vec<Command>) {
+        let proof = self.task(task).proof;
+        let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten together with the proof");
+        if entry.failed {
+            return;
+        }
+        entry.failed = true;
+        for other in entry.tasks.clone() {
+            self.leave_queue(other);
+            match self.task(other).place {
+                TaskPlace::Waiting { .. } => self.task_mut(other).place = TaskPlace::Shelved,
+                TaskPlace::Held(attempt) => self.update_stealable(attempt),
+                TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {}
+            }
+        }
+        let ScheduledTask { kind, .. } = *self.task(task);
+        let history = self.task(task).history().to_vec();
+        commands.push(Command::FailProof { proof, task, kind, history });
+    }
+
+    /// Forgets attempt `id`, cancels it on its worker if it is live, and lets the driver discard its uploads.
+    pub(super) fn end_attempt(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt(id);
+        let (task, session, state) = (attempt.task, attempt.session, attempt.state);
+        if state.is_held() {
+            self.release(id);
+            commands.push(Command::Cancel { session, attempt: id });
+        }
+        // The uploads of an accepted attempt belong to its proof.
+        if state != AttemptState::Accepted {
+            commands.push(Command::Discard { attempt: id });
+        }
+        self.attempts.remove(&id);
+        self.task_mut(task).attempts.remove(&id);
+    }
+}

@@ -1,0 +1,109 @@
+//! Queries of the driver. None of them changes what the scheduler decides.
+
+use super::state_machine::Scheduler;
+use crate::{
+    PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason, WorkerChanges, WorkerId,
+    WorkerStanding, WorkerStatus,
+    tasks::{AttemptState, ScheduledTask, TaskPlace},
+    workers::{KnownWorker, Standing},
+};
+use std::collections::BTreeMap;
+
+impl Scheduler {
+    /// Returns how many items the scheduler holds.
+    #[must_use]
+    pub fn counts(&self) -> SchedulerCounts {
+        SchedulerCounts {
+            proofs: self.proofs.len(),
+            open_tasks: self.open_tasks,
+            queued_tasks: self.queue.len(),
+            live_attempts: self.sessions.held(),
+            workers: self.sessions.len(),
+        }
+    }
+
+    /// Returns true if a worker other than `session` is available for `kind`.
+    pub(crate) fn has_other_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
+        self.sessions.available(kind) > usize::from(self.sessions.is_available(session, kind))
+    }
+
+    /// Returns the status of `task`, or `None` if `task` is unknown or a marker.
+    #[must_use]
+    pub fn task_status(&self, task: TaskId) -> Option<TaskStatus> {
+        let task = self.tasks.get(&task)?;
+        Some(self.status_of(task, || self.reason_for(task.kind, &task.excluded)))
+    }
+
+    /// Returns the statuses of `tasks`, without unknown tasks and markers.
+    ///
+    /// Waiting tasks with the same kind and exclusions are looked at together, as for
+    /// [`waiting_of`](Self::waiting_of).
+    #[must_use]
+    pub fn task_statuses(&self, tasks: impl IntoIterator<Item = TaskId>) -> BTreeMap<TaskId, TaskStatus> {
+        let mut reasons = BTreeMap::new();
+        let known = tasks.into_iter().filter_map(|id| Some((id, self.tasks.get(&id)?)));
+        let statuses = known.map(|(id, task)| {
+            let found = || self.reason_for(task.kind, &task.excluded);
+            (id, self.status_of(task, || *reasons.entry((task.kind, &task.excluded)).or_insert_with(found)))
+        });
+        statuses.collect()
+    }
+
+    fn status_of(&self, task: &ScheduledTask, reason: impl FnOnce() -> WaitReason) -> TaskStatus {
+        match task.place {
+            TaskPlace::Waiting { since } => TaskStatus::Waiting { since, reason: reason() },
+            TaskPlace::Held(id) => {
+                let attempt = self.attempt(id);
+                let AttemptState::Held { started } = attempt.state else {
+                    unreachable!("the attempt in `TaskPlace::Held` is held");
+                };
+                TaskStatus::Held { session: attempt.session, attempt: id, assigned: attempt.assigned, started }
+            }
+            TaskPlace::Verifying(attempt) => TaskStatus::Verifying { session: self.attempt(attempt).session, attempt },
+            TaskPlace::Shelved => TaskStatus::ProofFailed,
+            TaskPlace::Accepted(attempt) => TaskStatus::Accepted { session: self.attempt(attempt).session, attempt },
+        }
+    }
+
+    /// Returns the past attempts of `task`, oldest first. Empty if `task` is unknown.
+    #[must_use]
+    pub fn task_history(&self, task: TaskId) -> &[PastAttempt] {
+        self.tasks.get(&task).map_or(&[], ScheduledTask::history)
+    }
+
+    /// Returns the slots, kinds and attempts of `session`, or `None` if it is not connected.
+    #[must_use]
+    pub fn worker_status(&self, session: SessionId) -> Option<WorkerStatus> {
+        let session = self.sessions.get(session)?;
+        Some(WorkerStatus {
+            slots: session.slots(),
+            kinds: session.kinds(),
+            held: session.held().iter().copied().collect(),
+            draining: session.is_draining(),
+        })
+    }
+
+    /// Returns how far the scheduler trusts `worker`. The standing of an unknown worker is normal.
+    #[must_use]
+    pub fn worker_standing(&self, worker: WorkerId) -> WorkerStanding {
+        match self.workers.get(worker) {
+            Some(KnownWorker { standing: Standing::Quarantined(_), reason, .. }) => {
+                WorkerStanding::Quarantined { reason: reason.clone() }
+            }
+            Some(KnownWorker { standing: Standing::Probation, .. }) => WorkerStanding::Probation,
+            Some(KnownWorker { standing: Standing::Normal, .. }) | None => WorkerStanding::Normal,
+        }
+    }
+
+    /// Returns what changed about the workers since the last call, and forgets the changes. The driver needs no other
+    /// source to keep a copy of the workers' status. A driver that keeps none need not call this function: the changes
+    /// take one entry per session and worker.
+    #[must_use = "the changes are forgotten"]
+    pub fn take_worker_changes(&mut self) -> WorkerChanges {
+        let (sessions, workers) = (self.sessions.take_changed(), self.workers.take_changed());
+        WorkerChanges {
+            sessions: sessions.into_iter().map(|session| (session, self.worker_status(session))).collect(),
+            standings: workers.into_iter().map(|worker| (worker, self.worker_standing(worker))).collect(),
+        }
+    }
+}

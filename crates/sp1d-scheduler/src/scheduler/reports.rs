@@ -1,0 +1,158 @@
+//! What workers report about attempts.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptFailure, AttemptId, Command, FailureKind, SessionId, TaskId,
+    tasks::{AttemptState, TaskPlace},
+    workers::{SessionState, WorkerFault},
+};
+
+/// Why a result is rejected if the attempt did not complete its task's marker. The deferred events of the shard are
+/// then missing, so a proof that uses the result would be partial.
+const MARKER_MISSING: &str = "the attempt did not complete its marker";
+
+impl Scheduler {
+    pub(super) fn on_attempt_started(&mut self, session: SessionId, id: AttemptId) {
+        let now = self.clock.now();
+        if self.live_task(session, id).is_none() {
+            return;
+        }
+        if let AttemptState::Held { started: started @ None } = &mut self.attempt_mut(id).state {
+            *started = Some(now);
+            self.update_stealable(id);
+            self.update_start_deadline(session);
+            self.watch(id);
+        }
+    }
+
+    pub(super) fn on_marker_accepted(&mut self, session: SessionId, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(task) = self.live_task(session, id) else { return };
+        let Some(marker) = self.task(task).marker else { return };
+        let entry =
+            self.markers.get_mut(&marker).expect("the markers of a proof are forgotten together with its tasks");
+        if !entry.completed {
+            entry.completed = true;
+            commands.push(Command::CompleteMarker { proof: entry.proof, marker, attempt: id });
+        }
+    }
+
+    pub(super) fn on_result_delivered(&mut self, session: SessionId, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(attempt) = self.attempts.get(&id) else {
+            commands.push(Command::Discard { attempt: id });
+            return;
+        };
+        let task = attempt.task;
+        match attempt.state {
+            AttemptState::Held { .. } if attempt.session == session => {
+                self.note_duration(id);
+                self.release(id);
+                self.attempt_mut(id).state = AttemptState::Delivered;
+                let task = self.task_mut(task);
+                let kind = task.kind;
+                if task.place == TaskPlace::Held(id) {
+                    task.place = TaskPlace::Verifying(id);
+                    // The plan does not include attempts on workers that are not available.
+                    if self.sessions.is_available(session, kind) {
+                        self.pack_plans.deliver(kind);
+                    }
+                } else {
+                    // The task continues with its other attempt until this result is verified.
+                    task.second = None;
+                }
+            }
+            // The worker may have been lost and have returned in a new session. The task continues meanwhile, because
+            // the result may be wrong.
+            AttemptState::Lapsed => self.attempt_mut(id).state = AttemptState::Delivered,
+            AttemptState::Held { .. } | AttemptState::Delivered | AttemptState::Accepted => {}
+        }
+    }
+
+    pub(super) fn on_attempt_failed(
+        &mut self,
+        session: SessionId,
+        id: AttemptId,
+        failure: AttemptFailure,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(task) = self.live_task(session, id) else { return };
+        let past = self.past(id, failure);
+        let fault = match past.failure {
+            AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
+            // Too little memory is a property of the task and the machine.
+            AttemptFailure::Disputed | AttemptFailure::NamesTaken | AttemptFailure::OutOfMemory(_) => None,
+            // The worker has not tried a task that it does not support.
+            AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,
+            AttemptFailure::Worker { .. }
+            | AttemptFailure::WorkerLost
+            | AttemptFailure::Overdue
+            | AttemptFailure::NeverStarted
+            | AttemptFailure::Cancelled => Some(WorkerFault::Failed),
+        };
+        let attempt = self.attempt_mut(id);
+        attempt.failed = true;
+        let worker = attempt.worker;
+        self.lapse(id, commands);
+        self.record_fault_at(task, worker, fault, &past.failure, commands);
+        let entry = self.task_mut(task);
+        if entry.second == Some(id) {
+            entry.second = None;
+            // The task continues with its other attempt, but must not come back to this worker.
+            if past.failure.is_out_of_memory() {
+                let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
+                self.memory_bound.insert(task);
+                self.change_exclusions(task, |task| task.excluded.add_memory(memory_bytes));
+            } else if past.failure.is_unsupported() {
+                self.note_refusal(task);
+                self.change_exclusions(task, |task| task.count_refusal(worker));
+            }
+            self.task_mut(task).record(past);
+        } else if past.failure.is_unsupported() {
+            self.pass_on(task, past, commands);
+        } else if past.failure.is_out_of_memory() {
+            let memory_bytes = self.sessions.get(session).map_or(0, SessionState::memory_bytes);
+            self.retry_with_more_memory(task, past, memory_bytes, commands);
+        } else {
+            self.retry(task, past, commands);
+        }
+    }
+
+    pub(super) fn on_result_verified(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+        let Some(task) = self.delivered_task(id) else { return };
+        let marker = self.task(task).marker.map(|marker| &self.markers[&marker]);
+        if marker.is_some_and(|marker| !marker.completed) {
+            if self.task(task).place == TaskPlace::Verifying(id) {
+                self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
+            } else {
+                // The marker may have been accepted while the attempt was not live. Such a marker is ignored, so no
+                // fault is recorded.
+                self.end_attempt(id, commands);
+            }
+        } else {
+            self.accept(id, commands);
+        }
+    }
+
+    pub(super) fn on_result_rejected(&mut self, id: AttemptId, reason: String, commands: &mut Vec<Command>) {
+        let Some(task) = self.delivered_task(id) else { return };
+        let past = self.past(id, AttemptFailure::Rejected(reason));
+        let worker = self.attempt(id).worker;
+        self.end_attempt(id, commands);
+        self.record_fault_at(task, worker, Some(WorkerFault::Wrong), &past.failure, commands);
+        // A lapsed attempt is already recorded in the history, and its task has continued without it.
+        if self.task(task).place == TaskPlace::Verifying(id) {
+            self.retry(task, past, commands);
+        }
+    }
+
+    /// Returns the task of `id` if `session` holds `id`.
+    pub(super) fn live_task(&self, session: SessionId, id: AttemptId) -> Option<TaskId> {
+        let attempt = self.attempts.get(&id)?;
+        (attempt.session == session && attempt.state.is_held()).then_some(attempt.task)
+    }
+
+    /// Returns the task of `id` if the result of `id` is being verified.
+    fn delivered_task(&self, id: AttemptId) -> Option<TaskId> {
+        let attempt = self.attempts.get(&id)?;
+        (attempt.state == AttemptState::Delivered).then_some(attempt.task)
+    }
+}

@@ -1,0 +1,210 @@
+//! How workers join, stay connected and leave.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptFailure, AttemptId, Command, SessionId, TaskKind, Timestamp, WorkerId,
+    tasks::{AttemptState, Loss, TaskPlace},
+    workers::JoinProperties,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Whether a returning attempt finishes earlier than the attempt that replaced it.
+enum ReturnComparison {
+    /// It finishes earlier, or the durations are unknown.
+    Earlier,
+    /// It finishes later, but it is running.
+    Later,
+    /// It never started.
+    NeverStarted,
+}
+
+impl Scheduler {
+    pub(super) fn on_worker_joined(
+        &mut self,
+        session: SessionId,
+        joining: JoinProperties,
+        holds: &[AttemptId],
+        commands: &mut Vec<Command>,
+    ) {
+        let JoinProperties { worker, memory_bytes, slots, kinds } = joining;
+        if self.sessions.contains(session) {
+            return;
+        }
+        if let Some(earlier) = self.workers.join(worker, session)
+            && self.sessions.contains(earlier)
+        {
+            self.on_worker_lost(earlier, commands);
+            commands.push(Command::EndSession { session: earlier });
+        }
+        self.sessions.insert(session, worker, memory_bytes, slots, kinds, self.paces_of(worker));
+        self.keep_standing(session, worker, commands);
+        self.on_lease_renewed(session);
+        // The set removes duplicates from the worker's message.
+        for attempt in &holds.iter().copied().collect::<BTreeSet<_>>() {
+            if !self.adopt(session, worker, *attempt, commands) {
+                commands.push(Command::Cancel { session, attempt: *attempt });
+            }
+        }
+    }
+
+    fn paces_of(&self, worker: WorkerId) -> [Duration; TaskKind::ALL.len()] {
+        let known = self.workers.get(worker).map(|worker| worker.paces);
+        TaskKind::ALL.map(|kind| known.and_then(|paces| paces.expected(kind)).unwrap_or_default())
+    }
+
+    /// Continues attempt `id` of an earlier session of `worker`, if its task still needs it. That is so if the task
+    /// waits, or if another attempt holds it and `id` has started: the one that finishes earlier is preferred. Returns
+    /// false if the attempt is not continued.
+    fn adopt(&mut self, session: SessionId, worker: WorkerId, id: AttemptId, commands: &mut Vec<Command>) -> bool {
+        let found = self.sessions.get(session).expect("the worker was inserted before");
+        let (full, is_unavailable) = (found.held().len() >= found.slots(), found.is_quarantined());
+        let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.worker == worker && !full) else {
+            return false;
+        };
+        let task = attempt.task;
+        let is_useless = attempt.overdue || attempt.failed || is_unavailable && attempt.proving_since.is_none();
+        if attempt.state != AttemptState::Lapsed || is_useless || self.proof_of(self.task(task)).failed {
+            return false;
+        }
+        // Set the state first: the calls below may forget lapsed attempts, and `id` must not be among them.
+        let started = attempt.proving_since.map(|_| self.clock.now());
+        let found = self.attempt_mut(id);
+        let earlier = found.session;
+        (found.session, found.state) = (session, AttemptState::Held { started });
+        match self.task(task).place {
+            TaskPlace::Waiting { .. } => {
+                self.leave_queue(task);
+                self.task_mut(task).place = TaskPlace::Held(id);
+            }
+            TaskPlace::Held(other) if self.task(task).second.is_none() => match self.compare_return(id, other) {
+                ReturnComparison::Earlier => {
+                    commands.push(Command::Cancel { session: self.attempt(other).session, attempt: other });
+                    self.lapse(other, commands);
+                    self.task_mut(task).place = TaskPlace::Held(id);
+                }
+                ReturnComparison::Later => self.task_mut(task).second = Some(id),
+                ReturnComparison::NeverStarted => return self.refuse(id, earlier),
+            },
+            TaskPlace::Held(_) | TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {
+                return self.refuse(id, earlier);
+            }
+        }
+        let loss = std::mem::take(&mut self.attempt_mut(id).lost);
+        if loss != Loss::None {
+            self.task_mut(task).undo_loss(id, worker, loss);
+            self.workers.undo_loss(worker);
+        }
+        self.hold(session, id);
+        self.update_stealable_of(session, id);
+        if started.is_some() {
+            self.watch(id);
+            if self.task(task).second == Some(id) {
+                self.watch.end_straggling(id);
+            }
+        }
+        commands.push(Command::Adopt { session, attempt: id });
+        true
+    }
+
+    /// Undoes the adoption of `id`. Returns false.
+    fn refuse(&mut self, id: AttemptId, earlier: SessionId) -> bool {
+        let attempt = self.attempt_mut(id);
+        (attempt.session, attempt.state) = (earlier, AttemptState::Lapsed);
+        false
+    }
+
+    /// Compares `id`, which would continue, with `other`, which replaced it. `id` started earlier, so it counts as
+    /// sooner if the durations are unknown.
+    fn compare_return(&self, id: AttemptId, other: AttemptId) -> ReturnComparison {
+        let Some(proving_since) = self.attempt(id).proving_since else { return ReturnComparison::NeverStarted };
+        let AttemptState::Held { started: Some(_) } = self.attempt(other).state else {
+            return ReturnComparison::Earlier;
+        };
+        let end = |id: AttemptId, proving_since: Timestamp| {
+            let attempt = self.attempt(id);
+            let expected = self.workers.get(attempt.worker)?.paces.expected(attempt.kind)?;
+            Some(proving_since + expected)
+        };
+        let ends = end(id, proving_since)
+            .zip(self.attempt(other).proving_since.and_then(|proving_since| end(other, proving_since)));
+        if ends.is_none_or(|(own, others)| own <= others) { ReturnComparison::Earlier } else { ReturnComparison::Later }
+    }
+
+    pub(super) fn on_lease_renewed(&mut self, session: SessionId) {
+        if self.sessions.contains(session) {
+            self.leases.set(session, self.clock.lease_time() + self.config.lease_ttl);
+        }
+    }
+
+    /// Removes `session` and requeues the tasks that it holds. Results that it has already delivered are still
+    /// verified.
+    ///
+    /// Only attempts that had started can have caused the loss, so only they are counted as losses. If none had
+    /// started, all of them are counted, because fetching inputs can also crash a worker.
+    pub(super) fn on_worker_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        let Some(found) = self.sessions.get(session) else { return };
+        let (held, worker) = (found.held().clone(), found.worker());
+        let others_may = found.kinds().iter().all(|kind| self.sessions.available(kind) > 1);
+        let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, AttemptState::Held { started: Some(_) });
+        let proved = held.iter().any(is_started);
+        let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();
+        for attempt in held {
+            let task = self.attempt(attempt).task;
+            let past = self.past(attempt, AttemptFailure::WorkerLost);
+            self.lapse(attempt, commands);
+            let counted = suspects.contains(&attempt);
+            let entry = self.task_mut(task);
+            if entry.second == Some(attempt) {
+                entry.second = None;
+                entry.record(past);
+            } else if counted {
+                self.attempt_lost(attempt, Loss::Counted);
+                if self.config.quarantine.is_some() && proved {
+                    self.task_mut(task).recorded_faults.push((worker, 1));
+                }
+                self.requeue(task, past, commands);
+            } else {
+                self.attempt_lost(attempt, Loss::Bystander);
+                self.task_mut(task).record(past);
+                self.leave(task, attempt, commands);
+            }
+        }
+        self.workers.leave(worker, session);
+        self.sessions.remove(session);
+        self.leases.remove(session);
+        if let (Some(rules), true) = (self.config.quarantine, proved) {
+            self.workers.lose(worker, &rules, others_may, self.clock.lease_time());
+        }
+    }
+
+    /// Notes how the loss of `id` was counted, so that it can be undone if the worker returns with `id`.
+    fn attempt_lost(&mut self, id: AttemptId, loss: Loss) {
+        // The attempt is already forgotten if the task had too many lapsed attempts.
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.lost = loss;
+        }
+    }
+
+    pub(super) fn on_prover_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        if self.sessions.contains(session) {
+            self.sessions.set_starting(session, true);
+            self.take_back_waiting(session, commands);
+        }
+    }
+
+    pub(super) fn on_prover_ready(&mut self, session: SessionId) {
+        if self.sessions.contains(session) {
+            self.sessions.set_starting(session, false);
+        }
+    }
+
+    /// Removes workers that were silent for longer than a lease.
+    pub(super) fn expire_leases(&mut self, commands: &mut Vec<Command>) {
+        while let Some((expiry, session)) = self.leases.earliest()
+            && expiry <= self.clock.lease_time()
+        {
+            self.on_worker_lost(session, commands);
+            commands.push(Command::EndSession { session });
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Assigning waiting tasks to free slots.
+
+use super::state_machine::Scheduler;
+use crate::{
+    AttemptFailure, AttemptId, Command, Placement, SessionId, TaskId,
+    placement::{FreedWorker, Pacing, PlacementInputs},
+    tasks::{AttemptState, Loss, ScheduledAttempt, ScheduledTask, TaskPlace},
+};
+use std::cmp::Reverse;
+
+impl Scheduler {
+    /// Assigns tasks until no free slot can be used. Event handlers that free a slot or queue a task rely on this and
+    /// need not assign tasks themselves.
+    pub(super) fn fill_slots(&mut self, freed_worker: Option<FreedWorker>, commands: &mut Vec<Command>) {
+        loop {
+            let placement_inputs = PlacementInputs { freed_worker, ..self.placement_inputs() };
+            if let Some((task, session)) = placement_inputs.next_assignment() {
+                self.leave_queue(task);
+                self.assign(task, session, commands);
+            } else if let Some((attempt, session)) = placement_inputs.next_steal() {
+                // Each steal leaves one idle worker less, so the loop ends. The slot that it frees may suit a waiting
+                // task.
+                self.steal(attempt, session, commands);
+            } else if let Some((attempt, session)) = self.next_speculative() {
+                self.start_speculative(attempt, session, commands);
+                // The speculative attempt uses one more worker, so the plan must include it.
+                self.pack_plans.update(&self.queue, &self.sessions, AttemptId(self.attempts_assigned));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Returns the data for the next choice, without a worker that has just ended an attempt.
+    pub(super) fn placement_inputs(&self) -> PlacementInputs<'_> {
+        PlacementInputs {
+            queue: &self.queue,
+            stealable: &self.stealable,
+            sessions: &self.sessions,
+            pack_plans: match self.config.placement {
+                Placement::Spread => None,
+                Placement::Pack => Some(&self.pack_plans),
+            },
+            freed_worker: None,
+            max_excluded: self.max_excluded(),
+            pacing: self.config.pace.map(|_| Pacing { attempts: &self.attempts, now: self.clock.lease_time() }),
+        }
+    }
+
+    /// Returns a bound that is larger than the number of workers excluded by any task that can still be assigned.
+    fn max_excluded(&self) -> usize {
+        // Exclusions by memory can exclude any number of workers.
+        if !self.memory_bound.is_empty() {
+            return usize::MAX;
+        }
+        let counted = self.config.max_failures.saturating_add(self.config.max_losses);
+        usize::try_from(counted).unwrap_or(usize::MAX).saturating_add(self.max_refusals)
+    }
+
+    /// Assigns a task that is not in the queue to a worker with a free slot.
+    pub(super) fn assign(&mut self, id: TaskId, session: SessionId, commands: &mut Vec<Command>) {
+        self.attempts_assigned += 1;
+        let attempt = AttemptId(self.attempts_assigned);
+        let state = AttemptState::Held { started: None };
+        let (assigned, worker) =
+            (self.clock.now(), self.sessions.get(session).expect("a chosen worker is connected").worker());
+        let task = self.task_mut(id);
+        task.attempts.insert(attempt);
+        task.place = TaskPlace::Held(attempt);
+        let (proof, kind) = (task.proof, task.kind);
+        let entry = ScheduledAttempt {
+            task: id,
+            kind,
+            session,
+            worker,
+            assigned,
+            proving_since: None,
+            overdue: false,
+            failed: false,
+            lost: Loss::None,
+            resumed: false,
+            took: None,
+            state,
+        };
+        self.attempts.insert(attempt, entry);
+        self.hold(session, attempt);
+        self.update_stealable_of(session, attempt);
+        commands.push(Command::Assign { session, attempt, proof, task: id, kind });
+    }
+
+    /// Moves the task of attempt `id`, which waits behind another attempt, to the idle `session`.
+    fn steal(&mut self, id: AttemptId, session: SessionId, commands: &mut Vec<Command>) {
+        let attempt = self.attempt(id);
+        let (task, holder) = (attempt.task, attempt.session);
+        commands.push(Command::Cancel { session: holder, attempt: id });
+        let past = self.past(id, AttemptFailure::Cancelled);
+        self.task_mut(task).record(past);
+        self.lapse(id, commands);
+        self.assign(task, session, commands);
+    }
+
+    /// Assigns `id`, if it has not started elsewhere, to `session`, which started it before the orchestrator restarted.
+    pub(super) fn resume_task(&mut self, id: TaskId, session: SessionId, commands: &mut Vec<Command>) {
+        let (Some(task), Some(found)) = (self.tasks.get(&id), self.sessions.get(session)) else { return };
+        let may = found.held().len() < found.slots() && self.sessions.is_available(session, task.kind);
+        if !may || self.sessions.is_excluded(session, &task.excluded) {
+            return;
+        }
+        match task.place {
+            TaskPlace::Waiting { .. } => {
+                self.leave_queue(id);
+                self.assign(id, session, commands);
+            }
+            TaskPlace::Held(attempt) if self.is_stealable(attempt) && self.attempt(attempt).session != session => {
+                self.steal(attempt, session, commands);
+            }
+            TaskPlace::Held(_) | TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => return,
+        }
+        let attempt = AttemptId(self.attempts_assigned);
+        self.attempt_mut(attempt).resumed = true;
+        self.update_stealable(attempt);
+    }
+
+    /// Puts an existing attempt into a slot of `session`.
+    pub(super) fn hold(&mut self, session: SessionId, id: AttemptId) {
+        let ScheduledAttempt { task, kind, .. } = *self.attempt(id);
+        self.queue.hold(self.task(task).rank, id);
+        self.sessions.hold(session, id, kind);
+        self.update_start_deadline(session);
+    }
+
+    /// Frees the slot of a live attempt. The caller changes the attempt's state.
+    pub(super) fn release(&mut self, id: AttemptId) {
+        let ScheduledAttempt { task, kind, session, overdue, .. } = *self.attempt(id);
+        if !overdue {
+            self.queue.release(self.task(task).rank);
+        }
+        self.remove_stealable(id, task);
+        self.watch.end(id);
+        self.sessions.release(session, id, kind);
+        self.update_start_deadline(session);
+        self.update_stealable_of(session, id);
+    }
+
+    /// Updates the start deadline of `session`. It has one while it holds attempts and has started none of them.
+    pub(super) fn update_start_deadline(&mut self, session: SessionId) {
+        let found = self.sessions.get(session).expect("live attempts are on connected workers");
+        let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, AttemptState::Held { started: Some(_) });
+        let waits = !found.held().is_empty() && !found.held().iter().any(is_started);
+        match (waits, found.start_deadline()) {
+            (true, None) => {
+                let deadline = self.clock.lease_time() + self.config.start_deadline;
+                self.sessions.set_start_deadline(session, Some(deadline));
+            }
+            (false, Some(_)) => self.sessions.set_start_deadline(session, None),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("the queue contains only known tasks");
+        self.queue.insert(task.kind, &task.excluded, task.rank);
+    }
+
+    /// Removes a task from the queue. Does nothing if the task is not in the queue.
+    pub(super) fn leave_queue(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("the queue contains only known tasks");
+        self.queue.remove(task.kind, &task.excluded, task.rank);
+    }
+
+    /// Changes which workers task `id` excludes. The queue and the index of stealable attempts depend on that.
+    pub(super) fn change_exclusions(&mut self, id: TaskId, change: impl FnOnce(&mut ScheduledTask)) {
+        let place = self.task(id).place;
+        match place {
+            TaskPlace::Waiting { .. } => self.leave_queue(id),
+            TaskPlace::Held(attempt) => self.remove_stealable(attempt, id),
+            TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {}
+        }
+        change(self.task_mut(id));
+        match place {
+            TaskPlace::Waiting { .. } => self.enqueue(id),
+            TaskPlace::Held(attempt) => self.update_stealable(attempt),
+            TaskPlace::Verifying(_) | TaskPlace::Shelved | TaskPlace::Accepted(_) => {}
+        }
+    }
+
+    /// Updates the index of stealable attempts after `session` got or lost `changed`.
+    pub(super) fn update_stealable_of(&mut self, session: SessionId, changed: AttemptId) {
+        let held = self.sessions.get(session).expect("live attempts are on connected workers").held();
+        if held.len() <= 2 {
+            // The number of attempts changed between one and two, which decides whether the other one is stealable.
+            for attempt in held.clone() {
+                self.update_stealable(attempt);
+            }
+        } else if held.contains(&changed) {
+            self.update_stealable(changed);
+        }
+    }
+
+    /// Updates the index of stealable attempts for one live attempt.
+    pub(super) fn update_stealable(&mut self, id: AttemptId) {
+        let task = self.attempt(id).task;
+        if self.is_stealable(id) {
+            let task = self.tasks.get(&task).expect("attempts name only known tasks");
+            self.stealable.insert(task.kind, &task.excluded, Reverse(id));
+        } else {
+            self.remove_stealable(id, task);
+        }
+    }
+
+    fn remove_stealable(&mut self, id: AttemptId, task: TaskId) {
+        let task = self.tasks.get(&task).expect("attempts name only known tasks");
+        self.stealable.remove(task.kind, &task.excluded, Reverse(id));
+    }
+
+    /// Returns true if `id` has not started, waits behind another attempt of its worker, and belongs to a task that may
+    /// still be assigned. Resumed attempts are not stealable.
+    pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
+        let attempt = self.attempt(id);
+        attempt.state == AttemptState::Held { started: None }
+            && !attempt.resumed
+            && self.sessions.get(attempt.session).is_some_and(|session| session.held().len() >= 2)
+            && !self.proof_of(self.task(attempt.task)).failed
+    }
+}

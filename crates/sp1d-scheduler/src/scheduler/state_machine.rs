@@ -1,0 +1,213 @@
+//! The scheduler's state, and the order in which it processes an event.
+
+use crate::{
+    AttemptId, Command, Deadline, Event, ProofId, SchedulerConfig, TaskId, Timestamp,
+    placement::{FreedWorker, PackPlans, Stealable},
+    queue::{ExclusionBuckets, TaskQueue},
+    tasks::{ScheduledAttempt, ScheduledMarker, ScheduledProof, ScheduledTask},
+    workers::{JoinProperties, KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerFault, WorkerSessions},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Decides which worker gets which task, which result counts, and when a task has failed for good.
+///
+/// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event.
+/// Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
+///
+/// - A free slot takes a waiting task at once. Proofs take turns in fair-share order: the proof with the fewest
+///   attempts on workers comes first, and its most useful task is assigned.
+/// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
+///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
+///   free instead.
+/// - A task has at most one live attempt, or two while one of them is slow or after a reconnect. The first result that
+///   verifies is final, even if its attempt is no longer live.
+/// - A failed attempt is retried on another worker. A task whose worker was lost is requeued. Both happen a limited
+///   number of times.
+/// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
+///   [`PaceRules`](crate::PaceRules).
+/// - A worker with too many faults is quarantined: see [`QuarantineRules`](crate::QuarantineRules).
+/// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
+///   restart of the orchestrator.
+/// - Everything about a proof is forgotten when the proof ends.
+///
+/// Events may be late, duplicated, or about unknown or forgotten items.
+#[derive(Debug)]
+pub struct Scheduler {
+    pub(super) config: SchedulerConfig,
+    pub(super) clock: LeaseClock,
+    pub(super) leases: Leases,
+    pub(super) sessions: WorkerSessions,
+    pub(super) workers: KnownWorkers,
+    /// Expected task durations over all workers.
+    pub(super) paces: Paces,
+    pub(super) watch: PaceWatch,
+    pub(super) proofs: BTreeMap<ProofId, ScheduledProof>,
+    pub(super) tasks: BTreeMap<TaskId, ScheduledTask>,
+    pub(super) markers: BTreeMap<TaskId, ScheduledMarker>,
+    pub(super) attempts: BTreeMap<AttemptId, ScheduledAttempt>,
+    /// The waiting tasks.
+    pub(super) queue: TaskQueue,
+    /// The attempts that an idle worker may take over.
+    pub(super) stealable: Stealable,
+    /// Open tasks that ran out of memory on at least one worker.
+    pub(super) memory_bound: BTreeSet<TaskId>,
+    /// The waiting tasks for which no connected worker has enough memory, and since when that is so, on the attended
+    /// clock.
+    pub(super) memory_waits: BTreeMap<TaskId, Timestamp>,
+    /// For each task kind, how many workers share its tasks under [`Placement::Pack`](crate::Placement::Pack).
+    pub(super) pack_plans: PackPlans,
+    /// The largest number of workers that ever refused the same task.
+    pub(super) max_refusals: usize,
+    /// Number of tasks without a final result.
+    pub(super) open_tasks: usize,
+    /// Number of proofs ever started.
+    pub(super) proofs_started: u64,
+    /// Number of tasks ever submitted.
+    pub(super) tasks_submitted: u64,
+    /// Number of the latest attempt.
+    pub(super) attempts_assigned: u64,
+}
+
+impl Scheduler {
+    /// Creates a scheduler without workers and proofs. `max_failures` and `max_losses` in `config` are raised to 1 if
+    /// they are 0.
+    #[must_use]
+    pub fn new(config: SchedulerConfig) -> Self {
+        let config = SchedulerConfig {
+            max_failures: config.max_failures.max(1),
+            max_losses: config.max_losses.max(1),
+            ..config
+        };
+        Self {
+            config,
+            clock: LeaseClock::new(config.max_clock_step),
+            leases: Leases::default(),
+            sessions: WorkerSessions::default(),
+            workers: KnownWorkers::default(),
+            paces: Paces::default(),
+            watch: PaceWatch::default(),
+            proofs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            markers: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            queue: TaskQueue::default(),
+            stealable: ExclusionBuckets::new(),
+            memory_bound: BTreeSet::new(),
+            memory_waits: BTreeMap::new(),
+            pack_plans: PackPlans::new(),
+            max_refusals: 0,
+            open_tasks: 0,
+            proofs_started: 0,
+            tasks_submitted: 0,
+            attempts_assigned: config.attempts_before,
+        }
+    }
+
+    /// Processes `event`, which happened at `now`. Returns the commands to carry out, in order, before the next event.
+    ///
+    /// If `now` is before an earlier call's time, the earlier call's time is used. A step longer than
+    /// [`SchedulerConfig::max_clock_step`] is treated as a pause of the scheduler, and its excess does not count
+    /// against any lease.
+    #[must_use = "the scheduler assumes that its commands are carried out"]
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Command> {
+        self.clock.advance(now, self.sessions.len() > 0);
+        let mut commands = Vec::new();
+        let freed_worker = self.freed_worker(&event);
+        // The event is applied before leases expire: a worker that was just heard from is not silent, however late the
+        // message is.
+        self.apply(event, &mut commands);
+        self.expire_leases(&mut commands);
+        self.expire_attempts(&mut commands);
+        self.expire_starts(&mut commands);
+        self.expire_memory_waits(&mut commands);
+        self.end_quarantines(&mut commands);
+        self.release_needed(&mut commands);
+        self.pack_plans.update(&self.queue, &self.sessions, AttemptId(self.attempts_assigned));
+        self.fill_slots(freed_worker, &mut commands);
+        self.announce_drained(&mut commands);
+        commands
+    }
+
+    /// Returns when [`handle`](Self::handle) must be called next, with [`Event::Tick`] if no other event happens
+    /// before. Returns `None` if no worker is connected: then there is no lease, and
+    /// [`SchedulerConfig::memory_patience`] does not count. Calling `handle` earlier is harmless.
+    ///
+    /// The deadline is the end of the first lease or of the first wait for memory, but at most half of
+    /// [`SchedulerConfig::max_clock_step`] after the last call. If the driver slept longer in quiet times, its sleep
+    /// would look like a pause and the lease of a silent worker would never end.
+    #[must_use]
+    pub fn next_deadline(&self) -> Deadline {
+        let (lease_end, _) = self.leases.earliest()?;
+        let wait_end = self.memory_waits.values().min().map(|since| *since + self.config.memory_patience);
+        let first = wait_end.map_or(lease_end, |end| lease_end.min(self.clock.to_lease_time(end)));
+        Some(self.clock.deadline(first))
+    }
+
+    /// Returns the worker on which `event` ends a live attempt.
+    fn freed_worker(&self, event: &Event) -> Option<FreedWorker> {
+        let (Event::ResultDelivered { session, attempt } | Event::AttemptFailed { session, attempt, .. }) = *event
+        else {
+            return None;
+        };
+        self.live_task(session, attempt).map(|_| FreedWorker { session, attempt })
+    }
+
+    fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
+        match event {
+            Event::ProofStarted { proof } => self.on_proof_started(proof),
+            Event::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
+                let is_new = !self.tasks.contains_key(&task);
+                self.on_task_submitted(proof, task, kind, marker);
+                if let (Some(session), true) = (resumable_on, is_new) {
+                    self.resume_task(task, session, commands);
+                }
+            }
+            Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
+            Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
+            Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable } => {
+                let resumable = if self.sessions.contains(session) { Vec::new() } else { resumable };
+                self.on_worker_joined(session, JoinProperties { worker, memory_bytes, slots, kinds }, &holds, commands);
+                resumable.into_iter().for_each(|task| self.resume_task(task, session, commands));
+            }
+            Event::DrainRequested { session } => self.on_drain_requested(session, commands),
+            Event::DrainEnded { session } => self.on_drain_ended(session),
+            Event::ProverLost { session } => self.on_prover_lost(session, commands),
+            Event::ProverReady { session } => self.on_prover_ready(session),
+            Event::WorkerLost { session } => self.on_worker_lost(session, commands),
+            Event::LeaseRenewed { session } => self.on_lease_renewed(session),
+            Event::AttemptStarted { session, attempt } => self.on_attempt_started(session, attempt),
+            Event::MarkerAccepted { session, attempt } => self.on_marker_accepted(session, attempt, commands),
+            Event::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, commands),
+            Event::ResultVerified { attempt } => self.on_result_verified(attempt, commands),
+            Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
+            Event::AttemptFailed { session, attempt, failure } => {
+                self.on_attempt_failed(session, attempt, failure, commands);
+            }
+            Event::ProvenWrong { worker, reason } => self.record_fault(worker, WorkerFault::Proven, &reason, commands),
+            Event::Tick => {}
+        }
+    }
+
+    // An id found in one map always has its entry in the others; `check_invariants` lists these rules. If such a lookup
+    // fails, our own data is inconsistent, and a panic is better than continuing with it.
+
+    pub(super) fn task(&self, task: TaskId) -> &ScheduledTask {
+        self.tasks.get(&task).expect("attempts, the queue and proofs name only known tasks")
+    }
+
+    pub(super) fn task_mut(&mut self, task: TaskId) -> &mut ScheduledTask {
+        self.tasks.get_mut(&task).expect("attempts, the queue and proofs name only known tasks")
+    }
+
+    pub(super) fn attempt(&self, attempt: AttemptId) -> &ScheduledAttempt {
+        self.attempts.get(&attempt).expect("tasks and workers name only known attempts")
+    }
+
+    pub(super) fn attempt_mut(&mut self, attempt: AttemptId) -> &mut ScheduledAttempt {
+        self.attempts.get_mut(&attempt).expect("tasks and workers name only known attempts")
+    }
+
+    pub(super) fn proof_of(&self, task: &ScheduledTask) -> &ScheduledProof {
+        self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten together with the proof")
+    }
+}

@@ -1,0 +1,116 @@
+//! Why tasks wait.
+
+use super::state_machine::Scheduler;
+use crate::{ProofId, TaskId, TaskKind, WaitReason, queue::Exclusions, tasks::TaskPlace};
+use std::collections::BTreeMap;
+
+/// Numbers of connected workers that support a kind, seen by a task with some exclusions.
+#[derive(Debug, Default)]
+struct WorkerTally {
+    draining: usize,
+    quarantined: usize,
+    starting: usize,
+    /// Quarantined or starting workers that the task does not exclude.
+    unavailable_fit: usize,
+    available: usize,
+    on_probation: usize,
+    /// Available workers that the task does not exclude.
+    fit: usize,
+    /// Those of `fit` that have a free slot.
+    fit_free: usize,
+    /// Available workers with too little memory for the task.
+    too_small: usize,
+    /// Available workers that were tried without success.
+    tried: usize,
+    /// Those of `too_small` that have a free slot.
+    too_small_free: usize,
+    /// Those of `tried` that have a free slot.
+    tried_free: usize,
+}
+
+impl Scheduler {
+    /// Returns why `task` waits, or `None` if it does not wait.
+    #[must_use]
+    pub fn wait_reason(&self, task: TaskId) -> Option<WaitReason> {
+        let task = self.tasks.get(&task)?;
+        matches!(task.place, TaskPlace::Waiting { .. }).then(|| self.reason_for(task.kind, &task.excluded))
+    }
+
+    /// Returns why the tasks of `proof` wait, with the number of tasks for each reason. Empty if none waits or `proof`
+    /// is unknown.
+    ///
+    /// Tasks with the same kind and exclusions are looked at together. The call takes time proportional to the number
+    /// of such groups times the number of connected workers, however many tasks wait.
+    #[must_use]
+    pub fn waiting_of(&self, proof: ProofId) -> BTreeMap<WaitReason, usize> {
+        let mut reasons = BTreeMap::new();
+        let Some(waiting) = self.proofs.get(&proof).and_then(|proof| self.queue.waiting_of(proof.order)) else {
+            return reasons;
+        };
+        for kind in TaskKind::ALL {
+            for (excluded, tasks) in waiting.sizes(kind) {
+                *reasons.entry(self.reason_for(kind, excluded)).or_default() += tasks;
+            }
+        }
+        reasons
+    }
+
+    /// Returns why a task of `kind` with the exclusions `excluded` waits. It is in the queue, so no worker takes it.
+    pub(super) fn reason_for(&self, kind: TaskKind, excluded: &Exclusions) -> WaitReason {
+        let connected = self.sessions.len();
+        if connected == 0 {
+            return WaitReason::NoWorkerReady;
+        }
+        // A task that failed on every worker may return to any of them that has enough memory.
+        let everywhere = self.sessions.all_excluded(kind, excluded);
+        let tally = if everywhere { self.tally(kind, &excluded.lasting()) } else { self.tally(kind, excluded) };
+        let WorkerTally { draining, quarantined, starting, available, on_probation, fit, fit_free, .. } = tally;
+        let prospects = available + quarantined + starting;
+        if prospects + draining == 0 {
+            WaitReason::KindUnsupported { kind, connected }
+        } else if excluded.by_memory().is_some() && prospects > 0 && fit + tally.unavailable_fit == 0 {
+            WaitReason::TooLittleMemory { kind, workers: prospects }
+        } else if available == 0 {
+            WaitReason::AllUnavailable { kind, draining, quarantined, starting }
+        } else if fit == 0 {
+            let WorkerTally { tried, too_small, unavailable_fit: unavailable, .. } = tally;
+            WaitReason::AllAvailableExcluded { kind, tried, too_small, unavailable }
+        } else if fit_free > 0 {
+            // A free worker that the task does not exclude gets it in the same event, unless placement leaves it free.
+            WaitReason::HeldByPackPlan { kind, planned: self.pack_plans.of(kind).size(), free: fit_free }
+        } else if tally.tried_free + tally.too_small_free > 0 {
+            let (tried, too_small) = (tally.tried_free, tally.too_small_free);
+            WaitReason::AllFreeExcluded { kind, tried, too_small, full: fit }
+        } else {
+            WaitReason::AllFull { kind, workers: available, on_probation }
+        }
+    }
+
+    fn tally(&self, kind: TaskKind, excluded: &Exclusions) -> WorkerTally {
+        let mut tally = WorkerTally::default();
+        for session in self.sessions.iter().filter(|session| session.declared().contains(kind)) {
+            let free = usize::from(session.has_free_slot());
+            let fits = !session.is_excluded(excluded);
+            if session.is_draining() {
+                tally.draining += 1;
+            } else if session.is_quarantined() || session.is_starting() {
+                let state = if session.is_quarantined() { &mut tally.quarantined } else { &mut tally.starting };
+                *state += 1;
+                tally.unavailable_fit += usize::from(fits);
+            } else {
+                tally.available += 1;
+                tally.on_probation += usize::from(session.is_on_probation());
+                let (all, with_free) = if fits {
+                    (&mut tally.fit, &mut tally.fit_free)
+                } else if excluded.is_too_small(session.memory_bytes()) {
+                    (&mut tally.too_small, &mut tally.too_small_free)
+                } else {
+                    (&mut tally.tried, &mut tally.tried_free)
+                };
+                *all += 1;
+                *with_free += free;
+            }
+        }
+        tally
+    }
+}

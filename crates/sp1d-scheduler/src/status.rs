@@ -1,0 +1,105 @@
+//! The status of tasks and workers.
+
+use crate::{AttemptId, KindSet, SessionId, Timestamp, WaitReason, WorkerId};
+use std::collections::BTreeMap;
+
+/// The status of a task. Times are on the driver's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// The task waits for a worker.
+    Waiting {
+        /// When the task entered the queue.
+        since: Timestamp,
+        /// Why it waits.
+        reason: WaitReason,
+    },
+    /// A worker holds the task.
+    Held {
+        /// The session that holds the task.
+        session: SessionId,
+        /// The number of the attempt.
+        attempt: AttemptId,
+        /// When the task was assigned.
+        assigned: Timestamp,
+        /// When proving started; `None` while the task waits on its worker.
+        started: Option<Timestamp>,
+    },
+    /// The result is being verified.
+    Verifying {
+        /// The session that delivered the result.
+        session: SessionId,
+        /// The attempt that delivered the result.
+        attempt: AttemptId,
+    },
+    /// The proof has failed: the task is not assigned any more.
+    ProofFailed,
+    /// The task is done.
+    Accepted {
+        /// The session that delivered the final result.
+        session: SessionId,
+        /// The attempt whose result is final.
+        attempt: AttemptId,
+    },
+}
+
+/// The status of a connected worker in its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Maximum number of attempts that the worker may hold now.
+    pub slots: usize,
+    /// The task kinds that the worker may get now. Empty while it is draining, quarantined or starting its prover.
+    pub kinds: KindSet,
+    /// The attempts that the worker holds, oldest first.
+    pub held: Vec<AttemptId>,
+    /// True if the worker is draining or drained: it finishes the attempts that it has started and gets no others.
+    pub draining: bool,
+}
+
+/// How far the scheduler trusts a worker, across all its sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WorkerStanding {
+    /// The worker gets tasks.
+    #[default]
+    Normal,
+    /// The worker gets no tasks until a time that the scheduler has set, because it had too many faults.
+    Quarantined {
+        /// The worker's last fault, for people.
+        reason: String,
+    },
+    /// The worker was quarantined and gets one task at a time. An accepted result makes its standing normal, and a
+    /// fault starts the next quarantine.
+    Probation,
+}
+
+/// What changed about the workers between two calls of
+/// [`Scheduler::take_worker_changes`](crate::Scheduler::take_worker_changes).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerChanges {
+    /// The present status of each session that changed. `None` if the session has ended.
+    pub sessions: BTreeMap<SessionId, Option<WorkerStatus>>,
+    /// The present standing of each worker whose standing changed, connected or not.
+    pub standings: BTreeMap<WorkerId, WorkerStanding>,
+}
+
+impl WorkerChanges {
+    /// Returns true if nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.standings.is_empty()
+    }
+}
+
+/// How many items the scheduler holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SchedulerCounts {
+    /// Proofs that have not ended.
+    pub proofs: usize,
+    /// Tasks without a final result.
+    pub open_tasks: usize,
+    /// Tasks that wait for a slot.
+    pub queued_tasks: usize,
+    /// Attempts that workers hold.
+    pub live_attempts: usize,
+    /// Connected workers.
+    pub workers: usize,
+}

@@ -1,0 +1,72 @@
+//! Attempts: numbered assignments of tasks to workers.
+
+use crate::{SessionId, TaskId, TaskKind, Timestamp, WorkerId};
+use std::time::Duration;
+
+/// One assignment of a task to a worker.
+///
+/// ```text
+///            ┌───────────► Lapsed ─────────┐
+///            │ lost, failed, cancelled     │ delivered late, or adopted (Held again)
+///   Held ────┤                             ▼
+///            └─────── delivered ──────► Delivered ─verified──► Accepted
+///                                          │
+///                                          └───rejected──► (forgotten)
+/// ```
+#[derive(Debug)]
+pub(crate) struct ScheduledAttempt {
+    pub(crate) task: TaskId,
+    pub(crate) kind: TaskKind,
+    pub(crate) session: SessionId,
+    /// The worker of that session.
+    pub(crate) worker: WorkerId,
+    pub(crate) assigned: Timestamp,
+    /// When proving started, on the lease clock. Kept when the attempt lapses, because it may be adopted later.
+    pub(crate) proving_since: Option<Timestamp>,
+    /// The attempt has run for too long, and its task no longer relies on it.
+    pub(crate) overdue: bool,
+    /// Its worker reported a failure, or something that it delivered before its result was wrong.
+    pub(crate) failed: bool,
+    /// How the loss of its worker was counted, if the worker was lost.
+    pub(crate) lost: Loss,
+    /// Its worker had started the task before the orchestrator restarted, so the attempt looks quicker than it is.
+    pub(crate) resumed: bool,
+    /// How long proving took, set when the result is delivered. `None` if unknown: the attempt reported no start, or
+    /// was resumed.
+    pub(crate) took: Option<Duration>,
+    pub(crate) state: AttemptState,
+}
+
+/// How the loss of an attempt's worker affects its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Loss {
+    /// The worker was not lost, or came back with the attempt.
+    #[default]
+    None,
+    /// The worker was lost while it proved another task, so this task did not cause the loss.
+    Bystander,
+    /// The task may have caused the loss. The loss is counted, and the task excludes the worker.
+    Counted,
+}
+
+/// The life cycle of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptState {
+    /// The worker holds the attempt in one of its slots, under its lease.
+    Held {
+        /// When the worker started to prove it.
+        started: Option<Timestamp>,
+    },
+    /// Its result is being verified. It has no slot and no lease.
+    Delivered,
+    /// Lost, failed or cancelled. Kept because its result still counts if it arrives.
+    Lapsed,
+    /// Its result is final. Kept so that a second report of it is not treated as unknown.
+    Accepted,
+}
+
+impl AttemptState {
+    pub(crate) const fn is_held(self) -> bool {
+        matches!(self, Self::Held { .. })
+    }
+}

@@ -1,0 +1,11 @@
+//! Proofs, their tasks and markers, and the attempts at tasks.
+//!
+//! This folder keeps the facts about each of them. It decides nothing and knows no connected worker.
+
+mod attempt;
+mod task;
+
+pub(crate) use attempt::{AttemptState, Loss, ScheduledAttempt};
+pub(crate) use task::{
+    MAX_HISTORY, MAX_LAPSED, ScheduledMarker, ScheduledProof, ScheduledTask, TaskPlace, WorkerCounts,
+};

@@ -1,0 +1,194 @@
+//! Tasks and proofs.
+
+use super::attempt::Loss;
+use crate::{
+    AttemptFailure, AttemptId, PastAttempt, ProofId, TaskId, TaskKind, Timestamp, WorkerId,
+    queue::{Exclusions, Rank},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a badly
+/// chosen configuration can add, or a stream of joining workers that each take an attempt from another worker.
+pub(crate) const MAX_HISTORY: usize = 64;
+
+/// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond
+/// this bound the oldest attempt is forgotten, and its uploads are discarded.
+pub(crate) const MAX_LAPSED: usize = 16;
+
+/// A proof that has not ended.
+#[derive(Debug)]
+pub(crate) struct ScheduledProof {
+    /// Position among all proofs ever started.
+    pub(crate) order: u64,
+    /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
+    pub(crate) failed: bool,
+    pub(crate) tasks: BTreeSet<TaskId>,
+    pub(crate) markers: BTreeSet<TaskId>,
+}
+
+/// A task that is never given to a worker: an attempt of another task completes it.
+#[derive(Debug)]
+pub(crate) struct ScheduledMarker {
+    pub(crate) proof: ProofId,
+    pub(crate) completed: bool,
+}
+
+/// A unit of work that can be given to a worker.
+#[derive(Debug)]
+pub(crate) struct ScheduledTask {
+    pub(crate) proof: ProofId,
+    pub(crate) kind: TaskKind,
+    pub(crate) rank: Rank,
+    pub(crate) marker: Option<TaskId>,
+    pub(crate) place: TaskPlace,
+    /// The workers that failed at the task, were lost with it or do not support it, and the workers with too little
+    /// memory for it.
+    pub(crate) excluded: Exclusions,
+    /// All attempts of the task that are not forgotten.
+    pub(crate) attempts: BTreeSet<AttemptId>,
+    /// A second live attempt beside the one in `place`: a slow attempt that got a speculative attempt beside it, or an
+    /// overdue attempt.
+    pub(crate) second: Option<AttemptId>,
+    /// The faults recorded for failures or losses of the task, by worker.
+    pub(crate) recorded_faults: Vec<(WorkerId, u32)>,
+    failures: WorkerCounts,
+    losses: WorkerCounts,
+    /// Workers that do not support the task, although they support its kind.
+    refusals: WorkerCounts,
+    history: Vec<PastAttempt>,
+}
+
+/// How often each worker failed at a task, was lost with it, or refused it.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCounts(BTreeMap<WorkerId, u32>);
+
+impl WorkerCounts {
+    fn add(&mut self, worker: WorkerId) {
+        *self.0.entry(worker).or_default() += 1;
+    }
+
+    fn remove(&mut self, worker: WorkerId) {
+        if let Some(count) = self.0.get_mut(&worker) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&worker);
+            }
+        }
+    }
+
+    /// How many different workers were counted.
+    pub(crate) fn distinct(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.0.values().sum()
+    }
+}
+
+/// What currently happens with a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TaskPlace {
+    /// The task is in the queue.
+    Waiting {
+        /// When the task entered the queue.
+        since: Timestamp,
+    },
+    /// A worker holds this live attempt, and the task relies on it.
+    Held(AttemptId),
+    /// This attempt delivered a result, which is being verified. A lapsed attempt's result is verified independently of
+    /// this state.
+    Verifying(AttemptId),
+    /// The proof has failed: the task is not assigned any more.
+    Shelved,
+    /// The result of this attempt is final.
+    Accepted(AttemptId),
+}
+
+impl ScheduledTask {
+    pub(crate) const fn new(
+        proof: ProofId,
+        kind: TaskKind,
+        rank: Rank,
+        marker: Option<TaskId>,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            proof,
+            kind,
+            rank,
+            marker,
+            place: TaskPlace::Waiting { since },
+            excluded: Exclusions::NONE,
+            attempts: BTreeSet::new(),
+            second: None,
+            recorded_faults: Vec::new(),
+            failures: WorkerCounts(BTreeMap::new()),
+            losses: WorkerCounts(BTreeMap::new()),
+            refusals: WorkerCounts(BTreeMap::new()),
+            history: Vec::new(),
+        }
+    }
+
+    /// Returns the past attempts of the task, oldest first.
+    pub(crate) fn history(&self) -> &[PastAttempt] {
+        &self.history
+    }
+
+    pub(crate) const fn failures(&self) -> &WorkerCounts {
+        &self.failures
+    }
+
+    pub(crate) const fn losses(&self) -> &WorkerCounts {
+        &self.losses
+    }
+
+    pub(crate) const fn refusals(&self) -> &WorkerCounts {
+        &self.refusals
+    }
+
+    /// Counts a failure on `worker`. The task goes to `worker` again only if no other worker can take it.
+    pub(crate) fn count_failure(&mut self, worker: WorkerId) {
+        self.failures.add(worker);
+        self.excluded.add(worker);
+    }
+
+    /// Counts a loss: `worker` was lost with the task, ran it for too long, or never started it. A loss is kept apart
+    /// from failures because the attempt may still deliver and the cause is unknown.
+    pub(crate) fn count_loss(&mut self, worker: WorkerId) {
+        self.losses.add(worker);
+        self.excluded.add(worker);
+    }
+
+    /// Counts a refusal: `worker` does not support the task. Refusals are kept apart from failures because the attempt
+    /// was never tried, so they must not use up the failures of a task that another worker supports.
+    pub(crate) fn count_refusal(&mut self, worker: WorkerId) {
+        self.refusals.add(worker);
+        self.excluded.add(worker);
+    }
+
+    /// Removes the recorded loss of `attempt`: `worker` returned with it.
+    pub(crate) fn undo_loss(&mut self, attempt: AttemptId, worker: WorkerId, loss: Loss) {
+        let lost = |past: &PastAttempt| past.attempt == attempt && past.failure == AttemptFailure::WorkerLost;
+        if let Some(at) = self.history.iter().position(lost) {
+            self.history.remove(at);
+        }
+        if loss == Loss::Counted {
+            self.losses.remove(worker);
+            let counts = [&self.losses, &self.failures, &self.refusals];
+            if counts.into_iter().all(|counts| !counts.0.contains_key(&worker)) {
+                self.excluded.remove(worker);
+            }
+        }
+    }
+
+    /// Adds an entry to the history.
+    pub(crate) fn record(&mut self, past: PastAttempt) {
+        if self.history.len() == MAX_HISTORY {
+            // A cancelled attempt explains least, so it is dropped first.
+            let least = self.history.iter().position(|past| past.failure == AttemptFailure::Cancelled).unwrap_or(0);
+            self.history.remove(least);
+        }
+        self.history.push(past);
+    }
+}

@@ -1,0 +1,206 @@
+//! Table tests: events in, commands out.
+
+mod adoption;
+mod display;
+mod health;
+mod identity;
+mod leases;
+mod lifetimes;
+mod markers;
+mod pace;
+mod placement;
+mod properties;
+mod queueing;
+mod refusals;
+mod results;
+mod retries;
+mod stealing;
+mod waiting;
+
+use crate::{
+    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, PastAttempt, ProofId, Scheduler, SchedulerConfig,
+    SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+};
+use std::time::Duration;
+
+/// A scheduler and the clock of its driver.
+struct Table {
+    scheduler: Scheduler,
+    now: Timestamp,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self::with(plain())
+    }
+
+    fn with(config: SchedulerConfig) -> Self {
+        Self { scheduler: Scheduler::new(config), now: Timestamp::new(ms(10_000)) }
+    }
+
+    /// Sends `events` to the scheduler and compares the returned commands with `expected`.
+    #[track_caller]
+    fn check(&mut self, events: impl IntoIterator<Item = Event>, expected: impl IntoIterator<Item = Command>) {
+        let commands = self.send(events);
+        let expected: Vec<Command> = expected.into_iter().collect();
+        assert_eq!(commands, expected);
+    }
+
+    /// Sends `events` to the scheduler and returns its commands, for tests that do not check all of them.
+    fn send(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for event in events {
+            commands.extend(self.scheduler.handle(self.now, event));
+            self.scheduler.check_invariants();
+        }
+        commands
+    }
+
+    /// Lets time pass in steps that are too short to count as pauses. The workers in `heard` renew their leases at
+    /// every step.
+    fn pass(&mut self, duration: Duration, heard: &[u64]) -> Vec<Command> {
+        let end = self.now + duration;
+        let mut commands = Vec::new();
+        while self.now < end {
+            self.now = (self.now + ms(500)).min(end);
+            commands.extend(self.send(heard.iter().copied().map(renewed)));
+            commands.extend(self.send([Event::Tick]));
+        }
+        commands
+    }
+}
+
+/// A configuration without pace and quarantine rules. Tests of these rules set them.
+fn plain() -> SchedulerConfig {
+    SchedulerConfig { pace: None, quarantine: None, ..SchedulerConfig::default() }
+}
+
+const SHARD: TaskKind = TaskKind::ProveShard;
+const REDUCE: TaskKind = TaskKind::RecursionReduce;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+const fn proof(proof: u64) -> Event {
+    Event::ProofStarted { proof: ProofId(proof) }
+}
+
+const fn ended(proof: u64) -> Event {
+    Event::ProofEnded { proof: ProofId(proof) }
+}
+
+const fn task(proof: u64, task: u64, kind: TaskKind) -> Event {
+    Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind, marker: None, resumable_on: None }
+}
+
+const fn marked(proof: u64, task: u64, marker: u64) -> Event {
+    let (proof, task, marker) = (ProofId(proof), TaskId(task), Some(TaskId(marker)));
+    Event::TaskSubmitted { proof, task, kind: SHARD, marker, resumable_on: None }
+}
+
+const fn marker(proof: u64, marker: u64) -> Event {
+    Event::MarkerSubmitted { proof: ProofId(proof), marker: TaskId(marker) }
+}
+
+fn joined(session: u64, slots: u32) -> Event {
+    joined_holding(session, session, slots, &[])
+}
+
+fn joined_for(session: u64, slots: u32, kind: TaskKind) -> Event {
+    let (session, worker, kinds) = (SessionId(session), WorkerId(session), [kind].into_iter().collect());
+    Event::WorkerJoined { session, worker, memory_bytes: 0, slots, kinds, holds: Vec::new(), resumable: Vec::new() }
+}
+
+/// `worker` joins in the new `session` and still holds the attempts `holds`.
+fn joined_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event {
+    let holds = holds.iter().copied().map(AttemptId).collect();
+    let (session, worker, kinds) = (SessionId(session), WorkerId(worker), KindSet::all());
+    Event::WorkerJoined { session, worker, memory_bytes: 0, slots, kinds, holds, resumable: Vec::new() }
+}
+
+const fn lost(session: u64) -> Event {
+    Event::WorkerLost { session: SessionId(session) }
+}
+
+const fn renewed(session: u64) -> Event {
+    Event::LeaseRenewed { session: SessionId(session) }
+}
+
+const fn started(session: u64, attempt: u64) -> Event {
+    Event::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn marker_reported(session: u64, attempt: u64) -> Event {
+    Event::MarkerAccepted { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn reported(session: u64, attempt: u64) -> Event {
+    Event::ResultDelivered { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn verified(attempt: u64) -> Event {
+    Event::ResultVerified { attempt: AttemptId(attempt) }
+}
+
+fn rejected(attempt: u64) -> Event {
+    Event::ResultRejected { attempt: AttemptId(attempt), reason: "wrong".to_owned() }
+}
+
+fn failed(session: u64, attempt: u64) -> Event {
+    Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure: broken() }
+}
+
+fn broken() -> AttemptFailure {
+    AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
+}
+
+const fn assign(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
+    assign_kind(session, attempt, proof, task, SHARD)
+}
+
+const fn assign_kind(session: u64, attempt: u64, proof: u64, task: u64, kind: TaskKind) -> Command {
+    Command::Assign {
+        session: SessionId(session),
+        attempt: AttemptId(attempt),
+        proof: ProofId(proof),
+        task: TaskId(task),
+        kind,
+    }
+}
+
+const fn cancel(session: u64, attempt: u64) -> Command {
+    Command::Cancel { session: SessionId(session), attempt: AttemptId(attempt) }
+}
+
+const fn discard(attempt: u64) -> Command {
+    Command::Discard { attempt: AttemptId(attempt) }
+}
+
+const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
+    Command::AcceptResult {
+        proof: ProofId(proof),
+        task: TaskId(task),
+        attempt: AttemptId(attempt),
+        session: SessionId(session),
+    }
+}
+
+const fn complete_marker(proof: u64, marker: u64, attempt: u64) -> Command {
+    Command::CompleteMarker { proof: ProofId(proof), marker: TaskId(marker), attempt: AttemptId(attempt) }
+}
+
+const fn end_session(session: u64) -> Command {
+    Command::EndSession { session: SessionId(session) }
+}
+
+/// The failure of a proof because its shard `task` failed.
+const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
+    Command::FailProof { proof: ProofId(proof), task: TaskId(task), kind: SHARD, history }
+}
+
+/// A past attempt that ended at the time it was assigned.
+const fn past(attempt: u64, session: u64, failure: AttemptFailure) -> PastAttempt {
+    let (attempt, duration) = (AttemptId(attempt), Duration::ZERO);
+    PastAttempt { attempt, session: SessionId(session), worker: WorkerId(session), duration, failure }
+}

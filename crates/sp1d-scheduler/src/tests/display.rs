@@ -1,0 +1,100 @@
+//! The texts of events and commands, one line each for the log.
+
+use super::*;
+
+#[track_caller]
+fn check_lines(actual: impl IntoIterator<Item = impl ToString>, expected: &[&str]) {
+    let lines: Vec<String> = actual.into_iter().map(|item| item.to_string()).collect();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn an_event_is_shown_in_one_line() {
+    let session = SessionId(1);
+    let resumable = Event::TaskSubmitted {
+        proof: ProofId(1),
+        task: TaskId(2),
+        kind: SHARD,
+        marker: Some(TaskId(3)),
+        resumable_on: Some(session),
+    };
+    check_lines(
+        [
+            proof(1),
+            task(1, 2, SHARD),
+            resumable,
+            marker(1, 3),
+            joined_holding(1, 7, 2, &[4, 5]),
+            Event::DrainRequested { session },
+            Event::DrainEnded { session },
+            Event::ProverLost { session },
+            Event::ProverReady { session },
+            lost(1),
+            renewed(1),
+            started(1, 4),
+            marker_reported(1, 4),
+            reported(1, 4),
+            verified(4),
+            rejected(4),
+            failed(1, 4),
+            Event::ProvenWrong { worker: WorkerId(7), reason: "wrong".to_owned() },
+            ended(1),
+            Event::Tick,
+        ],
+        &[
+            "p1 started",
+            "prove_shard t2 of p1 submitted",
+            "prove_shard t2 of p1 submitted, with marker t3, resumable on s1",
+            "marker t3 of p1 submitted",
+            "s1 of w7 joined: 2 slots, 0 bytes, 7 kinds, 2 held attempts, 0 resumable tasks",
+            "drain requested for s1",
+            "drain ended for s1",
+            "s1 restarts its prover",
+            "s1 has its prover ready",
+            "s1 lost",
+            "s1 renewed its lease",
+            "s1 started a4",
+            "marker of a4 on s1 accepted",
+            "s1 delivered the result of a4",
+            "result of a4 verified",
+            "result of a4 rejected: wrong",
+            "a4 failed on s1: engine error: broken",
+            "w7 proven wrong: wrong",
+            "p1 ended",
+            "tick",
+        ],
+    );
+}
+
+#[test]
+fn a_command_is_shown_in_one_line() {
+    let session = SessionId(1);
+    check_lines(
+        [
+            assign(1, 4, 1, 2),
+            cancel(1, 4),
+            complete_marker(1, 3, 4),
+            accept(1, 4, 1, 2),
+            discard(4),
+            fail_proof(1, 2, vec![past(4, 1, broken()), past(5, 1, AttemptFailure::WorkerLost)]),
+            Command::Adopt { session, attempt: AttemptId(4) },
+            Command::Quarantine { session, duration: ms(60_000), reason: "broken".to_owned() },
+            Command::Probation { session },
+            Command::WorkerDrained { session },
+            end_session(1),
+        ],
+        &[
+            "assign prove_shard t2 of p1 to s1 as a4",
+            "cancel a4 on s1",
+            "complete marker t3 of p1 with a4",
+            "accept a4 of s1 for t2 of p1",
+            "discard a4",
+            "fail p1 because of prove_shard t2 after 2 past attempts",
+            "continue a4 on s1",
+            "quarantine s1 for 60s: broken",
+            "put s1 on probation",
+            "report s1 as drained",
+            "end the session s1",
+        ],
+    );
+}

@@ -1,0 +1,288 @@
+//! Failures and losses are counted for each worker across its sessions. Also covers attempts that never start, workers
+//! with too little memory, and provers that restart.
+
+use super::*;
+use crate::{QuarantineRules, WaitReason};
+
+/// A table with quarantine rules but without pace rules.
+fn table() -> Table {
+    let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
+    table.send([proof(1)]);
+    table
+}
+
+/// `worker` joins in the new `session` and holds no attempts.
+fn back(session: u64, worker: u64) -> Event {
+    joined_holding(session, worker, 1, &[])
+}
+
+fn joined_with(session: u64, slots: u32, memory_bytes: u64) -> Event {
+    let (session, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
+    Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds: Vec::new(), resumable: Vec::new() }
+}
+
+fn out_of_memory(session: u64, attempt: u64) -> Event {
+    Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure: too_small() }
+}
+
+fn too_small() -> AttemptFailure {
+    AttemptFailure::OutOfMemory("killed".to_owned())
+}
+
+fn quarantines(commands: &[Command], session: u64) -> bool {
+    commands
+        .iter()
+        .any(|command| matches!(command, Command::Quarantine { session: id, .. } if *id == SessionId(session)))
+}
+
+/// Worker 1 is restarted again and again and crashes with each shard. Worker 2 proves shard 2 for a long time.
+#[test]
+fn a_worker_in_a_crash_loop_does_not_fail_the_proof() {
+    let mut table = table();
+    table.check([joined(2, 1), task(1, 2, SHARD), started(2, 1)], [assign(2, 1, 1, 2)]);
+    table.check([joined(1, 1), task(1, 10, SHARD)], [assign(1, 2, 1, 10)]);
+    table.check([started(1, 2), lost(1)], []);
+    for session in 100..120 {
+        table.check([back(session, 1), lost(session)], []);
+    }
+    table.check([reported(2, 1)], [assign(2, 3, 1, 10)]);
+}
+
+#[test]
+fn losses_of_the_only_worker_fail_the_proof_at_the_limit() {
+    let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
+    table.send([proof(1), joined(1, 1), task(1, 10, SHARD)]);
+    for (session, attempt) in [(1, 1), (101, 2)] {
+        table.check([started(session, attempt), lost(session)], []);
+        table.check(
+            [back(session + 100 - session % 100 + 1, 1)],
+            [assign(session + 100 - session % 100 + 1, attempt + 1, 1, 10)],
+        );
+    }
+    let commands = table.send([started(201, 3), lost(201)]);
+    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+}
+
+/// While worker 1 is alone, it gets the task again after each loss.
+#[test]
+fn losses_of_one_worker_are_not_final_beside_another() {
+    let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
+    table.send([proof(1), joined(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
+    table.send([back(101, 1), started(101, 2), lost(101), back(102, 1), started(102, 3)]);
+    table.check([joined(2, 1), lost(102)], [assign(2, 4, 1, 10)]);
+}
+
+#[test]
+fn a_loss_counts_only_for_started_attempts() {
+    let mut table = Table::with(SchedulerConfig { max_losses: 1, ..plain() });
+    table.send([proof(1), proof(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
+    let commands = table.send([lost(1)]);
+    assert!(matches!(commands[..], [Command::FailProof { proof: ProofId(1), .. }]), "{commands:?}");
+    table.check([back(2, 1)], [assign(2, 3, 2, 20)]);
+}
+
+#[test]
+fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
+    let mut table = table();
+    table.send([joined(2, 1)]);
+    for id in 1..=3 {
+        let session = 100 + id;
+        // Worker 2 holds another task, so worker 1 gets the next one.
+        table.send([task(1, 10 * id, SHARD), started(2, 3 * id - 2)]);
+        table.check([back(session, 1), task(1, 10 * id + 1, SHARD)], [assign(session, 3 * id - 1, 1, 10 * id + 1)]);
+        table.send([started(session, 3 * id - 1), lost(session)]);
+        table.send([reported(2, 3 * id - 2), verified(3 * id - 2)]);
+        table.send([reported(2, 3 * id), verified(3 * id)]);
+    }
+    let commands = table.send([back(200, 1)]);
+    assert!(quarantines(&commands, 200), "a new session of a quarantined worker starts in quarantine: {commands:?}");
+    table.send([task(1, 50, SHARD), task(1, 51, SHARD)]);
+    assert_eq!(table.scheduler.worker_status(SessionId(200)).unwrap().held, []);
+}
+
+#[test]
+fn returning_with_its_attempts_removes_the_fault() {
+    let rules = QuarantineRules { max_faults: 2, ..QuarantineRules::default() };
+    let mut table = Table::with(SchedulerConfig { pace: None, quarantine: Some(rules), ..SchedulerConfig::default() });
+    table.send([proof(1), joined(2, 1), joined(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
+    table.send([started(1, 1), started(2, 2)]);
+    for session in 1..10 {
+        let now = if session == 1 { 1 } else { 100 + session };
+        let commands = table.send([lost(now), joined_holding(101 + session, 1, 1, &[1])]);
+        assert!(!quarantines(&commands, 101 + session), "{commands:?}");
+    }
+    table.check([reported(110, 1), verified(1)], [accept(110, 1, 1, 9)]);
+}
+
+#[test]
+fn a_task_that_is_never_started_goes_to_another_worker() {
+    let mut table = Table::new();
+    table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 10, SHARD)]);
+    assert_eq!(table.pass(ms(599_000), &[1, 2]), []);
+    assert_eq!(table.pass(ms(2_000), &[1, 2]), [cancel(1, 1), assign(2, 2, 1, 10)]);
+    let history = table.scheduler.task_history(TaskId(10));
+    assert!(matches!(history, [PastAttempt { failure: AttemptFailure::NeverStarted, .. }]), "{history:?}");
+}
+
+#[test]
+fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
+    let mut table = Table::new();
+    table.send([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    assert_eq!(table.pass(ms(1_000_000), &[1]), []);
+    // The worker proves nothing from this point.
+    table.send([reported(1, 1), verified(1)]);
+    assert_eq!(table.pass(ms(601_000), &[1]), [cancel(1, 2), assign(1, 3, 1, 11)]);
+}
+
+#[test]
+fn a_proof_fails_if_its_only_worker_starts_nothing() {
+    let mut table = Table::with(SchedulerConfig { max_losses: 2, ..plain() });
+    table.send([proof(1), joined(1, 2), task(1, 10, SHARD)]);
+    let commands = table.pass(ms(1_300_000), &[1]);
+    assert!(matches!(commands[..], [.., Command::FailProof { .. }]), "{commands:?}");
+}
+
+#[test]
+fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
+    let mut table = Table::new();
+    table.send([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
+    table.send([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
+    table.send([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), verified(2)]);
+    // Worker 2 is free, but has only slightly more memory.
+    table.check([out_of_memory(1, 1)], []);
+    let reason = WaitReason::AllFreeExcluded { kind: SHARD, tried: 0, too_small: 2, full: 1 };
+    assert_eq!(table.scheduler.wait_reason(TaskId(9)), Some(reason));
+    table.check([reported(3, 3)], [assign(3, 4, 1, 9)]);
+}
+
+#[test]
+fn an_out_of_memory_task_fails_without_a_larger_worker() {
+    let mut table = Table::new();
+    table.send([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
+    table.check([out_of_memory(1, 1)], [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn an_out_of_memory_task_waits_for_a_returning_worker() {
+    let mut table = Table::new();
+    table.send([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.check([out_of_memory(1, 1)], [assign(2, 2, 1, 10)]);
+    table.send([started(2, 2), lost(2)]);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    let commands = table.pass(ms(2_000), &[1]);
+    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+    let mut table = Table::new();
+    table.send([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.send([out_of_memory(1, 1), started(2, 2), lost(2)]);
+    table.pass(ms(30_000), &[1]);
+    table.check([joined_with(3, 1, 12)], [assign(3, 3, 1, 10)]);
+}
+
+/// Task 10 ran out of memory on worker 1. It waits for worker 2, which is larger and proves task 11.
+fn waiting_for_a_larger_worker() -> Table {
+    let mut table = Table::new();
+    table.send([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16), task(1, 11, SHARD)]);
+    table.send([started(1, 1), started(2, 2)]);
+    table.check([out_of_memory(1, 1)], []);
+    table
+}
+
+#[test]
+fn the_patience_counts_from_the_departure_of_the_last_larger_worker() {
+    let mut table = waiting_for_a_larger_worker();
+    assert_eq!(table.pass(ms(90_000), &[1, 2]), []);
+    table.check([lost(2)], [assign(1, 3, 1, 11)]);
+    assert_eq!(table.pass(ms(59_500), &[1]), []);
+    assert_eq!(table.pass(ms(500), &[1]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn each_departure_of_a_larger_worker_starts_the_patience_again() {
+    let mut table = waiting_for_a_larger_worker();
+    table.check([lost(2)], [assign(1, 3, 1, 11)]);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    table.check([joined_with(3, 1, 16)], [assign(3, 4, 1, 10)]);
+    table.check([lost(3)], []);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    let commands = table.pass(ms(1_000), &[1]);
+    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+}
+
+#[test]
+fn a_draining_larger_worker_counts_as_one_that_has_left() {
+    let mut table = waiting_for_a_larger_worker();
+    table.check([Event::DrainRequested { session: SessionId(2) }], []);
+    assert_eq!(table.pass(ms(59_500), &[1, 2]), []);
+    assert_eq!(table.pass(ms(500), &[1, 2]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn time_without_workers_does_not_use_up_the_patience() {
+    let mut table = waiting_for_a_larger_worker();
+    table.send([lost(2)]);
+    assert_eq!(table.pass(ms(30_000), &[1]), []);
+    table.check([lost(1)], []);
+    assert_eq!(table.scheduler.next_deadline(), None);
+    assert_eq!(table.pass(ms(120_000), &[]), []);
+    table.check([joined_with(3, 1, 8)], [assign(3, 4, 1, 11)]);
+    assert_eq!(table.pass(ms(29_500), &[3]), []);
+    assert_eq!(table.pass(ms(500), &[3]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+#[test]
+fn the_deadline_includes_the_end_of_the_patience() {
+    let mut table = waiting_for_a_larger_worker();
+    table.send([lost(2)]);
+    assert_eq!(table.pass(ms(59_800), &[1]), []);
+    assert_eq!(table.scheduler.next_deadline(), Some(table.now + ms(200)));
+}
+
+#[test]
+fn a_worker_gets_nothing_while_its_prover_restarts() {
+    let mut table = Table::new();
+    table.send([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    let unready = Event::ProverLost { session: SessionId(1) };
+    table.check([failed(1, 1), unready], [assign(1, 3, 1, 10), cancel(1, 2), cancel(1, 3)]);
+    table.check([task(1, 12, SHARD)], []);
+    let ready = Event::ProverReady { session: SessionId(1) };
+    table.check([ready], [assign(1, 4, 1, 10), assign(1, 5, 1, 11)]);
+}
+
+/// Otherwise worker 1 would fail at the task again and again, and at once each time.
+#[test]
+fn a_failed_task_waits_for_a_restarting_prover() {
+    let mut table = Table::new();
+    table.send([proof(1), joined(1, 1), joined(2, 1), Event::ProverLost { session: SessionId(2) }]);
+    table.check([task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([failed(1, 1)], []);
+    table.check([Event::ProverReady { session: SessionId(2) }], [assign(2, 2, 1, 10)]);
+}
+
+#[test]
+fn a_quarantined_worker_is_released_as_the_last_resort() {
+    let mut table = table();
+    // Worker 2 always holds a task, so worker 1 gets the other tasks.
+    table.send([joined(2, 1), task(1, 1, SHARD), started(2, 1), joined(1, 1)]);
+    table.send([task(1, 2, SHARD), reported(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
+    assert_eq!(
+        table.scheduler.worker_status(SessionId(1)).unwrap().kinds,
+        KindSet::default(),
+        "worker 1 is quarantined"
+    );
+    table.check([task(1, 4, SHARD), reported(2, 1)], [assign(2, 4, 1, 2)]);
+    table.send([verified(1), reported(2, 4), verified(4), reported(2, 5), verified(5)]);
+    let commands = table.send([failed(2, 6)]);
+    assert_eq!(commands, [Command::Probation { session: SessionId(1) }, assign(1, 7, 1, 4)]);
+}
+
+#[test]
+fn a_slow_attempt_that_runs_out_of_memory_keeps_its_task_from_small_workers() {
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([proof(1), joined_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
+    table.pass(ms(1000), &[1]);
+    table.send([reported(1, 1), verified(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
+    assert_eq!(table.pass(ms(6000), &[1, 2]), [assign(2, 3, 1, 2)], "the slow attempt gets another one beside it");
+    table.check([out_of_memory(1, 2)], []);
+    // Worker 2 failed at the task, but worker 1 has too little memory.
+    table.check([failed(2, 3)], [assign(2, 4, 1, 2)]);
+}

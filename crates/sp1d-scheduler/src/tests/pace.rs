@@ -1,0 +1,223 @@
+//! Stragglers, overdue attempts and fast workers.
+
+use super::*;
+use crate::PaceRules;
+
+const S: u64 = 1000;
+
+/// Connects workers 1 to `workers` as sessions 11 and up, with `slots` slots each. Each `(worker, seconds)` in `known`
+/// has already proved one shard in that many seconds. Tasks 900 and up are those shards.
+fn with_paces(workers: u64, known: &[(u64, u64)], slots: u32) -> Table {
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([proof(9)]);
+    for (session, seconds) in known {
+        let all: Vec<u64> = vec![*session];
+        table.send([joined(*session, 1), task(9, 900 + session, SHARD)]);
+        let attempt = table.attempt_on(*session);
+        table.send([started(*session, attempt)]);
+        table.pass(ms(seconds * S), &all);
+        table.send([reported(*session, attempt), verified(attempt), lost(*session)]);
+    }
+    for worker in 1..=workers {
+        // A new session of the same worker.
+        table.send([joined_holding(worker + 10, worker, slots, &[])]);
+    }
+    table.send([proof(1)]);
+    table
+}
+
+impl Table {
+    /// Returns the only attempt that `session` holds.
+    #[track_caller]
+    fn attempt_on(&self, session: u64) -> u64 {
+        let held = self.scheduler.worker_status(SessionId(session)).expect("the worker is connected").held;
+        assert_eq!(held.len(), 1, "session {session} holds {held:?}");
+        held[0].0
+    }
+
+    #[track_caller]
+    fn check_holds(&self, session: u64, expected: usize) {
+        let held = self.scheduler.worker_status(SessionId(session)).expect("the worker is connected").held;
+        assert_eq!(held.len(), expected, "session {session} holds {held:?}");
+    }
+}
+
+/// Session 12 holds a straggler of task 1, and session 11 holds the speculative attempt. Returns the table, the
+/// straggler and the speculative attempt.
+fn straggling() -> (Table, u64, u64) {
+    let mut table = with_paces(2, &[(1, 10)], 1);
+    table.send([task(1, 1, SHARD)]);
+    // The speed of session 12 is unknown, so it comes first.
+    let first = table.attempt_on(12);
+    table.send([started(12, first)]);
+    assert_eq!(table.pass(ms(19 * S), &[11, 12]), [], "an attempt straggles after twice the expected 10 s, not before");
+    let commands = table.pass(ms(2 * S), &[11, 12]);
+    let copy = table.attempt_on(11);
+    assert_eq!(commands, [assign(11, copy, 1, 1)]);
+    (table, first, copy)
+}
+
+#[test]
+fn a_speculative_attempt_that_finishes_first_counts() {
+    let (mut table, first, copy) = straggling();
+    table.check(
+        [started(11, copy), reported(11, copy), verified(copy)],
+        [accept(11, copy, 1, 1), cancel(12, first), discard(first)],
+    );
+    table.check([reported(12, first)], [discard(first)]);
+}
+
+#[test]
+fn a_straggler_that_finishes_first_cancels_its_speculative_attempt() {
+    let (mut table, first, copy) = straggling();
+    table.check([reported(12, first), verified(first)], [accept(12, first, 1, 1), cancel(11, copy), discard(copy)]);
+}
+
+#[test]
+fn a_straggler_gets_at_most_one_speculative_attempt() {
+    let (mut table, _, copy) = straggling();
+    table.send([joined(13, 1), started(11, copy)]);
+    assert_eq!(table.pass(ms(60 * S), &[11, 12, 13]), []);
+}
+
+#[test]
+fn a_rejected_straggler_leaves_its_speculative_attempt_running() {
+    let (mut table, first, _) = straggling();
+    table.check([reported(12, first), rejected(first)], [discard(first)]);
+    table.check_holds(11, 1);
+}
+
+#[test]
+fn a_straggler_continues_if_its_speculative_attempt_ends() {
+    let (mut table, first, copy) = straggling();
+    table.check([failed(11, copy)], []);
+    table.check([reported(12, first), verified(first)], [accept(12, first, 1, 1), discard(copy)]);
+    let (mut table, first, copy) = straggling();
+    table.check([lost(11)], []);
+    table.check([reported(12, first), verified(first)], [accept(12, first, 1, 1), discard(copy)]);
+}
+
+#[test]
+fn a_speculative_attempt_continues_if_its_straggler_is_lost() {
+    let (mut table, first, copy) = straggling();
+    table.check([lost(12)], []);
+    table.check([reported(11, copy), verified(copy)], [accept(11, copy, 1, 1), discard(first)]);
+}
+
+#[test]
+fn no_speculative_attempt_starts_while_tasks_wait() {
+    let mut table = with_paces(2, &[(1, 10)], 1);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
+    let (slow, quick) = (table.attempt_on(12), table.attempt_on(11));
+    table.send([started(12, slow), started(11, quick)]);
+    table.pass(ms(30 * S), &[11, 12]);
+    table.send([reported(11, quick), verified(quick)]);
+    let last = table.attempt_on(11);
+    table.send([started(11, last)]);
+    let commands = table.send([reported(11, last)]);
+    assert_eq!(commands, [assign(11, last + 1, 1, 1)], "no task waits any more");
+}
+
+#[test]
+fn running_attempts_are_judged_by_durations_learned_later() {
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([started(1, 1), started(2, 2)]);
+    table.pass(ms(10 * S), &[1, 2]);
+    table.check([reported(2, 2), verified(2)], [accept(2, 2, 1, 2)]);
+    assert_eq!(table.pass(ms(9 * S), &[1, 2]), []);
+    assert_eq!(table.pass(ms(S), &[1, 2]), [assign(2, 3, 1, 1)]);
+}
+
+#[test]
+fn an_overdue_attempt_is_retried_but_counts_if_first() {
+    let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };
+    let mut table = Table::with(SchedulerConfig { quarantine: None, pace: Some(pace), ..SchedulerConfig::default() });
+    table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    assert_eq!(table.pass(ms(39 * S), &[1]), [], "no duration is known, so only the cap applies");
+    table.send([joined(2, 1)]);
+    assert_eq!(table.pass(ms(2 * S), &[1, 2]), [assign(2, 2, 1, 1)]);
+    let history = table.scheduler.task_history(TaskId(1));
+    assert_eq!(history.iter().map(|past| &past.failure).collect::<Vec<_>>(), [&AttemptFailure::Overdue]);
+    // The slot of the overdue attempt is not free: its worker may still be proving it.
+    table.check_holds(1, 1);
+    table.check([reported(1, 1), verified(1)], [accept(1, 1, 1, 1), cancel(2, 2), discard(2)]);
+}
+
+#[test]
+fn an_overdue_attempt_does_not_count_in_fair_share() {
+    let pace = PaceRules { overdue_floor: ms(30 * S), overdue_cap: ms(40 * S), ..PaceRules::default() };
+    let mut table = Table::with(SchedulerConfig { quarantine: None, pace: Some(pace), ..SchedulerConfig::default() });
+    table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([proof(2), joined(2, 1), task(2, 2, SHARD), task(2, 3, SHARD)]);
+    table.send([started(2, 2)]);
+    assert_eq!(table.pass(ms(39 * S), &[1, 2]), []);
+    table.send([reported(2, 2), verified(2), started(2, 3)]);
+    assert_eq!(table.pass(ms(2 * S), &[1, 2]), [], "task 1 waits: its attempt is overdue");
+    table.send([task(2, 4, SHARD)]);
+    // No held attempt counts for either proof, and the latest attempt of proof 1 was assigned earlier.
+    table.check([reported(2, 3)], [assign(2, 4, 1, 1)]);
+}
+
+#[test]
+fn a_pause_of_the_orchestrator_makes_no_attempt_slow() {
+    let mut table = with_paces(2, &[(1, 10)], 1);
+    table.send([task(1, 1, SHARD)]);
+    let first = table.attempt_on(12);
+    table.send([started(12, first)]);
+    table.now = table.now + ms(3600 * S);
+    assert_eq!(table.send([Event::Tick]), []);
+}
+
+#[test]
+fn the_fastest_idle_worker_gets_a_task() {
+    let mut table = with_paces(3, &[(1, 30), (2, 10), (3, 20)], 1);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.check_holds(12, 1);
+    table.check_holds(13, 1);
+    table.check_holds(11, 0);
+}
+
+#[test]
+fn a_slow_worker_gets_its_share_but_not_the_last_task() {
+    let mut table = with_paces(2, &[(1, 100), (2, 10)], 2);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.check_holds(12, 2);
+    table.check_holds(11, 0);
+    table.send([task(1, 3, SHARD), task(1, 4, SHARD)]);
+    table.check_holds(11, 2);
+}
+
+/// A fast worker that hangs is no longer expected to finish earlier.
+#[test]
+fn a_slower_worker_takes_an_attempt_behind_a_hanging_one() {
+    let mut table = with_paces(2, &[(1, 30), (2, 10)], 2);
+    table.send([task(1, 1, SHARD), task(1, 2, SHARD)]);
+    let held = table.scheduler.worker_status(SessionId(12)).unwrap().held;
+    assert_eq!(held.len(), 2, "the fast worker finishes both tasks before the slow one finishes one");
+    table.send([started(12, held[0].0)]);
+    let commands = table.pass(ms(11 * S), &[11, 12]);
+    assert_eq!(commands, [cancel(12, held[1].0), assign(11, held[1].0 + 1, 1, 2)]);
+}
+
+#[test]
+fn attempts_waiting_behind_an_overdue_one_go_to_others() {
+    let pace = PaceRules { overdue_cap: ms(40 * S), overdue_floor: ms(30 * S), ..PaceRules::default() };
+    let mut table = Table::with(SchedulerConfig { quarantine: None, pace: Some(pace), ..SchedulerConfig::default() });
+    table.send([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1)]);
+    // Task 1 goes to worker 1 again, the only worker, behind its overdue attempt.
+    let commands = table.pass(ms(41 * S), &[1]);
+    assert_eq!(commands, [cancel(1, 2), assign(1, 3, 1, 1)]);
+    table.check([joined(2, 2)], [assign(2, 4, 1, 2)]);
+}
+
+#[test]
+fn rejected_results_do_not_teach_durations() {
+    let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
+    table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([started(1, 1), started(2, 2)]);
+    table.pass(ms(S), &[1, 2]);
+    table.send([reported(1, 1), rejected(1)]);
+    // If a shard were known to take 1 s, the other attempt would be a straggler.
+    assert_eq!(table.pass(ms(30 * S), &[1, 2]), []);
+}

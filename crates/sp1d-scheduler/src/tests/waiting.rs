@@ -1,0 +1,169 @@
+//! Why a task waits, and how that is shown.
+
+use super::*;
+use crate::{Placement, WaitReason};
+use std::collections::BTreeMap;
+
+const GIB: u64 = 1 << 30;
+
+/// A worker with one slot and `memory_bytes` for one attempt.
+fn joined_with_memory(session: u64, memory_bytes: u64) -> Event {
+    let (session, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
+    Event::WorkerJoined { session, worker, memory_bytes, slots: 1, kinds, holds: Vec::new(), resumable: Vec::new() }
+}
+
+fn out_of_memory(session: u64, attempt: u64) -> Event {
+    let failure = AttemptFailure::OutOfMemory("too large".to_owned());
+    Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
+}
+
+/// Checks the reason for which task 10 of proof 1 waits after `events`, and its text.
+#[track_caller]
+fn check_in(mut table: Table, events: impl IntoIterator<Item = Event>, reason: WaitReason, text: &str) {
+    table.send(events);
+    assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
+    assert_eq!(reason.to_string(), text);
+    assert_eq!(table.scheduler.waiting_of(ProofId(1)), BTreeMap::from([(reason, 1)]));
+}
+
+#[track_caller]
+fn check(events: impl IntoIterator<Item = Event>, reason: WaitReason, text: &str) {
+    check_in(Table::new(), events, reason, text);
+}
+
+#[test]
+fn a_task_waits_for_the_first_worker() {
+    check([proof(1), task(1, 10, SHARD)], WaitReason::NoWorkerReady, "no worker is ready");
+}
+
+#[test]
+fn a_task_waits_for_a_worker_that_supports_its_kind() {
+    check(
+        [joined_for(1, 1, REDUCE), joined_for(2, 1, REDUCE), proof(1), task(1, 10, SHARD)],
+        WaitReason::KindUnsupported { kind: SHARD, connected: 2 },
+        "no worker supports prove_shard (2 connected)",
+    );
+}
+
+#[test]
+fn a_task_waits_for_unavailable_workers() {
+    let unavailable = [
+        Event::DrainRequested { session: SessionId(1) },
+        Event::ProverLost { session: SessionId(1) },
+        Event::ProverLost { session: SessionId(2) },
+    ];
+    check(
+        [joined(1, 1), joined(2, 1), proof(1)].into_iter().chain(unavailable).chain([task(1, 10, SHARD)]),
+        WaitReason::AllUnavailable { kind: SHARD, draining: 1, quarantined: 0, starting: 1 },
+        "no worker is available for prove_shard: 1 draining, 1 starting",
+    );
+}
+
+#[test]
+fn a_task_waits_for_a_worker_with_more_memory() {
+    // Task 10 waits for the large worker 2, which proves task 9. Then worker 2 is lost, and worker 1 proves task 9.
+    let joins = [joined_with_memory(2, 64 * GIB), proof(1), task(1, 9, SHARD), joined_with_memory(1, 8 * GIB)];
+    check(
+        joins.into_iter().chain([task(1, 10, SHARD), out_of_memory(1, 2), lost(2)]),
+        WaitReason::TooLittleMemory { kind: SHARD, workers: 1 },
+        "none of 1 workers for prove_shard has enough memory; draining workers do not count",
+    );
+}
+
+#[test]
+fn a_task_waits_for_a_starting_worker_that_it_has_not_failed_on() {
+    check(
+        [joined(1, 1), joined(2, 1), Event::ProverLost { session: SessionId(2) }, proof(1), task(1, 10, SHARD)]
+            .into_iter()
+            .chain([failed(1, 1)]),
+        WaitReason::AllAvailableExcluded { kind: SHARD, tried: 1, too_small: 0, unavailable: 1 },
+        "every available worker for prove_shard is excluded (1 tried before); 1 quarantined or starting workers remain",
+    );
+}
+
+#[test]
+fn a_task_waits_for_a_full_worker_although_others_are_free() {
+    // Worker 3 proves task 9. Task 10 fails on worker 1, then runs out of memory on worker 2.
+    let (large, small) = (64 * GIB, 8 * GIB);
+    check(
+        [joined_with_memory(3, large), proof(1), task(1, 9, SHARD), started(3, 1)].into_iter().chain([
+            joined_with_memory(1, large),
+            joined_with_memory(2, small),
+            task(1, 10, SHARD),
+            failed(1, 2),
+            out_of_memory(2, 3),
+        ]),
+        WaitReason::AllFreeExcluded { kind: SHARD, tried: 1, too_small: 1, full: 1 },
+        "every free worker for prove_shard is excluded (1 tried before, 1 with too little memory); 1 full workers \
+         remain",
+    );
+}
+
+#[test]
+fn a_task_waits_while_every_available_worker_is_full() {
+    check(
+        [joined(1, 1), joined(2, 1), proof(1), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)],
+        WaitReason::AllFull { kind: SHARD, workers: 2, on_probation: 0 },
+        "every available worker for prove_shard is full (2 available)",
+    );
+}
+
+#[test]
+fn a_task_waits_for_a_worker_on_probation() {
+    let table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
+    // The fault quarantines worker 1. Worker 2 leaves, so worker 1 is needed and is put on probation.
+    let fault = Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() };
+    check_in(
+        table,
+        [joined(1, 2), joined(2, 1), fault, proof(1), task(1, 9, SHARD), task(1, 10, SHARD), lost(2)],
+        WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 1 },
+        "every available worker for prove_shard is full (1 available, 1 on probation)",
+    );
+}
+
+#[test]
+fn a_task_waits_because_of_the_pack_plan() {
+    let mut table = Table::with(SchedulerConfig { placement: Placement::Pack, ..plain() });
+    let tasks = [proof(1), task(1, 7, SHARD), task(1, 8, SHARD), task(1, 9, SHARD), task(1, 10, SHARD)];
+    table.send(tasks.into_iter().chain([joined(1, 1), joined(2, 1), joined(3, 1)]));
+    // Four tasks need two rounds, for which two workers are enough.
+    let reason = WaitReason::HeldByPackPlan { kind: SHARD, planned: 2, free: 1 };
+    assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
+    assert_eq!(table.scheduler.waiting_of(ProofId(1)), BTreeMap::from([(reason, 2)]));
+    let text = "the pack plan uses 2 workers for prove_shard and leaves others free (1 free)";
+    assert_eq!(reason.to_string(), text);
+}
+
+#[test]
+fn the_reasons_of_a_proof_are_counted() {
+    let mut table = Table::new();
+    table.send([joined_for(1, 1, SHARD), proof(1), proof(2), task(2, 1, SHARD)]);
+    table.send((10..15).map(|id| task(1, id, SHARD)).chain([task(1, 20, REDUCE), task(1, 21, REDUCE)]));
+    let full = WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 0 };
+    let unsupported = WaitReason::KindUnsupported { kind: REDUCE, connected: 1 };
+    assert_eq!(table.scheduler.waiting_of(ProofId(1)), BTreeMap::from([(full, 5), (unsupported, 2)]));
+    assert_eq!(table.scheduler.waiting_of(ProofId(2)), BTreeMap::new());
+    assert_eq!(table.scheduler.waiting_of(ProofId(3)), BTreeMap::new());
+}
+
+#[test]
+fn only_a_waiting_task_has_a_reason() {
+    let mut table = Table::new();
+    table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    assert_eq!(table.scheduler.wait_reason(TaskId(10)), None);
+    table.check([reported(1, 1)], []);
+    assert_eq!(table.scheduler.wait_reason(TaskId(10)), None);
+    assert_eq!(table.scheduler.wait_reason(TaskId(99)), None);
+}
+
+#[test]
+fn many_tasks_have_the_same_statuses_as_each_of_them() {
+    let mut table = Table::new();
+    table.send([joined_for(1, 1, SHARD), proof(1), task(1, 9, SHARD), started(1, 1)]);
+    table.send([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, REDUCE)]);
+    let statuses = table.scheduler.task_statuses((1..20).map(TaskId));
+    assert_eq!(statuses.keys().map(|task| task.0).collect::<Vec<_>>(), [9, 10, 11, 12]);
+    for (task, status) in statuses {
+        assert_eq!(table.scheduler.task_status(task), Some(status), "{task}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Why a task waits.
+
+use crate::TaskKind;
+use sp1d_model::WaitCode;
+use std::fmt;
+
+/// Why a task waits instead of running. The counts are numbers of connected workers.
+///
+/// - A worker is *available* for a kind if it supports the kind and is not draining, quarantined or starting its
+///   prover.
+/// - An available worker is *free* if it has a free slot, and *full* if it has none.
+/// - A task *excludes* a worker if the worker was tried without success (it failed at the task, refused it, or was lost
+///   with it), or if the worker has too little memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitReason {
+    /// No worker is connected, or no connected worker has loaded its prover yet.
+    NoWorkerReady,
+    /// No connected worker supports the kind.
+    KindUnsupported {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Connected workers.
+        connected: usize,
+    },
+    /// Every worker that supports the kind is unavailable. A worker that is unavailable for several reasons counts for
+    /// the first of them.
+    AllUnavailable {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Workers that finish the attempts that they have started, and get no others.
+        draining: usize,
+        /// Workers that get nothing for a while after too many faults.
+        quarantined: usize,
+        /// Workers whose prover is being started again.
+        starting: usize,
+    },
+    /// The task ran out of memory, and no worker that supports its kind has more. Draining workers do not count. The
+    /// proof fails after [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
+    TooLittleMemory {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Workers that support the kind and are not draining.
+        workers: usize,
+    },
+    /// The task excludes every available worker. It waits for a quarantined or starting worker.
+    AllAvailableExcluded {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Available workers that were tried without success.
+        tried: usize,
+        /// Available workers with too little memory.
+        too_small: usize,
+        /// Quarantined or starting workers that the task does not exclude.
+        unavailable: usize,
+    },
+    /// The task excludes every free worker. It waits for a full worker.
+    AllFreeExcluded {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Free workers that were tried without success.
+        tried: usize,
+        /// Free workers with too little memory.
+        too_small: usize,
+        /// Full workers that the task does not exclude.
+        full: usize,
+    },
+    /// Every available worker is full.
+    AllFull {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Available workers.
+        workers: usize,
+        /// Available workers on probation. Each of them gets one task at a time.
+        on_probation: usize,
+    },
+    /// The task does not exclude every free worker, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.
+    HeldByPackPlan {
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Workers that share the tasks of the kind.
+        planned: usize,
+        /// Free workers that the task does not exclude.
+        free: usize,
+    },
+}
+
+impl WaitReason {
+    /// Returns the stable code of the reason, for programs.
+    #[must_use]
+    pub const fn code(self) -> WaitCode {
+        match self {
+            Self::NoWorkerReady => WaitCode::NoWorkerReady,
+            Self::KindUnsupported { .. } => WaitCode::KindUnsupported,
+            Self::AllUnavailable { .. } => WaitCode::AllUnavailable,
+            Self::TooLittleMemory { .. } => WaitCode::TooLittleMemory,
+            Self::AllAvailableExcluded { .. } => WaitCode::AllAvailableExcluded,
+            Self::AllFreeExcluded { .. } => WaitCode::AllFreeExcluded,
+            Self::AllFull { .. } => WaitCode::AllFull,
+            Self::HeldByPackPlan { .. } => WaitCode::HeldByPackPlan,
+        }
+    }
+}
+
+/// Shows the reason for people, in words that fit one task as well as many.
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoWorkerReady => f.write_str("no worker is ready"),
+            Self::KindUnsupported { kind, connected } => {
+                write!(f, "no worker supports {kind} ({connected} connected)")
+            }
+            Self::AllUnavailable { kind, draining, quarantined, starting } => {
+                let states = [(draining, "draining"), (quarantined, "quarantined"), (starting, "starting")];
+                write!(f, "no worker is available for {kind}: {}", listed(states))
+            }
+            Self::TooLittleMemory { kind, workers } => {
+                write!(f, "none of {workers} workers for {kind} has enough memory; draining workers do not count")
+            }
+            Self::AllAvailableExcluded { kind, tried, too_small, unavailable } => write!(
+                f,
+                "every available worker for {kind} is excluded ({}); {unavailable} quarantined or starting workers \
+                 remain",
+                excluded(tried, too_small)
+            ),
+            Self::AllFreeExcluded { kind, tried, too_small, full } => write!(
+                f,
+                "every free worker for {kind} is excluded ({}); {full} full workers remain",
+                excluded(tried, too_small)
+            ),
+            Self::AllFull { kind, workers, on_probation } => {
+                write!(f, "every available worker for {kind} is full ({workers} available")?;
+                if on_probation > 0 { write!(f, ", {on_probation} on probation)") } else { f.write_str(")") }
+            }
+            Self::HeldByPackPlan { kind, planned, free } => {
+                write!(f, "the pack plan uses {planned} workers for {kind} and leaves others free ({free} free)")
+            }
+        }
+    }
+}
+
+fn excluded(tried: usize, too_small: usize) -> String {
+    listed([(tried, "tried before"), (too_small, "with too little memory")])
+}
+
+/// Returns the counts above zero with their texts.
+fn listed<const N: usize>(counts: [(usize, &str); N]) -> String {
+    let some = counts.into_iter().filter(|(count, _)| *count > 0);
+    some.map(|(count, text)| format!("{count} {text}")).collect::<Vec<_>>().join(", ")
+}

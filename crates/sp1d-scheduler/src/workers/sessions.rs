@@ -1,0 +1,548 @@
+//! The connected workers and their slots.
+//!
+//! A worker is *available* for a task kind if it supports the kind and is not draining, quarantined or starting its
+//! prover. An *idle* worker is available and holds no attempt.
+
+use crate::{AttemptId, KindSet, SessionId, TaskKind, Timestamp, WorkerId, queue::Exclusions};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeBounds,
+    time::Duration,
+};
+
+/// The order in which workers with a free slot are chosen: the fewest held attempts, then the shortest expected
+/// duration (zero if unknown), then the lowest id.
+type FreeSlotRank = (usize, Duration, SessionId);
+
+/// In the order of workers with a free slot, workers from here on hold at least one attempt.
+const BUSY: FreeSlotRank = (1, Duration::ZERO, SessionId(0));
+
+#[derive(Debug)]
+pub(crate) struct SessionState {
+    worker: WorkerId,
+    /// Bytes of memory that one attempt can use; 0 if unknown.
+    memory_bytes: u64,
+    slots: usize,
+    /// The kinds that the worker supports.
+    declared: KindSet,
+    /// The kinds that the worker is available for: either all that it supports, or none.
+    kinds: KindSet,
+    /// The worker may hold only one attempt at a time.
+    probation: bool,
+    /// The worker finishes the attempts that it has started, and gets no others.
+    draining: bool,
+    /// The worker gets nothing until its quarantine ends.
+    quarantined: bool,
+    /// The prover is being started again. The worker gets nothing until then.
+    starting: bool,
+    /// The time on the lease clock by which the worker must start one of its attempts. `None` if it has started one, or
+    /// holds none.
+    start_deadline: Option<Timestamp>,
+    /// The expected duration of a task, by kind; zero if unknown.
+    paces: [Duration; TaskKind::ALL.len()],
+    held: BTreeSet<AttemptId>,
+    /// Number of held attempts, by kind.
+    held_of: [usize; TaskKind::ALL.len()],
+}
+
+impl SessionState {
+    pub(crate) const fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// Returns the maximum number of attempts that the worker may hold now.
+    pub(crate) const fn slots(&self) -> usize {
+        if self.probation { 1 } else { self.slots }
+    }
+
+    /// Returns the kinds that the worker is available for.
+    pub(crate) const fn kinds(&self) -> KindSet {
+        self.kinds
+    }
+
+    /// Returns the kinds that the worker supports.
+    pub(crate) const fn declared(&self) -> KindSet {
+        self.declared
+    }
+
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(crate) const fn is_quarantined(&self) -> bool {
+        self.quarantined
+    }
+
+    pub(crate) const fn is_on_probation(&self) -> bool {
+        self.probation
+    }
+
+    pub(crate) const fn is_starting(&self) -> bool {
+        self.starting
+    }
+
+    /// Returns the bytes of memory that one attempt can use; 0 if unknown.
+    pub(crate) const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    pub(crate) const fn start_deadline(&self) -> Option<Timestamp> {
+        self.start_deadline
+    }
+
+    /// Returns true if a task of `kind` may reach the worker now or later: it supports the kind and is not draining.
+    pub(crate) const fn is_prospect(&self, kind: TaskKind) -> bool {
+        self.declared.contains(kind) && !self.draining
+    }
+
+    pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
+        exclusions.contains(self.worker, self.memory_bytes)
+    }
+
+    fn free_slot_rank(&self, id: SessionId, kind: TaskKind) -> FreeSlotRank {
+        (self.held.len(), self.paces[kind.index()], id)
+    }
+
+    pub(crate) const fn held(&self) -> &BTreeSet<AttemptId> {
+        &self.held
+    }
+
+    pub(crate) fn has_free_slot(&self) -> bool {
+        self.held.len() < self.slots()
+    }
+}
+
+/// The properties of a worker that joins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JoinProperties {
+    pub(crate) worker: WorkerId,
+    /// Bytes of memory that one attempt can use; 0 if unknown.
+    pub(crate) memory_bytes: u64,
+    pub(crate) slots: u32,
+    pub(crate) kinds: KindSet,
+}
+
+/// All connected workers, with indexes for choosing among them.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerSessions {
+    sessions: BTreeMap<SessionId, SessionState>,
+    /// By kind: the available workers with a free slot, in the order in which they are chosen.
+    free: [BTreeSet<FreeSlotRank>; TaskKind::ALL.len()],
+    /// By kind: the available workers whose expected duration is known, the fastest first.
+    fastest: [BTreeSet<(Duration, SessionId)>; TaskKind::ALL.len()],
+    /// Draining workers that have not yet been reported as drained.
+    draining: BTreeSet<SessionId>,
+    quarantined: BTreeSet<SessionId>,
+    /// By kind: number of available workers, with or without a free slot.
+    available: [usize; TaskKind::ALL.len()],
+    /// By kind: number of workers that support it and are not draining. This includes workers that are quarantined or
+    /// starting their prover.
+    prospects: [usize; TaskKind::ALL.len()],
+    /// The session of each connected worker.
+    of_worker: BTreeMap<WorkerId, SessionId>,
+    /// Workers that hold attempts and have started none of them, by start deadline.
+    start_deadlines: BTreeSet<(Timestamp, SessionId)>,
+    /// Number of attempts that all workers hold.
+    held: usize,
+    /// By kind: number of attempts of the kind that available workers hold.
+    held_of: [usize; TaskKind::ALL.len()],
+    /// By kind: number of available workers that hold an attempt of the kind.
+    holders: [usize; TaskKind::ALL.len()],
+    /// The sessions that changed since the last call of [`WorkerSessions::take_changed`], those that were removed
+    /// included.
+    changed: BTreeSet<SessionId>,
+}
+
+impl WorkerSessions {
+    pub(crate) fn get(&self, session: SessionId) -> Option<&SessionState> {
+        self.sessions.get(&session)
+    }
+
+    /// Returns the connected workers, in order of their sessions.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SessionState> {
+        self.sessions.values()
+    }
+
+    pub(crate) fn contains(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Returns the number of attempts that all workers hold.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Returns the number of attempts of `kind` that workers available for it hold.
+    pub(crate) const fn held_of(&self, kind: TaskKind) -> usize {
+        self.held_of[kind.index()]
+    }
+
+    /// Returns the number of workers that are available for `kind` and hold an attempt of it.
+    pub(crate) const fn holders(&self, kind: TaskKind) -> usize {
+        self.holders[kind.index()]
+    }
+
+    /// Returns true if a worker outside `excluded` is available for `kind` and holds an attempt of it.
+    pub(crate) fn any_holds(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+        let holds = |session: &SessionState| session.kinds.contains(kind) && session.held_of[kind.index()] > 0;
+        self.holders(kind) > self.excluded(excluded).filter(|session| holds(session)).count()
+    }
+
+    /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory require a look at every
+    /// worker.
+    fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
+        let by_memory = exclusions.by_memory().is_some();
+        let all = self.sessions.values().filter(move |session| by_memory && session.is_excluded(exclusions));
+        let named = exclusions.workers().iter().filter(move |_| !by_memory);
+        all.chain(named.filter_map(|worker| self.get(*self.of_worker.get(worker)?)))
+    }
+
+    /// Returns true if `exclusions` excludes `id`, or if `id` is not connected.
+    pub(crate) fn is_excluded(&self, id: SessionId, exclusions: &Exclusions) -> bool {
+        self.get(id).is_none_or(|session| session.is_excluded(exclusions))
+    }
+
+    /// Adds a worker that holds no attempt. `paces` contains the expected duration of a task on this worker by kind, or
+    /// zero if unknown.
+    ///
+    /// # Panics
+    /// Panics if the worker is already there.
+    pub(crate) fn insert(
+        &mut self,
+        id: SessionId,
+        worker: WorkerId,
+        memory_bytes: u64,
+        slots: u32,
+        kinds: KindSet,
+        paces: [Duration; TaskKind::ALL.len()],
+    ) {
+        let session = SessionState {
+            worker,
+            memory_bytes,
+            slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
+            declared: kinds,
+            kinds,
+            probation: false,
+            draining: false,
+            quarantined: false,
+            starting: false,
+            start_deadline: None,
+            paces,
+            held: BTreeSet::new(),
+            held_of: [0; TaskKind::ALL.len()],
+        };
+        let added = self.sessions.insert(id, session);
+        assert!(added.is_none(), "{id} was added twice");
+        let other = self.of_worker.insert(worker, id);
+        assert!(other.is_none(), "{worker} has two sessions");
+        self.changed.insert(id);
+        self.enter(id);
+    }
+
+    /// Removes a worker that holds no attempt any more.
+    pub(crate) fn remove(&mut self, id: SessionId) {
+        self.leave(id);
+        let session = self.sessions.remove(&id).expect("only connected workers are removed");
+        assert!(session.held.is_empty(), "{id} is removed while it holds {:?}", session.held);
+        self.of_worker.remove(&session.worker);
+        self.draining.remove(&id);
+        self.quarantined.remove(&id);
+        self.changed.insert(id);
+    }
+
+    /// Returns the workers that changed since the last call, those that were removed included.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<SessionId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Returns the quarantined workers.
+    pub(crate) fn quarantined(&self) -> impl Iterator<Item = SessionId> {
+        self.quarantined.iter().copied()
+    }
+
+    /// Sets whether `id` is quarantined, and whether it may hold only one attempt.
+    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: bool, probation: bool) {
+        self.change(id, |session| (session.quarantined, session.probation) = (quarantined, probation));
+        if quarantined {
+            self.quarantined.insert(id);
+        } else {
+            self.quarantined.remove(&id);
+        }
+    }
+
+    /// Sets whether the prover of `id` is being started again.
+    pub(crate) fn set_starting(&mut self, id: SessionId, starting: bool) {
+        self.change(id, |session| session.starting = starting);
+    }
+
+    /// Sets the time by which `id` must start one of its attempts. `None` if it has started one, or holds none.
+    pub(crate) fn set_start_deadline(&mut self, id: SessionId, deadline: Option<Timestamp>) {
+        let session = self.sessions.get_mut(&id).expect("only connected workers hold attempts");
+        if let Some(earlier) = std::mem::replace(&mut session.start_deadline, deadline) {
+            self.start_deadlines.remove(&(earlier, id));
+        }
+        self.start_deadlines.extend(deadline.map(|deadline| (deadline, id)));
+    }
+
+    /// Returns the first worker whose start deadline has passed at `now`.
+    pub(crate) fn first_late_start(&self, now: Timestamp) -> Option<SessionId> {
+        self.start_deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
+    }
+
+    /// Sets whether `id` finishes the attempts that it has started, and gets no others.
+    pub(crate) fn set_draining(&mut self, id: SessionId, draining: bool) {
+        self.change(id, |session| session.draining = draining);
+        if draining {
+            self.draining.insert(id);
+        } else {
+            self.draining.remove(&id);
+        }
+    }
+
+    /// Returns the draining workers that hold nothing now. Each is returned once.
+    pub(crate) fn drained(&mut self) -> Vec<SessionId> {
+        let empty: Vec<SessionId> =
+            self.draining.iter().copied().filter(|id| self.sessions[id].held.is_empty()).collect();
+        empty.iter().for_each(|id| {
+            self.draining.remove(id);
+        });
+        empty
+    }
+
+    /// Sets the expected duration of a task of `kind` on `id`.
+    pub(crate) fn set_pace(&mut self, id: SessionId, kind: TaskKind, pace: Duration) {
+        self.change(id, |session| session.paces[kind.index()] = pace);
+    }
+
+    /// Returns the expected duration of a task of `kind` on `id`, or `None` if unknown.
+    pub(crate) fn pace(&self, id: SessionId, kind: TaskKind) -> Option<Duration> {
+        self.get(id).map(|session| session.paces[kind.index()]).filter(|pace| !pace.is_zero())
+    }
+
+    /// Returns the fastest worker available for `kind`, or `None` if no duration is known.
+    pub(crate) fn fastest(&self, kind: TaskKind) -> Option<SessionId> {
+        self.fastest[kind.index()].first().map(|(_, id)| *id)
+    }
+
+    /// Applies a change that may move the worker within the indexes.
+    fn change(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState)) {
+        self.leave(id);
+        let session = self.sessions.get_mut(&id).expect("only connected workers change");
+        change(session);
+        let is_unavailable = session.draining || session.quarantined || session.starting;
+        session.kinds = if is_unavailable { KindSet::default() } else { session.declared };
+        self.changed.insert(id);
+        self.enter(id);
+    }
+
+    fn enter(&mut self, id: SessionId) {
+        let session = &self.sessions[&id];
+        for kind in TaskKind::ALL {
+            self.prospects[kind.index()] += usize::from(session.is_prospect(kind));
+        }
+        for kind in session.kinds.iter() {
+            self.available[kind.index()] += 1;
+            self.held_of[kind.index()] += session.held_of[kind.index()];
+            self.holders[kind.index()] += usize::from(session.held_of[kind.index()] > 0);
+            if session.has_free_slot() {
+                self.free[kind.index()].insert(session.free_slot_rank(id, kind));
+            }
+            let pace = session.paces[kind.index()];
+            if !pace.is_zero() {
+                self.fastest[kind.index()].insert((pace, id));
+            }
+        }
+    }
+
+    fn leave(&mut self, id: SessionId) {
+        let session = &self.sessions[&id];
+        for kind in TaskKind::ALL {
+            self.prospects[kind.index()] -= usize::from(session.is_prospect(kind));
+        }
+        for kind in session.kinds.iter() {
+            self.available[kind.index()] -= 1;
+            self.held_of[kind.index()] -= session.held_of[kind.index()];
+            self.holders[kind.index()] -= usize::from(session.held_of[kind.index()] > 0);
+            self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
+            self.fastest[kind.index()].remove(&(session.paces[kind.index()], id));
+        }
+    }
+
+    /// Puts `attempt`, whose task is of `kind`, into a free slot of `id`.
+    pub(crate) fn hold(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
+        let of_kind = self.change_held(id, |session| {
+            assert!(session.has_free_slot(), "{id} has no slot for {attempt}");
+            assert!(session.held.insert(attempt), "{id} already holds {attempt}");
+            session.held_of[kind.index()] += 1;
+            session.held_of[kind.index()]
+        });
+        self.held += 1;
+        if self.is_available(id, kind) {
+            self.held_of[kind.index()] += 1;
+            self.holders[kind.index()] += usize::from(of_kind == 1);
+        }
+    }
+
+    /// Returns true if `id` is available for `kind`.
+    pub(crate) fn is_available(&self, id: SessionId, kind: TaskKind) -> bool {
+        self.get(id).is_some_and(|session| session.kinds.contains(kind))
+    }
+
+    /// Frees the slot of `attempt`, whose task is of `kind`.
+    pub(crate) fn release(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
+        let of_kind = self.change_held(id, |session| {
+            assert!(session.held.remove(&attempt), "{id} does not hold {attempt}");
+            session.held_of[kind.index()] -= 1;
+            session.held_of[kind.index()]
+        });
+        self.held -= 1;
+        if self.is_available(id, kind) {
+            self.held_of[kind.index()] -= 1;
+            self.holders[kind.index()] -= usize::from(of_kind == 0);
+        }
+    }
+
+    fn change_held<T>(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState) -> T) -> T {
+        let session = self.sessions.get_mut(&id).expect("live attempts are on connected workers");
+        for kind in session.kinds.iter() {
+            self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
+        }
+        let outcome = change(session);
+        for kind in session.kinds.iter().filter(|_| session.has_free_slot()) {
+            self.free[kind.index()].insert(session.free_slot_rank(id, kind));
+        }
+        self.changed.insert(id);
+        outcome
+    }
+
+    /// Returns the number of workers available for `kind`, with or without a free slot.
+    pub(crate) const fn available(&self, kind: TaskKind) -> usize {
+        self.available[kind.index()]
+    }
+
+    /// Returns true if a worker available for `kind` holds no attempt.
+    pub(crate) fn any_idle(&self, kind: TaskKind) -> bool {
+        self.free[kind.index()].first().is_some_and(|(held, ..)| *held == 0)
+    }
+
+    /// Returns true if a worker available for `kind` holds an attempt and has a free slot.
+    pub(crate) fn any_partly_free(&self, kind: TaskKind) -> bool {
+        self.free[kind.index()].last().is_some_and(|(held, ..)| *held > 0)
+    }
+
+    /// Returns true if `session` is available for `kind` and holds no attempt.
+    pub(crate) fn is_idle(&self, session: SessionId, kind: TaskKind) -> bool {
+        let found = self.get(session).filter(|found| found.held.is_empty() && found.kinds.contains(kind));
+        found.is_some_and(SessionState::has_free_slot)
+    }
+
+    /// Returns true if `excluded` excludes every worker that supports `kind` and is not draining. This includes workers
+    /// that are quarantined or starting their prover.
+    pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+        let prospects = self.excluded(excluded).filter(|session| session.is_prospect(kind));
+        prospects.count() == self.prospects[kind.index()]
+    }
+
+    /// Returns for each kind the largest memory of a worker that supports the kind and is not draining, or `None` if
+    /// there is no such worker.
+    pub(crate) fn largest_memory(&self) -> [Option<u64>; TaskKind::ALL.len()] {
+        TaskKind::ALL.map(|kind| {
+            let prospects = self.sessions.values().filter(|session| session.is_prospect(kind));
+            prospects.map(SessionState::memory_bytes).max()
+        })
+    }
+
+    /// Returns true if `excluded` excludes every worker available for `kind`.
+    pub(crate) fn available_are_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
+        self.excluded(excluded).filter(|session| session.kinds.contains(kind)).count() == self.available(kind)
+    }
+
+    /// Returns the fastest idle worker for `kind` outside `excluded`.
+    pub(crate) fn first_idle(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
+        self.first_free(kind, ..BUSY, excluded)
+    }
+
+    /// Returns the worker outside `excluded` that is available for `kind`, holds an attempt and has a free slot. The
+    /// one with the fewest attempts comes first, then the fastest, then the lowest id.
+    pub(crate) fn least_busy(&self, kind: TaskKind, excluded: &Exclusions) -> Option<SessionId> {
+        self.first_free(kind, BUSY.., excluded)
+    }
+
+    fn first_free(
+        &self,
+        kind: TaskKind,
+        range: impl RangeBounds<FreeSlotRank>,
+        excluded: &Exclusions,
+    ) -> Option<SessionId> {
+        let mut free = self.free[kind.index()].range(range).map(|(.., session)| *session);
+        free.find(|session| excluded.is_empty() || !self.is_excluded(*session, excluded))
+    }
+
+    /// Checks the indexes against the workers. Returns all workers.
+    pub(crate) fn check_invariants(&self) -> &BTreeMap<SessionId, SessionState> {
+        for kind in TaskKind::ALL {
+            let available = || self.sessions.iter().filter(|(_, session)| session.kinds.contains(kind));
+            let free: BTreeSet<FreeSlotRank> = available()
+                .filter(|(_, session)| session.has_free_slot())
+                .map(|(id, session)| session.free_slot_rank(*id, kind))
+                .collect();
+            let paces = available().map(|(id, session)| (session.paces[kind.index()], *id));
+            let fastest: BTreeSet<_> = paces.filter(|(pace, _)| !pace.is_zero()).collect();
+            assert_eq!(self.fastest[kind.index()], fastest, "the index of the fastest workers for {kind} is wrong");
+            assert_eq!(
+                self.available(kind),
+                available().count(),
+                "the number of workers available for {kind} is wrong"
+            );
+            assert_eq!(self.free[kind.index()], free, "the index of free slots for {kind} is wrong");
+            let held_of = || available().map(|(_, session)| session.held_of[kind.index()]);
+            assert_eq!(self.held_of(kind), held_of().sum::<usize>(), "the number of held attempts of {kind} is wrong");
+            let prospects = self.sessions.values().filter(|session| session.is_prospect(kind)).count();
+            assert_eq!(
+                self.prospects[kind.index()],
+                prospects,
+                "the number of prospective workers for {kind} is wrong"
+            );
+            let holders = held_of().filter(|held| *held > 0).count();
+            assert_eq!(self.holders(kind), holders, "the number of workers that hold attempts of {kind} is wrong");
+        }
+        let held: usize = self.sessions.values().map(|session| session.held.len()).sum();
+        assert_eq!(self.held, held, "the number of held attempts is wrong");
+        let quarantined = self.sessions.iter().filter(|(_, session)| session.quarantined).map(|(id, _)| *id);
+        assert_eq!(self.quarantined, quarantined.collect(), "the index of quarantined workers is wrong");
+        let of_worker = self.sessions.iter().map(|(id, session)| (session.worker, *id));
+        assert_eq!(self.of_worker, of_worker.collect(), "the index of sessions is wrong");
+        let deadlines = self.sessions.iter().filter_map(|(id, session)| Some((session.start_deadline?, *id)));
+        assert_eq!(self.start_deadlines, deadlines.collect(), "the index of start deadlines is wrong");
+        for (id, session) in &self.sessions {
+            let is_unavailable = session.draining || session.quarantined || session.starting;
+            assert_eq!(
+                session.kinds.is_empty(),
+                is_unavailable || session.declared.is_empty(),
+                "{id} is available for the wrong kinds"
+            );
+            assert!(
+                !self.draining.contains(id) || session.draining,
+                "{id} is indexed as draining, but it is not draining"
+            );
+            assert!(
+                session.held.len() <= session.slots,
+                "{id} has {} slots and holds {:?}",
+                session.slots,
+                session.held
+            );
+            let held: usize = session.held_of.iter().sum();
+            assert_eq!(
+                held,
+                session.held.len(),
+                "{id} holds {:?}, but the counts by kind add up to {held}",
+                session.held
+            );
+        }
+        &self.sessions
+    }
+}

@@ -1,0 +1,133 @@
+//! `/v1/proofs/{id}/events`: the events of a proof as a stream.
+
+use super::problem::Problem;
+use crate::queue::Service;
+use axum::{
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::HeaderMap,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures::{Stream, stream};
+use serde::Deserialize;
+use sp1d_model::{EventRecord, ProofEvent};
+use std::{collections::VecDeque, convert::Infallible};
+use utoipa::IntoParams;
+
+/// Maximum number of events in one read from the database.
+const MAX_READ: u32 = 1000;
+
+/// Options of the event stream.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventStreamQuery {
+    /// If true, which is the default, the stream waits for further events until the proof ends. If false, it ends after
+    /// the events that have already happened.
+    follow: Option<bool>,
+}
+
+/// State of one event stream.
+struct EventReader {
+    service: Service,
+    id: String,
+    after: u64,
+    /// Whether to wait for further events.
+    follow: bool,
+    ready: VecDeque<EventRecord>,
+    over: bool,
+    /// The last read returned no events although the proof had ended.
+    looked_at_end: bool,
+}
+
+/// Streams the events of a proof as server-sent events, from the first one until the proof ends. The name of each
+/// server-sent event is the field `event`, and its id is the field `number`. After a disconnect, a client sends the
+/// last id that it received as `Last-Event-ID`, and the stream continues after that event.
+#[utoipa::path(
+    get,
+    path = "/v1/proofs/{id}/events",
+    tag = "proofs",
+    params(
+        ("id" = String, Path, description = "Id of the proof."),
+        EventStreamQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event that the client received.")
+    ),
+    responses(
+        (status = 200, body = EventRecord, content_type = "text/event-stream"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn events(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    query: Result<Query<EventStreamQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let Query(EventStreamQuery { follow }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;
+    service.proof(&id).await?;
+    let after = match headers.get("last-event-id") {
+        None => 0,
+        Some(text) => {
+            let number = text.to_str().ok().and_then(|text| text.trim().parse().ok());
+            number.ok_or_else(|| Problem::malformed("the header Last-Event-ID is not a number"))?
+        }
+    };
+    Ok(Sse::new(event_stream(service, id, after, follow.unwrap_or(true))).keep_alive(KeepAlive::default()))
+}
+
+fn event_stream(
+    service: Service,
+    id: String,
+    after: u64,
+    follow: bool,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let reader = EventReader { service, id, after, follow, ready: VecDeque::new(), over: false, looked_at_end: false };
+    stream::unfold(reader, |mut reader| async move {
+        let record = reader.next().await?;
+        let name = serde_json::to_value(&record.event).ok().and_then(|event| Some(event["event"].as_str()?.to_owned()));
+        let event = Event::default()
+            .id(record.number.to_string())
+            .event(name.unwrap_or_default())
+            .json_data(&record)
+            .expect("an event can be serialized");
+        Some((Ok(event), reader))
+    })
+}
+
+impl EventReader {
+    /// Waits for the next event. `None` after the last event, when the service stops, and if the database fails.
+    async fn next(&mut self) -> Option<EventRecord> {
+        let mut written = self.service.written();
+        loop {
+            if let Some(record) = self.ready.pop_front() {
+                self.after = record.number;
+                self.over = matches!(record.event, ProofEvent::Finished { .. });
+                return Some(record);
+            }
+            if self.over {
+                return None;
+            }
+            written.mark_unchanged();
+            let found = self.service.events(&self.id, self.after, MAX_READ).await;
+            self.ready = found.ok()?.into();
+            if self.ready.is_empty() && !self.follow {
+                return None;
+            }
+            if self.ready.is_empty() {
+                // The proof may have ended after this read, so the events of an ended proof are read once more. If it
+                // has none, the client has the last event already, or has sent a larger number.
+                let is_over = self.service.proof(&self.id).await.map_or(true, |proof| proof.state.is_final());
+                if is_over && self.looked_at_end {
+                    return None;
+                }
+                self.looked_at_end = is_over;
+                if is_over {
+                    continue;
+                }
+                tokio::select! {
+                    () = self.service.stopping().cancelled() => return None,
+                    changed = written.changed() => changed.ok()?,
+                }
+            }
+        }
+    }
+}

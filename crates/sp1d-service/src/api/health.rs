@@ -1,0 +1,66 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+
+use super::problem::Problem;
+use crate::queue::Service;
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use sp1d_model::Health;
+
+async fn health(service: &Service) -> Result<Health, Problem> {
+    let workers = service.workers();
+    Ok(Health {
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        proofs: service.counts().await?.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
+        parallel_proofs: service.settings().running,
+        max_queue: service.settings().queued,
+        workers: workers.len(),
+        ready_workers: workers.iter().filter(|worker| worker.ready).count(),
+    })
+}
+
+/// Returns the metrics of the service in the OpenMetrics text format, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"))
+)]
+pub(crate) async fn metrics(State(service): State<Service>) -> Result<Response, Problem> {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], service.metrics_text().await?).into_response())
+}
+
+/// Returns the health of the service. Succeeds if the service is running and can read its database.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "service",
+    responses((status = 200, body = Health), (status = 500, body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Health>, Problem> {
+    Ok(Json(health(&service).await?))
+}
+
+/// Returns the health of the service. Succeeds only if at least one worker is ready to prove.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "service",
+    responses(
+        (status = 200, body = Health),
+        (status = 503, description = "No worker is ready.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn ready(State(service): State<Service>) -> Result<Json<Health>, Problem> {
+    let health = health(&service).await?;
+    if health.ready_workers == 0 {
+        let connected = health.workers;
+        let text = format!("no worker is ready to prove: {connected} connected\nhint: see why with `sp1d workers`");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_workers", &text));
+    }
+    Ok(Json(health))
+}

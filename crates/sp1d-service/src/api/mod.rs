@@ -1,0 +1,17 @@
+//! The HTTP API and the status page. It translates requests into calls of the service, and knows neither the database
+//! nor the workers. Every error response is a problem document, see RFC 9457.
+
+mod access;
+mod event_stream;
+mod health;
+mod page;
+mod problem;
+mod programs;
+mod proofs;
+mod router;
+mod tasks;
+mod trace;
+mod upload;
+mod workers;
+
+pub use router::{openapi, serve};

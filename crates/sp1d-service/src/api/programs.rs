@@ -1,0 +1,100 @@
+//! `/v1/programs` and `/v1/inputs`.
+
+use super::{
+    problem::Problem,
+    upload::{UploadKind, receive},
+};
+use crate::queue::Service;
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Serialize;
+use sp1d_model::ProgramSummary;
+use utoipa::ToSchema;
+
+/// A list of uploaded programs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ProgramList {
+    /// The newest programs, at most 1000, newest first.
+    programs: Vec<ProgramSummary>,
+}
+
+/// An uploaded input.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InputSummary {
+    /// blake3 digest of the input, in hexadecimal digits.
+    id: String,
+    /// Length of the input in bytes.
+    bytes: u64,
+}
+
+/// Lists the uploaded programs, newest first. The list contains at most 1000 programs.
+#[utoipa::path(get, path = "/v1/programs", tag = "programs", responses((status = 200, body = ProgramList)))]
+pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramList>, Problem> {
+    Ok(Json(ProgramList { programs: service.programs().await? }))
+}
+
+/// Uploads a program. The body is the program's ELF file. If the same file was uploaded before, returns the existing
+/// program.
+#[utoipa::path(
+    post,
+    path = "/v1/programs",
+    tag = "programs",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 201, body = ProgramSummary),
+        (status = 413, description = "The program is too long.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The file is not a valid program.", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The service has too little free disk space.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn add(
+    State(service): State<Service>,
+    body: Body,
+) -> Result<(StatusCode, Json<ProgramSummary>), Problem> {
+    let blob = receive(&service, UploadKind::Program, body.into_data_stream()).await?;
+    Ok((StatusCode::CREATED, Json(service.add_program(blob).await?)))
+}
+
+/// Returns a program.
+#[utoipa::path(
+    get,
+    path = "/v1/programs/{id}",
+    tag = "programs",
+    params(("id" = String, Path, description = "Id of the program.")),
+    responses(
+        (status = 200, body = ProgramSummary),
+        (status = 404, description = "There is no such program.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn show(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<Json<ProgramSummary>, Problem> {
+    Ok(Json(service.program(&id).await?))
+}
+
+/// Uploads an input. The body is an `SP1Stdin`, serialized with bincode 1. An input that no proof uses is removed after
+/// an hour.
+#[utoipa::path(
+    post,
+    path = "/v1/inputs",
+    tag = "programs",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 201, body = InputSummary),
+        (status = 413, description = "The input is too long.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body is not a valid input.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn add_input(
+    State(service): State<Service>,
+    body: Body,
+) -> Result<(StatusCode, Json<InputSummary>), Problem> {
+    let blob = receive(&service, UploadKind::Input, body.into_data_stream()).await?;
+    let blob = service.add_input(blob).await?;
+    Ok((StatusCode::CREATED, Json(InputSummary { id: blob.digest, bytes: blob.length })))
+}

@@ -1,0 +1,243 @@
+//! `/v1/proofs`.
+
+use super::{
+    problem::Problem,
+    upload::{UploadKind, receive},
+};
+use crate::{queue::Service, state::ProofSelection};
+use axum::{
+    Json,
+    extract::{FromRequest, Multipart, Path, Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use sp1d_model::{NewProof, ProofState, ProofSummary};
+use utoipa::{IntoParams, ToSchema};
+
+/// Maximum length of the JSON request in bytes. Program and input have their own limits.
+const REQUEST_BYTES: usize = 64 << 10;
+
+/// Items on a page if the client sends no `limit`.
+const PAGE: u32 = 100;
+
+/// Maximum value of `limit`.
+const MAX_PAGE: u32 = 1000;
+
+/// A page of the list of proofs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ProofPage {
+    /// The proofs, newest first.
+    proofs: Vec<ProofSummary>,
+    /// Value of `before` for the next page. `null` if this page has fewer than `limit` proofs and is the last one.
+    next: Option<i64>,
+}
+
+/// Selects the proofs to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProofListQuery {
+    /// Lists only proofs in this state.
+    state: Option<ProofState>,
+    /// Maximum number of proofs in the response, 1 to 1000; 100 by default.
+    limit: Option<u32>,
+    /// Value of `next` in an earlier response. Lists the proofs after it.
+    before: Option<i64>,
+}
+
+/// A proof request as a form, which can contain the program and the input.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "utoipa reads only its schema")]
+struct ProofForm {
+    /// The proof request as JSON.
+    request: NewProof,
+    /// The program's ELF file.
+    #[schema(format = Binary)]
+    program: Option<String>,
+    /// The input: an `SP1Stdin`, serialized with bincode 1.
+    #[schema(format = Binary)]
+    stdin: Option<String>,
+}
+
+/// Returns the number of items on a page for which the client sent `limit`.
+pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(PAGE);
+    if (1..=MAX_PAGE).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::malformed(&format!("limit {limit} is out of range: 1 to {MAX_PAGE}")))
+    }
+}
+
+/// Lists proofs, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/proofs",
+    tag = "proofs",
+    params(ProofListQuery),
+    responses((status = 200, body = ProofPage), (status = 400, description = "A query parameter is invalid.", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn list(
+    State(service): State<Service>,
+    query: Result<Query<ProofListQuery>, QueryRejection>,
+) -> Result<Json<ProofPage>, Problem> {
+    let Query(ProofListQuery { state, limit, before }) =
+        query.map_err(|error| Problem::malformed(&error.body_text()))?;
+    let limit = page_size(limit)?;
+    let found = service.proofs(ProofSelection { state, before, limit }).await?;
+    let next = if found.len() == limit as usize { found.last().map(|(number, _)| *number) } else { None };
+    Ok(Json(ProofPage { proofs: found.into_iter().map(|(_, proof)| proof).collect(), next }))
+}
+
+/// Submits a proof request. If the program and the input were uploaded before, send the request as JSON. Otherwise send
+/// a form with the part `request`, which is the same JSON, and the parts `program` and `stdin`, which are the bytes.
+#[utoipa::path(
+    post,
+    path = "/v1/proofs",
+    tag = "proofs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Replaces `idempotency_key` of the request.")),
+    request_body(content((NewProof = "application/json"), (ProofForm = "multipart/form-data"))),
+    responses(
+        (status = 201, description = "The proof request was accepted.", body = ProofSummary),
+        (status = 200, description = "The same request was accepted before.", body = ProofSummary),
+        (status = 400, description = "The request cannot be read.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such program or input.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A different request has used this idempotency key.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The program or the input is too long.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is neither JSON nor a form.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid program, input or field value.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The queue is full.", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The service has too little free disk space.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn submit(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<(StatusCode, Json<ProofSummary>), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let mut asked = if kind.starts_with("multipart/form-data") {
+        read_form(&service, request).await?
+    } else if kind.starts_with("application/json") {
+        let body = axum::body::to_bytes(request.into_body(), REQUEST_BYTES).await;
+        read_request(&body.map_err(|error| Problem::malformed(&format!("cannot read the request: {error}")))?)?
+    } else {
+        let text = format!(
+            "the content type `{kind:.80}` is not supported\nhint: send `application/json`, or `multipart/form-data` with the parts `request`, `program` and `stdin`"
+        );
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_type", &text));
+    };
+    if let Some(key) = headers.get("idempotency-key") {
+        let key = key
+            .to_str()
+            .map_err(|_| Problem::malformed("the header Idempotency-Key has characters other than visible ASCII"))?;
+        asked.idempotency_key = Some(key.to_owned());
+    }
+    let (proof, new) = service.submit(asked).await?;
+    Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(proof)))
+}
+
+fn read_request(body: &[u8]) -> Result<NewProof, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::malformed(&format!("invalid request: {error}")))
+}
+
+async fn read_form(service: &Service, request: Request) -> Result<NewProof, Problem> {
+    let unreadable = |error: &dyn std::fmt::Display| Problem::malformed(&format!("cannot read the form: {error}"));
+    let mut form = Multipart::from_request(request, &()).await.map_err(|error| unreadable(&error.body_text()))?;
+    let (mut asked, mut program, mut input) = (None, None, None);
+    while let Some(mut field) = form.next_field().await.map_err(|error| unreadable(&error.body_text()))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "request" if asked.is_none() => {
+                let mut body = Vec::new();
+                while let Some(part) = field.chunk().await.map_err(|error| unreadable(&error.body_text()))? {
+                    body.extend(part);
+                    if body.len() > REQUEST_BYTES {
+                        let text = format!("the form part `request` is longer than the limit of {REQUEST_BYTES} bytes");
+                        return Err(Problem::malformed(&text));
+                    }
+                }
+                asked = Some(read_request(&body)?);
+            }
+            "program" if program.is_none() => {
+                let blob = receive(service, UploadKind::Program, field).await?;
+                program = Some(service.add_program(blob).await?.id);
+            }
+            "stdin" if input.is_none() => {
+                let blob = receive(service, UploadKind::Input, field).await?;
+                input = Some(service.add_input(blob).await?.digest);
+            }
+            "request" | "program" | "stdin" => {
+                return Err(Problem::malformed(&format!("the form has the part `{name}` twice")));
+            }
+            _ => {
+                let name: String = name.chars().take(40).collect();
+                return Err(Problem::malformed(&format!(
+                    "unknown form part `{name}`\nhint: use the parts `request`, `program` and `stdin`"
+                )));
+            }
+        }
+    }
+    let mut asked = asked.unwrap_or_default();
+    let given = [(program, "program", &mut asked.program, "program"), (input, "stdin", &mut asked.input, "input")];
+    for (part, name, named, field) in given {
+        match (part, &named) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::malformed(&format!(
+                    "the form has the part `{name}`, and its request sets `{field}`\nhint: use only one of them"
+                )));
+            }
+            (Some(id), None) => *named = Some(id),
+            (None, _) => {}
+        }
+    }
+    Ok(asked)
+}
+
+/// Returns a proof.
+#[utoipa::path(
+    get,
+    path = "/v1/proofs/{id}",
+    tag = "proofs",
+    params(("id" = String, Path, description = "Id of the proof.")),
+    responses((status = 200, body = ProofSummary), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn show(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<Json<ProofSummary>, Problem> {
+    Ok(Json(service.proof(&id).await?))
+}
+
+/// Cancels a proof. A running proof ends shortly after the response. A proof that has ended does not change.
+#[utoipa::path(
+    delete,
+    path = "/v1/proofs/{id}",
+    tag = "proofs",
+    params(("id" = String, Path, description = "Id of the proof.")),
+    responses((status = 200, body = ProofSummary), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn cancel(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<Json<ProofSummary>, Problem> {
+    Ok(Json(service.cancel(&id).await?))
+}
+
+/// Downloads a finished proof, in the file format of SP1's own tools.
+#[utoipa::path(
+    get,
+    path = "/v1/proofs/{id}/proof",
+    tag = "proofs",
+    params(("id" = String, Path, description = "Id of the proof.")),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The proof is not done.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let content = service.result(&id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content).into_response())
+}

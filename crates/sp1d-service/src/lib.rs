@@ -1,0 +1,27 @@
+//! The proving service behind `sp1d serve`: accepts proof requests over HTTP, stores them on disk, and runs them.
+//!
+//! ```text
+//!   HTTP ──► api ──► queue: Service ─────► Orchestrator ──► workers
+//!                       │         │              │
+//!                state: Database, Blobs   DiskResultCache       all stored in one state folder
+//! ```
+//!
+//! The service acknowledges a proof request only after the request is in the database and its program and input are on
+//! disk. After a crash at any moment, the next start continues every accepted proof, and does not prove tasks again
+//! whose results are in the result cache. A proof fails if the service crashed five times while that proof was running.
+//!
+//! This crate does not depend on SP1. An [`sp1d_orchestrator::ProgramController`] checks and executes programs and
+//! verifies their proofs.
+
+mod api;
+mod queue;
+mod state;
+mod telemetry;
+
+pub use api::{openapi, serve};
+pub use queue::{RequestError, Service, ServiceSettings, StartError, follow_list};
+pub use sp1d_model::{
+    EventRecord, FailureInfo, NewProof, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState,
+    ProofSummary, TaskCounts,
+};
+pub use state::{BlobError, DatabaseError, StateError};

@@ -1,0 +1,394 @@
+// The status page. It uses the public HTTP API and gets its data by server-sent events.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const fresh = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+const cell = (content, className = "") => fresh("td", { className }, content);
+const state = (name) => fresh("span", { className: `state ${name}`, textContent: name });
+
+function seconds(value) {
+  if (!Number.isFinite(value)) return "";
+  const whole = Math.max(0, Math.round(value));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+const clock = (text) => (text ? new Date(text).toLocaleString() : "");
+const span = (proof) => (proof.started ? (proof.ended ? Date.parse(proof.ended) : Date.now()) - Date.parse(proof.started) : NaN) / 1000;
+
+// Estimates the remaining seconds from the number of remaining tasks. The number grows until the execution has ended,
+// so the estimate is too low until then.
+function left(proof) {
+  const { known, done, cached } = proof.tasks;
+  const made = done - cached;
+  return proof.state === "running" && made > 0 ? (span(proof) / made) * (known - done) : NaN;
+}
+
+// Updates the rows of a table in place, by key, so that rows under the pointer do not move or flicker.
+function rows(body, items, key, fill) {
+  const kept = new Map([...body.children].map((row) => [row.dataset.key, row]));
+  let at = body.firstElementChild;
+  for (const item of items) {
+    const id = key(item);
+    let row = kept.get(id);
+    if (row) kept.delete(id);
+    else {
+      row = fresh("tr");
+      row.dataset.key = id;
+    }
+    const text = JSON.stringify(item);
+    if (row.dataset.item !== text || item.state === "running") {
+      row.dataset.item = text;
+      row.replaceChildren(...fill(item));
+    }
+    if (row === at) at = at.nextElementSibling;
+    else body.insertBefore(row, at);
+  }
+  kept.forEach((row) => row.remove());
+}
+
+// Returns why a worker is quarantined or disconnected.
+function why({ quarantine, disconnection }) {
+  if (!disconnection) return quarantine ?? "";
+  const { since, reason, last_try } = disconnection;
+  const now = last_try && last_try !== reason ? `; now: ${last_try}` : "";
+  return `since ${clock(since)}: ${reason}${now}`;
+}
+
+function showOverview(now) {
+  const counts = ["running", "queued", "done", "failed", "cancelled"].map((name) => `${now.counts[name] ?? 0} ${name}`);
+  const connected = now.workers.filter((worker) => !worker.disconnection), ready = connected.filter((worker) => worker.state !== "starting").length;
+  const disconnected = now.workers.length - connected.length;
+  $("summary").textContent = `${counts.join(", ")}; ${connected.length} ${connected.length === 1 ? "worker" : "workers"}, ${ready} ready${disconnected ? `, ${disconnected} disconnected` : ""}`;
+  $("list-error").hidden = !now.list.error;
+  $("list-error").textContent = now.list.error ? `Cannot read the worker list: ${now.list.error}` : "";
+  $("no-proofs").hidden = now.proofs.length > 0;
+  $("no-workers").hidden = now.workers.length > 0;
+  rows($("proofs"), now.proofs, (proof) => proof.id, (proof) => {
+    const link = fresh("a", { className: "id", href: `#/proofs/${proof.id}`, textContent: proof.id });
+    const tasks = fresh("span");
+    if (proof.state === "running") {
+      const bar = fresh("progress", { max: Math.max(1, proof.tasks.known), value: proof.tasks.done });
+      bar.setAttribute("aria-label", "tasks done");
+      tasks.append(bar);
+    }
+    tasks.append(proof.tasks.known ? `${proof.tasks.done}/${proof.tasks.known}` : "");
+    const more = left(proof);
+    const took = seconds(span(proof)) + (Number.isFinite(more) && more > 0 ? `, about ${seconds(more)} left` : "");
+    return [cell(link), cell(state(proof.state)), cell(proof.mode), cell(tasks), cell(clock(proof.created)), cell(took)];
+  });
+  rows($("workers"), now.workers, (worker) => `${worker.name} ${worker.address}`, (worker) => [
+    cell(worker.name), cell(fresh("div", {}, state(worker.state), fresh("div", { className: "why", textContent: why(worker) }))), cell(String(worker.holds), "number"), cell(String(worker.done), "number"),
+    cell(String(worker.failed_attempts), worker.failed_attempts ? "number failed" : "number"), cell(String(worker.threads || ""), "number"),
+    cell(worker.memory_bytes ? `${Math.round(worker.memory_bytes / 1e9)} GB` : "", "number"), cell(worker.address),
+  ]);
+}
+
+// The proof on the detail page, or null.
+let looked = null;
+
+const KINDS = [
+  ["core", "prove shard", /shard/], ["fold", "reduce", /reduce|deferred/], ["wrap", "wrap", /wrap/],
+];
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+function words(event) {
+  const task = `task ${event.task ?? ""} (${event.kind ?? ""})`;
+  switch (event.event) {
+    case "queued": return "accepted";
+    case "started": return event.start === 1 ? "started" : `started again (start ${event.start})`;
+    case "submitted": return `new task: ${event.kind}`;
+    case "cached_result": return `${event.kind}: result taken from the result cache`;
+    case "assigned": return `${task} assigned to ${event.worker}`;
+    case "proving": return `${event.worker} started to prove ${task}`;
+    case "done": return `${event.worker} finished ${task}`;
+    case "attempt_failed": return `${task} failed on ${event.worker}: ${event.reason}`;
+    case "dropped": return `${task} dropped on ${event.worker}: no longer needed`;
+    case "executed": return `program executed: ${event.cycles} cycles`;
+    case "worker_ready": return `worker ${event.worker} is ready`;
+    case "cut": return `run is cut into shards by ${event.name}: ${event.reason}`;
+    case "worker_lost": return `worker ${event.worker} disconnected: ${event.reason}`;
+    case "restarted": return `proof started again: ${event.reason}`;
+    case "verifying": return "verifying the proof";
+    case "finished": return event.failure ? `${event.state}: ${event.failure.text}` : event.state;
+    default: return event.event;
+  }
+}
+
+// Maximum height of the timeline in pixels.
+const MAX_PIXELS = 8000;
+
+class Looked {
+  constructor(id) {
+    Object.assign(this, { id, attempts: new Map(), lanes: [], disconnections: [], executions: [], row: 26, started: NaN, until: NaN, over: false, pointed: -1, last: 0, bars: [] });
+  }
+
+  note(event) {
+    const at = Date.parse(event.at);
+    this.last = event.number;
+    this.until = at;
+    if (Number.isNaN(this.started)) this.started = at;
+    const attempt = this.attempts.get(event.attempt);
+    const execution = this.executions.at(-1);
+    switch (event.event) {
+      case "started":
+        // Attempts from before a crash of the service have no end event.
+        for (const open of this.attempts.values()) if (!open.ended) Object.assign(open, { ended: at, outcome: "lost when the service stopped" });
+        this.executions.push({ from: at });
+        break;
+      case "executed": if (execution) execution.to = at; break;
+      case "assigned":
+        if (!this.lanes.includes(event.worker)) this.lanes.push(event.worker);
+        this.attempts.set(event.attempt, { task: event.task, kind: event.kind, worker: event.worker, assigned: at });
+        break;
+      case "proving": if (attempt) attempt.proving = at; break;
+      // An attempt can still finish after its worker disconnected: the worker may reconnect and continue it.
+      case "done": if (attempt) Object.assign(attempt, { ended: at, outcome: "done", bad: false }); break;
+      case "attempt_failed": if (attempt) Object.assign(attempt, { ended: at, outcome: `failed: ${event.reason}`, bad: true }); break;
+      case "dropped": if (attempt && !attempt.ended) Object.assign(attempt, { ended: at, outcome: "dropped: no longer needed" }); break;
+      case "worker_lost":
+        this.disconnections.push({ worker: event.worker, at });
+        for (const open of this.attempts.values()) if (open.worker === event.worker && !open.ended) Object.assign(open, { ended: at, outcome: "the worker disconnected", bad: true });
+        break;
+      case "finished":
+        this.over = true;
+        for (const open of this.attempts.values()) if (!open.ended) Object.assign(open, { ended: at, outcome: "the proof ended" });
+        if (execution && !execution.to) execution.to = at;
+        break;
+    }
+  }
+
+  all() { return [...this.attempts.values()]; }
+
+  draw() {
+    // Rows get lower when there are many workers, because browsers limit the height of a canvas.
+    const canvas = $("timeline"), row = Math.max(4, Math.min(26, Math.floor(MAX_PIXELS / (this.lanes.length + 1)))), head = 22, margin = Math.min(160, canvas.clientWidth * 0.28);
+    const pad = Math.floor(row / 5), thin = Math.max(1, Math.floor(row / 6));
+    this.row = row;
+    const width = canvas.clientWidth, height = head + row * (this.lanes.length + 1) + 8, scale = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+      canvas.width = Math.round(width * scale);
+      canvas.height = Math.round(height * scale);
+      canvas.style.height = `${height}px`;
+    }
+    const pen = canvas.getContext("2d");
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.font = "12px system-ui, sans-serif";
+    pen.textBaseline = "middle";
+    if (Number.isNaN(this.started)) return;
+    const until = Math.max(this.over ? this.until : Date.now(), this.started + 1000);
+    const x = (time) => margin + ((time - this.started) / (until - this.started)) * (width - margin - 8);
+    const y = (lane) => head + row * lane;
+    const ink = { faint: color("faint"), ink: color("ink"), line: color("line"), waiting: color("waiting"), failed: color("failed"), queued: color("queued"), done: color("done") };
+    // The smallest step in seconds that leaves about 120 pixels or more between grid lines.
+    const all = (until - this.started) / 1000;
+    const step = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400].find((s) => all / s <= Math.max(2, width / 120)) ?? 86400;
+    for (let tick = 0; tick <= all; tick += step) {
+      const at = x(this.started + tick * 1000);
+      pen.fillStyle = ink.line;
+      pen.fillRect(at, head, 1, height - head);
+      pen.fillStyle = ink.faint;
+      const name = seconds(tick);
+      if (at + 2 + pen.measureText(name).width < width) pen.fillText(name, at + 2, head / 2);
+    }
+    const label = (text, lane, disconnected) => {
+      pen.fillStyle = disconnected ? ink.failed : ink.ink;
+      pen.font = `${Math.min(12, row)}px system-ui, sans-serif`;
+      pen.save();
+      pen.beginPath();
+      pen.rect(0, y(lane), margin - 6, row);
+      pen.clip();
+      pen.fillText(text, 6, y(lane) + row / 2);
+      pen.restore();
+    };
+    label("execution", 0, false);
+    pen.fillStyle = ink.done;
+    for (const { from, to } of this.executions) pen.fillRect(x(from), y(0) + pad + 1, Math.max(1, x(to ?? until) - x(from)), Math.max(1, row - 2 * pad - 2));
+    const lanes = new Map(this.lanes.map((worker, at) => [worker, at + 1]));
+    const disconnected = new Set(this.disconnections.map(({ worker }) => worker));
+    this.lanes.forEach((worker, at) => label(worker, at + 1, disconnected.has(worker)));
+    this.bars = this.all().map((attempt, number) => {
+      const lane = lanes.get(attempt.worker), from = x(attempt.assigned), to = x(attempt.ended ?? until);
+      return { number, attempt, lane, from, proving: attempt.proving ? x(attempt.proving) : to, to: Math.max(to, from + 3) };
+    });
+    // A worker proves one attempt while the next one waits. Waiting attempts are drawn first, below the proving ones.
+    pen.fillStyle = ink.waiting;
+    for (const { lane, from, proving } of this.bars) pen.fillRect(from, y(lane) + Math.floor((row - thin) / 2), Math.max(0, proving - from), thin);
+    const kinds = new Map(KINDS.map(([kind]) => [kind, color(kind)]));
+    for (const { attempt, lane, proving, to } of this.bars) {
+      if (!attempt.proving) continue;
+      const kind = KINDS.find(([, , pattern]) => pattern.test(attempt.kind))?.[0] ?? "core";
+      pen.fillStyle = attempt.bad ? ink.failed : attempt.outcome && attempt.outcome !== "done" ? ink.queued : kinds.get(kind);
+      // Leaves a gap of one pixel between consecutive attempts.
+      pen.fillRect(proving, y(lane) + pad, Math.max(1.5, to - proving - 1), row - 2 * pad);
+    }
+    const pointed = this.bars[this.pointed];
+    if (pointed) {
+      pen.strokeStyle = ink.ink;
+      pen.lineWidth = 2;
+      pen.strokeRect(pointed.from, y(pointed.lane) + pad - 1, pointed.to - pointed.from, row - 2 * pad + 2);
+    }
+    pen.fillStyle = ink.failed;
+    for (const { worker, at } of this.disconnections) if (lanes.has(worker)) pen.fillRect(x(at) - 1, y(lanes.get(worker)) + 1, 3, row - 2);
+    const canvasText = `Timeline: ${this.lanes.length} workers, ${this.attempts.size} attempts in ${seconds(all)}`;
+    if (canvas.getAttribute("aria-label") !== canvasText && (this.over || !canvas.hasAttribute("aria-label"))) canvas.setAttribute("aria-label", canvasText);
+  }
+
+  point(number) {
+    const all = this.all();
+    if (!all.length) return;
+    this.pointed = Math.max(0, Math.min(all.length - 1, number));
+    const attempt = all[this.pointed];
+    const waited = ((attempt.proving ?? attempt.ended ?? Date.now()) - attempt.assigned) / 1000;
+    const proved = attempt.proving ? ((attempt.ended ?? Date.now()) - attempt.proving) / 1000 : 0;
+    $("pointed").textContent = `task ${attempt.task} (${attempt.kind}) on ${attempt.worker}: waited ${seconds(waited)}, proving ${seconds(proved)}, ${attempt.outcome ?? "in progress"}`;
+    this.draw();
+  }
+}
+
+function showFacts(proof) {
+  $("detail-title").replaceChildren("Proof ", fresh("span", { className: "id", textContent: proof.id }), " ", state(proof.state));
+  $("detail-failure").hidden = !proof.failure;
+  $("detail-failure").textContent = proof.failure?.text ?? "";
+  const facts = {
+    Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.cached ? `, ${proof.tasks.cached} of them from the result cache` : ""}`,
+    Duration: seconds(span(proof)), Remaining: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
+    Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
+    Program: proof.program,
+  };
+  $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(([name, value]) =>
+    fresh("div", {}, fresh("dt", { textContent: name }), fresh("dd", { textContent: value, className: name === "Program" ? "id" : "" }))));
+  const over = !["queued", "running"].includes(proof.state);
+  $("cancel").hidden = over;
+  $("fetch").hidden = proof.state !== "done";
+  if (over) $("cancel").textContent = "Cancel this proof";
+}
+
+let streams = [];
+const close = () => streams.splice(0).forEach((stream) => stream.close());
+
+function listen(path, onEvent, names) {
+  const stream = new EventSource(path);
+  streams.push(stream);
+  stream.onopen = () => ($("connection").textContent = "");
+  stream.onerror = () => {
+    if (stream.finished) return;
+    $("connection").textContent = "The service does not respond. Retrying.";
+    // While the service restarts, the browser can close the stream permanently.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => streams.includes(stream) && open(), 2000);
+  };
+  for (const name of names) stream.addEventListener(name, (event) => onEvent(JSON.parse(event.data), stream));
+}
+
+async function refresh() {
+  const { id } = looked ?? {};
+  if (!id) return;
+  const answer = await fetch(`/v1/proofs/${encodeURIComponent(id)}`).catch(() => null);
+  if (!answer || looked?.id !== id) return;
+  if (answer.ok) return showFacts(await answer.json());
+  $("detail-title").textContent = (await answer.json()).detail;
+}
+
+// Shows the main reason why tasks of the proof wait.
+async function refreshWaiting() {
+  const { id } = looked ?? {};
+  if (!id) return;
+  const answer = await fetch(`/v1/proofs/${encodeURIComponent(id)}/tasks?limit=1`).catch(() => null);
+  const [main] = answer?.ok ? (await answer.json()).waiting : [];
+  if (looked?.id !== id) return;
+  const hidden = !main || looked.over;
+  $("detail-waiting").hidden = hidden;
+  $("detail-waiting").textContent = hidden ? "" : `${main.tasks} ${main.tasks === 1 ? "task waits" : "tasks wait"}: ${main.reason}`;
+}
+
+const NAMES = ["queued", "started", "submitted", "cached_result", "assigned", "proving", "done", "attempt_failed", "dropped", "executed",
+  "cut", "worker_ready", "worker_lost", "restarted", "verifying", "finished"];
+// Maximum number of lines in the list of events. The oldest lines are removed.
+const MOST_LINES = 500;
+
+let drawing = false;
+function drawSoon() {
+  if (drawing || !looked) return;
+  drawing = true;
+  requestAnimationFrame(() => { drawing = false; looked?.draw(); });
+}
+
+function openProof(id) {
+  $("overview").hidden = true;
+  $("detail").hidden = false;
+  $("events").replaceChildren();
+  $("facts").replaceChildren();
+  $("detail-waiting").hidden = true;
+  $("timeline").removeAttribute("aria-label");
+  looked = new Looked(id);
+  const path = `/v1/proofs/${encodeURIComponent(id)}`;
+  $("fetch").href = `${path}/proof`;
+  $("fetch").download = `${id}.bin`;
+  $("trace").href = `${path}/trace`;
+  $("trace").download = `${id}.json`;
+  refresh();
+  refreshWaiting();
+  listen(`${path}/events`, (event, stream) => {
+    if (looked?.id !== id || event.number <= looked.last) return;
+    looked.note(event);
+    const line = fresh("li", {}, fresh("time", { textContent: new Date(event.at).toLocaleTimeString(), dateTime: event.at }), words(event));
+    if (event.event === "attempt_failed" || event.event === "worker_lost") line.className = "failed";
+    $("events").prepend(line);
+    if ($("events").childElementCount > MOST_LINES) $("events").lastElementChild.remove();
+    if (event.event === "finished") {
+      stream.finished = true;
+      stream.close();
+      refresh();
+      refreshWaiting();
+    }
+    drawSoon();
+  }, NAMES);
+  $("detail-title").focus();
+}
+
+function open() {
+  close();
+  const match = /^#\/proofs\/([^/]+)$/.exec(location.hash);
+  looked = null;
+  listen("/v1/events", showOverview, ["overview"]);
+  if (match) return openProof(decodeURIComponent(match[1]));
+  $("detail").hidden = true;
+  $("overview").hidden = false;
+}
+
+$("legend").replaceChildren(...[["core", "prove shard"], ["fold", "reduce"], ["wrap", "wrap"], ["waiting", "waiting on the worker"], ["queued", "dropped"],
+  ["failed", "failed, or worker disconnected"], ["done", "execution"]].map(([name, text]) => {
+  const sign = fresh("i");
+  sign.style.background = `var(--${name})`;
+  return fresh("span", {}, sign, text);
+}));
+$("cancel").addEventListener("click", async () => {
+  const { id } = looked;
+  if (!confirm(`Cancel proof ${id}?`)) return;
+  $("cancel").textContent = "Cancel requested";
+  await fetch(`/v1/proofs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => null);
+  refresh();
+});
+$("timeline").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  if (step === undefined || !looked) return;
+  event.preventDefault();
+  looked.point(looked.pointed + step);
+});
+$("timeline").addEventListener("pointermove", (event) => {
+  if (!looked) return;
+  const lane = Math.floor((event.offsetY - 22) / looked.row);
+  const bar = looked.bars.findLast((found) => found.lane === lane && event.offsetX >= found.from && event.offsetX <= found.to);
+  if (bar) looked.point(bar.number);
+});
+addEventListener("hashchange", open);
+addEventListener("resize", drawSoon);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSoon);
+setInterval(() => { if (looked && !looked.over) { refresh(); drawSoon(); } }, 2000);
+setInterval(() => { if (looked && !looked.over) refreshWaiting(); }, 4000);
+open();

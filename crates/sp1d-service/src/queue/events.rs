@@ -1,0 +1,120 @@
+//! Numbers and stores the events of proofs.
+
+use super::service::{ServiceInner, WriterMessage, lock};
+use sp1d_model::{EventRecord, Moment, ProofEvent};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+/// Pause of the writer between two batches. Events that arrive during the pause are written in one transaction. A flush
+/// ends the pause.
+const GATHERING: Duration = Duration::from_millis(100);
+
+impl ServiceInner {
+    /// Numbers an event and sends it to the writer and to the proof's trace. Waits while the writer's channel is full.
+    pub(super) async fn report(self: &Arc<Self>, proof: &str, event: ProofEvent) {
+        let Some(counter) = self.counter(proof).await else { return };
+        let record = EventRecord { number: counter.fetch_add(1, Ordering::Relaxed) + 1, at: Moment::now(), event };
+        self.trace(proof, record.at, &record.event);
+        // The channel is open until the shutdown: the writer ends after all tasks of the service.
+        let _ = self.events.send(WriterMessage::Event { proof: proof.to_owned(), record }).await;
+    }
+
+    /// Adds an event to the trace of a running proof.
+    pub(super) fn trace(&self, proof: &str, at: Moment, event: &ProofEvent) {
+        let running = lock(&self.running).get(proof).cloned();
+        if let Some(running) = running
+            && let Some(spans) = lock(&running.spans).as_mut()
+        {
+            spans.note(at, event);
+        }
+    }
+
+    /// Waits until the writer has processed all events that were reported before.
+    pub(super) async fn flush_events(&self) {
+        let (processed, done) = oneshot::channel();
+        self.flush.notify_one();
+        // After a shutdown there is no writer, and no event is waiting.
+        if self.events.send(WriterMessage::Flush(processed)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// Notifies the readers of event streams that the database has new events.
+    pub(super) fn notify_readers(&self) {
+        self.written.send_modify(|count| *count += 1);
+    }
+
+    /// Returns the event counter of a proof, which continues from the last event in the database. `None` if the
+    /// database fails.
+    async fn counter(self: &Arc<Self>, proof: &str) -> Option<Arc<AtomicU64>> {
+        if let Some(counter) = lock(&self.numbers).get(proof) {
+            return Some(counter.clone());
+        }
+        let (inner, owned) = (self.clone(), proof.to_owned());
+        let last = tokio::task::spawn_blocking(move || inner.database.last_event(&owned));
+        match last.await.expect("work on the state does not panic") {
+            Ok(last) => {
+                let mut numbers = lock(&self.numbers);
+                Some(numbers.entry(proof.to_owned()).or_insert_with(|| Arc::new(AtomicU64::new(last))).clone())
+            }
+            Err(error) => {
+                tracing::warn!(proof_id = %proof, %error, "cannot number an event of a proof; the event is dropped");
+                None
+            }
+        }
+    }
+
+    /// Writes events in batches, until all tasks of the service have ended and all events are written.
+    pub(super) async fn write_events(self: Arc<Self>, mut messages: mpsc::Receiver<WriterMessage>) {
+        let mut batch = Vec::new();
+        loop {
+            let stopped = self.tasks.is_closed() && self.tasks.is_empty();
+            let came = tokio::select! {
+                came = messages.recv_many(&mut batch, 4096) => came,
+                () = async {
+                    self.stop.cancelled().await;
+                    // Tasks that are still ending may send their last events, so the loop waits for them.
+                    sleep(GATHERING).await;
+                } => 0,
+            };
+            if came == 0 {
+                if stopped {
+                    return;
+                }
+                continue;
+            }
+            let (mut events, mut flushes) = (Vec::new(), Vec::new());
+            for message in batch.drain(..) {
+                match message {
+                    WriterMessage::Event { proof, record } => events.push((proof, record)),
+                    WriterMessage::Flush(processed) => flushes.push(processed),
+                }
+            }
+            if !events.is_empty() {
+                let (writer, count) = (self.clone(), events.len());
+                let stored = tokio::task::spawn_blocking(move || writer.database.add_events(&events)).await;
+                if let Err(error) = stored.expect("work on the state does not panic") {
+                    tracing::warn!(%error, events = count, "cannot store events; they are dropped");
+                }
+                self.notify_readers();
+            }
+            for processed in flushes {
+                // The receiver may be gone: its request was dropped.
+                let _ = processed.send(());
+            }
+            tokio::select! {
+                () = self.flush.notified() => {}
+                () = sleep(GATHERING) => {}
+            }
+        }
+    }
+}

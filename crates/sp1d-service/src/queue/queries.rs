@@ -1,0 +1,126 @@
+//! Queries of proofs, programs and workers.
+
+use super::{
+    request::{RequestError, shortened},
+    service::{Service, ServiceInner, lock},
+};
+use crate::{
+    state::{ProofSelection, free_bytes},
+    telemetry::MetricsSnapshot,
+};
+use sp1d_model::{EventRecord, ProgramSummary, ProofState, ProofSummary, ProofWaiting, TaskId};
+use sp1d_orchestrator::WorkerInfo;
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+
+impl Service {
+    /// Returns the proof `id`.
+    ///
+    /// # Errors
+    /// [`RequestError::Unknown`] if no proof has this id.
+    pub async fn proof(&self, id: &str) -> Result<ProofSummary, RequestError> {
+        let id = id.to_owned();
+        self.blocking(move |inner| inner.find(&id)).await
+    }
+
+    pub(crate) async fn proofs(&self, selection: ProofSelection) -> Result<Vec<(i64, ProofSummary)>, RequestError> {
+        self.blocking(move |inner| {
+            let mut found = inner.database.proofs(selection)?;
+            found.iter_mut().for_each(|(_, proof)| inner.complete(proof));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Returns why the tasks of the proof `id` wait, and at most `limit` of its open tasks, from the first one whose
+    /// number is above `after`. Only a running proof has open tasks.
+    pub(crate) async fn waiting(&self, id: &str, after: TaskId, limit: u32) -> Result<ProofWaiting, RequestError> {
+        if self.proof(id).await?.state != ProofState::Running {
+            return Ok(ProofWaiting::default());
+        }
+        // Without a reply, the service is stopping, and the proof returns to the queue.
+        Ok(self.inner.orchestrator.waiting(id, after, limit as usize).await.unwrap_or_default())
+    }
+
+    pub(crate) async fn program(&self, id: &str) -> Result<ProgramSummary, RequestError> {
+        let id = id.to_owned();
+        let text = format!("there is no program {}\nhint: list the programs with `GET /v1/programs`", shortened(&id));
+        let unknown = RequestError::Unknown(text);
+        self.blocking(move |inner| inner.database.program(&id)).await?.ok_or(unknown)
+    }
+
+    pub(crate) async fn programs(&self) -> Result<Vec<ProgramSummary>, RequestError> {
+        Ok(self.blocking(|inner| inner.database.programs()).await?)
+    }
+
+    /// Returns the bytes of a finished proof.
+    pub(crate) async fn result(&self, id: &str) -> Result<Vec<u8>, RequestError> {
+        let id = id.to_owned();
+        self.blocking(move |inner| {
+            let proof = inner.find(&id)?;
+            let Some(digest) = inner.database.result(&id)? else {
+                let state = proof.state.name();
+                let (step, command) =
+                    if proof.state.is_final() { ("see its events", "logs") } else { ("wait for its end", "wait") };
+                return Err(RequestError::Conflict(format!(
+                    "proof {id} is {state}: there is nothing to fetch\nhint: {step} with `sp1d {command} {id}`"
+                )));
+            };
+            Ok(inner.blobs.read(&digest)?)
+        })
+        .await
+    }
+
+    /// Returns the events of a proof after number `after`, in order and at most `limit`. Events that wait for the
+    /// writer are not included.
+    pub(crate) async fn events(&self, id: &str, after: u64, limit: u32) -> Result<Vec<EventRecord>, RequestError> {
+        let id = id.to_owned();
+        Ok(self.blocking(move |inner| inner.database.events(&id, after, limit)).await?)
+    }
+
+    /// Returns a watch that changes when the database has new events.
+    pub(crate) fn written(&self) -> watch::Receiver<u64> {
+        self.inner.written.subscribe()
+    }
+
+    /// Returns the number of proofs in each state.
+    pub(crate) async fn counts(&self) -> Result<BTreeMap<&'static str, u64>, RequestError> {
+        self.blocking(|inner| {
+            let count = |state: ProofState| Ok((state.name(), inner.database.count(state)?));
+            ProofState::ALL.into_iter().map(count).collect()
+        })
+        .await
+    }
+
+    /// Returns the connected workers, in the order in which they connected.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        self.inner.orchestrator.workers()
+    }
+
+    /// Returns the metrics as OpenMetrics text.
+    pub(crate) async fn metrics_text(&self) -> Result<String, RequestError> {
+        let proofs = self.counts().await?;
+        let (workers, holdings) = (self.workers(), self.inner.orchestrator.holdings());
+        let disconnected = self.inner.orchestrator.disconnected_workers().len();
+        let counts = self.inner.orchestrator.counts();
+        let free_bytes = self.blocking(|inner| free_bytes(&inner.settings.state)).await.unwrap_or(0);
+        Ok(self.inner.metrics.text(&MetricsSnapshot { proofs, workers, disconnected, counts, holdings, free_bytes }))
+    }
+}
+
+impl ServiceInner {
+    pub(super) fn find(&self, id: &str) -> Result<ProofSummary, RequestError> {
+        let unknown = || format!("there is no proof {}\nhint: list the proofs with `sp1d proofs`", shortened(id));
+        let mut proof = self.database.proof(id)?.ok_or_else(|| RequestError::Unknown(unknown()))?;
+        self.complete(&mut proof);
+        Ok(proof)
+    }
+
+    /// Fills in the task counts of a running proof, which are not yet in the database.
+    pub(super) fn complete(&self, proof: &mut ProofSummary) {
+        if let Some(running) = lock(&self.running).get(&proof.id) {
+            proof.tasks = *lock(&running.tasks);
+        }
+    }
+}

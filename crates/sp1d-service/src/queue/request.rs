@@ -1,0 +1,116 @@
+//! Validation of proof requests, and the reasons for refusing a request.
+
+use crate::state::{BlobError, DatabaseError};
+use sp1d_model::NewProof;
+use sp1d_orchestrator::UnknownWorker;
+
+/// Order of SP1's field, 2^31 - 2^24 + 1. Each word of a nonce is an element of this field and therefore smaller.
+const NONCE_WORDS: u32 = 0x7f00_0001;
+
+/// Maximum timeout of a proof in seconds: ten years.
+const MAX_TIMEOUT_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
+
+/// Maximum length of an idempotency key in bytes.
+const MAX_KEY_BYTES: usize = 200;
+
+/// Programs and inputs that may be uploaded at the same time. Each upload occupies a blocking thread.
+pub(super) const UPLOADS: usize = 16;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The proof, program, input or worker is unknown.
+    #[error("{0}")]
+    Unknown(String),
+    /// The program, the input or a field of the request is invalid.
+    #[error("{0}")]
+    Invalid(String),
+    /// The program or the input is too long.
+    #[error("{what} is longer than the limit of {limit} bytes")]
+    TooLong {
+        /// The part that is too long: `the program` or `the input`.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The request conflicts with the state of the service: another request used its idempotency key, or the proof to
+    /// fetch is not done.
+    #[error("{0}")]
+    Conflict(String),
+    /// The queue is full. Contains the number of queued proofs.
+    #[error(
+        "the queue is full: {0} proofs are waiting\nhint: try again when some proofs have started, or raise `--max-queue` of `sp1d serve`"
+    )]
+    QueueFull(u64),
+    /// Too many uploads run at the same time.
+    #[error("too many uploads: {UPLOADS} programs and inputs are being uploaded already\nhint: try again in a moment")]
+    Busy,
+    /// The disk is full, or has less free space than `ServiceSettings::free_bytes`.
+    #[error(
+        "the disk of the service is full: it accepts no new proofs and uploads\nhint: free disk space on the machine of the service, or lower `--min-free` of `sp1d serve`"
+    )]
+    DiskFull,
+    /// The service itself failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<DatabaseError> for RequestError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Full => Self::DiskFull,
+            error => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<BlobError> for RequestError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Full { .. } => Self::DiskFull,
+            error => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<UnknownWorker> for RequestError {
+    fn from(error: UnknownWorker) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
+/// Checks the fields of a request that can be checked without the database: priority, nonce, limits and idempotency
+/// key.
+pub(super) fn check_request(request: &NewProof) -> Result<(), RequestError> {
+    let invalid = |text: String| Err(RequestError::Invalid(text));
+    if !(-100..=100).contains(&request.priority) {
+        return invalid(format!("priority {} is out of range: -100 to 100", request.priority));
+    }
+    if let Some(word) = request.nonce.iter().find(|word| **word >= NONCE_WORDS) {
+        return invalid(format!("nonce word {word} is out of range: 0 to {}", NONCE_WORDS - 1));
+    }
+    if let Some(limit) = request.cycle_limit
+        && (limit == 0 || i64::try_from(limit).is_err())
+    {
+        let text = format!("cycle_limit {limit} is out of range: 1 to {}\nhint: leave it out for no limit", i64::MAX);
+        return invalid(text);
+    }
+    if let Some(seconds) = request.timeout_seconds
+        && !(1..=MAX_TIMEOUT_SECONDS).contains(&seconds)
+    {
+        let text = format!("timeout_seconds {seconds} is out of range: 1 to {MAX_TIMEOUT_SECONDS}");
+        return invalid(format!("{text}\nhint: leave it out for no timeout"));
+    }
+    if let Some(key) = &request.idempotency_key
+        && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control))
+    {
+        let text = format!("idempotency_key must have 1 to {MAX_KEY_BYTES} bytes and no control characters");
+        return invalid(text);
+    }
+    Ok(())
+}
+
+/// Returns the first 80 characters of a text that a client sent.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}

@@ -1,0 +1,286 @@
+//! Runs proofs, from the queue to their end.
+
+use super::service::{ActiveProof, ServiceInner, lock};
+use crate::{
+    state::{BlobError, ProofJob, ProofOutcome},
+    telemetry::{AttemptMetrics, Spans},
+};
+use sp1d_model::{FailureInfo, Moment, ProofEvent, ProofFailureKind, TaskCounts, hint};
+use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofRequest, Proven};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Events of one proof that may wait before `follow` reads them; older ones are dropped. The channel allocates about
+/// 200 bytes for each place while the proof runs, 1.6 MB in total.
+const EVENTS_OF_PROOF: usize = 1 << 13;
+
+/// Interval at which the service looks for queued proofs and expired deadlines. A finished proof that waits for disk
+/// space is retried every five intervals.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl ServiceInner {
+    /// Starts queued proofs while fewer than `ServiceSettings::running` are running, until the service stops.
+    pub(super) async fn run_queue(self: Arc<Self>) {
+        loop {
+            while lock(&self.running).len() < self.settings.running.max(1) && !self.stop.is_cancelled() {
+                let inner = self.clone();
+                let started = tokio::task::spawn_blocking(move || inner.database.start_next(Moment::now()));
+                match started.await.expect("work on the state does not panic") {
+                    Ok(Some(job)) => {
+                        let running = Arc::new(ActiveProof {
+                            cancel: CancellationToken::new(),
+                            tasks: Mutex::default(),
+                            spans: Mutex::new(
+                                self.settings.tracer.clone().map(|tracer| Spans::new(tracer, &job.proof)),
+                            ),
+                        });
+                        lock(&self.running).insert(job.proof.id.clone(), running.clone());
+                        self.tasks.spawn(self.clone().run(job, running));
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(%error, "cannot start the next queued proof; retrying in 5 s");
+                        sleep(Duration::from_secs(5)).await;
+                    }
+                }
+            }
+            self.fail_expired().await;
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = sleep(CHECK_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Fails the queued proofs whose deadline has passed.
+    async fn fail_expired(self: &Arc<Self>) {
+        let failure = FailureInfo {
+            kind: ProofFailureKind::Timeout,
+            text: "the timeout passed while the proof was in the queue\nhint: set a longer timeout, or raise `--parallel-proofs` of `sp1d serve`".to_owned(),
+        };
+        // The last event, which the database stores with the new state, must come after all other events.
+        self.flush_events().await;
+        let inner = self.clone();
+        let expired = tokio::task::spawn_blocking(move || inner.database.fail_expired(&failure, Moment::now()));
+        match expired.await.expect("work on the state does not panic") {
+            Ok(expired) if expired.is_empty() => {}
+            Ok(expired) => {
+                self.notify_readers();
+                let mut numbers = lock(&self.numbers);
+                for id in &expired {
+                    numbers.remove(id);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot look for queued proofs whose deadline has passed"),
+        }
+    }
+
+    /// Runs a proof to its end. If the service stops first, returns the proof to the queue.
+    async fn run(self: Arc<Self>, job: ProofJob, running: Arc<ActiveProof>) {
+        let id = job.proof.id.clone();
+        tracing::info!(proof_id = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof started");
+        self.report(&id, ProofEvent::Started { start: job.proof.starts }).await;
+        let started = Instant::now();
+        let mode = job.proof.mode.name();
+        if job.proof.starts == 1 {
+            let waited = Moment::now().0.saturating_sub(job.proof.created.0);
+            self.metrics.on_started(Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
+        }
+        // A separate task, so that a panic ends only this proof.
+        let proven = tokio::spawn(self.clone().prove(job, running.clone())).await;
+        let proven = proven.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
+        let stopped = self.stop.is_cancelled() && !running.cancel.is_cancelled();
+        let outcome = match proven {
+            Ok(proven) => self.clone().keep(&id, proven).await,
+            // The shutdown may be the cause of the failure. The next start runs the proof again.
+            Err(_) if stopped => None,
+            Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
+            Err(failure) => Some(ProofOutcome::Failed(FailureInfo::from(&failure))),
+        };
+        let Some(outcome) = outcome else {
+            tracing::info!(proof_id = %id, "proof interrupted by the shutdown; it continues at the next start of the service");
+            if let Some(spans) = lock(&running.spans).take() {
+                spans.stop();
+            }
+            let (inner, owned) = (self.clone(), id.clone());
+            let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&owned));
+            if let Err(error) = put_back.await.expect("work on the state does not panic") {
+                tracing::warn!(proof_id = %id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
+            }
+            return;
+        };
+        self.metrics.on_ended(mode, outcome.state().name(), started.elapsed());
+        self.clone().finish(&id, outcome, &running, started).await;
+        lock(&self.running).remove(&id);
+        lock(&self.numbers).remove(&id);
+        self.wake.notify_one();
+    }
+
+    async fn prove(self: Arc<Self>, job: ProofJob, running: Arc<ActiveProof>) -> Result<Proven, ProofFailure> {
+        let unreadable = |error: BlobError| {
+            let hint = match &error {
+                BlobError::Damaged { .. } => {
+                    "\nhint: upload the program and the input again (`POST /v1/programs`, `POST /v1/inputs`), then submit a new proof request"
+                }
+                _ => "",
+            };
+            ProofFailure::Machine(format!("{error}{hint}"))
+        };
+        let (inner, program, input) = (self.clone(), job.proof.program, job.proof.input);
+        let read = move || Ok((inner.blobs.read(&program)?, inner.blobs.read(&input)?));
+        let read = tokio::task::spawn_blocking(read).await.expect("work on the state does not panic");
+        let (elf, stdin) = read.map_err(unreadable)?;
+        let timeout = match job.proof.deadline {
+            None => None,
+            Some(deadline) => {
+                let left = deadline.0.saturating_sub(Moment::now().0);
+                let allowed = Duration::from_millis(
+                    u64::try_from(deadline.0.saturating_sub(job.proof.created.0)).unwrap_or_default(),
+                );
+                match u64::try_from(left) {
+                    Ok(left) if left > 0 => Some(Duration::from_millis(left)),
+                    _ => return Err(ProofFailure::Timeout(allowed)),
+                }
+            }
+        };
+        let request = ProofRequest {
+            elf: elf.into(),
+            stdin: stdin.into(),
+            mode: job.proof.mode,
+            cycle_limit: job.proof.cycle_limit,
+            expected_exit: ExpectedExit::Success,
+            check_input_proofs: true,
+            nonce: job.proof.nonce,
+            options: job.options,
+            timeout,
+            label: job.proof.id.clone(),
+        };
+        let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);
+        let following = tokio::spawn(self.clone().follow(job.proof.id, running.clone(), events));
+        let proven = self.orchestrator.prove(request, self.controller.clone(), progress, running.cancel.clone()).await;
+        // `follow` ends after the last event, because the sender `progress` is dropped.
+        let _ = following.await;
+        proven
+    }
+
+    /// Records the progress of a proof: its events, task counts and metrics.
+    async fn follow(
+        self: Arc<Self>,
+        id: String,
+        running: Arc<ActiveProof>,
+        mut events: broadcast::Receiver<ProofEvent>,
+    ) {
+        let mut attempts = AttemptMetrics::default();
+        loop {
+            let event = match events.recv().await {
+                Ok(event) => event,
+                Err(broadcast::error::RecvError::Closed) => return,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(proof_id = %id, missed, "events of a proof dropped: they arrived faster than they were stored");
+                    continue;
+                }
+            };
+            if let ProofEvent::Cut { options, .. } = &event {
+                self.clone().keep_options(id.clone(), options.clone()).await;
+            }
+            attempts.on_event(&self.metrics, &event, Moment::now().0);
+            {
+                let mut tasks = lock(&running.tasks);
+                match &event {
+                    ProofEvent::Submitted { .. } => tasks.known += 1,
+                    ProofEvent::Done(_) => tasks.done += 1,
+                    ProofEvent::CachedResult { .. } => (tasks.done, tasks.cached) = (tasks.done + 1, tasks.cached + 1),
+                    ProofEvent::Restarted { .. } => *tasks = TaskCounts::default(),
+                    _ => {}
+                }
+            }
+            self.report(&id, event).await;
+        }
+    }
+
+    /// Stores the options by which the run is cut into shards. The next start must cut the run in the same way, because
+    /// cached results of different shards are useless.
+    async fn keep_options(self: Arc<Self>, id: String, options: String) {
+        let owned = id.clone();
+        let kept = tokio::task::spawn_blocking(move || self.database.set_options(&owned, &options));
+        if let Err(error) = kept.await.expect("work on the state does not panic") {
+            tracing::warn!(proof_id = %id, %error, "cannot store how the run is cut into shards; the next start may cut it differently");
+        }
+    }
+
+    /// Stores a finished proof on disk, and waits while the disk is full. `None` if the service stops first.
+    async fn keep(self: Arc<Self>, id: &str, proven: Proven) -> Option<ProofOutcome> {
+        let Proven { output, shards, workers } = proven;
+        let proof = bytes::Bytes::from(output.proof);
+        loop {
+            let (inner, content) = (self.clone(), proof.clone());
+            let kept = tokio::task::spawn_blocking(move || inner.blobs.put(&content));
+            match kept.await.expect("work on the state does not panic") {
+                Ok(result) => {
+                    return Some(ProofOutcome::Done {
+                        cycles: output.cycles,
+                        shards,
+                        result,
+                        result_bytes: proof.len() as u64,
+                        workers,
+                    });
+                }
+                Err(error @ BlobError::Full { .. }) => {
+                    tracing::warn!(proof_id = id, %error, "a finished proof waits for disk space");
+                }
+                Err(error) => {
+                    let text = format!("cannot store the finished proof: {error}");
+                    return Some(ProofOutcome::Failed(FailureInfo { kind: ProofFailureKind::Machine, text }));
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = sleep(5 * CHECK_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Stores in the database how a proof ended, together with its last event. Retries until this succeeds or the
+    /// service stops, because a proof without a stored end is proven again.
+    async fn finish(self: Arc<Self>, id: &str, outcome: ProofOutcome, running: &ActiveProof, started: Instant) {
+        let (state, tasks) = (outcome.state(), *lock(&running.tasks));
+        let failure = match &outcome {
+            ProofOutcome::Failed(failure) => Some(failure.clone()),
+            ProofOutcome::Done { .. } | ProofOutcome::Cancelled => None,
+        };
+        let ended_at = Moment::now();
+        // Before the database has the last event, so that the trace is complete for a reader of this event.
+        self.trace(id, ended_at, &ProofEvent::Finished { state, failure: failure.clone() });
+        self.flush_events().await;
+        loop {
+            let (inner, owned, outcome) = (self.clone(), id.to_owned(), outcome.clone());
+            let ended = tokio::task::spawn_blocking(move || inner.database.end(&owned, &outcome, tasks, ended_at));
+            match ended.await.expect("work on the state does not panic") {
+                Ok(_) => break,
+                Err(error) => tracing::error!(proof_id = %id, %error, "cannot store how a proof ended; retrying"),
+            }
+            tokio::select! {
+                // The next start proves it again, with the results in the result cache.
+                () = self.stop.cancelled() => return,
+                () = sleep(Duration::from_secs(1)) => {}
+            }
+        }
+        self.notify_readers();
+        let seconds = started.elapsed().as_secs_f32();
+        match &failure {
+            None => tracing::info!(proof_id = %id, state = state.name(), seconds, "proof ended"),
+            Some(failure) => {
+                let failure = hint::without(&failure.text);
+                tracing::warn!(proof_id = %id, state = state.name(), seconds, %failure, "proof ended")
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The service: its handle, and the state that all its tasks share.
+
+use super::settings::ServiceSettings;
+use crate::{
+    state::{Blobs, Database, DiskResultCache, StateFolder},
+    telemetry::{Metrics, Spans},
+};
+use sp1d_model::{EventRecord, ListStatus, TaskCounts};
+use sp1d_orchestrator::{Orchestrator, ProgramController};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// State of a running proof that is not in the database.
+pub(super) struct ActiveProof {
+    pub(super) cancel: CancellationToken,
+    pub(super) tasks: Mutex<TaskCounts>,
+    pub(super) spans: Mutex<Option<Spans>>,
+}
+
+/// A message to the event writer.
+pub(super) enum WriterMessage {
+    /// Stores an event.
+    Event {
+        /// Id of the proof.
+        proof: String,
+        record: EventRecord,
+    },
+    /// Asks for a notification once the writer has processed all earlier messages.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Accepts requests and runs proofs until [`Service::shutdown`]. Clones are cheap and refer to the same service.
+#[derive(Clone)]
+pub struct Service {
+    pub(super) inner: Arc<ServiceInner>,
+}
+
+pub(super) struct ServiceInner {
+    pub(super) settings: ServiceSettings,
+    pub(super) database: Database,
+    pub(super) blobs: Blobs,
+    pub(super) result_cache: Arc<DiskResultCache>,
+    pub(super) controller: Arc<dyn ProgramController>,
+    pub(super) orchestrator: Orchestrator,
+    pub(super) running: Mutex<BTreeMap<String, Arc<ActiveProof>>>,
+    /// Wakes the dispatcher: a proof was queued, or a running proof ended.
+    pub(super) wake: Notify,
+    pub(super) events: mpsc::Sender<WriterMessage>,
+    /// Ends the pause of the event writer.
+    pub(super) flush: Notify,
+    /// Changes when the database has new events.
+    pub(super) written: watch::Sender<u64>,
+    /// Number of the last event, for proofs that got an event in this process.
+    pub(super) numbers: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    pub(super) list: Mutex<ListStatus>,
+    pub(super) metrics: Metrics,
+    /// Held by garbage collection and while a proof is accepted, so that collection never removes a program or input
+    /// that the new proof needs.
+    pub(super) housekeeping: Mutex<()>,
+    pub(super) uploads: Semaphore,
+    pub(super) tasks: TaskTracker,
+    /// Runs the event writer, which ends after all of `tasks`.
+    pub(super) writer: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// Dropped after all tasks have ended. Then another process may take the folder.
+    pub(super) folder: Mutex<Option<StateFolder>>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Service {
+    /// Returns the settings, with the `attempts_before` and `lineage` that this start uses.
+    #[must_use]
+    pub fn settings(&self) -> &ServiceSettings {
+        &self.inner.settings
+    }
+
+    /// Returns the orchestrator that runs the proofs.
+    #[must_use]
+    pub fn orchestrator(&self) -> &Orchestrator {
+        &self.inner.orchestrator
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Stores the outcome of the last read of the worker list.
+    pub(crate) fn set_list_status(&self, status: ListStatus) {
+        *lock(&self.inner.list) = status;
+    }
+
+    /// Returns the outcome of the last read of the worker list.
+    #[must_use]
+    pub fn list_status(&self) -> ListStatus {
+        lock(&self.inner.list).clone()
+    }
+
+    /// Spawns `task`. [`Service::shutdown`] waits until it has ended.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(task);
+    }
+
+    /// Returns the token that is cancelled when the service shuts down.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// Runs `work` on a thread where it may block.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ServiceInner) -> T + Send + 'static,
+    ) -> T {
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || work(&inner)).await.expect("work on the state does not panic")
+    }
+
+    /// Shuts the service down and waits until all its tasks have ended. Running proofs return to the queue and continue
+    /// at the next start.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        // This also cancels all running proofs.
+        self.inner.orchestrator.end().await;
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.writer.close();
+        self.inner.writer.wait().await;
+        lock(&self.inner.folder).take();
+    }
+}

@@ -1,0 +1,39 @@
+//! Removes old rows, and finds the blobs that are still needed.
+
+use super::{connection::Database, error::Result};
+use sp1d_model::Moment;
+use std::collections::HashSet;
+
+impl Database {
+    /// Removes the proofs that ended before `before`, with their events, and returns their number. Also removes the
+    /// programs that were added before `before` and that no proof uses.
+    pub(crate) fn remove_ended(&self, before: Moment) -> Result<usize> {
+        self.write(|transaction| {
+            let removed = transaction.execute("DELETE FROM proofs WHERE ended < ?1", [before.0])?;
+            let unused = "DELETE FROM programs WHERE created < ?1 AND id NOT IN (SELECT program FROM proofs)";
+            transaction.execute(unused, [before.0])?;
+            Ok(removed)
+        })
+    }
+
+    /// Returns unused pages of the file to the file system.
+    pub(crate) fn shrink(&self) -> Result<()> {
+        let connection = self.lock();
+        // Each step of the statement frees one page.
+        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut pages = vacuum.query([])?;
+        while pages.next()?.is_some() {}
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
+        Ok(())
+    }
+
+    /// Returns the digests of all blobs that a program or a proof refers to.
+    pub(crate) fn needed_blobs(&self) -> Result<HashSet<String>> {
+        let connection = self.lock();
+        let mut select = connection.prepare(
+            "SELECT id FROM programs UNION SELECT input FROM proofs UNION SELECT result FROM proofs WHERE result IS NOT NULL",
+        )?;
+        let found = select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,24 @@
+//! The SQLite database of programs, proofs and their events: one file and its write-ahead log, see
+//! <https://www.sqlite.org/wal.html>. It does not know the files of programs, inputs and proofs, only their digests.
+//!
+//! Every method of [`Database`] blocks on disk access.
+
+mod connection;
+mod error;
+mod events;
+mod garbage;
+mod programs;
+mod rows;
+mod runs;
+mod schema;
+mod selection;
+mod submissions;
+
+pub(crate) use connection::Database;
+pub use error::DatabaseError;
+pub(crate) use runs::{ProofJob, ProofOutcome};
+pub(crate) use selection::ProofSelection;
+pub(crate) use submissions::SubmissionOutcome;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! The states of a proof, from the queue to its end.
+
+use super::{
+    connection::Database,
+    error::Result,
+    events::add_last_event,
+    rows::{COLUMNS, proof_of, signed, to_json},
+};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use sp1d_model::{FailureInfo, Moment, ProofFailureKind, ProofState, ProofSummary, TaskCounts, WorkerTasks};
+
+/// A proof to run, with the options for cutting its run into shards, which clients do not see.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ProofJob {
+    pub(crate) proof: ProofSummary,
+    pub(crate) options: String,
+}
+
+/// How a proof ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ProofOutcome {
+    Done { cycles: u64, shards: u64, result: String, result_bytes: u64, workers: Vec<WorkerTasks> },
+    Failed(FailureInfo),
+    Cancelled,
+}
+
+impl ProofOutcome {
+    pub(crate) const fn state(&self) -> ProofState {
+        match self {
+            Self::Done { .. } => ProofState::Done,
+            Self::Failed(_) => ProofState::Failed,
+            Self::Cancelled => ProofState::Cancelled,
+        }
+    }
+}
+
+impl Database {
+    /// Marks the next queued proof as running and returns it: the oldest of the highest priority. `None` if the queue
+    /// is empty.
+    pub(crate) fn start_next(&self, now: Moment) -> Result<Option<ProofJob>> {
+        let start = format!(
+            "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
+             WHERE number = (SELECT number FROM proofs WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 1)
+             RETURNING {COLUMNS}, options"
+        );
+        let job = |row: &Row<'_>| Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")? });
+        self.write(|transaction| transaction.query_row(&start, [now.0], job).optional())
+    }
+
+    /// Stores the options that decide how the run of a proof is cut into shards, for its next start.
+    pub(crate) fn set_options(&self, id: &str, options: &str) -> Result<()> {
+        self.write(|transaction| transaction.execute("UPDATE proofs SET options = ?2 WHERE id = ?1", [id, options]))?;
+        Ok(())
+    }
+
+    /// Queues a running proof again when the service shuts down. This does not count as a crash.
+    pub(crate) fn put_back(&self, id: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute("UPDATE proofs SET state = 'queued' WHERE id = ?1 AND state = 'running'", [id])
+        })?;
+        Ok(())
+    }
+
+    /// Queues the proofs again that were running when an earlier process crashed, and returns their number. A proof
+    /// fails after `max_crashes` crashes, because it may be their cause.
+    pub(crate) fn requeue_running(&self, max_crashes: u32, now: Moment) -> Result<usize> {
+        let failure = FailureInfo {
+            kind: ProofFailureKind::Machine,
+            text: format!(
+                "the service crashed {max_crashes} times while this proof was running; it is not retried again\nhint: check whether the machine of the service has enough memory for this proof"
+            ),
+        };
+        self.write(|transaction| {
+            transaction.execute("UPDATE proofs SET crashes = crashes + 1 WHERE state = 'running'", [])?;
+            fail(transaction, "state = 'running' AND crashes >= ?3", params![now.0, to_json(&failure), max_crashes])?;
+            transaction.execute("UPDATE proofs SET state = 'queued' WHERE state = 'running'", [])
+        })
+    }
+
+    /// Ends all queued proofs whose deadline has passed, with `failure` as their reason, and returns their ids.
+    pub(crate) fn fail_expired(&self, failure: &FailureInfo, now: Moment) -> Result<Vec<String>> {
+        self.write(|transaction| {
+            fail(transaction, "state = 'queued' AND deadline <= ?1", params![now.0, to_json(failure)])
+        })
+    }
+
+    /// Cancels a queued proof and returns its new record. `None` if the proof is not in the queue.
+    pub(crate) fn cancel_queued(&self, id: &str, now: Moment) -> Result<Option<ProofSummary>> {
+        let cancel = format!(
+            "UPDATE proofs SET state = 'cancelled', ended = ?2 WHERE id = ?1 AND state = 'queued' RETURNING {COLUMNS}"
+        );
+        self.write(|transaction| end_one(transaction, &cancel, params![id, now.0]))
+    }
+
+    /// Ends a queued or running proof and returns its new record. `None` if the proof has already ended or is unknown.
+    pub(crate) fn end(
+        &self,
+        id: &str,
+        outcome: &ProofOutcome,
+        tasks: TaskCounts,
+        now: Moment,
+    ) -> Result<Option<ProofSummary>> {
+        let (mut cycles, mut shards, mut result, mut bytes, mut workers, mut failure) =
+            (None, None, None, None, &Vec::new(), None);
+        match outcome {
+            ProofOutcome::Done { cycles: c, shards: s, result: r, result_bytes: b, workers: w } => {
+                (cycles, shards, result, bytes, workers) =
+                    (Some(signed(*c)), Some(signed(*s)), Some(r), Some(signed(*b)), w);
+            }
+            ProofOutcome::Failed(info) => failure = Some(to_json(info)),
+            ProofOutcome::Cancelled => {}
+        }
+        let end = format!(
+            "UPDATE proofs SET state = ?2, ended = ?3, cycles = ?4, shards = ?5, result = ?6, result_bytes = ?7, workers = ?8, failure = ?9, tasks = ?10
+             WHERE id = ?1 AND state IN ('queued', 'running') RETURNING {COLUMNS}"
+        );
+        let values = params![
+            id,
+            outcome.state().name(),
+            now.0,
+            cycles,
+            shards,
+            result,
+            bytes,
+            to_json(workers),
+            failure,
+            to_json(&tasks)
+        ];
+        self.write(|transaction| end_one(transaction, &end, values))
+    }
+}
+
+/// Fails the proofs that match `condition`, and returns their ids. The first two of `values` are the time in
+/// milliseconds since 1970, and the failure in JSON.
+fn fail(connection: &Connection, condition: &str, values: impl Params) -> rusqlite::Result<Vec<String>> {
+    let mut update = connection.prepare(&format!(
+        "UPDATE proofs SET state = 'failed', ended = ?1, failure = ?2 WHERE {condition} RETURNING {COLUMNS}"
+    ))?;
+    let failed: Vec<ProofSummary> = update.query_map(values, proof_of)?.collect::<rusqlite::Result<_>>()?;
+    failed.iter().try_for_each(|proof| add_last_event(connection, proof))?;
+    Ok(failed.into_iter().map(|proof| proof.id).collect())
+}
+
+/// Runs an `update` that ends at most one proof, and returns the proof's new record.
+fn end_one(connection: &Connection, update: &str, values: impl Params) -> rusqlite::Result<Option<ProofSummary>> {
+    let ended = connection.query_row(update, values, proof_of).optional()?;
+    if let Some(proof) = &ended {
+        add_last_event(connection, proof)?;
+    }
+    Ok(ended)
+}

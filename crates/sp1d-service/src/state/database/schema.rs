@@ -1,0 +1,52 @@
+//! The tables of the database.
+
+/// "SP1D" in ASCII. SQLite stores it in the file's header and thereby marks the file as a database of this program.
+pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
+
+/// Version of `SCHEMA`, stored as SQLite's `user_version`.
+pub(super) const SCHEMA_VERSION: i32 = 1;
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+CREATE TABLE programs (
+    id TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    -- Empty until it is computed.
+    verifying_key TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE proofs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    program TEXT NOT NULL REFERENCES programs (id),
+    input TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    state TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    cycle_limit INTEGER,
+    nonce TEXT NOT NULL,
+    options TEXT NOT NULL,
+    idempotency_key TEXT UNIQUE,
+    request TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    started INTEGER,
+    ended INTEGER,
+    deadline INTEGER,
+    starts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    tasks TEXT NOT NULL DEFAULT '{\"known\":0,\"done\":0,\"cached\":0}',
+    cycles INTEGER,
+    shards INTEGER,
+    result TEXT,
+    result_bytes INTEGER,
+    workers TEXT NOT NULL DEFAULT '[]',
+    failure TEXT
+) STRICT;
+CREATE INDEX proofs_by_state ON proofs (state, priority DESC, number);
+CREATE TABLE events (
+    proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (proof, number)
+) STRICT, WITHOUT ROWID;
+";

@@ -1,0 +1,76 @@
+//! Accepts proof requests.
+
+use super::{
+    connection::Database,
+    error::Result,
+    rows::{COLUMNS, proof_of, signed, unsigned},
+};
+use rusqlite::{OptionalExtension, params};
+use sp1d_model::{Moment, NewProof, ProofSummary};
+
+/// Outcome of a proof request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum SubmissionOutcome {
+    /// A new proof was queued.
+    New(ProofSummary),
+    /// The same request with the same idempotency key was accepted before.
+    Known(ProofSummary),
+    /// A different request with the same idempotency key was accepted before.
+    Other,
+}
+
+impl Database {
+    /// Accepts a request at `now` for a proof of `program` on `input`. A new proof is on disk when this returns.
+    pub(crate) fn add_proof(
+        &self,
+        id: &str,
+        request: &NewProof,
+        program: &str,
+        input: &str,
+        options: &str,
+        now: Moment,
+    ) -> Result<SubmissionOutcome> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
+        let whole = serde_json::to_string(&whole).expect("a request can be serialized");
+        if let Some(key) = &request.idempotency_key {
+            let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
+            let known =
+                transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
+            match known.optional()? {
+                Some((proof, before)) if before == whole => return Ok(SubmissionOutcome::Known(proof)),
+                Some(_) => return Ok(SubmissionOutcome::Other),
+                None => {}
+            }
+        }
+        let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
+        transaction.execute(
+            "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, nonce, options, idempotency_key, request, created, deadline)
+             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                id,
+                program,
+                input,
+                request.mode.name(),
+                request.priority,
+                request.cycle_limit.map(signed),
+                serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
+                options,
+                request.idempotency_key,
+                whole,
+                now.0,
+                deadline,
+            ],
+        )?;
+        let proof = transaction.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;
+        transaction.commit()?;
+        Ok(SubmissionOutcome::New(proof))
+    }
+
+    /// Returns true if a request with this idempotency key was accepted before.
+    pub(crate) fn knows_key(&self, key: &str) -> Result<bool> {
+        let select = "SELECT count(*) FROM proofs WHERE idempotency_key = ?1";
+        Ok(self.lock().query_row(select, [key], |row| unsigned(row, 0))? > 0)
+    }
+}

@@ -1,0 +1,211 @@
+use super::{Database, ProofOutcome, ProofSelection, SubmissionOutcome, schema::SCHEMA_VERSION};
+use rusqlite::Connection;
+use sp1d_model::{
+    EventRecord, FailureInfo, Moment, NewProof, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState,
+    TaskCounts, WorkerTasks,
+};
+use std::path::Path;
+
+/// The current time in these tests, in milliseconds since 1970.
+const NOW: Moment = Moment(1_800_000_000_000);
+
+fn database() -> (tempfile::TempDir, Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("service.db"), true).unwrap();
+    let program = ProgramSummary { id: "p".into(), bytes: 1, verifying_key: Some("0x1".into()), created: Moment(0) };
+    database.add_program(&program).unwrap();
+    database.add_program(&program).unwrap();
+    assert_eq!(database.program("p").unwrap(), Some(program));
+    (folder, database)
+}
+
+fn add(database: &Database, id: &str, request: &NewProof) -> SubmissionOutcome {
+    database.add_proof(id, request, "p", "i", "{}", NOW).unwrap()
+}
+
+fn next(database: &Database) -> Option<String> {
+    database.start_next(NOW).unwrap().map(|job| job.proof.id)
+}
+
+#[test]
+fn proofs_start_by_priority_then_by_age() {
+    let (_folder, database) = database();
+    for (id, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)] {
+        add(&database, id, &NewProof { priority, ..NewProof::default() });
+    }
+    let order: Vec<_> = std::iter::from_fn(|| next(&database)).collect();
+    assert_eq!(order, ["b", "d", "a", "c", "e"]);
+    assert_eq!((database.count(ProofState::Running).unwrap(), database.count(ProofState::Queued).unwrap()), (5, 0));
+}
+
+#[test]
+fn interrupted_proof_is_queued_again_until_its_third_crash() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    assert_eq!(database.start_next(NOW).unwrap().unwrap().proof.starts, 1);
+    assert_eq!(database.count_start().unwrap(), 1);
+    drop(database);
+    let database = Database::open(&folder.path().join("service.db"), false).unwrap();
+    assert_eq!((database.count_start().unwrap(), database.requeue_running(3, NOW).unwrap()), (2, 1));
+    assert_eq!(database.start_next(NOW).unwrap().unwrap().proof.starts, 2);
+    // A shutdown does not count as a crash.
+    database.put_back("a").unwrap();
+    database.start_next(NOW).unwrap().unwrap();
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 1);
+    database.start_next(NOW).unwrap().unwrap();
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 0);
+    let proof = database.proof("a").unwrap().unwrap();
+    assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("crashed 3 times"));
+}
+
+#[test]
+fn last_event_is_stored_with_the_final_state() {
+    let (_folder, database) = database();
+    let failure = FailureInfo { kind: ProofFailureKind::Machine, text: "the disk is full".into() };
+    add(&database, "ended", &NewProof::default());
+    next(&database);
+    let started = EventRecord { number: 1, at: NOW, event: ProofEvent::Started { start: 1 } };
+    database.add_events(&[("ended".to_owned(), started)]).unwrap();
+    database.end("ended", &ProofOutcome::Failed(failure.clone()), TaskCounts::default(), NOW).unwrap().unwrap();
+    add(&database, "cancelled", &NewProof::default());
+    database.cancel_queued("cancelled", NOW).unwrap().unwrap();
+    add(&database, "expired", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
+    assert_eq!(database.fail_expired(&failure, NOW.plus_seconds(10)).unwrap(), ["expired"]);
+    add(&database, "crashed", &NewProof::default());
+    next(&database);
+    assert_eq!(database.requeue_running(1, NOW).unwrap(), 0);
+    for (id, number) in [("ended", 2), ("cancelled", 1), ("expired", 1), ("crashed", 1)] {
+        let proof = database.proof(id).unwrap().unwrap();
+        assert!(proof.state.is_final(), "{proof:?}");
+        let event = ProofEvent::Finished { state: proof.state, failure: proof.failure };
+        let last = EventRecord { number, at: proof.ended.unwrap(), event };
+        assert_eq!(database.events(id, number - 1, 10).unwrap(), [last], "{id}");
+    }
+    // A late event cannot replace the last one.
+    let late = EventRecord { number: 1, at: NOW, event: ProofEvent::Queued };
+    database.add_events(&[("cancelled".to_owned(), late)]).unwrap();
+    assert!(matches!(database.events("cancelled", 0, 10).unwrap()[0].event, ProofEvent::Finished { .. }));
+}
+
+#[test]
+fn stored_options_apply_to_the_next_start() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    assert_eq!(database.start_next(NOW).unwrap().unwrap().options, "{}");
+    database.set_options("a", "chosen").unwrap();
+    drop(database);
+    let database = Database::open(&folder.path().join("service.db"), false).unwrap();
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 1);
+    assert_eq!(database.start_next(NOW).unwrap().unwrap().options, "chosen");
+}
+
+#[test]
+fn queued_proof_fails_at_its_deadline() {
+    let (_folder, database) = database();
+    add(&database, "a", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
+    add(&database, "b", &NewProof::default());
+    let late = FailureInfo { kind: ProofFailureKind::Timeout, text: "too late".into() };
+    assert!(database.fail_expired(&late, NOW).unwrap().is_empty());
+    assert_eq!(database.fail_expired(&late, NOW.plus_seconds(10)).unwrap(), ["a"]);
+    assert_eq!(database.proof("a").unwrap().unwrap().failure, Some(late));
+    assert_eq!(next(&database).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_proof_ends_only_once() {
+    let (_folder, database) = database();
+    add(&database, "a", &NewProof { mode: ProofMode::Compressed, cycle_limit: Some(9), ..NewProof::default() });
+    next(&database);
+    let workers = vec![WorkerTasks { name: "w".into(), address: "h:1".into(), tasks: 3 }];
+    let done =
+        ProofOutcome::Done { cycles: 7, shards: 2, result: "r".into(), result_bytes: 5, workers: workers.clone() };
+    let tasks = TaskCounts { known: 3, done: 3, cached: 1 };
+    let proof = database.end("a", &done, tasks, NOW).unwrap().unwrap();
+    assert_eq!((proof.state, proof.mode, proof.tasks), (ProofState::Done, ProofMode::Compressed, tasks));
+    assert_eq!((proof.cycles, proof.shards, proof.proof_bytes, &proof.workers), (Some(7), Some(2), Some(5), &workers));
+    assert_eq!(database.end("a", &ProofOutcome::Cancelled, tasks, NOW).unwrap(), None);
+    assert_eq!(database.cancel_queued("a", NOW).unwrap(), None);
+    assert_eq!(database.proof("a").unwrap(), Some(proof));
+    assert_eq!(database.result("a").unwrap().as_deref(), Some("r"));
+
+    add(&database, "b", &NewProof::default());
+    let failure = FailureInfo { kind: ProofFailureKind::Program, text: "it panicked".into() };
+    let proof = database.end("b", &ProofOutcome::Failed(failure.clone()), tasks, NOW).unwrap().unwrap();
+    assert_eq!((proof.state, proof.failure), (ProofState::Failed, Some(failure)));
+    add(&database, "c", &NewProof::default());
+    assert_eq!(database.cancel_queued("c", NOW).unwrap().unwrap().state, ProofState::Cancelled);
+    assert_eq!(next(&database), None);
+}
+
+#[test]
+fn repeated_request_returns_the_first_proof() {
+    let (_folder, database) = database();
+    let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
+    let SubmissionOutcome::New(first) = add(&database, "a", &request) else { panic!("the first request is not new") };
+    assert_eq!(add(&database, "b", &request), SubmissionOutcome::Known(first));
+    assert_eq!(add(&database, "b", &NewProof { priority: 1, ..request }), SubmissionOutcome::Other);
+    assert_eq!(database.proofs(ProofSelection { limit: 9, ..ProofSelection::default() }).unwrap().len(), 1);
+}
+
+#[test]
+fn proofs_are_listed_by_page_and_state() {
+    let (_folder, database) = database();
+    for id in ["a", "b", "c"] {
+        add(&database, id, &NewProof::default());
+    }
+    next(&database);
+    let list = |selection| {
+        let found = database.proofs(selection).unwrap();
+        found.into_iter().map(|(number, proof)| (number, proof.id)).collect::<Vec<_>>()
+    };
+    let page = ProofSelection { limit: 2, ..ProofSelection::default() };
+    assert_eq!(list(page), [(3, "c".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(list(ProofSelection { before: Some(2), ..page }), [(1, "a".to_owned())]);
+    assert_eq!(list(ProofSelection { state: Some(ProofState::Running), ..page }), [(1, "a".to_owned())]);
+}
+
+#[test]
+fn events_are_ordered_and_removed_with_their_proof() {
+    let (_folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    let record = |number| EventRecord { number, at: Moment(1), event: ProofEvent::Executed { cycles: number } };
+    let events: Vec<_> = (1..=5).map(|number| ("a".to_owned(), record(number))).collect();
+    database.add_events(&events).unwrap();
+    database.add_events(&[("unknown".to_owned(), record(1))]).unwrap();
+    assert_eq!(database.events("a", 2, 2).unwrap(), [record(3), record(4)]);
+    assert_eq!((database.last_event("a").unwrap(), database.last_event("unknown").unwrap()), (5, 0));
+    database.end("a", &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap();
+    assert_eq!(database.remove_ended(NOW.plus_seconds(1)).unwrap(), 1);
+    assert_eq!((database.proof("a").unwrap(), database.events("a", 0, 9).unwrap()), (None, vec![]));
+    assert!(database.program("p").unwrap().is_none() && database.needed_blobs().unwrap().is_empty());
+}
+
+fn check_refused(prepare: impl FnOnce(&Path), expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("service.db");
+    drop(Database::open(&path, true).unwrap());
+    prepare(&path);
+    let text = Database::open(&path, false).err().unwrap().to_string();
+    assert!(text.contains(expected) && text.contains("service.db"), "{text}");
+}
+
+#[test]
+fn newer_foreign_missing_or_damaged_database_is_refused() {
+    let set = |path: &Path, name: &str, value: i32| {
+        Connection::open(path).unwrap().pragma_update(None, name, value).unwrap();
+    };
+    check_refused(|path| set(path, "user_version", SCHEMA_VERSION + 1), "newer release");
+    check_refused(|path| set(path, "application_id", 7), "not a database of sp1d");
+    check_refused(|path| std::fs::remove_file(path).unwrap(), "is missing");
+    check_refused(|path| std::fs::write(path, "").unwrap(), "is missing or empty");
+    check_refused(
+        |path| std::fs::write(path, "not a database at all, but longer than its head ".repeat(99)).unwrap(),
+        "damaged",
+    );
+    let scramble = |path: &Path| {
+        let mut content = std::fs::read(path).unwrap();
+        content[4096..].fill(0x5a);
+        std::fs::write(path, content).unwrap();
+    };
+    check_refused(scramble, "damaged");
+}

@@ -1,0 +1,289 @@
+//! Metrics for Prometheus. Names and units follow <https://prometheus.io/docs/practices/naming>. Each label has a
+//! bounded set of values.
+
+use super::worker_state::state_of;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use sp1d_model::{AttemptId, ProofEvent, WorkerActivity};
+use sp1d_orchestrator::{Holdings, OrchestratorCounts, WorkerInfo};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndedProofLabels {
+    mode: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskKindLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptOutcomeLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpRequestLabels {
+    method: String,
+    status: u16,
+}
+
+/// Label: verdict on a worker's result or claims, `right` or `wrong`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+/// All metrics of the service. Updating a counter is cheap. Gauges and the orchestrator's counters are set from
+/// [`MetricsSnapshot`] when a client requests the metrics.
+pub(crate) struct Metrics {
+    registry: Registry,
+    proofs: Family<StateLabels, Gauge>,
+    proofs_ended: Family<EndedProofLabels, Counter>,
+    proof_seconds: Family<EndedProofLabels, Histogram>,
+    queue_seconds: Histogram,
+    attempts: Family<AttemptOutcomeLabels, Counter>,
+    attempt_seconds: Family<TaskKindLabels, Histogram>,
+    cached_tasks: Family<TaskKindLabels, Counter>,
+    workers: Family<StateLabels, Gauge>,
+    held: Gauge,
+    slots: Gauge,
+    sent_bytes: Counter,
+    received_bytes: Counter,
+    checks: Family<VerdictLabels, Counter>,
+    checking_seconds: Counter<f64>,
+    sessions: Counter,
+    silent_sessions: Counter,
+    artifacts: Gauge,
+    artifact_bytes: Gauge,
+    free_bytes: Gauge,
+    http_requests: Family<HttpRequestLabels, Counter>,
+}
+
+/// Returns a histogram with 16 buckets from 1 s to 32768 s (nine hours), each twice as long as the one before.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 16))
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("sp1d");
+        let metrics = Self {
+            registry: Registry::default(),
+            proofs: Family::default(),
+            proofs_ended: Family::default(),
+            proof_seconds: Family::new_with_constructor(seconds),
+            queue_seconds: seconds(),
+            attempts: Family::default(),
+            attempt_seconds: Family::new_with_constructor(seconds),
+            cached_tasks: Family::default(),
+            workers: Family::default(),
+            held: Gauge::default(),
+            slots: Gauge::default(),
+            sent_bytes: Counter::default(),
+            received_bytes: Counter::default(),
+            checks: Family::default(),
+            checking_seconds: Counter::default(),
+            sessions: Counter::default(),
+            silent_sessions: Counter::default(),
+            artifacts: Gauge::default(),
+            artifact_bytes: Gauge::default(),
+            free_bytes: Gauge::default(),
+            http_requests: Family::default(),
+        };
+        registry.register("proofs", "Stored proofs, by state", metrics.proofs.clone());
+        registry.register("proofs_ended", "Proofs that ended, by mode and final state", metrics.proofs_ended.clone());
+        registry.register_with_unit(
+            "proof_duration",
+            "Time from the last start of a proof to its end",
+            Unit::Seconds,
+            metrics.proof_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "queue_duration",
+            "Time from the acceptance of a proof to its first start",
+            Unit::Seconds,
+            metrics.queue_seconds.clone(),
+        );
+        registry.register("attempts", "Attempts that ended, by task kind and outcome", metrics.attempts.clone());
+        registry.register_with_unit(
+            "attempt_duration",
+            "Time from the start of proving to the accepted result, by task kind",
+            Unit::Seconds,
+            metrics.attempt_seconds.clone(),
+        );
+        registry.register(
+            "tasks_cached",
+            "Tasks whose result was in the result cache, by task kind",
+            metrics.cached_tasks.clone(),
+        );
+        registry.register("workers", "Workers, by state", metrics.workers.clone());
+        registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
+        registry.register("worker_slots", "Attempts that all ready workers together may hold", metrics.slots.clone());
+        registry.register_with_unit(
+            "sent",
+            "Compressed size of the artifacts sent to workers",
+            Unit::Bytes,
+            metrics.sent_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "received",
+            "Compressed size of the artifacts received from workers",
+            Unit::Bytes,
+            metrics.received_bytes.clone(),
+        );
+        registry.register("checks", "Results and claims of workers, by verdict", metrics.checks.clone());
+        registry.register_with_unit(
+            "checking",
+            "Time spent on checks of results and claims, summed over all threads",
+            Unit::Seconds,
+            metrics.checking_seconds.clone(),
+        );
+        registry.register("sessions", "Sessions with workers that started", metrics.sessions.clone());
+        registry.register(
+            "silent_sessions",
+            "Sessions that ended because the worker was silent for too long",
+            metrics.silent_sessions.clone(),
+        );
+        registry.register("artifacts", "Artifacts of running proofs", metrics.artifacts.clone());
+        registry.register_with_unit(
+            "artifacts_stored",
+            "Compressed size of the artifacts of running proofs, in memory and on disk",
+            Unit::Bytes,
+            metrics.artifact_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "state_free",
+            "Free space of the disk with the state folder",
+            Unit::Bytes,
+            metrics.free_bytes.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests with a response, by method and status",
+            metrics.http_requests.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// Records the first start of a proof, which was in the queue for `waited`.
+    pub(crate) fn on_started(&self, waited: Duration) {
+        self.queue_seconds.observe(waited.as_secs_f64());
+    }
+
+    /// Records the end of a proof, `took` after its last start.
+    pub(crate) fn on_ended(&self, mode: &'static str, state: &'static str, took: Duration) {
+        let ended = EndedProofLabels { mode, state };
+        self.proofs_ended.get_or_create(&ended).inc();
+        self.proof_seconds.get_or_create(&ended).observe(took.as_secs_f64());
+    }
+
+    /// Records the response to an HTTP request. `method` must come from a small fixed set, because clients must not be
+    /// able to create labels.
+    pub(crate) fn on_response(&self, method: &str, status: u16) {
+        self.http_requests.get_or_create(&HttpRequestLabels { method: method.to_owned(), status }).inc();
+    }
+
+    /// Copies the orchestrator's own counters.
+    fn count(&self, counts: &OrchestratorCounts) {
+        let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
+        set(&self.sent_bytes, counts.sent_bytes);
+        set(&self.received_bytes, counts.received_bytes);
+        set(&self.checks.get_or_create(&VerdictLabels { verdict: "right" }), counts.accepted);
+        set(&self.checks.get_or_create(&VerdictLabels { verdict: "wrong" }), counts.rejected);
+        self.checking_seconds.inner().store(counts.checking.as_secs_f64().to_bits(), Ordering::Relaxed);
+        set(&self.sessions, counts.sessions);
+        set(&self.silent_sessions, counts.silent_sessions);
+    }
+
+    /// Sets the values of `now` and returns all metrics as OpenMetrics text.
+    pub(crate) fn text(&self, now: &MetricsSnapshot) -> String {
+        for (state, count) in &now.proofs {
+            self.proofs.get_or_create(&StateLabels { state }).set(signed(*count));
+        }
+        // Otherwise a state that no worker is in would keep its last number.
+        self.workers.clear();
+        for worker in &now.workers {
+            self.workers.get_or_create(&StateLabels { state: state_of(worker).name() }).inc();
+        }
+        let disconnected = StateLabels { state: WorkerActivity::Disconnected.name() };
+        self.workers.get_or_create(&disconnected).set(signed(now.disconnected as u64));
+        self.held.set(now.workers.iter().map(|worker| signed(worker.holds as u64)).sum());
+        let may_hold = |worker: &&WorkerInfo| worker.ready && !worker.drained && worker.quarantine.is_none();
+        self.slots.set(signed(now.workers.iter().filter(may_hold).map(|worker| u64::from(worker.slots)).sum()));
+        self.count(&now.counts);
+        self.artifacts.set(signed(now.holdings.artifacts as u64));
+        self.artifact_bytes.set(signed(now.holdings.bytes));
+        self.free_bytes.set(signed(now.free_bytes));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+/// Current values that are collected when a client requests the metrics.
+pub(crate) struct MetricsSnapshot {
+    pub(crate) proofs: BTreeMap<&'static str, u64>,
+    pub(crate) workers: Vec<WorkerInfo>,
+    /// Workers that should be connected and are not.
+    pub(crate) disconnected: usize,
+    pub(crate) counts: OrchestratorCounts,
+    pub(crate) holdings: Holdings,
+    pub(crate) free_bytes: u64,
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Updates the attempt metrics from the events of one proof.
+#[derive(Default)]
+pub(crate) struct AttemptMetrics {
+    proving_since: HashMap<AttemptId, i64>,
+}
+
+impl AttemptMetrics {
+    /// Processes `event`, which happened at `at`, in milliseconds since 1970.
+    pub(crate) fn on_event(&mut self, metrics: &Metrics, event: &ProofEvent, at: i64) {
+        let (attempt, outcome) = match event {
+            ProofEvent::Proving(attempt) => {
+                self.proving_since.insert(attempt.attempt, at);
+                return;
+            }
+            ProofEvent::CachedResult { kind } => {
+                metrics.cached_tasks.get_or_create(&TaskKindLabels { kind: kind.name() }).inc();
+                return;
+            }
+            ProofEvent::Done(attempt) => (attempt, "done"),
+            ProofEvent::AttemptFailed { attempt, .. } => (attempt, "failed"),
+            ProofEvent::Dropped(attempt) => (attempt, "dropped"),
+            _ => return,
+        };
+        let since = self.proving_since.remove(&attempt.attempt);
+        metrics.attempts.get_or_create(&AttemptOutcomeLabels { kind: attempt.kind.name(), outcome }).inc();
+        if let (Some(since), "done") = (since, outcome) {
+            let seconds = at.saturating_sub(since) as f64 / 1000.0;
+            metrics.attempt_seconds.get_or_create(&TaskKindLabels { kind: attempt.kind.name() }).observe(seconds);
+        }
+    }
+}

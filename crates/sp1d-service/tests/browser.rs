@@ -1,0 +1,204 @@
+//! Tests of the status page in headless Chromium, with fake workers and a fake controller.
+
+use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
+use sp1d_model::TaskKind;
+use sp1d_service::{Service, ServiceSettings, serve};
+use sp1d_testing::{FakeController, FakeEngine, RunningWorker, do_honestly, fake_build};
+use sp1d_worker::ProvingEngine;
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+mod webdriver;
+
+use webdriver::Browser;
+
+/// Short, so that a stopped worker counts as disconnected quickly.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Starts a service with its HTTP API, and returns it with its URL and a client.
+async fn start(state: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Service, String, Client) {
+    let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+    orchestrator.heartbeat = heartbeat;
+    let settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
+    let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+    let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
+    for (_, reached) in service.orchestrator().set_list(&list) {
+        reached.await.unwrap().unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(serve(service.clone(), listener));
+    let client = Client::new(&url).unwrap();
+    (service, url, client)
+}
+
+async fn submit(client: &Client, shards: u64) -> String {
+    let program = client.add_program("program".into()).await.unwrap();
+    let request = NewProof { program: Some(program.id), cycle_limit: Some(shards), ..NewProof::default() };
+    client.submit(&request).await.unwrap().id
+}
+
+fn taking(time: Duration) -> Arc<dyn ProvingEngine> {
+    FakeEngine::doing(move |assignment, io| async move {
+        tokio::time::sleep(time).await;
+        do_honestly(&assignment, &*io).await
+    })
+}
+
+/// Returns a JavaScript expression for the first row of `table` that contains `text`.
+fn row(table: &str, text: &str) -> String {
+    format!("[...document.querySelectorAll('#{table} tr')].find((row) => row.innerText.includes('{text}'))")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_follows_a_proof_and_shows_a_disconnected_worker_in_red() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fast, slow) = (
+        RunningWorker::ready("fast", taking(Duration::from_millis(300))).await,
+        RunningWorker::ready("slow", taking(Duration::from_millis(900))).await,
+    );
+    let (service, url, client) = start(folder.path(), &[fast.address, slow.address], HEARTBEAT).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelector('#summary').innerText.includes('2 workers, 2 ready')").await;
+    let paint = browser.value("performance.getEntriesByType('paint')[0].startTime").await;
+    assert!(paint.as_f64().unwrap() < 500.0, "first paint after {paint} ms");
+
+    let id = submit(&client, 12).await;
+    browser.wait_for(&format!("{}?.innerText.includes('running')", row("proofs", &id))).await;
+    browser.wait_for(&format!("{}.querySelector('progress')?.value > 1", row("proofs", &id))).await;
+    browser.picture("running").await;
+    browser.click(&format!("a[href='#/proofs/{id}']")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
+    browser.wait_for("document.querySelectorAll('#events li').length > 12").await;
+    browser.picture("timeline").await;
+
+    slow.stop().await;
+    browser
+        .wait_for("document.querySelector('#events li.failed')?.innerText.includes('worker slow disconnected')")
+        .await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
+    browser.wait_for("document.querySelector('#fetch').checkVisibility()").await;
+    browser.wait_for("document.querySelector('#facts').innerText.includes('12 of 12 done')").await;
+    let drawn = "document.querySelector('#timeline').getAttribute('aria-label').includes('2 workers')";
+    browser.wait_for(drawn).await;
+    // The keyboard selects an attempt in the timeline.
+    browser.value("document.querySelector('#timeline').focus()").await;
+    browser
+        .value("document.querySelector('#timeline').dispatchEvent(new KeyboardEvent('keydown', { key: 'Home' }))")
+        .await;
+    browser
+        .wait_for(&format!("document.querySelector('#pointed').innerText.includes('{}')", TaskKind::ProveShard))
+        .await;
+    browser.picture("done").await;
+
+    browser.open(&url).await;
+    let disconnected = row("workers", "slow");
+    browser.wait_for(&format!("{disconnected}?.querySelector('.state')?.innerText.includes('disconnected')")).await;
+    let color = |selector: &str| format!("getComputedStyle({selector}).color");
+    let red = browser.value(&color(&format!("{disconnected}.querySelector('.state')"))).await;
+    let good = browser.value(&color(&format!("{}.querySelector('.state')", row("workers", "fast")))).await;
+    assert_eq!(red, "rgb(179, 38, 30)");
+    assert_ne!(red, good);
+    browser.picture("disconnected").await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_cancels_a_proof_and_reports_an_unknown_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 3).await;
+    // The width of a phone.
+    let browser = Browser::start(390, 800).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
+    // The worker holds two of the three tasks.
+    let waiting = "document.querySelector('#detail-waiting')";
+    browser
+        .wait_for(&format!(
+            "{waiting}.innerText.includes('1 task waits: every available worker for prove_shard is full')"
+        ))
+        .await;
+    let is_wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+    assert_eq!(browser.value(is_wider).await, false, "the page is wider than its window");
+    browser.click("#cancel").await;
+    browser.accept().await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('cancelled')").await;
+    browser.wait_for("!document.querySelector('#cancel').checkVisibility()").await;
+    browser.wait_for(&format!("!{waiting}.checkVisibility()")).await;
+    assert_eq!(client.proof(&id).await.unwrap().state, ProofState::Cancelled);
+    browser.picture("cancelled").await;
+    // The page reports a proof that does not exist.
+    browser.open(&format!("{url}/#/proofs/000000000000")).await;
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('there is no proof')").await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_reconnects_after_the_service_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, url, _) = start(folder.path(), &[], HEARTBEAT).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelector('#no-proofs').checkVisibility()").await;
+    service.shutdown().await;
+    browser.wait_for("document.querySelector('#connection').innerText.includes('does not respond')").await;
+    let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+    let settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".into());
+    let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+    let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
+    tokio::spawn(serve(service.clone(), listener));
+    browser.wait_for("document.querySelector('#connection').innerText === ''").await;
+    browser.close().await;
+    service.shutdown().await;
+}
+
+/// The page shows a large pool and a long proof completely, and its first paint takes less than 500 ms.
+#[ignore = "takes minutes: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn page_shows_1000_workers_and_10000_tasks() {
+    const WORKERS: usize = 1000;
+    const TASKS: u64 = 10_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut workers = Vec::new();
+    for number in 0..WORKERS {
+        workers.push(RunningWorker::ready(&format!("worker-{number}"), FakeEngine::honest()).await);
+    }
+    // The workers share the cores of one machine. With a short heartbeat, slow workers would count as disconnected.
+    let addresses: Vec<SocketAddr> = workers.iter().map(|worker| worker.address).collect();
+    let (service, url, client) = start(folder.path(), &addresses, Duration::from_secs(5)).await;
+    let id = submit(&client, TASKS).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    let ended = client.follow(client.proof(&id).await.unwrap(), u64::MAX >> 1, None, |_| {}).await.unwrap();
+    assert_eq!(ended.state, ProofState::Done, "{ended:?}");
+    browser.wait_for("document.querySelector('#detail-title').innerText.includes('done')").await;
+    // There are more attempts than tasks, because idle workers take over attempts that wait on other workers.
+    let events = client.past_events(&id, 0).await.unwrap();
+    let attempts = events.iter().filter(|record| matches!(record.event, ProofEvent::Assigned(_))).count();
+    let label = format!("1000 workers, {attempts} attempts");
+    let timeline = "document.querySelector('#timeline').getAttribute('aria-label')";
+    browser.wait_for(&format!("{timeline}?.includes('{label}')")).await;
+    browser.picture("thousand-timeline").await;
+    browser.open("about:blank").await;
+    browser.open(&url).await;
+    browser.wait_for("document.querySelectorAll('#workers tr').length === 1000").await;
+    browser.wait_for(&format!("{}?.innerText.includes('10000/10000')", row("proofs", &id))).await;
+    let paint = browser.value("performance.getEntriesByType('paint')[0].startTime").await;
+    assert!(paint.as_f64().unwrap() < 500.0, "first paint after {paint} ms");
+    let sum = |column: u32| {
+        format!(
+            "[...document.querySelectorAll('#workers tr')].reduce((sum, row) => sum + Number(row.cells[{column}].innerText), 0)"
+        )
+    };
+    assert_eq!(browser.value(&sum(3)).await, TASKS, "tasks done");
+    // An attempt that another worker took over does not count as failed.
+    assert_eq!(browser.value(&sum(4)).await, 0, "failed attempts");
+    browser.picture("thousand").await;
+    browser.close().await;
+    service.shutdown().await;
+}

@@ -1,0 +1,92 @@
+//! Everything that can happen in a world.
+
+use super::message::{ToOrchestrator, ToWorker};
+use crate::scenario::MachineId;
+use sp1d_scheduler::{AttemptId, DispatchEvent, ProofId, SessionId, TaskId};
+
+/// Something that is scheduled to happen at a given time.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// A message of a worker arrives.
+    ReachesOrchestrator { session: SessionId, message: ToOrchestrator },
+    /// A message of the orchestrator arrives.
+    ReachesWorker { machine: MachineId, session: SessionId, message: ToWorker },
+    /// A heartbeat is due.
+    Beat { machine: MachineId, session: SessionId },
+    /// An attempt reaches its marker.
+    Marker { machine: MachineId, attempt: AttemptId },
+    /// An attempt may have ended.
+    JobEnd { machine: MachineId, attempt: AttemptId },
+    /// A prover is loaded again.
+    ProverUp { machine: MachineId },
+    /// A worker ends its session if it still receives nothing.
+    GiveUp { machine: MachineId, session: SessionId },
+    /// A crashed machine is available again.
+    PowerOn { machine: MachineId },
+    /// The orchestrator dials a worker.
+    Dial { machine: MachineId },
+    /// A proof is accepted.
+    ProofStarts(ProofId),
+    /// The controller submits a task.
+    Submit(TaskId),
+    /// A proof is cancelled by its user.
+    ProofCancelled(ProofId),
+    /// A proof ends completely.
+    ProofOver(ProofId),
+    /// The verification of a result ends.
+    ResultChecked { attempt: AttemptId, good: bool },
+    /// The check of a marker ends.
+    MarkerChecked { attempt: AttemptId, good: bool },
+    /// An operator resumes a drained worker.
+    Resume(SessionId),
+    /// Every drained worker is resumed.
+    ResumeAll,
+    /// The dispatch receives an event a second time.
+    Echo(DispatchEvent),
+    /// A planned fault strikes.
+    Strike(usize),
+    /// The liveness phase starts.
+    Heal,
+}
+
+impl Happening {
+    /// Returns true if this happens on the orchestrator. It is then delayed while the orchestrator is frozen.
+    pub(crate) const fn is_the_orchestrators(&self) -> bool {
+        match self {
+            Self::ReachesOrchestrator { .. }
+            | Self::Dial { .. }
+            | Self::ProofStarts(_)
+            | Self::Submit(_)
+            | Self::ProofCancelled(_)
+            | Self::ProofOver(_)
+            | Self::ResultChecked { .. }
+            | Self::MarkerChecked { .. }
+            | Self::Resume(_)
+            | Self::ResumeAll
+            | Self::Echo(_) => true,
+            Self::ReachesWorker { .. }
+            | Self::Beat { .. }
+            | Self::Marker { .. }
+            | Self::JobEnd { .. }
+            | Self::ProverUp { .. }
+            | Self::GiveUp { .. }
+            | Self::PowerOn { .. }
+            | Self::Strike(_)
+            | Self::Heal => false,
+        }
+    }
+
+    /// Returns the machine whose process does this. It is delayed while that machine is frozen.
+    pub(crate) const fn process(&self) -> Option<MachineId> {
+        match self {
+            Self::ReachesWorker { machine, .. }
+            | Self::Beat { machine, .. }
+            | Self::Marker { machine, .. }
+            | Self::JobEnd { machine, .. }
+            | Self::ProverUp { machine }
+            | Self::GiveUp { machine, .. }
+            | Self::Dial { machine } => Some(*machine),
+            _ => None,
+        }
+    }
+}

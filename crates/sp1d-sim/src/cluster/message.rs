@@ -1,0 +1,58 @@
+//! The messages between orchestrator and workers.
+
+use crate::scenario::{Claims, Value};
+use sp1d_scheduler::{AttemptId, FailureKind, KindSet, TaskId, WorkerId};
+
+/// A message from a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ToOrchestrator {
+    /// The first message of a session.
+    Join {
+        worker: WorkerId,
+        /// In units. Most tasks need one unit.
+        memory: u64,
+        slots: u32,
+        kinds: KindSet,
+        holds: Vec<AttemptId>,
+    },
+    Heartbeat,
+    Started(AttemptId),
+    /// The attempt has completed its marker, or claims to have completed it without delivering anything (`None`).
+    Marker {
+        attempt: AttemptId,
+        claims: Option<Claims>,
+    },
+    /// The attempt has a result, or claims to have one (`None`).
+    Reported {
+        attempt: AttemptId,
+        value: Option<Value>,
+    },
+    Failed {
+        attempt: AttemptId,
+        kind: FailureKind,
+        text: &'static str,
+    },
+    /// The attempt needed more memory than the worker has.
+    OutOfMemory(AttemptId),
+    /// The prover is restarting.
+    Unready,
+    /// The prover is loaded again.
+    Ready,
+    /// The connection is closed.
+    Closed,
+}
+
+/// A message from the orchestrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ToWorker {
+    Assign {
+        attempt: AttemptId,
+        task: TaskId,
+    },
+    Cancel(AttemptId),
+    Adopted(AttemptId),
+    /// The orchestrator knows how the attempt ended. The worker may forget it.
+    Received(AttemptId),
+    /// The connection is closed.
+    Close,
+}

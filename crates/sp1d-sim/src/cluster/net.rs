@@ -1,0 +1,106 @@
+//! State that a whole world shares: its time, its queue, its links and its random numbers.
+
+use super::{
+    agenda::Agenda,
+    happening::Happening,
+    link::{Direction, SimLink},
+    message::{ToOrchestrator, ToWorker},
+};
+use crate::scenario::{Dice, MachineId};
+use sp1d_scheduler::{DispatchEvent, SessionId, Timestamp};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Number of events in 1000 that the dispatch receives a second time.
+const ECHOES: u64 = 15;
+
+/// Number of messages in 1000 that arrive late, among those that may.
+const LATE: u64 = 30;
+
+/// Receives one line of text for each thing that happens in a world.
+pub type Trace = Box<dyn FnMut(&str)>;
+
+pub(crate) struct Net {
+    pub(crate) now: Timestamp,
+    pub(crate) queue: Agenda<Happening>,
+    pub(crate) links: Vec<SimLink>,
+    pub(crate) dice: Dice,
+    /// True in the safety phase: faults strike.
+    pub(crate) unsafe_phase: bool,
+    /// Faults that have struck, by name.
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) trace: Option<Trace>,
+}
+
+impl Net {
+    pub(crate) fn at(&mut self, at: Timestamp, happening: Happening) {
+        self.queue.put(at.max(self.now), happening);
+    }
+
+    pub(crate) fn after(&mut self, delay: Duration, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    pub(crate) fn link(&mut self, machine: MachineId) -> &mut SimLink {
+        &mut self.links[machine.0]
+    }
+
+    pub(crate) fn report(&mut self, machine: MachineId, session: SessionId, message: ToOrchestrator) {
+        let heavy = matches!(message, ToOrchestrator::Reported { .. });
+        let way = Direction::ToOrchestrator;
+        let mut arrival = self.links[machine.0].send(self.now, way, heavy, &mut self.dice);
+        // All other messages stay in order: a report overtakes neither the join message of its session nor its marker.
+        if self.unsafe_phase && matches!(message, ToOrchestrator::Started(_)) && self.dice.chance(LATE) {
+            self.count("message out of order");
+            arrival = arrival + self.dice.ms(100..=4000);
+        }
+        self.at(arrival, Happening::ReachesOrchestrator { session, message });
+    }
+
+    pub(crate) fn tell(&mut self, machine: MachineId, session: SessionId, message: ToWorker) {
+        let heavy = matches!(message, ToWorker::Assign { .. });
+        let arrival = self.links[machine.0].send(self.now, Direction::ToWorker, heavy, &mut self.dice);
+        self.at(arrival, Happening::ReachesWorker { machine, session, message });
+    }
+
+    /// May schedule `event` a second time, if the contract of the dispatch allows it twice. A repeated `ProofStarted`
+    /// or `WorkerJoined` is not allowed: it would start an ended proof or session again.
+    pub(crate) fn perhaps_again(&mut self, event: &DispatchEvent) {
+        let may_come_twice = match event {
+            DispatchEvent::TaskSubmitted { .. }
+            | DispatchEvent::MarkerSubmitted { .. }
+            | DispatchEvent::WorkerLost { .. }
+            | DispatchEvent::AttemptStarted { .. }
+            | DispatchEvent::MarkerReported { .. }
+            | DispatchEvent::MarkerChecked { .. }
+            | DispatchEvent::ResultDelivered { .. }
+            | DispatchEvent::ResultChecked { .. }
+            | DispatchEvent::AttemptFailed { .. }
+            | DispatchEvent::ProofEnded { .. } => true,
+            DispatchEvent::ProofStarted { .. }
+            | DispatchEvent::WorkerJoined { .. }
+            | DispatchEvent::DrainRequested { .. }
+            | DispatchEvent::DrainEnded { .. }
+            | DispatchEvent::ProverLost { .. }
+            | DispatchEvent::ProverReady { .. }
+            | DispatchEvent::ClaimsCompared { .. }
+            | DispatchEvent::ProvenWrong { .. }
+            | DispatchEvent::LeaseRenewed { .. }
+            | DispatchEvent::Tick => false,
+        };
+        if self.unsafe_phase && may_come_twice && self.dice.chance(ECHOES) {
+            self.count("duplicate event");
+            let delay = self.dice.ms(0..=8000);
+            self.after(delay, Happening::Echo(event.clone()));
+        }
+    }
+
+    pub(crate) fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace(&format!("{:>9.3} {}", self.now.since_origin().as_secs_f64(), text()));
+        }
+    }
+}

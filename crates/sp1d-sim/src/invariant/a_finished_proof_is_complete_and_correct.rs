@@ -1,0 +1,80 @@
+//! When a proof completes, exactly one result of every task was accepted, and each accepted result is correct.
+
+use super::{
+    property::{Invariant, ensure},
+    step::{SimOutcome, SimStep},
+};
+use crate::scenario::Value;
+use sp1d_scheduler::{Command, Event, ProofId, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct AFinishedProofIsCompleteAndCorrect {
+    accepted: BTreeMap<ProofId, BTreeSet<TaskId>>,
+    ended: BTreeSet<ProofId>,
+}
+
+impl Invariant for AFinishedProofIsCompleteAndCorrect {
+    fn name(&self) -> &'static str {
+        "a finished proof has exactly one correct result of every task"
+    }
+
+    fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        if let Event::ProofEnded { proof } = step.event
+            && self.ended.insert(*proof)
+            && step.outcomes.get(proof) == Some(&SimOutcome::Complete)
+        {
+            let accepted = self.accepted.remove(proof).unwrap_or_default();
+            let planned = step.plan.proofs.get(proof).map(|proof| &proof.tasks);
+            ensure(planned == Some(&accepted), || {
+                format!("{proof} finished with the tasks {accepted:?} instead of {planned:?}")
+            })?;
+        }
+        for command in step.commands {
+            if let Command::AcceptResult { proof, task, attempt, .. } = command {
+                let delivered = step.delivered.get(attempt).copied().flatten();
+                ensure(delivered == Some(Value::of(*task)), || {
+                    format!("{attempt} was accepted for {task}, but it delivered {delivered:?}")
+                })?;
+                let of = step.plan.tasks.get(task).map(|task| task.proof);
+                ensure(of == Some(*proof), || format!("{task} belongs to {of:?}, but was accepted for {proof}"))?;
+                let first = self.accepted.entry(*proof).or_default().insert(*task);
+                ensure(first, || format!("{task} was accepted twice for {proof}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use sp1d_scheduler::AttemptId;
+
+    #[test]
+    fn a_wrong_result_is_detected() {
+        let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
+        for wrong in [None, Some(None), Some(Some(Value::of(TaskId(2))))] {
+            example.delivered = wrong.map(|value| (AttemptId(1), value)).into_iter().collect();
+            assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "but it delivered");
+        }
+    }
+
+    #[test]
+    fn a_missing_task_is_detected() {
+        let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
+        example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
+        example.outcomes.insert(ProofId(1), SimOutcome::Complete);
+        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &ended(1), &[]), "finished with the tasks");
+    }
+
+    #[test]
+    fn a_task_accepted_twice_is_detected() {
+        let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
+        example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
+        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "twice");
+    }
+}

@@ -1,0 +1,106 @@
+//! The scheduler knows an accepted proof, with all its tasks, until the proof ends.
+
+use super::{
+    property::{Invariant, ensure},
+    step::SimStep,
+};
+use sp1d_scheduler::{Command, Event, ProofId, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct AProofIsNeverForgotten {
+    open: BTreeMap<ProofId, BTreeSet<TaskId>>,
+    failed: BTreeSet<ProofId>,
+    open_tasks: usize,
+    /// Steps since the last check of all tasks.
+    steps: usize,
+}
+
+impl AProofIsNeverForgotten {
+    fn check_tasks(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        // The check looks up every open task, so it runs once in as many steps. The cost per step stays constant.
+        self.steps += 1;
+        if self.steps < self.open_tasks {
+            return Ok(());
+        }
+        self.steps = 0;
+        self.open.values().flatten().try_for_each(|task| {
+            ensure(step.scheduler.task_status(*task).is_some(), || {
+                format!("{task} was submitted, but the scheduler does not know it")
+            })
+        })
+    }
+}
+
+impl Invariant for AProofIsNeverForgotten {
+    fn name(&self) -> &'static str {
+        "an accepted proof is never forgotten"
+    }
+
+    fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        match step.event {
+            Event::ProofStarted { proof } => {
+                self.open.entry(*proof).or_default();
+            }
+            Event::TaskSubmitted { proof, task, .. } if !self.failed.contains(proof) => {
+                if let Some(tasks) = self.open.get_mut(proof) {
+                    self.open_tasks += usize::from(tasks.insert(*task));
+                }
+            }
+            Event::ProofEnded { proof } => {
+                self.open_tasks -= self.open.remove(proof).unwrap_or_default().len();
+            }
+            _ => {}
+        }
+        for command in step.commands {
+            if let Command::FailProof { proof, .. } = command {
+                self.failed.insert(*proof);
+            }
+        }
+        let (own, its) = (self.open.len(), step.scheduler.counts().proofs);
+        ensure(own == its, || format!("{own} proofs are open, but the scheduler knows {its}"))?;
+        if step.is_quiet() { Ok(()) } else { self.check_tasks(step) }
+    }
+
+    fn check_end(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        let lost: Vec<_> = step.plan.proofs.keys().filter(|proof| !step.outcomes.contains_key(proof)).collect();
+        ensure(lost.is_empty(), || format!("these proofs never ended: {lost:?}"))?;
+        let counts = step.scheduler.counts();
+        let left = counts.proofs + counts.open_tasks + counts.queued_tasks + counts.live_attempts;
+        ensure(left == 0, || format!("every proof has ended, but the scheduler still holds {counts:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::{SimOutcome, example::*};
+
+    #[test]
+    fn a_forgotten_proof_is_detected() {
+        let (example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
+        assert_broken(example.show(&mut invariant, &proof(1), &[]), "the scheduler knows 0");
+    }
+
+    #[test]
+    fn a_forgotten_task_is_detected() {
+        let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
+        example.send_to_scheduler(proof(1));
+        example.show(&mut invariant, &proof(1), &[]).unwrap();
+        assert_broken(
+            example.show(&mut invariant, &submitted(1, 1), &[]),
+            "t1 was submitted, but the scheduler does not know it",
+        );
+    }
+
+    #[test]
+    fn a_proof_that_never_ends_is_detected() {
+        let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
+        example.outcomes.insert(ProofId(1), SimOutcome::Complete);
+        assert_broken(example.show_end(&mut invariant), "never ended");
+        example.outcomes.insert(ProofId(2), SimOutcome::Complete);
+        example.show_end(&mut invariant).unwrap();
+        example.send_to_scheduler(proof(1));
+        assert_broken(example.show_end(&mut invariant), "every proof has ended");
+    }
+}

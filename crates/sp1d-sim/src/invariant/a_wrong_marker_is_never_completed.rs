@@ -1,0 +1,48 @@
+//! A marker is completed only by an attempt whose claims are correct.
+
+use super::{
+    property::{Invariant, ensure},
+    step::SimStep,
+};
+use crate::scenario::Claims;
+use sp1d_scheduler::Command;
+
+#[derive(Debug)]
+pub(crate) struct AWrongMarkerIsNeverCompleted;
+
+impl Invariant for AWrongMarkerIsNeverCompleted {
+    fn name(&self) -> &'static str {
+        "a wrong marker is never completed"
+    }
+
+    fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        step.commands.iter().try_for_each(|command| {
+            let Command::CompleteMarker { marker, attempt, .. } = command else { return Ok(()) };
+            let claims = step.claims.get(attempt);
+            let task = step.plan.tasks.iter().find(|(_, task)| task.marker == Some(*marker)).map(|(task, _)| *task);
+            ensure(claims.is_some() && claims.copied() == task.map(Claims::of), || {
+                format!("{attempt} completed {marker} of {task:?} with the wrong claims {claims:?}")
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{invariant::example::*, scenario::MachineId};
+    use sp1d_scheduler::{AttemptId, Event, ProofId, TaskId};
+
+    #[test]
+    fn wrong_and_missing_claims_are_detected() {
+        let (mut example, mut invariant) = (Example::new(), AWrongMarkerIsNeverCompleted);
+        let complete = [Command::CompleteMarker { proof: ProofId(2), marker: TaskId(30), attempt: AttemptId(1) }];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &complete), "wrong claims None");
+        for malformed in [false, true] {
+            example.claims.insert(AttemptId(1), Claims::wrong(TaskId(3), MachineId(1), malformed));
+            assert_broken(example.show(&mut invariant, &Event::Tick, &complete), "a1 completed t30");
+        }
+        example.claims.insert(AttemptId(1), Claims::of(TaskId(3)));
+        assert_eq!(example.show(&mut invariant, &Event::Tick, &complete), Ok(()));
+    }
+}

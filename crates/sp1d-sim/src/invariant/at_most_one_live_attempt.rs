@@ -1,0 +1,91 @@
+//! A task has at most one live attempt, or two while one of them takes too long.
+
+use super::{
+    books::Books,
+    property::{Invariant, ensure},
+    step::SimStep,
+};
+use sp1d_scheduler::{AttemptId, Command, TaskId};
+
+#[derive(Debug, Default)]
+pub(crate) struct AtMostOneLiveAttempt {
+    books: Books,
+}
+
+impl AtMostOneLiveAttempt {
+    /// Checks that `task` may get another attempt: each live attempt has run at least as long as the smallest limit for
+    /// slow attempts.
+    fn check_beside(&self, task: TaskId, step: &SimStep<'_>) -> Result<(), String> {
+        self.books.live_of(task).try_for_each(|other| {
+            let Some(rules) = step.config.pace else {
+                return Err(format!("{task} was assigned while {other} is live"));
+            };
+            let earliest = rules.straggler_floor.min(rules.overdue_floor).min(rules.overdue_cap);
+            let ran = self.books.started_at(other).map(|started| step.now.saturating_since(started));
+            ensure(ran.is_some_and(|ran| ran >= earliest), || {
+                format!("{task} was assigned while {other} is live, which has run for {ran:?}")
+            })
+        })
+    }
+
+    fn check_number(&self, task: TaskId, newest: AttemptId) -> Result<(), String> {
+        let live: Vec<AttemptId> = self.books.live_of(task).collect();
+        ensure(live.len() <= 2, || format!("with {newest}, {task} has too many live attempts: {live:?}"))
+    }
+}
+
+impl Invariant for AtMostOneLiveAttempt {
+    fn name(&self) -> &'static str {
+        "a task has at most one live attempt, or two while one takes too long"
+    }
+
+    fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        self.books.on_event(step.event, step.now);
+        for command in step.commands {
+            if let Command::Assign { task, .. } = command {
+                self.check_beside(*task, step)?;
+            }
+            self.books.on_command(command);
+            if let Command::Assign { attempt, .. } | Command::Adopt { attempt, .. } = command {
+                let task = self.books.task_of(*attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
+                self.check_number(task, *attempt)?;
+            }
+        }
+        let (own, its) = (self.books.live(), step.scheduler.counts().live_attempts);
+        ensure(own == its, || format!("{own} attempts are live, but the scheduler counts {its}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use sp1d_scheduler::Event;
+    use std::time::Duration;
+
+    #[test]
+    fn a_second_attempt_beside_a_new_one_is_detected() {
+        let (example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
+        let _ = example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]);
+        let _ = example.show(&mut invariant, &started(1, 1), &[]);
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 1)]), "has run for Some(0ns)");
+    }
+
+    #[test]
+    fn three_live_attempts_are_detected_however_long_they_run() {
+        let (mut example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
+        for attempt in 1..=2 {
+            let _ = example.show(&mut invariant, &Event::Tick, &[assign(attempt, attempt, 1, 1)]);
+            let _ = example.show(&mut invariant, &started(attempt, attempt), &[]);
+            example.now = example.now + Duration::from_secs(3600);
+        }
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(3, 3, 1, 1)]), "has too many live attempts");
+    }
+
+    #[test]
+    fn a_wrong_attempt_count_of_the_scheduler_is_detected() {
+        let (example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
+        let outcome = example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]);
+        assert_broken(outcome, "the scheduler counts 0");
+    }
+}

@@ -1,0 +1,289 @@
+//! All bounds hold:
+//! - A worker holds no more attempts than it has slots, and only tasks that it supports.
+//! - A worker gets no task while it is drained, quarantined or restarting its prover, and only one while on probation.
+//! - A task does not return to a worker with too little memory.
+//! - Histories, quarantines and the number of attempts do not exceed their limits.
+
+use super::{
+    books::Books,
+    property::{Invariant, ensure},
+    step::SimStep,
+};
+use sp1d_scheduler::{AttemptFailure, AttemptId, Command, Event, KindSet, SessionId, TaskId, TaskKind, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Maximum number of history entries that the scheduler keeps per task.
+const MAX_HISTORY: usize = 64;
+
+/// Maximum number of attempts of one task. Stealing and draining have no limit of their own, but a world ends before
+/// they cause this many attempts.
+const MAX_ATTEMPTS: u32 = 200;
+
+#[derive(Debug, Default)]
+pub(crate) struct NoLimitIsExceeded {
+    books: Books,
+    seats: BTreeMap<SessionId, Seat>,
+    /// The worker of every session, including ended ones.
+    workers: BTreeMap<SessionId, WorkerId>,
+    probation: BTreeSet<WorkerId>,
+    attempts: BTreeMap<TaskId, u32>,
+    /// The largest memory that was too small for a task.
+    too_small: BTreeMap<TaskId, Option<u64>>,
+}
+
+/// A connected worker.
+#[derive(Debug)]
+struct Seat {
+    slots: usize,
+    kinds: KindSet,
+    draining: bool,
+    quarantined: bool,
+    starting: bool,
+    memory: u64,
+}
+
+impl NoLimitIsExceeded {
+    fn note_event(&mut self, step: &SimStep<'_>) {
+        match *step.event {
+            Event::WorkerJoined { session, worker, memory_bytes: memory, slots, kinds, .. } => {
+                let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
+                let seat = Seat { slots, kinds, draining: false, quarantined: false, starting: false, memory };
+                self.seats.entry(session).or_insert(seat);
+                self.workers.entry(session).or_insert(worker);
+            }
+            Event::WorkerLost { session } => {
+                self.seats.remove(&session);
+            }
+            Event::ProverLost { session } | Event::ProverReady { session } => {
+                if let Some(seat) = self.seats.get_mut(&session) {
+                    seat.starting = matches!(step.event, Event::ProverLost { .. });
+                }
+            }
+            Event::AttemptFailed { session, attempt, failure: AttemptFailure::OutOfMemory(_) }
+                if self.books.holder(attempt) == Some(session) =>
+            {
+                let memory = self.seats.get(&session).map(|seat| seat.memory);
+                if let Some(task) = self.books.task_of(attempt) {
+                    let known = self.too_small.entry(task).or_default();
+                    *known = (*known).max(memory);
+                }
+            }
+            Event::DrainRequested { session } | Event::DrainEnded { session } => {
+                if let Some(seat) = self.seats.get_mut(&session) {
+                    seat.draining = matches!(step.event, Event::DrainRequested { .. });
+                }
+            }
+            _ => {}
+        }
+        self.books.on_event(step.event, step.now);
+    }
+
+    fn seat(&self, session: SessionId) -> Result<&Seat, String> {
+        self.seats.get(&session).ok_or_else(|| format!("{session} is not connected"))
+    }
+
+    fn on_probation(&self, session: SessionId) -> bool {
+        self.workers.get(&session).is_some_and(|worker| self.probation.contains(worker))
+    }
+
+    fn check_slots(&self, session: SessionId) -> Result<(), String> {
+        let (held, slots) = (self.books.held_by(session), self.seat(session)?.slots);
+        ensure(held <= slots, || format!("{session} holds {held} attempts, but has {slots} slots"))
+    }
+
+    /// Checks an assignment that `books` already contains.
+    fn check_assigned(&mut self, session: SessionId, task: TaskId, kind: TaskKind) -> Result<(), String> {
+        let seat = self.seat(session)?;
+        ensure(seat.kinds.contains(kind), || format!("{session} does not support {task}"))?;
+        ensure(!seat.draining, || format!("{session} is drained, but gets {task}"))?;
+        ensure(!seat.starting, || format!("{session} is restarting its prover, but gets {task}"))?;
+        let too_small = self.too_small.get(&task).copied().flatten().filter(|memory| seat.memory <= *memory);
+        ensure(too_small.is_none(), || format!("{session} has too little memory for {task}, but gets it"))?;
+        ensure(!seat.quarantined, || format!("{session} is quarantined, but gets {task}"))?;
+        self.check_slots(session)?;
+        let held = self.books.held_by(session);
+        ensure(held == 1 || !self.on_probation(session), || {
+            format!("{session} is on probation, but holds {held} attempts")
+        })?;
+        let attempts = self.attempts.entry(task).or_default();
+        *attempts += 1;
+        let attempts = *attempts;
+        ensure(attempts <= MAX_ATTEMPTS, || format!("{task} has had {attempts} attempts"))
+    }
+
+    fn check_command(&mut self, command: &Command, step: &SimStep<'_>) -> Result<(), String> {
+        match *command {
+            Command::Assign { session, task, kind, .. } => self.check_assigned(session, task, kind),
+            Command::Adopt { session, attempt } => self.check_adopted(session, attempt),
+            Command::AcceptResult { session, .. } => {
+                if let Some(worker) = self.workers.get(&session) {
+                    self.probation.remove(worker);
+                }
+                Ok(())
+            }
+            Command::FailProof { task, ref history, .. } => {
+                ensure(history.len() <= MAX_HISTORY, || format!("{task} has a history of {} entries", history.len()))
+            }
+            Command::Quarantine { session, duration, .. } => {
+                let longest = step.config.quarantine.map(|rules| rules.longest);
+                ensure(longest.is_some_and(|longest| duration <= longest), || {
+                    format!("{session} is quarantined for {duration:?}, but the maximum is {longest:?}")
+                })?;
+                if let Some(seat) = self.seats.get_mut(&session) {
+                    seat.quarantined = true;
+                }
+                if let Some(worker) = self.workers.get(&session) {
+                    self.probation.remove(worker);
+                }
+                Ok(())
+            }
+            Command::Probation { session } => {
+                if let Some(seat) = self.seats.get_mut(&session) {
+                    seat.quarantined = false;
+                }
+                self.probation.extend(self.workers.get(&session));
+                Ok(())
+            }
+            Command::WorkerDrained { session } => {
+                let held = self.books.held_by(session);
+                ensure(held == 0, || format!("{session} is reported as drained, but holds {held} attempts"))?;
+                ensure(self.seat(session)?.draining, || {
+                    format!("{session} is reported as drained, but is not draining")
+                })
+            }
+            Command::EndSession { session } => {
+                self.seats.remove(&session);
+                Ok(())
+            }
+            Command::Cancel { .. } | Command::CompleteMarker { .. } | Command::Discard { .. } => Ok(()),
+        }
+    }
+
+    fn check_adopted(&self, session: SessionId, attempt: AttemptId) -> Result<(), String> {
+        let of = self.books.task_of(attempt);
+        ensure(of.is_some(), || format!("{session} continues {attempt}, which was never assigned"))?;
+        self.check_slots(session)
+    }
+}
+
+impl Invariant for NoLimitIsExceeded {
+    fn name(&self) -> &'static str {
+        "no limit is exceeded"
+    }
+
+    fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        self.note_event(step);
+        step.commands.iter().try_for_each(|command| {
+            self.books.on_command(command);
+            self.check_command(command, step)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use std::time::Duration;
+
+    /// Worker 1 has two slots and holds attempt 1.
+    fn at_work() -> (Example, NoLimitIsExceeded) {
+        let (example, mut invariant) = (Example::new(), NoLimitIsExceeded::default());
+        let joins = joined(1, 1, 2, [TaskKind::ProveShard].into_iter().collect());
+        example.show(&mut invariant, &joins, &[assign(1, 1, 1, 1)]).unwrap();
+        (example, invariant)
+    }
+
+    const DRAIN: Event = Event::DrainRequested { session: SessionId(1) };
+
+    fn quarantine(seconds: u64) -> Command {
+        let duration = Duration::from_secs(seconds);
+        Command::Quarantine { session: SessionId(1), duration, reason: String::new() }
+    }
+
+    #[test]
+    fn more_attempts_than_slots_are_detected() {
+        let (example, mut invariant) = at_work();
+        let commands = [assign(1, 2, 1, 2), assign(1, 3, 2, 3)];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "has 2 slots");
+        let adopt = Command::Adopt { session: SessionId(1), attempt: AttemptId(1) };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has 2 slots");
+    }
+
+    #[test]
+    fn an_unsupported_task_is_detected() {
+        let (example, mut invariant) = at_work();
+        let (session, attempt, proof, task) = (SessionId(1), AttemptId(2), sp1d_scheduler::ProofId(1), TaskId(2));
+        let fold = Command::Assign { session, attempt, proof, task, kind: TaskKind::RecursionReduce };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fold]), "does not support");
+    }
+
+    #[test]
+    fn a_task_for_a_disconnected_worker_is_detected() {
+        let (example, mut invariant) = at_work();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 2)]), "is not connected");
+        let lost = Event::WorkerLost { session: SessionId(1) };
+        assert_broken(example.show(&mut invariant, &lost, &[assign(1, 3, 1, 2)]), "is not connected");
+    }
+
+    #[test]
+    fn a_task_for_a_drained_or_quarantined_worker_is_detected() {
+        let (example, mut invariant) = at_work();
+        let drained = Command::WorkerDrained { session: SessionId(1) };
+        assert_broken(
+            example.show(&mut invariant, &DRAIN, std::slice::from_ref(&drained)),
+            "reported as drained, but holds 1",
+        );
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 2, 1, 2)]), "is drained");
+        let resumed = Event::DrainEnded { session: SessionId(1) };
+        example.show(&mut invariant, &resumed, &[]).unwrap();
+        let (example, mut invariant) = at_work();
+        let commands = [quarantine(60), assign(1, 2, 1, 2)];
+        assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "is quarantined");
+        let (example, mut invariant) = at_work();
+        assert_broken(example.show(&mut invariant, &reported(1, 1), &[drained]), "but is not draining");
+    }
+
+    #[test]
+    fn a_task_for_a_worker_that_restarts_its_prover_is_detected() {
+        let (example, mut invariant) = at_work();
+        let unready = Event::ProverLost { session: SessionId(1) };
+        assert_broken(example.show(&mut invariant, &unready, &[assign(1, 2, 1, 2)]), "is restarting its prover");
+    }
+
+    #[test]
+    fn a_retry_with_too_little_memory_is_detected() {
+        let (example, mut invariant) = at_work();
+        let (session, attempt, failure) = (SessionId(1), AttemptId(1), AttemptFailure::OutOfMemory(String::new()));
+        let failed = Event::AttemptFailed { session, attempt, failure };
+        assert_broken(example.show(&mut invariant, &failed, &[assign(1, 2, 1, 1)]), "has too little memory");
+    }
+
+    #[test]
+    fn a_second_task_on_probation_is_detected() {
+        let (example, mut invariant) = at_work();
+        example.show(&mut invariant, &reported(1, 1), &[quarantine(60)]).unwrap();
+        let probation = Command::Probation { session: SessionId(1) };
+        example.show(&mut invariant, &Event::Tick, &[probation, assign(1, 2, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 3, 1, 2)]), "is on probation");
+    }
+
+    #[test]
+    fn a_quarantine_above_the_maximum_is_detected() {
+        let (example, mut invariant) = at_work();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[quarantine(3601)]), "the maximum is");
+    }
+
+    #[test]
+    fn too_many_attempts_of_a_task_are_detected() {
+        let (example, mut invariant) = at_work();
+        let mut outcome = Ok(());
+        for attempt in 2..300 {
+            outcome = example.show(&mut invariant, &reported(1, attempt - 1), &[assign(1, attempt, 1, 1)]);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        assert_broken(outcome, "has had 201 attempts");
+    }
+}

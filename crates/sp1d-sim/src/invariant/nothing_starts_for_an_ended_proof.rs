@@ -1,0 +1,92 @@
+//! No worker gets a task of a proof that has failed or ended.
+
+use super::{
+    property::{Invariant, ensure},
+    step::SimStep,
+};
+use sp1d_scheduler::{AttemptId, Command, Event, ProofId};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct NothingStartsForAnEndedProof {
+    started: BTreeSet<ProofId>,
+    failed: BTreeSet<ProofId>,
+    ended: BTreeSet<ProofId>,
+    assigned: BTreeMap<AttemptId, ProofId>,
+}
+
+impl NothingStartsForAnEndedProof {
+    fn check_running(&self, proof: ProofId) -> Result<(), String> {
+        ensure(self.started.contains(&proof), || format!("{proof} was never accepted"))?;
+        ensure(!self.ended.contains(&proof), || format!("{proof} has ended"))?;
+        ensure(!self.failed.contains(&proof), || format!("{proof} has failed"))
+    }
+}
+
+impl Invariant for NothingStartsForAnEndedProof {
+    fn name(&self) -> &'static str {
+        "no task starts for a proof that has ended"
+    }
+
+    fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
+        match step.event {
+            Event::ProofStarted { proof } => {
+                self.started.insert(*proof);
+            }
+            Event::ProofEnded { proof } => {
+                self.ended.insert(*proof);
+            }
+            _ => {}
+        }
+        for command in step.commands {
+            match command {
+                Command::Assign { proof, attempt, .. } => {
+                    self.check_running(*proof)?;
+                    self.assigned.insert(*attempt, *proof);
+                }
+                Command::Adopt { attempt, .. } => {
+                    let proof = self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
+                    self.check_running(*proof)?;
+                }
+                Command::FailProof { proof, .. } => {
+                    self.check_running(*proof)?;
+                    self.failed.insert(*proof);
+                }
+                Command::AcceptResult { proof, .. } => {
+                    // A result that is accepted while a failed proof is being ended is harmless.
+                    ensure(!self.ended.contains(proof), || {
+                        format!("a result was accepted for {proof}, which has ended")
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::example::*;
+    use sp1d_scheduler::{SessionId, TaskId, TaskKind};
+
+    fn fail(proof: u64) -> Command {
+        let history = Vec::new();
+        Command::FailProof { proof: ProofId(proof), task: TaskId(1), kind: TaskKind::ProveShard, history }
+    }
+
+    #[test]
+    fn commands_before_the_start_or_after_the_end_are_detected() {
+        let (example, mut invariant) = (Example::new(), NothingStartsForAnEndedProof::default());
+        let start = || assign(1, 1, 1, 1);
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[start()]), "was never accepted");
+        example.show(&mut invariant, &proof(1), &[start()]).unwrap();
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1), start()]), "has failed");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1)]), "has failed");
+        assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "has ended");
+        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "has ended");
+        let adopt = Command::Adopt { session: SessionId(2), attempt: AttemptId(1) };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has ended");
+    }
+}

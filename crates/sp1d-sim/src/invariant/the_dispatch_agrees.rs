@@ -1,0 +1,34 @@
+//! Runs the dispatch's own `check_invariants`, as often as its cost allows.
+
+use sp1d_scheduler::Dispatch;
+
+/// Each event adds this many items to the budget of the next check.
+const ITEMS_PER_EVENT: usize = 20;
+
+/// Checks that the dispatch and its scheduler agree.
+#[derive(Debug, Default)]
+pub(crate) struct TheDispatchAgrees {
+    /// Budget since the last check, in items.
+    paid: usize,
+}
+
+impl TheDispatchAgrees {
+    /// # Panics
+    /// If the dispatch's own check fails.
+    pub(crate) fn check(&mut self, dispatch: &Dispatch) {
+        self.paid += ITEMS_PER_EVENT;
+        let counts = dispatch.scheduler().counts();
+        if self.paid >= counts.open_tasks + counts.live_attempts {
+            self.paid = 0;
+            dispatch.check_invariants();
+        }
+    }
+
+    /// Checks a last time.
+    ///
+    /// # Panics
+    /// If the dispatch's own check fails.
+    pub(crate) fn check_end(&self, dispatch: &Dispatch) {
+        dispatch.check_invariants();
+    }
+}

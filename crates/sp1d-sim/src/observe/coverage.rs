@@ -1,0 +1,358 @@
+//! Counts which situations occur. A test fails if no seed leads to one of them.
+
+use crate::invariant::{Books, SimOutcome, SimStep};
+use sp1d_scheduler::{
+    AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, PastAttempt, SessionId,
+    TaskId, Timestamp, WorkerId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Situations that must occur in a few hundred seeds.
+pub const MARKS: &[&str] = &[
+    "adoption refused",
+    "attempt adopted",
+    "attempt adopted in place of another",
+    "attempt never started",
+    "attempt overdue",
+    "attempt resumed",
+    "claims accepted",
+    "claims contradicted",
+    "claims not confirmed",
+    "claims refuted later",
+    "clock paused",
+    "duplicate report ignored",
+    "late check of a marker ignored",
+    "late report accepted",
+    "marker completed",
+    "marker missing",
+    "marker rejected",
+    "marker report without claims ignored",
+    "names of claims taken",
+    "no result delivered",
+    "no worker connected",
+    "original attempt won",
+    "probation passed",
+    "proof cancelled while attempts run",
+    "proof failed after failures",
+    "proof failed after losses",
+    "proof failed for its poison task",
+    "proof failed for lack of memory",
+    "prover restarted",
+    "report of a forgotten attempt ignored",
+    "report of another session ignored",
+    "result of an ended session accepted",
+    "result rejected",
+    "result waited for its marker",
+    "session expired",
+    "session replaced by a newer one",
+    "speculative attempt started",
+    "speculative attempt won",
+    "started task assigned to its worker",
+    "started task taken back for its worker",
+    "task assigned again to a worker that failed it",
+    "task assigned to a larger worker",
+    "task given back before it started",
+    "task requeued",
+    "task retried",
+    "task stolen",
+    "unsupported task passed on",
+    "worker drained",
+    "worker found disconnected",
+    "worker on probation",
+    "worker quarantined",
+    "worker quarantined again on probation",
+    "worker resumed",
+    "wrong claims delivered",
+    "wrong result delivered",
+];
+
+/// One event of the dispatch, before its commands are carried out.
+pub(crate) struct DispatchStep<'a> {
+    pub(crate) event: &'a DispatchEvent,
+    pub(crate) commands: &'a [DispatchCommand],
+    /// True if the scheduler heard of the event.
+    pub(crate) reached: bool,
+    /// Returns the session that may deliver artifacts of an attempt.
+    pub(crate) holder: &'a dyn Fn(AttemptId) -> Option<SessionId>,
+}
+
+/// Counts situations by name.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    counts: BTreeMap<&'static str, u64>,
+    books: Books,
+    last: Option<Timestamp>,
+    workers: BTreeMap<SessionId, WorkerId>,
+    probation: BTreeSet<WorkerId>,
+    draining: BTreeSet<SessionId>,
+    ended_sessions: BTreeSet<SessionId>,
+    /// Attempts that have reported: whether the attempt was no longer live, and the session that reported.
+    reported: BTreeMap<AttemptId, (bool, SessionId)>,
+    /// All reports of results, those that do not count included.
+    reports: BTreeSet<(AttemptId, SessionId)>,
+    /// By task: the slow attempt and its speculative attempt.
+    speculative: BTreeMap<TaskId, (AttemptId, AttemptId)>,
+}
+
+impl Coverage {
+    pub(crate) fn marks(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.clone()
+    }
+
+    pub(crate) fn mark(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_default() += 1;
+    }
+
+    pub(crate) fn observe(&mut self, step: &SimStep<'_>) {
+        let passed = self.last.map(|last| step.now.saturating_since(last));
+        self.last = Some(step.now);
+        let counts = step.scheduler.counts();
+        if counts.workers > 0 && passed.is_some_and(|passed| passed > step.config.max_clock_step) {
+            self.mark("clock paused");
+        }
+        if step.is_quiet() {
+            return;
+        }
+        if counts.workers == 0 && counts.open_tasks > 0 {
+            self.mark("no worker connected");
+        }
+        self.on_event(step);
+        self.on_resumable(step);
+        for (at, command) in step.commands.iter().enumerate() {
+            self.on_command(command, &step.commands[..at], step);
+            self.books.on_command(command);
+        }
+    }
+
+    /// Marks what the dispatch decides without the scheduler.
+    pub(crate) fn observe_dispatch(&mut self, step: &DispatchStep<'_>) {
+        let DispatchStep { event, commands, reached, holder } = *step;
+        for command in commands {
+            if let DispatchCommand::Assign { resumes: Some(_), .. } = command {
+                self.mark("attempt resumed");
+            }
+        }
+        match event {
+            DispatchEvent::ResultDelivered { session, attempt } => {
+                let is_first = self.reports.insert((*attempt, *session));
+                match holder(*attempt) {
+                    _ if reached => {}
+                    None => self.mark("report of a forgotten attempt ignored"),
+                    Some(holder) if holder != *session => self.mark("report of another session ignored"),
+                    // The result may wait for the check of its marker.
+                    Some(_) if is_first => {}
+                    Some(_) => self.mark("duplicate report ignored"),
+                }
+            }
+            DispatchEvent::MarkerReported { is_delivered: false, .. } => {
+                self.mark("marker report without claims ignored");
+            }
+            DispatchEvent::MarkerChecked { .. } if commands.is_empty() => self.mark("late check of a marker ignored"),
+            DispatchEvent::MarkerChecked { outcome: Err(_), .. } => self.mark("marker rejected"),
+            DispatchEvent::ClaimsCompared { verdict, .. } => {
+                self.mark(match verdict {
+                    ClaimsVerdict::Accepted { refuted } if refuted.is_empty() => "claims accepted",
+                    ClaimsVerdict::Accepted { .. } => "claims refuted later",
+                    ClaimsVerdict::Contradicted => "claims contradicted",
+                    ClaimsVerdict::Unconfirmed => "claims not confirmed",
+                    ClaimsVerdict::NamesTaken => "names of claims taken",
+                });
+                if commands.iter().any(|command| matches!(command, DispatchCommand::CheckResult { .. })) {
+                    self.mark("result waited for its marker");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_event(&mut self, step: &SimStep<'_>) {
+        match *step.event {
+            Event::ResultDelivered { session, attempt } if self.books.task_of(attempt).is_some() => {
+                let late = self.books.holder(attempt) != Some(session);
+                self.reported.entry(attempt).or_insert((late, session));
+            }
+            Event::ResultVerified { attempt } if step.commands.contains(&Command::Discard { attempt }) => {
+                self.mark("marker missing");
+            }
+            Event::ResultRejected { attempt, .. } if step.commands.contains(&Command::Discard { attempt }) => {
+                self.mark("result rejected");
+            }
+            Event::WorkerJoined { session, worker, ref holds, .. } => {
+                self.workers.insert(session, worker);
+                let refused =
+                    |attempt: &AttemptId| step.commands.contains(&Command::Cancel { session, attempt: *attempt });
+                if holds.iter().any(refused) {
+                    self.mark("adoption refused");
+                }
+            }
+            Event::WorkerLost { session } => {
+                self.ended_sessions.insert(session);
+                self.draining.remove(&session);
+            }
+            Event::DrainRequested { session } => {
+                self.draining.insert(session);
+            }
+            Event::ProverReady { .. } => self.mark("prover restarted"),
+            Event::DrainEnded { session } if self.draining.remove(&session) => self.mark("worker resumed"),
+            Event::ProofEnded { proof } => {
+                let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
+                if at_work && step.outcomes.get(&proof) == Some(&SimOutcome::Cancelled) {
+                    self.mark("proof cancelled while attempts run");
+                }
+            }
+            _ => {}
+        }
+        self.books.on_event(step.event, step.now);
+    }
+
+    /// Marks tasks that a worker started for an earlier orchestrator.
+    fn on_resumable(&mut self, step: &SimStep<'_>) {
+        let (session, resumable) = match step.event {
+            Event::TaskSubmitted { task, resumable_on: Some(session), .. } => (session, std::slice::from_ref(task)),
+            Event::WorkerJoined { session, resumable, .. } => (session, &**resumable),
+            _ => return,
+        };
+        for (at, command) in step.commands.iter().enumerate() {
+            let Command::Assign { session: by, task, .. } = command else { continue };
+            if by == session && resumable.contains(task) {
+                let of_task = |command: &Command| matches!(command, Command::Cancel { attempt, session: other } if other != by && self.books.task_of(*attempt) == Some(*task));
+                let taken = step.commands[..at].iter().any(of_task);
+                self.mark(if taken {
+                    "started task taken back for its worker"
+                } else {
+                    "started task assigned to its worker"
+                });
+            }
+        }
+    }
+
+    /// `before` are the earlier commands of the same step.
+    fn on_command(&mut self, command: &Command, before: &[Command], step: &SimStep<'_>) {
+        match *command {
+            Command::Assign { session, attempt, task, .. } => self.on_assign(session, attempt, task, before, step),
+            Command::Adopt { session, attempt } => self.on_adopt(session, attempt, before),
+            Command::AcceptResult { task, attempt, session, .. } => self.on_accept(task, attempt, session, step),
+            Command::CompleteMarker { .. } => self.mark("marker completed"),
+            Command::FailProof { proof, task, ref history, .. } => {
+                if matches!(history.last(), Some(PastAttempt { failure: AttemptFailure::OutOfMemory(_), .. })) {
+                    return self.mark("proof failed for lack of memory");
+                }
+                let losses = history.iter().filter(|past| past.failure == AttemptFailure::WorkerLost).count();
+                let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
+                self.mark(if lost { "proof failed after losses" } else { "proof failed after failures" });
+                let of_plan = step.plan.tasks.get(&task).filter(|task| task.proof == proof);
+                if !lost && of_plan.is_some_and(|task| task.poison) {
+                    self.mark("proof failed for its poison task");
+                }
+            }
+            Command::Quarantine { session, .. } => {
+                let again = self.workers.get(&session).is_some_and(|worker| self.probation.remove(worker));
+                self.mark(if again { "worker quarantined again on probation" } else { "worker quarantined" });
+            }
+            Command::Probation { session } => {
+                self.probation.extend(self.workers.get(&session));
+                self.mark("worker on probation");
+            }
+            Command::WorkerDrained { .. } => self.mark("worker drained"),
+            Command::EndSession { session } => {
+                self.ended_sessions.insert(session);
+                self.draining.remove(&session);
+                let worker = self.workers.get(&session).copied();
+                let replaced =
+                    matches!(*step.event, Event::WorkerJoined { worker: joined, .. } if worker == Some(joined));
+                self.mark(if replaced { "session replaced by a newer one" } else { "session expired" });
+            }
+            Command::Cancel { .. } | Command::Discard { .. } => {}
+        }
+    }
+
+    fn on_assign(
+        &mut self,
+        session: SessionId,
+        attempt: AttemptId,
+        task: TaskId,
+        before: &[Command],
+        step: &SimStep<'_>,
+    ) {
+        let history = step.scheduler.task_history(task);
+        let overdue = |attempt: AttemptId| {
+            history.iter().any(|past| past.attempt == attempt && past.failure == AttemptFailure::Overdue)
+        };
+        let other = self.books.live_of(task).find(|other| !overdue(*other));
+        if let Some(other) = other {
+            self.speculative.insert(task, (other, attempt));
+            self.mark("speculative attempt started");
+            return;
+        }
+        let failed = |past: &PastAttempt| {
+            matches!(
+                past.failure,
+                AttemptFailure::Worker { .. } | AttemptFailure::Rejected(_) | AttemptFailure::Overdue
+            )
+        };
+        if history.iter().any(|past| failed(past) && past.session == session) {
+            self.mark("task assigned again to a worker that failed it");
+        }
+        match history.last().map(|past| &past.failure) {
+            Some(AttemptFailure::WorkerLost) => self.mark("task requeued"),
+            Some(failure) if failure.is_unsupported() => self.mark("unsupported task passed on"),
+            Some(
+                AttemptFailure::Worker { .. }
+                | AttemptFailure::Rejected(_)
+                | AttemptFailure::Disputed
+                | AttemptFailure::NamesTaken,
+            ) => self.mark("task retried"),
+            Some(AttemptFailure::Overdue) => self.mark("attempt overdue"),
+            Some(AttemptFailure::NeverStarted) => self.mark("attempt never started"),
+            Some(AttemptFailure::OutOfMemory(_)) => self.mark("task assigned to a larger worker"),
+            Some(AttemptFailure::Cancelled) => {
+                let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
+                // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.
+                let stolen = before.iter().rev().take(2).any(taken_back)
+                    && !matches!(step.event, Event::DrainRequested { .. })
+                    && !before.iter().any(|command| matches!(command, Command::Quarantine { .. }));
+                self.mark(if stolen { "task stolen" } else { "task given back before it started" });
+            }
+            None => {}
+        }
+    }
+
+    fn on_adopt(&mut self, session: SessionId, attempt: AttemptId, before: &[Command]) {
+        self.mark("attempt adopted");
+        let task = self.books.task_of(attempt);
+        let of_task = |command: &Command| {
+            matches!(*command, Command::Cancel { attempt: other, session: by }
+                if by != session && other != attempt && self.books.task_of(other) == task)
+        };
+        let in_place = before.iter().any(of_task);
+        let beside = task.is_some_and(|task| self.books.live_of(task).next().is_some());
+        if in_place {
+            self.mark("attempt adopted in place of another");
+        } else if beside {
+            self.mark("attempt adopted beside another");
+        }
+    }
+
+    fn on_accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId, step: &SimStep<'_>) {
+        if self.workers.get(&session).is_some_and(|worker| self.probation.remove(worker)) {
+            self.mark("probation passed");
+        }
+        match self.speculative.get(&task) {
+            Some((original, _)) if *original == attempt => self.mark("original attempt won"),
+            Some((_, copy)) if *copy == attempt => self.mark("speculative attempt won"),
+            _ => {}
+        }
+        let overdue = |past: &PastAttempt| past.attempt == attempt && past.failure == AttemptFailure::Overdue;
+        if step.scheduler.task_history(task).iter().any(overdue) {
+            self.mark("overdue attempt accepted");
+        }
+        if let Some((late, reporter)) = self.reported.get(&attempt).copied()
+            && late
+        {
+            self.mark("late report accepted");
+            if self.ended_sessions.contains(&reporter) {
+                self.mark("result of an ended session accepted");
+            }
+        }
+    }
+}

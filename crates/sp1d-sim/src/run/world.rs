@@ -1,0 +1,197 @@
+//! The main loop of a simulated world. It processes one event at a time.
+
+use super::report::SimReport;
+use crate::{
+    cluster::{Agenda, Direction, Happening, Machine, Net, SimLink, ToOrchestrator, Trace},
+    driver::{Driver, Sabotage},
+    invariant::{Invariants, SimOutcome, Violation},
+    scenario::{Dice, MachineId, Plan, PlannedFault, Purpose, WorldParameters, draw_faults},
+};
+use sp1d_scheduler::{SessionId, Timestamp};
+use std::{collections::BTreeMap, time::Duration};
+
+/// The orchestrator, machines and work of a seed, and everything that is scheduled to happen to them.
+pub(crate) struct World {
+    pub(crate) parameters: WorldParameters,
+    pub(crate) plan: Plan,
+    pub(crate) faults: Vec<PlannedFault>,
+    pub(crate) net: Net,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) driver: Driver,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, trace: Option<Trace>, sabotage: Sabotage) -> Self {
+        let parameters = WorldParameters::draw(seed);
+        let plan = Plan::draw(seed, &parameters);
+        let mut dice = Dice::new(seed, Purpose::Machines);
+        let mut net = Net {
+            now: Timestamp::default(),
+            queue: Agenda::new(),
+            links: (0..parameters.workers).map(|_| SimLink::draw(&mut dice)).collect(),
+            dice: Dice::new(seed, Purpose::World),
+            unsafe_phase: true,
+            faults: BTreeMap::new(),
+            trace,
+        };
+        let mut machines: Vec<Machine> =
+            (0..parameters.workers).map(|at| Machine::draw(MachineId(at), &mut dice)).collect();
+        let end_ms = u64::try_from(parameters.safety.as_millis()).expect("a phase lasts two minutes at most");
+        for machine in &mut machines {
+            let late = machine.id.0 > 0 && dice.chance(300);
+            let first_dial = dice.ms(0..=if late { end_ms * 7 / 10 } else { 2000 });
+            machine.await_dial(first_dial, &mut net);
+        }
+        for (proof, entry) in &plan.proofs {
+            net.after(entry.starts, Happening::ProofStarts(*proof));
+        }
+        let faults = draw_faults(seed, &parameters);
+        for (at, fault) in faults.iter().enumerate() {
+            net.after(fault.at, Happening::Strike(at));
+        }
+        net.after(parameters.safety, Happening::Heal);
+        net.note(|| {
+            let (workers, tasks, proofs) = (parameters.workers, plan.tasks.len(), plan.proofs.len());
+            format!("seed {seed}: {workers} workers, {proofs} proofs of {tasks} tasks, {:?}", parameters.config)
+        });
+        let invariants = Invariants::all(Timestamp::new(parameters.safety + patience(&parameters, &plan)));
+        let driver = Driver::new(parameters.config, invariants, sabotage);
+        Self { parameters, plan, faults, net, machines, driver }
+    }
+
+    /// Runs until every proof has ended and the safety phase is over.
+    pub(crate) fn run(mut self) -> Result<SimReport, Violation> {
+        while self.net.unsafe_phase || !self.driver.is_over(&self.plan) {
+            match (self.driver.next_tick(), self.net.queue.next_time()) {
+                (Some(tick), next) if next.is_none_or(|next| tick < next) => {
+                    self.net.now = self.net.now.max(tick);
+                    self.driver.tick(&self.plan, &mut self.net)?;
+                }
+                _ => {
+                    let Some((at, happening)) = self.net.queue.take() else { break };
+                    self.net.now = at;
+                    self.happen(happening)?;
+                }
+            }
+        }
+        self.driver.finish(&self.plan, &self.net)?;
+        Ok(self.report())
+    }
+
+    fn report(self) -> SimReport {
+        let count = |wanted| self.driver.outcomes.values().filter(|outcome| **outcome == wanted).count() as u64;
+        SimReport {
+            seeds: 1,
+            steps: self.driver.steps,
+            virtual_seconds: self.net.now.since_origin().as_secs(),
+            complete: count(SimOutcome::Complete),
+            failed: count(SimOutcome::Failed),
+            failed_of_poison: self.failed_of_poison(),
+            cancelled: count(SimOutcome::Cancelled),
+            digest: self.driver.digest.0,
+            marks: self.driver.coverage.marks(),
+            faults: self.net.faults,
+        }
+    }
+
+    fn failed_of_poison(&self) -> u64 {
+        let failed = self.driver.outcomes.iter().filter(|(_, outcome)| **outcome == SimOutcome::Failed);
+        failed.filter(|(proof, _)| self.plan.proofs[proof].poisoned).count() as u64
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        let thaws = happening.process().map(|machine| self.machines[machine.0].frozen_until);
+        let frozen = happening.is_the_orchestrators().then_some(self.driver.frozen_until);
+        if let Some(later) = thaws.max(frozen).filter(|later| *later > self.net.now) {
+            self.net.at(later, happening);
+            return Ok(());
+        }
+        let Self { plan, net, machines, driver, parameters, .. } = self;
+        match happening {
+            Happening::ReachesOrchestrator { session, message } => driver.hear(session, message, plan, net)?,
+            Happening::ReachesWorker { machine, session, message } => {
+                machines[machine.0].receive(session, message, plan, net)
+            }
+            Happening::Beat { machine, session } => self.beat(machine, session)?,
+            Happening::Marker { machine, attempt } => machines[machine.0].complete_marker(attempt, plan, net),
+            Happening::JobEnd { machine, attempt } => machines[machine.0].end_job(attempt, plan, net),
+            Happening::ProverUp { machine } => machines[machine.0].prover_up(plan, net),
+            Happening::GiveUp { machine, session } => self.give_up(machine, session),
+            Happening::PowerOn { machine } => {
+                machines[machine.0].powered = true;
+                let delay = net.dice.ms(100..=2000);
+                machines[machine.0].await_dial(delay, net);
+            }
+            Happening::Dial { machine } => {
+                let link = net.link(machine);
+                let ways = [Direction::ToOrchestrator, Direction::ToWorker];
+                let open = ways.map(|way| link.blocked_until(way)).into_iter().max().unwrap_or_default();
+                if open > net.now {
+                    net.at(open + Duration::from_millis(200), happening);
+                } else if machines[machine.0].answer_dial() {
+                    let session = driver.open(machine);
+                    machines[machine.0].join(session, parameters, net);
+                }
+            }
+            Happening::ProofStarts(proof) => driver.begin(proof, plan, net)?,
+            Happening::Submit(task) => driver.submit(task, plan, net)?,
+            Happening::ProofCancelled(proof) => driver.cancel(proof, net),
+            Happening::ProofOver(proof) => driver.end(proof, plan, net)?,
+            Happening::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
+            Happening::MarkerChecked { attempt, good } => driver.on_marker_checked(attempt, good, plan, net)?,
+            Happening::Resume(session) => driver.resume(session, plan, net)?,
+            Happening::ResumeAll => driver.resume_all(plan, net)?,
+            Happening::Echo(event) => driver.report_once(event, plan, net)?,
+            Happening::Strike(at) => self.strike(self.faults[at])?,
+            Happening::Heal => self.heal(),
+        }
+        Ok(())
+    }
+
+    /// Sends a heartbeat and schedules the next one.
+    fn beat(&mut self, id: MachineId, session: SessionId) -> Result<(), Violation> {
+        if self.machines[id.0].session != Some(session) {
+            return Ok(());
+        }
+        self.net.after(self.parameters.heartbeat, Happening::Beat { machine: id, session });
+        let blocked = self.net.link(id).blocked_until(Direction::ToOrchestrator) > self.net.now;
+        if blocked || self.driver.frozen_until > self.net.now {
+            self.net.report(id, session, ToOrchestrator::Heartbeat);
+            return Ok(());
+        }
+        // Heartbeats are so frequent that they skip the queue. Their latency of some milliseconds makes no difference.
+        self.driver.hear(session, ToOrchestrator::Heartbeat, &self.plan, &mut self.net)
+    }
+
+    /// The worker closes its connection if it still receives nothing.
+    fn give_up(&mut self, id: MachineId, session: SessionId) {
+        let Self { net, machines, driver, .. } = self;
+        let cut_off = net.link(id).blocked_until(Direction::ToWorker) > net.now;
+        let machine = &mut machines[id.0];
+        if machine.session == Some(session) && (cut_off || driver.frozen_until > net.now) {
+            net.note(|| format!("{session} receives nothing and closes its connection"));
+            let redial = net.dice.ms(200..=2000);
+            machine.leave(redial, net);
+            net.report(id, session, ToOrchestrator::Closed);
+        }
+    }
+
+    /// Starts the liveness phase. Nothing new breaks. Frozen and crashed machines recover at their planned times.
+    fn heal(&mut self) {
+        let Self { plan, net, machines, .. } = self;
+        net.note(|| "no more faults strike".to_owned());
+        net.unsafe_phase = false;
+        net.links.iter_mut().for_each(SimLink::heal);
+        for machine in machines {
+            machine.heal(plan, net);
+        }
+        net.after(Duration::ZERO, Happening::ResumeAll);
+    }
+}
+
+/// Returns how long after the last fault every proof must have ended. Enough for the slowest machine to do all work
+/// more than once, and for 20 quarantines of the maximum duration.
+fn patience(parameters: &WorldParameters, plan: &Plan) -> Duration {
+    let quarantines = parameters.config.quarantine.map_or(Duration::ZERO, |rules| rules.longest * 20);
+    Duration::from_secs(600) + quarantines + plan.work() * 50
+}

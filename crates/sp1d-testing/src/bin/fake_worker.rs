@@ -1,0 +1,177 @@
+//! A worker process that proves nothing. Prints `started SHARD` and `ended SHARD` on stdout when it starts and ends
+//! a shard.
+
+#![expect(clippy::print_stdout, reason = "the tests read it")]
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use sp1d_protocol::FailureKind;
+use sp1d_scheduler::TaskKind;
+use sp1d_testing::{FakeEngine, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready};
+use sp1d_worker::{
+    AttemptError, ListeningWorker, ProverCommand, ProverRules, Provers, ProvingEngine, WorkerSettings, serve_prover,
+};
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Clone, Parser)]
+struct FakeWorkerArguments {
+    /// Address to listen on.
+    #[arg(long)]
+    listen: String,
+    #[arg(long, default_value = "fake")]
+    name: String,
+    /// Time for a shard.
+    #[arg(long, default_value_t = 100)]
+    milliseconds: u64,
+    #[arg(long, value_enum, default_value_t = Manner::Honest)]
+    manner: Manner,
+    /// The only shard to treat in this manner. Without it, all shards.
+    #[arg(long)]
+    only: Option<u64>,
+    /// Prove in this number of prover processes. Their stdout goes to stderr.
+    #[arg(long)]
+    provers: Option<usize>,
+    /// Time for loading a prover process.
+    #[arg(long, default_value_t = 300)]
+    load_milliseconds: u64,
+    /// Be a prover process.
+    #[arg(long, hide = true)]
+    as_prover: bool,
+    /// Memory to report to the orchestrator.
+    #[arg(long, default_value_t = 0)]
+    memory_bytes: u64,
+}
+
+/// What the worker does with a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Manner {
+    Honest,
+    /// Deliver garbage.
+    Garbage,
+    /// Deliver a valid result of other inputs.
+    Another,
+    /// Deliver nothing, but report success.
+    Nothing,
+    /// Claim events that are not the shard's events.
+    Events,
+    /// Report a failure.
+    Fail,
+    /// Never finish.
+    Hang,
+    /// Exit.
+    Die,
+    /// Deliver many more artifacts than the task asks for.
+    Flood,
+    /// Report that memory is insufficient.
+    OutOfMemory,
+    /// Panic.
+    Panic,
+}
+
+/// Input that no task has.
+const GARBAGE: &[u8] = b"garbage";
+
+fn engine(arguments: FakeWorkerArguments) -> Arc<dyn ProvingEngine> {
+    FakeEngine::doing(move |assignment, io| {
+        let arguments = arguments.clone();
+        async move {
+            let inputs = fetch_inputs(&assignment, &*io).await?;
+            if assignment.payload.kind() == TaskKind::RecursionReduce {
+                // A real prover cannot fold a proof that does not verify.
+                if inputs.contains(&honest_result(GARBAGE)) {
+                    return Err(AttemptError { kind: FailureKind::Engine, text: "a part does not verify".to_owned() });
+                }
+                return finish_honestly(&assignment, &*io, &inputs.concat()).await;
+            }
+            let shard = inputs.shard.unwrap_or(u64::MAX);
+            println!("started {shard}");
+            tokio::time::sleep(Duration::from_millis(arguments.milliseconds)).await;
+            if inputs.is_precompile {
+                // A real prover fails on wrong events too, and does not find out which worker delivered them.
+                if inputs.contains(b"events of another") {
+                    return Err(AttemptError { kind: FailureKind::Engine, text: "the events are wrong".to_owned() });
+                }
+                return finish_honestly(&assignment, &*io, &inputs.concat()).await;
+            }
+            let manner =
+                if arguments.only.is_none_or(|only| only == shard) { arguments.manner } else { Manner::Honest };
+            let wrong = |text: &str| AttemptError { kind: FailureKind::Engine, text: text.to_owned() };
+            match manner {
+                Manner::Honest => finish_honestly(&assignment, &*io, &inputs.concat()).await?,
+                Manner::Another => {
+                    let mut others = inputs.concat();
+                    others.push(1);
+                    finish_honestly(&assignment, &*io, &others).await?;
+                }
+                Manner::Garbage => finish_honestly(&assignment, &*io, GARBAGE).await?,
+                Manner::Nothing => {}
+                Manner::Events => {
+                    finish_with(&assignment, &*io, &inputs.concat(), b"events of another".to_vec()).await?
+                }
+                Manner::OutOfMemory => {
+                    return Err(AttemptError { kind: FailureKind::OutOfMemory, text: "planted".to_owned() });
+                }
+                Manner::Panic => panic!("planted panic"),
+                Manner::Fail => return Err(wrong("planted")),
+                Manner::Hang => std::future::pending().await,
+                Manner::Die => std::process::exit(9),
+                Manner::Flood => {
+                    for number in 0..10_000 {
+                        let name = format!("made-{}-{number}", assignment.attempt);
+                        let kept = io.deliver(&name, vec![number as u8; 1 << 16]).await;
+                        kept.map_err(|error| wrong(&error.to_string()))?;
+                    }
+                }
+            }
+            println!("ended {shard}");
+            Ok(())
+        }
+    })
+}
+
+/// Uses one thread, as `sp1d worker` does. Engine and session share it here, which does not make the tests easier to
+/// pass.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter("info").init();
+    let arguments = FakeWorkerArguments::parse();
+    if arguments.as_prover {
+        let stream = std::os::unix::net::UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        stream.set_nonblocking(true)?;
+        let load = move || {
+            std::thread::sleep(Duration::from_millis(arguments.load_milliseconds));
+            Ok(engine(arguments))
+        };
+        serve_prover(UnixStream::from_std(stream)?, load).await?;
+        return Ok(());
+    }
+    let settings = WorkerSettings {
+        listen: arguments.listen.parse()?,
+        orchestrators: "127.0.0.0/8,10.0.0.0/8".parse()?,
+        introduction: introduction_with(&arguments.name, arguments.memory_bytes),
+    };
+    let worker = ListeningWorker::bind(settings).await?;
+    let stop = CancellationToken::new();
+    let state = match arguments.provers {
+        None => ready(engine(arguments)),
+        Some(count) => {
+            let command = ProverCommand {
+                program: std::env::current_exe()?,
+                arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
+            };
+            let rules = ProverRules {
+                slots: 1,
+                threads: 1,
+                wait_memory: Duration::ZERO,
+                needed_bytes: 0,
+                load_estimate: Duration::from_millis(arguments.load_milliseconds),
+                start_lock: std::env::temp_dir().join(format!("fake-start-{}", std::process::id())),
+            };
+            Provers::start(vec![command; count], &rules, &stop).0
+        }
+    };
+    worker.serve(state, stop).await?;
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! The attempt journal: what a worker has reported and delivered for an attempt. The journal is sent again after a
+//! reconnect, and after a restart of the orchestrator.
+
+use super::{
+    report::AttemptReport,
+    route::{AttemptOutput, AttemptRoute},
+    transfer::{SessionHandle, TransferError},
+};
+use crate::engine::AttemptError;
+use bytes::Bytes;
+use sp1d_protocol::{FailureKind, TaskOutputs};
+use sp1d_scheduler::AttemptId;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+/// Maximum number of uploaded bytes that are kept per attempt. A result has one or two megabytes, and most shards have
+/// few events. An attempt that delivers more cannot be resumed after a restart of its orchestrator.
+const MAX_JOURNAL_BYTES: usize = 64 << 20;
+
+#[derive(Default)]
+struct JournalContents {
+    /// The latest report at each position of the sending order.
+    reports: BTreeMap<usize, AttemptReport>,
+    deliveries: Vec<JournalDelivery>,
+    bytes: usize,
+    /// The journal does not have all deliveries. Deliveries that have arrived need not be kept.
+    incomplete: bool,
+}
+
+#[derive(Clone)]
+struct JournalDelivery {
+    output: AttemptOutput,
+    content: Bytes,
+    /// The attempt number under which the delivery last arrived.
+    arrived: Option<AttemptId>,
+}
+
+impl JournalContents {
+    /// Makes the journal incomplete, so that the attempt cannot be resumed after the orchestrator restarts. Deliveries
+    /// that have not arrived are kept, because they must still arrive.
+    fn mark_incomplete(&mut self) {
+        self.incomplete = true;
+        let arrived = self.deliveries.iter_mut().filter(|delivery| delivery.arrived.is_some());
+        arrived.for_each(|delivery| delivery.content = Bytes::new());
+    }
+}
+
+/// The journal of one attempt.
+///
+/// A message that was sent may not have arrived. So the journal keeps every report, and sends all of them again when
+/// another session takes over the attempt. The orchestrator ignores duplicates. Deliveries are kept for an orchestrator
+/// that restarts and loses its artifacts.
+pub(super) struct AttemptJournal {
+    route: watch::Sender<Option<AttemptRoute>>,
+    /// The attempt's current number and output names. They are known also while no session is attached.
+    names: Mutex<(AttemptId, Arc<TaskOutputs>)>,
+    contents: Mutex<JournalContents>,
+    /// Held while reports are sent, so that no report is sent before the deliveries that it refers to.
+    order: tokio::sync::Mutex<()>,
+}
+
+impl AttemptJournal {
+    /// Creates an empty journal that is attached to `route`. Deliveries are kept if `keeps_deliveries` is true.
+    pub(super) fn new(route: AttemptRoute, keeps_deliveries: bool) -> Self {
+        let contents = JournalContents { incomplete: !keeps_deliveries, ..JournalContents::default() };
+        Self {
+            names: Mutex::new((route.attempt, route.outputs.clone())),
+            route: watch::Sender::new(Some(route)),
+            contents: Mutex::new(contents),
+            order: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn contents(&self) -> MutexGuard<'_, JournalContents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a route over `session` with the attempt's current number and output names.
+    pub(super) fn route_over(&self, session: &SessionHandle) -> AttemptRoute {
+        let (attempt, outputs) = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        AttemptRoute { session: session.clone(), attempt, outputs }
+    }
+
+    /// Returns a receiver of the route that the attempt is attached to: `None` while no session is attached.
+    pub(super) fn routes(&self) -> watch::Receiver<Option<AttemptRoute>> {
+        self.route.subscribe()
+    }
+
+    /// Sends `report` now if a session is attached, and again on every later session.
+    pub(super) async fn report(&self, report: AttemptReport) {
+        let _order = self.order.lock().await;
+        self.contents().reports.insert(report.position(), report.clone());
+        let route = self.route.borrow().clone();
+        if let Some(AttemptRoute { session, attempt, .. }) = route {
+            session.send(report.message(attempt)).await;
+        }
+    }
+
+    /// Keeps an artifact that is about to be delivered. Returns its index among the kept deliveries, or `None` if it is
+    /// not kept.
+    pub(super) fn keep(&self, output: AttemptOutput, content: Bytes) -> Option<usize> {
+        let mut contents = self.contents();
+        if contents.incomplete || contents.bytes + content.len() > MAX_JOURNAL_BYTES {
+            contents.mark_incomplete();
+            return None;
+        }
+        contents.bytes += content.len();
+        contents.deliveries.push(JournalDelivery { output, content, arrived: None });
+        Some(contents.deliveries.len() - 1)
+    }
+
+    /// Records that the delivery with this index has arrived under the number `attempt`.
+    pub(super) fn record_arrival(&self, index: usize, attempt: AttemptId) {
+        let mut contents = self.contents();
+        if let Some(delivery) = contents.deliveries.get_mut(index) {
+            delivery.arrived = Some(attempt);
+        }
+        if contents.incomplete {
+            contents.mark_incomplete();
+        }
+    }
+
+    /// Returns true if a restarted orchestrator can resume the attempt: it has started, it has not failed, and the
+    /// journal has all its deliveries.
+    pub(super) fn is_resumable(&self) -> bool {
+        let contents = self.contents();
+        let failed = contents.reports.values().any(|report| matches!(report, AttemptReport::Failed(_)));
+        contents.reports.contains_key(&AttemptReport::Started.position()) && !failed && !contents.incomplete
+    }
+
+    /// Records that the attempt needs an artifact that only its current orchestrator has. It then ends with this
+    /// orchestrator.
+    pub(super) fn mark_incomplete(&self) {
+        self.contents().mark_incomplete();
+    }
+
+    /// Gives the attempt another number and other output names.
+    pub(super) fn rename(&self, attempt: AttemptId, outputs: Arc<TaskOutputs>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = (attempt, outputs);
+    }
+
+    /// Detaches the attempt from its session.
+    pub(super) fn detach(&self) {
+        self.route.send_replace(None);
+    }
+
+    /// Attaches the attempt to `route`. Sends the deliveries that have not arrived under its number there, then all
+    /// reports.
+    ///
+    /// # Errors
+    /// Fails if the orchestrator rejects a delivery. The attempt has then failed.
+    pub(super) async fn attach(&self, route: AttemptRoute) -> Result<(), AttemptError> {
+        let _order = self.order.lock().await;
+        // Publish the route first, so that new deliveries use it too. A delivery that is sent twice does no harm.
+        self.route.send_replace(Some(route.clone()));
+        // A session is detached after it is closed. That may have happened before the route was published.
+        if route.session.closer.is_closed() {
+            self.route.send_if_modified(|now| now.take_if(|now| now.session.is_same(&route.session)).is_some());
+            return Ok(());
+        }
+        let deliveries = self.contents().deliveries.clone();
+        for (index, JournalDelivery { output, content, arrived }) in deliveries.into_iter().enumerate() {
+            if arrived == Some(route.attempt) {
+                continue;
+            }
+            let name = route.name(&output);
+            match route.session.deliver(route.attempt, name.clone(), content).await {
+                Ok(()) => self.record_arrival(index, route.attempt),
+                // The next session delivers the rest.
+                Err(status) if status.may_be_connection_loss() && route.session.is_ending().await => return Ok(()),
+                Err(status) => {
+                    let text = format!("cannot deliver {name}: {}", status.message());
+                    return Err(AttemptError { kind: FailureKind::Output, text });
+                }
+            }
+        }
+        let reports: Vec<AttemptReport> = self.contents().reports.values().cloned().collect();
+        for report in reports {
+            route.session.send(report.message(route.attempt)).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_protocol::{Connection, TaskOutput, wire::session_client::SessionClient};
+    use tokio::sync::mpsc;
+    use tonic::transport::Endpoint;
+
+    /// A session whose messages reach no one.
+    fn session() -> SessionHandle {
+        let (_, closer) = Connection::new(tokio::io::empty());
+        let client = SessionClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
+        SessionHandle { client, outbox: mpsc::channel(1).0, closer }
+    }
+
+    const RESULT: AttemptOutput = AttemptOutput::Requested(TaskOutput::Result);
+
+    const DEFERRED_EVENTS: AttemptOutput = AttemptOutput::Requested(TaskOutput::DeferredEvents);
+
+    fn outputs(result: &str, deferred_events: Option<&str>) -> Arc<TaskOutputs> {
+        let deferred_events = deferred_events.map(str::to_owned);
+        Arc::new(TaskOutputs { result: result.to_owned(), deferred_events })
+    }
+
+    fn journal(keeps_deliveries: bool) -> AttemptJournal {
+        let outputs = outputs("proof", Some("events"));
+        AttemptJournal::new(AttemptRoute { session: session(), attempt: AttemptId(1), outputs }, keeps_deliveries)
+    }
+
+    async fn check(keeps_deliveries: bool, act: impl AsyncFn(&AttemptJournal), is_resumable: bool) {
+        let journal = journal(keeps_deliveries);
+        act(&journal).await;
+        assert_eq!(journal.is_resumable(), is_resumable);
+    }
+
+    #[tokio::test]
+    async fn a_full_journal_keeps_deliveries_that_have_not_arrived() {
+        let journal = journal(true);
+        let deliver = |length| journal.keep(RESULT, vec![0; length].into());
+        assert_eq!((deliver(10), deliver(20), deliver(30)), (Some(0), Some(1), Some(2)));
+        journal.record_arrival(0, AttemptId(1));
+        assert_eq!(deliver(MAX_JOURNAL_BYTES), None);
+        let lengths = || journal.contents().deliveries.iter().map(|kept| kept.content.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(), [0, 20, 30]);
+        journal.record_arrival(2, AttemptId(1));
+        assert_eq!(lengths(), [0, 20, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_session_is_not_attached() {
+        let journal = journal(true);
+        journal.report(AttemptReport::Started).await;
+        journal.detach();
+        let route = journal.route_over(&session());
+        route.session.closer.close();
+        assert_eq!(journal.attach(route).await, Ok(()));
+        assert!(journal.route.borrow().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_rename_takes_effect_at_once() {
+        let journal = journal(true);
+        let names = |attempt, outputs| {
+            journal.rename(attempt, outputs);
+            let route = journal.route_over(&session());
+            assert_eq!(route.attempt, attempt);
+            assert_eq!(route.name(&AttemptOutput::Additional("a".into())), "a");
+            [route.name(&RESULT), route.name(&DEFERRED_EVENTS)]
+        };
+        assert_eq!(names(AttemptId(2), outputs("other", Some("others"))), ["other", "others"]);
+        assert_eq!(names(AttemptId(3), outputs("third", None)), ["third", ""], "no assignment requests an empty name");
+    }
+
+    #[tokio::test]
+    async fn a_started_attempt_with_a_complete_journal_is_resumable() {
+        let start = async |journal: &AttemptJournal| journal.report(AttemptReport::Started).await;
+        let deliver = |journal: &AttemptJournal, length| journal.keep(RESULT, vec![0; length].into());
+        check(true, async |_| {}, false).await;
+        check(true, start, true).await;
+        check(false, start, false).await;
+        check(
+            true,
+            async |journal| {
+                start(journal).await;
+                assert_eq!((deliver(journal, MAX_JOURNAL_BYTES), deliver(journal, 0)), (Some(0), Some(1)));
+                journal.report(AttemptReport::Done(7)).await;
+            },
+            true,
+        )
+        .await;
+        check(
+            true,
+            async |journal| {
+                start(journal).await;
+                let kept = (deliver(journal, MAX_JOURNAL_BYTES), deliver(journal, 1), deliver(journal, 0));
+                assert_eq!(kept, (Some(0), None, None));
+            },
+            false,
+        )
+        .await;
+        check(
+            true,
+            async |journal| {
+                start(journal).await;
+                journal.mark_incomplete();
+            },
+            false,
+        )
+        .await;
+        let failure = AttemptError { kind: FailureKind::Engine, text: "planted".to_owned() };
+        check(
+            true,
+            async |journal| {
+                start(journal).await;
+                journal.report(AttemptReport::Failed(failure.clone())).await;
+            },
+            false,
+        )
+        .await;
+    }
+}

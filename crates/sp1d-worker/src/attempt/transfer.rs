@@ -1,0 +1,148 @@
+//! Transfers messages and artifacts over one session's connection.
+
+use bytes::Bytes;
+use sp1d_artifacts::{Assembler, Blob, Digest, Encoder};
+use sp1d_protocol::{
+    Closer, MessageLimits, ReceiveError, chunk_from_wire, chunk_to_wire,
+    wire::{
+        self, ArtifactPart, DeliverPart, FetchRequest, FromWorker, artifact_part, deliver_part, from_worker,
+        session_client::SessionClient,
+    },
+};
+use sp1d_scheduler::AttemptId;
+use std::{fmt::Display, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+/// How long a failed call waits for the connection to end. Calls can fail before the end of the connection is noticed.
+const CONNECTION_END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The parts of a session that its attempts use. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct SessionHandle {
+    pub(crate) client: SessionClient<Channel>,
+    pub(crate) outbox: mpsc::Sender<FromWorker>,
+    pub(crate) closer: Closer,
+}
+
+/// Errors that the end of a connection may have caused.
+pub(super) trait TransferError: Display {
+    /// Returns true if the end of the connection may have caused this error.
+    fn may_be_connection_loss(&self) -> bool;
+}
+
+impl TransferError for Status {
+    /// The codes below come only from the orchestrator itself, never from a lost connection.
+    fn may_be_connection_loss(&self) -> bool {
+        !matches!(
+            self.code(),
+            Code::NotFound
+                | Code::InvalidArgument
+                | Code::ResourceExhausted
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+        )
+    }
+}
+
+impl TransferError for ReceiveError {
+    fn may_be_connection_loss(&self) -> bool {
+        match self {
+            Self::Call(status) => status.may_be_connection_loss(),
+            // A stream that breaks off causes only these two errors.
+            Self::Order | Self::Content(sp1d_artifacts::DecodeError::TooShort { .. }) => true,
+            Self::Content(_) | Self::TooLong(_) => false,
+        }
+    }
+}
+
+impl SessionHandle {
+    /// Sends a message to the orchestrator. Returns `false` if the session is over.
+    pub(crate) async fn send(&self, message: from_worker::Message) -> bool {
+        self.outbox.send(FromWorker { message: Some(message) }).await.is_ok()
+    }
+
+    /// Returns true if the connection ends within `CONNECTION_END_TIMEOUT`. A call that has just failed then failed for
+    /// this reason.
+    pub(super) async fn is_ending(&self) -> bool {
+        timeout(CONNECTION_END_TIMEOUT, self.closer.ended()).await.is_ok()
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.outbox.same_channel(&other.outbox)
+    }
+
+    async fn open(
+        &self,
+        attempt: AttemptId,
+        name: &str,
+    ) -> Result<(Streaming<ArtifactPart>, Digest, u64), ReceiveError> {
+        let request = FetchRequest { attempt: attempt.0, name: name.to_owned() };
+        let mut parts = self.client.clone().fetch(request).await.map_err(Box::new)?.into_inner();
+        let first = parts.message().await.map_err(Box::new)?.and_then(|part| part.part);
+        let Some(artifact_part::Part::Header(header)) = first else { return Err(ReceiveError::Order) };
+        if header.length > MessageLimits::ARTIFACT_BYTES {
+            return Err(ReceiveError::TooLong(header.length));
+        }
+        let digest = Digest::from_slice(&header.digest).ok_or(ReceiveError::Order)?;
+        Ok((parts, digest, header.length))
+    }
+
+    /// Fetches an artifact in compressed form. Its content is checked when it is decoded.
+    pub(super) async fn fetch_blob(&self, attempt: AttemptId, name: &str) -> Result<Blob, ReceiveError> {
+        let (mut parts, digest, length) = self.open(attempt, name).await?;
+        let mut assembler = Assembler::new(length);
+        while let Some(part) = parts.message().await.map_err(Box::new)? {
+            let Some(artifact_part::Part::Chunk(chunk)) = part.part else { return Err(ReceiveError::Order) };
+            assembler.push_unchecked(chunk_from_wire(&chunk))?;
+        }
+        Ok(assembler.finish_unchecked(digest)?)
+    }
+
+    /// Fetches an artifact's content and decodes it chunk by chunk.
+    pub(super) async fn fetch_content(&self, attempt: AttemptId, name: &str) -> Result<Vec<u8>, ReceiveError> {
+        let (mut parts, digest, length) = self.open(attempt, name).await?;
+        let (sender, mut receiver) = mpsc::channel::<wire::Chunk>(2);
+        let decoder = tokio::task::spawn_blocking(move || {
+            let mut assembler = Assembler::new(length);
+            let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+            while let Some(chunk) = receiver.blocking_recv() {
+                assembler.decode_next(&chunk_from_wire(&chunk), &mut content)?;
+            }
+            assembler.finish_decoded(digest)?;
+            Ok::<_, sp1d_artifacts::DecodeError>(content)
+        });
+        while let Some(part) = parts.message().await.map_err(Box::new)? {
+            let Some(artifact_part::Part::Chunk(chunk)) = part.part else { return Err(ReceiveError::Order) };
+            // The decoder stops at the first bad chunk. Its own error, returned below, is more precise.
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        Ok(decoder.await.expect("decoding does not panic")?)
+    }
+
+    /// Delivers the artifact `name` of `attempt`.
+    pub(super) async fn deliver(&self, attempt: AttemptId, name: String, content: Bytes) -> Result<(), Status> {
+        let (sender, receiver) = mpsc::channel(2);
+        let length = content.len() as u64;
+        let encoder = tokio::task::spawn_blocking(move || {
+            let send = |part| sender.blocking_send(DeliverPart { part: Some(part) }).is_ok();
+            if !send(deliver_part::Part::Header(wire::DeliverHeader { attempt: attempt.0, name, length })) {
+                return;
+            }
+            let mut encoder = Encoder::new(&content);
+            for chunk in encoder.by_ref() {
+                if !send(deliver_part::Part::Chunk(chunk_to_wire(chunk))) {
+                    return;
+                }
+            }
+            send(deliver_part::Part::End(wire::DeliverEnd { digest: encoder.digest().as_bytes().to_vec().into() }));
+        });
+        let reply = self.client.clone().deliver(ReceiverStream::new(receiver)).await;
+        encoder.await.expect("encoding does not panic");
+        reply.map(|_| ())
+    }
+}

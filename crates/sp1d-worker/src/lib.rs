@@ -1,0 +1,35 @@
+//! The worker's side of a session: serves one orchestrator at a time and runs its tasks through a [`ProvingEngine`].
+//!
+//! A worker listens for orchestrators ([`ListeningWorker`]), dials its orchestrator ([`JoiningWorker`]), or runs inside
+//! the orchestrator's process ([`LocalWorker`]).
+//!
+//! ```text
+//!   listener ──► filter, preamble ──► session ──► attempts ──► ProvingEngine
+//!                                        │            │
+//!                                   heartbeats    AttemptIo (artifacts over the same connection)
+//! ```
+//!
+//! This crate does not know how a shard is proven or what a whole proof is. Workers on one machine share only their
+//! memory reservations.
+//!
+//! All sessions run on one asynchronous thread that does no heavy work, so that heartbeats are sent while every core is
+//! proving. The engine has its own threads.
+
+mod attempt;
+mod cache;
+mod engine;
+mod load_error;
+mod machine_memory;
+mod prover;
+mod session;
+mod state;
+mod text;
+
+pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
+pub use load_error::LoadError;
+pub use machine_memory::{LockError, MemoryError, MemoryPlan, StartLock, wait_for_memory};
+pub use prover::{ProverCommand, ProverRules, Provers, serve_prover};
+pub use session::{
+    Capabilities, Introduction, JoiningWorker, ListeningWorker, LocalEndpoint, LocalWorker, ServeError, WorkerSettings,
+};
+pub use state::{EngineState, StateSender, engine_state};

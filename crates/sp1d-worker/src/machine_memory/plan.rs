@@ -1,0 +1,10 @@
+//! The memory that a worker's provers are expected to use.
+
+/// The expected memory use of a worker's provers, as known before they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryPlan {
+    /// Bytes that all provers together use while they prove nothing.
+    pub rest_bytes: u64,
+    /// Maximum number of attempts that the provers prove at the same time.
+    pub stages: u32,
+}

@@ -1,0 +1,86 @@
+//! The file in which the workers on a machine write their reservations.
+//!
+//! The file is not trusted: no number in it can cause an overflow or a panic.
+
+use super::entry::{WorkerEntries, entry_line, parse_entries};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, fchmod, flock, open},
+    io::Errno,
+};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Pause between two tries to lock the file. Workers hold the lock only for a moment.
+pub(super) const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Maximum number of bytes that are read from the file before it is written.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The file with the entries of all workers on a machine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct ReservationFile {
+    path: Arc<Path>,
+}
+
+impl ReservationFile {
+    pub(super) fn of_machine() -> Self {
+        // The same folder as for the start lock, and for the same reason.
+        let shared = Path::new("/dev/shm");
+        let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
+        Self::at(folder.join("sp1d-memory"))
+    }
+
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path: path.into() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the entries without the lock, so the last line may be cut. Returns no entries if the file cannot be read.
+    pub(super) fn read(&self) -> WorkerEntries {
+        parse_entries(&fs::read_to_string(&*self.path).unwrap_or_default())
+    }
+
+    /// Changes the entries while this process holds the lock.
+    ///
+    /// # Errors
+    /// Fails with `WouldBlock` if another process holds the lock, and with another error if the file cannot be used.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut WorkerEntries) -> T) -> io::Result<T> {
+        // NONBLOCK: if another user has put a pipe or a device at this path, opening it must not wait.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let everyone = Mode::from_raw_mode(0o666);
+        // Try without O_CREAT first: in a sticky folder, Linux refuses it on a file of another user
+        // (fs.protected_regular).
+        let file = match open(&*self.path, flags, everyone) {
+            Err(Errno::NOENT) => {
+                let made = open(&*self.path, flags | OFlags::CREATE, everyone)?;
+                // Workers of other users must be able to write the file, whatever the umask of this worker is.
+                fchmod(&made, everyone)?;
+                made
+            }
+            other => other?,
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let mut text = String::new();
+        Read::by_ref(&mut file).take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+        let mut entries = parse_entries(&text);
+        let outcome = change(&mut entries);
+        let text: String = entries.iter().map(|(process, entry)| entry_line(*process, entry)).collect();
+        // Write before truncating, so that a full disk loses no line.
+        file.rewind()?;
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)?;
+        Ok(outcome)
+    }
+}

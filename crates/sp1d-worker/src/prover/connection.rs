@@ -1,0 +1,199 @@
+//! The worker's end of the socket to a running prover process: handles the messages of the process, and measures its
+//! memory.
+
+use super::{
+    calls::carry_out,
+    contents::FREED_MEMORY_DELAY,
+    frames::frames,
+    process::{ProverProcess, ProverState},
+};
+use crate::{engine::AttemptError, load_error::LoadError, machine_memory::StartLock};
+use sp1d_machine::{live_bytes, resident_bytes};
+use sp1d_protocol::prover_wire::{self as wire, FromProver, ToProver, from_prover};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    net::UnixStream,
+    process::Child,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+/// Maximum loading time. A process that loads longer is stuck and is killed.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// How often the resident memory of a process is measured.
+const RESIDENT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Minimum pause between measurements of live memory. The memory peak of a shard lasts some seconds.
+const MIN_LIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The pause is at least this many times as long as the measurement itself. A measurement takes one or two milliseconds
+/// of a core per gigabyte, and up to ten times as long on busy cores.
+const MIN_LIVE_INTERVAL_RATIO: u32 = 10;
+
+/// Maximum number of calls from a process that are carried out at the same time.
+const MAX_CALLS: usize = 64;
+
+/// Why the worker no longer serves a process.
+pub(super) enum ConnectionEnd {
+    /// The socket is closed. The process ends, or it is killed.
+    Closed,
+    Stopped,
+    Unloadable(LoadError),
+}
+
+/// A running process, and the worker's end of its socket.
+pub(super) struct ProcessConnection<'a> {
+    process: &'a Arc<ProverProcess>,
+    pub(super) child: Child,
+    /// Held while the prover is loading.
+    lock: Option<StartLock>,
+    started: Instant,
+    load_time: &'a mut Duration,
+    /// The time at which the process is killed, if there is one.
+    deadline: Option<Instant>,
+    pub(super) loaded: bool,
+}
+
+impl<'a> ProcessConnection<'a> {
+    pub(super) fn new(
+        process: &'a Arc<ProverProcess>,
+        child: Child,
+        lock: StartLock,
+        started: Instant,
+        load_time: &'a mut Duration,
+    ) -> Self {
+        let deadline = Some(started + LOAD_TIMEOUT);
+        Self { process, child, lock: Some(lock), started, load_time, deadline, loaded: false }
+    }
+
+    /// Handles messages of the process until it ends or must be killed. The flag is true if it must be killed because
+    /// of a cancelled attempt.
+    pub(super) async fn serve(&mut self, stream: UnixStream, stop: &CancellationToken) -> (ConnectionEnd, bool) {
+        let (mut reader, out, writing) = frames::<ToProver>(stream);
+        // Aborted at the end, together with the reader. That closes the socket.
+        let writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let mut calls = JoinSet::new();
+        let mut resident_interval = interval(RESIDENT_INTERVAL);
+        resident_interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        // Contains at most one measurement of live memory at a time.
+        let mut measurements = JoinSet::new();
+        let end = loop {
+            let deadline = self.deadline;
+            let late = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break (ConnectionEnd::Stopped, false),
+                () = late => break (ConnectionEnd::Closed, self.loaded),
+                _ = resident_interval.tick() => {
+                    self.measure_resident();
+                    if measurements.is_empty()
+                        && let Some(measurement) = self.measure_live()
+                    {
+                        measurements.spawn(measurement);
+                    }
+                }
+                Some(_) = measurements.join_next() => {}
+                Some(_) = calls.join_next() => {}
+                message = reader.next::<FromProver>(), if calls.len() < MAX_CALLS => match message {
+                    Ok(Some(FromProver { message: Some(from_prover::Message::LoadFailed(failed)) })) => {
+                        break (ConnectionEnd::Unloadable(LoadError::Engine(failed.reason)), false);
+                    }
+                    Ok(Some(FromProver { message: Some(from_prover::Message::Call(call)) })) => {
+                        let io = self.process.contents().runs.get(&call.run).map(|run| run.io.clone());
+                        calls.spawn(carry_out(call, io, out.clone()));
+                    }
+                    Ok(Some(FromProver { message })) => self.on_message(message, &out),
+                    Ok(None) => break (ConnectionEnd::Closed, false),
+                    Err(error) => {
+                        tracing::warn!(prover = self.process.number, %error, "connection to the prover failed");
+                        break (ConnectionEnd::Closed, false);
+                    }
+                },
+            }
+        };
+        self.process.contents().out = None;
+        drop(writing);
+        end
+    }
+
+    fn measure_resident(&self) {
+        let resident = self.child.id().and_then(resident_bytes).unwrap_or(0);
+        let mut contents = self.process.contents();
+        contents.peak_bytes = contents.peak_bytes.max(resident);
+    }
+
+    /// Measures the live memory, if attempts are running in the process. Resolves when the next measurement may start.
+    fn measure_live(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let process_id = self.child.id()?;
+        let process = self.process.clone();
+        let changes = {
+            let contents = process.contents();
+            (!contents.runs.is_empty()).then_some(contents.changes)?
+        };
+        Some(async move {
+            let started = Instant::now();
+            let live = tokio::task::spawn_blocking(move || live_bytes(process_id)).await;
+            let pause = MIN_LIVE_INTERVAL.max(started.elapsed() * MIN_LIVE_INTERVAL_RATIO);
+            if let Ok(Some(bytes)) = live {
+                process.contents().note_live(bytes, changes);
+            }
+            sleep(pause).await;
+        })
+    }
+
+    fn on_message(&mut self, message: Option<from_prover::Message>, out: &mpsc::Sender<ToProver>) {
+        match message {
+            Some(from_prover::Message::Ready(_)) => self.on_ready(out),
+            Some(from_prover::Message::Ended(ended)) => self.on_ended(ended),
+            Some(from_prover::Message::Busy(wire::Busy { busy: true })) if self.loaded => {
+                // Wait for the stage as long as a restart takes. That costs at most twice as much as the better choice.
+                let ready_at = Instant::now() + *self.load_time;
+                self.deadline = Some(ready_at);
+                self.process.set_state(ProverState::Starting { ready_at });
+            }
+            Some(from_prover::Message::Busy(wire::Busy { busy: false })) if self.loaded => {
+                self.deadline = None;
+                self.process.set_state(ProverState::Ready);
+                self.process.notify_freed();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_ready(&mut self, out: &mpsc::Sender<ToProver>) {
+        self.loaded = true;
+        self.deadline = None;
+        self.lock = None;
+        *self.load_time = self.started.elapsed();
+        let process = self.child.id();
+        let rest_bytes = process.and_then(resident_bytes).unwrap_or(0);
+        {
+            let mut contents = self.process.contents();
+            (contents.out, contents.process, contents.rest_bytes) = (Some(out.clone()), process, rest_bytes);
+            (contents.min_live_bytes, contents.left_until) = (rest_bytes, None);
+        }
+        let gigabytes = (rest_bytes / 10_000_000) as f64 / 100.0;
+        tracing::info!(prover = self.process.number, seconds = self.load_time.as_secs_f32(), gigabytes, "prover ready");
+        self.process.set_state(ProverState::Ready);
+        self.process.notify_freed();
+    }
+
+    fn on_ended(&self, wire::Ended { run, failure }: wire::Ended) {
+        let ended = self.process.contents().remove(run, FREED_MEMORY_DELAY);
+        if let Some(ended) = ended {
+            let outcome = failure.map_or(Ok(()), |failure| {
+                let kind = sp1d_protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();
+                Err(AttemptError { kind: sp1d_protocol::failure_kind_from_wire(kind), text: failure.text })
+            });
+            ended.end(outcome);
+        }
+        self.process.notify_freed();
+    }
+}

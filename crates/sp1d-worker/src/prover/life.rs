@@ -1,0 +1,182 @@
+//! The life of a prover process: loads the prover, and restarts the process whenever it ends.
+
+use super::{
+    command::ProverCommand,
+    connection::{ConnectionEnd, ProcessConnection},
+    exit::ProverExit,
+    process::{ProverProcess, ProverState},
+    rules::ProverRules,
+};
+use crate::{
+    load_error::LoadError,
+    machine_memory::{StartLock, wait_for_memory},
+};
+use sp1d_machine::Memory;
+use sp1d_model::hint;
+use sp1d_protocol::FailureKind;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Number of failed loads in a row after which the worker gives up.
+const MAX_LOAD_FAILURES: u32 = 5;
+
+/// Pause before the restart of a process that ended while it was loading. It doubles with each failure in a row.
+const LOAD_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// How long a restart waits for memory that other programs use.
+const RESTART_MEMORY_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a process may take to end after its socket was closed. Then it is killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How one run of the process ended. The process is restarted only after `Ended`.
+enum ProcessOutcome {
+    Stopped,
+    /// The prover can never be loaded.
+    Unloadable(LoadError),
+    Ended {
+        exit: ProverExit,
+        loaded: bool,
+    },
+}
+
+impl ProverProcess {
+    /// Starts the process, and restarts it whenever it ends. Returns when `stop` is cancelled or the prover cannot be
+    /// loaded.
+    pub(super) async fn keep_running(
+        self: Arc<Self>,
+        command: ProverCommand,
+        rules: ProverRules,
+        stop: CancellationToken,
+    ) {
+        let (mut failures, mut load_time, mut first) = (0, rules.load_estimate, true);
+        loop {
+            let outcome = self.run_once(&command, &rules, &mut load_time, first, &stop).await;
+            first = false;
+            match outcome {
+                ProcessOutcome::Stopped => return,
+                ProcessOutcome::Unloadable(error) => return self.give_up(error),
+                ProcessOutcome::Ended { exit, loaded } => {
+                    failures = if loaded { 0 } else { failures + 1 };
+                    self.on_end(exit, loaded);
+                    if failures >= MAX_LOAD_FAILURES {
+                        return self.give_up(LoadError::Ended { tries: failures, last: exit.failure(0).text });
+                    }
+                    let delay = if failures == 0 { Duration::ZERO } else { LOAD_RETRY_DELAY * 2_u32.pow(failures - 1) };
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = sleep(delay) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records that the prover can never be loaded.
+    fn give_up(&self, error: LoadError) {
+        let text = error.to_string();
+        tracing::error!(prover = self.number, reason = %hint::without(&text), "the prover is given up");
+        self.set_state(ProverState::Failed(error));
+        self.notify_freed();
+    }
+
+    /// Fails the attempts that were running in the process.
+    fn on_end(&self, exit: ProverExit, loaded: bool) {
+        let (runs, peak_bytes) = {
+            let mut contents = self.contents();
+            contents.out = None;
+            contents.process = None;
+            let runs = std::mem::take(&mut contents.runs);
+            contents.solo |= exit == ProverExit::OutOfMemory && runs.len() > 1;
+            (runs, std::mem::take(&mut contents.peak_bytes))
+        };
+        let mut failure = exit.failure(peak_bytes);
+        let attempts = runs.len();
+        if exit == ProverExit::OutOfMemory && attempts > 1 {
+            // Each attempt may fit into memory alone, so none of them is reported as out of memory.
+            failure.kind = FailureKind::Killed;
+            failure.text.push_str("; several attempts were running in it, so it now runs one at a time");
+        }
+        if exit == ProverExit::Cancelled {
+            tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
+        } else {
+            tracing::warn!(prover = self.number, attempts, loaded, reason = %failure.text, "prover ended and is restarted");
+        }
+        for run in runs.into_values() {
+            run.end(Err(failure.clone()));
+        }
+        self.notify_freed();
+    }
+
+    /// Starts the process and serves it until it has ended.
+    async fn run_once(
+        self: &Arc<Self>,
+        command: &ProverCommand,
+        rules: &ProverRules,
+        load_time: &mut Duration,
+        first: bool,
+        stop: &CancellationToken,
+    ) -> ProcessOutcome {
+        let number = self.number;
+        self.set_state(ProverState::Starting { ready_at: Instant::now() + *load_time });
+        let lock = tokio::select! {
+            () = stop.cancelled() => return ProcessOutcome::Stopped,
+            prepared = self.prepare(rules, first) => match prepared {
+                Ok(lock) => lock,
+                Err(error) => return ProcessOutcome::Unloadable(error),
+            },
+        };
+        let kills = Memory::oom_kills();
+        let (child, stream) = match command.start() {
+            Ok(started) => started,
+            Err(error) => {
+                let (program, reason) = (command.program.clone(), error.to_string());
+                return ProcessOutcome::Unloadable(LoadError::Start { program, reason });
+            }
+        };
+        let started = Instant::now();
+        self.set_state(ProverState::Starting { ready_at: started + *load_time });
+        tracing::info!(
+            prover = number,
+            about_seconds = load_time.as_secs(),
+            threads = rules.threads,
+            "loading the prover"
+        );
+        let mut connection = ProcessConnection::new(self, child, lock, started, load_time);
+        let (end, killed_here) = connection.serve(stream, stop).await;
+        let loaded = connection.loaded;
+        let mut child = connection.child;
+        match end {
+            ConnectionEnd::Stopped => {
+                let _ = child.kill().await;
+                return ProcessOutcome::Stopped;
+            }
+            ConnectionEnd::Unloadable(error) => {
+                let _ = child.kill().await;
+                return ProcessOutcome::Unloadable(error);
+            }
+            ConnectionEnd::Closed => {}
+        }
+        if killed_here || timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
+            let _ = child.start_kill();
+        }
+        let kills = kills.zip(Memory::oom_kills());
+        match child.wait().await {
+            Ok(status) => ProcessOutcome::Ended { exit: ProverExit::of(status, kills, killed_here), loaded },
+            Err(error) => ProcessOutcome::Unloadable(LoadError::Wait(error.to_string())),
+        }
+    }
+
+    /// Waits until no other prover on this machine is loading and enough memory is free.
+    async fn prepare(&self, rules: &ProverRules, first: bool) -> Result<StartLock, LoadError> {
+        let number = self.number;
+        let lock = StartLock::take(&rules.start_lock, || {
+            tracing::info!(prover = number, "waiting for another prover on this machine to load");
+        });
+        let lock = lock.await?;
+        let wait = if first { rules.wait_memory } else { RESTART_MEMORY_TIMEOUT };
+        wait_for_memory(rules.needed_bytes, wait).await?;
+        Ok(lock)
+    }
+}

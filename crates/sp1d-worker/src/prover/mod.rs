@@ -1,0 +1,27 @@
+//! Runs provers in separate processes.
+//!
+//! ```text
+//!   worker: session, transfers, reservations          prover process: SP1, gigabytes
+//!     Provers (a ProvingEngine) ──── Run, Cancel ────► serve_prover ──► ProvingEngine
+//!                               ◄─── Call, Ended ────
+//! ```
+//!
+//! If a prover crashes or the kernel kills it, only its own attempts fail. The session continues, and the worker
+//! restarts the prover. This module does not know sessions or orchestrators.
+
+mod calls;
+mod command;
+mod connection;
+mod contents;
+mod exit;
+mod frames;
+mod life;
+mod process;
+mod provers;
+mod rules;
+mod serve;
+
+pub use command::ProverCommand;
+pub use provers::Provers;
+pub use rules::ProverRules;
+pub use serve::serve_prover;

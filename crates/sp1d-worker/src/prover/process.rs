@@ -1,0 +1,154 @@
+//! One prover process, as the worker sees it: its state, and the attempts that it takes.
+
+use super::{
+    contents::{CANCELLED_MEMORY_DELAY, ProcessContents, RunningAttempt},
+    rules::ProverRules,
+};
+use crate::{
+    engine::{AttemptError, AttemptIo},
+    load_error::LoadError,
+};
+use prost::Message;
+use sp1d_protocol::{
+    Assignment, FailureKind,
+    prover_wire::{self as wire, ToProver, to_prover},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
+
+/// Whether a process can take attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ProverState {
+    /// The process is loading, or waits before it loads. Or a stage of a cancelled attempt is still running in it.
+    Starting {
+        ready_at: Instant,
+    },
+    Ready,
+    /// The process can never be ready.
+    Failed(LoadError),
+}
+
+/// A prover process, seen from the worker.
+pub(super) struct ProverProcess {
+    pub(super) number: usize,
+    slots: usize,
+    contents: Mutex<ProcessContents>,
+    state: watch::Sender<ProverState>,
+    /// Notifies waiting callers that a slot may be free.
+    freed: Arc<Notify>,
+}
+
+/// Cancels an attempt in the process when the worker drops the attempt.
+struct CancelOnDrop<'a> {
+    process: &'a ProverProcess,
+    run: u64,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        self.process.cancel(self.run);
+    }
+}
+
+impl ProverProcess {
+    pub(super) fn new(number: usize, rules: &ProverRules, freed: Arc<Notify>) -> Self {
+        let state = watch::Sender::new(ProverState::Starting { ready_at: Instant::now() + rules.load_estimate });
+        Self { number, slots: rules.slots.max(1), contents: Mutex::default(), state, freed }
+    }
+
+    pub(super) fn contents(&self) -> MutexGuard<'_, ProcessContents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<ProverState> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn set_state(&self, state: ProverState) {
+        self.state.send_replace(state);
+    }
+
+    /// Notifies waiting callers that a slot may be free.
+    pub(super) fn notify_freed(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// Returns the number of attempts in the process, or `None` if it cannot take another one now.
+    pub(super) fn load(&self) -> Option<usize> {
+        let contents = self.contents();
+        let places = if contents.solo { 1 } else { self.slots };
+        let is_ready = *self.state.borrow() == ProverState::Ready;
+        let open = is_ready && contents.out.is_some() && contents.runs.len() < places;
+        open.then_some(contents.runs.len())
+    }
+
+    /// Returns the process id, and the resident bytes measured right after loading. `None` while the prover is not
+    /// loaded.
+    pub(super) fn footprint(&self) -> Option<(u32, u64)> {
+        let contents = self.contents();
+        Some((contents.process?, contents.rest_bytes))
+    }
+
+    pub(super) fn give_back(&self) {
+        if let Some(out) = &self.contents().out {
+            // If the queue is full, the process is busy and needs its memory.
+            let _ = out.try_send(ToProver { message: Some(to_prover::Message::GiveBack(wire::GiveBack {})) });
+        }
+    }
+
+    /// Runs an attempt. Returns the attempt as `Err` if the process cannot take it now.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the attempt.
+    pub(super) async fn run(
+        &self,
+        assignment: Assignment,
+        io: Arc<dyn AttemptIo>,
+    ) -> Result<Result<(), AttemptError>, (Assignment, Arc<dyn AttemptIo>)> {
+        let (done, outcome) = oneshot::channel();
+        let started = {
+            let mut contents = self.contents();
+            let places = if contents.solo { 1 } else { self.slots };
+            let is_ready = *self.state.borrow() == ProverState::Ready;
+            match contents.out.clone().filter(|_| is_ready && contents.runs.len() < places) {
+                Some(out) => {
+                    let taken = |slot: &usize| contents.runs.values().any(|run| run.slot == *slot);
+                    let slot = (0..self.slots).find(|slot| !taken(slot)).expect("there are fewer attempts than slots");
+                    contents.last_run += 1;
+                    let run = contents.last_run;
+                    let estimated_bytes = assignment.memory_bytes;
+                    contents.add(run, RunningAttempt { slot, io: io.clone(), done, estimated_bytes, memory: None });
+                    Some((run, slot, out))
+                }
+                None => None,
+            }
+        };
+        let Some((run, slot, out)) = started else { return Err((assignment, io)) };
+        let _cancel = CancelOnDrop { process: self, run };
+        let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
+        let slot = u32::try_from(slot).expect("the number of slots fits into 32 bits");
+        // If the process is gone, `on_end` ends the attempt.
+        let _ = out.send(ToProver { message: Some(to_prover::Message::Run(wire::Run { run, slot, assign })) }).await;
+        Ok(outcome.await.unwrap_or_else(|_| {
+            Err(AttemptError { kind: FailureKind::Killed, text: "the worker is stopping".to_owned() })
+        }))
+    }
+
+    /// Removes `run`, if it is still in the process, and cancels it there.
+    fn cancel(&self, run: u64) {
+        let mut contents = self.contents();
+        if contents.remove(run, CANCELLED_MEMORY_DELAY).is_some()
+            && let Some(out) = contents.out.clone()
+        {
+            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { run })) };
+            if let Err(mpsc::error::TrySendError::Full(cancel)) = out.try_send(cancel) {
+                tokio::spawn(async move { out.send(cancel).await });
+            }
+        }
+        drop(contents);
+        self.notify_freed();
+    }
+}

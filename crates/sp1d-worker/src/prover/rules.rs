@@ -1,0 +1,20 @@
+//! Settings for the prover processes of a worker.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Settings for the prover processes of a worker.
+#[derive(Debug, Clone)]
+pub struct ProverRules {
+    /// Maximum number of attempts in a process at the same time. At least 1; 0 counts as 1.
+    pub slots: usize,
+    /// Number of proving threads in each process, for the log. `ProverCommand` must pass it to the process.
+    pub threads: usize,
+    /// Bytes of memory that must be free before a process starts.
+    pub needed_bytes: u64,
+    /// How long the first start waits for enough free memory. Later starts wait for up to 24 hours.
+    pub wait_memory: Duration,
+    /// Estimated loading time. It is replaced by the measured time after the first load.
+    pub load_estimate: Duration,
+    /// The lock file that makes the provers on a machine load one after another.
+    pub start_lock: PathBuf,
+}

@@ -1,0 +1,241 @@
+//! The prover process's side of the socket. It runs attempts for the worker at the other end.
+
+use super::frames::frames;
+use crate::{
+    engine::{AttemptError, AttemptIo, IoAction, IoError, ProvingEngine},
+    load_error::LoadError,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use prost::Message;
+use sp1d_protocol::{
+    Assignment, FailureKind, MessageLimits,
+    prover_wire::{self as wire, FromProver, ToProver, call, from_prover, reply, to_prover},
+};
+use std::{
+    collections::HashMap,
+    io,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A stage that ends this soon after its attempt was cancelled is not reported as busy.
+const BUSY_REPORT_DELAY: Duration = Duration::from_millis(250);
+
+/// Calls that wait for a reply from the worker, by call number.
+#[derive(Default)]
+struct PendingCalls {
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Bytes, IoError>>>>,
+}
+
+impl PendingCalls {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Bytes, IoError>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the call with the reply.
+    ///
+    /// # Errors
+    /// Fails if the worker names an action that does not exist.
+    fn resolve(&self, reply: wire::Reply) -> io::Result<()> {
+        let outcome = match reply.outcome {
+            Some(reply::Outcome::Error(error)) => {
+                let action = match error.action() {
+                    wire::IoAction::Fetch => IoAction::Fetch,
+                    wire::IoAction::Deliver => IoAction::Deliver,
+                    wire::IoAction::CompleteMarker => IoAction::CompleteMarker,
+                    wire::IoAction::Unspecified => {
+                        let text = format!("the worker sent the unknown action {}", error.action);
+                        return Err(io::Error::other(text));
+                    }
+                };
+                Err(IoError { action, name: error.name, reason: error.reason })
+            }
+            Some(reply::Outcome::Content(content)) => Ok(content),
+            None => Ok(Bytes::new()),
+        };
+        if let Some(waiting) = self.waiting().remove(&reply.call) {
+            // A cancelled attempt no longer waits for its reply.
+            let _ = waiting.send(outcome);
+        }
+        Ok(())
+    }
+}
+
+/// The artifacts of an attempt, transferred through the worker.
+struct RemoteIo {
+    run: u64,
+    calls: Arc<PendingCalls>,
+    out: mpsc::Sender<FromProver>,
+}
+
+impl RemoteIo {
+    async fn call(&self, action: IoAction, name: &str, what: call::What) -> Result<Bytes, IoError> {
+        let call = self.calls.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, reply) = oneshot::channel();
+        self.calls.waiting().insert(call, sender);
+        let message = wire::Call { call, run: self.run, what: Some(what) };
+        let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
+        let lost =
+            || IoError { action, name: name.to_owned(), reason: "the connection to the worker is lost".to_owned() };
+        if sent.is_err() {
+            return Err(lost());
+        }
+        reply.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+#[async_trait]
+impl AttemptIo for RemoteIo {
+    async fn fetch(&self, name: &str) -> Result<Vec<u8>, IoError> {
+        // This makes no copy, because the reply is the only owner of its bytes.
+        Ok(self.call(IoAction::Fetch, name, call::What::Fetch(name.to_owned())).await?.into())
+    }
+
+    async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError> {
+        let delivery = wire::Delivery { name: name.to_owned(), content: content.into() };
+        self.call(IoAction::Deliver, name, call::What::Deliver(delivery)).await.map(|_| ())
+    }
+
+    async fn complete_marker(&self) -> Result<(), IoError> {
+        self.call(IoAction::CompleteMarker, "the marker", call::What::CompleteMarker(wire::CompleteMarker {}))
+            .await
+            .map(|_| ())
+    }
+}
+
+/// Loads a prover with `load`, which may block. Then runs attempts on it for the worker at the other end of `stream`,
+/// until the stream ends. Call this on a runtime whose threads do no heavy work.
+///
+/// # Errors
+/// Fails if the stream fails or the worker sends an invalid message. If the prover cannot be loaded, this reports the
+/// reason to the worker and returns `Ok`.
+pub async fn serve_prover(
+    stream: UnixStream,
+    load: impl FnOnce() -> Result<Arc<dyn ProvingEngine>, LoadError> + Send + 'static,
+) -> io::Result<()> {
+    let (mut reader, out, writing) = frames::<FromProver>(stream);
+    let written = tokio::spawn(writing);
+    let loaded = tokio::select! {
+        loaded = tokio::task::spawn_blocking(load) => loaded,
+        // The worker sends nothing before this side is ready, so this is the end of the worker. It needs no prover.
+        end = reader.next::<ToProver>() => return end.map(|_| ()),
+    };
+    let engine = match loaded.unwrap_or(Err(LoadError::Panicked)) {
+        Ok(engine) => engine,
+        Err(error) => {
+            let failed = from_prover::Message::LoadFailed(wire::LoadFailed { reason: error.to_string() });
+            let _ = out.send(FromProver { message: Some(failed) }).await;
+            drop(out);
+            // Wait until the message is written.
+            let _ = written.await;
+            return Ok(());
+        }
+    };
+    let slots = u32::try_from(engine.slots()).unwrap_or(u32::MAX);
+    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots })) };
+    if out.send(ready).await.is_err() {
+        return Ok(());
+    }
+    let mut server = ProverServer { engine, out, calls: Arc::default(), runs: HashMap::new(), resting: None };
+    while let Some(message) = reader.next::<ToProver>().await? {
+        server.on_message(message).await?;
+    }
+    Ok(())
+}
+
+struct ProverServer {
+    engine: Arc<dyn ProvingEngine>,
+    out: mpsc::Sender<FromProver>,
+    calls: Arc<PendingCalls>,
+    runs: HashMap<u64, AbortOnDropHandle<()>>,
+    /// Waits for the stages of cancelled attempts to end.
+    resting: Option<AbortOnDropHandle<()>>,
+}
+
+impl ProverServer {
+    async fn on_message(&mut self, message: ToProver) -> io::Result<()> {
+        match message.message {
+            Some(to_prover::Message::Run(run)) => self.start(run).await,
+            Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel.run),
+            Some(to_prover::Message::Reply(reply)) => self.calls.resolve(reply)?,
+            Some(to_prover::Message::GiveBack(_)) => {
+                let engine = self.engine.clone();
+                tokio::task::spawn_blocking(move || engine.give_back());
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, wire::Run { run, slot, assign }: wire::Run) {
+        self.runs.retain(|_, task| !task.is_finished());
+        self.resting = None;
+        let decoded = sp1d_protocol::wire::Assign::decode(assign).map_err(|error| error.to_string());
+        let assignment = decoded.and_then(|assign| Assignment::try_from(assign).map_err(|error| error.to_string()));
+        let assignment = match assignment {
+            Ok(assignment) => assignment,
+            Err(text) => {
+                let error = AttemptError { kind: FailureKind::Input, text };
+                let _ = self.out.send(ended(run, Err(error))).await;
+                return;
+            }
+        };
+        let io = Arc::new(RemoteIo { run, calls: self.calls.clone(), out: self.out.clone() });
+        let (engine, out) = (self.engine.clone(), self.out.clone());
+        let slot = usize::try_from(slot).unwrap_or(usize::MAX);
+        let task = tokio::spawn(async move {
+            let ran = AssertUnwindSafe(engine.run(slot, assignment, io)).catch_unwind().await;
+            let outcome =
+                ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: panic_text(&*panic) }));
+            // If this fails, the worker is gone and does not need the outcome.
+            let _ = out.send(ended(run, outcome)).await;
+        });
+        self.runs.insert(run, AbortOnDropHandle::new(task));
+    }
+
+    fn cancel(&mut self, run: u64) {
+        self.runs.remove(&run);
+        self.runs.retain(|_, task| !task.is_finished());
+        if !self.runs.is_empty() {
+            return;
+        }
+        let (engine, out) = (self.engine.clone(), self.out.clone());
+        let rest = async move {
+            let busy = |busy| FromProver { message: Some(from_prover::Message::Busy(wire::Busy { busy })) };
+            if timeout(BUSY_REPORT_DELAY, engine.rests()).await.is_ok() {
+                return;
+            }
+            let _ = out.send(busy(true)).await;
+            engine.rests().await;
+            let _ = out.send(busy(false)).await;
+        };
+        self.resting = Some(AbortOnDropHandle::new(tokio::spawn(rest)));
+    }
+}
+
+fn ended(run: u64, outcome: Result<(), AttemptError>) -> FromProver {
+    let failure = outcome.err().map(|AttemptError { kind, mut text }| {
+        text.truncate(text.floor_char_boundary(MessageLimits::FAILURE_BYTES));
+        wire::Failure { kind: sp1d_protocol::failure_kind_to_wire(kind).into(), text }
+    });
+    FromProver { message: Some(from_prover::Message::Ended(wire::Ended { run, failure })) }
+}
+
+/// Returns an error text with the panic's message.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the prover panicked: {}", text.unwrap_or("no message"))
+}

@@ -1,0 +1,170 @@
+//! A worker that dials its orchestrator, for machines that come and go or that the orchestrator cannot reach.
+
+use super::{
+    end::SessionEnd,
+    error::{ServeError, engine_failure},
+    introduction::Introduction,
+    run::{SessionContext, run},
+    worker_state::WorkerState,
+};
+use crate::{state::EngineState, text::one_line};
+use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// Maximum time to resolve the orchestrator's name and open a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a worker has no session with its orchestrator.
+#[derive(Debug, thiserror::Error)]
+enum JoinFailure {
+    #[error("the worker is stopping")]
+    Stopping,
+    #[error("cannot resolve the host name: {0}")]
+    Resolve(io::Error),
+    #[error("{0}")]
+    Connect(io::Error),
+    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("cannot set TCP_NODELAY: {0}")]
+    NoDelay(io::Error),
+    #[error("{}", one_line(&.0.to_string()))]
+    Preamble(#[from] PreambleError),
+}
+
+/// A worker that dials one orchestrator, and dials again whenever a connection ends.
+pub struct JoiningWorker {
+    orchestrator: Address,
+    introduction: Introduction,
+}
+
+impl JoiningWorker {
+    /// Creates a worker for the orchestrator at the given address. Does not connect yet.
+    #[must_use]
+    pub fn new(orchestrator: Address, introduction: Introduction) -> Self {
+        Self { orchestrator, introduction }
+    }
+
+    /// Dials the orchestrator and serves it until `stop` is cancelled. Runs tasks once `engine` is ready.
+    ///
+    /// The worker dials again after every failure and every lost connection. So an orchestrator that starts late or
+    /// restarts gets its workers back.
+    ///
+    /// # Errors
+    /// Fails if the engine can never be ready.
+    pub async fn serve(
+        self,
+        mut engine: watch::Receiver<EngineState>,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let stop = stop.child_token();
+        let worker = WorkerState::new(self.introduction.plan);
+        let introduction = Arc::new(self.introduction);
+        let mut backoff = Backoff::default();
+        let mut last_reason = String::new();
+        let for_sessions = engine.clone();
+        let failed = engine_failure(&mut engine);
+        let mut failed = std::pin::pin!(failed);
+        let outcome = loop {
+            let started = Instant::now();
+            let context = SessionContext {
+                introduction: introduction.clone(),
+                engine: for_sessions.clone(),
+                worker: worker.clone(),
+                stop: stop.clone(),
+            };
+            let span = tracing::info_span!("session", peer = %self.orchestrator);
+            let session = run_session(&self.orchestrator, context).instrument(span);
+            tokio::select! {
+                error = &mut failed => break Err(error.into()),
+                end = session => match end {
+                    Ok(end) => {
+                        tracing::info!(orchestrator = %self.orchestrator, %end, "session ended");
+                        last_reason.clear();
+                    }
+                    Err(_) if stop.is_cancelled() => {}
+                    Err(failure) => {
+                        let reason = failure.to_string();
+                        // Warn only once about the same reason.
+                        if reason == last_reason {
+                            tracing::debug!(%reason, "cannot join the orchestrator");
+                        } else {
+                            tracing::warn!(orchestrator = %self.orchestrator, %reason, "cannot join the orchestrator; retrying until it succeeds");
+                            last_reason = reason;
+                        }
+                    }
+                },
+            }
+            tokio::select! {
+                () = stop.cancelled() => break Ok(()),
+                error = &mut failed => break Err(error.into()),
+                () = sleep(backoff.pause(started.elapsed())) => {}
+            }
+        };
+        stop.cancel();
+        worker.end().await;
+        outcome
+    }
+}
+
+/// Opens one connection and runs a session on it until the session ends. Fails if no session could start.
+async fn run_session(orchestrator: &Address, context: SessionContext) -> Result<SessionEnd, JoinFailure> {
+    // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
+    let stream = tokio::select! {
+        () = context.stop.cancelled() => return Err(JoinFailure::Stopping),
+        connected = connect(orchestrator) => connected?,
+    };
+    Ok(run(stream, context).await)
+}
+
+/// Opens a connection and exchanges the preamble with the orchestrator.
+async fn connect(orchestrator: &Address) -> Result<TcpStream, JoinFailure> {
+    let open = async {
+        let found = orchestrator.resolve().await.map_err(JoinFailure::Resolve)?;
+        TcpStream::connect(found.as_slice()).await.map_err(JoinFailure::Connect)
+    };
+    let opened = timeout(CONNECT_TIMEOUT, open).await;
+    let mut stream = opened.unwrap_or(Err(JoinFailure::Timeout))?;
+    stream.set_nodelay(true).map_err(JoinFailure::NoDelay)?;
+    dial(&mut stream, Role::Worker).await?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{machine_memory::MemoryPlan, session::introduction::Capabilities, state::engine_state};
+    use sp1d_protocol::wire;
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    #[tokio::test]
+    async fn the_stop_ends_the_dial_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let orchestrator = Address::from(listener.local_addr().unwrap());
+        let introduction = Introduction {
+            name: "one".to_owned(),
+            build: wire::Build::default().into(),
+            machine: wire::Machine::default(),
+            capabilities: Capabilities::all(),
+            plan: MemoryPlan::default(),
+        };
+        let (_sender, engine) = engine_state(Duration::ZERO);
+        let (worker, stop) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
+        let context = SessionContext { introduction: Arc::new(introduction), engine, worker, stop: stop.clone() };
+        let silent = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The first bytes of the preamble: the worker now waits for the reply.
+            stream.read_u32().await.unwrap();
+            stop.cancel();
+            stream
+        };
+        let (ended, _stream) = tokio::join!(run_session(&orchestrator, context), silent);
+        assert!(matches!(ended, Err(JoinFailure::Stopping)));
+    }
+}

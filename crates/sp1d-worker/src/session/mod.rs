@@ -1,0 +1,25 @@
+//! Sessions with orchestrators: how a connection comes about, what both sides say, and what survives a session.
+//!
+//! ```text
+//!   ListeningWorker, JoiningWorker, LocalWorker ──► run (one session) ──► WorkerState ──► AssignedAttempts
+//!                                                        │
+//!                                                 SilenceDetector
+//! ```
+//!
+//! This module does not know how attempts run or how they continue after a session.
+
+mod end;
+mod error;
+mod introduction;
+mod join;
+mod listen;
+mod local;
+mod run;
+mod silence;
+mod worker_state;
+
+pub use error::ServeError;
+pub use introduction::{Capabilities, Introduction};
+pub use join::JoiningWorker;
+pub use listen::{ListeningWorker, WorkerSettings};
+pub use local::{LocalEndpoint, LocalWorker};

@@ -1,0 +1,273 @@
+//! One session with an orchestrator, from the handshake to the end.
+
+use super::{
+    end::SessionEnd,
+    introduction::Introduction,
+    silence::SilenceDetector,
+    worker_state::{OrchestratorIdentity, WorkerState},
+};
+use crate::{
+    attempt::{AssignedAttempts, SessionHandle},
+    engine::ProverCounts,
+    state::EngineState,
+    text::one_line,
+};
+use sp1d_protocol::{
+    Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire,
+    wire::{self, FromWorker, ToWorker, from_worker, to_worker},
+};
+use sp1d_scheduler::AttemptId;
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+/// Maximum silence during each step of the handshake. Afterwards the limit of the orchestrator's reply applies.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the memory for attempts is measured. It changes when other workers on the machine start or stop.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bounds of the heartbeat interval that an orchestrator may set.
+const MIN_HEARTBEAT_MS: u32 = 50;
+const MAX_HEARTBEAT_MS: u32 = 60_000;
+
+/// The parts of a worker that a session uses.
+pub(super) struct SessionContext {
+    pub(super) introduction: Arc<Introduction>,
+    pub(super) engine: watch::Receiver<EngineState>,
+    pub(super) worker: WorkerState,
+    pub(super) stop: CancellationToken,
+}
+
+/// A session after its handshake.
+struct OpenSession {
+    handle: SessionHandle,
+    orchestrator: OrchestratorIdentity,
+    /// Set once the engine is ready.
+    attempts: Option<Arc<AssignedAttempts>>,
+    /// The memory that was last reported to the orchestrator.
+    memory: Option<wire::AttemptMemory>,
+}
+
+/// Serves the orchestrator at the other end of `stream` until either side ends the session. Attempts that are still
+/// running are kept for the next session if the connection was lost or the orchestrator restarts. Otherwise they are
+/// dropped.
+pub(super) async fn run<S>(stream: S, context: SessionContext) -> SessionEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, closer) = Connection::new(stream);
+    let end = match run_on(connection, &closer, context).await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    closer.close();
+    end
+}
+
+async fn run_on<S>(
+    connection: Connection<S>,
+    closer: &Closer,
+    mut context: SessionContext,
+) -> Result<Infallible, SessionEnd>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stop = context.stop.clone();
+    let mut client = handshake_step(&stop, connect_client(connection)).await??;
+    let memory = context.worker.attempt_memory().await;
+    let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone(), memory);
+    let reply = handshake_step(&stop, client.hello(hello)).await?.map_err(Box::new)?.into_inner();
+    if !reply.refusal.is_empty() {
+        return Err(SessionEnd::Refused(one_line(&reply.refusal)));
+    }
+    let orchestrator: Build = reply.build.unwrap_or_default().into();
+    orchestrator.check_worker(&context.introduction.build)?;
+    let heartbeat = Duration::from_millis(reply.heartbeat_ms.clamp(MIN_HEARTBEAT_MS, MAX_HEARTBEAT_MS).into());
+    let silence = Duration::from_millis(reply.silence_ms.into()).max(2 * heartbeat);
+    tracing::info!(session = reply.session, release = %orchestrator.release, "session started");
+
+    let (outbox, messages) = mpsc::channel::<FromWorker>(1024);
+    let control = client.control(ReceiverStream::new(messages));
+    let inbound = handshake_step(&stop, control).await?.map_err(Box::new)?.into_inner();
+    let handle = SessionHandle { client, outbox, closer: closer.clone() };
+    let orchestrator = OrchestratorIdentity { instance: reply.orchestrator, lineage: reply.lineage };
+    let mut session = OpenSession { handle, orchestrator, attempts: None, memory };
+    let end = exchange(inbound, closer, &mut context, &mut session, heartbeat, silence).await;
+    if let Some(attempts) = session.attempts {
+        // Close the connection first. Otherwise ending the attempts would wait for their requests on this connection.
+        closer.close();
+        if let Err(SessionEnd::Restart(_)) = &end {
+            attempts.detach();
+            attempts.outlive_orchestrator();
+        }
+        match &end {
+            Err(end) if end.is_loss() => context.worker.keep(session.orchestrator, attempts),
+            _ => context.worker.end_attempts(attempts),
+        }
+    }
+    end
+}
+
+/// Runs one step of the handshake, until it takes too long or the worker is stopping.
+async fn handshake_step<T>(stop: &CancellationToken, step: impl Future<Output = T>) -> Result<T, SessionEnd> {
+    tokio::select! {
+        () = stop.cancelled() => Err(SessionEnd::Stopping),
+        outcome = timeout(HANDSHAKE_TIMEOUT, step) => outcome.map_err(|_| SessionEnd::Silence(HANDSHAKE_TIMEOUT)),
+    }
+}
+
+fn hello(introduction: &Introduction, engine: &EngineState, memory: Option<wire::AttemptMemory>) -> wire::HelloRequest {
+    let capabilities = &introduction.capabilities;
+    let missing = capabilities.missing().iter();
+    let ProverCounts { ready, failed } = engine.prover_counts();
+    wire::HelloRequest {
+        build: Some(introduction.build.clone().into()),
+        machine: Some(introduction.machine.clone()),
+        name: introduction.name.clone(),
+        readiness: Some(wire::Readiness { memory, ..readiness(engine) }),
+        kinds: capabilities.kinds().iter().map(|kind| kind_to_wire(kind).into()).collect(),
+        missing_capabilities: missing
+            .map(|(kind, reason)| wire::MissingCapability { kind: kind_to_wire(*kind).into(), reason: reason.clone() })
+            .collect(),
+        ready_provers: ready,
+        failed_provers: failed,
+    }
+}
+
+fn readiness(engine: &EngineState) -> wire::Readiness {
+    let ready = matches!(engine, EngineState::Ready(_));
+    wire::Readiness { ready, seconds_left: engine.seconds_left(), ..wire::Readiness::default() }
+}
+
+/// Returns true if the change is large enough to report: more than 5 percent of the larger value.
+fn differ(one: Option<wire::AttemptMemory>, other: Option<wire::AttemptMemory>) -> bool {
+    let far = |one: u64, other: u64| one.abs_diff(other) > one.max(other) / 20;
+    match (one, other) {
+        (Some(one), Some(other)) => far(one.each_bytes, other.each_bytes) || far(one.alone_bytes, other.alone_bytes),
+        (one, other) => one != other,
+    }
+}
+
+/// Exchanges messages with the orchestrator until the session ends.
+async fn exchange(
+    mut inbound: Streaming<ToWorker>,
+    closer: &Closer,
+    context: &mut SessionContext,
+    session: &mut OpenSession,
+    heartbeat: Duration,
+    silence_limit: Duration,
+) -> Result<Infallible, SessionEnd> {
+    let mut beat = interval(heartbeat);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut silence = SilenceDetector::new(closer, silence_limit);
+    let stop = context.stop.clone();
+    let (mut reported_ready, mut engine_is_settled) = (false, false);
+    let worker = context.worker.clone();
+    let measure = async || {
+        sleep(MEMORY_INTERVAL).await;
+        worker.attempt_memory().await
+    };
+    let mut measuring = pin!(measure());
+    loop {
+        let state = context.engine.borrow_and_update().clone();
+        let is_ready = matches!(state, EngineState::Ready(_));
+        if let (None, EngineState::Ready(engine)) = (&session.attempts, &state) {
+            let kinds = context.introduction.capabilities.kinds();
+            let attempts = context.worker.attempts(&session.orchestrator, engine, kinds);
+            let holds = attempts.offers().into_iter().map(|attempt| attempt.0).collect();
+            let resumable = attempts.resumable().into_iter();
+            let resumable = resumable
+                .map(|(attempt, key)| wire::Resumable { attempt: attempt.0, key: key.as_bytes().to_vec().into() });
+            session.attempts = Some(attempts);
+            let readiness = wire::Readiness { holds, resumable: resumable.collect(), ..readiness(&state) };
+            silence.send(&session.handle, from_worker::Message::Readiness(readiness), &stop).await?;
+            reported_ready = true;
+        } else if session.attempts.is_some() && reported_ready != is_ready {
+            // A prover was lost and is loading again, or it is ready again.
+            silence.send(&session.handle, from_worker::Message::Readiness(readiness(&state)), &stop).await?;
+            reported_ready = is_ready;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {
+                let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned(), returns: false };
+                let goodbye = FromWorker { message: Some(from_worker::Message::Goodbye(goodbye)) };
+                // Do not wait for a full outbox, and leave little time to send the message. If it is not sent, the
+                // orchestrator still notices the closed connection.
+                let _ = session.handle.outbox.try_send(goodbye);
+                sleep(Duration::from_millis(50)).await;
+                return Err(SessionEnd::Stopping);
+            }
+            changed = context.engine.changed(), if !engine_is_settled => match changed {
+                Ok(()) => {}
+                // The sender of an in-process engine's state is dropped once the engine is ready.
+                Err(_) if is_ready => engine_is_settled = true,
+                Err(_) => return Err(SessionEnd::Stopping),
+            },
+            memory = &mut measuring => {
+                measuring.set(measure());
+                if memory.is_some() && differ(memory, session.memory) {
+                    session.memory = memory;
+                    let readiness = wire::Readiness { memory, ..readiness(&state) };
+                    silence.send(&session.handle, from_worker::Message::Readiness(readiness), &stop).await?;
+                }
+            }
+            _ = beat.tick() => {
+                if silence.deadline() < Instant::now() {
+                    return Err(SessionEnd::Silence(silence_limit));
+                }
+                let message = match &session.attempts {
+                    Some(_) if is_ready => from_worker::Message::Heartbeat(wire::Heartbeat {}),
+                    _ => from_worker::Message::Readiness(readiness(&state)),
+                };
+                if !silence.send(&session.handle, message, &stop).await? {
+                    return Err(SessionEnd::Closed);
+                }
+            }
+            message = inbound.message() => match message.map_err(Box::new)? {
+                None => return Err(SessionEnd::Closed),
+                Some(message) => on_message(message, session)?,
+            },
+        }
+    }
+}
+
+fn on_message(message: ToWorker, session: &OpenSession) -> Result<(), SessionEnd> {
+    match message.message {
+        Some(to_worker::Message::Assign(assign)) => {
+            let assignment = Assignment::try_from(assign)?;
+            match &session.attempts {
+                Some(attempts) => attempts.start(&session.handle, assignment),
+                None => return Err(Invalid::NotReady.into()),
+            }
+        }
+        Some(to_worker::Message::Cancel(cancel)) => {
+            if let Some(attempts) = &session.attempts {
+                attempts.cancel(AttemptId(cancel.attempt));
+            }
+        }
+        Some(to_worker::Message::Adopted(adopted)) => {
+            if let Some(attempts) = &session.attempts {
+                attempts.adopt(&session.handle, AttemptId(adopted.attempt));
+            }
+        }
+        Some(to_worker::Message::Received(received)) => {
+            if let Some(attempts) = &session.attempts {
+                attempts.forget(AttemptId(received.attempt));
+            }
+        }
+        Some(to_worker::Message::Goodbye(goodbye)) => {
+            let reason = one_line(&goodbye.reason);
+            return Err(if goodbye.returns { SessionEnd::Restart(reason) } else { SessionEnd::Goodbye(reason) });
+        }
+        // Nothing to do: a heartbeat only shows that the peer is alive, and `None` is a message of a later version.
+        Some(to_worker::Message::Heartbeat(_)) | None => {}
+    }
+    Ok(())
+}

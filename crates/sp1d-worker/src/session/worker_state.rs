@@ -1,0 +1,185 @@
+//! State that outlives a worker's sessions.
+
+use crate::{
+    attempt::{AssignedAttempts, EngineSlots},
+    cache::Cache,
+    engine::ProvingEngine,
+    machine_memory::{MemoryPlan, MemoryReservations},
+};
+use bytes::Bytes;
+use sp1d_protocol::wire::AttemptMemory;
+use sp1d_scheduler::KindSet;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Maximum number of compressed bytes of programs and common inputs that a worker keeps in memory.
+const MAX_CACHE_BYTES: u64 = 256 << 20;
+
+/// How long a worker continues attempts after their connection was lost. A live orchestrator reconnects within seconds.
+/// After this time, other workers have done the work.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// State that outlives a worker's sessions: engine slots, memory reservations, cached artifacts, and the attempts of an
+/// orchestrator whose connection was lost.
+#[derive(Clone)]
+pub(super) struct WorkerState {
+    /// Set once the engine is ready.
+    slots: Arc<OnceLock<EngineSlots>>,
+    reservations: MemoryReservations,
+    cache: Arc<Mutex<Cache>>,
+    kept: Arc<Mutex<Option<KeptAttempts>>>,
+    background: TaskTracker,
+}
+
+/// The identity that an orchestrator reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OrchestratorIdentity {
+    /// Identifies the orchestrator until it restarts.
+    pub(super) instance: Bytes,
+    /// Identifies the orchestrator over restarts. Empty if it does not resume its proofs after a restart.
+    pub(super) lineage: Bytes,
+}
+
+/// Attempts that wait for their orchestrator to reconnect.
+struct KeptAttempts {
+    orchestrator: OrchestratorIdentity,
+    attempts: Arc<AssignedAttempts>,
+    /// Cancelled when a session takes over the attempts, or when they are dropped.
+    taken: CancellationToken,
+}
+
+impl WorkerState {
+    /// Creates the state of a worker whose provers use the memory in `plan`. The other workers on the machine account
+    /// for this memory at once.
+    pub(super) fn new(plan: MemoryPlan) -> Self {
+        Self {
+            slots: Arc::default(),
+            reservations: MemoryReservations::of_machine(plan),
+            cache: Arc::new(Mutex::new(Cache::new(MAX_CACHE_BYTES))),
+            kept: Arc::default(),
+            background: TaskTracker::new(),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<KeptAttempts>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how much of the machine's memory attempts can have, or `None` if that is unknown.
+    pub(super) async fn attempt_memory(&self) -> Option<AttemptMemory> {
+        let reservations = self.reservations.clone();
+        // Measuring processes that hold many gigabytes takes long.
+        tokio::task::spawn_blocking(move || reservations.attempt_memory()).await.unwrap_or_default()
+    }
+
+    /// Returns the attempts for a session with `orchestrator`. Kept attempts are returned if the orchestrator has not
+    /// restarted since, or if it can resume them. Kept attempts of another orchestrator are dropped.
+    pub(super) fn attempts(
+        &self,
+        orchestrator: &OrchestratorIdentity,
+        engine: &Arc<dyn ProvingEngine>,
+        kinds: KindSet,
+    ) -> Arc<AssignedAttempts> {
+        let kept = self.kept().take();
+        if let Some(kept) = kept {
+            kept.taken.cancel();
+            let OrchestratorIdentity { instance, lineage } = &kept.orchestrator;
+            if *instance == orchestrator.instance && !instance.is_empty() {
+                return kept.attempts;
+            }
+            if *lineage == orchestrator.lineage && !lineage.is_empty() {
+                kept.attempts.outlive_orchestrator();
+                return kept.attempts;
+            }
+            self.drop_kept(Some(kept), "another orchestrator connected");
+        }
+        let slots = self.slots.get_or_init(|| EngineSlots::new(engine, self.reservations.clone())).clone();
+        Arc::new(AssignedAttempts::new(engine.clone(), slots, kinds, self.cache.clone()))
+    }
+
+    /// Keeps `attempts` after their connection was lost, until `orchestrator` reconnects, another orchestrator
+    /// connects, or `RECONNECT_TIMEOUT` has passed.
+    pub(super) fn keep(&self, orchestrator: OrchestratorIdentity, attempts: Arc<AssignedAttempts>) {
+        attempts.detach();
+        if attempts.is_empty() {
+            // There is nothing to continue. Ending them also stops the task that gives back the engine's memory.
+            return self.end_attempts(attempts);
+        }
+        tracing::info!(
+            attempts = attempts.offers().len() + attempts.resumable().len(),
+            seconds = RECONNECT_TIMEOUT.as_secs(),
+            "connection lost: attempts continue until the orchestrator reconnects"
+        );
+        let taken = CancellationToken::new();
+        *self.kept() = Some(KeptAttempts { orchestrator, attempts, taken: taken.clone() });
+        let worker = self.clone();
+        self.background.spawn(async move {
+            tokio::select! {
+                () = taken.cancelled() => {}
+                () = tokio::time::sleep(RECONNECT_TIMEOUT) => {
+                    // A session may have taken these attempts at the same moment, and stored others since.
+                    let kept = worker.kept().take_if(|_| !taken.is_cancelled());
+                    worker.drop_kept(kept, "the orchestrator did not reconnect");
+                }
+            }
+        });
+    }
+
+    /// Ends `attempts` in the background. Giving gigabytes back to the system takes time, and the next orchestrator can
+    /// connect meanwhile.
+    pub(super) fn end_attempts(&self, attempts: Arc<AssignedAttempts>) {
+        self.background.spawn(async move { attempts.end().await });
+    }
+
+    fn drop_kept(&self, kept: Option<KeptAttempts>, why: &str) {
+        if let Some(KeptAttempts { attempts, taken, .. }) = kept {
+            tracing::info!(why, "kept attempts dropped");
+            taken.cancel();
+            self.end_attempts(attempts);
+        }
+    }
+
+    /// Drops kept attempts and waits for all background work. Call this when no session is left.
+    pub(super) async fn end(&self) {
+        let kept = self.kept().take();
+        self.drop_kept(kept, "the worker is stopping");
+        self.background.close();
+        self.background.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{AttemptError, AttemptIo};
+    use async_trait::async_trait;
+    use sp1d_protocol::Assignment;
+
+    struct IdleEngine;
+
+    #[async_trait]
+    impl ProvingEngine for IdleEngine {
+        fn slots(&self) -> usize {
+            1
+        }
+
+        async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_without_attempts_leaves_no_task_running() {
+        let worker = WorkerState::new(MemoryPlan::default());
+        let engine = Arc::new(IdleEngine) as Arc<dyn ProvingEngine>;
+        let orchestrator = OrchestratorIdentity { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
+        let attempts = worker.attempts(&orchestrator, &engine, KindSet::all());
+        assert!(!attempts.has_ended());
+        worker.keep(orchestrator, attempts.clone());
+        worker.end().await;
+        assert!(attempts.has_ended());
+    }
+}

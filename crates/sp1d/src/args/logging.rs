@@ -1,0 +1,41 @@
+//! Arguments about log lines and traces.
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArguments {
+    /// Log filter, for example `info` or `sp1d_worker=debug` [default: info for `worker` and `serve`, warn
+    /// for other commands].
+    #[arg(long, global = true, env = "SP1D_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// Format of log lines.
+    #[arg(long, global = true, env = "SP1D_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Show the source file and line of each log line.
+    #[arg(long, global = true)]
+    pub(crate) log_source: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Export of logs and traces.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// OpenTelemetry collector that gets the log lines and, from a service, a trace of each proof. Uses OTLP over gRPC
+    /// [env: OTEL_EXPORTER_OTLP_ENDPOINT].
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
+}

@@ -1,0 +1,4 @@
+//! Documentation that is generated from the code.
+
+pub(super) mod manual;
+pub(super) mod reference;

@@ -1,0 +1,95 @@
+//! The attempts of each task, from the events of a proof.
+
+use serde::Serialize;
+use sp1d_client::{AttemptInfo, EventRecord, Moment, ProofEvent};
+use sp1d_model::{AttemptId, TaskKind};
+use std::collections::BTreeMap;
+
+/// The attempts of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ExplainedTask {
+    pub(super) kind: TaskKind,
+    pub(super) tries: Vec<ExplainedAttempt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ExplainedAttempt {
+    pub(super) attempt: AttemptId,
+    pub(super) worker: String,
+    pub(super) step: ExplainedStep,
+    /// When the attempt reached this step.
+    pub(super) since: Moment,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ExplainedStep {
+    Assigned,
+    Proving,
+    Done,
+    Failed(String),
+    Dropped,
+    /// The attempt's worker was lost, for this reason.
+    Lost(String),
+}
+
+impl ExplainedStep {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Assigned | Self::Proving)
+    }
+}
+
+/// Returns the attempts by task, since the proof last started or restarted.
+pub(super) fn attempts_by_task(events: &[EventRecord]) -> BTreeMap<u64, ExplainedTask> {
+    let mut tasks: BTreeMap<u64, ExplainedTask> = BTreeMap::new();
+    for EventRecord { at, event, .. } in events {
+        let (attempt, step) = match event {
+            // A start discards all earlier tasks.
+            ProofEvent::Started { .. } | ProofEvent::Restarted { .. } => {
+                tasks.clear();
+                continue;
+            }
+            ProofEvent::Assigned(attempt) => (attempt, ExplainedStep::Assigned),
+            ProofEvent::Proving(attempt) => (attempt, ExplainedStep::Proving),
+            ProofEvent::Done(attempt) => (attempt, ExplainedStep::Done),
+            ProofEvent::AttemptFailed { attempt, reason } => (attempt, ExplainedStep::Failed(reason.clone())),
+            ProofEvent::Dropped(attempt) => (attempt, ExplainedStep::Dropped),
+            // The worker may come back and continue the attempt. A later event then replaces this step.
+            ProofEvent::WorkerLost { worker, reason } => {
+                let tries = tasks.values_mut().flat_map(|task| &mut task.tries);
+                for one in tries.filter(|one| one.worker == *worker && one.step.is_open()) {
+                    (one.step, one.since) = (ExplainedStep::Lost(reason.clone()), *at);
+                }
+                continue;
+            }
+            ProofEvent::Queued
+            | ProofEvent::Submitted { .. }
+            | ProofEvent::CachedResult { .. }
+            | ProofEvent::Executed { .. }
+            | ProofEvent::Cut { .. }
+            | ProofEvent::WorkerReady { .. }
+            | ProofEvent::Verifying
+            | ProofEvent::Finished { .. } => continue,
+        };
+        record(&mut tasks, attempt, step, *at);
+    }
+    tasks
+}
+
+fn record(tasks: &mut BTreeMap<u64, ExplainedTask>, attempt: &AttemptInfo, step: ExplainedStep, since: Moment) {
+    let task = tasks.entry(attempt.task.0).or_insert_with(|| ExplainedTask { kind: attempt.kind, tries: Vec::new() });
+    match task.tries.iter_mut().find(|known| known.attempt == attempt.attempt) {
+        Some(known) => (known.step, known.since) = (step, since),
+        None => {
+            task.tries.push(ExplainedAttempt { attempt: attempt.attempt, worker: attempt.worker.clone(), step, since })
+        }
+    }
+}
+
+/// Returns the entries of all tasks, or only the entry of task `only`.
+pub(super) fn shown(
+    attempts: &BTreeMap<u64, ExplainedTask>,
+    only: Option<u64>,
+) -> impl Iterator<Item = (u64, &ExplainedTask)> {
+    attempts.iter().map(|(task, one)| (*task, one)).filter(move |(task, _)| only.is_none_or(|only| *task == only))
+}

@@ -1,0 +1,265 @@
+//! The subcommands that send requests to a service and print the responses.
+
+use super::problem::worker_problem;
+use crate::{
+    args::{
+        FetchArguments, LogsArguments, NamedWorkerArguments, OutputForm, ProofArguments, ProofsArguments,
+        RemoteArguments, ShowArguments, SubmitArguments, WaitArguments,
+    },
+    command::program::read_program,
+    exit::{self, CliError},
+    files::{OutputFile, read_stdin},
+    terminal::print,
+};
+use anyhow::Result;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use futures::StreamExt;
+use serde_json::json;
+use sp1d_client::{
+    AttemptInfo, Client, EventRecord, NewProof, ProofEvent, ProofFailureKind, ProofState, ProofSummary, WorkerAction,
+};
+use sp1d_model::hint;
+use std::{iter, pin::pin, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
+    let health = Client::new(&arguments.remote.url)?.health().await?;
+    if arguments.remote.output == OutputForm::Json {
+        return print(&serde_json::to_string(&health)?);
+    }
+    let count = |state: ProofState| health.proofs.get(state.name()).copied().unwrap_or(0);
+    let counts: Vec<String> =
+        ProofState::ALL.iter().map(|state| format!("{} {}", count(*state), state.name())).collect();
+    print(&format!("service:  {}, release {}", arguments.remote.url, health.release))?;
+    print(&format!("proofs:   {}", counts.join(", ")))?;
+    print(&format!("workers:  {} connected, {} ready", health.workers, health.ready_workers))
+}
+
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
+    table
+}
+
+pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()> {
+    let state = ProofState::ALL.into_iter().find(|state| arguments.state.as_deref() == Some(state.name()));
+    let found = Client::new(&arguments.remote.url)?.proofs(state, arguments.limit).await?;
+    if arguments.remote.output == OutputForm::Json {
+        return print(&serde_json::to_string(&found)?);
+    }
+    let mut table = table(["proof", "mode", "state", "priority", "tasks", "accepted", "failure"]);
+    for proof in found {
+        let (mode, state) = (proof.mode.name().to_owned(), proof.state.name().to_owned());
+        let (priority, created) = (proof.priority.to_string(), proof.created.to_string());
+        let tasks = format!("{}/{}", proof.tasks.done, proof.tasks.known);
+        let (failure, _) = hint::separate(proof.failure.map(|failure| failure.text));
+        table.add_row([proof.id, mode, state, priority, tasks, created, failure]);
+    }
+    print(&table.to_string())
+}
+
+pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> {
+    let found = Client::new(&arguments.remote.url)?.workers().await?;
+    if arguments.remote.output == OutputForm::Json {
+        return print(&serde_json::to_string(&found.workers)?);
+    }
+    let mut table = table(["worker", "address", "state", "holds", "done", "failed", "threads", "memory", "why"]);
+    for worker in found.workers {
+        let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.failed_attempts.to_string()];
+        let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
+        let threads = known(worker.threads.to_string(), worker.threads > 0);
+        let memory = known(format!("{} GB", worker.memory_bytes / 1_000_000_000), worker.memory_bytes > 0);
+        let why = worker_problem(&worker);
+        let row = [worker.name, worker.address, worker.state.to_string()].into_iter().chain(numbers);
+        table.add_row(row.chain([threads, memory, why]));
+    }
+    print(&table.to_string())?;
+    if let Some(error) = found.list.error {
+        print(&format!("the worker list was not reloaded: {error}"))?;
+    }
+    Ok(())
+}
+
+pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()> {
+    let program = read_program(&arguments.program.elf)?;
+    let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
+    let client = Client::new(&arguments.remote.url)?;
+    let program = client.add_program(program.into()).await?;
+    let input = client.add_input(stdin.into()).await?;
+    let request = NewProof {
+        program: Some(program.id),
+        input: Some(input),
+        mode: arguments.mode,
+        cycle_limit: arguments.program.cycle_limit,
+        timeout_seconds: arguments.program.timeout,
+        priority: arguments.priority,
+        idempotency_key: arguments.idempotency_key,
+        ..NewProof::default()
+    };
+    let proof = client.submit(&request).await?;
+    if !arguments.wait {
+        return show(&proof, &arguments.remote, || print(&proof.id));
+    }
+    if arguments.remote.output == OutputForm::Table {
+        print(&proof.id)?;
+    }
+    wait_for(&client, &proof.id, None, &arguments.remote).await
+}
+
+/// Prints a proof: as JSON, or with `table`.
+fn show(proof: &ProofSummary, remote: &RemoteArguments, table: impl FnOnce() -> Result<()>) -> Result<()> {
+    if remote.output == OutputForm::Json { print(&serde_json::to_string(proof)?) } else { table() }
+}
+
+pub(in crate::command) async fn wait(arguments: WaitArguments) -> Result<()> {
+    let ProofArguments { proof, remote } = arguments.proof;
+    let limit = arguments.timeout.map(Duration::from_secs);
+    wait_for(&Client::new(&remote.url)?, &proof, limit, &remote).await
+}
+
+/// Waits until the proof has ended, even if connections are lost or the service restarts. A failed proof makes this
+/// command fail.
+async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, remote: &RemoteArguments) -> Result<()> {
+    // An unknown proof or an unreachable service fails at once. The large event number makes `follow` skip all events.
+    let end = client.follow(client.proof(id).await?, u64::MAX >> 1, None, |_| {});
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let proof = match deadline {
+        None => end.await?,
+        Some(deadline) => timeout_at(deadline, end).await.map_err(|_| {
+            let seconds = limit.unwrap_or_default().as_secs();
+            let text = format!("proof {id} did not end within {seconds} s; it continues");
+            CliError::new(exit::TIMEOUT, format!("{text}\nhint: wait again with `sp1d wait {id}`"))
+        })??,
+    };
+    show(&proof, remote, || {
+        print(&format!(
+            "proof {} is {}{}",
+            proof.id,
+            proof.state.name(),
+            proof.shards.map(|shards| format!(": {shards} shards")).unwrap_or_default()
+        ))
+    })?;
+    outcome(&proof)
+}
+
+/// Returns the command's result for a proof that has ended.
+fn outcome(proof: &ProofSummary) -> Result<()> {
+    let code = match (proof.state, proof.failure.as_ref().map(|failure| failure.kind)) {
+        (ProofState::Cancelled, _) => exit::INTERRUPTED,
+        (ProofState::Failed, Some(ProofFailureKind::Program)) => exit::PROGRAM,
+        (ProofState::Failed, Some(ProofFailureKind::Request)) => exit::USAGE,
+        (ProofState::Failed, Some(ProofFailureKind::Machine | ProofFailureKind::Interrupted)) => exit::HOST,
+        (
+            ProofState::Failed,
+            Some(ProofFailureKind::NoWorkers | ProofFailureKind::Unsupported | ProofFailureKind::OutOfMemory),
+        ) => exit::WORKERS,
+        (ProofState::Failed, Some(ProofFailureKind::Timeout)) => exit::TIMEOUT,
+        (ProofState::Failed, _) => exit::OTHER,
+        (ProofState::Queued | ProofState::Running | ProofState::Done, _) => return Ok(()),
+    };
+    let text = proof
+        .failure
+        .as_ref()
+        .map_or_else(|| format!("proof {} was cancelled", proof.id), |failure| failure.text.clone());
+    Err(CliError::new(code, text).into())
+}
+
+pub(in crate::command) async fn cancel(arguments: ProofArguments) -> Result<()> {
+    let proof = Client::new(&arguments.remote.url)?.cancel(&arguments.proof).await?;
+    show(&proof, &arguments.remote, || match proof.state {
+        ProofState::Running => print(&format!("proof {} is being cancelled", proof.id)),
+        state => print(&format!("proof {} is {}", proof.id, state.name())),
+    })
+}
+
+pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
+    let output = OutputFile::reserve(&arguments.file)?;
+    let content = Client::new(&arguments.remote.url)?.fetch(&arguments.proof).await?;
+    output.commit(&content)?;
+    if arguments.remote.output == OutputForm::Json {
+        let file = arguments.file.display().to_string();
+        return print(&json!({ "proof": arguments.proof, "file": file, "bytes": content.len() }).to_string());
+    }
+    print(&format!("wrote {} bytes to {}", content.len(), arguments.file.display()))
+}
+
+pub(in crate::command) async fn logs(arguments: LogsArguments) -> Result<()> {
+    let ProofArguments { proof: id, remote } = arguments.proof;
+    let client = Client::new(&remote.url)?;
+    let past = client.past_events(&id, 0).await?;
+    past.iter().try_for_each(|event| print_event(event, &remote))?;
+    if !arguments.follow {
+        return Ok(());
+    }
+    let mut last = past.last().map_or(0, |event| event.number);
+    let mut printed = Ok(());
+    let after = last;
+    let on_event = |event: &EventRecord| {
+        last = event.number;
+        if printed.is_ok() {
+            printed = print_event(event, &remote);
+        }
+    };
+    client.follow(client.proof(&id).await?, after, None, on_event).await?;
+    printed?;
+    // Print the remaining events, which `follow` has not reported.
+    let mut rest = pin!(client.events(&id, last).await?);
+    while let Some(event) = rest.next().await {
+        print_event(&event?, &remote)?;
+    }
+    Ok(())
+}
+
+fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
+    let value = serde_json::to_value(record)?;
+    if remote.output == OutputForm::Json {
+        return print(&value.to_string());
+    }
+    let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let task = |attempt: &AttemptInfo| format!("task {} ({})", attempt.task.0, attempt.kind);
+    let what = match &record.event {
+        ProofEvent::Queued => "accepted".to_owned(),
+        ProofEvent::Started { start: 1 } => "started".to_owned(),
+        ProofEvent::Started { start } => format!("started again (start {start})"),
+        ProofEvent::Submitted { kind } => format!("new task: {kind}"),
+        ProofEvent::CachedResult { kind } => format!("task done before, result from the cache: {kind}"),
+        ProofEvent::Assigned(attempt) => format!("{} assigned to {}", task(attempt), attempt.worker),
+        ProofEvent::Proving(attempt) => format!("{} started on {}", task(attempt), attempt.worker),
+        ProofEvent::Done(attempt) => format!("{} done on {}", task(attempt), attempt.worker),
+        ProofEvent::AttemptFailed { attempt, reason } => {
+            format!("{} failed on {}: {reason}", task(attempt), attempt.worker)
+        }
+        ProofEvent::Dropped(attempt) => format!("{} dropped on {}: no longer needed", task(attempt), attempt.worker),
+        ProofEvent::Executed { cycles } => format!("executed: {cycles} cycles"),
+        ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
+        ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
+        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} is lost: {reason}"),
+        ProofEvent::Restarted { reason } => format!("restarted: {reason}"),
+        ProofEvent::Verifying => "verifying".to_owned(),
+        ProofEvent::Finished { state, failure } => {
+            let texts = failure.as_ref().map(|failure| failure.text.clone());
+            hint::separate(iter::once(state.name().to_owned()).chain(texts)).0
+        }
+    };
+    print(&format!("{}  {what}", text("at")))
+}
+
+async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &str) -> Result<()> {
+    Client::new(&arguments.remote.url)?.on_worker(&arguments.worker, what).await?;
+    if arguments.remote.output == OutputForm::Json {
+        return print(&json!({ "worker": arguments.worker }).to_string());
+    }
+    print(&format!("worker {} {done}", arguments.worker))
+}
+
+pub(in crate::command) async fn drain(arguments: NamedWorkerArguments) -> Result<()> {
+    on_worker(arguments, WorkerAction::Drain, "finishes the tasks that it has started and gets no new ones").await
+}
+
+pub(in crate::command) async fn resume(arguments: NamedWorkerArguments) -> Result<()> {
+    on_worker(arguments, WorkerAction::Resume, "gets tasks again").await
+}
+
+pub(in crate::command) async fn forget(arguments: NamedWorkerArguments) -> Result<()> {
+    on_worker(arguments, WorkerAction::Forget, "was removed").await
+}

@@ -1,0 +1,30 @@
+//! The asynchronous runtime and the computing threads of a command.
+
+use anyhow::{Context, Result};
+use std::{future::Future, thread};
+use tokio::runtime::Runtime;
+
+/// A runtime that shuts down without waiting for its threads, also after a panic. Executions are killed first:
+/// otherwise they would continue, and so would the threads that wait for them.
+struct RuntimeGuard(Option<Runtime>);
+
+impl Drop for RuntimeGuard {
+    fn drop(&mut self) {
+        sp1d_engine::kill_executions();
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs `work` on a new runtime until it ends.
+pub(super) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = RuntimeGuard(Some(Runtime::new().context("cannot start the asynchronous runtime")?));
+    runtime.0.as_ref().expect("only `drop` takes the runtime").block_on(work)
+}
+
+/// Starts the computing threads for a command that uses no worker pool.
+pub(super) fn start_computing() -> Result<()> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    sp1d_engine::start_thread_pool(threads, 0).context("cannot start the computing threads")
+}

@@ -1,0 +1,92 @@
+//! The result of a search, for people and for programs.
+
+use super::{
+    measure::worker_flags,
+    search::{TuneFigures, TuneMeasurement, TuneSearch, TuneSetting},
+};
+use crate::terminal::print;
+use anyhow::Result;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Value, json};
+
+pub(super) fn words(TuneSetting { provers, threads, parallel_shards, cut }: TuneSetting) -> String {
+    let plural = |count: u16, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let each = if provers == 1 { "" } else { " each" };
+    let cut = cut.map_or_else(String::new, |cut| format!(", ELEMENT_THRESHOLD={cut}"));
+    format!(
+        "{}, {}{each}, {} at a time{each}{cut}",
+        plural(provers, "prover"),
+        plural(threads, "thread"),
+        plural(parallel_shards, "shard")
+    )
+}
+
+/// Returns what a user must set to use `setting`: flags of the worker, and an environment variable of the program that
+/// requests proofs. An automatic value needs neither.
+fn to_copy(setting: TuneSetting, automatic: TuneSetting) -> (Vec<String>, Option<String>) {
+    let is_automatic = TuneSetting { cut: None, ..setting } == automatic;
+    let flags = if is_automatic { Vec::new() } else { worker_flags(setting) };
+    (flags, setting.cut.map(|cut| format!("ELEMENT_THRESHOLD={cut}")))
+}
+
+/// Returns the result of the search as JSON.
+pub(super) fn report(search: &TuneSearch) -> Value {
+    let of = |TuneMeasurement { setting, outcome }: &TuneMeasurement| {
+        let (figures, failure) = match outcome {
+            Ok(figures) => (Some(figures), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let rate = figures.map(TuneFigures::cycles_per_second);
+        json!({ "setting": setting, "figures": figures, "cycles_per_second": rate, "failure": failure })
+    };
+    let fastest = search.fastest().map(|fastest| {
+        let (flags, variable) = to_copy(fastest.setting, search.automatic());
+        json!({ "measured": of(fastest), "worker_flags": flags, "environment": variable })
+    });
+    json!({ "measured": search.measured().iter().map(of).collect::<Vec<_>>(), "fastest": fastest })
+}
+
+/// Prints the result of the search for people.
+pub(super) fn print_table(search: &TuneSearch) -> Result<()> {
+    let Some(fastest) = search.fastest() else { return Ok(()) };
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "provers",
+        "threads each",
+        "shards each",
+        "ELEMENT_THRESHOLD",
+        "cycles/s",
+        "s/million cycles",
+        "peak memory",
+        "",
+    ]);
+    for measured in search.measured() {
+        let TuneSetting { provers, threads, parallel_shards, cut } = measured.setting;
+        let mut row = vec![provers.to_string(), threads.to_string(), parallel_shards.to_string()];
+        match &measured.outcome {
+            Ok(figures) => {
+                let rate = figures.cycles_per_second();
+                let auto = if cut.is_none() { " (auto)" } else { "" };
+                row.push(format!("{}{auto}", figures.element_threshold));
+                row.push(format!("{rate:.0}"));
+                row.push(format!("{:.1}", 1e6 / rate));
+                row.push(format!("{:.1} GB", figures.peak_bytes as f64 / 1e9));
+            }
+            Err(_) => row.extend([cut.map_or("auto".to_owned(), |cut| cut.to_string()), "failed".to_owned()]),
+        }
+        if measured.outcome.is_ok() {
+            row.push(if measured == fastest { "fastest" } else { "" }.to_owned());
+        }
+        table.add_row(row);
+    }
+    print(&table.to_string())?;
+    let (flags, variable) = to_copy(fastest.setting, search.automatic());
+    print(&match flags.as_slice() {
+        [] => "worker: no flags needed: the automatic setting is the fastest".to_owned(),
+        flags => format!("worker: sp1d worker {}", flags.join(" ")),
+    })?;
+    print(&match variable {
+        Some(variable) => format!("proofs: {variable} in the environment of the orchestrator"),
+        None => "proofs: ELEMENT_THRESHOLD=auto, the default".to_owned(),
+    })
+}

@@ -1,0 +1,135 @@
+//! The input of a program.
+
+use crate::exit::CliError;
+use anyhow::{Context, Result};
+use sp1_sdk::SP1Stdin;
+use std::{fs, num::ParseIntError, path::Path, str::FromStr};
+
+/// One value of `--input`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InputArgument {
+    U32(u32),
+    U64(u64),
+    Str(String),
+    Bytes(Vec<u8>),
+    File(String),
+}
+
+const KIND_HINT: &str = "hint: write KIND:VALUE with the kind u32, u64, str, hex or file";
+
+/// Why a value of `--input` is invalid.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputArgumentError {
+    #[error("the value has no kind\n{KIND_HINT}")]
+    NoKind,
+    #[error("unknown kind {kind:?}\n{KIND_HINT}")]
+    UnknownKind { kind: String },
+    #[error("{value:?} is not a valid {kind}: {reason}")]
+    Number { value: String, kind: String, reason: ParseIntError },
+    #[error("{value:?} is not valid hexadecimal: {reason}")]
+    Hexadecimal { value: String, reason: hex::FromHexError },
+}
+
+impl FromStr for InputArgument {
+    type Err = InputArgumentError;
+
+    fn from_str(text: &str) -> Result<Self, InputArgumentError> {
+        let (kind, value) = text.split_once(':').ok_or(InputArgumentError::NoKind)?;
+        let number = |reason| InputArgumentError::Number { value: value.to_owned(), kind: kind.to_owned(), reason };
+        let hexadecimal = |reason| InputArgumentError::Hexadecimal { value: value.to_owned(), reason };
+        match kind {
+            "u32" => value.parse().map(Self::U32).map_err(number),
+            "u64" => value.parse().map(Self::U64).map_err(number),
+            "str" => Ok(Self::Str(value.to_owned())),
+            "hex" => hex::decode(value.strip_prefix("0x").unwrap_or(value)).map(Self::Bytes).map_err(hexadecimal),
+            "file" => Ok(Self::File(value.to_owned())),
+            _ => Err(InputArgumentError::UnknownKind { kind: kind.to_owned() }),
+        }
+    }
+}
+
+/// Returns the serialized `SP1Stdin`: the content of the file `stdin` if it is given, else the `inputs` in order.
+pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[InputArgument]) -> Result<Vec<u8>> {
+    if let Some(path) = stdin {
+        let bytes = read_file(path, "the input")?;
+        if let Err(error) = bincode::deserialize::<SP1Stdin>(&bytes) {
+            let text = format!(
+                "{} does not contain a serialized SP1Stdin: {error}\nhint: serialize it with bincode 1, as SP1's own \
+                 tools do, or pass values with `--input`",
+                path.display()
+            );
+            return Err(CliError::usage(text).into());
+        }
+        return Ok(bytes);
+    }
+    let mut stdin = SP1Stdin::new();
+    for input in inputs {
+        match input {
+            InputArgument::U32(value) => stdin.write(value),
+            InputArgument::U64(value) => stdin.write(value),
+            InputArgument::Str(value) => stdin.write(value),
+            InputArgument::Bytes(bytes) => stdin.write_slice(bytes),
+            InputArgument::File(path) => stdin.write_slice(&read_file(Path::new(path), "the input")?),
+        }
+    }
+    bincode::serialize(&stdin).context("cannot serialize the input")
+}
+
+/// Returns the content of a file that the user named. `what` describes the file in the error message.
+pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| CliError::usage(format!("cannot read {what} {}: {error}", path.display())).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<InputArgument, &str>) {
+        match (text.parse::<InputArgument>(), expected) {
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{text}: {error}"),
+            (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
+        }
+    }
+
+    #[test]
+    fn input_values_are_parsed_by_kind() {
+        check("u32:7", Ok(InputArgument::U32(7)));
+        check("u64:18446744073709551615", Ok(InputArgument::U64(u64::MAX)));
+        check("str:a:b", Ok(InputArgument::Str("a:b".into())));
+        check("str:", Ok(InputArgument::Str(String::new())));
+        check("hex:0x00ff", Ok(InputArgument::Bytes(vec![0, 255])));
+        check("file:/a/b", Ok(InputArgument::File("/a/b".into())));
+    }
+
+    #[test]
+    fn invalid_values_report_the_expected_form() {
+        check("7", Err("KIND:VALUE"));
+        check("i32:7", Err("unknown kind \"i32\""));
+        check("u32:-1", Err("\"-1\" is not a valid u32"));
+        check("u32:4294967296", Err("is not a valid u32"));
+        check("hex:0", Err("not valid hexadecimal"));
+    }
+
+    #[test]
+    fn inputs_are_serialized_in_order() {
+        let stdin = read_stdin(
+            None,
+            &[InputArgument::U32(7), InputArgument::Str("hi".into()), InputArgument::Bytes(vec![1, 2])],
+        )
+        .unwrap();
+        let mut stdin: SP1Stdin = bincode::deserialize(&stdin).unwrap();
+        assert_eq!(stdin.read::<u32>(), 7);
+        assert_eq!(stdin.read::<String>(), "hi");
+        assert_eq!(stdin.buffer[2], [1, 2]);
+    }
+
+    #[test]
+    fn an_invalid_or_missing_stdin_file_is_reported() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), [255; 16]).unwrap();
+        let text = read_stdin(Some(file.path()), &[]).unwrap_err().to_string();
+        assert!(text.contains("does not contain a serialized SP1Stdin"), "{text}");
+        let text = read_stdin(Some(Path::new("/no/such/stdin")), &[]).unwrap_err().to_string();
+        assert!(text.contains("/no/such/stdin"), "{text}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Log lines on stderr, and their export with traces to an OpenTelemetry collector. This folder does not decide which
+//! command logs what.
+
+mod start;
+mod telemetry;
+
+pub(crate) use start::start_logging;
+pub(crate) use telemetry::{ENDPOINT_VARIABLE, Telemetry};

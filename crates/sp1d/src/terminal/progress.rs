@@ -1,0 +1,134 @@
+//! The progress of a running proof: a progress bar on a terminal, else single lines.
+
+use super::screen::{SCREEN, say};
+use indicatif::{ProgressBar, ProgressStyle};
+use sp1d_model::{AttemptInfo, ProofEvent, TaskKind};
+use std::{
+    io::{self, IsTerminal},
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// The progress of one proof on stderr.
+struct ProofProgressView {
+    bar: ProgressBar,
+    terminal: bool,
+    known: u64,
+    done: u64,
+    executed: bool,
+    ready: bool,
+    /// When the first worker became ready. The time before is not part of the rate.
+    started: Instant,
+}
+
+impl ProofProgressView {
+    fn new() -> Self {
+        let terminal = io::stderr().is_terminal();
+        let bar = SCREEN.add(if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() });
+        let style =
+            ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {pos}/{len} tasks, {elapsed} elapsed{msg}");
+        bar.set_style(style.expect("the template is valid").progress_chars("=> "));
+        if terminal {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        bar.set_prefix("starting");
+        Self { bar, terminal, known: 0, done: 0, executed: false, ready: false, started: Instant::now() }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.terminal {
+            say(format!("{text}\n").as_bytes());
+        }
+    }
+
+    fn on_event(&mut self, event: ProofEvent) {
+        match event {
+            ProofEvent::Submitted { .. } => {
+                self.known += 1;
+                self.bar.set_length(self.known);
+            }
+            ProofEvent::Done(AttemptInfo { kind, worker, .. }) => {
+                self.done += 1;
+                if !self.ready {
+                    // The workers were ready before this view subscribed to events.
+                    self.ready = true;
+                    self.bar.set_prefix("proving");
+                }
+                self.bar.set_position(self.done);
+                self.bar.set_message(format!(", {}", self.pace()));
+                self.line(&self.summary(kind, &worker));
+            }
+            ProofEvent::CachedResult { .. } => {
+                self.done += 1;
+                self.bar.set_position(self.done);
+            }
+            // Only finished tasks change the counts. Only a service has the last three events.
+            ProofEvent::Assigned(_)
+            | ProofEvent::Proving(_)
+            | ProofEvent::AttemptFailed { .. }
+            | ProofEvent::Dropped(_)
+            | ProofEvent::Queued
+            | ProofEvent::Started { .. }
+            | ProofEvent::Finished { .. } => {}
+            ProofEvent::Executed { cycles } => {
+                self.executed = true;
+                self.line(&format!("executed: {cycles} cycles"));
+            }
+            ProofEvent::WorkerReady { worker } => {
+                if !self.ready {
+                    (self.ready, self.started) = (true, Instant::now());
+                    self.bar.set_prefix("proving");
+                    self.bar.reset_elapsed();
+                }
+                self.line(&format!("worker {worker} is ready"));
+            }
+            ProofEvent::WorkerLost { worker, reason } => {
+                let text = format!("worker {worker} is lost: {reason}; its tasks go to other workers\n");
+                self.bar.suspend(|| say(text.as_bytes()));
+            }
+            ProofEvent::Restarted { reason } => {
+                (self.known, self.done, self.executed, self.started) = (0, 0, false, Instant::now());
+                self.bar.set_length(0);
+                self.bar.set_position(0);
+                self.bar.reset_elapsed();
+                let text = format!("the proof restarts: {reason}\n");
+                self.bar.suspend(|| say(text.as_bytes()));
+            }
+            ProofEvent::Cut { name, reason, .. } => {
+                let text = format!("cut {name}: {reason}\n");
+                self.bar.suspend(|| say(text.as_bytes()));
+            }
+            ProofEvent::Verifying => {
+                self.bar.set_prefix("verifying");
+                self.line("verifying");
+            }
+        }
+    }
+
+    fn summary(&self, kind: TaskKind, worker: &str) -> String {
+        let elapsed = self.started.elapsed().as_secs();
+        let more = if self.executed { "" } else { "+" };
+        let (done, known, pace) = (self.done, self.known, self.pace());
+        format!("{done}/{known}{more} tasks done ({kind} on {worker}), {elapsed} s elapsed, {pace}")
+    }
+
+    fn pace(&self) -> String {
+        let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let left = self.known.saturating_sub(self.done) as f64 / rate;
+        format!("{:.1} tasks per minute, about {left:.0} s left", rate * 60.0)
+    }
+}
+
+/// Shows a proof's progress until the channel closes: as a progress bar on a terminal, else as single lines.
+pub(crate) async fn show_progress(mut events: broadcast::Receiver<ProofEvent>) {
+    let mut view = ProofProgressView::new();
+    loop {
+        match events.recv().await {
+            Ok(event) => view.on_event(event),
+            // Some events were lost because too many arrived at once. Later events correct the display.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => break,
+        }
+    }
+    view.bar.finish_and_clear();
+}

@@ -1,0 +1,501 @@
+//! How `sp1d` reports common user mistakes, and what it leaves behind. These tests prove nothing: the workers' engine
+//! never finishes a task.
+
+use rustix::process::{Pid, Signal, kill_process};
+use sp1d_testing::{FakeEngine, RunningWorker, ready};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+mod refusal;
+
+/// Held while a test executes a program. Executions are found in the process list and the shared memory of the whole
+/// machine, so only one test may execute at a time.
+static EXECUTING: Mutex<()> = Mutex::new(());
+
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
+}
+
+fn sp1d(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("TMPDIR", folder);
+    for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1D_LOG", "SP1D_LOG_FORMAT", "RUST_LOG", "ELEMENT_THRESHOLD"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Like [`refusal::check_refused`], and checks that stdout is empty.
+fn check_refused(output: &Output, code: i32, parts: &[&str]) {
+    refusal::check_refused(output, code, parts);
+    assert!(output.stdout.is_empty());
+}
+
+/// Returns the output of `command`. The process is killed after 120 seconds, longer than any command here takes.
+fn outcome(command: &mut Command) -> Output {
+    end_of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+fn end_of(process: Child) -> Output {
+    const LONGEST: Duration = Duration::from_secs(120);
+    let id = i32::try_from(process.id()).unwrap();
+    let (ended, end) = mpsc::channel::<()>();
+    let guard = thread::spawn(move || {
+        if end.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            signal(id, Signal::KILL);
+        }
+    });
+    let output = process.wait_with_output().unwrap();
+    drop(ended);
+    guard.join().unwrap();
+    output
+}
+
+fn signal(process: i32, signal: Signal) {
+    kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
+}
+
+fn check(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
+    let before = files(folder);
+    check_refused(&outcome(&mut sp1d(folder, arguments)), code, parts);
+    assert_eq!(files(folder), before, "a file was left behind");
+}
+
+/// Returns visible and hidden files, without the folder of the executor's helper program.
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with("sp1d-")).collect();
+    names.sort();
+    names
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn prove(elf: &Path) -> Vec<&str> {
+    vec!["prove", "--elf", elf.to_str().unwrap(), "--output", "proof.bin"]
+}
+
+#[test]
+fn an_invalid_worker_list_is_reported_with_its_position() {
+    let folder = folder();
+    let elf = guest("fibonacci");
+    let check_list = |content: Option<&str>, code, parts: &[&str]| {
+        if let Some(content) = content {
+            fs::write(folder.path().join("distributed.json"), content).unwrap();
+        }
+        check(folder.path(), &prove(&elf), code, parts);
+    };
+    check_list(None, 2, &["distributed.json", "No such file", "--workers"]);
+    check_list(Some("[\n \"127.0.0.1:9\",\n]"), 2, &["distributed.json:3:1"]);
+    check_list(Some("[]"), 2, &["names no worker"]);
+    check_list(Some("[\"127.0.0.1:9\", \"localhost\"]"), 2, &["entry 2", "HOST:PORT"]);
+    check_list(Some("[\"127.0.0.1:9\"]"), 4, &["127.0.0.1:9", "connection refused", "sp1d worker"]);
+}
+
+#[test]
+fn an_invalid_program_file_is_reported_with_the_reason() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    let check_elf = |content: &[u8], parts: &[&str]| {
+        let path = folder.path().join("program");
+        fs::write(&path, content).unwrap();
+        check(folder.path(), &prove(Path::new("program")), 2, parts);
+        check(folder.path(), &["vkey", "--elf", "program"], 2, parts);
+    };
+    check_elf(b"", &["program", "not an ELF file"]);
+    check_elf(b"#!/bin/sh\n", &["not an ELF file"]);
+    let good = fs::read(guest("fibonacci")).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = good.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    check_elf(&with(4, &[1]), &["32-bit", "SP1 v6"]);
+    check_elf(&with(18, &[62, 0]), &["another machine", "62"]);
+    check_elf(&with(16, &[3, 0]), &["not an executable"]);
+    check_elf(&good[..100], &["cannot decode"]);
+    // The size in memory of the first loaded segment, in the second program header.
+    check_elf(&with(64 + 56 + 40, &u64::MAX.to_le_bytes()), &["the maximum is 134217728"]);
+    check(folder.path(), &["vkey", "--elf", "missing"], 2, &["missing", "No such file"]);
+}
+
+#[test]
+fn unknown_instructions_are_an_error_and_no_panic() {
+    let folder = folder();
+    let mut program = fs::read(guest("fibonacci")).unwrap();
+    let entry = usize::try_from(u64::from_le_bytes(program[24..32].try_into().unwrap())).unwrap();
+    let text = executable_segment(&program);
+    let at = text.0 + (entry - text.1);
+    program[at..at + 4].copy_from_slice(&[0xff; 4]);
+    fs::write(folder.path().join("program"), program).unwrap();
+    check(folder.path(), &["vkey", "--elf", "program"], 2, &["cannot prove the program"]);
+}
+
+/// Returns the file offset and the address of the executable segment.
+fn executable_segment(program: &[u8]) -> (usize, usize) {
+    let number = |at: usize| usize::try_from(u64::from_le_bytes(program[at..at + 8].try_into().unwrap())).unwrap();
+    let (headers, count) = (number(32), usize::from(u16::from_le_bytes(program[56..58].try_into().unwrap())));
+    let header = (0..count).map(|at| headers + at * 56).find(|at| program[*at] == 1 && program[at + 4] & 1 == 1);
+    let header = header.expect("a program has an executable segment");
+    (number(header + 8), number(header + 16))
+}
+
+#[test]
+fn invalid_arguments_are_refused() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    fs::write(folder.path().join("stdin"), [255; 16]).unwrap();
+    let elf = guest("fibonacci");
+    let with = |more: &[&'static str]| [prove(&elf), more.to_vec()].concat();
+    check(folder.path(), &with(&["--stdin", "stdin"]), 2, &["does not contain a serialized SP1Stdin"]);
+    check(folder.path(), &with(&["--stdin", "missing"]), 2, &["missing", "No such file"]);
+    for (arguments, part) in [
+        (with(&["--input", "7"]), "KIND:VALUE"),
+        (with(&["--input", "u32:x"]), "not a valid u32"),
+        (with(&["--input", "u32:1", "--stdin", "stdin"]), "cannot be used with"),
+        (with(&["--cycle-limit", "0"]), "--cycle-limit"),
+        (with(&["--mode", "fast"]), "possible values"),
+        (vec!["worker", "--listen", "127.0.0.1:8081"], "--orchestrator"),
+        (vec!["worker", "--listen", "8081", "--orchestrator", "any"], "HOST:PORT"),
+        (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "10.0.0.0/64"], "range or host name"),
+        (vec!["worker", "--listen", "127.0.0.1:8081", "--orchestrator", "any", "--threads", "0"], "--threads"),
+        (vec!["prover", "--threads", "1"], "run `sp1d worker` instead"),
+        (vec!["tune", "--input", "u32:1"], "--elf"),
+        (vec!["tune", "--elf", "missing"], "missing"),
+        (vec!["tune", "--provers", "0"], "--provers"),
+    ] {
+        let output = outcome(&mut sp1d(folder.path(), &arguments));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+    let mut small = sp1d(folder.path(), &prove(&elf));
+    check_refused(
+        &outcome(small.env("ELEMENT_THRESHOLD", "1000")),
+        2,
+        &["environment variable ELEMENT_THRESHOLD", "\"1000\"", "out of range"],
+    );
+    check_refused(
+        &outcome(small.env("ELEMENT_THRESHOLD", "many")),
+        2,
+        &["environment variable ELEMENT_THRESHOLD", "\"many\"", "not a whole number"],
+    );
+}
+
+#[test]
+fn an_unwritable_output_fails_before_any_work() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    fs::create_dir(folder.path().join("proofs")).unwrap();
+    let elf = guest("fibonacci");
+    let to = |output| ["prove", "--elf", elf.to_str().unwrap(), "--output", output];
+    check(folder.path(), &to("proofs"), 2, &["proofs", "folder"]);
+    check(folder.path(), &to("missing/proof.bin"), 2, &["missing/proof.bin", "choose a file in a folder that exists"]);
+}
+
+#[test]
+fn a_port_in_use_fails_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let began = Instant::now();
+    check(folder().path(), &["worker", "--listen", &address, "--orchestrator", "any"], 2, &[&address, "in use"]);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    check(
+        folder().path(),
+        &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],
+        2,
+        &["cannot listen on 203.0.113.1:8081"],
+    );
+}
+
+#[test]
+fn an_untrusted_temporary_folder_is_refused() {
+    let folder = folder();
+    let own = folder.path().join(format!("sp1d-{}", rustix::process::geteuid().as_raw()));
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+    let elf = guest("fibonacci");
+    let arguments = ["execute", "--elf", elf.to_str().unwrap(), "--input", "u32:1"];
+    check(folder.path(), &arguments, 7, &["cannot trust", "other users can write", "TMPDIR"]);
+    fs::remove_dir(&own).unwrap();
+    let output = outcome(sp1d(folder.path(), &arguments).env("TMPDIR", folder.path().join("missing")));
+    check_refused(&output, 7, &["missing", "cannot write"]);
+}
+
+/// Runs a guest and checks that the execution leaves nothing behind.
+fn check_program(arguments: &[&str], code: i32, parts: &[&str]) {
+    let folder = folder();
+    leaving_nothing(folder.path(), || check(folder.path(), arguments, code, parts));
+}
+
+/// Runs `work`, whose executions use `folder` for temporary files. Checks that they leave neither processes nor shared
+/// memory behind.
+fn leaving_nothing(folder: &Path, work: impl FnOnce()) {
+    let _alone = EXECUTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = shared_memory();
+    work();
+    let left: Vec<_> = shared_memory().difference(&before).cloned().collect();
+    assert!(left.is_empty(), "shared memory is left: {left:?}");
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        assert!(!program.starts_with(folder), "a process is left: {}", entry.path().display());
+    }
+}
+
+fn shared_memory() -> BTreeSet<String> {
+    let names = fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains("sp1_")).collect()
+}
+
+fn execute(name: &str, more: &[&str]) -> Vec<String> {
+    let elf = guest(name);
+    let arguments = ["execute", "--elf", elf.to_str().unwrap()];
+    arguments.iter().chain(more).map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_failing_program_is_reported_with_its_last_words() {
+    let check = |name: &str, more: &[&str], parts: &[&str]| {
+        let arguments = execute(name, more);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        check_program(&arguments, 3, parts);
+    };
+    check("panic", &["--input", "u32:42"], &["panicked", "exit code 1", "the guest was asked to panic: 42"]);
+    check("greedy", &["--input", "u32:1"], &["ran out of input", "exit code 3"]);
+    check("fibonacci", &["--input", "u32:100000", "--cycle-limit", "1000"], &["limit of 1000 cycles"]);
+    check("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], &["limit of 1000000 cycles"]);
+    check("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], &["limit of 1000000 cycles", "and did not end"]);
+}
+
+#[test]
+fn an_endless_program_is_stopped_by_its_timeout() {
+    for variant in ["u32:0", "u32:1"] {
+        let arguments = execute("spin", &["--input", variant, "--timeout", "2"]);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        check_program(&arguments, 5, &["did not end within its timeout of 2 s", "--timeout"]);
+    }
+}
+
+/// Starts a worker in this process that accepts every task and never finishes one.
+async fn idle_worker() -> RunningWorker {
+    let engine = ready(FakeEngine::doing(|_, _| std::future::pending()));
+    RunningWorker::start("idle", engine, |settings| settings.introduction.build = sp1d_engine::build_identity()).await
+}
+
+/// Proves `name` on an idle worker. The failure must come from the program.
+async fn check_proving(name: &str, more: &[&str], code: i32, parts: &[&str]) {
+    let worker = idle_worker().await;
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+    let elf = guest(name);
+    let arguments: Vec<String> = prove(&elf).iter().chain(more).map(ToString::to_string).collect();
+    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    // The worker needs this test's runtime, so the blocking part runs on another thread.
+    tokio::task::spawn_blocking(move || {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+        leaving_nothing(folder.path(), || check(folder.path(), &arguments, code, &parts));
+    })
+    .await
+    .unwrap();
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_a_failing_program_reports_its_last_words() {
+    check_proving("panic", &["--input", "u32:42"], 3, &["exit code 1", "asked to panic: 42"]).await;
+    check_proving("greedy", &["--input", "u32:1"], 3, &["ran out of input"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_an_endless_program_ends_at_its_limits() {
+    check_proving("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
+    check_proving("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], 3, &["limit of 1000000 cycles"]).await;
+    check_proving("spin", &["--input", "u32:0", "--timeout", "3"], 5, &["within its timeout of 3 s"]).await;
+}
+
+/// Starts a proof of `name` on an idle worker, with `environment`. `watch` receives the process and its folder, and
+/// must end the process. Checks that no file, process or shared memory is left.
+async fn check_ended(
+    name: &str,
+    input: &str,
+    environment: &[(&str, &str)],
+    watch: impl FnOnce(Child, &Path) + Send + 'static,
+) {
+    let elf = guest(name);
+    let arguments = [prove(&elf), vec!["--input", input]].concat();
+    check_command_ended(|folder| sp1d(folder, &arguments), environment, watch).await;
+}
+
+/// Like [`check_ended`], for any `command` that starts a proof in a folder.
+async fn check_command_ended(
+    command: impl FnOnce(&Path) -> Command,
+    environment: &[(&str, &str)],
+    watch: impl FnOnce(Child, &Path) + Send + 'static,
+) {
+    let worker = idle_worker().await;
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), format!("[\"{}\"]", worker.address)).unwrap();
+    let mut command = command(folder.path());
+    command.envs(environment.iter().copied()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    tokio::task::spawn_blocking(move || {
+        leaving_nothing(folder.path(), || watch(command.spawn().unwrap(), folder.path()));
+        assert_eq!(files(folder.path()), ["distributed.json"]);
+    })
+    .await
+    .unwrap();
+    worker.stop().await;
+}
+
+/// Sends SIGINT, as Ctrl-C does, and checks the exit.
+fn check_interrupted(process: Child) {
+    signal(i32::try_from(process.id()).unwrap(), Signal::INT);
+    check_refused(&end_of(process), 130, &["cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_proof_leaves_nothing_behind() {
+    // Long enough for the program to spin.
+    let begun = || thread::sleep(Duration::from_secs(5));
+    let interrupt = move |process, _: &Path| {
+        begun();
+        check_interrupted(process);
+    };
+    check_ended("spin", "u32:0", &[], interrupt).await;
+    let close_terminal = move |mut process: Child, _: &Path| {
+        begun();
+        drop((process.stdout.take(), process.stderr.take()));
+        let id = i32::try_from(process.id()).unwrap();
+        // A closed terminal causes two signals: one from the shell and one from the kernel.
+        signal(id, Signal::HUP);
+        signal(id, Signal::HUP);
+        assert_eq!(end_of(process).status.code(), Some(130));
+    };
+    check_ended("spin", "u32:0", &[], close_terminal).await;
+}
+
+/// Returns the executions: the processes whose executable is in `folder`.
+fn executions(folder: &Path) -> Vec<i32> {
+    let inside = |id: &i32| fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program.starts_with(folder));
+    let ids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(inside).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_is_killed_from_outside_is_restarted_twice() {
+    let watch = |mut process: Child, folder: &Path| {
+        // Kill every execution until `sp1d` gives up. This includes an execution that only repeats the program to find
+        // its error.
+        let mut killed = BTreeSet::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            for id in executions(folder).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
+                // Wait until the execution runs and `sp1d` knows its process.
+                thread::sleep(Duration::from_secs(1));
+                signal(id, Signal::KILL);
+                killed.insert(id);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let output = end_of(process);
+        assert!(killed.len() >= 3, "{killed:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.matches("the proof restarts: ").count(), 2, "{stderr}");
+        check_refused(&output, 7, &["killed from outside"]);
+    };
+    check_ended("spin", "u32:0", &[], watch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_whose_terminal_is_closed_ends_and_leaves_nothing() {
+    // The command has its own terminal, which closes when the test kills `script`.
+    let command = |folder: &Path| {
+        let line = format!("exec {} prove --elf {}", env!("CARGO_BIN_EXE_sp1d"), guest("spin").display());
+        let mut terminal = Command::new("script");
+        terminal.args(["-qfc", &format!("{line} --input u32:0 --output proof.bin"), "/dev/null"]).stdin(Stdio::piped());
+        terminal.current_dir(folder).env("TMPDIR", folder);
+        terminal
+    };
+    let watch = |mut terminal: Child, folder: &Path| {
+        let wait_until = |what: &str, holds: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !holds() {
+                assert!(Instant::now() < deadline, "{what}: {:?}", processes(folder));
+                thread::sleep(Duration::from_millis(50));
+            }
+        };
+        wait_until("no execution starts", &|| !executions(folder).is_empty());
+        thread::sleep(Duration::from_secs(1));
+        terminal.kill().unwrap();
+        terminal.wait().unwrap();
+        wait_until("sp1d does not end", &|| processes(folder).is_empty());
+    };
+    check_command_ended(command, &[], watch).await;
+}
+
+/// Returns the processes that use `folder` for temporary files.
+fn processes(folder: &Path) -> Vec<i32> {
+    let variable = format!("TMPDIR={}\0", folder.display());
+    let has = |id: &i32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.windows(variable.len()).any(|part| part == variable.as_bytes())
+    };
+    let ids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(has).collect()
+}
+
+/// Returns the processor time of a process so far. The fields of `/proc/PID/stat` are described in proc(5); a tick is
+/// 10 ms.
+fn processor_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+/// Returns the names of a process's threads with their processor time in ticks.
+fn threads(process: u32) -> String {
+    let stats = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let stats = stats.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    let shown = stats.map(|stat| {
+        let (name, rest) = stat.split_once(" (").unwrap().1.rsplit_once(") ").unwrap();
+        format!("{name} {}", rest.split(' ').skip(11).take(2).collect::<Vec<_>>().join("+"))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_is_held_back_costs_next_to_nothing() {
+    let watch = |process: Child, folder: &Path| {
+        let used = |longest: Duration| {
+            let before = processor_time(process.id());
+            thread::sleep(longest);
+            (processor_time(process.id()) - before).as_secs_f64() / longest.as_secs_f64()
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while executions(folder).is_empty() || used(Duration::from_secs(1)) > 0.2 {
+            assert!(Instant::now() < deadline, "the execution is not held back");
+        }
+        let share = used(Duration::from_secs(10));
+        assert!(!executions(folder).is_empty(), "the program has ended");
+        assert!(share < 0.05, "{share} of a core while nothing happens: {}", threads(process.id()));
+        check_interrupted(process);
+    };
+    // More shards than may be in flight, and far more than five chunks of the trace. Memory accesses fill the chunks.
+    let environment = [("ELEMENT_THRESHOLD", "33554432"), ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000")];
+    check_ended("precompiles", "u32:100000", &environment, watch).await;
+}

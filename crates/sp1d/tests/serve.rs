@@ -1,0 +1,433 @@
+//! `sp1d serve` and its clients. These tests prove nothing: the worker's engine never finishes a task.
+
+use futures::StreamExt;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sp1_distributed::{
+    DistributedError, DistributedProver, Elf, ProofEvents, Prover, ProverClient, SP1ProofWithPublicValues,
+    SP1ProvingKey, SP1Stdin,
+    distributed::{ProofEvent, ProofFailureKind},
+};
+use sp1d_testing::{FakeEngine, RunningWorker, ready};
+use std::{
+    env,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+mod collector;
+mod refusal;
+
+use collector::{Collector, attribute, text};
+use refusal::check_refused;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn guest(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name).display().to_string()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A running service.
+struct Served {
+    folder: TempDir,
+    url: String,
+    port: u16,
+    process: Killed,
+}
+
+impl Served {
+    fn start(workers: &[String]) -> Self {
+        Self::start_with(workers, &[])
+    }
+
+    fn start_with(workers: &[String], more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
+        let port = free_port();
+        let process = spawn(folder.path(), port, more);
+        let served = Self { folder, url: format!("http://127.0.0.1:{port}"), port, process };
+        served.wait_until_serving();
+        served
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("serve.log")).unwrap()
+    }
+
+    fn wait_until_serving(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.run(&["status"]).status.success() {
+            assert!(Instant::now() < deadline, "{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.process.0.id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    fn kill_and_start_again(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+        self.process = spawn(self.folder.path(), self.port, &[]);
+        self.wait_until_serving();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        sp1d(self.folder.path()).args(arguments).env("SP1_DISTRIBUTED_URL", &self.url).output().unwrap()
+    }
+
+    /// Runs a command that must succeed and returns its output.
+    #[track_caller]
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}{}", String::from_utf8_lossy(&output.stderr), self.log());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.says(&[arguments, &["--output", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], code: i32, parts: &[&str]) {
+        check_refused(&self.run(arguments), code, parts);
+    }
+
+    fn wait_for(&self, id: &str, wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let proofs = self.json(&["proofs"]);
+            let proof = proofs.as_array().unwrap().iter().find(|proof| proof["id"] == *id).unwrap();
+            if wanted(proof) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{proof}: {}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn sp1d(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    command.current_dir(folder).env("TMPDIR", folder).stdin(Stdio::null());
+    for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1_DISTRIBUTED_URL", "SP1D_LOG", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    for (variable, _) in env::vars().filter(|(variable, _)| variable.starts_with("OTEL_")) {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn spawn(folder: &Path, port: u16, more: &[&str]) -> Killed {
+    let log = File::options().create(true).append(true).open(folder.join("serve.log")).unwrap();
+    let arguments = ["serve", "--state", "state", "--listen", &format!("127.0.0.1:{port}")];
+    Killed(sp1d(folder).args(arguments).args(more).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+}
+
+/// Starts a worker of this build that never finishes a task.
+async fn stuck_worker() -> RunningWorker {
+    let engine = FakeEngine::doing(|_, _| std::future::pending());
+    RunningWorker::start("stuck", ready(engine), |settings| settings.introduction.build = sp1d_engine::build_identity())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
+    let worker = stuck_worker().await;
+    let address = worker.address.to_string();
+    let check = move || {
+        let mut served = Served::start(std::slice::from_ref(&address));
+        let elf = guest("fibonacci");
+        let submit = ["submit", "--elf", &elf, "--input", "u32:1000"];
+        let first = served.says(&submit);
+        // Wait for an assignment before another proof takes the worker's slots.
+        let deadline = Instant::now() + PATIENCE;
+        while !served.says(&["logs", &first]).contains("assigned to stuck") {
+            assert!(Instant::now() < deadline, "{}", served.log());
+        }
+        let key = ["--idempotency-key", "k", "--priority", "-5", "--mode", "compressed"];
+        let second = served.says(&[&submit[..], &key].concat());
+        assert_eq!(served.says(&[&submit[..], &key].concat()), second);
+
+        let workers = served.json(&["workers"]);
+        assert_eq!((&workers[0]["name"], &workers[0]["state"]), (&"stuck".into(), &"busy".into()));
+        let table = served.says(&["workers"]);
+        assert!(table.contains("stuck") && table.contains(&address), "{table}");
+        let status = served.says(&["status"]);
+        assert!(status.contains("2 running") && status.contains("1 connected, 1 ready"), "{status}");
+        let logs = served.says(&["logs", &first]);
+        assert!(logs.contains("accepted") && logs.contains("new task"), "{logs}");
+        assert!(served.says(&["drain", "stuck"]).contains("no new ones"));
+        assert!(served.says(&["resume", &address]).contains("gets tasks again"));
+
+        served.refused(&["fetch", &first, "proof.bin"], 2, &[&first, "nothing to fetch"]);
+        assert!(!served.folder.path().join("proof.bin").exists());
+        served.refused(&["wait", &first, "--timeout", "1"], 5, &[&first, "it continues", "sp1d wait"]);
+        served.refused(&["cancel", "abc"], 2, &["there is no proof abc"]);
+        served.refused(&["proofs", "--state", "lost"], 2, &["lost"]);
+        served.refused(&["drain", "unknown"], 2, &["unknown", "stuck"]);
+        served.refused(&["submit", "--elf", "distributed.json"], 2, &["it is not an ELF file"]);
+
+        served.kill_and_start_again();
+        served.wait_for(&first, |proof| proof["starts"] == 2 && proof["state"] == "running");
+        assert!(served.says(&["cancel", &first]).contains("being cancelled"));
+        served.wait_for(&first, |proof| proof["state"] == "cancelled");
+        served.refused(&["wait", &first], 130, &["was cancelled"]);
+        let logs = served.says(&["logs", &first, "--follow"]);
+        assert!(logs.contains("started again (start 2)") && logs.ends_with("cancelled"), "{logs}");
+        assert_eq!(served.says(&["logs", &first]), logs);
+        // A waiting client learns that the proof was cancelled.
+        let mut waiting = sp1d(served.folder.path());
+        waiting.args(["wait", &second]).env("SP1_DISTRIBUTED_URL", &served.url);
+        let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(500));
+        served.says(&["cancel", &second]);
+        check_refused(&waiting.wait_with_output().unwrap(), 130, &["was cancelled"]);
+
+        // On SIGHUP the service only reads the worker list again.
+        fs::write(served.folder.path().join("distributed.json"), "[").unwrap();
+        served.signal(Signal::HUP);
+        let deadline = Instant::now() + PATIENCE;
+        while !served.says(&["workers"]).contains("was not reloaded") {
+            assert!(Instant::now() < deadline, "{}", served.log());
+        }
+
+        fs::write(served.folder.path().join("distributed.json"), serde_json::to_string(&[&address]).unwrap()).unwrap();
+
+        let other =
+            sp1d(served.folder.path()).args(["serve", "--state", "state", "--listen"]).arg(free_address()).output();
+        check_refused(&other.unwrap(), 2, &["in use by process", &served.process.0.id().to_string()]);
+        let taken = format!("127.0.0.1:{}", served.port);
+        let other = sp1d(served.folder.path()).args(["serve", "--state", "other", "--listen", &taken]).output();
+        check_refused(&other.unwrap(), 2, &["cannot listen", &taken]);
+        stop(&mut served);
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+}
+
+fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// Stops the service with SIGTERM, as a service manager does, and checks that it shuts down cleanly.
+fn stop(served: &mut Served) {
+    served.signal(Signal::TERM);
+    let deadline = Instant::now() + PATIENCE;
+    while served.process.0.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "{}", served.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(served.log().contains(" stopped\n"), "{}", served.log());
+}
+
+/// Waits until `found` returns a value.
+async fn eventually<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_gets_log_lines_and_a_trace_of_each_proof() {
+    let (worker, collector) = (stuck_worker().await, Collector::start().await);
+    let endpoint = format!("http://{}", collector.address);
+    let mut served = Served::start_with(&[worker.address.to_string()], &["--otlp", &endpoint]);
+    let id = served.says(&["submit", "--elf", &guest("panic"), "--input", "u32:42"]);
+    let root = eventually("no trace arrives", || collector.spans().into_iter().find(|span| span.name == "proof")).await;
+    assert_eq!(attribute(&root.attributes, "sp1d.proof.id").unwrap(), id);
+    assert_eq!(attribute(&root.attributes, "sp1d.proof.state").unwrap(), "failed");
+    let status = root.status.as_ref().unwrap();
+    assert!(status.message.contains("asked to panic: 42"), "{status:?}");
+    let execution = eventually("no span of the execution arrives", || {
+        collector.spans().into_iter().find(|span| span.name == "execution")
+    })
+    .await;
+    assert_eq!((&execution.trace_id, &execution.parent_span_id), (&root.trace_id, &root.span_id));
+    assert!(execution.start_time_unix_nano >= root.start_time_unix_nano);
+    assert!(execution.end_time_unix_nano <= root.end_time_unix_nano, "{execution:?} {root:?}");
+    let of_proof = |name: &str| {
+        let lines = collector.lines().into_iter();
+        let found = lines.filter(|line| attribute(&line.attributes, "proof_id").as_ref() == Some(&id));
+        found.map(|line| text(line.body.as_ref())).find(|line| line == name)
+    };
+    eventually("a log line is missing", || of_proof("proof started")).await;
+    assert!(collector.services().iter().all(|service| service == "sp1d"), "{:?}", collector.services());
+    stop(&mut served);
+    // The last log lines were sent too.
+    assert!(collector.lines().iter().any(|line| text(line.body.as_ref()) == "stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_not_there_costs_nothing() {
+    let worker = stuck_worker().await;
+    // Nothing listens on this port.
+    let mut served = Served::start_with(&[worker.address.to_string()], &["--otlp", "http://127.0.0.1:9"]);
+    let id = served.says(&["submit", "--elf", &guest("panic"), "--input", "u32:42"]);
+    served.wait_for(&id, |proof| proof["state"] == "failed");
+    let told = |log: &str| log.matches("the collector does not accept it kind=\"log lines\"").count();
+    eventually("the collector's failure is not logged", || (told(&served.log()) > 0).then_some(())).await;
+    let began = Instant::now();
+    stop(&mut served);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let log = served.log();
+    assert!(told(&log) == 1 && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn an_unsupported_collector_address_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["worker", "--listen", "127.0.0.1:9", "--orchestrator", "any", "--otlp", "https://collector:4317"];
+    check_refused(&sp1d(folder.path()).args(arguments).output().unwrap(), 2, &["--otlp", "https://collector:4317"]);
+}
+
+#[test]
+fn top_needs_a_terminal_or_json_output() {
+    let served = Served::start(&["127.0.0.1:9".to_owned()]);
+    served.refused(&["top"], 2, &["a terminal", "sp1d status", "--output json"]);
+    let mut top = sp1d(served.folder.path());
+    top.args(["top", "--output", "json"]).env("SP1_DISTRIBUTED_URL", &served.url).stdout(Stdio::piped());
+    let mut top = Killed(top.spawn().unwrap());
+    let lines = BufReader::new(top.0.stdout.take().unwrap()).lines();
+    // One line per second.
+    let mut seen = lines.take(20).map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert!(seen.any(|seen| seen["workers"][0]["state"] == "disconnected" && seen["health"]["workers"] == 0));
+}
+
+#[test]
+fn completions_and_manual_pages_are_generated() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sp1d(folder.path()).args(["completions", shell]).output().unwrap();
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("submit") && script.contains("--join-listen"), "{shell}");
+    }
+    assert!(sp1d(folder.path()).args(["man", "pages"]).output().unwrap().status.success());
+    let page = fs::read_to_string(folder.path().join("pages/sp1d-serve.1")).unwrap();
+    assert!(page.contains("state"), "{page}");
+    assert!(folder.path().join("pages/sp1d.1").exists());
+    let output = sp1d(folder.path()).args(["man", "/proc/none"]).output().unwrap();
+    check_refused(&output, 2, &["/proc/none"]);
+}
+
+#[test]
+fn an_unreachable_service_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| sp1d(folder.path()).args(arguments).output().unwrap();
+    // Nothing listens on this port, and it is never chosen as a free port by other tests.
+    let url = "http://127.0.0.1:9";
+    check_refused(&run(&["status", "--url", url]), 4, &[url, "cannot reach the service"]);
+    check_refused(&run(&["status", "--url", "localhost"]), 2, &["localhost", "http://HOST:PORT"]);
+    check_refused(&run(&["serve", "--state", "state"]), 2, &["distributed.json"]);
+    assert!(!PathBuf::from(folder.path()).join("state").exists(), "an invalid start created the state folder");
+}
+
+async fn through(url: &str) -> DistributedProver {
+    ProverClient::builder().distributed().url(url).build().await
+}
+
+fn elf(name: &str) -> Elf {
+    Elf::Dynamic(fs::read(guest(name)).unwrap().into())
+}
+
+type Proven = Result<SP1ProofWithPublicValues, DistributedError>;
+
+/// Starts a proof in another task and returns when a worker got one of its tasks. Returns the pending proof and its
+/// further events.
+async fn begin(client: &DistributedProver, key: &SP1ProvingKey, stdin: SP1Stdin) -> (JoinHandle<Proven>, ProofEvents) {
+    let (client, key) = (client.clone(), key.clone());
+    let (sender, receiver) = oneshot::channel();
+    let proving = tokio::spawn(async move {
+        let (request, events) = client.prove(&key, stdin).with_events();
+        let _ = sender.send(events);
+        request.await
+    });
+    let mut events = receiver.await.unwrap();
+    while !matches!(events.next().await, Some(ProofEvent::Assigned(_))) {}
+    (proving, events)
+}
+
+/// Returns the kind and the text of the failure of a proof of `program`.
+async fn failure(client: &DistributedProver, program: &str, stdin: SP1Stdin) -> (ProofFailureKind, String) {
+    let key = client.setup(elf(program)).await.unwrap();
+    match client.prove(&key, stdin).await.unwrap_err() {
+        DistributedError::Remote { failure, .. } => (failure.kind, failure.text),
+        error => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programs_proof_survives_a_restart_of_the_service() {
+    let worker = stuck_worker().await;
+    let mut served = Served::start(&[worker.address.to_string()]);
+    let client = through(&served.url).await;
+    client.connect().await.unwrap();
+
+    // The program's own failure is returned with its last words.
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&42_u32);
+    let (kind, text) = failure(&client, "panic", stdin).await;
+    assert_eq!(kind, ProofFailureKind::Program);
+    assert!(text.contains("asked to panic: 42"), "{text}");
+
+    // A pending proof survives a restart of the service, and ends when it is cancelled there.
+    let key = client.setup(elf("fibonacci")).await.unwrap();
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&1000_u32);
+    let (proving, _events) = begin(&client, &key, stdin.clone()).await;
+    let id = served.json(&["proofs", "--state", "running"])[0]["id"].as_str().unwrap().to_owned();
+    served.kill_and_start_again();
+    served.wait_for(&id, |proof| proof["state"] == "running" && proof["starts"] == 2);
+    served.says(&["cancel", &id]);
+    match proving.await.unwrap().unwrap_err() {
+        DistributedError::Remote { proof, failure } => {
+            assert_eq!((proof, failure.kind), (id, ProofFailureKind::Cancelled));
+        }
+        error => panic!("{error:?}"),
+    }
+
+    // A proof is cancelled when its request is dropped.
+    let (proving, _events) = begin(&client, &key, stdin).await;
+    let id = served.json(&["proofs", "--state", "running"])[0]["id"].as_str().unwrap().to_owned();
+    proving.abort();
+    served.wait_for(&id, |proof| proof["state"] == "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_reports_an_unreachable_service() {
+    let url = format!("http://{}", free_address());
+    let error = through(&url).await.connect().await.unwrap_err().to_string();
+    assert!(error.contains(&url) && error.contains("cannot reach the service"), "{error}");
+    let error = through("https://somewhere").await.connect().await.unwrap_err().to_string();
+    assert!(error.contains("url") && error.contains("http://HOST:PORT"), "{error}");
+}

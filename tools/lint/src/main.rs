@@ -1,0 +1,40 @@
+//! `lint prose|cycles|names [ROOT]` checks the repository in `ROOT`, by default the current folder. It prints one
+//! finding per line and exits with 1 if there are any. It changes no file, and it knows nothing about SP1 or cargo.
+
+mod cycles;
+mod names;
+mod prose;
+mod source;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+const USAGE: &str = "usage: lint prose|cycles|names [ROOT]
+
+prose    banned words and phrases in comments, texts, documents and test names; comment lines over 120 columns
+cycles   modules of one crate that import each other in a cycle
+names    types of the workspace that share a name";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let root = PathBuf::from(arguments.get(1).map_or(".", String::as_str));
+    let findings = match arguments.first().map(String::as_str) {
+        Some("prose") if arguments.len() <= 2 => prose::check(&root),
+        Some("cycles") if arguments.len() <= 2 => cycles::check(&root),
+        Some("names") if arguments.len() <= 2 => names::check(&root),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match findings {
+        Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
+        Ok(findings) => {
+            findings.iter().for_each(|finding| println!("{finding}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -38,7 +38,7 @@ impl Pool {
                 slots: 2,
                 kinds,
                 holds: Vec::new(),
-                begun: Vec::new(),
+                resumable: Vec::new(),
             });
         }
         for _ in 0..queued + 2 * workers {

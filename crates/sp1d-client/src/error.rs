@@ -6,6 +6,7 @@ use sp1d_model::hint;
 
 /// Why a request to a service failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The URL is not a valid address of a service.
     #[error("invalid service address {url:?}: expected http://HOST:PORT")]

@@ -4,8 +4,8 @@
 //! measured). All bytes are live bytes: an allocator may keep freed ones beyond, which the kernel takes when it needs
 //! them.
 
+use sp1d_model::TaskKind;
 use sp1d_orchestrator::AttemptMemory;
-use sp1d_scheduler::TaskKind;
 
 /// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
 pub const REST_BYTES: u64 = 1_000_000_000;

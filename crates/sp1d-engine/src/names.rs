@@ -3,8 +3,8 @@
 //! On a worker, every artifact name starts with the attempt that uses it: `a17/NAME`. All attempts share SP1's
 //! recursion prover, and the name is the only thing that tells it which attempt an artifact belongs to.
 
+use sp1d_model::{AttemptId, TaskId};
 use sp1d_protocol::made_prefix;
-use sp1d_scheduler::{AttemptId, TaskId};
 
 /// Converts a task id into SP1's type.
 pub(crate) fn task_to_sp1(task: TaskId) -> sp1_prover::worker::TaskId {

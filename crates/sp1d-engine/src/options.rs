@@ -40,6 +40,7 @@ const AUTO: &str = "auto";
 
 /// Why options are not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionsError {
     /// The value is not a number.
     #[error("{name}={value} is not a number")]

@@ -7,6 +7,7 @@ use std::panic::catch_unwind;
 
 /// Why a file is not a program for SP1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProgramError {
     /// The file is not an ELF file.
     #[error("it is not an ELF file\nhint: build the program with `cargo prove build` and use the file that it names")]

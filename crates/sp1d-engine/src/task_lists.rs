@@ -3,18 +3,11 @@
 //!
 //! This file uses nothing of SP1, so that its tests need no prover.
 
+use sp1d_model::{TaskId, TaskKind};
 use sp1d_protocol::{DeferredTask, ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload, WrapTask};
-use sp1d_scheduler::{TaskId, TaskKind};
 
 /// SP1's text in place of a marker, for a shard without one.
 const NO_MARKER: &str = "dummy marker task";
-
-/// The inputs and outputs of a task, as SP1 lists them: names of artifacts, and texts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TaskLists {
-    pub(crate) inputs: Vec<String>,
-    pub(crate) outputs: Vec<String>,
-}
 
 /// Why SP1's lists are not those of a task of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,142 +20,132 @@ pub(crate) enum TaskListError {
     Flag(String),
 }
 
-impl TaskLists {
-    /// Returns the task of `kind` that has these lists. `parse_marker` returns the task with a name.
-    ///
-    /// # Errors
-    /// Fails if the lists are not those of a task of `kind`.
-    pub(crate) fn payload(
-        &self,
-        kind: TaskKind,
-        parse_marker: impl Fn(&str) -> Option<TaskId>,
-    ) -> Result<TaskPayload<String>, TaskListError> {
-        Ok(match kind {
-            TaskKind::ProveShard => TaskPayload::ProveShard(self.shard(kind, parse_marker)?),
-            TaskKind::NormalizeShard => TaskPayload::NormalizeShard(self.shard(kind, parse_marker)?),
-            TaskKind::RecursionReduce => TaskPayload::RecursionReduce(self.reduce(kind)?),
-            TaskKind::RecursionDeferred => TaskPayload::RecursionDeferred(self.deferred(kind)?),
-            TaskKind::ShrinkWrap => TaskPayload::ShrinkWrap(self.wrap(kind)?),
-            TaskKind::PlonkWrap => TaskPayload::PlonkWrap(self.wrap(kind)?),
-            TaskKind::Groth16Wrap => TaskPayload::Groth16Wrap(self.wrap(kind)?),
-        })
-    }
+/// Returns the task of `kind` that SP1 submitted with these lists of names of artifacts, and of texts. `parse_marker`
+/// returns the task with a name.
+///
+/// # Errors
+/// Fails if the lists are not those of a task of `kind`.
+pub(crate) fn task_payload(
+    kind: TaskKind,
+    inputs: &[String],
+    outputs: &[String],
+    parse_marker: impl Fn(&str) -> Option<TaskId>,
+) -> Result<TaskPayload<String>, TaskListError> {
+    let parsed = match kind {
+        TaskKind::ProveShard => shard(inputs, outputs, parse_marker)?.map(TaskPayload::ProveShard),
+        TaskKind::NormalizeShard => shard(inputs, outputs, parse_marker)?.map(TaskPayload::NormalizeShard),
+        TaskKind::RecursionReduce => reduce(inputs, outputs)?.map(TaskPayload::RecursionReduce),
+        TaskKind::RecursionDeferred => deferred(inputs, outputs).map(TaskPayload::RecursionDeferred),
+        TaskKind::ShrinkWrap => wrap(inputs, outputs).map(TaskPayload::ShrinkWrap),
+        TaskKind::PlonkWrap => wrap(inputs, outputs).map(TaskPayload::PlonkWrap),
+        TaskKind::Groth16Wrap => wrap(inputs, outputs).map(TaskPayload::Groth16Wrap),
+    };
+    parsed.ok_or(TaskListError::Counts { kind, inputs: inputs.len(), outputs: outputs.len() })
+}
 
-    fn wrong_counts(&self, kind: TaskKind) -> TaskListError {
-        TaskListError::Counts { kind, inputs: self.inputs.len(), outputs: self.outputs.len() }
-    }
+/// Reads the lists of a shard. Returns `None` if the counts are wrong.
+fn shard(
+    inputs: &[String],
+    outputs: &[String],
+    parse_marker: impl Fn(&str) -> Option<TaskId>,
+) -> Result<Option<ShardTask<String>>, TaskListError> {
+    let [program, common_input, record, marker] = inputs else { return Ok(None) };
+    let (result, deferred_events) = match outputs {
+        [result] => (result, None),
+        [result, deferred_events] => (result, Some(deferred_events)),
+        _ => return Ok(None),
+    };
+    let marker = match (parse_marker(marker), deferred_events) {
+        (Some(task), Some(name)) => Some(ShardMarker { task, deferred_events: name.clone() }),
+        (None, None) if marker == NO_MARKER => None,
+        _ => return Err(TaskListError::Marker { marker: marker.clone(), outputs: outputs.len() }),
+    };
+    Ok(Some(ShardTask {
+        program: program.clone(),
+        common_input: common_input.clone(),
+        record: record.clone(),
+        result: result.clone(),
+        marker,
+    }))
+}
 
-    fn shard(
-        &self,
-        kind: TaskKind,
-        parse_marker: impl Fn(&str) -> Option<TaskId>,
-    ) -> Result<ShardTask<String>, TaskListError> {
-        let [program, common_input, record, marker] = self.inputs.as_slice() else {
-            return Err(self.wrong_counts(kind));
-        };
-        let (result, deferred_events) = match self.outputs.as_slice() {
-            [result] => (result, None),
-            [result, deferred_events] => (result, Some(deferred_events)),
-            _ => return Err(self.wrong_counts(kind)),
-        };
-        let marker = match (parse_marker(marker), deferred_events) {
-            (Some(task), Some(name)) => Some(ShardMarker { task, deferred_events: name.clone() }),
-            (None, None) if marker == NO_MARKER => None,
-            _ => return Err(TaskListError::Marker { marker: marker.clone(), outputs: self.outputs.len() }),
-        };
-        Ok(ShardTask {
-            program: program.clone(),
-            common_input: common_input.clone(),
-            record: record.clone(),
-            result: result.clone(),
-            marker,
-        })
+/// Reads the lists of a reduction. Returns `None` if the counts are wrong.
+fn reduce(inputs: &[String], outputs: &[String]) -> Result<Option<ReduceTask<String>>, TaskListError> {
+    let ([is_last, range, rest @ ..], [result]) = (inputs, outputs) else { return Ok(None) };
+    let (parts, []) = rest.as_chunks::<2>() else { return Ok(None) };
+    if parts.is_empty() {
+        return Ok(None);
     }
+    let part = |[range, proof]: &[String; 2]| ReducePart { range: range.clone(), proof: proof.clone() };
+    Ok(Some(ReduceTask {
+        // Rust writes and reads only the words `true` and `false`, so the text is not lost.
+        is_last: is_last.parse().map_err(|_| TaskListError::Flag(is_last.clone()))?,
+        range: range.clone(),
+        parts: parts.iter().map(part).collect(),
+        result: result.clone(),
+    }))
+}
 
-    fn reduce(&self, kind: TaskKind) -> Result<ReduceTask<String>, TaskListError> {
-        let ([is_complete, range, rest @ ..], [result]) = (self.inputs.as_slice(), self.outputs.as_slice()) else {
-            return Err(self.wrong_counts(kind));
-        };
-        let (parts, []) = rest.as_chunks::<2>() else { return Err(self.wrong_counts(kind)) };
-        if parts.is_empty() {
-            return Err(self.wrong_counts(kind));
+/// Reads the lists of a task for an input proof. Returns `None` if the counts are wrong.
+fn deferred(inputs: &[String], outputs: &[String]) -> Option<DeferredTask<String>> {
+    let ([common_input, deferred_data], [result]) = (inputs, outputs) else { return None };
+    let (common_input, deferred_data) = (common_input.clone(), deferred_data.clone());
+    Some(DeferredTask { common_input, deferred_data, result: result.clone() })
+}
+
+/// Reads the lists of a task that wraps a proof. Returns `None` if the counts are wrong.
+fn wrap(inputs: &[String], outputs: &[String]) -> Option<WrapTask<String>> {
+    let ([proof], [result]) = (inputs, outputs) else { return None };
+    Some(WrapTask { proof: proof.clone(), result: result.clone() })
+}
+
+/// Returns SP1's list of the inputs of a task. `name` returns the name that SP1 uses for an artifact or a marker.
+pub(crate) fn input_list(payload: &TaskPayload<String>, name: impl Fn(&str) -> String) -> Vec<String> {
+    match payload {
+        TaskPayload::ProveShard(task) | TaskPayload::NormalizeShard(task) => {
+            let marker = match &task.marker {
+                Some(marker) => name(&marker.task.to_string()),
+                None => NO_MARKER.to_owned(),
+            };
+            vec![name(&task.program), name(&task.common_input), name(&task.record), marker]
         }
-        let part = |[range, proof]: &[String; 2]| ReducePart { range: range.clone(), proof: proof.clone() };
-        Ok(ReduceTask {
-            // Rust writes and reads only the words `true` and `false`, so the text is not lost.
-            is_complete: is_complete.parse().map_err(|_| TaskListError::Flag(is_complete.clone()))?,
-            range: range.clone(),
-            parts: parts.iter().map(part).collect(),
-            result: result.clone(),
-        })
-    }
-
-    fn deferred(&self, kind: TaskKind) -> Result<DeferredTask<String>, TaskListError> {
-        let ([common_input, deferred_data], [result]) = (self.inputs.as_slice(), self.outputs.as_slice()) else {
-            return Err(self.wrong_counts(kind));
-        };
-        let (common_input, deferred_data) = (common_input.clone(), deferred_data.clone());
-        Ok(DeferredTask { common_input, deferred_data, result: result.clone() })
-    }
-
-    fn wrap(&self, kind: TaskKind) -> Result<WrapTask<String>, TaskListError> {
-        let ([proof], [result]) = (self.inputs.as_slice(), self.outputs.as_slice()) else {
-            return Err(self.wrong_counts(kind));
-        };
-        Ok(WrapTask { proof: proof.clone(), result: result.clone() })
-    }
-
-    /// Returns the lists of a task. `name` returns the name that SP1 uses for an artifact or a marker.
-    pub(crate) fn new(payload: &TaskPayload<String>, name: impl Fn(&str) -> String) -> Self {
-        let result = name(payload.result());
-        match payload {
-            TaskPayload::ProveShard(task) | TaskPayload::NormalizeShard(task) => {
-                let (marker, deferred_events) = match &task.marker {
-                    Some(marker) => (name(&marker.task.to_string()), Some(name(&marker.deferred_events))),
-                    None => (NO_MARKER.to_owned(), None),
-                };
-                Self {
-                    inputs: vec![name(&task.program), name(&task.common_input), name(&task.record), marker],
-                    outputs: std::iter::once(result).chain(deferred_events).collect(),
-                }
-            }
-            TaskPayload::RecursionReduce(task) => {
-                let flags = [task.is_complete.to_string(), task.range.clone()];
-                let parts = task.parts.iter().flat_map(|part| [part.range.clone(), name(&part.proof)]);
-                Self { inputs: flags.into_iter().chain(parts).collect(), outputs: vec![result] }
-            }
-            TaskPayload::RecursionDeferred(task) => {
-                Self { inputs: vec![name(&task.common_input), name(&task.deferred_data)], outputs: vec![result] }
-            }
-            TaskPayload::ShrinkWrap(task) | TaskPayload::PlonkWrap(task) | TaskPayload::Groth16Wrap(task) => {
-                Self { inputs: vec![name(&task.proof)], outputs: vec![result] }
-            }
+        TaskPayload::RecursionReduce(task) => {
+            let flags = [task.is_last.to_string(), task.range.clone()];
+            let parts = task.parts.iter().flat_map(|part| [part.range.clone(), name(&part.proof)]);
+            flags.into_iter().chain(parts).collect()
+        }
+        TaskPayload::RecursionDeferred(task) => vec![name(&task.common_input), name(&task.deferred_data)],
+        TaskPayload::ShrinkWrap(task) | TaskPayload::PlonkWrap(task) | TaskPayload::Groth16Wrap(task) => {
+            vec![name(&task.proof)]
         }
     }
+}
+
+/// Returns SP1's list of the outputs of a task. `name` returns the name that SP1 uses for an artifact.
+pub(crate) fn output_list(payload: &TaskPayload<String>, name: impl Fn(&str) -> String) -> Vec<String> {
+    let deferred_events = payload.marker().map(|marker| marker.deferred_events.as_str());
+    std::iter::once(payload.result()).chain(deferred_events).map(name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lists(inputs: &[&str], outputs: &[&str]) -> TaskLists {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        TaskLists { inputs: owned(inputs), outputs: owned(outputs) }
-    }
-
-    fn payload(kind: TaskKind, lists: &TaskLists) -> Result<TaskPayload<String>, TaskListError> {
-        lists.payload(kind, |text| text.strip_prefix('t')?.parse().ok().map(TaskId))
+    fn payload(kind: TaskKind, inputs: &[&str], outputs: &[&str]) -> Result<TaskPayload<String>, TaskListError> {
+        let [inputs, outputs] = [inputs, outputs].map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        task_payload(kind, &inputs, &outputs, |text| text.strip_prefix('t')?.parse().ok().map(TaskId))
     }
 
     /// Checks that SP1 gets the same lists back, with the artifacts and the marker named by their attempt.
     #[track_caller]
     fn check(kind: TaskKind, inputs: &[&str], outputs: &[&str], scoped_inputs: &[&str], scoped_outputs: &[&str]) {
-        let submitted = lists(inputs, outputs);
-        let payload = payload(kind, &submitted).unwrap();
+        let payload = payload(kind, inputs, outputs).unwrap();
         assert_eq!(payload.kind(), kind);
-        assert_eq!(TaskLists::new(&payload, str::to_owned), submitted);
-        let scoped = TaskLists::new(&payload, |name| format!("a1/{name}"));
-        assert_eq!(scoped, lists(scoped_inputs, scoped_outputs));
+        assert_eq!(input_list(&payload, str::to_owned), inputs);
+        assert_eq!(output_list(&payload, str::to_owned), outputs);
+        let scoped = |name: &str| format!("a1/{name}");
+        assert_eq!(input_list(&payload, scoped), scoped_inputs);
+        assert_eq!(output_list(&payload, scoped), scoped_outputs);
     }
 
     #[test]
@@ -205,7 +188,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(kind: TaskKind, inputs: &[&str], outputs: &[&str], part: &str) {
-        let error = payload(kind, &lists(inputs, outputs)).unwrap_err().to_string();
+        let error = payload(kind, inputs, outputs).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
 

@@ -31,12 +31,12 @@ fn list(code: SyscallCode, pieces: &[PrecompileArtifactSlice]) -> Vec<u8> {
     bincode::serialize(&list).unwrap()
 }
 
-/// Checks `list` with the delivered pieces. An error must contain the expected text.
-fn check(list: &[u8], delivered: &[(&str, Vec<u8>)], expected: Result<(), &str>) {
+/// Checks `list` with the uploaded pieces. An error must contain the expected text.
+fn check(list: &[u8], uploaded: &[(&str, Vec<u8>)], expected: Result<(), &str>) {
     let options = CutOptions::from_variables(|_| None).unwrap();
     let limits = EventLimits::new(&options, 1000, false);
-    let delivered: HashMap<_, _> = delivered.iter().map(|(name, bytes)| (*name, Blob::encode(bytes))).collect();
-    let verdict = limits.check(list, &|name| delivered.get(name).cloned());
+    let uploaded: HashMap<_, _> = uploaded.iter().map(|(name, bytes)| (*name, Blob::encode(bytes))).collect();
+    let verdict = limits.check(list, &|name| uploaded.get(name).cloned());
     match (&verdict, expected) {
         (Ok(()), Ok(())) => {}
         (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason:?} does not contain {part:?}"),
@@ -71,12 +71,12 @@ fn events_of_codes_that_are_never_deferred_are_rejected() {
 
 #[test]
 fn a_piece_with_a_wrong_range_or_count_is_rejected() {
-    let delivered = [("a", events(2))];
+    let uploaded = [("a", events(2))];
     for (start, end) in [(1, 2), (2, 1), (0, 0), (0, usize::MAX), (usize::MAX, usize::MAX)] {
-        check(&list(CODE, &[piece("a", start, end)]), &delivered, Err("a range starts at 0"));
+        check(&list(CODE, &[piece("a", start, end)]), &uploaded, Err("a range starts at 0"));
     }
-    check(&list(CODE, &[piece("a", 0, 1)]), &delivered, Err("it has 2 events, its list announces 1"));
-    check(&list(CODE, &[piece("a", 0, 3)]), &delivered, Err("it has 2 events, its list announces 3"));
+    check(&list(CODE, &[piece("a", 0, 1)]), &uploaded, Err("it has 2 events, its list announces 1"));
+    check(&list(CODE, &[piece("a", 0, 3)]), &uploaded, Err("it has 2 events, its list announces 3"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_piece_with_extra_missing_or_invalid_bytes_is_rejected() {
 
 #[test]
 fn a_piece_that_is_missing_or_named_twice_is_rejected() {
-    check(&list(CODE, &[piece("b", 0, 2)]), &[("a", events(2))], Err("not delivered"));
+    check(&list(CODE, &[piece("b", 0, 2)]), &[("a", events(2))], Err("not uploaded"));
     check(&list(CODE, &[piece("a", 0, 2), piece("a", 0, 2)]), &[("a", events(2))], Err("twice"));
 }
 

@@ -20,12 +20,13 @@ macro_rules! id {
 }
 
 id!(
-    /// One try of a proof request. A proof that restarts gets a new id.
+    /// The number of one try of a proof request. A proof that restarts gets a new number. Logs name a proof by the
+    /// label of its request.
     ProofId,
     "p"
 );
 id!(
-    /// One task of a proof. The driver chooses the number, which is unique over all proofs.
+    /// The number of one task of a proof. The driver chooses the number, which is unique over all proofs.
     TaskId,
     "t"
 );

@@ -7,7 +7,7 @@
 //!         └──statuses, messages── TaskTracker ◄──┘    └───────reports───────┘   └──artifacts──► Store
 //! ```
 //!
-//! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings.
+//! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
 //! - `registry.rs` has the state that the parts share: connected workers, sessions, attempts and proofs, behind locks.
 //! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
 //! - `session/`: one session with a worker.
@@ -36,8 +36,9 @@ mod session;
 mod settings;
 
 pub use controller::{
+    checks::ProofChecks,
     failure::ProofFailure,
-    interface::{DeliveredMarker, DeliveredResult, ProgramController, ProofController},
+    interface::{ProgramController, ProofController},
     request::{Cut, ExpectedExit, ProofOutput, ProofRequest},
     task::{AttemptMemory, TaskSpec},
 };
@@ -57,6 +58,6 @@ pub use proof::{
     run::Proven,
     task_tracker::{TaskOutcome, TaskTracker},
 };
-pub use settings::{MAX_SHARDS, OrchestratorSettings, Verify};
+pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify};
 pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
 pub use sp1d_scheduler::Placement;

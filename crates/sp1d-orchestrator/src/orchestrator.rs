@@ -1,7 +1,6 @@
-//! The public interface of the orchestrator.
+//! The public interface of the orchestrator, except [`Orchestrator::prove`].
 
 use crate::{
-    controller::{failure::ProofFailure, interface::ProofController, request::ProofRequest},
     counts::OrchestratorCounts,
     dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
     pool::{
@@ -12,15 +11,12 @@ use crate::{
         membership::Membership,
         reach_error::ReachError,
     },
-    proof::{
-        result_cache::ResultCache,
-        run::{ProofRunner, Proven},
-    },
+    proof::result_cache::ResultCache,
     registry::Registry,
     settings::OrchestratorSettings,
 };
 use futures::future::join_all;
-use sp1d_model::{ProofEvent, ProofWaiting, hint::one_line};
+use sp1d_model::{ProofWaiting, hint::one_line};
 use sp1d_protocol::Filter;
 use sp1d_scheduler::{DispatchEvent, TaskId};
 use std::{
@@ -30,7 +26,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
@@ -50,10 +46,11 @@ pub struct Holdings {
 /// Connections to workers, and the proofs that run on them. Dropping it ends all of them; [`Orchestrator::shutdown`]
 /// also waits until they have ended.
 pub struct Orchestrator {
-    registry: Arc<Registry>,
+    pub(crate) registry: Arc<Registry>,
     membership: Membership,
     tasks: BackgroundTasks,
-    stop: CancellationToken,
+    /// Cancelled when the orchestrator ends.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Drop for Orchestrator {
@@ -229,9 +226,9 @@ impl Orchestrator {
     }
 
     /// Returns why the tasks of a running proof wait, and what happens with its open tasks. `proof` is the proof's name
-    /// in logs: see [`ProofRequest::label`]. Describes at most `limit` open tasks, and never more than 1000, from the
-    /// first one whose number is above `after`. The reply is empty if no such proof is running, and while a proof has
-    /// no open tasks. Returns `None` if the orchestrator has stopped.
+    /// in logs: see [`ProofRequest::label`](crate::ProofRequest::label). Describes at most `limit` open tasks, and
+    /// never more than 1000, from the first one whose number is above `after`. The reply is empty if no such proof is
+    /// running, and while a proof has no open tasks. Returns `None` if the orchestrator has stopped.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -244,32 +241,5 @@ impl Orchestrator {
         place.send(DispatcherInput::Explain { proof, after, limit, reply });
         // If the dispatcher ends, it drops `reply`, which ends the wait.
         wait.await.ok()
-    }
-
-    /// Runs `request` through `controller` on the connected workers, until it ends or `cancel` is cancelled. Sends
-    /// events to `progress`.
-    ///
-    /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
-    /// - Its execution was interrupted from outside.
-    /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
-    /// - It used cached results that may be wrong. They are removed from the result cache.
-    /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
-    /// - It does not verify although its results do, or a precompile shard could not be proven. Then two workers must
-    ///   agree on the deferred events of each core shard.
-    ///
-    /// # Errors
-    /// Returns why there is no proof.
-    ///
-    /// # Cancel safety
-    /// Dropping the future cancels the proof.
-    pub async fn prove(
-        &self,
-        request: ProofRequest,
-        controller: Arc<dyn ProofController>,
-        progress: broadcast::Sender<ProofEvent>,
-        cancel: CancellationToken,
-    ) -> Result<Proven, ProofFailure> {
-        let runner = ProofRunner { registry: self.registry.clone(), stop: self.stop.clone() };
-        runner.prove(request, controller, progress, cancel).await
     }
 }

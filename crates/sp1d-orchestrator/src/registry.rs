@@ -34,10 +34,17 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-/// A live attempt. Its worker may fetch and upload artifacts.
+/// A live attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and upload
+/// artifacts.
+#[derive(Clone)]
 pub(crate) struct RegisteredAttempt {
     /// The session that holds it.
     pub(crate) session: SessionId,
+    /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
+    /// and its address are kept here.
+    pub(crate) worker_id: WorkerId,
+    pub(crate) worker_name: String,
+    pub(crate) worker_address: String,
     pub(crate) proof: Arc<RunningProof>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,

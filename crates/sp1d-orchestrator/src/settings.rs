@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
 /// `sp1d_protocol::MessageLimits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.
-pub const MAX_SHARDS: u32 = 128;
+pub const MAX_HELD_ATTEMPTS: u32 = 128;
 
 /// Settings of an orchestrator.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct OrchestratorSettings {
     /// The orchestrator's build. A worker is refused if its SP1 version, its circuits or its SP1 features differ.
     pub build: Build,
     /// Maximum number of attempts that a worker holds at a time for each of its provers, from assignment to report. 1
-    /// uses the least memory. A worker never holds more than [`MAX_SHARDS`].
+    /// uses the least memory. A worker never holds more than [`MAX_HELD_ATTEMPTS`].
     pub shard_batch_size: u32,
     /// Whether all workers share the work, or as few workers as finish equally early.
     pub placement: Placement,

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use sp1d_orchestrator::{
-    DeliveredResult, ExpectedExit, Orchestrator, OrchestratorSettings, ProofController, ProofFailure, ProofHandle,
+    ExpectedExit, Orchestrator, OrchestratorSettings, ProofChecks, ProofController, ProofFailure, ProofHandle,
     ProofMode, ProofOutput, ProofRequest, TaskOutcome, TaskSpec, WorkerList,
 };
 use sp1d_protocol::{ShardMarker, ShardTask, TaskPayload};
@@ -65,6 +65,7 @@ struct Mover(std::sync::Mutex<Vec<f64>>);
 #[async_trait]
 impl ProofController for Mover {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(NoChecks);
         proof.put("large", noise(1)).await.unwrap();
         proof.put("small", b"small".to_vec()).await.unwrap();
         let task = ShardTask {
@@ -84,8 +85,13 @@ impl ProofController for Mover {
         assert_eq!(proof.get("large-too").await.unwrap(), noise(2));
         Ok(ProofOutput { proof: Vec::new(), cycles: 0 })
     }
+}
 
-    fn check(&self, _: DeliveredResult<'_>) -> Result<(), String> {
+/// Checks that accept every result.
+struct NoChecks;
+
+impl ProofChecks for NoChecks {
+    fn check(&self, _: &TaskSpec, _: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         Ok(())
     }
 }

@@ -3,10 +3,11 @@
 use futures::FutureExt;
 use sp1d_artifacts::Digest;
 use sp1d_orchestrator::{
-    CachedResult, DeliveredResult, Holdings, LocalConnector, Member, Orchestrator, OrchestratorSettings, ProbeError,
-    ProofController, ProofEvent, ProofFailure, ProofHandle, ProofOutput, ProofRequest, Proven, ResultCache, Stream,
+    CachedResult, Holdings, LocalConnector, Member, Orchestrator, OrchestratorSettings, ProbeError, ProofController,
+    ProofEvent, ProofFailure, ProofHandle, ProofOutput, ProofRequest, Proven, ResultCache, Stream, TaskSpec,
     WorkerInfo, WorkerList, probe,
 };
+use sp1d_protocol::{TaskPayload, WrapTask};
 use sp1d_scheduler::TaskKind;
 use sp1d_testing::{
     FakeController, FakeEngine, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, honest_result,
@@ -96,9 +97,20 @@ impl ProofController for Flood {
         }
         Err(ProofFailure::Cancelled)
     }
+}
 
-    fn check(&self, _: DeliveredResult<'_>) -> Result<(), String> {
-        Ok(())
+/// A controller that submits a task and sets no checks.
+struct Unchecked;
+
+#[async_trait::async_trait]
+impl ProofController for Unchecked {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.put("proof", b"proof".to_vec()).await.unwrap();
+        let task = WrapTask { proof: "proof".into(), result: "result".into() };
+        let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes: 0, cycles: 0 };
+        let task = proof.submit(spec).await;
+        let outcome = proof.watch(task).await;
+        Err(ProofFailure::Request(format!("the task ended: {outcome:?}")))
     }
 }
 
@@ -143,6 +155,16 @@ async fn a_proof_is_spread_over_all_workers_and_leaves_nothing_behind() {
     let proven = check_proven(orchestrator, 12).await;
     assert_eq!(proven.workers.len(), 2);
     assert!(proven.workers.iter().all(|share| share.tasks >= 4), "{:?}", proven.workers);
+}
+
+#[tokio::test]
+async fn a_task_without_checks_fails_the_proof() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (progress, _) = broadcast::channel(64);
+    let outcome = orchestrator.prove(request(1), Arc::new(Unchecked), progress, CancellationToken::new()).await;
+    assert!(matches!(outcome, Err(ProofFailure::Internal(_))), "{outcome:?}");
+    assert_empty(&orchestrator).await;
 }
 
 #[tokio::test]
@@ -796,7 +818,7 @@ async fn cached_results_are_reused_and_wrong_ones_forgotten() {
     // Wrong cached events are detected when a shard is made from them.
     for result in cache.0.lock().unwrap().values_mut() {
         result
-            .delivered
+            .marker_uploads
             .iter_mut()
             .filter(|(name, _)| name.starts_with("made-"))
             .for_each(|(_, events)| *events = WRONG.to_vec());
@@ -814,11 +836,12 @@ async fn a_cached_result_that_cannot_be_stored_leaves_nothing_behind() {
         let mut results = cache.0.lock().unwrap();
         // The next proof makes this result again, in its first attempt. Choose a result of another attempt, so that the
         // names of its artifacts differ.
-        let is_other = |result: &&mut CachedResult| !result.delivered.iter().any(|(name, _)| name == "made-a1-events");
+        let is_other =
+            |result: &&mut CachedResult| !result.marker_uploads.iter().any(|(name, _)| name == "made-a1-events");
         let result = results.values_mut().find(is_other).unwrap();
         // The list of deferred events, `#1`, is stored first. The proof already has an artifact `program`.
-        result.delivered.sort();
-        result.delivered.insert(1, ("program".to_owned(), b"another".to_vec()));
+        result.marker_uploads.sort();
+        result.marker_uploads.insert(1, ("program".to_owned(), b"another".to_vec()));
     }
     assert_eq!(prove_with_cache(&cache, &worker).await, (0, 2));
 }

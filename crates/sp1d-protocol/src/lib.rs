@@ -32,7 +32,7 @@ pub use message::{
     Assignment, Build, Invalid, MessageLimits, Mismatch, ReceiveError, chunk_from_wire, chunk_to_wire,
     failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire, made_prefix,
 };
-pub use sp1d_scheduler::FailureKind;
+pub use sp1d_model::FailureKind;
 pub use task::{
     ArtifactRef, DeferredTask, ReducePart, ReduceTask, ShardMarker, ShardTask, TaskInput, TaskOutput, TaskOutputs,
     TaskPayload, WrapTask,

@@ -4,11 +4,11 @@
 //!   connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A worker that reconnects
 //!   keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets, belongs to a session.
 //!   Faults and standing belong to the worker.
-//! - **Proof.** A [`ProofId`] names one try of a proof request. A proof that restarts gets a new id.
-//! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. The attempt
-//!   of the shard uploads the shard's deferred events (its precompile calls) and then completes the marker, while the
-//!   proof of the shard is still being made. SP1 waits for the marker before it builds precompile shards from these
-//!   events. Deferred proofs, the proofs in a program's input, are something else.
+//! - **Proof.** A [`ProofId`] is the number of one try of a proof request. A proof that restarts gets a new number.
+//! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
+//!   attempt of the shard still proves, it uploads the shard's deferred events (its precompile calls) and reports the
+//!   marker. The marker is complete once the events are checked and the claims accepted. A result that arrives
+//!   during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
 //! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
@@ -20,9 +20,9 @@ use std::{fmt, time::Duration};
 /// Something that happened. Late events, duplicated events and events about forgotten items do no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A try of a proof started. Its tasks follow.
+    /// A try of a proof request started. Its tasks follow.
     ProofStarted {
-        /// The id of the try.
+        /// The number of the try.
         proof: ProofId,
     },
     /// A task of a running proof was submitted and can be given to a worker.
@@ -33,7 +33,8 @@ pub enum Event {
         task: TaskId,
         /// The kind of the task.
         kind: TaskKind,
-        /// The marker that an attempt of this task completes before its result is accepted. Only core shards have one.
+        /// The marker that an attempt of this task must complete before a result is accepted. Only core shards have
+        /// one.
         marker: Option<TaskId>,
         /// The session of a worker that started this task before the orchestrator restarted. The worker resumes the
         /// task if it may take it and has a free slot.
@@ -88,7 +89,7 @@ pub enum Event {
         session: SessionId,
     },
     /// A worker's session ended.
-    WorkerLost {
+    SessionEnded {
         /// The session that ended.
         session: SessionId,
     },
@@ -104,8 +105,7 @@ pub enum Event {
         /// The attempt that started.
         attempt: AttemptId,
     },
-    /// The marker of `attempt` passed its check and the comparison of its claims: the deferred events of its shard are
-    /// uploaded.
+    /// The deferred events that `attempt` uploaded for its marker were checked, and its claims were accepted.
     MarkerAccepted {
         /// The session that holds the attempt.
         session: SessionId,
@@ -148,9 +148,9 @@ pub enum Event {
         /// What was wrong, for people.
         reason: String,
     },
-    /// A try of a proof ended, with any outcome: everything about it is forgotten.
+    /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     ProofEnded {
-        /// The id of the try.
+        /// The number of the try.
         proof: ProofId,
     },
     /// Only time has passed.
@@ -179,7 +179,7 @@ impl fmt::Display for Event {
             Self::DrainEnded { session } => write!(f, "drain ended for {session}"),
             Self::ProverLost { session } => write!(f, "{session} restarts its prover"),
             Self::ProverReady { session } => write!(f, "{session} has its prover ready"),
-            Self::WorkerLost { session } => write!(f, "{session} lost"),
+            Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
             Self::MarkerAccepted { session, attempt } => write!(f, "marker of {attempt} on {session} accepted"),
@@ -219,7 +219,7 @@ pub enum Command {
         /// The attempt to stop.
         attempt: AttemptId,
     },
-    /// `marker` is complete: the artifacts that `attempt` uploaded for it now belong to the proof.
+    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
         /// The proof that the marker belongs to.
         proof: ProofId,
@@ -255,6 +255,9 @@ pub enum Command {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
+        /// True if the task failed because no connected worker has more memory than the worker on which it ran out of
+        /// memory. False if it reached a limit of failures, losses or refusals, even if it also ran out of memory.
+        is_out_of_memory: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
     Adopt {
@@ -305,7 +308,7 @@ impl fmt::Display for Command {
                 write!(f, "accept {attempt} of {session} for {task} of {proof}")
             }
             Self::Discard { attempt } => write!(f, "discard {attempt}"),
-            Self::FailProof { proof, task, kind, history } => {
+            Self::FailProof { proof, task, kind, history, .. } => {
                 write!(f, "fail {proof} because of {kind} {task} after {} past attempts", history.len())
             }
             Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),

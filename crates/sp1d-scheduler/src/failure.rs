@@ -3,8 +3,8 @@
 use sp1d_model::{AttemptId, FailureKind, SessionId, WorkerId};
 use std::{fmt, time::Duration};
 
-/// Why a task stopped relying on an attempt, so that another attempt may replace it. A result of the attempt that
-/// arrives later still counts if it is the first one that verifies, except after `Rejected`, `Disputed` and
+/// Why a task does not wait for an attempt any more. Another attempt may replace it. If the result of the attempt
+/// arrives nevertheless, it counts if it is the first that verifies, except after `Rejected`, `Unconfirmed` and
 /// `NamesTaken`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptFailure {
@@ -17,18 +17,18 @@ pub enum AttemptFailure {
     },
     /// The attempt needed more memory than its worker has.
     OutOfMemory(String),
-    /// Something that it delivered is wrong or missing: its result, or the precompile events that it claims for its
-    /// shard.
+    /// Its result is wrong or missing, or the deferred events that it uploaded are wrong.
     Rejected(String),
     /// The session ended, or was silent for longer than a lease.
     WorkerLost,
-    /// No second worker confirmed the precompile events that the attempt claims for its shard. It is not known which
+    /// No second worker confirmed the deferred events that the attempt claims for its shard. It is not known which
     /// worker is wrong, so none of them gets a fault.
-    Disputed,
-    /// The proof already has other artifacts under the names of the precompile events that the attempt claims for its
-    /// shard. It is not known which attempt owns the names, so no worker gets a fault.
+    Unconfirmed,
+    /// The proof already has artifacts with the names of the deferred events that the attempt uploaded, but with other
+    /// content. It is not known which of them are right, so no worker gets a fault.
     NamesTaken,
-    /// The attempt runs for much longer than expected. It keeps its slot, because its worker is still proving it.
+    /// The attempt runs for too long: see [`PaceRules`](crate::PaceRules). It keeps its slot, because its worker still
+    /// proves it.
     Overdue,
     /// The worker did not start the attempt, although it proved nothing else: see
     /// [`start_deadline`](crate::SchedulerConfig::start_deadline).
@@ -72,7 +72,7 @@ impl fmt::Display for AttemptFailure {
             Self::OutOfMemory(text) => write!(f, "out of memory: {text}"),
             Self::Rejected(reason) => write!(f, "its output was rejected: {reason}"),
             Self::WorkerLost => f.write_str("the worker was lost"),
-            Self::Disputed => f.write_str("no other worker confirmed the precompile events that it claims"),
+            Self::Unconfirmed => f.write_str("no other worker confirmed the precompile events that it claims"),
             Self::NamesTaken => f.write_str("another attempt already owns the names of the artifacts that it uploaded"),
             Self::Overdue => f.write_str("it ran for much longer than expected"),
             Self::NeverStarted => f.write_str("the worker never started it"),
@@ -92,6 +92,6 @@ pub struct PastAttempt {
     pub worker: WorkerId,
     /// Time from the assignment to the failure.
     pub duration: Duration,
-    /// Why the task stopped relying on the attempt.
+    /// Why the task does not wait for the attempt any more.
     pub failure: AttemptFailure,
 }

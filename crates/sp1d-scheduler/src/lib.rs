@@ -6,8 +6,9 @@
 //! ```
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
-//! - [`Dispatch`] owns a scheduler and filters the workers' reports. It passes a marker or a result to the scheduler
-//!   only after the required checks.
+//! - [`Dispatch`] owns a scheduler and filters the workers' reports. A marker reaches the scheduler only after its
+//!   checks. A delivered result reaches it at once, or after a running check of the marker, and becomes final only
+//!   after the check of the result.
 //!
 //! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
 //! driver is the orchestrator's dispatcher. In tests, it is the test or the simulation.

@@ -120,7 +120,7 @@ fn joined_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event
 }
 
 const fn lost(session: u64) -> Event {
-    Event::WorkerLost { session: SessionId(session) }
+    Event::SessionEnded { session: SessionId(session) }
 }
 
 const fn renewed(session: u64) -> Event {
@@ -194,9 +194,16 @@ const fn end_session(session: u64) -> Command {
     Command::EndSession { session: SessionId(session) }
 }
 
-/// The failure of a proof because its shard `task` failed.
+/// The failure of a proof because its shard `task` reached a limit.
 const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
-    Command::FailProof { proof: ProofId(proof), task: TaskId(task), kind: SHARD, history }
+    let (proof, task) = (ProofId(proof), TaskId(task));
+    Command::FailProof { proof, task, kind: SHARD, history, is_out_of_memory: false }
+}
+
+/// The failure of a proof because no worker has enough memory for its shard `task`.
+const fn fail_for_memory(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
+    let (proof, task) = (ProofId(proof), TaskId(task));
+    Command::FailProof { proof, task, kind: SHARD, history, is_out_of_memory: true }
 }
 
 /// A past attempt that ended at the time it was assigned.

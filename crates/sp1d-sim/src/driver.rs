@@ -5,7 +5,7 @@ use crate::{
     cluster::{Happening, Net, ToOrchestrator, ToWorker},
     invariant::{Invariants, SimOutcome, SimStep, TheDispatchAgrees, Violation, WatchersSeeEveryEnd},
     observe::{Coverage, DispatchStep, RunDigest},
-    scenario::{ATTEMPTS_BEFORE, Claims, DeliveredClaims, HeardClaims, MachineId, Plan, Value},
+    scenario::{ATTEMPTS_BEFORE, Claims, HeardClaims, MachineId, Plan, UploadedClaims, Value},
 };
 use sp1d_scheduler::{
     AttemptFailure, AttemptId, ClaimsVerdict, Dispatch, DispatchCommand, DispatchEvent, Event, ProofId, ResultKey,
@@ -66,7 +66,7 @@ pub(crate) struct Driver {
     /// The results of reported attempts. `None`: the attempt reported a result but delivered nothing.
     delivered: BTreeMap<AttemptId, Option<Value>>,
     /// The claims that attempts delivered for their markers.
-    claims: DeliveredClaims,
+    claims: UploadedClaims,
     heard: HeardClaims,
     /// Sessions for whose drain the operator waits.
     drains: BTreeSet<SessionId>,
@@ -103,7 +103,7 @@ impl Driver {
             sessions: BTreeMap::new(),
             attempts: BTreeMap::new(),
             delivered: BTreeMap::new(),
-            claims: DeliveredClaims::new(),
+            claims: UploadedClaims::new(),
             heard: HeardClaims::default(),
             drains: BTreeSet::new(),
             proofs: BTreeMap::new(),
@@ -176,11 +176,11 @@ impl Driver {
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },
             ToOrchestrator::Marker { attempt, claims } => {
                 if let Some(claims) = claims.filter(|_| self.is_held_by(attempt, session)) {
-                    // An artifact that was delivered does not change.
+                    // An artifact that was uploaded does not change.
                     self.claims.entry(attempt).or_insert(claims);
                 }
-                let is_delivered = self.claims.contains_key(&attempt);
-                DispatchEvent::MarkerReported { session, attempt, is_delivered }
+                let has_all_uploads = self.claims.contains_key(&attempt);
+                DispatchEvent::MarkerReported { session, attempt, has_all_uploads }
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
@@ -204,7 +204,7 @@ impl Driver {
             ToOrchestrator::Ready => DispatchEvent::ProverReady { session },
             ToOrchestrator::Closed => {
                 entry.open = false;
-                DispatchEvent::WorkerLost { session }
+                DispatchEvent::SessionEnded { session }
             }
         };
         self.report(event, plan, net)
@@ -391,9 +391,9 @@ impl Driver {
                 return self.tell(session, ToWorker::Adopted(attempt), net);
             }
             DispatchCommand::CheckMarker { attempt, task } => self.check_marker(attempt, task, net),
-            DispatchCommand::CompareClaims { attempt, task, session, is_alone } => {
-                let verdict = self.compare(attempt, task, session, is_alone, plan, net);
-                return Some(DispatchEvent::ClaimsCompared { attempt, verdict });
+            DispatchCommand::JudgeClaims { attempt, task, session, is_alone } => {
+                let verdict = self.judge_claims(attempt, task, session, is_alone, plan, net);
+                return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
             }
             DispatchCommand::CheckResult { attempt, task } => self.check_result(attempt, task, net),
             DispatchCommand::AcceptResult { proof, task, attempt, .. } => self.accept(proof, task, attempt, plan, net),
@@ -418,14 +418,14 @@ impl Driver {
         None
     }
 
-    /// Sends `message` to a session. Returns `WorkerLost` if its connection turns out to be closed.
+    /// Sends `message` to a session. Returns `SessionEnded` if its connection turns out to be closed.
     fn tell(&mut self, session: SessionId, message: ToWorker, net: &mut Net) -> Option<DispatchEvent> {
         let entry = self.sessions.get_mut(&session).filter(|entry| entry.open)?;
         let machine = entry.machine;
         if net.link(machine).connected != Some(session) && net.dice.chance(300) {
             entry.open = false;
             self.coverage.mark("worker found disconnected");
-            return Some(DispatchEvent::WorkerLost { session });
+            return Some(DispatchEvent::SessionEnded { session });
         }
         net.tell(machine, session, message);
         None
@@ -434,14 +434,14 @@ impl Driver {
     fn check_marker(&mut self, attempt: AttemptId, task: TaskId, net: &mut Net) {
         let Some(claims) = self.claims.get(&attempt).copied() else { return };
         if claims != Claims::of(task) {
-            self.coverage.mark("wrong claims delivered");
+            self.coverage.mark("wrong claims uploaded");
         }
         let takes = net.dice.ms(20..=400);
         let good = !claims.is_malformed() || self.sabotage.trusting;
         net.after(takes, Happening::MarkerChecked { attempt, good });
     }
 
-    fn compare(
+    fn judge_claims(
         &mut self,
         attempt: AttemptId,
         task: TaskId,
@@ -462,7 +462,7 @@ impl Driver {
         let worker = self.sessions.get(&session).and_then(|entry| entry.worker);
         match (self.claims.get(&attempt), worker) {
             _ if resumes && net.dice.chance(100) => ClaimsVerdict::NamesTaken,
-            (Some(claims), Some(worker)) => self.heard.compare(task, *claims, worker, is_alone, plan),
+            (Some(claims), Some(worker)) => self.heard.judge(task, *claims, worker, is_alone, plan),
             _ => accepted,
         }
     }

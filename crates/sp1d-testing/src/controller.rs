@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sp1d_artifacts::Digest;
 use sp1d_orchestrator::{
-    DeliveredResult, ExpectedExit, ProgramController, ProofController, ProofFailure, ProofHandle, ProofMode,
-    ProofOutput, ProofRequest, TaskOutcome, TaskSpec,
+    ExpectedExit, ProgramController, ProofChecks, ProofController, ProofFailure, ProofHandle, ProofMode, ProofOutput,
+    ProofRequest, TaskOutcome, TaskSpec,
 };
 use sp1d_protocol::{ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload};
 use std::time::Duration;
@@ -41,8 +41,8 @@ fn shard_task(record: String, result: String, marker: Option<ShardMarker>) -> Ta
 }
 
 /// Returns the content of the list of deferred events of a shard, which is the name of its events.
-fn events_name(proof: &ProofHandle, shard: u64) -> Option<String> {
-    String::from_utf8(proof.get_now(&format!("events-{shard}"))?).ok()
+fn events_name(artifact: &dyn Fn(&str) -> Option<Vec<u8>>, shard: u64) -> Option<String> {
+    String::from_utf8(artifact(&format!("events-{shard}"))?).ok()
 }
 
 impl FakeController {
@@ -50,7 +50,7 @@ impl FakeController {
         &self,
         proof: &ProofHandle,
         shard: u64,
-    ) -> Result<(sp1d_scheduler::TaskId, sp1d_scheduler::TaskId), ProofFailure> {
+    ) -> Result<(sp1d_model::TaskId, sp1d_model::TaskId), ProofFailure> {
         let name = format!("record-{shard}");
         let kept = proof.put(&name, record(shard, self.record_bytes)).await;
         kept.map_err(|error| ProofFailure::Machine(error.to_string()))?;
@@ -60,16 +60,16 @@ impl FakeController {
         Ok((proof.submit(spec).await, task))
     }
 
-    /// Returns the content of an input of a task. Blocks.
-    fn content(&self, proof: &ProofHandle, name: &str) -> Option<Vec<u8>> {
+    /// Returns the content of an input of a task. `artifact` returns the content of an artifact of the proof.
+    fn content(&self, artifact: &dyn Fn(&str) -> Option<Vec<u8>>, name: &str) -> Option<Vec<u8>> {
         // Records are removed when their shards are done, so make them again.
         if name == PRECOMPILE_RECORD {
-            let events: Vec<String> = (0..).map_while(|shard| events_name(proof, shard)).collect();
+            let events: Vec<String> = (0..).map_while(|shard| events_name(artifact, shard)).collect();
             return Some(precompile_record(&events));
         }
         match name.strip_prefix("record-").and_then(|shard| shard.parse().ok()) {
             Some(shard) => Some(record(shard, self.record_bytes)),
-            None => proof.get_now(name),
+            None => artifact(name),
         }
     }
 }
@@ -77,6 +77,7 @@ impl FakeController {
 #[async_trait]
 impl ProofController for FakeController {
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(*self);
         let outcome = self.prove(&proof, &request).await;
         if let Err(failure) = &outcome {
             proof.fail(failure.clone());
@@ -84,27 +85,29 @@ impl ProofController for FakeController {
         }
         outcome
     }
+}
 
-    fn result_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
+impl ProofChecks for FakeController {
+    fn result_key(&self, spec: &TaskSpec, digest: &dyn Fn(&str) -> Option<Digest>) -> Option<Digest> {
         // The shard of precompiles is not cached.
         let shard = spec.payload.shard().filter(|shard| shard.record != PRECOMPILE_RECORD)?;
-        let made_of = [proof.digest(&shard.program)?, proof.digest(&shard.record)?].map(|digest| *digest.as_bytes());
+        let made_of = [digest(&shard.program)?, digest(&shard.record)?].map(|digest| *digest.as_bytes());
         Some(Digest::of(&made_of.concat()))
     }
 
-    fn check(&self, result: DeliveredResult<'_>) -> Result<(), String> {
+    fn check(&self, spec: &TaskSpec, output: &[u8], artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         let (mut inputs, mut events) = (Vec::new(), Vec::new());
-        for input in result.spec.payload.inputs() {
-            let content = self.content(result.proof, input.artifact).ok_or("an input no longer exists")?;
+        for input in spec.payload.inputs() {
+            let content = self.content(artifact, input.artifact).ok_or("an input no longer exists")?;
             if input.artifact == PRECOMPILE_RECORD {
                 events = events_in(&content).ok_or("the record of precompiles is wrong")?;
             }
             inputs.extend(content);
         }
         for name in events {
-            inputs.extend(result.proof.get_now(&name).ok_or("the events of a shard no longer exist")?);
+            inputs.extend(artifact(&name).ok_or("the events of a shard no longer exist")?);
         }
-        if result.output == honest_result(&inputs) { Ok(()) } else { Err("the result is garbage".into()) }
+        if output == honest_result(&inputs) { Ok(()) } else { Err("the result is garbage".into()) }
     }
 }
 
@@ -168,7 +171,7 @@ impl FakeController {
         if self.folds {
             let part = |shard: u64| ReducePart { range: shard.to_string(), proof: format!("result-{shard}") };
             let fold = ReduceTask {
-                is_complete: true,
+                is_last: true,
                 range: format!("0..{shards}"),
                 parts: (0..shards).map(part).collect(),
                 result: "fold".to_owned(),

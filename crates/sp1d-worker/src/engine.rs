@@ -15,8 +15,8 @@ pub trait ProvingEngine: Send + Sync + 'static {
     /// is loaded again. The default resolves immediately.
     async fn ready(&self) {}
 
-    /// Runs one attempt: fetches its inputs from `io` and uploads its outputs to `io`. `slot` is below
-    /// [`ProvingEngine::slots`], and no two attempts in the engine have the same slot.
+    /// Runs one attempt: fetches its inputs from `io` and uploads its outputs to `io`. `slot` is the number of the
+    /// attempt's place in the engine. It is below [`ProvingEngine::slots`], and no other attempt in the engine has it.
     ///
     /// # Errors
     /// Returns why this attempt failed. Another attempt of the same task may succeed.
@@ -79,7 +79,7 @@ pub trait AttemptIo: Send + Sync + 'static {
     /// Fails if the orchestrator rejects the artifact, or if the attempt is over.
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError>;
 
-    /// Reports that the attempt's marker is complete: all artifacts that belong to it are uploaded.
+    /// Reports the attempt's marker: all deferred events of its shard are uploaded.
     ///
     /// # Errors
     /// Fails if the attempt is over.

@@ -77,13 +77,12 @@ fn code_of(error: &anyhow::Error) -> u8 {
         return match error {
             ClientError::Address { .. } => USAGE,
             ClientError::Unreachable { .. } => WORKERS,
-            ClientError::Foreign { .. } => OTHER,
             // Too many requests (429), service unavailable (503) and insufficient storage (507). See RFC 9110 and RFC
             // 4918.
             ClientError::Refused { status: 429 | 503, .. } => WORKERS,
             ClientError::Refused { status: 507, .. } => HOST,
             ClientError::Refused { status: 400..500, .. } => USAGE,
-            ClientError::Refused { .. } => OTHER,
+            _ => OTHER,
         };
     }
     if let Some(failure) = error.downcast_ref::<ProofFailure>() {
@@ -94,7 +93,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
             ProofFailure::NoWorkers { .. } | ProofFailure::Unsupported { .. } | ProofFailure::OutOfMemory(_) => WORKERS,
             ProofFailure::Timeout(_) => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
-            ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_) => OTHER,
+            _ => OTHER,
         };
     }
     if error.is::<ConnectError>() {

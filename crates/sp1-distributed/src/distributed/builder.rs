@@ -69,8 +69,8 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.local_threads(threads))
     }
 
-    /// Sets how many shards a worker may hold at a time for each of its provers: 1 to 128. A worker never holds more
-    /// than 128 shards in total. Default: 2.
+    /// Sets how many tasks (usually shards) a worker may hold at a time for each of its provers: 1 to 128. A worker
+    /// never holds more than 128 tasks in total. Default: 2.
     #[must_use]
     pub fn shard_batch_size(self, shards: u32) -> Self {
         self.set(|overrides| overrides.shard_batch_size(shards))

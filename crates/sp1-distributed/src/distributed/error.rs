@@ -6,6 +6,7 @@ use sp1d_orchestrator::{ConnectError, ProofFailure};
 
 /// Why a call to the distributed prover failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DistributedError {
     /// The worker list or a setting is invalid.
     #[error(transparent)]

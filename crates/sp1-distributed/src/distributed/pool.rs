@@ -6,8 +6,8 @@ use crate::worker::{EmbeddedWorker, local_worker};
 use sp1_sdk::{SP1Proof, SP1VerifyingKey};
 use sp1d_engine::{Controller, ShrinkWrapper};
 use sp1d_orchestrator::{
-    ConnectError, Holdings, LocalConnector, Orchestrator, ProofController, ProofEvent, ProofFailure, ProofRequest,
-    Proven, Stream, UnknownWorker, WorkerInfo,
+    ConnectError, Holdings, LocalConnector, Orchestrator, ProofEvent, ProofFailure, ProofRequest, Proven, Stream,
+    UnknownWorker, WorkerInfo,
 };
 use sp1d_worker::LocalEndpoint;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl WorkerPool {
         progress: broadcast::Sender<ProofEvent>,
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
-        self.run(request, controller, progress, cancel).await
+        self.orchestrator.prove(request, controller, progress, cancel).await
     }
 
     /// Shrinks and wraps a compressed proof on a worker. `key` belongs to the program of the proof. Returns a
@@ -100,17 +100,7 @@ impl WorkerPool {
     ) -> Result<Vec<u8>, ProofFailure> {
         let wrapper = ShrinkWrapper::new(proof, key)?;
         let (progress, _) = broadcast::channel(16);
-        Ok(self.run(request, wrapper, progress, CancellationToken::new()).await?.output.proof)
-    }
-
-    async fn run(
-        &self,
-        request: ProofRequest,
-        controller: Arc<dyn ProofController>,
-        progress: broadcast::Sender<ProofEvent>,
-        cancel: CancellationToken,
-    ) -> Result<Proven, ProofFailure> {
-        self.orchestrator.prove(request, controller, progress, cancel).await
+        Ok(self.orchestrator.prove(request, wrapper, progress, CancellationToken::new()).await?.output.proof)
     }
 
     /// Returns the connected workers.

@@ -5,6 +5,7 @@ use std::io;
 
 /// Why a worker cannot start or has stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WorkerError {
     /// The address to listen on is malformed.
     #[error("invalid listen address: {0}")]

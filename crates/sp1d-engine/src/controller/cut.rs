@@ -5,8 +5,8 @@ use crate::{
     options::CutOptions,
     program::ProgramSize,
 };
+use sp1d_model::TaskKind;
 use sp1d_orchestrator::{AttemptMemory, ProofEvent, ProofFailure, ProofHandle, ProofMode};
-use sp1d_scheduler::TaskKind;
 use std::time::Duration;
 use tokio::time::sleep;
 

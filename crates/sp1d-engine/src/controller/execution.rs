@@ -1,4 +1,4 @@
-//! Executes the program of a proof and cuts its run into shards.
+//! Starts SP1's controller for a proof: it executes the program and cuts its run into shards.
 
 use super::{local_task_context::LocalTaskContext, proof_client::ProofClient, request::decode_stdin};
 use crate::{
@@ -8,14 +8,50 @@ use crate::{
     names::task_to_sp1,
     options::CutOptions,
 };
+use sp1_core_machine::io::SP1Stdin;
 use sp1_prover::{
     verify::SP1Verifier,
-    worker::{CoreExecuteTaskRequest, RawTaskRequest, SP1Controller, SP1ControllerConfig, TaskError},
+    worker::{
+        CoreExecuteTaskRequest, ProofId, RawTaskRequest, RequesterId, SP1Controller, SP1ControllerConfig, TaskContext,
+        TaskError,
+    },
 };
-use sp1d_orchestrator::{ProofEvent, ProofFailure, TaskOutcome};
-use sp1d_scheduler::TaskId;
+use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType, network_base_types};
+use sp1d_artifacts::Digest;
+use sp1d_model::TaskId;
+use sp1d_orchestrator::{ProofEvent, ProofFailure, ProofMode, ProofRequest, TaskOutcome};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+
+/// Makes the task with which SP1's controller starts, and uploads its inputs. Their order is the order of SP1's
+/// `ControllerInputs`.
+pub(super) async fn root_task(
+    client: &ProofClient,
+    request: &ProofRequest,
+    stdin: SP1Stdin,
+    output: &Artifact,
+) -> anyhow::Result<RawTaskRequest> {
+    let program = Artifact(format!("program-{}", Digest::of(&request.elf)));
+    client.upload_program(&program, request.elf.to_vec()).await?;
+    let input = Artifact("stdin".to_owned());
+    client.upload_with_type(&input, ArtifactType::Stdin, stdin).await?;
+    let nonce = Artifact("nonce".to_owned());
+    client.upload(&nonce, request.nonce).await?;
+    let literal = |text: String| Artifact(text);
+    let mode = literal((sp1_mode(request.mode) as i32).to_string());
+    let limit =
+        literal(request.cycle_limit.filter(|limit| *limit > 0).map(|limit| limit.to_string()).unwrap_or_default());
+    Ok(RawTaskRequest {
+        inputs: vec![program, input, mode, limit, nonce, literal(String::new())],
+        outputs: vec![output.clone()],
+        context: TaskContext {
+            proof_id: ProofId::new(client.proof().id().to_string()),
+            parent_id: None,
+            parent_context: None,
+            requester_id: RequesterId::new("sp1-distributed"),
+        },
+    })
+}
 
 /// Starts SP1's task of executing the program. Returns the id of the task.
 pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> TaskId {
@@ -122,4 +158,13 @@ pub(super) fn sp1_controller(
     };
     // Each proof has its own SP1 controller, because the clients belong to one proof.
     SP1Controller::new(config, client.clone(), client.clone(), verifier.clone())
+}
+
+fn sp1_mode(mode: ProofMode) -> network_base_types::ProofMode {
+    match mode {
+        ProofMode::Core => network_base_types::ProofMode::Core,
+        ProofMode::Compressed => network_base_types::ProofMode::Compressed,
+        ProofMode::Groth16 => network_base_types::ProofMode::Groth16,
+        ProofMode::Plonk => network_base_types::ProofMode::Plonk,
+    }
 }

@@ -12,8 +12,6 @@ mod program_keys;
 mod proof_client;
 mod proof_controller;
 mod request;
-mod result_key;
-mod root_task;
 mod shrink_wrapper;
 
 pub use cut::preview_cut;

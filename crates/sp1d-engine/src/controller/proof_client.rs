@@ -7,7 +7,7 @@ use super::{local_task_context::LocalTaskContext, marker_sequencer::MarkerSequen
 use crate::{
     memory::{task_bytes, too_small_for},
     names::{task_from_text, task_to_sp1},
-    task_lists::{TaskListError, TaskLists},
+    task_lists::{TaskListError, task_payload},
     verify::{ClockRange, Expectations},
 };
 use anyhow::{Context, Result};
@@ -16,8 +16,8 @@ use sp1_prover_types::{
     Artifact, ArtifactClient, ArtifactId, ArtifactType, ProofRequestStatus, ShardPermit, TaskStatus, TaskType,
 };
 use sp1d_artifacts::StoreError;
+use sp1d_model::TaskKind;
 use sp1d_orchestrator::{ProofFailure, ProofHandle, ProofMode, TaskOutcome, TaskSpec};
-use sp1d_scheduler::TaskKind;
 use std::{
     collections::HashMap,
     sync::{
@@ -38,7 +38,7 @@ pub(super) struct ProofClient(Arc<ProofClientState>);
 
 /// Starts SP1's task of executing the program, and returns the id of the task. The client does not call the execution
 /// directly, because the execution needs the client.
-pub(super) type StartExecution = fn(&ProofClient, RawTaskRequest) -> sp1d_scheduler::TaskId;
+pub(super) type StartExecution = fn(&ProofClient, RawTaskRequest) -> sp1d_model::TaskId;
 
 struct ProofClientState {
     proof: ProofHandle,
@@ -54,7 +54,7 @@ struct ProofClientState {
     /// Other shards do not count: SP1 makes precompile shards of the workers' events, which may arrive at any time.
     core_shards: Arc<AtomicU64>,
     /// Clock ranges of the shards whose markers are released in order, by marker.
-    clocks: Mutex<HashMap<sp1d_scheduler::TaskId, ClockRange>>,
+    clocks: Mutex<HashMap<sp1d_model::TaskId, ClockRange>>,
 }
 
 impl ProofClient {
@@ -91,8 +91,7 @@ impl ProofClient {
 
     fn spec(&self, kind: TaskKind, task: RawTaskRequest) -> Result<TaskSpec, TaskListError> {
         let names = |list: Vec<Artifact>| -> Vec<String> { list.into_iter().map(|artifact| artifact.0).collect() };
-        let lists = TaskLists { inputs: names(task.inputs), outputs: names(task.outputs) };
-        let payload = lists.payload(kind, task_from_text)?;
+        let payload = task_payload(kind, &names(task.inputs), &names(task.outputs), task_from_text)?;
         let record = payload.shard().map(|shard| shard.record.as_str());
         let memory_bytes = task_bytes(kind, record.and_then(|name| self.0.expected.cells(name)));
         let cycles = record.and_then(|name| self.0.expected.cycles(name)).unwrap_or(0);
@@ -117,7 +116,7 @@ impl ProofClient {
         }
     }
 
-    fn clocks(&self) -> MutexGuard<'_, HashMap<sp1d_scheduler::TaskId, ClockRange>> {
+    fn clocks(&self) -> MutexGuard<'_, HashMap<sp1d_model::TaskId, ClockRange>> {
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -140,7 +139,7 @@ impl ProofClient {
     }
 
     /// Carries out SP1's setup task. The verifying key is known already.
-    fn set_up(&self, task: RawTaskRequest) -> sp1d_scheduler::TaskId {
+    fn set_up(&self, task: RawTaskRequest) -> sp1d_model::TaskId {
         let context = &self.0.context;
         let id = self.0.proof.open_local_task();
         let (client, key) = (self.clone(), context.key.clone());

@@ -2,23 +2,19 @@
 
 use super::{
     cut::{choose_for_workers, warn_of_large_cut},
-    execution::{sp1_controller, start_execution},
+    execution::{root_task, sp1_controller, start_execution},
     input_proofs::{check_form, check_input_proofs},
     key_folder::{KeyFolder, KnownProgram, default_key_folder},
     local_task_context::LocalTaskContext,
     program_keys::ProgramKeys,
     proof_client::ProofClient,
     request::{check_exit_is_provable, decode_elf, decode_stdin, needed_kinds, status_code},
-    result_key::shard_result_key,
-    root_task::root_task,
 };
 use crate::{
     executor::{Executed, ProgramRunner, check_executor_host, program_failure},
     heap,
     options::CutOptions,
-    verify::{
-        ExpectationGuard, ExpectationRegistry, Expectations, check_nonce, check_nonce_range, check_result, contained,
-    },
+    verify::{Expectations, PartChecks, check_nonce, check_nonce_range},
 };
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -28,10 +24,9 @@ use sp1_hypercube::SP1VerifyingKey;
 use sp1_prover::verify::SP1Verifier;
 use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType};
 use sp1_sdk::{HashableKey, LightProver, Prover, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork};
-use sp1d_artifacts::Digest;
 use sp1d_orchestrator::{
-    Cut, DeliveredMarker, DeliveredResult, ProgramController, ProofController, ProofEvent, ProofFailure, ProofHandle,
-    ProofMode, ProofOutput, ProofRequest, TaskSpec,
+    Cut, ProgramController, ProofController, ProofEvent, ProofFailure, ProofHandle, ProofMode, ProofOutput,
+    ProofRequest,
 };
 use std::{
     path::PathBuf,
@@ -62,7 +57,6 @@ pub struct Controller {
     keys: ProgramKeys,
     /// Verifies the parts of a proof. The verifier of `light` verifies only whole proofs.
     verifier: Arc<SP1Verifier>,
-    running: ExpectationRegistry,
 }
 
 // The futures are boxed so that their code is compiled once in this crate, and not in every crate that awaits them.
@@ -74,12 +68,7 @@ impl Controller {
             let keys = light.inner().recursion_vks();
             let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
             let verifier = verifier.expect("building SP1's verifier does not panic");
-            Self {
-                light,
-                keys: ProgramKeys::new(KeyFolder::new(settings.keys), settings.give_back),
-                verifier,
-                running: ExpectationRegistry::default(),
-            }
+            Self { light, keys: ProgramKeys::new(KeyFolder::new(settings.keys), settings.give_back), verifier }
         })
     }
 
@@ -159,7 +148,6 @@ impl Controller {
         proof: &ProofHandle,
         request: ProofRequest,
         tasks: &TaskTracker,
-        guard: &ExpectationGuard,
     ) -> Result<ProofOutput, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
@@ -186,7 +174,7 @@ impl Controller {
         proof.set_options(options.encode());
         options.check_for(size).await?;
         let expected = Arc::new(Expectations::new(&request, &options, &key, size, &stdin));
-        guard.expect(expected.clone());
+        proof.set_checks(PartChecks::new(self.verifier.clone(), expected.clone(), &options));
         let context = Arc::new(LocalTaskContext {
             proof: proof.clone(),
             program: request.elf.clone(),
@@ -284,10 +272,7 @@ impl Controller {
 impl ProofController for Controller {
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         let tasks = TaskTracker::new();
-        // `guard` lives until the proof is over. A result that arrives later could not be checked, which would count
-        // as a fault of its worker.
-        let guard = self.running.register(&proof);
-        let outcome = self.prove(&proof, request, &tasks, &guard).await;
+        let outcome = self.prove(&proof, request, &tasks).await;
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other, so the proof is failed explicitly.
             proof.fail(failure.clone());
@@ -298,23 +283,9 @@ impl ProofController for Controller {
         outcome
     }
 
-    fn result_key(&self, proof: &ProofHandle, spec: &TaskSpec) -> Option<Digest> {
-        shard_result_key(&self.running, proof, spec)
-    }
-
     fn smaller_cut(&self, options: &str) -> Option<Cut> {
         let smaller = CutOptions::decode(options).ok()?.smaller()?;
         Some(Cut { options: smaller.encode(), name: smaller.threshold_name() })
-    }
-
-    fn check(&self, result: DeliveredResult<'_>) -> Result<(), String> {
-        let expected = self.running.expectations(result.proof)?;
-        contained(|| check_result(&self.verifier, &expected, &result))
-    }
-
-    fn check_marker(&self, marker: DeliveredMarker<'_>) -> Result<(), String> {
-        let expected = self.running.expectations(marker.proof)?;
-        contained(|| expected.check_marker(&marker))
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::program::decode_program;
 use sp1_core_executor::{Program, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
+use sp1d_model::TaskKind;
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode};
-use sp1d_scheduler::TaskKind;
 use std::sync::Arc;
 
 /// Returns the task kinds that workers must support for a proof of `mode`.

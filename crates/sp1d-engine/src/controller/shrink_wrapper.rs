@@ -7,12 +7,12 @@ use sp1_primitives::SP1Field;
 use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
 use sp1_recursion_executor::RecursionPublicValues;
 use sp1_sdk::SP1Proof;
+use sp1d_model::TaskKind;
 use sp1d_orchestrator::{
-    DeliveredResult, ProofController, ProofEvent, ProofFailure, ProofHandle, ProofOutput, ProofRequest, TaskOutcome,
+    ProofChecks, ProofController, ProofEvent, ProofFailure, ProofHandle, ProofOutput, ProofRequest, TaskOutcome,
     TaskSpec,
 };
 use sp1d_protocol::{TaskPayload, WrapTask};
-use sp1d_scheduler::TaskKind;
 use std::{borrow::Borrow, sync::Arc};
 
 /// Shrinks and wraps one compressed proof on a worker, as a separate step of the on-chain modes. Ignores program, input
@@ -25,7 +25,7 @@ pub struct ShrinkWrapper {
 }
 
 /// What a proof claims about a run.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct WrapClaims {
     committed_value_digest: Vec<SP1Field>,
     deferred_proofs_digest: Vec<SP1Field>,
@@ -80,6 +80,7 @@ impl ShrinkWrapper {
 #[async_trait]
 impl ProofController for ShrinkWrapper {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(self.claims.clone());
         let outcome = self.wrap(&proof).await;
         if let Err(failure) = &outcome {
             proof.fail(failure.clone());
@@ -87,11 +88,13 @@ impl ProofController for ShrinkWrapper {
         }
         outcome
     }
+}
 
-    fn check(&self, result: DeliveredResult<'_>) -> Result<(), String> {
+impl ProofChecks for WrapClaims {
+    fn check(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         // SP1 indexes public values without checking their number, so check that first.
-        match WrapClaims::of(&decode(&result.output)?.proof.public_values) {
-            Some(claims) if claims == self.claims => Ok(()),
+        match Self::of(&decode(output)?.proof.public_values) {
+            Some(claims) if claims == *self => Ok(()),
             Some(_) => Err("it belongs to another run".to_owned()),
             None => Err("it has the wrong number of public values".to_owned()),
         }

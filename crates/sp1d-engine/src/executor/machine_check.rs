@@ -13,6 +13,7 @@ use std::{
 
 /// Why the executor cannot run on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MachineError {
     /// The temporary folder is not writable.
     #[error(

@@ -6,7 +6,7 @@ use sp1_prover::worker::{ProofId, RawTaskRequest, SubscriberBuilder, TaskId, Tas
 use sp1_prover_types::{
     Artifact, ArtifactBatch, ArtifactClient, ArtifactId, ArtifactType, ProofRequestStatus, TaskType,
 };
-use sp1d_scheduler::AttemptId;
+use sp1d_model::AttemptId;
 use sp1d_worker::{AttemptIo, IoError};
 use std::{
     collections::HashMap,

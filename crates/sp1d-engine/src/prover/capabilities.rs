@@ -7,7 +7,7 @@
 use super::missing_equipment::MissingEquipment;
 use crate::memory::{REST_BYTES, task_bytes};
 use sp1_prover::build::{groth16_circuit_artifacts_dir, plonk_circuit_artifacts_dir};
-use sp1d_scheduler::TaskKind;
+use sp1d_model::TaskKind;
 use sp1d_worker::Capabilities;
 use std::path::PathBuf;
 

@@ -1,6 +1,9 @@
 //! Translates the assignment of an attempt into SP1's form.
 
-use crate::{names::scoped, task_lists::TaskLists};
+use crate::{
+    names::scoped,
+    task_lists::{input_list, output_list},
+};
 use sp1_prover::worker::{ProofId, RawTaskRequest, RequesterId, TaskContext};
 use sp1_prover_types::Artifact;
 use sp1d_protocol::Assignment;
@@ -10,10 +13,10 @@ use sp1d_protocol::Assignment;
 pub(super) fn to_sp1(assignment: Assignment) -> RawTaskRequest {
     let Assignment { attempt, proof, payload, .. } = assignment;
     let payload = payload.map(|artifact| artifact.name.clone());
-    let TaskLists { inputs, outputs } = TaskLists::new(&payload, |name| scoped(attempt, name));
+    let name = |name: &str| scoped(attempt, name);
     RawTaskRequest {
-        inputs: inputs.into_iter().map(Artifact).collect(),
-        outputs: outputs.into_iter().map(Artifact).collect(),
+        inputs: input_list(&payload, name).into_iter().map(Artifact).collect(),
+        outputs: output_list(&payload, name).into_iter().map(Artifact).collect(),
         context: TaskContext {
             proof_id: ProofId::new(proof),
             parent_id: None,

@@ -52,7 +52,7 @@ impl EventLimits {
         u64::try_from(cells).unwrap_or(u64::MAX)
     }
 
-    /// Checks `list`, a serialized [`DeferredEvents`], and the pieces that it names. `delivered` finds a piece among
+    /// Checks `list`, a serialized [`DeferredEvents`], and the pieces that it names. `uploaded` finds a piece among
     /// the artifacts that the same attempt uploaded.
     ///
     /// This check cannot tell whether the events belong to the shard. If they do not, the parts of the proof do not sum
@@ -60,7 +60,7 @@ impl EventLimits {
     ///
     /// # Errors
     /// Fails with the first problem of the list or of a piece.
-    pub fn check(&self, list: &[u8], delivered: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
+    pub fn check(&self, list: &[u8], uploaded: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
         let DeferredEvents(events) =
             decode(list).map_err(|error| format!("invalid list of deferred events: {error}"))?;
         let mut names = HashSet::new();
@@ -82,8 +82,8 @@ impl EventLimits {
                 if !names.insert(name) {
                     return Err(format!("the list of deferred events contains piece {name} twice"));
                 }
-                let piece = delivered(name)
-                    .ok_or_else(|| format!("piece {name:?} of the deferred events was not delivered"))?;
+                let piece =
+                    uploaded(name).ok_or_else(|| format!("piece {name:?} of the deferred events was not uploaded"))?;
                 check_piece(piece, *end_idx)
                     .map_err(|error| format!("invalid piece {name} of the deferred events: {error}"))?;
             }

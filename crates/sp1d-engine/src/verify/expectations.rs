@@ -16,8 +16,8 @@ use sp1_core_machine::io::SP1Stdin;
 use sp1_hypercube::{DIGEST_SIZE, HashableKey, SP1VerifyingKey, air::ShardRange};
 use sp1_primitives::SP1Field;
 use sp1_prover::worker::{PrecompileArtifactSlice, hash_deferred_proofs};
-use sp1d_artifacts::Digest;
-use sp1d_orchestrator::{DeliveredMarker, ProofRequest};
+use sp1d_artifacts::{Blob, Digest};
+use sp1d_orchestrator::{ProofRequest, TaskSpec};
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -136,7 +136,7 @@ impl Expectations {
     /// Returns a digest of the record `name` that is the same whenever the program runs with the same input. A
     /// precompile record names its events by artifact, and these names differ each time, so the content of the
     /// artifacts is used instead. `digest` returns the digest of an artifact.
-    pub(crate) fn content(&self, name: &str, digest: impl Fn(&str) -> Option<Digest>) -> Option<Digest> {
+    pub(super) fn content(&self, name: &str, digest: impl Fn(&str) -> Option<Digest>) -> Option<Digest> {
         let (code, events) = match self.records().get(name)? {
             ShardRecord::Core { .. } | ShardRecord::Memory { .. } => return digest(name),
             ShardRecord::Precompile { code, events } => (*code, events.clone()),
@@ -206,13 +206,14 @@ impl Expectations {
         PartClaims { range, pc: self.key.vk.pc_start, idle: Some(ProgramState::initial()), input_digests }
     }
 
-    /// Checks the deferred events that an attempt uploaded for a core shard.
+    /// Checks the deferred events that an attempt uploaded for the core shard of `spec`. `delivered` finds an artifact
+    /// that the attempt uploaded.
     ///
     /// # Errors
     /// Fails with the first problem of the list or of a piece.
-    pub(crate) fn check_marker(&self, marker: &DeliveredMarker<'_>) -> Result<(), String> {
-        let task = marker.spec.payload.marker().ok_or("its task has no marker")?;
-        let list = (marker.delivered)(&task.deferred_events).ok_or("the list of deferred events is missing")?;
+    pub(super) fn check_marker(&self, spec: &TaskSpec, delivered: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
+        let marker = spec.payload.marker().ok_or("its task has no marker")?;
+        let list = delivered(&marker.deferred_events).ok_or("the list of deferred events is missing")?;
         if list.len() > MAX_LIST_BYTES {
             return Err(format!(
                 "the list of deferred events has {} bytes, at most {MAX_LIST_BYTES} are allowed",
@@ -220,6 +221,6 @@ impl Expectations {
             ));
         }
         let list = list.decode().map_err(|error| format!("cannot read the list of deferred events: {error}"))?;
-        self.limits.check(&list, marker.delivered)
+        self.limits.check(&list, delivered)
     }
 }

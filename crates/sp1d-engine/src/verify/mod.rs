@@ -18,14 +18,13 @@ mod decoding;
 mod event_limits;
 mod expectations;
 mod nonce;
+mod part_checks;
 mod record;
 mod recursion_values;
-mod registry;
 mod result_check;
 
 pub use event_limits::EventLimits;
 pub(crate) use expectations::Expectations;
 pub(crate) use nonce::{check_nonce, check_nonce_range};
+pub(crate) use part_checks::PartChecks;
 pub(crate) use record::ClockRange;
-pub(crate) use registry::{ExpectationGuard, ExpectationRegistry};
-pub(crate) use result_check::{check_result, contained};

@@ -19,41 +19,36 @@ use sp1_prover::{
     Groth16Bn254Proof, PlonkBn254Proof, utils::is_recursion_public_values_valid, verify::SP1Verifier,
     worker::SP1DeferredData,
 };
-use sp1d_orchestrator::DeliveredResult;
+use sp1d_orchestrator::TaskSpec;
 use sp1d_protocol::{DeferredTask, ReduceTask, ShardTask, TaskPayload, WrapTask};
-use std::{
-    borrow::Borrow,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::borrow::Borrow;
 
-/// Runs `check` and turns a panic into an error. SP1's verifier does not validate everything before it uses it.
-pub(crate) fn contained(check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err("SP1's code panicked during the check".to_owned()))
-}
-
-/// Checks a task's result. May panic, so run it in [`contained`].
+/// Checks `output`, the content of a result of the task `spec`. `artifact` returns the content of an artifact of the
+/// proof. May panic.
 ///
 /// # Errors
 /// Fails with the first problem of the result.
-pub(crate) fn check_result<'a>(
+pub(super) fn check_result<'a>(
     verifier: &'a SP1Verifier,
     expected: &'a Expectations,
-    result: &'a DeliveredResult<'a>,
+    spec: &TaskSpec,
+    output: &'a [u8],
+    artifact: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<(), String> {
-    let check = ResultCheck { verifier, expected, result };
-    match &result.spec.payload {
+    let check = ResultCheck { verifier, expected, output, artifact };
+    match &spec.payload {
         TaskPayload::ProveShard(task) => check.core(task),
         TaskPayload::NormalizeShard(task) => check.normalized(task),
         TaskPayload::RecursionReduce(task) => check.reduced(task),
         TaskPayload::RecursionDeferred(task) => check.input_proof(task),
         TaskPayload::ShrinkWrap(task) => check.wrapped(task),
         TaskPayload::Groth16Wrap(_) => {
-            let proof: Groth16Bn254Proof = decode(&result.output)?;
+            let proof: Groth16Bn254Proof = decode(output)?;
             check.on_chain(&proof.public_inputs[4])?;
             verifier.verify_groth16_bn254(&proof, &expected.key).map_err(|error| does_not_verify(&error))
         }
         TaskPayload::PlonkWrap(_) => {
-            let proof: PlonkBn254Proof = decode(&result.output)?;
+            let proof: PlonkBn254Proof = decode(output)?;
             check.on_chain(&proof.public_inputs[4])?;
             verifier.verify_plonk_bn254(&proof, &expected.key).map_err(|error| does_not_verify(&error))
         }
@@ -64,7 +59,8 @@ pub(crate) fn check_result<'a>(
 struct ResultCheck<'a> {
     verifier: &'a SP1Verifier,
     expected: &'a Expectations,
-    result: &'a DeliveredResult<'a>,
+    output: &'a [u8],
+    artifact: &'a dyn Fn(&str) -> Option<Vec<u8>>,
 }
 
 impl ResultCheck<'_> {
@@ -72,7 +68,7 @@ impl ResultCheck<'_> {
     /// result was accepted; the error does not matter then, because the verdict is dropped. An audit still finds the
     /// inputs.
     fn input(&self, name: &str) -> Result<Vec<u8>, String> {
-        self.result.proof.get_now(name).ok_or_else(|| format!("input {name} of its task no longer exists"))
+        (self.artifact)(name).ok_or_else(|| format!("input {name} of its task no longer exists"))
     }
 
     /// Returns the public values of the recursion proof `name`, an input of the task. That proof was checked when it
@@ -93,7 +89,7 @@ impl ResultCheck<'_> {
 
     /// Checks a shard proof, as SP1's `SP1Verifier::verify` does for each part of a core proof.
     fn core(&self, task: &ShardTask<String>) -> Result<(), String> {
-        let proof: CoreShardProof = decode(&self.result.output)?;
+        let proof: CoreShardProof = decode(self.output)?;
         check_count(&proof.public_values)?;
         let values: &SP1CorePublicValues<SP1Field> = proof.public_values.as_slice().borrow();
         let claims = self.claims(task)?;
@@ -122,7 +118,7 @@ impl ResultCheck<'_> {
     /// Checks a recursion proof, as SP1's `verify_compressed` does, except for what only the last recursion proof
     /// claims. Returns the public values.
     fn recursion(&self) -> Result<RecursionValues, String> {
-        let proof: InnerRecursionProof = decode(&self.result.output)?;
+        let proof: InnerRecursionProof = decode(self.output)?;
         let SP1RecursionProof { vk, proof, vk_merkle_proof } = &proof;
         let values = recursion_values(&proof.public_values)?;
         let keys = &self.verifier.recursion_vks;
@@ -184,7 +180,7 @@ impl ResultCheck<'_> {
         if values.range() != range {
             return Err(other_range(values.range(), range));
         }
-        let expected = reduction(&parts, task.is_complete).ok_or("the cumulative sums of its parts cannot be added")?;
+        let expected = reduction(&parts, task.is_last).ok_or("the cumulative sums of its parts cannot be added")?;
         // The digest was checked against the other public values in `recursion`.
         let expected = RecursionValues { digest: values.digest, ..expected };
         agree("public values for a reduction of its parts", values.as_array(), expected.as_array())
@@ -192,7 +188,7 @@ impl ResultCheck<'_> {
 
     /// Checks that a wrapped proof claims the same as its compressed proof.
     fn wrapped(&self, task: &WrapTask<String>) -> Result<(), String> {
-        let wrapped: WrapProof = decode(&self.result.output)?;
+        let wrapped: WrapProof = decode(self.output)?;
         let values = recursion_values(&wrapped.proof.public_values)?;
         let compressed = self.input_values(&task.proof)?;
         agree("program", values.sp1_vk_digest, self.expected.key_digest)?;

@@ -22,9 +22,9 @@ type Claim = Vec<[u8; 32]>;
 #[derive(Debug, Default)]
 pub(crate) struct DeferredClaims {
     claims: Mutex<HashMap<Digest, BTreeMap<Claim, BTreeSet<WorkerId>>>>,
-    /// A precompile shard could not be proven.
+    /// A shard without a marker could not be proven.
     suspect: AtomicBool,
-    /// True once claims are compared.
+    /// True once a second worker must confirm claims.
     compares: AtomicBool,
     /// An unverified result turned out to be wrong.
     wrong_result: AtomicBool,
@@ -33,7 +33,8 @@ pub(crate) struct DeferredClaims {
 }
 
 impl DeferredClaims {
-    /// Records that a precompile shard could not be proven, so claims may be wrong.
+    /// Records that a shard without a marker could not be proven. Claims may be wrong, because it may be a precompile
+    /// shard, which is made from claims.
     pub(crate) fn mark_suspect(&self) {
         self.suspect.store(true, Ordering::Relaxed);
     }
@@ -72,7 +73,7 @@ impl DeferredClaims {
         self.cached_use.swap(false, Ordering::Relaxed)
     }
 
-    /// Returns true if a precompile shard could not be proven.
+    /// Returns true if a shard without a marker could not be proven.
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Relaxed)
     }
@@ -87,9 +88,11 @@ impl DeferredClaims {
         self.compares.load(Ordering::Relaxed)
     }
 
-    /// Records that `worker` makes `claim` for the shard with `record`, and returns the verdict. `alone` is true if no
-    /// other worker could be asked. The caller checks whether the names of the artifacts are taken.
-    pub(crate) fn add_claim(&self, record: Digest, mut claim: Claim, worker: WorkerId, alone: bool) -> ClaimsVerdict {
+    /// Records that `worker` makes `claim` for the shard with `record`, and returns the verdict. The claim is accepted
+    /// at once, unless the proof restarted to compare claims. Then a second worker must make the same claim, unless
+    /// `is_alone` is true: no other worker is available. The caller checks whether the names of the artifacts are
+    /// taken.
+    pub(crate) fn judge(&self, record: Digest, mut claim: Claim, worker: WorkerId, is_alone: bool) -> ClaimsVerdict {
         claim.sort_unstable();
         let mut claims = lock(&self.claims);
         let of_record = claims.entry(record).or_default();
@@ -105,7 +108,7 @@ impl DeferredClaims {
         if of_record.iter().any(|(other, workers)| *other != claim && confirmed(workers)) {
             return ClaimsVerdict::Contradicted;
         }
-        if alone && of_record.len() == 1 {
+        if is_alone && of_record.len() == 1 {
             ClaimsVerdict::Accepted { refuted: Vec::new() }
         } else {
             ClaimsVerdict::Unconfirmed
@@ -123,9 +126,8 @@ mod tests {
         let deferred = DeferredClaims::default();
         deferred.start_comparing();
         let record = Digest::of(b"record");
-        let verdicts = claims
-            .iter()
-            .map(|(claim, worker)| deferred.add_claim(record, vec![[*claim; 32]], WorkerId(*worker), false));
+        let verdicts =
+            claims.iter().map(|(claim, worker)| deferred.judge(record, vec![[*claim; 32]], WorkerId(*worker), false));
         assert_eq!(verdicts.last().as_ref(), Some(expected));
     }
 
@@ -146,13 +148,9 @@ mod tests {
         let deferred = DeferredClaims::default();
         let (record, alone) = (Digest::of(b"record"), true);
         let accepted = ClaimsVerdict::Accepted { refuted: Vec::new() };
-        assert_eq!(
-            deferred.add_claim(record, vec![[1; 32]], WorkerId(1), false),
-            accepted,
-            "claims are not compared yet"
-        );
+        assert_eq!(deferred.judge(record, vec![[1; 32]], WorkerId(1), false), accepted, "claims are not compared yet");
         deferred.start_comparing();
-        assert_eq!(deferred.add_claim(record, vec![[1; 32]], WorkerId(1), alone), accepted);
-        assert_eq!(deferred.add_claim(record, vec![[2; 32]], WorkerId(2), alone), ClaimsVerdict::Unconfirmed);
+        assert_eq!(deferred.judge(record, vec![[1; 32]], WorkerId(1), alone), accepted);
+        assert_eq!(deferred.judge(record, vec![[2; 32]], WorkerId(2), alone), ClaimsVerdict::Unconfirmed);
     }
 }

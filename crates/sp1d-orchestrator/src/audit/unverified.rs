@@ -118,7 +118,7 @@ mod tests {
     fn fold(parts: &[&str], result: &str) -> UnverifiedResult {
         let parts = parts.iter().map(|proof| ReducePart { range: String::new(), proof: (*proof).to_owned() });
         part(TaskPayload::RecursionReduce(ReduceTask {
-            is_complete: false,
+            is_last: false,
             range: String::new(),
             parts: parts.collect(),
             result: result.to_owned(),

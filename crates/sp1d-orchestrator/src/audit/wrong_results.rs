@@ -8,7 +8,8 @@ use sp1d_scheduler::DispatchEvent;
 impl ProofHandle {
     /// Audits the unverified results after the proof has failed, and reports the workers that sent wrong ones to the
     /// scheduler. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
-    /// failure. Call it while the controller can still check results. The records of shards may be removed by then.
+    /// failure. Call it before the controller returns, because the artifacts of the proof are removed then. The records
+    /// of shards may be removed earlier.
     pub async fn find_wrong_parts(&self) {
         if !matches!(
             self.state.failure(),
@@ -37,7 +38,7 @@ impl ProofHandle {
         let check = move || {
             let there = checked.needs().all(|name| proof.get_now(name).is_some());
             let output = if there { proof.get_now(checked.name()) } else { None };
-            output.map(|output| proof.state.check(&checked.spec, output))
+            output.map(|output| proof.check(&checked.spec, &output))
         };
         // A check that panics gives no verdict.
         let verdict = tokio::task::spawn_blocking(check).await.unwrap_or(None);

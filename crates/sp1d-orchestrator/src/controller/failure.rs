@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 
 /// Why there is no proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProofFailure {
     /// The program or its input is at fault. The proof would fail on any machine.
     #[error("{0}")]

@@ -1,5 +1,6 @@
 //! The interface to the code that knows SP1.
 //!
+//! - `checks`: the checks of one proof.
 //! - `failure`: why a proof failed.
 //! - `interface`: the trait of a controller.
 //! - `request`: what a caller asks for, and what the caller gets.
@@ -7,6 +8,7 @@
 //!
 //! This folder does not know how tasks reach workers.
 
+pub(crate) mod checks;
 pub(crate) mod failure;
 pub(crate) mod interface;
 pub(crate) mod request;

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker as BackgroundTasks;
 /// The running work.
 pub(super) struct BackgroundWork {
     /// Limits how many checks run at the same time.
-    places: Arc<Semaphore>,
+    check_permits: Arc<Semaphore>,
     running: BackgroundTasks,
 }
 
@@ -25,7 +25,7 @@ impl BackgroundWork {
     pub(super) fn new() -> Self {
         // A check uses one core for about 50 ms. Half of the cores are left to the executor.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { places: Arc::new(Semaphore::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
+        Self { check_permits: Arc::new(Semaphore::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
     }
 
     /// Starts the check of the result of `attempt`.
@@ -50,7 +50,7 @@ impl BackgroundWork {
     }
 
     /// Runs `work` on another thread. [`BackgroundWork::end`] waits for it.
-    pub(super) fn run_aside(&self, work: impl FnOnce() + Send + 'static) {
+    pub(super) fn run_blocking(&self, work: impl FnOnce() + Send + 'static) {
         self.running.spawn_blocking(work);
     }
 
@@ -60,7 +60,7 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Runs `check` on something that `attempt` delivered for `proof`, on another thread. Then sends the dispatcher the
+    /// Runs `check` on uploads of `attempt` for `proof`, on another thread. Then sends the dispatcher the
     /// event that `event` makes from the outcome.
     fn check(
         &self,
@@ -69,11 +69,11 @@ impl BackgroundWork {
         check: impl FnOnce(&ProofHandle) -> Result<(), String> + Send + 'static,
         event: impl FnOnce(Result<(), String>) -> DispatchEvent + Send + 'static,
     ) {
-        let places = self.places.clone();
+        let permits = self.check_permits.clone();
         self.running.spawn(async move {
-            let _place = places.acquire_owned().await.expect("the semaphore is never closed");
-            let (asked, start) = (proof.clone(), Instant::now());
-            let outcome = tokio::task::spawn_blocking(move || check(&asked)).await;
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let (checked, start) = (proof.clone(), Instant::now());
+            let outcome = tokio::task::spawn_blocking(move || check(&checked)).await;
             let took = start.elapsed();
             tracing::debug!(proof_id = proof.label(), attempt = attempt.0, milliseconds = took.as_millis(), "checked");
             // A proof that has ended cannot be checked, which is not the fault of the worker.
@@ -102,12 +102,12 @@ fn check_result(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Res
     }
     let blob = stored.load().map_err(|error| fail_for_disk_error(proof, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    proof.state.check(spec, output)
+    proof.check(spec, &output)
 }
 
 fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let result = spec.payload.result();
-    let delivered = |name: &str| {
+    let uploaded = |name: &str| {
         // The result belongs to the attempt until it is accepted.
         if name == result {
             return None;
@@ -115,7 +115,7 @@ fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Res
         let stored = proof.registry.store.get(attempt_scope(attempt), name)?;
         stored.load().map_err(|error| fail_for_disk_error(proof, &error)).ok()
     };
-    proof.state.check_marker(spec, &delivered)
+    proof.state.checks()?.check_marker(spec, &uploaded)
 }
 
 /// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a

@@ -1,4 +1,4 @@
-//! The comparison of the deferred claims of an attempt with those of other attempts.
+//! The verdict on the deferred claims of an attempt.
 
 use super::tasks::SubmittedTask;
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
 };
 use sp1d_scheduler::{AttemptId, ClaimsVerdict, SessionId};
 
-/// Records what `attempt` of `task` in `session` claims, and compares it with the claims of other attempts. `is_alone`
-/// is true if no other worker could be asked.
-pub(super) fn compare_claims(
+/// Records the claims of `attempt` of `task` in `session`, and returns the verdict. `is_alone` is true if no other
+/// worker is available to prove the shard.
+pub(super) fn judge_claims(
     registry: &Registry,
     task: &SubmittedTask,
     session: SessionId,
     attempt: AttemptId,
     is_alone: bool,
 ) -> ClaimsVerdict {
-    let verdict = add_claim(registry, task, session, attempt, is_alone);
+    let verdict = judge_events(registry, task, session, attempt, is_alone);
     if has_taken_names(registry, task, attempt) {
         return ClaimsVerdict::NamesTaken;
     }
@@ -28,9 +28,9 @@ pub(super) fn compare_claims(
     verdict
 }
 
-/// Records the deferred events that `attempt` claims, and compares them with those that other attempts claimed for the
-/// same shard.
-fn add_claim(
+/// Records the deferred events that `attempt` claims for its shard, and returns the verdict on them. Their names are
+/// not considered.
+fn judge_events(
     registry: &Registry,
     SubmittedTask { proof, spec, .. }: &SubmittedTask,
     session: SessionId,
@@ -45,11 +45,11 @@ fn add_claim(
     // The record identifies the shard. The other inputs are the same for all shards.
     let record = spec.payload.shard().and_then(|shard| registry.store.describe(proof_scope(proof.id), &shard.record));
     let (Some(record), Some(found)) = (record, registry.worker(session)) else { return accepted };
-    proof.claims.add_claim(record.digest, claim, found.id, is_alone)
+    proof.claims.judge(record.digest, claim, found.id, is_alone)
 }
 
-/// Returns true if the attempt uploaded an artifact whose name the proof already has with other content. This is
-/// possible because a worker itself names the attempt that it resumes.
+/// Returns true if the proof already has an artifact with the name of one that the attempt uploaded, but with other
+/// content. See [`ClaimsVerdict::NamesTaken`].
 fn has_taken_names(registry: &Registry, SubmittedTask { proof, spec, .. }: &SubmittedTask, attempt: AttemptId) -> bool {
     let (from, to) = (attempt_scope(attempt), proof_scope(proof.id));
     let digest = |scope, name: &str| registry.store.describe(scope, name).map(|found| found.digest);

@@ -6,9 +6,9 @@
 
 use super::{
     background::BackgroundWork,
-    claims::compare_claims,
+    claims::judge_claims,
     input::DispatcherInput,
-    tasks::{AttemptWorker, SubmittedTask},
+    tasks::{MarkerUploads, SubmittedTask},
     waiting::proof_waiting,
 };
 use crate::{
@@ -17,12 +17,7 @@ use crate::{
         failure::{ProofFailure, too_large},
         task::TaskSpec,
     },
-    proof::{
-        cached_results::{Delivered, cached_result},
-        handle::ProofHandle,
-        running::RunningProof,
-        task_tracker::TaskOutcome,
-    },
+    proof::{cached_results::cached_result, handle::ProofHandle, running::RunningProof, task_tracker::TaskOutcome},
     registry::{RegisteredAttempt, Registry},
     scope::{attempt_scope, proof_scope},
 };
@@ -54,8 +49,6 @@ pub(crate) struct Dispatcher {
     registry: Arc<Registry>,
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
-    /// The workers of the attempts that were given to a worker and neither accepted nor discarded.
-    attempt_workers: HashMap<AttemptId, AttemptWorker>,
     /// Callers that wait for a worker to hold no attempt.
     drains: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
     background: BackgroundWork,
@@ -68,7 +61,6 @@ impl Dispatcher {
             clock_start: Instant::now(),
             registry,
             tasks: HashMap::new(),
-            attempt_workers: HashMap::new(),
             drains: HashMap::new(),
             background: BackgroundWork::new(),
         }
@@ -110,12 +102,13 @@ impl Dispatcher {
         match input {
             DispatcherInput::Event(event) => self.handle(event),
             DispatcherInput::MarkerReported { session, attempt } => {
-                let is_delivered = self.is_marker_delivered(attempt);
-                self.handle(DispatchEvent::MarkerReported { session, attempt, is_delivered });
+                let has_all_uploads = self.are_marker_uploads_complete(attempt);
+                self.handle(DispatchEvent::MarkerReported { session, attempt, has_all_uploads });
             }
             // SP1's detached tasks may submit after the proof has ended. Such tasks would never be removed.
-            DispatcherInput::Submit { proof, .. } if proof.ended.is_cancelled() => {}
-            DispatcherInput::Submit { proof, task, spec, key } => {
+            DispatcherInput::Submit { submitted, .. } if submitted.proof.ended.is_cancelled() => {}
+            DispatcherInput::Submit { task, submitted } => {
+                let SubmittedTask { proof, spec, key, .. } = &submitted;
                 let kind = spec.kind();
                 if kind.is_shard() {
                     proof.shards.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +121,7 @@ impl Dispatcher {
                     marker: spec.payload.marker().map(|marker| marker.task),
                     key: key.map(|key| ResultKey(*key.as_bytes())),
                 };
-                self.tasks.insert(task, SubmittedTask { proof, spec, key, delivered: Delivered::new() });
+                self.tasks.insert(task, submitted);
                 self.handle(event);
             }
             DispatcherInput::Drain { session, drained } => {
@@ -183,10 +176,10 @@ impl Dispatcher {
                     self.background.check_marker(proof, spec, attempt);
                 }
             }
-            DispatchCommand::CompareClaims { attempt, task, session, is_alone } => {
+            DispatchCommand::JudgeClaims { attempt, task, session, is_alone } => {
                 let submitted = self.tasks.get(&task)?;
-                let verdict = compare_claims(&self.registry, submitted, session, attempt, is_alone);
-                return Some(DispatchEvent::ClaimsCompared { attempt, verdict });
+                let verdict = judge_claims(&self.registry, submitted, session, attempt, is_alone);
+                return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
             }
             DispatchCommand::CompleteMarker { proof: _, marker, task, attempt } => {
                 self.complete_marker(marker, task, attempt);
@@ -197,11 +190,7 @@ impl Dispatcher {
                 }
             }
             DispatchCommand::AcceptResult { proof: _, task, attempt, session } => self.accept(task, attempt, session),
-            DispatchCommand::Discard { attempt } => {
-                if self.attempt_workers.remove(&attempt).is_some() {
-                    self.discard(attempt);
-                }
-            }
+            DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
             DispatchCommand::FailProof { proof, task, kind, history, is_out_of_memory, are_claims_suspect } => {
                 if let Some(state) = self.registry.proofs().get(&proof) {
                     if are_claims_suspect {
@@ -236,16 +225,19 @@ impl Dispatcher {
         None
     }
 
-    /// Returns what a check of something that was delivered for `task` needs.
+    /// Returns the proof and the specification of `task`, which a check needs.
     fn proof_and_spec(&self, task: TaskId) -> Option<(ProofHandle, TaskSpec)> {
         let SubmittedTask { proof, spec, .. } = self.tasks.get(&task)?;
         Some((ProofHandle { state: proof.clone(), registry: self.registry.clone() }, spec.clone()))
     }
 
-    /// Forgets `attempt` and deletes its uploads, except those that already belong to the proof.
-    fn discard(&self, attempt: AttemptId) {
-        self.registry.attempts().remove(&attempt);
+    /// Forgets `attempt` and deletes its uploads, except those that already belong to the proof. Returns what was
+    /// registered; `None` if the attempt was never given to its worker.
+    fn discard(&self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
+        // In this order: an upload that is just being stored removes itself if its attempt is not registered.
+        let registered = self.registry.attempts().remove(&attempt)?;
         self.registry.store.remove_scope(attempt_scope(attempt));
+        Some(registered)
     }
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
@@ -255,11 +247,11 @@ impl Dispatcher {
             return None;
         }
         entry.closer.close();
-        Some(DispatchEvent::WorkerLost { session })
+        Some(DispatchEvent::SessionEnded { session })
     }
 
     fn assign(
-        &mut self,
+        &self,
         session: SessionId,
         attempt: AttemptId,
         proof: ProofId,
@@ -267,7 +259,7 @@ impl Dispatcher {
         resumes: Option<AttemptId>,
     ) -> Option<DispatchEvent> {
         let submitted = self.tasks.get(&task).expect("the dispatch only assigns tasks that were submitted");
-        let Some(found) = self.registry.worker(session) else { return Some(DispatchEvent::WorkerLost { session }) };
+        let Some(found) = self.registry.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
         let reference = |name: &String| match self.registry.store.describe(proof_scope(proof), name) {
             Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),
             None => Err(format!("artifact {name}, an input of task {}, no longer exists", task.0)),
@@ -289,27 +281,23 @@ impl Dispatcher {
             key: submitted.key,
             resumes,
         };
-        let outputs = submitted.spec.payload.outputs();
-        let entry = RegisteredAttempt { session, proof: submitted.proof.clone(), outputs, resumes };
+        let entry = RegisteredAttempt {
+            session,
+            worker_id: found.id,
+            worker_name: found.name.clone(),
+            worker_address: found.address.to_string(),
+            proof: submitted.proof.clone(),
+            outputs: submitted.spec.payload.outputs(),
+            resumes,
+        };
         self.registry.attempts().insert(attempt, Arc::new(entry));
-        let worker = AttemptWorker { id: found.id, name: found.name.clone(), address: found.address.to_string() };
-        self.attempt_workers.insert(attempt, worker);
         self.tell(session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
     fn adopt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
         // An attempt that was never given to its worker cannot continue.
-        self.attempt_workers.get(&attempt)?;
-        if let Some(entry) = self.registry.attempts().get_mut(&attempt) {
-            let RegisteredAttempt { session: _, proof, outputs, resumes } = &**entry;
-            *entry = Arc::new(RegisteredAttempt {
-                session,
-                proof: proof.clone(),
-                outputs: outputs.clone(),
-                resumes: *resumes,
-            });
-        }
+        Arc::make_mut(self.registry.attempts().get_mut(&attempt)?).session = session;
         if let Some(worker) = self.registry.worker(session) {
             tracing::info!(worker = %worker.name, attempt = attempt.0, "worker reconnected and continues an attempt");
         }
@@ -317,10 +305,10 @@ impl Dispatcher {
     }
 
     /// Returns true if everything that belongs to the marker of `attempt` has arrived.
-    fn is_marker_delivered(&self, attempt: AttemptId) -> bool {
+    fn are_marker_uploads_complete(&self, attempt: AttemptId) -> bool {
         let Some(entry) = self.registry.attempts().get(&attempt).cloned() else { return false };
-        let delivered = |name: &String| self.registry.store.describe(attempt_scope(attempt), name).is_some();
-        entry.outputs.deferred_events.iter().all(delivered)
+        let has_arrived = |name: &String| self.registry.store.describe(attempt_scope(attempt), name).is_some();
+        entry.outputs.deferred_events.iter().all(has_arrived)
     }
 
     /// Moves what the attempt has uploaded for its marker to the proof, and completes the marker.
@@ -332,7 +320,7 @@ impl Dispatcher {
                 if submitted.key.is_some()
                     && let Some(stored) = self.registry.store.get(from, &name)
                 {
-                    submitted.delivered.push((name.clone(), stored));
+                    submitted.marker_uploads.push((name.clone(), stored));
                 }
                 self.registry.store.promote(from, to, &name);
             }
@@ -341,8 +329,7 @@ impl Dispatcher {
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId) {
-        let Some(SubmittedTask { proof, spec, key, delivered }) = self.tasks.remove(&task) else { return };
-        let worker = self.attempt_workers.remove(&attempt);
+        let Some(SubmittedTask { proof, spec, key, marker_uploads }) = self.tasks.remove(&task) else { return };
         let scope = proof_scope(proof.id);
         // The other outputs belong to the marker.
         let name = spec.payload.result();
@@ -350,30 +337,31 @@ impl Dispatcher {
             proof
                 .fail(ProofFailure::Internal(format!("cannot store the result of task {} as artifact {name}", task.0)));
         }
-        self.cache_result(&proof, &spec, key, delivered);
-        self.discard(attempt);
-        if let Some(AttemptWorker { id, name, .. }) = &worker {
-            proof.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *id, worker: name.clone() });
+        self.cache_result(&proof, &spec, key, marker_uploads);
+        let registered = self.discard(attempt);
+        if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
+            let worker = worker_name.clone();
+            proof.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
         }
         spec.payload.private_inputs().for_each(|name| proof.remove_artifact(&self.registry.store, name));
         proof.end_open_task(spec.kind());
         if let Some(found) = self.registry.worker(session) {
             proof.count_result(&found.name, &found.address.to_string());
-        } else if let Some(AttemptWorker { name, address, .. }) = &worker {
-            proof.count_result(name, address);
+        } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
+            proof.count_result(worker_name, worker_address);
         }
         proof.tracker.end(task, TaskOutcome::Succeeded);
     }
 
     /// Stores the result of a task in the result cache, on another thread.
-    fn cache_result(&self, proof: &Arc<RunningProof>, spec: &TaskSpec, key: Option<Digest>, delivered: Delivered) {
+    fn cache_result(&self, proof: &Arc<RunningProof>, spec: &TaskSpec, key: Option<Digest>, uploads: MarkerUploads) {
         let (Some(result_cache), Some(key)) = (self.registry.result_cache.clone(), key) else { return };
         let scope = proof_scope(proof.id);
         let Some(output) = self.registry.store.get(scope, spec.payload.result()) else { return };
         proof.note_cached_key(key);
         let spec = spec.clone();
-        self.background.run_aside(move || {
-            if let Some(result) = cached_result(&spec, output, delivered) {
+        self.background.run_blocking(move || {
+            if let Some(result) = cached_result(&spec, output, uploads) {
                 result_cache.keep(key, result);
             }
         });
@@ -382,7 +370,7 @@ impl Dispatcher {
     /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
     fn publish(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
-        let Some(worker) = self.attempt_workers.get(&attempt) else { return };
+        let Some(registered) = self.registry.attempts().get(&attempt).cloned() else { return };
         let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) else { return };
         let found = self.registry.worker(session);
         if let Some(found) = &found {
@@ -392,7 +380,7 @@ impl Dispatcher {
                 AttemptStep::Assigned | AttemptStep::Started | AttemptStep::Dropped => {}
             }
         }
-        let worker = found.map_or_else(|| worker.name.clone(), |found| found.name.clone());
+        let worker = found.map_or_else(|| registered.worker_name.clone(), |found| found.name.clone());
         let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
         proof.report(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),

@@ -1,7 +1,7 @@
 //! The inputs of the dispatcher.
 
-use crate::{controller::task::TaskSpec, proof::running::RunningProof};
-use sp1d_artifacts::Digest;
+use super::tasks::SubmittedTask;
+use crate::proof::running::RunningProof;
 use sp1d_model::ProofWaiting;
 use sp1d_scheduler::{AttemptId, DispatchEvent, ProofId, SessionId, TaskId};
 use std::sync::Arc;
@@ -11,14 +11,8 @@ use tokio::sync::oneshot;
 pub(crate) enum DispatcherInput {
     /// An event that needs nothing from the dispatcher itself.
     Event(DispatchEvent),
-    /// A controller submitted a new task of `proof`.
-    Submit {
-        proof: Arc<RunningProof>,
-        task: TaskId,
-        spec: TaskSpec,
-        /// Key of the task's results in the result cache; `None` if they are not cached.
-        key: Option<Digest>,
-    },
+    /// A controller submitted a new task.
+    Submit { task: TaskId, submitted: SubmittedTask },
     /// `session` reports that `attempt` has uploaded everything that belongs to its marker.
     MarkerReported { session: SessionId, attempt: AttemptId },
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is

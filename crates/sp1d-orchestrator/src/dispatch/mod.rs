@@ -8,7 +8,7 @@ mod claims;
 mod dispatcher;
 pub(crate) mod input;
 mod settings;
-mod tasks;
+pub(crate) mod tasks;
 mod waiting;
 
 pub(crate) use dispatcher::Dispatcher;

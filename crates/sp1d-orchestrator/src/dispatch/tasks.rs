@@ -1,27 +1,18 @@
-//! What the dispatcher keeps for each task and attempt, so that it can carry out commands.
+//! What a controller submits to the dispatcher, and what the dispatcher keeps of it.
 
-use crate::{
-    controller::task::TaskSpec,
-    proof::{cached_results::Delivered, running::RunningProof},
-};
-use sp1d_artifacts::Digest;
-use sp1d_scheduler::WorkerId;
+use crate::{controller::task::TaskSpec, proof::running::RunningProof};
+use sp1d_artifacts::{Digest, Stored};
 use std::sync::Arc;
 
-/// A submitted task without an accepted result.
-pub(super) struct SubmittedTask {
-    pub(super) proof: Arc<RunningProof>,
-    pub(super) spec: TaskSpec,
-    /// Key under which its results are cached.
-    pub(super) key: Option<Digest>,
-    /// Artifacts uploaded for its marker, to be cached together with its result.
-    pub(super) delivered: Delivered,
-}
+/// Artifacts that an attempt uploaded for its marker, held until its result is accepted.
+pub(crate) type MarkerUploads = Vec<(String, Stored)>;
 
-/// The worker that got an attempt. It may be disconnected when the result of the attempt is accepted.
-#[derive(Debug, Clone)]
-pub(super) struct AttemptWorker {
-    pub(super) id: WorkerId,
-    pub(super) name: String,
-    pub(super) address: String,
+/// A submitted task without an accepted result.
+pub(crate) struct SubmittedTask {
+    pub(crate) proof: Arc<RunningProof>,
+    pub(crate) spec: TaskSpec,
+    /// Key of its results in the result cache; `None` if they are not cached.
+    pub(crate) key: Option<Digest>,
+    /// Artifacts uploaded for its marker, to be cached together with its result. Empty until its marker is complete.
+    pub(crate) marker_uploads: MarkerUploads,
 }

@@ -75,6 +75,7 @@ pub struct WorkerFile {
 
 /// Why a worker list cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ListError {
     /// The file cannot be read.
     #[error(

@@ -5,6 +5,7 @@ use std::{io, time::Duration};
 
 /// Why a worker cannot be reached: it does not respond, or no session with it can start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReachError {
     /// The orchestrator is stopping.
     #[error("the orchestrator is stopping")]

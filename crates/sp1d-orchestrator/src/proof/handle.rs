@@ -2,7 +2,11 @@
 
 use super::{running::RunningProof, task_tracker::TaskTracker};
 use crate::{
-    controller::{failure::ProofFailure, task::AttemptMemory},
+    controller::{
+        checks::ProofChecks,
+        failure::ProofFailure,
+        task::{AttemptMemory, TaskSpec},
+    },
     dispatch::input::DispatcherInput,
     registry::Registry,
     scope::proof_scope,
@@ -27,12 +31,6 @@ impl ProofHandle {
         self.state.id
     }
 
-    /// Returns true if `other` belongs to the same proof. Ids are only unique within one orchestrator.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.state, &other.state)
-    }
-
     /// Returns the name of the proof in logs.
     #[must_use]
     pub fn label(&self) -> &str {
@@ -45,15 +43,22 @@ impl ProofHandle {
         self.registry.result_cache.as_ref().is_some_and(|cache| cache.keeps()) && !self.state.claims.compares()
     }
 
-    /// Returns the options with the chosen cut, or the options of the request before the controller has chosen.
-    #[must_use]
-    pub fn options(&self) -> &str {
-        self.state.options()
-    }
-
     /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
     pub fn set_options(&self, options: String) {
         self.state.set_options(options);
+    }
+
+    /// Sets the checks of the proof. Call it before the first task is submitted. Only the first call counts.
+    pub fn set_checks(&self, checks: impl ProofChecks) {
+        self.state.set_checks(Box::new(checks));
+    }
+
+    /// Checks `output`, the content of a result of the task `spec`, on a thread that may block.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the result.
+    pub(crate) fn check(&self, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
+        self.state.checks()?.check(spec, output, &|name: &str| self.get_now(name))
     }
 
     /// Returns how much memory attempts can use on each connected worker that supports `kind`; `None` for a worker that

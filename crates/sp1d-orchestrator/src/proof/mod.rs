@@ -1,7 +1,6 @@
 //! Runs proofs, from the request to the end.
 //!
 //! - `cached_results`: turns results into cached results, and uses cached results in a proof.
-//! - `checks`: the checks of a controller, as a running proof uses them.
 //! - `handle`: the handle that a controller uses to run its proof.
 //! - `result_cache`: the interface of the result cache.
 //! - `run`: runs a proof, and restarts it if that can help.
@@ -12,7 +11,6 @@
 //! This folder does not know which worker gets a task. The dispatcher carries out that decision.
 
 pub(crate) mod cached_results;
-mod checks;
 pub(crate) mod handle;
 pub(crate) mod result_cache;
 pub(crate) mod run;

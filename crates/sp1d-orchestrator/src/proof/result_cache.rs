@@ -7,9 +7,9 @@ use sp1d_artifacts::Digest;
 pub struct CachedResult {
     /// Content of the task's result.
     pub output: Vec<u8>,
-    /// Artifacts uploaded for its marker, by name. The list of deferred events is named `#1`, because its name differs
-    /// from proof to proof.
-    pub delivered: Vec<(String, Vec<u8>)>,
+    /// Artifacts uploaded for its task's marker, by name. The list of deferred events is named `#1`, because its name
+    /// differs from proof to proof.
+    pub marker_uploads: Vec<(String, Vec<u8>)>,
 }
 
 /// A result cache: stores results by the digest of everything on which they depend. Its methods are called on threads

@@ -1,6 +1,6 @@
 //! Runs a proof, from its request to its end, and restarts it if that can help.
 
-use super::{checks::ControllerChecks, handle::ProofHandle, running::RunningProof};
+use super::{handle::ProofHandle, running::RunningProof};
 use crate::{
     audit::deferred_claims::DeferredClaims,
     controller::{
@@ -9,6 +9,7 @@ use crate::{
         request::{Cut, ProofOutput, ProofRequest},
     },
     dispatch::input::DispatcherInput,
+    orchestrator::Orchestrator,
     registry::Registry,
     scope::proof_scope,
     settings::Verify,
@@ -51,17 +52,24 @@ struct ProofTryInput {
     deadline: Option<Instant>,
 }
 
-/// Runs proofs on the connected workers.
-pub(crate) struct ProofRunner {
-    pub(crate) registry: Arc<Registry>,
-    /// Cancelled when the orchestrator ends.
-    pub(crate) stop: CancellationToken,
-}
-
-impl ProofRunner {
-    /// Runs a proof, and restarts it where that can help: see
-    /// [`Orchestrator::prove`](crate::Orchestrator::prove).
-    pub(crate) async fn prove(
+impl Orchestrator {
+    /// Runs `request` through `controller` on the connected workers, until it ends or `cancel` is cancelled. Sends
+    /// events to `progress`.
+    ///
+    /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
+    /// - Its execution was interrupted from outside.
+    /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
+    /// - It used cached results that may be wrong. They are removed from the result cache.
+    /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
+    /// - It does not verify although its results do, or a precompile shard could not be proven. Then two workers must
+    ///   agree on the deferred events of each core shard.
+    ///
+    /// # Errors
+    /// Returns why there is no proof.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the proof.
+    pub async fn prove(
         &self,
         request: ProofRequest,
         controller: Arc<dyn ProofController>,
@@ -145,8 +153,7 @@ impl ProofRunner {
     ) -> (String, Result<Proven, ProofFailure>) {
         let ProofTryInput { request, controller, verify, claims, deadline } = input;
         let id = ProofId(self.registry.next_proof.fetch_add(1, Ordering::Relaxed));
-        let checks = ControllerChecks { controller: controller.clone(), registry: Arc::downgrade(&self.registry) };
-        let state = Arc::new(RunningProof::new(id, &request, Box::new(checks), verify, claims, progress));
+        let state = Arc::new(RunningProof::new(id, &request, verify, claims, progress));
         let proof = ProofCleanup { state: state.clone(), registry: self.registry.clone() };
         self.registry.proofs().insert(id, state.clone());
         let started = DispatcherInput::Event(DispatchEvent::ProofStarted { proof: id });

@@ -6,12 +6,12 @@ use crate::{
         deferred_claims::DeferredClaims,
         unverified::{UnverifiedResult, UnverifiedResults},
     },
-    controller::{failure::ProofFailure, request::ProofRequest, task::TaskSpec},
+    controller::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest},
     lock::lock,
     scope::proof_scope,
     settings::Verify,
 };
-use sp1d_artifacts::{Blob, Digest, Store};
+use sp1d_artifacts::{Digest, Store};
 use sp1d_model::{ProofEvent, WorkerTasks};
 use sp1d_scheduler::{ProofId, TaskKind};
 use std::{
@@ -24,24 +24,6 @@ use std::{
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// The checks of a proof's controller. The interface of a controller names [`ProofHandle`](super::handle::ProofHandle),
-/// which is built on the running proof. Therefore the running proof knows its controller only through this trait.
-pub(crate) trait ProofChecks: Send + Sync {
-    /// Checks the result of a task.
-    fn check(&self, proof: &Arc<RunningProof>, spec: &TaskSpec, output: Vec<u8>) -> Result<(), String>;
-
-    /// Checks what an attempt uploaded for its task's marker.
-    fn check_marker(
-        &self,
-        proof: &Arc<RunningProof>,
-        spec: &TaskSpec,
-        delivered: &dyn Fn(&str) -> Option<Blob>,
-    ) -> Result<(), String>;
-
-    /// Returns the key of the task's results in the result cache.
-    fn result_key(&self, proof: &Arc<RunningProof>, spec: &TaskSpec) -> Option<Digest>;
-}
-
 /// An audit is running while this value exists.
 pub(crate) struct AuditInProgress<'a>(&'a RunningProof);
 
@@ -53,6 +35,7 @@ impl Drop for AuditInProgress<'_> {
 
 /// State of a running proof.
 pub(crate) struct RunningProof {
+    /// Number of this try. A proof that restarts gets another number.
     pub(crate) id: ProofId,
     pub(crate) tracker: TaskTracker,
     /// Cancelled when the proof ends, whatever its outcome.
@@ -63,9 +46,10 @@ pub(crate) struct RunningProof {
     requested_options: String,
     /// Options with the cut that the controller has chosen.
     options: OnceLock<String>,
-    /// Name of the proof in logs.
+    /// Name of the proof in logs, in the field `proof_id`.
     pub(crate) label: String,
-    checks: Box<dyn ProofChecks>,
+    /// Empty until the controller sets them.
+    checks: OnceLock<Box<dyn ProofChecks>>,
     failure: OnceLock<ProofFailure>,
     /// `None` once the proof has ended, so that its watchers see the end.
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
@@ -85,7 +69,6 @@ impl RunningProof {
     pub(crate) fn new(
         id: ProofId,
         request: &ProofRequest,
-        checks: Box<dyn ProofChecks>,
         verify: Verify,
         claims: Arc<DeferredClaims>,
         progress: broadcast::Sender<ProofEvent>,
@@ -99,7 +82,7 @@ impl RunningProof {
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             label: label(id, &request.label),
-            checks,
+            checks: OnceLock::new(),
             failure: OnceLock::new(),
             progress: Mutex::new(Some(progress)),
             shares: Mutex::default(),
@@ -119,6 +102,21 @@ impl RunningProof {
     /// Sets the options with the chosen cut. Only the first call counts.
     pub(crate) fn set_options(&self, options: String) {
         let _ = self.options.set(options);
+    }
+
+    /// Sets the checks of the proof. Only the first call counts.
+    pub(crate) fn set_checks(&self, checks: Box<dyn ProofChecks>) {
+        let _ = self.checks.set(checks);
+    }
+
+    /// Returns the checks of the proof.
+    ///
+    /// # Errors
+    /// Fails if the controller has not set them, so that nothing counts as checked.
+    pub(crate) fn checks(&self) -> Result<&dyn ProofChecks, String> {
+        let checks =
+            self.checks.get().ok_or_else(|| "the controller has not set the checks of the proof".to_owned())?;
+        Ok(&**checks)
     }
 
     /// Records that the result cache has, or had, a result of this proof under `key`.
@@ -199,32 +197,6 @@ impl RunningProof {
 
     pub(crate) fn waits_for(&self, kind: TaskKind) -> bool {
         self.open[kind.index()].load(Ordering::Relaxed) > 0
-    }
-
-    /// Checks the result of a task, on a thread that may block.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the result.
-    pub(crate) fn check(self: &Arc<Self>, spec: &TaskSpec, output: Vec<u8>) -> Result<(), String> {
-        self.checks.check(self, spec, output)
-    }
-
-    /// Checks what an attempt uploaded for its task's marker, on a thread that may block. `delivered` returns an
-    /// artifact that the attempt has uploaded.
-    ///
-    /// # Errors
-    /// Returns what is wrong.
-    pub(crate) fn check_marker(
-        self: &Arc<Self>,
-        spec: &TaskSpec,
-        delivered: &dyn Fn(&str) -> Option<Blob>,
-    ) -> Result<(), String> {
-        self.checks.check_marker(self, spec, delivered)
-    }
-
-    /// Returns the key of the task's results in the result cache; `None` if they must not be cached.
-    pub(crate) fn result_key(self: &Arc<Self>, spec: &TaskSpec) -> Option<Digest> {
-        self.checks.result_key(self, spec)
     }
 
     /// Removes the artifact `name` of the proof, which nothing needs any more, from `store`, unless it must be kept for

@@ -3,7 +3,13 @@
 use super::{
     cached_results::use_cached_result, handle::ProofHandle, result_cache::ResultCache, task_tracker::TaskOutcome,
 };
-use crate::{controller::task::TaskSpec, dispatch::input::DispatcherInput};
+use crate::{
+    controller::{failure::ProofFailure, task::TaskSpec},
+    dispatch::{
+        input::DispatcherInput,
+        tasks::{MarkerUploads, SubmittedTask},
+    },
+};
 use sp1d_artifacts::Digest;
 use sp1d_model::ProofEvent;
 use sp1d_scheduler::{DispatchEvent, TaskId};
@@ -31,14 +37,19 @@ impl ProofHandle {
     }
 
     /// Submits a task for a worker. Waits while the orchestrator is busy. Never fails: if the proof has ended, the task
-    /// counts as failed.
+    /// counts as failed. Fails the proof if its checks are not set.
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
+        // Otherwise every result of the task would count as wrong, although no worker is at fault.
+        if let Err(text) = self.state.checks() {
+            self.fail(ProofFailure::Internal(text));
+        }
         self.state.report(ProofEvent::Submitted { kind: spec.kind() });
         let key = match &self.registry.result_cache {
             // A comparison of deferred claims must not use cached claims, because they may be wrong.
             Some(cache) if !self.state.claims.compares() => {
-                let key = self.state.result_key(&spec);
+                let checks = self.state.checks().ok();
+                let key = checks.and_then(|checks| checks.result_key(&spec, &|name: &str| self.digest(name)));
                 if let Some(key) = key
                     && self.use_cached(cache.clone(), key, task, &spec).await
                 {
@@ -48,7 +59,8 @@ impl ProofHandle {
             }
             Some(_) | None => None,
         };
-        self.send(DispatcherInput::Submit { proof: self.state.clone(), task, spec, key }).await;
+        let submitted = SubmittedTask { proof: self.state.clone(), spec, key, marker_uploads: MarkerUploads::new() };
+        self.send(DispatcherInput::Submit { task, submitted }).await;
         task
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     controller::task::AttemptMemory,
     pool::list::Member,
-    settings::{MAX_SHARDS, OrchestratorSettings},
+    settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings},
 };
 use sp1d_protocol::wire::{self, HelloRequest, Machine};
 use sp1d_scheduler::{KindSet, TaskKind};
@@ -33,7 +33,7 @@ impl WorkerIntroduction {
         let Machine { threads, memory_bytes, cpu, provers } = hello.machine.unwrap_or_default();
         tracing::debug!(worker = %name, threads, memory_bytes, ?cpu, "hello");
         let memory = hello.readiness.and_then(|readiness| attempt_memory(readiness.memory));
-        let slots = settings.shard_batch_size.saturating_mul(provers.max(1)).clamp(1, MAX_SHARDS);
+        let slots = settings.shard_batch_size.saturating_mul(provers.max(1)).clamp(1, MAX_HELD_ATTEMPTS);
         Self { name, kinds, missing, threads, slots, memory_bytes, memory, cpu: short(cpu) }
     }
 }

@@ -107,7 +107,7 @@ impl WorkerSession {
         *self.registry.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
         self.registry.proofs().values().for_each(|proof| proof.report(lost.clone()));
-        self.event(DispatchEvent::WorkerLost { session: self.id }).await;
+        self.event(DispatchEvent::SessionEnded { session: self.id }).await;
     }
 
     /// Returns the attempt if the worker holds it.

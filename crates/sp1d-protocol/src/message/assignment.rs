@@ -6,7 +6,7 @@ use crate::{
     wire,
 };
 use sp1d_artifacts::Digest;
-use sp1d_scheduler::AttemptId;
+use sp1d_model::AttemptId;
 
 /// A task given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl From<Assignment> for wire::Assign {
 mod tests {
     use super::*;
     use crate::task::{ShardMarker, ShardTask};
-    use sp1d_scheduler::TaskId;
+    use sp1d_model::TaskId;
 
     fn assignment() -> Assignment {
         let artifact = |name: &str| ArtifactRef { name: name.into(), digest: Digest::of(b"content"), length: 7 };

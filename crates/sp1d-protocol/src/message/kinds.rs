@@ -1,7 +1,7 @@
 //! Conversion of kinds of tasks and failures to and from the wire.
 
 use crate::wire;
-use sp1d_scheduler::{FailureKind, KindSet, TaskKind};
+use sp1d_model::{FailureKind, KindSet, TaskKind};
 use std::collections::BTreeMap;
 
 /// Converts a kind of failure to its wire value.

@@ -1,6 +1,6 @@
 //! Limits on messages.
 
-use sp1d_scheduler::AttemptId;
+use sp1d_model::AttemptId;
 
 /// Limits on the messages of a peer.
 pub struct MessageLimits;

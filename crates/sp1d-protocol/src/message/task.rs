@@ -9,7 +9,7 @@ use crate::{
     wire::{self, assign::Task},
 };
 use sp1d_artifacts::Digest;
-use sp1d_scheduler::TaskId;
+use sp1d_model::TaskId;
 
 /// The result of a task, in errors.
 const RESULT: &str = "the result";
@@ -71,7 +71,7 @@ impl TryFrom<wire::ReduceTask> for ReduceTask<ArtifactRef> {
             return Err(Invalid::Parts(task.parts.len()));
         }
         Ok(Self {
-            is_complete: task.is_complete,
+            is_last: task.is_last,
             range: check_text(task.range, "the range of a reduction")?,
             parts: task.parts.into_iter().map(ReducePart::try_from).collect::<Result<_, _>>()?,
             result: check_name(task.result, RESULT)?,
@@ -151,8 +151,8 @@ impl From<ShardMarker> for wire::ShardMarker {
 
 impl From<ReduceTask<ArtifactRef>> for wire::ReduceTask {
     fn from(task: ReduceTask<ArtifactRef>) -> Self {
-        let ReduceTask { is_complete, range, parts, result } = task;
-        Self { is_complete, range, parts: parts.into_iter().map(Into::into).collect(), result }
+        let ReduceTask { is_last, range, parts, result } = task;
+        Self { is_last, range, parts: parts.into_iter().map(Into::into).collect(), result }
     }
 }
 
@@ -178,7 +178,7 @@ impl From<WrapTask<ArtifactRef>> for wire::WrapTask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp1d_scheduler::TaskKind;
+    use sp1d_model::TaskKind;
 
     fn artifact(name: &str) -> ArtifactRef {
         ArtifactRef { name: name.to_owned(), digest: Digest::of(name.as_bytes()), length: name.len() as u64 }
@@ -203,8 +203,8 @@ mod tests {
             TaskKind::RecursionReduce => {
                 let part = |name: &str| ReducePart { range: format!("range of {name}"), proof: artifact(name) };
                 let parts = vec![part("a"), part("b"), part("c")];
-                let (is_complete, range) = (true, "whole range".to_owned());
-                TaskPayload::RecursionReduce(ReduceTask { is_complete, range, parts, result })
+                let (is_last, range) = (true, "whole range".to_owned());
+                TaskPayload::RecursionReduce(ReduceTask { is_last, range, parts, result })
             }
             TaskKind::RecursionDeferred => {
                 let (common_input, deferred_data) = (artifact("common"), artifact("data"));

@@ -4,7 +4,7 @@ use super::{
     outputs::TaskOutputs,
     shapes::{DeferredTask, ReduceTask, ShardMarker, ShardTask, WrapTask},
 };
-use sp1d_scheduler::TaskKind;
+use sp1d_model::TaskKind;
 use std::convert::Infallible;
 
 /// A task: its kind, its inputs and its outputs. `A` is how an input artifact is named.
@@ -31,8 +31,9 @@ pub enum TaskPayload<A> {
 pub struct TaskInput<'a, A> {
     /// The artifact.
     pub artifact: &'a A,
-    /// True if other tasks use the artifact too. Otherwise it is removed when the task's result is accepted.
-    pub shared: bool,
+    /// True if the artifact stays when the task's result is accepted: other tasks use it, or SP1's controller removes
+    /// it.
+    pub kept: bool,
 }
 
 impl<A> TaskPayload<A> {
@@ -63,7 +64,7 @@ impl<A> TaskPayload<A> {
         }
     }
 
-    /// Returns the marker that the task completes while it runs.
+    /// Returns the marker of the task. An attempt reports it before it delivers its result.
     #[must_use]
     pub fn marker(&self) -> Option<&ShardMarker> {
         self.shard()?.marker.as_ref()
@@ -72,21 +73,21 @@ impl<A> TaskPayload<A> {
     /// Returns all artifacts that the task reads.
     #[must_use]
     pub fn inputs(&self) -> Vec<TaskInput<'_, A>> {
-        let shared = |artifact| TaskInput { artifact, shared: true };
-        let private = |artifact| TaskInput { artifact, shared: false };
+        let kept = |artifact| TaskInput { artifact, kept: true };
+        let private = |artifact| TaskInput { artifact, kept: false };
         match self {
             Self::ProveShard(task) | Self::NormalizeShard(task) => {
-                vec![shared(&task.program), shared(&task.common_input), private(&task.record)]
+                vec![kept(&task.program), kept(&task.common_input), private(&task.record)]
             }
             Self::RecursionReduce(task) => task.parts.iter().map(|part| private(&part.proof)).collect(),
-            Self::RecursionDeferred(task) => vec![shared(&task.common_input), private(&task.deferred_data)],
-            Self::ShrinkWrap(task) | Self::PlonkWrap(task) | Self::Groth16Wrap(task) => vec![shared(&task.proof)],
+            Self::RecursionDeferred(task) => vec![kept(&task.common_input), private(&task.deferred_data)],
+            Self::ShrinkWrap(task) | Self::PlonkWrap(task) | Self::Groth16Wrap(task) => vec![kept(&task.proof)],
         }
     }
 
     /// Returns the artifacts that only this task reads. They are removed when its result is accepted.
     pub fn private_inputs(&self) -> impl Iterator<Item = &A> {
-        self.inputs().into_iter().filter(|input| !input.shared).map(|input| input.artifact)
+        self.inputs().into_iter().filter(|input| !input.kept).map(|input| input.artifact)
     }
 
     /// Returns the name of the result.
@@ -137,21 +138,21 @@ impl<A> TaskPayload<A> {
 mod tests {
     use super::*;
     use crate::task::{ReducePart, TaskOutput};
-    use sp1d_scheduler::TaskId;
+    use sp1d_model::TaskId;
 
     fn shard(marker: Option<ShardMarker>) -> ShardTask<&'static str> {
         let result = "result".to_owned();
         ShardTask { program: "program", common_input: "common", record: "record", result, marker }
     }
 
-    /// Checks the inputs of `task`: its shared artifacts, and its private ones.
+    /// Checks the inputs of `task`: the artifacts that stay, and its private ones.
     #[track_caller]
-    fn check_inputs(task: &TaskPayload<&str>, shared: &[&str], private: &[&str]) {
+    fn check_inputs(task: &TaskPayload<&str>, kept: &[&str], private: &[&str]) {
         let inputs = task.inputs();
-        let shared_inputs = inputs.iter().filter(|input| input.shared).map(|input| *input.artifact);
-        assert_eq!(shared_inputs.collect::<Vec<_>>(), shared);
+        let kept_inputs = inputs.iter().filter(|input| input.kept).map(|input| *input.artifact);
+        assert_eq!(kept_inputs.collect::<Vec<_>>(), kept);
         assert_eq!(task.private_inputs().copied().collect::<Vec<_>>(), private);
-        assert_eq!(inputs.len(), shared.len() + private.len());
+        assert_eq!(inputs.len(), kept.len() + private.len());
     }
 
     #[test]
@@ -161,7 +162,7 @@ mod tests {
         check_inputs(&TaskPayload::NormalizeShard(shard(None)), &["program", "common"], &["record"]);
         let part = |proof| ReducePart { range: "range".to_owned(), proof };
         let parts = vec![part("a"), part("b")];
-        let reduce = ReduceTask { is_complete: false, range: "all".to_owned(), parts, result: result() };
+        let reduce = ReduceTask { is_last: false, range: "all".to_owned(), parts, result: result() };
         check_inputs(&TaskPayload::RecursionReduce(reduce), &[], &["a", "b"]);
         let deferred = DeferredTask { common_input: "common", deferred_data: "data", result: result() };
         check_inputs(&TaskPayload::RecursionDeferred(deferred), &["common"], &["data"]);

@@ -3,7 +3,7 @@
 //! `A` is how an input artifact is named: by its name in the orchestrator, and by an
 //! [`ArtifactRef`](super::ArtifactRef) in an assignment.
 
-use sp1d_scheduler::TaskId;
+use sp1d_model::TaskId;
 
 /// Proves one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,12 @@ pub struct ShardTask<A> {
     pub record: A,
     /// Name of the result.
     pub result: String,
-    /// The marker that the task completes before it delivers its result. Only core shards have one.
+    /// The marker, which an attempt reports before it delivers its result. Only core shards have one.
     pub marker: Option<ShardMarker>,
 }
 
-/// The marker of a core shard: it is complete when the shard's deferred events are delivered.
+/// The marker of a core shard. An attempt uploads the shard's deferred events and reports the marker. The marker is
+/// complete once the events are checked and the claims accepted. A result that arrives during these checks waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardMarker {
     /// The marker's own task.
@@ -32,8 +33,8 @@ pub struct ShardMarker {
 /// Combines proofs of adjacent parts of a run into one proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReduceTask<A> {
-    /// Whether this is the last reduction of the proof.
-    pub is_complete: bool,
+    /// True for the last reduction of the proof.
+    pub is_last: bool,
     /// The range of all parts together, in the engine's serialization.
     pub range: String,
     /// The parts, in the order of the run.
@@ -65,7 +66,7 @@ pub struct DeferredTask<A> {
 /// Wraps a proof: the next step towards an on-chain proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrapTask<A> {
-    /// The proof to continue from. It counts as shared, because the controller removes it itself.
+    /// The proof to continue from. It stays when the result is accepted, because SP1's controller removes it.
     pub proof: A,
     /// Name of the result.
     pub result: String,
@@ -89,7 +90,7 @@ impl<A> ReduceTask<A> {
             Ok(ReducePart { range: part.range.clone(), proof: name(&part.proof)? })
         };
         Ok(ReduceTask {
-            is_complete: self.is_complete,
+            is_last: self.is_last,
             range: self.range.clone(),
             parts: self.parts.iter().map(part).collect::<Result<_, E>>()?,
             result: self.result.clone(),

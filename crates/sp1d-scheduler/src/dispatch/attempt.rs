@@ -8,7 +8,7 @@ use crate::{ProofId, SessionId, TaskId, TaskKind};
 pub(super) struct DispatchTask {
     pub(super) proof: ProofId,
     pub(super) kind: TaskKind,
-    /// True if an attempt of the task completes a marker before its result is accepted.
+    /// True if an attempt of the task must complete a marker before a result is accepted.
     pub(super) has_marker: bool,
     /// Key of its result. `None` if its results are not cached.
     pub(super) key: Option<ResultKey>,
@@ -39,12 +39,12 @@ pub(super) enum ResultReport {
 /// State of the check of an attempt's marker. The marker is checked once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MarkerCheck {
-    /// No marker was reported, or not all of its uploads had arrived.
+    /// The marker was not reported, or not all of its uploads had arrived.
     Unreported,
-    /// The driver checks what was uploaded.
+    /// The driver checks the uploaded deferred events.
     Checking,
-    /// The driver compares the claims with those of other workers.
-    Comparing,
+    /// The driver judges the claims.
+    Judging,
     /// The check has ended.
     Ended,
 }
@@ -59,9 +59,9 @@ impl DispatchAttempt {
         self.session == session && self.report == ResultReport::Awaited
     }
 
-    /// Returns true while the marker is checked or its claims are compared.
+    /// Returns true while the deferred events are checked or the claims are judged.
     pub(super) const fn is_marker_check_running(&self) -> bool {
-        matches!(self.marker, MarkerCheck::Checking | MarkerCheck::Comparing)
+        matches!(self.marker, MarkerCheck::Checking | MarkerCheck::Judging)
     }
 
     /// Continues the attempt in `session`, which repeats all its reports. The marker is checked again, because the

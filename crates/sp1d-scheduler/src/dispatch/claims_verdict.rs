@@ -3,8 +3,9 @@
 use crate::WorkerId;
 use std::fmt;
 
-/// The verdict on the deferred claims of an attempt: the precompile events that it uploaded for its marker. They cannot
-/// be verified on their own, so the driver compares them with the claims of other workers for the same shard.
+/// The verdict on the deferred claims of an attempt: the deferred events that it uploaded for its marker. They cannot
+/// be verified on their own. They are accepted at once, unless the proof restarted to compare claims. Then a second
+/// worker must make the same claims, if another worker is available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimsVerdict {
     /// The claims are accepted.
@@ -14,11 +15,11 @@ pub enum ClaimsVerdict {
     },
     /// The claims are wrong, because two other workers agree on other ones.
     Contradicted,
-    /// No other worker has confirmed the claims, so another worker must be asked.
+    /// No other worker has made the same claims, so the task goes to another worker.
     Unconfirmed,
-    /// The proof already has other artifacts under the names of the claims. It is unknown which of them are right. This
-    /// can happen because a worker itself names the attempt that it resumes, and its artifacts have that attempt's
-    /// names.
+    /// The proof already has artifacts with the names of the uploaded events, but with other content. It is not known
+    /// which of them are right. This is possible after a restart of the orchestrator: each worker itself says which
+    /// attempt it resumes, and the names of its artifacts contain the number of that attempt.
     NamesTaken,
 }
 

@@ -34,7 +34,8 @@ pub enum DispatchCommand {
         /// The attempt that continues.
         attempt: AttemptId,
     },
-    /// Check what `attempt` uploaded for its marker. [`DispatchEvent::MarkerChecked`] follows, unless the proof ends.
+    /// Check the deferred events that `attempt` uploaded for its marker. [`DispatchEvent::MarkerChecked`] follows,
+    /// unless the proof ends.
     ///
     /// [`DispatchEvent::MarkerChecked`]: crate::DispatchEvent::MarkerChecked
     CheckMarker {
@@ -43,21 +44,24 @@ pub enum DispatchCommand {
         /// The task of the attempt.
         task: TaskId,
     },
-    /// Compare the claims of `attempt` with those of other workers for the same shard. Report
-    /// [`DispatchEvent::ClaimsCompared`] before any event from outside.
+    /// Record the claims of `attempt` and return the verdict: report [`DispatchEvent::ClaimsJudged`] before any event
+    /// from outside.
     ///
-    /// [`DispatchEvent::ClaimsCompared`]: crate::DispatchEvent::ClaimsCompared
-    CompareClaims {
+    /// The claims are accepted at once, unless the proof restarted to compare claims. Then a second worker must make
+    /// the same claims, if another worker is available.
+    ///
+    /// [`DispatchEvent::ClaimsJudged`]: crate::DispatchEvent::ClaimsJudged
+    JudgeClaims {
         /// The attempt that made the claims.
         attempt: AttemptId,
         /// The task of the attempt.
         task: TaskId,
         /// The session that holds the attempt.
         session: SessionId,
-        /// True if no other worker could be asked.
+        /// True if no other worker is available to prove the shard.
         is_alone: bool,
     },
-    /// `marker` is complete: what `attempt` has uploaded for it now belongs to the proof.
+    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
         /// The proof that the marker belongs to.
         proof: ProofId,
@@ -105,12 +109,13 @@ pub enum DispatchCommand {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task is a shard that needs more memory than any worker has.
+        /// True if the task is a shard that failed because it needs more memory than any connected worker has.
         is_out_of_memory: bool,
-        /// True if the deferred claims of the proof may be wrong: the task is a shard that is made from them.
+        /// True if the deferred claims of the proof may be wrong: the task is a shard without a marker, so it may be a
+        /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
-    /// The worker of `session` is quarantined after too many faults.
+    /// Log that the worker of `session` is quarantined after too many faults. It gets no tasks meanwhile.
     Quarantine {
         /// The present session of the quarantined worker.
         session: SessionId,
@@ -119,7 +124,8 @@ pub enum DispatchCommand {
         /// The worker's last fault, for people.
         reason: String,
     },
-    /// The worker's quarantine is over. It gets one task at a time until one of its results is accepted.
+    /// Log that the quarantine of the worker is over and its probation starts. It gets one task at a time until one of
+    /// its results is accepted.
     Probation {
         /// The present session of the worker on probation.
         session: SessionId,
@@ -151,8 +157,10 @@ pub enum DispatchCommand {
 /// A step of an attempt, as the watchers of its proof see it.
 ///
 /// The last three steps end the attempt, and no step follows them. One exception: if a worker reports the failure of an
-/// attempt and delivers its result nevertheless, `Done` follows `Failed`. An attempt whose worker was lost ends only
-/// when its task or its proof ends, because its result counts until then.
+/// attempt and delivers its result nevertheless, `Done` follows `Failed`.
+///
+/// An attempt whose worker was lost is not ended yet, because its result still counts if it arrives. It is dropped when
+/// its task or its proof ends, or once 16 later attempts of its task were also lost, failed or cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptStep {
     /// It was assigned to its worker, and waits there.
@@ -163,8 +171,8 @@ pub enum AttemptStep {
     Done,
     /// It failed on its worker, or what it delivered was rejected, for this reason.
     Failed(String),
-    /// Its result is no longer needed: another attempt of its task was accepted, its proof ended, or too many later
-    /// attempts of its task have ended.
+    /// Its result does not count any more: another result of its task was accepted, its proof ended, or 16 later
+    /// attempts of its task were lost, failed or cancelled.
     Dropped,
 }
 
@@ -201,9 +209,9 @@ impl fmt::Display for DispatchCommand {
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
             Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),
             Self::CheckMarker { attempt, task } => write!(f, "check the marker of {attempt} ({task})"),
-            Self::CompareClaims { attempt, task, session, is_alone } => {
+            Self::JudgeClaims { attempt, task, session, is_alone } => {
                 let alone = if *is_alone { ", the only worker" } else { "" };
-                write!(f, "compare the claims of {attempt} ({task}) on {session}{alone}")
+                write!(f, "judge the claims of {attempt} ({task}) on {session}{alone}")
             }
             Self::CompleteMarker { proof, marker, attempt, .. } => {
                 write!(f, "complete the marker {marker} of {proof} with {attempt}")
@@ -217,9 +225,9 @@ impl fmt::Display for DispatchCommand {
                 write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
             }
             Self::Quarantine { session, duration, reason } => {
-                write!(f, "quarantine {session} for {} s: {reason}", duration.as_secs())
+                write!(f, "log that {session} is quarantined for {} s: {reason}", duration.as_secs())
             }
-            Self::Probation { session } => write!(f, "put {session} on probation"),
+            Self::Probation { session } => write!(f, "log that {session} is on probation"),
             Self::EndDrainWait { session } => write!(f, "end the wait for the drain of {session}"),
             Self::EndSession { session } => write!(f, "end the session {session}"),
             Self::PublishStep { task, attempt, session, step } => {

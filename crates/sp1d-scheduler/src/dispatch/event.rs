@@ -8,9 +8,9 @@ use std::fmt;
 /// harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DispatchEvent {
-    /// A try of a proof started. Its tasks follow.
+    /// A try of a proof request started. Its tasks follow.
     ProofStarted {
-        /// The id of the try.
+        /// The number of the try.
         proof: ProofId,
     },
     /// A task of a running proof was submitted.
@@ -21,7 +21,8 @@ pub enum DispatchEvent {
         task: TaskId,
         /// The kind of the task.
         kind: TaskKind,
-        /// The marker that an attempt of this task completes before its result is accepted. Only core shards have one.
+        /// The marker that an attempt of this task must complete before a result is accepted. Only core shards have
+        /// one.
         marker: Option<TaskId>,
         /// Key of the task's result. `None` if its results are not cached, so no worker can resume it.
         key: Option<ResultKey>,
@@ -33,9 +34,9 @@ pub enum DispatchEvent {
         /// The new marker.
         marker: TaskId,
     },
-    /// A try of a proof ended, with any outcome: everything about it is forgotten.
+    /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     ProofEnded {
-        /// The id of the try.
+        /// The number of the try.
         proof: ProofId,
     },
     /// A worker is ready for attempts.
@@ -80,7 +81,7 @@ pub enum DispatchEvent {
         session: SessionId,
     },
     /// A worker's session ended. If carrying out a command shows this, report it before any other event.
-    WorkerLost {
+    SessionEnded {
         /// The session that ended.
         session: SessionId,
     },
@@ -96,8 +97,7 @@ pub enum DispatchEvent {
         /// The attempt that started.
         attempt: AttemptId,
     },
-    /// A worker reports that an attempt has uploaded everything that belongs to its task's marker. It is not yet
-    /// checked.
+    /// A worker reports that an attempt has uploaded the deferred events of its shard. They are not yet checked.
     MarkerReported {
         /// The session that reports this.
         session: SessionId,
@@ -106,7 +106,7 @@ pub enum DispatchEvent {
         /// True if all the uploads have arrived. If false, the report is ignored, because missing events would count as
         /// no events. The result of the attempt is rejected later for the missing marker, unless a further report says
         /// that the uploads are complete.
-        is_delivered: bool,
+        has_all_uploads: bool,
     },
     /// The check of an attempt's marker ended: see [`DispatchCommand::CheckMarker`].
     ///
@@ -117,10 +117,10 @@ pub enum DispatchEvent {
         /// The outcome. An error says what is wrong, for people.
         outcome: Result<(), String>,
     },
-    /// The claims of an attempt were compared: see [`DispatchCommand::CompareClaims`].
+    /// The claims of an attempt were judged: see [`DispatchCommand::JudgeClaims`].
     ///
-    /// [`DispatchCommand::CompareClaims`]: crate::DispatchCommand::CompareClaims
-    ClaimsCompared {
+    /// [`DispatchCommand::JudgeClaims`]: crate::DispatchCommand::JudgeClaims
+    ClaimsJudged {
         /// The attempt that made the claims.
         attempt: AttemptId,
         /// The verdict.
@@ -178,20 +178,20 @@ impl fmt::Display for DispatchEvent {
             Self::DrainEnded { session } => write!(f, "drain ended for {session}"),
             Self::ProverLost { session } => write!(f, "{session} restarts its prover"),
             Self::ProverReady { session } => write!(f, "{session} has its prover ready"),
-            Self::WorkerLost { session } => write!(f, "{session} was lost"),
+            Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} sent data"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
-            Self::MarkerReported { session, attempt, is_delivered: true } => {
+            Self::MarkerReported { session, attempt, has_all_uploads: true } => {
                 write!(f, "{session} reported the marker of {attempt}")
             }
-            Self::MarkerReported { session, attempt, is_delivered: false } => {
+            Self::MarkerReported { session, attempt, has_all_uploads: false } => {
                 write!(f, "{session} reported the marker of {attempt}, but uploads are missing")
             }
             Self::MarkerChecked { attempt, outcome: Ok(()) } => write!(f, "the marker of {attempt} passed its check"),
             Self::MarkerChecked { attempt, outcome: Err(reason) } => {
                 write!(f, "the marker of {attempt} is wrong: {reason}")
             }
-            Self::ClaimsCompared { attempt, verdict } => write!(f, "the claims of {attempt} were compared: {verdict}"),
+            Self::ClaimsJudged { attempt, verdict } => write!(f, "the claims of {attempt} were judged: {verdict}"),
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
             Self::ResultChecked { attempt, outcome: Ok(()) } => write!(f, "the result of {attempt} passed its check"),
             Self::ResultChecked { attempt, outcome: Err(reason) } => {

@@ -1,5 +1,5 @@
-//! The dispatch filters the workers' reports. It passes a marker or a result to the scheduler only after the required
-//! checks.
+//! The dispatch filters the workers' reports. A marker reaches the scheduler only after its checks. A delivered result
+//! reaches it at once, or after a running check of the marker, and becomes final only after the check of the result.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► Dispatch::handle ──► Vec<DispatchCommand>
@@ -17,11 +17,11 @@
 //!
 //! | the driver's side | the scheduler's side |
 //! |---|---|
-//! | `MarkerReported`, `MarkerChecked`, `ClaimsCompared` | `MarkerAccepted` after all three, or `AttemptFailed` |
+//! | `MarkerReported`, `MarkerChecked`, `ClaimsJudged` | `MarkerAccepted` after all three, or `AttemptFailed` |
 //! | `ResultChecked` | `ResultVerified` or `ResultRejected` |
 //! | `TaskSubmitted` and `WorkerJoined` name keys of results | they name tasks and sessions |
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends with a drain or a session |
-//! | `CheckMarker`, `CompareClaims`, `CheckResult`, `PublishStep` | none |
+//! | `CheckMarker`, `JudgeClaims`, `CheckResult`, `PublishStep` | none |
 
 mod attempt;
 mod claims_verdict;

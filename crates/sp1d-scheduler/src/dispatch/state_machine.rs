@@ -17,17 +17,18 @@ const CLAIMS_REFUTED: &str = "two other workers refuted the precompile events th
 /// Why claims are rejected that two other workers contradict.
 const CONTRADICTED: &str = "two other workers claimed other deferred events for the same shard";
 
-/// Owns the scheduler, and filters the workers' reports. It passes a marker or a result to the scheduler only after the
-/// required checks.
+/// Owns the scheduler, and filters the workers' reports.
 ///
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event
 /// from outside. Call `handle` with [`DispatchEvent::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
 /// - The first report of an attempt counts, if it comes from the session that holds the attempt. A session that
 ///   continues an attempt reports again.
-/// - A marker is complete once its uploads passed their check and its claims are accepted. A proof that was restarted
-///   to compare claims accepts them only if a second worker confirms them, if there is one. A result that arrives
-///   before a reported marker is accepted or rejected waits.
+/// - A marker reaches the scheduler only after its checks: the uploaded deferred events are checked, and then the
+///   claims are judged. The claims are accepted at once, unless the proof restarted to compare claims. Then a second
+///   worker must make the same claims, if another worker is available.
+/// - A delivered result reaches the scheduler at once, or after a running check of the marker. It becomes final only
+///   after the check of the result.
 /// - A task that a worker started before the orchestrator restarted goes to that worker. If several workers started it,
 ///   the first that reports this gets it.
 /// - The wait for a drain ends when the worker holds nothing, may get tasks again, or is disconnected.
@@ -140,9 +141,9 @@ impl Dispatch {
             }
             DispatchEvent::ProverLost { session } => self.step(Event::ProverLost { session }, turn),
             DispatchEvent::ProverReady { session } => self.step(Event::ProverReady { session }, turn),
-            DispatchEvent::WorkerLost { session } => {
+            DispatchEvent::SessionEnded { session } => {
                 self.forget_session(session, turn);
-                self.step(Event::WorkerLost { session }, turn);
+                self.step(Event::SessionEnded { session }, turn);
             }
             DispatchEvent::LeaseRenewed { session } => self.step(Event::LeaseRenewed { session }, turn),
             DispatchEvent::AttemptStarted { session, attempt } => {
@@ -151,13 +152,13 @@ impl Dispatch {
                 }
                 self.step(Event::AttemptStarted { session, attempt }, turn);
             }
-            DispatchEvent::MarkerReported { session, attempt, is_delivered } => {
-                if is_delivered {
+            DispatchEvent::MarkerReported { session, attempt, has_all_uploads } => {
+                if has_all_uploads {
                     self.on_marker_reported(session, attempt, turn);
                 }
             }
             DispatchEvent::MarkerChecked { attempt, outcome } => self.on_marker_checked(attempt, outcome, turn),
-            DispatchEvent::ClaimsCompared { attempt, verdict } => self.on_claims_compared(attempt, verdict, turn),
+            DispatchEvent::ClaimsJudged { attempt, verdict } => self.on_claims_judged(attempt, verdict, turn),
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, turn),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
                 self.step(Event::ResultVerified { attempt }, turn);
@@ -228,10 +229,11 @@ impl Dispatch {
                     turn.commands.push(DispatchCommand::Discard { attempt });
                 }
             }
-            Command::FailProof { proof, task, kind, history } => {
-                let is_out_of_memory = kind.is_shard() && history.iter().any(|past| past.failure.is_out_of_memory());
-                // A shard without a marker is not a core shard. It is made from the deferred events that other attempts
-                // claimed.
+            Command::FailProof { proof, task, kind, history, is_out_of_memory } => {
+                // Only shards become smaller with a smaller cut.
+                let is_out_of_memory = is_out_of_memory && kind.is_shard();
+                // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
+                // from claims, but the dispatch cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);
                 turn.commands.push(DispatchCommand::FailProof {
                     proof,
@@ -360,22 +362,22 @@ impl Dispatch {
         if let Err(reason) = outcome {
             return self.reject_marker(attempt, AttemptFailure::Rejected(reason), turn);
         }
-        entry.marker = MarkerCheck::Comparing;
+        entry.marker = MarkerCheck::Judging;
         let DispatchAttempt { task, session, .. } = *entry;
         let kind = self.tasks.get(&task).expect("the task of an attempt is open").kind;
         let is_alone = !self.scheduler.has_other_worker_for(kind, session);
-        turn.commands.push(DispatchCommand::CompareClaims { attempt, task, session, is_alone });
+        turn.commands.push(DispatchCommand::JudgeClaims { attempt, task, session, is_alone });
     }
 
-    fn on_claims_compared(&mut self, attempt: AttemptId, verdict: ClaimsVerdict, turn: &mut DispatchTurn<'_>) {
-        let is_compared = |entry: &&mut DispatchAttempt| entry.marker == MarkerCheck::Comparing;
-        let Some(entry) = self.attempts.get_mut(&attempt).filter(is_compared) else { return };
+    fn on_claims_judged(&mut self, attempt: AttemptId, verdict: ClaimsVerdict, turn: &mut DispatchTurn<'_>) {
+        let is_judged = |entry: &&mut DispatchAttempt| entry.marker == MarkerCheck::Judging;
+        let Some(entry) = self.attempts.get_mut(&attempt).filter(is_judged) else { return };
         let refuted = match verdict {
             ClaimsVerdict::Accepted { refuted } => refuted,
             ClaimsVerdict::Contradicted => {
                 return self.reject_marker(attempt, AttemptFailure::Rejected(CONTRADICTED.to_owned()), turn);
             }
-            ClaimsVerdict::Unconfirmed => return self.reject_marker(attempt, AttemptFailure::Disputed, turn),
+            ClaimsVerdict::Unconfirmed => return self.reject_marker(attempt, AttemptFailure::Unconfirmed, turn),
             ClaimsVerdict::NamesTaken => return self.reject_marker(attempt, AttemptFailure::NamesTaken, turn),
         };
         entry.marker = MarkerCheck::Ended;

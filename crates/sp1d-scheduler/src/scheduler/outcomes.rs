@@ -103,9 +103,9 @@ impl Scheduler {
         PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, failure }
     }
 
-    /// Returns true if `task` failed on enough workers, was lost with enough workers, is refused by every connected
-    /// worker, or needs more memory than every connected worker has.
-    pub(super) fn has_failed_for_good(&self, task: &ScheduledTask) -> bool {
+    /// Returns true if `task` failed on enough workers, was lost with enough workers, or is refused by every connected
+    /// worker.
+    fn has_reached_limit(&self, task: &ScheduledTask) -> bool {
         let is_spent = |counts: &WorkerCounts, max: u32| {
             let enough = counts.distinct() >= usize::try_from(max).unwrap_or(usize::MAX);
             enough || counts.total() >= max && self.sessions.all_excluded(task.kind, &task.excluded)
@@ -116,7 +116,6 @@ impl Scheduler {
         is_refused
             || is_spent(task.failures(), self.config.max_failures)
             || is_spent(task.losses(), self.config.max_losses)
-            || self.lacks_memory(task)
     }
 
     /// Returns true if `task` ran out of memory and no connected worker has more.
@@ -137,7 +136,7 @@ impl Scheduler {
         let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.memory_patience;
         let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
         for task in over.collect::<Vec<_>>() {
-            self.fail_proof(task, commands);
+            self.fail_proof(task, true, commands);
         }
         // The tasks of failed proofs wait no more.
         let tasks = &self.tasks;
@@ -175,9 +174,10 @@ impl Scheduler {
     /// new one, or has failed for good.
     fn continue_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
         let task = self.task(id);
-        if self.has_failed_for_good(task) {
+        let has_reached_limit = self.has_reached_limit(task);
+        if has_reached_limit || self.lacks_memory(task) {
             let faults = task.recorded_faults.clone();
-            self.fail_proof(id, commands);
+            self.fail_proof(id, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
             faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, faults));
         }

@@ -79,7 +79,7 @@ impl Scheduler {
         let fault = match past.failure {
             AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
             // Too little memory is a property of the task and the machine.
-            AttemptFailure::Disputed | AttemptFailure::NamesTaken | AttemptFailure::OutOfMemory(_) => None,
+            AttemptFailure::Unconfirmed | AttemptFailure::NamesTaken | AttemptFailure::OutOfMemory(_) => None,
             // The worker has not tried a task that it does not support.
             AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,
             AttemptFailure::Worker { .. }

@@ -33,7 +33,7 @@ impl Scheduler {
         if let Some(earlier) = self.workers.join(worker, session)
             && self.sessions.contains(earlier)
         {
-            self.on_worker_lost(earlier, commands);
+            self.on_session_ended(earlier, commands);
             commands.push(Command::EndSession { session: earlier });
         }
         self.sessions.insert(session, worker, memory_bytes, slots, kinds, self.paces_of(worker));
@@ -141,7 +141,7 @@ impl Scheduler {
     ///
     /// Only attempts that had started can have caused the loss, so only they are counted as losses. If none had
     /// started, all of them are counted, because fetching inputs can also crash a worker.
-    pub(super) fn on_worker_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+    pub(super) fn on_session_ended(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let Some(found) = self.sessions.get(session) else { return };
         let (held, worker) = (found.held().clone(), found.worker());
         let others_may = found.kinds().iter().all(|kind| self.sessions.available(kind) > 1);
@@ -203,7 +203,7 @@ impl Scheduler {
         while let Some((expiry, session)) = self.leases.earliest()
             && expiry <= self.clock.lease_time()
         {
-            self.on_worker_lost(session, commands);
+            self.on_session_ended(session, commands);
             commands.push(Command::EndSession { session });
         }
     }

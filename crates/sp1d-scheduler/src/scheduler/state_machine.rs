@@ -173,7 +173,7 @@ impl Scheduler {
             Event::DrainEnded { session } => self.on_drain_ended(session),
             Event::ProverLost { session } => self.on_prover_lost(session, commands),
             Event::ProverReady { session } => self.on_prover_ready(session),
-            Event::WorkerLost { session } => self.on_worker_lost(session, commands),
+            Event::SessionEnded { session } => self.on_session_ended(session, commands),
             Event::LeaseRenewed { session } => self.on_lease_renewed(session),
             Event::AttemptStarted { session, attempt } => self.on_attempt_started(session, attempt),
             Event::MarkerAccepted { session, attempt } => self.on_marker_accepted(session, attempt, commands),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const MAX_HISTORY: usize = 64;
 
 /// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond
-/// this bound the oldest attempt is forgotten, and its uploads are discarded.
+/// this bound the oldest attempt is forgotten, and its uploads are discarded. `AttemptStep` states the number.
 pub(crate) const MAX_LAPSED: usize = 16;
 
 /// A proof that has not ended.

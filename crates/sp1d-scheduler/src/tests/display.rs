@@ -51,7 +51,7 @@ fn an_event_is_shown_in_one_line() {
             "drain ended for s1",
             "s1 restarts its prover",
             "s1 has its prover ready",
-            "s1 lost",
+            "s1 ended",
             "s1 renewed its lease",
             "s1 started a4",
             "marker of a4 on s1 accepted",

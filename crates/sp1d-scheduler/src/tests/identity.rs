@@ -159,7 +159,39 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
 fn an_out_of_memory_task_fails_without_a_larger_worker() {
     let mut table = Table::new();
     table.send([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
-    table.check([out_of_memory(1, 1)], [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+    table.check([out_of_memory(1, 1)], [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
+}
+
+/// Each of `attempts` is the memory of a worker and its failure. The next worker joins before the failure and gets the
+/// task. Checks whether the last failure fails the proof for lack of memory.
+#[track_caller]
+fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
+    let mut table = Table::new();
+    table.send([proof(1), joined_with(1, 1, attempts[0].0), task(1, 10, SHARD)]);
+    let (mut commands, mut workers) = (Vec::new(), (1..).zip(attempts).peekable());
+    while let Some((id, (_, failure))) = workers.next() {
+        table.send([started(id, id)]);
+        if let Some((next, (memory_bytes, _))) = workers.peek() {
+            table.send([joined_with(*next, 1, *memory_bytes)]);
+        }
+        let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
+        commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
+    }
+    let [Command::FailProof { is_out_of_memory, .. }] = commands[..] else { panic!("no failed proof: {commands:?}") };
+    assert_eq!(is_out_of_memory, expected, "{attempts:?}");
+}
+
+#[test]
+fn a_task_lacks_memory_only_if_it_reached_no_limit() {
+    let refused = || AttemptFailure::reported(FailureKind::Unsupported, "no".to_owned());
+    check_cause(&[(8, too_small())], true);
+    check_cause(&[(8, too_small()), (16, too_small())], true);
+    check_cause(&[(8, broken()), (16, broken()), (24, too_small())], true);
+    check_cause(&[(8, refused()), (16, refused()), (24, too_small())], true);
+    check_cause(&[(8, broken()), (8, broken()), (8, broken())], false);
+    check_cause(&[(8, too_small()), (16, broken()), (16, broken()), (16, broken())], false);
+    check_cause(&[(8, broken()), (8, too_small()), (16, broken()), (16, broken())], false);
+    check_cause(&[(8, too_small()), (16, refused()), (16, refused()), (16, refused())], false);
 }
 
 #[test]
@@ -193,7 +225,7 @@ fn the_patience_counts_from_the_departure_of_the_last_larger_worker() {
     assert_eq!(table.pass(ms(90_000), &[1, 2]), []);
     table.check([lost(2)], [assign(1, 3, 1, 11)]);
     assert_eq!(table.pass(ms(59_500), &[1]), []);
-    assert_eq!(table.pass(ms(500), &[1]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+    assert_eq!(table.pass(ms(500), &[1]), [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }
 
 #[test]
@@ -213,7 +245,7 @@ fn a_draining_larger_worker_counts_as_one_that_has_left() {
     let mut table = waiting_for_a_larger_worker();
     table.check([Event::DrainRequested { session: SessionId(2) }], []);
     assert_eq!(table.pass(ms(59_500), &[1, 2]), []);
-    assert_eq!(table.pass(ms(500), &[1, 2]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+    assert_eq!(table.pass(ms(500), &[1, 2]), [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }
 
 #[test]
@@ -226,7 +258,7 @@ fn time_without_workers_does_not_use_up_the_patience() {
     assert_eq!(table.pass(ms(120_000), &[]), []);
     table.check([joined_with(3, 1, 8)], [assign(3, 4, 1, 11)]);
     assert_eq!(table.pass(ms(29_500), &[3]), []);
-    assert_eq!(table.pass(ms(500), &[3]), [fail_proof(1, 10, vec![past(1, 1, too_small())])]);
+    assert_eq!(table.pass(ms(500), &[3]), [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl World {
         for event in events {
             match event {
                 Event::WorkerJoined { session, .. } => drop(self.delivered.insert(session, 0)),
-                Event::WorkerLost { session } => drop(self.held.remove(&session)),
+                Event::SessionEnded { session } => drop(self.held.remove(&session)),
                 Event::ResultDelivered { session, attempt } => {
                     self.forget(session, attempt);
                     *self.delivered.get_mut(&session).expect("only workers that joined report") += 1;

@@ -355,7 +355,7 @@ impl Model {
                     worker.heard = now;
                 }
             }
-            Event::WorkerLost { session } => self.remove_worker(session),
+            Event::SessionEnded { session } => self.remove_worker(session),
             Event::AttemptStarted { session, attempt } => {
                 if let Some(live) = self.live.get_mut(&attempt).filter(|live| live.session == session) {
                     live.started = true;
@@ -626,7 +626,7 @@ impl Model {
             self.send(Event::ProofEnded { proof });
         }
         for session in self.workers.keys().copied().collect::<Vec<_>>() {
-            self.send(Event::WorkerLost { session });
+            self.send(Event::SessionEnded { session });
         }
         assert_eq!(self.table.scheduler.held_items(), [0; 10]);
         assert_eq!(self.table.scheduler.next_deadline(), None);

@@ -24,6 +24,7 @@ const MAX_CRASHES: u32 = 5;
 
 /// Why a service cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The state folder is in use or not writable.
     #[error(transparent)]

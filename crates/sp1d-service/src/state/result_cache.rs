@@ -35,7 +35,7 @@ const LEVEL: i32 = 1;
 /// ```
 ///
 /// The first part is the first output of the task and has an empty name. The other parts are the artifacts that the
-/// task delivered for its marker. Numbers are little-endian. A damaged file is ignored and removed.
+/// task uploaded for its marker. Numbers are little-endian. A damaged file is ignored and removed.
 pub(crate) struct DiskResultCache {
     folder: PathBuf,
     /// Maximum size of all files in bytes; 0 disables the cache. `clean` enforces the limit.
@@ -131,7 +131,7 @@ fn remove(path: &Path) {
 }
 
 fn pack(result: &CachedResult) -> Vec<u8> {
-    let parts = result.delivered.iter().map(|(name, content)| (name.as_str(), content));
+    let parts = result.marker_uploads.iter().map(|(name, content)| (name.as_str(), content));
     let parts: Vec<(&str, &Vec<u8>)> = std::iter::once(("", &result.output)).chain(parts).collect();
     let length = |length: usize| u32::try_from(length).expect("a task delivers few parts, and their names are short");
     let mut packed = length(parts.len()).to_le_bytes().to_vec();
@@ -161,7 +161,7 @@ fn unpack(mut packed: &[u8]) -> Option<CachedResult> {
     }
     let mut parts = parts.into_iter();
     let (_, output) = parts.next()?;
-    packed.is_empty().then(|| CachedResult { output, delivered: parts.collect() })
+    packed.is_empty().then(|| CachedResult { output, marker_uploads: parts.collect() })
 }
 
 /// Reads a result from its file. `None` if the file is missing, incomplete or damaged.
@@ -225,7 +225,10 @@ mod tests {
     }
 
     fn result(content: &[u8]) -> CachedResult {
-        CachedResult { output: content.to_vec(), delivered: vec![("#1".into(), vec![1]), ("made-1-x".into(), vec![])] }
+        CachedResult {
+            output: content.to_vec(),
+            marker_uploads: vec![("#1".into(), vec![1]), ("made-1-x".into(), vec![])],
+        }
     }
 
     #[test]

@@ -91,14 +91,8 @@ impl Timeline {
                 let is_of_program = |failure: &FailureInfo| failure.kind == ProofFailureKind::Program;
                 self.end_all(at, "the proof ended", failure.as_ref().is_some_and(is_of_program))
             }
-            ProofEvent::Queued
-            | ProofEvent::Submitted { .. }
-            | ProofEvent::CachedResult { .. }
-            | ProofEvent::Cut { .. }
-            | ProofEvent::WorkerReady { .. }
-            | ProofEvent::WorkerLost { .. }
-            | ProofEvent::Restarted { .. }
-            | ProofEvent::Verifying => Vec::new(),
+            // The others end no slice.
+            _ => Vec::new(),
         }
     }
 

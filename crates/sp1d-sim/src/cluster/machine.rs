@@ -46,7 +46,7 @@ pub(crate) struct Machine {
     /// How many attempts the orchestrator may assign.
     slots: u32,
     /// How many attempts are proven at the same time.
-    engine_slots: usize,
+    proving_places: usize,
     /// Duration of a task on this machine, in percent of the usual duration.
     percent: u32,
     /// True while a dial of the orchestrator is scheduled.
@@ -123,7 +123,7 @@ impl Machine {
             memory: if id.0 == 0 { 3 } else { dice.number(1..=3) },
             starting: false,
             slots,
-            engine_slots: if slots > 1 && dice.chance(300) { 2 } else { 1 },
+            proving_places: if slots > 1 && dice.chance(300) { 2 } else { 1 },
             percent: u32::try_from(percent).expect("the number was drawn from a small range"),
             dialed: false,
             jobs: Vec::new(),
@@ -319,7 +319,7 @@ impl Machine {
         loop {
             let running = self.jobs.iter().filter(|job| matches!(job.stage, JobStage::Runs { .. })).count();
             let waiting = self.jobs.iter().position(|job| matches!(job.stage, JobStage::Waiting));
-            let Some(at) = waiting.filter(|_| running < self.engine_slots) else { return };
+            let Some(at) = waiting.filter(|_| running < self.proving_places) else { return };
             let MachineJob { attempt, task, session, .. } = self.jobs[at];
             let ending = self.ending(task, plan, net);
             let mut takes = self.takes(task, plan, net);

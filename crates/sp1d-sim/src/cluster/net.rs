@@ -68,7 +68,7 @@ impl Net {
         let may_come_twice = match event {
             DispatchEvent::TaskSubmitted { .. }
             | DispatchEvent::MarkerSubmitted { .. }
-            | DispatchEvent::WorkerLost { .. }
+            | DispatchEvent::SessionEnded { .. }
             | DispatchEvent::AttemptStarted { .. }
             | DispatchEvent::MarkerReported { .. }
             | DispatchEvent::MarkerChecked { .. }
@@ -82,7 +82,7 @@ impl Net {
             | DispatchEvent::DrainEnded { .. }
             | DispatchEvent::ProverLost { .. }
             | DispatchEvent::ProverReady { .. }
-            | DispatchEvent::ClaimsCompared { .. }
+            | DispatchEvent::ClaimsJudged { .. }
             | DispatchEvent::ProvenWrong { .. }
             | DispatchEvent::LeaseRenewed { .. }
             | DispatchEvent::Tick => false,

@@ -35,7 +35,7 @@ impl AProofFailsOnlyForRealFailures {
             Event::ResultRejected { attempt, .. } | Event::ResultVerified { attempt } => {
                 self.judged.insert(*attempt);
             }
-            Event::WorkerLost { session } => {
+            Event::SessionEnded { session } => {
                 self.ended_sessions.insert(*session);
                 self.connected.remove(session);
             }
@@ -74,7 +74,7 @@ impl AProofFailsOnlyForRealFailures {
         let happened = match past.failure {
             AttemptFailure::Worker { .. }
             | AttemptFailure::OutOfMemory(_)
-            | AttemptFailure::Disputed
+            | AttemptFailure::Unconfirmed
             | AttemptFailure::NamesTaken => self.failed.contains(&attempt),
             // A rejected marker fails its attempt.
             AttemptFailure::Rejected(_) => self.judged.contains(&attempt) || self.failed.contains(&attempt),
@@ -97,6 +97,7 @@ impl AProofFailsOnlyForRealFailures {
         task: TaskId,
         kind: TaskKind,
         history: &[PastAttempt],
+        is_out_of_memory: bool,
         step: &SimStep<'_>,
     ) -> Result<(), String> {
         let (mut failures, mut losses, mut refusals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -112,7 +113,7 @@ impl AProofFailsOnlyForRealFailures {
                 }
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
-                | AttemptFailure::Disputed
+                | AttemptFailure::Unconfirmed
                 | AttemptFailure::NamesTaken => {
                     failures.insert(past.attempt);
                     culprits[0].insert(past.worker);
@@ -142,7 +143,8 @@ impl AProofFailsOnlyForRealFailures {
         if let (Some((_, worker)), false) = (left, distinct || out_of_memory) {
             return Err(format!("{task} failed for good, but {worker} has not tried it"));
         }
-        ensure(often || out_of_memory, || {
+        ensure(out_of_memory || !is_out_of_memory, || format!("{task} lacks memory, but never ran out of it"))?;
+        ensure(often || is_out_of_memory, || {
             let limits = (step.config.max_failures, step.config.max_losses);
             format!(
                 "{task} failed for good after failures {failures:?}, losses {losses:?} and refusals {refusals:?}, \
@@ -163,10 +165,10 @@ impl Invariant for AProofFailsOnlyForRealFailures {
         // end. The same is true if a newer session of the same worker replaces it.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
-            if let Command::FailProof { task, history, proof, kind } = command {
+            if let Command::FailProof { task, history, proof, kind, is_out_of_memory } = command {
                 let of = step.plan.tasks.get(task).map(|task| task.proof);
                 ensure(of == Some(*proof), || format!("{proof} failed because of {task}, which belongs to {of:?}"))?;
-                self.check_history(*task, *kind, history, step)?;
+                self.check_history(*task, *kind, history, *is_out_of_memory, step)?;
             }
         }
         Ok(())
@@ -188,8 +190,13 @@ mod tests {
             duration: Duration::ZERO,
             failure: failure.clone(),
         };
-        let history = failures.iter().map(past).collect();
-        Command::FailProof { proof: ProofId(proof), task: TaskId(1), kind: TaskKind::ProveShard, history }
+        Command::FailProof {
+            proof: ProofId(proof),
+            task: TaskId(1),
+            kind: TaskKind::ProveShard,
+            history: failures.iter().map(past).collect(),
+            is_out_of_memory: false,
+        }
     }
 
     fn broken() -> AttemptFailure {
@@ -220,6 +227,15 @@ mod tests {
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]), "failed for good after");
         let history = [(1, broken()), (2, broken()), (3, broken())];
         example.show(&mut invariant, &Event::Tick, &[fail(1, &history)]).unwrap();
+    }
+
+    #[test]
+    fn a_false_lack_of_memory_is_detected() {
+        let (example, mut invariant) = failed(3);
+        let mut command = fail(1, &[(1, broken()), (2, broken()), (3, broken())]);
+        let Command::FailProof { is_out_of_memory, .. } = &mut command else { unreachable!("`fail` fails a proof") };
+        *is_out_of_memory = true;
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[command]), "never ran out of it");
     }
 
     #[test]

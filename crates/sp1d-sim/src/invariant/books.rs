@@ -27,7 +27,7 @@ impl Books {
             {
                 self.remove(attempt);
             }
-            Event::WorkerLost { session } => self.remove_worker(session),
+            Event::SessionEnded { session } => self.remove_worker(session),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use super::{
     property::Invariant,
     step::{SimOutcome, SimStep},
 };
-use crate::scenario::{DeliveredClaims, Plan, TaskPlan, Value};
+use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
     AttemptId, Command, Event, KindSet, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
     WorkerId,
@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub(crate) struct Example {
     pub(crate) config: SchedulerConfig,
     pub(crate) delivered: BTreeMap<AttemptId, Option<Value>>,
-    pub(crate) claims: DeliveredClaims,
+    pub(crate) claims: UploadedClaims,
     pub(crate) outcomes: BTreeMap<ProofId, SimOutcome>,
     pub(crate) now: Timestamp,
     plan: Plan,
@@ -48,7 +48,7 @@ impl Example {
         Self {
             config,
             delivered: BTreeMap::new(),
-            claims: DeliveredClaims::new(),
+            claims: UploadedClaims::new(),
             outcomes: BTreeMap::new(),
             now: Timestamp::new(Duration::from_secs(10)),
             plan,

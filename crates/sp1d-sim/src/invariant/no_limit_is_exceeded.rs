@@ -51,7 +51,7 @@ impl NoLimitIsExceeded {
                 self.seats.entry(session).or_insert(seat);
                 self.workers.entry(session).or_insert(worker);
             }
-            Event::WorkerLost { session } => {
+            Event::SessionEnded { session } => {
                 self.seats.remove(&session);
             }
             Event::ProverLost { session } | Event::ProverReady { session } => {
@@ -222,7 +222,7 @@ mod tests {
     fn a_task_for_a_disconnected_worker_is_detected() {
         let (example, mut invariant) = at_work();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 2)]), "is not connected");
-        let lost = Event::WorkerLost { session: SessionId(1) };
+        let lost = Event::SessionEnded { session: SessionId(1) };
         assert_broken(example.show(&mut invariant, &lost, &[assign(1, 3, 1, 2)]), "is not connected");
     }
 

@@ -72,8 +72,8 @@ mod tests {
     use sp1d_scheduler::{SessionId, TaskId, TaskKind};
 
     fn fail(proof: u64) -> Command {
-        let history = Vec::new();
-        Command::FailProof { proof: ProofId(proof), task: TaskId(1), kind: TaskKind::ProveShard, history }
+        let (proof, task, kind) = (ProofId(proof), TaskId(1), TaskKind::ProveShard);
+        Command::FailProof { proof, task, kind, history: Vec::new(), is_out_of_memory: false }
     }
 
     #[test]

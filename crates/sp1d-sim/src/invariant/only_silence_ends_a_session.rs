@@ -37,7 +37,7 @@ impl Invariant for OnlySilenceEndsASession {
                     *heard = now;
                 }
             }
-            Event::WorkerLost { session } => {
+            Event::SessionEnded { session } => {
                 self.sessions.remove(session);
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! What the invariants see of one step of the scheduler.
 
-use crate::scenario::{DeliveredClaims, Plan, Value};
+use crate::scenario::{Plan, UploadedClaims, Value};
 use sp1d_scheduler::{AttemptId, Command, Event, ProofId, Scheduler, SchedulerConfig, Timestamp};
 use std::{collections::BTreeMap, fmt};
 
@@ -25,7 +25,7 @@ pub(crate) struct SimStep<'a> {
     /// but delivered nothing.
     pub(crate) delivered: &'a BTreeMap<AttemptId, Option<Value>>,
     /// The claims that attempts delivered for their markers, before any of `commands` is carried out.
-    pub(crate) claims: &'a DeliveredClaims,
+    pub(crate) claims: &'a UploadedClaims,
     /// Outcomes of proofs that have ended or are about to end.
     pub(crate) outcomes: &'a BTreeMap<ProofId, SimOutcome>,
 }

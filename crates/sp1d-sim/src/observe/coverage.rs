@@ -62,7 +62,7 @@ pub const MARKS: &[&str] = &[
     "worker quarantined",
     "worker quarantined again on probation",
     "worker resumed",
-    "wrong claims delivered",
+    "wrong claims uploaded",
     "wrong result delivered",
 ];
 
@@ -144,12 +144,12 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::MarkerReported { is_delivered: false, .. } => {
+            DispatchEvent::MarkerReported { has_all_uploads: false, .. } => {
                 self.mark("marker report without claims ignored");
             }
             DispatchEvent::MarkerChecked { .. } if commands.is_empty() => self.mark("late check of a marker ignored"),
             DispatchEvent::MarkerChecked { outcome: Err(_), .. } => self.mark("marker rejected"),
-            DispatchEvent::ClaimsCompared { verdict, .. } => {
+            DispatchEvent::ClaimsJudged { verdict, .. } => {
                 self.mark(match verdict {
                     ClaimsVerdict::Accepted { refuted } if refuted.is_empty() => "claims accepted",
                     ClaimsVerdict::Accepted { .. } => "claims refuted later",
@@ -185,7 +185,7 @@ impl Coverage {
                     self.mark("adoption refused");
                 }
             }
-            Event::WorkerLost { session } => {
+            Event::SessionEnded { session } => {
                 self.ended_sessions.insert(session);
                 self.draining.remove(&session);
             }
@@ -299,7 +299,7 @@ impl Coverage {
             Some(
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
-                | AttemptFailure::Disputed
+                | AttemptFailure::Unconfirmed
                 | AttemptFailure::NamesTaken,
             ) => self.mark("task retried"),
             Some(AttemptFailure::Overdue) => self.mark("attempt overdue"),

@@ -1,4 +1,4 @@
-//! Deferred claims: what workers claim for the markers of their tasks, and the comparison of these claims.
+//! Deferred claims: what workers claim for the markers of their tasks, and the verdicts on these claims.
 
 use super::{dice::mixed, fault::MachineId, plan::Plan};
 use sp1d_scheduler::{AttemptId, ClaimsVerdict, TaskId, WorkerId};
@@ -28,7 +28,7 @@ impl Claims {
     }
 }
 
-/// All claims that were compared, like the orchestrator's deferred claims.
+/// All claims that were judged, like the orchestrator's deferred claims.
 #[derive(Debug, Default)]
 pub(crate) struct HeardClaims(BTreeMap<TaskId, BTreeMap<Claims, BTreeSet<WorkerId>>>);
 
@@ -45,9 +45,9 @@ impl HeardClaims {
         self.0.entry(task).or_default().entry(Claims::of(task)).or_default().extend(&EARLIER[..workers]);
     }
 
-    /// Records that `worker` makes `claims` for `task`, and compares them with the claims of other workers if the proof
-    /// of the task does so. `is_alone` is true if no other worker could be asked.
-    pub(crate) fn compare(
+    /// Records that `worker` makes `claims` for `task` and returns the verdict. They are accepted at once, unless the
+    /// proof of the task compares claims. `is_alone` is true if no other worker is available.
+    pub(crate) fn judge(
         &mut self,
         task: TaskId,
         claims: Claims,
@@ -79,7 +79,7 @@ impl HeardClaims {
 }
 
 /// The claims of attempts, before any command of a step is carried out.
-pub(crate) type DeliveredClaims = BTreeMap<AttemptId, Claims>;
+pub(crate) type UploadedClaims = BTreeMap<AttemptId, Claims>;
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +88,7 @@ mod tests {
     use sp1d_scheduler::{ProofId, TaskKind};
     use std::time::Duration;
 
-    /// Compares these claims for one task, as pairs of the machine that makes wrong claims (`None` for right claims)
+    /// Judges these claims for one task, as pairs of the machine that makes wrong claims (`None` for right claims)
     /// and a worker. Checks the last verdict.
     fn check(claims: &[(Option<usize>, u64)], is_alone: bool, expected: &ClaimsVerdict) {
         let (task, proof, mut plan) = (TaskId(1), ProofId(1), Plan::default());
@@ -107,11 +107,11 @@ mod tests {
             },
         );
         let mut heard = HeardClaims::default();
-        let mut compare = |(wrong, worker): &(Option<usize>, u64)| {
+        let mut judge = |(wrong, worker): &(Option<usize>, u64)| {
             let claims = wrong.map_or(Claims::of(task), |machine| Claims::wrong(task, MachineId(machine), false));
-            heard.compare(task, claims, WorkerId(*worker), is_alone, &plan)
+            heard.judge(task, claims, WorkerId(*worker), is_alone, &plan)
         };
-        assert_eq!(claims.iter().map(&mut compare).last().as_ref(), Some(expected), "{claims:?}");
+        assert_eq!(claims.iter().map(&mut judge).last().as_ref(), Some(expected), "{claims:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod fault;
 mod parameters;
 mod plan;
 
-pub(crate) use claims::{Claims, DeliveredClaims, HeardClaims};
+pub(crate) use claims::{Claims, HeardClaims, UploadedClaims};
 pub(crate) use dice::{Dice, Purpose, mixed};
 pub(crate) use fault::{InjectedFault, Lie, MachineId, PlannedFault, draw_faults};
 pub(crate) use parameters::{ATTEMPTS_BEFORE, WorldParameters};

@@ -62,18 +62,7 @@ async fn show(number: u32, mut events: broadcast::Receiver<ProofEvent>) {
             ProofEvent::WorkerLost { worker, .. } => println!("lost {worker} {number}"),
             ProofEvent::WorkerReady { worker } => println!("ready {worker} {number}"),
             ProofEvent::Restarted { .. } => println!("restarted {number}"),
-            ProofEvent::Queued
-            | ProofEvent::Started { .. }
-            | ProofEvent::Submitted { .. }
-            | ProofEvent::CachedResult { .. }
-            | ProofEvent::Assigned(_)
-            | ProofEvent::Proving(_)
-            | ProofEvent::AttemptFailed { .. }
-            | ProofEvent::Dropped(_)
-            | ProofEvent::Executed { .. }
-            | ProofEvent::Cut { .. }
-            | ProofEvent::Verifying
-            | ProofEvent::Finished { .. } => {}
+            _ => {}
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use sp1d_model::TaskKind;
 use sp1d_protocol::FailureKind;
-use sp1d_scheduler::TaskKind;
 use sp1d_testing::{FakeEngine, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready};
 use sp1d_worker::{
     AttemptError, ListeningWorker, ProverCommand, ProverRules, Provers, ProvingEngine, WorkerSettings, serve_prover,

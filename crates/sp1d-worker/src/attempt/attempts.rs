@@ -1,27 +1,27 @@
-//! The attempts that a worker runs, or keeps for its orchestrator.
+//! The attempts that a worker runs, or keeps for its orchestrator, and how one runs.
 
 use super::{
     held::HeldAttempt,
     idle::give_back_when_idle,
-    io::AttemptLink,
-    journal::AttemptJournal,
-    report::AttemptReport,
+    io::{AttemptLink, SessionIo},
+    journal::{AttemptJournal, AttemptReport, AttemptRoute},
+    places::ProvingPlaces,
     resume::{OrphanedAttempts, RESUME_TIMEOUT},
-    route::AttemptRoute,
-    run::AttemptRun,
-    slots::EngineSlots,
     transfer::SessionHandle,
 };
 use crate::{
     cache::Cache,
-    engine::{AttemptError, ProvingEngine},
+    engine::{AttemptError, MemoryUse, ProvingEngine},
 };
+use futures::FutureExt;
 use sp1d_artifacts::Digest;
+use sp1d_model::{AttemptId, KindSet};
 use sp1d_protocol::{Assignment, FailureKind, MessageLimits, wire};
-use sp1d_scheduler::{AttemptId, KindSet};
 use std::{
     collections::BTreeMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,7 +30,7 @@ use tracing::Instrument;
 /// The attempts that one orchestrator has assigned, over all its sessions.
 pub(crate) struct AssignedAttempts {
     engine: Arc<dyn ProvingEngine>,
-    slots: EngineSlots,
+    places: ProvingPlaces,
     kinds: KindSet,
     cache: Arc<Mutex<Cache>>,
     held: Mutex<BTreeMap<AttemptId, HeldAttempt>>,
@@ -42,14 +42,14 @@ pub(crate) struct AssignedAttempts {
 impl AssignedAttempts {
     pub(crate) fn new(
         engine: Arc<dyn ProvingEngine>,
-        slots: EngineSlots,
+        places: ProvingPlaces,
         kinds: KindSet,
         cache: Arc<Mutex<Cache>>,
     ) -> Self {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(give_back_when_idle(engine.clone(), slots.clone(), end.clone()));
+        tasks.spawn(give_back_when_idle(engine.clone(), places.clone(), end.clone()));
         let (held, resumable) = (Mutex::default(), OrphanedAttempts::default());
-        Self { engine, slots, kinds, cache, held, resumable, tasks, end }
+        Self { engine, places, kinds, cache, held, resumable, tasks, end }
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<AttemptId, HeldAttempt>> {
@@ -93,9 +93,8 @@ impl AssignedAttempts {
             end: held.cancel.clone(),
         };
         let is_supported = self.kinds.contains(kind);
-        let (engine, slots) = (self.engine.clone(), self.slots.clone());
-        let run = AttemptRun { held, link, engine, slots, assignment, is_supported };
-        self.tasks.spawn(run.run().instrument(span));
+        let (engine, places) = (self.engine.clone(), self.places.clone());
+        self.tasks.spawn(run_attempt(held, link, engine, places, assignment, is_supported).instrument(span));
     }
 
     /// Resumes the attempt that was `first` before the orchestrator restarted. It continues under its number on
@@ -205,4 +204,84 @@ impl AssignedAttempts {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// The time and memory that a successful attempt took.
+struct AttemptCost {
+    proving_ms: u64,
+    /// `None` if the memory was not measured.
+    memory: Option<MemoryUse>,
+}
+
+/// Runs the attempt until it ends or is cancelled, and reports its outcome.
+async fn run_attempt(
+    held: HeldAttempt,
+    link: AttemptLink,
+    engine: Arc<dyn ProvingEngine>,
+    places: ProvingPlaces,
+    assignment: Assignment,
+    is_supported: bool,
+) {
+    let started = Instant::now();
+    let proved = AssertUnwindSafe(prove(link, &held.journal, engine, places, assignment, is_supported)).catch_unwind();
+    let outcome = tokio::select! {
+        // Check cancellation first. It also fails the requests that the attempt waits for, and those failures must
+        // not be reported as failures of this worker.
+        biased;
+        () = held.cancel.cancelled() => None,
+        outcome = proved => Some(outcome.unwrap_or_else(|_| {
+            let text = "the worker's log has the panic message".to_owned();
+            Err(AttemptError { kind: FailureKind::Panic, text })
+        })),
+    };
+    match outcome {
+        Some(Ok(AttemptCost { proving_ms, memory })) => {
+            let proving_seconds = proving_ms as f64 / 1000.0;
+            let seconds = started.elapsed().as_secs_f32();
+            let gigabytes = |bytes: u64| (bytes / 10_000_000) as f64 / 100.0;
+            let used_gb = memory.map(|memory| gigabytes(memory.used_bytes));
+            let estimated_gb = memory.map(|memory| gigabytes(memory.estimated_bytes));
+            tracing::info!(seconds, proving_seconds, used_gb, estimated_gb, "attempt proven");
+            held.journal.report(AttemptReport::Done(proving_ms)).await;
+        }
+        Some(Err(error)) => {
+            tracing::warn!(%error, "attempt failed");
+            held.journal.report(AttemptReport::Failed(error)).await;
+        }
+        None => tracing::info!("attempt cancelled"),
+    }
+}
+
+async fn prove(
+    link: AttemptLink,
+    journal: &Arc<AttemptJournal>,
+    engine: Arc<dyn ProvingEngine>,
+    places: ProvingPlaces,
+    assignment: Assignment,
+    is_supported: bool,
+) -> Result<AttemptCost, AttemptError> {
+    let kind = assignment.payload.kind();
+    if !is_supported {
+        let text = format!("this worker does not support {kind} tasks");
+        return Err(AttemptError { kind: FailureKind::Unsupported, text });
+    }
+    let io = SessionIo::prefetch(link, journal.clone(), &assignment).await;
+    let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
+    let slot = places.take().await;
+    engine.ready().await;
+    let _reservation = match assignment.memory_bytes {
+        0 => None,
+        bytes => places.reservations.reserve(kind, bytes).await,
+    };
+    journal.report(AttemptReport::Started).await;
+    let (started, io) = (Instant::now(), Arc::new(io));
+    let outcome = engine.run(slot.number, assignment, io.clone()).await;
+    let memory = io.memory();
+    if let Some(memory) = memory {
+        // Record failed attempts too: memory may be the reason for the failure.
+        places.reservations.observe(kind, memory);
+    }
+    outcome?;
+    let proving_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(AttemptCost { proving_ms, memory })
 }

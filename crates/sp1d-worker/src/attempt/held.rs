@@ -2,7 +2,7 @@
 
 use super::journal::AttemptJournal;
 use sp1d_artifacts::Digest;
-use sp1d_scheduler::AttemptId;
+use sp1d_model::AttemptId;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 

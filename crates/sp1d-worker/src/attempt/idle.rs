@@ -1,6 +1,6 @@
 //! Gives memory back while the engine is idle.
 
-use super::slots::EngineSlots;
+use super::places::ProvingPlaces;
 use crate::engine::ProvingEngine;
 use std::{
     sync::Arc,
@@ -17,14 +17,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Makes the engine give back the memory that it keeps for the next attempt. This happens when no attempt has run for
 /// `IDLE_TIMEOUT`, when another worker on this machine waits for memory, and at `end`.
-pub(super) async fn give_back_when_idle(engine: Arc<dyn ProvingEngine>, slots: EngineSlots, end: CancellationToken) {
+pub(super) async fn give_back_when_idle(engine: Arc<dyn ProvingEngine>, places: ProvingPlaces, end: CancellationToken) {
     let mut idle_since = None;
     let mut has_memory = false;
     loop {
         let ended = timeout(CHECK_INTERVAL, end.cancelled()).await.is_ok();
-        if slots.are_free() {
+        if places.are_free() {
             let since: Instant = *idle_since.get_or_insert_with(Instant::now);
-            if has_memory && (ended || since.elapsed() >= IDLE_TIMEOUT || slots.reservations.others_wait()) {
+            if has_memory && (ended || since.elapsed() >= IDLE_TIMEOUT || places.reservations.others_wait()) {
                 has_memory = false;
                 let engine = engine.clone();
                 let _ = tokio::task::spawn_blocking(move || engine.give_back()).await;

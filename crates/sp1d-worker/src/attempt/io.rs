@@ -1,9 +1,7 @@
 //! The artifacts of one attempt, over all sessions of its orchestrator.
 
 use super::{
-    journal::AttemptJournal,
-    report::AttemptReport,
-    route::{AttemptOutput, AttemptRoute},
+    journal::{AttemptJournal, AttemptOutput, AttemptReport, AttemptRoute},
     transfer::TransferError,
 };
 use crate::{
@@ -13,8 +11,8 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use sp1d_artifacts::Blob;
+use sp1d_model::AttemptId;
 use sp1d_protocol::{ArtifactRef, Assignment, TaskInput, TaskOutputs};
-use sp1d_scheduler::AttemptId;
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -145,7 +143,7 @@ impl SessionIo {
         assignment: &Assignment,
     ) -> Result<Self, IoError> {
         let mut prefetched = HashMap::new();
-        for TaskInput { artifact, shared } in assignment.payload.inputs() {
+        for TaskInput { artifact, kept } in assignment.payload.inputs() {
             let ArtifactRef { name, digest, .. } = artifact;
             let failed = |reason: String| IoError { action: IoAction::Fetch, name: name.clone(), reason };
             let blob = match link.with_cache(|cache| cache.get(*digest)) {
@@ -155,7 +153,7 @@ impl SessionIo {
             if blob.digest() != *digest {
                 return Err(failed("its digest differs from the announced digest".to_owned()));
             }
-            if shared {
+            if kept {
                 link.with_cache(|cache| cache.put(blob.clone()));
             }
             prefetched.insert(name.clone(), blob);

@@ -1,15 +1,14 @@
-//! The attempt journal: what a worker has reported and delivered for an attempt. The journal is sent again after a
-//! reconnect, and after a restart of the orchestrator.
+//! The attempt journal: what a worker has reported and delivered for an attempt, and the route over which it is sent.
+//! The journal is sent again after a reconnect, and after a restart of the orchestrator.
 
-use super::{
-    report::AttemptReport,
-    route::{AttemptOutput, AttemptRoute},
-    transfer::{SessionHandle, TransferError},
-};
+use super::transfer::{SessionHandle, TransferError};
 use crate::engine::AttemptError;
 use bytes::Bytes;
-use sp1d_protocol::{FailureKind, TaskOutputs};
-use sp1d_scheduler::AttemptId;
+use sp1d_model::AttemptId;
+use sp1d_protocol::{
+    FailureKind, MessageLimits, TaskOutput, TaskOutputs,
+    wire::{self, from_worker::Message},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,6 +18,71 @@ use tokio::sync::watch;
 /// Maximum number of uploaded bytes that are kept per attempt. A result has one or two megabytes, and most shards have
 /// few events. An attempt that delivers more cannot be resumed after a restart of its orchestrator.
 const MAX_JOURNAL_BYTES: usize = 64 << 20;
+
+/// A report about an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AttemptReport {
+    /// The attempt has started.
+    Started,
+    /// The attempt's marker is complete.
+    Marker,
+    /// The attempt is done. The number is its proving time in milliseconds.
+    Done(u64),
+    /// The attempt has failed.
+    Failed(AttemptError),
+}
+
+impl AttemptReport {
+    /// Returns the position of this report in the sending order. A later report with the same position replaces the
+    /// earlier report.
+    pub(super) const fn position(&self) -> usize {
+        match self {
+            Self::Started => 0,
+            Self::Marker => 1,
+            Self::Done(_) | Self::Failed(_) => 2,
+        }
+    }
+
+    pub(super) fn message(self, attempt: AttemptId) -> Message {
+        let attempt = attempt.0;
+        match self {
+            Self::Started => Message::Started(wire::Started { attempt }),
+            Self::Marker => Message::MarkerComplete(wire::MarkerComplete { attempt }),
+            Self::Done(proving_ms) => Message::Done(wire::Done { attempt, proving_ms }),
+            Self::Failed(AttemptError { kind, mut text }) => {
+                text.truncate(text.floor_char_boundary(MessageLimits::FAILURE_BYTES));
+                Message::Failed(wire::Failed { attempt, kind: sp1d_protocol::failure_kind_to_wire(kind).into(), text })
+            }
+        }
+    }
+}
+
+/// An artifact that an attempt uploads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AttemptOutput {
+    /// An output that the assignment requests. Its name depends on the assignment.
+    Requested(TaskOutput),
+    /// An artifact that the attempt makes in addition to the requested outputs, by name.
+    Additional(String),
+}
+
+/// A session, with the attempt's number and output names in this session.
+#[derive(Clone)]
+pub(super) struct AttemptRoute {
+    pub(super) session: SessionHandle,
+    pub(super) attempt: AttemptId,
+    pub(super) outputs: Arc<TaskOutputs>,
+}
+
+impl AttemptRoute {
+    pub(super) fn name(&self, output: &AttemptOutput) -> String {
+        match output {
+            // If this assignment requests fewer outputs than the first one, use a name that no assignment requests.
+            AttemptOutput::Requested(output) => self.outputs.name(*output).unwrap_or_default().to_owned(),
+            AttemptOutput::Additional(name) => name.clone(),
+        }
+    }
+}
 
 #[derive(Default)]
 struct JournalContents {
@@ -188,7 +252,7 @@ impl AttemptJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp1d_protocol::{Connection, TaskOutput, wire::session_client::SessionClient};
+    use sp1d_protocol::{Connection, wire::session_client::SessionClient};
     use tokio::sync::mpsc;
     use tonic::transport::Endpoint;
 

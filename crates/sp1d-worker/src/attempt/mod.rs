@@ -2,9 +2,9 @@
 //! reported.
 //!
 //! ```text
-//!   AssignedAttempts ──► run ──► ProvingEngine ──► SessionIo ──► AttemptJournal ──► SessionHandle
-//!          │                                                          │
-//!          └──► OrphanedAttempts (after a restart)           sent again on the next session
+//!   AssignedAttempts ──► ProvingEngine ──► SessionIo ──► AttemptJournal ──► SessionHandle
+//!          │                                                  │
+//!          └──► OrphanedAttempts (after a restart)   sent again on the next session
 //! ```
 //!
 //! This module does not know how a session starts, why it ends, or what the engine computes.
@@ -14,13 +14,10 @@ mod held;
 mod idle;
 mod io;
 mod journal;
-mod report;
+mod places;
 mod resume;
-mod route;
-mod run;
-mod slots;
 mod transfer;
 
 pub(crate) use attempts::AssignedAttempts;
-pub(crate) use slots::EngineSlots;
+pub(crate) use places::ProvingPlaces;
 pub(crate) use transfer::SessionHandle;

@@ -2,7 +2,7 @@
 
 use super::held::HeldAttempt;
 use sp1d_artifacts::Digest;
-use sp1d_scheduler::AttemptId;
+use sp1d_model::AttemptId;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},

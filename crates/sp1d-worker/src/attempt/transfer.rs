@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use sp1d_artifacts::{Assembler, Blob, Digest, Encoder};
+use sp1d_model::AttemptId;
 use sp1d_protocol::{
     Closer, MessageLimits, ReceiveError, chunk_from_wire, chunk_to_wire,
     wire::{
@@ -9,7 +10,6 @@ use sp1d_protocol::{
         session_client::SessionClient,
     },
 };
-use sp1d_scheduler::AttemptId;
 use std::{fmt::Display, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;

@@ -1,7 +1,7 @@
 //! Corrects memory estimates by the memory that attempts on this worker used.
 
 use crate::engine::MemoryUse;
-use sp1d_scheduler::TaskKind;
+use sp1d_model::TaskKind;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Number of recent attempts of each kind that are considered.

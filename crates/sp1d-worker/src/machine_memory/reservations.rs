@@ -19,8 +19,8 @@ use super::{
 };
 use crate::engine::{MemoryUse, ProvingEngine};
 use sp1d_machine::Memory;
+use sp1d_model::TaskKind;
 use sp1d_protocol::wire::AttemptMemory;
-use sp1d_scheduler::TaskKind;
 use std::{
     io,
     sync::{

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 /// Why a worker cannot serve orchestrators.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The worker cannot listen on the address.
     #[error("cannot listen on {address}: {reason}{hint}")]

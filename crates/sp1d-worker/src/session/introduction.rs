@@ -1,8 +1,8 @@
 //! A worker's description of itself.
 
 use crate::machine_memory::MemoryPlan;
+use sp1d_model::{KindSet, TaskKind};
 use sp1d_protocol::{Build, wire::Machine};
-use sp1d_scheduler::{KindSet, TaskKind};
 use std::collections::BTreeMap;
 
 /// A worker's description of itself. Everything but `plan` is sent to every orchestrator at the start of a session.

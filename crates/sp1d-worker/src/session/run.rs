@@ -12,11 +12,11 @@ use crate::{
     state::EngineState,
     text::one_line,
 };
+use sp1d_model::AttemptId;
 use sp1d_protocol::{
     Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::AttemptId;
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},

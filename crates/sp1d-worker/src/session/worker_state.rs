@@ -1,14 +1,14 @@
 //! State that outlives a worker's sessions.
 
 use crate::{
-    attempt::{AssignedAttempts, EngineSlots},
+    attempt::{AssignedAttempts, ProvingPlaces},
     cache::Cache,
     engine::ProvingEngine,
     machine_memory::{MemoryPlan, MemoryReservations},
 };
 use bytes::Bytes;
+use sp1d_model::KindSet;
 use sp1d_protocol::wire::AttemptMemory;
-use sp1d_scheduler::KindSet;
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -22,12 +22,12 @@ const MAX_CACHE_BYTES: u64 = 256 << 20;
 /// After this time, other workers have done the work.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// State that outlives a worker's sessions: engine slots, memory reservations, cached artifacts, and the attempts of an
-/// orchestrator whose connection was lost.
+/// State that outlives a worker's sessions: the places in the engine, memory reservations, cached artifacts, and the
+/// attempts of an orchestrator whose connection was lost.
 #[derive(Clone)]
 pub(super) struct WorkerState {
     /// Set once the engine is ready.
-    slots: Arc<OnceLock<EngineSlots>>,
+    places: Arc<OnceLock<ProvingPlaces>>,
     reservations: MemoryReservations,
     cache: Arc<Mutex<Cache>>,
     kept: Arc<Mutex<Option<KeptAttempts>>>,
@@ -56,7 +56,7 @@ impl WorkerState {
     /// for this memory at once.
     pub(super) fn new(plan: MemoryPlan) -> Self {
         Self {
-            slots: Arc::default(),
+            places: Arc::default(),
             reservations: MemoryReservations::of_machine(plan),
             cache: Arc::new(Mutex::new(Cache::new(MAX_CACHE_BYTES))),
             kept: Arc::default(),
@@ -96,8 +96,8 @@ impl WorkerState {
             }
             self.drop_kept(Some(kept), "another orchestrator connected");
         }
-        let slots = self.slots.get_or_init(|| EngineSlots::new(engine, self.reservations.clone())).clone();
-        Arc::new(AssignedAttempts::new(engine.clone(), slots, kinds, self.cache.clone()))
+        let places = self.places.get_or_init(|| ProvingPlaces::new(engine, self.reservations.clone())).clone();
+        Arc::new(AssignedAttempts::new(engine.clone(), places, kinds, self.cache.clone()))
     }
 
     /// Keeps `attempts` after their connection was lost, until `orchestrator` reconnects, another orchestrator

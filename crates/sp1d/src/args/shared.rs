@@ -36,8 +36,8 @@ pub(crate) struct PoolArguments {
     /// contains such an array as "workers" [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
     #[arg(long, value_name = "FILE")]
     pub(crate) workers: Option<PathBuf>,
-    /// Shards that a worker may hold at the same time for each of its provers, 1 to 128. Use 1 for the least memory
-    /// [env: SHARD_BATCH_SIZE] [default: 2].
+    /// Tasks (usually shards) that a worker may hold at the same time for each of its provers, 1 to 128. Use 1 for the
+    /// least memory [env: SHARD_BATCH_SIZE] [default: 2].
     #[arg(long, value_name = "N")]
     pub(crate) shard_batch_size: Option<u32>,
     /// `spread` distributes the work over all workers. `pack` uses the fewest workers that finish as early [env:

@@ -62,14 +62,6 @@ impl ProofProgressView {
                 self.done += 1;
                 self.bar.set_position(self.done);
             }
-            // Only finished tasks change the counts. Only a service has the last three events.
-            ProofEvent::Assigned(_)
-            | ProofEvent::Proving(_)
-            | ProofEvent::AttemptFailed { .. }
-            | ProofEvent::Dropped(_)
-            | ProofEvent::Queued
-            | ProofEvent::Started { .. }
-            | ProofEvent::Finished { .. } => {}
             ProofEvent::Executed { cycles } => {
                 self.executed = true;
                 self.line(&format!("executed: {cycles} cycles"));
@@ -102,6 +94,8 @@ impl ProofProgressView {
                 self.bar.set_prefix("verifying");
                 self.line("verifying");
             }
+            // Only finished tasks change the counts. The other events are about attempts, or only a service has them.
+            _ => {}
         }
     }
 

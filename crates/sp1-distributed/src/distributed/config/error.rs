@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The worker list cannot be used.
     #[error(transparent)]

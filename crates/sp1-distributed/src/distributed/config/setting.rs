@@ -3,7 +3,7 @@
 
 use sp1d_client::Client;
 use sp1d_engine::CutOptions;
-use sp1d_orchestrator::{DEFAULT_PATH, MAX_SHARDS, Placement, Verify};
+use sp1d_orchestrator::{DEFAULT_PATH, MAX_HELD_ATTEMPTS, Placement, Verify};
 use std::fmt;
 
 /// One setting.
@@ -135,9 +135,9 @@ pub fn settings() -> Vec<ConfigSetting> {
             SHARD_BATCH_SIZE,
             "SHARD_BATCH_SIZE",
             "2",
-            ValueRange::Number(1, MAX_SHARDS.into()),
+            ValueRange::Number(1, MAX_HELD_ATTEMPTS.into()),
             "",
-            "maximum number of shards that a worker holds at the same time for each of its provers, from assignment to report. 1 needs the least memory; with more, the prover does not wait for its next shard",
+            "maximum number of tasks (usually shards) that a worker holds at the same time for each of its provers, from assignment to report. 1 needs the least memory; with more, the prover does not wait for its next task",
         ),
         setting(
             PLACEMENT,

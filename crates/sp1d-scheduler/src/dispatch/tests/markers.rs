@@ -19,17 +19,17 @@ fn checking() -> Table {
     table
 }
 
-/// The check has passed, and the claims are being compared.
-fn comparing() -> Table {
+/// The check has passed, and the claims are being judged.
+fn judging() -> Table {
     let mut table = checking();
-    table.check([marker_passed(1)], [compare(1, 10, 1, false)]);
+    table.check([marker_passed(1)], [judge(1, 10, 1, false)]);
     table
 }
 
 #[test]
 fn a_marker_before_the_result_is_checked_first() {
-    let mut table = comparing();
-    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    let mut table = judging();
+    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
     table.check([reported(1, 1)], [check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
@@ -38,9 +38,9 @@ fn a_marker_before_the_result_is_checked_first() {
 fn a_result_waits_for_the_check_of_its_marker() {
     let mut table = checking();
     table.check([reported(1, 1)], []);
-    table.check([marker_passed(1)], [compare(1, 10, 1, false)]);
+    table.check([marker_passed(1)], [judge(1, 10, 1, false)]);
     table.check([reported(1, 1)], []);
-    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
 
@@ -57,16 +57,16 @@ fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
     let mut table = one_marker();
     table.check([marker_reported(2, 1), marker_reported(1, 99)], []);
     table.check([marker_reported(1, 1), marker_reported(1, 1)], [check_marker(1, 10)]);
-    table.check([marker_passed(1), marker_passed(1)], [compare(1, 10, 1, false)]);
-    table.check([compared(1, accepted()), compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([marker_passed(1), marker_passed(1)], [judge(1, 10, 1, false)]);
+    table.check([judged(1, accepted()), judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
     table.check([marker_reported(1, 1), marker_passed(1)], []);
 }
 
 #[test]
-fn a_marker_without_its_deliveries_is_not_complete() {
+fn a_marker_without_all_its_uploads_is_not_complete() {
     let mut table = one_marker();
     let (session, attempt) = (SessionId(1), AttemptId(1));
-    table.check([DispatchEvent::MarkerReported { session, attempt, is_delivered: false }], []);
+    table.check([DispatchEvent::MarkerReported { session, attempt, has_all_uploads: false }], []);
     table.check([marker_reported(1, 1)], [check_marker(1, 10)]);
 }
 
@@ -88,22 +88,22 @@ fn a_rejected_marker_of_a_reported_attempt_needs_no_cancellation() {
 
 #[test]
 fn contradicted_claims_are_rejected() {
-    let mut table = comparing();
+    let mut table = judging();
     let reason = "its output was rejected: two other workers claimed other deferred events for the same shard";
     let failed = step_failed(10, 1, 1, reason);
     let expected = all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]);
-    table.check([compared(1, ClaimsVerdict::Contradicted)], expected);
+    table.check([judged(1, ClaimsVerdict::Contradicted)], expected);
 }
 
 #[test]
-fn disputed_claims_go_to_another_worker() {
-    let disputes = [(ClaimsVerdict::Unconfirmed, NOT_CONFIRMED), (ClaimsVerdict::NamesTaken, NAMES_TAKEN)];
-    for (verdict, reason) in disputes {
-        let mut table = comparing();
+fn a_shard_with_unconfirmed_claims_goes_to_another_worker() {
+    let verdicts = [(ClaimsVerdict::Unconfirmed, NOT_CONFIRMED), (ClaimsVerdict::NamesTaken, NAMES_TAKEN)];
+    for (verdict, reason) in verdicts {
+        let mut table = judging();
         let failed = step_failed(10, 1, 1, reason);
-        table.check([compared(1, verdict)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
-        table.check([marker_reported(2, 2), marker_passed(2)], [check_marker(2, 10), compare(2, 10, 2, false)]);
-        table.check([compared(2, accepted())], [complete_marker(1, 90, 10, 2)]);
+        table.check([judged(1, verdict)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
+        table.check([marker_reported(2, 2), marker_passed(2)], [check_marker(2, 10), judge(2, 10, 2, false)]);
+        table.check([judged(2, accepted())], [complete_marker(1, 90, 10, 2)]);
     }
 }
 
@@ -115,8 +115,8 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
     };
     let mut table = Table { dispatch: Dispatch::new(config), ..Table::new() };
     table.check([joined(1), joined(2), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 1, false)]);
-    let commands = table.send([compared(1, ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] })]);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 1, false)]);
+    let commands = table.send([judged(1, ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] })]);
     let quarantined = |command: &DispatchCommand| matches!(command, DispatchCommand::Quarantine { session, .. } if *session == SessionId(2));
     assert!(quarantined(&commands[0]), "{commands:?}");
     assert_eq!(commands[1..], [complete_marker(1, 90, 10, 1)]);
@@ -126,16 +126,16 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
 fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
     let mut table = Table::new();
     table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 1, true)]);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 1, true)]);
     let mut table = checking();
-    table.check([draining(2), marker_passed(1)], [end_drain_wait(2), compare(1, 10, 1, true)]);
+    table.check([draining(2), marker_passed(1)], [end_drain_wait(2), judge(1, 10, 1, true)]);
 }
 
 #[test]
 fn a_late_verdict_on_a_forgotten_attempt_is_ignored() {
     let mut table = checking();
     table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
-    table.check([marker_passed(1), marker_wrong(1), compared(1, accepted()), passed(1), wrong(1)], []);
+    table.check([marker_passed(1), marker_wrong(1), judged(1, accepted()), passed(1), wrong(1)], []);
 }
 
 #[test]
@@ -146,8 +146,8 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
     table.check([marker_reported(1, 1), reported(1, 1)], [check_marker(1, 10)]);
     table.check([lost(1), rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
     table.check([marker_reported(2, 1)], []);
-    table.check([marker_passed(1)], [compare(1, 10, 2, true)]);
-    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([marker_passed(1)], [judge(1, 10, 2, true)]);
+    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
     table.check([reported(2, 1)], [check_result(1, 10)]);
 }
 
@@ -156,11 +156,11 @@ fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
     let mut table = Table::new();
     table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
-    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 1, true)]);
-    table.check([lost(1), compared(1, accepted())], []);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 1, true)]);
+    table.check([lost(1), judged(1, accepted())], []);
     table.check([rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
-    table.check([marker_reported(2, 1), marker_passed(1)], [check_marker(1, 10), compare(1, 10, 2, true)]);
-    table.check([compared(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([marker_reported(2, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 2, true)]);
+    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
 }
 
 #[test]

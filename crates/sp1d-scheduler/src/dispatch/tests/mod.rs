@@ -94,7 +94,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
 }
 
 const fn lost(session: u64) -> DispatchEvent {
-    DispatchEvent::WorkerLost { session: SessionId(session) }
+    DispatchEvent::SessionEnded { session: SessionId(session) }
 }
 
 const fn draining(session: u64) -> DispatchEvent {
@@ -120,7 +120,7 @@ fn failed(session: u64, attempt: u64) -> DispatchEvent {
 
 const fn marker_reported(session: u64, attempt: u64) -> DispatchEvent {
     let (session, attempt) = (SessionId(session), AttemptId(attempt));
-    DispatchEvent::MarkerReported { session, attempt, is_delivered: true }
+    DispatchEvent::MarkerReported { session, attempt, has_all_uploads: true }
 }
 
 const fn marker_passed(attempt: u64) -> DispatchEvent {
@@ -131,8 +131,8 @@ fn marker_wrong(attempt: u64) -> DispatchEvent {
     DispatchEvent::MarkerChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
 }
 
-const fn compared(attempt: u64, verdict: ClaimsVerdict) -> DispatchEvent {
-    DispatchEvent::ClaimsCompared { attempt: AttemptId(attempt), verdict }
+const fn judged(attempt: u64, verdict: ClaimsVerdict) -> DispatchEvent {
+    DispatchEvent::ClaimsJudged { attempt: AttemptId(attempt), verdict }
 }
 
 const fn accepted() -> ClaimsVerdict {
@@ -181,9 +181,9 @@ const fn check_marker(attempt: u64, task: u64) -> DispatchCommand {
     DispatchCommand::CheckMarker { attempt: AttemptId(attempt), task: TaskId(task) }
 }
 
-const fn compare(attempt: u64, task: u64, session: u64, is_alone: bool) -> DispatchCommand {
+const fn judge(attempt: u64, task: u64, session: u64, is_alone: bool) -> DispatchCommand {
     let (attempt, task, session) = (AttemptId(attempt), TaskId(task), SessionId(session));
-    DispatchCommand::CompareClaims { attempt, task, session, is_alone }
+    DispatchCommand::JudgeClaims { attempt, task, session, is_alone }
 }
 
 const fn complete_marker(proof: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {

@@ -14,6 +14,14 @@ fn failure(task: u64, history: Vec<PastAttempt>, memory: bool, suspect: bool) ->
     }
 }
 
+fn too_large() -> AttemptFailure {
+    AttemptFailure::OutOfMemory("too large".to_owned())
+}
+
+fn out_of_memory(session: u64, attempt: u64) -> DispatchEvent {
+    DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure: too_large() }
+}
+
 fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
     let (session, worker, duration) = (SessionId(attempt), WorkerId(attempt), Duration::ZERO);
     PastAttempt { attempt: AttemptId(attempt), session, worker, duration, failure }
@@ -81,11 +89,26 @@ fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
 fn a_shard_that_needs_too_much_memory_is_reported_as_such() {
     let mut table = Table::new();
     table.send([joined(1), proof(1), marked(1, 10, 90)]);
-    let failure = AttemptFailure::OutOfMemory("too large".to_owned());
-    let (session, attempt) = (SessionId(1), AttemptId(1));
-    let event = DispatchEvent::AttemptFailed { session, attempt, failure: failure.clone() };
     let step = step_failed(10, 1, 1, "out of memory: too large");
-    table.check([event], [step, self::failure(10, vec![past(1, failure)], true, false)]);
+    table.check([out_of_memory(1, 1)], [step, failure(10, vec![past(1, too_large())], true, false)]);
+}
+
+#[test]
+fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
+    let mut table = Table::new();
+    let (kind, marker, key) = (TaskKind::RecursionReduce, None, None);
+    let submitted = DispatchEvent::TaskSubmitted { proof: ProofId(1), task: TaskId(10), kind, marker, key };
+    table.send([joined(1), proof(1), submitted]);
+    let step = step_failed(10, 1, 1, "out of memory: too large");
+    let failed = DispatchCommand::FailProof {
+        proof: ProofId(1),
+        task: TaskId(10),
+        kind,
+        history: vec![past(1, too_large())],
+        is_out_of_memory: false,
+        are_claims_suspect: false,
+    };
+    table.check([out_of_memory(1, 1)], [step, failed]);
 }
 
 #[test]
@@ -97,7 +120,7 @@ fn events_and_commands_are_readable() {
     let commands = table.send([keyed(1, 10, 7)]).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(commands, ["assign a1 of p1 t10 to s1, which resumes a100", "publish that a1 (t10) on s1 is assigned"]);
     let verdict = ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] };
-    let text = compared(1, verdict).to_string();
-    assert_eq!(text, "the claims of a1 were compared: accepted, which refutes w2");
+    let text = judged(1, verdict).to_string();
+    assert_eq!(text, "the claims of a1 were judged: accepted, which refutes w2");
     assert_eq!(ResultKey([0xab; 32]).to_string(), "ab".repeat(32));
 }

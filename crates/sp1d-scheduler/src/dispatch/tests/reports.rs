@@ -105,7 +105,7 @@ fn a_failed_attempt_is_published_even_if_its_worker_no_longer_counts() {
 fn the_observer_sees_each_step_of_the_scheduler() {
     let mut table = one_task();
     let mut seen = Vec::new();
-    let event = DispatchEvent::MarkerReported { session: SessionId(1), attempt: AttemptId(1), is_delivered: true };
+    let event = DispatchEvent::MarkerReported { session: SessionId(1), attempt: AttemptId(1), has_all_uploads: true };
     let _no_commands = table.dispatch.handle_observed(table.now, event, &mut |_, event, _| seen.push(event.clone()));
     assert_eq!(seen, [], "the task has no marker, so the scheduler does not hear of it");
     let _commands = table.dispatch.handle_observed(table.now, reported(1, 1), &mut |scheduler, event, commands| {

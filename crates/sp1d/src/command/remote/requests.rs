@@ -240,6 +240,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
             let texts = failure.as_ref().map(|failure| failure.text.clone());
             hint::separate(iter::once(state.name().to_owned()).chain(texts)).0
         }
+        _ => text("event"),
     };
     print(&format!("{}  {what}", text("at")))
 }

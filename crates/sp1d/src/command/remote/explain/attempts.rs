@@ -62,14 +62,7 @@ pub(super) fn attempts_by_task(events: &[EventRecord]) -> BTreeMap<u64, Explaine
                 }
                 continue;
             }
-            ProofEvent::Queued
-            | ProofEvent::Submitted { .. }
-            | ProofEvent::CachedResult { .. }
-            | ProofEvent::Executed { .. }
-            | ProofEvent::Cut { .. }
-            | ProofEvent::WorkerReady { .. }
-            | ProofEvent::Verifying
-            | ProofEvent::Finished { .. } => continue,
+            _ => continue,
         };
         record(&mut tasks, attempt, step, *at);
     }

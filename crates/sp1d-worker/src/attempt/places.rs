@@ -1,27 +1,28 @@
-//! The slots of the engine.
+//! The places in the engine, where attempts prove. They are not the slots that the scheduler fills: a worker has more
+//! slots than places, so that the next attempts have their inputs when a place becomes free.
 
 use crate::{engine::ProvingEngine, machine_memory::MemoryReservations};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The engine's slots, granted in order of arrival, and the memory reservations of its attempts. Slots outlive a
+/// The places in the engine, granted in order of arrival, and the memory reservations of its attempts. They outlive a
 /// session, because its attempts may still run in the engine.
 #[derive(Clone)]
-pub(crate) struct EngineSlots {
+pub(crate) struct ProvingPlaces {
     count: usize,
     pub(super) reservations: MemoryReservations,
     free: Arc<Mutex<Vec<usize>>>,
     permits: Arc<Semaphore>,
 }
 
-/// A slot that an attempt holds. It becomes free when this value is dropped.
-pub(super) struct EngineSlot {
+/// A place that an attempt holds. It becomes free when this value is dropped.
+pub(super) struct ProvingPlace {
     pub(super) number: usize,
     free: Arc<Mutex<Vec<usize>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl EngineSlots {
+impl ProvingPlaces {
     pub(crate) fn new(engine: &Arc<dyn ProvingEngine>, reservations: MemoryReservations) -> Self {
         let count = engine.slots().max(1);
         reservations.set_engine(engine);
@@ -33,19 +34,19 @@ impl EngineSlots {
         }
     }
 
-    /// Returns true if no attempt holds a slot.
+    /// Returns true if no attempt holds a place.
     pub(super) fn are_free(&self) -> bool {
         self.permits.available_permits() == self.count
     }
 
-    pub(super) async fn take(&self) -> EngineSlot {
+    pub(super) async fn take(&self) -> ProvingPlace {
         let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let number = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().expect("a permit grants a number");
-        EngineSlot { number, free: self.free.clone(), _permit: permit }
+        ProvingPlace { number, free: self.free.clone(), _permit: permit }
     }
 }
 
-impl Drop for EngineSlot {
+impl Drop for ProvingPlace {
     fn drop(&mut self) {
         // The number must be free before the permit is. Fields are dropped after this body, so the permit follows.
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);

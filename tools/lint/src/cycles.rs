@@ -80,7 +80,8 @@ fn dependencies(modules: &BTreeMap<Vec<String>, Module>) -> Dependencies {
         };
         for import in &module.imports {
             // Names of a glob and re-exported names count where the code of this file uses them.
-            if !import.is_glob && !import.is_reexport {
+            if !import.is_reexport {
+                // The target of a glob is a module, or an enum whose variants it imports.
                 add(resolver.file(path, &import.path), import.line);
             }
         }
@@ -262,5 +263,14 @@ mod tests {
         let b = ("b.rs", "use crate::a::A; pub(crate) struct B; pub(crate) struct C;");
         check(&[lib, ("a.rs", "use crate::b::*; struct A(B);"), b], &["one: a.rs -> b.rs -> a.rs"]);
         check(&[lib, ("a.rs", "use crate::b::*; struct A;"), b], &[]);
+    }
+
+    #[test]
+    fn imports_inside_functions_and_of_variants_count() {
+        let lib = ("lib.rs", "mod a; mod b;");
+        let b = ("b.rs", "use crate::a::A; pub(crate) struct B; pub(crate) enum C { D }");
+        let cycle = &["one: a.rs -> b.rs -> a.rs"];
+        check(&[lib, ("a.rs", "struct A; fn a() { use crate::b::{B, C}; B; }"), b], cycle);
+        check(&[lib, ("a.rs", "use crate::b::C::*; struct A; fn a() { D; }"), b], cycle);
     }
 }

@@ -26,7 +26,7 @@ pub enum ProofFailureKind {
     Unsupported,
     /// No worker was connected for too long.
     NoWorkers,
-    /// A task needs more memory than any connected worker has.
+    /// A shard ran out of memory, or no connected worker has enough memory for it.
     OutOfMemory,
     /// The timeout passed.
     Timeout,

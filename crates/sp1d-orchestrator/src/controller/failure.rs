@@ -33,7 +33,7 @@ pub enum ProofFailure {
         /// Its attempts, oldest first.
         history: Vec<PastAttempt>,
     },
-    /// A task needs more memory than any connected worker has.
+    /// A shard ran out of memory, or no connected worker has enough memory for it.
     #[error("{0}")]
     OutOfMemory(String),
     /// No connected worker supports a task kind that the proof needs.
@@ -83,9 +83,9 @@ impl From<&ProofFailure> for FailureInfo {
     }
 }
 
-/// Describes a task that ran out of memory on the largest workers.
+/// Describes a task that ran out of memory.
 pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
-    format!("a {kind} task needs more memory than any connected worker has: {}", task_failure(task, kind, history))
+    format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
 }
 
 /// Describes a task that failed for good, with all its attempts.

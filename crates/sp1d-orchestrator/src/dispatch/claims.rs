@@ -5,18 +5,17 @@ use crate::{
     registry::Registry,
     scope::{attempt_scope, proof_scope},
 };
-use sp1d_scheduler::{AttemptId, ClaimsVerdict, SessionId};
+use sp1d_scheduler::{AttemptId, ClaimsVerdict};
 
 /// Records the claims of `attempt` of `task` in `session`, and returns the verdict. `is_alone` is true if no other
 /// worker is available to prove the shard.
 pub(super) fn judge_claims(
     registry: &Registry,
     task: &SubmittedTask,
-    session: SessionId,
     attempt: AttemptId,
     is_alone: bool,
 ) -> ClaimsVerdict {
-    let verdict = judge_events(registry, task, session, attempt, is_alone);
+    let verdict = judge_events(registry, task, attempt, is_alone);
     if has_taken_names(registry, task, attempt) {
         return ClaimsVerdict::NamesTaken;
     }
@@ -33,19 +32,22 @@ pub(super) fn judge_claims(
 fn judge_events(
     registry: &Registry,
     SubmittedTask { proof, spec, .. }: &SubmittedTask,
-    session: SessionId,
     attempt: AttemptId,
     is_alone: bool,
 ) -> ClaimsVerdict {
-    let accepted = ClaimsVerdict::Accepted { refuted: Vec::new() };
     let scope = attempt_scope(attempt);
     let outputs = spec.payload.outputs();
     let made = registry.store.names(scope).into_iter().filter(|name| !outputs.contains(name));
     let claim = made.filter_map(|name| Some(*registry.store.describe(scope, &name)?.digest.as_bytes())).collect();
     // The record identifies the shard. The other inputs are the same for all shards.
     let record = spec.payload.shard().and_then(|shard| registry.store.describe(proof_scope(proof.id), &shard.record));
-    let (Some(record), Some(found)) = (record, registry.worker(session)) else { return accepted };
-    proof.claims.judge(record.digest, claim, found.id, is_alone)
+    // The session may have left the registry already, so the worker comes from the attempt.
+    let worker = registry.attempts().get(&attempt).map(|registered| registered.worker_id);
+    match (record, worker) {
+        (Some(record), Some(worker)) => proof.claims.judge(record.digest, claim, worker, is_alone),
+        // The attempt ended in the meantime. Its claims must not count without a comparison.
+        _ => ClaimsVerdict::Unconfirmed,
+    }
 }
 
 /// Returns true if the proof already has an artifact with the name of one that the attempt uploaded, but with other

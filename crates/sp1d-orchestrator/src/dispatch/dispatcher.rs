@@ -176,9 +176,9 @@ impl Dispatcher {
                     self.background.check_marker(proof, spec, attempt);
                 }
             }
-            DispatchCommand::JudgeClaims { attempt, task, session, is_alone } => {
+            DispatchCommand::JudgeClaims { attempt, task, session: _, is_alone } => {
                 let submitted = self.tasks.get(&task)?;
-                let verdict = judge_claims(&self.registry, submitted, session, attempt, is_alone);
+                let verdict = judge_claims(&self.registry, submitted, attempt, is_alone);
                 return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
             }
             DispatchCommand::CompleteMarker { proof: _, marker, task, attempt } => {

@@ -27,13 +27,14 @@ pub(super) fn proof_waiting(
     });
     let mut waiting: Vec<WaitingTasks> = counted.collect();
     waiting.sort_by_key(|waiting| Reverse(waiting.tasks));
-    let selected = dispatch.open_tasks(proof).filter(|(task, _)| *task > after);
+    let open: Vec<_> = dispatch.open_tasks(proof).collect();
+    let selected = open.iter().copied().filter(|(task, _)| *task > after);
     let kinds: BTreeMap<_, _> = selected.take(limit.min(MAX_LISTED_TASKS)).collect();
     let statuses = scheduler.task_statuses(kinds.keys().copied());
     let described = statuses.into_iter().filter_map(|(task, status)| {
         Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, registry, now)? })
     });
-    ProofWaiting { waiting, open: dispatch.open_tasks(proof).count() as u64, tasks: described.collect() }
+    ProofWaiting { waiting, open: open.len() as u64, tasks: described.collect() }
 }
 
 /// Returns what happens with a task of this status; `None` if nothing happens with it any more.

@@ -2,7 +2,7 @@
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
 use crate::{controller::task::TaskSpec, dispatch::tasks::MarkerUploads, scope::proof_scope};
-use sp1d_artifacts::{Blob, Stored};
+use sp1d_artifacts::{Blob, StoreError, Stored};
 use sp1d_model::hint::one_line;
 
 /// Name of the list of deferred events in a cached result. It is part of the file format of the service's cache.
@@ -17,12 +17,33 @@ pub(crate) fn cached_result(spec: &TaskSpec, output: Stored, uploads: MarkerUplo
     Some(CachedResult { output: read(output)?, marker_uploads: uploads.collect::<Option<_>>()? })
 }
 
+/// Why a cached result cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CachedResultError {
+    /// The result does not pass the check, or lacks a part.
+    #[error("{0}")]
+    Wrong(String),
+    /// The store of this orchestrator cannot take it. The result itself may be right.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<String> for CachedResultError {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
 /// Uses `found` as the result of `spec`: its artifacts become artifacts of `proof`, and the inputs that only this task
 /// uses are removed. Blocks.
 ///
 /// # Errors
 /// Returns what is wrong with `found`, or why it cannot be stored. Nothing is stored then.
-pub(crate) fn use_cached_result(proof: &ProofHandle, spec: &TaskSpec, found: CachedResult) -> Result<(), String> {
+pub(crate) fn use_cached_result(
+    proof: &ProofHandle,
+    spec: &TaskSpec,
+    found: CachedResult,
+) -> Result<(), CachedResultError> {
     let CachedResult { output, marker_uploads } = found;
     let marker = spec.payload.marker();
     let named = |name: String| match (name.as_str(), marker) {
@@ -35,7 +56,7 @@ pub(crate) fn use_cached_result(proof: &ProofHandle, spec: &TaskSpec, found: Cac
     if let Some(marker) = marker {
         let find = |name: &str| uploads.iter().find(|(found, _)| found == name).map(|(_, blob)| blob.clone());
         if find(&marker.deferred_events).is_none() {
-            return Err("the list of deferred events is missing".to_owned());
+            return Err("the list of deferred events is missing".to_owned().into());
         }
         proof.state.checks()?.check_marker(spec, &find)?;
     }
@@ -50,7 +71,10 @@ pub(crate) fn use_cached_result(proof: &ProofHandle, spec: &TaskSpec, found: Cac
             for name in &added {
                 proof.registry.store.remove(proof_scope(proof.state.id), name);
             }
-            return Err(one_line(&error.to_string()));
+            return Err(match error {
+                StoreError::Exists(_) => CachedResultError::Wrong(one_line(&error.to_string())),
+                _ => CachedResultError::Store(error),
+            });
         }
         if is_new {
             added.push(name);

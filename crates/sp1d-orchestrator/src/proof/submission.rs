@@ -1,7 +1,10 @@
 //! How a controller submits tasks.
 
 use super::{
-    cached_results::use_cached_result, handle::ProofHandle, result_cache::ResultCache, task_tracker::TaskOutcome,
+    cached_results::{CachedResultError, use_cached_result},
+    handle::ProofHandle,
+    result_cache::ResultCache,
+    task_tracker::TaskOutcome,
 };
 use crate::{
     controller::{failure::ProofFailure, task::TaskSpec},
@@ -11,7 +14,7 @@ use crate::{
     },
 };
 use sp1d_artifacts::Digest;
-use sp1d_model::ProofEvent;
+use sp1d_model::{ProofEvent, hint::one_line};
 use sp1d_scheduler::{DispatchEvent, TaskId};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -69,11 +72,18 @@ impl ProofHandle {
         let (proof, checked_spec) = (self.clone(), spec.clone());
         let used = tokio::task::spawn_blocking(move || {
             let Some(found) = cache.find(key) else { return false };
-            let Err(reason) = use_cached_result(&proof, &checked_spec, found) else { return true };
-            // A failure after the end of the proof is not the fault of the cached result.
-            if !proof.ended().is_cancelled() {
-                tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cached result is wrong and was removed");
-                cache.forget(&[key]);
+            match use_cached_result(&proof, &checked_spec, found) {
+                Ok(()) => return true,
+                // A failure after the end of the proof is not the fault of the cached result.
+                Err(_) if proof.ended().is_cancelled() => {}
+                Err(CachedResultError::Wrong(reason)) => {
+                    tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cached result is wrong and was removed");
+                    cache.forget(&[key]);
+                }
+                Err(CachedResultError::Store(error)) => {
+                    let reason = one_line(&error.to_string());
+                    tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cannot store a cached result; the task is proven");
+                }
             }
             false
         });

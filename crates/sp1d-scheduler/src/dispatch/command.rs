@@ -109,7 +109,8 @@ pub enum DispatchCommand {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task is a shard that failed because it needs more memory than any connected worker has.
+        /// True if the task is a shard and no connected worker has enough memory, or one of its attempts ran out of
+        /// memory.
         is_out_of_memory: bool,
         /// True if the deferred claims of the proof may be wrong: the task is a shard without a marker, so it may be a
         /// precompile shard, which is made from them.

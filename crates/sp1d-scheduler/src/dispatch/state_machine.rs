@@ -230,8 +230,10 @@ impl Dispatch {
                 }
             }
             Command::FailProof { proof, task, kind, history, is_out_of_memory } => {
-                // Only shards become smaller with a smaller cut.
-                let is_out_of_memory = is_out_of_memory && kind.is_shard();
+                // Only shards become smaller with a smaller cut. One attempt that ran out of memory is reason enough to
+                // try: on other workers, the kernel may have killed provers for the same cause.
+                let ran_out = || history.iter().any(|past| past.failure.is_out_of_memory());
+                let is_out_of_memory = kind.is_shard() && (is_out_of_memory || ran_out());
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);

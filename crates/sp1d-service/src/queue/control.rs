@@ -4,7 +4,7 @@ use super::{
     request::RequestError,
     service::{Service, lock},
 };
-use sp1d_model::{Moment, ProofSummary};
+use sp1d_model::{Moment, ProofState, ProofSummary};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -16,8 +16,10 @@ impl Service {
     /// [`RequestError::Unknown`] if no proof has this id.
     pub async fn cancel(&self, id: &str) -> Result<ProofSummary, RequestError> {
         let owned = id.to_owned();
-        // The last event, which the database stores with the new state, must come after all other events.
-        self.inner.flush_events().await;
+        if self.proof(id).await?.state == ProofState::Queued {
+            // The last event, which the database stores with the new state, must come after all other events.
+            self.inner.flush_events().await;
+        }
         let cancelled = self.blocking(move |inner| {
             inner.find(&owned)?;
             Ok::<_, RequestError>(inner.database.cancel_queued(&owned, Moment::now())?)

@@ -38,6 +38,8 @@ impl Service {
         if self.proof(id).await?.state != ProofState::Running {
             return Ok(ProofWaiting::default());
         }
+        // The dispatcher handles nothing else while it makes a reply, so replies are made one at a time.
+        let _turn = self.inner.explanations.acquire().await.expect("the semaphore is never closed");
         // Without a reply, the service is stopping, and the proof returns to the queue.
         Ok(self.inner.orchestrator.waiting(id, after, limit as usize).await.unwrap_or_default())
     }

@@ -66,6 +66,11 @@ impl ServiceInner {
             kind: ProofFailureKind::Timeout,
             text: "the timeout passed while the proof was in the queue\nhint: set a longer timeout, or raise `--parallel-proofs` of `sp1d serve`".to_owned(),
         };
+        let (inner, now) = (self.clone(), Moment::now());
+        let found = tokio::task::spawn_blocking(move || inner.database.has_expired(now));
+        if let Ok(false) = found.await.expect("work on the state does not panic") {
+            return;
+        }
         // The last event, which the database stores with the new state, must come after all other events.
         self.flush_events().await;
         let inner = self.clone();
@@ -257,7 +262,8 @@ impl ServiceInner {
             ProofOutcome::Done { .. } | ProofOutcome::Cancelled => None,
         };
         let ended_at = Moment::now();
-        // Before the database has the last event, so that the trace is complete for a reader of this event.
+        // Before the database has the last event, so that the trace is complete for a reader of this event. If the
+        // database never stores the end, the next start of the service traces the proof once more.
         self.trace(id, ended_at, &ProofEvent::Finished { state, failure: failure.clone() });
         self.flush_events().await;
         loop {

@@ -62,6 +62,8 @@ pub(super) struct ServiceInner {
     /// that the new proof needs.
     pub(super) housekeeping: Mutex<()>,
     pub(super) uploads: Semaphore,
+    /// Lets one request at a time ask why the tasks of a proof wait.
+    pub(super) explanations: Semaphore,
     pub(super) tasks: TaskTracker,
     /// Runs the event writer, which ends after all of `tasks`.
     pub(super) writer: TaskTracker,

@@ -92,6 +92,7 @@ impl Service {
             metrics: Metrics::new(),
             housekeeping: Mutex::default(),
             uploads: Semaphore::new(UPLOADS),
+            explanations: Semaphore::new(1),
             tasks: TaskTracker::new(),
             writer: TaskTracker::new(),
             stop: CancellationToken::new(),

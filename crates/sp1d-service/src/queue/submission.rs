@@ -5,7 +5,7 @@ use super::{
     service::{Service, ServiceInner, lock},
 };
 use crate::state::{BlobError, BlobWriter, StoredBlob, SubmissionOutcome, has_less_than, is_digest};
-use sp1d_model::{Moment, NewProof, ProgramSummary, ProofEvent, ProofState, ProofSummary, hint};
+use sp1d_model::{Moment, NewProof, ProgramSummary, ProofState, ProofSummary, hint};
 use sp1d_orchestrator::ProofFailure;
 use std::time::Duration;
 use tokio::{sync::SemaphorePermit, time::timeout};
@@ -106,7 +106,7 @@ impl Service {
         check_request(&request)?;
         let (proof, new) = self.blocking(move |inner| inner.accept(&request)).await?;
         if new {
-            self.inner.report(&proof.id, ProofEvent::Queued).await;
+            self.inner.notify_readers();
             self.inner.wake.notify_one();
         }
         Ok((proof, new))

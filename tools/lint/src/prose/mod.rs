@@ -1,5 +1,6 @@
-//! Banned words and phrases, in everything that people read. The patterns are in `patterns.txt`, with an example of
-//! each. There are no exceptions: a text that matches is written differently. Code in backticks is not prose.
+//! Banned words and phrases in documents, in comments and texts of Rust code, in messages of the protocol, and in the
+//! status page. The patterns are in `patterns.txt`, with an example of each. There are no exceptions: a text that
+//! matches is written differently. Code in backticks is not prose.
 
 mod document;
 mod pattern;
@@ -15,15 +16,22 @@ use std::{
 use text::Passage;
 use walkdir::WalkDir;
 
-/// Maximum length of a line that contains a comment.
+/// Maximum length of a line that contains only a `//` comment.
 const MAX_COLUMNS: usize = 120;
 
 /// Folders that contain no text of the project: what builds and tests write. Guests are read only as documents, because
 /// the line numbers of their code are part of the committed programs.
 const SKIPPED_FOLDERS: [&str; 3] = ["target", "dist", "test-output"];
 
+/// Folder of the status page.
+const PAGE: &str = "crates/sp1d-service/src/page";
+
 /// Returns one line per finding in the repository `root`.
 pub(crate) fn check(root: &Path) -> io::Result<Vec<String>> {
+    // Without this check, a renamed folder would no longer be read.
+    if !root.join(PAGE).is_dir() {
+        return Err(io::Error::other(format!("the folder of the status page, {PAGE}, does not exist")));
+    }
     let patterns = pattern::all();
     let mut findings = Vec::new();
     for path in files(root)? {
@@ -58,7 +66,7 @@ fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
         let wanted = match path.extension().and_then(|extension| extension.to_str()) {
             Some("md") => true,
             Some("rs" | "proto") => !below.starts_with("guests"),
-            Some("html" | "js") => below.starts_with("crates/service/src/page"),
+            Some("html" | "js") => below.starts_with(PAGE),
             _ => false,
         };
         if wanted && path.is_file() {
@@ -118,7 +126,16 @@ mod tests {
     #[test]
     fn builds_guests_and_hidden_folders_are_skipped() {
         let root = tempfile::tempdir().unwrap();
-        for path in ["a.rs", "target/b.rs", "guests/c.rs", "guests/d.md", ".git/e.md", ".github/f.md", "g.js"] {
+        for path in [
+            "a.rs",
+            "target/b.rs",
+            "guests/c.rs",
+            "guests/d.md",
+            ".git/e.md",
+            ".github/f.md",
+            "g.js",
+            "crates/sp1d-service/src/page/h.js",
+        ] {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
@@ -126,6 +143,6 @@ mod tests {
         let found = files(root.path()).unwrap();
         let found: Vec<_> =
             found.iter().map(|path| path.strip_prefix(root.path()).unwrap().to_str().unwrap()).collect();
-        assert_eq!(found, [".github/f.md", "a.rs", "guests/d.md"]);
+        assert_eq!(found, [".github/f.md", "a.rs", "crates/sp1d-service/src/page/h.js", "guests/d.md"]);
     }
 }

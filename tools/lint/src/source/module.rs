@@ -72,7 +72,11 @@ impl Module {
         if let Some(name) = item_name(&item) {
             self.names.insert(name, Binding::Item);
         }
-        collect_paths(item.to_token_stream(), &mut self.uses);
+        let tokens = item.to_token_stream();
+        for import in local_imports(tokens.clone()) {
+            self.add_tree(&mut Vec::new(), &import.tree, false);
+        }
+        collect_paths(tokens, &mut self.uses);
         self.items.push(item);
     }
 
@@ -145,6 +149,25 @@ pub(super) fn own_path(attributes: &[syn::Attribute]) -> Option<String> {
         }) => Some(text.value()),
         _ => None,
     })
+}
+
+/// Returns the `use` declarations inside the blocks of an item, except those of other crates that start with `::`.
+fn local_imports(tokens: TokenStream) -> Vec<syn::ItemUse> {
+    let (mut found, mut declaration) = (Vec::new(), None::<Vec<TokenTree>>);
+    for token in tokens {
+        match (&token, &mut declaration) {
+            (TokenTree::Ident(word), None) if word == "use" => declaration = Some(vec![token]),
+            (TokenTree::Punct(end), Some(_)) if end.as_char() == ';' => {
+                let whole = declaration.take().into_iter().flatten().chain([token]).collect();
+                // A macro may use the word for something else.
+                found.extend(syn::parse2::<syn::ItemUse>(whole).ok().filter(|import| import.leading_colon.is_none()));
+            }
+            (_, Some(declaration)) => declaration.push(token),
+            (TokenTree::Group(group), None) => found.extend(local_imports(group.stream())),
+            (_, None) => {}
+        }
+    }
+    found
 }
 
 /// Collects the paths in `tokens`, also in the arguments of macros. Fields and methods after a dot are left out, and

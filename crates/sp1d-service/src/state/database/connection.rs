@@ -45,6 +45,10 @@ impl Database {
         if version > SCHEMA_VERSION {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
         }
+        // 0 is the version of a file whose tables are not created yet.
+        if version != 0 && version < SCHEMA_VERSION {
+            return Err(DatabaseError::Older { path: path.to_owned(), found: version });
+        }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         // An accepted proof must survive a power failure.
         connection.pragma_update(None, "synchronous", "FULL")?;

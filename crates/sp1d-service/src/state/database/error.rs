@@ -15,6 +15,14 @@ pub enum DatabaseError {
         /// Version of the tables in the file.
         found: i32,
     },
+    /// An older build wrote the database, in a form that this release cannot read.
+    #[error("the database {} was written by an older build of sp1d: its version is {found}, this release supports {SCHEMA_VERSION}\nhint: run the older build until its proofs have ended, then choose another state folder with `--state`", path.display())]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// Version of the tables in the file.
+        found: i32,
+    },
     /// The file is an SQLite database of another program.
     #[error("{} is not a database of sp1d\nhint: choose another state folder with `--state`", path.display())]
     Foreign {

@@ -84,6 +84,12 @@ impl Database {
         })
     }
 
+    /// Returns true if the deadline of a queued proof has passed.
+    pub(crate) fn has_expired(&self, now: Moment) -> Result<bool> {
+        let select = "SELECT EXISTS (SELECT 1 FROM proofs WHERE state = 'queued' AND deadline <= ?1)";
+        Ok(self.lock().query_row(select, [now.0], |row| row.get(0))?)
+    }
+
     /// Cancels a queued proof and returns its new record. `None` if the proof is not in the queue.
     pub(crate) fn cancel_queued(&self, id: &str, now: Moment) -> Result<Option<ProofSummary>> {
         let cancel = format!(

@@ -3,8 +3,9 @@
 /// "SP1D" in ASCII. SQLite stores it in the file's header and thereby marks the file as a database of this program.
 pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
-/// Version of `SCHEMA`, stored as SQLite's `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 1;
+/// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
+/// changes.
+pub(super) const SCHEMA_VERSION: i32 = 2;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;

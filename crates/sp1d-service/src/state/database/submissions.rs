@@ -3,6 +3,7 @@
 use super::{
     connection::Database,
     error::Result,
+    events::add_first_event,
     rows::{COLUMNS, proof_of, signed, unsigned},
 };
 use rusqlite::{OptionalExtension, params};
@@ -64,6 +65,7 @@ impl Database {
             ],
         )?;
         let proof = transaction.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;
+        add_first_event(&transaction, &proof)?;
         transaction.commit()?;
         Ok(SubmissionOutcome::New(proof))
     }

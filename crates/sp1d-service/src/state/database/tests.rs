@@ -64,7 +64,7 @@ fn last_event_is_stored_with_the_final_state() {
     let failure = FailureInfo { kind: ProofFailureKind::Machine, text: "the disk is full".into() };
     add(&database, "ended", &NewProof::default());
     next(&database);
-    let started = EventRecord { number: 1, at: NOW, event: ProofEvent::Started { start: 1 } };
+    let started = EventRecord { number: 2, at: NOW, event: ProofEvent::Started { start: 1 } };
     database.add_events(&[("ended".to_owned(), started)]).unwrap();
     database.end("ended", &ProofOutcome::Failed(failure.clone()), TaskCounts::default(), NOW).unwrap().unwrap();
     add(&database, "cancelled", &NewProof::default());
@@ -74,7 +74,7 @@ fn last_event_is_stored_with_the_final_state() {
     add(&database, "crashed", &NewProof::default());
     next(&database);
     assert_eq!(database.requeue_running(1, NOW).unwrap(), 0);
-    for (id, number) in [("ended", 2), ("cancelled", 1), ("expired", 1), ("crashed", 1)] {
+    for (id, number) in [("ended", 3), ("cancelled", 2), ("expired", 2), ("crashed", 2)] {
         let proof = database.proof(id).unwrap().unwrap();
         assert!(proof.state.is_final(), "{proof:?}");
         let event = ProofEvent::Finished { state: proof.state, failure: proof.failure };
@@ -82,9 +82,9 @@ fn last_event_is_stored_with_the_final_state() {
         assert_eq!(database.events(id, number - 1, 10).unwrap(), [last], "{id}");
     }
     // A late event cannot replace the last one.
-    let late = EventRecord { number: 1, at: NOW, event: ProofEvent::Queued };
+    let late = EventRecord { number: 2, at: NOW, event: ProofEvent::Started { start: 1 } };
     database.add_events(&[("cancelled".to_owned(), late)]).unwrap();
-    assert!(matches!(database.events("cancelled", 0, 10).unwrap()[0].event, ProofEvent::Finished { .. }));
+    assert!(matches!(database.events("cancelled", 1, 10).unwrap()[0].event, ProofEvent::Finished { .. }));
 }
 
 #[test]
@@ -190,11 +190,12 @@ fn check_refused(prepare: impl FnOnce(&Path), expected: &str) {
 }
 
 #[test]
-fn newer_foreign_missing_or_damaged_database_is_refused() {
+fn newer_older_foreign_missing_or_damaged_database_is_refused() {
     let set = |path: &Path, name: &str, value: i32| {
         Connection::open(path).unwrap().pragma_update(None, name, value).unwrap();
     };
     check_refused(|path| set(path, "user_version", SCHEMA_VERSION + 1), "newer release");
+    check_refused(|path| set(path, "user_version", SCHEMA_VERSION - 1), "older build");
     check_refused(|path| set(path, "application_id", 7), "not a database of sp1d");
     check_refused(|path| std::fs::remove_file(path).unwrap(), "is missing");
     check_refused(|path| std::fs::write(path, "").unwrap(), "is missing or empty");

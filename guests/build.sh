@@ -2,7 +2,10 @@
 # Builds the guest programs into guests/elf with Debian's compiler, without SP1's own toolchain.
 #
 #   guests/build.sh           build all guests; write elf/<name>, elf/SHA256SUMS and elf/COMPILER
-#   guests/build.sh --check   build in a temporary folder and compare with elf/SHA256SUMS; installs and changes nothing
+#   guests/build.sh --check   build in a temporary folder and compare with elf/SHA256SUMS; installs nothing
+#
+# A check that succeeded is not repeated for the same sources, programs and compiler: the build has no other inputs. The digests of
+# such checks are in sp1-distributed/guests in XDG_CACHE_HOME or ~/.cache.
 #
 # GUEST_JOBS        compiler jobs at a time (default 1)
 # GUEST_TARGET_DIR  where a build keeps its intermediate files (default guests/target; a check always starts from nothing)
@@ -132,6 +135,14 @@ collect() {
   printf '%s\n' "$sums" >"$2/SHA256SUMS"
 }
 
+# inputs COMPILER: prints the digest of all that decides the outcome of a check.
+inputs() {
+  {
+    printf '%s\n' "$1" "${CARGO_HOME:-}"
+    (cd "$here" && find . -path ./target -prune -o -type f -print0 | sort -z | xargs -0 sha256sum --)
+  } | sha256sum | cut -d' ' -f1
+}
+
 update() {
   local target_dir
   target_dir=$(realpath -m "${GUEST_TARGET_DIR:-$here/target}")
@@ -164,6 +175,13 @@ check() {
     return
   fi
 
+  local checked
+  checked=${XDG_CACHE_HOME:-$HOME/.cache}/sp1-distributed/guests/$(inputs "$installed")
+  if [ -f "$checked" ]; then
+    say "the rebuilt programs are those in guests/elf: checked before with the same sources and compiler"
+    return
+  fi
+
   scratch=$(realpath "$(mktemp -d)")
   trap 'rm -rf "$scratch"' EXIT
   mkdir "$scratch/elf"
@@ -171,6 +189,8 @@ check() {
   collect "$scratch/target" "$scratch/elf"
   diff -u "$elf_dir/SHA256SUMS" "$scratch/elf/SHA256SUMS" >&2 ||
     die "the rebuilt programs differ; after a change to a guest run guests/build.sh and commit guests/elf"
+  mkdir -p "$(dirname "$checked")"
+  : >"$checked"
   say "the rebuilt programs are those in guests/elf"
 }
 

@@ -13,7 +13,7 @@ esac
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 name=sp1d-$version-$level
-RUSTFLAGS="-C target-cpu=$level" cargo build --locked --profile checked --workspace --bins
+RUSTFLAGS="-C target-cpu=$level" cargo build --locked --profile checked --workspace --bin sp1d
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 folder=$(mktemp -d)

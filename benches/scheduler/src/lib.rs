@@ -38,7 +38,8 @@ impl Pool {
                 slots: 2,
                 kinds,
                 holds: Vec::new(),
-                resumable: Vec::new(),
+                resumable_tasks: Vec::new(),
+                draining: false,
             });
         }
         for _ in 0..queued + 2 * workers {
@@ -77,7 +78,7 @@ impl Pool {
         self.handle(Event::LeaseRenewed { session });
         self.submit();
         self.handle(Event::ResultDelivered { session, attempt });
-        self.handle(Event::ResultVerified { attempt });
+        self.handle(Event::ResultPassed { attempt });
     }
 
     /// Returns the number of waiting tasks.

@@ -2,7 +2,7 @@
 
 use crate::{
     distributed::DistributedProverBuilder,
-    env::{EnvProver, UnknownProver},
+    env::{EnvProver, EnvProverError},
     riscv_machine::{RiscvMachine, is_foreign},
 };
 use futures::future::BoxFuture;
@@ -23,8 +23,8 @@ impl ProverClient {
     /// Returns the prover that `SP1_PROVER` names: `distributed` or one of SP1's provers. Default: `cpu`.
     ///
     /// # Panics
-    /// If `SP1_PROVER` names an unknown prover or one whose feature is off. [`ProverClient::try_from_env`] returns an
-    /// error instead.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
+    /// the program was compiled for. [`ProverClient::try_from_env`] returns an error instead.
     #[must_use]
     pub fn from_env() -> BoxFuture<'static, EnvProver> {
         Box::pin(EnvProver::new())
@@ -33,8 +33,9 @@ impl ProverClient {
     /// Same as [`ProverClient::from_env`], but returns an error instead of panicking.
     ///
     /// # Errors
-    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
-    pub fn try_from_env() -> BoxFuture<'static, Result<EnvProver, UnknownProver>> {
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
+    /// the program was compiled for.
+    pub fn try_from_env() -> BoxFuture<'static, Result<EnvProver, EnvProverError>> {
         Box::pin(EnvProver::try_new(None, RiscvAir::machine()))
     }
 

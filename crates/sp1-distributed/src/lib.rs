@@ -48,7 +48,7 @@ pub use crate::{
     distributed::{
         DistributedError, DistributedProveRequest, DistributedProver, DistributedProverBuilder, ProofEvents,
     },
-    env::UnknownProver,
+    env::{EnvProverError, UnknownProver},
     prover::{ProveRequest, Prover},
     worker::{WorkerBuilder, WorkerError, serve_worker},
 };

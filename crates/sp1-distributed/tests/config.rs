@@ -1,7 +1,14 @@
 //! Tests of settings: precedence of sources and validation. They are not unit tests, because those would compile SP1's
 //! prover a second time.
 
-use sp1_distributed::distributed::config::{Config, ConfigOverrides};
+use sp1_core_executor::SP1CoreOpts;
+use sp1_distributed::distributed::{
+    check_local_memory,
+    config::{Config, ConfigOverrides},
+};
+use sp1d_engine::CutOptions;
+use sp1d_machine::Memory;
+use sp1d_orchestrator::WorkerList;
 use std::fs;
 
 /// Loads a configuration from a worker list file with this content, these environment variables and the changes of
@@ -54,11 +61,16 @@ fn program_overrides_environment_and_environment_overrides_file() {
 #[test]
 fn errors_name_the_invalid_setting_and_its_source() {
     let batch = "shard_batch_size";
-    for rubbish in ["0", "", "x", "129", "-1", "1.5"] {
-        check(LIST, &[("SHARD_BATCH_SIZE", rubbish)], |_| {}, batch, Err("environment variable SHARD_BATCH_SIZE"));
+    for rubbish in ["0", "", "x", "1001", "-1", "1.5"] {
+        let variable = "SP1_DISTRIBUTED_MISSED_HEARTBEATS";
+        check(LIST, &[(variable, rubbish)], |_| {}, batch, Err(&format!("environment variable {variable}")));
     }
     check(LIST, &[("SP1_DISTRIBUTED_PLACEMENT", "tight")], |_| {}, batch, Err("spread, pack"));
     check(LIST, &[("ELEMENT_THRESHOLD", "1")], |_| {}, batch, Err("29360128 to"));
+    // Only values of the environment are replaced: no other program reads the file and the builder.
+    check(r#"{"workers": ["a:1"], "shard_batch_size": 0}"#, &[], |_| {}, batch, Err("1 to 128"));
+    check(r#"{"workers": ["a:1"], "memory_limit": "16Gi"}"#, &[], |_| {}, batch, Err("not a whole number"));
+    check(LIST, &[], |overrides| overrides.shard_batch_size(0), batch, Err("flag or builder"));
     check(r#"{"workers": ["a:1"], "timeout_s": 0}"#, &[], |_| {}, batch, Err("none, or 1 to"));
     for part in ["unknown setting \"shards\" in ", "list.json\nhint: use one of workers, url, shard_batch_size"] {
         check(r#"{"workers": ["a:1"], "shards": 1}"#, &[], |_| {}, batch, Err(part));
@@ -71,6 +83,140 @@ fn errors_name_the_invalid_setting_and_its_source() {
         batch,
         Err("worker 1 of the program's list"),
     );
+}
+
+/// Loads a configuration of the worker `local` with these environment variables.
+fn with_variables(variables: &[(&str, &str)]) -> Result<Config, String> {
+    let mut overrides = ConfigOverrides::default();
+    overrides.local_worker();
+    let variable =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    Config::load(&overrides, variable).map_err(|error| error.to_string())
+}
+
+/// Checks which value is used if an environment file for SP1 sets `variable` to `given`. A replaced value has exactly
+/// one warning. An error must contain the expected text and a hint.
+#[track_caller]
+fn check_of_sp1(variable: &str, given: &str, expected: Result<&str, &str>) {
+    match (with_variables(&[(variable, given)]), expected) {
+        (Ok(config), Ok(used)) => {
+            let found = config.effective.iter().find(|effective| effective.setting.variable == variable).unwrap();
+            assert_eq!(found.value, used, "{variable}={given}");
+            let warnings: Vec<_> = config
+                .replaced
+                .iter()
+                .map(|replaced| (replaced.variable, replaced.given.as_str(), replaced.used.as_str()))
+                .collect();
+            assert_eq!(warnings, if used == given { vec![] } else { vec![(found.setting.variable, given, used)] });
+        }
+        (Err(text), Err(part)) => assert!(text.contains(part) && text.contains("\nhint: "), "{text}"),
+        (found, _) => panic!("{variable}={given}: {found:?}"),
+    }
+}
+
+#[test]
+fn values_that_sp1_accepts_ignores_or_rounds_fail_no_program() {
+    for rubbish in ["0", "", "x", "129", "-1", "1.5"] {
+        check_of_sp1("SHARD_BATCH_SIZE", rubbish, Ok("2"));
+    }
+    check_of_sp1("SHARD_BATCH_SIZE", "1", Ok("1"));
+    for rubbish in ["16Gi", "", "-1", "99999999999999999999"] {
+        check_of_sp1("MEMORY_LIMIT", rubbish, Ok("25769803776"));
+    }
+    // Columns: variable, value, value that is used.
+    for (variable, given, used) in [
+        ("MEMORY_LIMIT", "17179869184", "17179869184"),
+        ("MEMORY_LIMIT", "0", "16777216"),
+        ("MEMORY_LIMIT", "18446744073709551615", "1099511627776"),
+        ("SHARD_SIZE", "4194304", "4194304"),
+        ("SHARD_SIZE", "0", "16384"),
+        ("SHARD_SIZE", "33554432", "16777216"),
+        ("ELEMENT_THRESHOLD", "auto", "auto"),
+        ("ELEMENT_THRESHOLD", "many", "auto"),
+        ("ELEMENT_THRESHOLD", "67108864", "67108864"),
+        ("ELEMENT_THRESHOLD", "16777216", "29360128"),
+        ("ELEMENT_THRESHOLD", "805306368", "402653184"),
+        ("HEIGHT_THRESHOLD", "", "auto"),
+        ("HEIGHT_THRESHOLD", "1048576", "1048576"),
+        ("HEIGHT_THRESHOLD", "1024", "65536"),
+        ("HEIGHT_THRESHOLD", "8388608", "4194304"),
+        ("TRACE_CHUNK_SLOTS", "2", "2"),
+        ("TRACE_CHUNK_SLOTS", "0", "2"),
+        ("TRACE_CHUNK_SLOTS", "100", "64"),
+        ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1", "16384"),
+        ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000000", "134217728"),
+    ] {
+        check_of_sp1(variable, given, Ok(used));
+    }
+}
+
+#[test]
+fn values_with_which_sp1_panics_are_refused_with_a_hint() {
+    for (variable, given) in [("ELEMENT_THRESHOLD", "0"), ("ELEMENT_THRESHOLD", "1000"), ("HEIGHT_THRESHOLD", "1023")] {
+        check_of_sp1(
+            variable,
+            given,
+            Err(&format!("hint: SP1 panics with this value; change {variable}, or unset it")),
+        );
+    }
+}
+
+#[test]
+fn a_published_tuning_for_machines_of_24_gb_is_used_unchanged() {
+    let tuning = [
+        ("SHARD_SIZE", "4194304"),
+        ("ELEMENT_THRESHOLD", "67108864"),
+        ("HEIGHT_THRESHOLD", "1048576"),
+        ("TRACE_CHUNK_SLOTS", "2"),
+    ];
+    let config = with_variables(&tuning).unwrap();
+    assert!(config.replaced.is_empty(), "{:?}", config.replaced);
+    for (variable, value) in tuning {
+        let found = config.effective.iter().find(|effective| effective.setting.variable == variable).unwrap();
+        assert_eq!(found.value, value);
+    }
+    assert!(!config.cut.is_auto());
+    assert_eq!(CutOptions::decode(&config.cut.encode()), Ok(config.cut));
+}
+
+#[test]
+fn options_of_a_program_are_rounded_like_the_environment() {
+    let load = |options: SP1CoreOpts| {
+        let mut overrides = ConfigOverrides::default();
+        overrides.local_worker();
+        overrides.cut(options).map_err(|error| error.to_string())?;
+        // The program's options take precedence, so values of the environment are not warned about.
+        Ok::<_, String>(Config::load(&overrides, |name| (name == "MEMORY_LIMIT").then(|| "16Gi".to_owned())).unwrap())
+    };
+    let config = load(SP1CoreOpts { trace_chunk_slots: 1, ..SP1CoreOpts::default() }).unwrap();
+    let replaced: Vec<_> =
+        config.replaced.iter().map(|value| (value.variable, value.given.as_str(), value.used.as_str())).collect();
+    assert_eq!(replaced, [("TRACE_CHUNK_SLOTS", "1", "2")]);
+    let mut options = SP1CoreOpts::default();
+    options.sharding_threshold.height_threshold = 0;
+    let text = load(options).err().unwrap();
+    assert!(text.contains("HEIGHT_THRESHOLD=0 is out of range") && text.contains("\nhint: "), "{text}");
+}
+
+/// Checks whether a machine of `total_bytes` is large enough for the local workers of `list`.
+#[track_caller]
+fn check_memory(list: &[&str], total_bytes: u64, expected: Result<(), &str>) {
+    let list = WorkerList(list.iter().map(|member| member.parse().unwrap()).collect());
+    let checked = check_local_memory(&list, Some(Memory { available_bytes: 0, total_bytes }));
+    match (checked.map_err(|error| error.to_string()), expected) {
+        (Err(text), Err(part)) => assert!(text.contains(part) && text.contains("\nhint: "), "{text}"),
+        (found, expected) => assert_eq!(found.is_ok(), expected.is_ok(), "{found:?}"),
+    }
+}
+
+#[test]
+fn a_machine_that_cannot_load_its_only_prover_is_reported() {
+    check_memory(&["local"], 1_000_000_000, Err("2.0 GB needed"));
+    // Memory that is only in use can become free.
+    check_memory(&["local"], 24_000_000_000, Ok(()));
+    check_memory(&["local", "10.0.0.7:8081"], 1_000_000_000, Ok(()));
+    check_memory(&["10.0.0.7:8081"], 1_000_000_000, Ok(()));
+    check_memory(&[], 1_000_000_000, Ok(()));
 }
 
 #[test]

@@ -151,12 +151,18 @@ impl Client {
         self.read(response).await
     }
 
+    /// Returns the id that every service gives to the program `elf`.
+    #[must_use]
+    pub fn program_id(elf: &[u8]) -> String {
+        blake3::hash(elf).to_hex().to_string()
+    }
+
     /// Uploads a program, unless the service already has it.
     ///
     /// # Errors
     /// Fails if the service rejects the program or does not respond.
     pub async fn add_program(&self, elf: Bytes) -> Result<ProgramSummary, ClientError> {
-        match self.get(&format!("/v1/programs/{}", blake3::hash(&elf).to_hex())).await {
+        match self.get(&format!("/v1/programs/{}", Self::program_id(&elf))).await {
             Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND.as_u16() => {
                 self.post("/v1/programs", "application/octet-stream", elf).await
             }

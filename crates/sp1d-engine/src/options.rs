@@ -7,10 +7,7 @@ use sp1_core_executor::{
     ShardingThreshold, SplitOpts, SyscallCode,
 };
 use sp1d_orchestrator::ProofFailure;
-use std::{
-    env,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Determines how a run is cut into shards. Made once, on the orchestrator, and sent with every task: the executor that
 /// cuts the run and the worker that generates the traces of a shard must use the same options.
@@ -29,13 +26,13 @@ enum CutOrigin {
     /// The user has set the number.
     #[default]
     Set,
-    /// The controller chooses the number before it executes the program.
+    /// The runner chooses the number before it executes the program.
     Auto,
-    /// The controller has chosen the number.
+    /// The runner has chosen the number.
     Chosen,
 }
 
-/// The value with which a user leaves the choice of an option to the controller.
+/// The value with which a user leaves the choice of an option to the runner.
 const AUTO: &str = "auto";
 
 /// Why options are not valid.
@@ -51,7 +48,7 @@ pub enum OptionsError {
         value: String,
     },
     /// The number is too small or too large.
-    #[error("{name}={value} is out of range, {least} to {most} is allowed")]
+    #[error("{name}={value} is out of range, {least} to {most} is allowed\nhint: choose a value in this range")]
     Range {
         /// The environment variable.
         name: &'static str,
@@ -67,6 +64,19 @@ pub enum OptionsError {
     Decode(String),
 }
 
+/// A value that SP1 accepts and workers do not, and the value that is used instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedValue {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// The value as given.
+    pub given: String,
+    /// The value that is used.
+    pub used: String,
+    /// What is wrong with the given value.
+    pub reason: String,
+}
+
 /// An option that users can set with an environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutOption {
@@ -80,27 +90,32 @@ pub struct CutOption {
     pub least: u64,
     /// The largest allowed value.
     pub most: u64,
+    /// The smallest value with which SP1 does not panic.
+    pub sp1_least: u64,
     /// What the option does, and its unit.
     pub meaning: &'static str,
 }
 
-/// The lower bound leaves room for the fixed tables (a million elements, and 17 for each instruction of the program):
-/// SP1 panics if they do not fit. Above the default, a shard no longer fits the circuits.
+/// SP1 panics if the fixed tables do not fit: 1,245,184 elements, and 17 for each instruction of the program. The lower
+/// bound leaves room for them. Above the default, a shard no longer fits the circuits.
 const ELEMENTS: CutOption = CutOption {
     name: "ELEMENT_THRESHOLD",
     default: ELEMENT_THRESHOLD,
     auto: true,
     least: (1 << 25) - (1 << 22),
     most: ELEMENT_THRESHOLD,
+    sp1_least: 1_245_184,
     meaning: "trace cells after which a shard ends; smaller shards need less memory and more proving time in total; \
               `auto` chooses the largest value that fits the workers",
 };
+/// SP1 reserves 1024 rows of each table, and panics if there are fewer.
 const HEIGHT: CutOption = CutOption {
     name: "HEIGHT_THRESHOLD",
     default: HEIGHT_THRESHOLD,
     auto: true,
     least: 1 << 16,
     most: HEIGHT_THRESHOLD,
+    sp1_least: 1 << 10,
     meaning: "rows of one table after which a shard ends; `auto` is the largest value that SP1 allows",
 };
 /// The default is SP1's, which SP1 does not export.
@@ -110,6 +125,7 @@ const SHARD_SIZE: CutOption = CutOption {
     auto: false,
     least: 1 << 14,
     most: 1 << 24,
+    sp1_least: 0,
     meaning: "cycles after which a shard ends",
 };
 const CHUNK: CutOption = CutOption {
@@ -118,6 +134,7 @@ const CHUNK: CutOption = CutOption {
     auto: false,
     least: 1 << 14,
     most: 1 << 27,
+    sp1_least: 0,
     meaning: "memory accesses after which the executor hands over a chunk of its trace",
 };
 /// The executor waits for a free slot. With only one slot it could not run ahead of its reader.
@@ -127,6 +144,7 @@ const CHUNK_SLOTS: CutOption = CutOption {
     auto: false,
     least: 2,
     most: 64,
+    sp1_least: 0,
     meaning: "trace chunks that may wait for processing before the executor pauses",
 };
 const MEMORY: CutOption = CutOption {
@@ -135,6 +153,7 @@ const MEMORY: CutOption = CutOption {
     auto: false,
     least: 16 << 20,
     most: 1 << 40,
+    sp1_least: 0,
     meaning: "bytes of memory that the executed program may use",
 };
 
@@ -143,7 +162,19 @@ impl CutOption {
         if (self.least..=self.most).contains(&value) {
             return Ok(value);
         }
-        Err(OptionsError::Range { name: self.name, value, least: self.least, most: self.most })
+        Err(self.out_of_range(value))
+    }
+
+    fn out_of_range(&self, value: u64) -> OptionsError {
+        OptionsError::Range { name: self.name, value, least: self.least, most: self.most }
+    }
+
+    /// Returns the allowed value nearest to `value`.
+    ///
+    /// # Errors
+    /// Fails if SP1 panics with `value`.
+    fn nearest(&self, value: u64) -> Result<u64, OptionsError> {
+        if value < self.sp1_least { Err(self.out_of_range(value)) } else { Ok(value.clamp(self.least, self.most)) }
     }
 
     fn is_auto(&self, value: &str) -> bool {
@@ -161,38 +192,51 @@ impl CutOption {
     }
 }
 
+/// Converts the value of an option that SP1 keeps as a size.
+fn size(number: u64) -> usize {
+    usize::try_from(number).expect("the allowed maximum is far smaller")
+}
+
 impl CutOptions {
     /// All options that users can set.
     pub const ALL: [CutOption; 6] = [ELEMENTS, HEIGHT, SHARD_SIZE, CHUNK, CHUNK_SLOTS, MEMORY];
 
-    /// Takes over options in SP1's form, as SP1's clients use it.
+    /// Takes over options in SP1's form, as SP1's clients use it. The nearest allowed number replaces a number that SP1
+    /// accepts and workers do not. Returns the replaced numbers too.
     ///
     /// # Errors
-    /// Fails if an option is out of range.
-    pub fn from_sp1(options: SP1CoreOpts) -> Result<Self, OptionsError> {
-        ELEMENTS.check(options.sharding_threshold.element_threshold)?;
-        HEIGHT.check(options.sharding_threshold.height_threshold)?;
-        SHARD_SIZE.check(options.shard_size as u64)?;
-        CHUNK.check(options.minimal_trace_chunk_threshold)?;
-        CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
-        MEMORY.check(options.memory_limit)?;
-        Ok(Self { origin: CutOrigin::Set, options })
+    /// Fails if SP1 panics with an option.
+    pub fn from_sp1(options: SP1CoreOpts) -> Result<(Self, Vec<ReplacedValue>), OptionsError> {
+        let mut replaced = Vec::new();
+        let mut nearest = |option: CutOption, value: u64| {
+            let used = option.nearest(value)?;
+            if used != value {
+                let reason = format!("out of range; expected {} to {}", option.least, option.most);
+                let (variable, given, used) = (option.name, value.to_string(), used.to_string());
+                replaced.push(ReplacedValue { variable, given, used, reason });
+            }
+            Ok::<_, OptionsError>(used)
+        };
+        let options = SP1CoreOpts {
+            minimal_trace_chunk_threshold: nearest(CHUNK, options.minimal_trace_chunk_threshold)?,
+            trace_chunk_slots: size(nearest(CHUNK_SLOTS, options.trace_chunk_slots as u64)?),
+            memory_limit: nearest(MEMORY, options.memory_limit)?,
+            shard_size: size(nearest(SHARD_SIZE, options.shard_size as u64)?),
+            sharding_threshold: ShardingThreshold {
+                element_threshold: nearest(ELEMENTS, options.sharding_threshold.element_threshold)?,
+                height_threshold: nearest(HEIGHT, options.sharding_threshold.height_threshold)?,
+            },
+            ..options
+        };
+        Ok((Self { origin: CutOrigin::Set, options }, replaced))
     }
 
-    /// Returns SP1's defaults, changed by the environment variables that SP1 itself reads.
-    ///
-    /// # Errors
-    /// Fails if a variable is not a number or is out of range. SP1 itself would ignore the variable or panic.
-    pub fn from_environment() -> Result<Self, OptionsError> {
-        Self::from_variables(|name| env::var(name).ok())
-    }
-
-    /// Same as [`CutOptions::from_environment`], but reads each variable with `variable`.
+    /// Returns SP1's defaults, changed by the environment variables that SP1 itself reads. `variable` returns the value
+    /// of a variable.
     ///
     /// # Errors
     /// Fails if a variable is not a number or is out of range.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, OptionsError> {
-        let size = |number: u64| usize::try_from(number).expect("the allowed maximum is far smaller");
         let is_set = variable(ELEMENTS.name).is_some_and(|value| !ELEMENTS.is_auto(&value));
         let origin = if is_set { CutOrigin::Set } else { CutOrigin::Auto };
         let options = SP1CoreOpts {
@@ -244,12 +288,23 @@ impl CutOptions {
     /// # Errors
     /// Fails if the text cannot be decoded, or if an option is out of range.
     pub fn decode(text: &str) -> Result<Self, OptionsError> {
-        let Self { origin, options } =
-            serde_json::from_str(text).map_err(|error| OptionsError::Decode(error.to_string()))?;
-        Ok(Self { origin, ..Self::from_sp1(options)? })
+        let decoded: Self = serde_json::from_str(text).map_err(|error| OptionsError::Decode(error.to_string()))?;
+        decoded.check()?;
+        Ok(decoded)
     }
 
-    /// Returns true if the controller still has to choose the size of shards by the memory of the workers.
+    fn check(&self) -> Result<(), OptionsError> {
+        let options = &self.options;
+        ELEMENTS.check(options.sharding_threshold.element_threshold)?;
+        HEIGHT.check(options.sharding_threshold.height_threshold)?;
+        SHARD_SIZE.check(options.shard_size as u64)?;
+        CHUNK.check(options.minimal_trace_chunk_threshold)?;
+        CHUNK_SLOTS.check(options.trace_chunk_slots as u64)?;
+        MEMORY.check(options.memory_limit)?;
+        Ok(())
+    }
+
+    /// Returns true if the runner still has to choose the size of shards by the memory of the workers.
     #[must_use]
     pub fn is_auto(&self) -> bool {
         self.origin == CutOrigin::Auto
@@ -266,7 +321,7 @@ impl CutOptions {
         self.options.sharding_threshold.element_threshold
     }
 
-    /// Returns the same options with `threshold`, marked as chosen by the controller.
+    /// Returns the same options with `threshold`, marked as chosen by the runner.
     pub(crate) fn chosen(mut self, threshold: u64) -> Self {
         self.origin = CutOrigin::Chosen;
         self.options.sharding_threshold.element_threshold = threshold;

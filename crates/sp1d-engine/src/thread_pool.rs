@@ -4,7 +4,7 @@
 /// to the nice value of each of these threads, so that other threads of the process come first.
 ///
 /// Call this before anything in SP1: the first call in a process decides. In the pool that SP1 would start, a panic in
-/// a detached task ends the process.
+/// a detached rayon task ends the process.
 ///
 /// # Errors
 /// Fails if the pool was started before, or if the operating system refuses to start threads.
@@ -13,10 +13,12 @@ pub fn start_thread_pool(threads: usize, niceness: i32) -> Result<(), rayon::Thr
         .num_threads(threads)
         .thread_name(|number| format!("prove-{number}"))
         .start_handler(move |_| be_nice(niceness))
-        // If an attempt waits for the task, the attempt fails and reports the panic. Tasks that generate traces also
-        // panic after their attempt was cancelled, because they unwrap the sending of their result (sp1-hypercube,
-        // prover/trace.rs).
-        .panic_handler(|_| tracing::warn!("detached proving task panicked, its attempt fails or was cancelled"))
+        // If an attempt waits for the rayon task, the attempt fails and reports the panic. Rayon tasks that generate
+        // traces also panic after their attempt was cancelled, because they unwrap the sending of their result
+        // (sp1-hypercube, prover/trace.rs).
+        .panic_handler(|_| {
+            tracing::warn!("detached rayon task of the prover panicked, its attempt fails or was cancelled")
+        })
         .build_global()
 }
 

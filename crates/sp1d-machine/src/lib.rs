@@ -1,10 +1,12 @@
-//! Reads the machine's memory, the limits of control groups, and the memory use of processes. The sources are files of
-//! the Linux kernel.
+//! Reads the machine's memory, the limits of control groups, the memory use of processes, and the features of the
+//! processor. The sources are files of the Linux kernel.
 
 mod cgroup;
 mod memory;
+mod processor;
 mod read;
 mod usage;
 
 pub use memory::{Memory, OomKills};
+pub use processor::{ProcessorError, check_processor, unused_processor_feature};
 pub use usage::{child_processes, lazily_freed_bytes, live_bytes, resident_bytes};

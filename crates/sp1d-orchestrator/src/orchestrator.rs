@@ -4,19 +4,19 @@ use crate::{
     counts::OrchestratorCounts,
     dispatch::{Dispatcher, input::DispatcherInput, scheduler_config},
     pool::{
+        connection::FirstContact,
         dialer::LocalConnector,
         disconnected::DisconnectedWorker,
-        info::{ConnectError, UnknownWorker, Unreachable, WorkerInfo},
+        first_contact::first_contact,
+        info::{ConnectError, UnknownWorker, WorkerInfo},
         list::{Member, WorkerList},
         membership::Membership,
-        reach_error::ReachError,
     },
     proof::result_cache::ResultCache,
     registry::Registry,
     settings::OrchestratorSettings,
 };
-use futures::future::join_all;
-use sp1d_model::{ProofWaiting, hint::one_line};
+use sp1d_model::ProofWaiting;
 use sp1d_protocol::Filter;
 use sp1d_scheduler::{DispatchEvent, TaskId};
 use std::{
@@ -60,9 +60,11 @@ impl Drop for Orchestrator {
 }
 
 impl Orchestrator {
-    /// Connects to all workers of `list` at the same time. Workers that cannot be reached cause a warning and are
-    /// retried as long as the orchestrator exists. `local` connects to the worker of this process, for the entry
-    /// `local` in the list.
+    /// Connects to all workers of `list` at the same time. Workers that cannot be reached within two seconds cause a
+    /// warning and are retried as long as the orchestrator exists. If none is reached, waits for the first one, up to
+    /// the patience in the settings. `local` connects to the worker of this process, for the entry `local` in the list.
+    ///
+    /// A worker that serves another orchestrator counts as reached. A proof waits for its turn there.
     ///
     /// All sessions run on the runtime that polls this future. [`Orchestrator::prove`] may be called from another
     /// runtime.
@@ -75,25 +77,14 @@ impl Orchestrator {
         local: Option<Arc<dyn LocalConnector>>,
     ) -> Result<Self, ConnectError> {
         let orchestrator = Self::start(settings, local, None);
-        let outcomes = join_all(orchestrator.set_list(list).into_iter().map(|(_, outcome)| outcome)).await;
-        let mut unreachable = Vec::new();
-        for (worker, outcome) in list.0.iter().zip(outcomes) {
-            let reason = match outcome {
-                Ok(Ok(name)) => {
-                    tracing::info!(%name, %worker, "worker reached");
-                    continue;
-                }
-                Ok(Err(reason)) => reason,
-                Err(_) => ReachError::TaskEnded,
-            };
-            tracing::warn!(%worker, reason = %one_line(&reason.to_string()), "worker left out: cannot connect");
-            unreachable.push(Unreachable { worker: worker.clone(), reason });
+        let calls = orchestrator.set_list(list);
+        match first_contact(&orchestrator.registry, calls).await {
+            Ok(()) => Ok(orchestrator),
+            Err(error) => {
+                orchestrator.shutdown().await;
+                Err(error)
+            }
         }
-        if unreachable.len() == list.0.len() {
-            orchestrator.shutdown().await;
-            return Err(ConnectError(unreachable));
-        }
-        Ok(orchestrator)
     }
 
     /// Starts an orchestrator without workers, for a process that outlives its worker list. See
@@ -121,9 +112,11 @@ impl Orchestrator {
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
-    /// Returns the new workers in the order of the list. Each has a receiver for the outcome of the first connection:
-    /// the worker's name, or why the worker cannot be reached.
-    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, ReachError>>)> {
+    /// Returns the new workers in the order of the list, each with the receiver of its first contact.
+    ///
+    /// A worker that serves another orchestrator is called again when a proof starts. An orchestrator without proofs
+    /// releases a worker for which others wait.
+    pub fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstContact)> {
         self.membership.set_list(list)
     }
 
@@ -151,7 +144,7 @@ impl Orchestrator {
         self.tasks.wait().await;
     }
 
-    /// Ends all sessions and proofs, and waits until all their tasks have ended.
+    /// Ends all sessions and proofs, and waits until all their tokio tasks have ended.
     pub async fn shutdown(self) {
         self.end().await;
     }
@@ -221,7 +214,7 @@ impl Orchestrator {
     pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
         let session = self.membership.session_of(worker)?;
         let Ok(place) = self.registry.inbox.reserve().await else { return Ok(()) };
-        place.send(DispatcherInput::Event(DispatchEvent::DrainEnded { session }));
+        place.send(DispatcherInput::Event(DispatchEvent::DrainCancelled { session }));
         Ok(())
     }
 
@@ -236,9 +229,9 @@ impl Orchestrator {
         // This fails if the dispatcher has ended.
         let place = self.registry.inbox.reserve().await.ok()?;
         let running = self.registry.proofs().values().rev().find(|state| state.label == proof).map(|state| state.id);
-        let Some(proof) = running else { return Some(ProofWaiting::default()) };
+        let Some(proof_id) = running else { return Some(ProofWaiting::default()) };
         let (reply, wait) = oneshot::channel();
-        place.send(DispatcherInput::Explain { proof, after, limit, reply });
+        place.send(DispatcherInput::Explain { proof_id, after, limit, reply });
         // If the dispatcher ends, it drops `reply`, which ends the wait.
         wait.await.ok()
     }

@@ -1,8 +1,18 @@
-//! The registry: the state that the parts of the orchestrator share. It has the connected workers with their sessions,
-//! the live attempts and the running proofs, behind locks, and the [`PoolSnapshot`].
+//! The registry: the state that the parts of the orchestrator share.
 //!
-//! A lock is only held for a moment, and only the dispatcher makes decisions. The registry does not know how sessions
-//! and proofs work.
+//! | what | single writer | readers |
+//! |---|---|---|
+//! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
+//! | live attempts | dispatcher | sessions, for uploads and downloads |
+//! | running proofs | each proof for itself | sessions and dispatcher, for events and failures |
+//! | connected workers | each session for its worker | dispatcher, to send; proofs and callers, for facts |
+//! | disconnected workers, last departure | sessions and connections | callers, and proofs without workers |
+//! | identities of workers | sessions, when a worker connects | none |
+//!
+//! The first three are published: other parts can only read them. The maps of attempts, proofs and workers hold
+//! handles: the state of a proof, or the channel to a worker. What the scheduler knows about a worker is only in the
+//! `PoolSnapshot`. A lock is only held for a moment, and only the dispatcher makes decisions. The registry does not
+//! know how sessions and proofs work.
 
 use crate::{
     counts::Counters,
@@ -10,6 +20,8 @@ use crate::{
     lock::lock,
     pool::{
         connected::ConnectedWorker,
+        contacts::Contacts,
+        demand::Demand,
         dialer::LocalConnector,
         disconnected::{DisconnectedWorkers, is_same},
         list::Member,
@@ -68,16 +80,25 @@ pub(crate) struct Registry {
     pub(crate) next_task: AtomicU64,
     pub(crate) next_session: AtomicU64,
     pub(crate) next_proof: AtomicU64,
+    /// The handles of the connected workers. A session adds its worker after the hello, and removes it at its end.
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
-    attempts: Mutex<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
-    proofs: Mutex<BTreeMap<ProofId, Arc<RunningProof>>>,
-    /// Identity of each worker over all its sessions, by address, or by name and IP address if the worker joined.
+    /// The live attempts. Only the dispatcher changes them.
+    attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
+    /// The running proofs. A proof adds itself at its start, and removes itself at its end.
+    proofs: watch::Sender<BTreeMap<ProofId, Arc<RunningProof>>>,
+    /// Identity of each worker over all its sessions, by address, or by name and IP address if the worker joined. Only
+    /// [`Registry::worker_id`] uses it.
     worker_ids: Mutex<BTreeMap<String, WorkerId>>,
-    /// The scheduler's view of the workers.
+    /// The scheduler's view of the workers. Only the dispatcher publishes it.
     pool: watch::Sender<PoolSnapshot>,
     /// Which worker left last and why, for the error of a proof that waits in vain.
     last_departure: Mutex<String>,
+    /// The workers that should be connected and are not. Sessions and connections change it, and callers read it.
     disconnected: Mutex<DisconnectedWorkers>,
+    /// Whether each worker of the list is reached.
+    pub(crate) contacts: watch::Sender<Contacts>,
+    /// The running proof requests.
+    pub(crate) demand: Demand,
     pub(crate) counters: Counters,
     /// True if the whole orchestrator is stopping, and not only one of its sessions.
     pub(crate) ends: AtomicBool,
@@ -112,12 +133,14 @@ impl Registry {
             next_session: AtomicU64::new(1),
             next_proof: AtomicU64::new(1),
             workers: Mutex::default(),
-            attempts: Mutex::default(),
-            proofs: Mutex::default(),
+            attempts: watch::Sender::default(),
+            proofs: watch::Sender::default(),
             worker_ids: Mutex::default(),
-            pool: watch::Sender::new(PoolSnapshot::default()),
+            pool: watch::Sender::default(),
             last_departure: Mutex::new("none".to_owned()),
             disconnected: Mutex::default(),
+            contacts: watch::Sender::default(),
+            demand: Demand::default(),
             counters: Counters::default(),
             ends: AtomicBool::new(false),
         }
@@ -161,8 +184,34 @@ impl Registry {
         worker.closer.close();
     }
 
-    pub(crate) fn attempts(&self) -> MutexGuard<'_, HashMap<AttemptId, Arc<RegisteredAttempt>>> {
-        lock(&self.attempts)
+    /// Returns the live attempts. The dispatcher cannot change them while the returned value exists.
+    pub(crate) fn attempts(&self) -> watch::Ref<'_, HashMap<AttemptId, Arc<RegisteredAttempt>>> {
+        self.attempts.borrow()
+    }
+
+    /// Adds a live attempt. Only the dispatcher calls this.
+    pub(crate) fn add_attempt(&self, id: AttemptId, attempt: RegisteredAttempt) {
+        self.attempts.send_modify(|attempts| _ = attempts.insert(id, Arc::new(attempt)));
+    }
+
+    /// Moves the attempt `id` to `session`, a new session of its worker. Returns false if there is no such attempt.
+    /// Only the dispatcher calls this.
+    pub(crate) fn move_attempt(&self, id: AttemptId, session: SessionId) -> bool {
+        self.attempts.send_if_modified(|attempts| {
+            let Some(found) = attempts.get_mut(&id) else { return false };
+            Arc::make_mut(found).session = session;
+            true
+        })
+    }
+
+    /// Removes and returns the attempt `id`. Only the dispatcher calls this.
+    pub(crate) fn remove_attempt(&self, id: AttemptId) -> Option<Arc<RegisteredAttempt>> {
+        let mut removed = None;
+        self.attempts.send_if_modified(|attempts| {
+            removed = attempts.remove(&id);
+            removed.is_some()
+        });
+        removed
     }
 
     /// Returns the reasons why no connected worker supports `kind`, one sentence for each worker. `None` if a worker
@@ -196,8 +245,19 @@ impl Registry {
         *worker_ids.entry(key).or_insert(next)
     }
 
-    pub(crate) fn proofs(&self) -> MutexGuard<'_, BTreeMap<ProofId, Arc<RunningProof>>> {
-        lock(&self.proofs)
+    /// Returns the running proofs. No proof starts or ends while the returned value exists.
+    pub(crate) fn proofs(&self) -> watch::Ref<'_, BTreeMap<ProofId, Arc<RunningProof>>> {
+        self.proofs.borrow()
+    }
+
+    /// Adds a proof, which starts now.
+    pub(crate) fn add_proof(&self, proof: Arc<RunningProof>) {
+        self.proofs.send_modify(|proofs| _ = proofs.insert(proof.id, proof));
+    }
+
+    /// Removes the proof `id`, which has ended.
+    pub(crate) fn remove_proof(&self, id: ProofId) {
+        self.proofs.send_modify(|proofs| _ = proofs.remove(&id));
     }
 
     pub(crate) fn disconnected(&self) -> MutexGuard<'_, DisconnectedWorkers> {

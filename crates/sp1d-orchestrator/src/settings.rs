@@ -2,7 +2,7 @@
 
 use sp1d_protocol::Build;
 use sp1d_scheduler::Placement;
-use std::time::Duration;
+use std::{ffi::OsStr, fs, path::Path, time::Duration};
 
 /// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
 /// `sp1d_protocol::MessageLimits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.
@@ -11,20 +11,24 @@ pub const MAX_HELD_ATTEMPTS: u32 = 128;
 /// Settings of an orchestrator.
 #[derive(Debug, Clone)]
 pub struct OrchestratorSettings {
+    /// What the orchestrator is, for people. A worker tells this name to other orchestrators that wait for it. Only the
+    /// first 100 characters are used.
+    pub name: String,
     /// The orchestrator's build. A worker is refused if its SP1 version, its circuits or its SP1 features differ.
     pub build: Build,
     /// Maximum number of attempts that a worker holds at a time for each of its provers, from assignment to report. 1
     /// uses the least memory. A worker never holds more than [`MAX_HELD_ATTEMPTS`].
     pub shard_batch_size: u32,
-    /// Whether all workers share the work, or as few workers as finish equally early.
+    /// Whether all workers share the work, or as few workers as finish about equally early.
     pub placement: Placement,
     /// Interval between two heartbeats.
     pub heartbeat: Duration,
     /// Number of heartbeats that may be missed before a side closes the session.
     pub missed_heartbeats: u32,
     /// How long a proof waits before it fails, while no worker is connected or while no connected worker supports a
-    /// task kind that the proof waits for. `sp1d serve` sets at least 24 hours. How long a task waits for a worker with
-    /// more memory is another limit (`SchedulerConfig::memory_patience`).
+    /// task kind that the proof waits for. While it waits for workers that serve other orchestrators, the time starts
+    /// anew when it moves up in a worker's queue. `sp1d serve` sets at least 24 hours. How long a task waits for a
+    /// worker with more memory is another limit (`SchedulerConfig::memory_patience`).
     pub patience: Duration,
     /// Memory and disk limits of the artifact store.
     pub store: sp1d_artifacts::StoreLimits,
@@ -52,12 +56,13 @@ pub struct OrchestratorSettings {
 }
 
 impl OrchestratorSettings {
-    /// Returns the defaults for `build`: two attempts per prover, spread placement, a heartbeat every second of which
-    /// three may be missed, 60 s of patience, a quarter of the memory for artifacts, every result verified, three
-    /// failures and five losses.
+    /// Returns the defaults for `build`: the name of this program and machine with the process id, two attempts per
+    /// prover, spread placement, a heartbeat every second of which three may be missed, 60 s of patience, a quarter of
+    /// the memory for artifacts, every result verified, three failures and five losses.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
+            name: own_name(),
             build,
             shard_batch_size: 2,
             placement: Placement::Spread,
@@ -79,6 +84,16 @@ impl OrchestratorSettings {
     pub fn silence(&self) -> Duration {
         self.heartbeat * self.missed_heartbeats.max(1)
     }
+}
+
+/// Returns the name of this program and this machine, with the process id. A part that is unknown is left out.
+fn own_name() -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_name).map_or("program".into(), OsStr::to_string_lossy);
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = Some(machine.trim()).filter(|machine| !machine.is_empty());
+    let place = machine.map(|machine| format!(" on {machine}")).unwrap_or_default();
+    format!("{program}{place} (pid {})", std::process::id())
 }
 
 /// Which results are verified before they are used. The finished proof is always verified.

@@ -4,9 +4,10 @@
 #![expect(clippy::print_stdout, reason = "the worker process reports over stdout, and people read the results")]
 
 use async_trait::async_trait;
+use sp1d_artifacts::Blob;
 use sp1d_orchestrator::{
-    ExpectedExit, Orchestrator, OrchestratorSettings, ProofChecks, ProofController, ProofFailure, ProofHandle,
-    ProofMode, ProofOutput, ProofRequest, TaskOutcome, TaskSpec, WorkerList,
+    ExpectedExit, Orchestrator, OrchestratorSettings, ProofChecks, ProofFailure, ProofHandle, ProofMode, ProofOutput,
+    ProofRequest, ProofRunner, TaskOutcome, TaskSpec, WorkerList,
 };
 use sp1d_protocol::{ShardMarker, ShardTask, TaskPayload};
 use sp1d_testing::{FakeEngine, RunningWorker, fake_build};
@@ -59,11 +60,11 @@ async fn growth<T>(work: impl Future<Output = T>) -> (T, f64) {
     (outcome, peak.saturating_sub(before) as f64 / ARTIFACT_BYTES as f64)
 }
 
-/// A controller that submits one task, whose record and list of deferred events are large.
+/// A runner that submits one task, whose record and list of deferred events are large.
 struct Mover(std::sync::Mutex<Vec<f64>>);
 
 #[async_trait]
-impl ProofController for Mover {
+impl ProofRunner for Mover {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         proof.set_checks(NoChecks);
         proof.put("large", noise(1)).await.unwrap();
@@ -92,6 +93,10 @@ struct NoChecks;
 
 impl ProofChecks for NoChecks {
     fn check(&self, _: &TaskSpec, _: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn check_marker(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
         Ok(())
     }
 }

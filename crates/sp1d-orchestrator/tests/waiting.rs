@@ -2,7 +2,7 @@
 
 use sp1d_orchestrator::{Orchestrator, OrchestratorSettings, ProofFailure, ProofWaiting};
 use sp1d_scheduler::TaskId;
-use sp1d_testing::{FakeController, fake_build};
+use sp1d_testing::{FakeRunner, fake_build};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -19,8 +19,8 @@ async fn open_tasks_are_listed_while_the_proof_runs_and_the_orchestrator_lives()
     assert_eq!(ask(2).await, Some(ProofWaiting::default()));
     let (progress, _) = broadcast::channel(64);
     let cancel = CancellationToken::new();
-    let controller = Arc::new(FakeController::default());
-    let proving = orchestrator.prove(sp1d_testing::request(3, PATIENCE), controller, progress, cancel.clone());
+    let runner = Arc::new(FakeRunner::default());
+    let proving = orchestrator.prove(sp1d_testing::request(3, PATIENCE), runner, progress, cancel.clone());
     let asking = async {
         let deadline = Instant::now() + PATIENCE;
         let waiting = loop {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! TCP ──► preamble (8 bytes each way) ──► HTTP/2 with the orchestrator as server ──► Hello ──► Control, Fetch, Deliver
+//!                     │          ▲
+//!                     └► queue ──┘  while the worker serves another orchestrator
 //! ```
 //!
 //! The side that dials and the side that serves are independent choices: the orchestrator dials and then serves on the
@@ -25,8 +27,9 @@ pub mod prover_wire {
 }
 
 pub use connection::{
-    Address, AddressError, Backoff, Closer, Connection, Filter, FilterError, PREAMBLE_TIMEOUT, PreambleError,
-    PreambleReply, Role, accept, connect_client, dial, serve_connection,
+    Address, AddressError, Admission, Backoff, Closer, Connection, Filter, FilterError, PREAMBLE_TIMEOUT,
+    PreambleError, PreambleReply, QueuePlace, Role, accept, connect_client, dial, read_dialer, receive_place, reply,
+    send_place, serve_connection,
 };
 pub use message::{
     Assignment, Build, Invalid, MessageLimits, Mismatch, ReceiveError, chunk_from_wire, chunk_to_wire,
@@ -40,4 +43,4 @@ pub use task::{
 
 /// Version of all messages and the connection setup. A peer with another version is refused before anything else is
 /// read from it.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// Limits, times and policies of the scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerConfig {
-    /// A worker that is silent for this long loses its attempts.
+    /// How long a worker may be silent. Then its session ends, and its tasks can go to other workers. Its attempts may
+    /// continue after a reconnect.
     pub lease_ttl: Duration,
     /// A task fails for good after failures on this many different workers. A rejected result counts as a failure. If
     /// every worker that supports the task was tried or is too small, this many failures in total are enough. At least

@@ -6,8 +6,8 @@
 //!   Faults and standing belong to the worker.
 //! - **Proof.** A [`ProofId`] is the number of one try of a proof request. A proof that restarts gets a new number.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
-//!   attempt of the shard still proves, it uploads the shard's deferred events (its precompile calls) and reports the
-//!   marker. The marker is complete once the events are checked and the claims accepted. A result that arrives
+//!   attempt of the shard still proves, it uploads the shard's deferred events (of its precompile calls) and reports
+//!   the marker. The marker is complete once the events are checked and the claims accepted. A result that arrives
 //!   during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
 //! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
 //!   attempt is to delete its uploads ([`Command::Discard`]).
@@ -64,7 +64,10 @@ pub enum Event {
         holds: Vec<AttemptId>,
         /// Tasks that the worker started before the orchestrator restarted. It gets those that no worker has started
         /// since, until its slots are full.
-        resumable: Vec<TaskId>,
+        resumable_tasks: Vec<TaskId>,
+        /// True if a drain was requested before the worker was ready. The worker gets no task then, and continues only
+        /// those of its attempts that it has started.
+        draining: bool,
     },
     /// A worker is asked to finish its started attempts and to take no more. Its attempts that have not started go to
     /// other workers. [`Command::WorkerDrained`] follows once the worker holds nothing, which may be at once.
@@ -72,20 +75,22 @@ pub enum Event {
         /// The session to drain.
         session: SessionId,
     },
-    /// A worker that is draining or drained may get tasks again.
-    DrainEnded {
+    /// The drain of a worker was cancelled, while it ran or after its end. The worker may get tasks again.
+    DrainCancelled {
         /// The session that takes tasks again.
         session: SessionId,
     },
-    /// The prover of a worker ended and is being started again. Until it is ready the worker gets nothing, and its
-    /// attempts that have not started go to other workers.
-    ProverLost {
-        /// The session whose prover ended.
+    /// The last loaded prover of a worker ended, so the worker can prove nothing. Its provers are being started again.
+    /// Until the first of them is ready, the worker gets nothing, and its attempts that have not started go to other
+    /// workers. The loss of one of several loaded provers is not an event: the worker reports only the attempts that
+    /// failed with it.
+    LastProverLost {
+        /// The session whose last prover ended.
         session: SessionId,
     },
-    /// The prover of a worker is loaded again.
-    ProverReady {
-        /// The session whose prover is ready.
+    /// The first prover of a worker is loaded again, so the worker can prove again.
+    FirstProverReady {
+        /// The session whose first prover is ready.
         session: SessionId,
     },
     /// A worker's session ended.
@@ -119,12 +124,13 @@ pub enum Event {
         /// The attempt that delivered its result.
         attempt: AttemptId,
     },
-    /// A delivered result was verified.
-    ResultVerified {
+    /// A delivered result passed its check. If the orchestrator verifies only the finished proof, the check only tests
+    /// that the result is there.
+    ResultPassed {
         /// The attempt that delivered it.
         attempt: AttemptId,
     },
-    /// A delivered result does not verify, or lacks a part.
+    /// A delivered result did not pass its check: it does not verify, or lacks a part.
     ResultRejected {
         /// The attempt that delivered it.
         attempt: AttemptId,
@@ -167,24 +173,27 @@ impl fmt::Display for Event {
                 resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
             }
             Self::MarkerSubmitted { proof, marker } => write!(f, "marker {marker} of {proof} submitted"),
-            Self::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable } => write!(
-                f,
-                "{session} of {worker} joined: {slots} slots, {memory_bytes} bytes, {} kinds, {} held attempts, \
-                 {} resumable tasks",
-                kinds.iter().count(),
-                holds.len(),
-                resumable.len()
-            ),
+            Self::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining } => {
+                write!(
+                    f,
+                    "{session} of {worker} joined: {slots} slots, {memory_bytes} bytes, {} kinds, {} held attempts, \
+                 {} resumable tasks{}",
+                    kinds.iter().count(),
+                    holds.len(),
+                    resumable_tasks.len(),
+                    if *draining { ", draining" } else { "" }
+                )
+            }
             Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
-            Self::DrainEnded { session } => write!(f, "drain ended for {session}"),
-            Self::ProverLost { session } => write!(f, "{session} restarts its prover"),
-            Self::ProverReady { session } => write!(f, "{session} has its prover ready"),
+            Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),
+            Self::LastProverLost { session } => write!(f, "{session} lost its last prover"),
+            Self::FirstProverReady { session } => write!(f, "{session} has its first prover ready"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
             Self::MarkerAccepted { session, attempt } => write!(f, "marker of {attempt} on {session} accepted"),
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
-            Self::ResultVerified { attempt } => write!(f, "result of {attempt} verified"),
+            Self::ResultPassed { attempt } => write!(f, "result of {attempt} passed its check"),
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
@@ -194,7 +203,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What the scheduler decided. [`Dispatch`](crate::Dispatch) turns each command into
+/// What the scheduler decided. [`DispatchMachine`](crate::DispatchMachine) turns each command into
 /// [`DispatchCommand`](crate::DispatchCommand)s, in order and before the next event is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -257,7 +266,7 @@ pub enum Command {
         history: Vec<PastAttempt>,
         /// True if the task failed because no connected worker has more memory than the worker on which it ran out of
         /// memory. False if it reached a limit of failures, losses or refusals, even if it also ran out of memory.
-        is_out_of_memory: bool,
+        has_no_larger_worker: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
     Adopt {

@@ -15,8 +15,6 @@ pub enum AttemptFailure {
         /// The worker's description, for people.
         text: String,
     },
-    /// The attempt needed more memory than its worker has.
-    OutOfMemory(String),
     /// Its result is wrong or missing, or the deferred events that it uploaded are wrong.
     Rejected(String),
     /// The session ended, or was silent for longer than a lease.
@@ -38,24 +36,10 @@ pub enum AttemptFailure {
 }
 
 impl AttemptFailure {
-    /// Returns the failure that a worker reports with `kind` and `text`.
-    #[must_use]
-    pub const fn reported(kind: FailureKind, text: String) -> Self {
-        match kind {
-            FailureKind::OutOfMemory => Self::OutOfMemory(text),
-            FailureKind::Engine
-            | FailureKind::Panic
-            | FailureKind::Input
-            | FailureKind::Output
-            | FailureKind::Unsupported
-            | FailureKind::Killed => Self::Worker { kind, text },
-        }
-    }
-
     /// Returns true if the attempt needed more memory than its worker has.
     #[must_use]
     pub const fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::OutOfMemory(_) | Self::Worker { kind: FailureKind::OutOfMemory, .. })
+        matches!(self, Self::Worker { kind: FailureKind::OutOfMemory, .. })
     }
 
     /// Returns true if the worker does not support the task.
@@ -69,10 +53,9 @@ impl fmt::Display for AttemptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Worker { kind, text } => write!(f, "{kind}: {text}"),
-            Self::OutOfMemory(text) => write!(f, "out of memory: {text}"),
             Self::Rejected(reason) => write!(f, "its output was rejected: {reason}"),
             Self::WorkerLost => f.write_str("the worker was lost"),
-            Self::Unconfirmed => f.write_str("no other worker confirmed the precompile events that it claims"),
+            Self::Unconfirmed => f.write_str("no other worker confirmed the deferred events that it claims"),
             Self::NamesTaken => f.write_str("another attempt already owns the names of the artifacts that it uploaded"),
             Self::Overdue => f.write_str("it ran for much longer than expected"),
             Self::NeverStarted => f.write_str("the worker never started it"),

@@ -1,13 +1,13 @@
 //! The decisions about proving tasks, in two pure state machines.
 //!
 //! ```text
-//!   driver ── DispatchEvent + time ──► Dispatch ── Event + time ──► Scheduler
-//!          ◄──── DispatchCommands ────          ◄──── Commands ────
+//!   driver ── DispatchEvent + time ──► DispatchMachine ── Event + time ──► Scheduler
+//!          ◄──── DispatchCommands ────                 ◄──── Commands ────
 //! ```
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
-//! - [`Dispatch`] owns a scheduler and filters the workers' reports. A marker reaches the scheduler only after its
-//!   checks. A delivered result reaches it at once, or after a running check of the marker, and becomes final only
+//! - [`DispatchMachine`] owns a scheduler and filters the workers' reports. A marker reaches the scheduler only after
+//!   its checks. A delivered result reaches it at once, or after a running check of the marker, and becomes final only
 //!   after the check of the result.
 //!
 //! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
@@ -34,7 +34,9 @@ mod workers;
 mod tests;
 
 pub use config::SchedulerConfig;
-pub use dispatch::{AttemptStep, ClaimsVerdict, Dispatch, DispatchCommand, DispatchEvent, ResultKey, ResumableAttempt};
+pub use dispatch::{
+    AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, ResumableAttempt,
+};
 pub use event::{Command, Deadline, Event};
 pub use failure::{AttemptFailure, PastAttempt};
 pub use policy::{Placement, UnknownPlacement};

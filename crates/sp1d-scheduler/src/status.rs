@@ -24,7 +24,7 @@ pub enum TaskStatus {
         /// When proving started; `None` while the task waits on its worker.
         started: Option<Timestamp>,
     },
-    /// The result is being verified.
+    /// The result is being checked.
     Verifying {
         /// The session that delivered the result.
         session: SessionId,
@@ -55,6 +55,13 @@ pub struct WorkerStatus {
     pub draining: bool,
 }
 
+impl WorkerStatus {
+    /// Returns the status of a worker that is drained before it is ready. It has no slot yet.
+    pub(crate) fn draining_before_ready() -> Self {
+        Self { slots: 0, kinds: KindSet::default(), held: Vec::new(), draining: true }
+    }
+}
+
 /// How far the scheduler trusts a worker, across all its sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WorkerStanding {
@@ -75,7 +82,8 @@ pub enum WorkerStanding {
 /// [`Scheduler::take_worker_changes`](crate::Scheduler::take_worker_changes).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WorkerChanges {
-    /// The present status of each session that changed. `None` if the session has ended.
+    /// The present status of each session that changed. `None` if the session has ended, or if its worker is not ready
+    /// and not draining.
     pub sessions: BTreeMap<SessionId, Option<WorkerStatus>>,
     /// The present standing of each worker whose standing changed, connected or not.
     pub standings: BTreeMap<WorkerId, WorkerStanding>,

@@ -109,14 +109,32 @@ fn joined(session: u64, slots: u32) -> Event {
 
 fn joined_for(session: u64, slots: u32, kind: TaskKind) -> Event {
     let (session, worker, kinds) = (SessionId(session), WorkerId(session), [kind].into_iter().collect());
-    Event::WorkerJoined { session, worker, memory_bytes: 0, slots, kinds, holds: Vec::new(), resumable: Vec::new() }
+    Event::WorkerJoined {
+        session,
+        worker,
+        memory_bytes: 0,
+        slots,
+        kinds,
+        holds: Vec::new(),
+        resumable_tasks: Vec::new(),
+        draining: false,
+    }
 }
 
 /// `worker` joins in the new `session` and still holds the attempts `holds`.
 fn joined_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
     let (session, worker, kinds) = (SessionId(session), WorkerId(worker), KindSet::all());
-    Event::WorkerJoined { session, worker, memory_bytes: 0, slots, kinds, holds, resumable: Vec::new() }
+    Event::WorkerJoined {
+        session,
+        worker,
+        memory_bytes: 0,
+        slots,
+        kinds,
+        holds,
+        resumable_tasks: Vec::new(),
+        draining: false,
+    }
 }
 
 const fn lost(session: u64) -> Event {
@@ -139,8 +157,8 @@ const fn reported(session: u64, attempt: u64) -> Event {
     Event::ResultDelivered { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn verified(attempt: u64) -> Event {
-    Event::ResultVerified { attempt: AttemptId(attempt) }
+const fn passed(attempt: u64) -> Event {
+    Event::ResultPassed { attempt: AttemptId(attempt) }
 }
 
 fn rejected(attempt: u64) -> Event {
@@ -197,13 +215,13 @@ const fn end_session(session: u64) -> Command {
 /// The failure of a proof because its shard `task` reached a limit.
 const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     let (proof, task) = (ProofId(proof), TaskId(task));
-    Command::FailProof { proof, task, kind: SHARD, history, is_out_of_memory: false }
+    Command::FailProof { proof, task, kind: SHARD, history, has_no_larger_worker: false }
 }
 
 /// The failure of a proof because no worker has enough memory for its shard `task`.
 const fn fail_for_memory(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     let (proof, task) = (ProofId(proof), TaskId(task));
-    Command::FailProof { proof, task, kind: SHARD, history, is_out_of_memory: true }
+    Command::FailProof { proof, task, kind: SHARD, history, has_no_larger_worker: true }
 }
 
 /// A past attempt that ended at the time it was assigned.

@@ -1,4 +1,4 @@
-//! A service process with a fake controller, for tests that kill the process or measure its memory. When the service
+//! A service process with a fake runner, for tests that kill the process or measure its memory. When the service
 //! listens, it prints the line `serving URL`.
 //!
 //! The environment variables `KEEP_SECONDS`, `RESULT_CACHE_BYTES` and `FREE_BYTES` set the fields `keep`,
@@ -7,7 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the tests read the printed line")]
 
 use sp1d_service::{Service, ServiceSettings, serve};
-use sp1d_testing::{FakeController, fake_build};
+use sp1d_testing::{FakeRunner, fake_build};
 use std::{env, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Ok(bytes) = env::var("FREE_BYTES") {
         settings.free_bytes = bytes.parse()?;
     }
-    let service = Service::start(settings, Arc::new(FakeController::default()), None).await?;
+    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await?;
     service.orchestrator().set_list(&list);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("serving http://{}", listener.local_addr()?);

@@ -10,7 +10,7 @@
 //! disk. After a crash at any moment, the next start continues every accepted proof, and does not prove tasks again
 //! whose results are in the result cache. A proof fails if the service crashed five times while that proof was running.
 //!
-//! This crate does not depend on SP1. An [`sp1d_orchestrator::ProgramController`] checks and executes programs and
+//! This crate does not depend on SP1. An [`sp1d_orchestrator::ServiceRunner`] checks and executes programs and
 //! verifies their proofs.
 
 mod api;

@@ -1,9 +1,9 @@
-//! Tests of the status page in headless Chromium, with fake workers and a fake controller.
+//! Tests of the status page in headless Chromium, with fake workers and a fake runner.
 
 use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
 use sp1d_model::TaskKind;
 use sp1d_service::{Service, ServiceSettings, serve};
-use sp1d_testing::{FakeController, FakeEngine, RunningWorker, do_honestly, fake_build};
+use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build};
 use sp1d_worker::ProvingEngine;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ async fn start(state: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Se
     let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
     orchestrator.heartbeat = heartbeat;
     let settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-    let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
     let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
     for (_, reached) in service.orchestrator().set_list(&list) {
         reached.await.unwrap().unwrap();
@@ -149,7 +149,7 @@ async fn page_reconnects_after_the_service_restarts() {
     browser.wait_for("document.querySelector('#connection').innerText.includes('does not respond')").await;
     let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
     let settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".into());
-    let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
     let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
     tokio::spawn(serve(service.clone(), listener));
     browser.wait_for("document.querySelector('#connection').innerText === ''").await;

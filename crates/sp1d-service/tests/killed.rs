@@ -151,30 +151,30 @@ async fn every_accepted_proof_comes_out_right_however_often_the_service_is_kille
 struct Gated {
     workers: Vec<RunningWorker>,
     open: watch::Sender<bool>,
-    begun: Arc<Mutex<BTreeMap<u64, u32>>>,
+    started_shards: Arc<Mutex<BTreeMap<u64, u32>>>,
 }
 
 impl Gated {
     async fn start(workers: usize) -> Self {
-        let (open, begun) = (watch::Sender::new(false), Arc::<Mutex<BTreeMap<u64, u32>>>::default());
+        let (open, started_shards) = (watch::Sender::new(false), Arc::<Mutex<BTreeMap<u64, u32>>>::default());
         let mut running = Vec::new();
         for number in 0..workers {
-            let (gate, begun) = (open.subscribe(), begun.clone());
+            let (gate, started_shards) = (open.subscribe(), started_shards.clone());
             let engine = FakeEngine::doing(move |assignment, io| {
-                let (mut gate, begun) = (gate.clone(), begun.clone());
+                let (mut gate, started_shards) = (gate.clone(), started_shards.clone());
                 async move {
                     let inputs = fetch_inputs(&assignment, &*io).await?;
                     let shard = inputs.shard.unwrap();
                     let inputs = inputs.concat();
                     complete_marker(&assignment, &*io, events_of(&inputs)).await?;
-                    *begun.lock().unwrap().entry(shard).or_default() += 1;
+                    *started_shards.lock().unwrap().entry(shard).or_default() += 1;
                     gate.wait_for(|open| *open).await.unwrap();
                     deliver_result(&assignment, &*io, &inputs).await
                 }
             });
             running.push(RunningWorker::ready(&format!("worker {number}"), engine).await);
         }
-        Self { workers: running, open, begun }
+        Self { workers: running, open, started_shards }
     }
 
     fn addresses(&self) -> Vec<String> {
@@ -184,8 +184,8 @@ impl Gated {
     /// Waits until `wanted` shards were started. A shard that was started twice counts twice.
     async fn wait_for(&self, wanted: u32) {
         let deadline = Instant::now() + PATIENCE;
-        while self.begun.lock().unwrap().values().sum::<u32>() < wanted {
-            assert!(Instant::now() < deadline, "{:?}", self.begun.lock().unwrap());
+        while self.started_shards.lock().unwrap().values().sum::<u32>() < wanted {
+            assert!(Instant::now() < deadline, "{:?}", self.started_shards.lock().unwrap());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -237,8 +237,8 @@ async fn check_goes_on(workers: usize, signal: Signal, come_out: ComeOut) {
     process.done(id).await;
     let content = reqwest::get(format!("{}/v1/proofs/{id}/proof", process.url)).await.unwrap().bytes().await.unwrap();
     assert_eq!(&content[..], expected_proof(shards.into(), 8));
-    let begun = gated.begun.lock().unwrap().clone();
-    assert!(begun.values().all(|times| *times == 1), "{signal:?} {come_out:?}: {begun:?}");
+    let started_shards = gated.started_shards.lock().unwrap().clone();
+    assert!(started_shards.values().all(|times| *times == 1), "{signal:?} {come_out:?}: {started_shards:?}");
     let proof = get(&process.url, &format!("/v1/proofs/{id}")).await;
     assert_eq!((&proof["starts"], &proof["tasks"]["cached"]), (&json!(restarts + 1), &json!(0)), "{proof}");
     let events = reqwest::get(format!("{}/v1/proofs/{id}/events", process.url)).await.unwrap().text().await.unwrap();
@@ -268,7 +268,7 @@ async fn another_service_does_not_resume_an_attempt() {
         process.child.kill().unwrap();
         process.child.wait().unwrap();
     }
-    assert_eq!(gated.begun.lock().unwrap().get(&0), Some(&2));
+    assert_eq!(gated.started_shards.lock().unwrap().get(&0), Some(&2));
 }
 
 /// Returns all files below `folder` with their sizes. Skips files that are removed in the meantime.

@@ -1,4 +1,4 @@
-//! Tests of the service through its HTTP API, with fake workers and a fake controller.
+//! Tests of the service through its HTTP API, with fake workers and a fake runner.
 
 use opentelemetry::{global::BoxedTracer, trace::TracerProvider};
 use opentelemetry_sdk::{
@@ -11,7 +11,7 @@ use sp1d_protocol::Address;
 use sp1d_service::{
     NewProof, ProofFailureKind, ProofState, ProofSummary, Service, ServiceSettings, StartError, follow_list, serve,
 };
-use sp1d_testing::{FakeController, FakeEngine, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs};
+use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs};
 use sp1d_worker::{JoiningWorker, ProvingEngine};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -112,7 +112,7 @@ async fn open(state: &Path, change: impl FnOnce(&mut ServiceSettings)) -> Result
     orchestrator.heartbeat = Duration::from_millis(100);
     let mut settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
     change(&mut settings);
-    Service::start(settings, Arc::new(FakeController::default()), None).await
+    Service::start(settings, Arc::new(FakeRunner::default()), None).await
 }
 
 /// How often each shard was started, by shard number.
@@ -120,8 +120,8 @@ type Begun = Arc<Mutex<BTreeMap<u64, u32>>>;
 
 /// Returns an honest engine that takes `time` for each shard, and its counts of started shards.
 fn counting(time: Duration) -> (Begun, Arc<dyn ProvingEngine>) {
-    let begun = Begun::default();
-    let counts = begun.clone();
+    let started_shards = Begun::default();
+    let counts = started_shards.clone();
     let engine = FakeEngine::doing(move |assignment, io| {
         let counts = counts.clone();
         async move {
@@ -131,7 +131,7 @@ fn counting(time: Duration) -> (Begun, Arc<dyn ProvingEngine>) {
             do_honestly(&assignment, &*io).await
         }
     });
-    (begun, engine)
+    (started_shards, engine)
 }
 
 /// Collects exported spans in memory.
@@ -210,7 +210,7 @@ async fn form_submits_program_input_and_request_at_once() {
     let (status, proof) = send(form(&[part("program", "program two"), part("stdin", "12"), request.clone()])).await;
     assert_eq!(status, StatusCode::CREATED, "{proof}");
     let id = proof["id"].as_str().unwrap();
-    assert_eq!(running.ended(id).await.state, ProofState::Failed, "the fake controller proves only its own program");
+    assert_eq!(running.ended(id).await.state, ProofState::Failed, "the fake runner proves only its own program");
     for (parts, part) in [
         (vec![part("program", "not one"), request.clone()], "invalid program"),
         (vec![part("stdin", "bad"), request.clone()], "invalid stdin"),
@@ -319,7 +319,7 @@ async fn event_stream_ends_for_a_client_past_the_last_event() {
 #[tokio::test]
 async fn queue_is_bounded_and_ordered_by_priority() {
     let folder = tempfile::tempdir().unwrap();
-    let (begun, engine) = counting(Duration::from_millis(50));
+    let (started_shards, engine) = counting(Duration::from_millis(50));
     let worker = RunningWorker::ready("one", engine).await;
     let running = Running::start(folder.path(), &[], |settings| (settings.running, settings.queued) = (1, 3)).await;
     let first = running.submit(1, |_| {}).await;
@@ -335,7 +335,7 @@ async fn queue_is_bounded_and_ordered_by_priority() {
     assert_eq!((status, &problem["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("queue_full")));
 
     assert_eq!(running.service.cancel(&gone).await.unwrap().state, ProofState::Cancelled);
-    assert!(begun.lock().unwrap().is_empty());
+    assert!(started_shards.lock().unwrap().is_empty());
     running.service.orchestrator().set_list(&sp1d_orchestrator::WorkerList(vec![worker.address.into()]));
     let (low, high) = (running.ended(&low).await, running.ended(&high).await);
     assert_eq!((low.state, high.state), (ProofState::Done, ProofState::Done));
@@ -429,20 +429,22 @@ async fn idempotency_key_identifies_one_request() {
     let request = running.client.post(format!("{}/v1/proofs", running.url)).header("idempotency-key", "mine");
     let response = request.header("content-type", "application/json").body(other).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::CONFLICT);
+    let text = response.text().await.unwrap();
+    assert!(text.contains(&format!("that of proof {id} with another cycle_limit")), "{text}");
     running.service.shutdown().await;
 }
 
 #[tokio::test]
 async fn restart_continues_a_proof_with_its_finished_tasks() {
     let folder = tempfile::tempdir().unwrap();
-    let (begun, engine) = counting(Duration::from_millis(100));
+    let (started_shards, engine) = counting(Duration::from_millis(100));
     let worker = RunningWorker::ready("one", engine).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
     let id = running.submit(10, |_| {}).await;
     let waiting = running.submit(1, |request| request.priority = -1).await;
     running.wait(&id, |proof| proof.tasks.done >= 4).await;
     running.service.shutdown().await;
-    let before = begun.lock().unwrap().clone();
+    let before = started_shards.lock().unwrap().clone();
 
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
     let proof = running.ended(&id).await;
@@ -451,7 +453,7 @@ async fn restart_continues_a_proof_with_its_finished_tasks() {
     assert_eq!((proof.tasks.known, proof.tasks.done), (10, 10));
     assert_eq!(running.fetched(&id).await, expected_proof(10, 8));
     // A shard may be started again only if its result is not in the result cache.
-    let after = begun.lock().unwrap().clone();
+    let after = started_shards.lock().unwrap().clone();
     let again: u32 =
         after.iter().map(|(shard, times)| times - 1 - u32::from(!before.contains_key(shard)).min(times - 1)).sum();
     assert!(u64::from(again) + proof.tasks.cached <= 10, "{before:?} {after:?}");
@@ -461,11 +463,11 @@ async fn restart_continues_a_proof_with_its_finished_tasks() {
     assert_eq!(running.ended(&waiting).await.state, ProofState::Done);
 
     // A second, equal proof takes all results from the result cache.
-    let sum = |begun: &Begun| begun.lock().unwrap().values().sum::<u32>();
-    let before = sum(&begun);
+    let sum = |started_shards: &Begun| started_shards.lock().unwrap().values().sum::<u32>();
+    let before = sum(&started_shards);
     let id = running.submit(10, |_| {}).await;
     let proof = running.ended(&id).await;
-    assert_eq!((proof.state, proof.tasks.cached, sum(&begun)), (ProofState::Done, 10, before));
+    assert_eq!((proof.state, proof.tasks.cached, sum(&started_shards)), (ProofState::Done, 10, before));
     assert_eq!(running.fetched(&id).await, expected_proof(10, 8));
     running.service.shutdown().await;
 }
@@ -615,8 +617,8 @@ async fn metrics_and_trace_report_a_finished_proof() {
         "sp1d_workers{state=\"idle\"} 1",
         "sp1d_workers{state=\"disconnected\"} 0",
         "sp1d_worker_slots 2",
-        "sp1d_checks_total{verdict=\"right\"} 6",
-        "sp1d_checks_total{verdict=\"wrong\"} 0",
+        "sp1d_checks_total{outcome=\"right\"} 6",
+        "sp1d_checks_total{outcome=\"wrong\"} 0",
         "sp1d_sessions_total 1",
         "sp1d_silent_sessions_total 0",
         "sp1d_queue_duration_seconds_count 1",

@@ -1,5 +1,5 @@
-//! Connects the dispatch with the simulated world. Like the orchestrator's dispatcher, it makes no decisions: it passes
-//! on what happens, and it carries out commands.
+//! Connects the dispatch machine with the simulated world. Like the orchestrator's dispatcher, it makes no decisions:
+//! it passes on what happens, and it carries out commands.
 
 use crate::{
     cluster::{Happening, Net, ToOrchestrator, ToWorker},
@@ -8,8 +8,8 @@ use crate::{
     scenario::{ATTEMPTS_BEFORE, Claims, HeardClaims, MachineId, Plan, UploadedClaims, Value},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, ClaimsVerdict, Dispatch, DispatchCommand, DispatchEvent, Event, ProofId, ResultKey,
-    ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind,
+    ProofId, ResultKey, ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 pub(crate) struct Sabotage {
     /// Every result passes verification.
     pub(crate) blind: bool,
-    /// Valid results never get a verdict.
+    /// The check of a valid result never ends.
     pub(crate) mute: bool,
     /// All claims are accepted.
     pub(crate) trusting: bool,
@@ -49,7 +49,7 @@ struct SimProof {
 }
 
 pub(crate) struct Driver {
-    dispatch: Dispatch,
+    dispatch: DispatchMachine,
     pub(crate) coverage: Coverage,
     pub(crate) digest: RunDigest,
     pub(crate) steps: u64,
@@ -89,7 +89,7 @@ fn key_of(task: TaskId) -> ResultKey {
 impl Driver {
     pub(crate) fn new(config: SchedulerConfig, invariants: Invariants, sabotage: Sabotage) -> Self {
         Self {
-            dispatch: Dispatch::new(config),
+            dispatch: DispatchMachine::new(config),
             coverage: Coverage::default(),
             digest: RunDigest::default(),
             steps: 0,
@@ -111,7 +111,7 @@ impl Driver {
         }
     }
 
-    /// When the dispatch must be called even if no event occurs.
+    /// When the dispatch machine must be called even if no event occurs.
     pub(crate) fn next_tick(&self) -> Option<Timestamp> {
         self.dispatch.next_deadline().map(|at| at.max(self.frozen_until))
     }
@@ -169,8 +169,8 @@ impl Driver {
         let event = match message {
             ToOrchestrator::Join { worker, memory, slots, kinds, holds } => {
                 entry.worker = Some(worker);
-                let (memory_bytes, resumable) = (memory, Self::resumable_before(plan, net));
-                DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable }
+                let (memory_bytes, resumable_attempts) = (memory, Self::resumable_before(plan, net));
+                DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_attempts }
             }
             ToOrchestrator::Heartbeat => DispatchEvent::LeaseRenewed { session },
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },
@@ -192,16 +192,16 @@ impl Driver {
             }
             ToOrchestrator::Failed { attempt, kind, text } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                let failure = AttemptFailure::reported(kind, text.to_owned());
+                let failure = AttemptFailure::Worker { kind, text: text.to_owned() };
                 DispatchEvent::AttemptFailed { session, attempt, failure }
             }
             ToOrchestrator::OutOfMemory(attempt) => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                let failure = AttemptFailure::OutOfMemory("too large".to_owned());
+                let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "too large".to_owned() };
                 DispatchEvent::AttemptFailed { session, attempt, failure }
             }
-            ToOrchestrator::Unready => DispatchEvent::ProverLost { session },
-            ToOrchestrator::Ready => DispatchEvent::ProverReady { session },
+            ToOrchestrator::Unready => DispatchEvent::LastProverLost { session },
+            ToOrchestrator::Ready => DispatchEvent::FirstProverReady { session },
             ToOrchestrator::Closed => {
                 entry.open = false;
                 DispatchEvent::SessionEnded { session }
@@ -256,7 +256,7 @@ impl Driver {
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         let entry = plan.tasks[&task];
         let proof = entry.proof;
-        // The controller may not know yet that the proof has ended.
+        // The runner may not know yet that the proof has ended.
         if self.outcomes.contains_key(&proof) && net.dice.chance(500) {
             return Ok(());
         }
@@ -316,7 +316,7 @@ impl Driver {
             Some(entry) if entry.draining => entry.draining = false,
             _ => return Ok(()),
         }
-        self.report(DispatchEvent::DrainEnded { session }, plan, net)
+        self.report(DispatchEvent::DrainCancelled { session }, plan, net)
     }
 
     pub(crate) fn resume_all(&mut self, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -333,7 +333,7 @@ impl Driver {
         self.attempts.keys().rev().nth(net.dice.index(newest)).copied()
     }
 
-    /// Passes `event` to the dispatch and carries out the commands. The event may be repeated later.
+    /// Passes `event` to the dispatch machine and carries out the commands. The event may be repeated later.
     fn report(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         net.perhaps_again(&event);
         self.report_once(event, plan, net)
@@ -350,7 +350,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Passes `event` to the dispatch and checks each step of the scheduler.
+    /// Passes `event` to the dispatch machine and checks each step of the scheduler.
     fn handle(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<Vec<DispatchCommand>, Violation> {
         let Self { dispatch, coverage, digest, steps, invariants, attempts, .. } = self;
         let (delivered, claims, outcomes, config) = (&self.delivered, &self.claims, &self.outcomes, &self.config);
@@ -391,8 +391,8 @@ impl Driver {
                 return self.tell(session, ToWorker::Adopted(attempt), net);
             }
             DispatchCommand::CheckMarker { attempt, task } => self.check_marker(attempt, task, net),
-            DispatchCommand::JudgeClaims { attempt, task, session, is_alone } => {
-                let verdict = self.judge_claims(attempt, task, session, is_alone, plan, net);
+            DispatchCommand::JudgeClaims { attempt, task, is_alone } => {
+                let verdict = self.judge_claims(attempt, task, is_alone, plan, net);
                 return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
             }
             DispatchCommand::CheckResult { attempt, task } => self.check_result(attempt, task, net),
@@ -411,8 +411,8 @@ impl Driver {
                 self.drains.remove(&session);
             }
             DispatchCommand::CompleteMarker { .. }
-            | DispatchCommand::Quarantine { .. }
-            | DispatchCommand::Probation { .. }
+            | DispatchCommand::LogQuarantine { .. }
+            | DispatchCommand::LogProbation { .. }
             | DispatchCommand::PublishStep { .. } => {}
         }
         None
@@ -445,7 +445,6 @@ impl Driver {
         &mut self,
         attempt: AttemptId,
         task: TaskId,
-        session: SessionId,
         is_alone: bool,
         plan: &Plan,
         net: &mut Net,
@@ -458,8 +457,9 @@ impl Driver {
             self.heard.recall(task, net.dice.index(2) + 1);
         }
         // A worker that says that it resumes an attempt may use the names of another attempt.
-        let resumes = self.attempts.get(&attempt).is_some_and(|given| given.resumes.is_some());
-        let worker = self.sessions.get(&session).and_then(|entry| entry.worker);
+        let given = self.attempts.get(&attempt);
+        let resumes = given.is_some_and(|given| given.resumes.is_some());
+        let worker = given.and_then(|given| self.sessions.get(&given.session)?.worker);
         match (self.claims.get(&attempt), worker) {
             _ if resumes && net.dice.chance(100) => ClaimsVerdict::NamesTaken,
             (Some(claims), Some(worker)) => self.heard.judge(task, *claims, worker, is_alone, plan),

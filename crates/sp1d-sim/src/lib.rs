@@ -1,12 +1,12 @@
-//! The real dispatch and scheduler in a simulated world.
+//! The real dispatch machine and scheduler in a simulated world.
 //!
 //! ```text
 //!   seed ─► scenario: WorldParameters, Plan, InjectedFaults
 //!                        │
 //!                        ▼
-//!   run: World ─► Driver ──Event──► Dispatch ──Command──► Driver
-//!                   ▲      each step: invariant, observe    │
-//!                   └─── cluster: SimLink ◄── Machine ◄─────┘
+//!   run: World ─► Driver ──Event──► DispatchMachine ──Command──► Driver
+//!                   ▲      each step: invariant, observe           │
+//!                   └─── cluster: SimLink ◄── Machine ◄────────────┘
 //! ```
 //!
 //! One seed determines everything: the number of workers and tasks, the speed of each machine, and what breaks when.
@@ -15,7 +15,7 @@
 //! every proof must end.
 //!
 //! The crate deliberately does not know tokio, the wire format or SP1. Other tests cover the real processes.
-//! Like the orchestrator, the driver only carries out the commands of the dispatch, which makes all decisions.
+//! Like the orchestrator, the driver only carries out the commands of the dispatch machine, which makes all decisions.
 
 mod cluster;
 mod driver;

@@ -72,7 +72,7 @@ pub async fn finish_honestly(assignment: &Assignment, io: &dyn AttemptIo, inputs
     finish_with(assignment, io, inputs, events_of(inputs)).await
 }
 
-/// Same as [`finish_honestly`], but delivers `events` for the marker.
+/// Same as [`finish_honestly`], but uploads `events` as the deferred events.
 ///
 /// # Errors
 /// Fails if an artifact cannot be transferred.
@@ -94,7 +94,7 @@ pub async fn deliver_result(assignment: &Assignment, io: &dyn AttemptIo, inputs:
     io.deliver(assignment.payload.result(), honest_result(inputs)).await.map_err(undelivered)
 }
 
-/// Delivers `events` and completes the marker, if there is one.
+/// Uploads `events` as the deferred events and completes the marker, if there is one.
 ///
 /// # Errors
 /// Fails if an artifact cannot be transferred.

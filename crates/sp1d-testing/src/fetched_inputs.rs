@@ -10,7 +10,8 @@ pub struct FetchedInputs {
     pub shard: Option<u64>,
     /// True if the task proves the shard of precompiles.
     pub is_precompile: bool,
-    /// The inputs in the order of [`sp1d_protocol::TaskPayload::inputs`], then the events that the record names.
+    /// The inputs in the order of [`sp1d_protocol::TaskPayload::inputs`], then the deferred events that the record
+    /// names.
     contents: Vec<Vec<u8>>,
 }
 
@@ -28,7 +29,7 @@ impl FetchedInputs {
     }
 }
 
-/// Fetches every input. For the shard of precompiles, also fetches the events that its record names.
+/// Fetches every input. For the shard of precompiles, also fetches the deferred events that its record names.
 ///
 /// # Errors
 /// Fails if an artifact cannot be fetched.

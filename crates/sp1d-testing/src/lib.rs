@@ -1,20 +1,20 @@
-//! Test doubles for SP1: an engine and a controller that prove nothing, and workers with such an engine. Other crates
+//! Test doubles for SP1: an engine and a runner that prove nothing, and workers with such an engine. Other crates
 //! test everything around the prover with them. The programs `fake-worker` and `fake-orchestrator` run the same doubles
 //! as separate processes.
 //!
 //! This is a separate crate, and not a feature of `worker`, because the prover would otherwise be compiled twice: with
 //! and without that feature.
 
-mod controller;
 mod engine;
 mod fetched_inputs;
+mod runner;
 mod running_worker;
 mod shards;
 
-pub use controller::{FakeController, request};
 pub use engine::{
     Behavior, FakeEngine, complete_marker, deliver_result, do_honestly, finish_honestly, finish_with, ready,
 };
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
+pub use runner::{FakeRunner, request};
 pub use running_worker::{RunningWorker, fake_build, introduction, introduction_with};
 pub use shards::{events_of, expected_proof, honest_result, record};

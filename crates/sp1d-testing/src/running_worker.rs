@@ -47,7 +47,7 @@ impl RunningWorker {
         Self::start(name, ready(engine), |_| {}).await
     }
 
-    /// Stops the worker and waits until all of its tasks have ended.
+    /// Stops the worker and waits until all of its tokio tasks have ended.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();

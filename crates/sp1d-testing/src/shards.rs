@@ -5,22 +5,22 @@ use sp1d_artifacts::Digest;
 /// What all shards have in common.
 pub(crate) const COMMON_INPUT: &[u8] = b"common input";
 
-/// First line of the record of the shard of precompiles. The names of the events of all other shards follow.
+/// First line of the record of the shard of precompiles. The names of the deferred events of all other shards follow.
 const PRECOMPILES: &str = "precompiles";
 
-/// Returns the record of the shard of precompiles. `events` names the events of all other shards.
+/// Returns the record of the shard of precompiles. `events` names the deferred events of all other shards.
 pub(crate) fn precompile_record(events: &[String]) -> Vec<u8> {
     let lines: Vec<&str> = [PRECOMPILES].into_iter().chain(events.iter().map(String::as_str)).collect();
     lines.join("\n").into_bytes()
 }
 
-/// Returns the names of the events in `record`. `None` if it is not the record of the shard of precompiles.
+/// Returns the names of the deferred events in `record`. `None` if it is not the record of the shard of precompiles.
 pub(crate) fn events_in(record: &[u8]) -> Option<Vec<String>> {
     let mut lines = str::from_utf8(record).ok()?.lines();
     (lines.next()? == PRECOMPILES).then(|| lines.map(str::to_owned).collect())
 }
 
-/// Returns the events of a shard that honest workers claim for these inputs.
+/// Returns the deferred events of a shard that honest workers claim for these inputs.
 #[must_use]
 pub fn events_of(inputs: &[u8]) -> Vec<u8> {
     [b"events of ", &Digest::of(inputs).as_bytes()[..]].concat()

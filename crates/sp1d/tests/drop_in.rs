@@ -217,20 +217,52 @@ async fn proofs_in_the_input_are_checked_before_proving() {
     worker.stop().await;
 }
 
+/// Returns an input with which `aggregate` verifies one proof. The proof itself is missing.
+fn input_of_a_verified_proof() -> SP1Stdin {
+    let mut stdin = input(&[1]);
+    stdin.write(&[1_u32; 8]);
+    stdin.write(&vec![1_u8, 2, 3]);
+    stdin
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_worker_says_since_when_it_is_in_use() {
+async fn a_program_that_verifies_other_proofs_than_the_input_has_fails_before_proving() {
+    let worker = idle_worker(Capabilities::all()).await;
+    let prover = client(&[worker.address]).await;
+    for mode in [SP1ProofMode::Core, SP1ProofMode::Compressed] {
+        let text = refusal(&prover, "aggregate", input_of_a_verified_proof(), |request| request.mode(mode)).await;
+        assert!(text.contains("the program verifies 1 proof, the input has no proof"), "{text}");
+        assert!(text.contains("write_proof"), "{text}");
+    }
+
+    // The program contains the call but verifies no proof, and the input has none.
+    check_begins(&prover, "aggregate", input(&[0]), TaskKind::ProveShard, |request| request.core()).await;
+    // The check can be turned off.
+    check_begins(&prover, "aggregate", input_of_a_verified_proof(), TaskKind::ProveShard, |request| {
+        request.core().deferred_proof_verification(false)
+    })
+    .await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clients_of_one_program_share_a_worker() {
     let worker = idle_worker(Capabilities::all()).await;
     let (first, second) = (client(&[worker.address]).await, client(&[worker.address]).await);
     first.connect().await.unwrap();
-    let text = second.connect().await.unwrap_err().to_string();
-    assert!(text.contains("proving for") && text.contains(&worker.address.to_string()), "{text}");
+    second.connect().await.unwrap();
+    // Both get the worker for their proofs, one after the other, although the other client is connected.
+    for prover in [&second, &first, &second] {
+        check_begins(prover, "fibonacci", input(&[1000]), TaskKind::ProveShard, |request| request.core()).await;
+    }
     worker.stop().await;
 }
 
 #[tokio::test]
 async fn the_blocking_client_works_from_an_asynchronous_thread() {
     use sp1_distributed::blocking::{ProveRequest as _, Prover as _, ProverClient};
-    let prover = ProverClient::builder().distributed().workers(["127.0.0.1:9"]).build();
+    let prover =
+        ProverClient::builder().distributed().workers(["127.0.0.1:9"]).patience(Duration::from_secs(1)).build();
     let (mut values, report) = prover.execute(guest("fibonacci"), input(&[100])).run().unwrap();
     assert_eq!((values.read::<u32>(), report.exit_code), (100, 0));
     let key = prover.setup(guest("fibonacci")).unwrap();

@@ -69,6 +69,9 @@ async fn two_workers(folder: &Path) -> ([Worker; 2], DistributedProver) {
     (workers, prover)
 }
 
+/// Damages an input.
+type InputChange = fn(&mut SP1Stdin);
+
 fn end(workers: [Worker; 2], prover: &DistributedProver) {
     show(&format!("peak memory of the workers: {:?} GB", workers.iter().map(Worker::peak_gb).collect::<Vec<_>>()));
     assert_eq!(prover.holdings(), Default::default());
@@ -165,6 +168,21 @@ async fn two_workers_prove_a_program_that_verifies_proofs() {
         let SP1Proof::Compressed(proof) = &proof.proof else { panic!("a compressed proof was asked for") };
         stdin.write_proof((**proof).clone(), key.verifying_key().vk.clone());
     }
+    // The program verifies both proofs with other values than the input has, so nothing is proven.
+    let program = prover.setup(elf("aggregate")).await.unwrap();
+    let changes: [(InputChange, &str); 4] = [
+        (|stdin| drop(stdin.proofs.pop()), "verifies 2 proofs, the input has 1 proof"),
+        (|stdin| stdin.proofs.reverse(), "another order: its proof 1 is proof 2 of the input"),
+        (|stdin| stdin.buffer[1][0] ^= 1, "verifies proof 1 with the verifying key"),
+        // The values are a byte string: its length is in the first eight bytes.
+        (|stdin| stdin.buffer[4][8] ^= 1, "verifies proof 2 with public values of the digest"),
+    ];
+    for (change, part) in changes {
+        let mut changed = stdin.clone();
+        change(&mut changed);
+        let error = prover.prove(&program, changed).compressed().await.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
     prove(&prover, "aggregate", stdin, Compressed).await;
     end(workers, &prover);
 }
@@ -174,7 +192,7 @@ async fn two_workers_prove_a_program_that_verifies_proofs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_proof_is_shrunk_and_wrapped() {
     let folder = tempfile::tempdir().unwrap();
-    // Each of the two steps is a single task, so one worker gets all threads.
+    // Each of the two requests is a single task, so one worker gets all threads.
     let worker = Worker::start_with_all_cores(folder.path());
     worker.wait_until_ready();
     let prover = ProverClient::builder().distributed().workers([worker.address.clone()]).build().await;

@@ -103,7 +103,25 @@ fn an_invalid_worker_list_is_reported_with_its_position() {
     check_list(Some("[\n \"127.0.0.1:9\",\n]"), 2, &["distributed.json:3:1"]);
     check_list(Some("[]"), 2, &["names no worker"]);
     check_list(Some("[\"127.0.0.1:9\", \"localhost\"]"), 2, &["entry 2", "HOST:PORT"]);
-    check_list(Some("[\"127.0.0.1:9\"]"), 4, &["127.0.0.1:9", "connection refused", "sp1d worker"]);
+    let unreachable = r#"{"workers": ["127.0.0.1:9"], "patience_s": 1}"#;
+    check_list(Some(unreachable), 4, &["127.0.0.1:9", "connection refused", "sp1d worker"]);
+}
+
+#[test]
+fn a_wrong_address_is_reported_at_once_and_the_wait_can_be_interrupted() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    let elf = guest("fibonacci");
+    let mut command = sp1d(folder.path(), &prove(&elf));
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_secs(5));
+    signal(i32::try_from(process.id()).unwrap(), Signal::INT);
+    let output = end_of(process);
+    check_refused(&output, 130, &["cancelled"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let line = stderr.lines().find(|line| line.contains("no worker is reachable yet")).expect(&stderr);
+    assert!(line.contains("127.0.0.1:9") && line.contains("connection refused") && line.contains("60"), "{line}");
+    assert_eq!(files(folder.path()), ["distributed.json"]);
 }
 
 #[test]
@@ -187,13 +205,21 @@ fn invalid_arguments_are_refused() {
     check_refused(
         &outcome(small.env("ELEMENT_THRESHOLD", "1000")),
         2,
-        &["environment variable ELEMENT_THRESHOLD", "\"1000\"", "out of range"],
+        &["environment variable ELEMENT_THRESHOLD", "\"1000\"", "out of range", "SP1 panics"],
     );
-    check_refused(
-        &outcome(small.env("ELEMENT_THRESHOLD", "many")),
-        2,
-        &["environment variable ELEMENT_THRESHOLD", "\"many\"", "not a whole number"],
-    );
+}
+
+#[test]
+fn a_value_that_sp1_ignores_is_warned_about_once() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    let output = outcome(sp1d(folder.path(), &prove(&guest("fibonacci"))).env("MEMORY_LIMIT", "16Gi"));
+    // The proof fails only because no worker responds.
+    check_refused(&output, 4, &["127.0.0.1:9", "connection refused"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("MEMORY_LIMIT")).collect();
+    assert_eq!(warnings.len(), 1, "{stderr}");
+    assert!(warnings[0].contains("16Gi") && warnings[0].contains("25769803776"), "{stderr}");
 }
 
 #[test]
@@ -284,9 +310,9 @@ fn a_failing_program_is_reported_with_its_last_words() {
 #[test]
 fn an_endless_program_is_stopped_by_its_timeout() {
     for variant in ["u32:0", "u32:1"] {
-        let arguments = execute("spin", &["--input", variant, "--timeout", "2"]);
+        let arguments = execute("spin", &["--input", variant, "--timeout", "1"]);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        check_program(&arguments, 5, &["did not end within its timeout of 2 s", "--timeout"]);
+        check_program(&arguments, 5, &["did not end within its timeout of 1 s", "--timeout"]);
     }
 }
 
@@ -369,15 +395,13 @@ fn check_interrupted(process: Child) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_proof_leaves_nothing_behind() {
-    // Long enough for the program to spin.
-    let begun = || thread::sleep(Duration::from_secs(5));
-    let interrupt = move |process, _: &Path| {
-        begun();
+    let interrupt = |process, folder: &Path| {
+        wait_for_execution(folder);
         check_interrupted(process);
     };
     check_ended("spin", "u32:0", &[], interrupt).await;
-    let close_terminal = move |mut process: Child, _: &Path| {
-        begun();
+    let close_terminal = |mut process: Child, folder: &Path| {
+        wait_for_execution(folder);
         drop((process.stdout.take(), process.stderr.take()));
         let id = i32::try_from(process.id()).unwrap();
         // A closed terminal causes two signals: one from the shell and one from the kernel.
@@ -395,6 +419,23 @@ fn executions(folder: &Path) -> Vec<i32> {
     ids.filter(inside).collect()
 }
 
+/// Processor time after which an execution has loaded the program and runs it, and `sp1d` knows its process.
+const RUNNING: Duration = Duration::from_millis(500);
+
+/// Returns the executions that run the program.
+fn running_executions(folder: &Path) -> Vec<i32> {
+    let running = |id: &i32| processor_time_of(*id).is_some_and(|time| time >= RUNNING);
+    executions(folder).into_iter().filter(running).collect()
+}
+
+fn wait_for_execution(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while running_executions(folder).is_empty() {
+        assert!(Instant::now() < deadline, "no program runs: {:?}", processes(folder));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_that_is_killed_from_outside_is_restarted_twice() {
     let watch = |mut process: Child, folder: &Path| {
@@ -403,11 +444,10 @@ async fn an_execution_that_is_killed_from_outside_is_restarted_twice() {
         let mut killed = BTreeSet::new();
         let deadline = Instant::now() + Duration::from_secs(60);
         while process.try_wait().unwrap().is_none() && Instant::now() < deadline {
-            for id in executions(folder).into_iter().filter(|id| !killed.contains(id)).collect::<Vec<_>>() {
-                // Wait until the execution runs and `sp1d` knows its process.
-                thread::sleep(Duration::from_secs(1));
-                signal(id, Signal::KILL);
-                killed.insert(id);
+            for id in running_executions(folder) {
+                if killed.insert(id) {
+                    signal(id, Signal::KILL);
+                }
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -438,8 +478,7 @@ async fn a_proof_whose_terminal_is_closed_ends_and_leaves_nothing() {
                 thread::sleep(Duration::from_millis(50));
             }
         };
-        wait_until("no execution starts", &|| !executions(folder).is_empty());
-        thread::sleep(Duration::from_secs(1));
+        wait_for_execution(folder);
         terminal.kill().unwrap();
         terminal.wait().unwrap();
         wait_until("sp1d does not end", &|| processes(folder).is_empty());
@@ -458,13 +497,13 @@ fn processes(folder: &Path) -> Vec<i32> {
     ids.filter(has).collect()
 }
 
-/// Returns the processor time of a process so far. The fields of `/proc/PID/stat` are described in proc(5); a tick is
-/// 10 ms.
-fn processor_time(process: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+/// Returns the processor time of a process so far, or `None` if the process has ended. The fields of `/proc/PID/stat`
+/// are described in proc(5); a tick is 10 ms.
+fn processor_time_of(process: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
-    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    Some(Duration::from_millis((ticks(11) + ticks(12)) * 10))
 }
 
 /// Returns the names of a process's threads with their processor time in ticks.
@@ -482,15 +521,17 @@ fn threads(process: u32) -> String {
 async fn an_execution_that_is_held_back_costs_next_to_nothing() {
     let watch = |process: Child, folder: &Path| {
         let used = |longest: Duration| {
-            let before = processor_time(process.id());
+            let id = i32::try_from(process.id()).unwrap();
+            let before = processor_time_of(id).unwrap();
             thread::sleep(longest);
-            (processor_time(process.id()) - before).as_secs_f64() / longest.as_secs_f64()
+            (processor_time_of(id).unwrap() - before).as_secs_f64() / longest.as_secs_f64()
         };
         let deadline = Instant::now() + Duration::from_secs(60);
         while executions(folder).is_empty() || used(Duration::from_secs(1)) > 0.2 {
             assert!(Instant::now() < deadline, "the execution is not held back");
         }
-        let share = used(Duration::from_secs(10));
+        // 5 % of four seconds are 20 ticks.
+        let share = used(Duration::from_secs(4));
         assert!(!executions(folder).is_empty(), "the program has ended");
         assert!(share < 0.05, "{share} of a core while nothing happens: {}", threads(process.id()));
         check_interrupted(process);

@@ -2,13 +2,13 @@
 //! provers.
 
 use serde_json::Value;
-use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues, SP1PublicValues};
+use sp1_sdk::{Elf, Prover, ProverClient, ProvingKey, SP1ProofWithPublicValues, SP1PublicValues, SP1VerifyingKey};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
     path::Path,
     process::Output,
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 mod workers;
@@ -18,9 +18,14 @@ use workers::{Worker, guest, sp1d};
 /// Held while a test proves: two provers fill the machine's memory.
 static PROVING: Mutex<()> = Mutex::new(());
 
-/// Enough steps for three shards at the lowest threshold, so that each worker gets at least one shard.
-const STEPS: u32 = 60_000;
-const LOW_THRESHOLD: &str = "33554432";
+/// Enough steps for two shards of the program and one of its memory at the lowest threshold.
+const STEPS: u32 = 50_000;
+/// One small shard of the program and one of its memory.
+const FEW_STEPS: u32 = 1_000;
+const LOW_THRESHOLD: &str = "29360128";
+
+/// Verifying keys that plain sp1-sdk has made, by program. Each takes seconds, so the tests share them.
+static KEYS: LazyLock<tokio::sync::Mutex<BTreeMap<&str, SP1VerifyingKey>>> = LazyLock::new(tokio::sync::Mutex::default);
 
 /// Returns the outcome that `--json` prints. Checks that the proof is verified and that both workers proved shards of
 /// it.
@@ -37,20 +42,28 @@ fn outcome(output: &Output) -> Value {
 }
 
 /// Verifies a saved proof with plain sp1-sdk, in a process that did not prove it.
-async fn check_with_sp1(proof: &Path, program: &Path) -> SP1PublicValues {
+async fn check_with_sp1(proof: &Path, program: &'static str) -> SP1PublicValues {
     let client = ProverClient::builder().light().build().await;
-    let key = client.setup(Elf::Dynamic(fs::read(program).unwrap().into())).await.unwrap();
+    let mut keys = KEYS.lock().await;
+    let key = match keys.entry(program) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => {
+            let elf = Elf::Dynamic(fs::read(guest(program)).unwrap().into());
+            let made = client.setup(elf).await.unwrap();
+            unknown.insert(made.verifying_key().clone())
+        }
+    };
     let proof = SP1ProofWithPublicValues::load(proof).unwrap();
-    client.verify(&proof, key.verifying_key(), None).unwrap();
+    client.verify(&proof, key, None).unwrap();
     proof.public_values
 }
 
-fn check_fibonacci(mut values: SP1PublicValues) {
+fn check_fibonacci(mut values: SP1PublicValues, steps: u32) {
     let (mut a, mut b) = (0_u32, 1_u32);
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         (a, b) = (b, (a + b) % 7919);
     }
-    assert_eq!([values.read::<u32>(), values.read::<u32>(), values.read::<u32>()], [STEPS, a, b]);
+    assert_eq!([values.read::<u32>(), values.read::<u32>(), values.read::<u32>()], [steps, a, b]);
 }
 
 fn shared_memory() -> BTreeSet<String> {
@@ -58,8 +71,8 @@ fn shared_memory() -> BTreeSet<String> {
     names.filter(|name| name.contains("sp1_")).collect()
 }
 
-/// Covers core shards, precompile shards and memory shards, an IPv6 address, a host name, and a list entry that cannot
-/// be reached.
+/// Covers core shards, precompile shards and memory shards, two programs one after the other on the same provers, an
+/// IPv6 address, a host name, and a list entry that cannot be reached. The demo's test covers several core shards.
 #[tokio::test(flavor = "multi_thread")]
 async fn sp1_accepts_proofs_of_two_workers() {
     let folder = tempfile::tempdir().unwrap();
@@ -72,22 +85,23 @@ async fn sp1_accepts_proofs_of_two_workers() {
         let prove = |name: &str, input: u32| {
             let mut command = sp1d(&path);
             command.args(["prove", "--json", "--elf", guest(name).to_str().unwrap(), "--output", name]);
-            let output =
-                command.args(["--input", &format!("u32:{input}")]).env("ELEMENT_THRESHOLD", LOW_THRESHOLD).output();
-            let output = output.unwrap();
+            command.args(["--input", &format!("u32:{input}")]).env("ELEMENT_THRESHOLD", LOW_THRESHOLD);
+            // One task for each worker at a time, so that both get some of the few shards.
+            let output = command.env("SHARD_BATCH_SIZE", "1").output().unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(stderr.contains("127.0.0.1:9") && stderr.contains("left out"), "{stderr}");
             outcome(&output)
         };
-        assert!(prove("fibonacci", STEPS)["shards"].as_u64().unwrap() >= 3);
         // Keccak and SHA-256 have their own shards, besides the shards of the program and its memory.
         assert!(prove("precompiles", 10)["shards"].as_u64().unwrap() >= 3);
+        // Both provers are loaded and hold the key of the other program.
+        assert!(prove("fibonacci", FEW_STEPS)["shards"].as_u64().unwrap() >= 2);
         workers.into_iter().for_each(Worker::stop);
     })
     .await
     .unwrap();
-    check_fibonacci(check_with_sp1(&folder.path().join("fibonacci"), &guest("fibonacci")).await);
-    check_with_sp1(&folder.path().join("precompiles"), &guest("precompiles")).await;
+    check_fibonacci(check_with_sp1(&folder.path().join("fibonacci"), "fibonacci").await, FEW_STEPS);
+    check_with_sp1(&folder.path().join("precompiles"), "precompiles").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +112,12 @@ async fn the_demo_proves_on_two_workers_and_leaves_nothing_behind() {
         let _alone = PROVING.lock().unwrap_or_else(PoisonError::into_inner);
         let before = shared_memory();
         let output = sp1d(&path).args(["demo", "--json", "--steps", &STEPS.to_string(), "--output", "proof"]).output();
-        assert_eq!(outcome(&output.unwrap())["proof"], "proof");
+        let outcome = outcome(&output.unwrap());
+        assert_eq!(outcome["proof"], "proof");
+        assert!(outcome["shards"].as_u64().unwrap() >= 3, "{outcome}");
+        for time in ["load_seconds", "prove_seconds", "verify_seconds"] {
+            assert!(outcome[time].as_f64().unwrap() > 0.0, "{time}: {outcome}");
+        }
         assert_eq!(shared_memory().difference(&before).count(), 0);
         let own = format!("sp1d-{}", rustix::process::geteuid().as_raw());
         for entry in fs::read_dir(path.join(own)).unwrap() {
@@ -108,5 +127,5 @@ async fn the_demo_proves_on_two_workers_and_leaves_nothing_behind() {
     })
     .await
     .unwrap();
-    check_fibonacci(check_with_sp1(&folder.path().join("proof"), &guest("fibonacci")).await);
+    check_fibonacci(check_with_sp1(&folder.path().join("proof"), "fibonacci").await, STEPS);
 }

@@ -4,8 +4,8 @@ use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sp1_distributed::{
-    DistributedError, DistributedProver, Elf, ProofEvents, Prover, ProverClient, SP1ProofWithPublicValues,
-    SP1ProvingKey, SP1Stdin,
+    DistributedError, DistributedProver, Elf, ProofEvents, ProveRequest, Prover, ProverClient,
+    SP1ProofWithPublicValues, SP1ProvingKey, SP1Stdin,
     distributed::{ProofEvent, ProofFailureKind},
 };
 use sp1d_testing::{FakeEngine, RunningWorker, ready};
@@ -99,7 +99,7 @@ impl Served {
 
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.says(&[arguments, &["--output", "json"]].concat());
+        let text = self.says(&[arguments, &["--json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
@@ -314,9 +314,9 @@ fn an_unsupported_collector_address_is_refused() {
 #[test]
 fn top_needs_a_terminal_or_json_output() {
     let served = Served::start(&["127.0.0.1:9".to_owned()]);
-    served.refused(&["top"], 2, &["a terminal", "sp1d status", "--output json"]);
+    served.refused(&["top"], 2, &["a terminal", "sp1d status", "--json"]);
     let mut top = sp1d(served.folder.path());
-    top.args(["top", "--output", "json"]).env("SP1_DISTRIBUTED_URL", &served.url).stdout(Stdio::piped());
+    top.args(["top", "--json"]).env("SP1_DISTRIBUTED_URL", &served.url).stdout(Stdio::piped());
     let mut top = Killed(top.spawn().unwrap());
     let lines = BufReader::new(top.0.stdout.take().unwrap()).lines();
     // One line per second.
@@ -362,8 +362,8 @@ fn elf(name: &str) -> Elf {
 
 type Proven = Result<SP1ProofWithPublicValues, DistributedError>;
 
-/// Starts a proof in another task and returns when a worker got one of its tasks. Returns the pending proof and its
-/// further events.
+/// Starts a proof in another tokio task and returns when a worker got one of its tasks. Returns the pending proof and
+/// its further events.
 async fn begin(client: &DistributedProver, key: &SP1ProvingKey, stdin: SP1Stdin) -> (JoinHandle<Proven>, ProofEvents) {
     let (client, key) = (client.clone(), key.clone());
     let (sender, receiver) = oneshot::channel();
@@ -430,4 +430,68 @@ async fn a_program_reports_an_unreachable_service() {
     assert!(error.contains(&url) && error.contains("cannot reach the service"), "{error}");
     let error = through("https://somewhere").await.connect().await.unwrap_err().to_string();
     assert!(error.contains("url") && error.contains("http://HOST:PORT"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_program_finds_its_proof_again() {
+    let worker = stuck_worker().await;
+    let served = Served::start(&[worker.address.to_string()]);
+    let first = through(&served.url).await;
+    let key = first.setup(elf("fibonacci")).await.unwrap();
+    let mut stdin = SP1Stdin::new();
+    stdin.write(&1000_u32);
+    // The id is known before the proof ends, and the proof outlives its client.
+    let asked = first.prove(&key, stdin.clone()).idempotency_key("block 7").request().await.unwrap();
+    let id = asked.id().to_owned();
+    drop((asked, first));
+    served.wait_for(&id, |proof| proof["state"] == "running");
+
+    // An identical request joins the proof. Another request with the same key is refused, with the difference.
+    let second = through(&served.url).await;
+    let again = second.prove(&key, stdin.clone()).idempotency_key("block 7").request().await.unwrap();
+    assert_eq!(again.id(), id);
+    let other = second.prove(&key, stdin.clone()).compressed().idempotency_key("block 7").request().await;
+    let text = other.unwrap_err().to_string();
+    assert!(text.contains(&format!("proof {id} with another mode")) && text.contains("\nhint: "), "{text}");
+
+    // A joined proof continues without a client that waits for it.
+    let joined = second.prove(&key, stdin).idempotency_key("block 7");
+    assert!(tokio::time::timeout(Duration::from_secs(1), joined).await.is_err());
+    let found = second.requested_proof(&id, &key);
+    match found.wait(Some(Duration::from_secs(1))).await.unwrap_err() {
+        DistributedError::StillRunning { proof, .. } => assert_eq!(proof, id),
+        error => panic!("{error:?}"),
+    }
+
+    let panic_key = second.setup(elf("panic")).await.unwrap();
+    let error = second.requested_proof(&id, &panic_key).wait(None).await.unwrap_err();
+    assert!(matches!(error, DistributedError::OtherProgram { .. }), "{error:?}");
+    let error = second.requested_proof("abc", &key).wait(None).await.unwrap_err().to_string();
+    assert!(error.contains("no proof abc"), "{error}");
+
+    // Every client that waits for the proof gets its outcome.
+    found.cancel().await.unwrap();
+    let blocking = sp1_distributed::blocking::ProverClient::builder().distributed().url(&served.url).build();
+    for outcome in [again.wait(None).await, blocking.requested_proof(&id, &key).wait(None)] {
+        match outcome.unwrap_err() {
+            DistributedError::Remote { proof, failure } => {
+                assert_eq!((proof.as_str(), failure.kind), (id.as_str(), ProofFailureKind::Cancelled));
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_service_makes_proofs_without_a_waiting_program() {
+    let client = ProverClient::builder().distributed().workers(["127.0.0.1:9"]).build().await;
+    let key = client.setup(elf("fibonacci")).await.unwrap();
+    for error in [
+        client.prove(&key, SP1Stdin::new()).request().await.map(drop).unwrap_err(),
+        client.requested_proof("abc", &key).wait(None).await.map(drop).unwrap_err(),
+        client.requested_proof("abc", &key).cancel().await.unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains("only a service can") && text.contains("SP1_DISTRIBUTED_URL"), "{text}");
+    }
 }

@@ -4,7 +4,7 @@ use super::{
     distributed::DistributedProverBuilder,
     env::{EnvProver, env_prover},
 };
-use crate::{env::UnknownProver, riscv_machine::is_foreign};
+use crate::{env::EnvProverError, riscv_machine::is_foreign};
 use sp1_core_executor::SP1CoreOpts;
 use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::Machine;
@@ -24,8 +24,8 @@ impl ProverClient {
     /// Returns the prover that `SP1_PROVER` names: `distributed` or one of SP1's provers. Default: `cpu`.
     ///
     /// # Panics
-    /// If `SP1_PROVER` names an unknown prover or one whose feature is off. [`ProverClient::try_from_env`] returns an
-    /// error instead.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
+    /// the program was compiled for. [`ProverClient::try_from_env`] returns an error instead.
     #[must_use]
     pub fn from_env() -> EnvProver {
         EnvProver::new()
@@ -34,8 +34,9 @@ impl ProverClient {
     /// Same as [`ProverClient::from_env`], but returns an error instead of panicking.
     ///
     /// # Errors
-    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
-    pub fn try_from_env() -> Result<EnvProver, UnknownProver> {
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
+    /// the program was compiled for.
+    pub fn try_from_env() -> Result<EnvProver, EnvProverError> {
         env_prover(None, RiscvAir::machine())
     }
 

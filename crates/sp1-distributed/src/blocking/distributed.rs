@@ -15,7 +15,7 @@ use sp1_sdk::{
 };
 use sp1d_engine::WrapProof;
 use sp1d_orchestrator::{Placement, Verify};
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 /// Same as [`crate::DistributedProver`]. Each call runs on the client's own threads and blocks the calling thread until
 /// it ends. Any thread may call, even an asynchronous one.
@@ -76,9 +76,21 @@ impl DistributedProverBuilder {
     }
 
     /// Builds the prover.
+    ///
+    /// # Panics
+    /// If this processor lacks features that the program was compiled for. [`DistributedProverBuilder::try_build`]
+    /// returns an error instead.
     #[must_use]
     pub fn build(self) -> DistributedProver {
-        DistributedProver(self.0.build_blocking())
+        self.try_build().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Same as [`DistributedProverBuilder::build`], but returns an error instead of panicking.
+    ///
+    /// # Errors
+    /// If this processor lacks features that the program was compiled for.
+    pub fn try_build(self) -> Result<DistributedProver, DistributedError> {
+        self.0.try_build_blocking().map(DistributedProver)
     }
 }
 
@@ -101,6 +113,49 @@ impl DistributedProver {
         let (prover, proof, key) = (self.0.clone(), proof.clone(), key.clone());
         self.0.threads().block_on(async move { prover.shrink_wrap(&proof, &key).await })
     }
+
+    /// See [`crate::DistributedProver::requested_proof`].
+    #[must_use]
+    pub fn requested_proof(&self, id: impl Into<String>, pk: &SP1ProvingKey) -> RequestedProof {
+        RequestedProof { prover: self.0.clone(), proof: self.0.requested_proof(id, pk) }
+    }
+}
+
+/// Same as [`crate::distributed::RequestedProof`]. Each call blocks the calling thread until it ends.
+#[derive(Clone)]
+pub struct RequestedProof {
+    prover: distributed::DistributedProver,
+    proof: distributed::RequestedProof,
+}
+
+impl fmt::Debug for RequestedProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.proof.fmt(f)
+    }
+}
+
+impl RequestedProof {
+    /// See [`crate::distributed::RequestedProof::id`].
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.proof.id()
+    }
+
+    /// See [`crate::distributed::RequestedProof::wait`].
+    ///
+    /// # Errors
+    /// Same as there.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        self.prover.threads().block_on(self.proof.wait(timeout))
+    }
+
+    /// Cancels the proof, unless it has ended.
+    ///
+    /// # Errors
+    /// If the service does not know the proof or does not respond.
+    pub fn cancel(&self) -> Result<(), DistributedError> {
+        self.prover.threads().block_on(self.proof.cancel())
+    }
 }
 
 impl Prover for DistributedProver {
@@ -118,7 +173,8 @@ impl Prover for DistributedProver {
     }
 
     fn prove<'a>(&'a self, pk: &'a SP1ProvingKey, stdin: SP1Stdin) -> DistributedProveRequest<'a> {
-        DistributedProveRequest { prover: self, key: pk, stdin, options: ProveOptions::default(), events: None }
+        let options = ProveOptions::default();
+        DistributedProveRequest { prover: self, key: pk, stdin, options, idempotency_key: None, events: None }
     }
 
     fn run_execution(
@@ -147,6 +203,7 @@ pub struct DistributedProveRequest<'a> {
     key: &'a SP1ProvingKey,
     stdin: SP1Stdin,
     options: ProveOptions,
+    idempotency_key: Option<String>,
     events: Option<tokio::sync::broadcast::Sender<sp1d_orchestrator::ProofEvent>>,
 }
 
@@ -159,13 +216,31 @@ impl DistributedProveRequest<'_> {
         self.events = Some(sender);
         (self, events)
     }
+
+    /// See [`crate::DistributedProveRequest::idempotency_key`].
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// See [`crate::DistributedProveRequest::request`].
+    ///
+    /// # Errors
+    /// If the program proves on its own workers, if the service does not respond, or if it refuses the request.
+    pub fn request(self) -> Result<RequestedProof, DistributedError> {
+        let Self { prover, key, stdin, options, idempotency_key, .. } = self;
+        let requesting = prover.0.request_proof(key, stdin, options, idempotency_key);
+        let id = prover.0.threads().block_on(requesting)?;
+        Ok(prover.requested_proof(id, key))
+    }
 }
 
 impl<'a> ProveRequest<'a, DistributedProver> for DistributedProveRequest<'a> {
     fn run(self) -> Result<SP1ProofWithPublicValues, DistributedError> {
-        let Self { prover, key, stdin, options, events } = self;
+        let Self { prover, key, stdin, options, idempotency_key, events } = self;
         let progress = events.unwrap_or_else(|| tokio::sync::broadcast::channel(1).0);
-        prover.0.threads().block_on(prover.0.run_proof(key, stdin, options, progress))
+        prover.0.threads().block_on(prover.0.run_proof(key, stdin, options, idempotency_key, progress))
     }
 
     with_options!();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     distributed::{self, DistributedError},
-    env::{ProverChoice, UnknownProver},
+    env::{EnvProverError, ProverChoice},
     request::{ProveOptions, apply_options, with_options},
     riscv_machine::is_foreign,
 };
@@ -20,6 +20,7 @@ use sp1_sdk::{
     Elf, SP1ProofMode, SP1ProofWithPublicValues, SP1PublicValues, SP1VerificationError, SP1VerifyingKey,
     blocking::{CpuProver, LightProver, MockProver},
 };
+use sp1d_machine::check_processor;
 
 #[cfg(feature = "cuda")]
 use sp1_sdk::blocking::CudaProver;
@@ -53,7 +54,9 @@ pub enum EnvProver {
 pub(super) fn env_prover(
     core_opts: Option<SP1CoreOpts>,
     machine: Machine<SP1Field, RiscvAir<SP1Field>>,
-) -> Result<EnvProver, UnknownProver> {
+) -> Result<EnvProver, EnvProverError> {
+    // Later code may use instructions that this processor lacks.
+    check_processor()?;
     Ok(match ProverChoice::from_environment()? {
         ProverChoice::Cpu => EnvProver::Cpu(CpuProver::new_with_opts_and_machine(core_opts, machine)),
         ProverChoice::Mock => EnvProver::Mock(MockProver::new_with_machine(machine)),
@@ -92,7 +95,8 @@ impl EnvProver {
     /// Same as [`super::ProverClient::from_env`].
     ///
     /// # Panics
-    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
+    /// the program was compiled for.
     #[must_use]
     pub fn new() -> Self {
         Self::from_env_with_opts(None)
@@ -135,7 +139,7 @@ impl EnvProver {
         core_opts: Option<SP1CoreOpts>,
         machine: Machine<SP1Field, RiscvAir<SP1Field>>,
     ) -> Self {
-        env_prover(core_opts, machine).unwrap_or_else(|unknown| panic!("{unknown}"))
+        env_prover(core_opts, machine).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn name(&self) -> &'static str {

@@ -8,7 +8,7 @@ mod env;
 mod prover;
 
 pub use client::{LightProverBuilder, MockProverBuilder, ProverClient, ProverClientBuilder};
-pub use distributed::{DistributedProveRequest, DistributedProver, DistributedProverBuilder};
+pub use distributed::{DistributedProveRequest, DistributedProver, DistributedProverBuilder, RequestedProof};
 pub use env::{EnvProveRequest, EnvProver, EnvProvingKey};
 pub use prover::{ExecuteRequest, ProveRequest, Prover};
 pub use sp1_sdk::blocking::*;

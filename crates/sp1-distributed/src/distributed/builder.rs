@@ -1,12 +1,13 @@
 //! Builds a distributed prover.
 
 use super::{
-    config::ConfigOverrides, config_source::ConfigSource, prover::DistributedProver,
+    config::ConfigOverrides, config_source::ConfigSource, error::DistributedError, prover::DistributedProver,
     proving_threads::start_proving_threads,
 };
 use crate::threads::ClientThreads;
 use sp1_core_executor::SP1CoreOpts;
-use sp1d_engine::{Controller, ControllerSettings};
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
+use sp1d_machine::check_processor;
 use sp1d_orchestrator::{Placement, Verify};
 use std::{path::Path, time::Duration};
 
@@ -95,7 +96,8 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.missed_heartbeats(count))
     }
 
-    /// Sets how long a proof waits while no connected worker can continue it, in whole seconds. Default: 60 s.
+    /// Sets how long a proof waits while no connected worker can continue it, in whole seconds. It waits for workers
+    /// that have not started yet, and for its turn at workers that serve other orchestrators. Default: 60 s.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         self.set(|overrides| overrides.patience(patience))
@@ -148,20 +150,38 @@ impl DistributedProverBuilder {
 
     /// Builds the prover: starts its threads and SP1's verifier, which takes half a second. Errors in the configuration
     /// are returned later, by the first call that needs it.
+    ///
+    /// # Panics
+    /// If this processor lacks features that the program was compiled for. [`DistributedProverBuilder::try_build`]
+    /// returns an error instead.
     #[must_use]
     pub async fn build(self) -> DistributedProver {
-        self.start_proving_threads();
-        let threads = ClientThreads::start();
-        let controller = threads.spawn(Controller::new(ControllerSettings::default())).await;
-        self.finish(threads, controller)
+        self.try_build().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Same as [`DistributedProverBuilder::build`], but returns an error instead of panicking.
+    ///
+    /// # Errors
+    /// If this processor lacks features that the program was compiled for.
+    pub async fn try_build(self) -> Result<DistributedProver, DistributedError> {
+        let threads = self.start()?;
+        let runner = threads.spawn(Sp1ProofRunner::new(ProofRunnerSettings::default())).await;
+        Ok(self.finish(threads, runner))
     }
 
     #[cfg(feature = "blocking")]
-    pub(crate) fn build_blocking(self) -> DistributedProver {
+    pub(crate) fn try_build_blocking(self) -> Result<DistributedProver, DistributedError> {
+        let threads = self.start()?;
+        let runner = threads.block_on(Sp1ProofRunner::new(ProofRunnerSettings::default()));
+        Ok(self.finish(threads, runner))
+    }
+
+    /// Checks the processor and starts the threads.
+    fn start(&self) -> Result<ClientThreads, DistributedError> {
+        // Later code may use instructions that this processor lacks.
+        check_processor()?;
         self.start_proving_threads();
-        let threads = ClientThreads::start();
-        let controller = threads.block_on(Controller::new(ControllerSettings::default()));
-        self.finish(threads, controller)
+        Ok(ClientThreads::start())
     }
 
     /// Starts the proving threads before SP1 code can create them. A configuration error is ignored here, because the
@@ -172,13 +192,16 @@ impl DistributedProverBuilder {
         }
     }
 
-    fn finish(self, threads: ClientThreads, controller: Controller) -> DistributedProver {
-        DistributedProver::from_parts(threads, controller, self.source)
+    fn finish(self, threads: ClientThreads, runner: Sp1ProofRunner) -> DistributedProver {
+        DistributedProver::from_parts(threads, runner, self.source)
     }
 }
 
 impl DistributedProver {
     /// Creates a prover without settings of the program. It is configured by the environment and the worker list file.
+    ///
+    /// # Panics
+    /// Same as [`DistributedProverBuilder::build`].
     pub async fn new() -> Self {
         DistributedProverBuilder::new().build().await
     }

@@ -5,7 +5,7 @@ use super::{
     error::DistributedError,
 };
 use sp1_core_executor::SP1CoreOpts;
-use sp1d_engine::{CutOptions, OptionsError};
+use sp1d_engine::OptionsError;
 
 /// Where the configuration of a prover comes from. It is loaded on first use.
 #[derive(Default)]
@@ -24,8 +24,7 @@ impl ConfigSource {
         let mut overrides = self.overrides.clone();
         overrides.allow_service();
         if let Some(options) = &self.cut {
-            let cut = CutOptions::from_sp1(options.clone());
-            overrides.cut(cut.map_err(|error: OptionsError| DistributedError::Config(error.into()))?);
+            overrides.cut(options.clone()).map_err(|error: OptionsError| DistributedError::Config(error.into()))?;
         }
         Ok(Config::load(&overrides, environment)?)
     }

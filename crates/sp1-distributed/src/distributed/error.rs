@@ -2,7 +2,10 @@
 
 use super::config::ConfigError;
 use sp1d_client::{ClientError, FailureInfo};
+use sp1d_machine::ProcessorError;
 use sp1d_orchestrator::{ConnectError, ProofFailure};
+use sp1d_worker::MemoryError;
+use std::time::Duration;
 
 /// Why a call to the distributed prover failed.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,12 @@ pub enum DistributedError {
     /// The worker list or a setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// This processor lacks features that the program was compiled for.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
+    /// The only worker is this process, and the machine has too little memory to load its prover.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// No worker can be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -36,6 +45,27 @@ pub enum DistributedError {
         /// Address of the service.
         url: String,
     },
+    /// The proof at the service is a proof of another program than that of the proving key.
+    #[error(
+        "proof {proof} of the service is of another program than the proving key\nhint: create the proving key from the program of the request, or check the id of the proof"
+    )]
+    OtherProgram {
+        /// Id of the proof at the service.
+        proof: String,
+    },
+    /// The proof did not end within the time that the caller waits.
+    #[error("proof {proof} did not end within {} s; it continues\nhint: wait for it again", .waited.as_secs())]
+    StillRunning {
+        /// Id of the proof at the service.
+        proof: String,
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// The call needs a service. The value names what only a service can do.
+    #[error(
+        "only a service can {0}: proofs on the program's own workers end with the program\nhint: set `SP1_DISTRIBUTED_URL`, or call `url` of the builder"
+    )]
+    NeedsService(&'static str),
     /// The call needs its own workers. The value names what a service cannot do.
     #[error("a service cannot {0}\nhint: use your own workers instead of a service")]
     NotThere(&'static str),

@@ -4,7 +4,7 @@
 use super::config::Config;
 use crate::worker::{EmbeddedWorker, local_worker};
 use sp1_sdk::{SP1Proof, SP1VerifyingKey};
-use sp1d_engine::{Controller, ShrinkWrapper};
+use sp1d_engine::{ShrinkWrapper, Sp1ProofRunner};
 use sp1d_orchestrator::{
     ConnectError, Holdings, LocalConnector, Orchestrator, ProofEvent, ProofFailure, ProofRequest, Proven, Stream,
     UnknownWorker, WorkerInfo,
@@ -55,8 +55,9 @@ pub struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// Connects to the workers that `config` names. Sessions run on the runtime that polls this future. If the list
-    /// contains the worker `local`, that worker starts to load its prover.
+    /// Connects to the workers that `config` names. If no worker is reached, waits up to `patience_s` for the first
+    /// one. A worker that serves another orchestrator counts as reached. Sessions run on the runtime that polls this
+    /// future. If the list contains the worker `local`, that worker starts to load its prover.
     ///
     /// # Errors
     /// If no worker can be reached.
@@ -67,7 +68,9 @@ impl WorkerPool {
         Ok(Self { orchestrator, _local: local })
     }
 
-    /// Proves `request` through `controller` until `cancel` is cancelled. Sends the events of the proof to `progress`.
+    /// Proves `request` through `runner` until `cancel` is cancelled. Sends the events of the proof to `progress`.
+    /// Waits for its turn at workers that serve other orchestrators. While no proof runs, or when the present proofs
+    /// have ended, workers are released to orchestrators that wait for them.
     ///
     /// # Errors
     /// The reason why the proof failed.
@@ -77,11 +80,11 @@ impl WorkerPool {
     pub async fn prove(
         &self,
         request: ProofRequest,
-        controller: Arc<Controller>,
+        runner: Arc<Sp1ProofRunner>,
         progress: broadcast::Sender<ProofEvent>,
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
-        self.orchestrator.prove(request, controller, progress, cancel).await
+        self.orchestrator.prove(request, runner, progress, cancel).await
     }
 
     /// Shrinks and wraps a compressed proof on a worker. `key` belongs to the program of the proof. Returns a

@@ -1,8 +1,8 @@
 //! The distributed prover.
 
 use super::{
-    config::Config, config_source::ConfigSource, error::DistributedError, pool::WorkerPool,
-    service_prover::ServiceProver,
+    config::Config, config_source::ConfigSource, error::DistributedError, local_memory::check_local_memory,
+    pool::WorkerPool, service_prover::ServiceProver,
 };
 use crate::{request::ProveOptions, threads::ClientThreads};
 use bytes::Bytes;
@@ -13,9 +13,10 @@ use sp1_sdk::{
     Elf, LightProver, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues,
     SP1VerifyingKey,
 };
-use sp1d_engine::{Controller, WrapProof};
-use sp1d_orchestrator::{ExpectedExit, Holdings, ProofEvent, ProofMode, ProofRequest};
-use std::sync::Arc;
+use sp1d_engine::{Sp1ProofRunner, WrapProof};
+use sp1d_machine::Memory;
+use sp1d_orchestrator::{ExpectedExit, Holdings, ProofEvent, ProofFailure, ProofMode, ProofRequest};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,7 @@ pub struct DistributedProver {
 
 /// The state that all clones of a prover share.
 pub(super) struct DistributedProverInner {
-    controller: Arc<Controller>,
+    runner: Arc<Sp1ProofRunner>,
     source: ConfigSource,
     config: OnceCell<Config>,
     backend: OnceCell<ProvingBackend>,
@@ -48,7 +49,13 @@ enum ProvingBackend {
 
 impl DistributedProverInner {
     async fn config(&self) -> Result<&Config, DistributedError> {
-        self.config.get_or_try_init(|| async { self.source.load() }).await
+        let load = || async {
+            let config = self.source.load()?;
+            // The loaded configuration is kept, so each client warns once.
+            config.warn_of_replaced_values();
+            Ok::<_, DistributedError>(config)
+        };
+        self.config.get_or_try_init(load).await
     }
 
     async fn backend(self: &Arc<Self>) -> Result<&ProvingBackend, DistributedError> {
@@ -57,6 +64,7 @@ impl DistributedProverInner {
             if let Some(url) = &config.service {
                 return Ok(ProvingBackend::Service(ServiceProver::new(url)?));
             }
+            check_local_memory(&config.list, Memory::now())?;
             let pool = self.threads.spawn_session(async move { WorkerPool::open(&config).await }).await;
             Ok::<_, DistributedError>(ProvingBackend::Pool(pool?))
         };
@@ -65,7 +73,7 @@ impl DistributedProverInner {
 
     pub(super) async fn setup(&self, elf: Elf) -> Result<SP1ProvingKey, DistributedError> {
         self.config().await?;
-        let key = self.controller.verifying_key(&elf).await?;
+        let key = self.runner.verifying_key(&elf).await?;
         Ok(SP1ProvingKey::new(key, elf))
     }
 
@@ -78,7 +86,7 @@ impl DistributedProverInner {
     ) -> Result<(SP1PublicValues, ExecutionReport), ExecutionError> {
         let other = |error: &dyn std::fmt::Display| ExecutionError::Other(error.to_string());
         self.config().await.map_err(|error| other(&error))?;
-        self.controller.execute_in(&elf, stdin, context, &stop).await.map_err(|error| other(&error))
+        self.runner.execute_in(&elf, stdin, context, &stop).await.map_err(|error| other(&error))
     }
 
     async fn prove(
@@ -86,22 +94,75 @@ impl DistributedProverInner {
         key: SP1ProvingKey,
         stdin: SP1Stdin,
         options: ProveOptions,
+        idempotency_key: Option<String>,
         progress: broadcast::Sender<ProofEvent>,
         cancel: CancellationToken,
     ) -> Result<SP1ProofWithPublicValues, DistributedError> {
         let request = self.request(key.elf(), &stdin, &options).await?;
         drop(stdin);
-        if self.controller.verifying_key(&request.elf).await?.vk != key.verifying_key().vk {
-            return Err(DistributedError::ForeignKey);
-        }
-        let pool = match self.backend().await? {
+        self.check_key(&key).await?;
+        // Opening the pool may wait for the first worker.
+        let backend = tokio::select! {
+            () = cancel.cancelled() => return Err(ProofFailure::Cancelled.into()),
+            backend = self.backend() => backend?,
+        };
+        let pool = match backend {
             ProvingBackend::Pool(pool) => pool,
             ProvingBackend::Service(service) => {
-                return service.prove(request, &self.controller, &progress, &cancel).await;
+                return service.prove(request, idempotency_key, &self.runner, &progress, &cancel).await;
             }
         };
-        let proven = pool.prove(request, self.controller.clone(), progress, cancel).await?;
+        let proven = pool.prove(request, self.runner.clone(), progress, cancel).await?;
         bincode::deserialize(&proven.output.proof).map_err(|error| DistributedError::Decode(error.to_string()))
+    }
+
+    /// Requests a proof from the service and returns its id.
+    async fn request_from_service(
+        self: Arc<Self>,
+        key: SP1ProvingKey,
+        stdin: SP1Stdin,
+        options: ProveOptions,
+        idempotency_key: Option<String>,
+        cancel: CancellationToken,
+    ) -> Result<String, DistributedError> {
+        let request = self.request(key.elf(), &stdin, &options).await?;
+        drop(stdin);
+        self.check_key(&key).await?;
+        let service = self.service("request a proof without waiting for it").await?;
+        Ok(service.request(&request, idempotency_key, &self.runner, &cancel).await?.id)
+    }
+
+    async fn wait_at_service(
+        self: Arc<Self>,
+        id: String,
+        key: SP1ProvingKey,
+        timeout: Option<Duration>,
+        cancel: CancellationToken,
+    ) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        self.check_key(&key).await?;
+        let service = self.service("wait for a proof by its id").await?;
+        tokio::select! {
+            proven = service.wait(&id, elf_bytes(key.elf()), &self.runner, timeout) => proven,
+            () = cancel.cancelled() => Err(ProofFailure::Cancelled.into()),
+        }
+    }
+
+    /// Returns the service. `what` names what only a service can do.
+    async fn service(self: &Arc<Self>, what: &'static str) -> Result<&ServiceProver, DistributedError> {
+        // The configuration decides before any worker is dialed.
+        if self.config().await?.service.is_none() {
+            return Err(DistributedError::NeedsService(what));
+        }
+        match self.backend().await? {
+            ProvingBackend::Service(service) => Ok(service),
+            ProvingBackend::Pool(_) => Err(DistributedError::NeedsService(what)),
+        }
+    }
+
+    /// Checks that the verifying key in `key` belongs to the program in it.
+    async fn check_key(&self, key: &SP1ProvingKey) -> Result<(), DistributedError> {
+        let own = self.runner.verifying_key(key.elf()).await?;
+        if own.vk == key.verifying_key().vk { Ok(()) } else { Err(DistributedError::ForeignKey) }
     }
 
     async fn request(
@@ -112,10 +173,7 @@ impl DistributedProverInner {
     ) -> Result<ProofRequest, DistributedError> {
         let config = self.config().await?;
         Ok(ProofRequest {
-            elf: match elf {
-                Elf::Static(bytes) => Bytes::from_static(bytes),
-                Elf::Dynamic(bytes) => Bytes::from_owner(bytes.clone()),
-            },
+            elf: elf_bytes(elf),
             stdin: bincode::serialize(stdin).expect("every input can be serialized").into(),
             mode: proof_mode(options.mode),
             cycle_limit: options.cycle_limit,
@@ -143,6 +201,13 @@ impl DistributedProverInner {
     }
 }
 
+fn elf_bytes(elf: &Elf) -> Bytes {
+    match elf {
+        Elf::Static(bytes) => Bytes::from_static(bytes),
+        Elf::Dynamic(bytes) => Bytes::from_owner(bytes.clone()),
+    }
+}
+
 fn proof_mode(mode: SP1ProofMode) -> ProofMode {
     match mode {
         SP1ProofMode::Core => ProofMode::Core,
@@ -163,10 +228,10 @@ fn expected_exit(code: StatusCode) -> ExpectedExit {
 }
 
 impl DistributedProver {
-    pub(super) fn from_parts(threads: ClientThreads, controller: Controller, source: ConfigSource) -> Self {
+    pub(super) fn from_parts(threads: ClientThreads, runner: Sp1ProofRunner, source: ConfigSource) -> Self {
         Self {
             inner: Arc::new(DistributedProverInner {
-                controller: Arc::new(controller),
+                runner: Arc::new(runner),
                 source,
                 config: OnceCell::new(),
                 backend: OnceCell::new(),
@@ -183,7 +248,9 @@ impl DistributedProver {
         self.inner.config().await.cloned()
     }
 
-    /// Connects to the workers or the service now instead of at the first proof.
+    /// Connects to the workers or the service now instead of at the first proof. If no worker is reached, waits up to
+    /// the setting `patience_s` for the first one. A worker that serves another orchestrator counts as reached: proofs
+    /// wait for their turn there.
     ///
     /// # Errors
     /// If the configuration is invalid, or no worker (or the service) can be reached.
@@ -223,6 +290,7 @@ impl DistributedProver {
         key: &SP1ProvingKey,
         stdin: SP1Stdin,
         options: ProveOptions,
+        idempotency_key: Option<String>,
         progress: broadcast::Sender<ProofEvent>,
     ) -> BoxFuture<'static, Result<SP1ProofWithPublicValues, DistributedError>> {
         let (inner, key, cancel) = (self.inner.clone(), key.clone(), CancellationToken::new());
@@ -230,8 +298,48 @@ impl DistributedProver {
         let guard = cancel.clone().drop_guard();
         Box::pin(async move {
             let _guard = guard;
-            let proving = inner.clone().prove(key, stdin, options, progress, cancel);
+            let proving = inner.clone().prove(key, stdin, options, idempotency_key, progress, cancel);
             inner.threads.spawn(proving).await
+        })
+    }
+
+    pub(crate) fn request_proof(
+        &self,
+        key: &SP1ProvingKey,
+        stdin: SP1Stdin,
+        options: ProveOptions,
+        idempotency_key: Option<String>,
+    ) -> BoxFuture<'static, Result<String, DistributedError>> {
+        let (inner, key, cancel) = (self.inner.clone(), key.clone(), CancellationToken::new());
+        let guard = cancel.clone().drop_guard();
+        Box::pin(async move {
+            let _guard = guard;
+            let requesting = inner.clone().request_from_service(key, stdin, options, idempotency_key, cancel);
+            inner.threads.spawn(requesting).await
+        })
+    }
+
+    pub(super) fn wait_for_proof(
+        &self,
+        id: String,
+        key: SP1ProvingKey,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'static, Result<SP1ProofWithPublicValues, DistributedError>> {
+        let (inner, cancel) = (self.inner.clone(), CancellationToken::new());
+        let guard = cancel.clone().drop_guard();
+        Box::pin(async move {
+            let _guard = guard;
+            let waiting = inner.clone().wait_at_service(id, key, timeout, cancel);
+            inner.threads.spawn(waiting).await
+        })
+    }
+
+    pub(super) fn cancel_proof(&self, id: String) -> BoxFuture<'static, Result<(), DistributedError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let of_inner = inner.clone();
+            let cancelling = async move { of_inner.service("cancel a proof by its id").await?.cancel(&id).await };
+            inner.threads.spawn(cancelling).await
         })
     }
 
@@ -241,6 +349,6 @@ impl DistributedProver {
     }
 
     pub(crate) fn light(&self) -> &LightProver {
-        self.inner.controller.light()
+        self.inner.runner.light()
     }
 }

@@ -4,7 +4,7 @@ use super::error::DistributedError;
 use bytes::Bytes;
 use sp1_sdk::{HashableKey, SP1Proof, SP1ProofWithPublicValues};
 use sp1d_client::{Client, ClientError, EventRecord, FailureInfo, NewProof, ProofState, ProofSummary};
-use sp1d_engine::Controller;
+use sp1d_engine::Sp1ProofRunner;
 use sp1d_orchestrator::{ExpectedExit, ProofEvent, ProofFailure, ProofMode, ProofRequest};
 use std::time::Duration;
 use tokio::{sync::broadcast, time::timeout};
@@ -19,6 +19,13 @@ const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the client tries to cancel a proof that the caller no longer needs.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a proof of the service must be a proof of.
+struct WantedProof {
+    elf: Bytes,
+    mode: ProofMode,
+    nonce: [u32; 4],
+}
 
 /// The client side of a service.
 #[derive(Debug, Clone)]
@@ -36,49 +43,103 @@ impl ServiceProver {
     }
 
     /// Requests a proof of `request` from the service and waits for it until `cancel` is cancelled. Returns the proof
-    /// only after `controller` has verified it.
+    /// only after `runner` has verified it. A proof without an idempotency key of the caller is cancelled together
+    /// with `cancel`: no other client knows it.
     pub(super) async fn prove(
         &self,
         request: ProofRequest,
-        controller: &Controller,
+        idempotency_key: Option<String>,
+        runner: &Sp1ProofRunner,
         progress: &broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
     ) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        let is_shared = idempotency_key.is_some();
+        let asked = self.request(&request, idempotency_key, runner, cancel).await?;
+        let id = asked.id.clone();
+        let wanted = WantedProof { elf: request.elf, mode: request.mode, nonce: request.nonce };
+        tokio::select! {
+            proven = self.finish(asked, wanted, runner, progress) => proven,
+            () = cancel.cancelled() => {
+                if !is_shared {
+                    self.give_up(&id).await;
+                }
+                Err(ProofFailure::Cancelled.into())
+            }
+        }
+    }
+
+    /// Requests a proof of `request` from the service. If `cancel` is cancelled meanwhile, the proof is cancelled too,
+    /// unless the caller has given an idempotency key.
+    pub(super) async fn request(
+        &self,
+        request: &ProofRequest,
+        idempotency_key: Option<String>,
+        runner: &Sp1ProofRunner,
+        cancel: &CancellationToken,
+    ) -> Result<ProofSummary, DistributedError> {
         let cancelled = || ProofFailure::Cancelled.into();
+        let is_shared = idempotency_key.is_some();
         let prepared = tokio::select! {
-            prepared = self.prepare(&request, controller) => prepared?,
+            prepared = self.prepare(request, idempotency_key, runner) => prepared?,
             () = cancel.cancelled() => return Err(cancelled()),
         };
         let asked = tokio::select! {
             asked = self.submit(&prepared) => asked?,
             () = cancel.cancelled() => {
                 // The service may have accepted the request already. The same idempotency key finds that proof.
-                if let Ok(Ok(asked)) = timeout(CANCEL_TIMEOUT, self.submit(&prepared)).await {
+                if !is_shared && let Ok(Ok(asked)) = timeout(CANCEL_TIMEOUT, self.submit(&prepared)).await {
                     self.give_up(&asked.id).await;
                 }
                 return Err(cancelled());
             }
         };
-        let id = asked.id.clone();
-        tokio::select! {
-            proven = self.finish(asked, request, controller, progress) => proven,
-            () = cancel.cancelled() => {
-                self.give_up(&id).await;
-                Err(cancelled())
+        tracing::info!(proof_id = %asked.id, url = self.0.url(), "proof requested from the service");
+        Ok(asked)
+    }
+
+    /// Waits for the proof `id` of the program `elf`, no longer than `limit`. Returns the proof only after `runner`
+    /// has verified it.
+    pub(super) async fn wait(
+        &self,
+        id: &str,
+        elf: Bytes,
+        runner: &Sp1ProofRunner,
+        limit: Option<Duration>,
+    ) -> Result<SP1ProofWithPublicValues, DistributedError> {
+        let waiting = async {
+            let asked = Client::persist(FIRST_CONTACT_TIMEOUT, || self.0.proof(id)).await?;
+            if asked.program != Client::program_id(&elf) {
+                return Err(DistributedError::OtherProgram { proof: asked.id });
             }
+            let wanted = WantedProof { elf, mode: asked.mode, nonce: asked.nonce };
+            // No caller reads these events.
+            let (progress, _) = broadcast::channel(1);
+            self.finish(asked, wanted, runner, &progress).await
+        };
+        match limit {
+            None => waiting.await,
+            Some(waited) => timeout(waited, waiting)
+                .await
+                .unwrap_or_else(|_| Err(DistributedError::StillRunning { proof: id.to_owned(), waited })),
         }
+    }
+
+    /// Cancels the proof `id`, unless it has ended.
+    pub(super) async fn cancel(&self, id: &str) -> Result<(), DistributedError> {
+        Client::persist(FIRST_CONTACT_TIMEOUT, || self.0.cancel(id)).await?;
+        Ok(())
     }
 
     async fn submit(&self, new: &NewProof) -> Result<ProofSummary, ClientError> {
         Client::persist(OUTAGE_TIMEOUT, || self.0.submit(new)).await
     }
 
-    /// Waits for the requested proof. Returns it if it has the requested mode and verifies.
+    /// Waits for the requested proof. Returns it if it is the wanted one and verifies.
     async fn finish(
         &self,
         asked: ProofSummary,
-        request: ProofRequest,
-        controller: &Controller,
+        wanted: WantedProof,
+        runner: &Sp1ProofRunner,
         progress: &broadcast::Sender<ProofEvent>,
     ) -> Result<SP1ProofWithPublicValues, DistributedError> {
         let on_event = |record: &EventRecord| {
@@ -90,15 +151,20 @@ impl ServiceProver {
         let unverified = |text: String| DistributedError::Proof(ProofFailure::Unverified(text));
         let made: SP1ProofWithPublicValues = bincode::deserialize(&content)
             .map_err(|error| unverified(format!("cannot decode the proof of the service: {error}")))?;
-        let (made_mode, mode) = (mode_of(&made.proof), request.mode);
+        let (made_mode, mode) = (mode_of(&made.proof), wanted.mode);
         if made_mode != mode {
             return Err(unverified(format!("the service made a {made_mode} proof instead of a {mode} proof")));
         }
-        Ok(controller.accept(made, &request.elf, request.nonce).await?)
+        Ok(runner.accept(made, &wanted.elf, wanted.nonce).await?)
     }
 
     /// Uploads the program and the input, and returns the proof request.
-    async fn prepare(&self, request: &ProofRequest, controller: &Controller) -> Result<NewProof, DistributedError> {
+    async fn prepare(
+        &self,
+        request: &ProofRequest,
+        idempotency_key: Option<String>,
+        runner: &Sp1ProofRunner,
+    ) -> Result<NewProof, DistributedError> {
         if request.expected_exit != ExpectedExit::Success {
             let text = "a service proves only programs that end with exit code 0\n\
                         hint: prove this program on your own workers instead of a service";
@@ -107,7 +173,7 @@ impl ServiceProver {
         self.connect().await?;
         let program = Client::persist(OUTAGE_TIMEOUT, || self.0.add_program(request.elf.clone())).await?;
         // Without this check, a service with another SP1 version would be noticed only when its proof does not verify.
-        let own = controller.verifying_key(&request.elf).await?.bytes32();
+        let own = runner.verifying_key(&request.elf).await?.bytes32();
         if program.verifying_key.is_some_and(|key| key != own) {
             return Err(DistributedError::OtherRelease { url: self.0.url().to_owned() });
         }
@@ -119,8 +185,8 @@ impl ServiceProver {
             cycle_limit: request.cycle_limit.filter(|limit| *limit > 0),
             timeout_seconds: request.timeout.map(|timeout| timeout.as_secs().max(1)),
             nonce: request.nonce,
-            // With this key, a repeated request does not start a second proof when a response was lost.
-            idempotency_key: Some(new_key()?),
+            // With a key, a repeated request does not start a second proof when a response was lost.
+            idempotency_key: Some(idempotency_key.map_or_else(new_key, Ok)?),
             ..NewProof::default()
         })
     }

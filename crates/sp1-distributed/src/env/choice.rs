@@ -1,6 +1,19 @@
 //! Reads `SP1_PROVER`.
 
+use sp1d_machine::ProcessorError;
 use std::{env, fmt};
+
+/// Why no prover can be made from the environment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvProverError {
+    /// `SP1_PROVER` names an unknown prover or one whose feature is off.
+    #[error(transparent)]
+    Unknown(#[from] UnknownProver),
+    /// This processor lacks features that the program was compiled for.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
+}
 
 /// The prover that `SP1_PROVER` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

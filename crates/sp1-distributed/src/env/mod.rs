@@ -9,6 +9,6 @@ mod prover_impl;
 
 #[cfg(feature = "blocking")]
 pub(crate) use choice::ProverChoice;
-pub use choice::UnknownProver;
+pub use choice::{EnvProverError, UnknownProver};
 pub use pk::EnvProvingKey;
 pub use prover::EnvProver;

@@ -1,7 +1,7 @@
 //! The prover that `SP1_PROVER` names.
 
 use super::{
-    choice::{ProverChoice, UnknownProver},
+    choice::{EnvProverError, ProverChoice},
     pk::EnvProvingKey,
 };
 use crate::{
@@ -14,6 +14,7 @@ use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::Machine;
 use sp1_primitives::SP1Field;
 use sp1_sdk::{CpuProver, LightProver, MockProver};
+use sp1d_machine::check_processor;
 
 #[cfg(feature = "cuda")]
 use sp1_sdk::CudaProver;
@@ -44,7 +45,8 @@ impl EnvProver {
     /// Same as [`crate::ProverClient::from_env`].
     ///
     /// # Panics
-    /// If `SP1_PROVER` names an unknown prover or one whose feature is off.
+    /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
+    /// the program was compiled for.
     pub async fn new() -> Self {
         Self::from_env_with_opts(None).await
     }
@@ -82,15 +84,17 @@ impl EnvProver {
         core_opts: Option<SP1CoreOpts>,
         machine: Machine<SP1Field, RiscvAir<SP1Field>>,
     ) -> Self {
-        Self::try_new(core_opts, machine).await.unwrap_or_else(|unknown| panic!("{unknown}"))
+        Self::try_new(core_opts, machine).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The future is boxed so that SP1's provers are compiled in this crate.
     pub(crate) fn try_new(
         core_opts: Option<SP1CoreOpts>,
         machine: Machine<SP1Field, RiscvAir<SP1Field>>,
-    ) -> BoxFuture<'static, Result<Self, UnknownProver>> {
+    ) -> BoxFuture<'static, Result<Self, EnvProverError>> {
         Box::pin(async move {
+            // Later code may use instructions that this processor lacks.
+            check_processor()?;
             Ok(match ProverChoice::from_environment()? {
                 ProverChoice::Cpu => Self::Cpu(CpuProver::new_with_opts_and_machine(core_opts, machine).await),
                 ProverChoice::Mock => Self::Mock(MockProver::new_with_machine(machine).await),

@@ -3,10 +3,11 @@
 use super::{
     bound::BoundWorker,
     error::WorkerError,
-    loading::{EngineOptions, start_engine},
+    loading::{EngineOptions, start_engine, warn_of_unused_feature},
     session::{default_name, introduction, on_own_thread, spawn},
 };
 use sp1d_engine::start_estimate;
+use sp1d_machine::check_processor;
 use sp1d_protocol::{Address, Filter};
 use sp1d_worker::{JoiningWorker, ListeningWorker, ProverCommand, WorkerSettings, engine_state};
 use std::time::Duration;
@@ -121,8 +122,13 @@ impl WorkerBuilder {
     /// Opens the port, if the worker listens, and starts to load the prover.
     ///
     /// # Errors
-    /// If the address is unknown or in use, or if the system refuses to create a thread.
+    /// If this processor lacks features that the program was compiled for, if the address is unknown or in use, or if
+    /// the system refuses to create a thread. If the machine has too little memory for the prover,
+    /// [`BoundWorker::serve`] returns the error.
     pub async fn bind(self) -> Result<BoundWorker, WorkerError> {
+        // Later code may use instructions that this processor lacks.
+        check_processor()?;
+        warn_of_unused_feature();
         let threads = self.engine.threads();
         let place = match &self.mode {
             ConnectionMode::Listen(listen, _) => listen.port().to_string(),

@@ -1,7 +1,7 @@
 //! The worker inside the process of an orchestrator.
 
 use super::{
-    loading::{EngineOptions, cores, start_engine},
+    loading::{EngineOptions, cores, start_engine, warn_of_unused_feature},
     session::{default_name, introduction, on_own_thread, spawn},
 };
 use sp1d_engine::start_estimate;
@@ -20,6 +20,7 @@ pub(crate) struct EmbeddedWorker {
 /// core less than available, so that the executor keeps one. It waits up to 24 hours for memory, because other workers
 /// may prove meanwhile.
 pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, LocalEndpoint) {
+    warn_of_unused_feature();
     let threads = threads.unwrap_or_else(local_threads);
     let engine = EngineOptions {
         threads: Some(threads),

@@ -1,5 +1,6 @@
 //! Errors of a worker.
 
+use sp1d_machine::ProcessorError;
 use sp1d_protocol::{AddressError, FilterError};
 use std::io;
 
@@ -13,6 +14,9 @@ pub enum WorkerError {
     /// The filter of orchestrators is malformed.
     #[error("invalid filter of orchestrators: {0}")]
     Filter(#[from] FilterError),
+    /// This processor lacks features that the program was compiled for.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
     /// The port cannot be opened, or the prover cannot be loaded.
     #[error(transparent)]
     Serve(#[from] sp1d_worker::ServeError),

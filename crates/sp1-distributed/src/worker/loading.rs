@@ -1,6 +1,7 @@
 //! Loads the prover of a worker, in this process or in prover processes.
 
 use sp1d_engine::{LOAD_BYTES, ProverSettings, REST_BYTES, load_prover, start_estimate, start_thread_pool};
+use sp1d_machine::unused_processor_feature;
 use sp1d_worker::{
     EngineState, LoadError, MemoryPlan, ProverCommand, ProverRules, Provers, StartLock, StateSender, wait_for_memory,
 };
@@ -57,6 +58,17 @@ impl EngineOptions {
 
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Logs a warning if another build would prove faster on this processor.
+pub(super) fn warn_of_unused_feature() {
+    if let Some(feature) = unused_processor_feature() {
+        tracing::warn!(
+            feature,
+            "this build does not use a feature of this processor: proving takes up to four times as long; build it \
+             with RUSTFLAGS=\"-C target-cpu=native\""
+        );
+    }
 }
 
 /// Starts the engine in this process or in prover processes, and publishes its state. In this process, the engine

@@ -43,7 +43,7 @@ struct Point {
     peak_bytes: u64,
 }
 
-/// The fields of the output of `sp1d tune --output json` that are used here.
+/// The fields of the output of `sp1d tune --json` that are used here.
 #[derive(Debug, Deserialize)]
 struct Tuned {
     measured: Vec<TunedCut>,
@@ -95,7 +95,7 @@ fn measure(program: BenchProgram) -> Result<Vec<Point>> {
     let (elf, inputs) = inputs(program);
     let tune = env::current_exe().context("cannot find the path of this program")?.with_file_name("sp1d");
     let output = Command::new(&tune)
-        .args(["tune", "--elf", elf, "--provers", "1", "--parallel-shards", "1", "--every-cut", "--output", "json"])
+        .args(["tune", "--elf", elf, "--provers", "1", "--parallel-shards", "1", "--every-cut", "--json"])
         .args(inputs.iter().flat_map(|input| ["--input", input]))
         .stderr(Stdio::inherit())
         .output()

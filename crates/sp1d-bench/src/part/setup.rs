@@ -4,7 +4,7 @@ use crate::measure::{BenchProgram, FigureSpread, MachineFacts, write_figures};
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use sp1_sdk::Prover as _;
-use sp1d_engine::{Controller, ControllerSettings};
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -33,7 +33,7 @@ struct SetupReport {
     setup: FigureSpread,
     /// A verifying key that is not on disk.
     unknown: FigureSpread,
-    /// A verifying key that is on disk, loaded by a new controller.
+    /// A verifying key that is on disk, loaded by a new runner.
     known: FigureSpread,
     /// Time of an unknown key divided by time of SP1's setup. Ratios of each round.
     unknown_over_setup: FigureSpread,
@@ -67,20 +67,19 @@ struct SetupTimes {
 
 async fn round(program: BenchProgram) -> Result<SetupTimes> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let controller = controller(folder.path()).await;
+    let runner = runner(folder.path()).await;
     let start = Instant::now();
-    let of_sp1 =
-        controller.light().setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup failed: {error}"))?;
+    let of_sp1 = runner.light().setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup failed: {error}"))?;
     let setup = start.elapsed().as_secs_f64();
     let elf = program.elf();
-    let key = async |controller: &Controller| {
+    let key = async |runner: &Sp1ProofRunner| {
         let start = Instant::now();
-        let key = controller.verifying_key(&elf).await?;
+        let key = runner.verifying_key(&elf).await?;
         anyhow::Ok((key, start.elapsed().as_secs_f64()))
     };
-    let (unknown_key, unknown) = key(&controller).await?;
-    // A new controller loads the key from disk.
-    let (known_key, known) = key(&self::controller(folder.path()).await).await?;
+    let (unknown_key, unknown) = key(&runner).await?;
+    // A new runner loads the key from disk.
+    let (known_key, known) = key(&self::runner(folder.path()).await).await?;
     let expected = &sp1_sdk::ProvingKey::verifying_key(&of_sp1).vk;
     anyhow::ensure!(
         *expected == unknown_key.vk && *expected == known_key.vk,
@@ -89,6 +88,6 @@ async fn round(program: BenchProgram) -> Result<SetupTimes> {
     Ok(SetupTimes { setup, unknown, known })
 }
 
-async fn controller(keys: &Path) -> Controller {
-    Controller::new(ControllerSettings { keys: Some(keys.to_owned()), ..ControllerSettings::default() }).await
+async fn runner(keys: &Path) -> Sp1ProofRunner {
+    Sp1ProofRunner::new(ProofRunnerSettings { keys: Some(keys.to_owned()), ..ProofRunnerSettings::default() }).await
 }

@@ -37,6 +37,18 @@ pub enum MachineError {
         /// The temporary folder.
         path: PathBuf,
     },
+    /// A folder that must be private is not.
+    #[error(
+        "cannot trust the temporary folder {}: {reason}\n\
+         hint: remove this folder, or set `TMPDIR` to another one",
+        path.display()
+    )]
+    Untrusted {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with the folder.
+        reason: String,
+    },
     /// A program of another user has the name of the executor's helper program, so SP1 would run it.
     #[error(
         "the executor would run {}, which belongs to another user\n\

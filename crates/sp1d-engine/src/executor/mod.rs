@@ -5,6 +5,7 @@
 mod failures;
 mod leftovers;
 mod machine_check;
+mod private_folder;
 mod processes;
 mod resources;
 mod run;
@@ -14,6 +15,7 @@ mod supervisor;
 pub(crate) use failures::{execution_failure, killed_from_outside, program_failure, ran_away};
 pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
+pub use private_folder::private_temporary_folder;
 pub(crate) use run::ProgramRunner;
 pub use run::{Executed, execute_on};
 pub(crate) use supervisor::{ExecutionBound, ExecutionEnd, supervise};

@@ -1,6 +1,6 @@
 //! Determines which task kinds a worker on this machine supports.
 //!
-//! The last step of an on-chain proof (Groth16 or PLONK) needs two things: circuit files, which SP1 downloads by the
+//! The last task of an on-chain proof (Groth16 or PLONK) needs two things: circuit files, which SP1 downloads by the
 //! gigabyte if they are missing, and a prover written in Go, which runs in Docker unless it is linked in. A worker
 //! checks for both in advance and reports what is missing. It never downloads anything.
 
@@ -74,7 +74,7 @@ impl Equipment {
         }
     }
 
-    /// Checks that the wrap step can run without SP1 downloading or building circuit files.
+    /// Checks that the wrap task can run without SP1 downloading or building circuit files.
     fn check_wrap(
         &self,
         files: &Result<PathBuf, MissingEquipment>,

@@ -181,7 +181,7 @@ async fn prove(
     })
 }
 
-/// Checks that the wrap step still finds its circuit files. SP1 would otherwise download them.
+/// Checks that the wrap task still finds its circuit files. SP1 would otherwise download them.
 async fn check_wrap(kind: TaskKind) -> Result<(), TaskError> {
     let supported = tokio::task::spawn_blocking(move || check_still_supported(kind)).await;
     match supported {

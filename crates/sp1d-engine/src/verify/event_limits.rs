@@ -1,4 +1,4 @@
-//! Bounds and checks the deferred precompile events that workers upload.
+//! Bounds and checks the deferred events that workers upload.
 
 use super::decoding::decode;
 use crate::options::CutOptions;
@@ -16,7 +16,7 @@ use std::collections::HashSet;
 /// contains events of only one core shard.
 const MAX_PIECE_BYTES: u64 = 1 << 30;
 
-/// Bounds the deferred precompile events that a worker may upload for a core shard. SP1's controller makes precompile
+/// Bounds the deferred events that a worker may upload for a core shard. SP1's controller makes precompile
 /// shards of them without checking them.
 #[derive(Debug, Clone)]
 pub struct EventLimits {

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-/// Digests of the events that an attempt uploaded, sorted.
+/// Digests of the deferred events that an attempt uploaded, sorted.
 type Claim = Vec<[u8; 32]>;
 
 /// Claims by record, over all tries of a proof, because the records of a program are the same in every try.
@@ -39,17 +39,9 @@ impl DeferredClaims {
         self.suspect.store(true, Ordering::Relaxed);
     }
 
-    /// Returns true if a comparison of claims may explain why the finished proof does not verify, and was not tried
-    /// yet.
-    pub(crate) fn may_explain_proof(&self) -> bool {
-        let claims = lock(&self.claims);
-        // Without events, no claim can be wrong.
-        !self.compares() && claims.values().flat_map(BTreeMap::keys).any(|claim| !claim.is_empty())
-    }
-
-    /// Returns true if a comparison of claims may explain why a shard cannot be proven, and was not tried yet.
-    pub(crate) fn may_explain_shard(&self) -> bool {
-        !self.compares() && self.is_suspect()
+    /// Returns true if a worker claimed at least one deferred event.
+    pub(crate) fn has_claimed_events(&self) -> bool {
+        lock(&self.claims).values().flat_map(BTreeMap::keys).any(|claim| !claim.is_empty())
     }
 
     /// Records that an unverified result turned out to be wrong.
@@ -67,10 +59,15 @@ impl DeferredClaims {
         self.cached_use.store(true, Ordering::Relaxed);
     }
 
-    /// Returns true if cached results were used since the last call of this function, so they may be why there is no
-    /// proof.
-    pub(crate) fn take_cached_use(&self) -> bool {
-        self.cached_use.swap(false, Ordering::Relaxed)
+    /// Returns true if cached results were used since the last call of [`Self::clear_cached_use`], so they may be why
+    /// there is no proof.
+    pub(crate) fn has_cached_use(&self) -> bool {
+        self.cached_use.load(Ordering::Relaxed)
+    }
+
+    /// Records that the next try starts without the cached results that were used.
+    pub(crate) fn clear_cached_use(&self) {
+        self.cached_use.store(false, Ordering::Relaxed);
     }
 
     /// Returns true if a shard without a marker could not be proven.
@@ -78,8 +75,8 @@ impl DeferredClaims {
         self.suspect.load(Ordering::Relaxed)
     }
 
-    /// Starts the comparison of claims. From now on, a claim is accepted only if two workers make it, or if its worker
-    /// is the only one.
+    /// Starts the comparison of claims. From now on, a claim is accepted only if two workers make it, or if no other
+    /// worker is available and none has made another claim.
     pub(crate) fn start_comparing(&self) {
         self.compares.store(true, Ordering::Relaxed);
     }
@@ -89,9 +86,9 @@ impl DeferredClaims {
     }
 
     /// Records that `worker` makes `claim` for the shard with `record`, and returns the verdict. The claim is accepted
-    /// at once, unless the proof restarted to compare claims. Then a second worker must make the same claim, unless
-    /// `is_alone` is true: no other worker is available. The caller checks whether the names of the artifacts are
-    /// taken.
+    /// at once, unless the proof restarted to compare claims. Then a second worker must make the same claim, unless no
+    /// other worker is available (`is_alone`) and none has made another claim. The caller checks whether the names of
+    /// the artifacts are taken.
     pub(crate) fn judge(&self, record: Digest, mut claim: Claim, worker: WorkerId, is_alone: bool) -> ClaimsVerdict {
         claim.sort_unstable();
         let mut claims = lock(&self.claims);

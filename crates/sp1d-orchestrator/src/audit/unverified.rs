@@ -1,7 +1,7 @@
 //! Unverified results, which are used before they are verified, and the audit that finds the faulty workers if the
 //! finished proof is wrong.
 
-use crate::controller::task::TaskSpec;
+use crate::runner::task::TaskSpec;
 use sp1d_scheduler::WorkerId;
 use std::collections::HashSet;
 
@@ -63,9 +63,9 @@ impl UnverifiedResults {
     }
 }
 
-/// Evaluates the verdicts on unverified results, in the order in which the results were accepted. A result that was
-/// made from a wrong part is wrong without a fault of its own worker. A result that was made from a part without a
-/// verdict cannot be judged.
+/// Finds the workers at fault from the outcomes of verifying unverified results, in the order in which the results were
+/// accepted. A result that was made from a wrong part is wrong without a fault of its own worker. A result that was
+/// made from a part without an outcome cannot be judged.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     /// The artifacts that contain the results.
@@ -80,12 +80,12 @@ impl Audit {
     }
 
     /// Returns why the worker that made `part` is at fault; `None` if it is not at fault, or if that is unknown.
-    /// `verdict` is the outcome of verifying `part`, or `None` if `part` could not be verified.
-    pub(crate) fn judge(&mut self, part: &UnverifiedResult, verdict: Option<Result<(), String>>) -> Option<String> {
+    /// `outcome` says whether `part` verifies. It is `None` if `part` could not be verified.
+    pub(crate) fn judge(&mut self, part: &UnverifiedResult, outcome: Option<Result<(), String>>) -> Option<String> {
         if part.needs().any(|name| self.results.contains(name) && !self.right.contains(name)) {
             return None;
         }
-        match verdict? {
+        match outcome? {
             Ok(()) => {
                 self.right.insert(part.name().to_owned());
                 None
@@ -126,16 +126,16 @@ mod tests {
     }
 
     /// Checks an audit of five results: three shards, the reduction of the first two, and the reduction of that with
-    /// the third. `verdicts` has the outcome of verifying each, and `at_fault` names the results whose workers are at
+    /// the third. `outcomes` says whether each verifies, and `at_fault` names the results whose workers are at
     /// fault.
-    fn check(verdicts: [Option<bool>; 5], at_fault: &[&str]) {
+    fn check(outcomes: [Option<bool>; 5], at_fault: &[&str]) {
         let shard = |number: usize| shard(&format!("record-{number}"), &format!("{number}"));
         let all = [shard(0), shard(1), shard(2), fold(&["0", "1"], "01"), fold(&["01", "2"], "012")];
         let mut audit = Audit::new(&all);
-        let found = all.iter().zip(verdicts).filter(|(part, verdict)| {
-            audit.judge(part, verdict.map(|right| if right { Ok(()) } else { Err("wrong".to_owned()) })).is_some()
+        let found = all.iter().zip(outcomes).filter(|(part, outcome)| {
+            audit.judge(part, outcome.map(|right| if right { Ok(()) } else { Err("wrong".to_owned()) })).is_some()
         });
-        assert!(found.map(|(part, _)| part.name()).eq(at_fault.iter().copied()), "{verdicts:?}");
+        assert!(found.map(|(part, _)| part.name()).eq(at_fault.iter().copied()), "{outcomes:?}");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The audit of unverified results after a proof has failed.
 
 use super::unverified::{Audit, UnverifiedResult};
-use crate::{controller::failure::ProofFailure, dispatch::input::DispatcherInput, proof::handle::ProofHandle};
+use crate::{dispatch::input::DispatcherInput, proof::handle::ProofHandle, runner::failure::ProofFailure};
 use futures::StreamExt;
 use sp1d_scheduler::DispatchEvent;
 
 impl ProofHandle {
     /// Audits the unverified results after the proof has failed, and reports the workers that sent wrong ones to the
     /// scheduler. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
-    /// failure. Call it before the controller returns, because the artifacts of the proof are removed then. The records
+    /// failure. Call it before the runner returns, because the artifacts of the proof are removed then. The records
     /// of shards may be removed earlier.
     pub async fn find_wrong_parts(&self) {
         if !matches!(
@@ -21,9 +21,9 @@ impl ProofHandle {
         let _running = self.state.start_audit();
         let mut audit = Audit::new(&all);
         let half = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
-        let mut verdicts = futures::stream::iter(all.into_iter().map(|part| self.check_again(part))).buffered(half);
-        while let Some((part, verdict)) = verdicts.next().await {
-            let Some(reason) = audit.judge(&part, verdict) else { continue };
+        let mut outcomes = futures::stream::iter(all.into_iter().map(|part| self.check_again(part))).buffered(half);
+        while let Some((part, outcome)) = outcomes.next().await {
+            let Some(reason) = audit.judge(&part, outcome) else { continue };
             let UnverifiedResult { worker_id, worker, .. } = part;
             tracing::warn!(%worker, %reason, "worker sent a wrong result");
             self.state.claims.mark_wrong_result();
@@ -31,7 +31,7 @@ impl ProofHandle {
         }
     }
 
-    /// Verifies an unverified result. The verdict is `None` if the result or an artifact that its check needs is
+    /// Verifies an unverified result. The outcome is `None` if the result or an artifact that its check needs is
     /// missing, because a disk that loses artifacts is not the fault of the worker.
     async fn check_again(&self, part: UnverifiedResult) -> (UnverifiedResult, Option<Result<(), String>>) {
         let (proof, checked) = (self.clone(), part.clone());
@@ -40,8 +40,8 @@ impl ProofHandle {
             let output = if there { proof.get_now(checked.name()) } else { None };
             output.map(|output| proof.check(&checked.spec, &output))
         };
-        // A check that panics gives no verdict.
-        let verdict = tokio::task::spawn_blocking(check).await.unwrap_or(None);
-        (part, verdict)
+        // A check that panics has no outcome.
+        let outcome = tokio::task::spawn_blocking(check).await.unwrap_or(None);
+        (part, outcome)
     }
 }

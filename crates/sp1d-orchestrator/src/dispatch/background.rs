@@ -3,8 +3,8 @@
 
 use super::input::DispatcherInput;
 use crate::{
-    controller::{failure::ProofFailure, task::TaskSpec},
     proof::handle::ProofHandle,
+    runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
     settings::Verify,
 };
@@ -29,22 +29,22 @@ impl BackgroundWork {
     }
 
     /// Starts the check of the result of `attempt`.
-    pub(super) fn check_result(&self, proof: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
-        self.check(
-            proof,
+    pub(super) fn spawn_result_check(&self, handle: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+        self.spawn_check(
+            handle,
             attempt,
-            move |proof| check_result(proof, &spec, attempt),
+            move |handle| check_result(handle, &spec, attempt),
             move |outcome| DispatchEvent::ResultChecked { attempt, outcome },
         );
     }
 
     /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
     /// them without checking them.
-    pub(super) fn check_marker(&self, proof: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
-        self.check(
-            proof,
+    pub(super) fn spawn_marker_check(&self, handle: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+        self.spawn_check(
+            handle,
             attempt,
-            move |proof| check_marker(proof, &spec, attempt),
+            move |handle| check_marker(handle, &spec, attempt),
             move |outcome| DispatchEvent::MarkerChecked { attempt, outcome },
         );
     }
@@ -60,11 +60,11 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Runs `check` on uploads of `attempt` for `proof`, on another thread. Then sends the dispatcher the
-    /// event that `event` makes from the outcome.
-    fn check(
+    /// Runs `check` on uploads of `attempt`, on another thread. Then sends the dispatcher the event that `event` makes
+    /// from the outcome.
+    fn spawn_check(
         &self,
-        proof: ProofHandle,
+        handle: ProofHandle,
         attempt: AttemptId,
         check: impl FnOnce(&ProofHandle) -> Result<(), String> + Send + 'static,
         event: impl FnOnce(Result<(), String>) -> DispatchEvent + Send + 'static,
@@ -72,55 +72,55 @@ impl BackgroundWork {
         let permits = self.check_permits.clone();
         self.running.spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let (checked, start) = (proof.clone(), Instant::now());
+            let (checked, start) = (handle.clone(), Instant::now());
             let outcome = tokio::task::spawn_blocking(move || check(&checked)).await;
             let took = start.elapsed();
-            tracing::debug!(proof_id = proof.label(), attempt = attempt.0, milliseconds = took.as_millis(), "checked");
+            tracing::debug!(proof_id = handle.label(), attempt = attempt.0, milliseconds = took.as_millis(), "checked");
             // A proof that has ended cannot be checked, which is not the fault of the worker.
-            if proof.ended().is_cancelled() {
+            if handle.ended().is_cancelled() {
                 return;
             }
             let outcome = outcome.unwrap_or_else(|_| Err("the check panicked".to_owned()));
             // With `Verify::Final`, the check of a result only tests whether the result exists, so it is not counted.
-            if proof.state.verify == Verify::All {
-                proof.registry.counters.on_checked(took, outcome.is_ok());
+            if handle.state.verify == Verify::All {
+                handle.registry.counters.on_checked(took, outcome.is_ok());
             }
             if let Err(reason) = &outcome {
-                tracing::warn!(proof_id = proof.label(), attempt = attempt.0, %reason, "output of an attempt was rejected");
+                tracing::warn!(proof_id = handle.label(), attempt = attempt.0, %reason, "output of an attempt rejected");
             }
             // If the dispatcher has ended, no one needs the outcome.
-            let _ = proof.registry.inbox.send(DispatcherInput::Event(event(outcome))).await;
+            let _ = handle.registry.inbox.send(DispatcherInput::Event(event(outcome))).await;
         });
     }
 }
 
-fn check_result(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check_result(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let name = spec.payload.result();
-    let stored = proof.registry.store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
-    if proof.state.verify == Verify::Final {
+    let stored = handle.registry.store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
+    if handle.state.verify == Verify::Final {
         return Ok(());
     }
-    let blob = stored.load().map_err(|error| fail_for_disk_error(proof, &error))?;
+    let blob = stored.load().map_err(|error| fail_for_disk_error(handle, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    proof.check(spec, &output)
+    handle.check(spec, &output)
 }
 
-fn check_marker(proof: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check_marker(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let result = spec.payload.result();
     let uploaded = |name: &str| {
         // The result belongs to the attempt until it is accepted.
         if name == result {
             return None;
         }
-        let stored = proof.registry.store.get(attempt_scope(attempt), name)?;
-        stored.load().map_err(|error| fail_for_disk_error(proof, &error)).ok()
+        let stored = handle.registry.store.get(attempt_scope(attempt), name)?;
+        stored.load().map_err(|error| fail_for_disk_error(handle, &error)).ok()
     };
-    proof.state.checks()?.check_marker(spec, &uploaded)
+    handle.state.checks()?.check_marker(spec, &uploaded)
 }
 
 /// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
 /// worker. Returns the error as text.
-fn fail_for_disk_error(proof: &ProofHandle, error: &StoreError) -> String {
-    proof.fail(ProofFailure::Machine(error.to_string()));
+fn fail_for_disk_error(handle: &ProofHandle, error: &StoreError) -> String {
+    handle.fail(ProofFailure::Machine(error.to_string()));
     error.to_string()
 }

@@ -7,21 +7,22 @@ use crate::{
 };
 use sp1d_scheduler::{AttemptId, ClaimsVerdict};
 
-/// Records the claims of `attempt` of `task` in `session`, and returns the verdict. `is_alone` is true if no other
-/// worker is available to prove the shard.
+/// Records the claims that `attempt` makes for the shard of `task`, and returns the verdict. `is_alone` is true if no
+/// other worker is available to prove the shard.
 pub(super) fn judge_claims(
     registry: &Registry,
     task: &SubmittedTask,
     attempt: AttemptId,
     is_alone: bool,
 ) -> ClaimsVerdict {
-    let verdict = judge_events(registry, task, attempt, is_alone);
+    let verdict = compare_claims(registry, task, attempt, is_alone);
     if has_taken_names(registry, task, attempt) {
         return ClaimsVerdict::NamesTaken;
     }
     if let ClaimsVerdict::Accepted { refuted } = &verdict {
         for worker in refuted {
-            tracing::warn!(%worker, reason = "two other workers claimed other events", "worker made a wrong claim");
+            let reason = "two other workers claimed other deferred events";
+            tracing::warn!(%worker, reason, "worker made a wrong claim");
         }
     }
     verdict
@@ -29,7 +30,7 @@ pub(super) fn judge_claims(
 
 /// Records the deferred events that `attempt` claims for its shard, and returns the verdict on them. Their names are
 /// not considered.
-fn judge_events(
+fn compare_claims(
     registry: &Registry,
     SubmittedTask { proof, spec, .. }: &SubmittedTask,
     attempt: AttemptId,

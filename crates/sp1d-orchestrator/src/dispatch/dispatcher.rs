@@ -1,8 +1,8 @@
 //! The dispatcher's loop and its commands.
 //!
-//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch before it
-//! takes the next input. It never waits for the network. Slow work runs in other tasks, and their outcome arrives as
-//! another input.
+//! All inputs arrive through one bounded channel. The dispatcher carries out every command of the dispatch machine
+//! before it takes the next input. It never waits for the network. Slow work runs in other tokio tasks, and their
+//! outcome arrives as another input.
 
 use super::{
     background::BackgroundWork,
@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     audit::unverified::UnverifiedResult,
-    controller::{
+    proof::{cached_results::cached_result, handle::ProofHandle, running::RunningProof, task_tracker::TaskOutcome},
+    registry::{RegisteredAttempt, Registry},
+    runner::{
         failure::{ProofFailure, too_large},
         task::TaskSpec,
     },
-    proof::{cached_results::cached_result, handle::ProofHandle, running::RunningProof, task_tracker::TaskOutcome},
-    registry::{RegisteredAttempt, Registry},
     scope::{attempt_scope, proof_scope},
 };
 use sp1d_artifacts::{ArtifactDescription, Digest};
@@ -28,7 +28,7 @@ use sp1d_protocol::{
     wire::{self, ToWorker, to_worker},
 };
 use sp1d_scheduler::{
-    AttemptId, AttemptStep, Dispatch, DispatchCommand, DispatchEvent, ProofId, ResultKey, SchedulerConfig, SessionId,
+    AttemptId, AttemptStep, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, SchedulerConfig, SessionId,
     TaskId, Timestamp,
 };
 use std::{
@@ -41,15 +41,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Owns the dispatch and carries out its commands.
+/// Owns the dispatch machine and carries out its commands.
 pub(crate) struct Dispatcher {
-    dispatch: Dispatch,
-    /// The time that the dispatch sees as zero.
+    machine: DispatchMachine,
+    /// The time that the dispatch machine sees as zero.
     clock_start: Instant,
     registry: Arc<Registry>,
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
-    /// Callers that wait for a worker to hold no attempt.
+    /// The callers that wait for the drain of a session.
     drains: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
     background: BackgroundWork,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     pub(crate) fn new(registry: Arc<Registry>, config: SchedulerConfig) -> Self {
         Self {
-            dispatch: Dispatch::new(config),
+            machine: DispatchMachine::new(config),
             clock_start: Instant::now(),
             registry,
             tasks: HashMap::new(),
@@ -69,7 +69,7 @@ impl Dispatcher {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
         let _end = StopOnEnd { registry: self.registry.clone(), stop: stop.clone() };
         loop {
-            let deadline = self.dispatch.next_deadline();
+            let deadline = self.machine.next_deadline();
             let tick = async {
                 match deadline {
                     Some(at) => sleep_until(self.clock_start + at.since_origin()).await,
@@ -105,7 +105,8 @@ impl Dispatcher {
                 let has_all_uploads = self.are_marker_uploads_complete(attempt);
                 self.handle(DispatchEvent::MarkerReported { session, attempt, has_all_uploads });
             }
-            // SP1's detached tasks may submit after the proof has ended. Such tasks would never be removed.
+            // Detached tokio tasks of SP1 may submit after the proof has ended. What they submit would never be
+            // removed.
             DispatcherInput::Submit { submitted, .. } if submitted.proof.ended.is_cancelled() => {}
             DispatcherInput::Submit { task, submitted } => {
                 let SubmittedTask { proof, spec, key, .. } = &submitted;
@@ -128,12 +129,12 @@ impl Dispatcher {
                 self.drains.entry(session).or_default().push(drained);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
-            DispatcherInput::Explain { proof, after, limit, reply } => {
-                let waiting = proof_waiting(&self.dispatch, &self.registry, self.now(), proof, after, limit);
+            DispatcherInput::Explain { proof_id, after, limit, reply } => {
+                let waiting = proof_waiting(&self.machine, &self.registry, self.now(), proof_id, after, limit);
                 // The caller may have stopped waiting.
                 let _ = reply.send(waiting);
             }
-            DispatcherInput::End(proof) => {
+            DispatcherInput::ProofEnded(proof) => {
                 self.handle(DispatchEvent::ProofEnded { proof: proof.id });
                 self.tasks.retain(|_, submitted| submitted.proof.id != proof.id);
                 self.registry.store.remove_scope(proof_scope(proof.id));
@@ -141,7 +142,7 @@ impl Dispatcher {
         }
     }
 
-    /// Passes `event` to the dispatch and carries out the commands.
+    /// Passes `event` to the dispatch machine and carries out the commands.
     fn handle(&mut self, event: DispatchEvent) {
         let mut commands = VecDeque::from(self.dispatch_event(event));
         while let Some(command) = commands.pop_front() {
@@ -152,31 +153,31 @@ impl Dispatcher {
         }
     }
 
-    /// Passes `event` to the dispatch, and publishes what it changed about the workers. That happens before the
+    /// Passes `event` to the dispatch machine, and publishes what it changed about the workers. That happens before the
     /// commands are carried out, so that a caller whom a command notifies finds the change.
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
-        let commands = self.dispatch.handle(self.now(), event);
-        self.registry.publish(self.dispatch.take_worker_changes());
+        let commands = self.machine.handle(self.now(), event);
+        self.registry.publish(self.machine.take_worker_changes());
         commands
     }
 
     fn carry_out(&mut self, command: DispatchCommand) -> Option<DispatchEvent> {
         tracing::trace!(%command, "command");
         match command {
-            DispatchCommand::Assign { session, attempt, proof, task, resumes } => {
-                return self.assign(session, attempt, proof, task, resumes);
+            DispatchCommand::Assign { session, attempt, proof: _, task, resumes } => {
+                return self.assign(session, attempt, task, resumes);
             }
             DispatchCommand::Cancel { session, attempt } => {
                 return self.tell(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
             }
             DispatchCommand::Adopt { session, attempt } => return self.adopt(session, attempt),
             DispatchCommand::CheckMarker { attempt, task } => {
-                if let Some((proof, spec)) = self.proof_and_spec(task) {
-                    self.background.check_marker(proof, spec, attempt);
+                if let Some((handle, spec)) = self.handle_and_spec(task) {
+                    self.background.spawn_marker_check(handle, spec, attempt);
                 }
             }
-            DispatchCommand::JudgeClaims { attempt, task, session: _, is_alone } => {
+            DispatchCommand::JudgeClaims { attempt, task, is_alone } => {
                 let submitted = self.tasks.get(&task)?;
                 let verdict = judge_claims(&self.registry, submitted, attempt, is_alone);
                 return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
@@ -185,31 +186,38 @@ impl Dispatcher {
                 self.complete_marker(marker, task, attempt);
             }
             DispatchCommand::CheckResult { attempt, task } => {
-                if let Some((proof, spec)) = self.proof_and_spec(task) {
-                    self.background.check_result(proof, spec, attempt);
+                if let Some((handle, spec)) = self.handle_and_spec(task) {
+                    self.background.spawn_result_check(handle, spec, attempt);
                 }
             }
             DispatchCommand::AcceptResult { proof: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
-            DispatchCommand::FailProof { proof, task, kind, history, is_out_of_memory, are_claims_suspect } => {
-                if let Some(state) = self.registry.proofs().get(&proof) {
+            DispatchCommand::FailProof {
+                proof: proof_id,
+                task,
+                kind,
+                history,
+                is_out_of_memory,
+                are_claims_suspect,
+            } => {
+                if let Some(proof) = self.registry.proofs().get(&proof_id) {
                     if are_claims_suspect {
-                        state.claims.mark_suspect();
+                        proof.claims.mark_suspect();
                     }
-                    state.fail(if is_out_of_memory {
+                    proof.fail(if is_out_of_memory {
                         ProofFailure::OutOfMemory(too_large(task, kind, &history))
                     } else {
                         ProofFailure::Task { task, kind, history }
                     });
                 }
             }
-            DispatchCommand::Quarantine { session, duration, reason } => {
+            DispatchCommand::LogQuarantine { session, duration, reason } => {
                 if let Some(worker) = self.registry.worker(session) {
                     let seconds = duration.as_secs();
                     tracing::warn!(worker = %worker.name, seconds, %reason, "worker quarantined");
                 }
             }
-            DispatchCommand::Probation { session } => {
+            DispatchCommand::LogProbation { session } => {
                 if let Some(worker) = self.registry.worker(session) {
                     tracing::info!(worker = %worker.name, "worker on probation: it gets one task at a time");
                 }
@@ -225,8 +233,8 @@ impl Dispatcher {
         None
     }
 
-    /// Returns the proof and the specification of `task`, which a check needs.
-    fn proof_and_spec(&self, task: TaskId) -> Option<(ProofHandle, TaskSpec)> {
+    /// Returns the handle of the proof and the specification of `task`, which a check needs.
+    fn handle_and_spec(&self, task: TaskId) -> Option<(ProofHandle, TaskSpec)> {
         let SubmittedTask { proof, spec, .. } = self.tasks.get(&task)?;
         Some((ProofHandle { state: proof.clone(), registry: self.registry.clone() }, spec.clone()))
     }
@@ -235,7 +243,7 @@ impl Dispatcher {
     /// registered; `None` if the attempt was never given to its worker.
     fn discard(&self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
         // In this order: an upload that is just being stored removes itself if its attempt is not registered.
-        let registered = self.registry.attempts().remove(&attempt)?;
+        let registered = self.registry.remove_attempt(attempt)?;
         self.registry.store.remove_scope(attempt_scope(attempt));
         Some(registered)
     }
@@ -254,31 +262,31 @@ impl Dispatcher {
         &self,
         session: SessionId,
         attempt: AttemptId,
-        proof: ProofId,
         task: TaskId,
         resumes: Option<AttemptId>,
     ) -> Option<DispatchEvent> {
-        let submitted = self.tasks.get(&task).expect("the dispatch only assigns tasks that were submitted");
+        let SubmittedTask { proof, spec, key, .. } =
+            self.tasks.get(&task).expect("the dispatch machine only assigns tasks that were submitted");
         let Some(found) = self.registry.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
-        let reference = |name: &String| match self.registry.store.describe(proof_scope(proof), name) {
+        let reference = |name: &String| match self.registry.store.describe(proof_scope(proof.id), name) {
             Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),
             None => Err(format!("artifact {name}, an input of task {}, no longer exists", task.0)),
         };
-        let payload = match submitted.spec.payload.try_map(reference) {
+        let payload = match spec.payload.try_map(reference) {
             Ok(payload) => payload,
             Err(text) => {
-                submitted.proof.fail(ProofFailure::Internal(text));
+                proof.fail(ProofFailure::Internal(text));
                 // The artifacts of the proof stay until its end, because an audit needs them.
-                return Some(DispatchEvent::ProofEnded { proof });
+                return Some(DispatchEvent::ProofEnded { proof: proof.id });
             }
         };
         let assignment = Assignment {
             attempt,
-            proof: submitted.proof.label.clone(),
+            proof: proof.label.clone(),
             payload,
-            options: submitted.proof.options().to_owned(),
-            memory_bytes: submitted.spec.memory_bytes,
-            key: submitted.key,
+            options: proof.options().to_owned(),
+            memory_bytes: spec.memory_bytes,
+            key: *key,
             resumes,
         };
         let entry = RegisteredAttempt {
@@ -286,25 +294,27 @@ impl Dispatcher {
             worker_id: found.id,
             worker_name: found.name.clone(),
             worker_address: found.address.to_string(),
-            proof: submitted.proof.clone(),
-            outputs: submitted.spec.payload.outputs(),
+            proof: proof.clone(),
+            outputs: spec.payload.outputs(),
             resumes,
         };
-        self.registry.attempts().insert(attempt, Arc::new(entry));
+        self.registry.add_attempt(attempt, entry);
         self.tell(session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
     fn adopt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
         // An attempt that was never given to its worker cannot continue.
-        Arc::make_mut(self.registry.attempts().get_mut(&attempt)?).session = session;
+        if !self.registry.move_attempt(attempt, session) {
+            return None;
+        }
         if let Some(worker) = self.registry.worker(session) {
             tracing::info!(worker = %worker.name, attempt = attempt.0, "worker reconnected and continues an attempt");
         }
         self.tell(session, to_worker::Message::Adopted(wire::Adopted { attempt: attempt.0 }))
     }
 
-    /// Returns true if everything that belongs to the marker of `attempt` has arrived.
+    /// Returns true if everything that `attempt` uploads for its marker has arrived.
     fn are_marker_uploads_complete(&self, attempt: AttemptId) -> bool {
         let Some(entry) = self.registry.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.registry.store.describe(attempt_scope(attempt), name).is_some();

@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 pub(crate) enum DispatcherInput {
     /// An event that needs nothing from the dispatcher itself.
     Event(DispatchEvent),
-    /// A controller submitted a new task.
+    /// A runner submitted a new task.
     Submit { task: TaskId, submitted: SubmittedTask },
-    /// `session` reports that `attempt` has uploaded everything that belongs to its marker.
+    /// `session` reports that `attempt` has uploaded the deferred events of its shard.
     MarkerReported { session: SessionId, attempt: AttemptId },
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
-    /// notified when the worker holds no attempt.
+    /// notified when the worker holds no attempt, may get tasks again, or is disconnected.
     Drain { session: SessionId, drained: oneshot::Sender<()> },
-    /// Explain why the tasks of `proof` wait, and describe at most `limit` of its open tasks, from the first one whose
+    /// Explain why the tasks of a proof wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
-    Explain { proof: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
-    /// A proof has ended.
-    End(Arc<RunningProof>),
+    Explain { proof_id: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    /// A try of a proof request has ended.
+    ProofEnded(Arc<RunningProof>),
 }

@@ -1,7 +1,7 @@
-//! The dispatcher: the tokio task that owns the dispatch, and with it the scheduler.
+//! The dispatcher: the tokio task that owns the dispatch machine, and with it the scheduler.
 //!
 //! It translates what happens into events and carries out the commands. It deliberately decides nothing about workers,
-//! tasks and attempts: that is the work of [`sp1d_scheduler::Dispatch`].
+//! tasks and attempts: that is the work of [`sp1d_scheduler::DispatchMachine`].
 
 mod background;
 mod claims;

@@ -1,6 +1,6 @@
-//! What a controller submits to the dispatcher, and what the dispatcher keeps of it.
+//! What a runner submits to the dispatcher, and what the dispatcher keeps of it.
 
-use crate::{controller::task::TaskSpec, proof::running::RunningProof};
+use crate::{proof::running::RunningProof, runner::task::TaskSpec};
 use sp1d_artifacts::{Digest, Stored};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A connected worker, as the registry lists it.
 
 use super::list::Member;
-use crate::{controller::task::AttemptMemory, lock::lock, session::close_reason::CloseReason};
+use crate::{lock::lock, runner::task::AttemptMemory, session::close_reason::CloseReason};
 use sp1d_protocol::{Closer, wire::ToWorker};
 use sp1d_scheduler::{KindSet, TaskKind, WorkerId};
 use std::{

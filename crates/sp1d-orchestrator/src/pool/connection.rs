@@ -1,13 +1,17 @@
 //! Keeps workers of the list connected, and serves workers that join.
 
 use super::{
-    dialer::{Stream, establish},
+    contacts::Contact,
+    dialer::{Established, Stream, establish},
     list::Member,
     reach_error::ReachError,
 };
-use crate::{registry::Registry, session::server::serve};
+use crate::{
+    registry::Registry,
+    session::server::{EndedSession, serve},
+};
 use sp1d_model::hint::one_line;
-use sp1d_protocol::{Backoff, Filter, PreambleError, PreambleReply, Role, accept};
+use sp1d_protocol::{Backoff, Filter, PreambleError, PreambleReply, Role, accept, receive_place};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -27,88 +31,243 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the first connection to a worker is retried before the worker counts as unreachable. A worker that was
-/// started at the same moment may not have opened its port yet. When one proof follows another, the previous session
-/// may not have ended yet.
+/// started at the same moment may not have opened its port yet.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps connecting to `member` until `stop` is cancelled. `first` receives the outcome of the first connection: the
-/// name of the worker, or why it cannot be reached.
+/// Pause between two tries of the first connection.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long, at most, a worker that was never reached is called at least once a second. A program is often started
+/// before its workers.
+const EARLY_TIME: Duration = Duration::from_secs(60);
+
+/// Maximum pause between two calls in that time.
+const MAX_EARLY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time between two calls of an orchestrator without proofs to a worker that serves another one.
+const REST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Time between two log lines of the wait for a worker.
+const WAIT_LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How a worker of the list was reached for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// A session with the worker of this name started.
+    Connected(String),
+    /// The worker serves another orchestrator, which the text names.
+    Busy(String),
+}
+
+/// Receives how a worker was reached for the first time, or why the first connection failed.
+pub type FirstContact = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
+
+/// Sends what a [`FirstContact`] receives; `None` once it is sent.
+type FirstReport = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
+
+fn report(first: &mut FirstReport, outcome: Result<Reached, Arc<ReachError>>) {
+    if let Some(first) = first.take() {
+        // The caller may not be interested.
+        let _ = first.send(outcome);
+    }
+}
+
+/// When to call a worker again.
+enum NextCall {
+    /// Shortly, because the worker may be starting.
+    Soon,
+    /// After a pause that grows with each failure.
+    AfterPause,
+    /// When a proof needs the worker, which now serves another orchestrator. Without a proof, from time to time: the
+    /// worker may have become free.
+    WhenNeeded,
+}
+
+/// A worker of the list, and the connections to it.
+struct ListedWorker {
+    member: Member,
+    registry: Arc<Registry>,
+    first: FirstReport,
+    /// When it was called for the first time.
+    since: Instant,
+    /// Whether it was ever reached.
+    is_known: bool,
+    stop: CancellationToken,
+}
+
+/// Keeps connecting to `member` until `stop` is cancelled. `first` receives the outcome of the first connection.
+///
+/// While no proof needs the worker, it is taken only if it is free. So an idle orchestrator takes no worker from
+/// others.
 pub(crate) async fn keep_connected(
     member: Member,
     registry: Arc<Registry>,
-    first: oneshot::Sender<Result<String, ReachError>>,
+    first: oneshot::Sender<Result<Reached, Arc<ReachError>>>,
     stop: CancellationToken,
 ) {
-    let mut first = Some(first);
+    let since = Instant::now();
+    let mut worker = ListedWorker { member, registry, first: Some(first), since, is_known: false, stop };
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
-        match connect_once(&member, &registry, &mut first, &stop).await {
-            Ok(reason) => tracing::info!(worker = %member, %reason, "session ended"),
-            Err(error) => {
-                let reason = one_line(&error.to_string());
-                tracing::debug!(worker = %member, %reason, "cannot connect to worker");
-                {
-                    let mut disconnected = registry.disconnected();
-                    // Code that forgets a disconnected worker cancels `stop` while it holds this lock, so a forgotten
-                    // worker is not listed again.
-                    if !stop.is_cancelled() {
-                        disconnected.connection_failed(&member, &reason, SystemTime::now());
-                    }
+        let next = match worker.call().await {
+            Ok(ended) => worker.on_end(ended),
+            Err(error) => worker.on_failure(error),
+        };
+        let pause = match next {
+            NextCall::WhenNeeded => {
+                tokio::select! {
+                    () = worker.stop.cancelled() => return,
+                    () = worker.registry.demand.started() => worker.note(Contact::Calling),
+                    () = sleep(REST_PAUSE) => {}
                 }
-                if let Some(first) = first.take() {
-                    let _ = first.send(Err(error));
-                }
+                continue;
             }
-        }
+            NextCall::Soon => FIRST_PAUSE,
+            NextCall::AfterPause if worker.is_early() => backoff.pause(started.elapsed()).min(MAX_EARLY_PAUSE),
+            NextCall::AfterPause => backoff.pause(started.elapsed()),
+        };
         tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(backoff.pause(started.elapsed())) => {}
+            () = worker.stop.cancelled() => return,
+            () = sleep(pause) => {}
         }
     }
 }
 
-/// Serves one connection until it ends. Returns `Ok` with the reason for its end if a session started, and `Err`
-/// otherwise.
-async fn connect_once(
-    member: &Member,
-    registry: &Arc<Registry>,
-    first: &mut Option<oneshot::Sender<Result<String, ReachError>>>,
-    stop: &CancellationToken,
-) -> Result<String, ReachError> {
-    // Later connections are retried by `keep_connected`, so they need no patience.
-    let patience = if first.is_some() { FIRST_PATIENCE } else { Duration::ZERO };
-    let stream = tokio::select! {
-        () = stop.cancelled() => return Err(ReachError::Stopping),
-        stream = establish(member, registry.local.as_deref(), patience) => stream?,
-    };
-    serve_session(stream, member, registry, first, stop).await
+impl ListedWorker {
+    /// Serves one connection until it ends. Fails if no session started.
+    async fn call(&mut self) -> Result<EndedSession, ReachError> {
+        let has_proof = self.registry.demand.exists();
+        let established = tokio::select! {
+            () = self.stop.cancelled() => return Err(ReachError::Stopping),
+            established = establish(&self.member, self.registry.local.as_deref(), has_proof) => established,
+        };
+        let stream: Box<dyn Stream> = match established {
+            Ok(Established::Admitted(stream)) => stream,
+            Ok(Established::Queued(stream)) => Box::new(self.wait_for_turn(stream).await?),
+            Err(ReachError::Preamble(PreambleError::Busy(holder))) if !has_proof => {
+                return Err(ReachError::NotNeeded(holder));
+            }
+            Err(error) => return Err(error),
+        };
+        self.is_known = true;
+        serve_session(stream, &self.member, &self.registry, &mut self.first, &self.stop).await
+    }
+
+    /// Waits in the worker's queue. Returns the connection when the turn of this orchestrator has come. Fails if no
+    /// proof needs the worker.
+    async fn wait_for_turn(&mut self, mut stream: TcpStream) -> Result<TcpStream, ReachError> {
+        let started = Instant::now();
+        let mut logged: Option<Instant> = None;
+        self.is_known = true;
+        loop {
+            let place = tokio::select! {
+                () = self.stop.cancelled() => return Err(ReachError::Stopping),
+                place = receive_place(&mut stream) => place?,
+            };
+            let Some(place) = place else { return Ok(stream) };
+            report(&mut self.first, Ok(Reached::Busy(place.to_string())));
+            // The proof may have ended meanwhile.
+            if !self.registry.demand.exists() {
+                return Err(ReachError::NotNeeded(place.to_string()));
+            }
+            if logged.is_none_or(|logged| logged.elapsed() >= WAIT_LOG_INTERVAL) {
+                logged = Some(Instant::now());
+                self.list_disconnected(&place.to_string());
+                tracing::warn!(
+                    worker = %self.member,
+                    holder = %place.holder,
+                    held_s = place.held.as_secs(),
+                    place = place.place,
+                    waited_s = started.elapsed().as_secs(),
+                    patience_s = self.registry.settings.patience.as_secs(),
+                    "waiting for a worker that serves another orchestrator"
+                );
+            }
+            self.note(Contact::Waiting(place));
+        }
+    }
+
+    fn on_end(&mut self, EndedSession { reason, is_release }: EndedSession) -> NextCall {
+        tracing::info!(worker = %self.member, %reason, "session ended");
+        if is_release {
+            self.note(Contact::Resting);
+            NextCall::WhenNeeded
+        } else {
+            self.note(Contact::Unreachable(Arc::new(ReachError::SessionEnded(reason))));
+            NextCall::AfterPause
+        }
+    }
+
+    fn on_failure(&mut self, error: ReachError) -> NextCall {
+        let reason = one_line(&error.to_string());
+        tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
+        self.list_disconnected(&reason);
+        if let ReachError::NotNeeded(holder) = error {
+            self.is_known = true;
+            self.note(Contact::Resting);
+            report(&mut self.first, Ok(Reached::Busy(holder)));
+            return NextCall::WhenNeeded;
+        }
+        let patience = FIRST_PATIENCE.min(self.registry.settings.patience);
+        let may_start = self.first.is_some() && error.may_pass() && self.since.elapsed() < patience;
+        let error = Arc::new(error);
+        self.note(Contact::Unreachable(error.clone()));
+        if may_start {
+            return NextCall::Soon;
+        }
+        report(&mut self.first, Err(error));
+        NextCall::AfterPause
+    }
+
+    /// Returns true if the worker was never reached, and may still be starting.
+    fn is_early(&self) -> bool {
+        !self.is_known && self.since.elapsed() < EARLY_TIME.min(self.registry.settings.patience)
+    }
+
+    /// Lists the worker as disconnected, for this reason.
+    fn list_disconnected(&self, reason: &str) {
+        let mut disconnected = self.registry.disconnected();
+        // Code that forgets a disconnected worker cancels `stop` while it holds this lock, so a forgotten worker is not
+        // listed again.
+        if !self.stop.is_cancelled() {
+            disconnected.connection_failed(&self.member, reason, SystemTime::now());
+        }
+    }
+
+    fn note(&self, contact: Contact) {
+        note(&self.registry, &self.member, &self.stop, contact);
+    }
 }
 
-/// Serves a session with the worker at the other end of `stream`.
+/// Sets the state of a worker, unless it was removed from the list or had joined by itself.
+fn note(registry: &Registry, member: &Member, stop: &CancellationToken, contact: Contact) {
+    registry.contacts.send_if_modified(|contacts| !stop.is_cancelled() && contacts.set(member, contact));
+}
+
+/// Serves a session with the worker at the other end of `stream`. Fails if no session started.
 async fn serve_session<S: Stream>(
     stream: S,
     member: &Member,
     registry: &Arc<Registry>,
-    first: &mut Option<oneshot::Sender<Result<String, ReachError>>>,
+    first: &mut FirstReport,
     stop: &CancellationToken,
-) -> Result<String, ReachError> {
+) -> Result<EndedSession, ReachError> {
     let (welcome, mut welcomed) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
     let mut session = std::pin::pin!(serve(stream, member.clone(), registry.clone(), welcome, stop));
     let hello = tokio::select! {
-        reason = &mut session => return Err(match welcomed.try_recv() {
+        ended = &mut session => return Err(match welcomed.try_recv() {
             Ok(Err(mismatch)) => mismatch.into(),
-            Ok(Ok(_)) | Err(_) => ReachError::SessionEnded(reason),
+            Ok(Ok(_)) | Err(_) => ReachError::SessionEnded(ended.reason),
         }),
         hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
     };
     let error = match hello {
         Ok(Ok(Ok(name))) => {
-            if let Some(first) = first.take() {
-                let _ = first.send(Ok(name));
-            }
+            note(registry, member, stop, Contact::Connected);
+            report(first, Ok(Reached::Connected(name)));
             return Ok(session.await);
         }
         Ok(Ok(Err(mismatch))) => mismatch.into(),
@@ -143,7 +302,7 @@ pub(crate) async fn serve_joined(
         Err(error) => return tracing::warn!(%peer, error = %one_line(&error.to_string()), "connection rejected"),
     }
     match serve_session(stream, &Member::Joined(peer), &registry, &mut None, &stop).await {
-        Ok(reason) => tracing::info!(%peer, %reason, "session ended"),
+        Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, "session ended"),
         Err(reason) => tracing::warn!(%peer, %reason, "joining worker refused"),
     }
 }

@@ -4,19 +4,16 @@
 
 use super::{list::Member, reach_error::ReachError};
 use futures::future::select_ok;
-use sp1d_protocol::{Address, PreambleError, Role, dial};
+use sp1d_protocol::{Address, Admission, Role, dial};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 
 /// Maximum time to resolve a name, and then to establish a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Pause between two tries to reach a worker.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection to a worker, over any transport.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -29,38 +26,36 @@ pub trait LocalConnector: Send + Sync + 'static {
     fn connect(&self) -> Option<Box<dyn Stream>>;
 }
 
-/// Returns a connection to a worker that accepts this orchestrator. Retries within `patience` if the worker cannot be
-/// reached, or if it works for another orchestrator.
+/// A connection to a worker.
+pub(crate) enum Established {
+    /// The session starts now.
+    Admitted(Box<dyn Stream>),
+    /// The worker serves another orchestrator, and this one waits for its turn on this connection.
+    Queued(TcpStream),
+}
+
+/// Returns a connection to a worker that accepts this orchestrator. If the worker serves another orchestrator, an
+/// orchestrator that `has_proof` waits for its turn on this connection, and another one fails.
 pub(crate) async fn establish(
     member: &Member,
     local: Option<&dyn LocalConnector>,
-    patience: Duration,
-) -> Result<Box<dyn Stream>, ReachError> {
+    has_proof: bool,
+) -> Result<Established, ReachError> {
     let address = match member {
         Member::Remote(address) => address,
         Member::Local => {
             let local = local.ok_or(ReachError::NoLocalWorker)?;
-            return local.connect().ok_or(ReachError::LocalWorkerStopped);
+            return local.connect().map(Established::Admitted).ok_or(ReachError::LocalWorkerStopped);
         }
         Member::Joined(_) => return Err(ReachError::Joins),
     };
-    let started = Instant::now();
-    loop {
-        let mut stream = match connect(address).await {
-            Ok(stream) => stream,
-            Err(_) if started.elapsed() < patience => {
-                sleep(RETRY_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        stream.set_nodelay(true).map_err(ReachError::NoDelay)?;
-        match dial(&mut stream, Role::Orchestrator).await {
-            Ok(()) => return Ok(Box::new(stream)),
-            Err(PreambleError::Busy(_)) if started.elapsed() < patience => sleep(RETRY_PAUSE).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let mut stream = connect(address).await?;
+    stream.set_nodelay(true).map_err(ReachError::NoDelay)?;
+    let role = if has_proof { Role::Orchestrator } else { Role::IdleOrchestrator };
+    Ok(match dial(&mut stream, role).await? {
+        Admission::Welcome => Established::Admitted(Box::new(stream)),
+        Admission::Queued => Established::Queued(stream),
+    })
 }
 
 /// Returns a TCP connection to `address`.

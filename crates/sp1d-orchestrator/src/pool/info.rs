@@ -3,7 +3,10 @@
 use super::{connected::ConnectedWorker, list::Member, reach_error::ReachError, snapshot::PoolSnapshot};
 use sp1d_model::hint::one_line;
 use sp1d_scheduler::{SessionId, TaskKind};
-use std::{fmt, sync::atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// A connected worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +85,7 @@ pub struct Unreachable {
     /// Its entry in the list.
     pub worker: Member,
     /// Why it could not be reached.
-    pub reason: ReachError,
+    pub reason: Arc<ReachError>,
 }
 
 /// No worker of the list could be reached.
@@ -91,7 +94,7 @@ pub struct Unreachable {
 pub struct ConnectError(pub Vec<Unreachable>);
 
 /// Displays each worker with its reason.
-struct UnreachableList<'a>(&'a [Unreachable]);
+pub(crate) struct UnreachableList<'a>(pub(crate) &'a [Unreachable]);
 
 impl fmt::Display for UnreachableList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

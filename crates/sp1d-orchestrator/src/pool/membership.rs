@@ -4,11 +4,10 @@
 
 use super::{
     connected::ConnectedWorker,
-    connection::{keep_connected, serve_joined},
+    connection::{FirstContact, keep_connected, serve_joined},
     disconnected::DisconnectedWorkers,
     info::UnknownWorker,
     list::{Member, WorkerList},
-    reach_error::ReachError,
 };
 use crate::{lock::lock, registry::Registry};
 use sp1d_protocol::Filter;
@@ -38,16 +37,15 @@ impl Membership {
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
-    /// Returns the new workers in the order of the list. Each has a receiver for the outcome of the first connection:
-    /// the worker's name, or why the worker cannot be reached.
-    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(Member, oneshot::Receiver<Result<String, ReachError>>)> {
+    /// Returns the new workers in the order of the list, each with the receiver of its first contact.
+    pub(crate) fn set_list(&self, list: &WorkerList) -> Vec<(Member, FirstContact)> {
         let mut members = lock(&self.members);
         members.retain(|member, end| {
             let stays = list.0.contains(member);
             if !stays {
                 tracing::info!(worker = %member, "worker removed from the list");
                 let mut disconnected = self.registry.disconnected();
-                end.cancel();
+                self.end_calls(member, end);
                 disconnected.remove(member, "");
             }
             stays
@@ -57,6 +55,7 @@ impl Membership {
             let (first, outcome) = oneshot::channel();
             let end = self.stop.child_token();
             members.insert(member.clone(), end.clone());
+            self.registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
             self.tasks.spawn(keep_connected(member.clone(), self.registry.clone(), first, end));
             (member.clone(), outcome)
         };
@@ -112,7 +111,7 @@ impl Membership {
         let Some(worker) = self.registry.worker(id) else { return Ok(()) };
         worker.let_go.store(true, Ordering::Relaxed);
         match lock(&self.members).remove(&worker.address) {
-            Some(end) => end.cancel(),
+            Some(end) => self.end_calls(&worker.address, &end),
             None => worker.closer.close(),
         }
         Ok(())
@@ -125,10 +124,18 @@ impl Membership {
         // Locked until no one connects to the worker any more, so that a failed connection does not list it again.
         let mut disconnected = self.registry.disconnected();
         let Some(found) = forget(&mut disconnected) else { return false };
-        if let Some(end) = found.and_then(|member| members.remove(&member)) {
-            end.cancel();
+        if let Some(member) = found
+            && let Some(end) = members.remove(&member)
+        {
+            self.end_calls(&member, &end);
         }
         true
+    }
+
+    /// Ends the connection to `member`, which no longer belongs to the list.
+    fn end_calls(&self, member: &Member, end: &CancellationToken) {
+        end.cancel();
+        self.registry.contacts.send_modify(|contacts| contacts.remove(member));
     }
 
     /// Returns the session of `worker`, given by name or address.

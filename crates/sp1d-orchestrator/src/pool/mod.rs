@@ -2,8 +2,11 @@
 //!
 //! - `connected`: a connected worker.
 //! - `connection`: keeps the workers of the list connected, and serves workers that join.
+//! - `contacts`: whether each worker of the list is reached.
+//! - `demand`: which proof requests run, and need workers.
 //! - `dialer`: establishes a connection, over TCP or inside this process.
 //! - `disconnected`: workers that should be connected and are not.
+//! - `first_contact`: waits for the first workers.
 //! - `info`: what people see of the pool.
 //! - `list`: the worker list.
 //! - `membership`: which workers the pool has.
@@ -15,8 +18,11 @@
 
 pub(crate) mod connected;
 pub(crate) mod connection;
+pub(crate) mod contacts;
+pub(crate) mod demand;
 pub(crate) mod dialer;
 pub(crate) mod disconnected;
+pub(crate) mod first_contact;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod membership;

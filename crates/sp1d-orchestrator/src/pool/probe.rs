@@ -1,7 +1,7 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
 use super::{dialer::connect, list::Member, reach_error::ReachError};
-use crate::{controller::task::AttemptMemory, lock::lock, session::introduction::attempt_memory};
+use crate::{lock::lock, runner::task::AttemptMemory, session::introduction::attempt_memory};
 use sp1d_protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
     wire::{
@@ -61,7 +61,8 @@ pub enum ProbeError {
 }
 
 /// Asks the worker `member` about itself, as an orchestrator of `build` would, and disconnects. The worker keeps its
-/// attempts and its data, because it does not treat the caller as its orchestrator.
+/// attempts and its data, because it does not treat the caller as its orchestrator. If it serves an orchestrator, the
+/// probe does not wait for it.
 ///
 /// # Errors
 /// Returns why the worker could not be asked.
@@ -70,8 +71,8 @@ pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError>
         return Err(ProbeError::NoAddress(member.clone()));
     };
     let mut stream = connect(address).await?;
-    match dial(&mut stream, Role::Orchestrator).await {
-        Ok(()) => {}
+    match dial(&mut stream, Role::IdleOrchestrator).await {
+        Ok(_) => {}
         Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),
         Err(error) => return Err(ReachError::Preamble(error).into()),
     }

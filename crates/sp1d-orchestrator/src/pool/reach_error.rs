@@ -40,6 +40,10 @@ pub enum ReachError {
     /// The peer is not a worker, or it does not accept this orchestrator.
     #[error(transparent)]
     Preamble(#[from] PreambleError),
+    /// The worker serves another orchestrator, which the text names, and no proof needs the worker now. It is called
+    /// again when a proof starts.
+    #[error("{0}; no proof needs it now")]
+    NotNeeded(String),
     /// The worker has another build. It needs the release of this orchestrator.
     #[error(transparent)]
     Build(#[from] Mismatch),
@@ -52,7 +56,31 @@ pub enum ReachError {
     /// The session ended in its handshake. The text says why.
     #[error("{0}")]
     SessionEnded(String),
-    /// The task that connects to the worker ended.
-    #[error("the task of the connection ended")]
-    TaskEnded,
+}
+
+impl ReachError {
+    /// Returns true if a later call may succeed without a change on the worker's machine or on this one, for example
+    /// because the worker is just starting.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Resolve(_)
+            | Self::ResolveTimeout(_)
+            | Self::ConnectionRefused
+            | Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::NotNeeded(_)
+            | Self::SessionEnded(_) => true,
+            Self::Preamble(error) => {
+                matches!(error, PreambleError::Io(_) | PreambleError::Busy(_) | PreambleError::SilentInQueue(_))
+            }
+            Self::Stopping
+            | Self::NoLocalWorker
+            | Self::LocalWorkerStopped
+            | Self::Joins
+            | Self::NoDelay(_)
+            | Self::Build(_)
+            | Self::NoHello(_)
+            | Self::EndedBeforeHello => false,
+        }
+    }
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 /// reports. Nothing else changes the snapshot, and nothing else keeps the same facts.
 #[derive(Debug, Default)]
 pub(crate) struct PoolSnapshot {
-    /// The sessions that the scheduler knows. A worker whose prover was never loaded in its session is not among them.
+    /// The sessions that the scheduler knows. A worker whose prover was never loaded in its session is among them only
+    /// while it is drained.
     sessions: BTreeMap<SessionId, WorkerStatus>,
     /// The standings that are not normal, of connected and disconnected workers.
     standings: BTreeMap<WorkerId, WorkerStanding>,

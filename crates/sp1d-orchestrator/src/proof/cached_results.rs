@@ -1,7 +1,7 @@
 //! Turns results of tasks into cached results, and uses cached results in a proof.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
-use crate::{controller::task::TaskSpec, dispatch::tasks::MarkerUploads, scope::proof_scope};
+use crate::{dispatch::tasks::MarkerUploads, runner::task::TaskSpec, scope::proof_scope};
 use sp1d_artifacts::{Blob, StoreError, Stored};
 use sp1d_model::hint::one_line;
 

@@ -1,14 +1,14 @@
-//! The handle that a controller uses to run its proof.
+//! The handle that a runner uses to run its proof.
 
 use super::{running::RunningProof, task_tracker::TaskTracker};
 use crate::{
-    controller::{
+    dispatch::input::DispatcherInput,
+    registry::Registry,
+    runner::{
         checks::ProofChecks,
         failure::ProofFailure,
         task::{AttemptMemory, TaskSpec},
     },
-    dispatch::input::DispatcherInput,
-    registry::Registry,
     scope::proof_scope,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
@@ -87,14 +87,17 @@ impl ProofHandle {
         self.state.fail(failure);
     }
 
-    /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, or if the settings say
-    /// that a proof waits for such a worker.
+    /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, if this orchestrator
+    /// waits for its turn at another worker, or if the settings say that a proof waits for such a worker.
     ///
     /// # Errors
     /// Returns the reasons why no connected worker supports `kind`.
     pub fn check_capability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
         match self.registry.missing_capability(kind) {
-            Some(reasons) if !self.registry.settings.wait_for_capabilities => {
+            Some(reasons)
+                if !self.registry.settings.wait_for_capabilities
+                    && !self.registry.contacts.borrow().is_any_expected() =>
+            {
                 Err(ProofFailure::Unsupported { kind, reasons })
             }
             Some(_) | None => Ok(()),

@@ -1,17 +1,19 @@
 //! Runs proofs, from the request to the end.
 //!
 //! - `cached_results`: turns results into cached results, and uses cached results in a proof.
-//! - `handle`: the handle that a controller uses to run its proof.
+//! - `handle`: the handle that a runner uses to run its proof.
+//! - `restart`: the decision whether a failed proof restarts, and how.
 //! - `result_cache`: the interface of the result cache.
 //! - `run`: runs a proof, and restarts it if that can help.
 //! - `running`: the state of a running proof.
-//! - `submission`: how a controller submits tasks.
+//! - `submission`: how a runner submits tasks.
 //! - `task_tracker`: the statuses of tasks, and the message channels between tasks.
 //!
 //! This folder does not know which worker gets a task. The dispatcher carries out that decision.
 
 pub(crate) mod cached_results;
 pub(crate) mod handle;
+mod restart;
 pub(crate) mod result_cache;
 pub(crate) mod run;
 pub(crate) mod running;

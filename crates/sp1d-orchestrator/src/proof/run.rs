@@ -1,16 +1,21 @@
 //! Runs a proof, from its request to its end, and restarts it if that can help.
 
-use super::{handle::ProofHandle, running::RunningProof};
+use super::{
+    handle::ProofHandle,
+    restart::{Restart, TryFacts, final_failure, restart_after},
+    running::RunningProof,
+};
 use crate::{
     audit::deferred_claims::DeferredClaims,
-    controller::{
-        failure::ProofFailure,
-        interface::ProofController,
-        request::{Cut, ProofOutput, ProofRequest},
-    },
     dispatch::input::DispatcherInput,
     orchestrator::Orchestrator,
+    pool::first_contact::settle,
     registry::Registry,
+    runner::{
+        failure::ProofFailure,
+        interface::ProofRunner,
+        request::{ProofOutput, ProofRequest},
+    },
     scope::proof_scope,
     settings::Verify,
 };
@@ -29,13 +34,10 @@ use tokio_util::sync::CancellationToken;
 /// Maximum wait for the execution of a failed proof to end. An audit of unverified results may take longer.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum number of restarts of a proof.
-const MAX_RESTARTS: u32 = 2;
-
 /// A finished proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
-    /// The output of the controller.
+    /// The output of the runner.
     pub output: ProofOutput,
     /// Number of shards.
     pub shards: u64,
@@ -46,14 +48,23 @@ pub struct Proven {
 /// The input of one try of a proof.
 struct ProofTryInput {
     request: ProofRequest,
-    controller: Arc<dyn ProofController>,
+    runner: Arc<dyn ProofRunner>,
     verify: Verify,
     claims: Arc<DeferredClaims>,
     deadline: Option<Instant>,
 }
 
+/// How one try of a proof ended.
+struct EndedTry {
+    /// Name of the proof in logs.
+    label: String,
+    /// The options of the request, with the cut that the runner has chosen.
+    options: String,
+    outcome: Result<Proven, ProofFailure>,
+}
+
 impl Orchestrator {
-    /// Runs `request` through `controller` on the connected workers, until it ends or `cancel` is cancelled. Sends
+    /// Runs `request` through `runner` on the connected workers, until it ends or `cancel` is cancelled. Sends
     /// events to `progress`.
     ///
     /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
@@ -61,8 +72,9 @@ impl Orchestrator {
     /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
     /// - It used cached results that may be wrong. They are removed from the result cache.
     /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
-    /// - It does not verify although its results do, or a precompile shard could not be proven. Then two workers must
-    ///   agree on the deferred events of each core shard.
+    /// - It does not verify although its results do, or a precompile shard could not be proven. Then the
+    ///   workers' claims about deferred events are compared: a second worker must make the same claims for each core
+    ///   shard, if another worker is available or has made other claims.
     ///
     /// # Errors
     /// Returns why there is no proof.
@@ -72,148 +84,154 @@ impl Orchestrator {
     pub async fn prove(
         &self,
         request: ProofRequest,
-        controller: Arc<dyn ProofController>,
+        runner: Arc<dyn ProofRunner>,
         progress: broadcast::Sender<ProofEvent>,
         cancel: CancellationToken,
     ) -> Result<Proven, ProofFailure> {
         // A deadline beyond the range of the clock counts as no deadline.
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        // Workers are called, and kept from other orchestrators, until this value is dropped.
+        let _demand = self.registry.demand.start();
+        tokio::select! {
+            () = settle(&self.registry) => {}
+            () = cancel.cancelled() => {}
+            () = self.stop.cancelled() => {}
+        }
         let (mut verify, mut restarts) = (self.registry.settings.verify, 0);
         let mut request = request;
         let claims = Arc::new(DeferredClaims::default());
         loop {
             let input = ProofTryInput {
                 request: request.clone(),
-                controller: controller.clone(),
+                runner: runner.clone(),
                 verify,
                 claims: claims.clone(),
                 deadline,
             };
-            let (options, outcome) = self.prove_once(input, progress.clone(), &cancel).await;
+            let EndedTry { label, options, outcome } = self.prove_once(input, progress.clone(), &cancel).await;
             let failure = match outcome {
-                Err(failure) if restarts < MAX_RESTARTS => failure,
-                Err(ProofFailure::Interrupted(reason)) => return Err(ProofFailure::Machine(reason)),
-                outcome => return outcome,
+                Ok(proven) => return Ok(proven),
+                Err(failure) => failure,
             };
-            let mut smaller = None;
-            let reason = match &failure {
-                ProofFailure::Interrupted(reason) => reason.clone(),
-                ProofFailure::OutOfMemory(reason) => {
-                    let reason = one_line(reason);
-                    let Some(cut) = controller.smaller_cut(&options) else { return Err(failure) };
+            let facts = TryFacts {
+                restarts,
+                verify,
+                smaller_cut: runner.smaller_cut(&options),
+                has_cached_use: claims.has_cached_use(),
+                has_wrong_result: claims.has_wrong_result(),
+                has_claimed_events: claims.has_claimed_events(),
+                are_claims_suspect: claims.is_suspect(),
+                compares_claims: claims.compares(),
+            };
+            let Some(restart) = restart_after(&failure, &facts) else { return Err(final_failure(failure)) };
+            restarts += 1;
+            let mut reason = one_line(&failure.to_string());
+            let mut cut_event = None;
+            match restart {
+                Restart::Same => {}
+                Restart::SmallerCut(cut) => {
                     request.options.clone_from(&cut.options);
                     let text = format!("{reason}; the run is cut into smaller shards: {}", cut.name);
-                    smaller = Some((cut, reason));
-                    text
+                    cut_event = Some(ProofEvent::Cut { name: cut.name, reason, options: cut.options });
+                    reason = text;
                 }
-                // The cached results may be wrong. `prove_once` has removed them from the result cache.
-                ProofFailure::Unverified(_) | ProofFailure::Internal(_) if claims.take_cached_use() => {
-                    failure.to_string()
-                }
-                ProofFailure::Task { .. } if claims.is_suspect() && claims.take_cached_use() => failure.to_string(),
-                ProofFailure::Unverified(_) if verify == Verify::Final => {
-                    verify = Verify::All;
-                    failure.to_string()
-                }
-                // A wrong result can cause any of these failures.
-                ProofFailure::Task { .. } | ProofFailure::Internal(_)
-                    if verify == Verify::Final && claims.has_wrong_result() =>
-                {
-                    verify = Verify::All;
-                    failure.to_string()
-                }
-                // The results are right but the proof is not, or a shard cannot be made from the claimed deferred
-                // events.
-                ProofFailure::Unverified(_) if claims.may_explain_proof() => {
-                    claims.start_comparing();
-                    failure.to_string()
-                }
-                ProofFailure::Task { .. } if claims.may_explain_shard() => {
-                    claims.start_comparing();
-                    failure.to_string()
-                }
-                _ => return Err(failure),
-            };
-            restarts += 1;
-            let reason = one_line(&reason);
-            tracing::warn!(proof_id = request.label, %reason, restarts, "proof restarts");
+                Restart::WithoutCachedResults => claims.clear_cached_use(),
+                Restart::VerifyAll => verify = Verify::All,
+                Restart::CompareClaims => claims.start_comparing(),
+            }
+            tracing::warn!(proof_id = label, %reason, restarts, "proof restarts");
             let _ = progress.send(ProofEvent::Restarted { reason });
-            if let Some((Cut { options, name }, reason)) = smaller {
-                let _ = progress.send(ProofEvent::Cut { name, reason, options });
+            if let Some(event) = cut_event {
+                let _ = progress.send(event);
             }
         }
     }
 
-    /// Tries a proof once. Also returns the options with the cut that the controller has chosen.
+    /// Tries a proof once.
     async fn prove_once(
         &self,
         input: ProofTryInput,
         progress: broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
-    ) -> (String, Result<Proven, ProofFailure>) {
-        let ProofTryInput { request, controller, verify, claims, deadline } = input;
+    ) -> EndedTry {
+        let ProofTryInput { request, runner, verify, claims, deadline } = input;
         let id = ProofId(self.registry.next_proof.fetch_add(1, Ordering::Relaxed));
         let state = Arc::new(RunningProof::new(id, &request, verify, claims, progress));
-        let proof = ProofCleanup { state: state.clone(), registry: self.registry.clone() };
-        self.registry.proofs().insert(id, state.clone());
+        let cleanup = ProofCleanup { state: state.clone(), registry: self.registry.clone() };
+        self.registry.add_proof(state.clone());
         let started = DispatcherInput::Event(DispatchEvent::ProofStarted { proof: id });
+        let ended = |outcome| EndedTry { label: state.label.clone(), options: state.options().to_owned(), outcome };
         if self.registry.inbox.send(started).await.is_err() {
-            return (String::new(), Err(ProofFailure::Cancelled));
+            return ended(Err(ProofFailure::Cancelled));
         }
-        let timeout = request.timeout.zip(deadline);
-        let handle = ProofHandle { state: state.clone(), registry: self.registry.clone() };
-        let mut run = controller.run(handle, request);
-        let failure = tokio::select! {
-            outcome = &mut run => Err(outcome),
-            () = cancel.cancelled() => Ok(ProofFailure::Cancelled),
-            () = self.stop.cancelled() => Ok(ProofFailure::Cancelled),
-            () = state.ended.cancelled() => Ok(ProofFailure::Cancelled),
-            failure = out_of_time(timeout) => Ok(failure),
-            failure = out_of_workers(&self.registry, &state) => Ok(failure),
-        };
-        let outcome = match failure {
-            Err(outcome) => outcome,
-            Ok(failure) => {
-                // The first cause is kept. The controller ends by itself, so that its child process and its shared
-                // memory are gone before the failure is reported.
-                state.fail(failure.clone());
-                state.tracker.close();
-                let too_long = async {
-                    sleep(END_TIMEOUT).await;
-                    // An audit of unverified results may take longer, as long as the caller still waits for the proof.
-                    tokio::select! {
-                        () = state.audit_ended() => {}
-                        () = cancel.cancelled() => {}
-                        () = self.stop.cancelled() => {}
-                        _ = out_of_time(timeout) => {}
-                    }
-                };
-                tokio::select! {
-                    _ = run => {}
-                    () = too_long => {
-                        tracing::warn!(proof_id = state.label, "execution of a failed proof did not end in time and was abandoned");
-                    }
-                }
-                Err(failure)
-            }
-        };
+        let outcome = self.run_to_end(&state, &*runner, request, deadline, cancel).await;
         let outcome = match state.failure() {
             Some(failure) => Err(failure),
             None => outcome,
         };
-        drop(proof);
-        let is_doubtful = match &outcome {
+        drop(cleanup);
+        if let Err(failure) = &outcome {
+            self.forget_doubtful_results(&state, failure).await;
+        }
+        let proven = |output| Proven { output, shards: state.shards.load(Ordering::Relaxed), workers: state.shares() };
+        ended(outcome.map(proven))
+    }
+
+    /// Lets the runner work until it ends, or until the try must end for another reason.
+    async fn run_to_end(
+        &self,
+        state: &Arc<RunningProof>,
+        runner: &dyn ProofRunner,
+        request: ProofRequest,
+        deadline: Option<Instant>,
+        cancel: &CancellationToken,
+    ) -> Result<ProofOutput, ProofFailure> {
+        let timeout = request.timeout.zip(deadline);
+        let handle = ProofHandle { state: state.clone(), registry: self.registry.clone() };
+        let mut run = runner.run(handle, request);
+        let failure = tokio::select! {
+            outcome = &mut run => return outcome,
+            () = cancel.cancelled() => ProofFailure::Cancelled,
+            () = self.stop.cancelled() => ProofFailure::Cancelled,
+            () = state.ended.cancelled() => ProofFailure::Cancelled,
+            failure = out_of_time(timeout) => failure,
+            failure = out_of_workers(&self.registry, state) => failure,
+        };
+        // The first cause is kept. The runner ends by itself, so that its child process and its shared memory are
+        // gone before the failure is reported.
+        state.fail(failure.clone());
+        state.tracker.close();
+        let too_long = async {
+            sleep(END_TIMEOUT).await;
+            // An audit of unverified results may take longer, as long as the caller still waits for the proof.
+            tokio::select! {
+                () = state.audit_ended() => {}
+                () = cancel.cancelled() => {}
+                () = self.stop.cancelled() => {}
+                _ = out_of_time(timeout) => {}
+            }
+        };
+        tokio::select! {
+            _ = run => {}
+            () = too_long => {
+                tracing::warn!(proof_id = state.label, "execution of a failed proof did not end in time and was abandoned");
+            }
+        }
+        Err(failure)
+    }
+
+    /// Removes the cached results of the proof from the result cache if they may be the cause of `failure`.
+    async fn forget_doubtful_results(&self, state: &RunningProof, failure: &ProofFailure) {
+        let is_doubtful = match failure {
             // A part of the proof may be wrong although each part was checked.
-            Err(ProofFailure::Unverified(_) | ProofFailure::Internal(_)) => !self.stop.is_cancelled(),
-            Err(ProofFailure::Task { .. }) => state.claims.is_suspect(),
-            Ok(_) | Err(_) => false,
+            ProofFailure::Unverified(_) | ProofFailure::Internal(_) => !self.stop.is_cancelled(),
+            ProofFailure::Task { .. } => state.claims.is_suspect(),
+            _ => false,
         };
         if let (Some(cache), true) = (&self.registry.result_cache, is_doubtful) {
             let (cache, keys) = (cache.clone(), state.cached_keys());
             let _ = tokio::task::spawn_blocking(move || cache.forget(&keys)).await;
         }
-        let proven = |output| Proven { output, shards: state.shards.load(Ordering::Relaxed), workers: state.shares() };
-        (state.options().to_owned(), outcome.map(proven))
     }
 }
 
@@ -229,9 +247,10 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
 }
 
 /// Resolves once, for the whole of the patience in the settings, no worker was connected, or no connected worker
-/// supported a task kind that the proof waits for.
+/// supported a task kind that the proof waits for. A better place in a worker's queue starts the patience anew.
 async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailure {
     let (mut alone_since, mut stuck_since) = (None, None);
+    let mut seen_advances = 0;
     loop {
         sleep(Duration::from_millis(250)).await;
         match TaskKind::ALL.into_iter().filter(|kind| proof.waits_for(*kind)).find_map(|kind| {
@@ -253,12 +272,27 @@ async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailu
             alone_since = None;
             continue;
         }
+        let (workers, advances) = {
+            let contacts = registry.contacts.borrow();
+            (contacts.busy(), contacts.advances())
+        };
+        if advances != seen_advances {
+            (seen_advances, alone_since) = (advances, None);
+        }
         let since = *alone_since.get_or_insert_with(|| {
-            tracing::warn!(last = %registry.last_departure(), "no worker is connected: waiting for one");
+            // The wait for each busy worker is logged where it happens.
+            if workers.is_empty() {
+                tracing::warn!(last = %registry.last_departure(), "no worker is connected: waiting for one");
+            }
             Instant::now()
         });
-        if since.elapsed() >= registry.settings.patience {
-            return ProofFailure::NoWorkers { waited: since.elapsed(), last: registry.last_departure().clone() };
+        let waited = since.elapsed();
+        if waited >= registry.settings.patience {
+            return if workers.is_empty() {
+                ProofFailure::NoWorkers { waited, last: registry.last_departure().clone() }
+            } else {
+                ProofFailure::WorkersBusy { waited, workers }
+            };
         }
     }
 }
@@ -274,10 +308,11 @@ impl Drop for ProofCleanup {
         self.state.ended.cancel();
         self.state.tracker.close();
         self.state.end_progress();
-        self.registry.proofs().remove(&self.state.id);
+        self.registry.remove_proof(self.state.id);
         self.registry.store.remove_scope(proof_scope(self.state.id));
         let (registry, state) = (self.registry.clone(), self.state.clone());
-        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::End(state)) {
+        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::ProofEnded(state))
+        {
             // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
             // because this value may be dropped outside a runtime.
             let runtime = registry.runtime.clone();

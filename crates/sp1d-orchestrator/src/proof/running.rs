@@ -6,8 +6,8 @@ use crate::{
         deferred_claims::DeferredClaims,
         unverified::{UnverifiedResult, UnverifiedResults},
     },
-    controller::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest},
     lock::lock,
+    runner::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest},
     scope::proof_scope,
     settings::Verify,
 };
@@ -44,11 +44,12 @@ pub(crate) struct RunningProof {
     pub(crate) claims: Arc<DeferredClaims>,
     /// Options of the request.
     requested_options: String,
-    /// Options with the cut that the controller has chosen.
+    /// Options with the cut that the runner has chosen.
     options: OnceLock<String>,
-    /// Name of the proof in logs, in the field `proof_id`.
+    /// Name of the proof in logs, in the field `proof_id`: the label of the request, or the number of this try if the
+    /// request has no label.
     pub(crate) label: String,
-    /// Empty until the controller sets them.
+    /// Empty until the runner sets them.
     checks: OnceLock<Box<dyn ProofChecks>>,
     failure: OnceLock<ProofFailure>,
     /// `None` once the proof has ended, so that its watchers see the end.
@@ -94,7 +95,7 @@ impl RunningProof {
         }
     }
 
-    /// Returns the options with the chosen cut, or the options of the request before the controller has chosen.
+    /// Returns the options with the chosen cut, or the options of the request before the runner has chosen.
     pub(crate) fn options(&self) -> &str {
         self.options.get().unwrap_or(&self.requested_options)
     }
@@ -112,10 +113,9 @@ impl RunningProof {
     /// Returns the checks of the proof.
     ///
     /// # Errors
-    /// Fails if the controller has not set them, so that nothing counts as checked.
+    /// Fails if the runner has not set them, so that nothing counts as checked.
     pub(crate) fn checks(&self) -> Result<&dyn ProofChecks, String> {
-        let checks =
-            self.checks.get().ok_or_else(|| "the controller has not set the checks of the proof".to_owned())?;
+        let checks = self.checks.get().ok_or_else(|| "the runner has not set the checks of the proof".to_owned())?;
         Ok(&**checks)
     }
 

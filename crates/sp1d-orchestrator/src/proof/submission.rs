@@ -1,4 +1,4 @@
-//! How a controller submits tasks.
+//! How a runner submits tasks.
 
 use super::{
     cached_results::{CachedResultError, use_cached_result},
@@ -7,11 +7,11 @@ use super::{
     task_tracker::TaskOutcome,
 };
 use crate::{
-    controller::{failure::ProofFailure, task::TaskSpec},
     dispatch::{
         input::DispatcherInput,
         tasks::{MarkerUploads, SubmittedTask},
     },
+    runner::{failure::ProofFailure, task::TaskSpec},
 };
 use sp1d_artifacts::Digest;
 use sp1d_model::{ProofEvent, hint::one_line};
@@ -26,7 +26,7 @@ impl ProofHandle {
         task
     }
 
-    /// Opens a task that the controller carries out itself. The controller also ends it, on the task tracker.
+    /// Opens a task that the runner carries out itself. The runner also ends it, on the task tracker.
     #[must_use]
     pub fn open_local_task(&self) -> TaskId {
         self.next_task()
@@ -77,12 +77,12 @@ impl ProofHandle {
                 // A failure after the end of the proof is not the fault of the cached result.
                 Err(_) if proof.ended().is_cancelled() => {}
                 Err(CachedResultError::Wrong(reason)) => {
-                    tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cached result is wrong and was removed");
+                    tracing::warn!(proof_id = proof.label(), task = task.0, %reason, "cached result is wrong and was removed");
                     cache.forget(&[key]);
                 }
                 Err(CachedResultError::Store(error)) => {
                     let reason = one_line(&error.to_string());
-                    tracing::warn!(proof_id = proof.label(), task_id = %task, %reason, "cannot store a cached result; the task is proven");
+                    tracing::warn!(proof_id = proof.label(), task = task.0, %reason, "cannot store a cached result; the task is proven");
                 }
             }
             false

@@ -59,6 +59,7 @@ impl WorkerSession {
                 }
             }
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
+            from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
             from_worker::Message::Goodbye(goodbye) => {
                 let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
                 if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(session)) {
@@ -83,23 +84,24 @@ impl WorkerSession {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
             if was_ready {
                 tracing::warn!(worker = %introduction.name, "prover of a worker ended and restarts");
-                self.event(DispatchEvent::ProverLost { session }).await;
+                self.event(DispatchEvent::LastProverLost { session }).await;
             }
         } else if !was_ready {
             tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
             let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
             self.registry.proofs().values().for_each(|proof| proof.report(ready.clone()));
             if self.joined.swap(true, Ordering::Relaxed) {
-                self.event(DispatchEvent::ProverReady { session }).await;
+                self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }
             let (worker, slots, kinds) = (entry.id, introduction.slots, introduction.kinds);
             let holds = readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect();
-            let resumable = resumable_before(&self.registry.settings, readiness.resumable);
+            let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
             let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
-            let joined = DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable };
+            let joined =
+                DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_attempts };
             self.event(joined).await;
         }
     }
@@ -110,7 +112,7 @@ impl WorkerSession {
         let mut text: String = one_line(&failed.text).chars().take(MessageLimits::FAILURE_BYTES).collect();
         text = text.replace(|letter: char| letter.is_control(), " ");
         tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "attempt failed");
-        let failure = AttemptFailure::reported(kind, text);
+        let failure = AttemptFailure::Worker { kind, text };
         let attempt = AttemptId(failed.attempt);
         self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, failure }).await;
         self.confirm(failed.attempt);

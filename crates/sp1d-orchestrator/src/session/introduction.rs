@@ -1,8 +1,8 @@
 //! What a worker reports about itself when a session starts.
 
 use crate::{
-    controller::task::AttemptMemory,
     pool::list::Member,
+    runner::task::AttemptMemory,
     settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings},
 };
 use sp1d_protocol::wire::{self, HelloRequest, Machine};

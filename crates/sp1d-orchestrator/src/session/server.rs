@@ -4,7 +4,7 @@
 use super::{service::SessionService, worker_session::WorkerSession};
 use crate::{pool::list::Member, registry::Registry};
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::oneshot,
@@ -12,26 +12,52 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Serves the worker at the other end of `stream` until the session ends or `stop` is cancelled. Returns why the
-/// session ended. `welcome` receives the outcome of the handshake: the worker's name, or why it is refused.
+/// Why this orchestrator ends its sessions when it ends itself.
+const STOPPING: &str = "the orchestrator is stopping";
+
+/// Why this orchestrator ends the session of a worker for which others wait.
+const RELEASED: &str = "released, because other orchestrators wait for this worker";
+
+/// The end of a session.
+#[derive(Debug)]
+pub(crate) struct EndedSession {
+    /// Why it ended.
+    pub(crate) reason: String,
+    /// True if this orchestrator released the worker for others.
+    pub(crate) is_release: bool,
+}
+
+/// Serves the worker at the other end of `stream` until the session ends, `stop` is cancelled, or this orchestrator's
+/// turn at the worker is over. `welcome` receives the outcome of the handshake: the worker's name, or why it is
+/// refused.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,
     registry: Arc<Registry>,
     welcome: oneshot::Sender<Result<String, Mismatch>>,
     stop: &CancellationToken,
-) -> String
+) -> EndedSession
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (connection, closer) = Connection::new(stream);
     let session = Arc::new(WorkerSession::new(address, closer.clone(), registry, welcome));
-    let served = tokio::select! {
-        served = serve_connection(connection, &closer, SessionService(session.clone())) => served,
-        () = stop.cancelled() => {
-            session.close_reason.set("the orchestrator is stopping".to_owned());
-            session.say_goodbye().await;
-            Ok(())
+    let mut is_release = false;
+    let served = {
+        // Dropping this future closes the connection, so it must outlive the goodbyes.
+        let mut serving = pin!(serve_connection(connection, &closer, SessionService(session.clone())));
+        tokio::select! {
+            served = &mut serving => served,
+            () = stop.cancelled() => {
+                session.close_reason.set(STOPPING.to_owned());
+                session.say_goodbye(STOPPING).await;
+                Ok(())
+            }
+            () = session.turn_over() => {
+                is_release = session.close_reason.set(RELEASED.to_owned());
+                session.say_goodbye(RELEASED).await;
+                Ok(())
+            }
         }
     };
     closer.close();
@@ -45,5 +71,5 @@ where
         (None, Ok(())) => "the connection was closed".to_owned(),
     };
     session.leave(&reason, stop.is_cancelled()).await;
-    reason
+    EndedSession { reason, is_release }
 }

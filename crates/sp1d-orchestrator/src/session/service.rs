@@ -3,9 +3,9 @@
 
 use super::{introduction::WorkerIntroduction, worker_session::WorkerSession};
 use crate::{
-    controller::failure::ProofFailure,
     pool::connected::ConnectedWorker,
     registry::RegisteredAttempt,
+    runner::failure::ProofFailure,
     scope::{attempt_scope, proof_scope},
 };
 use futures::{Stream, StreamExt, stream};
@@ -59,6 +59,7 @@ impl Session for SessionService {
             silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
             orchestrator: session.registry.instance.to_vec().into(),
             lineage: settings.lineage.map_or_else(Default::default, |lineage| lineage.to_vec().into()),
+            name: settings.name.clone(),
         };
         if let Err(mismatch) = settings.build.check_worker(&worker) {
             reply.refusal = one_line(&mismatch.to_string());

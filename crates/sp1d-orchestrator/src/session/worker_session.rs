@@ -20,7 +20,10 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 use tokio_util::task::TaskTracker as BackgroundTasks;
 use tonic::Status;
 
@@ -36,6 +39,8 @@ pub(super) struct WorkerSession {
     pub(super) controlled: AtomicBool,
     /// The scheduler knows the worker, because its prover was loaded at least once in this session.
     pub(super) joined: AtomicBool,
+    /// How many other orchestrators wait for the worker.
+    pub(super) others: watch::Sender<u32>,
     pub(super) close_reason: Arc<CloseReason>,
     pub(super) tasks: BackgroundTasks,
     pub(super) registry: Arc<Registry>,
@@ -56,6 +61,7 @@ impl WorkerSession {
             welcome: Mutex::new(Some(welcome)),
             controlled: AtomicBool::new(false),
             joined: AtomicBool::new(false),
+            others: watch::Sender::new(0),
             close_reason: Arc::default(),
             tasks: BackgroundTasks::new(),
             registry,
@@ -69,14 +75,14 @@ impl WorkerSession {
         }
     }
 
-    /// Tells the worker that the orchestrator is stopping, and whether another one will continue its attempts.
-    pub(super) async fn say_goodbye(&self) {
+    /// Tells the worker why this orchestrator ends the session, and whether an orchestrator will continue its attempts.
+    pub(super) async fn say_goodbye(&self, reason: &str) {
         /// Time for the goodbye to be sent, after cancellations that are also waiting to be sent.
         const SEND_TIMEOUT: Duration = Duration::from_millis(100);
         let Some(entry) = self.registry.worker(self.id) else { return };
         let settings = &self.registry.settings;
         let returns = settings.lineage.is_some() && self.registry.ends.load(Ordering::Relaxed);
-        let goodbye = wire::Goodbye { reason: "the orchestrator is stopping".to_owned(), returns };
+        let goodbye = wire::Goodbye { reason: reason.to_owned(), returns };
         let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
         if entry.outbox.try_send(Ok(goodbye)).is_ok() {
             // The worker closes the connection when it receives the goodbye.

@@ -5,9 +5,11 @@ mod backoff;
 mod filter;
 mod http2;
 mod preamble;
+mod queue;
 
 pub use address::{Address, AddressError};
 pub use backoff::Backoff;
 pub use filter::{Filter, FilterError};
 pub use http2::{Closer, Connection, connect_client, serve_connection};
-pub use preamble::{PREAMBLE_TIMEOUT, PreambleError, PreambleReply, Role, accept, dial};
+pub use preamble::{Admission, PREAMBLE_TIMEOUT, PreambleError, PreambleReply, Role, accept, dial, read_dialer, reply};
+pub use queue::{QueuePlace, receive_place, send_place};

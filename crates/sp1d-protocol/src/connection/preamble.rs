@@ -6,7 +6,8 @@
 //!   acceptor ◄─ "SP1D" version:u16 verdict:u8 length:u8 [text of `length` bytes when the verdict is a refusal]
 //! ```
 //!
-//! Numbers are big-endian. This format is the same in every version.
+//! Numbers are big-endian. This format is the same in every version. If the verdict is a place in the worker's queue,
+//! the connection stays open and [`receive_place`](super::queue::receive_place) follows.
 
 use crate::PROTOCOL_VERSION;
 use std::{io, time::Duration};
@@ -23,10 +24,13 @@ pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The side that opens a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// An orchestrator that dials a worker of its worker list.
+    /// An orchestrator that dials a worker of its worker list, and needs it for a proof. It waits for its turn.
     Orchestrator,
     /// A worker that joins an orchestrator.
     Worker,
+    /// An orchestrator without running proofs, or a program that only asks the worker about itself. It gets the worker
+    /// if the worker is free, and never waits.
+    IdleOrchestrator,
 }
 
 impl Role {
@@ -34,6 +38,7 @@ impl Role {
         match self {
             Self::Orchestrator => 0,
             Self::Worker => 1,
+            Self::IdleOrchestrator => 2,
         }
     }
 }
@@ -43,14 +48,29 @@ impl Role {
 pub enum PreambleReply {
     /// The connection is accepted.
     Welcome,
-    /// The worker works for another orchestrator. The text names that orchestrator and since when.
+    /// The worker serves another orchestrator, and the dialer waits for its turn on this connection.
+    Queued,
+    /// The worker serves another orchestrator, and the dialer cannot wait. The text names that orchestrator and since
+    /// when.
     Busy(String),
     /// The peer's address is not allowed.
     Refused(String),
 }
 
+/// How a dialer is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// The connection is accepted.
+    Welcome,
+    /// The worker serves another orchestrator. The dialer waits for its turn on this connection.
+    Queued,
+}
+
 /// The verdict code for a dialer of the wrong role. It takes precedence over the other verdicts.
 const WRONG_ROLE: u8 = 3;
+
+/// The verdict code for an orchestrator that waits in the worker's queue.
+const QUEUED: u8 = 4;
 
 /// Why a connection ended in its preamble.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +92,15 @@ pub enum PreambleError {
         /// The peer's version.
         peer: u16,
     },
-    /// The worker works for another orchestrator.
+    /// The worker serves another orchestrator, and this side cannot wait in its queue.
     #[error("the worker is busy: {0}")]
     Busy(String),
+    /// The peer sent nothing in time while this side waited in a queue, or this side was silent there.
+    #[error("the peer was silent for {} s while one side waited in the worker's queue", .0.as_secs())]
+    SilentInQueue(Duration),
+    /// The peer sent something else than a place in its queue, or than the reply to it.
+    #[error("the peer sent an invalid message about the worker's queue")]
+    Queue,
     /// The peer does not accept this side's address.
     #[error("the peer refuses this address: {0}")]
     Refused(String),
@@ -101,7 +127,7 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Result<([u8; 2], u1
 ///
 /// # Errors
 /// Fails if the peer is another program or version, refuses the connection, or is silent for [`PREAMBLE_TIMEOUT`].
-pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role) -> Result<(), PreambleError> {
+pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role) -> Result<Admission, PreambleError> {
     let [v0, v1] = PROTOCOL_VERSION.to_be_bytes();
     let [r0, r1] = role.code().to_be_bytes();
     let [m0, m1, m2, m3] = MAGIC;
@@ -114,9 +140,10 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
         return Err(PreambleError::Version { peer });
     }
     match verdict {
-        0 => Ok(()),
+        0 => Ok(Admission::Welcome),
         1 => Err(PreambleError::Busy(text)),
         WRONG_ROLE => Err(PreambleError::Role(text)),
+        QUEUED if role == Role::Orchestrator => Ok(Admission::Queued),
         _ => Err(PreambleError::Refused(text)),
     }
 }
@@ -125,29 +152,61 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
 /// verdict.
 ///
 /// # Errors
-/// Fails if the peer is another program, version or role (another version or role still gets a reply), or is silent for
-/// [`PREAMBLE_TIMEOUT`].
+/// The errors of [`read_dialer`] and [`reply`].
 pub async fn accept(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     role: Role,
     verdict: &PreambleReply,
 ) -> Result<(), PreambleError> {
+    read_dialer(stream, &[role]).await?;
+    reply(stream, verdict).await
+}
+
+/// Reads the first bytes of a dialer, and returns its role, which is one of `served`. The acceptor decides afterwards,
+/// and sends its verdict with [`reply`].
+///
+/// # Errors
+/// Fails if the peer is another program, version or role (another version or role still gets a reply), or is silent for
+/// [`PREAMBLE_TIMEOUT`].
+pub async fn read_dialer(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    served: &[Role],
+) -> Result<Role, PreambleError> {
     let (dialer, peer) = read_head(stream).await?;
-    let wrong = u16::from_be_bytes(dialer) != role.code();
-    let mistake = match role {
-        Role::Orchestrator => {
-            "a worker listens at this address, not an orchestrator: use the address that the orchestrator opens with --join-listen"
-        }
-        Role::Worker => {
-            "an orchestrator listens at this address, not a worker: list the addresses where workers listen"
-        }
+    let dialer = u16::from_be_bytes(dialer);
+    let found = served.iter().copied().find(|role| role.code() == dialer);
+    if let (Some(role), PROTOCOL_VERSION) = (found, peer) {
+        return Ok(role);
+    }
+    let mistake = if served.contains(&Role::Worker) {
+        "an orchestrator listens at this address, not a worker: list the addresses where workers listen"
+    } else {
+        "a worker listens at this address, not an orchestrator: use the address that the orchestrator opens with --join-listen"
     };
+    // A dialer of another version reads only the version.
+    send_verdict(stream, WRONG_ROLE, mistake).await?;
+    Err(if peer == PROTOCOL_VERSION {
+        PreambleError::Role("the peer does not have the role that this side serves".to_owned())
+    } else {
+        PreambleError::Version { peer }
+    })
+}
+
+/// Sends the acceptor's verdict, after [`read_dialer`].
+///
+/// # Errors
+/// Fails if the connection failed, or if the peer does not read for [`PREAMBLE_TIMEOUT`].
+pub async fn reply(stream: &mut (impl AsyncWrite + Unpin), verdict: &PreambleReply) -> Result<(), PreambleError> {
     let (code, text) = match verdict {
-        _ if wrong => (WRONG_ROLE, mistake),
         PreambleReply::Welcome => (0, ""),
+        PreambleReply::Queued => (QUEUED, ""),
         PreambleReply::Busy(text) => (1, text.as_str()),
         PreambleReply::Refused(text) => (2, text.as_str()),
     };
+    send_verdict(stream, code, text).await
+}
+
+async fn send_verdict(stream: &mut (impl AsyncWrite + Unpin), code: u8, text: &str) -> Result<(), PreambleError> {
     let text = &text.as_bytes()[..text.floor_char_boundary(255)];
     let mut reply = Vec::with_capacity(8 + text.len());
     reply.extend(MAGIC);
@@ -155,12 +214,7 @@ pub async fn accept(
     reply.extend([code, u8::try_from(text.len()).expect("the text was cut to 255 bytes")]);
     reply.extend(text);
     in_time(stream.write_all(&reply)).await?;
-    in_time(stream.flush()).await?;
-    match (peer == PROTOCOL_VERSION, wrong) {
-        (false, _) => Err(PreambleError::Version { peer }),
-        (true, true) => Err(PreambleError::Role("the peer has the same role as this side".to_owned())),
-        (true, false) => Ok(()),
-    }
+    in_time(stream.flush()).await
 }
 
 #[cfg(test)]
@@ -174,6 +228,20 @@ mod tests {
             tokio::join!(dial(&mut near, Role::Orchestrator), accept(&mut far, Role::Orchestrator, &verdict));
         assert!(accepted.is_ok());
         assert_eq!(dialed.err().map(|error| error.to_string()).unwrap_or_default(), expected);
+    }
+
+    async fn check_queued(role: Role, expected: Option<Admission>) {
+        let (mut near, mut far) = duplex(1024);
+        let (dialed, accepted) = tokio::join!(dial(&mut near, role), accept(&mut far, role, &PreambleReply::Queued));
+        assert!(accepted.is_ok());
+        assert_eq!(dialed.ok(), expected);
+    }
+
+    #[tokio::test]
+    async fn only_an_orchestrator_with_a_proof_waits_in_a_queue() {
+        check_queued(Role::Orchestrator, Some(Admission::Queued)).await;
+        check_queued(Role::Worker, None).await;
+        check_queued(Role::IdleOrchestrator, None).await;
     }
 
     #[tokio::test]
@@ -202,7 +270,7 @@ mod tests {
         near.write_all(b"SP1D\x00\x09\x00\x00").await.unwrap();
         let error = accept(&mut far, Role::Orchestrator, &PreambleReply::Welcome).await.unwrap_err();
         assert!(matches!(error, PreambleError::Version { peer: 9 }));
-        assert_eq!(&near.read_u64().await.unwrap().to_be_bytes()[..6], b"SP1D\x00\x03", "the peer learns our version");
+        assert_eq!(&near.read_u64().await.unwrap().to_be_bytes()[..6], b"SP1D\x00\x04", "the peer learns our version");
     }
 
     async fn check_role(dialer: Role, acceptor: Role, expected: &str) {
@@ -218,6 +286,7 @@ mod tests {
     async fn a_role_mismatch_is_refused_with_a_hint() {
         check_role(Role::Worker, Role::Orchestrator, "--join-listen").await;
         check_role(Role::Orchestrator, Role::Worker, "list the addresses where workers listen").await;
+        check_role(Role::IdleOrchestrator, Role::Worker, "list the addresses where workers listen").await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,7 +63,7 @@ pub struct DeferredTask<A> {
     pub result: String,
 }
 
-/// Wraps a proof: the next step towards an on-chain proof.
+/// Wraps a proof: the next task of an on-chain proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrapTask<A> {
     /// The proof to continue from. It stays when the result is accepted, because SP1's controller removes it.

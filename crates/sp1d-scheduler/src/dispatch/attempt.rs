@@ -1,4 +1,4 @@
-//! What the dispatch knows about an open task and about an attempt.
+//! What the dispatch machine knows about an open task and about an attempt.
 
 use super::ResultKey;
 use crate::{ProofId, SessionId, TaskId, TaskKind};
@@ -28,15 +28,15 @@ pub(super) struct DispatchAttempt {
 /// Whether an attempt has reported its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResultReport {
-    /// The next report counts.
+    /// The result was not reported. Reports of the marker and of the result count.
     Awaited,
-    /// The result was reported. Further reports are ignored.
+    /// The result was reported. Further reports of the marker and of the result are ignored.
     Received,
-    /// The result does not count, because the marker was rejected. Reports are ignored.
+    /// The result does not count, because the marker was rejected. Reports of the marker and of the result are ignored.
     Unwanted,
 }
 
-/// State of the check of an attempt's marker. The marker is checked once per session.
+/// State of the check of an attempt's marker uploads. They are checked at most once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MarkerCheck {
     /// The marker was not reported, or not all of its uploads had arrived.
@@ -54,7 +54,7 @@ impl DispatchAttempt {
         Self { task, session, report: ResultReport::Awaited, marker: MarkerCheck::Unreported, is_end_published: false }
     }
 
-    /// Returns true if the next report of `session` about this attempt counts.
+    /// Returns true if a report of the marker or of the result counts, if it comes from `session`.
     pub(super) fn awaits_report_of(&self, session: SessionId) -> bool {
         self.session == session && self.report == ResultReport::Awaited
     }
@@ -64,8 +64,9 @@ impl DispatchAttempt {
         matches!(self.marker, MarkerCheck::Checking | MarkerCheck::Judging)
     }
 
-    /// Continues the attempt in `session`, which repeats all its reports. The marker is checked again, because the
-    /// scheduler ignores a marker whose check ends while the worker counts as lost.
+    /// Continues the attempt in `session`, which repeats all its reports. A running check of the marker uploads
+    /// continues. The scheduler ignored the marker if its check ended while the worker counted as lost. So the uploads
+    /// are checked again.
     pub(super) fn continue_in(&mut self, session: SessionId) {
         self.session = session;
         self.report = ResultReport::Awaited;

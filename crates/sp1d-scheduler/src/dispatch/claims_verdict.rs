@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The verdict on the deferred claims of an attempt: the deferred events that it uploaded for its marker. They cannot
 /// be verified on their own. They are accepted at once, unless the proof restarted to compare claims. Then a second
-/// worker must make the same claims, if another worker is available.
+/// worker must make the same claims, if another worker is available or has made other claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimsVerdict {
     /// The claims are accepted.
@@ -17,7 +17,7 @@ pub enum ClaimsVerdict {
     Contradicted,
     /// No other worker has made the same claims, so the task goes to another worker.
     Unconfirmed,
-    /// The proof already has artifacts with the names of the uploaded events, but with other content. It is not known
+    /// The proof already has artifacts with the names of the uploaded ones, but with other content. It is not known
     /// which of them are right. This is possible after a restart of the orchestrator: each worker itself says which
     /// attempt it resumes, and the names of its artifacts contain the number of that attempt.
     NamesTaken,

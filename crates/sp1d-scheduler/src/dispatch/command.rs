@@ -1,4 +1,4 @@
-//! The outputs of the dispatch.
+//! The outputs of the dispatch machine.
 
 use crate::{AttemptId, PastAttempt, ProofId, SessionId, TaskId, TaskKind};
 use std::{fmt, time::Duration};
@@ -34,12 +34,15 @@ pub enum DispatchCommand {
         /// The attempt that continues.
         attempt: AttemptId,
     },
-    /// Check the deferred events that `attempt` uploaded for its marker. [`DispatchEvent::MarkerChecked`] follows,
-    /// unless the proof ends.
+    /// Check the deferred events that `attempt` uploaded for its marker: whether all are there, and whether SP1 can
+    /// make precompile shards from them. SP1 itself does not check them. [`DispatchEvent::MarkerChecked`] follows,
+    /// unless the proof ends. If the events pass, [`DispatchCommand::JudgeClaims`] follows, which may compare them with
+    /// the deferred events that other workers claim for the same shard. `attempt` may still prove its shard meanwhile.
+    /// A result that it delivers during the check waits.
     ///
     /// [`DispatchEvent::MarkerChecked`]: crate::DispatchEvent::MarkerChecked
     CheckMarker {
-        /// The attempt whose marker is checked.
+        /// The attempt whose uploads are checked.
         attempt: AttemptId,
         /// The task of the attempt.
         task: TaskId,
@@ -48,7 +51,7 @@ pub enum DispatchCommand {
     /// from outside.
     ///
     /// The claims are accepted at once, unless the proof restarted to compare claims. Then a second worker must make
-    /// the same claims, if another worker is available.
+    /// the same claims, if another worker is available or has made other claims.
     ///
     /// [`DispatchEvent::ClaimsJudged`]: crate::DispatchEvent::ClaimsJudged
     JudgeClaims {
@@ -56,8 +59,6 @@ pub enum DispatchCommand {
         attempt: AttemptId,
         /// The task of the attempt.
         task: TaskId,
-        /// The session that holds the attempt.
-        session: SessionId,
         /// True if no other worker is available to prove the shard.
         is_alone: bool,
     },
@@ -109,15 +110,16 @@ pub enum DispatchCommand {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task is a shard and no connected worker has enough memory, or one of its attempts ran out of
-        /// memory.
+        /// True if the task is a shard, and either no connected worker has enough memory for it or one of its attempts
+        /// ran out of memory.
         is_out_of_memory: bool,
         /// True if the deferred claims of the proof may be wrong: the task is a shard without a marker, so it may be a
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
-    /// Log that the worker of `session` is quarantined after too many faults. It gets no tasks meanwhile.
-    Quarantine {
+    /// Log that the worker of `session` is quarantined after too many faults. The scheduler enforces the quarantine:
+    /// the worker gets no tasks meanwhile.
+    LogQuarantine {
         /// The present session of the quarantined worker.
         session: SessionId,
         /// How long the quarantine lasts from now.
@@ -125,9 +127,9 @@ pub enum DispatchCommand {
         /// The worker's last fault, for people.
         reason: String,
     },
-    /// Log that the quarantine of the worker is over and its probation starts. It gets one task at a time until one of
-    /// its results is accepted.
-    Probation {
+    /// Log that the quarantine of the worker is over and its probation starts. The scheduler enforces the probation:
+    /// the worker gets one task at a time until one of its results is accepted or a fault starts the next quarantine.
+    LogProbation {
         /// The present session of the worker on probation.
         session: SessionId,
     },
@@ -209,10 +211,10 @@ impl fmt::Display for DispatchCommand {
             }
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
             Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),
-            Self::CheckMarker { attempt, task } => write!(f, "check the marker of {attempt} ({task})"),
-            Self::JudgeClaims { attempt, task, session, is_alone } => {
-                let alone = if *is_alone { ", the only worker" } else { "" };
-                write!(f, "judge the claims of {attempt} ({task}) on {session}{alone}")
+            Self::CheckMarker { attempt, task } => write!(f, "check the marker uploads of {attempt} ({task})"),
+            Self::JudgeClaims { attempt, task, is_alone } => {
+                let alone = if *is_alone { ", no other worker is available" } else { "" };
+                write!(f, "judge the claims of {attempt} ({task}){alone}")
             }
             Self::CompleteMarker { proof, marker, attempt, .. } => {
                 write!(f, "complete the marker {marker} of {proof} with {attempt}")
@@ -225,10 +227,10 @@ impl fmt::Display for DispatchCommand {
             Self::FailProof { proof, task, history, .. } => {
                 write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
             }
-            Self::Quarantine { session, duration, reason } => {
+            Self::LogQuarantine { session, duration, reason } => {
                 write!(f, "log that {session} is quarantined for {} s: {reason}", duration.as_secs())
             }
-            Self::Probation { session } => write!(f, "log that {session} is on probation"),
+            Self::LogProbation { session } => write!(f, "log that {session} is on probation"),
             Self::EndDrainWait { session } => write!(f, "end the wait for the drain of {session}"),
             Self::EndSession { session } => write!(f, "end the session {session}"),
             Self::PublishStep { task, attempt, session, step } => {

@@ -1,4 +1,4 @@
-//! The inputs of the dispatch.
+//! The inputs of the dispatch machine.
 
 use super::{ClaimsVerdict, ResultKey, ResumableAttempt};
 use crate::{AttemptFailure, AttemptId, KindSet, ProofId, SessionId, TaskId, TaskKind, WorkerId};
@@ -54,7 +54,7 @@ pub enum DispatchEvent {
         /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has.
         holds: Vec<AttemptId>,
         /// Attempts from before the orchestrator restarted that the worker can resume.
-        resumable: Vec<ResumableAttempt>,
+        resumable_attempts: Vec<ResumableAttempt>,
     },
     /// A caller asks to drain a worker and waits for the end. The worker finishes the attempts that it has started, and
     /// the others go to other workers. [`DispatchCommand::EndDrainWait`] follows once the worker holds nothing, may get
@@ -65,19 +65,19 @@ pub enum DispatchEvent {
         /// The session to drain.
         session: SessionId,
     },
-    /// A worker that is draining or drained may get tasks again.
-    DrainEnded {
+    /// The drain of a worker was cancelled, while it ran or after its end. The worker may get tasks again.
+    DrainCancelled {
         /// The session that takes tasks again.
         session: SessionId,
     },
-    /// The prover of a worker ended and is being started again.
-    ProverLost {
-        /// The session whose prover ended.
+    /// The last loaded prover of a worker ended, so the worker can prove nothing. Its provers are being started again.
+    LastProverLost {
+        /// The session whose last prover ended.
         session: SessionId,
     },
-    /// The prover of a worker is loaded again.
-    ProverReady {
-        /// The session whose prover is ready.
+    /// The first prover of a worker is loaded again, so the worker can prove again.
+    FirstProverReady {
+        /// The session whose first prover is ready.
         session: SessionId,
     },
     /// A worker's session ended. If carrying out a command shows this, report it before any other event.
@@ -101,14 +101,14 @@ pub enum DispatchEvent {
     MarkerReported {
         /// The session that reports this.
         session: SessionId,
-        /// The attempt whose marker is reported.
+        /// The attempt that uploaded the events.
         attempt: AttemptId,
         /// True if all the uploads have arrived. If false, the report is ignored, because missing events would count as
         /// no events. The result of the attempt is rejected later for the missing marker, unless a further report says
         /// that the uploads are complete.
         has_all_uploads: bool,
     },
-    /// The check of an attempt's marker ended: see [`DispatchCommand::CheckMarker`].
+    /// The check of an attempt's marker uploads ended: see [`DispatchCommand::CheckMarker`].
     ///
     /// [`DispatchCommand::CheckMarker`]: crate::DispatchCommand::CheckMarker
     MarkerChecked {
@@ -170,14 +170,14 @@ impl fmt::Display for DispatchEvent {
             Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
             Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
             Self::ProofEnded { proof } => write!(f, "{proof} ended"),
-            Self::WorkerJoined { session, worker, holds, resumable, .. } => {
-                let (holds, resumable) = (holds.len(), resumable.len());
+            Self::WorkerJoined { session, worker, holds, resumable_attempts, .. } => {
+                let (holds, resumable) = (holds.len(), resumable_attempts.len());
                 write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")
             }
             Self::DrainRequested { session } => write!(f, "drain requested for {session}"),
-            Self::DrainEnded { session } => write!(f, "drain ended for {session}"),
-            Self::ProverLost { session } => write!(f, "{session} restarts its prover"),
-            Self::ProverReady { session } => write!(f, "{session} has its prover ready"),
+            Self::DrainCancelled { session } => write!(f, "drain cancelled for {session}"),
+            Self::LastProverLost { session } => write!(f, "{session} lost its last prover"),
+            Self::FirstProverReady { session } => write!(f, "{session} has its first prover ready"),
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} sent data"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
@@ -187,9 +187,11 @@ impl fmt::Display for DispatchEvent {
             Self::MarkerReported { session, attempt, has_all_uploads: false } => {
                 write!(f, "{session} reported the marker of {attempt}, but uploads are missing")
             }
-            Self::MarkerChecked { attempt, outcome: Ok(()) } => write!(f, "the marker of {attempt} passed its check"),
+            Self::MarkerChecked { attempt, outcome: Ok(()) } => {
+                write!(f, "the marker uploads of {attempt} passed their check")
+            }
             Self::MarkerChecked { attempt, outcome: Err(reason) } => {
-                write!(f, "the marker of {attempt} is wrong: {reason}")
+                write!(f, "the marker uploads of {attempt} are wrong: {reason}")
             }
             Self::ClaimsJudged { attempt, verdict } => write!(f, "the claims of {attempt} were judged: {verdict}"),
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),

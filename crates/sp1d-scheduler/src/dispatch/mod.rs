@@ -1,8 +1,11 @@
-//! The dispatch filters the workers' reports. A marker reaches the scheduler only after its checks. A delivered result
-//! reaches it at once, or after a running check of the marker, and becomes final only after the check of the result.
+//! The dispatch machine owns the scheduler and filters the workers' reports. The scheduler knows each marker from its
+//! submission. It learns that a marker is complete (`MarkerAccepted`) only after the deferred events were checked and
+//! the claims accepted. A delivered result goes to the scheduler at once, unless the attempt's deferred events are
+//! being checked. Then the result waits. If the events or the claims are rejected, the result is dropped. A result
+//! becomes final only after its own check.
 //!
 //! ```text
-//!   DispatchEvent + Timestamp ──► Dispatch::handle ──► Vec<DispatchCommand>
+//!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
 //!                                  │         ▲
 //!                                Event    Command
 //!                                  ▼         │
@@ -18,14 +21,18 @@
 //! | the driver's side | the scheduler's side |
 //! |---|---|
 //! | `MarkerReported`, `MarkerChecked`, `ClaimsJudged` | `MarkerAccepted` after all three, or `AttemptFailed` |
-//! | `ResultChecked` | `ResultVerified` or `ResultRejected` |
+//! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `TaskSubmitted` and `WorkerJoined` name keys of results | they name tasks and sessions |
-//! | `EndDrainWait` | `WorkerDrained`; the wait also ends with a drain or a session |
+//! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
+//! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
+//! | `FailProof` with `is_out_of_memory` and `are_claims_suspect` | `FailProof` with `has_no_larger_worker` |
+//! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `CheckMarker`, `JudgeClaims`, `CheckResult`, `PublishStep` | none |
 
 mod attempt;
 mod claims_verdict;
 mod command;
+mod early_drains;
 mod event;
 mod invariants;
 mod resumable;
@@ -38,4 +45,4 @@ pub use claims_verdict::ClaimsVerdict;
 pub use command::{AttemptStep, DispatchCommand};
 pub use event::DispatchEvent;
 pub use resumable::{ResultKey, ResumableAttempt};
-pub use state_machine::Dispatch;
+pub use state_machine::DispatchMachine;

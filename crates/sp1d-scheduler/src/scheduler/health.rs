@@ -254,7 +254,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_drain_ended(&mut self, session: SessionId) {
+    pub(super) fn on_drain_cancelled(&mut self, session: SessionId) {
         if self.sessions.contains(session) {
             self.sessions.set_draining(session, false);
         }

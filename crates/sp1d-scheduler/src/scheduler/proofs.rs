@@ -77,9 +77,9 @@ impl Scheduler {
     }
 
     /// Fails the proof of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
-    /// its attempts until the proof ends. `is_out_of_memory` is true if the task failed only because no connected
+    /// its attempts until the proof ends. `has_no_larger_worker` is true if the task failed only because no connected
     /// worker has enough memory.
-    pub(super) fn fail_proof(&mut self, task: TaskId, is_out_of_memory: bool, commands: &mut Vec<Command>) {
+    pub(super) fn fail_proof(&mut self, task: TaskId, has_no_larger_worker: bool, commands: &mut Vec<Command>) {
         let proof = self.task(task).proof;
         let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten together with the proof");
         if entry.failed {
@@ -96,7 +96,7 @@ impl Scheduler {
         }
         let ScheduledTask { kind, .. } = *self.task(task);
         let history = self.task(task).history().to_vec();
-        commands.push(Command::FailProof { proof, task, kind, history, is_out_of_memory });
+        commands.push(Command::FailProof { proof, task, kind, history, has_no_larger_worker });
     }
 
     /// Forgets attempt `id`, cancels it on its worker if it is live, and lets the driver discard its uploads.

@@ -78,9 +78,9 @@ impl Scheduler {
         let past = self.past(id, failure);
         let fault = match past.failure {
             AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
-            // Too little memory is a property of the task and the machine.
-            AttemptFailure::Unconfirmed | AttemptFailure::NamesTaken | AttemptFailure::OutOfMemory(_) => None,
-            // The worker has not tried a task that it does not support.
+            AttemptFailure::Unconfirmed | AttemptFailure::NamesTaken => None,
+            // The worker has not tried a task that it does not support. Too little memory is a property of the task and
+            // the machine.
             AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,
             AttemptFailure::Worker { .. }
             | AttemptFailure::WorkerLost
@@ -116,7 +116,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_result_verified(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
+    pub(super) fn on_result_passed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(task) = self.delivered_task(id) else { return };
         let marker = self.task(task).marker.map(|marker| &self.markers[&marker]);
         if marker.is_some_and(|marker| !marker.completed) {

@@ -26,7 +26,7 @@ impl Scheduler {
         holds: &[AttemptId],
         commands: &mut Vec<Command>,
     ) {
-        let JoinProperties { worker, memory_bytes, slots, kinds } = joining;
+        let JoinProperties { worker, memory_bytes, slots, kinds, draining } = joining;
         if self.sessions.contains(session) {
             return;
         }
@@ -38,6 +38,9 @@ impl Scheduler {
         }
         self.sessions.insert(session, worker, memory_bytes, slots, kinds, self.paces_of(worker));
         self.keep_standing(session, worker, commands);
+        if draining {
+            self.sessions.set_draining(session, true);
+        }
         self.on_lease_renewed(session);
         // The set removes duplicates from the worker's message.
         for attempt in &holds.iter().copied().collect::<BTreeSet<_>>() {
@@ -57,7 +60,8 @@ impl Scheduler {
     /// false if the attempt is not continued.
     fn adopt(&mut self, session: SessionId, worker: WorkerId, id: AttemptId, commands: &mut Vec<Command>) -> bool {
         let found = self.sessions.get(session).expect("the worker was inserted before");
-        let (full, is_unavailable) = (found.held().len() >= found.slots(), found.is_quarantined());
+        let (full, is_unavailable) =
+            (found.held().len() >= found.slots(), found.is_quarantined() || found.is_draining());
         let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.worker == worker && !full) else {
             return false;
         };
@@ -185,14 +189,14 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_prover_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+    pub(super) fn on_last_prover_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         if self.sessions.contains(session) {
             self.sessions.set_starting(session, true);
             self.take_back_waiting(session, commands);
         }
     }
 
-    pub(super) fn on_prover_ready(&mut self, session: SessionId) {
+    pub(super) fn on_first_prover_ready(&mut self, session: SessionId) {
         if self.sessions.contains(session) {
             self.sessions.set_starting(session, false);
         }

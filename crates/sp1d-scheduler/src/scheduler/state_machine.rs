@@ -164,21 +164,22 @@ impl Scheduler {
             }
             Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
             Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
-            Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable } => {
-                let resumable = if self.sessions.contains(session) { Vec::new() } else { resumable };
-                self.on_worker_joined(session, JoinProperties { worker, memory_bytes, slots, kinds }, &holds, commands);
-                resumable.into_iter().for_each(|task| self.resume_task(task, session, commands));
+            Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining } => {
+                let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
+                let joining = JoinProperties { worker, memory_bytes, slots, kinds, draining };
+                self.on_worker_joined(session, joining, &holds, commands);
+                resumable_tasks.into_iter().for_each(|task| self.resume_task(task, session, commands));
             }
             Event::DrainRequested { session } => self.on_drain_requested(session, commands),
-            Event::DrainEnded { session } => self.on_drain_ended(session),
-            Event::ProverLost { session } => self.on_prover_lost(session, commands),
-            Event::ProverReady { session } => self.on_prover_ready(session),
+            Event::DrainCancelled { session } => self.on_drain_cancelled(session),
+            Event::LastProverLost { session } => self.on_last_prover_lost(session, commands),
+            Event::FirstProverReady { session } => self.on_first_prover_ready(session),
             Event::SessionEnded { session } => self.on_session_ended(session, commands),
             Event::LeaseRenewed { session } => self.on_lease_renewed(session),
             Event::AttemptStarted { session, attempt } => self.on_attempt_started(session, attempt),
             Event::MarkerAccepted { session, attempt } => self.on_marker_accepted(session, attempt, commands),
             Event::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, commands),
-            Event::ResultVerified { attempt } => self.on_result_verified(attempt, commands),
+            Event::ResultPassed { attempt } => self.on_result_passed(attempt, commands),
             Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
             Event::AttemptFailed { session, attempt, failure } => {
                 self.on_attempt_failed(session, attempt, failure, commands);

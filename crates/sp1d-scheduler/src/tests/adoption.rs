@@ -19,7 +19,7 @@ fn a_returning_worker_continues_its_attempt() {
     let mut table = lost_at_work();
     table.check([joined_holding(2, 1, 2, &[1])], [adopt(2, 1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)), [], "nothing was lost");
-    table.check([reported(2, 1), verified(1)], [accept(2, 1, 1, 1)]);
+    table.check([reported(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
 }
 
 #[test]
@@ -51,22 +51,22 @@ fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     table.send([proof(1), joined(1, 1), joined(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(3, 2)]);
     table.pass(ms(10_000), &[1, 3]);
-    table.send([reported(3, 2), verified(2)]);
+    table.send([reported(3, 2), passed(2)]);
     table.pass(ms(9_000), &[1, 3]);
-    table.send([reported(1, 1), verified(1), task(1, 3, SHARD), task(1, 4, SHARD)]);
+    table.send([reported(1, 1), passed(1), task(1, 3, SHARD), task(1, 4, SHARD)]);
     table.send([started(3, 3), started(1, 4)]);
     table.pass(ms(1_000), &[1, 3]);
-    table.send([reported(3, 3), verified(3)]);
+    table.send([reported(3, 3), passed(3)]);
     table.check([lost(1)], [assign(3, 5, 1, 4)]);
     table.send([started(3, 5)]);
     table.check([joined_holding(2, 1, 1, &[4])], [adopt(2, 4)]);
-    table.check([reported(3, 5), verified(5)], [accept(3, 5, 1, 4), cancel(2, 4), discard(4)]);
+    table.check([reported(3, 5), passed(5)], [accept(3, 5, 1, 4), cancel(2, 4), discard(4)]);
 }
 
 #[test]
 fn attempts_no_longer_needed_are_cancelled() {
     let mut table = lost_at_work();
-    table.send([joined(3, 1), started(3, 2), reported(3, 2), verified(2)]);
+    table.send([joined(3, 1), started(3, 2), reported(3, 2), passed(2)]);
     table.check([joined_holding(2, 1, 2, &[1, 77])], [cancel(2, 1), cancel(2, 77)]);
 }
 
@@ -83,7 +83,7 @@ fn a_new_session_ends_the_old_session_of_the_worker() {
     table.check([joined_holding(2, 1, 1, &[1])], [end_session(1), adopt(2, 1)]);
     table.check([lost(1)], []);
     table.check([reported(1, 1)], []);
-    table.check([reported(2, 1), verified(1)], [accept(2, 1, 1, 1)]);
+    table.check([reported(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_worker_may_return_any_number_of_times() {
         assert!(commands.contains(&cancel(2, taken_over)) && commands.contains(&adopt(new, 1)), "{commands:?}");
     }
     table.send([reported(140, 1)]);
-    let commands = table.send([verified(1)]);
+    let commands = table.send([passed(1)]);
     assert_eq!(commands[0], accept(140, 1, 1, 1));
 }
 
@@ -135,7 +135,7 @@ fn a_late_result_without_its_marker_blames_no_worker() {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
     table.send([proof(1), joined(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
     table.send([joined_holding(3, 1, 1, &[]), joined(2, 1), started(3, 2)]);
-    table.check([reported(1, 1), verified(1)], [discard(1)]);
+    table.check([reported(1, 1), passed(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
 
@@ -148,8 +148,17 @@ const fn resumable_on(session: u64, task: u64) -> Event {
 /// `session` joins and reports that it started the tasks `resumable` before the orchestrator restarted.
 fn joined_with_resumable(session: u64, slots: u32, resumable: &[u64]) -> Event {
     let (id, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
-    let resumable = resumable.iter().copied().map(TaskId).collect();
-    Event::WorkerJoined { session: id, worker, memory_bytes: 0, slots, kinds, holds: Vec::new(), resumable }
+    let resumable_tasks = resumable.iter().copied().map(TaskId).collect();
+    Event::WorkerJoined {
+        session: id,
+        worker,
+        memory_bytes: 0,
+        slots,
+        kinds,
+        holds: Vec::new(),
+        resumable_tasks,
+        draining: false,
+    }
 }
 
 #[test]
@@ -191,7 +200,7 @@ fn resumed_attempts_do_not_teach_durations() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
     table.send([proof(1), joined(1, 1), resumable_on(1, 1), started(1, 1)]);
     table.pass(ms(100), &[1]);
-    table.send([reported(1, 1), verified(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
+    table.send([reported(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
     // If a shard were known to take 100 ms, this attempt would get a speculative attempt beside it.
     assert_eq!(table.pass(ms(6_000), &[1, 2]), []);
 }

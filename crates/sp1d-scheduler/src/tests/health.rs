@@ -26,7 +26,7 @@ fn quarantined() -> Table {
     for id in 1..=3 {
         let commands = table.send([task(1, id, SHARD), failed(1, 2 * id - 1)]);
         assert_eq!(commands.contains(&quarantine(1, 60, "engine error: broken")), id == 3, "{commands:?}");
-        table.send([reported(2, 2 * id), verified(2 * id)]);
+        table.send([reported(2, 2 * id), passed(2 * id)]);
     }
     table
 }
@@ -69,7 +69,7 @@ fn a_success_on_probation_restores_the_worker() {
     assert_eq!(table.pass(ms(59 * S), &[1, 2]), []);
     table.send([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [probation(1), assign(1, 8, 1, 11)]);
-    table.check([reported(1, 8), verified(8)], [accept(1, 8, 1, 11)]);
+    table.check([reported(1, 8), passed(8)], [accept(1, 8, 1, 11)]);
     table.send([task(1, 12, SHARD)]);
     // A single failure no longer leads to quarantine.
     table.check([failed(1, 9)], []);
@@ -135,7 +135,32 @@ fn a_draining_worker_finishes_started_attempts_and_gets_no_more() {
     table.check([joined(2, 1)], [assign(2, 3, 1, 2)]);
     table.check([reported(1, 1)], [Command::WorkerDrained { session: SessionId(1) }]);
     table.check([task(1, 3, SHARD)], []);
-    table.check([Event::DrainEnded { session: SessionId(1) }], [assign(1, 4, 1, 3)]);
+    table.check([Event::DrainCancelled { session: SessionId(1) }], [assign(1, 4, 1, 3)]);
+}
+
+/// `worker` joins in the new `session` with two slots, while it is drained. It still holds the attempts `holds`.
+fn joined_draining(session: u64, worker: u64, holds: &[u64]) -> Event {
+    let holds = holds.iter().copied().map(AttemptId).collect();
+    let (session, worker, kinds) = (SessionId(session), WorkerId(worker), KindSet::all());
+    let (memory_bytes, slots, resumable_tasks) = (0, 2, Vec::new());
+    Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining: true }
+}
+
+#[test]
+fn a_worker_that_joins_while_it_is_drained_gets_no_task() {
+    let mut table = table();
+    table.send([task(1, 1, SHARD)]);
+    table.check([joined_draining(1, 1, &[])], [Command::WorkerDrained { session: SessionId(1) }]);
+    table.check([Event::DrainCancelled { session: SessionId(1) }], [assign(1, 1, 1, 1)]);
+}
+
+#[test]
+fn a_worker_that_joins_while_it_is_drained_continues_only_started_attempts() {
+    let mut table = table();
+    table.send([joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), lost(1)]);
+    let adopted = Command::Adopt { session: SessionId(2), attempt: AttemptId(1) };
+    table.check([joined_draining(2, 1, &[1, 2])], [adopted, cancel(2, 2)]);
+    table.check([reported(2, 1)], [Command::WorkerDrained { session: SessionId(2) }]);
 }
 
 #[test]
@@ -192,7 +217,7 @@ fn pack_excludes_draining_workers_from_the_plan() {
     let mut table = Table::with(SchedulerConfig { placement: crate::Placement::Pack, ..plain() });
     table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2), Event::DrainRequested { session: SessionId(1) }]);
-    table.send([reported(2, 2), verified(2)]);
+    table.send([reported(2, 2), passed(2)]);
     table.check([task(1, 3, SHARD)], [assign(2, 3, 1, 3)]);
 }
 

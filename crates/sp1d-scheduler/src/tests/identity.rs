@@ -18,7 +18,16 @@ fn back(session: u64, worker: u64) -> Event {
 
 fn joined_with(session: u64, slots: u32, memory_bytes: u64) -> Event {
     let (session, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
-    Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds: Vec::new(), resumable: Vec::new() }
+    Event::WorkerJoined {
+        session,
+        worker,
+        memory_bytes,
+        slots,
+        kinds,
+        holds: Vec::new(),
+        resumable_tasks: Vec::new(),
+        draining: false,
+    }
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {
@@ -26,7 +35,7 @@ fn out_of_memory(session: u64, attempt: u64) -> Event {
 }
 
 fn too_small() -> AttemptFailure {
-    AttemptFailure::OutOfMemory("killed".to_owned())
+    AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "killed".to_owned() }
 }
 
 fn quarantines(commands: &[Command], session: u64) -> bool {
@@ -91,8 +100,8 @@ fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
         table.send([task(1, 10 * id, SHARD), started(2, 3 * id - 2)]);
         table.check([back(session, 1), task(1, 10 * id + 1, SHARD)], [assign(session, 3 * id - 1, 1, 10 * id + 1)]);
         table.send([started(session, 3 * id - 1), lost(session)]);
-        table.send([reported(2, 3 * id - 2), verified(3 * id - 2)]);
-        table.send([reported(2, 3 * id), verified(3 * id)]);
+        table.send([reported(2, 3 * id - 2), passed(3 * id - 2)]);
+        table.send([reported(2, 3 * id), passed(3 * id)]);
     }
     let commands = table.send([back(200, 1)]);
     assert!(quarantines(&commands, 200), "a new session of a quarantined worker starts in quarantine: {commands:?}");
@@ -111,7 +120,7 @@ fn returning_with_its_attempts_removes_the_fault() {
         let commands = table.send([lost(now), joined_holding(101 + session, 1, 1, &[1])]);
         assert!(!quarantines(&commands, 101 + session), "{commands:?}");
     }
-    table.check([reported(110, 1), verified(1)], [accept(110, 1, 1, 9)]);
+    table.check([reported(110, 1), passed(1)], [accept(110, 1, 1, 9)]);
 }
 
 #[test]
@@ -130,7 +139,7 @@ fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
     table.send([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     assert_eq!(table.pass(ms(1_000_000), &[1]), []);
     // The worker proves nothing from this point.
-    table.send([reported(1, 1), verified(1)]);
+    table.send([reported(1, 1), passed(1)]);
     assert_eq!(table.pass(ms(601_000), &[1]), [cancel(1, 2), assign(1, 3, 1, 11)]);
 }
 
@@ -147,7 +156,7 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     let mut table = Table::new();
     table.send([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
     table.send([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
-    table.send([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), verified(2)]);
+    table.send([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), passed(2)]);
     // Worker 2 is free, but has only slightly more memory.
     table.check([out_of_memory(1, 1)], []);
     let reason = WaitReason::AllFreeExcluded { kind: SHARD, tried: 0, too_small: 2, full: 1 };
@@ -177,13 +186,15 @@ fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
     }
-    let [Command::FailProof { is_out_of_memory, .. }] = commands[..] else { panic!("no failed proof: {commands:?}") };
-    assert_eq!(is_out_of_memory, expected, "{attempts:?}");
+    let [Command::FailProof { has_no_larger_worker, .. }] = commands[..] else {
+        panic!("no failed proof: {commands:?}")
+    };
+    assert_eq!(has_no_larger_worker, expected, "{attempts:?}");
 }
 
 #[test]
 fn a_task_lacks_memory_only_if_it_reached_no_limit() {
-    let refused = || AttemptFailure::reported(FailureKind::Unsupported, "no".to_owned());
+    let refused = || AttemptFailure::Worker { kind: FailureKind::Unsupported, text: "no".to_owned() };
     check_cause(&[(8, too_small())], true);
     check_cause(&[(8, too_small()), (16, too_small())], true);
     check_cause(&[(8, broken()), (16, broken()), (24, too_small())], true);
@@ -273,10 +284,10 @@ fn the_deadline_includes_the_end_of_the_patience() {
 fn a_worker_gets_nothing_while_its_prover_restarts() {
     let mut table = Table::new();
     table.send([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
-    let unready = Event::ProverLost { session: SessionId(1) };
+    let unready = Event::LastProverLost { session: SessionId(1) };
     table.check([failed(1, 1), unready], [assign(1, 3, 1, 10), cancel(1, 2), cancel(1, 3)]);
     table.check([task(1, 12, SHARD)], []);
-    let ready = Event::ProverReady { session: SessionId(1) };
+    let ready = Event::FirstProverReady { session: SessionId(1) };
     table.check([ready], [assign(1, 4, 1, 10), assign(1, 5, 1, 11)]);
 }
 
@@ -284,10 +295,10 @@ fn a_worker_gets_nothing_while_its_prover_restarts() {
 #[test]
 fn a_failed_task_waits_for_a_restarting_prover() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 1), joined(2, 1), Event::ProverLost { session: SessionId(2) }]);
+    table.send([proof(1), joined(1, 1), joined(2, 1), Event::LastProverLost { session: SessionId(2) }]);
     table.check([task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], []);
-    table.check([Event::ProverReady { session: SessionId(2) }], [assign(2, 2, 1, 10)]);
+    table.check([Event::FirstProverReady { session: SessionId(2) }], [assign(2, 2, 1, 10)]);
 }
 
 #[test]
@@ -302,7 +313,7 @@ fn a_quarantined_worker_is_released_as_the_last_resort() {
         "worker 1 is quarantined"
     );
     table.check([task(1, 4, SHARD), reported(2, 1)], [assign(2, 4, 1, 2)]);
-    table.send([verified(1), reported(2, 4), verified(4), reported(2, 5), verified(5)]);
+    table.send([passed(1), reported(2, 4), passed(4), reported(2, 5), passed(5)]);
     let commands = table.send([failed(2, 6)]);
     assert_eq!(commands, [Command::Probation { session: SessionId(1) }, assign(1, 7, 1, 4)]);
 }
@@ -312,7 +323,7 @@ fn a_slow_attempt_that_runs_out_of_memory_keeps_its_task_from_small_workers() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
     table.send([proof(1), joined_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
     table.pass(ms(1000), &[1]);
-    table.send([reported(1, 1), verified(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
+    table.send([reported(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
     assert_eq!(table.pass(ms(6000), &[1, 2]), [assign(2, 3, 1, 2)], "the slow attempt gets another one beside it");
     table.check([out_of_memory(1, 2)], []);
     // Worker 2 failed at the task, but worker 1 has too little memory.

@@ -16,7 +16,7 @@ fn the_end_of_a_proof_cancels_its_attempts() {
         [cancel(1, 1), discard(1), cancel(2, 2), discard(2), assign(1, 3, 2, 20), assign(2, 4, 2, 21)],
     );
     table.check([ended(1)], []);
-    table.check([reported(1, 1), verified(1)], [discard(1)]);
+    table.check([reported(1, 1), passed(1)], [discard(1)]);
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn lapsed_and_delivered_attempts_end_with_their_proof() {
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
     table.check([joined(2, 1), reported(2, 2)], [assign(2, 2, 1, 10)]);
     table.check([ended(1)], [discard(1), discard(2)]);
-    table.check([verified(2), rejected(2)], []);
+    table.check([passed(2), rejected(2)], []);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn counts_include_proofs_tasks_attempts_and_workers() {
     table.send([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), task(2, 20, SHARD)]);
     let counts = SchedulerCounts { proofs: 2, open_tasks: 4, queued_tasks: 2, live_attempts: 2, workers: 1 };
     assert_eq!(table.scheduler.counts(), counts);
-    table.send([reported(1, 1), verified(1)]);
+    table.send([reported(1, 1), passed(1)]);
     let counts = SchedulerCounts { open_tasks: 3, queued_tasks: 1, ..counts };
     assert_eq!(table.scheduler.counts(), counts);
 }
@@ -82,7 +82,7 @@ fn a_hundred_proofs_leave_nothing_behind() {
         for command in commands {
             let Command::Assign { session, attempt, .. } = command else { continue };
             match number % 3 {
-                0 => table.send([Event::ResultDelivered { session, attempt }, Event::ResultVerified { attempt }]),
+                0 => table.send([Event::ResultDelivered { session, attempt }, Event::ResultPassed { attempt }]),
                 1 => table.send([Event::AttemptFailed { session, attempt, failure: broken() }]),
                 _ => table.send([]),
             };

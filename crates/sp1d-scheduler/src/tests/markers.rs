@@ -13,7 +13,7 @@ fn a_marker_is_completed_once() {
     let mut table = marked_task();
     table.check([marker_reported(1, 1)], [complete_marker(1, 90, 1)]);
     table.check([marker_reported(1, 1)], []);
-    table.check([reported(1, 1), verified(1)], [accept(1, 1, 1, 10)]);
+    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn only_the_worker_of_a_live_attempt_completes_its_marker() {
 fn a_result_without_its_marker_is_rejected() {
     let mut table = marked_task();
     table.check([reported(1, 1), marker_reported(1, 1)], []);
-    table.check([verified(1)], [discard(1), assign(2, 2, 1, 10)]);
+    table.check([passed(1)], [discard(1), assign(2, 2, 1, 10)]);
     let missing = AttemptFailure::Rejected("the attempt did not complete its marker".to_owned());
     assert_eq!(table.scheduler.task_history(TaskId(10)), [past(1, 1, missing)]);
 }
@@ -38,7 +38,7 @@ fn a_result_without_its_marker_is_rejected() {
 fn a_late_result_without_its_marker_is_discarded() {
     let mut table = marked_task();
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
-    table.check([reported(1, 1), verified(1)], [discard(1)]);
+    table.check([reported(1, 1), passed(1)], [discard(1)]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_marker_completed_by_an_earlier_attempt_stays_complete() {
     let mut table = marked_task();
     table.check([marker_reported(1, 1), failed(1, 1)], [complete_marker(1, 90, 1), assign(2, 2, 1, 10)]);
     table.check([marker_reported(2, 2)], []);
-    table.check([reported(2, 2), verified(2)], [accept(2, 2, 1, 10), discard(1)]);
+    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_marker_is_never_assigned() {
 fn a_marker_submitted_after_its_task_is_still_required() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), marked(1, 10, 90), marker(1, 90)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1), verified(1)], [discard(1), assign(1, 2, 1, 10)]);
+    table.check([reported(1, 1), passed(1)], [discard(1), assign(1, 2, 1, 10)]);
     table.check([marker_reported(1, 2)], [complete_marker(1, 90, 2)]);
 }
 

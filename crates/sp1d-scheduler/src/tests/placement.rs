@@ -74,7 +74,7 @@ impl World {
             if failing.contains(&session) {
                 self.send([failed(session, attempt)]);
             } else {
-                self.send([reported(session, attempt), verified(attempt)]);
+                self.send([reported(session, attempt), passed(attempt)]);
             }
         }
         self.rounds += 1;
@@ -261,7 +261,7 @@ fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
     table.check(events, [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103)]);
     table.check([failed(1, 1)], [assign(1, 4, 1, 104)]);
     table.check([started(1, 2), started(1, 4)], []);
-    table.check([reported(2, 3), verified(3)], [assign(2, 5, 1, 101), accept(2, 3, 1, 103)]);
+    table.check([reported(2, 3), passed(3)], [assign(2, 5, 1, 101), accept(2, 3, 1, 103)]);
     table.check([reported(2, 5), task(1, 105, SHARD)], [assign(2, 6, 1, 105)]);
     // Workers 1 and 2 hold three attempts and are full. They would be enough for the fourth task, but both have failed
     // at it.

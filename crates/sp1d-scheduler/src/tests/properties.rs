@@ -80,7 +80,8 @@ fn event() -> impl Strategy<Value = Event> {
         slots,
         kinds,
         holds: Vec::new(),
-        resumable: Vec::new(),
+        resumable_tasks: Vec::new(),
+        draining: false,
     });
     prop_oneof![
         3 => (0..PROOFS).prop_map(proof),
@@ -92,7 +93,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..PROOFS).prop_map(ended),
         1 => (0..WORKERS, 0..60_u64, report())
             .prop_map(|(session, attempt, report)| report.event(SessionId(session), AttemptId(attempt))),
-        1 => (0..60_u64).prop_map(verified),
+        1 => (0..60_u64).prop_map(passed),
         1 => (0..60_u64).prop_map(rejected),
         1 => Just(Event::Tick),
     ]
@@ -222,7 +223,7 @@ impl Model {
                 if !self.delivered.is_empty() {
                     let attempt =
                         self.delivered.keys().nth(pick.index(self.delivered.len())).expect("the index is in range").0;
-                    self.send(if good { verified(attempt) } else { rejected(attempt) });
+                    self.send(if good { passed(attempt) } else { rejected(attempt) });
                 }
             }
             Action::Forward(milliseconds) => {
@@ -272,7 +273,7 @@ impl Model {
                     self.seen.insert("marker completed");
                 }
                 Command::AcceptResult { proof, task, attempt, .. } => {
-                    assert_eq!(event, verified(attempt.0), "{attempt} is accepted without a verdict");
+                    assert_eq!(event, passed(attempt.0), "{attempt} is accepted without a verdict");
                     assert_eq!(self.assigned[attempt], *task);
                     let live = self.delivered.remove(attempt).expect("only delivered results are accepted");
                     let model = self.tasks.get_mut(task).expect("only tasks of open proofs are accepted");
@@ -291,7 +292,7 @@ impl Model {
                     if let Some(live) = self.delivered.remove(attempt)
                         && live
                         && known.is_some()
-                        && (event == rejected(attempt.0) || event == verified(attempt.0))
+                        && (event == rejected(attempt.0) || event == passed(attempt.0))
                     {
                         // The result was rejected: the attempt failed on its worker.
                         let task = self.assigned[attempt];
@@ -299,7 +300,7 @@ impl Model {
                         let past = past.iter().find(|past| past.attempt == *attempt).expect("a rejection is recorded");
                         let session = past.session;
                         self.tasks.get_mut(&task).expect("the task was found above").failed_on.insert(session);
-                        self.seen.insert(if event == verified(attempt.0) { "without marker" } else { "rejected" });
+                        self.seen.insert(if event == passed(attempt.0) { "without marker" } else { "rejected" });
                     }
                 }
                 Command::FailProof { proof, task, history, .. } => {
@@ -385,12 +386,12 @@ impl Model {
                 self.markers.retain(|_, (of, _)| *of != proof);
             }
             Event::DrainRequested { .. }
-            | Event::ProverLost { .. }
-            | Event::ProverReady { .. }
-            | Event::DrainEnded { .. }
+            | Event::LastProverLost { .. }
+            | Event::FirstProverReady { .. }
+            | Event::DrainCancelled { .. }
             | Event::ProvenWrong { .. }
             | Event::MarkerAccepted { .. }
-            | Event::ResultVerified { .. }
+            | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::Tick => {}
         }
@@ -564,10 +565,10 @@ impl Model {
     /// Makes a new plan for each kind whose tasks or workers have changed.
     fn plan(&mut self) {
         for kind in TaskKind::ALL {
-            let verified = |id: &TaskId| self.delivered.iter().any(|(of, live)| *live && self.assigned[of] == *id);
+            let passed = |id: &TaskId| self.delivered.iter().any(|(of, live)| *live && self.assigned[of] == *id);
             let open = self.tasks.iter().filter(|(id, task)| {
                 let live = self.live.values().any(|live| live.task == **id);
-                task.kind == kind && (live || task.accepted.is_none() && !self.proofs[&task.proof] && !verified(id))
+                task.kind == kind && (live || task.accepted.is_none() && !self.proofs[&task.proof] && !passed(id))
             });
             let tasks = open.count();
             let workers = self.workers.values().filter(|worker| worker.kinds.contains(kind)).count();
@@ -613,7 +614,7 @@ impl Model {
                 }
             }
             for attempt in self.delivered.keys().copied().collect::<Vec<_>>() {
-                self.send(Event::ResultVerified { attempt });
+                self.send(Event::ResultPassed { attempt });
                 self.delivered.remove(&attempt);
             }
         }

@@ -154,7 +154,7 @@ fn thousands_of_workers_and_tasks(placement: Placement) {
         match command {
             Command::Assign { session, attempt, .. } => {
                 commands.extend(scheduler.handle(now, Event::ResultDelivered { session, attempt }));
-                commands.extend(scheduler.handle(now, Event::ResultVerified { attempt }));
+                commands.extend(scheduler.handle(now, Event::ResultPassed { attempt }));
             }
             Command::AcceptResult { .. } => accepted += 1,
             // The workers still report cancelled attempts, which is too late.

@@ -38,7 +38,7 @@ fn refusals_do_not_quarantine_a_worker() {
     for id in 1..=9 {
         let commands = table.send([task(1, id, SHARD), refused(1, 2 * id - 1)]);
         assert_eq!(commands, [assign(1, 2 * id - 1, 1, id), assign(2, 2 * id, 1, id)]);
-        table.send([reported(2, 2 * id), verified(2 * id)]);
+        table.send([reported(2, 2 * id), passed(2 * id)]);
     }
 }
 
@@ -51,7 +51,7 @@ fn any_number_of_workers_may_refuse_while_one_supports_the_task() {
         table.check([refused(session, session)], [assign(session + 1, session + 1, 1, 10)]);
     }
     let discarded = (1..10).map(discard);
-    table.check([reported(10, 10), verified(10)], [accept(10, 10, 1, 10)].into_iter().chain(discarded));
+    table.check([reported(10, 10), passed(10)], [accept(10, 10, 1, 10)].into_iter().chain(discarded));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn refusals_use_up_no_failures() {
     table.check([refused(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([failed(2, 2)], [assign(3, 3, 1, 10)]);
     table.check([refused(3, 3)], [assign(4, 4, 1, 10)]);
-    table.check([reported(4, 4), verified(4)], [accept(4, 4, 1, 10), discard(1), discard(2), discard(3)]);
+    table.check([reported(4, 4), passed(4)], [accept(4, 4, 1, 10), discard(1), discard(2), discard(3)]);
 }
 
 #[test]
@@ -85,10 +85,9 @@ fn an_only_worker_may_refuse_a_limited_number_of_times() {
 }
 
 #[test]
-fn out_of_memory_is_reported_as_its_own_failure() {
-    let text = || "9 GiB".to_owned();
+fn a_failure_says_which_kind_the_worker_reported() {
     for kind in FailureKind::ALL {
-        let failure = AttemptFailure::reported(kind, text());
+        let failure = AttemptFailure::Worker { kind, text: "9 GiB".to_owned() };
         assert_eq!(failure.is_out_of_memory(), kind == FailureKind::OutOfMemory);
         assert_eq!(failure.is_unsupported(), kind == FailureKind::Unsupported);
         assert_eq!(failure.to_string(), format!("{kind}: 9 GiB"));

@@ -15,7 +15,7 @@ fn a_verified_result_is_accepted() {
     assert_eq!(table.scheduler.task_status(TaskId(10)), held(Some(table.now)));
     table.check([reported(1, 1)], []);
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::Verifying { session, attempt }));
-    table.check([verified(1)], [accept(1, 1, 1, 10)]);
+    table.check([passed(1)], [accept(1, 1, 1, 10)]);
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::Accepted { session, attempt }));
 }
 
@@ -24,15 +24,15 @@ fn a_slot_is_free_while_its_result_is_verified() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1)], [assign(1, 2, 1, 11)]);
-    table.check([verified(1)], [accept(1, 1, 1, 10)]);
+    table.check([passed(1)], [accept(1, 1, 1, 10)]);
 }
 
 #[test]
 fn second_completion_of_a_task_changes_nothing() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1), verified(1)], [accept(1, 1, 1, 10)]);
-    table.check([reported(1, 1), verified(1), rejected(1), failed(1, 1), started(1, 1)], []);
+    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
+    table.check([reported(1, 1), passed(1), rejected(1), failed(1, 1), started(1, 1)], []);
     table.check([task(1, 10, SHARD)], []);
 }
 
@@ -40,8 +40,8 @@ fn second_completion_of_a_task_changes_nothing() {
 fn a_result_that_was_not_delivered_is_not_accepted() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([verified(1), rejected(1), verified(7), rejected(7)], []);
-    table.check([reported(2, 1), verified(1)], []);
+    table.check([passed(1), rejected(1), passed(7), rejected(7)], []);
+    table.check([reported(2, 1), passed(1)], []);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn reassigned() -> Table {
 fn a_lapsed_attempts_result_counts_from_any_session() {
     let mut table = reassigned();
     table.check([joined(3, 1), reported(3, 1)], []);
-    table.check([verified(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
+    table.check([passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
     table.check([reported(2, 2)], [discard(2)]);
 }
 
@@ -70,7 +70,7 @@ fn a_lapsed_attempts_result_counts_from_any_session() {
 fn a_lapsed_attempts_result_counts_while_its_task_waits() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
-    table.check([reported(2, 1), verified(1)], [accept(1, 1, 1, 10)]);
+    table.check([reported(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
     table.check([joined(3, 1)], []);
 }
 
@@ -80,13 +80,13 @@ fn a_lapsed_attempts_rejection_does_not_affect_its_task() {
     table.check([reported(1, 1), rejected(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(10)).len(), 1);
     table.check([reported(1, 1)], [discard(1)]);
-    table.check([reported(2, 2), verified(2)], [accept(2, 2, 1, 10)]);
+    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10)]);
 }
 
 #[test]
 fn a_lapsed_attempt_is_discarded_when_another_is_accepted() {
     let mut table = reassigned();
-    table.check([reported(2, 2), verified(2)], [accept(2, 2, 1, 10), discard(1)]);
+    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
     table.check([reported(1, 1)], [discard(1)]);
 }
 
@@ -94,8 +94,8 @@ fn a_lapsed_attempt_is_discarded_when_another_is_accepted() {
 fn the_first_of_two_results_that_verifies_is_final() {
     let mut table = reassigned();
     table.check([reported(1, 1), reported(2, 2)], []);
-    table.check([verified(1)], [accept(1, 1, 1, 10), discard(2)]);
-    table.check([verified(2), rejected(2)], []);
+    table.check([passed(1)], [accept(1, 1, 1, 10), discard(2)]);
+    table.check([passed(2), rejected(2)], []);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_late_result_of_a_failed_attempt_counts() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
-    table.check([reported(1, 1), verified(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
+    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
 }
 
 #[test]
@@ -111,5 +111,5 @@ fn a_slot_freed_by_another_result_takes_a_task() {
     let mut table = reassigned();
     table.check([task(1, 11, SHARD)], []);
     table.check([reported(3, 1)], []);
-    table.check([verified(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2), assign(2, 3, 1, 11)]);
+    table.check([passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2), assign(2, 3, 1, 11)]);
 }

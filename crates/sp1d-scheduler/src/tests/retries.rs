@@ -16,7 +16,7 @@ fn a_task_with_a_rejected_result_goes_to_another_worker() {
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1)], []);
     table.check([rejected(1)], [discard(1), assign(2, 2, 1, 10)]);
-    table.check([rejected(1), verified(1)], []);
+    table.check([rejected(1), passed(1)], []);
     table.check([reported(1, 1)], [discard(1)]);
 }
 
@@ -148,7 +148,7 @@ fn only_the_holder_can_fail_a_live_attempt() {
     table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(2, 1), failed(9, 1), failed(1, 9)], []);
     table.check([reported(1, 1), failed(1, 1)], []);
-    table.check([verified(1)], [accept(1, 1, 1, 10)]);
+    table.check([passed(1)], [accept(1, 1, 1, 10)]);
     table.check([failed(1, 1)], []);
 }
 

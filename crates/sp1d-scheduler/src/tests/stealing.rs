@@ -95,7 +95,7 @@ fn the_result_of_a_stolen_attempt_counts_if_it_is_first() {
     let mut table = one_waits_behind_another();
     table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
     table.check([reported(1, 2)], []);
-    table.check([verified(2)], [accept(1, 2, 1, 11), cancel(2, 3), discard(3)]);
+    table.check([passed(2)], [accept(1, 2, 1, 11), cancel(2, 3), discard(3)]);
 }
 
 #[test]

@@ -9,11 +9,20 @@ const GIB: u64 = 1 << 30;
 /// A worker with one slot and `memory_bytes` for one attempt.
 fn joined_with_memory(session: u64, memory_bytes: u64) -> Event {
     let (session, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
-    Event::WorkerJoined { session, worker, memory_bytes, slots: 1, kinds, holds: Vec::new(), resumable: Vec::new() }
+    Event::WorkerJoined {
+        session,
+        worker,
+        memory_bytes,
+        slots: 1,
+        kinds,
+        holds: Vec::new(),
+        resumable_tasks: Vec::new(),
+        draining: false,
+    }
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {
-    let failure = AttemptFailure::OutOfMemory("too large".to_owned());
+    let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: "too large".to_owned() };
     Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
 }
 
@@ -49,8 +58,8 @@ fn a_task_waits_for_a_worker_that_supports_its_kind() {
 fn a_task_waits_for_unavailable_workers() {
     let unavailable = [
         Event::DrainRequested { session: SessionId(1) },
-        Event::ProverLost { session: SessionId(1) },
-        Event::ProverLost { session: SessionId(2) },
+        Event::LastProverLost { session: SessionId(1) },
+        Event::LastProverLost { session: SessionId(2) },
     ];
     check(
         [joined(1, 1), joined(2, 1), proof(1)].into_iter().chain(unavailable).chain([task(1, 10, SHARD)]),
@@ -73,7 +82,7 @@ fn a_task_waits_for_a_worker_with_more_memory() {
 #[test]
 fn a_task_waits_for_a_starting_worker_that_it_has_not_failed_on() {
     check(
-        [joined(1, 1), joined(2, 1), Event::ProverLost { session: SessionId(2) }, proof(1), task(1, 10, SHARD)]
+        [joined(1, 1), joined(2, 1), Event::LastProverLost { session: SessionId(2) }, proof(1), task(1, 10, SHARD)]
             .into_iter()
             .chain([failed(1, 1)]),
         WaitReason::AllAvailableExcluded { kind: SHARD, tried: 1, too_small: 0, unavailable: 1 },

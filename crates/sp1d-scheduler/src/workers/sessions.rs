@@ -120,6 +120,8 @@ pub(crate) struct JoinProperties {
     pub(crate) memory_bytes: u64,
     pub(crate) slots: u32,
     pub(crate) kinds: KindSet,
+    /// True if the worker gets no task, and finishes only the attempts that it has started.
+    pub(crate) draining: bool,
 }
 
 /// All connected workers, with indexes for choosing among them.

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::queue::settings::ServiceSettings;
     use sp1d_model::{NewProof, ProgramSummary, ProofState};
-    use sp1d_testing::{FakeController, fake_build};
+    use sp1d_testing::{FakeRunner, fake_build};
     use std::sync::Arc;
 
     #[tokio::test]
@@ -79,7 +79,7 @@ mod tests {
         let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
         let mut settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".to_owned());
         settings.running = 1;
-        let service = Service::start(settings, Arc::new(FakeController::default()), None).await.unwrap();
+        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
         let program = service.inner.blobs.put(b"program").unwrap();
         let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
         service.inner.database.add_program(&known).unwrap();

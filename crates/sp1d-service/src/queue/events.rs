@@ -24,7 +24,7 @@ impl ServiceInner {
         let Some(counter) = self.counter(proof).await else { return };
         let record = EventRecord { number: counter.fetch_add(1, Ordering::Relaxed) + 1, at: Moment::now(), event };
         self.trace(proof, record.at, &record.event);
-        // The channel is open until the shutdown: the writer ends after all tasks of the service.
+        // The channel is open until the shutdown: the writer ends after all tokio tasks of the service.
         let _ = self.events.send(WriterMessage::Event { proof: proof.to_owned(), record }).await;
     }
 
@@ -73,7 +73,7 @@ impl ServiceInner {
         }
     }
 
-    /// Writes events in batches, until all tasks of the service have ended and all events are written.
+    /// Writes events in batches, until all tokio tasks of the service have ended and all events are written.
     pub(super) async fn write_events(self: Arc<Self>, mut messages: mpsc::Receiver<WriterMessage>) {
         let mut batch = Vec::new();
         loop {

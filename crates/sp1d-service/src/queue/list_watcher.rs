@@ -2,7 +2,7 @@
 
 use super::service::Service;
 use sp1d_model::{ListStatus, hint};
-use sp1d_orchestrator::WorkerFile;
+use sp1d_orchestrator::{Reached, WorkerFile};
 use std::{
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -40,7 +40,10 @@ pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
                 for (worker, outcome) in service.orchestrator().set_list(&file.list) {
                     service.spawn(async move {
                         match outcome.await {
-                            Ok(Ok(name)) => tracing::info!(%name, %worker, "worker reached"),
+                            Ok(Ok(Reached::Connected(name))) => tracing::info!(%name, %worker, "worker reached"),
+                            Ok(Ok(Reached::Busy(holder))) => {
+                                tracing::info!(%worker, %holder, "worker reached, which serves another orchestrator");
+                            }
                             Ok(Err(error)) => {
                                 let reason = hint::one_line(&error.to_string());
                                 tracing::warn!(%worker, %reason, "cannot connect to a worker; retrying until it succeeds");

@@ -170,7 +170,7 @@ impl ServiceInner {
         };
         let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);
         let following = tokio::spawn(self.clone().follow(job.proof.id, running.clone(), events));
-        let proven = self.orchestrator.prove(request, self.controller.clone(), progress, running.cancel.clone()).await;
+        let proven = self.orchestrator.prove(request, self.runner.clone(), progress, running.cancel.clone()).await;
         // `follow` ends after the last event, because the sender `progress` is dropped.
         let _ = following.await;
         proven

@@ -1,4 +1,4 @@
-//! The service: its handle, and the state that all its tasks share.
+//! The service: its handle, and the state that all its tokio tasks share.
 
 use super::settings::ServiceSettings;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     telemetry::{Metrics, Spans},
 };
 use sp1d_model::{EventRecord, ListStatus, TaskCounts};
-use sp1d_orchestrator::{Orchestrator, ProgramController};
+use sp1d_orchestrator::{Orchestrator, ServiceRunner};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
@@ -44,7 +44,7 @@ pub(super) struct ServiceInner {
     pub(super) database: Database,
     pub(super) blobs: Blobs,
     pub(super) result_cache: Arc<DiskResultCache>,
-    pub(super) controller: Arc<dyn ProgramController>,
+    pub(super) runner: Arc<dyn ServiceRunner>,
     pub(super) orchestrator: Orchestrator,
     pub(super) running: Mutex<BTreeMap<String, Arc<ActiveProof>>>,
     /// Wakes the dispatcher: a proof was queued, or a running proof ended.
@@ -68,7 +68,7 @@ pub(super) struct ServiceInner {
     /// Runs the event writer, which ends after all of `tasks`.
     pub(super) writer: TaskTracker,
     pub(super) stop: CancellationToken,
-    /// Dropped after all tasks have ended. Then another process may take the folder.
+    /// Dropped after all tokio tasks have ended. Then another process may take the folder.
     pub(super) folder: Mutex<Option<StateFolder>>,
 }
 
@@ -123,8 +123,8 @@ impl Service {
         tokio::task::spawn_blocking(move || work(&inner)).await.expect("work on the state does not panic")
     }
 
-    /// Shuts the service down and waits until all its tasks have ended. Running proofs return to the queue and continue
-    /// at the next start.
+    /// Shuts the service down and waits until all its tokio tasks have ended. Running proofs return to the queue and
+    /// continue at the next start.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         // This also cancels all running proofs.

@@ -12,7 +12,7 @@ pub struct ServiceSettings {
     /// Settings of the orchestrator. The service sets `attempts_before` and `lineage` itself and ignores their values
     /// here.
     pub orchestrator: OrchestratorSettings,
-    /// Options that decide how new proofs cut their runs into shards, in the controller's serialization format.
+    /// Options that decide how new proofs cut their runs into shards, in the runner's serialization format.
     pub options: String,
     /// Proofs that run at the same time. 0 means 1.
     pub running: usize,

@@ -10,7 +10,7 @@ use crate::{
     telemetry::Metrics,
 };
 use sp1d_model::Moment;
-use sp1d_orchestrator::{LocalConnector, Orchestrator, ProgramController};
+use sp1d_orchestrator::{LocalConnector, Orchestrator, ServiceRunner};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,7 +48,7 @@ impl Service {
     /// newer release, or of another program.
     pub async fn start(
         mut settings: ServiceSettings,
-        controller: Arc<dyn ProgramController>,
+        runner: Arc<dyn ServiceRunner>,
         local: Option<Arc<dyn LocalConnector>>,
     ) -> Result<Self, StartError> {
         let (path, result_cache_bytes, free_bytes) =
@@ -80,7 +80,7 @@ impl Service {
             database,
             blobs,
             result_cache,
-            controller,
+            runner,
             orchestrator,
             running: Mutex::default(),
             wake: Notify::new(),

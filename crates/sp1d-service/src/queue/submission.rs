@@ -46,7 +46,7 @@ impl Service {
             }
             (None, content) => content.unwrap_or_default(),
         };
-        let checked = self.inner.controller.check_program(content.clone()).await;
+        let checked = self.inner.runner.check_program(content.clone()).await;
         let added = self.blocking(move |inner| match checked {
             Ok(()) => {
                 let (id, bytes) = (blob.digest, blob.length);
@@ -70,7 +70,7 @@ impl Service {
         let (service, id) = (self.clone(), program.clone());
         self.spawn(async move {
             let key = tokio::select! {
-                key = service.inner.controller.program_key(content) => key,
+                key = service.inner.runner.program_key(content) => key,
                 () = service.inner.stop.cancelled() => return,
             };
             let stored = service.blocking(move |inner| match key {
@@ -89,7 +89,7 @@ impl Service {
     pub(crate) async fn add_input(&self, blob: StoredBlob) -> Result<StoredBlob, RequestError> {
         self.blocking(move |inner| {
             let content = inner.blobs.read(&blob.digest)?;
-            inner.controller.check_stdin(&content).map_err(|failure| RequestError::Invalid(failure.to_string()))?;
+            inner.runner.check_stdin(&content).map_err(|failure| RequestError::Invalid(failure.to_string()))?;
             Ok(blob)
         })
         .await
@@ -131,7 +131,7 @@ impl ServiceInner {
                 return Err(RequestError::Unknown(text));
             }
             Some(input) => input.clone(),
-            None => self.blobs.put(&self.controller.empty_stdin())?,
+            None => self.blobs.put(&self.runner.empty_stdin())?,
         };
         // A repeated request returns its proof even if the queue or the disk is full.
         let is_known = match &request.idempotency_key {
@@ -149,9 +149,17 @@ impl ServiceInner {
                 self.complete(&mut proof);
                 Ok((proof, false))
             }
-            SubmissionOutcome::Other => {
-                let text = "a different request has already used this idempotency_key\nhint: choose a new key, or repeat the earlier request unchanged";
-                Err(RequestError::Conflict(text.to_owned()))
+            SubmissionOutcome::Other { proof, differences } => {
+                let differences = if differences.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with another {}", differences.join(", "))
+                };
+                let text = format!(
+                    "a different request has already used this idempotency_key: that of proof {proof}{differences}\n\
+                     hint: choose a new key, or repeat the earlier request unchanged"
+                );
+                Err(RequestError::Conflict(text))
             }
         }
     }

@@ -48,10 +48,10 @@ struct HttpRequestLabels {
     status: u16,
 }
 
-/// Label: verdict on a worker's result or claims, `right` or `wrong`.
+/// Label: outcome of the check of a result or of deferred events from a worker, `right` or `wrong`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerdictLabels {
-    verdict: &'static str,
+struct CheckOutcomeLabels {
+    outcome: &'static str,
 }
 
 /// All metrics of the service. Updating a counter is cheap. Gauges and the orchestrator's counters are set from
@@ -70,7 +70,7 @@ pub(crate) struct Metrics {
     slots: Gauge,
     sent_bytes: Counter,
     received_bytes: Counter,
-    checks: Family<VerdictLabels, Counter>,
+    checks: Family<CheckOutcomeLabels, Counter>,
     checking_seconds: Counter<f64>,
     sessions: Counter,
     silent_sessions: Counter,
@@ -152,7 +152,11 @@ impl Metrics {
             Unit::Bytes,
             metrics.received_bytes.clone(),
         );
-        registry.register("checks", "Results and claims of workers, by verdict", metrics.checks.clone());
+        registry.register(
+            "checks",
+            "Checks of results and deferred events from workers, by outcome",
+            metrics.checks.clone(),
+        );
         registry.register_with_unit(
             "checking",
             "Time spent on checks of results and claims, summed over all threads",
@@ -209,8 +213,8 @@ impl Metrics {
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
         set(&self.sent_bytes, counts.sent_bytes);
         set(&self.received_bytes, counts.received_bytes);
-        set(&self.checks.get_or_create(&VerdictLabels { verdict: "right" }), counts.accepted);
-        set(&self.checks.get_or_create(&VerdictLabels { verdict: "wrong" }), counts.rejected);
+        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }), counts.accepted);
+        set(&self.checks.get_or_create(&CheckOutcomeLabels { outcome: "wrong" }), counts.rejected);
         self.checking_seconds.inner().store(counts.checking.as_secs_f64().to_bits(), Ordering::Relaxed);
         set(&self.sessions, counts.sessions);
         set(&self.silent_sessions, counts.silent_sessions);

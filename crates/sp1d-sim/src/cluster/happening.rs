@@ -27,7 +27,7 @@ pub(crate) enum Happening {
     Dial { machine: MachineId },
     /// A proof is accepted.
     ProofStarts(ProofId),
-    /// The controller submits a task.
+    /// The runner submits a task.
     Submit(TaskId),
     /// A proof is cancelled by its user.
     ProofCancelled(ProofId),
@@ -41,7 +41,7 @@ pub(crate) enum Happening {
     Resume(SessionId),
     /// Every drained worker is resumed.
     ResumeAll,
-    /// The dispatch receives an event a second time.
+    /// The dispatch machine receives an event a second time.
     Echo(DispatchEvent),
     /// A planned fault strikes.
     Strike(usize),

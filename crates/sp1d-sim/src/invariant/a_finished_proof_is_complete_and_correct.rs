@@ -57,7 +57,7 @@ mod tests {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
         for wrong in [None, Some(None), Some(Some(Value::of(TaskId(2))))] {
             example.delivered = wrong.map(|value| (AttemptId(1), value)).into_iter().collect();
-            assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "but it delivered");
+            assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "but it delivered");
         }
     }
 
@@ -66,7 +66,7 @@ mod tests {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
         example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
         example.outcomes.insert(ProofId(1), SimOutcome::Complete);
-        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
+        example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]).unwrap();
         assert_broken(example.show(&mut invariant, &ended(1), &[]), "finished with the tasks");
     }
 
@@ -74,7 +74,7 @@ mod tests {
     fn a_task_accepted_twice_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
         example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
-        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "twice");
+        example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]).unwrap();
+        assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "twice");
     }
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct AProofFailsOnlyForRealFailures {
     books: Books,
     failed: BTreeSet<AttemptId>,
-    /// Attempts whose results were rejected, or verified without their marker.
+    /// Attempts whose results were rejected, or passed their check without their marker.
     judged: BTreeSet<AttemptId>,
     cancelled: BTreeSet<AttemptId>,
     ended_sessions: BTreeSet<SessionId>,
@@ -32,21 +32,24 @@ impl AProofFailsOnlyForRealFailures {
             Event::AttemptFailed { attempt, .. } => {
                 self.failed.insert(*attempt);
             }
-            Event::ResultRejected { attempt, .. } | Event::ResultVerified { attempt } => {
+            Event::ResultRejected { attempt, .. } | Event::ResultPassed { attempt } => {
                 self.judged.insert(*attempt);
             }
             Event::SessionEnded { session } => {
                 self.ended_sessions.insert(*session);
                 self.connected.remove(session);
             }
-            Event::WorkerJoined { session, worker, kinds, .. } => {
+            Event::WorkerJoined { session, worker, kinds, draining, .. } => {
                 self.connected.insert(*session, *worker);
+                if *draining {
+                    self.draining.insert(*session);
+                }
                 self.able.insert(*worker, *kinds);
             }
             Event::DrainRequested { session } => {
                 self.draining.insert(*session);
             }
-            Event::DrainEnded { session } => {
+            Event::DrainCancelled { session } => {
                 self.draining.remove(session);
             }
             _ => {}
@@ -72,10 +75,9 @@ impl AProofFailsOnlyForRealFailures {
         let of = self.books.task_of(attempt);
         ensure(of == Some(task), || format!("the history of {task} contains {attempt}, which belongs to {of:?}"))?;
         let happened = match past.failure {
-            AttemptFailure::Worker { .. }
-            | AttemptFailure::OutOfMemory(_)
-            | AttemptFailure::Unconfirmed
-            | AttemptFailure::NamesTaken => self.failed.contains(&attempt),
+            AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NamesTaken => {
+                self.failed.contains(&attempt)
+            }
             // A rejected marker fails its attempt.
             AttemptFailure::Rejected(_) => self.judged.contains(&attempt) || self.failed.contains(&attempt),
             AttemptFailure::WorkerLost => self.ended_sessions.contains(&past.session),
@@ -97,7 +99,7 @@ impl AProofFailsOnlyForRealFailures {
         task: TaskId,
         kind: TaskKind,
         history: &[PastAttempt],
-        is_out_of_memory: bool,
+        has_no_larger_worker: bool,
         step: &SimStep<'_>,
     ) -> Result<(), String> {
         let (mut failures, mut losses, mut refusals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -111,6 +113,7 @@ impl AProofFailsOnlyForRealFailures {
                     refusals.insert(past.attempt);
                     refused_by.insert(past.worker);
                 }
+                AttemptFailure::Worker { kind: FailureKind::OutOfMemory, .. } => out_of_memory = true,
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
                 | AttemptFailure::Unconfirmed
@@ -122,7 +125,6 @@ impl AProofFailsOnlyForRealFailures {
                     losses.insert(past.attempt);
                     culprits[1].insert(past.worker);
                 }
-                AttemptFailure::OutOfMemory(_) => out_of_memory = true,
                 AttemptFailure::Cancelled => {}
             }
         }
@@ -143,8 +145,8 @@ impl AProofFailsOnlyForRealFailures {
         if let (Some((_, worker)), false) = (left, distinct || out_of_memory) {
             return Err(format!("{task} failed for good, but {worker} has not tried it"));
         }
-        ensure(out_of_memory || !is_out_of_memory, || format!("{task} lacks memory, but never ran out of it"))?;
-        ensure(often || is_out_of_memory, || {
+        ensure(out_of_memory || !has_no_larger_worker, || format!("{task} lacks memory, but never ran out of it"))?;
+        ensure(often || has_no_larger_worker, || {
             let limits = (step.config.max_failures, step.config.max_losses);
             format!(
                 "{task} failed for good after failures {failures:?}, losses {losses:?} and refusals {refusals:?}, \
@@ -165,10 +167,10 @@ impl Invariant for AProofFailsOnlyForRealFailures {
         // end. The same is true if a newer session of the same worker replaces it.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
-            if let Command::FailProof { task, history, proof, kind, is_out_of_memory } = command {
+            if let Command::FailProof { task, history, proof, kind, has_no_larger_worker } = command {
                 let of = step.plan.tasks.get(task).map(|task| task.proof);
                 ensure(of == Some(*proof), || format!("{proof} failed because of {task}, which belongs to {of:?}"))?;
-                self.check_history(*task, *kind, history, *is_out_of_memory, step)?;
+                self.check_history(*task, *kind, history, *has_no_larger_worker, step)?;
             }
         }
         Ok(())
@@ -195,12 +197,12 @@ mod tests {
             task: TaskId(1),
             kind: TaskKind::ProveShard,
             history: failures.iter().map(past).collect(),
-            is_out_of_memory: false,
+            has_no_larger_worker: false,
         }
     }
 
     fn broken() -> AttemptFailure {
-        AttemptFailure::reported(FailureKind::Engine, "broken".to_owned())
+        AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
     }
 
     /// Three attempts of task 1, of which the first `times` have failed.
@@ -233,8 +235,10 @@ mod tests {
     fn a_false_lack_of_memory_is_detected() {
         let (example, mut invariant) = failed(3);
         let mut command = fail(1, &[(1, broken()), (2, broken()), (3, broken())]);
-        let Command::FailProof { is_out_of_memory, .. } = &mut command else { unreachable!("`fail` fails a proof") };
-        *is_out_of_memory = true;
+        let Command::FailProof { has_no_larger_worker, .. } = &mut command else {
+            unreachable!("`fail` fails a proof")
+        };
+        *has_no_larger_worker = true;
         assert_broken(example.show(&mut invariant, &Event::Tick, &[command]), "never ran out of it");
     }
 

@@ -1,5 +1,5 @@
-//! A task completes once, by one of its attempts. That attempt has reported, its result was verified, and the task's
-//! marker is complete.
+//! A task completes once, by one of its attempts. That attempt has reported, its result passed its check, and the
+//! task's marker is complete.
 
 use super::{
     property::{Invariant, ensure},
@@ -24,8 +24,8 @@ impl ATaskCompletesOnce {
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, step: &SimStep<'_>) -> Result<(), String> {
-        let verified = matches!(step.event, Event::ResultVerified { attempt: of } if *of == attempt);
-        ensure(verified, || format!("{attempt} was accepted, but its result was not verified"))?;
+        let passed = matches!(step.event, Event::ResultPassed { attempt: of } if *of == attempt);
+        ensure(passed, || format!("{attempt} was accepted, but its result did not pass its check"))?;
         ensure(self.reported.contains(&attempt), || format!("{attempt} was accepted, but it has not reported"))?;
         let of = self.assigned.get(&attempt);
         ensure(of == Some(&task), || format!("{attempt} was accepted for {task}, but it was assigned for {of:?}"))?;
@@ -88,17 +88,14 @@ mod tests {
             example.show(&mut invariant, &Event::Tick, &[assign(1, attempt, 1, 1)]).unwrap();
             example.show(&mut invariant, &reported(1, attempt), &[]).unwrap();
         }
-        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]).unwrap();
+        example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]).unwrap();
         (example, invariant)
     }
 
     #[test]
     fn a_second_completion_is_detected() {
         let (example, mut invariant) = done();
-        assert_broken(
-            example.show(&mut invariant, &verified(2), &[accept(1, 2, 1, 1)]),
-            "but was already completed by",
-        );
+        assert_broken(example.show(&mut invariant, &passed(2), &[accept(1, 2, 1, 1)]), "but was already completed by");
     }
 
     #[test]
@@ -108,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn accepting_an_unverified_or_unreported_result_is_detected() {
+    fn accepting_an_unchecked_or_unreported_result_is_detected() {
         let (example, mut invariant) = (Example::new(), ATaskCompletesOnce::default());
         example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]).unwrap();
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[accept(1, 1, 1, 1)]), "was not verified");
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "has not reported");
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[accept(1, 1, 1, 1)]), "did not pass its check");
+        assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "has not reported");
     }
 
     #[test]
@@ -120,11 +117,11 @@ mod tests {
         let (example, mut invariant) = (Example::new(), ATaskCompletesOnce::default());
         example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 2, 3)]).unwrap();
         example.show(&mut invariant, &reported(1, 1), &[]).unwrap();
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "was assigned for");
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 2, 3)]), "without its marker");
+        assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "was assigned for");
+        assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 2, 3)]), "without its marker");
         let marker = Command::CompleteMarker { proof: ProofId(2), marker: TaskId(30), attempt: AttemptId(1) };
         example.show(&mut invariant, &Event::Tick, std::slice::from_ref(&marker)).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[marker]), "completes twice");
-        example.show(&mut invariant, &verified(1), &[accept(1, 1, 2, 3)]).unwrap();
+        example.show(&mut invariant, &passed(1), &[accept(1, 1, 2, 3)]).unwrap();
     }
 }

@@ -98,7 +98,16 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
 
 pub(crate) const fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> Event {
     let (session, worker) = (SessionId(session), WorkerId(worker));
-    Event::WorkerJoined { session, worker, memory_bytes: 1, slots, kinds, holds: Vec::new(), resumable: Vec::new() }
+    Event::WorkerJoined {
+        session,
+        worker,
+        memory_bytes: 1,
+        slots,
+        kinds,
+        holds: Vec::new(),
+        resumable_tasks: Vec::new(),
+        draining: false,
+    }
 }
 
 pub(crate) const fn submitted(proof: u64, task: u64) -> Event {
@@ -122,8 +131,8 @@ pub(crate) const fn reported(session: u64, attempt: u64) -> Event {
     Event::ResultDelivered { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-pub(crate) const fn verified(attempt: u64) -> Event {
-    Event::ResultVerified { attempt: AttemptId(attempt) }
+pub(crate) const fn passed(attempt: u64) -> Event {
+    Event::ResultPassed { attempt: AttemptId(attempt) }
 }
 
 pub(crate) const fn assign(session: u64, attempt: u64, proof: u64, task: u64) -> Command {

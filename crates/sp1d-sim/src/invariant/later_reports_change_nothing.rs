@@ -21,7 +21,7 @@ const fn attempt_of(event: &Event) -> Option<AttemptId> {
         Event::AttemptStarted { attempt, .. }
         | Event::MarkerAccepted { attempt, .. }
         | Event::ResultDelivered { attempt, .. }
-        | Event::ResultVerified { attempt }
+        | Event::ResultPassed { attempt }
         | Event::ResultRejected { attempt, .. }
         | Event::AttemptFailed { attempt, .. } => Some(*attempt),
         _ => None,
@@ -94,14 +94,14 @@ mod tests {
     fn done() -> (Example, LaterReportsChangeNothing) {
         let (example, mut invariant) = (Example::new(), LaterReportsChangeNothing::default());
         example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1), assign(2, 2, 1, 1)]).unwrap();
-        example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1), discard(2)]).unwrap();
+        example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1), discard(2)]).unwrap();
         (example, invariant)
     }
 
     #[test]
     fn accepting_a_late_report_is_detected() {
         let (example, mut invariant) = done();
-        assert_broken(example.show(&mut invariant, &verified(2), &[accept(2, 2, 1, 1)]), "a2 is over");
+        assert_broken(example.show(&mut invariant, &passed(2), &[accept(2, 2, 1, 1)]), "a2 is over");
     }
 
     #[test]
@@ -121,6 +121,6 @@ mod tests {
     fn accepting_an_unknown_attempt_is_detected() {
         let (example, mut invariant) = (Example::new(), LaterReportsChangeNothing::default());
         example.show(&mut invariant, &reported(1, 77), &[discard(77)]).unwrap();
-        assert_broken(example.show(&mut invariant, &verified(77), &[accept(1, 77, 1, 1)]), "a77 is over");
+        assert_broken(example.show(&mut invariant, &passed(77), &[accept(1, 77, 1, 1)]), "a77 is over");
     }
 }

@@ -9,7 +9,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptFailure, AttemptId, Command, Event, KindSet, SessionId, TaskId, TaskKind, WorkerId};
+use sp1d_scheduler::{AttemptId, Command, Event, KindSet, SessionId, TaskId, TaskKind, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of history entries that the scheduler keeps per task.
@@ -45,22 +45,22 @@ struct Seat {
 impl NoLimitIsExceeded {
     fn note_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
-            Event::WorkerJoined { session, worker, memory_bytes: memory, slots, kinds, .. } => {
+            Event::WorkerJoined { session, worker, memory_bytes: memory, slots, kinds, draining, .. } => {
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-                let seat = Seat { slots, kinds, draining: false, quarantined: false, starting: false, memory };
+                let seat = Seat { slots, kinds, draining, quarantined: false, starting: false, memory };
                 self.seats.entry(session).or_insert(seat);
                 self.workers.entry(session).or_insert(worker);
             }
             Event::SessionEnded { session } => {
                 self.seats.remove(&session);
             }
-            Event::ProverLost { session } | Event::ProverReady { session } => {
+            Event::LastProverLost { session } | Event::FirstProverReady { session } => {
                 if let Some(seat) = self.seats.get_mut(&session) {
-                    seat.starting = matches!(step.event, Event::ProverLost { .. });
+                    seat.starting = matches!(step.event, Event::LastProverLost { .. });
                 }
             }
-            Event::AttemptFailed { session, attempt, failure: AttemptFailure::OutOfMemory(_) }
-                if self.books.holder(attempt) == Some(session) =>
+            Event::AttemptFailed { session, attempt, ref failure }
+                if failure.is_out_of_memory() && self.books.holder(attempt) == Some(session) =>
             {
                 let memory = self.seats.get(&session).map(|seat| seat.memory);
                 if let Some(task) = self.books.task_of(attempt) {
@@ -68,7 +68,7 @@ impl NoLimitIsExceeded {
                     *known = (*known).max(memory);
                 }
             }
-            Event::DrainRequested { session } | Event::DrainEnded { session } => {
+            Event::DrainRequested { session } | Event::DrainCancelled { session } => {
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.draining = matches!(step.event, Event::DrainRequested { .. });
                 }
@@ -184,6 +184,7 @@ impl Invariant for NoLimitIsExceeded {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
+    use sp1d_scheduler::{AttemptFailure, FailureKind};
     use std::time::Duration;
 
     /// Worker 1 has two slots and holds attempt 1.
@@ -235,7 +236,7 @@ mod tests {
             "reported as drained, but holds 1",
         );
         assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 2, 1, 2)]), "is drained");
-        let resumed = Event::DrainEnded { session: SessionId(1) };
+        let resumed = Event::DrainCancelled { session: SessionId(1) };
         example.show(&mut invariant, &resumed, &[]).unwrap();
         let (example, mut invariant) = at_work();
         let commands = [quarantine(60), assign(1, 2, 1, 2)];
@@ -247,14 +248,15 @@ mod tests {
     #[test]
     fn a_task_for_a_worker_that_restarts_its_prover_is_detected() {
         let (example, mut invariant) = at_work();
-        let unready = Event::ProverLost { session: SessionId(1) };
+        let unready = Event::LastProverLost { session: SessionId(1) };
         assert_broken(example.show(&mut invariant, &unready, &[assign(1, 2, 1, 2)]), "is restarting its prover");
     }
 
     #[test]
     fn a_retry_with_too_little_memory_is_detected() {
         let (example, mut invariant) = at_work();
-        let (session, attempt, failure) = (SessionId(1), AttemptId(1), AttemptFailure::OutOfMemory(String::new()));
+        let failure = AttemptFailure::Worker { kind: FailureKind::OutOfMemory, text: String::new() };
+        let (session, attempt) = (SessionId(1), AttemptId(1));
         let failed = Event::AttemptFailed { session, attempt, failure };
         assert_broken(example.show(&mut invariant, &failed, &[assign(1, 2, 1, 1)]), "has too little memory");
     }

@@ -73,7 +73,7 @@ mod tests {
 
     fn fail(proof: u64) -> Command {
         let (proof, task, kind) = (ProofId(proof), TaskId(1), TaskKind::ProveShard);
-        Command::FailProof { proof, task, kind, history: Vec::new(), is_out_of_memory: false }
+        Command::FailProof { proof, task, kind, history: Vec::new(), has_no_larger_worker: false }
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1), start()]), "has failed");
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1)]), "has failed");
         assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "has ended");
-        assert_broken(example.show(&mut invariant, &verified(1), &[accept(1, 1, 1, 1)]), "has ended");
+        assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "has ended");
         let adopt = Command::Adopt { session: SessionId(2), attempt: AttemptId(1) };
         assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has ended");
     }

@@ -45,7 +45,7 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
         }
         let (session, resumable) = match step.event {
             Event::TaskSubmitted { task, resumable_on: Some(session), .. } => (*session, slice::from_ref(task)),
-            Event::WorkerJoined { session, resumable, .. } => (*session, &**resumable),
+            Event::WorkerJoined { session, resumable_tasks, .. } => (*session, &**resumable_tasks),
             _ => return Ok(()),
         };
         let Some(status) = step.scheduler.worker_status(session) else { return Ok(()) };

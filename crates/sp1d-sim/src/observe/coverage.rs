@@ -2,8 +2,8 @@
 
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, PastAttempt, SessionId,
-    TaskId, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
+    SessionId, TaskId, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +66,7 @@ pub const MARKS: &[&str] = &[
     "wrong result delivered",
 ];
 
-/// One event of the dispatch, before its commands are carried out.
+/// One event of the dispatch machine, before its commands are carried out.
 pub(crate) struct DispatchStep<'a> {
     pub(crate) event: &'a DispatchEvent,
     pub(crate) commands: &'a [DispatchCommand],
@@ -124,7 +124,7 @@ impl Coverage {
         }
     }
 
-    /// Marks what the dispatch decides without the scheduler.
+    /// Marks what the dispatch machine decides without the scheduler.
     pub(crate) fn observe_dispatch(&mut self, step: &DispatchStep<'_>) {
         let DispatchStep { event, commands, reached, holder } = *step;
         for command in commands {
@@ -171,14 +171,17 @@ impl Coverage {
                 let late = self.books.holder(attempt) != Some(session);
                 self.reported.entry(attempt).or_insert((late, session));
             }
-            Event::ResultVerified { attempt } if step.commands.contains(&Command::Discard { attempt }) => {
+            Event::ResultPassed { attempt } if step.commands.contains(&Command::Discard { attempt }) => {
                 self.mark("marker missing");
             }
             Event::ResultRejected { attempt, .. } if step.commands.contains(&Command::Discard { attempt }) => {
                 self.mark("result rejected");
             }
-            Event::WorkerJoined { session, worker, ref holds, .. } => {
+            Event::WorkerJoined { session, worker, ref holds, draining, .. } => {
                 self.workers.insert(session, worker);
+                if draining {
+                    self.draining.insert(session);
+                }
                 let refused =
                     |attempt: &AttemptId| step.commands.contains(&Command::Cancel { session, attempt: *attempt });
                 if holds.iter().any(refused) {
@@ -192,8 +195,8 @@ impl Coverage {
             Event::DrainRequested { session } => {
                 self.draining.insert(session);
             }
-            Event::ProverReady { .. } => self.mark("prover restarted"),
-            Event::DrainEnded { session } if self.draining.remove(&session) => self.mark("worker resumed"),
+            Event::FirstProverReady { .. } => self.mark("prover restarted"),
+            Event::DrainCancelled { session } if self.draining.remove(&session) => self.mark("worker resumed"),
             Event::ProofEnded { proof } => {
                 let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
                 if at_work && step.outcomes.get(&proof) == Some(&SimOutcome::Cancelled) {
@@ -209,7 +212,7 @@ impl Coverage {
     fn on_resumable(&mut self, step: &SimStep<'_>) {
         let (session, resumable) = match step.event {
             Event::TaskSubmitted { task, resumable_on: Some(session), .. } => (session, std::slice::from_ref(task)),
-            Event::WorkerJoined { session, resumable, .. } => (session, &**resumable),
+            Event::WorkerJoined { session, resumable_tasks, .. } => (session, &**resumable_tasks),
             _ => return,
         };
         for (at, command) in step.commands.iter().enumerate() {
@@ -234,7 +237,7 @@ impl Coverage {
             Command::AcceptResult { task, attempt, session, .. } => self.on_accept(task, attempt, session, step),
             Command::CompleteMarker { .. } => self.mark("marker completed"),
             Command::FailProof { proof, task, ref history, .. } => {
-                if matches!(history.last(), Some(PastAttempt { failure: AttemptFailure::OutOfMemory(_), .. })) {
+                if history.last().is_some_and(|past| past.failure.is_out_of_memory()) {
                     return self.mark("proof failed for lack of memory");
                 }
                 let losses = history.iter().filter(|past| past.failure == AttemptFailure::WorkerLost).count();
@@ -284,11 +287,10 @@ impl Coverage {
             self.mark("speculative attempt started");
             return;
         }
-        let failed = |past: &PastAttempt| {
-            matches!(
-                past.failure,
-                AttemptFailure::Worker { .. } | AttemptFailure::Rejected(_) | AttemptFailure::Overdue
-            )
+        let failed = |past: &PastAttempt| match past.failure {
+            AttemptFailure::Worker { kind, .. } => kind != FailureKind::OutOfMemory,
+            AttemptFailure::Rejected(_) | AttemptFailure::Overdue => true,
+            _ => false,
         };
         if history.iter().any(|past| failed(past) && past.session == session) {
             self.mark("task assigned again to a worker that failed it");
@@ -296,6 +298,7 @@ impl Coverage {
         match history.last().map(|past| &past.failure) {
             Some(AttemptFailure::WorkerLost) => self.mark("task requeued"),
             Some(failure) if failure.is_unsupported() => self.mark("unsupported task passed on"),
+            Some(failure) if failure.is_out_of_memory() => self.mark("task assigned to a larger worker"),
             Some(
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
@@ -304,7 +307,6 @@ impl Coverage {
             ) => self.mark("task retried"),
             Some(AttemptFailure::Overdue) => self.mark("attempt overdue"),
             Some(AttemptFailure::NeverStarted) => self.mark("attempt never started"),
-            Some(AttemptFailure::OutOfMemory(_)) => self.mark("task assigned to a larger worker"),
             Some(AttemptFailure::Cancelled) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));
                 // A `Discard` of an older attempt may be between the `Cancel` and this `Assign`.

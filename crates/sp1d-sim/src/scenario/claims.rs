@@ -46,7 +46,8 @@ impl HeardClaims {
     }
 
     /// Records that `worker` makes `claims` for `task` and returns the verdict. They are accepted at once, unless the
-    /// proof of the task compares claims. `is_alone` is true if no other worker is available.
+    /// proof of the task compares claims. Then a second worker must make the same claims, if another worker is
+    /// available or has made other claims. `is_alone` is true if no other worker is available.
     pub(crate) fn judge(
         &mut self,
         task: TaskId,

@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::Parser;
 use sp1d_artifacts::StoreLimits;
 use sp1d_orchestrator::{AttemptInfo, Holdings, Orchestrator, OrchestratorSettings, ProofEvent, Verify, WorkerList};
-use sp1d_testing::{FakeController, fake_build, request};
+use sp1d_testing::{FakeRunner, fake_build, request};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ struct FakeOrchestratorArguments {
     batch: u32,
     #[arg(long)]
     verify_final: bool,
-    /// Submit a last shard with the events of all other shards.
+    /// Submit a last shard with the deferred events of all other shards.
     #[arg(long)]
     precompiles: bool,
     /// Fold the results of all shards into one.
@@ -137,7 +137,7 @@ async fn main() -> Result<()> {
     let proofs = (0..arguments.proofs).map(|number| {
         let (orchestrator, cancel) = (orchestrator.clone(), cancel.clone());
         let request = request(arguments.shards, Duration::from_secs(arguments.timeout_s));
-        let controller = Arc::new(FakeController {
+        let runner = Arc::new(FakeRunner {
             record_bytes: arguments.record_bytes,
             precompiles: arguments.precompiles,
             folds: arguments.folds,
@@ -145,7 +145,7 @@ async fn main() -> Result<()> {
         tokio::spawn(async move {
             let (progress, events) = broadcast::channel(4096);
             let shown = tokio::spawn(show(number, events));
-            let outcome = orchestrator.prove(request, controller, progress, cancel).await;
+            let outcome = orchestrator.prove(request, runner, progress, cancel).await;
             let _ = shown.await;
             match outcome {
                 Ok(proven) => println!("proven {number} {}", proven.shards),

@@ -89,9 +89,12 @@ fn engine(arguments: FakeWorkerArguments) -> Arc<dyn ProvingEngine> {
             println!("started {shard}");
             tokio::time::sleep(Duration::from_millis(arguments.milliseconds)).await;
             if inputs.is_precompile {
-                // A real prover fails on wrong events too, and does not find out which worker delivered them.
+                // A real prover fails on wrong deferred events too, and does not find out which worker delivered them.
                 if inputs.contains(b"events of another") {
-                    return Err(AttemptError { kind: FailureKind::Engine, text: "the events are wrong".to_owned() });
+                    return Err(AttemptError {
+                        kind: FailureKind::Engine,
+                        text: "the deferred events are wrong".to_owned(),
+                    });
                 }
                 return finish_honestly(&assignment, &*io, &inputs.concat()).await;
             }

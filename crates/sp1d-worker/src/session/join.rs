@@ -5,6 +5,7 @@ use super::{
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
+    turns::TurnView,
     worker_state::WorkerState,
 };
 use crate::{state::EngineState, text::one_line};
@@ -77,6 +78,7 @@ impl JoiningWorker {
                 introduction: introduction.clone(),
                 engine: for_sessions.clone(),
                 worker: worker.clone(),
+                turn: TurnView::alone(),
                 stop: stop.clone(),
             };
             let span = tracing::info_span!("session", peer = %self.orchestrator);
@@ -156,7 +158,13 @@ mod tests {
         };
         let (_sender, engine) = engine_state(Duration::ZERO);
         let (worker, stop) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
-        let context = SessionContext { introduction: Arc::new(introduction), engine, worker, stop: stop.clone() };
+        let context = SessionContext {
+            introduction: Arc::new(introduction),
+            engine,
+            worker,
+            turn: TurnView::alone(),
+            stop: stop.clone(),
+        };
         let silent = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             // The first bytes of the preamble: the worker now waits for the reply.

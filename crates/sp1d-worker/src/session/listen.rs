@@ -4,25 +4,26 @@ use super::{
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
+    turns::{TurnView, Turns},
     worker_state::WorkerState,
 };
 use crate::state::EngineState;
-use sp1d_protocol::{Address, Filter, PreambleError, PreambleReply, Role, accept};
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use sp1d_protocol::{Address, Filter, PreambleError, PreambleReply, Role, read_dialer, reply, send_place};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 /// Maximum number of connections that are in their handshake at the same time.
 const MAX_HANDSHAKES: usize = 16;
+
+/// Time between two notices to a waiting orchestrator, if nothing changes. The notices show both sides that the other
+/// one is there.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Settings of a [`ListeningWorker`].
 #[derive(Debug, Clone)]
@@ -76,7 +77,8 @@ impl ListeningWorker {
         self.listener.local_addr()
     }
 
-    /// Serves orchestrators, one at a time, until `stop` is cancelled. Runs tasks once `engine` is ready.
+    /// Serves orchestrators, one at a time, until `stop` is cancelled. Others wait for their turn, up to 64. Runs tasks
+    /// once `engine` is ready.
     ///
     /// # Errors
     /// Fails if the engine can never be ready.
@@ -91,7 +93,7 @@ impl ListeningWorker {
             introduction: Arc::new(self.settings.introduction.clone()),
             engine: engine.clone(),
             worker: self.worker.clone(),
-            connected: Mutex::new(None),
+            turns: Turns::default(),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             stop: stop.clone(),
         });
@@ -122,85 +124,107 @@ impl ListeningWorker {
     }
 }
 
-struct ConnectedOrchestrator {
-    peer: SocketAddr,
-    since: Instant,
-}
-
-/// Admits or refuses connections.
+/// Admits, queues or refuses connections.
 struct ConnectionGate {
     orchestrators: Filter,
     introduction: Arc<Introduction>,
     engine: watch::Receiver<EngineState>,
     worker: WorkerState,
-    connected: Mutex<Option<ConnectedOrchestrator>>,
+    turns: Turns,
     handshakes: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
-/// The only pass for an orchestrator. It becomes free when this value is dropped, however the session ends.
-struct GatePass<'a>(&'a ConnectionGate);
-
-impl Drop for GatePass<'_> {
-    fn drop(&mut self) {
-        *self.0.connected() = None;
-    }
-}
-
 impl ConnectionGate {
-    fn connected(&self) -> MutexGuard<'_, Option<ConnectedOrchestrator>> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn receive(&self, mut stream: TcpStream, peer: SocketAddr) {
         let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
             tracing::warn!("connection closed: too many handshakes at the same time");
             return;
         };
-        if !self.orchestrators.allows(peer.ip()).await {
-            tracing::warn!(allowed = %self.orchestrators, "connection refused: address not in --orchestrator");
-            let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
-            let _ = accept(&mut stream, Role::Orchestrator, &PreambleReply::Refused(text)).await;
-            return;
-        }
-        let taken = {
-            let mut connected = self.connected();
-            match &*connected {
-                Some(connected) => {
-                    let text = format!("proving for {} for {} s", connected.peer, connected.since.elapsed().as_secs());
-                    Err(text)
-                }
-                None => {
-                    *connected = Some(ConnectedOrchestrator { peer, since: Instant::now() });
-                    Ok(GatePass(self))
-                }
-            }
-        };
-        let _pass = match taken {
-            Ok(pass) => pass,
-            Err(text) => {
-                tracing::info!(%text, "connection refused: busy with another orchestrator");
-                let _ = accept(&mut stream, Role::Orchestrator, &PreambleReply::Busy(text)).await;
-                return;
-            }
-        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::warn!(%error, "cannot set TCP_NODELAY");
         }
-        match accept(&mut stream, Role::Orchestrator, &PreambleReply::Welcome).await {
-            Ok(()) => {}
-            // Load balancers and people open a connection only to check the port.
-            Err(PreambleError::Io(error)) => return tracing::debug!(%error, "connection ended during the handshake"),
-            Err(error) => return tracing::warn!(%error, "connection refused"),
+        let role = match read_dialer(&mut stream, &[Role::Orchestrator, Role::IdleOrchestrator]).await {
+            Ok(role) => role,
+            Err(error) => return log_handshake(&error),
+        };
+        if !self.orchestrators.allows(peer.ip()).await {
+            tracing::warn!(allowed = %self.orchestrators, "connection refused: address not in --orchestrator");
+            let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
+            let _ = reply(&mut stream, &PreambleReply::Refused(text)).await;
+            return;
+        }
+        let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
+            Ok(pass) => pass,
+            Err(text) => {
+                tracing::info!(%text, "connection refused: busy with another orchestrator");
+                let _ = reply(&mut stream, &PreambleReply::Busy(text)).await;
+                return;
+            }
+        };
+        let mut turn = pass.view();
+        let verdict = match turn.place() {
+            Some(place) => {
+                tracing::info!(place = place.place, holder = %place.holder, "orchestrator waits for its turn");
+                PreambleReply::Queued
+            }
+            None => PreambleReply::Welcome,
+        };
+        if let Err(error) = reply(&mut stream, &verdict).await {
+            return log_handshake(&error);
         }
         drop(handshake);
+        if verdict == PreambleReply::Queued {
+            let waited = tokio::select! {
+                () = self.stop.cancelled() => return,
+                waited = wait_for_turn(&mut stream, &mut turn) => waited,
+            };
+            match waited {
+                Ok(()) => tracing::info!("the turn of a waiting orchestrator starts"),
+                Err(error) => return tracing::info!(%error, "a waiting orchestrator left"),
+            }
+        }
         let context = SessionContext {
             introduction: self.introduction.clone(),
             engine: self.engine.clone(),
             worker: self.worker.clone(),
+            turn,
             stop: self.stop.clone(),
         };
         let end = run(stream, context).await;
         tracing::info!(%end, "session ended");
+    }
+}
+
+fn log_handshake(error: &PreambleError) {
+    match error {
+        // Load balancers and people open a connection only to check the port.
+        PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
+        error => tracing::warn!(%error, "connection refused"),
+    }
+}
+
+/// Tells a waiting orchestrator its place until its turn comes, and then that its turn has come.
+///
+/// # Errors
+/// Fails if the orchestrator leaves, if it is silent, or if it sends anything but its replies.
+async fn wait_for_turn(stream: &mut TcpStream, turn: &mut TurnView) -> Result<(), PreambleError> {
+    loop {
+        let place = turn.place();
+        send_place(stream, place.as_ref()).await?;
+        if place.is_none() {
+            return Ok(());
+        }
+        let mut byte = [0];
+        tokio::select! {
+            () = turn.changed() => {}
+            () = sleep(NOTICE_INTERVAL) => {}
+            peeked = stream.peek(&mut byte) => {
+                return Err(match peeked? {
+                    0 => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+                    _ => PreambleError::Queue,
+                });
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::{
     error::engine_failure,
     introduction::Introduction,
     run::{SessionContext, run},
+    turns::TurnView,
     worker_state::WorkerState,
 };
 use crate::{load_error::LoadError, state::EngineState};
@@ -73,6 +74,7 @@ impl LocalWorker {
                 introduction: Arc::new(self.introduction.clone()),
                 engine: engine.clone(),
                 worker: worker.clone(),
+                turn: TurnView::alone(),
                 stop: stop.clone(),
             };
             let span = tracing::info_span!("session", peer = "local");

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!   ListeningWorker, JoiningWorker, LocalWorker ──► run (one session) ──► WorkerState ──► AssignedAttempts
-//!                                                        │
-//!                                                 SilenceDetector
+//!          │                                          │     │
+//!        Turns ◄─────────────── TurnView ─────────────┘  SilenceDetector
 //! ```
+//!
+//! A listening worker serves one orchestrator at a time. The others wait in its `TurnQueue`, each on its own
+//! connection.
 //!
 //! This module does not know how attempts run or how they continue after a session.
 
@@ -16,6 +19,8 @@ mod listen;
 mod local;
 mod run;
 mod silence;
+mod turn_queue;
+mod turns;
 mod worker_state;
 
 pub use error::ServeError;

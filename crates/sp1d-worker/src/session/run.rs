@@ -4,6 +4,7 @@ use super::{
     end::SessionEnd,
     introduction::Introduction,
     silence::SilenceDetector,
+    turns::TurnView,
     worker_state::{OrchestratorIdentity, WorkerState},
 };
 use crate::{
@@ -37,11 +38,16 @@ const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_HEARTBEAT_MS: u32 = 50;
 const MAX_HEARTBEAT_MS: u32 = 60_000;
 
+/// Maximum number of characters of an orchestrator's name.
+const MAX_NAME_CHARACTERS: usize = 100;
+
 /// The parts of a worker that a session uses.
 pub(super) struct SessionContext {
     pub(super) introduction: Arc<Introduction>,
     pub(super) engine: watch::Receiver<EngineState>,
     pub(super) worker: WorkerState,
+    /// The turn of the session's orchestrator, and how many others wait.
+    pub(super) turn: TurnView,
     pub(super) stop: CancellationToken,
 }
 
@@ -91,7 +97,9 @@ where
     orchestrator.check_worker(&context.introduction.build)?;
     let heartbeat = Duration::from_millis(reply.heartbeat_ms.clamp(MIN_HEARTBEAT_MS, MAX_HEARTBEAT_MS).into());
     let silence = Duration::from_millis(reply.silence_ms.into()).max(2 * heartbeat);
-    tracing::info!(session = reply.session, release = %orchestrator.release, "session started");
+    let name: String = one_line(&reply.name).chars().take(MAX_NAME_CHARACTERS).collect();
+    tracing::info!(session = reply.session, release = %orchestrator.release, orchestrator = %name, "session started");
+    context.turn.set_name(name);
 
     let (outbox, messages) = mpsc::channel::<FromWorker>(1024);
     let control = client.control(ReceiverStream::new(messages));
@@ -168,7 +176,7 @@ async fn exchange(
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut silence = SilenceDetector::new(closer, silence_limit);
     let stop = context.stop.clone();
-    let (mut reported_ready, mut engine_is_settled) = (false, false);
+    let (mut reported_ready, mut engine_is_settled, mut reported_waiting) = (false, false, 0);
     let worker = context.worker.clone();
     let measure = async || {
         sleep(MEMORY_INTERVAL).await;
@@ -194,6 +202,13 @@ async fn exchange(
             silence.send(&session.handle, from_worker::Message::Readiness(readiness(&state)), &stop).await?;
             reported_ready = is_ready;
         }
+        let waiting = context.turn.waiting();
+        if waiting != reported_waiting {
+            let count = u32::try_from(waiting).unwrap_or(u32::MAX);
+            let others = from_worker::Message::OthersWaiting(wire::OthersWaiting { count });
+            silence.send(&session.handle, others, &stop).await?;
+            reported_waiting = waiting;
+        }
         tokio::select! {
             () = stop.cancelled() => {
                 let goodbye = wire::Goodbye { reason: "the worker is stopping".to_owned(), returns: false };
@@ -210,6 +225,7 @@ async fn exchange(
                 Err(_) if is_ready => engine_is_settled = true,
                 Err(_) => return Err(SessionEnd::Stopping),
             },
+            () = context.turn.changed() => {}
             memory = &mut measuring => {
                 measuring.set(measure());
                 if memory.is_some() && differ(memory, session.memory) {

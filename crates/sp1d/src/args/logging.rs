@@ -1,4 +1,4 @@
-//! Arguments about log lines and traces.
+//! Arguments about log lines.
 
 use clap::{Args, ValueEnum};
 
@@ -22,6 +22,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+#[cfg(feature = "prover")]
 impl LogFormat {
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -29,13 +30,4 @@ impl LogFormat {
             Self::Json => "json",
         }
     }
-}
-
-/// Export of logs and traces.
-#[derive(Debug, Args)]
-pub(crate) struct ExportArguments {
-    /// OpenTelemetry collector that gets the log lines and, from a service, a trace of each proof. Uses OTLP over gRPC
-    /// [env: OTEL_EXPORTER_OTLP_ENDPOINT].
-    #[arg(long, value_name = "URL")]
-    pub(crate) otlp: Option<String>,
 }

@@ -1,25 +1,26 @@
 //! Command-line arguments. The doc comments in this folder are the text of `--help` and of the manual pages. This
 //! folder does not know what the subcommands do.
 
-mod local;
 mod logging;
-mod provers;
+mod manual;
+#[cfg(feature = "prover")]
+mod prover;
 mod remote;
 mod root;
-mod serve;
 mod shared;
-mod tools;
+mod verify;
 
-pub(crate) use local::{
-    ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VerifyArguments, VkeyArguments,
-};
 pub(crate) use logging::{LogArguments, LogFormat};
-pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};
+pub(crate) use manual::{CompletionsArguments, ManArguments};
+#[cfg(feature = "prover")]
+pub(crate) use prover::{
+    ConfigArguments, DemoArguments, DoctorArguments, ExecuteArguments, MAX_PROVERS, PoolArguments, ProveArguments,
+    ProverArguments, ReferencePage, ServeArguments, Sp1Command, TuneArguments, VkeyArguments, WorkerArguments,
+};
 pub(crate) use remote::{
     ExplainArguments, FetchArguments, LogsArguments, NamedWorkerArguments, ProofArguments, ProofsArguments,
-    ShowArguments, SubmitArguments, TopArguments, WaitArguments,
+    ServiceCommand, ShowArguments, SubmitArguments, TopArguments, WaitArguments,
 };
 pub(crate) use root::{CliArguments, CliCommand};
-pub(crate) use serve::ServeArguments;
-pub(crate) use shared::{OutputForm, PoolArguments, RemoteArguments};
-pub(crate) use tools::{CompletionsArguments, DoctorArguments, ManArguments, ReferencePage};
+pub(crate) use shared::RemoteArguments;
+pub(crate) use verify::{KeyArguments, KeySource, VerifyArguments};

@@ -1,9 +1,39 @@
 //! Arguments of the subcommands that talk to a service.
 
 use super::shared::{ProgramArguments, RemoteArguments, mode_parser};
-use clap::Args;
+use clap::{Args, Subcommand};
 use sp1d_model::ProofMode;
 use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Show the status of a service.
+    Status(ShowArguments),
+    /// Watch a service, its workers and its proofs in this terminal.
+    Top(TopArguments),
+    /// List the proofs of a service.
+    Proofs(ProofsArguments),
+    /// List the workers of a service.
+    Workers(ShowArguments),
+    /// Submit a proof request to a service and print the proof's id.
+    Submit(SubmitArguments),
+    /// Wait until a proof of a service has ended.
+    Wait(WaitArguments),
+    /// Cancel a proof of a service.
+    Cancel(ProofArguments),
+    /// Download a finished proof from a service.
+    Fetch(FetchArguments),
+    /// Show the events of a proof of a service.
+    Logs(LogsArguments),
+    /// Explain the state of a proof of a service: what the proof waits for and which attempts failed.
+    Explain(ExplainArguments),
+    /// Drain a worker of a service: the worker finishes the tasks that it has started and gets no new ones.
+    Drain(NamedWorkerArguments),
+    /// Give new tasks to a drained worker of a service again.
+    Resume(NamedWorkerArguments),
+    /// Remove a worker from a service. Its tasks go to other workers.
+    Forget(NamedWorkerArguments),
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {

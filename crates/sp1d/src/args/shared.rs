@@ -2,11 +2,10 @@
 
 use crate::files::InputArgument;
 use clap::{
-    Args, ValueEnum,
+    Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use sp1d_model::ProofMode;
-use sp1d_orchestrator::Placement;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -29,38 +28,15 @@ pub(crate) struct ProgramArguments {
     pub(crate) timeout: Option<u64>,
 }
 
-/// Settings that can be given as flags. They take precedence over environment variables and the worker list's file.
-#[derive(Debug, Args)]
-pub(crate) struct PoolArguments {
-    /// Worker list: a file with a JSON array of addresses, where "local" means this process, or with an object that
-    /// contains such an array as "workers" [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) workers: Option<PathBuf>,
-    /// Tasks (usually shards) that a worker may hold at the same time for each of its provers, 1 to 128. Use 1 for the
-    /// least memory [env: SHARD_BATCH_SIZE] [default: 2].
-    #[arg(long, value_name = "N")]
-    pub(crate) shard_batch_size: Option<u32>,
-    /// `spread` distributes the work over all workers. `pack` uses the fewest workers that finish as early [env:
-    /// SP1_DISTRIBUTED_PLACEMENT] [default: spread].
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) placement: Option<Placement>,
-}
-
 /// Connection to a service.
 #[derive(Debug, Args)]
 pub(crate) struct RemoteArguments {
     /// URL of the service.
     #[arg(long, value_name = "URL", env = "SP1_DISTRIBUTED_URL", default_value = "http://127.0.0.1:8090")]
     pub(crate) url: String,
-    /// Output format.
-    #[arg(long, value_name = "FORM", default_value = "table")]
-    pub(crate) output: OutputForm,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputForm {
-    Table,
-    Json,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Returns a parser for the names of proof modes.

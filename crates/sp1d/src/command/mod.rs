@@ -1,18 +1,17 @@
 //! The subcommands. This folder does not know how arguments are parsed or how a proof is made.
+//!
+//! `remote`, `verify` and `manual` are in every build. `prover` has the subcommands that need SP1's prover or executor.
 
-mod child_worker;
-mod config;
-mod demo;
-mod docs;
-mod doctor;
-mod program;
-mod prove;
+mod manual;
+#[cfg(feature = "prover")]
+mod prover;
 mod remote;
 mod run_subcommand;
 mod runtime;
-mod serve;
-mod signals;
-mod tune;
-mod worker;
+mod start_logging;
+mod verify;
 
-pub(crate) use run_subcommand::{prepare, run};
+#[cfg(feature = "prover")]
+pub(crate) use prover::prepare;
+pub(crate) use run_subcommand::run;
+pub(crate) use start_logging::start_logging;

@@ -1,72 +1,42 @@
 //! Runs the subcommand that the user chose.
 
+#[cfg(feature = "prover")]
+use super::prover;
 use super::{
-    config, demo,
-    docs::{manual, reference},
-    doctor, program, prove,
+    manual,
     remote::{explain, requests, top},
-    runtime::{block_on, start_computing},
-    serve, tune, worker,
+    runtime::block_on,
+    verify,
 };
-use crate::{
-    args::{CliCommand, LogArguments},
-    process::use_private_folder,
-};
+use crate::args::{CliArguments, CliCommand, ServiceCommand};
 use anyhow::Result;
 
-/// Performs the setup that needs a process with only one thread.
-pub(crate) fn prepare(command: &CliCommand) -> Result<()> {
-    match command {
-        // Threads inherit the pinning of the thread that creates them.
-        CliCommand::Worker(arguments) => worker::pin(&arguments.pin),
-        CliCommand::Prover(arguments) => worker::pin(&arguments.pin),
-        CliCommand::Prove(_)
-        | CliCommand::Execute(_)
-        | CliCommand::Serve(_)
-        | CliCommand::Demo(_)
-        | CliCommand::Tune(_) => use_private_folder(),
-        _ => Ok(()),
+/// Runs the command. With the prover, `prepare` must have run before.
+pub(crate) fn run(arguments: CliArguments) -> Result<()> {
+    match arguments.command {
+        #[cfg(feature = "prover")]
+        CliCommand::Prover(command) => prover::run(command, &arguments.log),
+        CliCommand::Verify(arguments) => verify::run(&arguments),
+        CliCommand::Completions(arguments) => manual::completions(&arguments),
+        CliCommand::Man(arguments) => manual::pages(&arguments),
+        CliCommand::Service(command) => block_on(ask_service(command)),
     }
 }
 
-/// Runs a command. [`prepare`] must have run before.
-pub(crate) fn run(command: CliCommand, log: &LogArguments) -> Result<()> {
+async fn ask_service(command: ServiceCommand) -> Result<()> {
     match command {
-        CliCommand::Worker(arguments) => worker::run(arguments, log),
-        CliCommand::Prover(arguments) => worker::prove(&arguments),
-        CliCommand::Prove(arguments) => block_on(prove::run(arguments)),
-        CliCommand::Execute(arguments) => {
-            start_computing()?;
-            block_on(program::execute(arguments))
-        }
-        CliCommand::Verify(arguments) => {
-            start_computing()?;
-            block_on(program::verify(arguments))
-        }
-        CliCommand::Vkey(arguments) => {
-            start_computing()?;
-            block_on(program::vkey(arguments))
-        }
-        CliCommand::Config(arguments) => block_on(config::show(arguments)),
-        CliCommand::Reference { page } => reference::run(page),
-        CliCommand::Completions(arguments) => manual::completions(&arguments),
-        CliCommand::Man(arguments) => manual::pages(&arguments),
-        CliCommand::Serve(arguments) => serve::run(arguments),
-        CliCommand::Doctor(arguments) => block_on(doctor::run(arguments)),
-        CliCommand::Status(arguments) => block_on(requests::status(arguments)),
-        CliCommand::Top(arguments) => block_on(top::run(arguments)),
-        CliCommand::Proofs(arguments) => block_on(requests::proofs(arguments)),
-        CliCommand::Workers(arguments) => block_on(requests::workers(arguments)),
-        CliCommand::Submit(arguments) => block_on(requests::submit(arguments)),
-        CliCommand::Wait(arguments) => block_on(requests::wait(arguments)),
-        CliCommand::Cancel(arguments) => block_on(requests::cancel(arguments)),
-        CliCommand::Fetch(arguments) => block_on(requests::fetch(arguments)),
-        CliCommand::Logs(arguments) => block_on(requests::logs(arguments)),
-        CliCommand::Explain(arguments) => block_on(explain::run(arguments)),
-        CliCommand::Drain(arguments) => block_on(requests::drain(arguments)),
-        CliCommand::Resume(arguments) => block_on(requests::resume(arguments)),
-        CliCommand::Forget(arguments) => block_on(requests::forget(arguments)),
-        CliCommand::Demo(arguments) => block_on(demo::run(arguments)),
-        CliCommand::Tune(arguments) => block_on(tune::run(arguments)),
+        ServiceCommand::Status(arguments) => requests::status(arguments).await,
+        ServiceCommand::Top(arguments) => top::run(arguments).await,
+        ServiceCommand::Proofs(arguments) => requests::proofs(arguments).await,
+        ServiceCommand::Workers(arguments) => requests::workers(arguments).await,
+        ServiceCommand::Submit(arguments) => requests::submit(arguments).await,
+        ServiceCommand::Wait(arguments) => requests::wait(arguments).await,
+        ServiceCommand::Cancel(arguments) => requests::cancel(arguments).await,
+        ServiceCommand::Fetch(arguments) => requests::fetch(arguments).await,
+        ServiceCommand::Logs(arguments) => requests::logs(arguments).await,
+        ServiceCommand::Explain(arguments) => explain::run(arguments).await,
+        ServiceCommand::Drain(arguments) => requests::drain(arguments).await,
+        ServiceCommand::Resume(arguments) => requests::resume(arguments).await,
+        ServiceCommand::Forget(arguments) => requests::forget(arguments).await,
     }
 }

@@ -1,7 +1,7 @@
-//! The asynchronous runtime and the computing threads of a command.
+//! The asynchronous runtime of a command.
 
 use anyhow::{Context, Result};
-use std::{future::Future, thread};
+use std::future::Future;
 use tokio::runtime::Runtime;
 
 /// A runtime that shuts down without waiting for its threads, also after a panic. Executions are killed first:
@@ -10,6 +10,7 @@ struct RuntimeGuard(Option<Runtime>);
 
 impl Drop for RuntimeGuard {
     fn drop(&mut self) {
+        #[cfg(feature = "prover")]
         sp1d_engine::kill_executions();
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -21,10 +22,4 @@ impl Drop for RuntimeGuard {
 pub(super) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = RuntimeGuard(Some(Runtime::new().context("cannot start the asynchronous runtime")?));
     runtime.0.as_ref().expect("only `drop` takes the runtime").block_on(work)
-}
-
-/// Starts the computing threads for a command that uses no worker pool.
-pub(super) fn start_computing() -> Result<()> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    sp1d_engine::start_thread_pool(threads, 0).context("cannot start the computing threads")
 }

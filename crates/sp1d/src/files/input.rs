@@ -1,9 +1,10 @@
 //! The input of a program.
 
+use super::read::read_file;
 use crate::exit::CliError;
 use anyhow::{Context, Result};
-use sp1_sdk::SP1Stdin;
-use std::{fs, num::ParseIntError, path::Path, str::FromStr};
+use serde::{Deserialize, Serialize};
+use std::{num::ParseIntError, path::Path, str::FromStr};
 
 /// One value of `--input`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +49,22 @@ impl FromStr for InputArgument {
     }
 }
 
-/// Returns the serialized `SP1Stdin`: the content of the file `stdin` if it is given, else the `inputs` in order.
+/// The fields of SP1's `SP1Stdin`, as bincode writes them. This crate can be built without SP1.
+#[derive(Serialize, Deserialize)]
+struct PlainStdin {
+    values: Vec<Vec<u8>>,
+    /// Number of values that were read.
+    position: u64,
+    /// Number of proofs that follow.
+    proofs: u64,
+}
+
+/// Returns the serialized `SP1Stdin`: the content of the file `stdin` if it is given, else the `inputs` in order. The
+/// proofs in a file are not checked.
 pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[InputArgument]) -> Result<Vec<u8>> {
     if let Some(path) = stdin {
         let bytes = read_file(path, "the input")?;
-        if let Err(error) = bincode::deserialize::<SP1Stdin>(&bytes) {
+        if let Err(error) = bincode::deserialize::<PlainStdin>(&bytes) {
             let text = format!(
                 "{} does not contain a serialized SP1Stdin: {error}\nhint: serialize it with bincode 1, as SP1's own \
                  tools do, or pass values with `--input`",
@@ -62,27 +74,27 @@ pub(crate) fn read_stdin(stdin: Option<&Path>, inputs: &[InputArgument]) -> Resu
         }
         return Ok(bytes);
     }
-    let mut stdin = SP1Stdin::new();
-    for input in inputs {
-        match input {
-            InputArgument::U32(value) => stdin.write(value),
-            InputArgument::U64(value) => stdin.write(value),
-            InputArgument::Str(value) => stdin.write(value),
-            InputArgument::Bytes(bytes) => stdin.write_slice(bytes),
-            InputArgument::File(path) => stdin.write_slice(&read_file(Path::new(path), "the input")?),
-        }
-    }
-    bincode::serialize(&stdin).context("cannot serialize the input")
+    let values = inputs.iter().map(serialized).collect::<Result<_>>()?;
+    bincode::serialize(&PlainStdin { values, position: 0, proofs: 0 }).context("cannot serialize the input")
 }
 
-/// Returns the content of a file that the user named. `what` describes the file in the error message.
-pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| CliError::usage(format!("cannot read {what} {}: {error}", path.display())).into())
+/// Returns a value as the program reads it.
+fn serialized(input: &InputArgument) -> Result<Vec<u8>> {
+    let serialized = match input {
+        InputArgument::U32(value) => bincode::serialize(value),
+        InputArgument::U64(value) => bincode::serialize(value),
+        InputArgument::Str(value) => bincode::serialize(value),
+        InputArgument::Bytes(bytes) => return Ok(bytes.clone()),
+        InputArgument::File(path) => return read_file(Path::new(path), "the input"),
+    };
+    serialized.context("cannot serialize an input value")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1_sdk::SP1Stdin;
+    use std::fs;
 
     fn check(text: &str, expected: Result<InputArgument, &str>) {
         match (text.parse::<InputArgument>(), expected) {
@@ -121,6 +133,18 @@ mod tests {
         assert_eq!(stdin.read::<u32>(), 7);
         assert_eq!(stdin.read::<String>(), "hi");
         assert_eq!(stdin.buffer[2], [1, 2]);
+    }
+
+    #[test]
+    fn inputs_have_the_bytes_of_sp1() {
+        let mut stdin = SP1Stdin::new();
+        stdin.write(&u64::MAX);
+        stdin.write(&"text".to_owned());
+        stdin.write_slice(&[1, 2]);
+        let inputs =
+            [InputArgument::U64(u64::MAX), InputArgument::Str("text".into()), InputArgument::Bytes(vec![1, 2])];
+        assert_eq!(read_stdin(None, &inputs).unwrap(), bincode::serialize(&stdin).unwrap());
+        assert_eq!(read_stdin(None, &[]).unwrap(), bincode::serialize(&SP1Stdin::new()).unwrap());
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! The files that a command reads and writes: programs' inputs and outputs. This folder does not know what a command
-//! does with them.
+//! The files that a command reads and writes: programs, inputs, proofs and outputs. This folder does not know what a
+//! command does with them.
 
 mod input;
 mod output;
+mod read;
 
-pub(crate) use input::{InputArgument, read_file, read_stdin};
+pub(crate) use input::{InputArgument, read_stdin};
 pub(crate) use output::OutputFile;
+#[cfg(feature = "prover")]
+pub(crate) use read::read_file;
+pub(crate) use read::{read_bounded, read_elf};

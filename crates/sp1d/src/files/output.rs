@@ -3,7 +3,8 @@
 use crate::exit::CliError;
 use anyhow::{Context, Result};
 use std::{
-    io::Write,
+    fs::File,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -44,15 +45,25 @@ impl OutputFile {
     pub(crate) fn commit(mut self, content: &[u8]) -> Result<()> {
         self.file.write_all(content).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.file.as_file().sync_all().with_context(|| format!("cannot write {}", self.path.display()))?;
-        // Apply the user's umask, as for any other file: a temporary file is only readable by its owner.
-        let mask = rustix::process::umask(rustix::fs::Mode::empty());
-        rustix::process::umask(mask);
-        let mode = rustix::fs::Mode::from_raw_mode(0o666) & !mask;
-        rustix::fs::fchmod(self.file.as_file(), mode)
-            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        apply_umask(self.file.as_file()).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.file.persist(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(())
     }
+}
+
+/// Applies the user's umask, as for any other file: a temporary file is only readable by its owner.
+#[cfg(unix)]
+fn apply_umask(file: &File) -> io::Result<()> {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(0o666) & !mask)?;
+    Ok(())
+}
+
+/// Other systems have no umask: a file has the permissions of its folder.
+#[cfg(not(unix))]
+fn apply_umask(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //! command logs what.
 
 mod start;
+#[cfg(feature = "prover")]
 mod telemetry;
 
 pub(crate) use start::start_logging;
+#[cfg(feature = "prover")]
 pub(crate) use telemetry::{ENDPOINT_VARIABLE, Telemetry};

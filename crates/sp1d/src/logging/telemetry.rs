@@ -1,5 +1,6 @@
 //! Log lines and traces for an OpenTelemetry collector.
 
+use super::start::LogLayer;
 use anyhow::{Context, Result, bail};
 use opentelemetry::{KeyValue, global::BoxedTracer, trace::TracerProvider};
 use opentelemetry_appender_tracing::layer::{OpenTelemetryTracingBridge, TracingSpanAttributes};
@@ -20,7 +21,11 @@ use std::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::{Layer, registry::LookupSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, LevelFilter, filter_fn},
+    registry::LookupSpan,
+};
 
 /// How long the end of the process waits for unsent telemetry: once for traces and once for log lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,9 +69,10 @@ impl Telemetry {
         Ok(Self { logs, traces, runtime: Some(runtime) })
     }
 
-    /// Returns a layer that exports log lines.
-    pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
-        layer(&self.logs)
+    /// Returns a layer that exports the log lines that pass `filter`.
+    pub(crate) fn log_layer(&self, filter: &str) -> LogLayer {
+        let filter = EnvFilter::new(filter).and(filter_fn(may_be_sent).with_max_level_hint(LevelFilter::TRACE));
+        layer::<Registry>(&self.logs).with_filter(filter).boxed()
     }
 
     /// Returns the tracer, or `None` if nothing is exported.
@@ -160,7 +166,7 @@ fn resource() -> Resource {
 }
 
 /// Returns whether a log line may be exported.
-pub(crate) fn may_be_sent(metadata: &Metadata<'_>) -> bool {
+fn may_be_sent(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     // Prefixes: `tower` also matches `tower_http`, and `hyper` matches `hyper_util`.
     OWN_TARGETS.iter().all(|own| !target.starts_with(own))

@@ -1,10 +1,16 @@
 //! What a command shows: data on stdout, messages and progress bars on stderr. Log lines are written above the bars, so
 //! that they do not overwrite each other. This folder does not know the commands.
 
+#[cfg(feature = "prover")]
 mod progress;
 mod screen;
+#[cfg(feature = "prover")]
+mod spinner;
 mod stdout;
 
-pub(crate) use progress::show_progress;
-pub(crate) use screen::{AboveProgress, say, say_above, spinner};
+#[cfg(feature = "prover")]
+pub(crate) use progress::{PhaseStarts, show_progress};
+pub(crate) use screen::{AboveProgress, say};
+#[cfg(feature = "prover")]
+pub(crate) use spinner::{say_above, spinner};
 pub(crate) use stdout::print;

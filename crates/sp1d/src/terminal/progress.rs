@@ -7,7 +7,23 @@ use std::{
     io::{self, IsTerminal},
     time::{Duration, Instant},
 };
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::timeout,
+};
+
+/// After this time without an event, a line shows that the proof still runs. Only without a terminal: a progress bar
+/// shows the time itself.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// When the phases of a proof started. `None` for a phase that did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PhaseStarts {
+    /// The first worker was ready.
+    pub(crate) proving: Option<Instant>,
+    /// All tasks were done.
+    pub(crate) verifying: Option<Instant>,
+}
 
 /// The progress of one proof on stderr.
 struct ProofProgressView {
@@ -19,6 +35,7 @@ struct ProofProgressView {
     ready: bool,
     /// When the first worker became ready. The time before is not part of the rate.
     started: Instant,
+    phases: PhaseStarts,
 }
 
 impl ProofProgressView {
@@ -32,7 +49,8 @@ impl ProofProgressView {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         bar.set_prefix("starting");
-        Self { bar, terminal, known: 0, done: 0, executed: false, ready: false, started: Instant::now() }
+        let (started, phases) = (Instant::now(), PhaseStarts::default());
+        Self { bar, terminal, known: 0, done: 0, executed: false, ready: false, started, phases }
     }
 
     fn line(&self, text: &str) {
@@ -52,6 +70,7 @@ impl ProofProgressView {
                 if !self.ready {
                     // The workers were ready before this view subscribed to events.
                     self.ready = true;
+                    self.phases.proving = Some(self.started);
                     self.bar.set_prefix("proving");
                 }
                 self.bar.set_position(self.done);
@@ -69,6 +88,7 @@ impl ProofProgressView {
             ProofEvent::WorkerReady { worker } => {
                 if !self.ready {
                     (self.ready, self.started) = (true, Instant::now());
+                    self.phases.proving = Some(self.started);
                     self.bar.set_prefix("proving");
                     self.bar.reset_elapsed();
                 }
@@ -91,11 +111,21 @@ impl ProofProgressView {
                 self.bar.suspend(|| say(text.as_bytes()));
             }
             ProofEvent::Verifying => {
+                self.phases.verifying = Some(Instant::now());
                 self.bar.set_prefix("verifying");
                 self.line("verifying");
             }
             // Only finished tasks change the counts. The other events are about attempts, or only a service has them.
             _ => {}
+        }
+    }
+
+    fn on_silence(&self) {
+        let (elapsed, done, known) = (self.started.elapsed().as_secs(), self.done, self.known);
+        if self.ready {
+            self.line(&format!("proving: {done}/{known} tasks done, {elapsed} s elapsed"));
+        } else {
+            self.line(&format!("no worker is ready yet, {elapsed} s elapsed"));
         }
     }
 
@@ -113,16 +143,56 @@ impl ProofProgressView {
     }
 }
 
-/// Shows a proof's progress until the channel closes: as a progress bar on a terminal, else as single lines.
-pub(crate) async fn show_progress(mut events: broadcast::Receiver<ProofEvent>) {
+/// Shows a proof's progress until the channel closes: as a progress bar on a terminal, else as single lines. Returns
+/// when its phases started.
+pub(crate) async fn show_progress(mut events: broadcast::Receiver<ProofEvent>) -> PhaseStarts {
     let mut view = ProofProgressView::new();
     loop {
-        match events.recv().await {
-            Ok(event) => view.on_event(event),
+        match timeout(SILENCE, events.recv()).await {
+            Ok(Ok(event)) => view.on_event(event),
             // Some events were lost because too many arrived at once. Later events correct the display.
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => break,
+            Ok(Err(RecvError::Lagged(_))) => {}
+            Ok(Err(RecvError::Closed)) => break,
+            Err(_) => view.on_silence(),
         }
     }
     view.bar.finish_and_clear();
+    view.phases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_model::{AttemptId, TaskId};
+
+    fn ready() -> ProofEvent {
+        ProofEvent::WorkerReady { worker: "one".to_owned() }
+    }
+
+    fn phases(events: impl IntoIterator<Item = ProofEvent>) -> PhaseStarts {
+        let mut view = ProofProgressView::new();
+        events.into_iter().for_each(|event| view.on_event(event));
+        view.phases
+    }
+
+    #[test]
+    fn proving_starts_with_the_first_ready_worker_and_verifying_afterwards() {
+        assert_eq!(phases([]), PhaseStarts::default());
+        let waiting = phases([ProofEvent::Submitted { kind: TaskKind::ProveShard }]);
+        assert_eq!(waiting, PhaseStarts::default());
+        let both = phases([ready(), ready(), ProofEvent::Verifying]);
+        assert!(both.proving.unwrap() <= both.verifying.unwrap());
+    }
+
+    #[test]
+    fn workers_that_were_ready_before_the_view_prove_from_its_start() {
+        let attempt = AttemptInfo {
+            task: TaskId(1),
+            attempt: AttemptId(1),
+            kind: TaskKind::ProveShard,
+            cycles: 0,
+            worker: "one".to_owned(),
+        };
+        assert!(phases([ProofEvent::Done(attempt)]).proving.is_some());
+    }
 }

@@ -1,11 +1,10 @@
 //! Progress bars on stderr, and the text above them.
 
 use console::Term;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, TermLike};
+use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use std::{
     io::{self, IsTerminal, Write},
     sync::LazyLock,
-    time::Duration,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -78,17 +77,4 @@ impl MakeWriter<'_> for AboveProgress {
 /// Writes to stderr and ignores errors.
 pub(crate) fn say(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
-}
-
-/// Returns a spinner with a text, for a single long operation.
-pub(crate) fn spinner(text: String) -> ProgressBar {
-    let bar = SCREEN.add(ProgressBar::new_spinner());
-    bar.set_message(text);
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
-}
-
-/// Writes a line above the progress bars.
-pub(crate) fn say_above(bar: &ProgressBar, text: &str) {
-    bar.suspend(|| say(format!("{text}\n").as_bytes()));
 }

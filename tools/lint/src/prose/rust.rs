@@ -1,4 +1,4 @@
-//! Passages of Rust code: comments, strings and the names of tests.
+//! Passages of Rust code: comments, strings and the names of tests. The string of a `doc` attribute is a doc comment.
 
 use super::{Passage, Place};
 use regex::Regex;
@@ -35,10 +35,11 @@ pub(crate) fn passages(source: &str) -> Vec<Passage> {
                 let is_doc = text.starts_with("/**") || text.starts_with("/*!");
                 passages.push(Passage::new(if is_doc { Place::DocComment } else { Place::Comment }, line, text));
             }
-            Token::Literal { line, text } => {
+            Token::Literal { line, start, text } => {
                 // The letters of escapes do not belong to the words beside them.
                 let text = text.replace("\\\n", " \n").replace("\\n", "  ").replace("\\\"", " \"");
-                passages.push(Passage::new(Place::Literal, line, &text));
+                let place = if is_doc_attribute(&source[..start]) { Place::DocComment } else { Place::Literal };
+                passages.push(Passage::new(place, line, &text));
             }
         }
     }
@@ -48,6 +49,14 @@ pub(crate) fn passages(source: &str) -> Vec<Passage> {
         Passage::new(Place::TestName, line, &name.as_str().replace('_', " "))
     }));
     passages
+}
+
+/// Returns true if the string after `before` is the value of a `doc` attribute: `#[doc = "text"]`, also inside of
+/// `cfg_attr`.
+fn is_doc_attribute(before: &str) -> bool {
+    let name = before.trim_end().strip_suffix('=').map(str::trim_end);
+    let opening = name.and_then(|name| name.strip_suffix("doc")).map(str::trim_end);
+    opening.is_some_and(|opening| opening.ends_with(['[', '(', ',']))
 }
 
 /// A run of line comments.
@@ -68,9 +77,20 @@ impl Comment {
 }
 
 enum Token<'a> {
-    LineComment { line: usize, text: &'a str },
-    BlockComment { line: usize, text: &'a str },
-    Literal { line: usize, text: &'a str },
+    LineComment {
+        line: usize,
+        text: &'a str,
+    },
+    BlockComment {
+        line: usize,
+        text: &'a str,
+    },
+    /// `start` is the offset of the string in the source.
+    Literal {
+        line: usize,
+        start: usize,
+        text: &'a str,
+    },
 }
 
 /// Finds comments and strings. Everything else is skipped.
@@ -96,7 +116,7 @@ impl<'a> Scanner<'a> {
     fn next(&mut self) -> Option<Token<'a>> {
         loop {
             let rest = self.rest();
-            let line = self.line;
+            let (line, start) = (self.line, self.at);
             let mut letters = rest.chars();
             let (first, second) = (letters.next()?, letters.next());
             match (first, second) {
@@ -107,7 +127,11 @@ impl<'a> Scanner<'a> {
                 ('/', Some('*')) => return Some(Token::BlockComment { line, text: self.take(block_len(rest)) }),
                 ('"', _) => {
                     let text = self.take(string_len(rest));
-                    return Some(Token::Literal { line, text: text[1..].strip_suffix('"').unwrap_or(&text[1..]) });
+                    return Some(Token::Literal {
+                        line,
+                        start,
+                        text: text[1..].strip_suffix('"').unwrap_or(&text[1..]),
+                    });
                 }
                 ('r', Some('"' | '#')) => {
                     let hashes = rest[1..].len() - rest[1..].trim_start_matches('#').len();
@@ -117,7 +141,7 @@ impl<'a> Scanner<'a> {
                         let len = rest[inner..].find(&end).map_or(rest.len() - inner, |len| len);
                         let text = &rest[inner..inner + len];
                         self.take(inner + len + end.len());
-                        return Some(Token::Literal { line, text });
+                        return Some(Token::Literal { line, start, text });
                     }
                     // A raw identifier.
                     self.take(2);
@@ -209,6 +233,17 @@ mod tests {
         check(
             "f(r#\"a \" b\"#, br\"c\", b\"d\")",
             &[(1, Place::Literal, "a \" b"), (1, Place::Literal, "c"), (1, Place::Literal, "d")],
+        );
+    }
+
+    #[test]
+    fn doc_attributes_are_doc_comments() {
+        check("#[doc = \"one\"]\nstruct A;", &[(1, Place::DocComment, "one")]);
+        check("#![doc=r#\"one\"#]", &[(1, Place::DocComment, "one")]);
+        check("#[cfg_attr(a, doc =\n\"one\")]", &[(2, Place::DocComment, "one")]);
+        check(
+            "#[doc(alias = \"one\")] fn f() { let doc = \"two\"; }",
+            &[(1, Place::Literal, "one"), (1, Place::Literal, "two")],
         );
     }
 

@@ -5,12 +5,13 @@ use super::{
     overrides::ConfigOverrides,
     setting::{
         AUTO, ConfigSetting, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, PATIENCE,
-        PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, VERIFY, settings,
+        PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, UnacceptedValue, VERIFY,
+        settings,
     },
     source::{EffectiveSetting, ValueSource},
 };
 use serde_json::Value;
-use sp1d_engine::{CutOptions, build_identity};
+use sp1d_engine::{CutOptions, ReplacedValue, build_identity};
 use sp1d_orchestrator::{ListError, Member, OrchestratorSettings, Verify, WorkerFile, WorkerList};
 use std::{
     collections::BTreeMap,
@@ -35,6 +36,9 @@ pub struct Config {
     pub local_threads: Option<usize>,
     /// All settings with their values.
     pub effective: Vec<EffectiveSetting>,
+    /// Values of SP1's environment variables and options that are not used as they are. See
+    /// [`Config::warn_of_replaced_values`].
+    pub replaced: Vec<ReplacedValue>,
 }
 
 impl Config {
@@ -47,9 +51,10 @@ impl Config {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let settings = settings();
-        let path = find(&settings[0], overrides, &environment, None)?;
+        let (path, _) = find(&settings[0], overrides, &environment, None)?;
         let url = settings.iter().find(|setting| setting.name == URL).expect("the table contains `url`");
-        let asks_service = overrides.asks_service(&find(url, overrides, &environment, None)?)?;
+        let (url, _) = find(url, overrides, &environment, None)?;
+        let asks_service = overrides.asks_service(&url)?;
         let file = read_list(overrides, &path, asks_service)?;
         let path = PathBuf::from(&path.value);
         check_known(&file, &settings, &path)?;
@@ -61,7 +66,9 @@ impl Config {
             Some((value, path.clone()))
         };
         let effective = settings.iter().map(|setting| find(setting, overrides, &environment, in_file(setting)));
-        let mut effective = effective.collect::<Result<Vec<_>, _>>()?;
+        let found = effective.collect::<Result<Vec<_>, _>>()?;
+        let (mut effective, replaced): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let mut replaced: Vec<ReplacedValue> = replaced.into_iter().flatten().collect();
         let values: BTreeMap<String, String> =
             effective.iter().map(|effective| (effective.setting.name.clone(), effective.value.clone())).collect();
         let text = |name: &str| values[name].as_str();
@@ -74,7 +81,10 @@ impl Config {
         };
         if overrides.cut.is_some() {
             // The program's options replace all individual settings, so the individual settings are not shown.
-            effective.retain(|effective| !CutOptions::ALL.iter().any(|cut| cut.name == effective.setting.variable));
+            let is_cut = |variable: &str| CutOptions::ALL.iter().any(|cut| cut.name == variable);
+            effective.retain(|effective| !is_cut(effective.setting.variable));
+            replaced.retain(|value| !is_cut(value.variable));
+            replaced.extend(overrides.replaced.iter().cloned());
         }
         let effective_url = effective.iter().find(|effective| effective.setting.name == URL);
         let service = match effective_url {
@@ -109,17 +119,26 @@ impl Config {
             timeout: chosen(TIMEOUT).map(Duration::from_secs),
             local_threads: chosen(LOCAL_THREADS).and_then(|threads| usize::try_from(threads).ok()),
             effective,
+            replaced,
         })
+    }
+
+    /// Logs a warning for each value that is not used as it was given. Call this once for each configuration.
+    pub fn warn_of_replaced_values(&self) {
+        for ReplacedValue { variable, given, used, reason } in &self.replaced {
+            tracing::warn!(variable, given, used, reason, "setting replaced: its value cannot be used");
+        }
     }
 }
 
-/// Returns the validated value of `setting`, and where it comes from.
+/// Returns the validated value of `setting`, and where it comes from. Returns the value of the environment variable
+/// too, if another value is used instead.
 fn find(
     setting: &ConfigSetting,
     overrides: &ConfigOverrides,
     environment: impl Fn(&str) -> Option<String>,
     in_file: Option<(String, PathBuf)>,
-) -> Result<EffectiveSetting, ConfigError> {
+) -> Result<(EffectiveSetting, Option<ReplacedValue>), ConfigError> {
     let of_program = overrides.values.get(setting.name.as_str()).cloned().map(|value| (value, ValueSource::Program));
     let of_environment =
         || environment(setting.variable).map(|value| (value, ValueSource::Environment(setting.variable)));
@@ -127,12 +146,18 @@ fn find(
     let found = of_program.or_else(of_environment).or_else(of_file);
     let (value, source) = found.unwrap_or_else(|| (setting.default.clone(), ValueSource::Default));
     let value = value.trim().to_owned();
-    match setting.range.check(&value) {
-        Ok(()) => Ok(EffectiveSetting { setting: setting.clone(), value, source }),
-        Err(reason) => {
-            Err(ConfigError::Setting { name: setting.name.clone(), value, source_text: source.to_string(), reason })
+    let effective = |value| EffectiveSetting { setting: setting.clone(), value, source: source.clone() };
+    let Err(mut reason) = setting.range.check(&value) else { return Ok((effective(value), None)) };
+    if let ValueSource::Environment(variable) = source {
+        if let Some(used) = setting.replacement(&value) {
+            let replaced = ReplacedValue { variable, given: value, used: used.clone(), reason };
+            return Ok((effective(used), Some(replaced)));
+        }
+        if let UnacceptedValue::Rounded { .. } = setting.unaccepted {
+            reason.push_str(&format!("\nhint: SP1 panics with this value; change {variable}, or unset it"));
         }
     }
+    Err(ConfigError::Setting { name: setting.name.clone(), value, source_text: source.to_string(), reason })
 }
 
 /// Returns the workers, from the program or from the worker list file.

@@ -10,5 +10,6 @@ mod source;
 pub use error::ConfigError;
 pub use load::Config;
 pub use overrides::ConfigOverrides;
-pub use setting::{ConfigSetting, ValueRange, settings};
+pub use setting::{ConfigSetting, UnacceptedValue, ValueRange, settings};
 pub use source::{EffectiveSetting, ValueSource, environment};
+pub use sp1d_engine::ReplacedValue;

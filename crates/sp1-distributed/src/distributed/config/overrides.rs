@@ -8,7 +8,8 @@ use super::{
     },
     source::{EffectiveSetting, ValueSource},
 };
-use sp1d_engine::CutOptions;
+use sp1_core_executor::SP1CoreOpts;
+use sp1d_engine::{CutOptions, OptionsError, ReplacedValue};
 use sp1d_orchestrator::{Placement, Verify};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -21,6 +22,8 @@ pub struct ConfigOverrides {
     pub(super) joined: bool,
     service: bool,
     pub(super) cut: Option<CutOptions>,
+    /// The numbers that `cut` contains instead of the program's own.
+    pub(super) replaced: Vec<ReplacedValue>,
 }
 
 impl ConfigOverrides {
@@ -131,8 +134,14 @@ impl ConfigOverrides {
         self.values.insert(LOCAL_THREADS, threads.to_string());
     }
 
-    /// Sets how runs are cut into shards. Replaces all individual settings for that.
-    pub fn cut(&mut self, options: CutOptions) {
-        self.cut = Some(options);
+    /// Sets how runs are cut into shards. Replaces all individual settings for that. The nearest allowed number
+    /// replaces a number that SP1 accepts and workers do not.
+    ///
+    /// # Errors
+    /// If SP1 panics with an option.
+    pub fn cut(&mut self, options: SP1CoreOpts) -> Result<(), OptionsError> {
+        let (cut, replaced) = CutOptions::from_sp1(options)?;
+        (self.cut, self.replaced) = (Some(cut), replaced);
+        Ok(())
     }
 }

@@ -17,10 +17,44 @@ pub struct ConfigSetting {
     pub default: String,
     /// Accepted values.
     pub range: ValueRange,
+    /// What happens if the value of the environment variable is not accepted.
+    pub unaccepted: UnacceptedValue,
     /// Unit of a number. Empty for a count or a text.
     pub unit: &'static str,
     /// What the setting does.
     pub meaning: &'static str,
+}
+
+/// What happens if a setting does not accept the value of its environment variable. Environment files of SP1's users
+/// contain values that SP1 ignores. Such a value must not fail a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnacceptedValue {
+    /// The value is an error.
+    Refused,
+    /// SP1 ignores the variable. The default is used.
+    Ignored,
+    /// SP1 reads the variable. The default replaces a text that is not a number, as in SP1. The nearest accepted number
+    /// replaces another number.
+    Rounded {
+        /// SP1 panics with a smaller number, so a smaller number is an error.
+        least: u64,
+    },
+}
+
+impl ConfigSetting {
+    /// Returns the value that is used instead of `value`, which the setting does not accept. `None` if `value` is an
+    /// error.
+    pub(super) fn replacement(&self, value: &str) -> Option<String> {
+        match self.unaccepted {
+            UnacceptedValue::Refused => None,
+            UnacceptedValue::Ignored => Some(self.default.clone()),
+            UnacceptedValue::Rounded { least } => match value.parse::<u64>() {
+                Err(_) => Some(self.default.clone()),
+                Ok(number) if number < least => None,
+                Ok(number) => self.range.nearest(number).map(|nearest| nearest.to_string()),
+            },
+        }
+    }
 }
 
 /// The values that a setting accepts.
@@ -41,6 +75,14 @@ pub enum ValueRange {
 }
 
 impl ValueRange {
+    /// Returns the accepted number nearest to `number`. `None` if the setting does not accept numbers.
+    fn nearest(&self, number: u64) -> Option<u64> {
+        match self {
+            Self::Number(least, most) | Self::NumberOr(_, least, most) => Some(number.clamp(*least, *most)),
+            Self::Path | Self::FolderOr(_) | Self::UrlOr(_) | Self::Choice(_) => None,
+        }
+    }
+
     /// Checks that `text` is an accepted value.
     ///
     /// # Errors
@@ -111,6 +153,8 @@ pub fn settings() -> Vec<ConfigSetting> {
         variable,
         default: default.to_owned(),
         range,
+        // SP1's earlier releases read this variable.
+        unaccepted: if name == SHARD_BATCH_SIZE { UnacceptedValue::Ignored } else { UnacceptedValue::Refused },
         unit,
         meaning,
     };
@@ -145,7 +189,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             Placement::Spread.name(),
             ValueRange::Choice(&["spread", "pack"]),
             "",
-            "`spread` assigns tasks to all workers. `pack` assigns them to the fewest workers that finish equally early, and leaves the others free",
+            "`spread` assigns tasks to all workers. `pack` assigns them to as few workers as finish about equally early, and leaves the others free. With `pack`, a proof may end up to about one attempt later",
         ),
         setting(
             HEARTBEAT,
@@ -169,7 +213,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             "60",
             ValueRange::Number(0, MAX_SECONDS),
             "seconds",
-            "how long a proof waits while no worker is connected, or no connected worker supports the remaining tasks. Then the proof fails. In `sp1d serve`, a value below 86400 (24 hours) counts as 86400",
+            "how long a proof waits while no worker is connected, or no connected worker supports the remaining tasks. Then the proof fails. A program also waits this long for its first worker. While all workers serve other orchestrators, the time starts anew when the proof moves up in a worker's queue. In `sp1d serve`, a value below 86400 (24 hours) counts as 86400",
         ),
         setting(
             TIMEOUT,
@@ -245,6 +289,7 @@ pub fn settings() -> Vec<ConfigSetting> {
         } else {
             ValueRange::Number(option.least, option.most)
         },
+        unaccepted: UnacceptedValue::Rounded { least: option.sp1_least },
         unit: "",
         meaning: option.meaning,
     });

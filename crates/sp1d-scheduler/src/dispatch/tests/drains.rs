@@ -56,9 +56,45 @@ fn no_caller_waits_after_the_wait_has_ended() {
 }
 
 #[test]
-fn a_worker_that_is_drained_before_it_is_ready_keeps_no_task() {
+fn a_worker_that_is_drained_before_it_is_ready_gets_no_task_at_joining() {
     let mut table = Table::new();
-    table.check([draining(1)], [end_drain_wait(1)]);
-    table.send([joined(1)]);
-    table.check([proof(1), task(1, 10)], []);
+    table.check([draining(1), proof(1), task(1, 10)], [end_drain_wait(1)]);
+    table.check([joined(1), task(1, 11)], []);
+    table.check([resumed(1)], assign(1, 1, 1, 10, None));
+}
+
+#[test]
+fn a_worker_that_is_drained_before_it_is_ready_resumes_nothing() {
+    let mut table = Table::new();
+    table.check([draining(1), proof(1), keyed(1, 10, 7)], [end_drain_wait(1)]);
+    table.check([rejoined(1, 1, &[], &[(7, 100)])], []);
+}
+
+/// Checks whether the changes after `event` say that session 1 is draining. `None` if they say that it has ended or is
+/// not ready.
+#[track_caller]
+fn check_status(table: &mut Table, event: DispatchEvent, is_draining: Option<bool>) {
+    table.send([event]);
+    let changed = table.dispatch.take_worker_changes().sessions;
+    let draining: Vec<_> = changed.into_iter().map(|(id, status)| (id, status.map(|status| status.draining))).collect();
+    assert_eq!(draining, [(SessionId(1), is_draining)]);
+}
+
+#[test]
+fn a_drain_is_visible_before_the_worker_is_ready() {
+    let mut table = Table::new();
+    check_status(&mut table, draining(1), Some(true));
+    check_status(&mut table, joined(1), Some(true));
+    check_status(&mut table, resumed(1), Some(false));
+    check_status(&mut table, lost(1), None);
+}
+
+#[test]
+fn an_early_drain_is_forgotten_with_its_cancellation_or_its_session() {
+    for end in [resumed(1), lost(1)] {
+        let mut table = Table::new();
+        check_status(&mut table, draining(1), Some(true));
+        check_status(&mut table, end, None);
+        table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NOT_CONFIRMED: &str = "no other worker confirmed the precompile events that it claims";
+const NOT_CONFIRMED: &str = "no other worker confirmed the deferred events that it claims";
 const NAMES_TAKEN: &str = "another attempt already owns the names of the artifacts that it uploaded";
 
 /// Worker 1 proves attempt 1 of task 10, which completes the marker 90. Worker 2 is idle.
@@ -22,7 +22,7 @@ fn checking() -> Table {
 /// The check has passed, and the claims are being judged.
 fn judging() -> Table {
     let mut table = checking();
-    table.check([marker_passed(1)], [judge(1, 10, 1, false)]);
+    table.check([marker_passed(1)], [judge(1, 10, false)]);
     table
 }
 
@@ -38,10 +38,17 @@ fn a_marker_before_the_result_is_checked_first() {
 fn a_result_waits_for_the_check_of_its_marker() {
     let mut table = checking();
     table.check([reported(1, 1)], []);
-    table.check([marker_passed(1)], [judge(1, 10, 1, false)]);
+    table.check([marker_passed(1)], [judge(1, 10, false)]);
     table.check([reported(1, 1)], []);
     table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
+}
+
+#[test]
+fn an_attempt_can_fail_while_its_result_waits_for_the_check_of_its_marker() {
+    let mut table = checking();
+    table.check([reported(1, 1)], []);
+    table.check([failed(1, 1)], all(&[&[step_failed(10, 1, 1, "engine error: broken")], &assign(2, 2, 1, 10, None)]));
 }
 
 #[test]
@@ -57,7 +64,7 @@ fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
     let mut table = one_marker();
     table.check([marker_reported(2, 1), marker_reported(1, 99)], []);
     table.check([marker_reported(1, 1), marker_reported(1, 1)], [check_marker(1, 10)]);
-    table.check([marker_passed(1), marker_passed(1)], [judge(1, 10, 1, false)]);
+    table.check([marker_passed(1), marker_passed(1)], [judge(1, 10, false)]);
     table.check([judged(1, accepted()), judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
     table.check([marker_reported(1, 1), marker_passed(1)], []);
 }
@@ -102,7 +109,7 @@ fn a_shard_with_unconfirmed_claims_goes_to_another_worker() {
         let mut table = judging();
         let failed = step_failed(10, 1, 1, reason);
         table.check([judged(1, verdict)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
-        table.check([marker_reported(2, 2), marker_passed(2)], [check_marker(2, 10), judge(2, 10, 2, false)]);
+        table.check([marker_reported(2, 2), marker_passed(2)], [check_marker(2, 10), judge(2, 10, false)]);
         table.check([judged(2, accepted())], [complete_marker(1, 90, 10, 2)]);
     }
 }
@@ -113,11 +120,11 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
         quarantine: Some(crate::QuarantineRules { max_faults: 1, ..crate::QuarantineRules::default() }),
         ..SchedulerConfig::default()
     };
-    let mut table = Table { dispatch: Dispatch::new(config), ..Table::new() };
+    let mut table = Table { dispatch: DispatchMachine::new(config), ..Table::new() };
     table.check([joined(1), joined(2), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 1, false)]);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, false)]);
     let commands = table.send([judged(1, ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] })]);
-    let quarantined = |command: &DispatchCommand| matches!(command, DispatchCommand::Quarantine { session, .. } if *session == SessionId(2));
+    let quarantined = |command: &DispatchCommand| matches!(command, DispatchCommand::LogQuarantine { session, .. } if *session == SessionId(2));
     assert!(quarantined(&commands[0]), "{commands:?}");
     assert_eq!(commands[1..], [complete_marker(1, 90, 10, 1)]);
 }
@@ -126,9 +133,9 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
 fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
     let mut table = Table::new();
     table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 1, true)]);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, true)]);
     let mut table = checking();
-    table.check([draining(2), marker_passed(1)], [end_drain_wait(2), judge(1, 10, 1, true)]);
+    table.check([draining(2), marker_passed(1)], [end_drain_wait(2), judge(1, 10, true)]);
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
     table.check([marker_reported(1, 1), reported(1, 1)], [check_marker(1, 10)]);
     table.check([lost(1), rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
     table.check([marker_reported(2, 1)], []);
-    table.check([marker_passed(1)], [judge(1, 10, 2, true)]);
+    table.check([marker_passed(1)], [judge(1, 10, true)]);
     table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
     table.check([reported(2, 1)], [check_result(1, 10)]);
 }
@@ -156,10 +163,10 @@ fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
     let mut table = Table::new();
     table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
-    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 1, true)]);
+    table.check([marker_reported(1, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, true)]);
     table.check([lost(1), judged(1, accepted())], []);
     table.check([rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
-    table.check([marker_reported(2, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, 2, true)]);
+    table.check([marker_reported(2, 1), marker_passed(1)], [check_marker(1, 10), judge(1, 10, true)]);
     table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
 }
 

@@ -6,25 +6,25 @@ mod proofs;
 mod reports;
 mod resumed;
 
-use super::{AttemptStep, ClaimsVerdict, Dispatch, DispatchCommand, DispatchEvent, ResultKey, ResumableAttempt};
+use super::{AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, ResumableAttempt};
 use crate::{
     AttemptFailure, AttemptId, KindSet, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::time::Duration;
 
-/// A dispatch and the clock of its driver.
+/// A dispatch machine and the clock of its driver.
 struct Table {
-    dispatch: Dispatch,
+    dispatch: DispatchMachine,
     now: Timestamp,
 }
 
 impl Table {
     fn new() -> Self {
         let config = SchedulerConfig { pace: None, quarantine: None, ..SchedulerConfig::default() };
-        Self { dispatch: Dispatch::new(config), now: Timestamp::new(Duration::from_secs(10)) }
+        Self { dispatch: DispatchMachine::new(config), now: Timestamp::new(Duration::from_secs(10)) }
     }
 
-    /// Sends `events` to the dispatch and compares the returned commands with `expected`.
+    /// Sends `events` to the dispatch machine and compares the returned commands with `expected`.
     #[track_caller]
     fn check(
         &mut self,
@@ -36,7 +36,7 @@ impl Table {
         assert_eq!(commands, expected);
     }
 
-    /// Sends `events` to the dispatch and returns its commands, for tests that do not check all of them.
+    /// Sends `events` to the dispatch machine and returns its commands, for tests that do not check all of them.
     fn send(&mut self, events: impl IntoIterator<Item = DispatchEvent>) -> Vec<DispatchCommand> {
         let mut commands = Vec::new();
         for event in events {
@@ -89,7 +89,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
         slots: 1,
         kinds: KindSet::all(),
         holds: holds.iter().copied().map(AttemptId).collect(),
-        resumable: can_resume.iter().map(resumable).collect(),
+        resumable_attempts: can_resume.iter().map(resumable).collect(),
     }
 }
 
@@ -102,7 +102,7 @@ const fn draining(session: u64) -> DispatchEvent {
 }
 
 const fn resumed(session: u64) -> DispatchEvent {
-    DispatchEvent::DrainEnded { session: SessionId(session) }
+    DispatchEvent::DrainCancelled { session: SessionId(session) }
 }
 
 const fn started(session: u64, attempt: u64) -> DispatchEvent {
@@ -114,7 +114,7 @@ const fn reported(session: u64, attempt: u64) -> DispatchEvent {
 }
 
 fn failed(session: u64, attempt: u64) -> DispatchEvent {
-    let failure = AttemptFailure::reported(crate::FailureKind::Engine, "broken".to_owned());
+    let failure = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
     DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
 }
 
@@ -181,9 +181,8 @@ const fn check_marker(attempt: u64, task: u64) -> DispatchCommand {
     DispatchCommand::CheckMarker { attempt: AttemptId(attempt), task: TaskId(task) }
 }
 
-const fn judge(attempt: u64, task: u64, session: u64, is_alone: bool) -> DispatchCommand {
-    let (attempt, task, session) = (AttemptId(attempt), TaskId(task), SessionId(session));
-    DispatchCommand::JudgeClaims { attempt, task, session, is_alone }
+const fn judge(attempt: u64, task: u64, is_alone: bool) -> DispatchCommand {
+    DispatchCommand::JudgeClaims { attempt: AttemptId(attempt), task: TaskId(task), is_alone }
 }
 
 const fn complete_marker(proof: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {

@@ -15,7 +15,7 @@ fn failure(task: u64, history: Vec<PastAttempt>, memory: bool, suspect: bool) ->
 }
 
 fn too_large() -> AttemptFailure {
-    AttemptFailure::OutOfMemory("too large".to_owned())
+    AttemptFailure::Worker { kind: crate::FailureKind::OutOfMemory, text: "too large".to_owned() }
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> DispatchEvent {
@@ -80,7 +80,7 @@ fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, memory: boo
 
 #[test]
 fn a_shard_without_a_marker_casts_doubt_on_the_claims() {
-    let broken = AttemptFailure::reported(crate::FailureKind::Engine, "broken".to_owned());
+    let broken = AttemptFailure::Worker { kind: crate::FailureKind::Engine, text: "broken".to_owned() };
     check_failure(task(1, 10), &broken, false, true);
     check_failure(marked(1, 10, 90), &broken, false, false);
 }

@@ -102,7 +102,7 @@ fn a_failed_attempt_is_published_even_if_its_worker_no_longer_counts() {
 }
 
 #[test]
-fn the_observer_sees_each_step_of_the_scheduler() {
+fn the_observer_sees_each_event_of_the_scheduler() {
     let mut table = one_task();
     let mut seen = Vec::new();
     let event = DispatchEvent::MarkerReported { session: SessionId(1), attempt: AttemptId(1), has_all_uploads: true };

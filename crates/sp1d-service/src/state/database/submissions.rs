@@ -17,7 +17,26 @@ pub(crate) enum SubmissionOutcome {
     /// The same request with the same idempotency key was accepted before.
     Known(ProofSummary),
     /// A different request with the same idempotency key was accepted before.
-    Other,
+    Other {
+        /// Id of the proof of that request.
+        proof: String,
+        /// The fields that differ. Empty if another release wrote the request and this one cannot decode it.
+        differences: Vec<&'static str>,
+    },
+}
+
+/// Returns the names of the fields that differ.
+fn differences(one: &NewProof, other: &NewProof) -> Vec<&'static str> {
+    let fields = [
+        ("program", one.program != other.program),
+        ("input", one.input != other.input),
+        ("mode", one.mode != other.mode),
+        ("cycle_limit", one.cycle_limit != other.cycle_limit),
+        ("timeout_seconds", one.timeout_seconds != other.timeout_seconds),
+        ("priority", one.priority != other.priority),
+        ("nonce", one.nonce != other.nonce),
+    ];
+    fields.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
 }
 
 impl Database {
@@ -34,14 +53,18 @@ impl Database {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
-        let whole = serde_json::to_string(&whole).expect("a request can be serialized");
+        let text = serde_json::to_string(&whole).expect("a request can be serialized");
         if let Some(key) = &request.idempotency_key {
             let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
             let known =
                 transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
             match known.optional()? {
-                Some((proof, before)) if before == whole => return Ok(SubmissionOutcome::Known(proof)),
-                Some(_) => return Ok(SubmissionOutcome::Other),
+                Some((proof, before)) if before == text => return Ok(SubmissionOutcome::Known(proof)),
+                Some((proof, before)) => {
+                    let before = serde_json::from_str::<NewProof>(&before);
+                    let differences = before.map(|before| differences(&before, &whole)).unwrap_or_default();
+                    return Ok(SubmissionOutcome::Other { proof: proof.id, differences });
+                }
                 None => {}
             }
         }
@@ -59,7 +82,7 @@ impl Database {
                 serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
                 options,
                 request.idempotency_key,
-                whole,
+                text,
                 now.0,
                 deadline,
             ],

@@ -143,7 +143,9 @@ fn repeated_request_returns_the_first_proof() {
     let request = NewProof { idempotency_key: Some("k".into()), ..NewProof::default() };
     let SubmissionOutcome::New(first) = add(&database, "a", &request) else { panic!("the first request is not new") };
     assert_eq!(add(&database, "b", &request), SubmissionOutcome::Known(first));
-    assert_eq!(add(&database, "b", &NewProof { priority: 1, ..request }), SubmissionOutcome::Other);
+    let other = NewProof { priority: 1, mode: ProofMode::Compressed, ..request };
+    let differences = vec!["mode", "priority"];
+    assert_eq!(add(&database, "b", &other), SubmissionOutcome::Other { proof: "a".to_owned(), differences });
     assert_eq!(database.proofs(ProofSelection { limit: 9, ..ProofSelection::default() }).unwrap().len(), 1);
 }
 

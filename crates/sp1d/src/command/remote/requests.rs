@@ -3,12 +3,11 @@
 use super::problem::worker_problem;
 use crate::{
     args::{
-        FetchArguments, LogsArguments, NamedWorkerArguments, OutputForm, ProofArguments, ProofsArguments,
-        RemoteArguments, ShowArguments, SubmitArguments, WaitArguments,
+        FetchArguments, LogsArguments, NamedWorkerArguments, ProofArguments, ProofsArguments, RemoteArguments,
+        ShowArguments, SubmitArguments, WaitArguments,
     },
-    command::program::read_program,
     exit::{self, CliError},
-    files::{OutputFile, read_stdin},
+    files::{OutputFile, read_elf, read_stdin},
     terminal::print,
 };
 use anyhow::Result;
@@ -24,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
     let health = Client::new(&arguments.remote.url)?.health().await?;
-    if arguments.remote.output == OutputForm::Json {
+    if arguments.remote.json {
         return print(&serde_json::to_string(&health)?);
     }
     let count = |state: ProofState| health.proofs.get(state.name()).copied().unwrap_or(0);
@@ -44,7 +43,7 @@ fn table<const N: usize>(head: [&str; N]) -> Table {
 pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()> {
     let state = ProofState::ALL.into_iter().find(|state| arguments.state.as_deref() == Some(state.name()));
     let found = Client::new(&arguments.remote.url)?.proofs(state, arguments.limit).await?;
-    if arguments.remote.output == OutputForm::Json {
+    if arguments.remote.json {
         return print(&serde_json::to_string(&found)?);
     }
     let mut table = table(["proof", "mode", "state", "priority", "tasks", "accepted", "failure"]);
@@ -60,7 +59,7 @@ pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()>
 
 pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> {
     let found = Client::new(&arguments.remote.url)?.workers().await?;
-    if arguments.remote.output == OutputForm::Json {
+    if arguments.remote.json {
         return print(&serde_json::to_string(&found.workers)?);
     }
     let mut table = table(["worker", "address", "state", "holds", "done", "failed", "threads", "memory", "why"]);
@@ -81,7 +80,7 @@ pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> 
 }
 
 pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()> {
-    let program = read_program(&arguments.program.elf)?;
+    let program = read_elf(&arguments.program.elf)?;
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
     let client = Client::new(&arguments.remote.url)?;
     let program = client.add_program(program.into()).await?;
@@ -100,7 +99,7 @@ pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()>
     if !arguments.wait {
         return show(&proof, &arguments.remote, || print(&proof.id));
     }
-    if arguments.remote.output == OutputForm::Table {
+    if !arguments.remote.json {
         print(&proof.id)?;
     }
     wait_for(&client, &proof.id, None, &arguments.remote).await
@@ -108,7 +107,7 @@ pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()>
 
 /// Prints a proof: as JSON, or with `table`.
 fn show(proof: &ProofSummary, remote: &RemoteArguments, table: impl FnOnce() -> Result<()>) -> Result<()> {
-    if remote.output == OutputForm::Json { print(&serde_json::to_string(proof)?) } else { table() }
+    if remote.json { print(&serde_json::to_string(proof)?) } else { table() }
 }
 
 pub(in crate::command) async fn wait(arguments: WaitArguments) -> Result<()> {
@@ -176,7 +175,7 @@ pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
     let output = OutputFile::reserve(&arguments.file)?;
     let content = Client::new(&arguments.remote.url)?.fetch(&arguments.proof).await?;
     output.commit(&content)?;
-    if arguments.remote.output == OutputForm::Json {
+    if arguments.remote.json {
         let file = arguments.file.display().to_string();
         return print(&json!({ "proof": arguments.proof, "file": file, "bytes": content.len() }).to_string());
     }
@@ -212,7 +211,7 @@ pub(in crate::command) async fn logs(arguments: LogsArguments) -> Result<()> {
 
 fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
     let value = serde_json::to_value(record)?;
-    if remote.output == OutputForm::Json {
+    if remote.json {
         return print(&value.to_string());
     }
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
@@ -247,7 +246,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
 
 async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &str) -> Result<()> {
     Client::new(&arguments.remote.url)?.on_worker(&arguments.worker, what).await?;
-    if arguments.remote.output == OutputForm::Json {
+    if arguments.remote.json {
         return print(&json!({ "worker": arguments.worker }).to_string());
     }
     print(&format!("worker {} {done}", arguments.worker))

@@ -4,11 +4,7 @@ use super::{
     attempts::{ExplainedTask, attempts_by_task, shown},
     sentences::{ExplainContext, explain},
 };
-use crate::{
-    args::{ExplainArguments, OutputForm},
-    exit::CliError,
-    terminal::print,
-};
+use crate::{args::ExplainArguments, exit::CliError, terminal::print};
 use anyhow::Result;
 use serde_json::json;
 use sp1d_client::{Client, ClientError, EventRecord, ProofState, ProofSummary, ProofWaiting};
@@ -35,7 +31,7 @@ pub(in crate::command) async fn run(arguments: ExplainArguments) -> Result<()> {
     };
     let sentences = explain(&proof, &events, &attempts, only, &context);
     let shown: BTreeMap<u64, &ExplainedTask> = shown(&attempts, only).collect();
-    if remote.output == OutputForm::Json {
+    if remote.json {
         let ProofWaiting { waiting, tasks: open, .. } = context.waiting;
         let explained = json!({
             "proof": proof, "sentences": sentences, "waiting": waiting, "open_tasks": open, "tasks": shown

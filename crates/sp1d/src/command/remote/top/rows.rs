@@ -1,6 +1,6 @@
 //! The rows of the two tables.
 
-use crate::command::remote::problem::worker_problem;
+use crate::command::remote::worker_problem;
 use ratatui::{
     style::{Color, Style},
     widgets::Row,

@@ -5,7 +5,7 @@ use super::{
     view::TopView,
 };
 use crate::{
-    args::{OutputForm, TopArguments},
+    args::TopArguments,
     exit::{CliError, without_hints},
     terminal::print,
 };
@@ -20,7 +20,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -35,12 +34,11 @@ const REASON_INTERVAL: Duration = Duration::from_secs(3);
 pub(in crate::command) async fn run(arguments: TopArguments) -> Result<()> {
     let client = Client::new(&arguments.remote.url)?;
     let every = Duration::from_secs(arguments.every);
-    if arguments.remote.output == OutputForm::Json {
+    if arguments.remote.json {
         return print_lines(&client, every).await;
     }
     if !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
-        let text = "`sp1d top` needs a terminal\nhint: use `sp1d status`, or `sp1d top --output json` for one line per \
-                    update";
+        let text = "`sp1d top` needs a terminal\nhint: use `sp1d status`, or `sp1d top --json` for one line per update";
         return Err(CliError::usage(text).into());
     }
     // A wrong address or an unreachable service fails before the screen is taken over.
@@ -56,7 +54,9 @@ pub(in crate::command) async fn run(arguments: TopArguments) -> Result<()> {
     draw_until_stopped(&mut terminal, &mut view, &client, every, stop).await
 }
 
+#[cfg(unix)]
 fn stopped_by_signals() -> Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let (mut signals, stop) = (signal(kind)?, stop.clone());
@@ -65,6 +65,19 @@ fn stopped_by_signals() -> Result<CancellationToken> {
             stop.cancel();
         });
     }
+    Ok(stop)
+}
+
+#[cfg(not(unix))]
+fn stopped_by_signals() -> Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        // Without the signal, the keyboard still stops the view.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopped.cancel();
+        }
+    });
     Ok(stop)
 }
 

@@ -1,0 +1,107 @@
+//! Checks the input proofs of a program: proofs that the program itself verifies.
+
+use super::request::decode_elf;
+use crate::{
+    options::CutOptions,
+    proof_calls::{ProofIdentity, difference, may_verify_proofs, observe_proof_calls},
+    sp1_types::InnerRecursionProof,
+};
+use slop_algebra::{AbstractField, PrimeField32};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_hypercube::{DIGEST_SIZE, PROOF_MAX_NUM_PVS, SP1VerifyingKey};
+use sp1_primitives::SP1Field;
+use sp1_prover::worker::hash_deferred_proofs;
+use sp1_recursion_executor::RecursionPublicValues;
+use sp1_sdk::{LightProver, Prover, SP1Proof};
+use sp1d_orchestrator::{ProofFailure, ProofHandle, ProofRequest};
+use std::{
+    borrow::Borrow,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Checks that every proof in `stdin` has the right number of public values. SP1 indexes them without checking.
+///
+/// # Errors
+/// Fails with the position of the first proof that has another number.
+pub(super) fn check_form(stdin: &SP1Stdin) -> Result<(), ProofFailure> {
+    match stdin.proofs.iter().position(|(proof, _)| proof.proof.public_values.len() != PROOF_MAX_NUM_PVS) {
+        None => Ok(()),
+        Some(at) => Err(ProofFailure::Request(format!(
+            "input proof {} is not a real proof, most likely it was made by a mock prover\n\
+             hint: make the input proof with a real prover",
+            at + 1
+        ))),
+    }
+}
+
+/// Checks that every proof in `stdin` verifies. With an input proof that does not verify, all shards would be proven
+/// and the proof would still fail.
+///
+/// # Errors
+/// Fails with the position of the first proof that does not verify.
+pub(super) async fn check_input_proofs(light: &LightProver, stdin: &SP1Stdin) -> Result<(), ProofFailure> {
+    if stdin.proofs.is_empty() {
+        return Ok(());
+    }
+    let (light, proofs) = (light.clone(), stdin.proofs.clone());
+    let verify = move || {
+        for (at, (proof, key)) in proofs.into_iter().enumerate() {
+            let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
+            // SP1 indexes into proofs without checking and may panic.
+            let verdict = catch_unwind(AssertUnwindSafe(|| light.inner().verify(&key, &proof)));
+            let reason = match verdict {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "SP1's verifier panicked on it".to_owned(),
+            };
+            return Err(ProofFailure::Request(format!(
+                "input proof {} does not verify: {reason}\n\
+                 hint: pass `write_proof` a compressed proof and the verifying key of the proven program",
+                at + 1
+            )));
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(verify).await.expect("panics of the verifier are caught")
+}
+
+/// Checks that the program verifies exactly the proofs in `stdin`, in their order. With other proofs, all shards would
+/// be proven and the reductions would fail on every worker. The form of the proofs was checked.
+///
+/// This executes the program once more, so it is only done if the input has proofs or the program can verify some.
+///
+/// # Errors
+/// Fails with the first difference, or if the proof ends meanwhile.
+pub(super) async fn check_verified_proofs(
+    proof: &ProofHandle,
+    request: &ProofRequest,
+    options: &CutOptions,
+    stdin: &SP1Stdin,
+) -> Result<(), ProofFailure> {
+    if stdin.proofs.is_empty() && !may_verify_proofs(&request.elf) {
+        return Ok(());
+    }
+    let (program, inputs) = (decode_elf(&request.elf).await?, stdin.buffer.clone());
+    let run = observe_proof_calls(program, inputs, options.as_sp1(), request.cycle_limit, proof.ended());
+    let Some(calls) = run.await? else { return Ok(()) };
+    let digest = stdin.proofs.iter().fold([SP1Field::zero(); DIGEST_SIZE], |digest, (proof, _)| {
+        hash_deferred_proofs(digest, std::slice::from_ref(proof))
+    });
+    // The digests decide. The proofs that the calls named only explain the difference.
+    if calls.digest() == digest.map(|word| word.as_canonical_u32()) {
+        return Ok(());
+    }
+    let given: Vec<ProofIdentity> = stdin.proofs.iter().map(|(proof, _)| identity(proof)).collect();
+    Err(ProofFailure::Request(difference(calls.total(), calls.verified(), &given)))
+}
+
+/// Returns the identity of a proof that has the right number of public values.
+fn identity(proof: &InnerRecursionProof) -> ProofIdentity {
+    let values: &RecursionPublicValues<SP1Field> = proof.proof.public_values.as_slice().borrow();
+    let mut digest = [0; 32];
+    for (byte, value) in digest.iter_mut().zip(values.committed_value_digest.as_flattened()) {
+        // A proof that verifies has bytes here.
+        *byte = value.as_canonical_u32() as u8;
+    }
+    ProofIdentity { key: values.sp1_vk_digest.map(|word| word.as_canonical_u32()), values: digest }
+}

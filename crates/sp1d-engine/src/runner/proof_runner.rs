@@ -1,0 +1,315 @@
+//! Runs SP1's controller and executor on the orchestrator.
+
+use super::{
+    cut::{choose_for_workers, warn_of_large_cut},
+    execution::{root_task, sp1_controller, start_execution},
+    input_proofs::{check_form, check_input_proofs, check_verified_proofs},
+    key_folder::{KeyFolder, KnownProgram, default_key_folder},
+    local_task_context::LocalTaskContext,
+    program_keys::ProgramKeys,
+    proof_client::ProofClient,
+    request::{check_exit_is_provable, decode_elf, decode_stdin, needed_kinds, status_code},
+};
+use crate::{
+    executor::{Executed, ProgramRunner, check_executor_host, program_failure},
+    heap,
+    options::CutOptions,
+    verify::{Expectations, PartChecks, check_nonce, check_nonce_range},
+};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use sp1_core_executor::{ExecutionReport, SP1Context, StatusCode};
+use sp1_core_machine::io::SP1Stdin;
+use sp1_hypercube::SP1VerifyingKey;
+use sp1_prover::verify::SP1Verifier;
+use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType};
+use sp1_sdk::{HashableKey, LightProver, Prover, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork};
+use sp1d_orchestrator::{
+    Cut, ProofEvent, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, ProofRunner, ServiceRunner,
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Settings of a [`Sp1ProofRunner`].
+#[derive(Debug, Clone)]
+pub struct ProofRunnerSettings {
+    /// Folder where verifying keys are stored. With `None`, no key is stored on disk. See
+    /// [`default_key_folder`](crate::default_key_folder).
+    pub keys: Option<PathBuf>,
+    /// Returns freed memory to the operating system. Called after setting up a program, which takes gigabytes.
+    pub give_back: fn(),
+}
+
+impl Default for ProofRunnerSettings {
+    /// Uses the user's key folder and the allocator of the C library.
+    fn default() -> Self {
+        Self { keys: default_key_folder(), give_back: heap::give_back }
+    }
+}
+
+/// Runs proofs with SP1's controller, executes programs, and verifies proofs. Loads no prover. Takes 60 MB of memory.
+pub struct Sp1ProofRunner {
+    light: LightProver,
+    keys: ProgramKeys,
+    /// Verifies the parts of a proof. The verifier of `light` verifies only whole proofs.
+    verifier: Arc<SP1Verifier>,
+}
+
+// The futures are boxed so that their code is compiled once in this crate, and not in every crate that awaits them.
+impl Sp1ProofRunner {
+    /// Creates a runner. Takes about a second.
+    pub fn new(settings: ProofRunnerSettings) -> BoxFuture<'static, Self> {
+        Box::pin(async move {
+            let light = LightProver::new().await;
+            let keys = light.inner().recursion_vks();
+            let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
+            let verifier = verifier.expect("building SP1's verifier does not panic");
+            Self { light, keys: ProgramKeys::new(KeyFolder::new(settings.keys), settings.give_back), verifier }
+        })
+    }
+
+    /// Returns SP1's own light node, which executes programs, sets them up and verifies proofs.
+    #[must_use]
+    pub fn light(&self) -> &LightProver {
+        &self.light
+    }
+
+    /// Returns the verifying key of `program`. The orchestrator computes it itself, once per program, because it does
+    /// not trust a worker with it.
+    ///
+    /// # Errors
+    /// Fails if `program` is not a valid program for SP1.
+    pub fn verifying_key<'a>(&'a self, program: &'a [u8]) -> BoxFuture<'a, Result<SP1VerifyingKey, ProofFailure>> {
+        Box::pin(self.key(program))
+    }
+
+    async fn key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
+        Ok(self.keys.get(program).await?.key)
+    }
+
+    /// Executes `program` without proving, on `stdin` in SP1's serialized form. Cancelling `stop` ends the execution.
+    ///
+    /// # Errors
+    /// Fails if the program cannot be run, fails itself, exceeds `cycle_limit`, or is stopped.
+    pub fn execute<'a>(
+        &'a self,
+        program: &'a [u8],
+        stdin: &'a [u8],
+        cycle_limit: Option<u64>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Executed, ProofFailure>> {
+        Box::pin(self.run_only(program, stdin, cycle_limit, stop))
+    }
+
+    /// Executes `program` with the settings in `context`, as `execute` of SP1's clients does. Cancelling `stop` ends
+    /// the execution. An exit code other than 0 is not an error: the report contains the code.
+    ///
+    /// # Errors
+    /// Fails if the program cannot be run, exceeds the cycle limit of `context`, or is stopped.
+    pub fn execute_in<'a>(
+        &'a self,
+        program: &'a [u8],
+        stdin: SP1Stdin,
+        context: SP1Context<'static>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
+        Box::pin(async move {
+            check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
+            decode_elf(program).await?;
+            ProgramRunner(self.light.inner().clone()).run_in(program, stdin, context, stop).await
+        })
+    }
+
+    async fn run_only(
+        &self,
+        program: &[u8],
+        stdin: &[u8],
+        cycle_limit: Option<u64>,
+        stop: &CancellationToken,
+    ) -> Result<Executed, ProofFailure> {
+        check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        decode_elf(program).await?;
+        let run = ProgramRunner(self.light.inner().clone())
+            .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
+            .await?;
+        if run.exit_code != 0 {
+            return Err(program_failure(run.exit_code, &run.stderr));
+        }
+        Ok(run.executed)
+    }
+
+    /// Runs the proof. Background tasks that it starts are spawned on `tasks`.
+    async fn prove(
+        &self,
+        proof: &ProofHandle,
+        request: ProofRequest,
+        tasks: &TaskTracker,
+    ) -> Result<ProofOutput, ProofFailure> {
+        check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
+        let exit = status_code(request.expected_exit)?;
+        check_exit_is_provable(request.expected_exit)?;
+        check_nonce_range(request.nonce)?;
+        let stdin = decode_stdin(&request.stdin)?;
+        if request.mode == ProofMode::Core && !stdin.proofs.is_empty() {
+            return Err(ProofFailure::Request(
+                "cannot make a core proof of a run with input proofs\nhint: request a compressed proof".to_owned(),
+            ));
+        }
+        for kind in needed_kinds(request.mode, !stdin.proofs.is_empty()) {
+            proof.check_capability(kind)?;
+        }
+        check_form(&stdin)?;
+        if request.check_input_proofs {
+            check_input_proofs(&self.light, &stdin).await?;
+        }
+        let KnownProgram { key, size } = self.keys.get(&request.elf).await?;
+        let options =
+            if options.is_auto() { choose_for_workers(proof, options, request.mode, size).await? } else { options };
+        warn_of_large_cut(proof, &options, request.mode, size);
+        proof.set_options(options.encode());
+        options.check_for(size).await?;
+        // A program that writes its own instructions has another kind of trace.
+        if request.check_input_proofs && !size.untrusted {
+            check_verified_proofs(proof, &request, &options, &stdin).await?;
+        }
+        let expected = Arc::new(Expectations::new(&request, &options, &key, size, &stdin));
+        proof.set_checks(PartChecks::new(self.verifier.clone(), expected.clone(), &options));
+        let context = Arc::new(LocalTaskContext {
+            proof: proof.clone(),
+            program: request.elf.clone(),
+            stdin: request.stdin.clone(),
+            key: key.clone(),
+            options: options.clone(),
+            size,
+            mode: request.mode,
+            cycle_limit: request.cycle_limit,
+            expected_exit: request.expected_exit,
+            runner: ProgramRunner(self.light.inner().clone()),
+            verifier: self.verifier.clone(),
+            tasks: tasks.clone(),
+            program_failed: AtomicBool::new(false),
+        });
+        let client = ProofClient::new(proof.clone(), context, expected, start_execution);
+        let output = Artifact("proof".to_owned());
+        let task = root_task(&client, &request, stdin, &output).await.map_err(internal)?;
+        let controller = sp1_controller(&client, &options, &self.verifier);
+        let ended = proof.ended().clone();
+        let run = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { controller.run(task).await }));
+        let executed = tokio::select! {
+            ran = run => match ran {
+                Ok(Ok(executed)) => executed,
+                Ok(Err(error)) => return Err(ProofFailure::Internal(format!("SP1's controller failed: {error}"))),
+                Err(error) => return Err(ProofFailure::Internal(format!("SP1's controller panicked: {error}"))),
+            },
+            () = ended.cancelled() => return Err(ProofFailure::Cancelled),
+        };
+        proof.report(ProofEvent::Verifying);
+        let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;
+        let proven = SP1ProofWithPublicValues::from(made);
+        check_nonce(&proven, request.nonce).map_err(ProofFailure::Unverified)?;
+        if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
+            return Err(ProofFailure::Unverified("its public values differ from those of the execution".to_owned()));
+        }
+        let verified = self.verify_with(proven, key, exit).await;
+        let proven = verified.map_err(ProofFailure::Unverified)?;
+        let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
+        Ok(ProofOutput { proof, cycles: executed.cycles })
+    }
+
+    /// Verifies `proof` with the verifying key of its program. The program must have ended with exit code 0.
+    ///
+    /// # Errors
+    /// Fails if the proof does not verify. The error says why.
+    pub fn verify_by_key(
+        &self,
+        proof: SP1ProofWithPublicValues,
+        key: SP1VerifyingKey,
+    ) -> BoxFuture<'_, Result<(), ProofFailure>> {
+        Box::pin(async move {
+            self.verify_with(proof, key, StatusCode::SUCCESS).await.map(|_| ()).map_err(ProofFailure::Request)
+        })
+    }
+
+    /// Verifies a proof that was made elsewhere, and returns it if it is valid. It must be a proof of `program` for
+    /// `nonce`, of a run that ended with exit code 0. A proof does not say which input the program had.
+    ///
+    /// # Errors
+    /// Fails if the program is not valid, or if the proof does not verify or has another nonce.
+    pub fn accept<'a>(
+        &'a self,
+        proof: SP1ProofWithPublicValues,
+        program: &'a [u8],
+        nonce: [u32; 4],
+    ) -> BoxFuture<'a, Result<SP1ProofWithPublicValues, ProofFailure>> {
+        Box::pin(async move {
+            let key = self.key(program).await?;
+            let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
+            // `check_nonce` indexes into the proof. That is safe after the verification.
+            check_nonce(&proof, nonce).map_err(ProofFailure::Unverified)?;
+            Ok(proof)
+        })
+    }
+
+    /// Verifies the proof outside of the asynchronous threads, and returns it.
+    async fn verify_with(
+        &self,
+        proof: SP1ProofWithPublicValues,
+        key: SP1VerifyingKey,
+        exit: StatusCode,
+    ) -> Result<SP1ProofWithPublicValues, String> {
+        let light = self.light.clone();
+        let verdict = tokio::task::spawn_blocking(move || {
+            light.verify(&proof, &key, Some(exit)).map_err(|error| error.to_string())?;
+            Ok(proof)
+        });
+        verdict.await.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()))
+    }
+}
+
+#[async_trait]
+impl ProofRunner for Sp1ProofRunner {
+    async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        let tasks = TaskTracker::new();
+        let outcome = self.prove(&proof, request, &tasks).await;
+        if let Err(failure) = &outcome {
+            // SP1's controller and executor do not stop each other, so the proof is failed explicitly.
+            proof.fail(failure.clone());
+            proof.find_wrong_parts().await;
+        }
+        tasks.close();
+        tasks.wait().await;
+        outcome
+    }
+
+    fn smaller_cut(&self, options: &str) -> Option<Cut> {
+        let smaller = CutOptions::decode(options).ok()?.smaller()?;
+        Some(Cut { options: smaller.encode(), name: smaller.threshold_name() })
+    }
+}
+
+#[async_trait]
+impl ServiceRunner for Sp1ProofRunner {
+    async fn check_program(&self, elf: bytes::Bytes) -> Result<(), ProofFailure> {
+        self.keys.check(&elf).await
+    }
+
+    async fn program_key(&self, elf: bytes::Bytes) -> Result<String, ProofFailure> {
+        Ok(self.verifying_key(&elf).await?.bytes32())
+    }
+
+    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {
+        check_form(&decode_stdin(stdin)?)
+    }
+
+    fn empty_stdin(&self) -> Vec<u8> {
+        bincode::serialize(&SP1Stdin::new()).expect("an empty input is serializable")
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> ProofFailure {
+    ProofFailure::Internal(error.to_string())
+}

@@ -1,0 +1,143 @@
+//! Shrinks and wraps a compressed proof for the on-chain circuits.
+
+use crate::{memory::task_bytes, sp1_types::WrapProof};
+use async_trait::async_trait;
+use sp1_hypercube::{HashableKey, PROOF_MAX_NUM_PVS, SP1VerifyingKey};
+use sp1_primitives::SP1Field;
+use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
+use sp1_recursion_executor::RecursionPublicValues;
+use sp1_sdk::SP1Proof;
+use sp1d_artifacts::Blob;
+use sp1d_model::TaskKind;
+use sp1d_orchestrator::{
+    ProofChecks, ProofEvent, ProofFailure, ProofHandle, ProofOutput, ProofRequest, ProofRunner, TaskOutcome, TaskSpec,
+};
+use sp1d_protocol::{TaskPayload, WrapTask};
+use std::{borrow::Borrow, sync::Arc};
+
+/// Shrinks and wraps one compressed proof on a worker, as a request of its own, for the on-chain modes. Ignores
+/// program, input and mode of the request.
+pub struct ShrinkWrapper {
+    proof: Vec<u8>,
+    /// The claims that the wrapped proof must have.
+    claims: WrapClaims,
+    key: SP1VerifyingKey,
+}
+
+/// What a proof claims about a run.
+#[derive(Debug, Clone, PartialEq)]
+struct WrapClaims {
+    committed_value_digest: Vec<SP1Field>,
+    deferred_proofs_digest: Vec<SP1Field>,
+    program: Vec<SP1Field>,
+    exit_code: SP1Field,
+    nonce: Vec<SP1Field>,
+}
+
+impl WrapClaims {
+    /// Returns `None` if `public_values` do not have the length of a proof's public values.
+    fn of(public_values: &[SP1Field]) -> Option<Self> {
+        if public_values.len() != PROOF_MAX_NUM_PVS {
+            return None;
+        }
+        let values: &RecursionPublicValues<SP1Field> = public_values.borrow();
+        Some(Self {
+            committed_value_digest: values.committed_value_digest.iter().flatten().copied().collect(),
+            deferred_proofs_digest: values.deferred_proofs_digest.to_vec(),
+            program: values.sp1_vk_digest.to_vec(),
+            exit_code: values.exit_code,
+            nonce: values.proof_nonce.to_vec(),
+        })
+    }
+}
+
+impl ShrinkWrapper {
+    /// Creates a runner that shrinks and wraps `proof`. `key` is the verifying key of the proven program.
+    ///
+    /// # Errors
+    /// Fails if `proof` is not a compressed proof, or if it is a proof of another program.
+    pub fn new(proof: &SP1Proof, key: SP1VerifyingKey) -> Result<Arc<Self>, ProofFailure> {
+        let SP1Proof::Compressed(proof) = proof else {
+            return Err(ProofFailure::Request(
+                "cannot shrink and wrap this proof: it is not a compressed proof".to_owned(),
+            ));
+        };
+        let invalid = "cannot shrink and wrap this proof: it has the wrong number of public values";
+        let claims = WrapClaims::of(&proof.proof.public_values);
+        let claims = claims.ok_or_else(|| ProofFailure::Request(invalid.to_owned()))?;
+        if claims.program != key.hash_koalabear() {
+            return Err(ProofFailure::Request(
+                "the proof and the verifying key belong to different programs\n\
+                 hint: use the verifying key of the program that was proven"
+                    .to_owned(),
+            ));
+        }
+        let proof = bincode::serialize(proof).map_err(|error| ProofFailure::Internal(error.to_string()))?;
+        Ok(Arc::new(Self { proof, claims, key }))
+    }
+}
+
+#[async_trait]
+impl ProofRunner for ShrinkWrapper {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.set_checks(self.claims.clone());
+        let outcome = self.wrap(&proof).await;
+        if let Err(failure) = &outcome {
+            proof.fail(failure.clone());
+            proof.find_wrong_parts().await;
+        }
+        outcome
+    }
+}
+
+impl ProofChecks for WrapClaims {
+    fn check(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
+        // SP1 indexes public values without checking their number, so check that first.
+        match Self::of(&decode(output)?.proof.public_values) {
+            Some(claims) if claims == *self => Ok(()),
+            Some(_) => Err("it belongs to another run".to_owned()),
+            None => Err("it has the wrong number of public values".to_owned()),
+        }
+    }
+
+    fn check_marker(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
+        Err("its task has no marker".to_owned())
+    }
+}
+
+impl ShrinkWrapper {
+    async fn wrap(&self, proof: &ProofHandle) -> Result<ProofOutput, ProofFailure> {
+        let internal = |error: &dyn std::fmt::Display| ProofFailure::Internal(error.to_string());
+        proof.check_capability(TaskKind::ShrinkWrap)?;
+        proof.put("compressed", self.proof.clone()).await.map_err(|error| internal(&error))?;
+        let task = WrapTask { proof: "compressed".to_owned(), result: "wrapped".to_owned() };
+        let memory_bytes = task_bytes(TaskKind::ShrinkWrap, None);
+        let spec = TaskSpec { payload: TaskPayload::ShrinkWrap(task), memory_bytes, cycles: 0 };
+        let task = proof.submit(spec).await;
+        match proof.watch(task).await {
+            Ok(TaskOutcome::Succeeded) => {}
+            Ok(TaskOutcome::Failed) | Err(_) => return Err(ProofFailure::Cancelled),
+        }
+        proof.report(ProofEvent::Verifying);
+        let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof no longer exists"))?;
+        let decoded = decode(&wrapped).map_err(|error| internal(&error))?;
+        if WrapClaims::of(&decoded.proof.public_values).as_ref() != Some(&self.claims) {
+            return Err(internal(&"the wrapped proof belongs to another run"));
+        }
+        let key = self.key.clone();
+        let verified = tokio::task::spawn_blocking(move || verify(&decoded, &key).map(|()| wrapped)).await;
+        let wrapped = verified.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()));
+        let wrapped =
+            wrapped.map_err(|error| ProofFailure::Internal(format!("the wrapped proof does not verify: {error}")))?;
+        Ok(ProofOutput { proof: wrapped, cycles: 0 })
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<WrapProof, String> {
+    bincode::deserialize(bytes).map_err(|error| format!("cannot decode the wrapped proof: {error}"))
+}
+
+fn verify(proof: &WrapProof, key: &SP1VerifyingKey) -> Result<(), String> {
+    let verifier = SP1Verifier::new(VerifierRecursionVks::default());
+    verifier.verify_wrap_bn254(proof, key).map_err(|error| error.to_string())
+}

@@ -1,0 +1,198 @@
+//! Whether the orchestrator reaches each worker of its list.
+//!
+//! Each worker's connection task owns its entry. Other parts read all entries: to wait for the first worker, and to say
+//! why a proof has no worker.
+
+use super::{info::Unreachable, list::Member, reach_error::ReachError};
+use sp1d_protocol::{PreambleError, QueuePlace};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Whether the orchestrator reaches a worker of the list.
+#[derive(Debug, Clone)]
+pub(crate) enum Contact {
+    /// The worker is being called, and the outcome is not known yet.
+    Calling,
+    /// The worker is connected.
+    Connected,
+    /// The worker serves another orchestrator, and this one waits for its turn.
+    Waiting(QueuePlace),
+    /// The worker serves another orchestrator, and no proof of this one needs it now.
+    Resting,
+    /// The last call failed.
+    Unreachable(Arc<ReachError>),
+}
+
+/// All workers of the list.
+#[derive(Debug, Default)]
+pub(crate) struct Contacts {
+    members: BTreeMap<Member, Contact>,
+    advances: u64,
+}
+
+impl Contacts {
+    /// Adds a worker that is being called from now on.
+    pub(crate) fn add(&mut self, member: Member) {
+        self.members.insert(member, Contact::Calling);
+    }
+
+    /// Removes a worker that no longer belongs to the list.
+    pub(crate) fn remove(&mut self, member: &Member) {
+        self.members.remove(member);
+    }
+
+    /// Sets the state of a worker. Returns false if the worker does not belong to the list.
+    pub(crate) fn set(&mut self, member: &Member, contact: Contact) -> bool {
+        let Some(found) = self.members.get_mut(member) else { return false };
+        if let (Contact::Waiting(before), Contact::Waiting(now)) = (&*found, &contact)
+            && now.place < before.place
+        {
+            self.advances += 1;
+        }
+        *found = contact;
+        true
+    }
+
+    /// Returns how often this orchestrator has moved up in the queue of a worker.
+    pub(crate) fn advances(&self) -> u64 {
+        self.advances
+    }
+
+    /// Returns true if the outcome of all calls is known. A worker that rests is called as soon as a proof starts.
+    pub(crate) fn are_settled(&self) -> bool {
+        !self.members.values().any(|contact| matches!(contact, Contact::Calling | Contact::Resting))
+    }
+
+    /// Returns true if a worker may connect soon, because it is being called or this orchestrator waits for its turn.
+    pub(crate) fn is_any_expected(&self) -> bool {
+        let is_expected =
+            |contact: &Contact| matches!(contact, Contact::Calling | Contact::Waiting(_) | Contact::Resting);
+        self.members.values().any(is_expected)
+    }
+
+    /// Returns true if a worker is there, whichever orchestrator it serves.
+    pub(crate) fn is_any_reached(&self) -> bool {
+        let is_reached =
+            |contact: &Contact| matches!(contact, Contact::Connected | Contact::Waiting(_) | Contact::Resting);
+        self.members.values().any(is_reached)
+    }
+
+    /// Returns true if the list has a worker, and the last call of each worker failed.
+    pub(crate) fn are_all_unreachable(&self) -> bool {
+        let is_unreachable = |contact: &Contact| matches!(contact, Contact::Unreachable(_));
+        !self.members.is_empty() && self.members.values().all(is_unreachable)
+    }
+
+    /// Returns true if a worker may be reached later without a change on this side or on the worker's machine.
+    pub(crate) fn may_any_come(&self) -> bool {
+        let may_come = |contact: &Contact| match contact {
+            Contact::Unreachable(reason) => reason.may_pass(),
+            Contact::Calling | Contact::Connected | Contact::Waiting(_) | Contact::Resting => true,
+        };
+        self.members.values().any(may_come)
+    }
+
+    /// Returns the workers whose last call failed.
+    pub(crate) fn unreachable(&self) -> Vec<Unreachable> {
+        let failed = |(worker, contact): (&Member, &Contact)| match contact {
+            Contact::Unreachable(reason) => Some(Unreachable { worker: worker.clone(), reason: reason.clone() }),
+            Contact::Calling | Contact::Connected | Contact::Waiting(_) | Contact::Resting => None,
+        };
+        self.members.iter().filter_map(failed).collect()
+    }
+
+    /// Describes the workers that serve other orchestrators, and names those orchestrators.
+    pub(crate) fn busy(&self) -> Vec<String> {
+        let busy = |(worker, contact): (&Member, &Contact)| match contact {
+            Contact::Waiting(place) => Some(format!("{worker} is {place}")),
+            Contact::Unreachable(reason) => match &**reason {
+                ReachError::Preamble(PreambleError::Busy(holder)) => Some(format!("{worker} is {holder}")),
+                _ => None,
+            },
+            Contact::Calling | Contact::Connected | Contact::Resting => None,
+        };
+        self.members.iter().filter_map(busy).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn member(port: u16) -> Member {
+        std::net::SocketAddr::from(([10, 0, 0, 1], port)).into()
+    }
+
+    fn waiting(place: u32) -> Contact {
+        Contact::Waiting(QueuePlace { place, holder: "sp1d at 10.0.0.9:1".to_owned(), held: Duration::from_secs(5) })
+    }
+
+    fn unreachable(reason: ReachError) -> Contact {
+        Contact::Unreachable(Arc::new(reason))
+    }
+
+    fn contacts(states: impl IntoIterator<Item = Contact>) -> Contacts {
+        let mut contacts = Contacts::default();
+        for (contact, port) in states.into_iter().zip(1..) {
+            contacts.add(member(port));
+            assert!(contacts.set(&member(port), contact));
+        }
+        contacts
+    }
+
+    /// Checks, in this order: all settled, any expected, any reached, all unreachable, any may come.
+    #[track_caller]
+    fn check(states: impl IntoIterator<Item = Contact>, expected: [bool; 5]) {
+        let found = contacts(states);
+        let summary = [
+            found.are_settled(),
+            found.is_any_expected(),
+            found.is_any_reached(),
+            found.are_all_unreachable(),
+            found.may_any_come(),
+        ];
+        assert_eq!(summary, expected, "{found:?}");
+    }
+
+    #[test]
+    fn the_states_of_all_workers_are_summarized() {
+        let refused = || unreachable(ReachError::ConnectionRefused);
+        let foreign = || unreachable(ReachError::Preamble(PreambleError::Magic));
+        check([], [true, false, false, false, false]);
+        check([Contact::Calling], [false, true, false, false, true]);
+        check([Contact::Connected], [true, false, true, false, true]);
+        check([waiting(1)], [true, true, true, false, true]);
+        check([Contact::Resting], [false, true, true, false, true]);
+        check([refused()], [true, false, false, true, true]);
+        check([foreign()], [true, false, false, true, false]);
+        check([foreign(), refused()], [true, false, false, true, true]);
+        check([foreign(), Contact::Connected], [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn busy_workers_are_described_with_their_orchestrators() {
+        let full = unreachable(ReachError::Preamble(PreambleError::Busy("serving another for 3 s".to_owned())));
+        let expected = [
+            "10.0.0.1:1 is serving sp1d at 10.0.0.9:1 for 5 s, place 2 in its queue",
+            "10.0.0.1:2 is serving another for 3 s",
+        ];
+        assert_eq!(contacts([waiting(2), full, Contact::Connected]).busy(), expected);
+    }
+
+    #[test]
+    fn only_a_better_place_counts_as_an_advance() {
+        let mut contacts = contacts([Contact::Calling]);
+        for (place, advances) in [(3, 0), (3, 0), (2, 1), (1, 2), (4, 2)] {
+            contacts.set(&member(1), waiting(place));
+            assert_eq!(contacts.advances(), advances, "place {place}");
+        }
+    }
+
+    #[test]
+    fn a_removed_worker_is_not_set_again() {
+        let mut contacts = contacts([Contact::Connected]);
+        contacts.remove(&member(1));
+        assert!(!contacts.set(&member(1), Contact::Calling));
+        assert!(!contacts.is_any_expected());
+    }
+}

@@ -1,0 +1,81 @@
+//! Waits for the first workers: when the orchestrator starts, and when a proof starts after a time without proofs.
+
+use super::{
+    connection::{FirstContact, Reached},
+    contacts::Contacts,
+    info::{ConnectError, UnreachableList},
+    list::Member,
+};
+use crate::registry::Registry;
+use futures::future::join_all;
+use sp1d_model::hint::one_line;
+use std::{convert::Infallible, time::Duration};
+use tokio::time::{Instant, timeout};
+
+/// How long a proof waits at its start for the outcome of the calls to its workers. A worker that takes longer joins
+/// the running proof.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Maximum number of workers that one log line names.
+const MAX_LOGGED_WORKERS: usize = 3;
+
+/// Waits for the outcome of the first calls. If no worker is reached, waits for the first one, for as long as the
+/// patience in the settings.
+///
+/// # Errors
+/// Fails if no worker is reached in time, or if waiting cannot help.
+pub(crate) async fn first_contact(registry: &Registry, calls: Vec<(Member, FirstContact)>) -> Result<(), ConnectError> {
+    let started = Instant::now();
+    let outcomes = join_all(calls.into_iter().map(|(worker, outcome)| async move { (worker, outcome.await) }));
+    let outcomes = tokio::select! {
+        outcomes = outcomes => outcomes,
+        never = announce_wait(registry) => match never {},
+    };
+    let (mut is_reached, mut failures) = (false, Vec::new());
+    for (worker, outcome) in outcomes {
+        match outcome {
+            Ok(Ok(Reached::Connected(name))) => {
+                tracing::info!(%name, %worker, "worker reached");
+                is_reached = true;
+            }
+            Ok(Ok(Reached::Busy(holder))) => {
+                tracing::info!(%worker, %holder, "worker reached, which serves another orchestrator");
+                is_reached = true;
+            }
+            Ok(Err(reason)) => failures.push((worker, one_line(&reason.to_string()))),
+            // The orchestrator is stopping.
+            Err(_) => {}
+        }
+    }
+    if is_reached {
+        for (worker, reason) in failures {
+            tracing::warn!(%worker, %reason, "worker left out: cannot connect");
+        }
+        return Ok(());
+    }
+    let left = registry.settings.patience.saturating_sub(started.elapsed());
+    let mut contacts = registry.contacts.subscribe();
+    let decided = contacts.wait_for(|contacts| contacts.is_any_reached() || !contacts.may_any_come());
+    let is_decided = timeout(left, decided).await.is_ok();
+    let contacts = registry.contacts.borrow();
+    if is_decided && contacts.is_any_reached() { Ok(()) } else { Err(ConnectError(contacts.unreachable())) }
+}
+
+/// Logs once that no worker is reachable yet, if waiting can help. Never resolves.
+async fn announce_wait(registry: &Registry) -> Infallible {
+    let mut contacts = registry.contacts.subscribe();
+    let waits = contacts.wait_for(|contacts| contacts.are_all_unreachable() && contacts.may_any_come()).await;
+    let unreachable = waits.map(|contacts| contacts.unreachable()).unwrap_or_default();
+    let (count, patience_s) = (unreachable.len(), registry.settings.patience.as_secs());
+    let workers = UnreachableList(&unreachable[..count.min(MAX_LOGGED_WORKERS)]).to_string();
+    tracing::warn!(%workers, count, patience_s, "no worker is reachable yet: waiting for the first one");
+    std::future::pending().await
+}
+
+/// Waits for the outcome of the calls to all workers, for at most two seconds. A proof starts with the workers that are
+/// connected then.
+pub(crate) async fn settle(registry: &Registry) {
+    let mut contacts = registry.contacts.subscribe();
+    // After a timeout, the proof starts with fewer workers.
+    let _ = timeout(SETTLE_TIMEOUT, contacts.wait_for(Contacts::are_settled)).await;
+}

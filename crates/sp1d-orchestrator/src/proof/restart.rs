@@ -1,0 +1,241 @@
+//! The decision whether a failed try of a proof restarts, and how.
+
+use crate::{
+    runner::{failure::ProofFailure, request::Cut},
+    settings::Verify,
+};
+
+/// Maximum number of restarts of a proof, for all causes together.
+const MAX_RESTARTS: u32 = 2;
+
+/// How a proof is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Restart {
+    /// In the same way. The failure came from outside.
+    Same,
+    /// With smaller shards, because a shard needs more memory than any worker has.
+    SmallerCut(Cut),
+    /// Without the cached results that the failed try used, because they may be wrong. They are already removed from
+    /// the result cache.
+    WithoutCachedResults,
+    /// With every result verified when it arrives, because an unverified result may be wrong.
+    VerifyAll,
+    /// With the workers' claims about deferred events compared: a second worker must make the same claims for each core
+    /// shard, if another worker is available or has made other claims. The results are right but the proof is wrong, or
+    /// a shard without a marker, perhaps a precompile shard, could not be proven.
+    CompareClaims,
+}
+
+/// The facts about the tries of a proof so far. Together with the failure, they decide on a restart.
+#[derive(Debug, Clone)]
+pub(super) struct TryFacts {
+    /// Number of restarts so far.
+    pub(super) restarts: u32,
+    /// Which results the failed try verified.
+    pub(super) verify: Verify,
+    /// The next smaller cut, if there is one.
+    pub(super) smaller_cut: Option<Cut>,
+    /// Cached results were used since the last restart without them.
+    pub(super) has_cached_use: bool,
+    /// An unverified result turned out to be wrong, which explains any failure.
+    pub(super) has_wrong_result: bool,
+    /// A worker claimed deferred events. Without events, no claim can be wrong.
+    pub(super) has_claimed_events: bool,
+    /// A shard that may be made from claimed deferred events could not be proven.
+    pub(super) are_claims_suspect: bool,
+    /// The claims of the workers are already compared.
+    pub(super) compares_claims: bool,
+}
+
+/// Returns how the proof is tried again after `failure`; `None` if it fails for good.
+pub(super) fn restart_after(failure: &ProofFailure, facts: &TryFacts) -> Option<Restart> {
+    if facts.restarts >= MAX_RESTARTS {
+        return None;
+    }
+    match failure {
+        ProofFailure::Interrupted(_) => Some(Restart::Same),
+        ProofFailure::OutOfMemory(_) => facts.smaller_cut.clone().map(Restart::SmallerCut),
+        ProofFailure::Unverified(_) => after_wrong_proof(facts),
+        ProofFailure::Internal(_) => after_internal_error(facts),
+        ProofFailure::Task { .. } => after_failed_task(facts),
+        ProofFailure::Program(_)
+        | ProofFailure::Request(_)
+        | ProofFailure::Machine(_)
+        | ProofFailure::Unsupported { .. }
+        | ProofFailure::NoWorkers { .. }
+        | ProofFailure::WorkersBusy { .. }
+        | ProofFailure::Timeout(_)
+        | ProofFailure::Cancelled => None,
+    }
+}
+
+/// Returns the failure with which a proof ends that does not restart. Its execution does not run again, so an
+/// interruption counts as a fault of this machine.
+pub(super) fn final_failure(failure: ProofFailure) -> ProofFailure {
+    match failure {
+        ProofFailure::Interrupted(reason) => ProofFailure::Machine(reason),
+        other => other,
+    }
+}
+
+/// The finished proof does not verify.
+fn after_wrong_proof(facts: &TryFacts) -> Option<Restart> {
+    if facts.has_cached_use {
+        Some(Restart::WithoutCachedResults)
+    } else if facts.verify == Verify::Final {
+        Some(Restart::VerifyAll)
+    } else if facts.has_claimed_events && !facts.compares_claims {
+        Some(Restart::CompareClaims)
+    } else {
+        None
+    }
+}
+
+/// The results could not be combined, for which a wrong result may be the cause.
+fn after_internal_error(facts: &TryFacts) -> Option<Restart> {
+    if facts.has_cached_use {
+        Some(Restart::WithoutCachedResults)
+    } else if facts.verify == Verify::Final && facts.has_wrong_result {
+        Some(Restart::VerifyAll)
+    } else {
+        None
+    }
+}
+
+/// A task failed for good. Its inputs may be the cause: a wrong result, or claimed deferred events.
+fn after_failed_task(facts: &TryFacts) -> Option<Restart> {
+    if facts.are_claims_suspect && facts.has_cached_use {
+        Some(Restart::WithoutCachedResults)
+    } else if facts.verify == Verify::Final && facts.has_wrong_result {
+        Some(Restart::VerifyAll)
+    } else if facts.are_claims_suspect && !facts.compares_claims {
+        Some(Restart::CompareClaims)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_scheduler::{TaskId, TaskKind};
+
+    /// A first try with every result verified, of which nothing else is known.
+    const FIRST: TryFacts = TryFacts {
+        restarts: 0,
+        verify: Verify::All,
+        smaller_cut: None,
+        has_cached_use: false,
+        has_wrong_result: false,
+        has_claimed_events: false,
+        are_claims_suspect: false,
+        compares_claims: false,
+    };
+
+    fn unverified() -> ProofFailure {
+        ProofFailure::Unverified("wrong".to_owned())
+    }
+
+    fn internal() -> ProofFailure {
+        ProofFailure::Internal("broken".to_owned())
+    }
+
+    fn failed_task() -> ProofFailure {
+        ProofFailure::Task { task: TaskId(1), kind: TaskKind::ProveShard, history: Vec::new() }
+    }
+
+    /// Checks how a proof restarts after `failure`. At the limit of restarts it must fail, whatever the facts are.
+    #[track_caller]
+    fn check(failure: &ProofFailure, facts: &TryFacts, expected: Option<Restart>) {
+        assert_eq!(restart_after(failure, facts), expected, "{failure:?} {facts:?}");
+        let last_try = TryFacts { restarts: MAX_RESTARTS, ..facts.clone() };
+        assert_eq!(restart_after(failure, &last_try), None, "{failure:?} {last_try:?}");
+    }
+
+    #[test]
+    fn an_interrupted_execution_restarts_in_the_same_way() {
+        check(&ProofFailure::Interrupted("killed".to_owned()), &FIRST, Some(Restart::Same));
+        let after_one_restart = TryFacts { restarts: 1, ..FIRST };
+        check(&ProofFailure::Interrupted("killed".to_owned()), &after_one_restart, Some(Restart::Same));
+    }
+
+    #[test]
+    fn a_shard_that_needs_too_much_memory_leads_to_a_smaller_cut() {
+        let cut = Cut { options: "smaller".to_owned(), name: "ELEMENT_THRESHOLD=1".to_owned() };
+        let failure = ProofFailure::OutOfMemory("too large".to_owned());
+        check(&failure, &TryFacts { smaller_cut: Some(cut.clone()), ..FIRST }, Some(Restart::SmallerCut(cut)));
+        check(&failure, &FIRST, None);
+    }
+
+    #[test]
+    fn cached_results_are_dropped_before_any_other_remedy() {
+        let facts = TryFacts {
+            has_cached_use: true,
+            verify: Verify::Final,
+            has_wrong_result: true,
+            has_claimed_events: true,
+            are_claims_suspect: true,
+            ..FIRST
+        };
+        for failure in [unverified(), internal(), failed_task()] {
+            check(&failure, &facts, Some(Restart::WithoutCachedResults));
+        }
+        check(&failed_task(), &TryFacts { has_cached_use: true, ..FIRST }, None);
+    }
+
+    #[test]
+    fn results_are_verified_before_claims_are_compared() {
+        let verified_at_end = TryFacts { verify: Verify::Final, ..FIRST };
+        check(&unverified(), &verified_at_end, Some(Restart::VerifyAll));
+        check(&internal(), &verified_at_end, None);
+        check(&failed_task(), &verified_at_end, None);
+        let wrong_result = TryFacts { has_wrong_result: true, are_claims_suspect: true, ..verified_at_end };
+        check(&internal(), &wrong_result, Some(Restart::VerifyAll));
+        check(&failed_task(), &wrong_result, Some(Restart::VerifyAll));
+        let already_verified = TryFacts { verify: Verify::All, are_claims_suspect: false, ..wrong_result };
+        check(&internal(), &already_verified, None);
+        check(&failed_task(), &already_verified, None);
+    }
+
+    #[test]
+    fn claims_are_compared_once() {
+        let claimed = TryFacts { has_claimed_events: true, ..FIRST };
+        check(&unverified(), &claimed, Some(Restart::CompareClaims));
+        check(&unverified(), &FIRST, None);
+        check(&unverified(), &TryFacts { compares_claims: true, ..claimed.clone() }, None);
+        let suspect = TryFacts { are_claims_suspect: true, ..claimed };
+        check(&failed_task(), &suspect, Some(Restart::CompareClaims));
+        check(&internal(), &suspect, None);
+        check(&failed_task(), &TryFacts { compares_claims: true, ..suspect }, None);
+    }
+
+    #[test]
+    fn other_failures_are_final() {
+        let facts = TryFacts {
+            smaller_cut: Some(Cut { options: String::new(), name: String::new() }),
+            verify: Verify::Final,
+            has_cached_use: true,
+            has_wrong_result: true,
+            has_claimed_events: true,
+            are_claims_suspect: true,
+            ..FIRST
+        };
+        let text = "reason".to_owned();
+        for failure in [
+            ProofFailure::Program(text.clone()),
+            ProofFailure::Request(text.clone()),
+            ProofFailure::Machine(text),
+            ProofFailure::Timeout(std::time::Duration::from_secs(1)),
+            ProofFailure::Cancelled,
+        ] {
+            check(&failure, &facts, None);
+            assert_eq!(final_failure(failure.clone()), failure);
+        }
+    }
+
+    #[test]
+    fn an_interruption_that_is_not_retried_is_a_fault_of_the_machine() {
+        let interrupted = ProofFailure::Interrupted("killed".to_owned());
+        assert_eq!(final_failure(interrupted), ProofFailure::Machine("killed".to_owned()));
+    }
+}

@@ -1,0 +1,114 @@
+//! Why a proof failed.
+
+use sp1d_model::{FailureInfo, ProofFailureKind};
+use sp1d_scheduler::{PastAttempt, TaskId, TaskKind};
+use std::{fmt, time::Duration};
+
+/// Why there is no proof.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofFailure {
+    /// The program or its input is at fault. The proof would fail on any machine.
+    #[error("{0}")]
+    Program(String),
+    /// The request cannot be served as it is.
+    #[error("{0}")]
+    Request(String),
+    /// The machine of the orchestrator is at fault, for example because its disk is full.
+    #[error("{0}")]
+    Machine(String),
+    /// The execution was interrupted from outside. Another execution may succeed.
+    #[error("{0}")]
+    Interrupted(String),
+    /// The finished proof does not verify, although all its parts are there.
+    #[error("the finished proof does not verify: {0}")]
+    Unverified(String),
+    /// A task failed for good.
+    #[error("{}", task_failure(*.task, *.kind, .history))]
+    Task {
+        /// The task.
+        task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
+        /// Its attempts, oldest first.
+        history: Vec<PastAttempt>,
+    },
+    /// A shard ran out of memory, or no connected worker has enough memory for it.
+    #[error("{0}")]
+    OutOfMemory(String),
+    /// No connected worker supports a task kind that the proof needs.
+    #[error("no connected worker supports {kind} tasks: {}", reasons.join("; "))]
+    Unsupported {
+        /// The task kind.
+        kind: TaskKind,
+        /// The reasons, one sentence for each worker.
+        reasons: Vec<String>,
+    },
+    /// No worker was connected for longer than the settings allow.
+    #[error("no worker was connected for {} s; last disconnected worker: {last}\nhint: start a worker with `sp1d worker`", waited.as_secs())]
+    NoWorkers {
+        /// How long the proof waited.
+        waited: Duration,
+        /// Which worker left last, and why.
+        last: String,
+    },
+    /// All workers that could be reached served other orchestrators for longer than the settings allow.
+    #[error(
+        "no worker was free for {} s: {}\nhint: allow a longer wait with the setting `patience_s`, or add workers",
+        waited.as_secs(),
+        workers.join("; ")
+    )]
+    WorkersBusy {
+        /// How long the proof waited without a better place in a queue.
+        waited: Duration,
+        /// The workers, each with the orchestrator that it serves.
+        workers: Vec<String>,
+    },
+    /// The timeout of the request passed.
+    #[error("the proof did not end within its timeout of {} s\nhint: allow more time with `--timeout` or the setting `timeout_s`", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// The proof was cancelled.
+    #[error("the proof was cancelled")]
+    Cancelled,
+    /// A defect in this software or in SP1.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<&ProofFailure> for FailureInfo {
+    fn from(failure: &ProofFailure) -> Self {
+        let kind = match failure {
+            ProofFailure::Program(_) => ProofFailureKind::Program,
+            ProofFailure::Request(_) => ProofFailureKind::Request,
+            ProofFailure::Machine(_) => ProofFailureKind::Machine,
+            ProofFailure::Interrupted(_) => ProofFailureKind::Interrupted,
+            ProofFailure::Unverified(_) => ProofFailureKind::Unverified,
+            ProofFailure::Task { .. } => ProofFailureKind::Task,
+            ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
+            ProofFailure::OutOfMemory(_) => ProofFailureKind::OutOfMemory,
+            ProofFailure::NoWorkers { .. } | ProofFailure::WorkersBusy { .. } => ProofFailureKind::NoWorkers,
+            ProofFailure::Timeout(_) => ProofFailureKind::Timeout,
+            ProofFailure::Cancelled => ProofFailureKind::Cancelled,
+            ProofFailure::Internal(_) => ProofFailureKind::Internal,
+        };
+        Self { kind, text: failure.to_string() }
+    }
+}
+
+/// Describes a task that ran out of memory.
+pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+    format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))
+}
+
+/// Describes a task that failed for good, with all its attempts.
+fn task_failure(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
+    use fmt::Write;
+    let mut text = format!("task {} ({kind}) failed permanently:", task.0);
+    for past in history {
+        let what = &past.failure;
+        let seconds = past.duration.as_secs_f32();
+        write!(text, " [attempt {} on worker {} after {seconds:.1} s: {what}]", past.attempt.0, past.worker)
+            .expect("writing to a string cannot fail");
+    }
+    text
+}

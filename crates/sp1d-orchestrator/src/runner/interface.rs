@@ -1,0 +1,55 @@
+//! The interface between the orchestrator and the code that knows SP1.
+
+use super::{
+    failure::ProofFailure,
+    request::{Cut, ProofOutput, ProofRequest},
+};
+use crate::proof::handle::ProofHandle;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Runs proofs, in practice with SP1's controller. A runner knows programs and shards, and how the parts of a proof are
+/// combined.
+#[async_trait]
+pub trait ProofRunner: Send + Sync + 'static {
+    /// Runs one proof to its end: sets its checks, submits tasks through `proof`, and verifies the finished proof.
+    ///
+    /// # Errors
+    /// Returns why there is no proof.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the execution and all other work for the proof in this process.
+    async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure>;
+
+    /// Returns the next smaller cut than the one in `options`, for a run with a shard that needs more memory than any
+    /// worker has. `None` if there is no smaller cut, which is the default.
+    fn smaller_cut(&self, _options: &str) -> Option<Cut> {
+        None
+    }
+}
+
+/// A runner for a service: it also checks whether programs and inputs can be proven, before they are stored.
+#[async_trait]
+pub trait ServiceRunner: ProofRunner {
+    /// Checks that `elf` is a valid program. This takes at most one second.
+    ///
+    /// # Errors
+    /// Fails if `elf` is not a valid program.
+    async fn check_program(&self, elf: Bytes) -> Result<(), ProofFailure>;
+
+    /// Returns the key that verifies proofs of the program `elf`, in the form that people compare. Computing it takes
+    /// up to one minute.
+    ///
+    /// # Errors
+    /// Fails if the key cannot be computed.
+    async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure>;
+
+    /// Checks that `stdin` is an input in the runner's serialization. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// Fails if `stdin` is not a valid input.
+    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure>;
+
+    /// Returns the input for a program that reads no input.
+    fn empty_stdin(&self) -> Vec<u8>;
+}

@@ -1,0 +1,74 @@
+//! What a user asks for, and what they get.
+
+use bytes::Bytes;
+use sp1d_model::ProofMode;
+use std::time::Duration;
+
+/// A request for one proof.
+#[derive(Debug, Clone)]
+pub struct ProofRequest {
+    /// The program.
+    pub elf: Bytes,
+    /// Its input, in the runner's serialization.
+    pub stdin: Bytes,
+    /// Kind of the proof.
+    pub mode: ProofMode,
+    /// Number of cycles after which the program is stopped; `None` for no limit.
+    pub cycle_limit: Option<u64>,
+    /// How the program must end.
+    pub expected_exit: ExpectedExit,
+    /// Whether to verify the proofs in the input before proving starts, unless they are known to be valid.
+    pub check_input_proofs: bool,
+    /// Nonce to which the proof commits.
+    pub nonce: [u32; 4],
+    /// Options that decide how the run is cut into shards, in the runner's serialization. Each task carries them to
+    /// its worker.
+    pub options: String,
+    /// Maximum duration of the whole proof; `None` for no limit.
+    pub timeout: Option<Duration>,
+    /// Name of the proof in logs. Only the first 64 ASCII letters and digits are used. Without any, logs use the number
+    /// of the proof.
+    pub label: String,
+}
+
+/// The exit code with which a program must end for its proof to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExpectedExit {
+    /// Code 0.
+    #[default]
+    Success,
+    /// This code.
+    Code(u32),
+    /// Any code.
+    Any,
+}
+
+impl ExpectedExit {
+    /// Returns true if `code` is one of the expected codes.
+    #[must_use]
+    pub fn accepts(self, code: u32) -> bool {
+        match self {
+            Self::Success => code == 0,
+            Self::Code(expected) => code == expected,
+            Self::Any => true,
+        }
+    }
+}
+
+/// How a run is cut into shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The options, in the runner's serialization.
+    pub options: String,
+    /// The setting as users write it, for example `ELEMENT_THRESHOLD=130023424`.
+    pub name: String,
+}
+
+/// The outcome of a successful proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofOutput {
+    /// The proof, in the runner's serialization.
+    pub proof: Vec<u8>,
+    /// Number of cycles that the program ran.
+    pub cycles: u64,
+}

@@ -1,0 +1,43 @@
+//! Releases a worker for which other orchestrators wait.
+
+use super::{turn_end::TurnEnd, worker_session::WorkerSession};
+use crate::dispatch::input::DispatcherInput;
+use tokio::sync::oneshot;
+
+impl WorkerSession {
+    /// Resolves when this orchestrator's turn is over and the worker holds no attempt. Attempts that have started end
+    /// first, and the other ones go to other workers, or wait.
+    pub(super) async fn turn_over(&self) {
+        let (mut others, mut demand) = (self.others.subscribe(), self.registry.demand.subscribe());
+        let mut end = TurnEnd::default();
+        loop {
+            let waiting = *others.borrow_and_update();
+            if end.observe(waiting, demand.borrow_and_update().numbers()) {
+                tracing::info!(worker = %self.address, others = waiting, "releasing a worker for other orchestrators");
+                break;
+            }
+            tokio::select! {
+                // Both senders exist as long as this session, so neither call fails.
+                _ = others.changed() => {}
+                _ = demand.changed() => {}
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Drains the worker. A caller that resumes it meanwhile only delays the release.
+    async fn drain(&self) {
+        loop {
+            let (drained, wait) = oneshot::channel();
+            if self.registry.inbox.send(DispatcherInput::Drain { session: self.id, drained }).await.is_err() {
+                // The dispatcher has ended, and no worker gets tasks any more.
+                return;
+            }
+            // If the dispatcher ends, it drops `drained`, which ends the wait.
+            let _ = wait.await;
+            if self.registry.snapshot().held(self.id) == 0 {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! How workers are reached, refused, probed and shown.
+
+use super::*;
+
+#[tokio::test]
+async fn probing_a_worker_does_not_disturb_its_work() {
+    let (started, engine) = stuck();
+    let worker = RunningWorker::ready("one", engine).await;
+    let look = async || probe(&worker.address.into(), &fake_build()).await;
+    let probed = look().await.unwrap();
+    assert_eq!((probed.name.as_str(), probed.ready_provers, probed.failed_provers), ("one", 1, 0));
+    let orchestrator = connect(&[worker.address]).await;
+    assert!(matches!(look().await, Err(ProbeError::Busy(_))));
+    let cancel = CancellationToken::new();
+    let (progress, _) = broadcast::channel(64);
+    let runner = Arc::new(FakeRunner::default());
+    let proving = orchestrator.prove(request(1), runner, progress, cancel.clone());
+    let (outcome, ()) = tokio::join!(proving, async {
+        started.notified().await;
+        assert!(matches!(look().await, Err(ProbeError::Busy(_))));
+        cancel.cancel();
+    });
+    assert!(matches!(outcome, Err(ProofFailure::Cancelled)));
+    orchestrator.shutdown().await;
+    let mut other = fake_build();
+    other.sp1_version = "another".into();
+    let refused = probe(&worker.address.into(), &other).await;
+    assert!(matches!(refused, Err(ProbeError::Build(_))), "{refused:?}");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn disconnected_workers_are_listed_until_they_return_or_are_forgotten() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let address = worker.address;
+    let orchestrator = Orchestrator::start(settings(), None, None);
+    let absent = async |expected: &[&str]| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let absent = orchestrator.disconnected_workers();
+            if absent.iter().map(|absent| absent.name.as_str()).eq(expected.iter().copied()) {
+                return absent;
+            }
+            assert!(Instant::now() < deadline, "{absent:?}, expected {expected:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    orchestrator.set_list(&list(&[address])).pop().unwrap().1.await.unwrap().unwrap();
+    absent(&[]).await;
+    worker.stop().await;
+    absent(&["one"]).await;
+    let engine = sp1d_testing::ready(FakeEngine::honest());
+    let worker = RunningWorker::start("one", engine, |settings| settings.listen = address.into()).await;
+    absent(&[]).await;
+    worker.stop().await;
+    let gone = absent(&["one"]).await;
+    assert_eq!(gone[0].address, address.to_string());
+    orchestrator.forget("one").unwrap();
+    absent(&[]).await;
+    assert!(orchestrator.forget("one").is_err());
+    orchestrator.shutdown().await;
+}
+
+struct Door(LocalEndpoint);
+
+impl LocalConnector for Door {
+    fn connect(&self) -> Option<Box<dyn Stream>> {
+        self.0.connect().map(|stream| Box::new(stream) as Box<dyn Stream>)
+    }
+}
+
+#[tokio::test]
+async fn the_local_worker_takes_its_share() {
+    let (local, door) = LocalWorker::new(sp1d_testing::introduction("local"));
+    let stop = CancellationToken::new();
+    let engine = sp1d_testing::ready(slow(Duration::from_millis(20)));
+    let serving = tokio::spawn(local.serve(engine, stop.clone()));
+    let other = RunningWorker::ready("other", slow(Duration::from_millis(20))).await;
+    let members = WorkerList(vec![Member::Local, other.address.into()]);
+    let orchestrator = Orchestrator::connect(&members, settings(), Some(Arc::new(Door(door)))).await.unwrap();
+    let proven = check_proven(orchestrator, 12).await;
+    let shares: Vec<_> = proven.workers.iter().map(|share| (share.address.as_str(), share.tasks)).collect();
+    assert!(shares.len() == 2 && shares.iter().all(|(_, tasks)| *tasks >= 4), "{shares:?}");
+    assert!(shares.iter().any(|(address, _)| *address == "local"), "{shares:?}");
+    stop.cancel();
+    serving.await.unwrap().unwrap();
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_local_worker_is_reported() {
+    let error = Orchestrator::connect(&WorkerList(vec![Member::Local]), settings(), None).await.err().unwrap();
+    assert!(error.to_string().contains("local (this process runs no worker)"), "{error}");
+}
+
+#[tokio::test]
+async fn unreachable_workers_are_skipped_unless_all_are_unreachable() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let unused: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    check_proven(connect(&[unused, worker.address]).await, 2).await;
+    let start = Instant::now();
+    let error = Orchestrator::connect(&list(&[unused]), settings(), None).await.err().unwrap().to_string();
+    assert!(error.contains("127.0.0.1:9 (connection refused"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn connecting_waits_for_a_worker_that_opens_its_port_late() {
+    // Use a port that was free a moment ago.
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let change = |settings: &mut sp1d_worker::WorkerSettings| settings.listen = address.into();
+        RunningWorker::start("late", sp1d_testing::ready(FakeEngine::honest()), change).await
+    });
+    check_proven(connect(&[address]).await, 2).await;
+    late.await.unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn silent_peers_and_other_servers_are_reported() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [silent.local_addr().unwrap(), web.local_addr().unwrap()];
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = web.accept().await {
+            let _ = stream.read(&mut [0; 64]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let error = Orchestrator::connect(&list(&addresses), settings(), None).await.err().unwrap().to_string();
+    assert!(error.contains("no answer within 1 s"), "{error}");
+    assert!(error.contains("the peer is not sp1d"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_orchestrator_learns_that_the_worker_is_busy() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let first = connect(&[worker.address]).await;
+    let second = Orchestrator::start(settings(), None, None);
+    let reached = second.set_list(&list(&[worker.address])).pop().unwrap().1.await.unwrap().unwrap();
+    let Reached::Busy(holder) = &reached else { panic!("{reached:?}") };
+    assert!(holder.contains("serving ") && holder.contains(" at 127.0.0.1:"), "{holder}");
+    // Without a proof, the second orchestrator takes nothing from the first one.
+    assert_eq!((first.workers().len(), second.workers().len()), (1, 0));
+    check_proven(first, 2).await;
+    check_proven(second, 2).await;
+}
+
+#[tokio::test]
+async fn connecting_waits_while_the_previous_orchestrator_leaves() {
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let first = connect(&[worker.address]).await;
+    let addresses = [worker.address];
+    let (second, ()) = tokio::join!(connect(&addresses), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        first.shutdown().await;
+    });
+    check_proven(second, 2).await;
+}
+
+/// An honest engine with so much memory that releasing it takes five seconds.
+struct Large(Arc<dyn sp1d_worker::ProvingEngine>);
+
+#[async_trait::async_trait]
+impl sp1d_worker::ProvingEngine for Large {
+    fn slots(&self) -> usize {
+        1
+    }
+
+    async fn run(
+        &self,
+        slot: usize,
+        assignment: sp1d_protocol::Assignment,
+        io: Arc<dyn sp1d_worker::AttemptIo>,
+    ) -> Result<(), AttemptError> {
+        self.0.run(slot, assignment, io).await
+    }
+
+    fn give_back(&self) {
+        std::thread::sleep(Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn the_next_orchestrator_does_not_wait_for_released_memory() {
+    // The worker checks once per second whether it is busy, and only releases memory if it was.
+    let engine = slow(Duration::from_millis(1500));
+    let worker = RunningWorker::ready("one", Arc::new(Large(engine))).await;
+    check_proven(connect(&[worker.address]).await, 1).await;
+    let start = Instant::now();
+    check_proven(connect(&[worker.address]).await, 1).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_orchestrator_outside_the_filter_is_refused() {
+    let engine = sp1d_testing::ready(FakeEngine::honest());
+    let worker =
+        RunningWorker::start("one", engine, |settings| settings.orchestrators = "10.0.0.0/8".parse().unwrap()).await;
+    let error = Orchestrator::connect(&list(&[worker.address]), settings(), None).await.err().unwrap().to_string();
+    assert!(error.contains("127.0.0.1 is not in the worker's --orchestrator list"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_names_both_sp1_versions() {
+    let engine = sp1d_testing::ready(FakeEngine::honest());
+    let worker =
+        RunningWorker::start("one", engine, |settings| settings.introduction.build.sp1_version = "6.9.0".into()).await;
+    let error = Orchestrator::connect(&list(&[worker.address]), settings(), None).await.err().unwrap().to_string();
+    assert!(error.contains("6.10.0") && error.contains("6.9.0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_starting_worker_is_reached_and_works_when_ready() {
+    let (sender, state) = engine_state(Duration::from_secs(30));
+    let worker = RunningWorker::start("one", state, |_| {}).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let (proven, ()) = tokio::join!(check_proven(orchestrator, 3), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        sender.send_replace(EngineState::Ready(FakeEngine::honest()));
+    });
+    assert_eq!(proven.workers[0].tasks, 3);
+}

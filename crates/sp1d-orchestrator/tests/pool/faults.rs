@@ -1,0 +1,224 @@
+//! Workers that are lost, fail, or deliver wrong results.
+
+use super::*;
+
+#[tokio::test]
+async fn tasks_of_a_lost_worker_go_to_other_workers() {
+    let (started, engine) = stuck();
+    let (lost, stays) =
+        (RunningWorker::ready("lost", engine).await, RunningWorker::ready("stays", FakeEngine::honest()).await);
+    let orchestrator = connect(&[lost.address, stays.address]).await;
+    let (proven, ()) = tokio::join!(check_proven(orchestrator, 6), async {
+        started.notified().await;
+        lost.stop().await;
+    });
+    assert_eq!(proven.workers.len(), 1);
+    assert_eq!(proven.workers[0].name, "stays");
+}
+
+#[tokio::test]
+async fn a_failed_attempt_is_retried_on_another_worker() {
+    let fails = FakeEngine::doing(|_, _| async {
+        Err(AttemptError { kind: sp1d_protocol::FailureKind::Engine, text: "out of order".into() })
+    });
+    let (bad, good) =
+        (RunningWorker::ready("bad", fails).await, RunningWorker::ready("good", FakeEngine::honest()).await);
+    let proven = check_proven(connect(&[bad.address, good.address]).await, 6).await;
+    assert_eq!(proven.workers.len(), 1);
+    assert_eq!(proven.workers[0].name, "good");
+}
+
+#[tokio::test]
+async fn a_quarantined_worker_stays_quarantined_after_it_reconnects() {
+    let fails = FakeEngine::doing(|_, _| async {
+        Err(AttemptError { kind: sp1d_protocol::FailureKind::Engine, text: "out of order".into() })
+    });
+    let bad = RunningWorker::ready("bad", fails.clone()).await;
+    let good = RunningWorker::ready("good", slow(Duration::from_millis(20))).await;
+    let address = bad.address;
+    let orchestrator = connect(&[address, good.address]).await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().all(|worker| worker.ready)).await;
+    prove(&orchestrator, request(12)).await.unwrap();
+    let is_quarantined = |name: &'static str| {
+        move |workers: &[WorkerInfo]| {
+            let reason =
+                workers.iter().find(|worker| worker.name == name).and_then(|worker| worker.quarantine.as_ref());
+            reason.is_some_and(|reason| reason.contains("out of order"))
+        }
+    };
+    wait_for_workers(&orchestrator, is_quarantined("bad")).await;
+    bad.stop().await;
+    let again =
+        RunningWorker::start("again", sp1d_testing::ready(fails), |settings| settings.listen = address.into()).await;
+    wait_for_workers(&orchestrator, is_quarantined("again")).await;
+    orchestrator.shutdown().await;
+    again.stop().await;
+    good.stop().await;
+}
+
+#[tokio::test]
+async fn quarantined_worker_that_reconnects_is_shown_as_quarantined() {
+    let fails = FakeEngine::doing(|_, _| async {
+        Err(AttemptError { kind: sp1d_protocol::FailureKind::Engine, text: "out of order".into() })
+    });
+    let bad = RunningWorker::ready("bad", fails.clone()).await;
+    let good = RunningWorker::ready("good", slow(Duration::from_millis(20))).await;
+    let address = bad.address;
+    let orchestrator = connect(&[address, good.address]).await;
+    wait_for_workers(&orchestrator, |workers| workers.iter().all(|worker| worker.ready)).await;
+    prove(&orchestrator, request(12)).await.unwrap();
+    let find = |workers: &[WorkerInfo], name: &str| workers.iter().find(|worker| worker.name == name).cloned();
+    let is_quarantined = |worker: &WorkerInfo| worker.quarantine.as_ref().is_some_and(|reason| !reason.is_empty());
+    wait_for_workers(&orchestrator, |workers| find(workers, "bad").is_some_and(|bad| is_quarantined(&bad))).await;
+    bad.stop().await;
+    // The scheduler does not know the new session until the prover is loaded. It knows the worker.
+    let (sender, state) = engine_state(Duration::from_secs(30));
+    let again = RunningWorker::start("again", state, |settings| settings.listen = address.into()).await;
+    let is_shown = |wanted_ready: bool| {
+        move |workers: &[WorkerInfo]| {
+            let Some(again) = find(workers, "again") else { return false };
+            // It is never shown without its quarantine, not even while it becomes ready.
+            assert!(is_quarantined(&again), "{again:?}");
+            again.ready == wanted_ready
+        }
+    };
+    wait_for_workers(&orchestrator, is_shown(false)).await;
+    sender.send_replace(EngineState::Ready(fails));
+    wait_for_workers(&orchestrator, is_shown(true)).await;
+    let workers = orchestrator.workers();
+    assert!(!is_quarantined(&find(&workers, "good").unwrap()), "{workers:?}");
+    orchestrator.shutdown().await;
+    again.stop().await;
+    good.stop().await;
+}
+
+async fn check_poison(engine: Arc<dyn sp1d_worker::ProvingEngine>, part: &str) {
+    let worker = RunningWorker::ready("one", engine).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let failure = prove(&orchestrator, request(2)).await.unwrap_err();
+    assert!(matches!(failure, ProofFailure::Task { .. }), "{failure}");
+    assert_eq!(failure.to_string().matches(part).count(), 3, "three attempts: {failure}");
+    assert_empty(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn a_task_that_fails_everywhere_fails_its_proof() {
+    let text = "out of order";
+    check_poison(
+        FakeEngine::doing(move |_, _| async move {
+            Err(AttemptError { kind: sp1d_protocol::FailureKind::Engine, text: text.into() })
+        }),
+        text,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_panicking_engine_only_fails_its_attempts() {
+    check_poison(FakeEngine::doing(|_, _| async { panic!("planted") }), "engine panic:").await;
+}
+
+#[tokio::test]
+async fn a_result_that_does_not_verify_is_rejected() {
+    let lies = FakeEngine::doing(|assignment, io| async move {
+        let marker = assignment.payload.marker().unwrap();
+        io.deliver(&marker.deferred_events, b"events".to_vec()).await.unwrap();
+        io.complete_marker().await.unwrap();
+        io.deliver(assignment.payload.result(), b"garbage".to_vec()).await.unwrap();
+        Ok(())
+    });
+    check_poison(lies, "the result is garbage").await;
+}
+
+#[tokio::test]
+async fn an_attempt_without_a_result_fails() {
+    let lazy = FakeEngine::doing(|_, io| async move {
+        io.complete_marker().await.unwrap();
+        Ok(())
+    });
+    check_poison(lazy, "delivered no result").await;
+}
+
+#[tokio::test]
+async fn a_marker_without_events_does_not_count() {
+    let forgets = FakeEngine::doing(|assignment, io| async move {
+        let inputs = fetch_inputs(&assignment, &*io).await?.concat();
+        io.complete_marker().await.unwrap();
+        io.deliver(assignment.payload.result(), honest_result(&inputs)).await.unwrap();
+        Ok(())
+    });
+    check_poison(forgets, "marker").await;
+}
+
+#[tokio::test]
+async fn an_attempt_cannot_deliver_foreign_artifacts() {
+    let seen = Arc::new(AtomicU32::new(0));
+    let engine = FakeEngine::doing({
+        let seen = seen.clone();
+        move |assignment, io| {
+            let seen = seen.clone();
+            async move {
+                assert!(io.fetch("no such artifact").await.is_err());
+                // An artifact of the proof, the output of another task, and an artifact that another attempt made.
+                for name in ["program", "result-99", "made-a99-0"] {
+                    assert!(io.deliver(name, b"another".to_vec()).await.is_err());
+                }
+                let own = format!("made-{}-0", assignment.attempt);
+                io.deliver(&own, b"events".to_vec()).await.unwrap();
+                seen.fetch_add(1, Ordering::Relaxed);
+                do_honestly(&assignment, &*io).await
+            }
+        }
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    check_proven(connect(&[worker.address]).await, 3).await;
+    assert_eq!(seen.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
+    let frozen = CancellationToken::new();
+    let freeze = frozen.clone();
+    // The fake worker shares the test's thread, so the test freezes a proxy instead, which then forwards nothing.
+    let stuck = RunningWorker::ready("frozen", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = proxy.local_addr().unwrap();
+    let behind = stuck.address;
+    tokio::spawn(async move {
+        while let Ok((near, _)) = proxy.accept().await {
+            let far = tokio::net::TcpStream::connect(behind).await.unwrap();
+            tokio::spawn(pass_on(near, far, frozen.clone()));
+        }
+    });
+    let good = RunningWorker::ready("good", slow(Duration::from_millis(10))).await;
+    let orchestrator = connect(&[address, good.address]).await;
+    let start = Instant::now();
+    let (progress, mut events) = broadcast::channel(64);
+    let runner = Arc::new(FakeRunner::default());
+    let proving = orchestrator.prove(request(4), runner, progress, CancellationToken::new());
+    let (proven, ()) = tokio::join!(proving, async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        freeze.cancel();
+    });
+    let proven = proven.unwrap();
+    assert_eq!((proven.output.proof, proven.workers.len()), (expected(4), 1));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let lost = std::iter::from_fn(|| events.try_recv().ok()).find_map(|event| match event {
+        ProofEvent::WorkerLost { worker, reason } => Some((worker, reason)),
+        _ => None,
+    });
+    let reason = "nothing was heard from the worker for 0.3 s".to_owned();
+    assert_eq!(lost, Some(("frozen".to_owned(), reason)));
+    orchestrator.shutdown().await;
+}
+
+async fn pass_on(near: tokio::net::TcpStream, far: tokio::net::TcpStream, frozen: CancellationToken) {
+    let (mut near, mut far) = (near, far);
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+        () = frozen.cancelled() => {
+            // Keep the connection open and silent.
+            tokio::time::sleep(PATIENCE).await;
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The subcommands that need SP1's prover or executor.
+
+use super::{
+    local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments},
+    provers::{ProverArguments, TuneArguments, WorkerArguments},
+    serve::ServeArguments,
+    tools::{DoctorArguments, ReferencePage},
+};
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sp1Command {
+    /// Prove tasks for an orchestrator.
+    Worker(WorkerArguments),
+    /// Prove for the worker that started this process.
+    #[command(hide = true)]
+    Prover(ProverArguments),
+    /// Prove a program on the workers of a worker list.
+    Prove(ProveArguments),
+    /// Execute a program without proving it.
+    Execute(ExecuteArguments),
+    /// Print the hash of a program's verifying key, 32 bytes in hexadecimal, or write the key to a file.
+    Vkey(VkeyArguments),
+    /// Show the settings of an orchestrator and the source of each value.
+    Config(ConfigArguments),
+    /// Print a generated page of the reference documentation, in Markdown.
+    #[command(hide = true)]
+    Reference {
+        /// Page to print.
+        page: ReferencePage,
+    },
+    /// Start two workers on this machine, or one if it has too little memory for two, prove a program, and stop them.
+    Demo(DemoArguments),
+    /// Find the worker settings that prove fastest on this machine. Takes several minutes per setting and uses all
+    /// cores.
+    Tune(TuneArguments),
+    /// Check this machine, the workers of a worker list and a service, and suggest a fix for each problem.
+    Doctor(DoctorArguments),
+    /// Run a proof service: accept proof requests, queue them, and prove them on many workers. Requests survive
+    /// restarts.
+    Serve(ServeArguments),
+}

@@ -1,0 +1,16 @@
+//! Arguments of the subcommands that need SP1's prover or executor.
+
+mod command;
+mod export;
+mod local;
+mod pool;
+mod provers;
+mod serve;
+mod tools;
+
+pub(crate) use command::Sp1Command;
+pub(crate) use local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments};
+pub(crate) use pool::PoolArguments;
+pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};
+pub(crate) use serve::ServeArguments;
+pub(crate) use tools::{DoctorArguments, ReferencePage};

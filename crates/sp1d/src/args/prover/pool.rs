@@ -1,0 +1,22 @@
+//! Arguments about the workers of an orchestrator.
+
+use clap::Args;
+use sp1d_orchestrator::Placement;
+use std::path::PathBuf;
+
+/// Settings that can be given as flags. They take precedence over environment variables and the worker list's file.
+#[derive(Debug, Args)]
+pub(crate) struct PoolArguments {
+    /// Worker list: a file with a JSON array of addresses, where "local" means this process, or with an object that
+    /// contains such an array as "workers" [env: SP1_DISTRIBUTED_WORKERS] [default: distributed.json].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) workers: Option<PathBuf>,
+    /// Tasks (usually shards) that a worker may hold at the same time for each of its provers, 1 to 128. Use 1 for the
+    /// least memory [env: SHARD_BATCH_SIZE] [default: 2].
+    #[arg(long, value_name = "N")]
+    pub(crate) shard_batch_size: Option<u32>,
+    /// `spread` assigns tasks to all workers. `pack` assigns them to as few workers as finish about equally early [env:
+    /// SP1_DISTRIBUTED_PLACEMENT] [default: spread].
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) placement: Option<Placement>,
+}

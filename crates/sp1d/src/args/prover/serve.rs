@@ -1,0 +1,51 @@
+//! Arguments of the proof service.
+
+use super::{export::ExportArguments, pool::PoolArguments};
+use clap::Args;
+use sp1d_protocol::{Address, Filter};
+use std::path::PathBuf;
+
+/// Default address of a service.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8090";
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) pool: PoolArguments,
+    /// Folder for all persistent data: database, programs, inputs and results. It is created if it does not exist.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+    /// Address of the HTTP interface, as HOST:PORT. There is no authentication: every client that can reach it can
+    /// submit proofs.
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    pub(crate) listen: Address,
+    /// Address on which workers can join (`sp1d worker --join`), as HOST:PORT.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) join_listen: Option<Address>,
+    /// Workers that may join: addresses, ranges like 10.0.0.0/8 and host names, separated by commas, or `any`.
+    #[arg(long, value_name = "ADDR[,ADDR…]", default_value = "any", requires = "join_listen")]
+    pub(crate) join_from: Filter,
+    /// Proofs that run at the same time, 1 to 256. Each executes its own program [default: one per 4 GB of memory, at
+    /// most 16].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) parallel_proofs: Option<u16>,
+    /// Maximum number of queued proofs.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) max_queue: u64,
+    /// Days to keep a proof after it has ended.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub(crate) keep: u32,
+    /// Disk space for the result cache, in megabytes; 0 disables the cache. Restarted and repeated proofs reuse its
+    /// results.
+    #[arg(long, value_name = "MB", default_value_t = 20_000)]
+    pub(crate) result_cache: u64,
+    /// Additional host names that clients may use while the service listens on the loopback interface, for example the
+    /// name of your proxy. `localhost` and IP addresses are always allowed.
+    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Refuse new proofs, programs and inputs when less than this much disk space is free, in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 1000)]
+    pub(crate) min_free: u64,
+    #[command(flatten)]
+    pub(crate) export: ExportArguments,
+}

@@ -1,0 +1,125 @@
+//! `sp1d prove`: proves a program on the workers of a worker list.
+
+use super::{
+    config,
+    program::{read_program, runner},
+    signals::cancelled_by_signals,
+};
+use crate::{
+    args::ProveArguments,
+    files::{OutputFile, read_stdin},
+    terminal::{PhaseStarts, print, show_progress},
+};
+use anyhow::{Context, Result};
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use serde::Serialize;
+use sp1_distributed::distributed::{WorkerPool, check_local_memory, config::Config, start_proving_threads};
+use sp1d_engine::check_executor_host;
+use sp1d_machine::Memory;
+use sp1d_model::WorkerTasks;
+use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// The output of `--json`.
+#[derive(Serialize)]
+pub(super) struct ProveSummary {
+    mode: ProofMode,
+    cycles: u64,
+    shards: u64,
+    seconds: f64,
+    verified: bool,
+    proof: String,
+    workers: Vec<WorkerTasks>,
+}
+
+impl ProveSummary {
+    pub(super) fn print_table(&self) -> Result<()> {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header(["worker", "address", "tasks"]);
+        for share in &self.workers {
+            table.add_row([share.name.clone(), share.address.clone(), share.tasks.to_string()]);
+        }
+        print(&table.to_string())?;
+        let Self { mode, cycles, shards, seconds, proof, .. } = self;
+        print(&format!("{mode} proof of {cycles} cycles in {shards} shards, verified, {seconds:.1} s: {proof}"))
+    }
+}
+
+pub(crate) async fn run(arguments: ProveArguments) -> Result<()> {
+    // Check the whole request before connecting to any worker.
+    let config = config::load(&arguments.pool)?;
+    start_proving_threads(&config);
+    let program = read_program(&arguments.program.elf)?;
+    let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
+    let request = ProofRequest {
+        elf: program.into(),
+        stdin: stdin.into(),
+        mode: arguments.mode,
+        cycle_limit: arguments.program.cycle_limit,
+        expected_exit: ExpectedExit::Success,
+        check_input_proofs: true,
+        nonce: fresh_nonce()?,
+        options: config.cut.encode(),
+        timeout: arguments.program.timeout.map(Duration::from_secs).or(config.timeout),
+        label: String::new(),
+    };
+    let output = OutputFile::reserve(&arguments.output)?;
+    check_executor_host()?;
+    check_local_memory(&config.list, Memory::now())?;
+    let cancel = cancelled_by_signals()?;
+    let (summary, _) = prove(&config, request, output, &arguments.output, cancel).await?;
+    if arguments.json { print(&serde_json::to_string(&summary)?) } else { summary.print_table() }
+}
+
+/// Returns a random nonce, so that two proofs of the same run differ.
+fn fresh_nonce() -> Result<[u32; 4]> {
+    let mut words = [0; 4];
+    for word in &mut words {
+        // Each word must be below the modulus of SP1's field, 2^31 - 2^24 + 1.
+        *word = getrandom::u32().context("cannot create a random nonce")? & 0x3fff_ffff;
+    }
+    Ok(words)
+}
+
+/// Proves `request` on the workers of `config` and writes the proof. Returns also when the phases of the proof started.
+pub(super) async fn prove(
+    config: &Config,
+    request: ProofRequest,
+    output: OutputFile,
+    path: &Path,
+    cancel: CancellationToken,
+) -> Result<(ProveSummary, PhaseStarts)> {
+    let started = Instant::now();
+    let mode = request.mode;
+    // Opening the pool may wait for the first worker.
+    let opened = async { tokio::join!(WorkerPool::open(config), runner()) };
+    let (pool, runner) = tokio::select! {
+        () = cancel.cancelled() => return Err(ProofFailure::Cancelled.into()),
+        opened = opened => opened,
+    };
+    let pool = pool?;
+    let (progress, events) = broadcast::channel(4096);
+    let view = tokio::spawn(show_progress(events));
+    let proven = pool.prove(request, Arc::new(runner), progress, cancel).await;
+    let phases = view.await.context("the progress display failed")?;
+    pool.shutdown().await;
+    let proven = proven?;
+    output.commit(&proven.output.proof)?;
+    let summary = ProveSummary {
+        mode,
+        cycles: proven.output.cycles,
+        shards: proven.shards,
+        seconds: started.elapsed().as_secs_f64(),
+        // `WorkerPool::prove` only returns verified proofs.
+        verified: true,
+        proof: path.display().to_string(),
+        workers: proven.workers,
+    };
+    Ok((summary, phases))
+}

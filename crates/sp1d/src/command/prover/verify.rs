@@ -1,0 +1,45 @@
+//! Verifies any proof with the verifying key itself. SP1's own verifier checks it.
+
+use super::{
+    computing::start_computing,
+    program::{runner, verifying_key},
+};
+use crate::{
+    args::KeyArguments,
+    command::{runtime::block_on, verify::ProofBytes},
+    exit::{self, CliError},
+};
+use anyhow::Result;
+use sp1_sdk::SP1ProofWithPublicValues;
+use sp1d_orchestrator::ProofFailure;
+
+/// Verifies `proof` with the key that the user named.
+///
+/// # Errors
+/// Fails if the key cannot be read or computed, or if the proof does not verify.
+pub(in crate::command) fn verify(proof: &ProofBytes, key: &KeyArguments) -> Result<()> {
+    start_computing()?;
+    block_on(verify_with(proof, key))
+}
+
+async fn verify_with(proof: &ProofBytes, key: &KeyArguments) -> Result<()> {
+    let decoded = decode_proof(proof.bytes()).map_err(|error| proof.invalid(error))?;
+    let runner = runner().await;
+    let key = verifying_key(key, &runner).await?;
+    match runner.verify_by_key(decoded, key).await {
+        Ok(()) => Ok(()),
+        Err(ProofFailure::Request(reason)) => {
+            Err(CliError::new(exit::UNVERIFIED, format!("the proof does not verify: {reason}")).into())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Decodes a proof from memory: sp1-sdk's own file loader trusts lengths in the file.
+fn decode_proof(bytes: &[u8]) -> Result<SP1ProofWithPublicValues, bincode::Error> {
+    let whole: Result<SP1ProofWithPublicValues, _> = bincode::deserialize(bytes);
+    // Proofs from the prover network lack the last field.
+    whole.or_else(|error| {
+        bincode::deserialize::<sp1_sdk::proof::ProofFromNetwork>(bytes).map(Into::into).map_err(|_| error)
+    })
+}

@@ -1,0 +1,164 @@
+//! `sp1d worker`, and `sp1d prover`, which runs one of its provers.
+
+use super::signals::cancelled_by_signals;
+use crate::{
+    args::{LogArguments, ProverArguments, WorkerArguments},
+    exit::CliError,
+    process::allocator,
+    terminal::spinner,
+};
+use anyhow::{Context, Result};
+use rustix::{
+    fs::{FileType, fstat},
+    process::{Signal, set_parent_process_death_signal},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+use sp1_distributed::distributed::{EngineState, ProverCommand, WorkerBuilder, serve_prover};
+use std::{ffi::OsString, fs, thread, time::Duration};
+use tokio::sync::watch;
+
+pub(crate) fn run(arguments: WorkerArguments, log: &LogArguments) -> Result<()> {
+    if arguments.with_parent {
+        set_parent_process_death_signal(Some(Signal::TERM))
+            .context("cannot request a signal for the end of the parent process")?;
+    }
+    // This runtime only handles signals and the spinner: the worker has its own threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let commands = prover_commands(&arguments, log)?;
+    let outcome = runtime.block_on(serve(arguments, commands));
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Pins the calling thread, and all threads that it creates later, to `cores`. If `cores` is empty, nothing changes.
+pub(super) fn pin(cores: &[u16]) -> Result<()> {
+    if cores.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for core in cores {
+        if usize::from(*core) >= CpuSet::MAX_CPU {
+            return Err(CliError::usage(format!("invalid --pin: core {core} does not exist")).into());
+        }
+        set.set((*core).into());
+    }
+    sched_setaffinity(None, &set).map_err(|error| {
+        let text = format!("cannot run on the cores {cores:?} of --pin: {error}");
+        CliError::usage(format!("{text}\nhint: pass cores that this machine has; `lscpu` lists them")).into()
+    })
+}
+
+/// Returns the command that starts each prover of the worker: this program, with a share of the cores.
+fn prover_commands(arguments: &WorkerArguments, log: &LogArguments) -> Result<Vec<ProverCommand>> {
+    let set = sched_getaffinity(None).context("cannot read the list of cores")?;
+    let cores: Vec<u16> =
+        (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).filter_map(|core| core.try_into().ok()).collect();
+    let provers = usize::from(arguments.provers);
+    let share = |number: usize| {
+        let (start, end) = (number * cores.len() / provers, (number + 1) * cores.len() / provers);
+        // With more provers than cores, a prover without a core of its own may use all cores.
+        if start < end && provers > 1 { &cores[start..end] } else { &cores[..] }
+    };
+    let command = |number: usize| {
+        let own = share(number);
+        // A container's quota of processor time may be smaller than its number of visible cores.
+        let allowed = thread::available_parallelism().map_or(own.len(), usize::from) / provers;
+        let threads = arguments.threads.map_or(own.len().min(allowed).max(1), usize::from);
+        let mut line: Vec<OsString> = vec!["prover".into(), "--threads".into(), threads.to_string().into()];
+        if let Some(shards) = arguments.parallel_shards {
+            line.extend(["--parallel-shards".into(), shards.to_string().into()]);
+        }
+        if provers > 1 {
+            let cores: Vec<String> = own.iter().map(u16::to_string).collect();
+            line.extend(["--pin".into(), cores.join(",").into()]);
+        }
+        if let Some(filter) = &log.log {
+            line.extend(["--log".into(), filter.into()]);
+        }
+        line.extend(["--log-format".into(), log.log_format.name().into()]);
+        // This path is the running program, even if its file has been replaced by another release.
+        ProverCommand { program: "/proc/self/exe".into(), arguments: line }
+    };
+    Ok((0..provers).map(command).collect())
+}
+
+/// `sp1d prover`: runs one of a worker's provers.
+pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
+    let stdin = fstat(std::io::stdin()).context("cannot inspect the standard input")?;
+    if FileType::from_raw_mode(stdin.st_mode) != FileType::Socket {
+        let text = "`sp1d prover` is not for direct use\nhint: run `sp1d worker` instead; it starts its own provers";
+        return Err(CliError::usage(text).into());
+    }
+    // When memory runs out, the kernel should kill the prover rather than the worker. See proc(5), `oom_score_adj`.
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", "800") {
+        tracing::debug!(%error, "cannot raise the out-of-memory score");
+    }
+    // The signal is sent when the worker's thread that started this prover ends. That thread lives as long as the
+    // worker.
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot request a signal for the end of the worker")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let shards = arguments.parallel_shards.map(usize::from);
+    let served = serve_prover(arguments.threads.into(), shards, Some(allocator::give_back));
+    let outcome = runtime.block_on(served).context("cannot serve the worker that started this prover");
+    // Do not wait for a running stage: its result is no longer needed.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Result<()> {
+    let stop = cancelled_by_signals()?;
+    let allowed = arguments.orchestrator.clone();
+    let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
+        (Some(orchestrator), _, _) => WorkerBuilder::joining(orchestrator),
+        (None, Some(listen), Some(orchestrators)) => WorkerBuilder::at(listen, orchestrators),
+        (None, _, _) => {
+            let text = "the worker has no address\nhint: pass `--listen` and `--orchestrator`, or `--join`";
+            return Err(CliError::usage(text).into());
+        }
+    };
+    let mut builder = builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(allocator::give_back);
+    builder = builder.provers(commands);
+    if let Some(name) = arguments.name {
+        builder = builder.name(name);
+    }
+    if let Some(threads) = arguments.threads {
+        builder = builder.threads(threads.into());
+    }
+    if let Some(shards) = arguments.parallel_shards {
+        builder = builder.parallel_shards(shards.into());
+    }
+    let worker = builder.bind().await?;
+    match (worker.local_addr(), allowed, arguments.join) {
+        (Some(address), Some(allowed), _) => tracing::info!(%address, orchestrators = %allowed, "listening"),
+        (_, _, Some(orchestrator)) => tracing::info!(%orchestrator, "joining"),
+        _ => {}
+    }
+    tokio::spawn(show_loading(worker.state()));
+    worker.serve(stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Shows a spinner until the prover is loaded.
+async fn show_loading(mut state: watch::Receiver<EngineState>) {
+    let bar = spinner(String::new());
+    loop {
+        match &*state.borrow_and_update() {
+            EngineState::Starting { .. } => {}
+            EngineState::Ready(_) | EngineState::Failed(_) => break,
+        }
+        let left = state.borrow().seconds_left();
+        bar.set_message(format!("loading the prover, about {left} s left"));
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            changed = state.changed() => if changed.is_err() { break },
+        }
+    }
+    bar.finish_and_clear();
+}

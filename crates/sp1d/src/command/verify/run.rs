@@ -1,0 +1,47 @@
+//! Chooses how a proof is verified.
+
+use super::{ProofBytes, on_chain};
+use crate::{
+    args::{KeySource, VerifyArguments},
+    terminal::print,
+};
+use anyhow::Result;
+
+#[cfg(not(feature = "prover"))]
+use not_here::verify_with_key;
+
+#[cfg(feature = "prover")]
+use crate::command::prover::verify as verify_with_key;
+
+pub(in crate::command) fn run(arguments: &VerifyArguments) -> Result<()> {
+    let proof = ProofBytes::read(&arguments.proof)?;
+    proof.check_version()?;
+    match &arguments.key.vkey {
+        Some(KeySource::Hash(hash)) => on_chain::verify(&proof, hash)?,
+        _ => verify_with_key(&proof, &arguments.key)?,
+    }
+    print("the proof verifies")
+}
+
+/// What a build without the prover does with a key that is not a hash.
+#[cfg(not(feature = "prover"))]
+mod not_here {
+    use super::ProofBytes;
+    use crate::{
+        args::{KeyArguments, KeySource},
+        exit::CliError,
+    };
+    use anyhow::Result;
+
+    pub(super) fn verify_with_key(_: &ProofBytes, key: &KeyArguments) -> Result<()> {
+        let file = match &key.vkey {
+            Some(KeySource::File(file)) => format!(" {}", file.display()),
+            Some(KeySource::Hash(_)) | None => String::new(),
+        };
+        let text = format!(
+            "cannot use the key file{file}: this build of sp1d verifies proofs only with the hash of the key\n\
+             hint: pass `--vkey 0xHASH`, or install sp1d with its default features"
+        );
+        Err(CliError::usage(text).into())
+    }
+}

@@ -1,8 +1,8 @@
 //! A busy worker pool, for measuring how long the scheduler needs for an event.
 
 use sp1d_scheduler::{
-    AttemptId, Command, Event, KindSet, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
-    WorkerId,
+    AttemptId, Command, Event, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind,
+    Timestamp, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -34,6 +34,7 @@ impl Pool {
             pool.handle(Event::WorkerJoined {
                 session,
                 worker,
+                origin: OriginId(number.into()),
                 memory_bytes: 0,
                 slots: 2,
                 kinds,

@@ -15,9 +15,9 @@ mod blob;
 mod digest;
 mod store;
 
-pub use blob::{Assembler, Blob, CHUNK_BYTES, Chunk, DecodeError, Encoder, Encoding};
+pub use blob::{Assembler, Blob, BlobReader, CHUNK_BYTES, Chunk, DecodeError, Encoder, Encoding};
 pub use digest::Digest;
 pub use store::{
-    ArtifactDescription, ArtifactStats, Scope, SpilledBlob, Store, StoreError, StoreLimits, StoreUsage, Stored,
-    default_spill_folder, quarter_of_memory,
+    ArtifactDescription, ArtifactStats, Scope, SpilledBlob, SpilledChunks, Store, StoreError, StoreLimits, StoreUsage,
+    Stored, StoredChunks, default_spill_folder, quarter_of_memory,
 };

@@ -14,30 +14,26 @@ use sp1d_model::{
 use std::{future::ready, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Maximum time to open a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an event
-/// stream every 15 s.
-const SILENCE: Duration = Duration::from_secs(90);
-
-/// Minimum upload speed in bytes per second. A slower upload counts as stalled.
-const MIN_BYTES_PER_SECOND: u64 = 100_000;
-
-/// Maximum size of a response that is not a proof. A list of a thousand proofs with a thousand workers each is smaller.
-const MAX_RESPONSE_BYTES: usize = 256 << 20;
-
-/// Maximum size of an error response.
-const MAX_PROBLEM_BYTES: usize = 1 << 20;
-
-/// Maximum size of one event. The largest events are failed attempts with the message of a panic.
-const MAX_EVENT_BYTES: usize = 16 << 20;
-
-/// Maximum number of past events of a proof: enough for a hundred thousand tasks.
-const MAX_EVENTS: usize = 1 << 20;
-
-/// Maximum size of a proof: enough for ten thousand shards.
-const MAX_PROOF_BYTES: usize = 16 << 30;
+sp1d_model::limits! {
+    /// Maximum time to open a connection.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5); Time by Service;
+    /// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an
+    /// event stream every 15 s.
+    const SILENCE: Duration = Duration::from_secs(90); Time by Service;
+    /// Minimum upload speed in bytes per second. A slower upload counts as stalled.
+    const MIN_BYTES_PER_SECOND: u64 = 100_000; Rate by Service;
+    /// Maximum size of a response that is not a proof. A list of a thousand proofs with a thousand workers each is
+    /// smaller.
+    const MAX_RESPONSE_BYTES: usize = 256 << 20; Bytes by Service;
+    /// Maximum size of an error response.
+    const MAX_PROBLEM_BYTES: usize = 1 << 20; Bytes by Service;
+    /// Maximum size of one event. The largest events are failed attempts with the message of a panic.
+    const MAX_EVENT_BYTES: usize = 16 << 20; Bytes by Service;
+    /// Maximum number of past events of a proof: enough for a hundred thousand tasks.
+    const MAX_EVENTS: usize = 1 << 20; Count by Service;
+    /// Maximum size of a proof: enough for ten thousand shards.
+    const MAX_PROOF_BYTES: usize = 16 << 30; Bytes by Service;
+}
 
 /// Pause between two tries to reach a service.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -6,9 +6,11 @@
 
 mod client;
 mod error;
+mod limits;
 
 pub use client::{Client, WorkerAction};
 pub use error::ClientError;
+pub use limits::limits;
 pub use sp1d_model::{
     AttemptInfo, Disconnection, EventRecord, FailureInfo, Health, ListStatus, Moment, NewProof, OpenTask,
     OpenTaskState, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState, ProofSummary, ProofWaiting,

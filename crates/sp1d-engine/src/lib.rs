@@ -14,6 +14,7 @@
 mod executor;
 mod heap;
 mod identity;
+mod limits;
 mod memory;
 mod names;
 mod options;
@@ -31,13 +32,15 @@ pub use executor::{
     private_temporary_folder, remove_leftovers,
 };
 pub use identity::build_identity;
+pub use limits::limits;
 pub use memory::{LOAD_BYTES, REST_BYTES, smaller_cut, smallest_worker_bytes};
 pub use options::{CutOption, CutOptions, OptionsError, ReplacedValue};
 pub use program::{ProgramError, check_program};
 pub use proof_calls::{ProofCalls, ProofIdentity, observe_proof_calls};
 pub use prover::{Equipment, MissingEquipment, ProverSettings, load_prover, start_estimate};
 pub use runner::{
-    MarkerSequencer, ProofRunnerSettings, ShrinkWrapper, Sp1ProofRunner, default_key_folder, preview_cut, status_code,
+    MarkerSequencer, ProofRunnerSettings, ShrinkWrapper, Sp1ProofRunner, check_input, check_recursion_keys,
+    default_key_folder, preview_cut, status_code,
 };
 pub use sp1_types::WrapProof;
 pub use thread_pool::start_thread_pool;

@@ -321,6 +321,13 @@ impl CutOptions {
         self.options.sharding_threshold.element_threshold
     }
 
+    /// Returns the same options with a smaller limit for the memory of the executed program, if it is above `bytes`.
+    #[must_use]
+    pub fn with_memory_at_most(mut self, bytes: u64) -> Self {
+        self.options.memory_limit = self.options.memory_limit.min(bytes.max(MEMORY.least));
+        self
+    }
+
     /// Returns the same options with `threshold`, marked as chosen by the runner.
     pub(crate) fn chosen(mut self, threshold: u64) -> Self {
         self.origin = CutOrigin::Chosen;
@@ -366,5 +373,23 @@ impl CutOptions {
 
     pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {
         &self.options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: u64, expected: u64) {
+        let options = CutOptions::from_variables(|_| None).unwrap().with_memory_at_most(bytes);
+        assert_eq!(options.as_sp1().memory_limit, expected);
+    }
+
+    #[test]
+    fn memory_of_a_program_is_only_lowered_and_stays_in_range() {
+        check(1 << 30, 1 << 30);
+        check(u64::MAX, MEMORY.default);
+        check(0, MEMORY.least);
     }
 }

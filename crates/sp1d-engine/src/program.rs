@@ -35,17 +35,17 @@ pub enum ProgramError {
     Undecodable(String),
 }
 
-/// Largest number of bytes in all segments together, zeros included. SP1's decoder makes an entry of up to 39 bytes for
-/// every 8 zero bytes, and every entry is proven. The largest known programs have 12 MB. Heap and stack are not in a
-/// segment.
-const MAX_SEGMENT_BYTES: u64 = 128 << 20;
-
-/// Largest number of bytes of instructions. SP1 allows 2^22 instructions, but checks that only after decoding all of
-/// them.
-const MAX_TEXT_BYTES: u64 = 4 << 22;
-
-/// End of a program's address space: `MAX_JIT_LOG_ADDR` of sp1-core-executor.
-const MAX_ADDRESS: u64 = 1 << 40;
+sp1d_model::limits! {
+    /// Largest number of bytes in all segments together, zeros included. SP1's decoder makes an entry of up to 39 bytes
+    /// for every 8 zero bytes, and every entry is proven. The largest known programs have 12 MB. Heap and stack are not
+    /// in a segment.
+    const MAX_SEGMENT_BYTES: u64 = 128 << 20; Bytes by Program;
+    /// Largest number of bytes of instructions. SP1 allows 2^22 instructions, but checks that only after decoding all
+    /// of them.
+    const MAX_TEXT_BYTES: u64 = 4 << 22; Bytes by Program;
+    /// End of a program's address space: `MAX_JIT_LOG_ADDR` of sp1-core-executor.
+    const MAX_ADDRESS: u64 = 1 << 40; Count by Program;
+}
 
 /// The properties of a program that determine the shape of its shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,15 +1,18 @@
-//! Tests for the check of deferred events that an attempt delivers for a core shard, and for the check of the expected
-//! exit code. Checks of proofs are not tested here: making a proof needs a prover.
+//! Tests for the check of deferred events that an attempt delivers for a core shard, and for the checks of the expected
+//! exit code and of the mode. Checks of proofs are not tested here: making a proof needs a prover.
 
 use sp1_core_executor::{
     SyscallCode,
-    events::{PrecompileEvent, SyscallEvent},
+    events::{
+        MemoryLocalEvent, MemoryReadRecord, MemoryRecord, MemoryWriteRecord, Poseidon2PrecompileEvent, PrecompileEvent,
+        SyscallEvent,
+    },
 };
 use sp1_prover::worker::{DeferredEvents, PrecompileArtifactSlice};
 use sp1_prover_types::Artifact;
 use sp1d_artifacts::Blob;
-use sp1d_engine::{CutOptions, EventLimits, MarkerSequencer, status_code};
-use sp1d_orchestrator::{ExpectedExit, ProofFailure};
+use sp1d_engine::{CutOptions, EventLimits, MarkerSequencer, check_recursion_keys, status_code};
+use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode};
 use std::collections::HashMap;
 
 const CODE: SyscallCode = SyscallCode::KECCAK_PERMUTE;
@@ -31,14 +34,24 @@ fn list(code: SyscallCode, pieces: &[PrecompileArtifactSlice]) -> Vec<u8> {
     bincode::serialize(&list).unwrap()
 }
 
-/// Checks `list` with the uploaded pieces. An error must contain the expected text.
+fn limits() -> EventLimits {
+    EventLimits::new(&CutOptions::from_variables(|_| None).unwrap(), 1000, false)
+}
+
+/// Checks `list` with the uploaded pieces. All of them must belong to a valid list. An error must contain the expected
+/// text.
 fn check(list: &[u8], uploaded: &[(&str, Vec<u8>)], expected: Result<(), &str>) {
-    let options = CutOptions::from_variables(|_| None).unwrap();
-    let limits = EventLimits::new(&options, 1000, false);
+    check_bytes(u64::MAX, list, uploaded, expected);
+}
+
+/// Does the same for a shard whose events have at most `max_bytes`.
+fn check_bytes(max_bytes: u64, list: &[u8], uploaded: &[(&str, Vec<u8>)], expected: Result<(), &str>) {
     let uploaded: HashMap<_, _> = uploaded.iter().map(|(name, bytes)| (*name, Blob::encode(bytes))).collect();
-    let verdict = limits.check(list, &|name| uploaded.get(name).cloned());
+    let verdict = limits().check(list, max_bytes, &|name| uploaded.get(name).cloned());
     match (&verdict, expected) {
-        (Ok(()), Ok(())) => {}
+        (Ok(names), Ok(())) => {
+            assert!(names.len() == uploaded.len() && names.iter().all(|name| uploaded.contains_key(name.as_str())));
+        }
         (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason:?} does not contain {part:?}"),
         _ => panic!("{verdict:?}, expected {expected:?}"),
     }
@@ -94,6 +107,49 @@ fn a_piece_with_extra_missing_or_invalid_bytes_is_rejected() {
 }
 
 #[test]
+fn events_that_the_shard_cannot_make_are_rejected() {
+    let both = [("a", events(2)), ("b", events(2))];
+    let list = list(CODE, &[piece("a", 0, 2), piece("b", 0, 2)]);
+    let bytes = 2 * events(2).len() as u64;
+    check_bytes(bytes, &list, &both, Ok(()));
+    check_bytes(bytes - 1, &list, &both, Err("the shard cannot make as many"));
+    assert_eq!(limits().max_bytes(0), 0);
+}
+
+#[test]
+fn events_of_real_calls_are_within_the_limits() {
+    let (read, written) = (MemoryReadRecord::default(), MemoryWriteRecord::default());
+    let record = MemoryRecord { timestamp: 0, value: 0 };
+    let local = MemoryLocalEvent { addr: 0, initial_mem_access: record, final_mem_access: record };
+    let call = Poseidon2PrecompileEvent {
+        clk: 0,
+        ptr: 0,
+        memory_records: vec![written; 8],
+        page_prot_records: Vec::new(),
+        local_mem_access: vec![local; 8],
+        local_page_prot_access: Vec::new(),
+    };
+    let (syscall, _): (SyscallEvent, PrecompileEvent) = bincode::deserialize(&[0; 4096]).unwrap();
+    // The call reads 8 words, and writes them with their old values.
+    let accesses = 8 + 2 * 8;
+    let bytes = bincode::serialize(&(syscall, PrecompileEvent::POSEIDON2(call))).unwrap().len() as u64;
+    assert!(2 * bytes < limits().max_bytes(accesses), "{bytes} bytes");
+    // The precompile with the fewest bytes that do not belong to an access reads 25 words and writes them.
+    let bytes = 25 * bincode::serialize(&(read, written, local, 0_u64, 0_u64)).unwrap().len() as u64;
+    assert!(2 * bytes < limits().max_bytes(75), "{bytes} bytes");
+}
+
+#[test]
+fn an_event_that_is_larger_than_any_is_not_decoded() {
+    // The event ends with the lengths of five empty lists. The first list claims more elements than the piece has.
+    let mut large = events(1);
+    let at = large.len() - 40;
+    large.splice(at..at + 8, u64::MAX.to_le_bytes());
+    large.resize(1 << 20, 0);
+    check(&list(CODE, &[piece("a", 0, 1)]), &[("a", large)], Err("size limit"));
+}
+
+#[test]
 fn a_piece_that_is_missing_or_named_twice_is_rejected() {
     check(&list(CODE, &[piece("b", 0, 2)]), &[("a", events(2))], Err("not uploaded"));
     check(&list(CODE, &[piece("a", 0, 2), piece("a", 0, 2)]), &[("a", events(2))], Err("twice"));
@@ -143,4 +199,14 @@ fn an_exit_code_that_sp1_does_not_define_is_refused() {
         matches!(&refused, Err(ProofFailure::Request(text)) if text.contains("exit codes 0, 1 and 3")),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_build_that_cannot_check_recursion_keys_makes_core_proofs_only() {
+    for mode in [ProofMode::Core, ProofMode::Compressed, ProofMode::Groth16, ProofMode::Plonk] {
+        assert_eq!(check_recursion_keys(mode, true), Ok(()), "{mode}");
+        let refused = check_recursion_keys(mode, false);
+        let text = refused.err().map(|failure| failure.to_string()).unwrap_or_default();
+        assert_eq!(text.contains("mprotect") && text.contains("hint: "), mode != ProofMode::Core, "{mode}: {text}");
+    }
 }

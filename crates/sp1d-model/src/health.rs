@@ -19,4 +19,8 @@ pub struct Health {
     pub workers: usize,
     /// Number of connected workers whose prover is loaded.
     pub ready_workers: usize,
+    /// What a person should look at, in sentences: why the service can only be read, for example because its disk is
+    /// full, and an implausible step of its clock. Absent if there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

@@ -7,19 +7,24 @@
 //! - `task/`: the kinds of tasks, and the kinds of failures that workers report.
 //! - `proof/`: requests for proofs, and the events, open tasks, states and failures of proofs.
 //! - `worker/` and `health.rs`: what a service shows of its workers and of itself.
-//! - `moment.rs`: points in time. `hint.rs`: hints in error texts.
+//! - `moment.rs`: points in time. `hint.rs`: hints in error texts. `limit.rs`: bounds that remote peers can reach.
+//! - `plain_text.rs`: texts of others, made safe to show.
 
 mod health;
 pub mod hint;
 mod ids;
+mod limit;
 mod moment;
+mod plain_text;
 mod proof;
 mod task;
 mod worker;
 
 pub use health::Health;
 pub use ids::{AttemptId, ProofId, SessionId, TaskId, WorkerId};
+pub use limit::{Limit, LimitPeer, LimitValue};
 pub use moment::Moment;
+pub use plain_text::clean_line;
 pub use proof::{
     AttemptInfo, EventRecord, FailureInfo, NewProof, OpenTask, OpenTaskState, ProgramSummary, ProofEvent,
     ProofFailureKind, ProofMode, ProofState, ProofSummary, ProofWaiting, TaskCounts, WaitCode, WaitingTasks,

@@ -16,6 +16,7 @@
 //! - `audit/`: audits, which find the workers whose results or claims turn out to be wrong after other tasks have used
 //!   them.
 //! - `dispatch/`: the dispatcher and its inputs.
+//! - `timed_check.rs` starts a check of a worker's output on a thread of its own.
 //!
 //! The *dispatcher* is the tokio task that owns the state machines of the crate `scheduler`. It turns messages and
 //! calls into events, and it carries out the commands that it gets back. It also publishes the `PoolSnapshot`: the
@@ -26,6 +27,7 @@
 mod audit;
 mod counts;
 mod dispatch;
+mod limits;
 mod lock;
 mod orchestrator;
 mod pool;
@@ -35,14 +37,17 @@ mod runner;
 mod scope;
 mod session;
 mod settings;
+mod timed_check;
 
 pub use counts::OrchestratorCounts;
+pub use limits::limits;
 pub use orchestrator::{Holdings, Orchestrator};
 pub use pool::{
     connection::{FirstContact, Reached},
     dialer::{LocalConnector, Stream},
     disconnected::DisconnectedWorker,
     info::{ConnectError, UnknownWorker, Unreachable, WorkerInfo},
+    join_port::JoinSettings,
     list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList},
     probe::{ProbeError, Probed, probe},
     reach_error::ReachError,
@@ -60,6 +65,6 @@ pub use runner::{
     request::{Cut, ExpectedExit, ProofOutput, ProofRequest},
     task::{AttemptMemory, TaskSpec},
 };
-pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify};
+pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
 pub use sp1d_scheduler::Placement;

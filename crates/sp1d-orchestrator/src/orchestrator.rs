@@ -9,6 +9,7 @@ use crate::{
         disconnected::DisconnectedWorker,
         first_contact::first_contact,
         info::{ConnectError, UnknownWorker, WorkerInfo},
+        join_port::JoinSettings,
         list::{Member, WorkerList},
         membership::Membership,
     },
@@ -17,7 +18,6 @@ use crate::{
     settings::OrchestratorSettings,
 };
 use sp1d_model::ProofWaiting;
-use sp1d_protocol::Filter;
 use sp1d_scheduler::{DispatchEvent, TaskId};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -120,9 +120,9 @@ impl Orchestrator {
         self.membership.set_list(list)
     }
 
-    /// Accepts workers that join through `listener`, from the addresses in `allowed`, until the orchestrator ends.
-    pub fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
-        self.membership.serve_joining(listener, allowed);
+    /// Accepts workers that join through `listener`, until the orchestrator ends.
+    pub fn serve_joining(&self, listener: TcpListener, settings: JoinSettings) {
+        self.membership.serve_joining(listener, settings);
     }
 
     /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is
@@ -147,6 +147,13 @@ impl Orchestrator {
     /// Ends all sessions and proofs, and waits until all their tokio tasks have ended.
     pub async fn shutdown(self) {
         self.end().await;
+    }
+
+    /// Returns a token that is cancelled when the dispatcher has panicked. All running proofs fail then, and every
+    /// later proof fails at once. Only a new process, or at least a new orchestrator, can prove again.
+    #[must_use]
+    pub fn broken(&self) -> &CancellationToken {
+        &self.registry.broken
     }
 
     /// Returns what is held now for all proofs. Soon after the last proof has ended, nothing is held.
@@ -229,9 +236,9 @@ impl Orchestrator {
         // This fails if the dispatcher has ended.
         let place = self.registry.inbox.reserve().await.ok()?;
         let running = self.registry.proofs().values().rev().find(|state| state.label == proof).map(|state| state.id);
-        let Some(proof_id) = running else { return Some(ProofWaiting::default()) };
+        let Some(id) = running else { return Some(ProofWaiting::default()) };
         let (reply, wait) = oneshot::channel();
-        place.send(DispatcherInput::Explain { proof_id, after, limit, reply });
+        place.send(DispatcherInput::Explain { proof: id, after, limit, reply });
         // If the dispatcher ends, it drops `reply`, which ends the wait.
         wait.await.ok()
     }

@@ -7,6 +7,7 @@
 //! | running proofs | each proof for itself | sessions and dispatcher, for events and failures |
 //! | connected workers | each session for its worker | dispatcher, to send; proofs and callers, for facts |
 //! | disconnected workers, last departure | sessions and connections | callers, and proofs without workers |
+//! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | sessions, when a worker connects | none |
 //!
 //! The first three are published: other parts can only read them. The maps of attempts, proofs and workers hold
@@ -24,27 +25,42 @@ use crate::{
         demand::Demand,
         dialer::LocalConnector,
         disconnected::{DisconnectedWorkers, is_same},
+        identity::{WorkerIdentities, WorkerIdentity},
         list::Member,
         snapshot::PoolSnapshot,
     },
-    proof::{result_cache::ResultCache, running::RunningProof},
+    proof::{attempt_rights::AttemptRights, result_cache::ResultCache, running::RunningProof},
+    session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
 };
 use sp1d_artifacts::Store;
-use sp1d_protocol::TaskOutputs;
-use sp1d_scheduler::{AttemptId, ProofId, SessionId, TaskKind, WorkerChanges, WorkerId};
+use sp1d_model::ProofEvent;
+use sp1d_protocol::{Rate, RateLimiter, TaskOutputs};
+use sp1d_scheduler::{AttemptId, OriginId, ProofId, SessionId, TaskKind, WorkerChanges, WorkerId};
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64},
     },
+    time::Duration,
 };
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
+    time::Instant,
 };
+use tokio_util::sync::CancellationToken;
+
+/// How many log lines the workers of one origin may cause: 50 at once, and one more every 2 s. A worker that reports
+/// failures without end writes no more.
+const MAX_WORKER_LOG_RATE: Rate = Rate { burst: 50, interval: Duration::from_secs(2) };
+
+/// How often the workers of one origin may write into the histories of all running proofs that they came or left: 40
+/// times at once, and once more every 5 minutes. A worker that connects and leaves again and again writes no more.
+const MAX_WORKER_EVENT_RATE: Rate = Rate { burst: 40, interval: Duration::from_secs(300) };
 
 /// A live attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and upload
 /// artifacts.
@@ -55,11 +71,14 @@ pub(crate) struct RegisteredAttempt {
     /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
     /// and its address are kept here.
     pub(crate) worker_id: WorkerId,
+    pub(crate) worker_origin: OriginId,
     pub(crate) worker_name: String,
     pub(crate) worker_address: String,
     pub(crate) proof: Arc<RunningProof>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,
+    /// What it may read and upload.
+    pub(crate) rights: Arc<AttemptRights>,
     /// The attempt from before the orchestrator restarted that it may resume. If it does, the names of the artifacts
     /// that it makes contain the number of that attempt.
     pub(crate) resumes: Option<AttemptId>,
@@ -71,6 +90,8 @@ pub(crate) struct Registry {
     /// Connects to the worker of this process, if there is one.
     pub(crate) local: Option<Arc<dyn LocalConnector>>,
     pub(crate) store: Store,
+    /// The uploads of workers that are not in the store yet.
+    pub(crate) uploads: Arc<UploadBudget>,
     pub(crate) result_cache: Option<Arc<dyn ResultCache>>,
     /// Identifies this orchestrator. It changes with every restart.
     pub(crate) instance: [u8; 16],
@@ -86,9 +107,12 @@ pub(crate) struct Registry {
     attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
     /// The running proofs. A proof adds itself at its start, and removes itself at its end.
     proofs: watch::Sender<BTreeMap<ProofId, Arc<RunningProof>>>,
-    /// Identity of each worker over all its sessions, by address, or by name and IP address if the worker joined. Only
-    /// [`Registry::worker_id`] uses it.
-    worker_ids: Mutex<BTreeMap<String, WorkerId>>,
+    /// The identity of each worker over all its sessions.
+    identities: Mutex<WorkerIdentities>,
+    /// Limits the log lines that workers cause.
+    worker_logs: Mutex<RateLimiter<OriginId>>,
+    /// Limits how often the running proofs get events about workers that came or left.
+    worker_events: Mutex<RateLimiter<OriginId>>,
     /// The scheduler's view of the workers. Only the dispatcher publishes it.
     pool: watch::Sender<PoolSnapshot>,
     /// Which worker left last and why, for the error of a proof that waits in vain.
@@ -102,6 +126,8 @@ pub(crate) struct Registry {
     pub(crate) counters: Counters,
     /// True if the whole orchestrator is stopping, and not only one of its sessions.
     pub(crate) ends: AtomicBool,
+    /// Cancelled when the dispatcher has panicked.
+    pub(crate) broken: CancellationToken,
 }
 
 /// Returns a random identity. It is not a secret.
@@ -123,6 +149,8 @@ impl Registry {
     ) -> Self {
         Self {
             store: Store::new(settings.store.clone()),
+            identities: Mutex::new(WorkerIdentities::new(settings.worker_origins)),
+            uploads: Arc::new(UploadBudget::new(settings.store.memory_bytes)),
             settings,
             local,
             result_cache,
@@ -135,7 +163,8 @@ impl Registry {
             workers: Mutex::default(),
             attempts: watch::Sender::default(),
             proofs: watch::Sender::default(),
-            worker_ids: Mutex::default(),
+            worker_logs: Mutex::new(RateLimiter::new(MAX_WORKER_LOG_RATE)),
+            worker_events: Mutex::new(RateLimiter::new(MAX_WORKER_EVENT_RATE)),
             pool: watch::Sender::default(),
             last_departure: Mutex::new("none".to_owned()),
             disconnected: Mutex::default(),
@@ -143,6 +172,7 @@ impl Registry {
             demand: Demand::default(),
             counters: Counters::default(),
             ends: AtomicBool::new(false),
+            broken: CancellationToken::new(),
         }
     }
 
@@ -196,7 +226,7 @@ impl Registry {
 
     /// Moves the attempt `id` to `session`, a new session of its worker. Returns false if there is no such attempt.
     /// Only the dispatcher calls this.
-    pub(crate) fn move_attempt(&self, id: AttemptId, session: SessionId) -> bool {
+    pub(crate) fn continue_attempt(&self, id: AttemptId, session: SessionId) -> bool {
         self.attempts.send_if_modified(|attempts| {
             let Some(found) = attempts.get_mut(&id) else { return false };
             Arc::make_mut(found).session = session;
@@ -234,15 +264,27 @@ impl Registry {
     }
 
     /// Returns the identity of the worker `name` at `member`, which is the same in all its sessions.
-    pub(crate) fn worker_id(&self, name: &str, member: &Member) -> WorkerId {
-        let key = match member {
-            // The port differs in each session.
-            Member::Joined(peer) => format!("{name} at {}", peer.ip().to_canonical()),
-            Member::Remote(_) | Member::Local => member.to_string(),
-        };
-        let mut worker_ids = lock(&self.worker_ids);
-        let next = WorkerId(worker_ids.len() as u64 + 1);
-        *worker_ids.entry(key).or_insert(next)
+    pub(crate) fn identify(&self, name: &str, member: &Member) -> WorkerIdentity {
+        let connected = self.workers().values().map(|worker| worker.id).collect();
+        lock(&self.identities).identify(name, member, &connected)
+    }
+
+    /// Notes that the worker `member` of the list was reached at `address`.
+    pub(crate) fn note_reached(&self, member: &Member, address: IpAddr) {
+        lock(&self.identities).note_reached(member, address);
+    }
+
+    /// Decides whether a worker of `origin` may cause a log line now. Returns how many lines were left out before, or
+    /// `None` if it may not.
+    pub(crate) fn may_log_about(&self, origin: OriginId) -> Option<u64> {
+        lock(&self.worker_logs).take(origin, Instant::now())
+    }
+
+    /// Tells all running proofs that a worker of `origin` came or left, unless its workers did so too often.
+    pub(crate) fn report_to_proofs(&self, origin: OriginId, event: &ProofEvent) {
+        if lock(&self.worker_events).take(origin, Instant::now()).is_some() {
+            self.proofs().values().for_each(|proof| proof.report(event.clone()));
+        }
     }
 
     /// Returns the running proofs. No proof starts or ends while the returned value exists.

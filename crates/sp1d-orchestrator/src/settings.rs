@@ -4,9 +4,11 @@ use sp1d_protocol::Build;
 use sp1d_scheduler::Placement;
 use std::{ffi::OsStr, fs, path::Path, time::Duration};
 
-/// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
-/// `sp1d_protocol::MessageLimits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.
-pub const MAX_HELD_ATTEMPTS: u32 = 128;
+sp1d_model::limits! {
+    /// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
+    /// `sp1d_protocol::MessageLimits::HELD_ATTEMPTS`, which is larger, and no worker needs this many.
+    pub const MAX_HELD_ATTEMPTS: u32 = 128; Count by Worker;
+}
 
 /// Settings of an orchestrator.
 #[derive(Debug, Clone)]
@@ -34,21 +36,24 @@ pub struct OrchestratorSettings {
     pub store: sp1d_artifacts::StoreLimits,
     /// Which results are verified before they are used.
     pub verify: Verify,
-    /// A task and its proof fail after failures on this many different workers. A rejected result counts as a failure.
-    /// If every worker that supports the task was tried or is too small, this many failures in total are enough. At
-    /// least 1.
+    /// A task and its proof fail after failures on this many different workers. A rejected result counts as a failure,
+    /// and workers that count as one machine (`worker_origins`) count once. If every worker that supports the task was
+    /// tried or is too small, this many failures in total are enough. At least 1.
     pub max_failures: u32,
-    /// A task and its proof fail after losses of this many different workers: they were lost with the task, ran it for
-    /// too long, or never started it. If every worker that supports the task was tried or is too small, this many
-    /// losses in total are enough. At least 1.
+    /// The same for losses of this many different workers: they were lost with the task, ran it for too long, or never
+    /// started it. If every worker that supports the task was tried or is too small, this many losses in total are
+    /// enough. At least 1.
     pub max_losses: u32,
+    /// Which workers count as one machine. Such workers do not confirm each other, and a new one starts with the worst
+    /// record of the others.
+    pub worker_origins: WorkerOrigins,
     /// What happens to a proof if no connected worker supports a task kind that it needs. If true, the proof waits up
     /// to `patience` for a worker that does. If false, it fails before it starts. A proof always waits up to `patience`
     /// if no worker at all is connected.
     pub wait_for_capabilities: bool,
     /// The highest attempt number that this orchestrator assigned before it restarted; 0 if it did not restart.
     /// Artifact names contain attempt numbers, and with a result cache they must not repeat.
-    pub attempts_before: u64,
+    pub last_attempt_before_restart: u64,
     /// Shared by all orchestrators that continue each other's proofs, one after another. Workers resume attempts that
     /// an earlier orchestrator with the same lineage assigned. `None` for an orchestrator without predecessor or
     /// successor. Requires a result cache.
@@ -73,8 +78,9 @@ impl OrchestratorSettings {
             verify: Verify::All,
             max_failures: 3,
             max_losses: 5,
+            worker_origins: WorkerOrigins::ByAddress,
             wait_for_capabilities: false,
-            attempts_before: 0,
+            last_attempt_before_restart: 0,
             lineage: None,
         }
     }
@@ -120,6 +126,32 @@ impl Verify {
         match self {
             Self::All => "all",
             Self::Final => "final",
+        }
+    }
+}
+
+/// Which workers count as one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WorkerOrigins {
+    /// Workers with one IP address, or of one IPv6 network of 64 bits. Workers of the list with loopback addresses
+    /// count by address and port: they are processes of this machine that the user has listed.
+    #[default]
+    ByAddress,
+    /// No two workers: the user knows that workers with different names are independent, for example behind one router.
+    /// A worker that changes its name then starts with a clean record.
+    ByName,
+}
+
+impl WorkerOrigins {
+    /// All rules, the default first.
+    pub const ALL: [Self; 2] = [Self::ByAddress, Self::ByName];
+
+    /// Returns the stable name that configurations use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ByAddress => "address",
+            Self::ByName => "name",
         }
     }
 }

@@ -96,8 +96,8 @@ impl ProofChecks for NoChecks {
         Ok(())
     }
 
-    fn check_marker(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
-        Ok(())
+    fn check_deferred_events(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
     }
 }
 

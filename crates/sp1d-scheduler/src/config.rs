@@ -9,9 +9,9 @@ pub struct SchedulerConfig {
     /// How long a worker may be silent. Then its session ends, and its tasks can go to other workers. Its attempts may
     /// continue after a reconnect.
     pub lease_ttl: Duration,
-    /// A task fails for good after failures on this many different workers. A rejected result counts as a failure. If
-    /// every worker that supports the task was tried or is too small, this many failures in total are enough. At least
-    /// 1.
+    /// A task fails for good after failures on workers of this many different origins. A rejected result counts as a
+    /// failure. If every worker that supports the task was tried or is too small, this many failures in total are
+    /// enough. At least 1.
     ///
     /// A report of [`FailureKind::Unsupported`](crate::FailureKind::Unsupported) is a refusal and not a failure. After
     /// this many refusals, the task fails for good if every worker that supports its kind was tried or is too small.
@@ -41,7 +41,7 @@ pub struct SchedulerConfig {
     pub quarantine: Option<QuarantineRules>,
     /// The highest attempt number that was assigned before the orchestrator restarted. The first attempt gets the next
     /// number.
-    pub attempts_before: u64,
+    pub last_attempt_before_restart: u64,
 }
 
 impl Default for SchedulerConfig {
@@ -59,7 +59,7 @@ impl Default for SchedulerConfig {
             placement: Placement::default(),
             pace: Some(PaceRules::default()),
             quarantine: Some(QuarantineRules::default()),
-            attempts_before: 0,
+            last_attempt_before_restart: 0,
         }
     }
 }

@@ -13,7 +13,8 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, KindSet, OriginId, PastAttempt, ProofId, SessionId, TaskId, TaskKind, Timestamp,
+    WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -53,6 +54,8 @@ pub enum Event {
         session: SessionId,
         /// The worker, the same in all its sessions.
         worker: WorkerId,
+        /// Where the worker comes from.
+        origin: OriginId,
         /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
         memory_bytes: u64,
         /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
@@ -60,7 +63,7 @@ pub enum Event {
         /// The task kinds that the worker supports.
         kinds: KindSet,
         /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has. For each of
-        /// them, [`Command::Adopt`] or [`Command::Cancel`] follows.
+        /// them, [`Command::Continue`] or [`Command::Cancel`] follows.
         holds: Vec<AttemptId>,
         /// Tasks that the worker started before the orchestrator restarted. It gets those that no worker has started
         /// since, until its slots are full.
@@ -146,8 +149,8 @@ pub enum Event {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once,
-    /// unless it is needed.
+    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once
+    /// for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,
@@ -173,11 +176,21 @@ impl fmt::Display for Event {
                 resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
             }
             Self::MarkerSubmitted { proof, marker } => write!(f, "marker {marker} of {proof} submitted"),
-            Self::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining } => {
+            Self::WorkerJoined {
+                session,
+                worker,
+                origin,
+                memory_bytes,
+                slots,
+                kinds,
+                holds,
+                resumable_tasks,
+                draining,
+            } => {
                 write!(
                     f,
-                    "{session} of {worker} joined: {slots} slots, {memory_bytes} bytes, {} kinds, {} held attempts, \
-                 {} resumable tasks{}",
+                    "{session} of {worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
+                     {} held attempts, {} resumable tasks{}",
                     kinds.iter().count(),
                     holds.len(),
                     resumable_tasks.len(),
@@ -269,26 +282,30 @@ pub enum Command {
         has_no_larger_worker: bool,
     },
     /// `attempt`, which an earlier session of the same worker held, continues in a new session.
-    Adopt {
+    Continue {
         /// The session that holds the attempt now.
         session: SessionId,
         /// The attempt that continues.
         attempt: AttemptId,
     },
-    /// The worker is quarantined after too many faults: it gets no tasks for a while.
+    /// The worker is quarantined after too many faults: it gets no tasks of some kinds for a while.
     Quarantine {
         /// The worker's present session.
         session: SessionId,
+        /// The kinds for which the worker is quarantined.
+        kinds: KindSet,
         /// How long the quarantine lasts from now.
         duration: Duration,
         /// The worker's last fault, for people.
         reason: String,
     },
-    /// The worker's quarantine is over, and its probation starts. It gets one task at a time. An accepted result ends
-    /// the probation, and a fault starts the next quarantine.
+    /// A quarantine of the worker is over, and its probation starts. It gets one task of each of the kinds at a time.
+    /// An accepted result ends the probation for its kind, and a fault starts the next quarantine.
     Probation {
         /// The worker's present session.
         session: SessionId,
+        /// The kinds of the quarantine.
+        kinds: KindSet,
     },
     /// `session` is draining and holds nothing any more.
     WorkerDrained {
@@ -320,11 +337,11 @@ impl fmt::Display for Command {
             Self::FailProof { proof, task, kind, history, .. } => {
                 write!(f, "fail {proof} because of {kind} {task} after {} past attempts", history.len())
             }
-            Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),
-            Self::Quarantine { session, duration, reason } => {
-                write!(f, "quarantine {session} for {duration:?}: {reason}")
+            Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
+            Self::Quarantine { session, kinds, duration, reason } => {
+                write!(f, "quarantine {session} for {duration:?} ({kinds}): {reason}")
             }
-            Self::Probation { session } => write!(f, "put {session} on probation"),
+            Self::Probation { session, kinds } => write!(f, "put {session} on probation ({kinds})"),
             Self::WorkerDrained { session } => write!(f, "report {session} as drained"),
             Self::EndSession { session } => write!(f, "end the session {session}"),
         }

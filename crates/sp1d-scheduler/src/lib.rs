@@ -6,9 +6,8 @@
 //! ```
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
-//! - [`DispatchMachine`] owns a scheduler and filters the workers' reports. A marker reaches the scheduler only after
-//!   its checks. A delivered result reaches it at once, or after a running check of the marker, and becomes final only
-//!   after the check of the result.
+//! - [`DispatchMachine`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
+//!   result, and when it hears that a marker is complete.
 //!
 //! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
 //! driver is the orchestrator's dispatcher. In tests, it is the test or the simulation.
@@ -20,6 +19,7 @@ mod config;
 mod dispatch;
 mod event;
 mod failure;
+mod limits;
 mod placement;
 mod policy;
 mod queue;
@@ -39,10 +39,11 @@ pub use dispatch::{
 };
 pub use event::{Command, Deadline, Event};
 pub use failure::{AttemptFailure, PastAttempt};
+pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;
 pub use sp1d_model::{AttemptId, FailureKind, KindSet, ProofId, SessionId, TaskId, TaskKind, WorkerId};
 pub use status::{SchedulerCounts, TaskStatus, WorkerChanges, WorkerStanding, WorkerStatus};
 pub use timestamp::Timestamp;
 pub use wait_reason::WaitReason;
-pub use workers::{PaceRules, QuarantineRules};
+pub use workers::{OriginId, PaceRules, QuarantineRules};

@@ -45,10 +45,13 @@ pub enum TaskStatus {
 /// The status of a connected worker in its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerStatus {
-    /// Maximum number of attempts that the worker may hold now.
+    /// Maximum number of attempts that the worker may hold.
     pub slots: usize,
-    /// The task kinds that the worker may get now. Empty while it is draining, quarantined or starting its prover.
+    /// The task kinds that the worker may get now, without those for which it is quarantined. Empty while it is
+    /// draining or starting its prover.
     pub kinds: KindSet,
+    /// The task kinds of which the worker may hold only one attempt at a time.
+    pub on_probation: KindSet,
     /// The attempts that the worker holds, oldest first.
     pub held: Vec<AttemptId>,
     /// True if the worker is draining or drained: it finishes the attempts that it has started and gets no others.
@@ -58,7 +61,8 @@ pub struct WorkerStatus {
 impl WorkerStatus {
     /// Returns the status of a worker that is drained before it is ready. It has no slot yet.
     pub(crate) fn draining_before_ready() -> Self {
-        Self { slots: 0, kinds: KindSet::default(), held: Vec::new(), draining: true }
+        let (kinds, on_probation) = (KindSet::default(), KindSet::default());
+        Self { slots: 0, kinds, on_probation, held: Vec::new(), draining: true }
     }
 }
 
@@ -68,14 +72,19 @@ pub enum WorkerStanding {
     /// The worker gets tasks.
     #[default]
     Normal,
-    /// The worker gets no tasks until a time that the scheduler has set, because it had too many faults.
+    /// The worker gets no tasks of some kinds until a time that the scheduler has set, because it had too many faults.
     Quarantined {
+        /// The kinds for which the worker is quarantined.
+        kinds: KindSet,
         /// The worker's last fault, for people.
         reason: String,
     },
-    /// The worker was quarantined and gets one task at a time. An accepted result makes its standing normal, and a
-    /// fault starts the next quarantine.
-    Probation,
+    /// The worker was quarantined for some kinds and gets one task of each of them at a time. An accepted result makes
+    /// its standing for the kind normal, and a fault starts the next quarantine.
+    Probation {
+        /// The kinds for which the worker is on probation. The worker is quarantined for no kind.
+        kinds: KindSet,
+    },
 }
 
 /// What changed about the workers between two calls of

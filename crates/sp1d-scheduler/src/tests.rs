@@ -1,6 +1,6 @@
 //! Table tests: events in, commands out.
 
-mod adoption;
+mod continuation;
 mod display;
 mod health;
 mod identity;
@@ -18,8 +18,8 @@ mod stealing;
 mod waiting;
 
 use crate::{
-    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, PastAttempt, ProofId, Scheduler, SchedulerConfig,
-    SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt, ProofId, Scheduler,
+    SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::time::Duration;
 
@@ -103,6 +103,11 @@ const fn marker(proof: u64, marker: u64) -> Event {
     Event::MarkerSubmitted { proof: ProofId(proof), marker: TaskId(marker) }
 }
 
+/// Each worker has its own origin, unless a test says otherwise.
+fn origin_of(worker: WorkerId) -> OriginId {
+    OriginId(u128::from(worker.0))
+}
+
 fn joined(session: u64, slots: u32) -> Event {
     joined_holding(session, session, slots, &[])
 }
@@ -112,6 +117,7 @@ fn joined_for(session: u64, slots: u32, kind: TaskKind) -> Event {
     Event::WorkerJoined {
         session,
         worker,
+        origin: origin_of(worker),
         memory_bytes: 0,
         slots,
         kinds,
@@ -128,6 +134,7 @@ fn joined_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event
     Event::WorkerJoined {
         session,
         worker,
+        origin: origin_of(worker),
         memory_bytes: 0,
         slots,
         kinds,
@@ -149,7 +156,7 @@ const fn started(session: u64, attempt: u64) -> Event {
     Event::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn marker_reported(session: u64, attempt: u64) -> Event {
+const fn marker_accepted(session: u64, attempt: u64) -> Event {
     Event::MarkerAccepted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 

@@ -6,8 +6,8 @@ use std::fmt;
 
 /// Why a task waits instead of running. The counts are numbers of connected workers.
 ///
-/// - A worker is *available* for a kind if it supports the kind and is not draining, quarantined or starting its
-///   prover.
+/// - A worker is *available* for a kind if it supports the kind, is not quarantined for it, and is neither draining nor
+///   starting its prover.
 /// - An available worker is *free* if it has a free slot, and *full* if it has none.
 /// - A task *excludes* a worker if the worker was tried without success (it failed at the task, refused it, or was lost
 ///   with it), or if the worker has too little memory.
@@ -29,7 +29,7 @@ pub enum WaitReason {
         kind: TaskKind,
         /// Workers that finish the attempts that they have started, and get no others.
         draining: usize,
-        /// Workers that get nothing for a while after too many faults.
+        /// Workers that get no task of the kind for a while after too many faults.
         quarantined: usize,
         /// Workers whose prover is being started again.
         starting: usize,
@@ -70,7 +70,7 @@ pub enum WaitReason {
         kind: TaskKind,
         /// Available workers.
         workers: usize,
-        /// Available workers on probation. Each of them gets one task at a time.
+        /// Available workers on probation. Each of them gets one task of the kind at a time.
         on_probation: usize,
     },
     /// The task does not exclude every free worker, but [`Placement::Pack`](crate::Placement::Pack) leaves them free.

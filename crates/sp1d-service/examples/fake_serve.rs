@@ -40,6 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::select! {
         served = serve(service.clone(), listener) => served?,
         _ = terminated.recv() => {}
+        part = service.died() => return Err(part.into()),
     }
     service.shutdown().await;
     Ok(())

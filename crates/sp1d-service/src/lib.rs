@@ -14,12 +14,14 @@
 //! verifies their proofs.
 
 mod api;
+mod limits;
 mod queue;
 mod state;
 mod telemetry;
 
 pub use api::{openapi, serve};
-pub use queue::{RequestError, Service, ServiceSettings, StartError, follow_list};
+pub use limits::limits;
+pub use queue::{HttpLimits, RequestError, Service, ServiceSettings, StartError, follow_list};
 pub use sp1d_model::{
     EventRecord, FailureInfo, NewProof, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState,
     ProofSummary, TaskCounts,

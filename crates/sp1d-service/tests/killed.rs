@@ -41,6 +41,15 @@ impl Process {
         Self::spawn(&mut command, workers, variables)
     }
 
+    /// Starts the service with a copy of the folder `seed` on its own disk, which a file `filler` then fills.
+    fn start_on_full_disk(seed: &Path, state: &Path, workers: &[String]) -> Self {
+        let mount = "mount -t tmpfs -o mode=700,size=16m disk \"$1\" && cp -a \"$SEED\"/. \"$1\" \
+                     && { cat /dev/zero > \"$1/filler\"; true; } && exec \"$0\" \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount]).arg(program()).arg(state);
+        Self::spawn(command.env("SEED", seed), workers, &[("FREE_BYTES", "0")])
+    }
+
     fn spawn(command: &mut Command, workers: &[String], variables: &[(&str, &str)]) -> Self {
         command.args(workers).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -400,4 +409,31 @@ async fn a_full_disk_refuses_what_is_new_and_costs_no_proof_that_runs() {
     drop(process);
     let process = Process::start(&copied, &workers);
     assert_eq!(get(&process.url, "/v1/proofs").await, known);
+}
+
+#[ignore = "needs the right to mount a disk: ./x test --full"]
+#[tokio::test(flavor = "multi_thread")]
+async fn service_with_a_full_disk_starts_and_continues_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (seed, state) = (folder.path().join("seed"), folder.path().join("state"));
+    fs::create_dir(&state).unwrap();
+    let process = Process::start(&seed, &[]);
+    let program = post(&process.url, "/v1/programs", "application/octet-stream", "program".into()).await.unwrap();
+    let request = json!({ "program": program["id"], "cycle_limit": 2 }).to_string();
+    let proof = post(&process.url, "/v1/proofs", "application/json", request.clone()).await.unwrap();
+    let id = proof["id"].as_str().unwrap();
+    drop(process);
+
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let process = Process::start_on_full_disk(&seed, &state, &[worker.address.to_string()]);
+    let health = get(&process.url, "/healthz").await;
+    assert!(health["warnings"][0].as_str().unwrap().contains("can only be read"), "{health}");
+    assert_eq!(get(&process.url, "/v1/proofs").await["proofs"][0]["id"], *id);
+    let client = reqwest::Client::new();
+    let again = client.post(format!("{}/v1/proofs", process.url)).header("content-type", "application/json");
+    assert_eq!(again.body(request).send().await.unwrap().status(), 507);
+
+    fs::remove_file(format!("/proc/{}/root{}/filler", process.child.id(), state.display())).unwrap();
+    process.done(id).await;
+    assert_eq!(get(&process.url, "/healthz").await["warnings"], Value::Null);
 }

@@ -7,6 +7,7 @@ use opentelemetry_sdk::{
 };
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::Address;
 use sp1d_service::{
     NewProof, ProofFailureKind, ProofState, ProofSummary, Service, ServiceSettings, StartError, follow_list, serve,
@@ -525,7 +526,7 @@ async fn joining_worker_joins_again_after_a_service_restart() {
     for round in 0..2 {
         let running = Running::start(folder.path(), &[], |_| {}).await;
         let listener = TcpListener::bind(port).await.unwrap();
-        running.service.orchestrator().serve_joining(listener, "127.0.0.1".parse().unwrap());
+        running.service.orchestrator().serve_joining(listener, JoinSettings::new("127.0.0.1".parse().unwrap()));
         let id = running.submit(2 + round, |_| {}).await;
         let proof = running.ended(&id).await;
         assert_eq!((proof.state, proof.workers[0].name.as_str()), (ProofState::Done, "mobile"));

@@ -5,11 +5,11 @@ use crate::{
     cluster::{Happening, Net, ToOrchestrator, ToWorker},
     invariant::{Invariants, SimOutcome, SimStep, TheDispatchAgrees, Violation, WatchersSeeEveryEnd},
     observe::{Coverage, DispatchStep, RunDigest},
-    scenario::{ATTEMPTS_BEFORE, Claims, HeardClaims, MachineId, Plan, UploadedClaims, Value},
+    scenario::{Claims, HeardClaims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value},
 };
 use sp1d_scheduler::{
     AttemptFailure, AttemptId, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind,
-    ProofId, ResultKey, ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
+    OriginId, ProofId, ResultKey, ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
@@ -27,7 +27,7 @@ pub(crate) struct Sabotage {
 struct SimSession {
     machine: MachineId,
     /// Set when the worker has joined.
-    worker: Option<WorkerId>,
+    worker: Option<(WorkerId, OriginId)>,
     open: bool,
     /// The connection broke, and all messages in flight are lost.
     cut: bool,
@@ -167,10 +167,19 @@ impl Driver {
             }
         }
         let event = match message {
-            ToOrchestrator::Join { worker, memory, slots, kinds, holds } => {
-                entry.worker = Some(worker);
+            ToOrchestrator::Join { worker, origin, memory, slots, kinds, holds } => {
+                entry.worker = Some((worker, origin));
                 let (memory_bytes, resumable_attempts) = (memory, Self::resumable_before(plan, net));
-                DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_attempts }
+                DispatchEvent::WorkerJoined {
+                    session,
+                    worker,
+                    origin,
+                    memory_bytes,
+                    slots,
+                    kinds,
+                    holds,
+                    resumable_attempts,
+                }
             }
             ToOrchestrator::Heartbeat => DispatchEvent::LeaseRenewed { session },
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },
@@ -180,7 +189,7 @@ impl Driver {
                     self.claims.entry(attempt).or_insert(claims);
                 }
                 let has_all_uploads = self.claims.contains_key(&attempt);
-                DispatchEvent::MarkerReported { session, attempt, has_all_uploads }
+                DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads }
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
@@ -229,7 +238,7 @@ impl Driver {
         self.report(DispatchEvent::ResultChecked { attempt, outcome }, plan, net)
     }
 
-    pub(crate) fn on_marker_checked(
+    pub(crate) fn on_deferred_events_checked(
         &mut self,
         attempt: AttemptId,
         good: bool,
@@ -237,7 +246,7 @@ impl Driver {
         net: &mut Net,
     ) -> Result<(), Violation> {
         let outcome = if good { Ok(()) } else { Err("the claims are malformed".to_owned()) };
-        self.report(DispatchEvent::MarkerChecked { attempt, outcome }, plan, net)
+        self.report(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
     }
 
     pub(crate) fn begin(&mut self, proof: ProofId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -276,7 +285,10 @@ impl Driver {
         let count = if net.dice.chance(300) { net.dice.index(3) + 1 } else { 0 };
         let mut pick = || {
             let task = plan.tasks.keys().nth(net.dice.index(plan.tasks.len()))?;
-            Some(ResumableAttempt { key: key_of(*task), attempt: AttemptId(net.dice.number(1..=ATTEMPTS_BEFORE)) })
+            Some(ResumableAttempt {
+                key: key_of(*task),
+                attempt: AttemptId(net.dice.number(1..=LAST_ATTEMPT_BEFORE_RESTART)),
+            })
         };
         (0..count).filter_map(|_| pick()).collect()
     }
@@ -386,11 +398,11 @@ impl Driver {
                 return self.tell(session, ToWorker::Assign { attempt, task }, net);
             }
             DispatchCommand::Cancel { session, attempt } => return self.tell(session, ToWorker::Cancel(attempt), net),
-            DispatchCommand::Adopt { session, attempt } => {
+            DispatchCommand::Continue { session, attempt } => {
                 self.attempts.get_mut(&attempt)?.session = session;
-                return self.tell(session, ToWorker::Adopted(attempt), net);
+                return self.tell(session, ToWorker::Continue(attempt), net);
             }
-            DispatchCommand::CheckMarker { attempt, task } => self.check_marker(attempt, task, net),
+            DispatchCommand::CheckDeferredEvents { attempt, task } => self.check_deferred_events(attempt, task, net),
             DispatchCommand::JudgeClaims { attempt, task, is_alone } => {
                 let verdict = self.judge_claims(attempt, task, is_alone, plan, net);
                 return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
@@ -431,14 +443,14 @@ impl Driver {
         None
     }
 
-    fn check_marker(&mut self, attempt: AttemptId, task: TaskId, net: &mut Net) {
+    fn check_deferred_events(&mut self, attempt: AttemptId, task: TaskId, net: &mut Net) {
         let Some(claims) = self.claims.get(&attempt).copied() else { return };
         if claims != Claims::of(task) {
             self.coverage.mark("wrong claims uploaded");
         }
         let takes = net.dice.ms(20..=400);
         let good = !claims.is_malformed() || self.sabotage.trusting;
-        net.after(takes, Happening::MarkerChecked { attempt, good });
+        net.after(takes, Happening::DeferredEventsChecked { attempt, good });
     }
 
     fn judge_claims(

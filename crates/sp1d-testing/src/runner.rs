@@ -9,7 +9,7 @@ use sp1d_orchestrator::{
     ServiceRunner, TaskOutcome, TaskSpec,
 };
 use sp1d_protocol::{ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload};
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 /// Submits as many shards as the request's cycle limit says, each with a marker, and concatenates the digests of their
 /// results.
@@ -29,6 +29,9 @@ impl Default for FakeRunner {
         Self { record_bytes: 8, precompiles: false, folds: false }
     }
 }
+
+/// Maximum number of bytes that attempts may upload for the marker of a shard, before compression.
+const MAX_EVENT_BYTES: u64 = 64 << 20;
 
 /// Name of the record of the shard of precompiles.
 const PRECOMPILE_RECORD: &str = "record-of-precompiles";
@@ -110,8 +113,25 @@ impl ProofChecks for FakeRunner {
         if output == honest_result(&inputs) { Ok(()) } else { Err("the result is garbage".into()) }
     }
 
-    fn check_marker(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
-        Ok(())
+    fn check_deferred_events(
+        &self,
+        spec: &TaskSpec,
+        delivered: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<Vec<String>, String> {
+        let marker = spec.payload.marker().ok_or("the task has no marker")?;
+        let list = delivered(&marker.deferred_events).ok_or("the list of events is missing")?;
+        let name = list.decode().ok().and_then(|list| String::from_utf8(list).ok()).ok_or("the list is not a name")?;
+        // A test may deliver a list of events that do not exist. The proof then fails at its end.
+        Ok(delivered(&name).map(|_| name).into_iter().collect())
+    }
+
+    fn named_artifacts(&self, spec: &TaskSpec, artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {
+        let shard = spec.payload.shard().filter(|shard| shard.record == PRECOMPILE_RECORD);
+        shard.and_then(|shard| events_in(&artifact(&shard.record)?)).unwrap_or_default()
+    }
+
+    fn max_event_bytes(&self, _: &TaskSpec) -> u64 {
+        MAX_EVENT_BYTES
     }
 }
 
@@ -129,8 +149,10 @@ impl ServiceRunner for FakeRunner {
         Ok(format!("0x{}", Digest::of(&elf)))
     }
 
-    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {
-        if stdin.starts_with(b"bad") { Err(ProofFailure::Request("invalid stdin".into())) } else { Ok(()) }
+    fn check_stdin(&self, stdin: &mut dyn Read) -> Result<(), ProofFailure> {
+        let mut start = Vec::new();
+        stdin.take(3).read_to_end(&mut start).map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        if start == b"bad" { Err(ProofFailure::Request("invalid stdin".into())) } else { Ok(()) }
     }
 
     fn empty_stdin(&self) -> Vec<u8> {

@@ -18,6 +18,7 @@
 mod attempt;
 mod cache;
 mod engine;
+mod limits;
 mod load_error;
 mod machine_memory;
 mod prover;
@@ -26,6 +27,7 @@ mod state;
 mod text;
 
 pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
+pub use limits::limits;
 pub use load_error::LoadError;
 pub use machine_memory::{LockError, MemoryError, MemoryPlan, StartLock, wait_for_memory};
 pub use prover::{ProverCommand, ProverRules, Provers, serve_prover};

@@ -1,14 +1,15 @@
 //! Error texts that cross a boundary: from an orchestrator into this worker, or from an error into a log line.
 
-use sp1d_model::hint;
+use sp1d_model::{clean_line, hint};
 
-/// Maximum number of characters of a text in one line.
-const MAX_CHARACTERS: usize = 400;
+sp1d_model::limits! {
+    /// Maximum number of characters of a text in one line.
+    const MAX_CHARACTERS: usize = 400; Count by Program;
+}
 
 /// Returns `text` as a single line of limited length, without its hint.
 pub(crate) fn one_line(text: &str) -> String {
-    let visible = |character: char| if character.is_control() { ' ' } else { character };
-    hint::without(text).chars().map(visible).take(MAX_CHARACTERS).collect()
+    clean_line(hint::without(text), MAX_CHARACTERS)
 }
 
 #[cfg(test)]

@@ -234,6 +234,12 @@ fn an_unwritable_output_fails_before_any_work() {
 }
 
 #[test]
+fn a_port_for_joining_workers_needs_their_addresses() {
+    let arguments = ["serve", "--state", "state", "--join-listen", "127.0.0.1:8091"];
+    check(folder().path(), &arguments, 2, &["--join-from"]);
+}
+
+#[test]
 fn a_port_in_use_fails_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -16,6 +16,11 @@ fn the_settings_reference_is_up_to_date() {
 }
 
 #[test]
+fn the_limits_reference_is_up_to_date() {
+    check("limits");
+}
+
+#[test]
 fn the_api_reference_is_up_to_date() {
     check("api");
 }

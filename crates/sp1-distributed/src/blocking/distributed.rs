@@ -14,7 +14,7 @@ use sp1_sdk::{
     SP1VerifyingKey,
 };
 use sp1d_engine::WrapProof;
-use sp1d_orchestrator::{Placement, Verify};
+use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
 use std::{fmt, path::Path, time::Duration};
 
 /// Same as [`crate::DistributedProver`]. Each call runs on the client's own threads and blocks the calling thread until
@@ -65,6 +65,8 @@ impl DistributedProverBuilder {
         max_failures(failures: u32);
         /// See [`crate::DistributedProverBuilder::max_losses`].
         max_losses(losses: u32);
+        /// See [`crate::DistributedProverBuilder::worker_origins`].
+        worker_origins(origins: WorkerOrigins);
         /// See [`crate::DistributedProverBuilder::store`].
         store(memory_bytes: u64, disk_bytes: u64, folder: impl AsRef<Path>);
         /// See [`crate::DistributedProverBuilder::timeout`].

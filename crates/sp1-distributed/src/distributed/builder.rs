@@ -8,7 +8,7 @@ use crate::threads::ClientThreads;
 use sp1_core_executor::SP1CoreOpts;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
 use sp1d_machine::check_processor;
-use sp1d_orchestrator::{Placement, Verify};
+use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
 use std::{path::Path, time::Duration};
 
 /// Settings of a [`DistributedProver`]. Precedence: this builder, then environment variable, then worker list file,
@@ -120,6 +120,12 @@ impl DistributedProverBuilder {
     #[must_use]
     pub fn max_losses(self, losses: u32) -> Self {
         self.set(|overrides| overrides.max_losses(losses))
+    }
+
+    /// Sets which workers count as one machine. Default: those with one IP address.
+    #[must_use]
+    pub fn worker_origins(self, origins: WorkerOrigins) -> Self {
+        self.set(|overrides| overrides.worker_origins(origins))
     }
 
     /// Limits the artifacts of running proofs: `memory_bytes` in memory, and beyond that `disk_bytes` on disk in a

@@ -31,7 +31,7 @@ pub use sp1d_machine::ProcessorError;
 pub use sp1d_model::{ProofState, TaskKind};
 pub use sp1d_orchestrator::{
     AttemptInfo, ConnectError, Holdings, ListError, Placement, ProofEvent, ProofFailure, UnknownWorker, Verify,
-    WorkerInfo, WorkerTasks,
+    WorkerInfo, WorkerOrigins, WorkerTasks,
 };
 pub use sp1d_protocol::{Address, Filter};
 pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand};

@@ -21,18 +21,30 @@ impl Assembler {
         Self { len, received: 0, hasher: blake3::Hasher::new(), chunks: Vec::new(), scratch: Vec::new() }
     }
 
+    /// Returns the number of uncompressed bytes in the next chunk: [`CHUNK_BYTES`], or less in the last chunk. Returns
+    /// 0 if no chunk is missing. The stored bytes of a valid chunk are never more.
+    #[must_use]
+    pub fn next_chunk_bytes(&self) -> u64 {
+        (self.len - self.received).min(CHUNK_BYTES as u64)
+    }
+
     fn claim(&mut self, chunk: &Chunk) -> Result<(), DecodeError> {
-        let limit = (self.len - self.received).min(CHUNK_BYTES as u64);
+        let expected = self.next_chunk_bytes();
         let got = u64::from(chunk.decoded_len);
-        // Empty chunks are rejected, because a peer could send them forever.
+        // Each chunk costs memory beyond its bytes. With small chunks, a peer could make this cost any multiple of the
+        // content.
         if got == 0 {
             return Err(DecodeError::Empty);
         }
-        if got > limit {
-            return Err(DecodeError::TooLong { got, limit });
+        if got > expected {
+            return Err(DecodeError::TooLong { got, limit: expected });
         }
-        if chunk.bytes.len() > CHUNK_BYTES {
-            return Err(DecodeError::TooLong { got: chunk.bytes.len() as u64, limit: CHUNK_BYTES as u64 });
+        if got < expected {
+            return Err(DecodeError::Partial { got, expected });
+        }
+        let stored = chunk.bytes.len() as u64;
+        if stored > expected {
+            return Err(DecodeError::TooLong { got: stored, limit: expected });
         }
         self.received += got;
         Ok(())
@@ -41,7 +53,7 @@ impl Assembler {
     /// Checks the next chunk and keeps it compressed. Takes about 1 ms per chunk.
     ///
     /// # Errors
-    /// Fails if the chunk is empty, longer than the missing part, or corrupt.
+    /// Fails if the chunk does not have the length of the next chunk, or is corrupt.
     pub fn push(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
         self.claim(&chunk)?;
         self.scratch.clear();
@@ -55,7 +67,7 @@ impl Assembler {
     /// checks the chunk later.
     ///
     /// # Errors
-    /// Fails if the chunk is empty or longer than the missing part.
+    /// Fails if the chunk does not have the length of the next chunk.
     pub fn push_unchecked(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
         self.claim(&chunk)?;
         self.chunks.push(chunk);
@@ -65,7 +77,7 @@ impl Assembler {
     /// Checks the next chunk and appends its decoded bytes to `content`.
     ///
     /// # Errors
-    /// Fails if the chunk is empty, longer than the missing part, or corrupt.
+    /// Fails if the chunk does not have the length of the next chunk, or is corrupt.
     pub fn decode_next(&mut self, chunk: &Chunk, content: &mut Vec<u8>) -> Result<(), DecodeError> {
         self.claim(chunk)?;
         let start = content.len();

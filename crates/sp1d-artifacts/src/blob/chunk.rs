@@ -18,13 +18,21 @@ pub enum DecodeError {
     #[error("a chunk is empty")]
     Empty,
     /// The content of a chunk exceeds the rest of the announced length or [`CHUNK_BYTES`], or its stored bytes exceed
-    /// [`CHUNK_BYTES`].
+    /// its content.
     #[error("a chunk has {got} bytes, and at most {limit} are allowed")]
     TooLong {
         /// Decoded bytes that the chunk claims to contain, or its stored bytes.
         got: u64,
         /// Maximum number of bytes.
         limit: u64,
+    },
+    /// A chunk that is not the last one has less than [`CHUNK_BYTES`].
+    #[error("a chunk has {got} bytes instead of {expected}")]
+    Partial {
+        /// Decoded bytes that the chunk claims to contain.
+        got: u64,
+        /// Bytes of the next chunk.
+        expected: u64,
     },
     /// The chunks end before the announced length.
     #[error("only {got} of {expected} bytes arrived")]
@@ -61,7 +69,7 @@ pub enum Encoding {
 pub struct Chunk {
     /// How `bytes` is stored.
     pub encoding: Encoding,
-    /// Length of the decoded bytes, 1 to [`CHUNK_BYTES`].
+    /// Length of the decoded bytes: [`CHUNK_BYTES`], or 1 to [`CHUNK_BYTES`] in the last chunk of a blob.
     pub decoded_len: u32,
     /// The stored bytes.
     pub bytes: Bytes,

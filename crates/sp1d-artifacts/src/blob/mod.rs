@@ -4,6 +4,7 @@ mod assembler;
 mod chunk;
 mod compressed;
 mod encoder;
+mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -11,3 +12,4 @@ pub use assembler::Assembler;
 pub use chunk::{CHUNK_BYTES, Chunk, DecodeError, Encoding};
 pub use compressed::Blob;
 pub use encoder::Encoder;
+pub use reader::BlobReader;

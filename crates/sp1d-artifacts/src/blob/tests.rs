@@ -3,6 +3,7 @@
 use super::*;
 use crate::Digest;
 use bytes::Bytes;
+use std::io::Read;
 
 fn sample(len: usize, compressible: bool) -> Vec<u8> {
     let mut state = 1u64;
@@ -68,22 +69,53 @@ fn invalid_chunks_are_rejected() {
         std::slice::from_ref(&good),
         &DecodeError::Digest { got: blob.digest(), expected: other },
     );
-    check_refused(
-        blob.digest(),
-        1001,
-        std::slice::from_ref(&good),
-        &DecodeError::TooShort { got: 1000, expected: 1001 },
-    );
+    check_refused(blob.digest(), 1000, &[], &DecodeError::TooShort { got: 0, expected: 1000 });
     check_refused(blob.digest(), 999, std::slice::from_ref(&good), &DecodeError::TooLong { got: 1000, limit: 999 });
     let empty = Chunk { encoding: Encoding::Raw, decoded_len: 0, bytes: Bytes::new() };
     check_refused(blob.digest(), 1000, &[empty], &DecodeError::Empty);
-    let (got, limit) = (CHUNK_BYTES as u64 + 1, CHUNK_BYTES as u64);
-    let padded = Chunk { encoding: Encoding::Zstd, decoded_len: 1000, bytes: vec![0; CHUNK_BYTES + 1].into() };
-    check_refused(blob.digest(), 1000, &[padded], &DecodeError::TooLong { got, limit });
+    let padded = Chunk { encoding: Encoding::Zstd, decoded_len: 1000, bytes: vec![0; 1001].into() };
+    check_refused(blob.digest(), 1000, &[padded], &DecodeError::TooLong { got: 1001, limit: 1000 });
     let garbage = Chunk { bytes: Bytes::from_static(b"not zstd"), ..good.clone() };
     check_refused(blob.digest(), 1000, &[garbage], &DecodeError::Corrupt);
     let short = Chunk { encoding: Encoding::Raw, decoded_len: 1000, bytes: Bytes::from_static(b"short") };
     check_refused(blob.digest(), 1000, &[short], &DecodeError::Corrupt);
+}
+
+#[test]
+fn only_the_last_chunk_may_be_short() {
+    let one_byte = Chunk { encoding: Encoding::Raw, decoded_len: 1, bytes: Bytes::from_static(b"x") };
+    let (long, short) = (CHUNK_BYTES as u64 + 1, 1000);
+    check_refused(
+        Digest::of(b""),
+        short,
+        std::slice::from_ref(&one_byte),
+        &DecodeError::Partial { got: 1, expected: short },
+    );
+    let expected = CHUNK_BYTES as u64;
+    check_refused(Digest::of(b""), long, std::slice::from_ref(&one_byte), &DecodeError::Partial { got: 1, expected });
+    let whole = Chunk { decoded_len: CHUNK_BYTES as u32, bytes: vec![b'x'; CHUNK_BYTES].into(), ..one_byte.clone() };
+    let mut assembler = Assembler::new(long);
+    assert_eq!(assembler.next_chunk_bytes(), expected);
+    assembler.push(whole).unwrap();
+    assert_eq!(assembler.next_chunk_bytes(), 1);
+    assembler.push(one_byte).unwrap();
+    assert_eq!(assembler.next_chunk_bytes(), 0);
+    assert!(assembler.finish(Digest::of(&vec![b'x'; CHUNK_BYTES + 1])).is_ok());
+}
+
+#[test]
+fn a_reader_decodes_one_chunk_at_a_time() {
+    for len in [0, 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 17] {
+        let content = sample(len, true);
+        let mut read = Vec::new();
+        BlobReader::new(Blob::encode(&content)).read_to_end(&mut read).unwrap();
+        assert!(read == content, "{len} bytes");
+    }
+    let bad = Chunk { encoding: Encoding::Zstd, decoded_len: 5, bytes: Bytes::from_static(b"bad") };
+    let mut assembler = Assembler::new(5);
+    assembler.push_unchecked(bad).unwrap();
+    let blob = assembler.finish_unchecked(Digest::of(b"")).unwrap();
+    assert!(BlobReader::new(blob).read(&mut [0; 5]).is_err());
 }
 
 #[test]

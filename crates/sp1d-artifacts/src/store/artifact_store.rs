@@ -216,18 +216,18 @@ impl Store {
         });
     }
 
-    /// Returns the names of all artifacts of `scope`, in any order.
-    #[must_use]
-    pub fn names(&self, scope: Scope) -> Vec<String> {
-        self.lock().scopes.get(&scope).map(|names| names.numbers.keys().cloned().collect()).unwrap_or_default()
-    }
-
     /// Returns the number and the size of the artifacts of `scope`.
     #[must_use]
     pub fn scope_stats(&self, scope: Scope) -> ArtifactStats {
         let state = self.lock();
         let found = state.scopes.get(&scope);
         found.map(|names| ArtifactStats { artifacts: names.numbers.len(), bytes: names.bytes }).unwrap_or_default()
+    }
+
+    /// Returns the uncompressed size of the artifacts of `scope` in bytes.
+    #[must_use]
+    pub fn scope_content_bytes(&self, scope: Scope) -> u64 {
+        self.lock().scopes.get(&scope).map_or(0, |names| names.content_bytes)
     }
 
     /// Moves the artifact `name` from scope `from` to scope `to`, without moving its bytes. An artifact of that name in

@@ -31,6 +31,8 @@ pub(super) struct ScopeNames {
     pub(super) numbers: HashMap<String, u64>,
     /// Their compressed size.
     pub(super) bytes: u64,
+    /// Their uncompressed size.
+    pub(super) content_bytes: u64,
 }
 
 impl StoreContents {
@@ -59,7 +61,9 @@ impl StoreContents {
 
     pub(super) fn name(&mut self, scope: Scope, name: &str, number: u64) {
         let names = self.scopes.entry(scope).or_default();
-        names.bytes += self.artifacts[&number].stored_bytes();
+        let stored = &self.artifacts[&number];
+        names.bytes += stored.stored_bytes();
+        names.content_bytes += stored.describe().len;
         names.numbers.insert(name.to_owned(), number);
     }
 
@@ -67,7 +71,9 @@ impl StoreContents {
     pub(super) fn unname(&mut self, scope: Scope, name: &str) -> Option<u64> {
         let names = self.scopes.get_mut(&scope)?;
         let number = names.numbers.remove(name)?;
-        names.bytes -= self.artifacts[&number].stored_bytes();
+        let stored = &self.artifacts[&number];
+        names.bytes -= stored.stored_bytes();
+        names.content_bytes -= stored.describe().len;
         if names.numbers.is_empty() {
             self.scopes.remove(&scope);
         }

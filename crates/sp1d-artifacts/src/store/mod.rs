@@ -7,6 +7,8 @@ mod error;
 mod limits;
 mod scope;
 mod spill;
+mod spill_folder;
+mod spilled_blob;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,6 @@ pub use artifact_store::Store;
 pub use error::StoreError;
 pub use limits::{StoreLimits, default_spill_folder, quarter_of_memory};
 pub use scope::Scope;
-pub use spill::SpilledBlob;
-pub use stored::{ArtifactDescription, Stored};
+pub use spilled_blob::{SpilledBlob, SpilledChunks};
+pub use stored::{ArtifactDescription, Stored, StoredChunks};
 pub use usage::{ArtifactStats, StoreUsage};

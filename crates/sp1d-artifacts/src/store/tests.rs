@@ -85,7 +85,13 @@ fn removing_a_scope_removes_all_its_artifacts() {
     store.put(ATTEMPT, "a", Blob::encode(b"three")).unwrap();
     assert_eq!(store.stats().artifacts, 3);
     assert_eq!(store.scope_stats(PROOF), ArtifactStats { artifacts: 2, bytes: 6 });
+    store.put(PROOF, "zeros", Blob::encode(&[0; 10_000])).unwrap();
+    assert_eq!(store.scope_content_bytes(PROOF), 10_006, "the size before compression");
+    assert!(store.scope_stats(PROOF).bytes < 1000);
+    store.remove(PROOF, "zeros");
+    assert_eq!((store.scope_content_bytes(PROOF), store.scope_content_bytes(ATTEMPT)), (6, 5));
     store.remove_scope(PROOF);
+    assert_eq!(store.scope_content_bytes(PROOF), 0);
     assert!(store.get(PROOF, "a").is_none());
     assert!(store.get(ATTEMPT, "a").is_some());
     assert!(store.remove(ATTEMPT, "a"));
@@ -395,9 +401,6 @@ fn compare(store: &Store, model: &Model) -> TestCaseResult {
         let expected: Vec<_> = model.range((scope, 0)..=(scope, u8::MAX)).collect();
         let bytes = expected.iter().map(|(_, content)| content_len(**content)).sum();
         prop_assert_eq!(store.scope_stats(scope_of(scope)), ArtifactStats { artifacts: expected.len(), bytes });
-        let mut names = store.names(scope_of(scope));
-        names.sort();
-        prop_assert_eq!(names, expected.iter().map(|((_, name), _)| name.to_string()).collect::<Vec<_>>());
     }
     for ((scope, name), content) in model {
         let stored = store.get(scope_of(*scope), &name.to_string()).expect("the store has every artifact of the model");

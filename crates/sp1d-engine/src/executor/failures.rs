@@ -2,7 +2,13 @@
 
 use super::machine_check::little_shared_memory;
 use sp1_core_executor::ExecutionError;
+use sp1d_model::clean_line;
 use sp1d_orchestrator::ProofFailure;
+
+sp1d_model::limits! {
+    /// Maximum number of characters of a program's output in the error of its proof. A panic message is much shorter.
+    const MAX_OUTPUT_CHARACTERS: usize = 4000; Count by Program;
+}
 
 /// Returns the failure of an execution that was killed because it certainly exceeded its cycle limit.
 pub(crate) fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
@@ -27,7 +33,10 @@ pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std:
         Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
         Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => killed_from_outside(error),
         Some(ExecutionError::Other(_)) | None => untyped_failure(error),
-        Some(guest) => ProofFailure::Program(format!("the execution of the program failed: {guest}")),
+        Some(guest) => {
+            let text = clean_line(&guest.to_string(), MAX_OUTPUT_CHARACTERS);
+            ProofFailure::Program(format!("the execution of the program failed: {text}"))
+        }
     }
 }
 
@@ -57,6 +66,10 @@ pub(crate) fn program_failure(code: u32, stderr: &str) -> ProofFailure {
     // A panic message is written twice.
     words.dedup();
     let words = words.join(" | ");
+    // The last words are those of the panic.
+    let left_out = words.chars().count().saturating_sub(MAX_OUTPUT_CHARACTERS);
+    let last: String = words.chars().skip(left_out).collect();
+    let words = clean_line(&last, MAX_OUTPUT_CHARACTERS);
     // SP1's exit code for any invalid hint. Most often the program reads beyond the end of its input. SP1's patched
     // crates also use the code if a value from the prover fails their check.
     const INVALID_HINT: u32 = 3;

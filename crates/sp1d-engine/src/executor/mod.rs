@@ -12,7 +12,7 @@ mod run;
 mod segments;
 mod supervisor;
 
-pub(crate) use failures::{execution_failure, killed_from_outside, program_failure, ran_away};
+pub(crate) use failures::{LIMITS as OUTPUT_LIMITS, execution_failure, killed_from_outside, program_failure, ran_away};
 pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;

@@ -24,14 +24,22 @@ use std::{
 /// # Errors
 /// Fails with the position of the first proof that has another number.
 pub(super) fn check_form(stdin: &SP1Stdin) -> Result<(), ProofFailure> {
-    match stdin.proofs.iter().position(|(proof, _)| proof.proof.public_values.len() != PROOF_MAX_NUM_PVS) {
-        None => Ok(()),
-        Some(at) => Err(ProofFailure::Request(format!(
-            "input proof {} is not a real proof, most likely it was made by a mock prover\n\
-             hint: make the input proof with a real prover",
-            at + 1
-        ))),
+    (0..).zip(&stdin.proofs).try_for_each(|(at, (proof, _))| check_proof_form(at, proof))
+}
+
+/// Checks that the input proof `proof`, at the position `at` from 0, has the right number of public values.
+///
+/// # Errors
+/// Fails if it has another number.
+pub(super) fn check_proof_form(at: u64, proof: &InnerRecursionProof) -> Result<(), ProofFailure> {
+    if proof.proof.public_values.len() == PROOF_MAX_NUM_PVS {
+        return Ok(());
     }
+    Err(ProofFailure::Request(format!(
+        "input proof {} is not a real proof, most likely it was made by a mock prover\n\
+         hint: make the input proof with a real prover",
+        at + 1
+    )))
 }
 
 /// Checks that every proof in `stdin` verifies. With an input proof that does not verify, all shards would be proven

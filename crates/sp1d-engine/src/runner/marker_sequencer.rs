@@ -11,10 +11,12 @@ use std::collections::BTreeMap;
 /// Where the program's clock starts (`ShardRange::precompile` in sp1-hypercube).
 const CLOCK_START: u64 = 1;
 
-/// Number of markers that may wait for an earlier one. The events of waiting markers stay in the artifact store. Above
-/// this number, the order is given up for the rest of the proof, and the result cache no longer finds the precompile
-/// shards that depend on it.
-const MAX_HELD: usize = 256;
+sp1d_model::limits! {
+    /// Number of markers that may wait for an earlier one. The events of waiting markers stay in the artifact store.
+    /// Above this number, the order is given up for the rest of the proof, and the result cache no longer finds the
+    /// precompile shards that depend on it.
+    const MAX_HELD: usize = 256; Count by Worker;
+}
 
 /// Holds markers back until all earlier shards have completed theirs. `T` stands for one marker.
 #[derive(Debug)]

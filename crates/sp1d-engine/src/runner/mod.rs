@@ -4,6 +4,7 @@
 
 mod cut;
 mod execution;
+mod input_check;
 mod input_proofs;
 mod key_folder;
 mod local_task_context;
@@ -15,8 +16,12 @@ mod request;
 mod shrink_wrapper;
 
 pub use cut::preview_cut;
+pub(crate) use input_check::LIMITS as INPUT_LIMITS;
+pub use input_check::check_input;
 pub use key_folder::default_key_folder;
+pub(crate) use marker_sequencer::LIMITS as MARKER_LIMITS;
 pub use marker_sequencer::MarkerSequencer;
+pub(crate) use program_keys::LIMITS as KEY_LIMITS;
 pub use proof_runner::{ProofRunnerSettings, Sp1ProofRunner};
-pub use request::status_code;
+pub use request::{check_recursion_keys, status_code};
 pub use shrink_wrapper::ShrinkWrapper;

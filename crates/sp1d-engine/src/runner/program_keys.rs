@@ -19,8 +19,10 @@ use std::{
 };
 use tokio::sync::{OnceCell, Semaphore};
 
-/// Number of programs whose verifying key stays in memory.
-const MAX_KNOWN_PROGRAMS: usize = 64;
+sp1d_model::limits! {
+    /// Number of programs whose verifying key stays in memory.
+    const MAX_KNOWN_PROGRAMS: usize = 64; Count by Client;
+}
 
 /// The verifying keys of programs. A key comes from memory or from disk, or is computed.
 pub(super) struct ProgramKeys {

@@ -3,12 +3,13 @@
 use super::{
     cut::{choose_for_workers, warn_of_large_cut},
     execution::{root_task, sp1_controller, start_execution},
+    input_check::check_input,
     input_proofs::{check_form, check_input_proofs, check_verified_proofs},
     key_folder::{KeyFolder, KnownProgram, default_key_folder},
     local_task_context::LocalTaskContext,
     program_keys::ProgramKeys,
     proof_client::ProofClient,
-    request::{check_exit_is_provable, decode_elf, decode_stdin, needed_kinds, status_code},
+    request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
     executor::{Executed, ProgramRunner, check_executor_host, program_failure},
@@ -23,11 +24,14 @@ use sp1_core_machine::io::SP1Stdin;
 use sp1_hypercube::SP1VerifyingKey;
 use sp1_prover::verify::SP1Verifier;
 use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType};
-use sp1_sdk::{HashableKey, LightProver, Prover, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork};
+use sp1_sdk::{
+    HashableKey, LightProver, Prover, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork,
+};
 use sp1d_orchestrator::{
     Cut, ProofEvent, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, ProofRunner, ServiceRunner,
 };
 use std::{
+    io::Read,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -152,6 +156,7 @@ impl Sp1ProofRunner {
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
         let exit = status_code(request.expected_exit)?;
         check_exit_is_provable(request.expected_exit)?;
+        check_recursion_keys(request.mode, self.verifier.vk_verification())?;
         check_nonce_range(request.nonce)?;
         let stdin = decode_stdin(&request.stdin)?;
         if request.mode == ProofMode::Core && !stdin.proofs.is_empty() {
@@ -238,7 +243,8 @@ impl Sp1ProofRunner {
     /// `nonce`, of a run that ended with exit code 0. A proof does not say which input the program had.
     ///
     /// # Errors
-    /// Fails if the program is not valid, or if the proof does not verify or has another nonce.
+    /// Fails if the program is not valid, or if the proof does not verify or has another nonce. With SP1's feature
+    /// `mprotect`, only core proofs are accepted, because SP1 verifies recursion proofs of any program.
     pub fn accept<'a>(
         &'a self,
         proof: SP1ProofWithPublicValues,
@@ -246,6 +252,13 @@ impl Sp1ProofRunner {
         nonce: [u32; 4],
     ) -> BoxFuture<'a, Result<SP1ProofWithPublicValues, ProofFailure>> {
         Box::pin(async move {
+            let mode = match proof.proof {
+                SP1Proof::Core(_) => ProofMode::Core,
+                SP1Proof::Compressed(_) => ProofMode::Compressed,
+                SP1Proof::Plonk(_) => ProofMode::Plonk,
+                SP1Proof::Groth16(_) => ProofMode::Groth16,
+            };
+            check_recursion_keys(mode, self.verifier.vk_verification())?;
             let key = self.key(program).await?;
             let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
             // `check_nonce` indexes into the proof. That is safe after the verification.
@@ -301,8 +314,8 @@ impl ServiceRunner for Sp1ProofRunner {
         Ok(self.verifying_key(&elf).await?.bytes32())
     }
 
-    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure> {
-        check_form(&decode_stdin(stdin)?)
+    fn check_stdin(&self, stdin: &mut dyn Read) -> Result<(), ProofFailure> {
+        check_input(stdin)
     }
 
     fn empty_stdin(&self) -> Vec<u8> {

@@ -34,6 +34,23 @@ pub(super) fn check_exit_is_provable(expected: ExpectedExit) -> Result<(), Proof
     ))
 }
 
+/// Rejects requests for proofs in other modes than core, unless SP1's verifier `checks_keys`: it knows the keys of
+/// SP1's recursion programs. With the feature `mprotect` it does not, and accepts a recursion proof of any program. A
+/// worker could then prove anything.
+///
+/// # Errors
+/// Fails if the proof could not be trusted.
+pub fn check_recursion_keys(mode: ProofMode, checks_keys: bool) -> Result<(), ProofFailure> {
+    if checks_keys || mode == ProofMode::Core {
+        return Ok(());
+    }
+    Err(ProofFailure::Request(format!(
+        "cannot make a {mode} proof: with its feature `mprotect`, SP1 has no list of its recursion programs, so a wrong \
+         proof of a worker would verify\n\
+         hint: request a core proof, or build without the feature `mprotect`"
+    )))
+}
+
 /// Returns the expected exit code in SP1's form.
 ///
 /// # Errors

@@ -100,7 +100,7 @@ impl ProofChecks for WrapClaims {
         }
     }
 
-    fn check_marker(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
+    fn check_deferred_events(&self, _: &TaskSpec, _: &dyn Fn(&str) -> Option<Blob>) -> Result<Vec<String>, String> {
         Err("its task has no marker".to_owned())
     }
 }

@@ -3,24 +3,34 @@
 use super::decoding::decode;
 use crate::options::CutOptions;
 use bincode::Options;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sp1_core_executor::{
     SplitOpts, SyscallCode,
     events::{PrecompileEvent, SyscallEvent},
 };
 use sp1_prover::worker::{DeferredEvents, PrecompileArtifactSlice};
-use sp1d_artifacts::Blob;
-use std::collections::HashSet;
+use sp1d_artifacts::{Blob, BlobReader};
+use std::{collections::HashSet, io::Read};
 
-/// Largest piece of deferred events in bytes. The events of a whole precompile shard have 300 MB at most, and a piece
-/// contains events of only one core shard.
-const MAX_PIECE_BYTES: u64 = 1 << 30;
+sp1d_model::limits! {
+    /// Maximum bytes of one event. The largest is that of `SHA_EXTEND`, with 48 steps of five accesses: about 20 kB if
+    /// the program may load code, and 10 kB otherwise.
+    const MAX_EVENT_BYTES: u64 = 64 << 10; Bytes by Worker;
+    /// Maximum bytes of events for each access in the record of a core shard. SP1 makes the events from these accesses.
+    /// An access of an event takes about 100 bytes, and each event has 300 bytes more and at least 12 accesses.
+    const MAX_BYTES_PER_ACCESS: u64 = 512; Bytes by Worker;
+    /// The same for a program that may load code. An event that only checks a page has about 1,000 bytes and one
+    /// access.
+    const MAX_BYTES_PER_UNTRUSTED_ACCESS: u64 = 2048; Bytes by Worker;
+}
 
 /// Bounds the deferred events that a worker may upload for a core shard. SP1's controller makes precompile
 /// shards of them without checking them.
 #[derive(Debug, Clone)]
 pub struct EventLimits {
     split: SplitOpts,
+    /// True if the program may run code that it loads.
+    untrusted: bool,
     /// Precompiles whose calls stay in their core shard.
     retained: HashSet<SyscallCode>,
 }
@@ -35,13 +45,19 @@ impl EventLimits {
     pub fn new(options: &CutOptions, instructions: usize, untrusted: bool) -> Self {
         let options = options.as_sp1();
         let retained = options.retained_events_presets.iter().flat_map(|preset| preset.syscall_codes()).copied();
-        Self { split: SplitOpts::new(options, instructions, untrusted), retained: retained.collect() }
+        Self { split: SplitOpts::new(options, instructions, untrusted), untrusted, retained: retained.collect() }
     }
 
     /// Returns the largest number of events of `code` in one piece. Returns 0 if no such events are allowed: SP1's
     /// controller would never finish cutting them into shards.
     fn max_events(&self, code: SyscallCode) -> usize {
         if self.retained.contains(&code) { 0 } else { self.split.syscall_threshold[code] }
+    }
+
+    /// Returns the maximum number of bytes of the events of a core shard whose record has this many accesses.
+    #[must_use]
+    pub fn max_bytes(&self, accesses: u64) -> u64 {
+        accesses.saturating_mul(if self.untrusted { MAX_BYTES_PER_UNTRUSTED_ACCESS } else { MAX_BYTES_PER_ACCESS })
     }
 
     /// Returns the trace cells of `events` calls of `code`. A shard with `room` cells holds the threshold number of
@@ -53,17 +69,24 @@ impl EventLimits {
     }
 
     /// Checks `list`, a serialized [`DeferredEvents`], and the pieces that it names. `uploaded` finds a piece among
-    /// the artifacts that the same attempt uploaded.
+    /// the artifacts that the same attempt uploaded. All pieces together have at most `max_bytes`, see
+    /// [`EventLimits::max_bytes`]. Returns the names of the pieces.
     ///
     /// This check cannot tell whether the events belong to the shard. If they do not, the parts of the proof do not sum
     /// up.
     ///
     /// # Errors
     /// Fails with the first problem of the list or of a piece.
-    pub fn check(&self, list: &[u8], uploaded: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
+    pub fn check(
+        &self,
+        list: &[u8],
+        max_bytes: u64,
+        uploaded: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<Vec<String>, String> {
         let DeferredEvents(events) =
             decode(list).map_err(|error| format!("invalid list of deferred events: {error}"))?;
         let mut names = HashSet::new();
+        let mut left = max_bytes;
         for (code, pieces) in &events {
             let max_events = self.max_events(*code);
             if max_events == 0 {
@@ -84,32 +107,37 @@ impl EventLimits {
                 }
                 let piece =
                     uploaded(name).ok_or_else(|| format!("piece {name:?} of the deferred events was not uploaded"))?;
+                left = left.checked_sub(piece.len()).ok_or_else(|| {
+                    format!("the deferred events have more than {max_bytes} bytes, and the shard cannot make as many")
+                })?;
                 check_piece(piece, *end_idx)
                     .map_err(|error| format!("invalid piece {name} of the deferred events: {error}"))?;
             }
         }
-        Ok(())
+        Ok(names.into_iter().map(str::to_owned).collect())
     }
 }
 
-/// Checks that `piece` consists of `count` events. Decodes them one by one, because all of them at once take many times
-/// the memory of their bytes.
+/// Checks that `piece` consists of `count` events. Decodes one chunk and one event at a time, so that the memory for
+/// the check does not depend on the size of the piece.
 fn check_piece(piece: Blob, count: usize) -> Result<(), String> {
-    if piece.len() > MAX_PIECE_BYTES {
-        return Err(format!("it has {} bytes, at most {MAX_PIECE_BYTES} are allowed", piece.len()));
-    }
-    let bytes = piece.decode().map_err(|error| error.to_string())?;
-    let options = bincode::DefaultOptions::new().with_fixint_encoding();
-    let mut reader = bincode::Deserializer::from_slice(&bytes, options);
-    let found = u64::deserialize(&mut reader).map_err(|error| error.to_string())?;
+    let mut reader = BlobReader::new(piece);
+    let found: u64 = read_next(&mut reader)?;
     if found != count as u64 {
         return Err(format!("it has {found} events, its list announces {count}"));
     }
     for _ in 0..count {
-        <(SyscallEvent, PrecompileEvent)>::deserialize(&mut reader).map_err(|error| error.to_string())?;
+        read_next::<(SyscallEvent, PrecompileEvent)>(&mut reader)?;
     }
-    match u8::deserialize(&mut reader) {
+    match reader.read(&mut [0]) {
+        Ok(0) => Ok(()),
         Ok(_) => Err("bytes follow the last event".to_owned()),
-        Err(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+/// Reads the next value of a piece. It has at most [`MAX_EVENT_BYTES`].
+fn read_next<T: DeserializeOwned>(reader: &mut BlobReader) -> Result<T, String> {
+    let options = bincode::DefaultOptions::new().with_fixint_encoding().with_limit(MAX_EVENT_BYTES);
+    options.deserialize_from(reader).map_err(|error| error.to_string())
 }

@@ -23,8 +23,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Largest list of deferred events in bytes. A list names a few pieces for each precompile, with about 50 bytes each.
-const MAX_LIST_BYTES: u64 = 1 << 20;
+sp1d_model::limits! {
+    /// Largest list of deferred events in bytes. A list names a few pieces for each precompile, with about 50 bytes
+    /// each.
+    const MAX_LIST_BYTES: u64 = 1 << 20; Bytes by Worker;
+}
 
 /// What is known of a proof's parts before they are proven.
 pub(crate) struct Expectations {
@@ -207,11 +210,15 @@ impl Expectations {
     }
 
     /// Checks the deferred events that an attempt uploaded for the core shard of `spec`. `delivered` finds an artifact
-    /// that the attempt uploaded.
+    /// that the attempt uploaded. Returns the names of the artifacts with the events.
     ///
     /// # Errors
     /// Fails with the first problem of the list or of a piece.
-    pub(super) fn check_marker(&self, spec: &TaskSpec, delivered: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
+    pub(super) fn check_deferred_events(
+        &self,
+        spec: &TaskSpec,
+        delivered: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<Vec<String>, String> {
         let marker = spec.payload.marker().ok_or("its task has no marker")?;
         let list = delivered(&marker.deferred_events).ok_or("the list of deferred events is missing")?;
         if list.len() > MAX_LIST_BYTES {
@@ -221,6 +228,26 @@ impl Expectations {
             ));
         }
         let list = list.decode().map_err(|error| format!("cannot read the list of deferred events: {error}"))?;
-        self.limits.check(&list, delivered)
+        self.limits.check(&list, self.max_event_bytes(spec), delivered)
+    }
+
+    /// Returns the maximum number of bytes of the deferred events of the core shard of `spec`, with their list.
+    pub(super) fn max_event_bytes(&self, spec: &TaskSpec) -> u64 {
+        let records = self.records();
+        let accesses = match spec.payload.shard().and_then(|shard| records.get(&shard.record)) {
+            Some(ShardRecord::Core { accesses, .. }) => *accesses,
+            Some(ShardRecord::Precompile { .. } | ShardRecord::Memory { .. }) | None => 0,
+        };
+        self.limits.max_bytes(accesses).saturating_add(MAX_LIST_BYTES)
+    }
+
+    /// Returns the names of the artifacts that the record of `spec` names: the events of a precompile shard.
+    pub(super) fn named_artifacts(&self, spec: &TaskSpec) -> Vec<String> {
+        match spec.payload.shard().and_then(|shard| self.record(&shard.record)) {
+            Some(ShardRecord::Precompile { events, .. }) => {
+                events.iter().map(|slice| slice.artifact.0.clone()).collect()
+            }
+            Some(ShardRecord::Core { .. } | ShardRecord::Memory { .. }) | None => Vec::new(),
+        }
     }
 }

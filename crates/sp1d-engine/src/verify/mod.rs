@@ -24,7 +24,8 @@ mod recursion_values;
 mod result_check;
 
 pub use event_limits::EventLimits;
-pub(crate) use expectations::Expectations;
+pub(crate) use event_limits::LIMITS as EVENT_LIMITS;
+pub(crate) use expectations::{Expectations, LIMITS as LIST_LIMITS};
 pub(crate) use nonce::{check_nonce, check_nonce_range};
 pub(crate) use part_checks::PartChecks;
 pub(crate) use record::ClockRange;

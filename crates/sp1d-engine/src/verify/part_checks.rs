@@ -30,8 +30,20 @@ impl ProofChecks for PartChecks {
         contained(|| check_result(&self.verifier, &self.expected, spec, output, artifact))
     }
 
-    fn check_marker(&self, spec: &TaskSpec, delivered: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String> {
-        contained(|| self.expected.check_marker(spec, delivered))
+    fn check_deferred_events(
+        &self,
+        spec: &TaskSpec,
+        delivered: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<Vec<String>, String> {
+        contained(|| self.expected.check_deferred_events(spec, delivered))
+    }
+
+    fn named_artifacts(&self, spec: &TaskSpec, _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {
+        self.expected.named_artifacts(spec)
+    }
+
+    fn max_event_bytes(&self, spec: &TaskSpec) -> u64 {
+        self.expected.max_event_bytes(spec)
     }
 
     fn result_key(&self, spec: &TaskSpec, digest: &dyn Fn(&str) -> Option<Digest>) -> Option<Digest> {
@@ -47,6 +59,6 @@ impl ProofChecks for PartChecks {
 }
 
 /// Runs `check` and turns a panic into an error. SP1's verifier does not validate everything before it uses it.
-fn contained(check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+fn contained<T>(check: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err("SP1's code panicked during the check".to_owned()))
 }

@@ -18,8 +18,9 @@ pub(super) const fn clock_cycles((start, end): ClockRange) -> u64 {
 /// What identifies the shard of a record.
 #[derive(Debug, Clone)]
 pub(super) enum ShardRecord {
-    /// A core shard: a part of the program's run. `opened` is what [`count_opened`] returns for its chunk.
-    Core { pc: u64, clock: ClockRange, opened: u64 },
+    /// A core shard: a part of the program's run. `opened` is what [`count_opened`] returns for its chunk, and
+    /// `accesses` is the number of accesses in the chunk.
+    Core { pc: u64, clock: ClockRange, opened: u64, accesses: u64 },
     /// A precompile shard. All precompile shards have the same range, so the range does not tell them apart.
     Precompile { code: SyscallCode, events: Arc<[PrecompileArtifactSlice]> },
     /// A shard of memory before and after the run. Each pair is the last address of the previous memory shard and of
@@ -67,8 +68,9 @@ impl ShardRecord {
                 }
                 let head: ChunkHead = bincode::deserialize(chunk).ok()?;
                 let clock = (head.clk_start, head.clk_end);
-                let opened = count_opened(chunk.get(ChunkHead::BYTES..)?, clock);
-                Some(Self::Core { pc: head.pc_start, clock, opened })
+                let accesses = chunk.get(ChunkHead::BYTES..)?;
+                let opened = count_opened(accesses, clock);
+                Some(Self::Core { pc: head.pc_start, clock, opened, accesses: accesses.len() as u64 / 16 })
             }
             1 => {
                 let (events, code): (Vec<PrecompileArtifactSlice>, SyscallCode) = bincode::deserialize(rest).ok()?;

@@ -122,8 +122,9 @@ impl ResultCheck<'_> {
         let SP1RecursionProof { vk, proof, vk_merkle_proof } = &proof;
         let values = recursion_values(&proof.public_values)?;
         let keys = &self.verifier.recursion_vks;
-        // With the feature `mprotect`, SP1 has no list of its own programs and accepts any key here.
-        if !keys.verify(vk_merkle_proof, vk) {
+        // With the feature `mprotect`, SP1 has no list of its own programs and accepts any key. Requests with such
+        // proofs are refused before they start (`check_recursion_keys`).
+        if !self.verifier.vk_verification() || !keys.verify(vk_merkle_proof, vk) {
             return Err("it is not a proof of one of SP1's recursion programs".to_owned());
         }
         if !is_recursion_public_values_valid(values) {
@@ -196,11 +197,6 @@ impl ResultCheck<'_> {
         agree("digest of committed values", values.committed_value_digest, compressed.committed_value_digest)?;
         agree("digest of input proofs", values.deferred_proofs_digest, compressed.deferred_proofs_digest)?;
         agree("exit code", values.exit_code, compressed.exit_code)?;
-        // The key of the wrap program depends on the list of SP1's programs. With the feature `mprotect`, SP1 has no
-        // such list.
-        if !self.verifier.vk_verification() {
-            return Ok(());
-        }
         let verified = self.verifier.verify_wrap_bn254(&wrapped, &self.expected.key);
         verified.map_err(|error| does_not_verify(&error))
     }

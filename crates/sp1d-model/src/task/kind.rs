@@ -88,6 +88,24 @@ impl KindSet {
         self.0 & (1 << kind.index()) != 0
     }
 
+    /// Returns the set that contains only `kind`.
+    #[must_use]
+    pub const fn only(kind: TaskKind) -> Self {
+        Self(1 << kind.index())
+    }
+
+    /// Returns the kinds that are in this set or in `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns the kinds that are in this set and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Returns true if the set contains no kind.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -103,6 +121,17 @@ impl KindSet {
 impl FromIterator<TaskKind> for KindSet {
     fn from_iter<I: IntoIterator<Item = TaskKind>>(kinds: I) -> Self {
         Self(kinds.into_iter().fold(0, |set, kind| set | 1 << kind.index()))
+    }
+}
+
+/// Shows the names of the kinds with commas, or `all` for the set of all kinds.
+impl fmt::Display for KindSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::all() {
+            return f.pad("all");
+        }
+        let names: Vec<&str> = self.iter().map(TaskKind::name).collect();
+        f.pad(&names.join(", "))
     }
 }
 
@@ -123,5 +152,14 @@ mod tests {
             assert_eq!(serde_json::to_string(&kind).unwrap(), json);
             assert_eq!(serde_json::from_str::<TaskKind>(&json).unwrap(), kind);
         }
+    }
+
+    #[test]
+    fn sets_are_combined_and_shown_by_their_names() {
+        let (shard, reduce) = (KindSet::only(TaskKind::ProveShard), KindSet::only(TaskKind::RecursionReduce));
+        let both = shard.with(reduce);
+        assert_eq!(both.to_string(), "prove_shard, recursion_reduce");
+        assert_eq!((both.without(shard), shard.without(both)), (reduce, KindSet::default()));
+        assert_eq!((KindSet::all().to_string(), KindSet::default().to_string()), ("all".to_owned(), String::new()));
     }
 }

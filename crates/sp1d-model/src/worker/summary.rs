@@ -20,7 +20,7 @@ pub struct WorkerSummary {
     pub done: u64,
     /// Number of attempts that failed since the worker connected, wrong results included.
     pub failed_attempts: u64,
-    /// Why the worker is in quarantine.
+    /// For which task kinds the worker is in quarantine, and why.
     #[serde(default)]
     pub quarantine: Option<String>,
     /// Since when and why the worker is disconnected.

@@ -6,7 +6,7 @@
 
 use crate::lock::lock;
 use sp1d_artifacts::Digest;
-use sp1d_scheduler::{ClaimsVerdict, WorkerId};
+use sp1d_scheduler::{ClaimsVerdict, OriginId, WorkerId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
@@ -18,13 +18,21 @@ use std::{
 /// Digests of the deferred events that an attempt uploaded, sorted.
 type Claim = Vec<[u8; 32]>;
 
+/// The workers that made a claim, with their origins.
+type Claimants = BTreeMap<WorkerId, OriginId>;
+
+/// Returns true if workers of at least two origins made a claim. Two names of one origin may be the same machine.
+fn is_confirmed(claimants: &Claimants) -> bool {
+    claimants.values().collect::<BTreeSet<_>>().len() >= 2
+}
+
 /// Claims by record, over all tries of a proof, because the records of a program are the same in every try.
 #[derive(Debug, Default)]
 pub(crate) struct DeferredClaims {
-    claims: Mutex<HashMap<Digest, BTreeMap<Claim, BTreeSet<WorkerId>>>>,
+    claims: Mutex<HashMap<Digest, BTreeMap<Claim, Claimants>>>,
     /// A shard without a marker could not be proven.
     suspect: AtomicBool,
-    /// True once a second worker must confirm claims.
+    /// True once a worker of another origin must confirm claims.
     compares: AtomicBool,
     /// An unverified result turned out to be wrong.
     wrong_result: AtomicBool,
@@ -75,8 +83,8 @@ impl DeferredClaims {
         self.suspect.load(Ordering::Relaxed)
     }
 
-    /// Starts the comparison of claims. From now on, a claim is accepted only if two workers make it, or if no other
-    /// worker is available and none has made another claim.
+    /// Starts the comparison of claims. From now on, a claim is accepted only if two origins make it, or if no worker
+    /// of another origin is available and none has made another claim.
     pub(crate) fn start_comparing(&self) {
         self.compares.store(true, Ordering::Relaxed);
     }
@@ -85,24 +93,30 @@ impl DeferredClaims {
         self.compares.load(Ordering::Relaxed)
     }
 
-    /// Records that `worker` makes `claim` for the shard with `record`, and returns the verdict. The claim is accepted
-    /// at once, unless the proof restarted to compare claims. Then a second worker must make the same claim, unless no
-    /// other worker is available (`is_alone`) and none has made another claim. The caller checks whether the names of
-    /// the artifacts are taken.
-    pub(crate) fn judge(&self, record: Digest, mut claim: Claim, worker: WorkerId, is_alone: bool) -> ClaimsVerdict {
+    /// Records that `worker`, with its origin, makes `claim` for the shard with `record`, and returns the verdict.
+    /// [`ClaimsVerdict`] has the rule. `is_alone` is true if no worker of another origin is available. The caller
+    /// checks whether the names of the artifacts are taken.
+    pub(crate) fn judge(
+        &self,
+        record: Digest,
+        mut claim: Claim,
+        (worker, origin): (WorkerId, OriginId),
+        is_alone: bool,
+    ) -> ClaimsVerdict {
         claim.sort_unstable();
         let mut claims = lock(&self.claims);
         let of_record = claims.entry(record).or_default();
-        of_record.entry(claim.clone()).or_default().insert(worker);
+        of_record.entry(claim.clone()).or_default().insert(worker, origin);
         if !self.compares() {
             return ClaimsVerdict::Accepted { refuted: Vec::new() };
         }
-        let confirmed = |workers: &BTreeSet<WorkerId>| workers.len() >= 2;
-        if confirmed(&of_record[&claim]) {
+        if is_confirmed(&of_record[&claim]) {
             let others = of_record.iter().filter(|(other, _)| **other != claim);
-            return ClaimsVerdict::Accepted { refuted: others.flat_map(|(_, workers)| workers).copied().collect() };
+            return ClaimsVerdict::Accepted {
+                refuted: others.flat_map(|(_, workers)| workers.keys()).copied().collect(),
+            };
         }
-        if of_record.iter().any(|(other, workers)| *other != claim && confirmed(workers)) {
+        if of_record.iter().any(|(other, workers)| *other != claim && is_confirmed(workers)) {
             return ClaimsVerdict::Contradicted;
         }
         if is_alone && of_record.len() == 1 {
@@ -117,6 +131,12 @@ impl DeferredClaims {
 mod tests {
     use super::*;
 
+    /// Returns the worker with this number. The workers below 10 have their own origins, and the other workers have the
+    /// same origin.
+    fn worker(number: u64) -> (WorkerId, OriginId) {
+        (WorkerId(number), OriginId(u128::from(number).min(10)))
+    }
+
     /// Makes these claims for one shard, as pairs of a claim and a worker, while claims are compared. Checks the last
     /// verdict.
     fn check(claims: &[(u8, u64)], expected: &ClaimsVerdict) {
@@ -124,12 +144,12 @@ mod tests {
         deferred.start_comparing();
         let record = Digest::of(b"record");
         let verdicts =
-            claims.iter().map(|(claim, worker)| deferred.judge(record, vec![[*claim; 32]], WorkerId(*worker), false));
+            claims.iter().map(|(claim, number)| deferred.judge(record, vec![[*claim; 32]], worker(*number), false));
         assert_eq!(verdicts.last().as_ref(), Some(expected));
     }
 
     #[test]
-    fn a_claim_counts_when_two_workers_make_it() {
+    fn a_claim_counts_when_workers_of_two_origins_make_it() {
         let accepted =
             |refuted: &[u64]| ClaimsVerdict::Accepted { refuted: refuted.iter().copied().map(WorkerId).collect() };
         check(&[(1, 1)], &ClaimsVerdict::Unconfirmed);
@@ -138,6 +158,10 @@ mod tests {
         check(&[(1, 1), (2, 2)], &ClaimsVerdict::Unconfirmed);
         check(&[(1, 1), (2, 2), (1, 3)], &accepted(&[2]));
         check(&[(1, 1), (2, 2), (1, 3), (3, 4)], &ClaimsVerdict::Contradicted);
+        check(&[(1, 10), (1, 11)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 10), (1, 11), (2, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 10), (1, 11), (2, 1), (2, 2)], &accepted(&[10, 11]));
+        check(&[(1, 10), (1, 1)], &accepted(&[]));
     }
 
     #[test]
@@ -145,9 +169,9 @@ mod tests {
         let deferred = DeferredClaims::default();
         let (record, alone) = (Digest::of(b"record"), true);
         let accepted = ClaimsVerdict::Accepted { refuted: Vec::new() };
-        assert_eq!(deferred.judge(record, vec![[1; 32]], WorkerId(1), false), accepted, "claims are not compared yet");
+        assert_eq!(deferred.judge(record, vec![[1; 32]], worker(1), false), accepted, "claims are not compared yet");
         deferred.start_comparing();
-        assert_eq!(deferred.judge(record, vec![[1; 32]], WorkerId(1), alone), accepted);
-        assert_eq!(deferred.judge(record, vec![[2; 32]], WorkerId(2), alone), ClaimsVerdict::Unconfirmed);
+        assert_eq!(deferred.judge(record, vec![[1; 32]], worker(1), alone), accepted);
+        assert_eq!(deferred.judge(record, vec![[2; 32]], worker(2), alone), ClaimsVerdict::Unconfirmed);
     }
 }

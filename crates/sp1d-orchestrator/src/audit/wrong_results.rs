@@ -1,9 +1,17 @@
 //! The audit of unverified results after a proof has failed.
 
 use super::unverified::{Audit, UnverifiedResult};
-use crate::{dispatch::input::DispatcherInput, proof::handle::ProofHandle, runner::failure::ProofFailure};
+use crate::{
+    dispatch::input::DispatcherInput,
+    proof::handle::ProofHandle,
+    runner::failure::ProofFailure,
+    timed_check::{MAX_CHECK_TIME, start_check},
+};
 use futures::StreamExt;
+use sp1d_model::clean_line;
+use sp1d_protocol::MessageLimits;
 use sp1d_scheduler::DispatchEvent;
+use tokio::time::timeout;
 
 impl ProofHandle {
     /// Audits the unverified results after the proof has failed, and reports the workers that sent wrong ones to the
@@ -24,6 +32,7 @@ impl ProofHandle {
         let mut outcomes = futures::stream::iter(all.into_iter().map(|part| self.check_again(part))).buffered(half);
         while let Some((part, outcome)) = outcomes.next().await {
             let Some(reason) = audit.judge(&part, outcome) else { continue };
+            let reason = clean_line(&reason, MessageLimits::FAILURE_BYTES);
             let UnverifiedResult { worker_id, worker, .. } = part;
             tracing::warn!(%worker, %reason, "worker sent a wrong result");
             self.state.claims.mark_wrong_result();
@@ -40,8 +49,14 @@ impl ProofHandle {
             let output = if there { proof.get_now(checked.name()) } else { None };
             output.map(|output| proof.check(&checked.spec, &output))
         };
-        // A check that panics has no outcome.
-        let outcome = tokio::task::spawn_blocking(check).await.unwrap_or(None);
+        let outcome = match start_check(check) {
+            // A check that panics or hangs has no outcome.
+            Ok(outcome) => timeout(MAX_CHECK_TIME, outcome).await.ok().and_then(Result::ok).flatten(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot start a thread for a check");
+                None
+            }
+        };
         (part, outcome)
     }
 }

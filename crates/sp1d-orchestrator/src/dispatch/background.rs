@@ -1,7 +1,10 @@
 //! Work of the dispatcher that takes time: checks of what attempts upload, and the storing of cached results. It runs
 //! on other threads. The outcomes of checks arrive as inputs of the dispatcher.
 
-use super::input::DispatcherInput;
+use super::{
+    check_places::{CheckEnd, CheckPlaces},
+    input::DispatcherInput,
+};
 use crate::{
     proof::handle::ProofHandle,
     runner::{failure::ProofFailure, task::TaskSpec},
@@ -9,15 +12,15 @@ use crate::{
     settings::Verify,
 };
 use sp1d_artifacts::StoreError;
+use sp1d_model::clean_line;
+use sp1d_protocol::MessageLimits;
 use sp1d_scheduler::{AttemptId, DispatchEvent};
-use std::sync::Arc;
-use tokio::{sync::Semaphore, time::Instant};
+use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker as BackgroundTasks;
 
 /// The running work.
 pub(super) struct BackgroundWork {
-    /// Limits how many checks run at the same time.
-    check_permits: Arc<Semaphore>,
+    check_places: Arc<CheckPlaces>,
     running: BackgroundTasks,
 }
 
@@ -25,7 +28,7 @@ impl BackgroundWork {
     pub(super) fn new() -> Self {
         // A check uses one core for about 50 ms. Half of the cores are left to the executor.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { check_permits: Arc::new(Semaphore::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
+        Self { check_places: Arc::new(CheckPlaces::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
     }
 
     /// Starts the check of the result of `attempt`.
@@ -34,18 +37,18 @@ impl BackgroundWork {
             handle,
             attempt,
             move |handle| check_result(handle, &spec, attempt),
-            move |outcome| DispatchEvent::ResultChecked { attempt, outcome },
+            move |outcome| DispatcherInput::Event(DispatchEvent::ResultChecked { attempt, outcome }),
         );
     }
 
     /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
     /// them without checking them.
-    pub(super) fn spawn_marker_check(&self, handle: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+    pub(super) fn spawn_events_check(&self, handle: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
         self.spawn_check(
             handle,
             attempt,
-            move |handle| check_marker(handle, &spec, attempt),
-            move |outcome| DispatchEvent::MarkerChecked { attempt, outcome },
+            move |handle| check_deferred_events(handle, &spec, attempt),
+            move |outcome| DispatcherInput::DeferredEventsOutcome { attempt, outcome },
         );
     }
 
@@ -60,28 +63,48 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
-    /// Runs `check` on uploads of `attempt`, on another thread. Then sends the dispatcher the event that `event` makes
+    /// Runs `check` on uploads of `attempt`, on another thread. Then sends the dispatcher the input that `input` makes
     /// from the outcome.
-    fn spawn_check(
+    fn spawn_check<T: Send + 'static>(
         &self,
         handle: ProofHandle,
         attempt: AttemptId,
-        check: impl FnOnce(&ProofHandle) -> Result<(), String> + Send + 'static,
-        event: impl FnOnce(Result<(), String>) -> DispatchEvent + Send + 'static,
+        check: impl FnOnce(&ProofHandle) -> Result<T, String> + Send + 'static,
+        input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
-        let permits = self.check_permits.clone();
+        let worker = handle.registry.attempts().get(&attempt).map(|entry| entry.worker_id);
+        let places = self.check_places.clone();
         self.running.spawn(async move {
-            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let (checked, start) = (handle.clone(), Instant::now());
-            let outcome = tokio::task::spawn_blocking(move || check(&checked)).await;
-            let took = start.elapsed();
+            let checked = handle.clone();
+            let run = async {
+                match worker {
+                    Some(worker) => places.run(worker, move || check(&checked)).await,
+                    None => CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO),
+                }
+            };
+            let end = tokio::select! {
+                // A proof that has ended cannot be checked, which is not the fault of the worker.
+                biased;
+                () = handle.ended().cancelled() => return,
+                end = run => end,
+            };
+            let (outcome, took) = match end {
+                CheckEnd::Returned(outcome, took) => (outcome, took),
+                CheckEnd::Panicked => (Err("the check panicked".to_owned()), Duration::ZERO),
+                CheckEnd::TimedOut(limit) => (Err(format!("its check took longer than {} s", limit.as_secs())), limit),
+                CheckEnd::NotStarted(error) => {
+                    return handle.fail(ProofFailure::Machine(format!("cannot start a thread for a check: {error}")));
+                }
+            };
             tracing::debug!(proof_id = handle.label(), attempt = attempt.0, milliseconds = took.as_millis(), "checked");
-            // A proof that has ended cannot be checked, which is not the fault of the worker.
+            // The check itself may have ended the proof, because of a fault of this machine.
             if handle.ended().is_cancelled() {
                 return;
             }
-            let outcome = outcome.unwrap_or_else(|_| Err("the check panicked".to_owned()));
-            // With `Verify::Final`, the check of a result only tests whether the result exists, so it is not counted.
+            // The reason may contain names that the worker chose.
+            let outcome = outcome.map_err(|reason| clean_line(&reason, MessageLimits::FAILURE_BYTES));
+            // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and the
+            // checks of deferred events alone would mislead.
             if handle.state.verify == Verify::All {
                 handle.registry.counters.on_checked(took, outcome.is_ok());
             }
@@ -89,7 +112,7 @@ impl BackgroundWork {
                 tracing::warn!(proof_id = handle.label(), attempt = attempt.0, %reason, "output of an attempt rejected");
             }
             // If the dispatcher has ended, no one needs the outcome.
-            let _ = handle.registry.inbox.send(DispatcherInput::Event(event(outcome))).await;
+            let _ = handle.registry.inbox.send(input(outcome)).await;
         });
     }
 }
@@ -105,7 +128,7 @@ fn check_result(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Re
     handle.check(spec, &output)
 }
 
-fn check_marker(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check_deferred_events(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<Vec<String>, String> {
     let result = spec.payload.result();
     let uploaded = |name: &str| {
         // The result belongs to the attempt until it is accepted.
@@ -115,7 +138,7 @@ fn check_marker(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Re
         let stored = handle.registry.store.get(attempt_scope(attempt), name)?;
         stored.load().map_err(|error| fail_for_disk_error(handle, &error)).ok()
     };
-    handle.state.checks()?.check_marker(spec, &uploaded)
+    handle.state.checks()?.check_deferred_events(spec, &uploaded)
 }
 
 /// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a

@@ -8,7 +8,7 @@ use super::{
     background::BackgroundWork,
     claims::judge_claims,
     input::DispatcherInput,
-    tasks::{MarkerUploads, SubmittedTask},
+    tasks::{DeferredEventUploads, SubmittedTask},
     waiting::proof_waiting,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     proof::{cached_results::cached_result, handle::ProofHandle, running::RunningProof, task_tracker::TaskOutcome},
     registry::{RegisteredAttempt, Registry},
     runner::{
-        failure::{ProofFailure, too_large},
+        failure::{ProofFailure, dispatcher_panicked, too_large},
         task::TaskSpec,
     },
     scope::{attempt_scope, proof_scope},
@@ -49,8 +49,10 @@ pub(crate) struct Dispatcher {
     registry: Arc<Registry>,
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
+    /// The artifacts with deferred events, by name, of each attempt whose events passed their check.
+    checked_events: HashMap<AttemptId, Vec<String>>,
     /// The callers that wait for the drain of a session.
-    drains: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
+    drain_waits: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
     background: BackgroundWork,
 }
 
@@ -61,7 +63,8 @@ impl Dispatcher {
             clock_start: Instant::now(),
             registry,
             tasks: HashMap::new(),
-            drains: HashMap::new(),
+            checked_events: HashMap::new(),
+            drain_waits: HashMap::new(),
             background: BackgroundWork::new(),
         }
     }
@@ -101,9 +104,18 @@ impl Dispatcher {
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
             DispatcherInput::Event(event) => self.handle(event),
-            DispatcherInput::MarkerReported { session, attempt } => {
-                let has_all_uploads = self.are_marker_uploads_complete(attempt);
-                self.handle(DispatchEvent::MarkerReported { session, attempt, has_all_uploads });
+            DispatcherInput::DeferredEventsReport { session, attempt } => {
+                let has_all_uploads = self.are_event_uploads_complete(attempt);
+                self.handle(DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads });
+            }
+            DispatcherInput::DeferredEventsOutcome { attempt, outcome } => {
+                let outcome = outcome.map(|names| {
+                    // Only a registered attempt is discarded, which removes the names again.
+                    if self.registry.attempts().contains_key(&attempt) {
+                        self.checked_events.insert(attempt, names);
+                    }
+                });
+                self.handle(DispatchEvent::DeferredEventsChecked { attempt, outcome });
             }
             // Detached tokio tasks of SP1 may submit after the proof has ended. What they submit would never be
             // removed.
@@ -126,15 +138,15 @@ impl Dispatcher {
                 self.handle(event);
             }
             DispatcherInput::Drain { session, drained } => {
-                self.drains.entry(session).or_default().push(drained);
+                self.drain_waits.entry(session).or_default().push(drained);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
-            DispatcherInput::Explain { proof_id, after, limit, reply } => {
-                let waiting = proof_waiting(&self.machine, &self.registry, self.now(), proof_id, after, limit);
+            DispatcherInput::Explain { proof, after, limit, reply } => {
+                let waiting = proof_waiting(&self.machine, &self.registry, self.now(), proof, after, limit);
                 // The caller may have stopped waiting.
                 let _ = reply.send(waiting);
             }
-            DispatcherInput::ProofEnded(proof) => {
+            DispatcherInput::EndProof(proof) => {
                 self.handle(DispatchEvent::ProofEnded { proof: proof.id });
                 self.tasks.retain(|_, submitted| submitted.proof.id != proof.id);
                 self.registry.store.remove_scope(proof_scope(proof.id));
@@ -171,15 +183,16 @@ impl Dispatcher {
             DispatchCommand::Cancel { session, attempt } => {
                 return self.tell(session, to_worker::Message::Cancel(wire::Cancel { attempt: attempt.0 }));
             }
-            DispatchCommand::Adopt { session, attempt } => return self.adopt(session, attempt),
-            DispatchCommand::CheckMarker { attempt, task } => {
+            DispatchCommand::Continue { session, attempt } => return self.continue_attempt(session, attempt),
+            DispatchCommand::CheckDeferredEvents { attempt, task } => {
                 if let Some((handle, spec)) = self.handle_and_spec(task) {
-                    self.background.spawn_marker_check(handle, spec, attempt);
+                    self.background.spawn_events_check(handle, spec, attempt);
                 }
             }
             DispatchCommand::JudgeClaims { attempt, task, is_alone } => {
                 let submitted = self.tasks.get(&task)?;
-                let verdict = judge_claims(&self.registry, submitted, attempt, is_alone);
+                let names = self.checked_events.get(&attempt).map(Vec::as_slice).unwrap_or_default();
+                let verdict = judge_claims(&self.registry, submitted, attempt, names, is_alone);
                 return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
             }
             DispatchCommand::CompleteMarker { proof: _, marker, task, attempt } => {
@@ -192,39 +205,36 @@ impl Dispatcher {
             }
             DispatchCommand::AcceptResult { proof: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
-            DispatchCommand::FailProof {
-                proof: proof_id,
-                task,
-                kind,
-                history,
-                is_out_of_memory,
-                are_claims_suspect,
-            } => {
-                if let Some(proof) = self.registry.proofs().get(&proof_id) {
+            DispatchCommand::FailProof { proof, task, kind, history, may_smaller_cut_help, are_claims_suspect } => {
+                if let Some(proof) = self.registry.proofs().get(&proof) {
                     if are_claims_suspect {
                         proof.claims.mark_suspect();
                     }
-                    proof.fail(if is_out_of_memory {
+                    proof.fail(if may_smaller_cut_help {
                         ProofFailure::OutOfMemory(too_large(task, kind, &history))
                     } else {
                         ProofFailure::Task { task, kind, history }
                     });
                 }
             }
-            DispatchCommand::LogQuarantine { session, duration, reason } => {
-                if let Some(worker) = self.registry.worker(session) {
+            DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
+                if let Some(worker) = self.registry.worker(session)
+                    && let Some(left_out) = self.registry.may_log_about(worker.origin)
+                {
                     let seconds = duration.as_secs();
-                    tracing::warn!(worker = %worker.name, seconds, %reason, "worker quarantined");
+                    tracing::warn!(worker = %worker.name, %kinds, seconds, %reason, left_out, "worker quarantined");
                 }
             }
-            DispatchCommand::LogProbation { session } => {
-                if let Some(worker) = self.registry.worker(session) {
-                    tracing::info!(worker = %worker.name, "worker on probation: it gets one task at a time");
+            DispatchCommand::LogProbation { session, kinds } => {
+                if let Some(worker) = self.registry.worker(session)
+                    && let Some(left_out) = self.registry.may_log_about(worker.origin)
+                {
+                    tracing::info!(worker = %worker.name, %kinds, left_out, "worker on probation: it gets one task of each kind at a time");
                 }
             }
             DispatchCommand::EndDrainWait { session } => {
                 // The caller may have stopped waiting.
-                let waiting = self.drains.remove(&session).unwrap_or_default();
+                let waiting = self.drain_waits.remove(&session).unwrap_or_default();
                 waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
             DispatchCommand::EndSession { session } => self.registry.end_session(session),
@@ -241,9 +251,10 @@ impl Dispatcher {
 
     /// Forgets `attempt` and deletes its uploads, except those that already belong to the proof. Returns what was
     /// registered; `None` if the attempt was never given to its worker.
-    fn discard(&self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
+    fn discard(&mut self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
         // In this order: an upload that is just being stored removes itself if its attempt is not registered.
         let registered = self.registry.remove_attempt(attempt)?;
+        self.checked_events.remove(&attempt);
         self.registry.store.remove_scope(attempt_scope(attempt));
         Some(registered)
     }
@@ -265,7 +276,7 @@ impl Dispatcher {
         task: TaskId,
         resumes: Option<AttemptId>,
     ) -> Option<DispatchEvent> {
-        let SubmittedTask { proof, spec, key, .. } =
+        let SubmittedTask { proof, spec, rights, key, .. } =
             self.tasks.get(&task).expect("the dispatch machine only assigns tasks that were submitted");
         let Some(found) = self.registry.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
         let reference = |name: &String| match self.registry.store.describe(proof_scope(proof.id), name) {
@@ -276,7 +287,8 @@ impl Dispatcher {
             Ok(payload) => payload,
             Err(text) => {
                 proof.fail(ProofFailure::Internal(text));
-                // The artifacts of the proof stay until its end, because an audit needs them.
+                // The machine forgets the proof now, so that it assigns nothing more. Our tasks and artifacts stay
+                // until `DispatcherInput::EndProof`, because an audit needs the artifacts.
                 return Some(DispatchEvent::ProofEnded { proof: proof.id });
             }
         };
@@ -292,10 +304,12 @@ impl Dispatcher {
         let entry = RegisteredAttempt {
             session,
             worker_id: found.id,
+            worker_origin: found.origin,
             worker_name: found.name.clone(),
             worker_address: found.address.to_string(),
             proof: proof.clone(),
             outputs: spec.payload.outputs(),
+            rights: rights.clone(),
             resumes,
         };
         self.registry.add_attempt(attempt, entry);
@@ -303,9 +317,9 @@ impl Dispatcher {
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
-    fn adopt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
+    fn continue_attempt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
         // An attempt that was never given to its worker cannot continue.
-        if !self.registry.move_attempt(attempt, session) {
+        if !self.registry.continue_attempt(attempt, session) {
             return None;
         }
         if let Some(worker) = self.registry.worker(session) {
@@ -314,32 +328,33 @@ impl Dispatcher {
         self.tell(session, to_worker::Message::Adopted(wire::Adopted { attempt: attempt.0 }))
     }
 
-    /// Returns true if everything that `attempt` uploads for its marker has arrived.
-    fn are_marker_uploads_complete(&self, attempt: AttemptId) -> bool {
+    /// Returns true if all deferred events of `attempt` have arrived.
+    fn are_event_uploads_complete(&self, attempt: AttemptId) -> bool {
         let Some(entry) = self.registry.attempts().get(&attempt).cloned() else { return false };
         let has_arrived = |name: &String| self.registry.store.describe(attempt_scope(attempt), name).is_some();
         entry.outputs.deferred_events.iter().all(has_arrived)
     }
 
-    /// Moves what the attempt has uploaded for its marker to the proof, and completes the marker.
+    /// Moves what the attempt has uploaded for its marker to the proof, and completes the marker. Other uploads of the
+    /// attempt never belong to the proof.
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), proof_scope(submitted.proof.id));
-        for name in self.registry.store.names(from) {
-            if submitted.spec.payload.result() != name {
-                if submitted.key.is_some()
-                    && let Some(stored) = self.registry.store.get(from, &name)
-                {
-                    submitted.marker_uploads.push((name.clone(), stored));
-                }
-                self.registry.store.promote(from, to, &name);
+        let list = submitted.spec.payload.marker().map(|marker| marker.deferred_events.clone());
+        let events = self.checked_events.get(&attempt).cloned().unwrap_or_default();
+        for name in list.into_iter().chain(events) {
+            if submitted.key.is_some()
+                && let Some(stored) = self.registry.store.get(from, &name)
+            {
+                submitted.event_uploads.push((name.clone(), stored));
             }
+            self.registry.store.promote(from, to, &name);
         }
         submitted.proof.tracker.end(marker, TaskOutcome::Succeeded);
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId) {
-        let Some(SubmittedTask { proof, spec, key, marker_uploads }) = self.tasks.remove(&task) else { return };
+        let Some(SubmittedTask { proof, spec, key, event_uploads, .. }) = self.tasks.remove(&task) else { return };
         let scope = proof_scope(proof.id);
         // The other outputs belong to the marker.
         let name = spec.payload.result();
@@ -347,13 +362,13 @@ impl Dispatcher {
             proof
                 .fail(ProofFailure::Internal(format!("cannot store the result of task {} as artifact {name}", task.0)));
         }
-        self.cache_result(&proof, &spec, key, marker_uploads);
+        self.cache_result(&proof, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
             let worker = worker_name.clone();
             proof.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
         }
-        spec.payload.private_inputs().for_each(|name| proof.remove_artifact(&self.registry.store, name));
+        spec.payload.unshared_inputs().for_each(|name| proof.remove_artifact(&self.registry.store, name));
         proof.end_open_task(spec.kind());
         if let Some(found) = self.registry.worker(session) {
             proof.count_result(&found.name, &found.address.to_string());
@@ -364,7 +379,13 @@ impl Dispatcher {
     }
 
     /// Stores the result of a task in the result cache, on another thread.
-    fn cache_result(&self, proof: &Arc<RunningProof>, spec: &TaskSpec, key: Option<Digest>, uploads: MarkerUploads) {
+    fn cache_result(
+        &self,
+        proof: &Arc<RunningProof>,
+        spec: &TaskSpec,
+        key: Option<Digest>,
+        uploads: DeferredEventUploads,
+    ) {
         let (Some(result_cache), Some(key)) = (self.registry.result_cache.clone(), key) else { return };
         let scope = proof_scope(proof.id);
         let Some(output) = self.registry.store.get(scope, spec.payload.result()) else { return };
@@ -402,8 +423,8 @@ impl Dispatcher {
     }
 }
 
-/// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, fails all proofs, so that no caller
-/// waits forever.
+/// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, marks the orchestrator as broken and
+/// fails all proofs, so that no caller waits forever.
 struct StopOnEnd {
     registry: Arc<Registry>,
     stop: CancellationToken,
@@ -412,8 +433,10 @@ struct StopOnEnd {
 impl Drop for StopOnEnd {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // First, so that a caller whose proof fails can already see that the proof is not at fault.
+            self.registry.broken.cancel();
             for proof in self.registry.proofs().values() {
-                proof.fail(ProofFailure::Internal("the dispatcher panicked".to_owned()));
+                proof.fail(dispatcher_panicked());
             }
         }
         self.stop.cancel();

@@ -9,18 +9,21 @@ use tokio::sync::oneshot;
 
 /// An input of the dispatcher.
 pub(crate) enum DispatcherInput {
-    /// An event that needs nothing from the dispatcher itself.
+    /// An event that needs nothing from the dispatcher itself. Never an event that another input leads to.
     Event(DispatchEvent),
     /// A runner submitted a new task.
     Submit { task: TaskId, submitted: SubmittedTask },
     /// `session` reports that `attempt` has uploaded the deferred events of its shard.
-    MarkerReported { session: SessionId, attempt: AttemptId },
+    DeferredEventsReport { session: SessionId, attempt: AttemptId },
+    /// The check of the deferred events of `attempt` ended. If they passed, the outcome has the names of the artifacts
+    /// that belong to the marker in addition to the list of deferred events.
+    DeferredEventsOutcome { attempt: AttemptId, outcome: Result<Vec<String>, String> },
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
     /// notified when the worker holds no attempt, may get tasks again, or is disconnected.
     Drain { session: SessionId, drained: oneshot::Sender<()> },
     /// Explain why the tasks of a proof wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
-    Explain { proof_id: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
-    /// A try of a proof request has ended.
-    ProofEnded(Arc<RunningProof>),
+    Explain { proof: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    /// Forget everything about a try of a proof request, which has ended.
+    EndProof(Arc<RunningProof>),
 }

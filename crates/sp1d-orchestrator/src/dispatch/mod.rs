@@ -4,6 +4,7 @@
 //! tasks and attempts: that is the work of [`sp1d_scheduler::DispatchMachine`].
 
 mod background;
+mod check_places;
 mod claims;
 mod dispatcher;
 pub(crate) mod input;
@@ -11,5 +12,7 @@ mod settings;
 pub(crate) mod tasks;
 mod waiting;
 
+pub(crate) use check_places::LIMITS as CHECK_LIMITS;
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use settings::scheduler_config;
+pub(crate) use waiting::LIMITS as WAITING_LIMITS;

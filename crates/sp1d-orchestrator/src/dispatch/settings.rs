@@ -10,7 +10,7 @@ pub(crate) fn scheduler_config(settings: &OrchestratorSettings) -> SchedulerConf
         max_failures: settings.max_failures,
         max_losses: settings.max_losses,
         placement: settings.placement,
-        attempts_before: settings.attempts_before,
+        last_attempt_before_restart: settings.last_attempt_before_restart,
         ..SchedulerConfig::default()
     }
 }

@@ -5,8 +5,10 @@ use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
 use sp1d_scheduler::{DispatchMachine, ProofId, SessionId, TaskId, TaskStatus, Timestamp};
 use std::{cmp::Reverse, collections::BTreeMap};
 
-/// Maximum number of open tasks in one reply. The dispatcher does nothing else while it makes the reply.
-const MAX_LISTED_TASKS: usize = 1000;
+sp1d_model::limits! {
+    /// Maximum number of open tasks in one reply. The dispatcher does nothing else while it makes the reply.
+    const MAX_LISTED_TASKS: usize = 1000; Count by Client;
+}
 
 /// Describes the open tasks of a proof. Lists at most `limit` of them, from the first one whose number is above
 /// `after`.
@@ -14,12 +16,12 @@ pub(super) fn proof_waiting(
     machine: &DispatchMachine,
     registry: &Registry,
     now: Timestamp,
-    proof_id: ProofId,
+    proof: ProofId,
     after: TaskId,
     limit: usize,
 ) -> ProofWaiting {
     let scheduler = machine.scheduler();
-    let reasons = scheduler.waiting_of(proof_id).into_iter();
+    let reasons = scheduler.waiting_of(proof).into_iter();
     let counted = reasons.map(|(reason, tasks)| WaitingTasks {
         code: reason.code(),
         reason: reason.to_string(),
@@ -27,7 +29,7 @@ pub(super) fn proof_waiting(
     });
     let mut waiting: Vec<WaitingTasks> = counted.collect();
     waiting.sort_by_key(|waiting| Reverse(waiting.tasks));
-    let open: Vec<_> = machine.open_tasks(proof_id).collect();
+    let open: Vec<_> = machine.open_tasks(proof).collect();
     let selected = open.iter().copied().filter(|(task, _)| *task > after);
     let kinds: BTreeMap<_, _> = selected.take(limit.min(MAX_LISTED_TASKS)).collect();
     let statuses = scheduler.task_statuses(kinds.keys().copied());

@@ -3,7 +3,7 @@
 use super::list::Member;
 use crate::{lock::lock, runner::task::AttemptMemory, session::close_reason::CloseReason};
 use sp1d_protocol::{Closer, wire::ToWorker};
-use sp1d_scheduler::{KindSet, TaskKind, WorkerId};
+use sp1d_scheduler::{KindSet, OriginId, TaskKind, WorkerId};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 pub(crate) struct ConnectedWorker {
     /// Identity of the worker, which is the same in all its sessions.
     pub(crate) id: WorkerId,
+    /// Where it comes from.
+    pub(crate) origin: OriginId,
     pub(crate) name: String,
     pub(crate) address: Member,
     pub(crate) kinds: KindSet,

@@ -1,8 +1,8 @@
-//! Keeps workers of the list connected, and serves workers that join.
+//! Keeps workers of the list connected, and serves sessions.
 
 use super::{
     contacts::Contact,
-    dialer::{Established, Stream, establish},
+    dialer::{Established, Stream, address_of, establish},
     list::Member,
     reach_error::ReachError,
 };
@@ -11,9 +11,9 @@ use crate::{
     session::server::{EndedSession, serve},
 };
 use sp1d_model::hint::one_line;
-use sp1d_protocol::{Backoff, Filter, PreambleError, PreambleReply, Role, accept, receive_place};
+use sp1d_protocol::{Backoff, PreambleError, receive_place};
 use std::{
-    net::SocketAddr,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -142,15 +142,22 @@ impl ListedWorker {
             () = self.stop.cancelled() => return Err(ReachError::Stopping),
             established = establish(&self.member, self.registry.local.as_deref(), has_proof) => established,
         };
-        let stream: Box<dyn Stream> = match established {
-            Ok(Established::Admitted(stream)) => stream,
-            Ok(Established::Queued(stream)) => Box::new(self.wait_for_turn(stream).await?),
+        let (stream, reached): (Box<dyn Stream>, Option<IpAddr>) = match established {
+            Ok(Established::Admitted { stream, reached }) => (stream, reached),
+            Ok(Established::Queued(stream)) => {
+                let stream = self.wait_for_turn(stream).await?;
+                let reached = address_of(&stream);
+                (Box::new(stream), reached)
+            }
             Err(ReachError::Preamble(PreambleError::Busy(holder))) if !has_proof => {
                 return Err(ReachError::NotNeeded(holder));
             }
             Err(error) => return Err(error),
         };
         self.is_known = true;
+        if let Some(reached) = reached {
+            self.registry.note_reached(&self.member, reached);
+        }
         serve_session(stream, &self.member, &self.registry, &mut self.first, &self.stop).await
     }
 
@@ -246,7 +253,7 @@ fn note(registry: &Registry, member: &Member, stop: &CancellationToken, contact:
 }
 
 /// Serves a session with the worker at the other end of `stream`. Fails if no session started.
-async fn serve_session<S: Stream>(
+pub(super) async fn serve_session<S: Stream>(
     stream: S,
     member: &Member,
     registry: &Arc<Registry>,
@@ -276,33 +283,4 @@ async fn serve_session<S: Stream>(
     // The worker receives the reason and closes the connection.
     let _ = timeout(GOODBYE_TIMEOUT, &mut session).await;
     Err(error)
-}
-
-/// Serves a worker that joins by itself, from the first bytes of its connection to the end of its session.
-pub(crate) async fn serve_joined(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    allowed: &Filter,
-    registry: Arc<Registry>,
-    stop: CancellationToken,
-) {
-    let verdict = if allowed.allows(peer.ip()).await {
-        PreambleReply::Welcome
-    } else {
-        PreambleReply::Refused(format!("{} is not in the orchestrator's --join-from list", peer.ip().to_canonical()))
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::warn!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    match accept(&mut stream, Role::Worker, &verdict).await {
-        Ok(()) if verdict == PreambleReply::Welcome => {}
-        Ok(()) => return tracing::warn!(%peer, "worker refused: its address is not in --join-from"),
-        // The peer only tests whether the port is open, as load balancers and people do.
-        Err(PreambleError::Io(error)) => return tracing::debug!(%peer, %error, "connection ended at once"),
-        Err(error) => return tracing::warn!(%peer, error = %one_line(&error.to_string()), "connection rejected"),
-    }
-    match serve_session(stream, &Member::Joined(peer), &registry, &mut None, &stop).await {
-        Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, "session ended"),
-        Err(reason) => tracing::warn!(%peer, %reason, "joining worker refused"),
-    }
 }

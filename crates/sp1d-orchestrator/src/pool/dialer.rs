@@ -5,7 +5,7 @@
 use super::{list::Member, reach_error::ReachError};
 use futures::future::select_ok;
 use sp1d_protocol::{Address, Admission, Role, dial};
-use std::{io, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -29,7 +29,12 @@ pub trait LocalConnector: Send + Sync + 'static {
 /// A connection to a worker.
 pub(crate) enum Established {
     /// The session starts now.
-    Admitted(Box<dyn Stream>),
+    Admitted {
+        /// The connection.
+        stream: Box<dyn Stream>,
+        /// The IP address of the worker; `None` for the worker of this process.
+        reached: Option<IpAddr>,
+    },
     /// The worker serves another orchestrator, and this one waits for its turn on this connection.
     Queued(TcpStream),
 }
@@ -45,7 +50,8 @@ pub(crate) async fn establish(
         Member::Remote(address) => address,
         Member::Local => {
             let local = local.ok_or(ReachError::NoLocalWorker)?;
-            return local.connect().map(Established::Admitted).ok_or(ReachError::LocalWorkerStopped);
+            let stream = local.connect().ok_or(ReachError::LocalWorkerStopped)?;
+            return Ok(Established::Admitted { stream, reached: None });
         }
         Member::Joined(_) => return Err(ReachError::Joins),
     };
@@ -53,9 +59,17 @@ pub(crate) async fn establish(
     stream.set_nodelay(true).map_err(ReachError::NoDelay)?;
     let role = if has_proof { Role::Orchestrator } else { Role::IdleOrchestrator };
     Ok(match dial(&mut stream, role).await? {
-        Admission::Welcome => Established::Admitted(Box::new(stream)),
+        Admission::Welcome => {
+            let reached = address_of(&stream);
+            Established::Admitted { stream: Box::new(stream), reached }
+        }
         Admission::Queued => Established::Queued(stream),
     })
+}
+
+/// Returns the IP address of the peer; `None` if the connection has just ended.
+pub(crate) fn address_of(stream: &TcpStream) -> Option<IpAddr> {
+    stream.peer_addr().ok().map(|address| address.ip())
 }
 
 /// Returns a TCP connection to `address`.

@@ -1,16 +1,21 @@
 //! Disconnected workers: workers that should be connected and are not.
 
 use super::list::Member;
+use sp1d_protocol::PeerNetwork;
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
-/// How long a worker that had joined by itself stays listed after it left. It may never come back.
-const MAX_LISTED_AGE: Duration = Duration::from_secs(10 * 60);
-
-/// Maximum number of disconnected workers that are listed.
-const MAX_LISTED: usize = 10_000;
+sp1d_model::limits! {
+    /// How long a worker that had joined by itself stays listed after it left. It may never come back.
+    const MAX_LISTED_AGE: Duration = Duration::from_secs(10 * 60); Time by Worker;
+    /// Maximum number of disconnected workers that are listed.
+    const MAX_LISTED: usize = 10_000; Count by Worker;
+    /// Maximum number of disconnected workers that had joined from one address, or from one IPv6 network of 64 bits. A
+    /// peer that joins under ever new names does not fill the list.
+    const MAX_LISTED_PER_NETWORK: usize = 64; Count by Worker;
+}
 
 /// A worker that was connected, or that is in the list, and that is not connected now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,26 +54,36 @@ pub(crate) fn is_same(member: &Member, name: &str, other: &Member, other_name: &
     DisconnectedKey::new(member, name) == DisconnectedKey::new(other, other_name)
 }
 
+/// A disconnected worker with the network from which it had joined, if it had.
+#[derive(Debug)]
+struct DisconnectedEntry {
+    worker: DisconnectedWorker,
+    network: Option<PeerNetwork>,
+}
+
 /// All disconnected workers.
 #[derive(Debug, Default)]
-pub(crate) struct DisconnectedWorkers(BTreeMap<DisconnectedKey, DisconnectedWorker>);
+pub(crate) struct DisconnectedWorkers(BTreeMap<DisconnectedKey, DisconnectedEntry>);
 
 impl DisconnectedWorkers {
     /// Lists the worker `name`, which has left.
     pub(crate) fn left(&mut self, member: &Member, name: &str, reason: &str, now: SystemTime) {
-        self.make_room(now);
+        let network = match member {
+            Member::Joined(peer) => Some(PeerNetwork::from(peer.ip())),
+            Member::Remote(_) | Member::Local => None,
+        };
+        self.make_room(network, now);
         let (name, address, reason) = (name.to_owned(), member.to_string(), reason.to_owned());
-        self.0.insert(
-            DisconnectedKey::new(member, &name),
-            DisconnectedWorker { name, address, since: now, reason, last_try: None },
-        );
+        let key = DisconnectedKey::new(member, &name);
+        let worker = DisconnectedWorker { name, address, since: now, reason, last_try: None };
+        self.0.insert(key, DisconnectedEntry { worker, network });
     }
 
     /// Records that a connection to `member` failed.
     pub(crate) fn connection_failed(&mut self, member: &Member, reason: &str, now: SystemTime) {
         let address = member.to_string();
         match self.0.get_mut(&DisconnectedKey::Listed(member.clone())) {
-            Some(worker) => worker.last_try = Some(reason.to_owned()),
+            Some(entry) => entry.worker.last_try = Some(reason.to_owned()),
             None => self.left(member, &address, reason, now),
         }
     }
@@ -90,7 +105,7 @@ impl DisconnectedWorkers {
     }
 
     fn take(&mut self, is_it: impl Fn(&DisconnectedWorker) -> bool) -> Option<Option<Member>> {
-        let found = self.0.iter().find(|(_, worker)| is_it(worker));
+        let found = self.0.iter().find(|(_, entry)| is_it(&entry.worker));
         let key = found.map(|(key, _)| key.clone())?;
         self.0.remove(&key);
         Some(match key {
@@ -101,17 +116,25 @@ impl DisconnectedWorkers {
 
     pub(crate) fn list(&mut self, now: SystemTime) -> Vec<DisconnectedWorker> {
         self.expire(now);
-        self.0.values().cloned().collect()
+        self.0.values().map(|entry| entry.worker.clone()).collect()
     }
 
     fn expire(&mut self, now: SystemTime) {
-        self.0.retain(|key, worker| {
-            let is_old = now.duration_since(worker.since).is_ok_and(|age| age >= MAX_LISTED_AGE);
+        self.0.retain(|key, entry| {
+            let is_old = now.duration_since(entry.worker.since).is_ok_and(|age| age >= MAX_LISTED_AGE);
             matches!(key, DisconnectedKey::Listed(_)) || !is_old
         });
     }
 
-    fn make_room(&mut self, now: SystemTime) {
+    /// Makes room for one more worker, which had joined from `network` if that is set.
+    fn make_room(&mut self, network: Option<PeerNetwork>, now: SystemTime) {
+        let is_of_network = |entry: &DisconnectedEntry| network.is_some() && entry.network == network;
+        let of_network = self.0.iter().filter(|(_, entry)| is_of_network(entry));
+        let mut ages: Vec<_> = of_network.map(|(key, entry)| (entry.worker.since, key.clone())).collect();
+        if ages.len() >= MAX_LISTED_PER_NETWORK {
+            ages.sort_unstable();
+            self.0.remove(&ages[0].1);
+        }
         if self.0.len() >= MAX_LISTED {
             self.expire(now);
         }
@@ -172,6 +195,20 @@ mod tests {
         workers.left(&joined(2), "other", "killed", UNIX_EPOCH);
         workers.remove(&joined(3), "one");
         check(&mut workers, 1, &[("other", "killed", None)]);
+    }
+
+    #[test]
+    fn one_address_does_not_fill_the_list() {
+        let mut workers = DisconnectedWorkers::default();
+        workers.left(&joined(1), "honest", "killed", UNIX_EPOCH);
+        for seconds in 0..3 * MAX_LISTED_PER_NETWORK as u64 {
+            let now = UNIX_EPOCH + Duration::from_secs(seconds);
+            workers.left(&joined(2), &format!("name-{seconds}"), "killed", now);
+        }
+        let list = workers.list(UNIX_EPOCH);
+        assert_eq!(list.len(), 1 + MAX_LISTED_PER_NETWORK);
+        assert!(list.iter().any(|worker| worker.name == "honest"));
+        assert!(list.iter().all(|worker| worker.name != "name-0"));
     }
 
     #[test]

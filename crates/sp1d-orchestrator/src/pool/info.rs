@@ -35,7 +35,7 @@ pub struct WorkerInfo {
     pub failed_attempts: u64,
     /// True if a drain was requested. It then receives no tasks until it is resumed.
     pub drained: bool,
-    /// Why it is quarantined; `None` if it is not quarantined.
+    /// For which task kinds it is quarantined and why; `None` if it is not quarantined.
     pub quarantine: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl WorkerInfo {
             done: worker.done.load(Ordering::Relaxed),
             failed_attempts: worker.failed_attempts.load(Ordering::Relaxed),
             drained: pool.is_drained(session),
-            quarantine: pool.quarantine(worker.id).map(str::to_owned),
+            quarantine: pool.quarantine(worker.id),
         }
     }
 }

@@ -4,20 +4,19 @@
 
 use super::{
     connected::ConnectedWorker,
-    connection::{FirstContact, keep_connected, serve_joined},
+    connection::{FirstContact, keep_connected},
     disconnected::DisconnectedWorkers,
     info::UnknownWorker,
+    join_port::{JoinPort, JoinSettings},
     list::{Member, WorkerList},
 };
 use crate::{lock::lock, registry::Registry};
-use sp1d_protocol::Filter;
 use sp1d_scheduler::SessionId;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, atomic::Ordering},
-    time::Duration,
 };
-use tokio::{net::TcpListener, sync::oneshot, time::sleep};
+use tokio::{net::TcpListener, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 /// The workers that the orchestrator connects to, and those that join it.
@@ -62,29 +61,10 @@ impl Membership {
         new.into_iter().map(call).collect()
     }
 
-    /// Accepts workers that join through `listener`, from the addresses in `allowed`, until the orchestrator ends.
-    pub(crate) fn serve_joining(&self, listener: TcpListener, allowed: Filter) {
-        let (registry, stop, sessions) = (self.registry.clone(), self.stop.clone(), self.tasks.clone());
-        let allowed = Arc::new(allowed);
-        self.tasks.spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    () = stop.cancelled() => return,
-                    accepted = listener.accept() => accepted,
-                };
-                match accepted {
-                    Ok((stream, peer)) => {
-                        let (allowed, registry, stop) = (allowed.clone(), registry.clone(), stop.child_token());
-                        sessions.spawn(async move { serve_joined(stream, peer, &allowed, registry, stop).await });
-                    }
-                    Err(error) => {
-                        // The process is probably out of file descriptors, which become free when connections end.
-                        tracing::warn!(%error, "cannot accept a connection");
-                        sleep(Duration::from_millis(100)).await;
-                    }
-                }
-            }
-        });
+    /// Accepts workers that join through `listener`, until the orchestrator ends.
+    pub(crate) fn serve_joining(&self, listener: TcpListener, settings: JoinSettings) {
+        let port = Arc::new(JoinPort::new(settings, self.registry.clone()));
+        self.tasks.spawn(port.serve(listener, self.tasks.clone(), self.stop.clone()));
     }
 
     /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is

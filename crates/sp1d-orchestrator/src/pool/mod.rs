@@ -1,13 +1,15 @@
 //! The pool of workers: the worker list, connections to workers, and which workers are connected or disconnected.
 //!
 //! - `connected`: a connected worker.
-//! - `connection`: keeps the workers of the list connected, and serves workers that join.
+//! - `connection`: keeps the workers of the list connected, and serves sessions.
 //! - `contacts`: whether each worker of the list is reached.
 //! - `demand`: which proof requests run, and need workers.
 //! - `dialer`: establishes a connection, over TCP or inside this process.
 //! - `disconnected`: workers that should be connected and are not.
 //! - `first_contact`: waits for the first workers.
+//! - `identity`: which worker is which over all its sessions, and where it comes from.
 //! - `info`: what people see of the pool.
+//! - `join_port`: the port on which workers join.
 //! - `list`: the worker list.
 //! - `membership`: which workers the pool has.
 //! - `probe`: asks a worker about itself without becoming its orchestrator.
@@ -23,7 +25,9 @@ pub(crate) mod demand;
 pub(crate) mod dialer;
 pub(crate) mod disconnected;
 pub(crate) mod first_contact;
+pub(crate) mod identity;
 pub(crate) mod info;
+pub(crate) mod join_port;
 pub(crate) mod list;
 pub(crate) mod membership;
 pub(crate) mod probe;

@@ -2,6 +2,7 @@
 
 use super::{dialer::connect, list::Member, reach_error::ReachError};
 use crate::{lock::lock, runner::task::AttemptMemory, session::introduction::attempt_memory};
+use sp1d_model::clean_line;
 use sp1d_protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
     wire::{
@@ -111,7 +112,7 @@ impl Session for ProbeSession {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
         let request = request.into_inner();
         let worker: Build = request.build.unwrap_or_default().into();
-        let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        let short = |text: String| clean_line(&text, 64);
         let machine = request.machine.unwrap_or_default();
         let outcome = self.build.check_worker(&worker).map(|()| Probed {
             name: short(request.name),

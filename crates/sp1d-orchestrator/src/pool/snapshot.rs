@@ -25,7 +25,7 @@ impl PoolSnapshot {
         for (worker, standing) in changes.standings {
             match standing {
                 WorkerStanding::Normal => _ = self.standings.remove(&worker),
-                WorkerStanding::Quarantined { .. } | WorkerStanding::Probation => {
+                WorkerStanding::Quarantined { .. } | WorkerStanding::Probation { .. } => {
                     self.standings.insert(worker, standing);
                 }
             }
@@ -42,12 +42,12 @@ impl PoolSnapshot {
         self.sessions.get(&session).is_some_and(|status| status.draining)
     }
 
-    /// Returns why `worker` is quarantined; `None` if it is not quarantined. The answer is the same in all its
-    /// sessions, and before the prover is loaded.
-    pub(crate) fn quarantine(&self, worker: WorkerId) -> Option<&str> {
+    /// Returns for which kinds `worker` is quarantined and why; `None` if it is not quarantined. The answer is the same
+    /// in all its sessions, and before the prover is loaded.
+    pub(crate) fn quarantine(&self, worker: WorkerId) -> Option<String> {
         match self.standings.get(&worker) {
-            Some(WorkerStanding::Quarantined { reason }) => Some(reason.as_str()),
-            Some(WorkerStanding::Normal | WorkerStanding::Probation) | None => None,
+            Some(WorkerStanding::Quarantined { kinds, reason }) => Some(format!("{kinds}: {reason}")),
+            Some(WorkerStanding::Normal | WorkerStanding::Probation { .. }) | None => None,
         }
     }
 }
@@ -69,13 +69,15 @@ mod tests {
     fn quarantine_outlives_the_session() {
         let mut pool = PoolSnapshot::default();
         let held = vec![sp1d_scheduler::AttemptId(1)];
-        pool.apply(session(1, Some(WorkerStatus { slots: 1, kinds: KindSet::default(), held, draining: true })));
-        pool.apply(standing(7, WorkerStanding::Quarantined { reason: "out of order".to_owned() }));
+        let (kinds, on_probation) = (KindSet::default(), KindSet::default());
+        pool.apply(session(1, Some(WorkerStatus { slots: 1, kinds, on_probation, held, draining: true })));
+        let kinds = KindSet::only(sp1d_scheduler::TaskKind::ProveShard);
+        pool.apply(standing(7, WorkerStanding::Quarantined { kinds, reason: "out of order".to_owned() }));
         assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (1, true));
         pool.apply(session(1, None));
         assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (0, false));
-        assert_eq!(pool.quarantine(WorkerId(7)), Some("out of order"));
-        pool.apply(standing(7, WorkerStanding::Probation));
+        assert_eq!(pool.quarantine(WorkerId(7)).as_deref(), Some("prove_shard: out of order"));
+        pool.apply(standing(7, WorkerStanding::Probation { kinds }));
         assert_eq!(pool.quarantine(WorkerId(7)), None);
         pool.apply(standing(7, WorkerStanding::Normal));
         assert!(pool.standings.is_empty());

@@ -1,20 +1,33 @@
 //! Turns results of tasks into cached results, and uses cached results in a proof.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
-use crate::{dispatch::tasks::MarkerUploads, runner::task::TaskSpec, scope::proof_scope};
+use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::proof_scope};
 use sp1d_artifacts::{Blob, StoreError, Stored};
 use sp1d_model::hint::one_line;
+use sp1d_protocol::MessageLimits;
+use std::collections::HashSet;
 
 /// Name of the list of deferred events in a cached result. It is part of the file format of the service's cache.
 const DEFERRED_EVENTS: &str = "#1";
 
-/// Returns the cached form of the result of `spec`. `None` if a part was spilled and cannot be read back. Blocks.
-pub(crate) fn cached_result(spec: &TaskSpec, output: Stored, uploads: MarkerUploads) -> Option<CachedResult> {
-    let read = |stored: Stored| stored.load().ok()?.decode().ok();
+sp1d_model::limits! {
+    /// Maximum compressed size of a cached result. It is held in memory as a whole while it is stored or used. The
+    /// events of a core shard usually have some megabytes.
+    const MAX_CACHED_BYTES: u64 = 256 << 20; Bytes by Worker;
+}
+
+/// Returns the cached form of the result of `spec`, compressed as it is. `None` if it is larger than
+/// [`MAX_CACHED_BYTES`], or if a part was spilled and cannot be read back. Blocks.
+pub(crate) fn cached_result(spec: &TaskSpec, output: Stored, uploads: DeferredEventUploads) -> Option<CachedResult> {
+    let uploaded: u64 = uploads.iter().map(|(_, stored)| stored.stored_bytes()).sum();
+    if output.stored_bytes() + uploaded > MAX_CACHED_BYTES {
+        return None;
+    }
+    let read = |stored: Stored| stored.load().ok();
     let deferred_events = spec.payload.marker().map(|marker| &marker.deferred_events);
     let renamed = |name: String| if deferred_events == Some(&name) { DEFERRED_EVENTS.to_owned() } else { name };
     let uploads = uploads.into_iter().map(|(name, stored)| Some((renamed(name), read(stored)?)));
-    Some(CachedResult { output: read(output)?, marker_uploads: uploads.collect::<Option<_>>()? })
+    Some(CachedResult { output: read(output)?, event_uploads: uploads.collect::<Option<_>>()? })
 }
 
 /// Why a cached result cannot be used.
@@ -35,7 +48,8 @@ impl From<String> for CachedResultError {
 }
 
 /// Uses `found` as the result of `spec`: its artifacts become artifacts of `proof`, and the inputs that only this task
-/// uses are removed. Blocks.
+/// uses are removed. The artifacts stay compressed. Only the result is decoded, which is small, and the check of the
+/// events decodes one chunk at a time. Blocks.
 ///
 /// # Errors
 /// Returns what is wrong with `found`, or why it cannot be stored. Nothing is stored then.
@@ -44,25 +58,18 @@ pub(crate) fn use_cached_result(
     spec: &TaskSpec,
     found: CachedResult,
 ) -> Result<(), CachedResultError> {
-    let CachedResult { output, marker_uploads } = found;
-    let marker = spec.payload.marker();
-    let named = |name: String| match (name.as_str(), marker) {
-        (DEFERRED_EVENTS, Some(marker)) => Ok(marker.deferred_events.clone()),
-        (DEFERRED_EVENTS, None) => Err("it has deferred events, and the task has no marker".to_owned()),
-        _ => Ok(name),
+    let CachedResult { output, event_uploads } = found;
+    let uploads = match spec.payload.marker() {
+        Some(marker) => checked_uploads(proof, spec, &marker.deferred_events, event_uploads)?,
+        None if event_uploads.is_empty() => Vec::new(),
+        None => return Err("it has uploads for a marker, and the task has no marker".to_owned().into()),
     };
-    let named = marker_uploads.into_iter().map(|(name, content)| Ok((named(name)?, Blob::encode(&content))));
-    let uploads = named.collect::<Result<Vec<(String, Blob)>, String>>()?;
-    if let Some(marker) = marker {
-        let find = |name: &str| uploads.iter().find(|(found, _)| found == name).map(|(_, blob)| blob.clone());
-        if find(&marker.deferred_events).is_none() {
-            return Err("the list of deferred events is missing".to_owned().into());
-        }
-        proof.state.checks()?.check_marker(spec, &find)?;
+    if output.len() > MessageLimits::RESULT_BYTES {
+        return Err(format!("the result has {} bytes, which no result has", output.len()).into());
     }
-    let kept = Blob::encode(&output);
-    proof.check(spec, &output)?;
-    let result = (spec.payload.result().to_owned(), kept);
+    let content = output.clone().decode().map_err(|error| error.to_string())?;
+    proof.check(spec, &content)?;
+    let result = (spec.payload.result().to_owned(), output);
     let mut added: Vec<String> = Vec::new();
     for (name, blob) in uploads.into_iter().chain([result]) {
         let is_new = !proof.exists(&name);
@@ -80,6 +87,31 @@ pub(crate) fn use_cached_result(
             added.push(name);
         }
     }
-    spec.payload.private_inputs().for_each(|name| proof.remove(name));
+    spec.payload.unshared_inputs().for_each(|name| proof.remove(name));
     Ok(())
+}
+
+/// Returns the artifacts of a cached result that belong to the marker of `spec`: the list of deferred events, which is
+/// called `list` in this proof, and the artifacts that it names.
+///
+/// # Errors
+/// Returns what is wrong with them. An artifact that the list does not name is wrong, too.
+fn checked_uploads(
+    proof: &ProofHandle,
+    spec: &TaskSpec,
+    list: &str,
+    uploads: Vec<(String, Blob)>,
+) -> Result<Vec<(String, Blob)>, String> {
+    let named = |name: String| if name == DEFERRED_EVENTS { list.to_owned() } else { name };
+    let uploads: Vec<(String, Blob)> = uploads.into_iter().map(|(name, blob)| (named(name), blob)).collect();
+    let find = |name: &str| uploads.iter().find(|(found, _)| found == name).map(|(_, blob)| blob.clone());
+    if find(list).is_none() {
+        return Err("the list of deferred events is missing".to_owned());
+    }
+    let events: HashSet<String> = proof.state.checks()?.check_deferred_events(spec, &find)?.into_iter().collect();
+    let undeclared = uploads.iter().map(|(name, _)| name).find(|name| *name != list && !events.contains(*name));
+    if let Some(name) = undeclared {
+        return Err(format!("it has the artifact {name:?}, which its list of deferred events does not name"));
+    }
+    Ok(uploads)
 }

@@ -5,8 +5,10 @@ use crate::{
     settings::Verify,
 };
 
-/// Maximum number of restarts of a proof, for all causes together.
-const MAX_RESTARTS: u32 = 2;
+sp1d_model::limits! {
+    /// Maximum number of restarts of a proof, for all causes together.
+    const MAX_RESTARTS: u32 = 2; Count by Worker;
+}
 
 /// How a proof is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! The result cache: results of finished tasks that a restarted orchestrator need not prove again.
 
-use sp1d_artifacts::Digest;
+use sp1d_artifacts::{Blob, Digest};
 
-/// A cached result of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A cached result of a task, compressed as the worker has sent it.
+#[derive(Debug, Clone)]
 pub struct CachedResult {
-    /// Content of the task's result.
-    pub output: Vec<u8>,
-    /// Artifacts uploaded for its task's marker, by name. The list of deferred events is named `#1`, because its name
-    /// differs from proof to proof.
-    pub marker_uploads: Vec<(String, Vec<u8>)>,
+    /// The task's result.
+    pub output: Blob,
+    /// The uploaded deferred events and their list, by name. The list is named `#1`, because its name differs from
+    /// proof to proof.
+    pub event_uploads: Vec<(String, Blob)>,
 }
 
 /// A result cache: stores results by the digest of everything on which they depend. Its methods are called on threads

@@ -12,7 +12,7 @@ use crate::{
     pool::first_contact::settle,
     registry::Registry,
     runner::{
-        failure::ProofFailure,
+        failure::{ProofFailure, dispatcher_panicked},
         interface::ProofRunner,
         request::{ProofOutput, ProofRequest},
     },
@@ -31,8 +31,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Maximum wait for the execution of a failed proof to end. An audit of unverified results may take longer.
-const END_TIMEOUT: Duration = Duration::from_secs(10);
+sp1d_model::limits! {
+    /// Maximum wait for the execution of a failed proof to end. An audit of unverified results may take longer.
+    const END_TIMEOUT: Duration = Duration::from_secs(10); Time by Program;
+}
 
 /// A finished proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +113,7 @@ impl Orchestrator {
             let EndedTry { label, options, outcome } = self.prove_once(input, progress.clone(), &cancel).await;
             let failure = match outcome {
                 Ok(proven) => return Ok(proven),
+                Err(failure) if self.broken().is_cancelled() => return Err(final_failure(failure)),
                 Err(failure) => failure,
             };
             let facts = TryFacts {
@@ -162,7 +165,8 @@ impl Orchestrator {
         let started = DispatcherInput::Event(DispatchEvent::ProofStarted { proof: id });
         let ended = |outcome| EndedTry { label: state.label.clone(), options: state.options().to_owned(), outcome };
         if self.registry.inbox.send(started).await.is_err() {
-            return ended(Err(ProofFailure::Cancelled));
+            let is_broken = self.broken().is_cancelled();
+            return ended(Err(if is_broken { dispatcher_panicked() } else { ProofFailure::Cancelled }));
         }
         let outcome = self.run_to_end(&state, &*runner, request, deadline, cancel).await;
         let outcome = match state.failure() {
@@ -224,7 +228,9 @@ impl Orchestrator {
     async fn forget_doubtful_results(&self, state: &RunningProof, failure: &ProofFailure) {
         let is_doubtful = match failure {
             // A part of the proof may be wrong although each part was checked.
-            ProofFailure::Unverified(_) | ProofFailure::Internal(_) => !self.stop.is_cancelled(),
+            ProofFailure::Unverified(_) | ProofFailure::Internal(_) => {
+                !self.stop.is_cancelled() && !self.broken().is_cancelled()
+            }
             ProofFailure::Task { .. } => state.claims.is_suspect(),
             _ => false,
         };
@@ -311,8 +317,7 @@ impl Drop for ProofCleanup {
         self.registry.remove_proof(self.state.id);
         self.registry.store.remove_scope(proof_scope(self.state.id));
         let (registry, state) = (self.registry.clone(), self.state.clone());
-        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::ProofEnded(state))
-        {
+        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::EndProof(state)) {
             // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
             // because this value may be dropped outside a runtime.
             let runtime = registry.runtime.clone();

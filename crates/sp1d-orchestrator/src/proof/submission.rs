@@ -1,6 +1,7 @@
 //! How a runner submits tasks.
 
 use super::{
+    attempt_rights::AttemptRights,
     cached_results::{CachedResultError, use_cached_result},
     handle::ProofHandle,
     result_cache::ResultCache,
@@ -9,7 +10,7 @@ use super::{
 use crate::{
     dispatch::{
         input::DispatcherInput,
-        tasks::{MarkerUploads, SubmittedTask},
+        tasks::{DeferredEventUploads, SubmittedTask},
     },
     runner::{failure::ProofFailure, task::TaskSpec},
 };
@@ -62,9 +63,24 @@ impl ProofHandle {
             }
             Some(_) | None => None,
         };
-        let submitted = SubmittedTask { proof: self.state.clone(), spec, key, marker_uploads: MarkerUploads::new() };
+        let rights = Arc::new(self.rights_of(&spec).await);
+        let (proof, event_uploads) = (self.state.clone(), DeferredEventUploads::new());
+        let submitted = SubmittedTask { proof, spec, rights, key, event_uploads };
         self.send(DispatcherInput::Submit { task, submitted }).await;
         task
+    }
+
+    /// Returns what the attempts of the task `spec` may read and upload.
+    async fn rights_of(&self, spec: &TaskSpec) -> AttemptRights {
+        let (proof, spec) = (self.clone(), spec.clone());
+        let find = move || {
+            // Without checks, the proof has failed.
+            let Ok(checks) = proof.state.checks() else { return AttemptRights::new(&spec, Vec::new(), 0) };
+            let named = checks.named_artifacts(&spec, &|name: &str| proof.get_now(name));
+            let max_event_bytes = spec.payload.marker().map_or(0, |_| checks.max_event_bytes(&spec));
+            AttemptRights::new(&spec, named, max_event_bytes)
+        };
+        tokio::task::spawn_blocking(find).await.expect("reading a record does not panic")
     }
 
     /// Completes `task` with the cached result under `key`. Returns false if there is no usable result.

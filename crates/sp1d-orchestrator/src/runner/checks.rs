@@ -1,7 +1,8 @@
-//! The checks of one proof, by which the orchestrator decides which results and markers count.
+//! The checks of one proof, by which the orchestrator decides which results and deferred events count.
 
 use super::task::TaskSpec;
 use sp1d_artifacts::{Blob, Digest};
+use sp1d_protocol::MessageLimits;
 
 /// The checks of one proof. Its runner sets them with [`ProofHandle::set_checks`](crate::ProofHandle::set_checks),
 /// and the proof holds them until nothing can be checked any more. Therefore they must not hold a `ProofHandle`: the
@@ -16,13 +17,34 @@ pub trait ProofChecks: Send + Sync + 'static {
     /// Returns what is wrong with the result. The fault is recorded for the worker that sent it.
     fn check(&self, spec: &TaskSpec, output: &[u8], artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String>;
 
-    /// Checks what an attempt uploaded for the marker of the task `spec`, before the marker is completed. `delivered`
-    /// returns an artifact that this attempt has uploaded, by name, except the task's result. Called on a thread that
-    /// may block.
+    /// Checks the deferred events that an attempt of the task `spec` uploaded, before the task's marker is completed.
+    /// `delivered` returns an artifact that this attempt has uploaded, by name, except the task's result. Called on a
+    /// thread that may block.
+    ///
+    /// Returns the names of the artifacts that belong to the marker in addition to the list of deferred events. All of
+    /// them were delivered. Other artifacts of the attempt never belong to the proof.
     ///
     /// # Errors
     /// Returns what is wrong. The fault is recorded for the worker that delivered it.
-    fn check_marker(&self, spec: &TaskSpec, delivered: &dyn Fn(&str) -> Option<Blob>) -> Result<(), String>;
+    fn check_deferred_events(
+        &self,
+        spec: &TaskSpec,
+        delivered: &dyn Fn(&str) -> Option<Blob>,
+    ) -> Result<Vec<String>, String>;
+
+    /// Returns the names of the artifacts that the task `spec` reads in addition to its inputs, because its record
+    /// names them. Attempts of the task may read no other artifacts. `artifact` returns the content of an artifact of
+    /// the proof. By default, the list is empty. Called on a thread that may block, when the task's inputs are
+    /// available.
+    fn named_artifacts(&self, _spec: &TaskSpec, _artifact: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns the maximum number of uncompressed bytes that an attempt of the task `spec` may upload for its marker. A
+    /// larger number than the default has no effect. Not called for a task without a marker.
+    fn max_event_bytes(&self, _spec: &TaskSpec) -> u64 {
+        MessageLimits::DELIVERED_BYTES
+    }
 
     /// Returns the digest of everything on which the results of the task `spec` depend, so that tasks with the same
     /// digest are the same task, even in different proofs. `digest` returns the digest of an artifact of the proof.

@@ -95,6 +95,11 @@ impl From<&ProofFailure> for FailureInfo {
     }
 }
 
+/// The failure of a proof that the panic of the dispatcher ends.
+pub(crate) fn dispatcher_panicked() -> ProofFailure {
+    ProofFailure::Internal("the dispatcher panicked".to_owned())
+}
+
 /// Describes a task that ran out of memory.
 pub(crate) fn too_large(task: TaskId, kind: TaskKind, history: &[PastAttempt]) -> String {
     format!("a {kind} task ran out of memory: {}", task_failure(task, kind, history))

@@ -7,6 +7,7 @@ use super::{
 use crate::proof::handle::ProofHandle;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::io::Read;
 
 /// Runs proofs, in practice with SP1's controller. A runner knows programs and shards, and how the parts of a proof are
 /// combined.
@@ -44,11 +45,12 @@ pub trait ServiceRunner: ProofRunner {
     /// Fails if the key cannot be computed.
     async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure>;
 
-    /// Checks that `stdin` is an input in the runner's serialization. Called on a thread that may block.
+    /// Checks that `stdin` reads an input in the runner's serialization, and that decoding the input takes little more
+    /// memory than its length. The check itself never has the whole input in memory. Called on a thread that may block.
     ///
     /// # Errors
-    /// Fails if `stdin` is not a valid input.
-    fn check_stdin(&self, stdin: &[u8]) -> Result<(), ProofFailure>;
+    /// [`ProofFailure::Request`] if the input is not valid, and [`ProofFailure::Machine`] if it cannot be read.
+    fn check_stdin(&self, stdin: &mut dyn Read) -> Result<(), ProofFailure>;
 
     /// Returns the input for a program that reads no input.
     fn empty_stdin(&self) -> Vec<u8>;

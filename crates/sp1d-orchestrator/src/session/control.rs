@@ -5,7 +5,7 @@ use super::{
     worker_session::WorkerSession,
 };
 use crate::{dispatch::input::DispatcherInput, pool::list::Member, settings::OrchestratorSettings};
-use sp1d_model::{ProofEvent, hint::one_line};
+use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
@@ -17,6 +17,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tonic::{Status, Streaming};
+
+sp1d_model::limits! {
+    /// Maximum number of characters of a worker's text that says why its session ended.
+    const MAX_REASON_CHARACTERS: usize = 400; Count by Worker;
+}
 
 /// Number of checks per heartbeat for received bytes. A lease ends too late by at most the time between two checks.
 const CHECKS_PER_HEARTBEAT: u32 = 4;
@@ -32,7 +37,11 @@ impl WorkerSession {
                     }
                 }
                 Ok(None) => break "the worker ended the session".to_owned(),
-                Err(status) => break format!("the connection was lost ({})", status.message()),
+                Err(status) => {
+                    // The peer chooses the text of some statuses.
+                    let text = clean_line(status.message(), MAX_REASON_CHARACTERS);
+                    break format!("the connection was lost ({text})");
+                }
             }
         };
         self.close_reason.set(reason);
@@ -48,7 +57,7 @@ impl WorkerSession {
                 self.event(DispatchEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
             }
             from_worker::Message::MarkerComplete(complete) => {
-                let reported = DispatcherInput::MarkerReported { session, attempt: AttemptId(complete.attempt) };
+                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(complete.attempt) };
                 // If the dispatcher has ended, every session ends.
                 let _ = self.registry.inbox.send(reported).await;
             }
@@ -61,7 +70,7 @@ impl WorkerSession {
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
             from_worker::Message::Goodbye(goodbye) => {
-                let reason: String = goodbye.reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+                let reason = clean_line(&goodbye.reason, MAX_REASON_CHARACTERS);
                 if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(session)) {
                     // A worker that joined by itself is not expected back when it says goodbye.
                     worker.let_go.store(true, Ordering::Relaxed);
@@ -83,25 +92,38 @@ impl WorkerSession {
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
             if was_ready {
-                tracing::warn!(worker = %introduction.name, "prover of a worker ended and restarts");
+                if let Some(left_out) = self.registry.may_log_about(entry.origin) {
+                    tracing::warn!(worker = %introduction.name, left_out, "prover of a worker ended and restarts");
+                }
                 self.event(DispatchEvent::LastProverLost { session }).await;
             }
         } else if !was_ready {
-            tracing::info!(worker = %introduction.name, address = %self.address, "worker is ready");
+            if let Some(left_out) = self.registry.may_log_about(entry.origin) {
+                tracing::info!(worker = %introduction.name, address = %self.address, left_out, "worker is ready");
+            }
             let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
-            self.registry.proofs().values().for_each(|proof| proof.report(ready.clone()));
+            self.registry.report_to_proofs(entry.origin, &ready);
             if self.joined.swap(true, Ordering::Relaxed) {
                 self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }
-            let (worker, slots, kinds) = (entry.id, introduction.slots, introduction.kinds);
+            let (worker, origin) = (entry.id, entry.origin);
+            let (slots, kinds) = (introduction.slots, introduction.kinds);
             let holds = readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect();
             let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
             let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
-            let joined =
-                DispatchEvent::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_attempts };
+            let joined = DispatchEvent::WorkerJoined {
+                session,
+                worker,
+                origin,
+                memory_bytes,
+                slots,
+                kinds,
+                holds,
+                resumable_attempts,
+            };
             self.event(joined).await;
         }
     }
@@ -109,9 +131,11 @@ impl WorkerSession {
     /// Handles the report of a failed attempt. The text of the worker is cut and cleaned, because it goes into logs.
     async fn on_failed(&self, failed: wire::Failed, introduction: &WorkerIntroduction) {
         let kind = sp1d_protocol::failure_kind_from_wire(failed.kind());
-        let mut text: String = one_line(&failed.text).chars().take(MessageLimits::FAILURE_BYTES).collect();
-        text = text.replace(|letter: char| letter.is_control(), " ");
-        tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, "attempt failed");
+        let text = clean_line(&one_line(&failed.text), MessageLimits::FAILURE_BYTES);
+        let origin = self.registry.worker(self.id).map(|entry| entry.origin);
+        if let Some(left_out) = origin.and_then(|origin| self.registry.may_log_about(origin)) {
+            tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, left_out, "attempt failed");
+        }
         let failure = AttemptFailure::Worker { kind, text };
         let attempt = AttemptId(failed.attempt);
         self.event(DispatchEvent::AttemptFailed { session: self.id, attempt, failure }).await;
@@ -162,7 +186,7 @@ impl WorkerSession {
 /// Returns the attempts that a worker can resume, without those that this orchestrator cannot have assigned before it
 /// restarted.
 fn resumable_before(settings: &OrchestratorSettings, resumable: Vec<wire::Resumable>) -> Vec<ResumableAttempt> {
-    let last = if settings.lineage.is_some() { settings.attempts_before } else { 0 };
+    let last = if settings.lineage.is_some() { settings.last_attempt_before_restart } else { 0 };
     let is_possible = |resumable: &wire::Resumable| (1..=last).contains(&resumable.attempt);
     let resumable = resumable.into_iter().take(MessageLimits::HELD_ATTEMPTS).filter(is_possible);
     resumable
@@ -181,7 +205,7 @@ mod tests {
     fn check_resumable(lineage: Option<[u8; 16]>, attempt: u64, key: &[u8], is_kept: bool) {
         let settings = OrchestratorSettings {
             lineage,
-            attempts_before: 10,
+            last_attempt_before_restart: 10,
             ..OrchestratorSettings::new(wire::Build::default().into())
         };
         let resumable = wire::Resumable { attempt, key: key.to_vec().into() };

@@ -5,9 +5,15 @@ use crate::{
     runner::task::AttemptMemory,
     settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings},
 };
+use sp1d_model::clean_line;
 use sp1d_protocol::wire::{self, HelloRequest, Machine};
 use sp1d_scheduler::{KindSet, TaskKind};
 use std::collections::BTreeMap;
+
+sp1d_model::limits! {
+    /// Maximum number of characters of a worker's name, and of the name of its processor.
+    const MAX_TEXT_CHARACTERS: usize = 64; Count by Worker;
+}
 
 /// What a worker reported about itself in an accepted handshake.
 #[derive(Debug, Clone)]
@@ -27,7 +33,7 @@ impl WorkerIntroduction {
     /// Reads the hello of the worker at `address`. A worker without a name is named after its address.
     pub(super) fn new(hello: HelloRequest, address: &Member, settings: &OrchestratorSettings) -> Self {
         let (kinds, missing) = (hello.kind_set(), hello.missing_capability_texts());
-        let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        let short = |text: String| clean_line(&text, MAX_TEXT_CHARACTERS).trim().to_owned();
         let name = short(hello.name);
         let name = if name.is_empty() { address.to_string() } else { name };
         let Machine { threads, memory_bytes, cpu, provers } = hello.machine.unwrap_or_default();

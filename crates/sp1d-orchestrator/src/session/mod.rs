@@ -3,11 +3,15 @@
 //! - `close_reason`: why a session ended.
 //! - `control`: receives what the worker reports on the control stream, and sends heartbeats. Assignments leave through
 //!   the worker's outbox, which `service` sends.
+//! - `deliveries`: receives the artifacts that attempts upload, within their quotas.
+//! - `fetches`: sends the artifacts that attempts read.
 //! - `introduction`: what a worker reports about itself when a session starts.
+//! - `pace`: the minimum pace of these transfers.
 //! - `release`: releases a worker for which other orchestrators wait.
 //! - `server`: serves a session until it ends.
-//! - `service`: the calls that a worker can make, and the artifacts that it fetches and uploads.
+//! - `service`: the calls that a worker can make.
 //! - `turn_end`: decides when to release it.
+//! - `upload_budget`: the memory for uploads that are not in the store yet.
 //! - `worker_session`: the state of one session.
 //!
 //! A session reports to the dispatcher what happens, and decides nothing. It does not know why a worker gets a task, or
@@ -15,9 +19,18 @@
 
 pub(crate) mod close_reason;
 mod control;
+mod deliveries;
+mod fetches;
 pub(crate) mod introduction;
+mod pace;
 mod release;
 pub(crate) mod server;
 mod service;
 mod turn_end;
+pub(crate) mod upload_budget;
 mod worker_session;
+
+pub(crate) use control::LIMITS as CONTROL_LIMITS;
+pub(crate) use deliveries::LIMITS as DELIVERY_LIMITS;
+pub(crate) use pace::LIMITS as PACE_LIMITS;
+pub(crate) use service::LIMITS as SERVICE_LIMITS;

@@ -112,7 +112,7 @@ impl WorkerSession {
         }
         *self.registry.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
-        self.registry.proofs().values().for_each(|proof| proof.report(lost.clone()));
+        self.registry.report_to_proofs(worker.origin, &lost);
         self.event(DispatchEvent::SessionEnded { session: self.id }).await;
     }
 

@@ -175,6 +175,70 @@ async fn an_attempt_cannot_deliver_foreign_artifacts() {
     assert_eq!(seen.load(Ordering::Relaxed), 3);
 }
 
+/// Proves three shards and one shard of all their events, with an engine that calls `probe` before it works honestly.
+async fn prove_with_precompiles<F>(
+    probe: impl Fn(sp1d_protocol::Assignment, Arc<dyn sp1d_worker::AttemptIo>) -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let probe = Arc::new(probe);
+    let engine = FakeEngine::doing(move |assignment, io| {
+        let probe = probe.clone();
+        async move {
+            probe(assignment.clone(), io.clone()).await;
+            do_honestly(&assignment, &*io).await
+        }
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    let orchestrator = connect(&[worker.address]).await;
+    let runner = FakeRunner { precompiles: true, ..FakeRunner::default() };
+    let (progress, _) = broadcast::channel(64);
+    let proven = orchestrator.prove(request(3), Arc::new(runner), progress, CancellationToken::new()).await.unwrap();
+    assert_eq!(proven.output.proof, expected(3));
+    orchestrator.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_attempt_reads_only_the_artifacts_of_its_task() {
+    let probes = Arc::new(AtomicU32::new(0));
+    let counted = probes.clone();
+    prove_with_precompiles(move |assignment, io| {
+        let counted = counted.clone();
+        async move {
+            let own: Vec<String> =
+                assignment.payload.inputs().into_iter().map(|input| input.artifact.name.clone()).collect();
+            // All records are stored at the start. Lists of events, events and results are stored later.
+            let others = (0..3)
+                .flat_map(|shard| [format!("record-{shard}"), format!("events-{shard}"), format!("result-{shard}")]);
+            for name in others.chain(["stdin".to_owned()]).filter(|name| !own.contains(name)) {
+                assert!(io.fetch(&name).await.is_err(), "{name} is readable for {own:?}");
+            }
+            // The engine fetches the inputs of its task afterwards, and the events that its record names.
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .await;
+    assert_eq!(probes.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn an_attempt_without_a_marker_uploads_only_its_result() {
+    let refused = Arc::new(AtomicU32::new(0));
+    let counted = refused.clone();
+    prove_with_precompiles(move |assignment, io| {
+        let counted = counted.clone();
+        async move {
+            let own = format!("made-{}-0", assignment.attempt);
+            if io.deliver(&own, b"events".to_vec()).await.is_err() {
+                assert!(assignment.payload.marker().is_none());
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    assert_eq!(refused.load(Ordering::Relaxed), 1, "only the last shard has no marker");
+}
+
 #[tokio::test]
 async fn a_frozen_worker_loses_its_tasks_after_three_missed_heartbeats() {
     let frozen = CancellationToken::new();

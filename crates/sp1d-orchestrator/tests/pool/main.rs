@@ -3,10 +3,12 @@
 mod cache;
 mod connections;
 mod faults;
+mod hostile;
+mod joining;
 mod proofs;
 
 use futures::FutureExt;
-use sp1d_artifacts::Digest;
+use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::{
     CachedResult, Holdings, LocalConnector, Member, Orchestrator, OrchestratorSettings, ProbeError, ProofEvent,
     ProofFailure, ProofHandle, ProofOutput, ProofRequest, ProofRunner, Proven, Reached, ResultCache, Stream, TaskSpec,

@@ -21,12 +21,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::{Channel, Endpoint, Server, server::Connected};
 
-/// Maximum size of a message: one chunk and its framing. No other message comes near it.
-const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + (64 << 10);
-
-/// The flow-control window of one stream: two chunks keep a fast link busy. A connection has twice this window (4 MiB).
-/// On a slow link (64 Mbit/s) a heartbeat therefore waits up to about half a second behind other data.
-const WINDOW_BYTES: u32 = 2 * CHUNK_BYTES as u32;
+sp1d_model::limits! {
+    /// Maximum size of a message: one chunk and its framing. No other message comes near it.
+    const MAX_MESSAGE_BYTES: usize = CHUNK_BYTES + (64 << 10); Bytes by EitherSide;
+    /// The flow-control window of one stream: two chunks keep a fast link busy. A connection has twice this window (4
+    /// MiB). On a slow link (64 Mbit/s) a heartbeat therefore waits up to about half a second behind other data.
+    const WINDOW_BYTES: u32 = 2 * CHUNK_BYTES as u32; Bytes by EitherSide;
+    /// Maximum number of calls of a worker at the same time: its control stream, and transfers of artifacts. More
+    /// transfers wait on the worker's side. Each transfer holds up to two chunks in memory, and a few transfers use all
+    /// of a link.
+    const MAX_SESSION_STREAMS: u32 = 16; Count by Worker;
+}
 
 /// A stream that can be ended from outside, and that reports its end. An HTTP/2 server keeps its connection even after
 /// the future that serves it was dropped. [`Closer`] ends such a connection.
@@ -161,6 +166,7 @@ where
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
+        .max_concurrent_streams(MAX_SESSION_STREAMS)
         .add_service(
             SessionServer::new(session)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -1,15 +1,37 @@
 //! How two machines connect: addresses, who may connect, the first bytes, and HTTP/2. It does not know the messages.
+//!
+//! - `filter`, `peer_filter`: who may connect. `port_guard`: how many connections are in their handshake.
+//! - `peer_network`, `peer_table`, `peer_places`: counts of connections, in total and per address.
+//! - `rate_limiter`: how often a peer may cause a log line.
+//! - `preamble`, `queue`: the first bytes, and the wait for a worker's turn. `http2`: what follows.
 
 mod address;
 mod backoff;
 mod filter;
 mod http2;
+mod peer_filter;
+mod peer_network;
+mod peer_places;
+mod peer_table;
+mod port_guard;
 mod preamble;
 mod queue;
+mod rate_limiter;
 
 pub use address::{Address, AddressError};
 pub use backoff::Backoff;
 pub use filter::{Filter, FilterError};
+pub(crate) use http2::LIMITS as HTTP2_LIMITS;
 pub use http2::{Closer, Connection, connect_client, serve_connection};
-pub use preamble::{Admission, PREAMBLE_TIMEOUT, PreambleError, PreambleReply, Role, accept, dial, read_dialer, reply};
+pub(crate) use peer_filter::LIMITS as FILTER_LIMITS;
+pub use peer_network::PeerNetwork;
+pub use peer_places::{PeerPlace, PeerPlaces};
+pub use peer_table::PeerLimits;
+pub(crate) use port_guard::LIMITS as PORT_LIMITS;
+pub use port_guard::{PortGuard, PortPlace};
+pub(crate) use preamble::LIMITS as PREAMBLE_LIMITS;
+pub use preamble::{Admission, PREAMBLE_TIMEOUT, PreambleError, PreambleReply, Role, dial, read_dialer, reply};
+pub(crate) use queue::LIMITS as QUEUE_LIMITS;
 pub use queue::{QueuePlace, receive_place, send_place};
+pub(crate) use rate_limiter::LIMITS as RATE_LIMITS;
+pub use rate_limiter::{Rate, RateLimiter};

@@ -10,6 +10,7 @@
 //! the connection stays open and [`receive_place`](super::queue::receive_place) follows.
 
 use crate::PROTOCOL_VERSION;
+use sp1d_model::clean_line;
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -18,8 +19,10 @@ use tokio::{
 
 const MAGIC: [u8; 4] = *b"SP1D";
 
-/// Maximum time to wait for each read or write of the preamble.
-pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(1);
+sp1d_model::limits! {
+    /// Maximum time to wait for each read or write of the preamble.
+    pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(1); Time by EitherSide;
+}
 
 /// The side that opens a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +138,7 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
     let ([verdict, length], peer) = read_head(stream).await?;
     let mut text = vec![0; usize::from(length)];
     in_time(stream.read_exact(&mut text)).await?;
-    let text: String = String::from_utf8_lossy(&text).chars().filter(|letter| !letter.is_control()).collect();
+    let text = clean_line(&String::from_utf8_lossy(&text), usize::from(length));
     if peer != PROTOCOL_VERSION {
         return Err(PreambleError::Version { peer });
     }
@@ -146,20 +149,6 @@ pub async fn dial(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), role: Role
         QUEUED if role == Role::Orchestrator => Ok(Admission::Queued),
         _ => Err(PreambleError::Refused(text)),
     }
-}
-
-/// Runs the preamble on the side that accepted the connection, for dialers of `role`: reads the version and sends the
-/// verdict.
-///
-/// # Errors
-/// The errors of [`read_dialer`] and [`reply`].
-pub async fn accept(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    role: Role,
-    verdict: &PreambleReply,
-) -> Result<(), PreambleError> {
-    read_dialer(stream, &[role]).await?;
-    reply(stream, verdict).await
 }
 
 /// Reads the first bytes of a dialer, and returns its role, which is one of `served`. The acceptor decides afterwards,
@@ -221,6 +210,16 @@ async fn send_verdict(stream: &mut (impl AsyncWrite + Unpin), code: u8, text: &s
 mod tests {
     use super::*;
     use tokio::io::duplex;
+
+    /// Runs the preamble on the side that accepted the connection, for dialers of `role`.
+    async fn accept(
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        role: Role,
+        verdict: &PreambleReply,
+    ) -> Result<(), PreambleError> {
+        read_dialer(stream, &[role]).await?;
+        reply(stream, verdict).await
+    }
 
     async fn check(verdict: PreambleReply, expected: &str) {
         let (mut near, mut far) = duplex(1024);

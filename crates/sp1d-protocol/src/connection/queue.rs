@@ -11,20 +11,21 @@
 use super::preamble::PreambleError;
 use crate::wire::QueueNotice;
 use prost::Message;
+use sp1d_model::clean_line;
 use std::{fmt, io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 
-/// Maximum time to wait for each notice, and for each reply. Long enough for a machine whose cores all prove.
-const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Maximum length of an encoded notice.
-const MAX_NOTICE_BYTES: usize = 1024;
-
-/// Maximum number of characters of a holder's description.
-const MAX_HOLDER_CHARACTERS: usize = 200;
+sp1d_model::limits! {
+    /// Maximum time to wait for each notice, and for each reply. Long enough for a machine whose cores all prove.
+    const NOTICE_TIMEOUT: Duration = Duration::from_secs(5); Time by EitherSide;
+    /// Maximum length of an encoded notice.
+    const MAX_NOTICE_BYTES: usize = 1024; Bytes by Worker;
+    /// Maximum number of characters of a holder's description.
+    const MAX_HOLDER_CHARACTERS: usize = 200; Count by Worker;
+}
 
 /// The orchestrator's reply to each notice.
 const REPLY: u8 = 1;
@@ -93,7 +94,7 @@ pub async fn receive_place(
         QueueNotice::decode(content.as_slice()).map_err(|_| PreambleError::Queue)?;
     in_time(stream.write_all(&[REPLY])).await?;
     in_time(stream.flush()).await?;
-    let holder: String = holder.chars().filter(|letter| !letter.is_control()).take(MAX_HOLDER_CHARACTERS).collect();
+    let holder = clean_line(&holder, MAX_HOLDER_CHARACTERS);
     Ok((place > 0).then(|| QueuePlace { place, holder, held: Duration::from_secs(held_seconds) }))
 }
 
@@ -124,7 +125,7 @@ mod tests {
     async fn a_hostile_description_is_cut_and_cleaned() {
         let long = "ä".repeat(5000);
         check(Some(place(&long)), Some(place(&"ä".repeat(MAX_HOLDER_CHARACTERS)))).await;
-        check(Some(place("a\n\u{1b}[31mb")), Some(place("a[31mb"))).await;
+        check(Some(place("a\n\u{1b}[31mb")), Some(place("a  [31mb"))).await;
     }
 
     async fn check_received(bytes: &[u8]) {

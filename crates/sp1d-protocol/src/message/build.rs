@@ -1,6 +1,7 @@
 //! The versions that both sides must have in common.
 
 use crate::wire;
+use sp1d_model::clean_line;
 use std::fmt;
 
 /// The versions and features that a program proves with. Parts of a proof fit together only if they were made with
@@ -76,7 +77,7 @@ impl From<Build> for wire::Build {
 impl From<wire::Build> for Build {
     /// Cuts fields that are longer than in any valid build, so that a peer cannot fill the log.
     fn from(build: wire::Build) -> Self {
-        let short = |text: String| text.chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        let short = |text: String| clean_line(&text, 64);
         Self {
             sp1_version: short(build.sp1_version),
             circuit_version: short(build.circuit_version),
@@ -125,6 +126,6 @@ mod tests {
     #[test]
     fn a_hostile_build_is_cut_short() {
         let hostile = wire::Build { sp1_version: "\n".repeat(9) + &"x".repeat(1 << 20), ..Default::default() };
-        assert_eq!(Build::from(hostile).sp1_version, "x".repeat(64));
+        assert_eq!(Build::from(hostile).sp1_version, " ".repeat(9) + &"x".repeat(55));
     }
 }

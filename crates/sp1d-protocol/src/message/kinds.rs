@@ -1,7 +1,7 @@
 //! Conversion of kinds of tasks and failures to and from the wire.
 
 use crate::wire;
-use sp1d_model::{FailureKind, KindSet, TaskKind};
+use sp1d_model::{FailureKind, KindSet, TaskKind, clean_line};
 use std::collections::BTreeMap;
 
 /// Converts a kind of failure to its wire value.
@@ -73,7 +73,7 @@ impl wire::HelloRequest {
     #[must_use]
     pub fn missing_capability_texts(&self) -> BTreeMap<TaskKind, String> {
         let missing = self.missing_capabilities.iter().take(TaskKind::ALL.len());
-        let text = |reason: &str| reason.chars().filter(|letter| !letter.is_control()).take(400).collect();
+        let text = |reason: &str| clean_line(reason, 400);
         missing.filter_map(|missing| Some((kind_from_wire(missing.kind())?, text(&missing.reason)))).collect()
     }
 }

@@ -74,19 +74,19 @@ impl<A> TaskPayload<A> {
     #[must_use]
     pub fn inputs(&self) -> Vec<TaskInput<'_, A>> {
         let kept = |artifact| TaskInput { artifact, kept: true };
-        let private = |artifact| TaskInput { artifact, kept: false };
+        let unshared = |artifact| TaskInput { artifact, kept: false };
         match self {
             Self::ProveShard(task) | Self::NormalizeShard(task) => {
-                vec![kept(&task.program), kept(&task.common_input), private(&task.record)]
+                vec![kept(&task.program), kept(&task.common_input), unshared(&task.record)]
             }
-            Self::RecursionReduce(task) => task.parts.iter().map(|part| private(&part.proof)).collect(),
-            Self::RecursionDeferred(task) => vec![kept(&task.common_input), private(&task.deferred_data)],
+            Self::RecursionReduce(task) => task.parts.iter().map(|part| unshared(&part.proof)).collect(),
+            Self::RecursionDeferred(task) => vec![kept(&task.common_input), unshared(&task.deferred_data)],
             Self::ShrinkWrap(task) | Self::PlonkWrap(task) | Self::Groth16Wrap(task) => vec![kept(&task.proof)],
         }
     }
 
     /// Returns the artifacts that only this task reads. They are removed when its result is accepted.
-    pub fn private_inputs(&self) -> impl Iterator<Item = &A> {
+    pub fn unshared_inputs(&self) -> impl Iterator<Item = &A> {
         self.inputs().into_iter().filter(|input| !input.kept).map(|input| input.artifact)
     }
 
@@ -145,18 +145,18 @@ mod tests {
         ShardTask { program: "program", common_input: "common", record: "record", result, marker }
     }
 
-    /// Checks the inputs of `task`: the artifacts that stay, and its private ones.
+    /// Checks the inputs of `task`: the artifacts that stay, and its unshared ones.
     #[track_caller]
-    fn check_inputs(task: &TaskPayload<&str>, kept: &[&str], private: &[&str]) {
+    fn check_inputs(task: &TaskPayload<&str>, kept: &[&str], unshared: &[&str]) {
         let inputs = task.inputs();
         let kept_inputs = inputs.iter().filter(|input| input.kept).map(|input| *input.artifact);
         assert_eq!(kept_inputs.collect::<Vec<_>>(), kept);
-        assert_eq!(task.private_inputs().copied().collect::<Vec<_>>(), private);
-        assert_eq!(inputs.len(), kept.len() + private.len());
+        assert_eq!(task.unshared_inputs().copied().collect::<Vec<_>>(), unshared);
+        assert_eq!(inputs.len(), kept.len() + unshared.len());
     }
 
     #[test]
-    fn artifacts_that_only_one_task_uses_are_private() {
+    fn inputs_that_only_one_task_reads_are_unshared() {
         let result = || "result".to_owned();
         check_inputs(&TaskPayload::ProveShard(shard(None)), &["program", "common"], &["record"]);
         check_inputs(&TaskPayload::NormalizeShard(shard(None)), &["program", "common"], &["record"]);

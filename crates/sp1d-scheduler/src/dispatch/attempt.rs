@@ -20,7 +20,7 @@ pub(super) struct DispatchAttempt {
     pub(super) task: TaskId,
     pub(super) session: SessionId,
     pub(super) report: ResultReport,
-    pub(super) marker: MarkerCheck,
+    pub(super) events_check: DeferredEventsCheck,
     /// True once a step was published that ends the attempt.
     pub(super) is_end_published: bool,
 }
@@ -28,18 +28,19 @@ pub(super) struct DispatchAttempt {
 /// Whether an attempt has reported its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResultReport {
-    /// The result was not reported. Reports of the marker and of the result count.
+    /// The result was not reported. Reports of deferred events and of the result count.
     Awaited,
-    /// The result was reported. Further reports of the marker and of the result are ignored.
+    /// The result was reported. Further reports of deferred events and of the result are ignored.
     Received,
-    /// The result does not count, because the marker was rejected. Reports of the marker and of the result are ignored.
+    /// The result does not count, because the deferred events or the claims were rejected. Further reports of deferred
+    /// events and of the result are ignored.
     Unwanted,
 }
 
-/// State of the check of an attempt's marker uploads. They are checked at most once per session.
+/// State of the check of an attempt's deferred events. They are checked at most once per session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MarkerCheck {
-    /// The marker was not reported, or not all of its uploads had arrived.
+pub(super) enum DeferredEventsCheck {
+    /// The events were not reported, or not all of them had arrived.
     Unreported,
     /// The driver checks the uploaded deferred events.
     Checking,
@@ -51,27 +52,33 @@ pub(super) enum MarkerCheck {
 
 impl DispatchAttempt {
     pub(super) const fn new(task: TaskId, session: SessionId) -> Self {
-        Self { task, session, report: ResultReport::Awaited, marker: MarkerCheck::Unreported, is_end_published: false }
+        Self {
+            task,
+            session,
+            report: ResultReport::Awaited,
+            events_check: DeferredEventsCheck::Unreported,
+            is_end_published: false,
+        }
     }
 
-    /// Returns true if a report of the marker or of the result counts, if it comes from `session`.
+    /// Returns true if a report of deferred events or of the result counts, if it comes from `session`.
     pub(super) fn awaits_report_of(&self, session: SessionId) -> bool {
         self.session == session && self.report == ResultReport::Awaited
     }
 
     /// Returns true while the deferred events are checked or the claims are judged.
-    pub(super) const fn is_marker_check_running(&self) -> bool {
-        matches!(self.marker, MarkerCheck::Checking | MarkerCheck::Judging)
+    pub(super) const fn is_check_running(&self) -> bool {
+        matches!(self.events_check, DeferredEventsCheck::Checking | DeferredEventsCheck::Judging)
     }
 
-    /// Continues the attempt in `session`, which repeats all its reports. A running check of the marker uploads
-    /// continues. The scheduler ignored the marker if its check ended while the worker counted as lost. So the uploads
-    /// are checked again.
+    /// Continues the attempt in `session`, which repeats all its reports. A running check of the deferred
+    /// events continues. If a check ended while the worker counted as lost, the scheduler ignored that the marker is
+    /// complete. So the events are checked again.
     pub(super) fn continue_in(&mut self, session: SessionId) {
         self.session = session;
         self.report = ResultReport::Awaited;
-        if self.marker == MarkerCheck::Ended {
-            self.marker = MarkerCheck::Unreported;
+        if self.events_check == DeferredEventsCheck::Ended {
+            self.events_check = DeferredEventsCheck::Unreported;
         }
     }
 }

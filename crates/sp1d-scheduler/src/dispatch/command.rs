@@ -1,6 +1,6 @@
 //! The outputs of the dispatch machine.
 
-use crate::{AttemptId, PastAttempt, ProofId, SessionId, TaskId, TaskKind};
+use crate::{AttemptId, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind};
 use std::{fmt, time::Duration};
 
 /// An action for the driver. Commands are carried out in order, before the next event from outside is handled. An event
@@ -28,38 +28,35 @@ pub enum DispatchCommand {
         attempt: AttemptId,
     },
     /// Tell `session` to continue `attempt`, which an earlier session of the same worker held.
-    Adopt {
+    Continue {
         /// The session that holds the attempt now.
         session: SessionId,
         /// The attempt that continues.
         attempt: AttemptId,
     },
-    /// Check the deferred events that `attempt` uploaded for its marker: whether all are there, and whether SP1 can
-    /// make precompile shards from them. SP1 itself does not check them. [`DispatchEvent::MarkerChecked`] follows,
-    /// unless the proof ends. If the events pass, [`DispatchCommand::JudgeClaims`] follows, which may compare them with
-    /// the deferred events that other workers claim for the same shard. `attempt` may still prove its shard meanwhile.
-    /// A result that it delivers during the check waits.
+    /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
+    /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
+    /// proof ends. If the events pass, [`DispatchCommand::JudgeClaims`] follows, which may compare them with the
+    /// deferred events that other workers claim for the same shard. `attempt` may still prove its shard meanwhile.
     ///
-    /// [`DispatchEvent::MarkerChecked`]: crate::DispatchEvent::MarkerChecked
-    CheckMarker {
+    /// [`DispatchEvent::DeferredEventsChecked`]: crate::DispatchEvent::DeferredEventsChecked
+    CheckDeferredEvents {
         /// The attempt whose uploads are checked.
         attempt: AttemptId,
         /// The task of the attempt.
         task: TaskId,
     },
     /// Record the claims of `attempt` and return the verdict: report [`DispatchEvent::ClaimsJudged`] before any event
-    /// from outside.
+    /// from outside. [`ClaimsVerdict`] has the rule.
     ///
-    /// The claims are accepted at once, unless the proof restarted to compare claims. Then a second worker must make
-    /// the same claims, if another worker is available or has made other claims.
-    ///
+    /// [`ClaimsVerdict`]: crate::ClaimsVerdict
     /// [`DispatchEvent::ClaimsJudged`]: crate::DispatchEvent::ClaimsJudged
     JudgeClaims {
         /// The attempt that made the claims.
         attempt: AttemptId,
         /// The task of the attempt.
         task: TaskId,
-        /// True if no other worker is available to prove the shard.
+        /// True if no worker of another origin is available to prove the shard.
         is_alone: bool,
     },
     /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
@@ -110,28 +107,33 @@ pub enum DispatchCommand {
         kind: TaskKind,
         /// The past attempts of the task, oldest first.
         history: Vec<PastAttempt>,
-        /// True if the task is a shard, and either no connected worker has enough memory for it or one of its attempts
-        /// ran out of memory.
-        is_out_of_memory: bool,
+        /// True if smaller shards may help: the task is a shard, and either no connected worker has enough memory for
+        /// it or one of its attempts ran out of memory.
+        may_smaller_cut_help: bool,
         /// True if the deferred claims of the proof may be wrong: the task is a shard without a marker, so it may be a
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
     /// Log that the worker of `session` is quarantined after too many faults. The scheduler enforces the quarantine:
-    /// the worker gets no tasks meanwhile.
+    /// the worker gets no tasks of some kinds meanwhile.
     LogQuarantine {
         /// The present session of the quarantined worker.
         session: SessionId,
+        /// The kinds for which the worker is quarantined.
+        kinds: KindSet,
         /// How long the quarantine lasts from now.
         duration: Duration,
         /// The worker's last fault, for people.
         reason: String,
     },
-    /// Log that the quarantine of the worker is over and its probation starts. The scheduler enforces the probation:
-    /// the worker gets one task at a time until one of its results is accepted or a fault starts the next quarantine.
+    /// Log that a quarantine of the worker is over and its probation starts. The scheduler enforces the probation: the
+    /// worker gets one task of each of the kinds at a time until one of its results is accepted or a fault starts the
+    /// next quarantine.
     LogProbation {
         /// The present session of the worker on probation.
         session: SessionId,
+        /// The kinds of the quarantine.
+        kinds: KindSet,
     },
     /// End the wait of all callers that wait for the drain of `session`.
     EndDrainWait {
@@ -210,10 +212,10 @@ impl fmt::Display for DispatchCommand {
                 resumes.map_or(Ok(()), |earlier| write!(f, ", which resumes {earlier}"))
             }
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
-            Self::Adopt { session, attempt } => write!(f, "continue {attempt} on {session}"),
-            Self::CheckMarker { attempt, task } => write!(f, "check the marker uploads of {attempt} ({task})"),
+            Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
+            Self::CheckDeferredEvents { attempt, task } => write!(f, "check the deferred events of {attempt} ({task})"),
             Self::JudgeClaims { attempt, task, is_alone } => {
-                let alone = if *is_alone { ", no other worker is available" } else { "" };
+                let alone = if *is_alone { ", no independent worker is available" } else { "" };
                 write!(f, "judge the claims of {attempt} ({task}){alone}")
             }
             Self::CompleteMarker { proof, marker, attempt, .. } => {
@@ -227,10 +229,10 @@ impl fmt::Display for DispatchCommand {
             Self::FailProof { proof, task, history, .. } => {
                 write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
             }
-            Self::LogQuarantine { session, duration, reason } => {
-                write!(f, "log that {session} is quarantined for {} s: {reason}", duration.as_secs())
+            Self::LogQuarantine { session, kinds, duration, reason } => {
+                write!(f, "log that {session} is quarantined for {} s ({kinds}): {reason}", duration.as_secs())
             }
-            Self::LogProbation { session } => write!(f, "log that {session} is on probation"),
+            Self::LogProbation { session, kinds } => write!(f, "log that {session} is on probation ({kinds})"),
             Self::EndDrainWait { session } => write!(f, "end the wait for the drain of {session}"),
             Self::EndSession { session } => write!(f, "end the session {session}"),
             Self::PublishStep { task, attempt, session, step } => {

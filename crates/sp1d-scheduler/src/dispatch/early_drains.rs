@@ -3,9 +3,11 @@
 use crate::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Maximum number of early drains that are remembered. The oldest is forgotten first: its session has most likely
-/// ended.
-const MAX_EARLY_DRAINS: usize = 4096;
+sp1d_model::limits! {
+    /// Maximum number of early drains that are remembered. The oldest is forgotten first: its session has most likely
+    /// ended.
+    const MAX_EARLY_DRAINS: usize = 4096; Count by Worker;
+}
 
 /// The sessions for which a drain was requested before their worker was ready. They are draining when they join.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimsVerdict, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, KindSet, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+use crate::{AttemptFailure, AttemptId, KindSet, OriginId, ProofId, SessionId, TaskId, TaskKind, WorkerId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -45,6 +45,8 @@ pub enum DispatchEvent {
         session: SessionId,
         /// The worker's identity, the same in all its sessions.
         worker: WorkerId,
+        /// Where the worker comes from.
+        origin: OriginId,
         /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
         memory_bytes: u64,
         /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
@@ -98,7 +100,7 @@ pub enum DispatchEvent {
         attempt: AttemptId,
     },
     /// A worker reports that an attempt has uploaded the deferred events of its shard. They are not yet checked.
-    MarkerReported {
+    DeferredEventsUploaded {
         /// The session that reports this.
         session: SessionId,
         /// The attempt that uploaded the events.
@@ -108,10 +110,10 @@ pub enum DispatchEvent {
         /// that the uploads are complete.
         has_all_uploads: bool,
     },
-    /// The check of an attempt's marker uploads ended: see [`DispatchCommand::CheckMarker`].
+    /// The check of an attempt's deferred events ended: see [`DispatchCommand::CheckDeferredEvents`].
     ///
-    /// [`DispatchCommand::CheckMarker`]: crate::DispatchCommand::CheckMarker
-    MarkerChecked {
+    /// [`DispatchCommand::CheckDeferredEvents`]: crate::DispatchCommand::CheckDeferredEvents
+    DeferredEventsChecked {
         /// The attempt that uploaded what was checked.
         attempt: AttemptId,
         /// The outcome. An error says what is wrong, for people.
@@ -151,8 +153,8 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once,
-    /// unless it is needed.
+    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once
+    /// for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,
@@ -181,17 +183,17 @@ impl fmt::Display for DispatchEvent {
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} sent data"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
-            Self::MarkerReported { session, attempt, has_all_uploads: true } => {
-                write!(f, "{session} reported the marker of {attempt}")
+            Self::DeferredEventsUploaded { session, attempt, has_all_uploads: true } => {
+                write!(f, "{session} uploaded the deferred events of {attempt}")
             }
-            Self::MarkerReported { session, attempt, has_all_uploads: false } => {
-                write!(f, "{session} reported the marker of {attempt}, but uploads are missing")
+            Self::DeferredEventsUploaded { session, attempt, has_all_uploads: false } => {
+                write!(f, "{session} reported the deferred events of {attempt}, but uploads are missing")
             }
-            Self::MarkerChecked { attempt, outcome: Ok(()) } => {
-                write!(f, "the marker uploads of {attempt} passed their check")
+            Self::DeferredEventsChecked { attempt, outcome: Ok(()) } => {
+                write!(f, "the deferred events of {attempt} passed their check")
             }
-            Self::MarkerChecked { attempt, outcome: Err(reason) } => {
-                write!(f, "the marker uploads of {attempt} are wrong: {reason}")
+            Self::DeferredEventsChecked { attempt, outcome: Err(reason) } => {
+                write!(f, "the deferred events of {attempt} are wrong: {reason}")
             }
             Self::ClaimsJudged { attempt, verdict } => write!(f, "the claims of {attempt} were judged: {verdict}"),
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),

@@ -2,7 +2,7 @@
 
 use super::{
     DispatchMachine,
-    attempt::{DispatchAttempt, MarkerCheck, ResultReport},
+    attempt::{DeferredEventsCheck, DispatchAttempt, ResultReport},
 };
 use crate::{AttemptId, TaskStatus};
 
@@ -31,7 +31,7 @@ impl DispatchMachine {
             if let Some(TaskStatus::Verifying { attempt, .. }) = status {
                 let entry = self.attempts.get(&attempt);
                 assert!(
-                    entry.is_some_and(|entry| entry.report == ResultReport::Received && !entry.is_marker_check_running()),
+                    entry.is_some_and(|entry| entry.report == ResultReport::Received && !entry.is_check_running()),
                     "{attempt} is verified, but is {entry:?}"
                 );
             }
@@ -45,18 +45,18 @@ impl DispatchMachine {
             let task = self.tasks.get(&entry.task);
             assert!(task.is_some(), "{attempt} belongs to {}, which is not open", entry.task);
             assert!(
-                entry.marker == MarkerCheck::Unreported || task.is_some_and(|task| task.has_marker),
-                "{attempt} has no marker, but is {entry:?}"
+                entry.events_check == DeferredEventsCheck::Unreported || task.is_some_and(|task| task.has_marker),
+                "the task of {attempt} has no marker, but the attempt is {entry:?}"
             );
             assert!(
-                entry.report != ResultReport::Unwanted || entry.marker == MarkerCheck::Ended,
-                "{attempt} is not wanted before its marker was rejected"
+                entry.report != ResultReport::Unwanted || entry.events_check == DeferredEventsCheck::Ended,
+                "{attempt} is not wanted before its deferred events were rejected"
             );
             if self.is_live(*attempt, *entry) {
                 live += 1;
                 assert!(
                     entry.report == ResultReport::Awaited
-                        || entry.report == ResultReport::Received && entry.is_marker_check_running(),
+                        || entry.report == ResultReport::Received && entry.is_check_running(),
                     "{attempt} is live, but is {entry:?}"
                 );
             }
@@ -68,9 +68,9 @@ impl DispatchMachine {
         self.scheduler.worker_status(entry.session).is_some_and(|status| status.held.contains(&attempt))
     }
 
-    /// Only connected workers are drained or can resume attempts.
+    /// Callers wait only for drains of joined sessions, and only joined sessions can resume attempts.
     fn check_sessions(&self) {
-        for session in &self.drains {
+        for session in &self.drain_waits {
             assert!(self.scheduler.worker_status(*session).is_some(), "a caller waits for the drain of {session}");
         }
         for session in self.resumable.sessions() {

@@ -1,8 +1,9 @@
-//! The dispatch machine owns the scheduler and filters the workers' reports. The scheduler knows each marker from its
-//! submission. It learns that a marker is complete (`MarkerAccepted`) only after the deferred events were checked and
-//! the claims accepted. A delivered result goes to the scheduler at once, unless the attempt's deferred events are
-//! being checked. Then the result waits. If the events or the claims are rejected, the result is dropped. A result
-//! becomes final only after its own check.
+//! The dispatch machine owns the scheduler and filters the workers' reports.
+//!
+//! The scheduler hears of a marker when it is submitted. It hears that the marker is complete (`MarkerAccepted`) only
+//! after the deferred events passed their check and the claims were accepted. A result that arrives during this check
+//! waits. It is dropped if the events or the claims are rejected. Any other result goes to the scheduler at once. A
+//! result becomes final only after its own check.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
@@ -18,16 +19,20 @@
 //!
 //! Most events and commands have the same name and meaning on both sides. The others:
 //!
-//! | the driver's side | the scheduler's side |
+//! | events of the driver | events of the scheduler |
 //! |---|---|
-//! | `MarkerReported`, `MarkerChecked`, `ClaimsJudged` | `MarkerAccepted` after all three, or `AttemptFailed` |
+//! | `DeferredEventsUploaded`, `DeferredEventsChecked` | none, or `AttemptFailed` if the events are rejected |
+//! | `ClaimsJudged` | `MarkerAccepted` or `AttemptFailed`; also `ProvenWrong` for each refuted worker |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
-//! | `TaskSubmitted` and `WorkerJoined` name keys of results | they name tasks and sessions |
+//! | `TaskSubmitted`, `WorkerJoined` carry result keys | they carry a session, or tasks: the keys are looked up |
 //! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
+//!
+//! | commands to the driver | commands of the scheduler |
+//! |---|---|
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailProof` with `is_out_of_memory` and `are_claims_suspect` | `FailProof` with `has_no_larger_worker` |
+//! | `FailProof` with `may_smaller_cut_help` and `are_claims_suspect` | `FailProof` with `has_no_larger_worker` |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
-//! | `CheckMarker`, `JudgeClaims`, `CheckResult`, `PublishStep` | none |
+//! | `CheckDeferredEvents`, `JudgeClaims`, `CheckResult`, `PublishStep` | none |
 
 mod attempt;
 mod claims_verdict;
@@ -43,6 +48,7 @@ mod tests;
 
 pub use claims_verdict::ClaimsVerdict;
 pub use command::{AttemptStep, DispatchCommand};
+pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;
 pub use resumable::{ResultKey, ResumableAttempt};
 pub use state_machine::DispatchMachine;

@@ -128,7 +128,7 @@ impl PlacementInputs<'_> {
         let alone = self.sessions.pace(idle, kind)?;
         let fastest =
             self.sessions.fastest(kind).filter(|id| *id != idle && !self.sessions.is_excluded(*id, excluded))?;
-        let free = self.sessions.get(fastest).is_some_and(|session| session.held().len() < session.slots());
+        let free = self.sessions.get(fastest).is_some_and(|session| session.has_free_slot(kind));
         let behind = pacing.busy_for(self.sessions, fastest, None)? + self.sessions.pace(fastest, kind)?;
         (free && behind < alone).then_some(fastest)
     }

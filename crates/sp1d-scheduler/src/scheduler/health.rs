@@ -5,8 +5,9 @@ use crate::{
     AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskPlace},
-    workers::{SessionState, Standing, WorkerFault},
+    workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
 };
+use std::time::Duration;
 
 impl Scheduler {
     /// Watches `id`, which has started proving.
@@ -67,7 +68,7 @@ impl Scheduler {
         let past = self.past(id, AttemptFailure::Overdue);
         let attempt = self.attempt_mut(id);
         attempt.overdue = true;
-        let (task, session, worker) = (attempt.task, attempt.session, attempt.worker);
+        let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
         let reason = past.failure.to_string();
         // An attempt that hangs must not count in its proof's fair share forever.
         self.queue.release(self.task(task).rank);
@@ -84,8 +85,8 @@ impl Scheduler {
             self.replace_overdue(task, past, commands);
         }
         // Attempts that wait behind the overdue one would wait just as long.
-        self.take_back_waiting(session, commands);
-        self.record_fault(worker, WorkerFault::Failed, &reason, commands);
+        self.take_back_waiting(session, KindSet::all(), commands);
+        self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
     }
 
     /// Handles workers that hold attempts and start none of them.
@@ -100,7 +101,8 @@ impl Scheduler {
         let held = self.sessions.get(session).and_then(|session| session.held().first());
         let id = *held.expect("only a worker that holds attempts has a start deadline");
         let past = self.past(id, AttemptFailure::NeverStarted);
-        let (task, worker) = (self.attempt(id).task, self.attempt(id).worker);
+        let attempt = self.attempt(id);
+        let (task, kind, worker) = (attempt.task, attempt.kind, attempt.worker);
         let reason = past.failure.to_string();
         commands.push(Command::Cancel { session, attempt: id });
         self.lapse(id, commands);
@@ -111,8 +113,8 @@ impl Scheduler {
         } else {
             self.replace_overdue(task, past, commands);
         }
-        self.take_back_waiting(session, commands);
-        self.record_fault(worker, WorkerFault::Failed, &reason, commands);
+        self.take_back_waiting(session, KindSet::all(), commands);
+        self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
     }
 
     /// Returns a straggler, and the fastest idle worker that may take a speculative attempt of its task.
@@ -149,73 +151,101 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         let entry = self.task(task);
-        let is_last = entry.failures().total() + 1 >= self.config.max_failures;
+        let max_failures = self.config.max_failures;
+        let mut excluded = entry.excluded.clone();
+        excluded.add(worker);
+        let distinct = entry.failures().distinct_with(self.counted(worker));
+        let is_last = distinct >= usize::try_from(max_failures).unwrap_or(usize::MAX)
+            || entry.failures().total() + 1 >= max_failures && self.sessions.all_excluded(entry.kind, &excluded);
         if let Some(fault) = fault.filter(|_| !is_last || self.proof_of(entry).failed) {
+            let kind = entry.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
-            self.record_fault(worker, fault, &failure.to_string(), commands);
+            self.record_fault(worker, kind, fault, &failure.to_string(), commands);
         }
     }
 
-    /// Records a fault of `worker`, and quarantines it if the limit is reached.
+    /// Records a fault of `worker` at a task of `kind`, and quarantines it for the kind if the limit is reached.
     pub(super) fn record_fault(
         &mut self,
         worker: WorkerId,
+        kind: TaskKind,
         fault: WorkerFault,
         reason: &str,
         commands: &mut Vec<Command>,
     ) {
         let Some(rules) = self.config.quarantine else { return };
-        let session = self.session_of(worker);
-        let kinds =
-            session.and_then(|session| self.sessions.get(session)).map_or_else(KindSet::default, SessionState::kinds);
-        // A worker that is the only one available for one of its kinds is needed.
-        let may = kinds.iter().all(|kind| self.sessions.available(kind) > 1);
-        let quarantine = self.workers.record_fault(worker, fault as u32, &rules, may, self.clock.lease_time());
-        let Some(duration) = quarantine else { return };
-        self.workers.set_reason(worker, reason);
-        let Some(session) = session else { return };
-        self.sessions.set_standing(session, true, false);
-        commands.push(Command::Quarantine { session, duration, reason: reason.to_owned() });
-        self.take_back_waiting(session, commands);
+        // A worker that is the only one available for the kind is needed.
+        let may = self.session_of(worker).is_none_or(|session| self.has_other_worker_for(kind, session));
+        let faults = Faults { count: fault as u32, reason };
+        let now = self.clock.lease_time();
+        if let Some(duration) = self.workers.record_faults(worker, kind, faults, &rules, may, now) {
+            self.start_quarantine(worker, KindSet::only(kind), duration, reason, commands);
+        }
     }
 
-    /// Records a success of `worker`.
-    pub(super) fn record_success(&mut self, worker: WorkerId) {
-        if self.workers.record_success(worker)
+    /// Quarantines `worker` for every kind, even if it is needed: other tasks have already used a wrong result or claim
+    /// of it.
+    pub(super) fn on_proven_wrong(&mut self, worker: WorkerId, reason: &str, commands: &mut Vec<Command>) {
+        let Some(rules) = self.config.quarantine else { return };
+        if let Some(duration) = self.workers.quarantine_firmly(worker, &rules, reason, self.clock.lease_time()) {
+            self.start_quarantine(worker, KindSet::all(), duration, reason, commands);
+        }
+    }
+
+    /// Applies a quarantine that the worker's record already contains.
+    fn start_quarantine(
+        &mut self,
+        worker: WorkerId,
+        kinds: KindSet,
+        duration: Duration,
+        reason: &str,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(session) = self.session_of(worker) else { return };
+        self.apply_standing(session, worker);
+        commands.push(Command::Quarantine { session, kinds, duration, reason: reason.to_owned() });
+        self.take_back_waiting(session, kinds, commands);
+    }
+
+    /// Records an accepted result of `worker` for a task of `kind`.
+    pub(super) fn record_success(&mut self, worker: WorkerId, kind: TaskKind) {
+        if self.workers.record_success(worker, kind)
             && let Some(session) = self.session_of(worker)
         {
-            self.sessions.set_standing(session, false, false);
+            self.apply_standing(session, worker);
         }
     }
 
     /// Puts workers whose quarantine has ended on probation.
     pub(super) fn end_quarantines(&mut self, commands: &mut Vec<Command>) {
-        while let Some(worker) = self.workers.next_on_probation(self.clock.lease_time()) {
+        for (worker, kinds) in self.workers.end_quarantines(self.clock.lease_time()) {
             if let Some(session) = self.session_of(worker) {
-                self.sessions.set_standing(session, false, true);
-                commands.push(Command::Probation { session });
+                self.apply_standing(session, worker);
+                commands.push(Command::Probation { session, kinds });
             }
         }
     }
 
-    /// Ends a quarantine early if the worker is needed: a task waits that no available worker may take. The worker is
-    /// then on probation.
+    /// Ends quarantines early if the workers are needed: a task waits that no available worker may take. The workers
+    /// are then on probation. The quarantine of a worker that was proven wrong does not end early.
     pub(super) fn release_needed(&mut self, commands: &mut Vec<Command>) {
-        let needed = |id: &SessionId| {
-            let session =
-                self.sessions.get(*id).expect("the index of quarantined workers contains only connected workers");
-            let declared = session.declared();
-            declared.iter().any(|kind| {
-                self.queue.len_of(kind) > 0
-                    && (self.sessions.available(kind) == 0 || self.is_last_resort(session, kind))
-            })
+        let is_needed = |session: &SessionState, kind: TaskKind| {
+            self.queue.len_of(kind) > 0 && (self.sessions.available(kind) == 0 || self.is_last_resort(session, kind))
         };
-        let needed: Vec<SessionId> = self.sessions.quarantined().filter(needed).collect();
-        for session in needed {
-            let worker = self.sessions.get(session).expect("it was found above").worker();
-            self.workers.release(worker);
-            self.sessions.set_standing(session, false, true);
-            commands.push(Command::Probation { session });
+        let needed_kinds = |id: SessionId| {
+            let session =
+                self.sessions.get(id).expect("the index of quarantined workers contains only connected workers");
+            let releasable = self.workers.get(session.worker()).map(KnownWorker::releasable).unwrap_or_default();
+            let declared = session.declared().iter().filter(|kind| releasable.contains(*kind));
+            let kinds: KindSet = declared.filter(|kind| is_needed(session, *kind)).collect();
+            (!kinds.is_empty()).then_some((id, session.worker(), kinds))
+        };
+        let needed: Vec<(SessionId, WorkerId, KindSet)> =
+            self.sessions.quarantined().filter_map(needed_kinds).collect();
+        for (session, worker, kinds) in needed {
+            kinds.iter().for_each(|kind| self.workers.release(worker, kind));
+            self.apply_standing(session, worker);
+            commands.push(Command::Probation { session, kinds });
         }
     }
 
@@ -229,18 +259,20 @@ impl Scheduler {
         self.queue.turns().any(|waiting| waiting.heads(kind).any(|(_, excluded)| failed(excluded)))
     }
 
-    /// Applies the standing of `worker` to its new `session`.
+    /// Applies the standing of `worker` to its new `session`, and reports its quarantines.
     pub(super) fn keep_standing(&mut self, session: SessionId, worker: WorkerId, commands: &mut Vec<Command>) {
-        let found = self.workers.get(worker).map(|worker| (worker.standing, worker.reason.clone()));
-        match found {
-            Some((Standing::Quarantined(end), reason)) => {
-                self.sessions.set_standing(session, true, false);
-                let duration = end.saturating_since(self.clock.lease_time());
-                commands.push(Command::Quarantine { session, duration, reason });
-            }
-            Some((Standing::Probation, _)) => self.sessions.set_standing(session, false, true),
-            Some((Standing::Normal, _)) | None => {}
-        }
+        self.apply_standing(session, worker);
+        let now = self.clock.lease_time();
+        let quarantines = self.workers.get(worker).map(KnownWorker::quarantines).unwrap_or_default();
+        commands.extend(quarantines.into_iter().map(|PresentQuarantine { kinds, until, reason }| {
+            Command::Quarantine { session, kinds, duration: until.saturating_since(now), reason }
+        }));
+    }
+
+    fn apply_standing(&mut self, session: SessionId, worker: WorkerId) {
+        let Some(known) = self.workers.get(worker) else { return };
+        let (quarantined, on_probation) = (known.quarantined(), known.on_probation());
+        self.sessions.set_standing(session, quarantined, on_probation);
     }
 
     fn session_of(&self, worker: WorkerId) -> Option<SessionId> {
@@ -250,7 +282,7 @@ impl Scheduler {
     pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         if self.sessions.contains(session) {
             self.sessions.set_draining(session, true);
-            self.take_back_waiting(session, commands);
+            self.take_back_waiting(session, KindSet::all(), commands);
         }
     }
 
@@ -265,10 +297,13 @@ impl Scheduler {
         commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
     }
 
-    /// Gives the attempts of `session` that have not started to other workers.
-    pub(super) fn take_back_waiting(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+    /// Gives the attempts of `session` at tasks of `kinds` that have not started to other workers.
+    pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
         let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
-        let waiting = |id: &AttemptId| self.attempt(*id).state == AttemptState::Held { started: None };
+        let waiting = |id: &AttemptId| {
+            let attempt = self.attempt(*id);
+            attempt.state == AttemptState::Held { started: None } && kinds.contains(attempt.kind)
+        };
         for id in held.into_iter().filter(waiting).collect::<Vec<_>>() {
             commands.push(Command::Cancel { session, attempt: id });
             let past = self.past(id, AttemptFailure::Cancelled);

@@ -4,7 +4,6 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptId, TaskId,
     tasks::{AttemptState, MAX_HISTORY, MAX_LAPSED, ScheduledProof, TaskPlace, WorkerCounts},
-    workers::Standing,
 };
 use std::{
     cmp::Reverse,
@@ -42,14 +41,15 @@ impl Scheduler {
         let sessions = self.sessions.check_invariants().iter().map(|(id, session)| (*id, session.worker()));
         assert_eq!(self.workers.check_invariants(), sessions.collect(), "sessions and workers do not match");
         for (id, session) in self.sessions.check_invariants() {
-            let quarantined = self.workers.get(session.worker()).map(|worker| worker.standing);
-            let quarantined = matches!(quarantined, Some(Standing::Quarantined(_)));
-            assert_eq!(session.is_quarantined(), quarantined, "the quarantine of {id} does not match its standing");
-            let is_unavailable = session.is_quarantined() || session.is_draining() || session.is_starting();
-            let waits = |id: &AttemptId| self.attempts[id].state == AttemptState::Held { started: None };
+            let worker = self.workers.get(session.worker()).expect("connected workers are known");
+            let standing = (worker.quarantined(), worker.on_probation());
+            let shown = (session.quarantined(), session.on_probation());
+            assert_eq!(shown, standing, "the standing of {id} does not match that of its worker");
+            let waits = |id: &&AttemptId| self.attempts[*id].state == AttemptState::Held { started: None };
+            let mut waiting = session.held().iter().filter(waits).map(|id| self.attempts[id].kind);
             assert!(
-                !is_unavailable || !session.held().iter().any(waits),
-                "{id} gets nothing and holds an attempt that has not started"
+                waiting.all(|kind| session.kinds().contains(kind)),
+                "{id} gets no task of a kind and holds an attempt of it that has not started"
             );
         }
         assert_eq!(self.next_speculative(), None, "an attempt straggles while a worker is idle");
@@ -218,8 +218,8 @@ impl Scheduler {
         for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, TaskPlace::Waiting { .. })) {
             let available = || sessions.iter().filter(|(_, session)| session.kinds().contains(task.kind));
             let prospects = || sessions.iter().filter(|(_, session)| session.is_prospect(task.kind));
-            // A quarantined worker that is the last resort is released, and a worker that starts its prover will be
-            // ready later.
+            // A quarantined worker that is the last resort is released, unless it was proven wrong. A worker that
+            // starts its prover will be ready later.
             if prospects().any(|(_, session)| session.is_starting() && !session.is_excluded(&task.excluded)) {
                 continue;
             }

@@ -3,7 +3,8 @@
 use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, PastAttempt, TaskId, Timestamp, WorkerId,
-    tasks::{AttemptState, MAX_LAPSED, ScheduledTask, TaskPlace, WorkerCounts},
+    tasks::{AttemptState, CountedWorker, MAX_LAPSED, ScheduledTask, TaskPlace, WorkerCounts},
+    workers::KnownWorker,
 };
 use std::mem;
 
@@ -14,7 +15,7 @@ impl Scheduler {
         attempt.state = AttemptState::Accepted;
         let (session, task, worker) = (attempt.session, attempt.task, attempt.worker);
         self.learn(id);
-        self.record_success(worker);
+        self.record_success(worker, self.attempt(id).kind);
         commands.push(Command::AcceptResult { proof: self.task(task).proof, task, attempt: id, session });
         self.leave_queue(task);
         for other in self.task(task).attempts.clone() {
@@ -64,25 +65,31 @@ impl Scheduler {
     /// Continues `task` after its worker reported that it does not support the task: another worker gets it, or it has
     /// failed for good because no connected worker supports it.
     pub(super) fn pass_on(&mut self, task: TaskId, past: PastAttempt, commands: &mut Vec<Command>) {
-        self.note_refusal(task);
         self.continue_after(task, past, ScheduledTask::count_refusal, commands);
     }
 
-    /// Notes that one more worker refuses `task`.
-    pub(super) fn note_refusal(&mut self, task: TaskId) {
-        self.max_refusals = self.max_refusals.max(self.task(task).refusals().distinct() + 1);
+    /// Returns `worker` with its origin, for the counts of a task.
+    pub(super) fn counted(&self, worker: WorkerId) -> CountedWorker {
+        CountedWorker { id: worker, origin: self.workers.get(worker).map(KnownWorker::origin) }
+    }
+
+    /// Notes that `task` may exclude one more worker.
+    pub(super) fn note_exclusions(&mut self, task: TaskId) {
+        self.max_excluded_workers = self.max_excluded_workers.max(self.task(task).excluded.workers().len());
     }
 
     fn continue_after(
         &mut self,
         id: TaskId,
         past: PastAttempt,
-        count: impl FnOnce(&mut ScheduledTask, WorkerId),
+        count: impl FnOnce(&mut ScheduledTask, CountedWorker),
         commands: &mut Vec<Command>,
     ) {
+        let worker = self.counted(past.worker);
         let task = self.task_mut(id);
-        count(task, past.worker);
+        count(task, worker);
         task.record(past);
+        self.note_exclusions(id);
         self.continue_task(id, commands);
     }
 
@@ -103,8 +110,8 @@ impl Scheduler {
         PastAttempt { attempt: id, session: attempt.session, worker: attempt.worker, duration, failure }
     }
 
-    /// Returns true if `task` failed on enough workers, was lost with enough workers, or is refused by every connected
-    /// worker.
+    /// Returns true if `task` failed on workers of enough origins, was lost with workers of enough origins, or is
+    /// refused by every connected worker.
     fn has_reached_limit(&self, task: &ScheduledTask) -> bool {
         let is_spent = |counts: &WorkerCounts, max: u32| {
             let enough = counts.distinct() >= usize::try_from(max).unwrap_or(usize::MAX);
@@ -179,7 +186,8 @@ impl Scheduler {
             let faults = task.recorded_faults.clone();
             self.fail_proof(id, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
-            faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, faults));
+            let kind = self.task(id).kind;
+            faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, kind, faults));
         }
         let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
         if self.proof_of(self.task(id)).failed {

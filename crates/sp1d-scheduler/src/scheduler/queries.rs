@@ -5,7 +5,7 @@ use crate::{
     PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason, WorkerChanges, WorkerId,
     WorkerStanding, WorkerStatus,
     tasks::{AttemptState, ScheduledTask, TaskPlace},
-    workers::{KnownWorker, Standing},
+    workers::{KnownWorker, PresentQuarantine},
 };
 use std::collections::BTreeMap;
 
@@ -23,8 +23,16 @@ impl Scheduler {
     }
 
     /// Returns true if a worker other than `session` is available for `kind`.
-    pub(crate) fn has_other_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
+    pub(super) fn has_other_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
         self.sessions.available(kind) > usize::from(self.sessions.is_available(session, kind))
+    }
+
+    /// Returns true if a worker of another origin than `session` is available for `kind`.
+    pub(crate) fn has_independent_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
+        let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
+        let own = self.sessions.get(session).and_then(|session| origin(session.worker()));
+        let available = self.sessions.iter().filter(|other| other.kinds().contains(kind));
+        available.map(|other| origin(other.worker())).any(|other| other != own)
     }
 
     /// Returns the status of `task`, or `None` if `task` is unknown or a marker.
@@ -78,6 +86,7 @@ impl Scheduler {
         Some(WorkerStatus {
             slots: session.slots(),
             kinds: session.kinds(),
+            on_probation: session.on_probation(),
             held: session.held().iter().copied().collect(),
             draining: session.is_draining(),
         })
@@ -86,12 +95,14 @@ impl Scheduler {
     /// Returns how far the scheduler trusts `worker`. The standing of an unknown worker is normal.
     #[must_use]
     pub fn worker_standing(&self, worker: WorkerId) -> WorkerStanding {
-        match self.workers.get(worker) {
-            Some(KnownWorker { standing: Standing::Quarantined(_), reason, .. }) => {
-                WorkerStanding::Quarantined { reason: reason.clone() }
+        let Some(worker) = self.workers.get(worker) else { return WorkerStanding::Normal };
+        let last = worker.quarantines().into_iter().max_by_key(|quarantine| quarantine.until);
+        match last {
+            Some(PresentQuarantine { reason, .. }) => {
+                WorkerStanding::Quarantined { kinds: worker.quarantined(), reason }
             }
-            Some(KnownWorker { standing: Standing::Probation, .. }) => WorkerStanding::Probation,
-            Some(KnownWorker { standing: Standing::Normal, .. }) | None => WorkerStanding::Normal,
+            None if worker.on_probation().is_empty() => WorkerStanding::Normal,
+            None => WorkerStanding::Probation { kinds: worker.on_probation() },
         }
     }
 

@@ -102,8 +102,9 @@ impl Scheduler {
                 self.memory_bound.insert(task);
                 self.change_exclusions(task, |task| task.excluded.add_memory(memory_bytes));
             } else if past.failure.is_unsupported() {
-                self.note_refusal(task);
-                self.change_exclusions(task, |task| task.count_refusal(worker));
+                let counted = self.counted(worker);
+                self.change_exclusions(task, |task| task.count_refusal(counted));
+                self.note_exclusions(task);
             }
             self.task_mut(task).record(past);
         } else if past.failure.is_unsupported() {

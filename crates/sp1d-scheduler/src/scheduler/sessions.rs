@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, SessionId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskKind, Timestamp, WorkerId,
     tasks::{AttemptState, Loss, TaskPlace},
     workers::JoinProperties,
 };
@@ -26,11 +26,11 @@ impl Scheduler {
         holds: &[AttemptId],
         commands: &mut Vec<Command>,
     ) {
-        let JoinProperties { worker, memory_bytes, slots, kinds, draining } = joining;
+        let JoinProperties { worker, origin, memory_bytes, slots, kinds, draining } = joining;
         if self.sessions.contains(session) {
             return;
         }
-        if let Some(earlier) = self.workers.join(worker, session)
+        if let Some(earlier) = self.workers.join(worker, origin, session)
             && self.sessions.contains(earlier)
         {
             self.on_session_ended(earlier, commands);
@@ -44,7 +44,7 @@ impl Scheduler {
         self.on_lease_renewed(session);
         // The set removes duplicates from the worker's message.
         for attempt in &holds.iter().copied().collect::<BTreeSet<_>>() {
-            if !self.adopt(session, worker, *attempt, commands) {
+            if !self.continue_attempt(session, worker, *attempt, commands) {
                 commands.push(Command::Cancel { session, attempt: *attempt });
             }
         }
@@ -58,13 +58,21 @@ impl Scheduler {
     /// Continues attempt `id` of an earlier session of `worker`, if its task still needs it. That is so if the task
     /// waits, or if another attempt holds it and `id` has started: the one that finishes earlier is preferred. Returns
     /// false if the attempt is not continued.
-    fn adopt(&mut self, session: SessionId, worker: WorkerId, id: AttemptId, commands: &mut Vec<Command>) -> bool {
+    fn continue_attempt(
+        &mut self,
+        session: SessionId,
+        worker: WorkerId,
+        id: AttemptId,
+        commands: &mut Vec<Command>,
+    ) -> bool {
         let found = self.sessions.get(session).expect("the worker was inserted before");
-        let (full, is_unavailable) =
-            (found.held().len() >= found.slots(), found.is_quarantined() || found.is_draining());
-        let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.worker == worker && !full) else {
+        let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.worker == worker) else {
             return false;
         };
+        if !found.has_free_slot(attempt.kind) {
+            return false;
+        }
+        let is_unavailable = found.quarantined().contains(attempt.kind) || found.is_draining();
         let task = attempt.task;
         let is_useless = attempt.overdue || attempt.failed || is_unavailable && attempt.proving_since.is_none();
         if attempt.state != AttemptState::Lapsed || is_useless || self.proof_of(self.task(task)).failed {
@@ -106,11 +114,11 @@ impl Scheduler {
                 self.watch.end_straggling(id);
             }
         }
-        commands.push(Command::Adopt { session, attempt: id });
+        commands.push(Command::Continue { session, attempt: id });
         true
     }
 
-    /// Undoes the adoption of `id`. Returns false.
+    /// Undoes the continuation of `id`. Returns false.
     fn refuse(&mut self, id: AttemptId, earlier: SessionId) -> bool {
         let attempt = self.attempt_mut(id);
         (attempt.session, attempt.state) = (earlier, AttemptState::Lapsed);
@@ -148,9 +156,11 @@ impl Scheduler {
     pub(super) fn on_session_ended(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let Some(found) = self.sessions.get(session) else { return };
         let (held, worker) = (found.held().clone(), found.worker());
-        let others_may = found.kinds().iter().all(|kind| self.sessions.available(kind) > 1);
+        let replaceable: KindSet =
+            TaskKind::ALL.into_iter().filter(|kind| self.has_other_worker_for(*kind, session)).collect();
         let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, AttemptState::Held { started: Some(_) });
-        let proved = held.iter().any(is_started);
+        let proved_kinds: KindSet = held.iter().copied().filter(is_started).map(|id| self.attempt(id).kind).collect();
+        let proved = !proved_kinds.is_empty();
         let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();
         for attempt in held {
             let task = self.attempt(attempt).task;
@@ -177,7 +187,7 @@ impl Scheduler {
         self.sessions.remove(session);
         self.leases.remove(session);
         if let (Some(rules), true) = (self.config.quarantine, proved) {
-            self.workers.lose(worker, &rules, others_may, self.clock.lease_time());
+            self.workers.lose(worker, proved_kinds, &rules, replaceable, self.clock.lease_time());
         }
     }
 
@@ -192,7 +202,7 @@ impl Scheduler {
     pub(super) fn on_last_prover_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         if self.sessions.contains(session) {
             self.sessions.set_starting(session, true);
-            self.take_back_waiting(session, commands);
+            self.take_back_waiting(session, KindSet::all(), commands);
         }
     }
 

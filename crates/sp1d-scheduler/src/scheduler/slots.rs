@@ -53,8 +53,7 @@ impl Scheduler {
         if !self.memory_bound.is_empty() {
             return usize::MAX;
         }
-        let counted = self.config.max_failures.saturating_add(self.config.max_losses);
-        usize::try_from(counted).unwrap_or(usize::MAX).saturating_add(self.max_refusals)
+        self.max_excluded_workers + 1
     }
 
     /// Assigns a task that is not in the queue to a worker with a free slot.
@@ -102,7 +101,7 @@ impl Scheduler {
     /// Assigns `id`, if it has not started elsewhere, to `session`, which started it before the orchestrator restarted.
     pub(super) fn resume_task(&mut self, id: TaskId, session: SessionId, commands: &mut Vec<Command>) {
         let (Some(task), Some(found)) = (self.tasks.get(&id), self.sessions.get(session)) else { return };
-        let may = found.held().len() < found.slots() && self.sessions.is_available(session, task.kind);
+        let may = found.has_free_slot(task.kind) && self.sessions.is_available(session, task.kind);
         if !may || self.sessions.is_excluded(session, &task.excluded) {
             return;
         }

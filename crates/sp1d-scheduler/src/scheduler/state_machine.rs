@@ -5,7 +5,7 @@ use crate::{
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledProof, ScheduledTask},
-    workers::{JoinProperties, KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerFault, WorkerSessions},
+    workers::{JoinProperties, KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   number of times.
 /// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
 ///   [`PaceRules`](crate::PaceRules).
-/// - A worker with too many faults is quarantined: see [`QuarantineRules`](crate::QuarantineRules).
+/// - A worker with too many faults at tasks of a kind is quarantined for the kind: see
+///   [`QuarantineRules`](crate::QuarantineRules).
 /// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
 ///   restart of the orchestrator.
 /// - Everything about a proof is forgotten when the proof ends.
@@ -56,8 +57,8 @@ pub struct Scheduler {
     pub(super) memory_waits: BTreeMap<TaskId, Timestamp>,
     /// For each task kind, how many workers share its tasks under [`Placement::Pack`](crate::Placement::Pack).
     pub(super) pack_plans: PackPlans,
-    /// The largest number of workers that ever refused the same task.
-    pub(super) max_refusals: usize,
+    /// The largest number of workers that any task ever excluded.
+    pub(super) max_excluded_workers: usize,
     /// Number of tasks without a final result.
     pub(super) open_tasks: usize,
     /// Number of proofs ever started.
@@ -95,11 +96,11 @@ impl Scheduler {
             memory_bound: BTreeSet::new(),
             memory_waits: BTreeMap::new(),
             pack_plans: PackPlans::new(),
-            max_refusals: 0,
+            max_excluded_workers: 0,
             open_tasks: 0,
             proofs_started: 0,
             tasks_submitted: 0,
-            attempts_assigned: config.attempts_before,
+            attempts_assigned: config.last_attempt_before_restart,
         }
     }
 
@@ -164,9 +165,19 @@ impl Scheduler {
             }
             Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
             Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
-            Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining } => {
+            Event::WorkerJoined {
+                session,
+                worker,
+                origin,
+                memory_bytes,
+                slots,
+                kinds,
+                holds,
+                resumable_tasks,
+                draining,
+            } => {
                 let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
-                let joining = JoinProperties { worker, memory_bytes, slots, kinds, draining };
+                let joining = JoinProperties { worker, origin, memory_bytes, slots, kinds, draining };
                 self.on_worker_joined(session, joining, &holds, commands);
                 resumable_tasks.into_iter().for_each(|task| self.resume_task(task, session, commands));
             }
@@ -184,7 +195,7 @@ impl Scheduler {
             Event::AttemptFailed { session, attempt, failure } => {
                 self.on_attempt_failed(session, attempt, failure, commands);
             }
-            Event::ProvenWrong { worker, reason } => self.record_fault(worker, WorkerFault::Proven, &reason, commands),
+            Event::ProvenWrong { worker, reason } => self.on_proven_wrong(worker, &reason, commands),
             Event::Tick => {}
         }
     }

@@ -89,17 +89,18 @@ impl Scheduler {
     fn tally(&self, kind: TaskKind, excluded: &Exclusions) -> WorkerTally {
         let mut tally = WorkerTally::default();
         for session in self.sessions.iter().filter(|session| session.declared().contains(kind)) {
-            let free = usize::from(session.has_free_slot());
+            let free = usize::from(session.has_free_slot(kind));
+            let is_quarantined = session.quarantined().contains(kind);
             let fits = !session.is_excluded(excluded);
             if session.is_draining() {
                 tally.draining += 1;
-            } else if session.is_quarantined() || session.is_starting() {
-                let state = if session.is_quarantined() { &mut tally.quarantined } else { &mut tally.starting };
+            } else if is_quarantined || session.is_starting() {
+                let state = if is_quarantined { &mut tally.quarantined } else { &mut tally.starting };
                 *state += 1;
                 tally.unavailable_fit += usize::from(fits);
             } else {
                 tally.available += 1;
-                tally.on_probation += usize::from(session.is_on_probation());
+                tally.on_probation += usize::from(session.on_probation().contains(kind));
                 let (all, with_free) = if fits {
                     (&mut tally.fit, &mut tally.fit_free)
                 } else if excluded.is_too_small(session.memory_bytes()) {

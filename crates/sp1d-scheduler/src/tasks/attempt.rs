@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// ```text
 ///            ┌───────────► Lapsed ─────────┐
-///            │ lost, failed, cancelled     │ delivered late, or adopted (Held again)
+///            │ lost, failed, cancelled     │ delivered late, or continued (Held again)
 ///   Held ────┤                             ▼
 ///            └─────── delivered ──────► Delivered ─verified──► Accepted
 ///                                          │
@@ -21,7 +21,7 @@ pub(crate) struct ScheduledAttempt {
     /// The worker of that session.
     pub(crate) worker: WorkerId,
     pub(crate) assigned: Timestamp,
-    /// When proving started, on the lease clock. Kept when the attempt lapses, because it may be adopted later.
+    /// When proving started, on the lease clock. Kept when the attempt lapses, because it may be continued later.
     pub(crate) proving_since: Option<Timestamp>,
     /// The attempt has run for too long, and its task no longer relies on it.
     pub(crate) overdue: bool,

@@ -7,5 +7,6 @@ mod task;
 
 pub(crate) use attempt::{AttemptState, Loss, ScheduledAttempt};
 pub(crate) use task::{
-    MAX_HISTORY, MAX_LAPSED, ScheduledMarker, ScheduledProof, ScheduledTask, TaskPlace, WorkerCounts,
+    CountedWorker, LIMITS as TASK_LIMITS, MAX_HISTORY, MAX_LAPSED, ScheduledMarker, ScheduledProof, ScheduledTask,
+    TaskPlace, WorkerCounts,
 };

@@ -2,18 +2,20 @@
 
 use super::attempt::Loss;
 use crate::{
-    AttemptFailure, AttemptId, PastAttempt, ProofId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, OriginId, PastAttempt, ProofId, TaskId, TaskKind, Timestamp, WorkerId,
     queue::{Exclusions, Rank},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a badly
-/// chosen configuration can add, or a stream of joining workers that each take an attempt from another worker.
-pub(crate) const MAX_HISTORY: usize = 64;
-
-/// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond
-/// this bound the oldest attempt is forgotten, and its uploads are discarded. `AttemptStep` states the number.
-pub(crate) const MAX_LAPSED: usize = 16;
+sp1d_model::limits! {
+    /// Maximum number of history entries per task. Failures and losses are few by configuration. This bounds what a
+    /// badly chosen configuration can add, or a stream of joining workers that each take an attempt from another
+    /// worker.
+    pub(crate) const MAX_HISTORY: usize = 64; Count by Worker;
+    /// Maximum number of lapsed attempts kept per task in case their results arrive. Results that late are rare. Beyond
+    /// this bound the oldest attempt is forgotten, and its uploads are discarded. `AttemptStep` states the number.
+    pub(crate) const MAX_LAPSED: usize = 16; Count by Worker;
+}
 
 /// A proof that has not ended.
 #[derive(Debug)]
@@ -58,17 +60,24 @@ pub(crate) struct ScheduledTask {
     history: Vec<PastAttempt>,
 }
 
+/// A worker that is counted, with its origin. The origin of a forgotten worker is unknown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CountedWorker {
+    pub(crate) id: WorkerId,
+    pub(crate) origin: Option<OriginId>,
+}
+
 /// How often each worker failed at a task, was lost with it, or refused it.
 #[derive(Debug, Default)]
-pub(crate) struct WorkerCounts(BTreeMap<WorkerId, u32>);
+pub(crate) struct WorkerCounts(BTreeMap<WorkerId, (Option<OriginId>, u32)>);
 
 impl WorkerCounts {
-    fn add(&mut self, worker: WorkerId) {
-        *self.0.entry(worker).or_default() += 1;
+    fn add(&mut self, CountedWorker { id, origin }: CountedWorker) {
+        self.0.entry(id).or_insert((origin, 0)).1 += 1;
     }
 
     fn remove(&mut self, worker: WorkerId) {
-        if let Some(count) = self.0.get_mut(&worker) {
+        if let Some((_, count)) = self.0.get_mut(&worker) {
             *count -= 1;
             if *count == 0 {
                 self.0.remove(&worker);
@@ -76,13 +85,24 @@ impl WorkerCounts {
         }
     }
 
-    /// How many different workers were counted.
+    /// How many different origins the counted workers have. A machine cannot fail a proof by using several names.
     pub(crate) fn distinct(&self) -> usize {
-        self.0.len()
+        self.origins().len()
+    }
+
+    /// The same, as if `worker` were counted once more.
+    pub(crate) fn distinct_with(&self, worker: CountedWorker) -> usize {
+        let mut origins = self.origins();
+        origins.insert(worker.origin);
+        origins.len()
+    }
+
+    fn origins(&self) -> BTreeSet<Option<OriginId>> {
+        self.0.values().map(|(origin, _)| *origin).collect()
     }
 
     pub(crate) fn total(&self) -> u32 {
-        self.0.values().sum()
+        self.0.values().map(|(_, count)| count).sum()
     }
 }
 
@@ -148,23 +168,23 @@ impl ScheduledTask {
     }
 
     /// Counts a failure on `worker`. The task goes to `worker` again only if no other worker can take it.
-    pub(crate) fn count_failure(&mut self, worker: WorkerId) {
+    pub(crate) fn count_failure(&mut self, worker: CountedWorker) {
         self.failures.add(worker);
-        self.excluded.add(worker);
+        self.excluded.add(worker.id);
     }
 
     /// Counts a loss: `worker` was lost with the task, ran it for too long, or never started it. A loss is kept apart
     /// from failures because the attempt may still deliver and the cause is unknown.
-    pub(crate) fn count_loss(&mut self, worker: WorkerId) {
+    pub(crate) fn count_loss(&mut self, worker: CountedWorker) {
         self.losses.add(worker);
-        self.excluded.add(worker);
+        self.excluded.add(worker.id);
     }
 
     /// Counts a refusal: `worker` does not support the task. Refusals are kept apart from failures because the attempt
     /// was never tried, so they must not use up the failures of a task that another worker supports.
-    pub(crate) fn count_refusal(&mut self, worker: WorkerId) {
+    pub(crate) fn count_refusal(&mut self, worker: CountedWorker) {
         self.refusals.add(worker);
-        self.excluded.add(worker);
+        self.excluded.add(worker.id);
     }
 
     /// Removes the recorded loss of `attempt`: `worker` returned with it.

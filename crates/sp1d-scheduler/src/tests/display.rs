@@ -32,7 +32,7 @@ fn an_event_is_shown_in_one_line() {
             lost(1),
             renewed(1),
             started(1, 4),
-            marker_reported(1, 4),
+            marker_accepted(1, 4),
             reported(1, 4),
             passed(4),
             rejected(4),
@@ -46,7 +46,7 @@ fn an_event_is_shown_in_one_line() {
             "prove_shard t2 of p1 submitted",
             "prove_shard t2 of p1 submitted, with marker t3, resumable on s1",
             "marker t3 of p1 submitted",
-            "s1 of w7 joined: 2 slots, 0 bytes, 7 kinds, 2 held attempts, 0 resumable tasks",
+            "s1 of w7 joined from o7: 2 slots, 0 bytes, 7 kinds, 2 held attempts, 0 resumable tasks",
             "drain requested for s1",
             "drain cancelled for s1",
             "s1 lost its last prover",
@@ -68,7 +68,7 @@ fn an_event_is_shown_in_one_line() {
 
 #[test]
 fn a_command_is_shown_in_one_line() {
-    let session = SessionId(1);
+    let (session, kinds) = (SessionId(1), KindSet::only(SHARD));
     check_lines(
         [
             assign(1, 4, 1, 2),
@@ -77,9 +77,9 @@ fn a_command_is_shown_in_one_line() {
             accept(1, 4, 1, 2),
             discard(4),
             fail_proof(1, 2, vec![past(4, 1, broken()), past(5, 1, AttemptFailure::WorkerLost)]),
-            Command::Adopt { session, attempt: AttemptId(4) },
-            Command::Quarantine { session, duration: ms(60_000), reason: "broken".to_owned() },
-            Command::Probation { session },
+            Command::Continue { session, attempt: AttemptId(4) },
+            Command::Quarantine { session, kinds, duration: ms(60_000), reason: "broken".to_owned() },
+            Command::Probation { session, kinds },
             Command::WorkerDrained { session },
             end_session(1),
         ],
@@ -91,8 +91,8 @@ fn a_command_is_shown_in_one_line() {
             "discard a4",
             "fail p1 because of prove_shard t2 after 2 past attempts",
             "continue a4 on s1",
-            "quarantine s1 for 60s: broken",
-            "put s1 on probation",
+            "quarantine s1 for 60s (prove_shard): broken",
+            "put s1 on probation (prove_shard)",
             "report s1 as drained",
             "end the session s1",
         ],

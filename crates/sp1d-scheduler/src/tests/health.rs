@@ -12,11 +12,20 @@ fn table() -> Table {
 }
 
 fn quarantine(session: u64, seconds: u64, reason: &str) -> Command {
-    Command::Quarantine { session: SessionId(session), duration: ms(seconds * S), reason: reason.to_owned() }
+    quarantine_for(session, KindSet::only(SHARD), seconds, reason)
+}
+
+fn quarantine_for(session: u64, kinds: KindSet, seconds: u64, reason: &str) -> Command {
+    Command::Quarantine { session: SessionId(session), kinds, duration: ms(seconds * S), reason: reason.to_owned() }
 }
 
 const fn probation(session: u64) -> Command {
-    Command::Probation { session: SessionId(session) }
+    Command::Probation { session: SessionId(session), kinds: KindSet::only(SHARD) }
+}
+
+/// Returns all kinds without shards.
+fn other_kinds() -> KindSet {
+    KindSet::all().without(KindSet::only(SHARD))
 }
 
 /// Worker 1 has failed at three tasks, which worker 2 has then done, in attempts 1 to 6.
@@ -41,13 +50,14 @@ fn three_faults_lead_to_quarantine() {
     table.check([reported(1, 2)], []);
     let reason = "its output was rejected: wrong";
     table.check([rejected(2)], [discard(2), quarantine(1, 60, reason)]);
-    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, KindSet::default());
+    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, other_kinds());
 }
 
 #[test]
 fn changes_show_the_standing_of_a_worker_that_reconnects() {
     let mut table = quarantined();
-    let in_quarantine = WorkerStanding::Quarantined { reason: "engine error: broken".to_owned() };
+    let kinds = KindSet::only(SHARD);
+    let in_quarantine = WorkerStanding::Quarantined { kinds, reason: "engine error: broken".to_owned() };
     let changes = table.scheduler.take_worker_changes();
     assert_eq!(changes.standings, [(WorkerId(1), in_quarantine.clone())].into());
     assert_eq!(changes.sessions.keys().copied().collect::<Vec<_>>(), [SessionId(1), SessionId(2)]);
@@ -56,10 +66,17 @@ fn changes_show_the_standing_of_a_worker_that_reconnects() {
     assert_eq!(table.scheduler.take_worker_changes().sessions, [(SessionId(1), None)].into());
     table.send([joined_holding(3, 1, 1, &[])]);
     let changes = table.scheduler.take_worker_changes();
-    assert!(changes.sessions[&SessionId(3)].as_ref().is_some_and(|status| status.kinds.is_empty() && !status.draining));
+    assert!(
+        changes.sessions[&SessionId(3)]
+            .as_ref()
+            .is_some_and(|status| status.kinds == other_kinds() && !status.draining)
+    );
     assert_eq!(table.scheduler.worker_standing(WorkerId(1)), in_quarantine);
     table.pass(ms(61 * S), &[2, 3]);
-    assert_eq!(table.scheduler.take_worker_changes().standings, [(WorkerId(1), WorkerStanding::Probation)].into());
+    assert_eq!(
+        table.scheduler.take_worker_changes().standings,
+        [(WorkerId(1), WorkerStanding::Probation { kinds })].into()
+    );
     assert_eq!(table.scheduler.worker_standing(WorkerId(2)), WorkerStanding::Normal);
 }
 
@@ -123,7 +140,8 @@ fn reconnecting_does_not_end_a_quarantine() {
     table.send([lost(1), joined_holding(3, 1, 4, &[]), task(1, 10, SHARD), task(1, 11, SHARD)]);
     assert_eq!(table.scheduler.worker_status(SessionId(3)).unwrap().held, []);
     assert_eq!(table.pass(ms(61 * S), &[2, 3])[0], probation(3));
-    assert_eq!(table.scheduler.worker_status(SessionId(3)).unwrap().slots, 1);
+    let status = table.scheduler.worker_status(SessionId(3)).unwrap();
+    assert_eq!((status.held.len(), status.on_probation), (1, KindSet::only(SHARD)));
 }
 
 #[test]
@@ -142,8 +160,8 @@ fn a_draining_worker_finishes_started_attempts_and_gets_no_more() {
 fn joined_draining(session: u64, worker: u64, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
     let (session, worker, kinds) = (SessionId(session), WorkerId(worker), KindSet::all());
-    let (memory_bytes, slots, resumable_tasks) = (0, 2, Vec::new());
-    Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining: true }
+    let (origin, memory_bytes, slots, resumable_tasks) = (origin_of(worker), 0, 2, Vec::new());
+    Event::WorkerJoined { session, worker, origin, memory_bytes, slots, kinds, holds, resumable_tasks, draining: true }
 }
 
 #[test]
@@ -158,8 +176,8 @@ fn a_worker_that_joins_while_it_is_drained_gets_no_task() {
 fn a_worker_that_joins_while_it_is_drained_continues_only_started_attempts() {
     let mut table = table();
     table.send([joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), lost(1)]);
-    let adopted = Command::Adopt { session: SessionId(2), attempt: AttemptId(1) };
-    table.check([joined_draining(2, 1, &[1, 2])], [adopted, cancel(2, 2)]);
+    let continued = Command::Continue { session: SessionId(2), attempt: AttemptId(1) };
+    table.check([joined_draining(2, 1, &[1, 2])], [continued, cancel(2, 2)]);
     table.check([reported(2, 1)], [Command::WorkerDrained { session: SessionId(2) }]);
 }
 
@@ -226,5 +244,129 @@ fn a_worker_blamed_while_disconnected_returns_with_the_reason() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1), lost(1)]);
     table.check([Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() }], []);
-    table.check([joined_holding(3, 1, 1, &[])], [quarantine(3, 60, "wrong")]);
+    table.check([joined_holding(3, 1, 1, &[])], [quarantine_for(3, KindSet::all(), 60, "wrong")]);
+}
+
+/// A worker that supports every kind joins for the first time, from the given origin.
+fn joined_from(session: u64, worker: u64, origin: u128) -> Event {
+    let Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining, .. } =
+        joined_holding(session, worker, 1, &[])
+    else {
+        unreachable!("`joined_holding` returns this event")
+    };
+    let origin = OriginId(origin);
+    Event::WorkerJoined { session, worker, origin, memory_bytes, slots, kinds, holds, resumable_tasks, draining }
+}
+
+#[test]
+fn a_quarantine_applies_to_the_kind_of_the_faults() {
+    let mut table = quarantined();
+    // Worker 2 is full, so a shard waits although worker 1 is idle. A reduction does not.
+    table.send([task(1, 10, SHARD), started(2, 7)]);
+    table.check([task(1, 11, SHARD)], []);
+    table.check([task(1, 12, REDUCE)], [assign_kind(1, 8, 1, 12, REDUCE)]);
+    // Its success says nothing about shards.
+    table.check([reported(1, 8), passed(8)], [accept(1, 8, 1, 12)]);
+    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, other_kinds());
+}
+
+#[test]
+fn faults_of_different_kinds_do_not_add_up() {
+    let mut table = table();
+    table.send([joined(1, 1), joined(2, 1)]);
+    for id in 1..=2 {
+        table.send([task(1, id, SHARD), failed(1, 2 * id - 1), reported(2, 2 * id), passed(2 * id)]);
+    }
+    table.check([task(1, 3, REDUCE)], [assign_kind(1, 5, 1, 3, REDUCE)]);
+    table.check([failed(1, 5)], [assign_kind(2, 6, 1, 3, REDUCE)]);
+    table.send([reported(2, 6), passed(6), task(1, 4, SHARD)]);
+    table.check([failed(1, 7)], [quarantine(1, 60, "engine error: broken"), assign(2, 8, 1, 4)]);
+}
+
+/// Worker 1 is the only one for reductions.
+#[test]
+fn the_only_worker_for_a_kind_is_quarantined_for_another_kind() {
+    let mut table = table();
+    table.send([joined(1, 1), task(1, 1, SHARD)]);
+    table.check([reported(1, 1), rejected(1)], [discard(1), assign(1, 2, 1, 1)]);
+    table.send([joined_for(2, 1, SHARD), reported(1, 2)]);
+    let reason = "its output was rejected: wrong";
+    table.check([rejected(2)], [discard(2), quarantine(1, 60, reason), assign(2, 3, 1, 1)]);
+    table.check([task(1, 2, REDUCE)], [assign_kind(1, 4, 1, 2, REDUCE)]);
+}
+
+#[test]
+fn a_worker_that_was_proven_wrong_is_quarantined_even_if_it_is_needed() {
+    let mut table = table();
+    table.send([joined(1, 1)]);
+    let wrong = Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() };
+    table.check([wrong.clone()], [quarantine_for(1, KindSet::all(), 60, "wrong")]);
+    // The second proof of the same wrong results changes nothing.
+    table.check([wrong], []);
+    // The task waits for the end of the quarantine.
+    table.check([task(1, 1, SHARD)], []);
+    assert_eq!(table.pass(ms(59 * S), &[1]), []);
+    let on_probation = Command::Probation { session: SessionId(1), kinds: KindSet::all() };
+    assert_eq!(table.pass(ms(2 * S), &[1]), [on_probation, assign(1, 1, 1, 1)]);
+}
+
+#[test]
+fn probation_limits_only_the_kind_of_the_faults() {
+    let mut table = quarantined();
+    table.pass(ms(61 * S), &[1, 2]);
+    // Worker 1 comes back with three slots. It gets one shard at a time, and any number of reductions.
+    table.send([lost(1), task(1, 10, SHARD), started(2, 7), joined_holding(3, 1, 3, &[])]);
+    table.check([task(1, 11, SHARD)], [assign(3, 8, 1, 11)]);
+    table.check([task(1, 12, SHARD)], []);
+    table.check([task(1, 13, REDUCE)], [assign_kind(3, 9, 1, 13, REDUCE)]);
+    table.check([started(3, 8), reported(3, 9), passed(9)], [accept(3, 9, 1, 13)]);
+    table.check([reported(3, 8), passed(8)], [assign(3, 10, 1, 12), accept(3, 8, 1, 11)]);
+}
+
+#[test]
+fn a_new_name_of_a_quarantined_worker_starts_in_quarantine() {
+    let mut table = table();
+    table.send([joined_from(1, 1, 5), joined_from(2, 2, 6)]);
+    for id in 1..=3 {
+        table.send([task(1, id, SHARD), failed(1, 2 * id - 1), reported(2, 2 * id), passed(2 * id)]);
+    }
+    table.send([lost(1)]);
+    table.check([joined_from(3, 3, 5)], [quarantine(3, 60, "engine error: broken")]);
+    // A worker of another origin is not affected.
+    table.check([joined_from(4, 4, 7)], []);
+    // The quarantine of the new name ends at the same time, and its next one lasts twice as long.
+    table.send([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7), started(4, 8)]);
+    let commands = table.pass(ms(61 * S), &[2, 3, 4]);
+    assert!(commands.contains(&probation(3)), "{commands:?}");
+    table.check([task(1, 12, SHARD)], [assign(3, 9, 1, 12)]);
+    table.check([failed(3, 9)], [quarantine(3, 120, "engine error: broken")]);
+}
+
+#[test]
+fn a_new_name_keeps_the_faults_of_its_origin() {
+    let mut table = table();
+    table.send([joined_from(1, 1, 5), joined_from(2, 2, 6)]);
+    table.send([task(1, 1, SHARD), failed(1, 1), reported(2, 2), passed(2)]);
+    table.send([task(1, 2, SHARD), failed(1, 3), reported(2, 4), passed(4), lost(1), joined_from(3, 3, 5)]);
+    // Worker 2 is full.
+    table.send([task(1, 3, SHARD), started(2, 5), task(1, 4, SHARD)]);
+    table.check([failed(3, 6)], [quarantine(3, 60, "engine error: broken")]);
+}
+
+/// Otherwise one machine with three names could fail every proof.
+#[test]
+fn failures_of_one_origin_count_as_one_worker() {
+    let mut table = Table::new();
+    table.send([proof(1), joined_from(1, 1, 5), joined_from(2, 2, 5), joined_from(3, 3, 5), task(1, 1, SHARD)]);
+    table.check([failed(1, 1)], [assign(2, 2, 1, 1)]);
+    table.check([failed(2, 2)], [assign(3, 3, 1, 1)]);
+    table.check([joined_from(4, 4, 6), failed(3, 3)], [assign(4, 4, 1, 1)]);
+}
+
+#[test]
+fn losses_of_one_origin_count_as_one_worker() {
+    let mut table = Table::with(SchedulerConfig { max_losses: 2, ..plain() });
+    table.send([proof(1), joined_from(1, 1, 5), task(1, 1, SHARD), started(1, 1), lost(1)]);
+    table.check([joined_from(2, 2, 5)], [assign(2, 2, 1, 1)]);
+    table.check([started(2, 2), joined_from(3, 3, 6), lost(2)], [assign(3, 3, 1, 1)]);
 }

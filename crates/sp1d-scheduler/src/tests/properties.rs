@@ -76,6 +76,7 @@ fn event() -> impl Strategy<Value = Event> {
     let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(session, slots, kinds)| Event::WorkerJoined {
         session: SessionId(session),
         worker: WorkerId(session),
+        origin: origin_of(WorkerId(session)),
         memory_bytes: 0,
         slots,
         kinds,
@@ -310,7 +311,7 @@ impl Model {
                     let lost = history.last().expect("a failure has a history").failure == AttemptFailure::WorkerLost;
                     self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
                 }
-                Command::Adopt { .. }
+                Command::Continue { .. }
                 | Command::Quarantine { .. }
                 | Command::Probation { .. }
                 | Command::WorkerDrained { .. } => {

@@ -12,6 +12,7 @@ fn joined_with_memory(session: u64, memory_bytes: u64) -> Event {
     Event::WorkerJoined {
         session,
         worker,
+        origin: origin_of(worker),
         memory_bytes,
         slots: 1,
         kinds,
@@ -120,11 +121,15 @@ fn a_task_waits_while_every_available_worker_is_full() {
 #[test]
 fn a_task_waits_for_a_worker_on_probation() {
     let table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
-    // The fault quarantines worker 1. Worker 2 leaves, so worker 1 is needed and is put on probation.
-    let fault = Event::ProvenWrong { worker: WorkerId(1), reason: "wrong".to_owned() };
+    // Three faults quarantine worker 1. Worker 2 leaves, so worker 1 is needed and is put on probation.
+    let fault = |id| [task(1, id, SHARD), failed(1, 2 * id - 1), reported(2, 2 * id), passed(2 * id)];
     check_in(
         table,
-        [joined(1, 2), joined(2, 1), fault, proof(1), task(1, 9, SHARD), task(1, 10, SHARD), lost(2)],
+        [joined(1, 1), joined(2, 1), proof(1)].into_iter().chain((1..=3).flat_map(fault)).chain([
+            lost(2),
+            task(1, 9, SHARD),
+            task(1, 10, SHARD),
+        ]),
         WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 1 },
         "every available worker for prove_shard is full (1 available, 1 on probation)",
     );

@@ -1,47 +1,15 @@
 //! What the scheduler remembers about workers beyond one session.
 
-use super::pace::Paces;
-use crate::{SessionId, TaskKind, Timestamp, WorkerId};
+use super::{
+    origin::OriginId,
+    pace::Paces,
+    standing::{Faults, KindRecord, QuarantineRules, Standing},
+};
+use crate::{KindSet, SessionId, TaskKind, Timestamp, WorkerId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-
-/// When and for how long a worker is quarantined.
-///
-/// - One fault: a failed or overdue attempt, an attempt that was never started, or the loss of the worker while it
-///   proves.
-/// - Two faults: a result that does not verify.
-/// - Enough faults for any limit: a result or claim that turns out to be wrong after other tasks have used it.
-///
-/// An accepted result removes one fault. If a task fails for good, the faults that it caused are removed, because the
-/// task itself is the cause. A worker is not quarantined if no other worker is available for one of its task kinds.
-///
-/// After the quarantine, the worker is on probation: it gets one task at a time. An accepted result ends the probation,
-/// and a single fault starts the next quarantine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuarantineRules {
-    /// Number of faults that lead to quarantine, at least 1.
-    pub max_faults: u32,
-    /// Duration of the first quarantine. Each further quarantine lasts twice as long as the one before. Each accepted
-    /// result of a worker without faults takes back one doubling.
-    pub first: Duration,
-    /// Maximum duration of a quarantine.
-    pub longest: Duration,
-}
-
-impl Default for QuarantineRules {
-    /// Quarantine after three faults, first for one minute, at most for one hour.
-    fn default() -> Self {
-        Self { max_faults: 3, first: Duration::from_secs(60), longest: Duration::from_secs(3600) }
-    }
-}
-
-impl QuarantineRules {
-    fn duration(&self, earlier: u32) -> Duration {
-        self.first.saturating_mul(1_u32.checked_shl(earlier).unwrap_or(u32::MAX)).min(self.longest)
-    }
-}
 
 /// What a worker did wrong. The value is the number of faults that it counts as.
 #[derive(Debug, Clone, Copy)]
@@ -50,46 +18,89 @@ pub(crate) enum WorkerFault {
     Failed = 1,
     /// A result does not verify. Claiming work that was not done is worse than reporting a failure.
     Wrong = 2,
-    /// A result that other tasks already used turned out to be wrong. One such fault exceeds any limit.
-    Proven = 1000,
-}
-
-/// How far the scheduler trusts a worker, with the time that a quarantine ends. [`crate::WorkerStanding`] is the same
-/// for the driver, with the reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Standing {
-    #[default]
-    Normal,
-    /// The worker gets nothing until this time on the lease clock.
-    Quarantined(Timestamp),
-    /// The worker gets one task at a time.
-    Probation,
 }
 
 /// A worker across all its sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KnownWorker {
     /// The current session; `None` while the worker is disconnected.
     pub(crate) session: Option<SessionId>,
-    pub(crate) standing: Standing,
     pub(crate) paces: Paces,
-    /// The reason for the last quarantine.
-    pub(crate) reason: String,
-    /// The last loss of the worker counts as a fault. The fault is removed if the worker returns with its attempts.
-    lost: bool,
-    faults: u32,
-    quarantines: u32,
+    origin: OriginId,
+    /// By kind.
+    records: [KindRecord; TaskKind::ALL.len()],
+    /// The kinds for which the last loss of the worker counts as a fault. The faults are removed if the worker returns
+    /// with its attempts.
+    lost: KindSet,
 }
 
-/// Maximum number of disconnected workers that are remembered.
-const MAX_DISCONNECTED: usize = 4096;
+/// A quarantine for some kinds, with the same end and the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PresentQuarantine {
+    pub(crate) kinds: KindSet,
+    pub(crate) until: Timestamp,
+    pub(crate) reason: String,
+}
+
+impl KnownWorker {
+    pub(crate) const fn origin(&self) -> OriginId {
+        self.origin
+    }
+
+    fn kinds_with(&self, is_it: impl Fn(Standing) -> bool) -> KindSet {
+        TaskKind::ALL.into_iter().filter(|kind| is_it(self.records[kind.index()].standing())).collect()
+    }
+
+    /// Returns the kinds for which the worker is quarantined.
+    pub(crate) fn quarantined(&self) -> KindSet {
+        self.kinds_with(|standing| matches!(standing, Standing::Quarantined { .. }))
+    }
+
+    /// Returns the kinds for which the worker is quarantined until it is needed.
+    pub(crate) fn releasable(&self) -> KindSet {
+        self.kinds_with(|standing| matches!(standing, Standing::Quarantined { is_firm: false, .. }))
+    }
+
+    /// Returns the kinds for which the worker is on probation.
+    pub(crate) fn on_probation(&self) -> KindSet {
+        self.kinds_with(|standing| standing == Standing::Probation)
+    }
+
+    /// Returns the quarantines, each with all its kinds.
+    pub(crate) fn quarantines(&self) -> Vec<PresentQuarantine> {
+        let mut found: Vec<PresentQuarantine> = Vec::new();
+        for (kind, record) in TaskKind::ALL.into_iter().zip(&self.records) {
+            let Some(until) = record.quarantined_until() else { continue };
+            let kinds = KindSet::only(kind);
+            match found.iter_mut().find(|other| other.until == until && other.reason == record.reason()) {
+                Some(other) => other.kinds = other.kinds.with(kinds),
+                None => found.push(PresentQuarantine { kinds, until, reason: record.reason().to_owned() }),
+            }
+        }
+        found
+    }
+
+    fn is_clean(&self) -> bool {
+        self.records.iter().all(KindRecord::is_clean)
+    }
+}
+
+sp1d_model::limits! {
+    /// Maximum number of disconnected workers that are remembered. Each takes about a kilobyte. Workers without faults
+    /// are forgotten first.
+    const MAX_DISCONNECTED: usize = 4096; Count by Worker;
+    /// Maximum number of disconnected workers of one origin that are remembered. A peer that joins under many names
+    /// cannot make the scheduler forget workers of other origins.
+    const MAX_DISCONNECTED_PER_ORIGIN: usize = 64; Count by Worker;
+}
 
 /// All workers that are or were connected.
 #[derive(Debug, Default)]
 pub(crate) struct KnownWorkers {
     workers: BTreeMap<WorkerId, KnownWorker>,
+    of_origin: BTreeMap<OriginId, BTreeSet<WorkerId>>,
     /// Quarantines by their end.
-    ends: BTreeSet<(Timestamp, WorkerId)>,
+    ends: BTreeSet<(Timestamp, WorkerId, TaskKind)>,
     /// The disconnected workers.
     disconnected: BTreeSet<WorkerId>,
     /// The workers whose standing changed since the last call of [`KnownWorkers::take_changed`].
@@ -101,26 +112,88 @@ impl KnownWorkers {
         self.workers.get(&id)
     }
 
-    /// Notes that `id` has connected with `session`. Returns its earlier session if that has not ended.
-    pub(crate) fn join(&mut self, id: WorkerId, session: SessionId) -> Option<SessionId> {
+    /// Notes that `id` has connected from `origin` with `session`. A worker that was unknown starts with the worst
+    /// record of its origin. Returns the worker's earlier session if that has not ended.
+    pub(crate) fn join(&mut self, id: WorkerId, origin: OriginId, session: SessionId) -> Option<SessionId> {
         self.disconnected.remove(&id);
-        self.workers.entry(id).or_default().session.replace(session)
+        if !self.workers.contains_key(&id) {
+            self.add(id, origin);
+        }
+        let worker = self.workers.get_mut(&id).expect("the worker was added above");
+        let earlier = worker.session.replace(session);
+        let before = std::mem::replace(&mut worker.origin, origin);
+        if before != origin {
+            self.leave_origin(id, before);
+            self.of_origin.entry(origin).or_default().insert(id);
+        }
+        earlier
+    }
+
+    fn add(&mut self, id: WorkerId, origin: OriginId) {
+        let mut records: [KindRecord; TaskKind::ALL.len()] = Default::default();
+        for other in self.of_origin.get(&origin).into_iter().flatten() {
+            for (own, of_other) in records.iter_mut().zip(&self.workers[other].records) {
+                if of_other.is_worse_than(own) {
+                    own.clone_from(of_other);
+                }
+            }
+        }
+        for (kind, record) in TaskKind::ALL.into_iter().zip(&records) {
+            self.ends.extend(record.quarantined_until().map(|until| (until, id, kind)));
+            if record.standing() != Standing::Normal {
+                self.changed.insert(id);
+            }
+        }
+        self.of_origin.entry(origin).or_default().insert(id);
+        let worker = KnownWorker { session: None, paces: Paces::default(), origin, records, lost: KindSet::default() };
+        self.workers.insert(id, worker);
+    }
+
+    fn leave_origin(&mut self, id: WorkerId, origin: OriginId) {
+        if let Some(workers) = self.of_origin.get_mut(&origin) {
+            workers.remove(&id);
+            if workers.is_empty() {
+                self.of_origin.remove(&origin);
+            }
+        }
     }
 
     /// Notes that `session` of `id` has ended.
     pub(crate) fn leave(&mut self, id: WorkerId, session: SessionId) {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.session == Some(session)) else { return };
         worker.session = None;
+        let origin = worker.origin;
         self.disconnected.insert(id);
-        if self.disconnected.len() > MAX_DISCONNECTED
-            && let Some(first) = self.disconnected.pop_first()
-            && let Some(forgotten) = self.workers.remove(&first)
-        {
-            self.changed.insert(first);
-            if let Standing::Quarantined(end) = forgotten.standing {
-                self.ends.remove(&(end, first));
+        let is_disconnected = |id: &&WorkerId| self.disconnected.contains(*id);
+        let of_origin: Vec<WorkerId> = self.of_origin[&origin].iter().filter(is_disconnected).copied().collect();
+        let forgotten = if of_origin.len() > MAX_DISCONNECTED_PER_ORIGIN {
+            self.least_useful(of_origin.into_iter())
+        } else if self.disconnected.len() > MAX_DISCONNECTED {
+            self.least_useful(self.disconnected.iter().copied())
+        } else {
+            None
+        };
+        if let Some(id) = forgotten {
+            self.forget(id);
+        }
+    }
+
+    /// Returns the first worker of `from` without faults, or else the first worker.
+    fn least_useful(&self, mut from: impl Iterator<Item = WorkerId> + Clone) -> Option<WorkerId> {
+        let clean = from.clone().find(|id| self.workers[id].is_clean());
+        clean.or_else(|| from.next())
+    }
+
+    fn forget(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        self.disconnected.remove(&id);
+        self.leave_origin(id, worker.origin);
+        for (kind, record) in TaskKind::ALL.into_iter().zip(&worker.records) {
+            if let Some(until) = record.quarantined_until() {
+                self.ends.remove(&(until, id, kind));
             }
         }
+        self.changed.insert(id);
     }
 
     /// Returns the workers whose standing changed since the last call.
@@ -135,114 +208,164 @@ impl KnownWorkers {
         worker.paces.expected(kind)
     }
 
-    /// Records a success of `id`. Returns true if that ends its probation.
-    pub(crate) fn record_success(&mut self, id: WorkerId) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        if worker.faults > 0 {
-            worker.faults -= 1;
-        } else {
-            worker.quarantines = worker.quarantines.saturating_sub(1);
-        }
-        let ends = worker.standing == Standing::Probation;
-        if ends {
-            worker.standing = Standing::Normal;
+    /// Changes the record of `id` for `kind`, and updates the indexes. Returns `None` if the worker is unknown.
+    fn update<T>(&mut self, id: WorkerId, kind: TaskKind, change: impl FnOnce(&mut KindRecord) -> T) -> Option<T> {
+        let record = &mut self.workers.get_mut(&id)?.records[kind.index()];
+        let (before, end_before) = (record.standing(), record.quarantined_until());
+        let outcome = change(record);
+        let end = record.quarantined_until();
+        if record.standing() != before {
             self.changed.insert(id);
+            if let Some(until) = end_before {
+                self.ends.remove(&(until, id, kind));
+            }
+            self.ends.extend(end.map(|until| (until, id, kind)));
         }
-        ends
+        Some(outcome)
     }
 
-    /// Records `faults` faults of `id`. If that reaches the limit and `may` is true, `id` is quarantined from `now` on.
-    /// Returns the duration of the quarantine.
-    pub(crate) fn record_fault(
+    /// Records an accepted result of `id`. Returns true if that ends its probation for `kind`.
+    pub(crate) fn record_success(&mut self, id: WorkerId, kind: TaskKind) -> bool {
+        self.update(id, kind, KindRecord::record_success).unwrap_or(false)
+    }
+
+    /// Records faults of `id` at tasks of `kind`. If that reaches the limit and `may` is true, `id` is quarantined for
+    /// the kind from `now` on. Returns the duration of the quarantine.
+    pub(crate) fn record_faults(
         &mut self,
         id: WorkerId,
-        faults: u32,
+        kind: TaskKind,
+        faults: Faults<'_>,
         rules: &QuarantineRules,
         may: bool,
         now: Timestamp,
     ) -> Option<Duration> {
-        let worker = self.workers.get_mut(&id)?;
-        if let Standing::Quarantined(_) = worker.standing {
-            return None;
-        }
-        worker.faults = worker.faults.saturating_add(faults);
-        if !may || worker.faults < rules.max_faults.max(1) && worker.standing != Standing::Probation {
-            return None;
-        }
-        let duration = rules.duration(worker.quarantines);
-        worker.quarantines += 1;
-        worker.faults = 0;
-        worker.standing = Standing::Quarantined(now + duration);
-        self.ends.insert((now + duration, id));
-        self.changed.insert(id);
-        Some(duration)
+        self.update(id, kind, |record| record.record_faults(faults, rules, may, now)).flatten()
     }
 
-    /// Records the loss of `id` while it proved. If that reaches the limit of faults and `may` is true, `id` is
-    /// quarantined from `now` on.
-    pub(crate) fn lose(&mut self, id: WorkerId, rules: &QuarantineRules, may: bool, now: Timestamp) {
-        let quarantined = self.record_fault(id, 1, rules, may, now).is_some();
+    /// Quarantines `id` for every kind, because it was proven wrong. Returns the longest of the quarantines that start;
+    /// `None` if none starts.
+    pub(crate) fn quarantine_firmly(
+        &mut self,
+        id: WorkerId,
+        rules: &QuarantineRules,
+        reason: &str,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let started = TaskKind::ALL
+            .map(|kind| self.update(id, kind, |record| record.quarantine_firmly(rules, reason, now)).flatten());
+        started.into_iter().flatten().max()
+    }
+
+    /// Records the loss of `id` while it proved tasks of `kinds`. If that reaches the limit of faults for a kind of
+    /// `may`, `id` is quarantined for the kind from `now` on.
+    pub(crate) fn lose(&mut self, id: WorkerId, kinds: KindSet, rules: &QuarantineRules, may: KindSet, now: Timestamp) {
+        let faults = Faults { count: 1, reason: "the worker was lost while it was proving" };
+        for kind in kinds.iter() {
+            self.record_faults(id, kind, faults, rules, may.contains(kind), now);
+        }
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.lost = true;
-            if quarantined {
-                worker.reason = "the worker was lost while it was proving".to_owned();
-            }
+            worker.lost = kinds;
         }
     }
 
-    /// Removes the fault of the last loss: `id` has returned with an attempt that it held.
+    /// Removes the faults of the last loss: `id` has returned with an attempt that it held.
     pub(crate) fn undo_loss(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id)
-            && std::mem::take(&mut worker.lost)
-        {
-            worker.faults = worker.faults.saturating_sub(1);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        for kind in std::mem::take(&mut worker.lost).iter() {
+            worker.records[kind.index()].forgive(1);
         }
     }
 
-    /// Sets the reason for the quarantine of `id`.
-    pub(crate) fn set_reason(&mut self, id: WorkerId, reason: &str) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            reason.clone_into(&mut worker.reason);
-        }
+    /// Removes `faults` faults of `id` at tasks of `kind`.
+    pub(crate) fn forgive(&mut self, id: WorkerId, kind: TaskKind, faults: u32) {
+        self.update(id, kind, |record| record.forgive(faults));
     }
 
-    /// Removes `faults` faults of `id`.
-    pub(crate) fn forgive(&mut self, id: WorkerId, faults: u32) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.faults = worker.faults.saturating_sub(faults);
-        }
+    /// Ends the quarantine of `id` for `kind` early, because it is needed. Probation follows.
+    pub(crate) fn release(&mut self, id: WorkerId, kind: TaskKind) {
+        self.update(id, kind, KindRecord::end_quarantine);
     }
 
-    /// Ends the quarantine of `id` early, because it is needed. `id` is then on probation.
-    pub(crate) fn release(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id)
-            && let Standing::Quarantined(end) = worker.standing
-        {
-            self.ends.remove(&(end, id));
-            worker.standing = Standing::Probation;
-            self.changed.insert(id);
+    /// Puts the workers whose quarantine has ended at `now` on probation. Returns them with the kinds.
+    pub(crate) fn end_quarantines(&mut self, now: Timestamp) -> BTreeMap<WorkerId, KindSet> {
+        let mut ended: BTreeMap<WorkerId, KindSet> = BTreeMap::new();
+        while let Some((_, id, kind)) = self.ends.first().copied().filter(|(until, ..)| *until <= now) {
+            self.update(id, kind, KindRecord::end_quarantine);
+            let kinds = ended.entry(id).or_default();
+            *kinds = kinds.with(KindSet::only(kind));
         }
-    }
-
-    /// Returns the first worker whose quarantine has ended at `now`, and puts it on probation.
-    pub(crate) fn next_on_probation(&mut self, now: Timestamp) -> Option<WorkerId> {
-        let (_, id) = *self.ends.first().filter(|(end, _)| *end <= now)?;
-        self.ends.pop_first();
-        let worker = self.workers.get_mut(&id).expect("the index of quarantines contains only known workers");
-        worker.standing = Standing::Probation;
-        self.changed.insert(id);
-        Some(id)
+        ended
     }
 
     /// Checks the indexes against the workers. Returns the connected workers by session.
     pub(crate) fn check_invariants(&self) -> BTreeMap<SessionId, WorkerId> {
-        let ends = self.workers.iter().filter_map(|(id, worker)| match worker.standing {
-            Standing::Quarantined(end) => Some((end, *id)),
-            Standing::Normal | Standing::Probation => None,
+        let ends = self.workers.iter().flat_map(|(id, worker)| {
+            let kinds = TaskKind::ALL.into_iter().zip(&worker.records);
+            kinds.filter_map(|(kind, record)| Some((record.quarantined_until()?, *id, kind)))
         });
         assert_eq!(self.ends, ends.collect(), "the index of quarantines is wrong");
         let disconnected = self.workers.iter().filter(|(_, worker)| worker.session.is_none()).map(|(id, _)| *id);
         assert_eq!(self.disconnected, disconnected.collect(), "the index of disconnected workers is wrong");
+        let mut of_origin: BTreeMap<OriginId, BTreeSet<WorkerId>> = BTreeMap::new();
+        for (id, worker) in &self.workers {
+            of_origin.entry(worker.origin).or_default().insert(*id);
+        }
+        assert_eq!(self.of_origin, of_origin, "the index of origins is wrong");
         self.workers.iter().filter_map(|(id, worker)| Some((worker.session?, *id))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: QuarantineRules =
+        QuarantineRules { max_faults: 1, first: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+
+    /// Worker `id` of origin `origin` joins, has a fault if `is_bad`, and leaves.
+    fn visit(workers: &mut KnownWorkers, id: u64, origin: u128, is_bad: bool) {
+        let (worker, session) = (WorkerId(id), SessionId(id));
+        workers.join(worker, OriginId(origin), session);
+        if is_bad {
+            let faults = Faults { count: 1, reason: "wrong" };
+            workers.record_faults(worker, TaskKind::ProveShard, faults, &RULES, true, Timestamp::default());
+        }
+        workers.leave(worker, session);
+    }
+
+    #[test]
+    fn many_names_of_one_origin_do_not_replace_the_memory_of_others() {
+        let mut workers = KnownWorkers::default();
+        visit(&mut workers, 1, 1, true);
+        for id in 2..1000 {
+            visit(&mut workers, id, 2, true);
+        }
+        workers.check_invariants();
+        assert!(workers.get(WorkerId(1)).is_some());
+        assert_eq!(workers.workers.len(), 1 + MAX_DISCONNECTED_PER_ORIGIN);
+    }
+
+    #[test]
+    fn workers_without_faults_are_forgotten_first() {
+        let mut workers = KnownWorkers::default();
+        visit(&mut workers, 1, 1, true);
+        for id in 2..=u64::try_from(MAX_DISCONNECTED).unwrap() + 10 {
+            visit(&mut workers, id, u128::from(id), false);
+        }
+        workers.check_invariants();
+        assert_eq!(workers.workers.len(), MAX_DISCONNECTED);
+        let shard = KindSet::only(TaskKind::ProveShard);
+        assert_eq!(workers.get(WorkerId(1)).map(KnownWorker::quarantined), Some(shard));
+    }
+
+    #[test]
+    fn a_new_worker_of_a_forgotten_origin_starts_clean() {
+        let mut workers = KnownWorkers::default();
+        visit(&mut workers, 1, 1, true);
+        workers.forget(WorkerId(1));
+        workers.check_invariants();
+        visit(&mut workers, 2, 1, false);
+        assert!(workers.get(WorkerId(2)).is_some_and(KnownWorker::is_clean));
     }
 }

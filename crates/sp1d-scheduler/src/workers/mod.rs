@@ -5,13 +5,17 @@
 mod clock;
 mod known_workers;
 mod lease;
+mod origin;
 mod pace;
 mod sessions;
+mod standing;
 
 pub(crate) use clock::LeaseClock;
-pub use known_workers::QuarantineRules;
-pub(crate) use known_workers::{KnownWorker, KnownWorkers, Standing, WorkerFault};
+pub(crate) use known_workers::{KnownWorker, KnownWorkers, LIMITS as WORKER_LIMITS, PresentQuarantine, WorkerFault};
 pub(crate) use lease::Leases;
+pub use origin::OriginId;
 pub use pace::PaceRules;
 pub(crate) use pace::{PaceWatch, Paces};
 pub(crate) use sessions::{JoinProperties, SessionState, WorkerSessions};
+pub(crate) use standing::Faults;
+pub use standing::QuarantineRules;

@@ -1,8 +1,9 @@
 //! The connected workers and their slots.
 //!
-//! A worker is *available* for a task kind if it supports the kind and is not draining, quarantined or starting its
-//! prover. An *idle* worker is available and holds no attempt.
+//! A worker is *available* for a task kind if it supports the kind, is not quarantined for it, and is neither draining
+//! nor starting its prover. An *idle* worker is available and holds no attempt.
 
+use super::origin::OriginId;
 use crate::{AttemptId, KindSet, SessionId, TaskKind, Timestamp, WorkerId, queue::Exclusions};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,14 +26,14 @@ pub(crate) struct SessionState {
     slots: usize,
     /// The kinds that the worker supports.
     declared: KindSet,
-    /// The kinds that the worker is available for: either all that it supports, or none.
+    /// The kinds that the worker is available for.
     kinds: KindSet,
-    /// The worker may hold only one attempt at a time.
-    probation: bool,
+    /// The kinds of which the worker may hold only one attempt at a time.
+    probation: KindSet,
     /// The worker finishes the attempts that it has started, and gets no others.
     draining: bool,
-    /// The worker gets nothing until its quarantine ends.
-    quarantined: bool,
+    /// The kinds of which the worker gets no task until its quarantine ends.
+    quarantined: KindSet,
     /// The prover is being started again. The worker gets nothing until then.
     starting: bool,
     /// The time on the lease clock by which the worker must start one of its attempts. `None` if it has started one, or
@@ -50,9 +51,9 @@ impl SessionState {
         self.worker
     }
 
-    /// Returns the maximum number of attempts that the worker may hold now.
+    /// Returns the maximum number of attempts that the worker may hold.
     pub(crate) const fn slots(&self) -> usize {
-        if self.probation { 1 } else { self.slots }
+        self.slots
     }
 
     /// Returns the kinds that the worker is available for.
@@ -69,11 +70,13 @@ impl SessionState {
         self.draining
     }
 
-    pub(crate) const fn is_quarantined(&self) -> bool {
+    /// Returns the kinds for which the worker is quarantined, those that it does not support included.
+    pub(crate) const fn quarantined(&self) -> KindSet {
         self.quarantined
     }
 
-    pub(crate) const fn is_on_probation(&self) -> bool {
+    /// Returns the kinds for which the worker is on probation.
+    pub(crate) const fn on_probation(&self) -> KindSet {
         self.probation
     }
 
@@ -107,8 +110,15 @@ impl SessionState {
         &self.held
     }
 
-    pub(crate) fn has_free_slot(&self) -> bool {
-        self.held.len() < self.slots()
+    /// Returns true if the worker may hold one more attempt of `kind`.
+    pub(crate) fn has_free_slot(&self, kind: TaskKind) -> bool {
+        let is_at_work_on_probation = self.probation.contains(kind) && self.held_of[kind.index()] > 0;
+        self.held.len() < self.slots && !is_at_work_on_probation
+    }
+
+    /// Returns the kinds that the worker should be available for.
+    fn available_kinds(&self) -> KindSet {
+        if self.draining || self.starting { KindSet::default() } else { self.declared.without(self.quarantined) }
     }
 }
 
@@ -116,6 +126,7 @@ impl SessionState {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JoinProperties {
     pub(crate) worker: WorkerId,
+    pub(crate) origin: OriginId,
     /// Bytes of memory that one attempt can use; 0 if unknown.
     pub(crate) memory_bytes: u64,
     pub(crate) slots: u32,
@@ -134,6 +145,7 @@ pub(crate) struct WorkerSessions {
     fastest: [BTreeSet<(Duration, SessionId)>; TaskKind::ALL.len()],
     /// Draining workers that have not yet been reported as drained.
     draining: BTreeSet<SessionId>,
+    /// Workers that are quarantined for at least one kind.
     quarantined: BTreeSet<SessionId>,
     /// By kind: number of available workers, with or without a free slot.
     available: [usize; TaskKind::ALL.len()],
@@ -228,9 +240,9 @@ impl WorkerSessions {
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             declared: kinds,
             kinds,
-            probation: false,
+            probation: KindSet::default(),
             draining: false,
-            quarantined: false,
+            quarantined: KindSet::default(),
             starting: false,
             start_deadline: None,
             paces,
@@ -261,18 +273,18 @@ impl WorkerSessions {
         std::mem::take(&mut self.changed)
     }
 
-    /// Returns the quarantined workers.
+    /// Returns the workers that are quarantined for at least one kind.
     pub(crate) fn quarantined(&self) -> impl Iterator<Item = SessionId> {
         self.quarantined.iter().copied()
     }
 
-    /// Sets whether `id` is quarantined, and whether it may hold only one attempt.
-    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: bool, probation: bool) {
+    /// Sets the kinds for which `id` is quarantined, and those of which it may hold only one attempt.
+    pub(crate) fn set_standing(&mut self, id: SessionId, quarantined: KindSet, probation: KindSet) {
         self.change(id, |session| (session.quarantined, session.probation) = (quarantined, probation));
-        if quarantined {
-            self.quarantined.insert(id);
-        } else {
+        if quarantined.is_empty() {
             self.quarantined.remove(&id);
+        } else {
+            self.quarantined.insert(id);
         }
     }
 
@@ -335,8 +347,7 @@ impl WorkerSessions {
         self.leave(id);
         let session = self.sessions.get_mut(&id).expect("only connected workers change");
         change(session);
-        let is_unavailable = session.draining || session.quarantined || session.starting;
-        session.kinds = if is_unavailable { KindSet::default() } else { session.declared };
+        session.kinds = session.available_kinds();
         self.changed.insert(id);
         self.enter(id);
     }
@@ -350,7 +361,7 @@ impl WorkerSessions {
             self.available[kind.index()] += 1;
             self.held_of[kind.index()] += session.held_of[kind.index()];
             self.holders[kind.index()] += usize::from(session.held_of[kind.index()] > 0);
-            if session.has_free_slot() {
+            if session.has_free_slot(kind) {
                 self.free[kind.index()].insert(session.free_slot_rank(id, kind));
             }
             let pace = session.paces[kind.index()];
@@ -377,7 +388,7 @@ impl WorkerSessions {
     /// Puts `attempt`, whose task is of `kind`, into a free slot of `id`.
     pub(crate) fn hold(&mut self, id: SessionId, attempt: AttemptId, kind: TaskKind) {
         let of_kind = self.change_held(id, |session| {
-            assert!(session.has_free_slot(), "{id} has no slot for {attempt}");
+            assert!(session.has_free_slot(kind), "{id} has no slot for {attempt}");
             assert!(session.held.insert(attempt), "{id} already holds {attempt}");
             session.held_of[kind.index()] += 1;
             session.held_of[kind.index()]
@@ -414,7 +425,7 @@ impl WorkerSessions {
             self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
         }
         let outcome = change(session);
-        for kind in session.kinds.iter().filter(|_| session.has_free_slot()) {
+        for kind in session.kinds.iter().filter(|kind| session.has_free_slot(*kind)) {
             self.free[kind.index()].insert(session.free_slot_rank(id, kind));
         }
         self.changed.insert(id);
@@ -439,7 +450,7 @@ impl WorkerSessions {
     /// Returns true if `session` is available for `kind` and holds no attempt.
     pub(crate) fn is_idle(&self, session: SessionId, kind: TaskKind) -> bool {
         let found = self.get(session).filter(|found| found.held.is_empty() && found.kinds.contains(kind));
-        found.is_some_and(SessionState::has_free_slot)
+        found.is_some_and(|found| found.has_free_slot(kind))
     }
 
     /// Returns true if `excluded` excludes every worker that supports `kind` and is not draining. This includes workers
@@ -489,7 +500,7 @@ impl WorkerSessions {
         for kind in TaskKind::ALL {
             let available = || self.sessions.iter().filter(|(_, session)| session.kinds.contains(kind));
             let free: BTreeSet<FreeSlotRank> = available()
-                .filter(|(_, session)| session.has_free_slot())
+                .filter(|(_, session)| session.has_free_slot(kind))
                 .map(|(id, session)| session.free_slot_rank(*id, kind))
                 .collect();
             let paces = available().map(|(id, session)| (session.paces[kind.index()], *id));
@@ -514,19 +525,15 @@ impl WorkerSessions {
         }
         let held: usize = self.sessions.values().map(|session| session.held.len()).sum();
         assert_eq!(self.held, held, "the number of held attempts is wrong");
-        let quarantined = self.sessions.iter().filter(|(_, session)| session.quarantined).map(|(id, _)| *id);
+        let quarantined = self.sessions.iter().filter(|(_, session)| !session.quarantined.is_empty());
+        let quarantined = quarantined.map(|(id, _)| *id);
         assert_eq!(self.quarantined, quarantined.collect(), "the index of quarantined workers is wrong");
         let of_worker = self.sessions.iter().map(|(id, session)| (session.worker, *id));
         assert_eq!(self.of_worker, of_worker.collect(), "the index of sessions is wrong");
         let deadlines = self.sessions.iter().filter_map(|(id, session)| Some((session.start_deadline?, *id)));
         assert_eq!(self.start_deadlines, deadlines.collect(), "the index of start deadlines is wrong");
         for (id, session) in &self.sessions {
-            let is_unavailable = session.draining || session.quarantined || session.starting;
-            assert_eq!(
-                session.kinds.is_empty(),
-                is_unavailable || session.declared.is_empty(),
-                "{id} is available for the wrong kinds"
-            );
+            assert_eq!(session.kinds, session.available_kinds(), "{id} is available for the wrong kinds");
             assert!(
                 !self.draining.contains(id) || session.draining,
                 "{id} is indexed as draining, but it is not draining"

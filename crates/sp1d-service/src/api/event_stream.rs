@@ -1,7 +1,7 @@
 //! `/v1/proofs/{id}/events`: the events of a proof as a stream.
 
 use super::problem::Problem;
-use crate::queue::Service;
+use crate::queue::{Follower, Service};
 use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     http::HeaderMap,
@@ -13,8 +13,10 @@ use sp1d_model::{EventRecord, ProofEvent};
 use std::{collections::VecDeque, convert::Infallible};
 use utoipa::IntoParams;
 
-/// Maximum number of events in one read from the database.
-const MAX_READ: u32 = 1000;
+sp1d_model::limits! {
+    /// Maximum number of events that a reader of an event stream has in memory.
+    const MAX_READ: u32 = 1000; Count by Client;
+}
 
 /// Options of the event stream.
 #[derive(Deserialize, IntoParams)]
@@ -29,6 +31,7 @@ pub(crate) struct EventStreamQuery {
 /// State of one event stream.
 struct EventReader {
     service: Service,
+    follower: Follower,
     id: String,
     after: u64,
     /// Whether to wait for further events.
@@ -80,7 +83,9 @@ fn event_stream(
     after: u64,
     follow: bool,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let reader = EventReader { service, id, after, follow, ready: VecDeque::new(), over: false, looked_at_end: false };
+    let follower = service.follow(&id);
+    let reader =
+        EventReader { service, follower, id, after, follow, ready: VecDeque::new(), over: false, looked_at_end: false };
     stream::unfold(reader, |mut reader| async move {
         let record = reader.next().await?;
         let name = serde_json::to_value(&record.event).ok().and_then(|event| Some(event["event"].as_str()?.to_owned()));
@@ -96,7 +101,6 @@ fn event_stream(
 impl EventReader {
     /// Waits for the next event. `None` after the last event, when the service stops, and if the database fails.
     async fn next(&mut self) -> Option<EventRecord> {
-        let mut written = self.service.written();
         loop {
             if let Some(record) = self.ready.pop_front() {
                 self.after = record.number;
@@ -106,7 +110,7 @@ impl EventReader {
             if self.over {
                 return None;
             }
-            written.mark_unchanged();
+            self.follower.mark_unchanged();
             let found = self.service.events(&self.id, self.after, MAX_READ).await;
             self.ready = found.ok()?.into();
             if self.ready.is_empty() && !self.follow {
@@ -125,7 +129,7 @@ impl EventReader {
                 }
                 tokio::select! {
                     () = self.service.stopping().cancelled() => return None,
-                    changed = written.changed() => changed.ok()?,
+                    () = self.follower.changed() => {}
                 }
             }
         }

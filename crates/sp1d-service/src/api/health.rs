@@ -11,6 +11,12 @@ use axum::{
 use sp1d_model::Health;
 
 async fn health(service: &Service) -> Result<Health, Problem> {
+    let dead = service.dead_parts();
+    if !dead.is_empty() {
+        let text =
+            format!("{} ended unexpectedly\nhint: restart the service; it continues all proofs", dead.join(", "));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "dead_part", &text));
+    }
     let workers = service.workers();
     Ok(Health {
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -19,6 +25,7 @@ async fn health(service: &Service) -> Result<Health, Problem> {
         max_queue: service.settings().queued,
         workers: workers.len(),
         ready_workers: workers.iter().filter(|worker| worker.ready).count(),
+        warnings: service.warnings(),
     })
 }
 
@@ -34,12 +41,16 @@ pub(crate) async fn metrics(State(service): State<Service>) -> Result<Response, 
     Ok(([(header::CONTENT_TYPE, kind)], service.metrics_text().await?).into_response())
 }
 
-/// Returns the health of the service. Succeeds if the service is running and can read its database.
+/// Returns the health of the service. Succeeds if all parts of the service are running and it can read its database.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "service",
-    responses((status = 200, body = Health), (status = 500, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = Health),
+        (status = 500, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "A part of the service ended unexpectedly, or another program has locked the database.", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Health>, Problem> {
     Ok(Json(health(&service).await?))
@@ -52,7 +63,7 @@ pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Healt
     tag = "service",
     responses(
         (status = 200, body = Health),
-        (status = 503, description = "No worker is ready.", body = Problem, content_type = "application/problem+json")
+        (status = 503, description = "No worker is ready, or the service is not healthy.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn ready(State(service): State<Service>) -> Result<Json<Health>, Problem> {

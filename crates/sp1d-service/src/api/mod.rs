@@ -2,16 +2,21 @@
 //! nor the workers. Every error response is a problem document, see RFC 9457.
 
 mod access;
+mod body;
 mod event_stream;
 mod health;
+mod limits;
 mod page;
 mod problem;
 mod programs;
 mod proofs;
 mod router;
+mod server;
 mod tasks;
 mod trace;
 mod upload;
 mod workers;
 
-pub use router::{openapi, serve};
+pub(crate) use limits::limits;
+pub use router::openapi;
+pub use server::serve;

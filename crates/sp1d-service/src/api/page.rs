@@ -1,8 +1,12 @@
 //! The status page: three embedded files and their event stream. The page loads nothing from other servers.
 
 use super::{problem::Problem, workers};
-use crate::{queue::Service, state::ProofSelection};
+use crate::{
+    queue::{Service, SharedRead},
+    state::ProofSelection,
+};
 use axum::{
+    Extension,
     extract::State,
     http::header,
     response::{
@@ -11,16 +15,35 @@ use axum::{
     },
 };
 use futures::{Stream, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use sp1d_model::WorkersReport;
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// Interval at which the event stream checks for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Number of proofs in an overview: the newest ones.
-const MAX_PROOFS: u32 = 100;
+sp1d_model::limits! {
+    /// Number of proofs in an overview: the newest ones.
+    const MAX_PROOFS: u32 = 100; Count by Client;
+    /// Maximum age of an overview. It is made once for all readers of the page, and not for each of them.
+    const MAX_OVERVIEW_AGE: Duration = Duration::from_millis(500); Time by Client;
+}
+
+/// The last overview as JSON, shared by all readers of the page.
+#[derive(Debug, Clone)]
+pub(crate) struct Overviews(Arc<SharedRead<Arc<str>>>);
+
+impl Overviews {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(SharedRead::new(MAX_OVERVIEW_AGE)))
+    }
+
+    async fn current(&self, service: &Service) -> Result<Arc<str>, Problem> {
+        // Workers change without a change of a proof, so only the age counts.
+        self.0.get(0, overview(service)).await
+    }
+}
 
 /// Content security policy: the page may load only files of this service, and images from `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -57,9 +80,12 @@ pub(crate) async fn script() -> Response {
 )]
 pub(crate) async fn overviews(
     State(service): State<Service>,
+    Extension(overviews): Extension<Overviews>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let first = overview(&service).await?;
-    let overviews = stream::unfold((service, Some(first), Value::Null), |(service, first, before)| async move {
+    let first = overviews.current(&service).await?;
+    let none: Arc<str> = "".into();
+    let state = (service, overviews, Some(first), none);
+    let events = stream::unfold(state, |(service, overviews, first, before)| async move {
         let now = match first {
             Some(first) => first,
             None => loop {
@@ -68,22 +94,23 @@ pub(crate) async fn overviews(
                     () = sleep(CHECK_INTERVAL) => {}
                 }
                 // After a database error, try again at the next interval.
-                if let Ok(now) = overview(&service).await
+                if let Ok(now) = overviews.current(&service).await
                     && now != before
                 {
                     break now;
                 }
             },
         };
-        let event = Event::default().event("overview").json_data(&now).expect("an overview can be serialized");
-        Some((Ok(event), (service, None, now)))
+        let event = Event::default().event("overview").data(&now);
+        Some((Ok(event), (service, overviews, None, now)))
     });
-    Ok(Sse::new(overviews).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
-async fn overview(service: &Service) -> Result<Value, Problem> {
+async fn overview(service: &Service) -> Result<Arc<str>, Problem> {
     let proofs = service.proofs(ProofSelection { limit: MAX_PROOFS, ..ProofSelection::default() }).await?;
     let proofs: Vec<_> = proofs.into_iter().map(|(_, proof)| proof).collect();
     let WorkersReport { workers, list } = workers::report(service);
-    Ok(json!({ "counts": service.counts().await?, "proofs": proofs, "workers": workers, "list": list }))
+    let counts = service.counts().await?;
+    Ok(json!({ "counts": counts, "proofs": proofs, "workers": workers, "list": list }).to_string().into())
 }

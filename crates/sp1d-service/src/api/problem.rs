@@ -54,6 +54,7 @@ impl From<RequestError> for Problem {
             RequestError::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
             RequestError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             RequestError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+            RequestError::Locked => (StatusCode::SERVICE_UNAVAILABLE, "database_locked"),
             RequestError::Internal(text) => {
                 tracing::error!(text = %hint::without(text), "request failed: internal error");
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")

@@ -2,14 +2,14 @@
 
 use super::{
     problem::Problem,
-    upload::{UploadKind, receive},
+    upload::{UploadKind, declared_length, receive},
 };
-use crate::queue::Service;
+use crate::queue::{ClientNetwork, Service};
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
 };
 use serde::Serialize;
 use sp1d_model::ProgramSummary;
@@ -46,16 +46,22 @@ pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramL
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = ProgramSummary),
+        (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The program is too long.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The file is not a valid program.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many uploads run at the same time.", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "The service has too little free disk space.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn add(
     State(service): State<Service>,
+    Extension(client): Extension<ClientNetwork>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ProgramSummary>), Problem> {
-    let blob = receive(&service, UploadKind::Program, body.into_data_stream()).await?;
+    let place = service.place_for_upload(client).await?;
+    let declared = declared_length(&headers);
+    let blob = receive(&service, &place, UploadKind::Program, declared, body.into_data_stream()).await?;
     Ok((StatusCode::CREATED, Json(service.add_program(blob).await?)))
 }
 
@@ -86,15 +92,22 @@ pub(crate) async fn show(
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = InputSummary),
+        (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The input is too long.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The body is not a valid input.", body = Problem, content_type = "application/problem+json")
+        (status = 422, description = "The body is not a valid input.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many uploads run at the same time.", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The service has too little free disk space.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn add_input(
     State(service): State<Service>,
+    Extension(client): Extension<ClientNetwork>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<InputSummary>), Problem> {
-    let blob = receive(&service, UploadKind::Input, body.into_data_stream()).await?;
+    let place = service.place_for_upload(client).await?;
+    let declared = declared_length(&headers);
+    let blob = receive(&service, &place, UploadKind::Input, declared, body.into_data_stream()).await?;
     let blob = service.add_input(blob).await?;
     Ok((StatusCode::CREATED, Json(InputSummary { id: blob.digest, bytes: blob.length })))
 }

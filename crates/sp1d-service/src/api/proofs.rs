@@ -1,28 +1,42 @@
 //! `/v1/proofs`.
 
 use super::{
+    body::{FormBody, FormHeads, body_problem},
     problem::Problem,
     upload::{UploadKind, receive},
 };
-use crate::{queue::Service, state::ProofSelection};
+use crate::{
+    queue::{ClientNetwork, Service, UploadPlace},
+    state::{OpenBlob, ProofSelection},
+};
 use axum::{
-    Json,
-    extract::{FromRequest, Multipart, Path, Query, Request, State, rejection::QueryRejection},
+    Extension, Json,
+    body::Body,
+    extract::{
+        FromRequest, Multipart, Path, Query, Request, State, multipart::MultipartError, rejection::QueryRejection,
+    },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use sp1d_model::{NewProof, ProofState, ProofSummary};
+use std::io;
+use tokio::{fs::File, io::AsyncReadExt};
 use utoipa::{IntoParams, ToSchema};
 
-/// Maximum length of the JSON request in bytes. Program and input have their own limits.
-const REQUEST_BYTES: usize = 64 << 10;
+sp1d_model::limits! {
+    /// Maximum length of the JSON request. Program and input have their own limits.
+    const MAX_REQUEST_BYTES: usize = 64 << 10; Bytes by Client;
+    /// Maximum number of proofs or tasks on a page.
+    const MAX_PAGE: u32 = 1000; Count by Client;
+    /// Size of the parts in which a finished proof is read for a download. A download has one part in memory.
+    const MAX_DOWNLOAD_PART_BYTES: usize = 64 << 10; Bytes by Client;
+}
 
 /// Items on a page if the client sends no `limit`.
 const PAGE: u32 = 100;
-
-/// Maximum value of `limit`.
-const MAX_PAGE: u32 = 1000;
 
 /// A page of the list of proofs.
 #[derive(Serialize, ToSchema)]
@@ -103,25 +117,28 @@ pub(crate) async fn list(
         (status = 200, description = "The same request was accepted before.", body = ProofSummary),
         (status = 400, description = "The request cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such program or input.", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "A different request has used this idempotency key.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The program or the input is too long.", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is neither JSON nor a form.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Invalid program, input or field value.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "The queue is full.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many uploads run at the same time.", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "The service has too little free disk space.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn submit(
     State(service): State<Service>,
+    Extension(client): Extension<ClientNetwork>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<(StatusCode, Json<ProofSummary>), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut asked = if kind.starts_with("multipart/form-data") {
-        read_form(&service, request).await?
+        read_form(&service, client, request).await?
     } else if kind.starts_with("application/json") {
-        let body = axum::body::to_bytes(request.into_body(), REQUEST_BYTES).await;
-        read_request(&body.map_err(|error| Problem::malformed(&format!("cannot read the request: {error}")))?)?
+        let body = axum::body::to_bytes(request.into_body(), MAX_REQUEST_BYTES).await;
+        read_request(&body.map_err(|error| body_problem("cannot read the request", &error))?)?
     } else {
         let text = format!(
             "the content type `{kind:.80}` is not supported\nhint: send `application/json`, or `multipart/form-data` with the parts `request`, `program` and `stdin`"
@@ -142,30 +159,43 @@ fn read_request(body: &[u8]) -> Result<NewProof, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::malformed(&format!("invalid request: {error}")))
 }
 
-async fn read_form(service: &Service, request: Request) -> Result<NewProof, Problem> {
-    let unreadable = |error: &dyn std::fmt::Display| Problem::malformed(&format!("cannot read the form: {error}"));
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| unreadable(&error.body_text()))?;
+async fn read_form(service: &Service, client: ClientNetwork, request: Request) -> Result<NewProof, Problem> {
+    let unreadable = |error: MultipartError| body_problem("cannot read the form", &error);
+    let heads = FormHeads::default();
+    let kinds = [UploadKind::Program, UploadKind::Input].map(|kind| kind.limit(service));
+    let data_bytes = kinds.into_iter().fold(MAX_REQUEST_BYTES as u64, u64::saturating_add);
+    let request = request.map(|body| FormBody::limit(body, data_bytes, heads.clone()));
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|error| Problem::malformed(&format!("cannot read the form: {}", error.body_text())))?;
     let (mut asked, mut program, mut input) = (None, None, None);
-    while let Some(mut field) = form.next_field().await.map_err(|error| unreadable(&error.body_text()))? {
+    // Taken for the first upload, and held until the last one is checked.
+    let mut place = None;
+    loop {
+        heads.search();
+        let Some(mut field) = form.next_field().await.map_err(unreadable)? else { break };
+        heads.found();
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
             "request" if asked.is_none() => {
                 let mut body = Vec::new();
-                while let Some(part) = field.chunk().await.map_err(|error| unreadable(&error.body_text()))? {
+                while let Some(part) = field.chunk().await.map_err(unreadable)? {
                     body.extend(part);
-                    if body.len() > REQUEST_BYTES {
-                        let text = format!("the form part `request` is longer than the limit of {REQUEST_BYTES} bytes");
+                    if body.len() > MAX_REQUEST_BYTES {
+                        let limit = MAX_REQUEST_BYTES;
+                        let text = format!("the form part `request` is longer than the limit of {limit} bytes");
                         return Err(Problem::malformed(&text));
                     }
                 }
                 asked = Some(read_request(&body)?);
             }
             "program" if program.is_none() => {
-                let blob = receive(service, UploadKind::Program, field).await?;
+                let place = held_place(service, client, &mut place).await?;
+                let blob = receive(service, place, UploadKind::Program, None, field).await?;
                 program = Some(service.add_program(blob).await?.id);
             }
             "stdin" if input.is_none() => {
-                let blob = receive(service, UploadKind::Input, field).await?;
+                let place = held_place(service, client, &mut place).await?;
+                let blob = receive(service, place, UploadKind::Input, None, field).await?;
                 input = Some(service.add_input(blob).await?.digest);
             }
             "request" | "program" | "stdin" => {
@@ -193,6 +223,19 @@ async fn read_form(service: &Service, request: Request) -> Result<NewProof, Prob
         }
     }
     Ok(asked)
+}
+
+/// Returns the place for the uploads of a form. Waits for one if the form has none yet.
+async fn held_place<'a>(
+    service: &Service,
+    client: ClientNetwork,
+    place: &'a mut Option<UploadPlace>,
+) -> Result<&'a UploadPlace, Problem> {
+    let held = match place.take() {
+        Some(held) => held,
+        None => service.place_for_upload(client).await?,
+    };
+    Ok(place.insert(held))
 }
 
 /// Returns a proof.
@@ -238,6 +281,17 @@ pub(crate) async fn cancel(
     )
 )]
 pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let content = service.result(&id).await?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content).into_response())
+    let OpenBlob { file, bytes } = service.result(&id).await?;
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, bytes.to_string())];
+    Ok((headers, Body::from_stream(file_parts(File::from_std(file)))).into_response())
+}
+
+/// Returns the content of a file in parts.
+fn file_parts(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(file, |mut file| async move {
+        let mut part = BytesMut::with_capacity(MAX_DOWNLOAD_PART_BYTES);
+        let is_part = file.read_buf(&mut part).await? > 0;
+        Ok::<_, io::Error>(is_part.then(|| (part.freeze(), file)))
+    })
 }

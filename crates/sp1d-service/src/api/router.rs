@@ -1,22 +1,22 @@
-//! The routes of the HTTP API, and the server.
+//! The routes of the HTTP API.
 
 use super::{
     access::{refuse_other_hosts, refuse_other_sites},
+    body::PacedBody,
     event_stream, health, page,
     problem::Problem,
     programs, proofs, tasks, trace, workers,
 };
 use crate::queue::Service;
 use axum::{
-    Router,
+    Extension, Router,
     extract::{DefaultBodyLimit, Request, State},
     http::{Method, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
-use std::{io, net::SocketAddr, time::Instant};
-use tokio::net::TcpListener;
+use std::{net::SocketAddr, time::Instant};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -59,7 +59,9 @@ pub fn openapi() -> String {
     documented_routes().split_for_parts().1.to_pretty_json().expect("an OpenAPI document can be serialized")
 }
 
-fn router(service: Service, listens: SocketAddr) -> Router {
+/// Returns the routes of `service`, which listens on the address `listens`. Requests need an extension that says from
+/// which network their client comes.
+pub(super) fn router(service: Service, listens: SocketAddr) -> Router {
     let document = openapi();
     let (router, _) = documented_routes().split_for_parts();
     router
@@ -78,10 +80,17 @@ fn router(service: Service, listens: SocketAddr) -> Router {
         })
         // Axum's limit of 2 MB is too low for programs and inputs. Each handler limits the bodies that it reads.
         .layer(DefaultBodyLimit::disable())
+        .layer(Extension(page::Overviews::new()))
+        .layer(middleware::from_fn_with_state(service.clone(), pace))
         .layer(middleware::from_fn(refuse_other_sites))
         .layer(middleware::from_fn_with_state((service.clone(), listens), refuse_other_hosts))
         .layer(middleware::from_fn_with_state(service.clone(), log))
         .with_state(service)
+}
+
+/// Bounds the time in which the body of a request arrives.
+async fn pace(State(service): State<Service>, request: Request, next: Next) -> Response {
+    next.run(request.map(|body| PacedBody::limit(body, &service.settings().http))).await
 }
 
 async fn log(State(service): State<Service>, request: Request, next: Next) -> Response {
@@ -100,14 +109,4 @@ fn known_method(method: &Method) -> &str {
         Method::GET | Method::HEAD | Method::POST | Method::DELETE => method.as_str(),
         _ => "other",
     }
-}
-
-/// Serves the HTTP API and the status page on `listener` until the service shuts down.
-///
-/// # Errors
-/// If the listener fails permanently.
-pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
-    let stop = service.stopping().clone();
-    let listens = listener.local_addr()?;
-    axum::serve(listener, router(service, listens)).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }

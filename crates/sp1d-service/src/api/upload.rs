@@ -1,21 +1,20 @@
 //! Receives uploads of programs and inputs.
 
-use super::problem::Problem;
+use super::{body::body_problem, problem::Problem};
 use crate::{
-    queue::{RequestError, Service},
+    queue::{RequestError, Service, UploadPlace},
     state::{BlobError, StoredBlob},
 };
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use std::time::Duration;
-use tokio::{sync::mpsc, time::timeout};
+use std::error::Error;
+use tokio::sync::mpsc;
 
-/// Received parts of one upload that may wait for the disk.
-const MAX_WAITING_PARTS: usize = 8;
-
-/// Longest wait for the next part of an upload.
-const MAX_PART_WAIT: Duration = Duration::from_secs(30);
+sp1d_model::limits! {
+    /// Maximum number of received parts of one upload that wait for the disk. A part has at most 64 KiB.
+    const MAX_WAITING_PARTS: usize = 8; Count by Client;
+}
 
 /// What a client uploads. Each kind has its own size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +31,8 @@ impl UploadKind {
         }
     }
 
-    fn limit(self, service: &Service) -> u64 {
+    /// Returns the maximum length in bytes.
+    pub(super) fn limit(self, service: &Service) -> u64 {
         match self {
             Self::Program => service.settings().program_bytes,
             Self::Input => service.settings().input_bytes,
@@ -40,18 +40,32 @@ impl UploadKind {
     }
 }
 
-/// Writes the `parts` of an upload to disk as one blob. An upload that breaks off or is too long leaves no file.
-pub(crate) async fn receive<E: std::fmt::Display>(
+/// Returns the length that the client has declared for the body of its request.
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Writes the `parts` of an upload to disk as one blob. Reserves its `declared` length on the disk first. An upload
+/// that breaks off or is too long leaves no file. The place shows that the caller waited for one, and the caller holds
+/// it until it has checked the upload.
+pub(crate) async fn receive<E: Error + 'static>(
     service: &Service,
+    _place: &UploadPlace,
     upload: UploadKind,
+    declared: Option<u64>,
     parts: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<StoredBlob, Problem> {
-    let _place = service.place_for_upload().await?;
     let limit = upload.limit(service);
+    let failed = |error: BlobError| match error {
+        BlobError::TooLong { limit } => Problem::from(RequestError::TooLong { what: upload.name(), limit }),
+        error => RequestError::from(error).into(),
+    };
+    let starting = service.clone();
+    let started = tokio::task::spawn_blocking(move || starting.writer(limit, declared));
+    // Before the first byte is read: a client that sends its length gets the refusal at once.
+    let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, mut coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
-    let writer = service.clone();
     let write = tokio::task::spawn_blocking(move || {
-        let mut blob = writer.writer(limit)?;
         while let Some(part) = coming.blocking_recv() {
             match part {
                 Some(part) => blob.write(&part)?,
@@ -63,19 +77,13 @@ pub(crate) async fn receive<E: std::fmt::Display>(
     let mut parts = std::pin::pin!(parts);
     let mut broken = None;
     loop {
-        let part = match timeout(MAX_PART_WAIT, parts.next()).await {
-            Ok(Some(Ok(part))) => Some(part),
-            Ok(Some(Err(error))) => {
-                broken = Some(Problem::malformed(&format!("the upload of {} broke off: {error}", upload.name())));
+        let part = match parts.next().await {
+            Some(Ok(part)) => Some(part),
+            Some(Err(error)) => {
+                broken = Some(body_problem(&format!("the upload of {} failed", upload.name()), &error));
                 break;
             }
-            Ok(None) => None,
-            Err(_) => {
-                let seconds = MAX_PART_WAIT.as_secs();
-                let text = format!("the upload of {} stalled: no data for {seconds} s", upload.name());
-                broken = Some(Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", &text));
-                break;
-            }
+            None => None,
         };
         let last = part.is_none();
         // Sending fails only if the writer has failed. Its error is returned below.
@@ -89,7 +97,6 @@ pub(crate) async fn receive<E: std::fmt::Display>(
         (_, Some(problem)) => Err(problem),
         (Ok(Some(stored)), None) => Ok(stored),
         (Ok(None), None) => Err(Problem::malformed(&format!("the upload of {} broke off", upload.name()))),
-        (Err(BlobError::TooLong { limit }), None) => Err(RequestError::TooLong { what: upload.name(), limit }.into()),
-        (Err(error), None) => Err(RequestError::from(error).into()),
+        (Err(error), None) => Err(failed(error)),
     }
 }

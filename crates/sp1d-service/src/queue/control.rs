@@ -1,10 +1,11 @@
 //! Cancels proofs, and drains, resumes and removes workers.
 
 use super::{
+    events::MAX_FLUSH,
     request::RequestError,
     service::{Service, lock},
 };
-use sp1d_model::{Moment, ProofState, ProofSummary};
+use sp1d_model::{ProofState, ProofSummary};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -17,15 +18,18 @@ impl Service {
     pub async fn cancel(&self, id: &str) -> Result<ProofSummary, RequestError> {
         let owned = id.to_owned();
         if self.proof(id).await?.state == ProofState::Queued {
+            self.inner.check_writable()?;
             // The last event, which the database stores with the new state, must come after all other events.
-            self.inner.flush_events().await;
+            if timeout(MAX_FLUSH, self.inner.flush_events()).await.is_err() {
+                return Err(if self.inner.space.is_short() { RequestError::DiskFull } else { RequestError::Locked });
+            }
         }
         let cancelled = self.blocking(move |inner| {
             inner.find(&owned)?;
-            Ok::<_, RequestError>(inner.database.cancel_queued(&owned, Moment::now())?)
+            Ok::<_, RequestError>(inner.database.cancel_queued(&owned, inner.clock.now())?)
         });
         if let Some(proof) = cancelled.await? {
-            self.inner.notify_readers();
+            self.inner.followers.notify([id]);
             lock(&self.inner.numbers).remove(id);
             return Ok(proof);
         }
@@ -36,6 +40,7 @@ impl Service {
                 Some(running) => running.cancel.cancel(),
                 // The dispatcher is starting this proof and has not yet put it into `running`.
                 None if !proof.state.is_final() && !self.inner.stop.is_cancelled() => {
+                    self.inner.check_writable()?;
                     sleep(Duration::from_millis(10)).await;
                     continue;
                 }
@@ -69,7 +74,7 @@ impl Service {
 mod tests {
     use super::*;
     use crate::queue::settings::ServiceSettings;
-    use sp1d_model::{NewProof, ProgramSummary, ProofState};
+    use sp1d_model::{Moment, NewProof, ProgramSummary, ProofState};
     use sp1d_testing::{FakeRunner, fake_build};
     use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 use super::service::{ServiceInner, WriterMessage, lock};
 use sp1d_model::{EventRecord, Moment, ProofEvent};
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,11 +19,15 @@ use tokio::{
 /// ends the pause.
 const GATHERING: Duration = Duration::from_millis(100);
 
+/// Longest wait of a request, and of a look at the queue, until the writer has stored all earlier events. The writer
+/// waits while the database is locked or the disk is full.
+pub(super) const MAX_FLUSH: Duration = Duration::from_secs(2);
+
 impl ServiceInner {
     /// Numbers an event and sends it to the writer and to the proof's trace. Waits while the writer's channel is full.
     pub(super) async fn report(self: &Arc<Self>, proof: &str, event: ProofEvent) {
         let Some(counter) = self.counter(proof).await else { return };
-        let record = EventRecord { number: counter.fetch_add(1, Ordering::Relaxed) + 1, at: Moment::now(), event };
+        let record = EventRecord { number: counter.fetch_add(1, Ordering::Relaxed) + 1, at: self.clock.now(), event };
         self.trace(proof, record.at, &record.event);
         // The channel is open until the shutdown: the writer ends after all tokio tasks of the service.
         let _ = self.events.send(WriterMessage::Event { proof: proof.to_owned(), record }).await;
@@ -48,20 +53,15 @@ impl ServiceInner {
         }
     }
 
-    /// Notifies the readers of event streams that the database has new events.
-    pub(super) fn notify_readers(&self) {
-        self.written.send_modify(|count| *count += 1);
-    }
-
     /// Returns the event counter of a proof, which continues from the last event in the database. `None` if the
-    /// database fails.
+    /// database fails for good.
     async fn counter(self: &Arc<Self>, proof: &str) -> Option<Arc<AtomicU64>> {
         if let Some(counter) = lock(&self.numbers).get(proof) {
             return Some(counter.clone());
         }
-        let (inner, owned) = (self.clone(), proof.to_owned());
-        let last = tokio::task::spawn_blocking(move || inner.database.last_event(&owned));
-        match last.await.expect("work on the state does not panic") {
+        let owned = proof.to_owned();
+        let last = self.persistently("number an event", move |inner| inner.database.last_event(&owned));
+        match last.await {
             Ok(last) => {
                 let mut numbers = lock(&self.numbers);
                 Some(numbers.entry(proof.to_owned()).or_insert_with(|| Arc::new(AtomicU64::new(last))).clone())
@@ -75,6 +75,7 @@ impl ServiceInner {
 
     /// Writes events in batches, until all tokio tasks of the service have ended and all events are written.
     pub(super) async fn write_events(self: Arc<Self>, mut messages: mpsc::Receiver<WriterMessage>) {
+        let _part = self.watch_part("the writer of events");
         let mut batch = Vec::new();
         loop {
             let stopped = self.tasks.is_closed() && self.tasks.is_empty();
@@ -100,12 +101,14 @@ impl ServiceInner {
                 }
             }
             if !events.is_empty() {
-                let (writer, count) = (self.clone(), events.len());
-                let stored = tokio::task::spawn_blocking(move || writer.database.add_events(&events)).await;
-                if let Err(error) = stored.expect("work on the state does not panic") {
+                let count = events.len();
+                let proofs: BTreeSet<String> = events.iter().map(|(proof, _)| proof.clone()).collect();
+                let events = Arc::new(events);
+                let stored = self.persistently("store events", move |inner| inner.database.add_events(&events)).await;
+                if let Err(error) = stored {
                     tracing::warn!(%error, events = count, "cannot store events; they are dropped");
                 }
-                self.notify_readers();
+                self.followers.notify(proofs.iter().map(String::as_str));
             }
             for processed in flushes {
                 // The receiver may be gone: its request was dropped.

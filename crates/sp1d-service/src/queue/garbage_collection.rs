@@ -1,53 +1,118 @@
-//! Garbage collection: removes expired proofs, unused files and old cached results.
+//! Garbage collection: removes expired proofs and unused files.
 
 use super::service::{ServiceInner, lock};
 use crate::state::DatabaseError;
 use sp1d_model::Moment;
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Interval between two collections.
 const COLLECTION_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// Minimum interval between two collections when requests are refused because the disk is nearly full.
+const MIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Minimum age of a blob that garbage collection removes. A younger blob may belong to a request that is about to
 /// arrive.
 const MIN_UNUSED_AGE: Duration = Duration::from_secs(60 * 60);
 
+/// The same when the disk is nearly full.
+const MIN_UNUSED_AGE_WHEN_SHORT: Duration = Duration::from_secs(5 * 60);
+
+/// The service's clock does not follow the system's clock. A larger difference than this is reported.
+const MAX_DRIFT: Duration = Duration::from_secs(60);
+
+/// Returns true if a blob that nothing needs, and that was stored at `stored`, is old enough at `now` to be removed.
+fn is_old(stored: SystemTime, now: SystemTime, is_disk_short: bool) -> bool {
+    let min_age = if is_disk_short { MIN_UNUSED_AGE_WHEN_SHORT } else { MIN_UNUSED_AGE };
+    now.duration_since(stored).is_ok_and(|age| age > min_age)
+}
+
 impl ServiceInner {
-    /// Collects garbage at once and then after every interval, until the service stops.
+    /// Collects garbage at once, after every interval, and when a request is refused because the disk is nearly full,
+    /// until the service stops.
     pub(super) async fn collect_garbage(self: Arc<Self>) {
+        let _part = self.watch_part("garbage collection");
+        let mut is_drift_reported = false;
         loop {
+            let start = Instant::now();
             let inner = self.clone();
             let collected = tokio::task::spawn_blocking(move || inner.collect_once());
             if let Err(error) = collected.await.expect("work on the state does not panic") {
                 tracing::warn!(%error, "garbage collection failed");
             }
+            let drift = self.clock.drift();
+            if drift > MAX_DRIFT && !is_drift_reported {
+                is_drift_reported = true;
+                let seconds = drift.as_secs();
+                tracing::warn!(
+                    seconds,
+                    "the system clock was changed; the service continues with its own time until it starts again"
+                );
+            }
+            let short = async {
+                self.space.refused().await;
+                sleep_until(start + MIN_INTERVAL).await;
+            };
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = sleep(COLLECTION_INTERVAL) => {}
+                () = short => {}
             }
         }
     }
 
     fn collect_once(&self) -> Result<(), DatabaseError> {
         let keep = i64::try_from(self.settings.keep.as_millis()).unwrap_or(i64::MAX);
+        let now = self.clock.proof_times().cautious;
         let undisturbed = lock(&self.housekeeping);
-        let removed = self.database.remove_ended(Moment(Moment::now().0.saturating_sub(keep)))?;
+        let removed = match self.database.remove_ended(Moment(now.0.saturating_sub(keep))) {
+            // Removing files makes room for the database.
+            Err(DatabaseError::Full) => 0,
+            removed => removed?,
+        };
         let needed = self.database.needed_blobs()?;
-        let now = SystemTime::now();
-        let is_old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age > MIN_UNUSED_AGE);
-        let unused = self.blobs.list().into_iter().filter(|(digest, time)| !needed.contains(digest) && is_old(*time));
-        let unused: Vec<String> = unused.map(|(digest, _)| digest).collect();
+        let (file_time, is_short) =
+            (UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)), self.space.is_short());
+        let unused = self.blobs.list().into_iter().filter(|(digest, _)| !needed.contains(digest));
+        let unused: Vec<String> =
+            unused.filter(|(_, stored)| is_old(*stored, file_time, is_short)).map(|(digest, _)| digest).collect();
         unused.iter().for_each(|digest| self.blobs.remove(digest));
         drop(undisturbed);
-        self.result_cache.clean();
+        self.database.record_clock(&self.clock.record())?;
         self.database.shrink()?;
         if removed > 0 || !unused.is_empty() {
             tracing::info!(proofs = removed, files = unused.len(), "expired proofs and unused files removed");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unused_files_go_sooner_when_the_disk_is_nearly_full() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        // Age of the file in seconds, whether the disk is nearly full, and whether the file is removed.
+        let cases: [(i64, bool, bool); 7] = [
+            (0, true, false),
+            (300, true, false),
+            (301, true, true),
+            (301, false, false),
+            (3600, false, false),
+            (3601, false, true),
+            // From the future: the clock was set back.
+            (-3601, true, false),
+        ];
+        for (age, is_short, expected) in cases {
+            let stored =
+                if age < 0 { now + Duration::from_secs(3601) } else { now - Duration::from_secs(age.unsigned_abs()) };
+            assert_eq!(is_old(stored, now, is_short), expected, "{age} {is_short}");
+        }
     }
 }

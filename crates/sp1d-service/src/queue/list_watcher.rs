@@ -17,6 +17,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// [`Service::list_status`] reports the error. Returns when the service shuts down.
 pub async fn follow_list(service: Service, path: PathBuf, again: &Notify) {
     let mut checks = interval(CHECK_INTERVAL);
+    let _part = service.watch_part("the watcher of the worker list");
     let mut seen: Option<(SystemTime, u64)> = None;
     loop {
         let forced = tokio::select! {

@@ -1,20 +1,40 @@
 //! The life of a proof request: accepted, queued, run, stored and at last removed. It does not know HTTP: `api`
 //! translates requests into calls of [`Service`].
 
+mod client_network;
 mod control;
 mod events;
+mod followers;
 mod garbage_collection;
+mod http_limits;
+mod limits;
 mod list_watcher;
+mod liveness;
+mod lock;
+mod parts;
 mod queries;
 mod request;
+mod retry;
 mod runs;
 mod service;
 mod settings;
+mod shared_read;
 mod start;
+mod start_error;
+mod start_gate;
+mod start_record;
 mod submission;
+mod upload_places;
+mod uploads;
 
+pub(crate) use client_network::ClientNetwork;
+pub(crate) use followers::Follower;
+pub use http_limits::HttpLimits;
+pub(crate) use limits::limits;
 pub use list_watcher::follow_list;
 pub use request::RequestError;
 pub use service::Service;
 pub use settings::ServiceSettings;
-pub use start::StartError;
+pub(crate) use shared_read::SharedRead;
+pub use start_error::StartError;
+pub(crate) use upload_places::UploadPlace;

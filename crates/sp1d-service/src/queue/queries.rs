@@ -1,17 +1,21 @@
 //! Queries of proofs, programs and workers.
 
 use super::{
+    followers::Follower,
     request::{RequestError, shortened},
     service::{Service, ServiceInner, lock},
 };
 use crate::{
-    state::{ProofSelection, free_bytes},
+    state::{OpenBlob, ProofSelection, free_bytes},
     telemetry::MetricsSnapshot,
 };
 use sp1d_model::{EventRecord, ProgramSummary, ProofState, ProofSummary, ProofWaiting, TaskId};
 use sp1d_orchestrator::WorkerInfo;
-use std::collections::BTreeMap;
-use tokio::sync::watch;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Maximum age of the numbers of proofs. The removal of old proofs wakes no reader of an event stream, and shows after
+/// this time.
+pub(super) const MAX_COUNTS_AGE: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Returns the proof `id`.
@@ -55,8 +59,8 @@ impl Service {
         Ok(self.blocking(|inner| inner.database.programs()).await?)
     }
 
-    /// Returns the bytes of a finished proof.
-    pub(crate) async fn result(&self, id: &str) -> Result<Vec<u8>, RequestError> {
+    /// Opens the file of a finished proof.
+    pub(crate) async fn result(&self, id: &str) -> Result<OpenBlob, RequestError> {
         let id = id.to_owned();
         self.blocking(move |inner| {
             let proof = inner.find(&id)?;
@@ -68,7 +72,7 @@ impl Service {
                     "proof {id} is {state}: there is nothing to fetch\nhint: {step} with `sp1d {command} {id}`"
                 )));
             };
-            Ok(inner.blobs.read(&digest)?)
+            Ok(inner.blobs.open_blob(&digest)?)
         })
         .await
     }
@@ -80,18 +84,19 @@ impl Service {
         Ok(self.blocking(move |inner| inner.database.events(&id, after, limit)).await?)
     }
 
-    /// Returns a watch that changes when the database has new events.
-    pub(crate) fn written(&self) -> watch::Receiver<u64> {
-        self.inner.written.subscribe()
+    /// Returns a follower of the proof `id`, which wakes when the database has new events of the proof.
+    pub(crate) fn follow(&self, id: &str) -> Follower {
+        self.inner.followers.follow(id)
     }
 
-    /// Returns the number of proofs in each state.
+    /// Returns the number of proofs in each state. They are counted once for all clients, until a proof
+    /// changes or `MAX_COUNTS_AGE` has passed.
     pub(crate) async fn counts(&self) -> Result<BTreeMap<&'static str, u64>, RequestError> {
-        self.blocking(|inner| {
+        let count = self.blocking(|inner| {
             let count = |state: ProofState| Ok((state.name(), inner.database.count(state)?));
-            ProofState::ALL.into_iter().map(count).collect()
-        })
-        .await
+            ProofState::ALL.into_iter().map(count).collect::<Result<BTreeMap<_, _>, RequestError>>()
+        });
+        self.inner.counts.get(self.inner.followers.changes(), count).await
     }
 
     /// Returns the connected workers, in the order in which they connected.

@@ -7,14 +7,15 @@ use sp1d_orchestrator::UnknownWorker;
 /// Order of SP1's field, 2^31 - 2^24 + 1. Each word of a nonce is an element of this field and therefore smaller.
 const NONCE_WORDS: u32 = 0x7f00_0001;
 
-/// Maximum timeout of a proof in seconds: ten years.
-const MAX_TIMEOUT_SECONDS: u64 = 10 * 366 * 24 * 60 * 60;
-
-/// Maximum length of an idempotency key in bytes.
-const MAX_KEY_BYTES: usize = 200;
-
-/// Programs and inputs that may be uploaded at the same time. Each upload occupies a blocking thread.
-pub(super) const UPLOADS: usize = 16;
+sp1d_model::limits! {
+    /// Maximum timeout of a proof: ten years. Times of the database stay in range.
+    const MAX_TIMEOUT_SECONDS: u64 = 10 * 366 * 24 * 60 * 60; Seconds by Client;
+    /// Maximum length of an idempotency key.
+    const MAX_KEY_BYTES: usize = 200; Bytes by Client;
+    /// Maximum number of programs and inputs that are uploaded and checked at the same time. Each upload occupies a
+    /// blocking thread.
+    pub(super) const UPLOADS: usize = 16; Count by Client;
+}
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,13 +44,20 @@ pub enum RequestError {
     )]
     QueueFull(u64),
     /// Too many uploads run at the same time.
-    #[error("too many uploads: {UPLOADS} programs and inputs are being uploaded already\nhint: try again in a moment")]
+    #[error(
+        "too many uploads: all {UPLOADS} places, or all places of this client, are taken\nhint: try again in a moment"
+    )]
     Busy,
     /// The disk is full, or has less free space than `ServiceSettings::free_bytes`.
     #[error(
         "the disk of the service is full: it accepts no new proofs and uploads\nhint: free disk space on the machine of the service, or lower `--min-free` of `sp1d serve`"
     )]
     DiskFull,
+    /// Another program has locked the database.
+    #[error(
+        "the database of the service is locked by another program\nhint: try again in a moment; if this stays, end the backup or the program that has opened `service.db` in the state folder"
+    )]
+    Locked,
     /// The service itself failed.
     #[error("{0}")]
     Internal(String),
@@ -59,6 +67,7 @@ impl From<DatabaseError> for RequestError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Full => Self::DiskFull,
+            DatabaseError::Locked => Self::Locked,
             error => Self::Internal(error.to_string()),
         }
     }

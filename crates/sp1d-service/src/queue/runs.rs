@@ -1,11 +1,14 @@
 //! Runs proofs, from the queue to their end.
 
-use super::service::{ActiveProof, ServiceInner, lock};
+use super::{
+    events::MAX_FLUSH,
+    service::{ActiveProof, ServiceInner, lock},
+};
 use crate::{
     state::{BlobError, ProofJob, ProofOutcome},
     telemetry::{AttemptMetrics, Spans},
 };
-use sp1d_model::{FailureInfo, Moment, ProofEvent, ProofFailureKind, TaskCounts, hint};
+use sp1d_model::{FailureInfo, ProofEvent, ProofFailureKind, TaskCounts, hint};
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofRequest, Proven};
 use std::{
     sync::{Arc, Mutex},
@@ -13,7 +16,7 @@ use std::{
 };
 use tokio::{
     sync::broadcast,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,23 +31,49 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 impl ServiceInner {
     /// Starts queued proofs while fewer than `ServiceSettings::running` are running, until the service stops.
     pub(super) async fn run_queue(self: Arc<Self>) {
+        let _part = self.watch_part("the queue");
+        if !self.wait_for_start().await {
+            return;
+        }
+        let mut is_locked = false;
         loop {
-            while lock(&self.running).len() < self.settings.running.max(1) && !self.stop.is_cancelled() {
+            self.end_times_alone().await;
+            while self.may_start() {
                 let inner = self.clone();
-                let started = tokio::task::spawn_blocking(move || inner.database.start_next(Moment::now()));
-                match started.await.expect("work on the state does not panic") {
+                let started = tokio::task::spawn_blocking(move || inner.database.start_next(inner.clock.now()));
+                let started = started.await.expect("work on the state does not panic");
+                let was_locked = is_locked;
+                is_locked = matches!(&started, Err(error) if error.is_temporary());
+                match started {
                     Ok(Some(job)) => {
+                        if let Some(alone) = job.alone {
+                            let (proof_id, minutes) = (&job.proof.id, alone.as_secs() / 60);
+                            tracing::warn!(%proof_id, minutes, "the service crashed while this proof was running; it runs alone for a while");
+                        }
+                        let alone_until = job.alone.map(|alone| Instant::now() + alone);
                         let running = Arc::new(ActiveProof {
                             cancel: CancellationToken::new(),
+                            alone_until: Mutex::new(alone_until),
                             tasks: Mutex::default(),
                             spans: Mutex::new(
-                                self.settings.tracer.clone().map(|tracer| Spans::new(tracer, &job.proof)),
+                                self.settings
+                                    .tracer
+                                    .clone()
+                                    .map(|tracer| Spans::new(tracer, &job.proof, self.clock.now())),
                             ),
                         });
                         lock(&self.running).insert(job.proof.id.clone(), running.clone());
+                        self.followers.notify([job.proof.id.as_str()]);
                         self.tasks.spawn(self.clone().run(job, running));
                     }
                     Ok(None) => break,
+                    // The next look at the queue tries again.
+                    Err(error) if error.is_temporary() => {
+                        if !was_locked {
+                            tracing::warn!(%error, "cannot start queued proofs at the moment; retrying");
+                        }
+                        break;
+                    }
                     Err(error) => {
                         tracing::error!(%error, "cannot start the next queued proof; retrying in 5 s");
                         sleep(Duration::from_secs(5)).await;
@@ -60,64 +89,94 @@ impl ServiceInner {
         }
     }
 
+    /// Returns true if the next queued proof may start now.
+    fn may_start(&self) -> bool {
+        if self.stop.is_cancelled() || self.has_dead_part() {
+            return false;
+        }
+        let running = lock(&self.running);
+        let is_one_alone = running.values().any(|running| lock(&running.alone_until).is_some());
+        running.len() < self.settings.running.max(1) && !is_one_alone
+    }
+
+    /// Ends the suspicion against running proofs that have run alone for long enough, so that others start again.
+    async fn end_times_alone(self: &Arc<Self>) {
+        let over = lock(&self.running)
+            .iter()
+            .find_map(|(id, running)| running.is_time_alone_over().then(|| (id.clone(), running.clone())));
+        let Some((id, running)) = over else { return };
+        let inner = self.clone();
+        // A failure is temporary or logged by others. The next look at the queue tries again.
+        let ended = tokio::task::spawn_blocking(move || inner.database.end_suspicion(&id)).await;
+        if ended.expect("work on the state does not panic").is_ok() {
+            lock(&running.alone_until).take();
+        }
+    }
+
     /// Fails the queued proofs whose deadline has passed.
     async fn fail_expired(self: &Arc<Self>) {
         let failure = FailureInfo {
             kind: ProofFailureKind::Timeout,
             text: "the timeout passed while the proof was in the queue\nhint: set a longer timeout, or raise `--parallel-proofs` of `sp1d serve`".to_owned(),
         };
-        let (inner, now) = (self.clone(), Moment::now());
-        let found = tokio::task::spawn_blocking(move || inner.database.has_expired(now));
+        let inner = self.clone();
+        let found = tokio::task::spawn_blocking(move || inner.database.has_expired(&inner.clock.proof_times()));
         if let Ok(false) = found.await.expect("work on the state does not panic") {
             return;
         }
         // The last event, which the database stores with the new state, must come after all other events.
-        self.flush_events().await;
+        if timeout(MAX_FLUSH, self.flush_events()).await.is_err() {
+            return;
+        }
         let inner = self.clone();
-        let expired = tokio::task::spawn_blocking(move || inner.database.fail_expired(&failure, Moment::now()));
+        let fail = move || inner.database.fail_expired(&failure, &inner.clock.proof_times());
+        let expired = tokio::task::spawn_blocking(fail);
         match expired.await.expect("work on the state does not panic") {
             Ok(expired) if expired.is_empty() => {}
             Ok(expired) => {
-                self.notify_readers();
+                self.followers.notify(expired.iter().map(String::as_str));
                 let mut numbers = lock(&self.numbers);
                 for id in &expired {
                     numbers.remove(id);
                 }
             }
+            Err(error) if error.is_temporary() => {}
             Err(error) => tracing::warn!(%error, "cannot look for queued proofs whose deadline has passed"),
         }
     }
 
     /// Runs a proof to its end. If the service stops first, returns the proof to the queue.
     async fn run(self: Arc<Self>, job: ProofJob, running: Arc<ActiveProof>) {
+        let _part = self.watch_part("the task of a proof");
         let id = job.proof.id.clone();
         tracing::info!(proof_id = %id, start = job.proof.starts, mode = job.proof.mode.name(), "proof started");
         self.report(&id, ProofEvent::Started { start: job.proof.starts }).await;
         let started = Instant::now();
         let mode = job.proof.mode.name();
         if job.proof.starts == 1 {
-            let waited = Moment::now().0.saturating_sub(job.proof.created.0);
+            let waited = self.clock.now().0.saturating_sub(job.proof.created.0);
             self.metrics.on_started(Duration::from_millis(u64::try_from(waited).unwrap_or(0)));
         }
         // A separate task, so that a panic ends only this proof.
         let proven = tokio::spawn(self.clone().prove(job, running.clone())).await;
         let proven = proven.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
-        let stopped = self.stop.is_cancelled() && !running.cancel.is_cancelled();
+        let stopped = (self.stop.is_cancelled() || self.has_dead_part()) && !running.cancel.is_cancelled();
         let outcome = match proven {
             Ok(proven) => self.clone().keep(&id, proven).await,
-            // The shutdown may be the cause of the failure. The next start runs the proof again.
+            // The shutdown or a dead part may be the cause of the failure. The next start runs the proof again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
             Err(failure) => Some(ProofOutcome::Failed(FailureInfo::from(&failure))),
         };
         let Some(outcome) = outcome else {
-            tracing::info!(proof_id = %id, "proof interrupted by the shutdown; it continues at the next start of the service");
+            tracing::info!(proof_id = %id, "proof interrupted; it continues at the next start of the service");
             if let Some(spans) = lock(&running.spans).take() {
-                spans.stop();
+                spans.stop(self.clock.now());
             }
-            let (inner, owned) = (self.clone(), id.clone());
-            let put_back = tokio::task::spawn_blocking(move || inner.database.put_back(&owned));
-            if let Err(error) = put_back.await.expect("work on the state does not panic") {
+            let owned = id.clone();
+            let put_back =
+                self.persistently("return a proof to the queue", move |inner| inner.database.put_back(&owned));
+            if let Err(error) = put_back.await {
                 tracing::warn!(proof_id = %id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
             }
             return;
@@ -146,7 +205,7 @@ impl ServiceInner {
         let timeout = match job.proof.deadline {
             None => None,
             Some(deadline) => {
-                let left = deadline.0.saturating_sub(Moment::now().0);
+                let left = deadline.0.saturating_sub(self.clock.proof_times().of(job.proof.created).0);
                 let allowed = Duration::from_millis(
                     u64::try_from(deadline.0.saturating_sub(job.proof.created.0)).unwrap_or_default(),
                 );
@@ -160,12 +219,12 @@ impl ServiceInner {
             elf: elf.into(),
             stdin: stdin.into(),
             mode: job.proof.mode,
-            cycle_limit: job.proof.cycle_limit,
+            cycle_limit: lower(job.proof.cycle_limit, self.settings.max_cycles),
             expected_exit: ExpectedExit::Success,
             check_input_proofs: true,
             nonce: job.proof.nonce,
             options: job.options,
-            timeout,
+            timeout: lower(timeout, self.settings.max_time),
             label: job.proof.id.clone(),
         };
         let (progress, events) = broadcast::channel(EVENTS_OF_PROOF);
@@ -196,7 +255,7 @@ impl ServiceInner {
             if let ProofEvent::Cut { options, .. } = &event {
                 self.clone().keep_options(id.clone(), options.clone()).await;
             }
-            attempts.on_event(&self.metrics, &event, Moment::now().0);
+            attempts.on_event(&self.metrics, &event, self.clock.now().0);
             {
                 let mut tasks = lock(&running.tasks);
                 match &event {
@@ -215,8 +274,8 @@ impl ServiceInner {
     /// cached results of different shards are useless.
     async fn keep_options(self: Arc<Self>, id: String, options: String) {
         let owned = id.clone();
-        let kept = tokio::task::spawn_blocking(move || self.database.set_options(&owned, &options));
-        if let Err(error) = kept.await.expect("work on the state does not panic") {
+        let keep = move |inner: &Self| inner.database.set_options(&owned, &options);
+        if let Err(error) = self.persistently("store how a run is cut into shards", keep).await {
             tracing::warn!(proof_id = %id, %error, "cannot store how the run is cut into shards; the next start may cut it differently");
         }
     }
@@ -261,7 +320,7 @@ impl ServiceInner {
             ProofOutcome::Failed(failure) => Some(failure.clone()),
             ProofOutcome::Done { .. } | ProofOutcome::Cancelled => None,
         };
-        let ended_at = Moment::now();
+        let ended_at = self.clock.now();
         // Before the database has the last event, so that the trace is complete for a reader of this event. If the
         // database never stores the end, the next start of the service traces the proof once more.
         self.trace(id, ended_at, &ProofEvent::Finished { state, failure: failure.clone() });
@@ -279,7 +338,7 @@ impl ServiceInner {
                 () = sleep(Duration::from_secs(1)) => {}
             }
         }
-        self.notify_readers();
+        self.followers.notify([id]);
         let seconds = started.elapsed().as_secs_f32();
         match &failure {
             None => tracing::info!(proof_id = %id, state = state.name(), seconds, "proof ended"),
@@ -287,6 +346,31 @@ impl ServiceInner {
                 let failure = hint::without(&failure.text);
                 tracing::warn!(proof_id = %id, state = state.name(), seconds, %failure, "proof ended")
             }
+        }
+    }
+}
+
+/// Returns the lower of two limits; `None` means no limit.
+fn lower<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_can_only_lower_a_limit() {
+        // Limit of the request, limit of the service, and the limit that counts.
+        let cases = [
+            (None, None, None),
+            (Some(1), None, Some(1)),
+            (None, Some(2), Some(2)),
+            (Some(1), Some(2), Some(1)),
+            (Some(3), Some(2), Some(2)),
+        ];
+        for (request, service, expected) in cases {
+            assert_eq!(lower(request, service), expected);
         }
     }
 }

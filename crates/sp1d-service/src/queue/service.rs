@@ -1,24 +1,42 @@
 //! The service: its handle, and the state that all its tokio tasks share.
 
-use super::settings::ServiceSettings;
+use super::{
+    followers::Followers, parts::DeadParts, settings::ServiceSettings, shared_read::SharedRead,
+    start_record::StartRecord, upload_places::Uploads,
+};
 use crate::{
-    state::{Blobs, Database, DiskResultCache, StateFolder},
+    state::{Blobs, Database, DiskResultCache, DiskSpace, ServiceClock, StateFolder},
     telemetry::{Metrics, Spans},
 };
 use sp1d_model::{EventRecord, ListStatus, TaskCounts};
 use sp1d_orchestrator::{Orchestrator, ServiceRunner};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(super) use super::lock::lock;
 
 /// State of a running proof that is not in the database.
 pub(super) struct ActiveProof {
     pub(super) cancel: CancellationToken,
+    /// No other proof starts before this time, because the service crashed while this proof was running. `None` once
+    /// the time has passed.
+    pub(super) alone_until: Mutex<Option<Instant>>,
     pub(super) tasks: Mutex<TaskCounts>,
     pub(super) spans: Mutex<Option<Spans>>,
+}
+
+impl ActiveProof {
+    /// Returns true if its time alone has passed.
+    pub(super) fn is_time_alone_over(&self) -> bool {
+        lock(&self.alone_until).is_some_and(|until| until <= Instant::now())
+    }
 }
 
 /// A message to the event writer.
@@ -44,6 +62,9 @@ pub(super) struct ServiceInner {
     pub(super) database: Database,
     pub(super) blobs: Blobs,
     pub(super) result_cache: Arc<DiskResultCache>,
+    pub(super) space: Arc<DiskSpace>,
+    pub(super) clock: Arc<ServiceClock>,
+    pub(super) start: StartRecord,
     pub(super) runner: Arc<dyn ServiceRunner>,
     pub(super) orchestrator: Orchestrator,
     pub(super) running: Mutex<BTreeMap<String, Arc<ActiveProof>>>,
@@ -52,8 +73,10 @@ pub(super) struct ServiceInner {
     pub(super) events: mpsc::Sender<WriterMessage>,
     /// Ends the pause of the event writer.
     pub(super) flush: Notify,
-    /// Changes when the database has new events.
-    pub(super) written: watch::Sender<u64>,
+    /// Wakes the readers of event streams.
+    pub(super) followers: Followers,
+    /// The number of proofs in each state.
+    pub(super) counts: SharedRead<BTreeMap<&'static str, u64>>,
     /// Number of the last event, for proofs that got an event in this process.
     pub(super) numbers: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     pub(super) list: Mutex<ListStatus>,
@@ -61,23 +84,20 @@ pub(super) struct ServiceInner {
     /// Held by garbage collection and while a proof is accepted, so that collection never removes a program or input
     /// that the new proof needs.
     pub(super) housekeeping: Mutex<()>,
-    pub(super) uploads: Semaphore,
+    pub(super) uploads: Uploads,
     /// Lets one request at a time ask why the tasks of a proof wait.
     pub(super) explanations: Semaphore,
     pub(super) tasks: TaskTracker,
     /// Runs the event writer, which ends after all of `tasks`.
     pub(super) writer: TaskTracker,
     pub(super) stop: CancellationToken,
+    pub(super) dead: Arc<DeadParts>,
     /// Dropped after all tokio tasks have ended. Then another process may take the folder.
     pub(super) folder: Mutex<Option<StateFolder>>,
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Service {
-    /// Returns the settings, with the `attempts_before` and `lineage` that this start uses.
+    /// Returns the settings, with the `last_attempt_before_restart` and `lineage` that this start uses.
     #[must_use]
     pub fn settings(&self) -> &ServiceSettings {
         &self.inner.settings
@@ -133,6 +153,9 @@ impl Service {
         self.inner.tasks.wait().await;
         self.inner.writer.close();
         self.inner.writer.wait().await;
+        if let Err(error) = self.blocking(|inner| inner.database.record_clock(&inner.clock.record())).await {
+            tracing::warn!(%error, "cannot store the time for the next start");
+        }
         lock(&self.inner.folder).take();
     }
 }

@@ -1,29 +1,43 @@
 //! The configuration of a service.
 
+use super::http_limits::HttpLimits;
 use opentelemetry::global::BoxedTracer;
 use sp1d_orchestrator::OrchestratorSettings;
 use std::{path::PathBuf, sync::Arc, time::Duration};
+
+sp1d_model::limits! {
+    /// Default maximum length of a program. The largest known programs have 12 MB.
+    const MAX_PROGRAM_BYTES: u64 = 128 << 20; Bytes by Client;
+    /// Default maximum length of an input. The service reads an input as a whole when it starts the proof.
+    const MAX_INPUT_BYTES: u64 = 1 << 30; Bytes by Client;
+    /// Default maximum number of queued proofs. Further requests get status 429.
+    const MAX_QUEUED_PROOFS: u64 = 1000; Count by Client;
+}
 
 /// Configuration of a service.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
     /// The state folder. It contains everything that must survive the process.
     pub state: PathBuf,
-    /// Settings of the orchestrator. The service sets `attempts_before` and `lineage` itself and ignores their values
-    /// here.
+    /// Settings of the orchestrator. The service sets `last_attempt_before_restart` and `lineage` itself and ignores
+    /// their values here.
     pub orchestrator: OrchestratorSettings,
     /// Options that decide how new proofs cut their runs into shards, in the runner's serialization format.
     pub options: String,
     /// Proofs that run at the same time. 0 means 1.
     pub running: usize,
+    /// Maximum number of cycles of a program; `None` for no limit. A request can only lower it.
+    pub max_cycles: Option<u64>,
+    /// Maximum time that a proof runs after a start; `None` for no limit. A request can only lower it.
+    pub max_time: Option<Duration>,
     /// Proofs that may wait in the queue. Further requests are refused.
     pub queued: u64,
     /// Maximum length of a program in bytes.
     pub program_bytes: u64,
     /// Maximum length of an input in bytes.
     pub input_bytes: u64,
-    /// Maximum size of the result cache on disk in bytes; 0 disables the cache. Garbage collection removes the results
-    /// that were not used for the longest time.
+    /// Maximum size of the result cache on disk in bytes; 0 disables the cache. The results that were not used for the
+    /// longest time give way to new ones, and to requests that need their disk space.
     pub result_cache_bytes: u64,
     /// Free disk space in bytes below which the service refuses new proofs and uploads and caches no results.
     pub free_bytes: u64,
@@ -32,14 +46,16 @@ pub struct ServiceSettings {
     /// Further host names, in lower case, by which clients may address a service that listens on a loopback address.
     /// `localhost` and IP addresses are always allowed.
     pub allowed_hosts: Vec<String>,
+    /// Limits of the HTTP interface.
+    pub http: HttpLimits,
     /// Exports traces of proofs; `None` for no traces.
     pub tracer: Option<Arc<BoxedTracer>>,
 }
 
 impl ServiceSettings {
-    /// Returns the defaults: 2 running and 1000 queued proofs, programs of at most 128 MiB, inputs of at most 1 GiB, a
-    /// result cache of 20 GB, 1 GB of disk space left free, ended proofs kept for a week, no further host names, and no
-    /// traces.
+    /// Returns the defaults: 2 running and 1000 queued proofs, no maximum of cycles and time, programs of at most 128
+    /// MiB, inputs of at most 1 GiB, a result cache of 20 GB, 1 GB of disk space left free, ended proofs kept for a
+    /// week, no further host names, the default limits of the HTTP interface, and no traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: OrchestratorSettings, options: String) -> Self {
         Self {
@@ -47,13 +63,16 @@ impl ServiceSettings {
             orchestrator,
             options,
             running: 2,
-            queued: 1000,
-            program_bytes: 128 << 20,
-            input_bytes: 1 << 30,
+            max_cycles: None,
+            max_time: None,
+            queued: MAX_QUEUED_PROOFS,
+            program_bytes: MAX_PROGRAM_BYTES,
+            input_bytes: MAX_INPUT_BYTES,
             result_cache_bytes: 20_000_000_000,
             free_bytes: 1_000_000_000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
             allowed_hosts: Vec::new(),
+            http: HttpLimits::default(),
             tracer: None,
         }
     }

@@ -1,47 +1,45 @@
 //! Starts a service from its state folder.
 
 use super::{
-    request::UPLOADS,
+    followers::Followers,
+    queries::MAX_COUNTS_AGE,
     service::{Service, ServiceInner},
     settings::ServiceSettings,
+    shared_read::SharedRead,
+    start_error::StartError,
+    start_record::{StartParts, StartRecord},
+    upload_places::Uploads,
 };
 use crate::{
-    state::{BlobError, Blobs, Database, DatabaseError, DiskResultCache, StateError, StateFolder},
+    state::{Blobs, CacheStart, Database, DiskResultCache, DiskSpace, ServiceClock, StateError, StateFolder},
     telemetry::Metrics,
 };
-use sp1d_model::Moment;
 use sp1d_orchestrator::{LocalConnector, Orchestrator, ServiceRunner};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Events of all proofs that may wait for the database writer. When there are more, the tasks that report them wait.
 const EVENTS_UNDER_WAY: usize = 1 << 16;
 
-/// A proof fails when the service crashed this many times while the proof was running. The proof itself may be the
-/// cause, for example by using all memory.
-const MAX_CRASHES: u32 = 5;
-
-/// Why a service cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The state folder is in use or not writable.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The database cannot be opened or written.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    /// The folder of programs, inputs and finished proofs cannot be opened.
-    #[error(
-        "cannot open the state folder: {0}\nhint: check the permissions and the free space of the folder, or choose another one with `--state`"
-    )]
-    Blobs(#[from] BlobError),
+/// What a start has opened.
+struct OpenedState {
+    folder: StateFolder,
+    blobs: Blobs,
+    database: Database,
+    result_cache: Arc<DiskResultCache>,
+    space: Arc<DiskSpace>,
+    clock: Arc<ServiceClock>,
+    plan: CacheStart,
+    record: StartRecord,
 }
 
 impl Service {
     /// Opens the state folder, queues interrupted proofs again, and starts to run proofs. The sessions with workers run
     /// on the tokio runtime that polls this future.
+    ///
+    /// If the disk is full, or if another program has locked the database, the service starts nevertheless and answers
+    /// reads. It runs proofs and accepts requests as soon as it can write.
     ///
     /// # Errors
     /// If another process uses the state folder, if it is not writable, or if its database is missing, damaged, of a
@@ -55,24 +53,34 @@ impl Service {
             (settings.state.clone(), settings.result_cache_bytes, settings.free_bytes);
         let open = move || {
             let folder = StateFolder::take(&path)?;
-            let blobs = Blobs::open(folder.join("blobs"))?;
-            let database = Database::open(&folder.join("service.db"), blobs.is_empty())?;
-            let result_cache = DiskResultCache::open(folder.join("memo"), result_cache_bytes, free_bytes);
+            let is_new = Blobs::is_unused(&folder.join("blobs"));
+            let database = Database::open(&folder.join("service.db"), is_new)?;
+            let clock = Arc::new(ServiceClock::start(database.clock()?));
+            if let Some(step) = clock.unconfirmed() {
+                tracing::warn!(%step, "the system clock is implausible");
+            }
+            let space = DiskSpace::new(path, free_bytes);
+            let blobs = Blobs::open(folder.join("blobs"), clock.clone(), space.clone())?;
             let unusable = |reason| StateError::Unusable { path: folder.path().to_owned(), reason };
+            let result_cache = DiskResultCache::open(folder.join("memo"), result_cache_bytes, space.clone());
             let result_cache = result_cache.map_err(&unusable)?;
-            let start = database.count_start()?;
-            let lineage = result_cache.record_start(start).map_err(unusable)?;
-            let requeued = database.requeue_running(MAX_CRASHES, Moment::now())?;
-            Ok::<_, StartError>((folder, blobs, database, result_cache, start, lineage, requeued))
+            let plan = result_cache.plan_start(database.next_start()?).map_err(&unusable)?;
+            let parts = StartParts {
+                folder: folder.path(),
+                database: &database,
+                result_cache: &result_cache,
+                space: &space,
+                clock: &clock,
+            };
+            let record = StartRecord::try_now(plan, &parts)?;
+            Ok::<_, StartError>(OpenedState { folder, blobs, database, result_cache, space, clock, plan, record })
         };
         let opened = tokio::task::spawn_blocking(open).await.expect("opening the state folder does not panic");
-        let (folder, blobs, database, result_cache, start, lineage, requeued) = opened?;
-        tracing::info!(state = %folder.path().display(), start, requeued, "state folder opened");
+        let OpenedState { folder, blobs, database, result_cache, space, clock, plan, record } = opened?;
         // Artifact names contain attempt numbers, and the result cache restores artifacts of earlier starts. So that no
         // name occurs twice, each start uses its own range of 2^32 attempt numbers.
-        settings.orchestrator.attempts_before = (start - 1) << 32;
-        settings.orchestrator.lineage = Some(lineage);
-        let result_cache = Arc::new(result_cache);
+        settings.orchestrator.last_attempt_before_restart = (plan.start - 1) << 32;
+        settings.orchestrator.lineage = Some(plan.lineage);
         let orchestrator = Orchestrator::start(settings.orchestrator.clone(), local, Some(result_cache.clone()));
         let (events, to_write) = mpsc::channel(EVENTS_UNDER_WAY);
         let inner = Arc::new(ServiceInner {
@@ -80,22 +88,27 @@ impl Service {
             database,
             blobs,
             result_cache,
+            space,
+            clock,
+            start: record,
             runner,
             orchestrator,
             running: Mutex::default(),
             wake: Notify::new(),
             events,
             flush: Notify::new(),
-            written: watch::Sender::new(0),
+            followers: Followers::default(),
+            counts: SharedRead::new(MAX_COUNTS_AGE),
             numbers: Mutex::default(),
             list: Mutex::default(),
             metrics: Metrics::new(),
             housekeeping: Mutex::default(),
-            uploads: Semaphore::new(UPLOADS),
+            uploads: Uploads::new(),
             explanations: Semaphore::new(1),
             tasks: TaskTracker::new(),
             writer: TaskTracker::new(),
             stop: CancellationToken::new(),
+            dead: Arc::default(),
             folder: Mutex::new(Some(folder)),
         });
         inner.writer.spawn(inner.clone().write_events(to_write));

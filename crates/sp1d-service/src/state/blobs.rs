@@ -1,14 +1,28 @@
 //! Content-addressed files: programs, inputs and finished proofs, each named by the blake3 digest of its content.
 
+use super::{
+    clock::ServiceClock,
+    disk::{DiskReservation, DiskSpace, is_full},
+    private_files::{create_private_folder, sync_folder},
+};
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io::{self, Seek, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tempfile::NamedTempFile;
 
 /// Hexadecimal digits of a blake3 digest.
 const DIGITS: usize = 64;
+
+/// Subfolder of the files that are being written.
+const UNFINISHED: &str = "unfinished";
+
+/// Number of blobs whose last comparison with their digest is remembered.
+const MAX_COMPARED: usize = 4096;
 
 /// Why a blob cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +58,28 @@ pub enum BlobError {
 }
 
 fn failed(path: &Path, reason: io::Error) -> BlobError {
+    let path = path.to_owned();
+    if is_full(&reason) {
+        return BlobError::Full { path };
+    }
     match reason.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlobError::Full { path: path.to_owned() },
-        io::ErrorKind::NotFound => {
-            BlobError::Damaged { path: path.to_owned(), reason: "the file is missing".to_owned() }
-        }
-        _ => BlobError::Io { path: path.to_owned(), reason },
+        io::ErrorKind::NotFound => BlobError::Damaged { path, reason: "the file is missing".to_owned() },
+        _ => BlobError::Io { path, reason },
+    }
+}
+
+/// What changes whenever the content of a file changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileVersion {
+    inode: u64,
+    length: u64,
+    /// Time of the last change of the file or its attributes, in seconds and nanoseconds. Programs cannot set it.
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), length: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
     }
 }
 
@@ -60,42 +90,69 @@ pub(crate) fn is_digest(text: &str) -> bool {
 }
 
 /// A folder of blobs. It contains only complete blobs, and a blob is synced to disk before its digest is returned.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Blobs {
     folder: PathBuf,
+    clock: Arc<ServiceClock>,
+    space: Arc<DiskSpace>,
+    /// The files whose content matched their digest, by digest.
+    compared: Arc<Mutex<BTreeMap<String, FileVersion>>>,
 }
 
 impl Blobs {
     /// Opens `folder`, and creates a missing folder. Removes unfinished files of earlier processes.
-    pub(crate) fn open(folder: PathBuf) -> Result<Self, BlobError> {
-        let unfinished = folder.join("unfinished");
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&unfinished, error)),
-            _ => {}
+    pub(crate) fn open(folder: PathBuf, clock: Arc<ServiceClock>, space: Arc<DiskSpace>) -> Result<Self, BlobError> {
+        let blobs = Self { folder, clock, space, compared: Arc::default() };
+        let unfinished = blobs.unfinished();
+        for entry in fs::read_dir(&unfinished).into_iter().flatten().flatten() {
+            fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
         }
-        fs::create_dir_all(&unfinished).map_err(|error| failed(&unfinished, error))?;
-        Ok(Self { folder })
+        match create_private_folder(&unfinished) {
+            // A writer creates the folder when the disk has room.
+            Err(error) if is_full(&error) => {}
+            created => created.map_err(|error| failed(&unfinished, error))?,
+        }
+        Ok(blobs)
     }
 
-    /// Returns true if the folder has never contained a blob. The subfolder of a removed blob stays.
-    pub(crate) fn is_empty(&self) -> bool {
-        fs::read_dir(&self.folder).is_ok_and(|entries| entries.count() <= 1)
+    fn unfinished(&self) -> PathBuf {
+        self.folder.join(UNFINISHED)
+    }
+
+    /// Returns true if `folder` has never contained a blob, or does not exist. The subfolder of a removed blob stays.
+    pub(crate) fn is_unused(folder: &Path) -> bool {
+        let is_of_blobs = |entry: &fs::DirEntry| entry.file_name() != UNFINISHED;
+        match fs::read_dir(folder) {
+            Ok(entries) => !entries.flatten().any(|entry| is_of_blobs(&entry)),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(&digest[..2]).join(digest)
     }
 
-    /// Returns a writer for a new blob of at most `limit` bytes. Blocks, as do the methods of the writer.
-    pub(crate) fn writer(&self, limit: u64) -> Result<BlobWriter, BlobError> {
-        let folder = self.folder.join("unfinished");
-        let file = NamedTempFile::new_in(&folder).map_err(|error| failed(&folder, error))?;
-        Ok(BlobWriter { blobs: self.clone(), file, hasher: blake3::Hasher::new(), length: 0, limit })
+    /// Returns a writer for an upload of at most `limit` bytes. Reserves the `declared` length on the disk, or a part
+    /// of it if the length is not declared. Blocks, as do the methods of the writer.
+    pub(crate) fn writer(&self, limit: u64, declared: Option<u64>) -> Result<BlobWriter, BlobError> {
+        if declared.is_some_and(|declared| declared > limit) {
+            return Err(BlobError::TooLong { limit });
+        }
+        let full = || BlobError::Full { path: self.folder.clone() };
+        let reservation = self.space.reserve(declared.unwrap_or(0)).ok_or_else(full)?;
+        self.start(limit, Some(reservation))
     }
 
-    /// Stores `content` and returns its digest. Blocks.
+    fn start(&self, limit: u64, reservation: Option<DiskReservation>) -> Result<BlobWriter, BlobError> {
+        let folder = self.unfinished();
+        let file = create_private_folder(&folder).and_then(|()| NamedTempFile::new_in(&folder));
+        let file = file.map_err(|error| failed(&folder, error))?;
+        Ok(BlobWriter { blobs: self.clone(), file, hasher: blake3::Hasher::new(), length: 0, limit, reservation })
+    }
+
+    /// Stores `content` and returns its digest. May use the disk to its end. Blocks.
     pub(crate) fn put(&self, content: &[u8]) -> Result<String, BlobError> {
-        let mut writer = self.writer(u64::MAX)?;
+        let mut writer = self.start(u64::MAX, None)?;
         writer.write(content)?;
         Ok(writer.finish()?.digest)
     }
@@ -110,20 +167,49 @@ impl Blobs {
         Ok(content)
     }
 
-    /// Returns the length of a blob in bytes, or `None` if the blob does not exist. Does not read the content. Blocks.
-    pub(crate) fn length(&self, digest: &str) -> Option<u64> {
-        Some(fs::metadata(self.path(digest)).ok()?.len())
+    /// Opens a blob after comparing its content with the digest, 64 KiB at a time. Blocks.
+    pub(crate) fn open_blob(&self, digest: &str) -> Result<OpenBlob, BlobError> {
+        let path = self.path(digest);
+        let io = |error| failed(&path, error);
+        let mut file = File::open(&path).map_err(io)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&mut file).map_err(io)?;
+        if hasher.finalize().to_hex().as_str() != digest {
+            return Err(BlobError::Damaged { path, reason: "its content does not match its digest".to_owned() });
+        }
+        file.rewind().map_err(io)?;
+        Ok(OpenBlob { file, bytes: hasher.count() })
     }
 
-    /// Returns true if the stored blob has the length and the digest of `stored`. Reads the whole file, 64 KiB at a
-    /// time, if the length is right. Blocks.
-    fn is_intact(&self, stored: &StoredBlob) -> bool {
-        let is_same = |digest: String| digest == stored.digest;
-        self.length(&stored.digest) == Some(stored.length) && digest_of(&self.path(&stored.digest)).is_ok_and(is_same)
+    fn compared(&self) -> MutexGuard<'_, BTreeMap<String, FileVersion>> {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true if the blob exists and its content matches its digest. Reads the whole file, 64 KiB at a time,
+    /// unless the same file has matched before. Blocks.
+    pub(crate) fn is_intact(&self, digest: &str) -> bool {
+        let path = self.path(digest);
+        let Ok(found) = fs::metadata(&path) else { return false };
+        let version = FileVersion::of(&found);
+        if self.compared().get(digest) == Some(&version) {
+            return true;
+        }
+        let is_intact = digest_of(&path).is_ok_and(|found| found == digest);
+        let mut compared = self.compared();
+        if is_intact {
+            if compared.len() >= MAX_COMPARED {
+                compared.clear();
+            }
+            compared.insert(digest.to_owned(), version);
+        } else {
+            compared.remove(digest);
+        }
+        is_intact
     }
 
     /// Removes a blob. A missing blob is not an error. Blocks.
     pub(crate) fn remove(&self, digest: &str) {
+        self.compared().remove(digest);
         let path = self.path(digest);
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
@@ -151,6 +237,14 @@ fn digest_of(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+/// An open blob, at its start.
+#[derive(Debug)]
+pub(crate) struct OpenBlob {
+    pub(crate) file: File,
+    /// Length of the blob.
+    pub(crate) bytes: u64,
+}
+
 /// A stored blob: its digest, and its length in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredBlob {
@@ -165,6 +259,8 @@ pub(crate) struct BlobWriter {
     hasher: blake3::Hasher,
     length: u64,
     limit: u64,
+    /// Space for the rest of an upload; `None` for a file that may use the disk to its end.
+    reservation: Option<DiskReservation>,
 }
 
 impl BlobWriter {
@@ -172,6 +268,11 @@ impl BlobWriter {
         self.length += part.len() as u64;
         if self.length > self.limit {
             return Err(BlobError::TooLong { limit: self.limit });
+        }
+        if let Some(reservation) = &mut self.reservation
+            && !reservation.take(part.len() as u64)
+        {
+            return Err(BlobError::Full { path: self.blobs.folder.clone() });
         }
         self.hasher.update(part);
         self.file.write_all(part).map_err(|error| failed(&self.blobs.folder, error))
@@ -182,48 +283,58 @@ impl BlobWriter {
     pub(crate) fn finish(self) -> Result<StoredBlob, BlobError> {
         let digest = self.hasher.finalize().to_hex().to_string();
         let path = self.blobs.path(&digest);
-        let stored = StoredBlob { digest, length: self.length };
-        if self.blobs.is_intact(&stored) {
-            // The existing blob counts as stored now, so that garbage collection does not treat it as old.
-            if let Ok(file) = File::open(&path) {
-                let _ = file.set_modified(std::time::SystemTime::now());
-            }
-            return Ok(stored);
-        }
         let folder = path.parent().expect("a blob's path has a parent folder").to_owned();
         let io = |error| failed(&folder, error);
-        fs::create_dir_all(&folder).map_err(io)?;
-        self.file.as_file().sync_all().map_err(io)?;
-        // Renames the file, so that a reader sees either the old or the new file as a whole.
-        self.file.persist(&path).map_err(|error| io(error.error))?;
-        for folder in [&folder, &self.blobs.folder] {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        create_private_folder(&folder).map_err(io)?;
+        if self.blobs.is_intact(&digest) {
+            let file = File::open(&path).map_err(io)?;
+            // The existing blob counts as stored now, so that garbage collection does not treat it as old.
+            let _ = file.set_modified(self.blobs.clock.file_time());
+            // An earlier process may have been stopped before it had synced the file.
+            file.sync_all().map_err(io)?;
+        } else {
+            let _ = self.file.as_file().set_modified(self.blobs.clock.file_time());
+            self.file.as_file().sync_all().map_err(io)?;
+            // Renames the file, so that a reader sees either the old or the new file as a whole.
+            self.file.persist(&path).map_err(|error| io(error.error))?;
         }
-        Ok(stored)
+        for folder in [&folder, &self.blobs.folder] {
+            sync_folder(folder).map_err(io)?;
+        }
+        Ok(StoredBlob { digest, length: self.length })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::disk::free_bytes;
 
     fn blobs() -> (tempfile::TempDir, Blobs) {
         let folder = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(folder.path().join("blobs")).unwrap();
+        let blobs = open(folder.path(), 0).unwrap();
         (folder, blobs)
+    }
+
+    fn open(folder: &Path, min_free: u64) -> Result<Blobs, BlobError> {
+        let space = DiskSpace::new(folder.to_owned(), min_free);
+        Blobs::open(folder.join("blobs"), Arc::new(ServiceClock::start(None)), space)
     }
 
     #[test]
     fn reading_a_changed_or_missing_blob_fails() {
         let (_folder, blobs) = blobs();
-        assert!(blobs.is_empty());
+        assert!(Blobs::is_unused(&blobs.folder) && Blobs::is_unused(&blobs.folder.join("missing")));
         let digest = blobs.put(b"content").unwrap();
         assert_eq!(digest, blake3::hash(b"content").to_hex().as_str());
-        assert_eq!((blobs.read(&digest).unwrap(), blobs.length(&digest)), (b"content".to_vec(), Some(7)));
+        assert_eq!(blobs.read(&digest).unwrap(), b"content");
+        let opened = blobs.open_blob(&digest).unwrap();
+        assert_eq!((io::read_to_string(opened.file).unwrap().as_str(), opened.bytes), ("content", 7));
         assert_eq!(blobs.put(b"content").unwrap(), digest, "the same content has the same digest");
         assert_eq!(blobs.list().len(), 1);
         fs::write(blobs.path(&digest), b"c0ntent").unwrap();
         assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })));
+        assert!(matches!(blobs.open_blob(&digest), Err(BlobError::Damaged { .. })));
         blobs.remove(&digest);
         assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })));
         blobs.remove(&digest);
@@ -237,6 +348,7 @@ mod tests {
         for damaged in ["c0ntent", "cont"] {
             fs::write(blobs.path(&digest), damaged).unwrap();
             assert!(matches!(blobs.read(&digest), Err(BlobError::Damaged { .. })), "{damaged}");
+            assert!(!blobs.is_intact(&digest), "{damaged}");
             assert_eq!(blobs.put(b"content").unwrap(), digest);
             assert_eq!(blobs.read(&digest).unwrap(), b"content");
         }
@@ -246,12 +358,52 @@ mod tests {
     #[test]
     fn too_long_and_unfinished_blobs_are_not_stored() {
         let (folder, blobs) = blobs();
-        let mut writer = blobs.writer(4).unwrap();
+        let mut writer = blobs.writer(4, None).unwrap();
         writer.write(b"1234").unwrap();
         assert!(matches!(writer.write(b"5"), Err(BlobError::TooLong { limit: 4 })));
-        std::mem::forget(blobs.writer(4).unwrap());
-        let blobs = Blobs::open(folder.path().join("blobs")).unwrap();
-        assert!(blobs.list().is_empty() && blobs.is_empty());
+        assert!(
+            matches!(blobs.writer(4, Some(5)), Err(BlobError::TooLong { limit: 4 })),
+            "refused before the first byte"
+        );
+        std::mem::forget(blobs.writer(4, Some(4)).unwrap());
+        let blobs = open(folder.path(), 0).unwrap();
+        assert!(blobs.list().is_empty() && Blobs::is_unused(&blobs.folder));
+    }
+
+    #[test]
+    fn content_is_compared_again_after_the_file_has_changed() {
+        let (_folder, blobs) = blobs();
+        let digest = blobs.put(b"content").unwrap();
+        assert!(blobs.is_intact(&digest) && blobs.is_intact(&digest));
+        // Some file systems count the time of a change in steps of 10 ms.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        // The same length and the same modification time.
+        let path = blobs.path(&digest);
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, b"c0ntent").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert!(!blobs.is_intact(&digest));
+        blobs.remove(&digest);
+        assert!(!blobs.is_intact(&digest));
+    }
+
+    #[test]
+    fn upload_is_refused_before_it_uses_the_free_minimum() {
+        let folder = tempfile::tempdir().unwrap();
+        let free = free_bytes(folder.path()).unwrap();
+        let blobs = open(folder.path(), free / 2).unwrap();
+        let refused = |declared| matches!(blobs.writer(u64::MAX, Some(declared)), Err(BlobError::Full { .. }));
+        assert!(refused(free));
+        let first = blobs.writer(u64::MAX, Some(free / 3)).unwrap();
+        assert!(refused(free / 3), "the bytes are promised to the first upload");
+        drop(first);
+        blobs.writer(u64::MAX, Some(free / 3)).unwrap();
+        // An upload that does not declare its length is refused while it is written.
+        let mut upload = blobs.writer(u64::MAX, None).unwrap();
+        let _other = blobs.space.reserve(free / 4).unwrap();
+        assert!(upload.reservation.as_mut().is_some_and(|reservation| !reservation.take(free / 2)));
+        // A finished proof may use the rest.
+        open(folder.path(), u64::MAX).unwrap().put(b"proof").unwrap();
     }
 
     #[test]

@@ -2,16 +2,19 @@
 //! workers, or of how a proof runs.
 
 mod blobs;
+mod clock;
 mod database;
 mod disk;
+mod private_files;
 mod result_cache;
 mod state_folder;
 
 pub use blobs::BlobError;
-pub(crate) use blobs::{BlobWriter, Blobs, StoredBlob, is_digest};
+pub(crate) use blobs::{BlobWriter, Blobs, OpenBlob, StoredBlob, is_digest};
+pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{Database, ProofJob, ProofOutcome, ProofSelection, SubmissionOutcome};
-pub(crate) use disk::{free_bytes, has_less_than};
-pub(crate) use result_cache::DiskResultCache;
+pub(crate) use disk::{DiskSpace, free_bytes};
+pub(crate) use result_cache::{CacheStart, DiskResultCache};
 pub use state_folder::StateError;
 pub(crate) use state_folder::StateFolder;

@@ -1,9 +1,14 @@
 //! The state folder, which contains everything that must survive the process.
 
+use super::{
+    disk::is_full,
+    private_files::{create_private_folder, make_private},
+};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -36,12 +41,18 @@ pub enum StateError {
 }
 
 impl StateFolder {
-    /// Locks the folder at `path`, and creates a missing folder.
+    /// Locks the folder at `path`, and creates a missing folder. Only its owner can read the folder afterwards.
     pub(crate) fn take(path: &Path) -> Result<Self, StateError> {
         let unusable = |reason: io::Error| StateError::Unusable { path: path.to_owned(), reason };
-        fs::create_dir_all(path).map_err(unusable)?;
-        let open = File::options().create(true).truncate(false).read(true).write(true).open(path.join("lock"));
-        let mut lock = open.map_err(unusable)?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(unusable)?;
+        }
+        create_private_folder(path).map_err(unusable)?;
+        make_private(path);
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true).mode(0o600);
+        let mut lock = options.open(path.join("lock")).map_err(unusable)?;
+        make_private(&path.join("lock"));
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -56,7 +67,10 @@ impl StateFolder {
         // The process id is only for error messages. The lock on the file protects the folder.
         let write =
             lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        write.map_err(unusable)?;
+        match write {
+            Err(error) if is_full(&error) => {}
+            written => written.map_err(unusable)?,
+        }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -72,6 +86,7 @@ impl StateFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn locked_folder_cannot_be_taken_again() {
@@ -82,6 +97,17 @@ mod tests {
         assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
         drop(first);
         StateFolder::take(&path).unwrap();
+    }
+
+    #[test]
+    fn folder_is_private_even_if_it_was_open_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let _taken = StateFolder::take(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("lock"))), (0o700, 0o600));
     }
 
     #[test]

@@ -29,8 +29,8 @@ fn number(number: u64) -> i64 {
 }
 
 impl Spans {
-    /// Starts the trace of `proof`.
-    pub(crate) fn new(tracer: Arc<BoxedTracer>, proof: &ProofSummary) -> Self {
+    /// Starts the trace of `proof` at `now`. This time and those of the events are from the same clock.
+    pub(crate) fn new(tracer: Arc<BoxedTracer>, proof: &ProofSummary, now: Moment) -> Self {
         let attributes = [
             KeyValue::new("sp1d.proof.id", proof.id.clone()),
             KeyValue::new("sp1d.proof.mode", proof.mode.name()),
@@ -39,7 +39,7 @@ impl Spans {
         ];
         let span = tracer.span_builder("proof").with_kind(SpanKind::Internal).with_attributes(attributes);
         // Rounded to milliseconds like the times of events. Otherwise the first event could be earlier than the span.
-        let span = span.with_start_time(time(Moment::now()));
+        let span = span.with_start_time(time(now));
         let root = Context::new().with_span(span.start_with_context(tracer.as_ref(), &Context::new()));
         Self { tracer, root, timeline: Timeline::default() }
     }
@@ -68,9 +68,8 @@ impl Spans {
         }
     }
 
-    /// Ends the trace when the service stops. The next start of the proof has its own trace.
-    pub(crate) fn stop(mut self) {
-        let now = Moment::now();
+    /// Ends the trace at `now`, when the service stops. The next start of the proof has its own trace.
+    pub(crate) fn stop(mut self, now: Moment) {
         for slice in self.timeline.end(now, "the service stopped") {
             self.add(&slice);
         }

@@ -35,8 +35,8 @@ pub(crate) enum Happening {
     ProofOver(ProofId),
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
-    /// The check of a marker ends.
-    MarkerChecked { attempt: AttemptId, good: bool },
+    /// The check of deferred events ends.
+    DeferredEventsChecked { attempt: AttemptId, good: bool },
     /// An operator resumes a drained worker.
     Resume(SessionId),
     /// Every drained worker is resumed.
@@ -60,7 +60,7 @@ impl Happening {
             | Self::ProofCancelled(_)
             | Self::ProofOver(_)
             | Self::ResultChecked { .. }
-            | Self::MarkerChecked { .. }
+            | Self::DeferredEventsChecked { .. }
             | Self::Resume(_)
             | Self::ResumeAll
             | Self::Echo(_) => true,

@@ -6,7 +6,7 @@ use super::{
     net::Net,
 };
 use crate::scenario::{Claims, Dice, Lie, MachineId, Plan, Value, WorldParameters};
-use sp1d_scheduler::{AttemptId, FailureKind, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId};
+use sp1d_scheduler::{AttemptId, FailureKind, KindSet, OriginId, SessionId, TaskId, TaskKind, Timestamp, WorkerId};
 use std::time::Duration;
 
 /// The problems of a machine, and when each ends.
@@ -30,10 +30,17 @@ pub(crate) struct Ills {
     pub(crate) starts_nothing_until: Timestamp,
 }
 
+/// Difference between the identities of two names of one machine. Larger than the number of machines.
+const NAME_STEP: u64 = 1 << 20;
+
 /// A worker process and the machine it runs on.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) id: MachineId,
+    /// Where the orchestrator sees the machine. Several machines may have the same origin.
+    pub(crate) origin: OriginId,
+    /// The identity that belongs to the present name of its worker.
+    worker: WorkerId,
     pub(crate) session: Option<SessionId>,
     pub(crate) powered: bool,
     pub(crate) frozen_until: Timestamp,
@@ -111,6 +118,8 @@ impl Machine {
         };
         Self {
             id,
+            origin: OriginId(id.0 as u128),
+            worker: WorkerId(id.0 as u64 + 1),
             session: None,
             powered: true,
             frozen_until: Timestamp::default(),
@@ -152,12 +161,8 @@ impl Machine {
         self.session = Some(session);
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
-        let worker = WorkerId(self.id.0 as u64 + 1);
-        net.report(
-            self.id,
-            session,
-            ToOrchestrator::Join { worker, memory: self.memory, slots: self.slots, kinds: self.kinds, holds },
-        );
+        let Self { worker, origin, memory, slots, kinds, .. } = *self;
+        net.report(self.id, session, ToOrchestrator::Join { worker, origin, memory, slots, kinds, holds });
         if self.starting {
             net.report(self.id, session, ToOrchestrator::Unready);
         }
@@ -181,6 +186,11 @@ impl Machine {
         self.starting = false;
         self.jobs.clear();
         net.link(self.id).connected = None;
+    }
+
+    /// The worker has another name when it starts again.
+    pub(crate) fn rename(&mut self) {
+        self.worker = WorkerId(self.worker.0 + NAME_STEP);
     }
 
     /// The process stops for the duration `lasts`. Running attempts end later by that duration.
@@ -273,7 +283,7 @@ impl Machine {
                 self.jobs.push(MachineJob { attempt, task, session, stage, marker, dropped: false });
             }
             ToWorker::Cancel(attempt) => self.cancel(attempt, net),
-            ToWorker::Adopted(attempt) => self.continue_attempt(attempt, session, net),
+            ToWorker::Continue(attempt) => self.continue_attempt(attempt, session, net),
             ToWorker::Received(attempt) => {
                 self.jobs.retain(|job| job.attempt != attempt || !matches!(job.stage, JobStage::Ended(_)));
             }
@@ -387,7 +397,7 @@ impl Machine {
             let claims = if self.ills.wrong_markers_until > net.now {
                 // Claims that are not compared must be malformed, because only a comparison finds other wrong claims.
                 let compares = plan.proofs[&plan.tasks[&job.task].proof].compares;
-                Claims::wrong(job.task, self.id, !compares || net.dice.chance(300))
+                Claims::wrong(job.task, self.origin, !compares || net.dice.chance(300))
             } else {
                 Claims::of(job.task)
             };

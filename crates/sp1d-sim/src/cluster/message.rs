@@ -1,7 +1,7 @@
 //! The messages between orchestrator and workers.
 
 use crate::scenario::{Claims, Value};
-use sp1d_scheduler::{AttemptId, FailureKind, KindSet, TaskId, WorkerId};
+use sp1d_scheduler::{AttemptId, FailureKind, KindSet, OriginId, TaskId, WorkerId};
 
 /// A message from a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,7 @@ pub(crate) enum ToOrchestrator {
     /// The first message of a session.
     Join {
         worker: WorkerId,
+        origin: OriginId,
         /// In units. Most tasks need one unit.
         memory: u64,
         slots: u32,
@@ -50,7 +51,7 @@ pub(crate) enum ToWorker {
         task: TaskId,
     },
     Cancel(AttemptId),
-    Adopted(AttemptId),
+    Continue(AttemptId),
     /// The orchestrator knows how the attempt ended. The worker may forget it.
     Received(AttemptId),
     /// The connection is closed.

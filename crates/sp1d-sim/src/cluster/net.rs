@@ -70,8 +70,8 @@ impl Net {
             | DispatchEvent::MarkerSubmitted { .. }
             | DispatchEvent::SessionEnded { .. }
             | DispatchEvent::AttemptStarted { .. }
-            | DispatchEvent::MarkerReported { .. }
-            | DispatchEvent::MarkerChecked { .. }
+            | DispatchEvent::DeferredEventsUploaded { .. }
+            | DispatchEvent::DeferredEventsChecked { .. }
             | DispatchEvent::ResultDelivered { .. }
             | DispatchEvent::ResultChecked { .. }
             | DispatchEvent::AttemptFailed { .. }

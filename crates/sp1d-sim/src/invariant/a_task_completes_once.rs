@@ -56,7 +56,7 @@ impl Invariant for ATaskCompletesOnce {
                     let before = self.assigned.insert(*attempt, *task);
                     ensure(before.is_none(), || format!("{attempt} was assigned twice"))?;
                 }
-                Command::Adopt { attempt, .. } => {
+                Command::Continue { attempt, .. } => {
                     let task = *self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
                     self.check_open(task)?;
                 }

@@ -30,8 +30,8 @@ impl Invariant for AWrongMarkerIsNeverCompleted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{invariant::example::*, scenario::MachineId};
-    use sp1d_scheduler::{AttemptId, Event, ProofId, TaskId};
+    use crate::invariant::example::*;
+    use sp1d_scheduler::{AttemptId, Event, OriginId, ProofId, TaskId};
 
     #[test]
     fn wrong_and_missing_claims_are_detected() {
@@ -39,7 +39,7 @@ mod tests {
         let complete = [Command::CompleteMarker { proof: ProofId(2), marker: TaskId(30), attempt: AttemptId(1) }];
         assert_broken(example.show(&mut invariant, &Event::Tick, &complete), "wrong claims None");
         for malformed in [false, true] {
-            example.claims.insert(AttemptId(1), Claims::wrong(TaskId(3), MachineId(1), malformed));
+            example.claims.insert(AttemptId(1), Claims::wrong(TaskId(3), OriginId(1), malformed));
             assert_broken(example.show(&mut invariant, &Event::Tick, &complete), "a1 completed t30");
         }
         example.claims.insert(AttemptId(1), Claims::of(TaskId(3)));

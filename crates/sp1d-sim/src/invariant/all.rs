@@ -2,6 +2,7 @@
 
 use super::{
     a_finished_proof_is_complete_and_correct::AFinishedProofIsCompleteAndCorrect,
+    a_new_name_has_no_better_record::ANewNameHasNoBetterRecord,
     a_proof_fails_only_for_real_failures::AProofFailsOnlyForRealFailures,
     a_proof_is_never_forgotten::AProofIsNeverForgotten,
     a_task_completes_once::ATaskCompletesOnce,
@@ -27,6 +28,7 @@ impl Invariants {
     pub(crate) fn all(deadline: Timestamp) -> Self {
         Self(vec![
             Box::new(AFinishedProofIsCompleteAndCorrect::default()),
+            Box::new(ANewNameHasNoBetterRecord::default()),
             Box::new(AProofFailsOnlyForRealFailures::default()),
             Box::new(AProofIsNeverForgotten::default()),
             Box::new(ATaskCompletesOnce::default()),

@@ -46,7 +46,7 @@ impl Invariant for AtMostOneLiveAttempt {
                 self.check_beside(*task, step)?;
             }
             self.books.on_command(command);
-            if let Command::Assign { attempt, .. } | Command::Adopt { attempt, .. } = command {
+            if let Command::Assign { attempt, .. } | Command::Continue { attempt, .. } = command {
                 let task = self.books.task_of(*attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
                 self.check_number(task, *attempt)?;
             }

@@ -38,7 +38,7 @@ impl Books {
                 self.tasks.insert(attempt, task);
                 self.insert(session, attempt, task);
             }
-            Command::Adopt { session, attempt } => {
+            Command::Continue { session, attempt } => {
                 if let Some(task) = self.task_of(attempt) {
                     self.insert(session, attempt, task);
                 }
@@ -83,6 +83,12 @@ impl Books {
     /// Returns how many attempts `session` holds.
     pub(crate) fn held_by(&self, session: SessionId) -> usize {
         self.of_session.get(&session).map_or(0, BTreeSet::len)
+    }
+
+    /// Returns the tasks whose attempts `session` holds.
+    pub(crate) fn tasks_on(&self, session: SessionId) -> impl Iterator<Item = TaskId> {
+        let held = self.of_session.get(&session).into_iter().flatten();
+        held.filter_map(|attempt| self.task_of(*attempt))
     }
 
     /// Returns the worker that holds `attempt`, if the attempt is live.

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
-    AttemptId, Command, Event, KindSet, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
-    WorkerId,
+    AttemptId, Command, Event, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind,
+    Timestamp, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -96,11 +96,12 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
     assert!(what.contains(words), "{what}");
 }
 
-pub(crate) const fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> Event {
-    let (session, worker) = (SessionId(session), WorkerId(worker));
+pub(crate) fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> Event {
+    let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
     Event::WorkerJoined {
         session,
         worker,
+        origin,
         memory_bytes: 1,
         slots,
         kinds,

@@ -37,7 +37,7 @@ impl LaterReportsChangeNothing {
             let changes = match *command {
                 Command::Cancel { attempt: of, .. }
                 | Command::CompleteMarker { attempt: of, .. }
-                | Command::Adopt { attempt: of, .. } => of == attempt,
+                | Command::Continue { attempt: of, .. } => of == attempt,
                 Command::AcceptResult { attempt: of, task, .. } => of == attempt || done == Some(task),
                 Command::Assign { task, .. } | Command::FailProof { task, .. } => done == Some(task),
                 _ => false,

@@ -4,6 +4,7 @@
 //! its own state.
 
 mod a_finished_proof_is_complete_and_correct;
+mod a_new_name_has_no_better_record;
 mod a_proof_fails_only_for_real_failures;
 mod a_proof_is_never_forgotten;
 mod a_task_completes_once;

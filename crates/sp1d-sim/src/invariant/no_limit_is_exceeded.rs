@@ -1,6 +1,8 @@
 //! All bounds hold:
 //! - A worker holds no more attempts than it has slots, and only tasks that it supports.
-//! - A worker gets no task while it is drained, quarantined or restarting its prover, and only one while on probation.
+//! - A worker gets no task while it is drained or restarting its prover, and none of a kind for which it is
+//!   quarantined.
+//! - A worker holds only one attempt of a kind for which it is on probation.
 //! - A task does not return to a worker with too little memory.
 //! - Histories, quarantines and the number of attempts do not exceed their limits.
 
@@ -10,7 +12,7 @@ use super::{
     step::SimStep,
 };
 use sp1d_scheduler::{AttemptId, Command, Event, KindSet, SessionId, TaskId, TaskKind, WorkerId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Maximum number of history entries that the scheduler keeps per task.
 const MAX_HISTORY: usize = 64;
@@ -25,7 +27,7 @@ pub(crate) struct NoLimitIsExceeded {
     seats: BTreeMap<SessionId, Seat>,
     /// The worker of every session, including ended ones.
     workers: BTreeMap<SessionId, WorkerId>,
-    probation: BTreeSet<WorkerId>,
+    probation: BTreeMap<WorkerId, KindSet>,
     attempts: BTreeMap<TaskId, u32>,
     /// The largest memory that was too small for a task.
     too_small: BTreeMap<TaskId, Option<u64>>,
@@ -37,7 +39,7 @@ struct Seat {
     slots: usize,
     kinds: KindSet,
     draining: bool,
-    quarantined: bool,
+    quarantined: KindSet,
     starting: bool,
     memory: u64,
 }
@@ -47,7 +49,7 @@ impl NoLimitIsExceeded {
         match *step.event {
             Event::WorkerJoined { session, worker, memory_bytes: memory, slots, kinds, draining, .. } => {
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-                let seat = Seat { slots, kinds, draining, quarantined: false, starting: false, memory };
+                let seat = Seat { slots, kinds, draining, quarantined: KindSet::default(), starting: false, memory };
                 self.seats.entry(session).or_insert(seat);
                 self.workers.entry(session).or_insert(worker);
             }
@@ -82,8 +84,16 @@ impl NoLimitIsExceeded {
         self.seats.get(&session).ok_or_else(|| format!("{session} is not connected"))
     }
 
-    fn on_probation(&self, session: SessionId) -> bool {
-        self.workers.get(&session).is_some_and(|worker| self.probation.contains(worker))
+    /// Returns the kinds for which the worker of `session` is on probation.
+    fn on_probation(&self, session: SessionId) -> KindSet {
+        self.workers.get(&session).and_then(|worker| self.probation.get(worker)).copied().unwrap_or_default()
+    }
+
+    /// Ends the probation of the worker of `session` for `kinds`.
+    fn end_probation(&mut self, session: SessionId, kinds: KindSet) {
+        if let Some(probation) = self.workers.get(&session).and_then(|worker| self.probation.get_mut(worker)) {
+            *probation = probation.without(kinds);
+        }
     }
 
     fn check_slots(&self, session: SessionId) -> Result<(), String> {
@@ -92,18 +102,25 @@ impl NoLimitIsExceeded {
     }
 
     /// Checks an assignment that `books` already contains.
-    fn check_assigned(&mut self, session: SessionId, task: TaskId, kind: TaskKind) -> Result<(), String> {
+    fn check_assigned(
+        &mut self,
+        session: SessionId,
+        task: TaskId,
+        kind: TaskKind,
+        step: &SimStep<'_>,
+    ) -> Result<(), String> {
         let seat = self.seat(session)?;
         ensure(seat.kinds.contains(kind), || format!("{session} does not support {task}"))?;
         ensure(!seat.draining, || format!("{session} is drained, but gets {task}"))?;
         ensure(!seat.starting, || format!("{session} is restarting its prover, but gets {task}"))?;
         let too_small = self.too_small.get(&task).copied().flatten().filter(|memory| seat.memory <= *memory);
         ensure(too_small.is_none(), || format!("{session} has too little memory for {task}, but gets it"))?;
-        ensure(!seat.quarantined, || format!("{session} is quarantined, but gets {task}"))?;
+        ensure(!seat.quarantined.contains(kind), || format!("{session} is quarantined, but gets {task}"))?;
         self.check_slots(session)?;
-        let held = self.books.held_by(session);
-        ensure(held == 1 || !self.on_probation(session), || {
-            format!("{session} is on probation, but holds {held} attempts")
+        let is_of_kind = |task: &TaskId| step.plan.tasks.get(task).is_some_and(|task| task.kind == kind);
+        let held = self.books.tasks_on(session).filter(is_of_kind).count();
+        ensure(held == 1 || !self.on_probation(session).contains(kind), || {
+            format!("{session} is on probation, but holds {held} attempts of {kind}")
         })?;
         let attempts = self.attempts.entry(task).or_default();
         *attempts += 1;
@@ -113,35 +130,36 @@ impl NoLimitIsExceeded {
 
     fn check_command(&mut self, command: &Command, step: &SimStep<'_>) -> Result<(), String> {
         match *command {
-            Command::Assign { session, task, kind, .. } => self.check_assigned(session, task, kind),
-            Command::Adopt { session, attempt } => self.check_adopted(session, attempt),
-            Command::AcceptResult { session, .. } => {
-                if let Some(worker) = self.workers.get(&session) {
-                    self.probation.remove(worker);
+            Command::Assign { session, task, kind, .. } => self.check_assigned(session, task, kind, step),
+            Command::Continue { session, attempt } => self.check_continued(session, attempt),
+            Command::AcceptResult { session, task, .. } => {
+                if let Some(task) = step.plan.tasks.get(&task) {
+                    self.end_probation(session, KindSet::only(task.kind));
                 }
                 Ok(())
             }
             Command::FailProof { task, ref history, .. } => {
                 ensure(history.len() <= MAX_HISTORY, || format!("{task} has a history of {} entries", history.len()))
             }
-            Command::Quarantine { session, duration, .. } => {
+            Command::Quarantine { session, kinds, duration, .. } => {
                 let longest = step.config.quarantine.map(|rules| rules.longest);
                 ensure(longest.is_some_and(|longest| duration <= longest), || {
                     format!("{session} is quarantined for {duration:?}, but the maximum is {longest:?}")
                 })?;
                 if let Some(seat) = self.seats.get_mut(&session) {
-                    seat.quarantined = true;
+                    seat.quarantined = seat.quarantined.with(kinds);
                 }
-                if let Some(worker) = self.workers.get(&session) {
-                    self.probation.remove(worker);
-                }
+                self.end_probation(session, kinds);
                 Ok(())
             }
-            Command::Probation { session } => {
+            Command::Probation { session, kinds } => {
                 if let Some(seat) = self.seats.get_mut(&session) {
-                    seat.quarantined = false;
+                    seat.quarantined = seat.quarantined.without(kinds);
                 }
-                self.probation.extend(self.workers.get(&session));
+                if let Some(worker) = self.workers.get(&session) {
+                    let probation = self.probation.entry(*worker).or_default();
+                    *probation = probation.with(kinds);
+                }
                 Ok(())
             }
             Command::WorkerDrained { session } => {
@@ -159,7 +177,7 @@ impl NoLimitIsExceeded {
         }
     }
 
-    fn check_adopted(&self, session: SessionId, attempt: AttemptId) -> Result<(), String> {
+    fn check_continued(&self, session: SessionId, attempt: AttemptId) -> Result<(), String> {
         let of = self.books.task_of(attempt);
         ensure(of.is_some(), || format!("{session} continues {attempt}, which was never assigned"))?;
         self.check_slots(session)
@@ -198,8 +216,8 @@ mod tests {
     const DRAIN: Event = Event::DrainRequested { session: SessionId(1) };
 
     fn quarantine(seconds: u64) -> Command {
-        let duration = Duration::from_secs(seconds);
-        Command::Quarantine { session: SessionId(1), duration, reason: String::new() }
+        let (kinds, duration) = (KindSet::only(TaskKind::ProveShard), Duration::from_secs(seconds));
+        Command::Quarantine { session: SessionId(1), kinds, duration, reason: String::new() }
     }
 
     #[test]
@@ -207,8 +225,8 @@ mod tests {
         let (example, mut invariant) = at_work();
         let commands = [assign(1, 2, 1, 2), assign(1, 3, 2, 3)];
         assert_broken(example.show(&mut invariant, &Event::Tick, &commands), "has 2 slots");
-        let adopt = Command::Adopt { session: SessionId(1), attempt: AttemptId(1) };
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has 2 slots");
+        let continues = Command::Continue { session: SessionId(1), attempt: AttemptId(1) };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[continues]), "has 2 slots");
     }
 
     #[test]
@@ -265,7 +283,7 @@ mod tests {
     fn a_second_task_on_probation_is_detected() {
         let (example, mut invariant) = at_work();
         example.show(&mut invariant, &reported(1, 1), &[quarantine(60)]).unwrap();
-        let probation = Command::Probation { session: SessionId(1) };
+        let probation = Command::Probation { session: SessionId(1), kinds: KindSet::only(TaskKind::ProveShard) };
         example.show(&mut invariant, &Event::Tick, &[probation, assign(1, 2, 1, 1)]).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[assign(1, 3, 1, 2)]), "is on probation");
     }

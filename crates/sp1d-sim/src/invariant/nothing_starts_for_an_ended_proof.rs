@@ -44,7 +44,7 @@ impl Invariant for NothingStartsForAnEndedProof {
                     self.check_running(*proof)?;
                     self.assigned.insert(*attempt, *proof);
                 }
-                Command::Adopt { attempt, .. } => {
+                Command::Continue { attempt, .. } => {
                     let proof = self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
                     self.check_running(*proof)?;
                 }
@@ -86,7 +86,7 @@ mod tests {
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1)]), "has failed");
         assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "has ended");
         assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "has ended");
-        let adopt = Command::Adopt { session: SessionId(2), attempt: AttemptId(1) };
-        assert_broken(example.show(&mut invariant, &Event::Tick, &[adopt]), "has ended");
+        let continues = Command::Continue { session: SessionId(2), attempt: AttemptId(1) };
+        assert_broken(example.show(&mut invariant, &Event::Tick, &[continues]), "has ended");
     }
 }

@@ -3,15 +3,14 @@
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
     AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
-    SessionId, TaskId, Timestamp, WorkerId,
+    SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Situations that must occur in a few hundred seeds.
 pub const MARKS: &[&str] = &[
-    "adoption refused",
-    "attempt adopted",
-    "attempt adopted in place of another",
+    "attempt continued",
+    "attempt continued in place of another",
     "attempt never started",
     "attempt overdue",
     "attempt resumed",
@@ -20,13 +19,14 @@ pub const MARKS: &[&str] = &[
     "claims not confirmed",
     "claims refuted later",
     "clock paused",
+    "continuation refused",
+    "deferred events rejected",
+    "deferred events without uploads ignored",
     "duplicate report ignored",
-    "late check of a marker ignored",
+    "late check of deferred events ignored",
     "late report accepted",
     "marker completed",
     "marker missing",
-    "marker rejected",
-    "marker report without claims ignored",
     "names of claims taken",
     "no result delivered",
     "no worker connected",
@@ -61,6 +61,7 @@ pub const MARKS: &[&str] = &[
     "worker on probation",
     "worker quarantined",
     "worker quarantined again on probation",
+    "worker quarantined under a new name",
     "worker resumed",
     "wrong claims uploaded",
     "wrong result delivered",
@@ -83,7 +84,8 @@ pub(crate) struct Coverage {
     books: Books,
     last: Option<Timestamp>,
     workers: BTreeMap<SessionId, WorkerId>,
-    probation: BTreeSet<WorkerId>,
+    probation: BTreeSet<(WorkerId, TaskKind)>,
+    known_workers: BTreeSet<WorkerId>,
     draining: BTreeSet<SessionId>,
     ended_sessions: BTreeSet<SessionId>,
     /// Attempts that have reported: whether the attempt was no longer live, and the session that reported.
@@ -144,11 +146,13 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::MarkerReported { has_all_uploads: false, .. } => {
-                self.mark("marker report without claims ignored");
+            DispatchEvent::DeferredEventsUploaded { has_all_uploads: false, .. } => {
+                self.mark("deferred events without uploads ignored");
             }
-            DispatchEvent::MarkerChecked { .. } if commands.is_empty() => self.mark("late check of a marker ignored"),
-            DispatchEvent::MarkerChecked { outcome: Err(_), .. } => self.mark("marker rejected"),
+            DispatchEvent::DeferredEventsChecked { .. } if commands.is_empty() => {
+                self.mark("late check of deferred events ignored");
+            }
+            DispatchEvent::DeferredEventsChecked { outcome: Err(_), .. } => self.mark("deferred events rejected"),
             DispatchEvent::ClaimsJudged { verdict, .. } => {
                 self.mark(match verdict {
                     ClaimsVerdict::Accepted { refuted } if refuted.is_empty() => "claims accepted",
@@ -179,13 +183,18 @@ impl Coverage {
             }
             Event::WorkerJoined { session, worker, ref holds, draining, .. } => {
                 self.workers.insert(session, worker);
+                let is_quarantined =
+                    |command: &Command| matches!(command, Command::Quarantine { session: of, .. } if *of == session);
+                if self.known_workers.insert(worker) && step.commands.iter().any(is_quarantined) {
+                    self.mark("worker quarantined under a new name");
+                }
                 if draining {
                     self.draining.insert(session);
                 }
                 let refused =
                     |attempt: &AttemptId| step.commands.contains(&Command::Cancel { session, attempt: *attempt });
                 if holds.iter().any(refused) {
-                    self.mark("adoption refused");
+                    self.mark("continuation refused");
                 }
             }
             Event::SessionEnded { session } => {
@@ -233,7 +242,7 @@ impl Coverage {
     fn on_command(&mut self, command: &Command, before: &[Command], step: &SimStep<'_>) {
         match *command {
             Command::Assign { session, attempt, task, .. } => self.on_assign(session, attempt, task, before, step),
-            Command::Adopt { session, attempt } => self.on_adopt(session, attempt, before),
+            Command::Continue { session, attempt } => self.on_continue(session, attempt, before),
             Command::AcceptResult { task, attempt, session, .. } => self.on_accept(task, attempt, session, step),
             Command::CompleteMarker { .. } => self.mark("marker completed"),
             Command::FailProof { proof, task, ref history, .. } => {
@@ -248,12 +257,14 @@ impl Coverage {
                     self.mark("proof failed for its poison task");
                 }
             }
-            Command::Quarantine { session, .. } => {
-                let again = self.workers.get(&session).is_some_and(|worker| self.probation.remove(worker));
+            Command::Quarantine { session, kinds, .. } => {
+                let again = kinds.iter().filter(|kind| self.end_probation(session, *kind)).count() > 0;
                 self.mark(if again { "worker quarantined again on probation" } else { "worker quarantined" });
             }
-            Command::Probation { session } => {
-                self.probation.extend(self.workers.get(&session));
+            Command::Probation { session, kinds } => {
+                let worker = self.workers.get(&session).copied();
+                self.probation
+                    .extend(worker.into_iter().flat_map(|worker| kinds.iter().map(move |kind| (worker, kind))));
                 self.mark("worker on probation");
             }
             Command::WorkerDrained { .. } => self.mark("worker drained"),
@@ -319,8 +330,8 @@ impl Coverage {
         }
     }
 
-    fn on_adopt(&mut self, session: SessionId, attempt: AttemptId, before: &[Command]) {
-        self.mark("attempt adopted");
+    fn on_continue(&mut self, session: SessionId, attempt: AttemptId, before: &[Command]) {
+        self.mark("attempt continued");
         let task = self.books.task_of(attempt);
         let of_task = |command: &Command| {
             matches!(*command, Command::Cancel { attempt: other, session: by }
@@ -329,14 +340,19 @@ impl Coverage {
         let in_place = before.iter().any(of_task);
         let beside = task.is_some_and(|task| self.books.live_of(task).next().is_some());
         if in_place {
-            self.mark("attempt adopted in place of another");
+            self.mark("attempt continued in place of another");
         } else if beside {
-            self.mark("attempt adopted beside another");
+            self.mark("attempt continued beside another");
         }
     }
 
+    /// Ends the probation of the worker of `session` for `kind`. Returns false if it was not on probation.
+    fn end_probation(&mut self, session: SessionId, kind: TaskKind) -> bool {
+        self.workers.get(&session).is_some_and(|worker| self.probation.remove(&(*worker, kind)))
+    }
+
     fn on_accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId, step: &SimStep<'_>) {
-        if self.workers.get(&session).is_some_and(|worker| self.probation.remove(worker)) {
+        if self.end_probation(session, step.plan.tasks[&task].kind) {
             self.mark("probation passed");
         }
         match self.speculative.get(&task) {

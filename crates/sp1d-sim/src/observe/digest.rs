@@ -28,9 +28,9 @@ const fn numbers(command: &Command) -> [u64; 4] {
         Command::AcceptResult { task, attempt, session, .. } => [4, task.0, attempt.0, session.0],
         Command::Discard { attempt } => [5, attempt.0, 0, 0],
         Command::FailProof { proof, task, .. } => [6, proof.0, task.0, 0],
-        Command::Adopt { session, attempt } => [7, session.0, attempt.0, 0],
+        Command::Continue { session, attempt } => [7, session.0, attempt.0, 0],
         Command::Quarantine { session, .. } => [8, session.0, 0, 0],
-        Command::Probation { session } => [9, session.0, 0, 0],
+        Command::Probation { session, .. } => [9, session.0, 0, 0],
         Command::WorkerDrained { session } => [10, session.0, 0, 0],
         Command::EndSession { session } => [11, session.0, 0, 0],
     }

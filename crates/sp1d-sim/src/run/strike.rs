@@ -63,6 +63,15 @@ impl World {
             InjectedFault::Slow { factor, lasts } => machine.slow_down(factor, now + lasts, now),
             InjectedFault::Hang => machine.hang(),
             InjectedFault::Lie { lie, lasts } => machine.ills.lies = Some((now + lasts, lie)),
+            InjectedFault::Rename { away, lie, lasts } => {
+                machine.crash(net);
+                machine.rename();
+                machine.ills.lies = Some((now + away + lasts, lie));
+                if let Some(session) = session {
+                    net.report(id, session, ToOrchestrator::Closed);
+                }
+                net.after(away, Happening::PowerOn { machine: id });
+            }
             InjectedFault::FailAll { lasts } => machine.ills.fails_until = now + lasts,
             InjectedFault::CrashLoop { lasts } => machine.ills.dies_until = now + lasts,
             InjectedFault::ProverDies { lasts } => machine.ills.prover_dies_until = now + lasts,

@@ -7,7 +7,7 @@ use crate::{
     invariant::{Invariants, SimOutcome, Violation},
     scenario::{Dice, MachineId, Plan, PlannedFault, Purpose, WorldParameters, draw_faults},
 };
-use sp1d_scheduler::{SessionId, Timestamp};
+use sp1d_scheduler::{OriginId, SessionId, Timestamp};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The orchestrator, machines and work of a seed, and everything that is scheduled to happen to them.
@@ -36,6 +36,7 @@ impl World {
         };
         let mut machines: Vec<Machine> =
             (0..parameters.workers).map(|at| Machine::draw(MachineId(at), &mut dice)).collect();
+        share_origins(seed, &parameters, &mut machines);
         let end_ms = u64::try_from(parameters.safety.as_millis()).expect("a phase lasts two minutes at most");
         for machine in &mut machines {
             let late = machine.id.0 > 0 && dice.chance(300);
@@ -138,7 +139,9 @@ impl World {
             Happening::ProofCancelled(proof) => driver.cancel(proof, net),
             Happening::ProofOver(proof) => driver.end(proof, plan, net)?,
             Happening::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
-            Happening::MarkerChecked { attempt, good } => driver.on_marker_checked(attempt, good, plan, net)?,
+            Happening::DeferredEventsChecked { attempt, good } => {
+                driver.on_deferred_events_checked(attempt, good, plan, net)?;
+            }
             Happening::Resume(session) => driver.resume(session, plan, net)?,
             Happening::ResumeAll => driver.resume_all(plan, net)?,
             Happening::Echo(event) => driver.report_once(event, plan, net)?,
@@ -186,6 +189,14 @@ impl World {
             machine.heal(plan, net);
         }
         net.after(Duration::ZERO, Happening::ResumeAll);
+    }
+}
+
+/// In half of the worlds, gives all bad workers the same origin, as if one machine used several names.
+fn share_origins(seed: u64, parameters: &WorldParameters, machines: &mut [Machine]) {
+    if Dice::new(seed, Purpose::Origins).chance(500) {
+        let bad = machines.iter_mut().skip(1).take(parameters.bad_workers);
+        bad.for_each(|machine| machine.origin = OriginId(1));
     }
 }
 

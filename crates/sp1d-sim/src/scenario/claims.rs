@@ -1,7 +1,7 @@
 //! Deferred claims: what workers claim for the markers of their tasks, and the verdicts on these claims.
 
-use super::{dice::mixed, fault::MachineId, plan::Plan};
-use sp1d_scheduler::{AttemptId, ClaimsVerdict, TaskId, WorkerId};
+use super::{dice::mixed, plan::Plan};
+use sp1d_scheduler::{AttemptId, ClaimsVerdict, OriginId, TaskId, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an attempt claims for the marker of its task, reduced to what the simulation needs.
@@ -17,10 +17,11 @@ impl Claims {
         Self { content: mixed(task.0 ^ (1 << 62)), malformed: false }
     }
 
-    /// Returns wrong claims of `task`. Two machines never make the same wrong claims, because the orchestrator trusts
-    /// two workers that agree. A check of the claims alone detects malformed claims. Only a comparison detects others.
-    pub(crate) const fn wrong(task: TaskId, machine: MachineId, malformed: bool) -> Self {
-        Self { content: mixed(Self::of(task).content ^ (machine.0 as u64 + 1)), malformed }
+    /// Returns wrong claims of `task`. All workers of an origin make the same wrong claims. Two origins never do,
+    /// because the orchestrator trusts two origins that agree. A check of the claims alone detects malformed claims.
+    /// Only a comparison detects others.
+    pub(crate) const fn wrong(task: TaskId, origin: OriginId, malformed: bool) -> Self {
+        Self { content: mixed(Self::of(task).content ^ (origin.0 as u64 + 1)), malformed }
     }
 
     pub(crate) const fn is_malformed(self) -> bool {
@@ -30,10 +31,16 @@ impl Claims {
 
 /// All claims that were judged, like the orchestrator's deferred claims.
 #[derive(Debug, Default)]
-pub(crate) struct HeardClaims(BTreeMap<TaskId, BTreeMap<Claims, BTreeSet<WorkerId>>>);
+pub(crate) struct HeardClaims(BTreeMap<TaskId, BTreeMap<Claims, BTreeMap<WorkerId, OriginId>>>);
 
 /// Two workers of an earlier try of a proof. A comparison starts only after a try has failed.
-const EARLIER: [WorkerId; 2] = [WorkerId(u64::MAX), WorkerId(u64::MAX - 1)];
+const EARLIER: [(WorkerId, OriginId); 2] =
+    [(WorkerId(u64::MAX), OriginId(u128::MAX)), (WorkerId(u64::MAX - 1), OriginId(u128::MAX - 1))];
+
+/// Returns true if the workers have at least two origins.
+fn is_confirmed(workers: &BTreeMap<WorkerId, OriginId>) -> bool {
+    workers.values().collect::<BTreeSet<_>>().len() >= 2
+}
 
 impl HeardClaims {
     pub(crate) fn is_new(&self, task: TaskId) -> bool {
@@ -42,29 +49,31 @@ impl HeardClaims {
 
     /// Records that `workers` workers, at most two, made correct claims for `task` in an earlier try of its proof.
     pub(crate) fn recall(&mut self, task: TaskId, workers: usize) {
-        self.0.entry(task).or_default().entry(Claims::of(task)).or_default().extend(&EARLIER[..workers]);
+        self.0.entry(task).or_default().entry(Claims::of(task)).or_default().extend(EARLIER[..workers].iter().copied());
     }
 
-    /// Records that `worker` makes `claims` for `task` and returns the verdict. They are accepted at once, unless the
-    /// proof of the task compares claims. Then a second worker must make the same claims, if another worker is
-    /// available or has made other claims. `is_alone` is true if no other worker is available.
+    /// Records that `worker`, with its origin, makes `claims` for `task` and returns the verdict. They are accepted at
+    /// once, unless the proof of the task compares claims. Then a worker of another origin must make the same claims,
+    /// if such a worker is available or has made other claims. `is_alone` is true if no worker of another origin is
+    /// available.
     pub(crate) fn judge(
         &mut self,
         task: TaskId,
         claims: Claims,
-        worker: WorkerId,
+        (worker, origin): (WorkerId, OriginId),
         is_alone: bool,
         plan: &Plan,
     ) -> ClaimsVerdict {
         let of_task = self.0.entry(task).or_default();
-        of_task.entry(claims).or_default().insert(worker);
+        of_task.entry(claims).or_default().insert(worker, origin);
         if !plan.proofs[&plan.tasks[&task].proof].compares {
             return ClaimsVerdict::Accepted { refuted: Vec::new() };
         }
-        let is_confirmed = |workers: &BTreeSet<WorkerId>| workers.len() >= 2;
         if is_confirmed(&of_task[&claims]) {
             let others = of_task.iter().filter(|(other, _)| **other != claims);
-            return ClaimsVerdict::Accepted { refuted: others.flat_map(|(_, workers)| workers).copied().collect() };
+            return ClaimsVerdict::Accepted {
+                refuted: others.flat_map(|(_, workers)| workers.keys()).copied().collect(),
+            };
         }
         if of_task.values().any(is_confirmed) {
             return ClaimsVerdict::Contradicted;
@@ -89,9 +98,10 @@ mod tests {
     use sp1d_scheduler::{ProofId, TaskKind};
     use std::time::Duration;
 
-    /// Judges these claims for one task, as pairs of the machine that makes wrong claims (`None` for right claims)
-    /// and a worker. Checks the last verdict.
-    fn check(claims: &[(Option<usize>, u64)], is_alone: bool, expected: &ClaimsVerdict) {
+    /// Judges these claims for one task, as pairs of the origin that makes wrong claims (`None` for right claims) and a
+    /// worker. The workers below 10 have their own origins, and the other workers have the same origin. Checks the last
+    /// verdict.
+    fn check(claims: &[(Option<u128>, u64)], is_alone: bool, expected: &ClaimsVerdict) {
         let (task, proof, mut plan) = (TaskId(1), ProofId(1), Plan::default());
         plan.proofs.insert(proof, ProofPlan { compares: true, ..ProofPlan::default() });
         plan.tasks.insert(
@@ -108,9 +118,10 @@ mod tests {
             },
         );
         let mut heard = HeardClaims::default();
-        let mut judge = |(wrong, worker): &(Option<usize>, u64)| {
-            let claims = wrong.map_or(Claims::of(task), |machine| Claims::wrong(task, MachineId(machine), false));
-            heard.judge(task, claims, WorkerId(*worker), is_alone, &plan)
+        let mut judge = |(wrong, worker): &(Option<u128>, u64)| {
+            let claims = wrong.map_or(Claims::of(task), |origin| Claims::wrong(task, OriginId(origin), false));
+            let origin = OriginId(u128::from(*worker).min(10));
+            heard.judge(task, claims, (WorkerId(*worker), origin), is_alone, &plan)
         };
         assert_eq!(claims.iter().map(&mut judge).last().as_ref(), Some(expected), "{claims:?}");
     }
@@ -125,6 +136,14 @@ mod tests {
         check(&[(Some(1), 1), (None, 2), (None, 3)], false, &accepted(&[1]));
         check(&[(None, 2), (None, 3), (Some(1), 1)], false, &ClaimsVerdict::Contradicted);
         check(&[(Some(1), 1), (Some(2), 2)], false, &ClaimsVerdict::Unconfirmed);
+    }
+
+    #[test]
+    fn two_names_of_one_origin_do_not_confirm_each_other() {
+        check(&[(Some(10), 10), (Some(10), 11)], false, &ClaimsVerdict::Unconfirmed);
+        let refuted = [10, 11].map(WorkerId).to_vec();
+        let claims = [(Some(10), 10), (Some(10), 11), (None, 1), (None, 2)];
+        check(&claims, false, &ClaimsVerdict::Accepted { refuted });
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(crate) enum Purpose {
     Faults,
     Machines,
     World,
+    Origins,
 }
 
 /// A seeded random number generator.

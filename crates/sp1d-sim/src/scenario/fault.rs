@@ -59,6 +59,12 @@ pub(crate) enum InjectedFault {
         lie: Lie,
         lasts: Duration,
     },
+    /// The process is restarted under another name, and then delivers wrong results.
+    Rename {
+        away: Duration,
+        lie: Lie,
+        lasts: Duration,
+    },
     /// Every attempt fails.
     FailAll {
         lasts: Duration,
@@ -112,6 +118,7 @@ impl InjectedFault {
             Self::Lie { lie: Lie::Wrong, .. } => "worker delivers a wrong result",
             Self::Lie { lie: Lie::OfOther, .. } => "worker delivers another's result",
             Self::Lie { lie: Lie::Nothing, .. } => "worker delivers no result",
+            Self::Rename { .. } => "worker that lies changes its name",
             Self::FailAll { .. } => "worker fails every attempt",
             Self::CrashLoop { .. } => "worker crashes in a loop",
             Self::ProverDies { .. } => "prover dies",
@@ -197,7 +204,10 @@ fn bad(dice: &mut Dice) -> InjectedFault {
         26..=28 => InjectedFault::StartsNothing { lasts: lasts * 3 },
         29.. => InjectedFault::WrongMarkers { lasts: lasts * 4 },
         0..=5 => InjectedFault::Hang,
-        6..=12 => InjectedFault::Lie { lie: dice.pick(&[Lie::Wrong, Lie::OfOther, Lie::Nothing]), lasts },
+        6..=9 => InjectedFault::Lie { lie: dice.pick(&[Lie::Wrong, Lie::OfOther, Lie::Nothing]), lasts },
+        10..=12 => {
+            InjectedFault::Rename { away: dice.ms(100..=3000), lie: dice.pick(&[Lie::Wrong, Lie::Nothing]), lasts }
+        }
         13..=16 => InjectedFault::FailAll { lasts },
         _ => InjectedFault::NoMarkers { lasts },
     }

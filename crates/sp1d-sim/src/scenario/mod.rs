@@ -11,7 +11,7 @@ mod plan;
 pub(crate) use claims::{Claims, HeardClaims, UploadedClaims};
 pub(crate) use dice::{Dice, Purpose, mixed};
 pub(crate) use fault::{InjectedFault, Lie, MachineId, PlannedFault, draw_faults};
-pub(crate) use parameters::{ATTEMPTS_BEFORE, WorldParameters};
+pub(crate) use parameters::{LAST_ATTEMPT_BEFORE_RESTART, WorldParameters};
 #[cfg(test)]
 pub(crate) use plan::TaskPlan;
 pub(crate) use plan::{Plan, Value};

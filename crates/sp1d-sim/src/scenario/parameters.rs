@@ -5,7 +5,7 @@ use sp1d_scheduler::{PaceRules, Placement, QuarantineRules, SchedulerConfig};
 use std::{ops::RangeInclusive, time::Duration};
 
 /// Number of attempts from before the orchestrator restarted. Workers can resume some of them.
-pub(crate) const ATTEMPTS_BEFORE: u64 = 100;
+pub(crate) const LAST_ATTEMPT_BEFORE_RESTART: u64 = 100;
 
 /// One of this many seeds creates a large world.
 const LARGE_EVERY: u64 = 50;
@@ -87,7 +87,7 @@ fn config(dice: &mut Dice, lease_ttl: Duration) -> SchedulerConfig {
         placement: dice.pick(&[Placement::Spread, Placement::Spread, Placement::Pack]),
         pace: dice.chance(850).then_some(pace),
         quarantine: dice.chance(850).then_some(quarantine),
-        attempts_before: ATTEMPTS_BEFORE,
+        last_attempt_before_restart: LAST_ATTEMPT_BEFORE_RESTART,
         ..SchedulerConfig::default()
     }
 }

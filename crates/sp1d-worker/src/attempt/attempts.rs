@@ -143,7 +143,7 @@ impl AssignedAttempts {
         self.held().remove(&attempt);
     }
 
-    /// Returns the attempts that a new session with the same orchestrator can adopt.
+    /// Returns the attempts that a new session with the same orchestrator can continue.
     pub(crate) fn offers(&self) -> Vec<AttemptId> {
         self.held().keys().copied().collect()
     }
@@ -154,7 +154,7 @@ impl AssignedAttempts {
     }
 
     /// Continues `attempt` of an earlier session in `session`.
-    pub(crate) fn adopt(&self, session: &SessionHandle, attempt: AttemptId) {
+    pub(crate) fn continue_attempt(&self, session: &SessionHandle, attempt: AttemptId) {
         let Some(held) = self.held().get(&attempt).cloned() else { return };
         tracing::info!(attempt = attempt.0, "attempt continues in a new session");
         let route = held.journal.route_over(session);
@@ -180,7 +180,7 @@ impl AssignedAttempts {
         self.tasks.spawn(self.resumable.clone().drop_expired(self.end.clone()));
     }
 
-    /// Detaches all attempts from the session that has ended. The next session can adopt them.
+    /// Detaches all attempts from the session that has ended. The next session can continue them.
     pub(crate) fn detach(&self) {
         self.held().values().for_each(|held| held.journal.detach());
     }

@@ -15,9 +15,11 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Maximum number of uploaded bytes that are kept per attempt. A result has one or two megabytes, and most shards have
-/// few events. An attempt that delivers more cannot be resumed after a restart of its orchestrator.
-const MAX_JOURNAL_BYTES: usize = 64 << 20;
+sp1d_model::limits! {
+    /// Maximum number of uploaded bytes that are kept per attempt. A result has one or two megabytes, and most shards
+    /// have few events. An attempt that delivers more cannot be resumed after a restart of its orchestrator.
+    const MAX_JOURNAL_BYTES: usize = 64 << 20; Bytes by Orchestrator;
+}
 
 /// A report about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

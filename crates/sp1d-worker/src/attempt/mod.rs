@@ -19,5 +19,6 @@ mod resume;
 mod transfer;
 
 pub(crate) use attempts::AssignedAttempts;
+pub(crate) use journal::LIMITS as JOURNAL_LIMITS;
 pub(crate) use places::ProvingPlaces;
 pub(crate) use transfer::SessionHandle;

@@ -20,8 +20,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// Maximum loading time. A process that loads longer is stuck and is killed.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+sp1d_model::limits! {
+    /// Maximum loading time. A process that loads longer is stuck and is killed.
+    const LOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60); Time by Prover;
+    /// Maximum number of calls from a process that are carried out at the same time.
+    const MAX_CALLS: usize = 64; Count by Prover;
+}
 
 /// How often the resident memory of a process is measured.
 const RESIDENT_INTERVAL: Duration = Duration::from_millis(250);
@@ -32,9 +36,6 @@ const MIN_LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause is at least this many times as long as the measurement itself. A measurement takes one or two milliseconds
 /// of a core per gigabyte, and up to ten times as long on busy cores.
 const MIN_LIVE_INTERVAL_RATIO: u32 = 10;
-
-/// Maximum number of calls from a process that are carried out at the same time.
-const MAX_CALLS: usize = 64;
 
 /// Why the worker no longer serves a process.
 pub(super) enum ConnectionEnd {

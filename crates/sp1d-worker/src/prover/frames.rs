@@ -14,12 +14,13 @@ use tokio::{
 };
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
-/// Maximum size of a message: the largest artifact, plus 64 KiB for the fields around it.
-const MAX_FRAME_BYTES: u64 = MessageLimits::ARTIFACT_BYTES + (64 << 10);
-
-/// Maximum number of messages that wait to be written. Few of them contain an artifact, because an attempt makes few
-/// calls at a time.
-const MAX_QUEUED_MESSAGES: usize = 64;
+sp1d_model::limits! {
+    /// Maximum size of a message: the largest artifact, plus 64 KiB for the fields around it.
+    const MAX_FRAME_BYTES: u64 = MessageLimits::ARTIFACT_BYTES + (64 << 10); Bytes by Prover;
+    /// Maximum number of messages that wait to be written. Few of them contain an artifact, because an attempt makes
+    /// few calls at a time.
+    const MAX_QUEUED_MESSAGES: usize = 64; Count by Prover;
+}
 
 fn codec() -> LengthDelimitedCodec {
     let longest = usize::try_from(MAX_FRAME_BYTES).unwrap_or(usize::MAX);

@@ -18,8 +18,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Number of failed loads in a row after which the worker gives up.
-const MAX_LOAD_FAILURES: u32 = 5;
+sp1d_model::limits! {
+    /// Number of failed loads in a row after which the worker gives up.
+    const MAX_LOAD_FAILURES: u32 = 5; Count by Prover;
+}
 
 /// Pause before the restart of a process that ended while it was loading. It doubles with each failure in a row.
 const LOAD_RETRY_DELAY: Duration = Duration::from_secs(1);

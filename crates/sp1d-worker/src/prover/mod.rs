@@ -22,6 +22,9 @@ mod rules;
 mod serve;
 
 pub use command::ProverCommand;
+pub(crate) use connection::LIMITS as PROVER_LIMITS;
+pub(crate) use frames::LIMITS as FRAME_LIMITS;
+pub(crate) use life::LIMITS as LOAD_LIMITS;
 pub use provers::Provers;
 pub use rules::ProverRules;
 pub use serve::serve_prover;

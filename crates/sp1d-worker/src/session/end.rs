@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) enum SessionEnd {
     #[error("the connection failed: {0}")]
     Connection(#[from] tonic::transport::Error),
-    #[error("a call to the orchestrator failed: {}", .0.message())]
+    #[error("a call to the orchestrator failed: {}", one_line(.0.message()))]
     Call(#[from] Box<tonic::Status>),
     #[error("the orchestrator refused this worker: {0}")]
     Refused(String),

@@ -4,22 +4,31 @@ use super::{
     error::{ServeError, engine_failure},
     introduction::Introduction,
     run::{SessionContext, run},
-    turns::{TurnView, Turns},
+    turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
 use crate::state::EngineState;
-use sp1d_protocol::{Address, Filter, PreambleError, PreambleReply, Role, read_dialer, reply, send_place};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use sp1d_protocol::{
+    Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
+    send_place,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    time::sleep,
+    sync::watch,
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// Maximum number of connections that are in their handshake at the same time.
-const MAX_HANDSHAKES: usize = 16;
+/// How many log lines the handshakes of one address may cause: 10 at once, and one more every 10 s. An orchestrator
+/// that calls again and again writes no more.
+const MAX_LOG_RATE: Rate = Rate { burst: 10, interval: Duration::from_secs(10) };
 
 /// Time between two notices to a waiting orchestrator, if nothing changes. The notices show both sides that the other
 /// one is there.
@@ -89,15 +98,16 @@ impl ListeningWorker {
     ) -> Result<(), ServeError> {
         let stop = stop.child_token();
         let gate = Arc::new(ConnectionGate {
-            orchestrators: self.settings.orchestrators.clone(),
+            guard: PortGuard::new(self.settings.orchestrators.clone()),
+            logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
             introduction: Arc::new(self.settings.introduction.clone()),
             engine: engine.clone(),
             worker: self.worker.clone(),
             turns: Turns::default(),
-            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             stop: stop.clone(),
         });
         let sessions = TaskTracker::new();
+        let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
         let outcome = loop {
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
@@ -110,7 +120,9 @@ impl ListeningWorker {
                     }
                     Err(error) => {
                         // Most likely the process is out of file descriptors. They become free when connections end.
-                        tracing::warn!(%error, "cannot accept a connection");
+                        if let Some(left_out) = accept_logs.take((), Instant::now()) {
+                            tracing::warn!(%error, left_out, "cannot accept a connection");
+                        }
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
@@ -126,55 +138,28 @@ impl ListeningWorker {
 
 /// Admits, queues or refuses connections.
 struct ConnectionGate {
-    orchestrators: Filter,
+    guard: PortGuard,
+    /// Limits the log lines about handshakes.
+    logs: Mutex<RateLimiter<PeerNetwork>>,
     introduction: Arc<Introduction>,
     engine: watch::Receiver<EngineState>,
     worker: WorkerState,
     turns: Turns,
-    handshakes: Arc<Semaphore>,
     stop: CancellationToken,
+}
+
+/// An orchestrator that has its turn or waits for it.
+struct AdmittedOrchestrator {
+    pass: TurnPass,
+    turn: TurnView,
+    waits: bool,
 }
 
 impl ConnectionGate {
     async fn receive(&self, mut stream: TcpStream, peer: SocketAddr) {
-        let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
-            tracing::warn!("connection closed: too many handshakes at the same time");
-            return;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::warn!(%error, "cannot set TCP_NODELAY");
-        }
-        let role = match read_dialer(&mut stream, &[Role::Orchestrator, Role::IdleOrchestrator]).await {
-            Ok(role) => role,
-            Err(error) => return log_handshake(&error),
-        };
-        if !self.orchestrators.allows(peer.ip()).await {
-            tracing::warn!(allowed = %self.orchestrators, "connection refused: address not in --orchestrator");
-            let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
-            let _ = reply(&mut stream, &PreambleReply::Refused(text)).await;
-            return;
-        }
-        let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
-            Ok(pass) => pass,
-            Err(text) => {
-                tracing::info!(%text, "connection refused: busy with another orchestrator");
-                let _ = reply(&mut stream, &PreambleReply::Busy(text)).await;
-                return;
-            }
-        };
-        let mut turn = pass.view();
-        let verdict = match turn.place() {
-            Some(place) => {
-                tracing::info!(place = place.place, holder = %place.holder, "orchestrator waits for its turn");
-                PreambleReply::Queued
-            }
-            None => PreambleReply::Welcome,
-        };
-        if let Err(error) = reply(&mut stream, &verdict).await {
-            return log_handshake(&error);
-        }
-        drop(handshake);
-        if verdict == PreambleReply::Queued {
+        let Some(admitted) = self.shake_hands(&mut stream, peer).await else { return };
+        let AdmittedOrchestrator { pass: _pass, mut turn, waits } = admitted;
+        if waits {
             let waited = tokio::select! {
                 () = self.stop.cancelled() => return,
                 waited = wait_for_turn(&mut stream, &mut turn) => waited,
@@ -194,13 +179,79 @@ impl ConnectionGate {
         let end = run(stream, context).await;
         tracing::info!(%end, "session ended");
     }
-}
 
-fn log_handshake(error: &PreambleError) {
-    match error {
-        // Load balancers and people open a connection only to check the port.
-        PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
-        error => tracing::warn!(%error, "connection refused"),
+    /// Exchanges the first bytes. Returns `None` if the connection must be closed.
+    async fn shake_hands(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<AdmittedOrchestrator> {
+        let Some(place) = self.guard.enter(peer.ip()).await else {
+            self.log(peer, |left_out| tracing::warn!(left_out, "connection closed: too many others"));
+            return None;
+        };
+        tokio::select! {
+            () = place.displaced() => {
+                self.log(peer, |left_out| tracing::warn!(left_out, "connection closed: too many handshakes"));
+                None
+            }
+            admitted = self.admit(stream, peer, place.is_allowed()) => admitted,
+        }
+    }
+
+    async fn admit(&self, stream: &mut TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<AdmittedOrchestrator> {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let role = match read_dialer(stream, &[Role::Orchestrator, Role::IdleOrchestrator]).await {
+            Ok(role) => role,
+            Err(error) => return self.fail(peer, &error),
+        };
+        if !is_allowed {
+            let allowed = self.guard.filter();
+            self.log(peer, |left_out| {
+                tracing::warn!(%allowed, left_out, "connection refused: address not in --orchestrator");
+            });
+            let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
+            let _ = reply(stream, &PreambleReply::Refused(text)).await;
+            return None;
+        }
+        let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
+            Ok(pass) => pass,
+            Err(text) => {
+                self.log(peer, |left_out| {
+                    tracing::info!(%text, left_out, "connection refused: busy with another orchestrator");
+                });
+                let _ = reply(stream, &PreambleReply::Busy(text)).await;
+                return None;
+            }
+        };
+        let mut turn = pass.view();
+        let place = turn.place();
+        let verdict = if place.is_some() { PreambleReply::Queued } else { PreambleReply::Welcome };
+        if let Some(place) = &place {
+            self.log(peer, |left_out| {
+                tracing::info!(place = place.place, holder = %place.holder, left_out, "orchestrator waits for its turn");
+            });
+        }
+        if let Err(error) = reply(stream, &verdict).await {
+            return self.fail(peer, &error);
+        }
+        Some(AdmittedOrchestrator { pass, turn, waits: place.is_some() })
+    }
+
+    /// Logs a handshake that failed. Returns `None`.
+    fn fail(&self, peer: SocketAddr, error: &PreambleError) -> Option<AdmittedOrchestrator> {
+        match error {
+            // Load balancers and people open a connection only to check the port.
+            PreambleError::Io(error) => tracing::debug!(%error, "connection ended during the handshake"),
+            error => self.log(peer, |left_out| tracing::warn!(%error, left_out, "connection refused")),
+        }
+        None
+    }
+
+    /// Calls `write` with the number of log lines that were left out, unless the address of `peer` has caused too many.
+    fn log(&self, peer: SocketAddr, write: impl FnOnce(u64)) {
+        let left_out = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take(peer.ip().into(), Instant::now());
+        if let Some(left_out) = left_out {
+            write(left_out);
+        }
     }
 }
 
@@ -226,5 +277,97 @@ async fn wait_for_turn(stream: &mut TcpStream, turn: &mut TurnView) -> Result<()
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{machine_memory::MemoryPlan, session::introduction::Capabilities, state::engine_state};
+    use sp1d_protocol::{Admission, dial, wire};
+    use tokio::io::AsyncReadExt;
+
+    /// A worker on the loopback interface that admits the orchestrators of `filter`.
+    struct TestWorker {
+        address: SocketAddr,
+        stop: CancellationToken,
+        serving: tokio::task::JoinHandle<Result<(), ServeError>>,
+    }
+
+    impl TestWorker {
+        async fn start(filter: &str) -> Self {
+            let introduction = Introduction {
+                name: "one".to_owned(),
+                build: wire::Build::default().into(),
+                machine: wire::Machine::default(),
+                capabilities: Capabilities::all(),
+                plan: MemoryPlan::default(),
+            };
+            let (listen, orchestrators) = ("127.0.0.1:0".parse::<SocketAddr>().unwrap(), filter.parse().unwrap());
+            // The port 0 is not a valid `Address`, so the listener is made here.
+            let listener = TcpListener::bind(listen).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let worker = WorkerState::new(introduction.plan);
+            let settings = WorkerSettings { listen: address.into(), orchestrators, introduction };
+            let stop = CancellationToken::new();
+            let (sender, engine) = engine_state(Duration::ZERO);
+            let serving = tokio::spawn({
+                let (worker, stop) = (ListeningWorker { listener, settings, worker }, stop.clone());
+                async move {
+                    let _sender = sender;
+                    worker.serve(engine, stop).await
+                }
+            });
+            Self { address, stop, serving }
+        }
+
+        /// Connects from the local address `from`.
+        async fn connect(&self, from: [u8; 4]) -> TcpStream {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from((from, 0))).unwrap();
+            socket.connect(self.address).await.unwrap()
+        }
+
+        async fn stop(self) {
+            self.stop.cancel();
+            self.serving.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn silent_strangers_do_not_lock_out_an_orchestrator() {
+        let worker = TestWorker::start("127.0.0.1").await;
+        let mut strangers = Vec::new();
+        for last in 0..40 {
+            strangers.push(worker.connect([127, 0, 1, last]).await);
+        }
+        let mut orchestrator = worker.connect([127, 0, 0, 1]).await;
+        assert_eq!(dial(&mut orchestrator, Role::Orchestrator).await.unwrap(), Admission::Welcome);
+        drop(strangers);
+        worker.stop().await;
+    }
+
+    #[tokio::test]
+    async fn silent_connections_of_an_allowed_address_do_not_lock_out_its_orchestrator() {
+        let worker = TestWorker::start("127.0.0.0/8").await;
+        let mut silent = Vec::new();
+        for _ in 0..200 {
+            silent.push(worker.connect([127, 0, 0, 1]).await);
+        }
+        let mut orchestrator = worker.connect([127, 0, 0, 1]).await;
+        assert_eq!(dial(&mut orchestrator, Role::Orchestrator).await.unwrap(), Admission::Welcome);
+        // The first of them has given way to later ones, long before it was silent for a second.
+        let ended = tokio::time::timeout(Duration::from_millis(500), silent[0].read_u8()).await;
+        assert!(ended.is_ok_and(|read| read.is_err()));
+        worker.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stranger_learns_that_its_address_is_refused() {
+        let worker = TestWorker::start("127.0.0.1").await;
+        let mut stranger = worker.connect([127, 0, 0, 2]).await;
+        let refused = dial(&mut stranger, Role::Orchestrator).await;
+        assert!(matches!(refused, Err(PreambleError::Refused(text)) if text.contains("127.0.0.2")));
+        worker.stop().await;
     }
 }

@@ -28,3 +28,6 @@ pub use introduction::{Capabilities, Introduction};
 pub use join::JoiningWorker;
 pub use listen::{ListeningWorker, WorkerSettings};
 pub use local::{LocalEndpoint, LocalWorker};
+pub(crate) use run::LIMITS as SESSION_LIMITS;
+pub(crate) use turn_queue::LIMITS as TURN_LIMITS;
+pub(crate) use worker_state::LIMITS as STATE_LIMITS;

@@ -13,7 +13,7 @@ use crate::{
     state::EngineState,
     text::one_line,
 };
-use sp1d_model::AttemptId;
+use sp1d_model::{AttemptId, clean_line};
 use sp1d_protocol::{
     Assignment, Build, Closer, Connection, Invalid, connect_client, kind_to_wire,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
@@ -28,18 +28,22 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
-/// Maximum silence during each step of the handshake. Afterwards the limit of the orchestrator's reply applies.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+sp1d_model::limits! {
+    /// Maximum silence during each step of the handshake. Afterwards the limit of the orchestrator's reply applies.
+    const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5); Time by Orchestrator;
+    /// Minimum heartbeat interval that an orchestrator may set.
+    const MIN_HEARTBEAT_MS: u32 = 50; Milliseconds by Orchestrator;
+    /// Maximum heartbeat interval that an orchestrator may set.
+    const MAX_HEARTBEAT_MS: u32 = 60_000; Milliseconds by Orchestrator;
+    /// Maximum silence that an orchestrator may ask for. An orchestrator that has vanished without closing its
+    /// connection keeps the worker from others for no longer than this.
+    const MAX_SILENCE: Duration = Duration::from_secs(600); Time by Orchestrator;
+    /// Maximum number of characters of an orchestrator's name.
+    const MAX_NAME_CHARACTERS: usize = 100; Count by Orchestrator;
+}
 
 /// How often the memory for attempts is measured. It changes when other workers on the machine start or stop.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Bounds of the heartbeat interval that an orchestrator may set.
-const MIN_HEARTBEAT_MS: u32 = 50;
-const MAX_HEARTBEAT_MS: u32 = 60_000;
-
-/// Maximum number of characters of an orchestrator's name.
-const MAX_NAME_CHARACTERS: usize = 100;
 
 /// The parts of a worker that a session uses.
 pub(super) struct SessionContext {
@@ -96,8 +100,8 @@ where
     let orchestrator: Build = reply.build.unwrap_or_default().into();
     orchestrator.check_worker(&context.introduction.build)?;
     let heartbeat = Duration::from_millis(reply.heartbeat_ms.clamp(MIN_HEARTBEAT_MS, MAX_HEARTBEAT_MS).into());
-    let silence = Duration::from_millis(reply.silence_ms.into()).max(2 * heartbeat);
-    let name: String = one_line(&reply.name).chars().take(MAX_NAME_CHARACTERS).collect();
+    let silence = silence_limit(reply.silence_ms, heartbeat);
+    let name = clean_line(&reply.name, MAX_NAME_CHARACTERS);
     tracing::info!(session = reply.session, release = %orchestrator.release, orchestrator = %name, "session started");
     context.turn.set_name(name);
 
@@ -121,6 +125,12 @@ where
         }
     }
     end
+}
+
+/// Returns the silence after which the orchestrator counts as lost. It asks for `silence_ms`, and sends a heartbeat in
+/// each interval `heartbeat`.
+fn silence_limit(silence_ms: u32, heartbeat: Duration) -> Duration {
+    Duration::from_millis(silence_ms.into()).min(MAX_SILENCE).max(2 * heartbeat)
 }
 
 /// Runs one step of the handshake, until it takes too long or the worker is stopping.
@@ -270,7 +280,7 @@ fn on_message(message: ToWorker, session: &OpenSession) -> Result<(), SessionEnd
         }
         Some(to_worker::Message::Adopted(adopted)) => {
             if let Some(attempts) = &session.attempts {
-                attempts.adopt(&session.handle, AttemptId(adopted.attempt));
+                attempts.continue_attempt(&session.handle, AttemptId(adopted.attempt));
             }
         }
         Some(to_worker::Message::Received(received)) => {
@@ -286,4 +296,23 @@ fn on_message(message: ToWorker, session: &OpenSession) -> Result<(), SessionEnd
         Some(to_worker::Message::Heartbeat(_)) | None => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(silence_ms: u32, heartbeat_ms: u64, expected_ms: u128) {
+        let limit = silence_limit(silence_ms, Duration::from_millis(heartbeat_ms));
+        assert_eq!(limit.as_millis(), expected_ms, "{silence_ms} ms with a heartbeat every {heartbeat_ms} ms");
+    }
+
+    #[test]
+    fn the_silence_of_an_orchestrator_is_bounded() {
+        check(3000, 1000, 3000);
+        check(0, 1000, 2000);
+        check(u32::MAX, 1000, MAX_SILENCE.as_millis());
+        check(u32::MAX, MAX_HEARTBEAT_MS.into(), MAX_SILENCE.as_millis());
+    }
 }

@@ -15,12 +15,13 @@ use std::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Maximum number of compressed bytes of programs and common inputs that a worker keeps in memory.
-const MAX_CACHE_BYTES: u64 = 256 << 20;
-
-/// How long a worker continues attempts after their connection was lost. A live orchestrator reconnects within seconds.
-/// After this time, other workers have done the work.
-const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120);
+sp1d_model::limits! {
+    /// Maximum number of compressed bytes of programs and common inputs that a worker keeps in memory.
+    const MAX_CACHE_BYTES: u64 = 256 << 20; Bytes by Orchestrator;
+    /// How long a worker continues attempts after their connection was lost. A live orchestrator reconnects within
+    /// seconds. After this time, other workers have done the work.
+    const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120); Time by Orchestrator;
+}
 
 /// State that outlives a worker's sessions: the places in the engine, memory reservations, cached artifacts, and the
 /// attempts of an orchestrator whose connection was lost.

@@ -30,7 +30,7 @@ impl CliError {
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let (text, hints) = hint::separate(error.chain().map(ToString::to_string));
     let hints: String = hints.iter().map(|hint| format!("{}{hint}\n", hint::PREFIX)).collect();
-    terminal::say(format!("error: {text}\n{hints}").as_bytes());
+    terminal::say_text(&format!("error: {text}\n{hints}"));
     ExitCode::from(code_of(error))
 }
 

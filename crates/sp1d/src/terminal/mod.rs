@@ -1,6 +1,8 @@
 //! What a command shows: data on stdout, messages and progress bars on stderr. Log lines are written above the bars, so
-//! that they do not overwrite each other. This folder does not know the commands.
+//! that they do not overwrite each other. Escape and control characters of texts are shown, not obeyed, except those of
+//! log lines: the logger has escaped them already. This folder does not know the commands.
 
+mod printable;
 #[cfg(feature = "prover")]
 mod progress;
 mod screen;
@@ -10,7 +12,7 @@ mod stdout;
 
 #[cfg(feature = "prover")]
 pub(crate) use progress::{PhaseStarts, show_progress};
-pub(crate) use screen::{AboveProgress, say};
+pub(crate) use screen::{AboveProgress, say_text};
 #[cfg(feature = "prover")]
 pub(crate) use spinner::{say_above, spinner};
 pub(crate) use stdout::print;

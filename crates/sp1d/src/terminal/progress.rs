@@ -1,6 +1,6 @@
 //! The progress of a running proof: a progress bar on a terminal, else single lines.
 
-use super::screen::{SCREEN, say};
+use super::screen::{SCREEN, say_text};
 use indicatif::{ProgressBar, ProgressStyle};
 use sp1d_model::{AttemptInfo, ProofEvent, TaskKind};
 use std::{
@@ -55,7 +55,7 @@ impl ProofProgressView {
 
     fn line(&self, text: &str) {
         if !self.terminal {
-            say(format!("{text}\n").as_bytes());
+            say_text(&format!("{text}\n"));
         }
     }
 
@@ -96,7 +96,7 @@ impl ProofProgressView {
             }
             ProofEvent::WorkerLost { worker, reason } => {
                 let text = format!("worker {worker} is lost: {reason}; its tasks go to other workers\n");
-                self.bar.suspend(|| say(text.as_bytes()));
+                self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Restarted { reason } => {
                 (self.known, self.done, self.executed, self.started) = (0, 0, false, Instant::now());
@@ -104,11 +104,11 @@ impl ProofProgressView {
                 self.bar.set_position(0);
                 self.bar.reset_elapsed();
                 let text = format!("the proof restarts: {reason}\n");
-                self.bar.suspend(|| say(text.as_bytes()));
+                self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Cut { name, reason, .. } => {
                 let text = format!("cut {name}: {reason}\n");
-                self.bar.suspend(|| say(text.as_bytes()));
+                self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Verifying => {
                 self.phases.verifying = Some(Instant::now());

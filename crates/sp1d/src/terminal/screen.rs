@@ -1,5 +1,6 @@
 //! Progress bars on stderr, and the text above them.
 
+use super::printable::printable;
 use console::Term;
 use indicatif::{MultiProgress, ProgressDrawTarget, TermLike};
 use std::{
@@ -75,6 +76,11 @@ impl MakeWriter<'_> for AboveProgress {
 }
 
 /// Writes to stderr and ignores errors.
-pub(crate) fn say(bytes: &[u8]) {
+fn say(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
+}
+
+/// Writes text to stderr, without characters that a terminal obeys, and ignores errors.
+pub(crate) fn say_text(text: &str) {
+    say(printable(text).as_bytes());
 }

@@ -6,13 +6,13 @@ use super::{
     setting::{
         AUTO, ConfigSetting, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, PATIENCE,
         PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, UnacceptedValue, VERIFY,
-        settings,
+        WORKER_ORIGINS, settings,
     },
     source::{EffectiveSetting, ValueSource},
 };
 use serde_json::Value;
 use sp1d_engine::{CutOptions, ReplacedValue, build_identity};
-use sp1d_orchestrator::{ListError, Member, OrchestratorSettings, Verify, WorkerFile, WorkerList};
+use sp1d_orchestrator::{ListError, Member, OrchestratorSettings, Verify, WorkerFile, WorkerList, WorkerOrigins};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -101,6 +101,8 @@ impl Config {
         orchestrator.verify = verify.expect("checked against the choices");
         orchestrator.max_failures = small(number(MAX_FAILURES));
         orchestrator.max_losses = small(number(MAX_LOSSES));
+        let origins = WorkerOrigins::ALL.into_iter().find(|origins| origins.name() == text(WORKER_ORIGINS));
+        orchestrator.worker_origins = origins.expect("checked against the choices");
         let store = &mut orchestrator.store;
         if let Some(mebibytes) = chosen(STORE_MEMORY) {
             (store.memory_bytes, store.disk_bytes) = (mebibytes << 20, mebibytes << 22);

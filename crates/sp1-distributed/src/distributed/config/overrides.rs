@@ -4,13 +4,13 @@ use super::{
     error::ConfigError,
     setting::{
         HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT,
-        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, VERIFY, WORKERS,
+        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, VERIFY, WORKER_ORIGINS, WORKERS,
     },
     source::{EffectiveSetting, ValueSource},
 };
 use sp1_core_executor::SP1CoreOpts;
 use sp1d_engine::{CutOptions, OptionsError, ReplacedValue};
-use sp1d_orchestrator::{Placement, Verify};
+use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// The settings that a program or flags set. They take precedence over all other sources.
@@ -119,6 +119,11 @@ impl ConfigOverrides {
     /// Sets `max_losses`, see [`settings`](super::settings).
     pub fn max_losses(&mut self, losses: u32) {
         self.values.insert(MAX_LOSSES, losses.to_string());
+    }
+
+    /// Sets `worker_origins`, see [`settings`](super::settings).
+    pub fn worker_origins(&mut self, origins: WorkerOrigins) {
+        self.values.insert(WORKER_ORIGINS, origins.name().to_owned());
     }
 
     /// Sets `store_memory_mb`, `store_disk_mb` and `spill_folder`, see [`settings`](super::settings). Rounds sizes down

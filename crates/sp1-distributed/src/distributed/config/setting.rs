@@ -3,7 +3,7 @@
 
 use sp1d_client::Client;
 use sp1d_engine::CutOptions;
-use sp1d_orchestrator::{DEFAULT_PATH, MAX_HELD_ATTEMPTS, Placement, Verify};
+use sp1d_orchestrator::{DEFAULT_PATH, MAX_HELD_ATTEMPTS, Placement, Verify, WorkerOrigins};
 use std::fmt;
 
 /// One setting.
@@ -134,6 +134,7 @@ pub(super) const LOCAL_THREADS: &str = "local_threads";
 pub(super) const VERIFY: &str = "verify";
 pub(super) const MAX_FAILURES: &str = "max_failures";
 pub(super) const MAX_LOSSES: &str = "max_losses";
+pub(super) const WORKER_ORIGINS: &str = "worker_origins";
 pub(super) const STORE_MEMORY: &str = "store_memory_mb";
 pub(super) const STORE_DISK: &str = "store_disk_mb";
 pub(super) const SPILL_FOLDER: &str = "spill_folder";
@@ -246,6 +247,14 @@ pub fn settings() -> Vec<ConfigSetting> {
             ValueRange::Number(1, 1000),
             "",
             "a task and its proof fail after this many different workers were lost with the task, ran it for too long, or never started it. If every worker that supports the task was tried or is too small, this many losses in total are enough",
+        ),
+        setting(
+            WORKER_ORIGINS,
+            "SP1_DISTRIBUTED_WORKER_ORIGINS",
+            WorkerOrigins::ByAddress.name(),
+            ValueRange::Choice(&["address", "name"]),
+            "",
+            "which workers count as one machine. Such workers do not confirm each other's claims, a new one starts with the faults of the others, and `max_failures` and `max_losses` count them once. `address`: workers with one IP address, or of one IPv6 network of 64 bits. `name`: no two workers, for workers behind one router that are independent",
         ),
         setting(
             STORE_MEMORY,

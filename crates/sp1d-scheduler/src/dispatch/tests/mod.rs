@@ -8,7 +8,8 @@ mod resumed;
 
 use super::{AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, ResumableAttempt};
 use crate::{
-    AttemptFailure, AttemptId, KindSet, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, KindSet, OriginId, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
+    WorkerId,
 };
 use std::time::Duration;
 
@@ -85,6 +86,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
     DispatchEvent::WorkerJoined {
         session: SessionId(session),
         worker: WorkerId(worker),
+        origin: OriginId(u128::from(worker)),
         memory_bytes: 0,
         slots: 1,
         kinds: KindSet::all(),
@@ -118,17 +120,17 @@ fn failed(session: u64, attempt: u64) -> DispatchEvent {
     DispatchEvent::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
 }
 
-const fn marker_reported(session: u64, attempt: u64) -> DispatchEvent {
+const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
     let (session, attempt) = (SessionId(session), AttemptId(attempt));
-    DispatchEvent::MarkerReported { session, attempt, has_all_uploads: true }
+    DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads: true }
 }
 
-const fn marker_passed(attempt: u64) -> DispatchEvent {
-    DispatchEvent::MarkerChecked { attempt: AttemptId(attempt), outcome: Ok(()) }
+const fn events_passed(attempt: u64) -> DispatchEvent {
+    DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Ok(()) }
 }
 
-fn marker_wrong(attempt: u64) -> DispatchEvent {
-    DispatchEvent::MarkerChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
+fn events_wrong(attempt: u64) -> DispatchEvent {
+    DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
 }
 
 const fn judged(attempt: u64, verdict: ClaimsVerdict) -> DispatchEvent {
@@ -173,12 +175,12 @@ const fn cancel(session: u64, attempt: u64) -> DispatchCommand {
     DispatchCommand::Cancel { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn adopt(session: u64, attempt: u64) -> DispatchCommand {
-    DispatchCommand::Adopt { session: SessionId(session), attempt: AttemptId(attempt) }
+const fn continue_attempt(session: u64, attempt: u64) -> DispatchCommand {
+    DispatchCommand::Continue { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn check_marker(attempt: u64, task: u64) -> DispatchCommand {
-    DispatchCommand::CheckMarker { attempt: AttemptId(attempt), task: TaskId(task) }
+const fn check_deferred_events(attempt: u64, task: u64) -> DispatchCommand {
+    DispatchCommand::CheckDeferredEvents { attempt: AttemptId(attempt), task: TaskId(task) }
 }
 
 const fn judge(attempt: u64, task: u64, is_alone: bool) -> DispatchCommand {

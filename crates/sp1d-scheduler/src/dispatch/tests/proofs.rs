@@ -9,7 +9,7 @@ fn failure(task: u64, history: Vec<PastAttempt>, memory: bool, suspect: bool) ->
         task: TaskId(task),
         kind: SHARD,
         history,
-        is_out_of_memory: memory,
+        may_smaller_cut_help: memory,
         are_claims_suspect: suspect,
     }
 }
@@ -105,7 +105,7 @@ fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
         task: TaskId(10),
         kind,
         history: vec![past(1, too_large())],
-        is_out_of_memory: false,
+        may_smaller_cut_help: false,
         are_claims_suspect: false,
     };
     table.check([out_of_memory(1, 1)], [step, failed]);

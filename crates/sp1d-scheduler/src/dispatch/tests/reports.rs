@@ -87,7 +87,7 @@ fn a_session_that_continues_an_attempt_reports_again() {
     let mut table = Table::new();
     table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
-    table.check([lost(1), rejoined(2, 1, &[1], &[])], [adopt(2, 1)]);
+    table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
     table.check([reported(1, 1)], []);
     table.check([started(2, 1)], [step(10, 1, 2, AttemptStep::Started)]);
     table.check([reported(2, 1)], [check_result(1, 10)]);
@@ -105,7 +105,8 @@ fn a_failed_attempt_is_published_even_if_its_worker_no_longer_counts() {
 fn the_observer_sees_each_event_of_the_scheduler() {
     let mut table = one_task();
     let mut seen = Vec::new();
-    let event = DispatchEvent::MarkerReported { session: SessionId(1), attempt: AttemptId(1), has_all_uploads: true };
+    let event =
+        DispatchEvent::DeferredEventsUploaded { session: SessionId(1), attempt: AttemptId(1), has_all_uploads: true };
     let _no_commands = table.dispatch.handle_observed(table.now, event, &mut |_, event, _| seen.push(event.clone()));
     assert_eq!(seen, [], "the task has no marker, so the scheduler does not hear of it");
     let _commands = table.dispatch.handle_observed(table.now, reported(1, 1), &mut |scheduler, event, commands| {

@@ -2,95 +2,212 @@
 
 use super::{
     error::{DatabaseError, Result, by_damage},
-    rows::unsigned,
+    rows::{signed, unsigned},
     schema::{APPLICATION_ID, SCHEMA, SCHEMA_VERSION},
 };
-use rusqlite::Connection;
-use std::{
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+use crate::state::{
+    disk::free_bytes,
+    private_files::{create_private_file, make_private},
 };
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// How long a call waits while another program has locked the database. Calls wait for each other, so this is short.
+const MAX_LOCK_WAIT: Duration = Duration::from_millis(500);
+
+/// Space that SQLite needs to open a database: its index of the write-ahead log has 32 KiB. With less, an error of the
+/// file system means that the disk is full.
+const MIN_OPEN_BYTES: u64 = 1 << 20;
+
+/// How a connection shares the database file with other programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// Other programs may read it, for example for a backup.
+    Shared,
+    /// No other connection may open it. Only then can SQLite open it on a full disk: it keeps the index of the
+    /// write-ahead log in memory. See <https://www.sqlite.org/wal.html#noshm>.
+    Alone,
+}
 
 /// The open database. Every method blocks on disk access.
 pub(crate) struct Database {
-    connection: Mutex<Connection>,
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    /// For reads, which never wait for writes. `None` while the writer has the file for itself.
+    reader: Mutex<Option<Connection>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A poisoned lock is safe to use: SQLite rolled back the transaction that a panic interrupted.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Database {
     /// Opens the database at `path`. Creates a missing database only if the state folder `is_new`: in a used folder, a
-    /// missing database means that data was lost.
+    /// missing database means that data was lost. On a full disk, it opens an existing database for this process alone.
     pub(crate) fn open(path: &Path, is_new: bool) -> Result<Self> {
         let fresh = std::fs::metadata(path).map_or(true, |described| described.len() == 0);
         if fresh && !is_new {
             return Err(DatabaseError::Missing { path: path.to_owned() });
         }
-        let read = (|| {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
-            if fresh {
-                // SQLite applies `auto_vacuum` only before the first table exists.
-                connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-                connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            }
-            let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-            let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            Ok((connection, application, version))
-        })();
-        let damaged = |reason: String| DatabaseError::Corrupt { path: path.to_owned(), reason };
-        let (mut connection, application, version) =
-            read.map_err(|error: rusqlite::Error| by_damage(error, damaged))?;
-        if application != APPLICATION_ID {
-            return Err(DatabaseError::Foreign { path: path.to_owned() });
+        if fresh {
+            // SQLite gives its other files the permissions of this one. If the file cannot be created, SQLite says why.
+            let _ = create_private_file(path);
         }
-        if version > SCHEMA_VERSION {
-            return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
+        for file in ["", "-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(file);
+            make_private(Path::new(&name));
         }
-        // 0 is the version of a file whose tables are not created yet.
-        if version != 0 && version < SCHEMA_VERSION {
-            return Err(DatabaseError::Older { path: path.to_owned(), found: version });
+        match connect(path, fresh, Sharing::Shared) {
+            Ok(writer) => Ok(Self::of(path, writer, Some(connect_reader(path)?))),
+            Err(DatabaseError::Full) if !fresh => Self::open_alone(path),
+            Err(error) => Err(error),
         }
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
-        // An accepted proof must survive a power failure.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        // 64 KiB; SQLite counts in KiB if the value is negative. The kernel caches the file anyway, so a larger cache
-        // would only increase the memory of the process over time.
-        connection.pragma_update(None, "cache_size", -64)?;
-        let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
-        match checked {
-            Ok(verdict) if verdict == "ok" => {}
-            // SQLite reports several lines.
-            Ok(verdict) => return Err(damaged(verdict.replace('\n', " "))),
-            Err(error) => return Err(by_damage(error, damaged)),
-        }
-        if version == 0 {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            transaction.commit()?;
-        }
-        Ok(Self { connection: Mutex::new(connection) })
     }
 
+    /// Opens an existing database so that no other program can open it, until [`Database::share`].
+    pub(super) fn open_alone(path: &Path) -> Result<Self> {
+        Ok(Self::of(path, connect(path, false, Sharing::Alone)?, None))
+    }
+
+    fn of(path: &Path, writer: Connection, reader: Option<Connection>) -> Self {
+        Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) }
+    }
+
+    /// Shares the file with other programs again if it was opened on a full disk.
+    pub(crate) fn share(&self) -> Result<()> {
+        let mut reader = lock(&self.reader);
+        if reader.is_some() {
+            return Ok(());
+        }
+        let mut writer = self.lock();
+        // The exclusive lock ends only with its connection.
+        *writer = Connection::open_in_memory()?;
+        match connect(&self.path, false, Sharing::Shared) {
+            Ok(shared) => *writer = shared,
+            Err(error) => {
+                *writer = connect(&self.path, false, Sharing::Alone)?;
+                return Err(error);
+            }
+        }
+        *reader = Some(connect_reader(&self.path)?);
+        Ok(())
+    }
+
+    /// Locks the connection that writes.
     pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A poisoned lock is safe to use: SQLite rolled back the transaction that a panic interrupted.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.writer)
+    }
+
+    /// Runs `work`, which only reads, on the connection for reads.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let reader = lock(&self.reader);
+        if let Some(connection) = &*reader {
+            return work(connection);
+        }
+        drop(reader);
+        work(&self.lock())
     }
 
     /// Runs `work` in its own transaction and commits it. In autocommit mode, a statement with `RETURNING` would return
     /// its row before SQLite commits the change.
-    pub(super) fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+    pub(super) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        // Locks the database at once: a transaction that starts with a read fails if another program writes meanwhile.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = work(&transaction)?;
         transaction.commit()?;
         Ok(done)
     }
 
-    /// Counts a start of the service and returns its number, 1 for the first start.
-    pub(crate) fn count_start(&self) -> Result<u64> {
-        let count = "INSERT INTO counters (name, value) VALUES ('starts', 1)
-             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value";
-        self.write(|transaction| transaction.query_row(count, [], |row| unsigned(row, 0)))
+    /// Returns the number that the next start of the service has, 1 for the first start.
+    pub(crate) fn next_start(&self) -> Result<u64> {
+        let select = "SELECT coalesce(max(value), 0) + 1 FROM counters WHERE name = 'starts'";
+        self.read(|connection| Ok(connection.query_row(select, [], |row| unsigned(row, 0))?))
     }
+
+    /// Records the start number `start` of the service.
+    pub(crate) fn record_start(&self, start: u64) -> Result<()> {
+        self.write(|transaction| set_counter(transaction, "starts", signed(start)))
+    }
+}
+
+/// Sets the counter `name`.
+pub(super) fn set_counter(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    let set = "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+    connection.execute(set, rusqlite::params![name, value]).map(drop)
+}
+
+/// Opens a connection that only reads.
+fn connect_reader(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(MAX_LOCK_WAIT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", CACHE_SIZE)?;
+    Ok(connection)
+}
+
+/// Cache of a connection: 64 KiB; SQLite counts in KiB if the value is negative. The kernel caches the file anyway, so
+/// a larger cache would only increase the memory of the process over time.
+const CACHE_SIZE: i32 = -64;
+
+/// Opens the connection that writes, and creates the tables of a `fresh` database.
+fn connect(path: &Path, fresh: bool, sharing: Sharing) -> Result<Connection> {
+    let damaged = |reason: String| DatabaseError::Corrupt { path: path.to_owned(), reason };
+    let failed = |error: rusqlite::Error| {
+        let is_full = free_bytes(path).is_some_and(|free| free < MIN_OPEN_BYTES);
+        let is_of_files = matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen)
+        );
+        if is_full && is_of_files { DatabaseError::Full } else { by_damage(error, damaged) }
+    };
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(MAX_LOCK_WAIT)?;
+    if sharing == Sharing::Alone {
+        let set = connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |row| row.get::<_, String>(0));
+        set.map_err(failed)?;
+    }
+    if fresh {
+        // SQLite applies `auto_vacuum` only before the first table exists.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    }
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(failed);
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if application != APPLICATION_ID {
+        return Err(DatabaseError::Foreign { path: path.to_owned() });
+    }
+    if version > SCHEMA_VERSION {
+        return Err(DatabaseError::Newer { path: path.to_owned(), found: version });
+    }
+    // 0 is the version of a file whose tables are not created yet.
+    if version != 0 && version < SCHEMA_VERSION {
+        return Err(DatabaseError::Older { path: path.to_owned(), found: version });
+    }
+    let log = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+    log.map_err(failed)?;
+    // An accepted proof must survive a power failure.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", CACHE_SIZE)?;
+    let checked = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
+    match checked {
+        Ok(verdict) if verdict == "ok" => {}
+        // SQLite reports several lines.
+        Ok(verdict) => return Err(damaged(verdict.replace('\n', " "))),
+        Err(error) => return Err(failed(error)),
+    }
+    if version == 0 {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()?;
+    }
+    Ok(connection)
 }

@@ -43,6 +43,11 @@ pub enum DatabaseError {
         /// The database file.
         path: PathBuf,
     },
+    /// Another program has locked the database.
+    #[error(
+        "another program has locked the database of the service\nhint: end the backup or the program that has opened `service.db` in the state folder"
+    )]
+    Locked,
     /// The disk is full.
     #[error("the disk with the database is full")]
     Full,
@@ -55,8 +60,16 @@ impl From<rusqlite::Error> for DatabaseError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
             _ => Self::Other(error),
         }
+    }
+}
+
+impl DatabaseError {
+    /// Returns true if the same call can succeed later, without a repair.
+    pub(crate) const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Full | Self::Locked)
     }
 }
 

@@ -16,36 +16,39 @@ impl Database {
 
     /// Returns the events of a proof after number `after`, in order and at most `limit`.
     pub(crate) fn events(&self, proof: &str, after: u64, limit: u32) -> Result<Vec<EventRecord>> {
-        let connection = self.lock();
-        let mut select = connection.prepare_cached(
-            "SELECT number, record FROM events WHERE proof = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
-        )?;
-        let mut after = after;
-        loop {
-            let rows = select.query_map(params![proof, signed(after), limit], |row| {
-                Ok((unsigned(row, "number")?, from_json(row, "record")))
-            })?;
-            let rows = rows.collect::<rusqlite::Result<Vec<(u64, rusqlite::Result<EventRecord>)>>>()?;
-            let Some((last, _)) = rows.last() else { return Ok(Vec::new()) };
-            after = *last;
-            let readable = rows.into_iter().filter_map(|(number, record)| match record {
-                Ok(record) => Some(record),
-                // A later release may have stored a task kind that this one does not know.
-                Err(error) => {
-                    tracing::warn!(proof_id = proof, number, %error, "cannot read an event of a proof; it is left out");
-                    None
-                }
-            });
-            let found: Vec<EventRecord> = readable.collect();
-            if !found.is_empty() {
-                return Ok(found);
-            }
-        }
+        self.read(|connection| Ok(events(connection, proof, after, limit)?))
     }
 
     /// Returns the number of the last event of a proof, or 0 if the proof has no events.
     pub(crate) fn last_event(&self, proof: &str) -> Result<u64> {
-        Ok(last_event(&self.lock(), proof)?)
+        self.read(|connection| Ok(last_event(connection, proof)?))
+    }
+}
+
+fn events(connection: &Connection, proof: &str, after: u64, limit: u32) -> rusqlite::Result<Vec<EventRecord>> {
+    let mut select = connection.prepare_cached(
+        "SELECT number, record FROM events WHERE proof = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+    )?;
+    let mut after = after;
+    loop {
+        let rows = select.query_map(params![proof, signed(after), limit], |row| {
+            Ok((unsigned(row, "number")?, from_json(row, "record")))
+        })?;
+        let rows = rows.collect::<rusqlite::Result<Vec<(u64, rusqlite::Result<EventRecord>)>>>()?;
+        let Some((last, _)) = rows.last() else { return Ok(Vec::new()) };
+        after = *last;
+        let readable = rows.into_iter().filter_map(|(number, record)| match record {
+            Ok(record) => Some(record),
+            // A later release may have stored a task kind that this one does not know.
+            Err(error) => {
+                tracing::warn!(proof_id = proof, number, %error, "cannot read an event of a proof; it is left out");
+                None
+            }
+        });
+        let found: Vec<EventRecord> = readable.collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
     }
 }
 

@@ -29,11 +29,11 @@ impl Database {
 
     /// Returns the digests of all blobs that a program or a proof refers to.
     pub(crate) fn needed_blobs(&self) -> Result<HashSet<String>> {
-        let connection = self.lock();
-        let mut select = connection.prepare(
-            "SELECT id FROM programs UNION SELECT input FROM proofs UNION SELECT result FROM proofs WHERE result IS NOT NULL",
-        )?;
-        let found = select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        Ok(found)
+        let select = "SELECT id FROM programs UNION SELECT input FROM proofs UNION SELECT result FROM proofs WHERE result IS NOT NULL";
+        self.read(|connection| {
+            let found =
+                connection.prepare(select)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            Ok(found)
+        })
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Every method of [`Database`] blocks on disk access.
 
+mod clock_record;
 mod connection;
 mod error;
 mod events;
@@ -13,6 +14,7 @@ mod runs;
 mod schema;
 mod selection;
 mod submissions;
+mod suspects;
 
 pub(crate) use connection::Database;
 pub use error::DatabaseError;

@@ -11,35 +11,35 @@ use sp1d_model::ProgramSummary;
 impl Database {
     /// Adds a program. If it is known, only updates its `created`, so that it is kept for the full time again.
     pub(crate) fn add_program(&self, program: &ProgramSummary) -> Result<()> {
-        self.lock().execute(
-            "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET created = excluded.created",
-            params![
-                program.id,
-                signed(program.bytes),
-                program.verifying_key.as_deref().unwrap_or_default(),
-                program.created.0
-            ],
-        )?;
+        let values = params![
+            program.id,
+            signed(program.bytes),
+            program.verifying_key.as_deref().unwrap_or_default(),
+            program.created.0
+        ];
+        let insert = "INSERT INTO programs (id, bytes, verifying_key, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET created = excluded.created";
+        self.write(|transaction| transaction.execute(insert, values))?;
         Ok(())
     }
 
     /// Stores the verifying key of `program`.
     pub(crate) fn set_verifying_key(&self, program: &str, key: &str) -> Result<()> {
-        self.lock().execute("UPDATE programs SET verifying_key = ?2 WHERE id = ?1", params![program, key])?;
+        let update = "UPDATE programs SET verifying_key = ?2 WHERE id = ?1";
+        self.write(|transaction| transaction.execute(update, [program, key]))?;
         Ok(())
     }
 
     pub(crate) fn program(&self, id: &str) -> Result<Option<ProgramSummary>> {
         let select = "SELECT id, bytes, verifying_key, created FROM programs WHERE id = ?1";
-        Ok(self.lock().query_row(select, [id], program_of).optional()?)
+        self.read(|connection| Ok(connection.query_row(select, [id], program_of).optional()?))
     }
 
     /// Returns the newest 1000 programs, newest first.
     pub(crate) fn programs(&self) -> Result<Vec<ProgramSummary>> {
-        let connection = self.lock();
-        let mut select = connection
-            .prepare("SELECT id, bytes, verifying_key, created FROM programs ORDER BY created DESC, id LIMIT 1000")?;
-        let programs = select.query_map([], program_of)?.collect::<rusqlite::Result<_>>()?;
-        Ok(programs)
+        let select = "SELECT id, bytes, verifying_key, created FROM programs ORDER BY created DESC, id LIMIT 1000";
+        self.read(|connection| {
+            let programs = connection.prepare(select)?.query_map([], program_of)?.collect::<rusqlite::Result<_>>()?;
+            Ok(programs)
+        })
     }
 }

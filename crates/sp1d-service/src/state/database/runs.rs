@@ -5,15 +5,20 @@ use super::{
     error::Result,
     events::add_last_event,
     rows::{COLUMNS, proof_of, signed, to_json},
+    suspects::{crash_evidence, time_alone},
 };
+use crate::state::clock::ProofTimes;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use sp1d_model::{FailureInfo, Moment, ProofFailureKind, ProofState, ProofSummary, TaskCounts, WorkerTasks};
+use std::time::Duration;
 
 /// A proof to run, with the options for cutting its run into shards, which clients do not see.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ProofJob {
     pub(crate) proof: ProofSummary,
     pub(crate) options: String,
+    /// How long it must run alone, because it may be the cause of a crash of the service.
+    pub(crate) alone: Option<Duration>,
 }
 
 /// How a proof ended.
@@ -35,15 +40,20 @@ impl ProofOutcome {
 }
 
 impl Database {
-    /// Marks the next queued proof as running and returns it: the oldest of the highest priority. `None` if the queue
-    /// is empty.
+    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, or else the oldest of
+    /// the highest priority. `None` if the queue is empty.
     pub(crate) fn start_next(&self, now: Moment) -> Result<Option<ProofJob>> {
         let start = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
-             WHERE number = (SELECT number FROM proofs WHERE state = 'queued' ORDER BY priority DESC, number LIMIT 1)
-             RETURNING {COLUMNS}, options"
+             WHERE number = (SELECT number FROM proofs WHERE state = 'queued'
+                             ORDER BY suspect DESC, suspicion * suspect DESC, priority DESC, number LIMIT 1)
+             RETURNING {COLUMNS}, options, suspect, suspicion"
         );
-        let job = |row: &Row<'_>| Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")? });
+        let job = |row: &Row<'_>| {
+            let suspicion: u32 = row.get("suspicion")?;
+            let alone = row.get::<_, bool>("suspect")?.then(|| time_alone(suspicion));
+            Ok(ProofJob { proof: proof_of(row)?, options: row.get("options")?, alone })
+        };
         self.write(|transaction| transaction.query_row(&start, [now.0], job).optional())
     }
 
@@ -61,33 +71,43 @@ impl Database {
         Ok(())
     }
 
-    /// Queues the proofs again that were running when an earlier process crashed, and returns their number. A proof
-    /// fails after `max_crashes` crashes, because it may be their cause.
+    /// Records that a suspect has run alone for long enough.
+    pub(crate) fn end_suspicion(&self, id: &str) -> Result<()> {
+        self.write(|transaction| transaction.execute("UPDATE proofs SET suspect = 0 WHERE id = ?1", [id]))?;
+        Ok(())
+    }
+
+    /// Queues the proofs again that were running when an earlier process crashed, and returns their number. They are
+    /// suspects of the crash. A proof fails after `max_crashes` crashes while it ran alone, because it is their cause.
     pub(crate) fn requeue_running(&self, max_crashes: u32, now: Moment) -> Result<usize> {
         let failure = FailureInfo {
             kind: ProofFailureKind::Machine,
             text: format!(
-                "the service crashed {max_crashes} times while this proof was running; it is not retried again\nhint: check whether the machine of the service has enough memory for this proof"
+                "the service crashed {max_crashes} times while only this proof was running; it is not retried again\nhint: check whether the machine of the service has enough memory for this proof"
             ),
         };
         self.write(|transaction| {
-            transaction.execute("UPDATE proofs SET crashes = crashes + 1 WHERE state = 'running'", [])?;
+            add_crash(transaction)?;
             fail(transaction, "state = 'running' AND crashes >= ?3", params![now.0, to_json(&failure), max_crashes])?;
             transaction.execute("UPDATE proofs SET state = 'queued' WHERE state = 'running'", [])
         })
     }
 
     /// Ends all queued proofs whose deadline has passed, with `failure` as their reason, and returns their ids.
-    pub(crate) fn fail_expired(&self, failure: &FailureInfo, now: Moment) -> Result<Vec<String>> {
+    pub(crate) fn fail_expired(&self, failure: &FailureInfo, times: &ProofTimes) -> Result<Vec<String>> {
+        let expired = "state = 'queued' AND deadline <= iif(created < ?3, ?4, ?1)";
         self.write(|transaction| {
-            fail(transaction, "state = 'queued' AND deadline <= ?1", params![now.0, to_json(failure)])
+            let values = params![times.now.0, to_json(failure), times.since.0, times.cautious.0];
+            fail(transaction, expired, values)
         })
     }
 
     /// Returns true if the deadline of a queued proof has passed.
-    pub(crate) fn has_expired(&self, now: Moment) -> Result<bool> {
-        let select = "SELECT EXISTS (SELECT 1 FROM proofs WHERE state = 'queued' AND deadline <= ?1)";
-        Ok(self.lock().query_row(select, [now.0], |row| row.get(0))?)
+    pub(crate) fn has_expired(&self, times: &ProofTimes) -> Result<bool> {
+        let select =
+            "SELECT EXISTS (SELECT 1 FROM proofs WHERE state = 'queued' AND deadline <= iif(created < ?2, ?3, ?1))";
+        let values = [times.now.0, times.since.0, times.cautious.0];
+        self.read(|connection| Ok(connection.query_row(select, values, |row| row.get(0))?))
     }
 
     /// Cancels a queued proof and returns its new record. `None` if the proof is not in the queue.
@@ -134,6 +154,21 @@ impl Database {
         ];
         self.write(|transaction| end_one(transaction, &end, values))
     }
+}
+
+/// Records a crash for all proofs that were running.
+fn add_crash(connection: &Connection) -> rusqlite::Result<()> {
+    let mut select = connection.prepare("SELECT number, suspect FROM proofs WHERE state = 'running'")?;
+    let running = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let running = running.collect::<rusqlite::Result<Vec<(i64, bool)>>>()?;
+    for (number, was_suspect) in &running {
+        let evidence = crash_evidence(running.len(), *was_suspect);
+        connection.execute(
+            "UPDATE proofs SET suspect = 1, suspicion = suspicion + ?2, crashes = crashes + ?3 WHERE number = ?1",
+            params![number, evidence.suspicion, evidence.is_own],
+        )?;
+    }
+    Ok(())
 }
 
 /// Fails the proofs that match `condition`, and returns their ids. The first two of `values` are the time in

@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
 /// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
 /// changes.
-pub(super) const SCHEMA_VERSION: i32 = 2;
+pub(super) const SCHEMA_VERSION: i32 = 3;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -34,7 +34,12 @@ CREATE TABLE proofs (
     ended INTEGER,
     deadline INTEGER,
     starts INTEGER NOT NULL DEFAULT 0,
+    -- Crashes of the service while no other proof was running.
     crashes INTEGER NOT NULL DEFAULT 0,
+    -- How strongly this proof is suspected of a crash. See suspects.rs.
+    suspicion INTEGER NOT NULL DEFAULT 0,
+    -- 1 until the proof has run alone for long enough.
+    suspect INTEGER NOT NULL DEFAULT 0,
     tasks TEXT NOT NULL DEFAULT '{\"known\":0,\"done\":0,\"cached\":0}',
     cycles INTEGER,
     shards INTEGER,

@@ -20,33 +20,35 @@ pub(crate) struct ProofSelection {
 impl Database {
     pub(crate) fn proof(&self, id: &str) -> Result<Option<ProofSummary>> {
         let select = format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1");
-        Ok(self.lock().query_row(&select, [id], proof_of).optional()?)
+        self.read(|connection| Ok(connection.query_row(&select, [id], proof_of).optional()?))
     }
 
     /// Returns the selected proofs, newest first, each with its number.
     pub(crate) fn proofs(&self, selection: ProofSelection) -> Result<Vec<(i64, ProofSummary)>> {
-        let connection = self.lock();
-        let mut select = connection.prepare(&format!(
+        let select = format!(
             "SELECT {COLUMNS}, number FROM proofs WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR number < ?2) ORDER BY number DESC LIMIT ?3"
-        ))?;
+        );
         let state = selection.state.map(ProofState::name);
-        let found = select
-            .query_map(params![state, selection.before, selection.limit], |row| {
-                Ok((row.get("number")?, proof_of(row)?))
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        Ok(found)
+        self.read(|connection| {
+            let mut select = connection.prepare(&select)?;
+            let found = select
+                .query_map(params![state, selection.before, selection.limit], |row| {
+                    Ok((row.get("number")?, proof_of(row)?))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(found)
+        })
     }
 
     /// Returns the number of proofs in `state`.
     pub(crate) fn count(&self, state: ProofState) -> Result<u64> {
         let count = "SELECT count(*) FROM proofs WHERE state = ?1";
-        Ok(self.lock().query_row(count, [state.name()], |row| unsigned(row, 0))?)
+        self.read(|connection| Ok(connection.query_row(count, [state.name()], |row| unsigned(row, 0))?))
     }
 
     /// Returns the digest of the finished proof's bytes, or `None` if the proof is not done or unknown.
     pub(crate) fn result(&self, id: &str) -> Result<Option<String>> {
         let select = "SELECT result FROM proofs WHERE id = ?1";
-        Ok(self.lock().query_row(select, [id], |row| row.get(0)).optional()?.flatten())
+        self.read(|connection| Ok(connection.query_row(select, [id], |row| row.get(0)).optional()?.flatten()))
     }
 }

@@ -6,7 +6,7 @@ use super::{
     events::add_first_event,
     rows::{COLUMNS, proof_of, signed, unsigned},
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use sp1d_model::{Moment, NewProof, ProofSummary};
 
 /// Outcome of a proof request.
@@ -51,7 +51,7 @@ impl Database {
         now: Moment,
     ) -> Result<SubmissionOutcome> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
         let text = serde_json::to_string(&whole).expect("a request can be serialized");
         if let Some(key) = &request.idempotency_key {
@@ -96,6 +96,6 @@ impl Database {
     /// Returns true if a request with this idempotency key was accepted before.
     pub(crate) fn knows_key(&self, key: &str) -> Result<bool> {
         let select = "SELECT count(*) FROM proofs WHERE idempotency_key = ?1";
-        Ok(self.lock().query_row(select, [key], |row| unsigned(row, 0))? > 0)
+        self.read(|connection| Ok(connection.query_row(select, [key], |row| unsigned(row, 0))? > 0))
     }
 }

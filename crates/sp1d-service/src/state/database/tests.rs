@@ -1,10 +1,11 @@
-use super::{Database, ProofOutcome, ProofSelection, SubmissionOutcome, schema::SCHEMA_VERSION};
+use super::{Database, DatabaseError, ProofOutcome, ProofSelection, SubmissionOutcome, schema::SCHEMA_VERSION};
+use crate::state::clock::{ClockRecord, ProofTimes};
 use rusqlite::Connection;
 use sp1d_model::{
     EventRecord, FailureInfo, Moment, NewProof, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState,
     TaskCounts, WorkerTasks,
 };
-use std::path::Path;
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 /// The current time in these tests, in milliseconds since 1970.
 const NOW: Moment = Moment(1_800_000_000_000);
@@ -21,6 +22,11 @@ fn database() -> (tempfile::TempDir, Database) {
 
 fn add(database: &Database, id: &str, request: &NewProof) -> SubmissionOutcome {
     database.add_proof(id, request, "p", "i", "{}", NOW).unwrap()
+}
+
+/// Returns the times of a run with a trusted clock at `now`.
+fn at(now: Moment) -> ProofTimes {
+    ProofTimes { now, since: Moment(i64::MIN), cautious: now }
 }
 
 fn next(database: &Database) -> Option<String> {
@@ -43,10 +49,11 @@ fn interrupted_proof_is_queued_again_until_its_third_crash() {
     let (folder, database) = database();
     add(&database, "a", &NewProof::default());
     assert_eq!(database.start_next(NOW).unwrap().unwrap().proof.starts, 1);
-    assert_eq!(database.count_start().unwrap(), 1);
+    assert_eq!(database.next_start().unwrap(), 1);
+    database.record_start(1).unwrap();
     drop(database);
     let database = Database::open(&folder.path().join("service.db"), false).unwrap();
-    assert_eq!((database.count_start().unwrap(), database.requeue_running(3, NOW).unwrap()), (2, 1));
+    assert_eq!((database.next_start().unwrap(), database.requeue_running(3, NOW).unwrap()), (2, 1));
     assert_eq!(database.start_next(NOW).unwrap().unwrap().proof.starts, 2);
     // A shutdown does not count as a crash.
     database.put_back("a").unwrap();
@@ -56,6 +63,111 @@ fn interrupted_proof_is_queued_again_until_its_third_crash() {
     assert_eq!(database.requeue_running(3, NOW).unwrap(), 0);
     let proof = database.proof("a").unwrap().unwrap();
     assert!(proof.state == ProofState::Failed && proof.failure.unwrap().text.contains("crashed 3 times"));
+}
+
+#[test]
+fn proofs_that_ran_at_a_crash_run_alone_and_only_the_cause_fails() {
+    let (_folder, database) = database();
+    let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
+    for (id, priority) in [("a", 0), ("b", 0), ("c", 9), ("d", 9)] {
+        add(&database, id, &NewProof { priority, ..NewProof::default() });
+    }
+    let start = || database.start_next(NOW).unwrap().map(|job| (job.proof.id, job.alone)).unwrap();
+    // The service crashes while `c` and `d` are running.
+    assert_eq!([start(), start()], [("c".to_owned(), None), ("d".to_owned(), None)]);
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 2);
+    // Both are suspects and run before all others. `c` is not the cause: it runs alone for its time.
+    assert_eq!(start(), ("c".to_owned(), minutes(5)));
+    database.end_suspicion("c").unwrap();
+    // Then `d` crashes the service. It is the stronger suspect now, and the next one to run alone.
+    assert_eq!(start(), ("d".to_owned(), minutes(5)));
+    assert_eq!(database.requeue_running(3, NOW).unwrap(), 2);
+    for (failed, suspicion) in [(false, 20), (false, 40), (true, 80)] {
+        assert_eq!(start(), ("d".to_owned(), minutes(suspicion)));
+        assert_eq!(database.requeue_running(3, NOW).unwrap(), usize::from(!failed));
+    }
+    assert_eq!(database.proof("d").unwrap().unwrap().state, ProofState::Failed);
+    // The others run to their end.
+    assert_eq!(start(), ("c".to_owned(), minutes(10)));
+    database.end_suspicion("c").unwrap();
+    assert_eq!([start(), start()], [("a".to_owned(), None), ("b".to_owned(), None)]);
+    for id in ["a", "b", "c"] {
+        database.end(id, &ProofOutcome::Cancelled, TaskCounts::default(), NOW).unwrap().unwrap();
+    }
+}
+
+#[test]
+fn step_of_the_clock_expires_no_older_proof() {
+    let (_folder, database) = database();
+    let failure = FailureInfo { kind: ProofFailureKind::Timeout, text: "too late".into() };
+    add(&database, "older", &NewProof { timeout_seconds: Some(1000), ..NewProof::default() });
+    // The clock has moved by a day, of which the older proof has waited 10 s.
+    let day = NOW.plus_seconds(24 * 60 * 60);
+    let request = NewProof { timeout_seconds: Some(5), ..NewProof::default() };
+    database.add_proof("newer", &request, "p", "i", "{}", day).unwrap();
+    let times =
+        |seconds| ProofTimes { now: day.plus_seconds(seconds), since: day, cautious: NOW.plus_seconds(seconds) };
+    assert!(!database.has_expired(&times(4)).unwrap());
+    assert_eq!(database.fail_expired(&failure, &times(4)).unwrap(), Vec::<String>::new());
+    assert!(database.has_expired(&times(10)).unwrap());
+    assert_eq!(database.fail_expired(&failure, &times(10)).unwrap(), ["newer"]);
+    assert_eq!(database.fail_expired(&failure, &times(1000)).unwrap(), ["older"]);
+}
+
+#[test]
+fn recorded_clock_is_read_back() {
+    let (folder, database) = database();
+    assert_eq!(database.clock().unwrap(), None);
+    for unconfirmed in [Some(Moment(7)), None] {
+        let record = ClockRecord { trusted: NOW, unconfirmed };
+        database.record_clock(&record).unwrap();
+        let again = Database::open(&folder.path().join("service.db"), false).unwrap();
+        assert_eq!(again.clock().unwrap(), Some(record));
+    }
+}
+
+#[test]
+fn database_that_another_program_has_locked_can_be_read() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    let other = Connection::open(folder.path().join("service.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = database.add_proof("b", &NewProof::default(), "p", "i", "{}", NOW);
+    assert!(matches!(refused, Err(DatabaseError::Locked)), "{refused:?}");
+    assert!(matches!(database.start_next(NOW), Err(DatabaseError::Locked)));
+    assert_eq!(database.proof("a").unwrap().unwrap().state, ProofState::Queued);
+    assert_eq!(database.count(ProofState::Queued).unwrap(), 1);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(next(&database).as_deref(), Some("a"));
+}
+
+#[test]
+fn database_files_are_private() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[test]
+fn database_is_shared_again_after_a_full_disk() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    drop(database);
+    let path = folder.path().join("service.db");
+    let database = Database::open_alone(&path).unwrap();
+    assert_eq!(database.proof("a").unwrap().unwrap().state, ProofState::Queued);
+    let other = Connection::open(&path).unwrap();
+    other.busy_timeout(Duration::ZERO).unwrap();
+    let count = || other.query_row("SELECT count(*) FROM proofs", [], |row| row.get::<_, i64>(0));
+    assert!(count().is_err(), "the file is not shared");
+    database.share().unwrap();
+    database.share().unwrap();
+    assert_eq!(count().unwrap(), 1);
+    assert_eq!(next(&database).as_deref(), Some("a"));
+    assert_eq!(database.proof("a").unwrap().unwrap().state, ProofState::Running);
 }
 
 #[test]
@@ -70,7 +182,7 @@ fn last_event_is_stored_with_the_final_state() {
     add(&database, "cancelled", &NewProof::default());
     database.cancel_queued("cancelled", NOW).unwrap().unwrap();
     add(&database, "expired", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
-    assert_eq!(database.fail_expired(&failure, NOW.plus_seconds(10)).unwrap(), ["expired"]);
+    assert_eq!(database.fail_expired(&failure, &at(NOW.plus_seconds(10))).unwrap(), ["expired"]);
     add(&database, "crashed", &NewProof::default());
     next(&database);
     assert_eq!(database.requeue_running(1, NOW).unwrap(), 0);
@@ -105,8 +217,8 @@ fn queued_proof_fails_at_its_deadline() {
     add(&database, "a", &NewProof { timeout_seconds: Some(10), ..NewProof::default() });
     add(&database, "b", &NewProof::default());
     let late = FailureInfo { kind: ProofFailureKind::Timeout, text: "too late".into() };
-    assert!(database.fail_expired(&late, NOW).unwrap().is_empty());
-    assert_eq!(database.fail_expired(&late, NOW.plus_seconds(10)).unwrap(), ["a"]);
+    assert!(database.fail_expired(&late, &at(NOW)).unwrap().is_empty());
+    assert_eq!(database.fail_expired(&late, &at(NOW.plus_seconds(10))).unwrap(), ["a"]);
     assert_eq!(database.proof("a").unwrap().unwrap().failure, Some(late));
     assert_eq!(next(&database).as_deref(), Some("b"));
 }

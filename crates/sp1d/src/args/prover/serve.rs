@@ -8,6 +8,12 @@ use std::path::PathBuf;
 /// Default address of a service.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8090";
 
+/// Default for the cycles of a program: several hours on a pool of a thousand cores.
+const DEFAULT_MAX_CYCLES: u64 = 1_000_000_000_000;
+
+/// Default for the hours of a proof: a week.
+const DEFAULT_MAX_HOURS: u32 = 7 * 24;
+
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     #[command(flatten)]
@@ -19,16 +25,23 @@ pub(crate) struct ServeArguments {
     /// submit proofs.
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: Address,
-    /// Address on which workers can join (`sp1d worker --join`), as HOST:PORT.
+    /// Address on which workers can join (`sp1d worker --join`), as HOST:PORT. Needs `--join-from`.
     #[arg(long, value_name = "ADDR")]
     pub(crate) join_listen: Option<Address>,
-    /// Workers that may join: addresses, ranges like 10.0.0.0/8 and host names, separated by commas, or `any`.
-    #[arg(long, value_name = "ADDR[,ADDR…]", default_value = "any", requires = "join_listen")]
-    pub(crate) join_from: Filter,
+    /// Workers that may join: addresses, ranges like 10.0.0.0/8 and host names, separated by commas, or `any`. A worker
+    /// sees parts of the programs and inputs that are proven.
+    #[arg(long, value_name = "ADDR[,ADDR…]", requires = "join_listen")]
+    pub(crate) join_from: Option<Filter>,
     /// Proofs that run at the same time, 1 to 256. Each executes its own program [default: one per 4 GB of memory, at
     /// most 16].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) parallel_proofs: Option<u16>,
+    /// Maximum number of cycles of a program; 0 for no limit. A request can set a lower limit.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CYCLES)]
+    pub(crate) max_cycles: u64,
+    /// Hours after which a running proof fails; 0 for no limit. A request can set a lower limit.
+    #[arg(long, value_name = "HOURS", default_value_t = DEFAULT_MAX_HOURS)]
+    pub(crate) max_hours: u32,
     /// Maximum number of queued proofs.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) max_queue: u64,
@@ -46,6 +59,14 @@ pub(crate) struct ServeArguments {
     /// Refuse new proofs, programs and inputs when less than this much disk space is free, in megabytes.
     #[arg(long, value_name = "MB", default_value_t = 1000)]
     pub(crate) min_free: u64,
+    /// Maximum number of open HTTP connections, 1 to 65536. Keep it well below the number of files that the process may
+    /// open (`ulimit -n`).
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_connections: u32,
+    /// Maximum number of open HTTP connections of one client, 1 to 65536: an IPv4 address or a /64 network of IPv6
+    /// addresses. Raise it if a proxy connects for all clients.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_connections_per_client: u32,
     #[command(flatten)]
     pub(crate) export: ExportArguments,
 }

@@ -23,4 +23,5 @@ pub(crate) struct DoctorArguments {
 pub(crate) enum ReferencePage {
     Settings,
     Api,
+    Limits,
 }

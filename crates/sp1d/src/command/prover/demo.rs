@@ -194,7 +194,7 @@ async fn prove_on(
 }
 
 fn say(text: &str) {
-    terminal::say(format!("{text}\n").as_bytes());
+    terminal::say_text(&format!("{text}\n"));
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! `sp1d serve`: runs the proof service.
 
 use super::{config, signals::cancelled_by_signals_but_hangups};
-use crate::{args::ServeArguments, command::runtime::block_on, exit::CliError, logging::Telemetry, process::allocator};
+use crate::{
+    args::ServeArguments,
+    command::runtime::block_on,
+    exit::{CliError, OTHER},
+    logging::Telemetry,
+    process::allocator,
+};
 use anyhow::{Context, Result};
 use sp1_distributed::distributed::{
     LocalProver,
-    config::{Config, EffectiveSetting},
+    config::{Config, EffectiveSetting, ValueSource},
     start_proving_threads,
 };
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
+use sp1d_machine::raise_open_files;
+use sp1d_orchestrator::JoinSettings;
 use sp1d_service::{Service, ServiceSettings, follow_list, serve};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
@@ -25,7 +33,27 @@ const PROOF_BYTES: u64 = 4_000_000_000;
 
 const MAX_PROOFS: u64 = 16;
 
+/// Memory that a program may use even if more programs run at the same time than the machine has memory for.
+const MIN_PROGRAM_BYTES: u64 = 1 << 30;
+
+/// Maximum duration of the shutdown after a failure of the service itself.
+const MAX_FAILED_SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Bounds of the number of workers that may join. A process that may open so few files that fewer workers fit cannot
+/// serve anything else either.
+const MIN_JOINED: u64 = 16;
+const MAX_JOINED: u64 = 4096;
+
 pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
+    // Programs, inputs and proofs may be secret: only the service's own user can read what it writes.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    if arguments.join_listen.is_some() && arguments.join_from.is_none() {
+        return Err(CliError::usage(
+            "`--join-listen` needs `--join-from`, the addresses of the workers that may join\n\
+             hint: list addresses or ranges, for example `--join-from 10.0.0.0/8`",
+        )
+        .into());
+    }
     let config = match arguments.join_listen {
         Some(_) => config::load_joined(&arguments.pool)?,
         None => config::load(&arguments.pool)?,
@@ -39,9 +67,15 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let stop = cancelled_by_signals_but_hangups()?;
     // Bind the ports before starting anything else: a port that is in use fails at once.
     let interface = listen(&arguments.listen, "--listen").await?;
-    let joining = match &arguments.join_listen {
-        Some(address) => Some(listen(address, "--join-listen").await?),
-        None => None,
+    let open_files = raise_open_files();
+    let joining = match (&arguments.join_listen, &arguments.join_from) {
+        (Some(address), Some(from)) => {
+            let max_workers = share_of_joined(open_files);
+            let settings = JoinSettings { max_workers, ..JoinSettings::new(from.clone()) };
+            Some((listen(address, "--join-listen").await?, settings))
+        }
+        // `run` has checked that both are given, or none.
+        (None, _) | (_, None) => None,
     };
     let settings = settings(&config, &arguments);
     // A killed service leaves executors and shared memory behind.
@@ -58,9 +92,10 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let runner = Arc::new(Sp1ProofRunner::new(runner).await);
     let service = Service::start(settings, runner, local.as_ref().map(LocalProver::connector)).await;
     let service = service.map_err(|error| CliError::usage(error.to_string()))?;
-    if let Some(listener) = joining {
-        tracing::info!(address = %listener.local_addr()?, from = %arguments.join_from, "accepting joining workers");
-        service.orchestrator().serve_joining(listener, arguments.join_from);
+    if let Some((listener, settings)) = joining {
+        let JoinSettings { from, max_workers } = &settings;
+        tracing::info!(address = %listener.local_addr()?, %from, max_workers, "accepting joining workers");
+        service.orchestrator().serve_joining(listener, settings);
     }
     tracing::info!(address = %interface.local_addr()?, "serving");
     let again = Arc::new(Notify::new());
@@ -74,18 +109,36 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
             _ = hangups.recv() => again.notify_one(),
+            part = service.died() => {
+                tracing::error!(part, "a part of the service ended unexpectedly; the process ends, and the next start continues all proofs");
+                let text = format!("{part} ended unexpectedly\nhint: start the service again; please report the panic in its log");
+                break Err(CliError::new(OTHER, text).into());
+            }
             ended = &mut serving => {
                 break ended.context("the HTTP server ended unexpectedly")?.context("the HTTP server failed");
             }
         }
     };
     tracing::info!("stopping; running proofs continue at the next start");
+    if outcome.is_err() {
+        // A dead part may leave others waiting for it. What does not end in time ends with the process.
+        if tokio::time::timeout(MAX_FAILED_SHUTDOWN, service.shutdown()).await.is_err() {
+            tracing::warn!("the service did not shut down in time");
+        }
+        return outcome;
+    }
     service.shutdown().await;
     if let Some(following) = following {
         following.await.context("the watcher of the worker list ended unexpectedly")?;
     }
     tracing::info!("stopped");
     outcome
+}
+
+/// Returns how many workers may join, if the process may open `open_files` files. They take a quarter of them. The HTTP
+/// interface takes up to a half, and the rest is for the database, the artifacts and the workers of the list.
+fn share_of_joined(open_files: u64) -> usize {
+    usize::try_from((open_files / 4).clamp(MIN_JOINED, MAX_JOINED)).expect("at most `MAX_JOINED`")
 }
 
 async fn listen(address: &sp1d_protocol::Address, flag: &str) -> Result<TcpListener> {
@@ -107,12 +160,25 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
     let mut orchestrator = config.orchestrator.clone();
     orchestrator.patience = orchestrator.patience.max(MIN_PATIENCE);
     orchestrator.wait_for_capabilities = true;
-    let mut settings = ServiceSettings::new(arguments.state.clone(), orchestrator, config.cut.encode());
-    settings.running = arguments.parallel_proofs.map_or_else(by_memory, usize::from);
+    let running = arguments.parallel_proofs.map_or_else(by_memory, usize::from);
+    let is_memory_limit = |effective: &&EffectiveSetting| {
+        effective.setting.variable == "MEMORY_LIMIT" && effective.source == ValueSource::Default
+    };
+    let cut = match config.effective.iter().find(is_memory_limit) {
+        Some(_) => config.cut.clone().with_memory_at_most(program_memory(running)),
+        None => config.cut.clone(),
+    };
+    let mut settings = ServiceSettings::new(arguments.state.clone(), orchestrator, cut.encode());
+    settings.running = running;
+    settings.max_cycles = Some(arguments.max_cycles).filter(|cycles| *cycles > 0);
+    let max_time = Duration::from_secs(u64::from(arguments.max_hours) * 60 * 60);
+    settings.max_time = Some(max_time).filter(|time| !time.is_zero());
     settings.queued = arguments.max_queue;
     settings.keep = Duration::from_secs(u64::from(arguments.keep) * 24 * 60 * 60);
     settings.result_cache_bytes = arguments.result_cache.saturating_mul(1_000_000);
     settings.free_bytes = arguments.min_free.saturating_mul(1_000_000);
+    settings.http.connections = connections(arguments.max_connections);
+    settings.http.connections_per_client = connections(arguments.max_connections_per_client);
     let listens = arguments.listen.to_string();
     let own = listens.rsplit_once(':').map(|(host, _)| host);
     settings.allowed_hosts =
@@ -121,8 +187,36 @@ fn settings(config: &Config, arguments: &ServeArguments) -> ServiceSettings {
     settings
 }
 
+fn connections(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// Returns the number of executions that fit into this machine's memory.
 fn by_memory() -> usize {
     let total = sp1d_machine::Memory::now().map_or(0, |memory| memory.total_bytes);
     usize::try_from((total / PROOF_BYTES).clamp(1, MAX_PROOFS)).expect("at most `MAX_PROOFS`")
+}
+
+/// Returns the memory that each of `running` programs may use if the user sets no limit: together three quarters of
+/// this machine's memory.
+fn program_memory(running: usize) -> u64 {
+    let total = sp1d_machine::Memory::now().map_or(u64::MAX, |memory| memory.total_bytes);
+    (total / 4 * 3 / running.max(1) as u64).max(MIN_PROGRAM_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(open_files: u64, expected: usize) {
+        assert_eq!(share_of_joined(open_files), expected, "{open_files} files");
+    }
+
+    #[test]
+    fn joined_workers_take_a_quarter_of_the_files() {
+        check(1024, 256);
+        check(10, 16);
+        check(u64::MAX, 4096);
+    }
 }

@@ -31,7 +31,8 @@ pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
         ProofState::ALL.iter().map(|state| format!("{} {}", count(*state), state.name())).collect();
     print(&format!("service:  {}, release {}", arguments.remote.url, health.release))?;
     print(&format!("proofs:   {}", counts.join(", ")))?;
-    print(&format!("workers:  {} connected, {} ready", health.workers, health.ready_workers))
+    print(&format!("workers:  {} connected, {} ready", health.workers, health.ready_workers))?;
+    health.warnings.iter().try_for_each(|warning| print(&format!("warning:  {warning}")))
 }
 
 fn table<const N: usize>(head: [&str; N]) -> Table {

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const fn adopt(session: u64, attempt: u64) -> Command {
-    Command::Adopt { session: SessionId(session), attempt: AttemptId(attempt) }
+const fn continue_attempt(session: u64, attempt: u64) -> Command {
+    Command::Continue { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
 /// Worker 1 proves task 1 and is lost.
@@ -17,7 +17,7 @@ fn lost_at_work() -> Table {
 #[test]
 fn a_returning_worker_continues_its_attempt() {
     let mut table = lost_at_work();
-    table.check([joined_holding(2, 1, 2, &[1])], [adopt(2, 1)]);
+    table.check([joined_holding(2, 1, 2, &[1])], [continue_attempt(2, 1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)), [], "nothing was lost");
     table.check([reported(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
 }
@@ -27,7 +27,7 @@ fn returning_with_the_attempt_is_not_a_loss() {
     let mut table = Table::new();
     table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
     for session in 1..20 {
-        table.check([lost(session), joined_holding(session + 1, 1, 1, &[1])], [adopt(session + 1, 1)]);
+        table.check([lost(session), joined_holding(session + 1, 1, 1, &[1])], [continue_attempt(session + 1, 1)]);
     }
 }
 
@@ -35,14 +35,14 @@ fn returning_with_the_attempt_is_not_a_loss() {
 fn a_replacement_that_has_not_started_is_cancelled() {
     let mut table = lost_at_work();
     table.check([joined(3, 1)], [assign(3, 2, 1, 1)]);
-    table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), adopt(2, 1)]);
+    table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), continue_attempt(2, 1)]);
 }
 
 #[test]
 fn a_replacement_that_started_later_is_cancelled() {
     let mut table = lost_at_work();
     table.send([joined(3, 1), started(3, 2)]);
-    table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), adopt(2, 1)]);
+    table.check([joined_holding(2, 1, 2, &[1])], [cancel(3, 2), continue_attempt(2, 1)]);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     table.send([reported(3, 3), passed(3)]);
     table.check([lost(1)], [assign(3, 5, 1, 4)]);
     table.send([started(3, 5)]);
-    table.check([joined_holding(2, 1, 1, &[4])], [adopt(2, 4)]);
+    table.check([joined_holding(2, 1, 1, &[4])], [continue_attempt(2, 4)]);
     table.check([reported(3, 5), passed(5)], [accept(3, 5, 1, 4), cancel(2, 4), discard(4)]);
 }
 
@@ -71,7 +71,7 @@ fn attempts_no_longer_needed_are_cancelled() {
 }
 
 #[test]
-fn a_worker_cannot_adopt_the_attempt_of_another() {
+fn a_worker_cannot_continue_the_attempt_of_another() {
     let mut table = lost_at_work();
     table.check([joined_holding(2, 7, 2, &[1])], [cancel(2, 1), assign(2, 2, 1, 1)]);
 }
@@ -80,7 +80,7 @@ fn a_worker_cannot_adopt_the_attempt_of_another() {
 fn a_new_session_ends_the_old_session_of_the_worker() {
     let mut table = Table::new();
     table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
-    table.check([joined_holding(2, 1, 1, &[1])], [end_session(1), adopt(2, 1)]);
+    table.check([joined_holding(2, 1, 1, &[1])], [end_session(1), continue_attempt(2, 1)]);
     table.check([lost(1)], []);
     table.check([reported(1, 1)], []);
     table.check([reported(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
@@ -90,11 +90,11 @@ fn a_new_session_ends_the_old_session_of_the_worker() {
 fn a_worker_keeps_at_most_as_many_attempts_as_slots() {
     let mut table = Table::new();
     table.send([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(1, 2), lost(1)]);
-    table.check([joined_holding(2, 1, 1, &[1, 2])], [adopt(2, 1), cancel(2, 2)]);
+    table.check([joined_holding(2, 1, 1, &[1, 2])], [continue_attempt(2, 1), cancel(2, 2)]);
 }
 
 #[test]
-fn a_failed_attempt_is_not_adopted() {
+fn a_failed_attempt_is_not_continued() {
     let mut table = Table::new();
     table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 1)]);
@@ -103,9 +103,9 @@ fn a_failed_attempt_is_not_adopted() {
 }
 
 #[test]
-fn a_duplicate_attempt_is_adopted_once() {
+fn a_duplicate_attempt_is_continued_once() {
     let mut table = lost_at_work();
-    table.check([joined_holding(2, 1, 2, &[1, 1])], [adopt(2, 1)]);
+    table.check([joined_holding(2, 1, 2, &[1, 1])], [continue_attempt(2, 1)]);
 }
 
 /// The connection of one worker is lost many times, and each time another worker takes over.
@@ -122,7 +122,10 @@ fn a_worker_may_return_any_number_of_times() {
         });
         let taken_over = assigned.expect("worker 2 is free");
         let commands = table.send([started(2, taken_over), joined_holding(new, 1, 1, &[1])]);
-        assert!(commands.contains(&cancel(2, taken_over)) && commands.contains(&adopt(new, 1)), "{commands:?}");
+        assert!(
+            commands.contains(&cancel(2, taken_over)) && commands.contains(&continue_attempt(new, 1)),
+            "{commands:?}"
+        );
     }
     table.send([reported(140, 1)]);
     let commands = table.send([passed(1)]);
@@ -152,6 +155,7 @@ fn joined_with_resumable(session: u64, slots: u32, resumable: &[u64]) -> Event {
     Event::WorkerJoined {
         session: id,
         worker,
+        origin: origin_of(worker),
         memory_bytes: 0,
         slots,
         kinds,

@@ -1,0 +1,80 @@
+//! Checks an input without decoding it as a whole.
+
+use super::input_proofs::check_proof_form;
+use crate::sp1_types::{InnerRecursionProof, InnerVerifyingKey};
+use bincode::Options;
+use sp1d_orchestrator::ProofFailure;
+use std::{
+    fmt::Display,
+    io::{self, BufRead, BufReader, Read},
+};
+
+sp1d_model::limits! {
+    /// Maximum number of values in an input. A decoded value takes about 50 bytes more than in the input, so the values
+    /// of an input take at most 200 MB in addition to its length. Programs read few large values rather than many small
+    /// ones, because each read costs cycles.
+    const MAX_INPUT_VALUES: u64 = 1 << 22; Count by Program;
+    /// Maximum size of an input proof with its verifying key. Compressed proofs have one or two megabytes.
+    const MAX_INPUT_PROOF_BYTES: u64 = 64 << 20; Bytes by Program;
+}
+
+/// A proof that the program verifies, as an input contains it.
+type InputProof = (InnerRecursionProof, InnerVerifyingKey);
+
+fn invalid(reason: impl Display) -> ProofFailure {
+    ProofFailure::Request(format!(
+        "the stdin is not a serialized SP1Stdin: {reason}\nhint: write it with bincode 1, as SP1's own tools do"
+    ))
+}
+
+fn unreadable(error: io::Error) -> ProofFailure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => invalid("it ends too early"),
+        _ => ProofFailure::Machine(format!("cannot read the stdin: {error}")),
+    }
+}
+
+/// Reads a number as bincode 1 writes it.
+fn read_number(stdin: &mut impl Read) -> Result<u64, ProofFailure> {
+    let mut bytes = [0; 8];
+    stdin.read_exact(&mut bytes).map_err(unreadable)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn skip(stdin: &mut impl BufRead, bytes: u64) -> Result<(), ProofFailure> {
+    let skipped = io::copy(&mut stdin.take(bytes), &mut io::sink()).map_err(unreadable)?;
+    if skipped == bytes { Ok(()) } else { Err(invalid("it ends too early")) }
+}
+
+/// Checks that `stdin` reads an `SP1Stdin`, serialized with bincode 1, that its proofs have the right form, and that
+/// decoding it takes little more memory than its length. Has one proof in memory at a time.
+///
+/// # Errors
+/// [`ProofFailure::Request`] if the input is not valid or has too many values, and [`ProofFailure::Machine`] if it
+/// cannot be read.
+pub fn check_input(stdin: &mut dyn Read) -> Result<(), ProofFailure> {
+    let mut stdin = BufReader::with_capacity(64 << 10, stdin);
+    // An `SP1Stdin` has the fields `buffer`, `ptr` and `proofs`.
+    let values = read_number(&mut stdin)?;
+    if values > MAX_INPUT_VALUES {
+        return Err(ProofFailure::Request(format!(
+            "the stdin has {values} values, and at most {MAX_INPUT_VALUES} are allowed\n\
+             hint: write many small values as one, for example as a vector"
+        )));
+    }
+    for _ in 0..values {
+        let bytes = read_number(&mut stdin)?;
+        skip(&mut stdin, bytes)?;
+    }
+    read_number(&mut stdin)?;
+    let proofs = read_number(&mut stdin)?;
+    for at in 0..proofs {
+        let decoder = bincode::DefaultOptions::new().with_fixint_encoding().with_limit(MAX_INPUT_PROOF_BYTES);
+        let (proof, _): InputProof = decoder.deserialize_from(&mut stdin).map_err(|error| match *error {
+            bincode::ErrorKind::Io(error) => unreadable(error),
+            error => invalid(error),
+        })?;
+        check_proof_form(at, &proof)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The limits of the orchestrator and its state machines, for the table of limits.
+
+use crate::{
+    dispatch::{CHECK_LIMITS, WAITING_LIMITS},
+    pool::{disconnected, identity, join_port},
+    proof::{cached_results, restart, run},
+    session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
+    settings, timed_check,
+};
+use sp1d_model::Limit;
+
+/// Returns the limits that workers, programs and clients can reach.
+pub fn limits() -> impl Iterator<Item = &'static Limit> {
+    let of_connections = [
+        settings::LIMITS,
+        join_port::LIMITS,
+        identity::LIMITS,
+        introduction::LIMITS,
+        CONTROL_LIMITS,
+        SERVICE_LIMITS,
+        disconnected::LIMITS,
+    ];
+    let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cached_results::LIMITS];
+    let of_proofs = [timed_check::LIMITS, CHECK_LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];
+    of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
+}

@@ -1,0 +1,174 @@
+//! The port on which workers join.
+//!
+//! It does not know what happens in a session.
+
+use super::{connection::serve_session, list::Member};
+use crate::{lock::lock, registry::Registry, session::server::EndedSession};
+use sp1d_model::hint::one_line;
+use sp1d_protocol::{
+    Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
+    Role, read_dialer, reply,
+};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
+
+sp1d_model::limits! {
+    /// Default maximum number of connected workers that have joined. A process may usually open 1024 files, and the
+    /// HTTP interface, the database and the artifacts need most of them.
+    const MAX_JOINED: usize = 256; Count by Worker;
+}
+
+/// How many log lines the connections of one address may cause: 20 at once, and one more every 10 s. A worker that
+/// connects and leaves again and again writes no more.
+const MAX_LOG_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(10) };
+
+/// Settings of the port on which workers join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinSettings {
+    /// The addresses from which workers may join.
+    pub from: Filter,
+    /// Maximum number of connected workers that have joined, at least 2. Workers of one address, or of one IPv6 network
+    /// of 64 bits, have at most half of the places.
+    pub max_workers: usize,
+}
+
+impl JoinSettings {
+    /// Returns the default settings for workers from these addresses: 256 workers.
+    #[must_use]
+    pub fn new(from: Filter) -> Self {
+        Self { from, max_workers: MAX_JOINED }
+    }
+}
+
+/// Admits or refuses the connections of workers that join.
+pub(crate) struct JoinPort {
+    guard: PortGuard,
+    places: PeerPlaces,
+    limits: PeerLimits,
+    /// Limits the log lines about connections.
+    logs: Mutex<RateLimiter<PeerNetwork>>,
+    registry: Arc<Registry>,
+}
+
+impl JoinPort {
+    pub(crate) fn new(settings: JoinSettings, registry: Arc<Registry>) -> Self {
+        let total = settings.max_workers.max(2);
+        let limits = PeerLimits { total, per_network: total / 2 };
+        Self {
+            guard: PortGuard::new(settings.from),
+            places: PeerPlaces::new(limits),
+            limits,
+            logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
+            registry,
+        }
+    }
+
+    /// Accepts connections until `stop` is cancelled. The sessions run on `tasks`.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, tasks: BackgroundTasks, stop: CancellationToken) {
+        let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (port, stop) = (self.clone(), stop.child_token());
+                    tasks.spawn(async move { port.receive(stream, peer, stop).await });
+                }
+                Err(error) => {
+                    // The process is probably out of file descriptors, which become free when connections end.
+                    if let Some(left_out) = accept_logs.take((), Instant::now()) {
+                        tracing::warn!(%error, left_out, "cannot accept a connection");
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a worker from the first bytes of its connection to the end of its session.
+    async fn receive(&self, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        let Some(_place) = self.shake_hands(&mut stream, peer).await else { return };
+        let ended = serve_session(stream, &Member::Joined(peer), &self.registry, &mut None, &stop).await;
+        self.log(peer, |left_out| match ended {
+            Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, left_out, "session ended"),
+            Err(reason) => tracing::warn!(%peer, %reason, left_out, "joining worker refused"),
+        });
+    }
+
+    /// Exchanges the first bytes. Returns the place of the worker, or `None` if the connection must be closed.
+    async fn shake_hands(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<PeerPlace> {
+        let Some(handshake) = self.guard.enter(peer.ip()).await else {
+            self.log(peer, |left_out| tracing::warn!(%peer, left_out, "connection closed: too many others"));
+            return None;
+        };
+        tokio::select! {
+            () = handshake.displaced() => {
+                self.log(peer, |left_out| tracing::warn!(%peer, left_out, "connection closed: too many handshakes"));
+                None
+            }
+            place = self.admit(stream, peer, handshake.is_allowed()) => place,
+        }
+    }
+
+    async fn admit(&self, stream: &mut TcpStream, peer: SocketAddr, is_allowed: bool) -> Option<PeerPlace> {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        if let Err(error) = read_dialer(stream, &[Role::Worker]).await {
+            return self.fail(peer, &error);
+        }
+        let place = if is_allowed { self.places.take(peer.ip()) } else { None };
+        let verdict = match &place {
+            Some(_) => PreambleReply::Welcome,
+            None => PreambleReply::Refused(self.refusal(peer, is_allowed)),
+        };
+        if let Err(error) = reply(stream, &verdict).await {
+            return self.fail(peer, &error);
+        }
+        if let PreambleReply::Refused(reason) = &verdict {
+            self.log(peer, |left_out| tracing::warn!(%peer, %reason, left_out, "worker refused"));
+        }
+        place
+    }
+
+    /// Returns why `peer` gets no place.
+    fn refusal(&self, peer: SocketAddr, is_allowed: bool) -> String {
+        let PeerLimits { total, per_network } = self.limits;
+        if is_allowed {
+            format!("this orchestrator has no place: it takes {total} joined workers, and {per_network} of one address")
+        } else {
+            format!("{} is not in the orchestrator's --join-from list", peer.ip().to_canonical())
+        }
+    }
+
+    /// Logs a handshake that failed. Returns `None`.
+    fn fail(&self, peer: SocketAddr, error: &PreambleError) -> Option<PeerPlace> {
+        match error {
+            // The peer only tests whether the port is open, as load balancers and people do.
+            PreambleError::Io(error) => tracing::debug!(%peer, %error, "connection ended at once"),
+            error => {
+                let error = one_line(&error.to_string());
+                self.log(peer, |left_out| tracing::warn!(%peer, %error, left_out, "connection rejected"));
+            }
+        }
+        None
+    }
+
+    /// Calls `write` with the number of log lines that were left out, unless the address of `peer` has caused too many.
+    fn log(&self, peer: SocketAddr, write: impl FnOnce(u64)) {
+        let left_out = lock(&self.logs).take(peer.ip().into(), Instant::now());
+        if let Some(left_out) = left_out {
+            write(left_out);
+        }
+    }
+}

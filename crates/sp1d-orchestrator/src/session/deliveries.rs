@@ -1,0 +1,262 @@
+//! Receives the artifacts that attempts upload.
+//!
+//! Memory is reserved for each chunk before the chunk is read. The quotas count uncompressed bytes, because zeros take
+//! nearly nothing on the wire.
+
+use super::{
+    pace::in_pace,
+    upload_budget::{OpenUpload, OtherUploads},
+    worker_session::WorkerSession,
+};
+use crate::{
+    registry::RegisteredAttempt,
+    runner::failure::ProofFailure,
+    scope::{attempt_scope, proof_scope},
+};
+use sp1d_artifacts::{Assembler, Blob, DecodeError, Digest, StoreError};
+use sp1d_model::hint::one_line;
+use sp1d_protocol::{
+    MessageLimits, TaskOutput, chunk_from_wire, made_prefix,
+    wire::{DeliverHeader, DeliverPart, deliver_part},
+};
+use sp1d_scheduler::AttemptId;
+use std::{fmt::Display, time::Duration};
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+sp1d_model::limits! {
+    /// Maximum uncompressed bytes of the artifacts of a proof, with all uploads of its attempts. Honest artifacts
+    /// compress to a quarter, so 256 GiB of memory and disk hold less than this.
+    const MAX_PROOF_BYTES: u64 = 1 << 40; Bytes by Worker;
+    /// Lower bound of what the uploads of a session may use that do not belong to a proof yet. A small store must still
+    /// take the uploads of honest attempts.
+    const MIN_SESSION_BYTES: u64 = 256 << 20; Bytes by Worker;
+    /// Maximum wait of an upload for memory. Memory is free again when the uploads of other workers are stored, which
+    /// takes seconds.
+    const MAX_ROOM_WAIT: Duration = Duration::from_secs(60); Time by Worker;
+}
+
+/// A session's uploads that do not belong to a proof yet may use one of this many parts of the store's memory and disk.
+/// A worker that uploads and never reports a result then leaves room for the others.
+const MAX_SESSION_FRACTION: u64 = 4;
+
+/// Memory that a chunk takes beyond its stored bytes.
+const CHUNK_OVERHEAD_BYTES: u64 = 80;
+
+impl WorkerSession {
+    /// Receives the artifact that an attempt uploads, and stores it.
+    pub(super) async fn receive_delivery(&self, mut delivery: Streaming<DeliverPart>) -> Result<(), Status> {
+        let first = in_pace(delivery.message()).await??.and_then(|part| part.part);
+        let Some(deliver_part::Part::Header(header)) = first else {
+            return Err(invalid("a delivery must start with a header"));
+        };
+        let attempt = AttemptId(header.attempt);
+        let entry = self.attempt(header.attempt)?;
+        check_delivery(&entry, attempt, &header)?;
+        let mut upload = self.open_upload(&entry, attempt, &header)?;
+        let blob = receive_blob(delivery, header.length, &mut upload).await?;
+        self.registry.counters.on_received(blob.stored_bytes());
+        let (registry, name) = (self.registry.clone(), header.name);
+        let put = move || {
+            let kept = registry.store.put(attempt_scope(attempt), name, blob);
+            // The attempt may have been discarded meanwhile. This code runs in the closure, because the future around
+            // it is dropped when the connection ends.
+            if !registry.attempts().contains_key(&attempt) {
+                registry.store.remove_scope(attempt_scope(attempt));
+            }
+            // The store counts the blob now.
+            drop(upload);
+            kept
+        };
+        match tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic") {
+            Ok(()) => Ok(()),
+            Err(error @ StoreError::Full { .. }) => {
+                // The store is full for every worker, so a retry on another worker would fail as well.
+                entry.proof.fail(ProofFailure::Machine(error.to_string()));
+                Err(Status::resource_exhausted(one_line(&error.to_string())))
+            }
+            Err(error) => Err(invalid(one_line(&error.to_string()))),
+        }
+    }
+
+    /// Opens an upload, if the attempt, its proof and this session are within their quotas with it.
+    fn open_upload(
+        &self,
+        entry: &RegisteredAttempt,
+        attempt: AttemptId,
+        header: &DeliverHeader,
+    ) -> Result<OpenUpload, Status> {
+        let registry = &self.registry;
+        // An artifact that is delivered again after a reconnect counts once.
+        let present = registry.store.describe(attempt_scope(attempt), &header.name);
+        let announced = if present.is_some_and(|present| present.len == header.length) { 0 } else { header.length };
+        registry.uploads.open(self.id, attempt, announced, |others: OtherUploads| {
+            let stored = registry.store.scope_stats(attempt_scope(attempt));
+            let limits = registry.store.limits();
+            let room = limits.memory_bytes.saturating_add(limits.disk_bytes);
+            let quotas = UploadQuotas {
+                artifacts: stored.artifacts + others.attempt_uploads,
+                attempt_bytes: registry.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
+                max_attempt_bytes: entry.rights.upload_bytes,
+                proof_bytes: self.proof_bytes(entry),
+                session_bytes: self.unaccepted_bytes() + others.session_bytes,
+                max_session_bytes: (room / MAX_SESSION_FRACTION).max(MIN_SESSION_BYTES),
+            };
+            quotas.check(announced).map_err(Status::resource_exhausted)
+        })
+    }
+
+    /// Returns the uncompressed bytes of all artifacts of the attempt's proof, with the uploads of all its attempts.
+    fn proof_bytes(&self, entry: &RegisteredAttempt) -> u64 {
+        let store = &self.registry.store;
+        let attempts = self.registry.attempts();
+        let of_proof = attempts.iter().filter(|(_, other)| other.proof.id == entry.proof.id);
+        let uploaded: u64 = of_proof.map(|(attempt, _)| store.scope_content_bytes(attempt_scope(*attempt))).sum();
+        store.scope_content_bytes(proof_scope(entry.proof.id)) + uploaded
+    }
+
+    /// Returns the stored bytes of the uploads of this session's attempts. Accepted uploads belong to their proof.
+    fn unaccepted_bytes(&self) -> u64 {
+        let attempts = self.registry.attempts();
+        let own = attempts.iter().filter(|(_, other)| other.session == self.id);
+        own.map(|(attempt, _)| self.registry.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
+    }
+}
+
+/// Returns the status for a request that is not valid.
+fn invalid(text: impl Display) -> Status {
+    Status::invalid_argument(text.to_string())
+}
+
+/// What an attempt, its proof and its session have uploaded, and how much they may upload.
+struct UploadQuotas {
+    artifacts: usize,
+    /// Uncompressed.
+    attempt_bytes: u64,
+    max_attempt_bytes: u64,
+    /// Uncompressed.
+    proof_bytes: u64,
+    /// Compressed, without what was accepted.
+    session_bytes: u64,
+    max_session_bytes: u64,
+}
+
+impl UploadQuotas {
+    /// Checks whether the attempt may upload an artifact with `bytes` uncompressed bytes.
+    fn check(&self, bytes: u64) -> Result<(), String> {
+        if self.artifacts >= MessageLimits::DELIVERIES {
+            return Err(format!("the attempt may upload at most {} artifacts", MessageLimits::DELIVERIES));
+        }
+        let exceeds = |used: u64, limit: u64| used.saturating_add(bytes) > limit;
+        if exceeds(self.attempt_bytes, self.max_attempt_bytes) {
+            let limit = self.max_attempt_bytes;
+            return Err(format!("an attempt of this task may upload at most {limit} bytes before compression"));
+        }
+        if exceeds(self.proof_bytes, MAX_PROOF_BYTES) {
+            return Err(format!("the proof may have at most {MAX_PROOF_BYTES} bytes of artifacts before compression"));
+        }
+        if self.session_bytes > self.max_session_bytes {
+            let limit = self.max_session_bytes;
+            return Err(format!("the worker may have at most {limit} bytes of uploads that are not accepted yet"));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that an attempt uploads either an output that it was asked for, or an artifact that it made for its marker.
+/// Any other name belongs to another task. Also checks the length.
+fn check_delivery(entry: &RegisteredAttempt, attempt: AttemptId, header: &DeliverHeader) -> Result<(), Status> {
+    let asked = entry.outputs.find(&header.name);
+    let is_made = || {
+        let makers = [Some(attempt), entry.resumes].into_iter().flatten();
+        entry.outputs.deferred_events.is_some()
+            && makers.map(made_prefix).any(|prefix| header.name.starts_with(&prefix))
+    };
+    if header.name.len() > MessageLimits::NAME_BYTES || asked.is_none() && !is_made() {
+        return Err(invalid("the artifact does not belong to this attempt"));
+    }
+    let max_bytes = match asked {
+        Some(TaskOutput::Result) => MessageLimits::RESULT_BYTES,
+        Some(TaskOutput::DeferredEvents) | None => MessageLimits::ARTIFACT_BYTES,
+    };
+    if header.length > max_bytes {
+        return Err(invalid(format!("the artifact has {} bytes, and at most {max_bytes} are allowed", header.length)));
+    }
+    Ok(())
+}
+
+/// Receives the chunks of a delivery. Each chunk is checked on a thread that may block, and no thread waits for the
+/// next chunk.
+async fn receive_blob(
+    mut delivery: Streaming<DeliverPart>,
+    length: u64,
+    upload: &mut OpenUpload,
+) -> Result<Blob, Status> {
+    let mut assembler = Assembler::new(length);
+    let mut digest = None;
+    loop {
+        // The stored bytes of a valid chunk are at most this many.
+        let reserved = match assembler.next_chunk_bytes() {
+            0 => 0,
+            bytes => bytes + CHUNK_OVERHEAD_BYTES,
+        };
+        if reserved > 0 && timeout(MAX_ROOM_WAIT, upload.reserve(reserved)).await.is_err() {
+            let seconds = MAX_ROOM_WAIT.as_secs();
+            return Err(Status::resource_exhausted(format!("there was no memory for the upload for {seconds} s")));
+        }
+        let Some(part) = in_pace(delivery.message()).await?? else { break };
+        match part.part {
+            Some(deliver_part::Part::Chunk(chunk)) if digest.is_none() => {
+                let stored = chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES;
+                let checked = tokio::task::spawn_blocking(move || {
+                    assembler.push(chunk_from_wire(&chunk))?;
+                    Ok::<_, DecodeError>(assembler)
+                });
+                assembler = checked.await.expect("assembling does not panic").map_err(invalid)?;
+                upload.give_back(reserved - stored);
+            }
+            Some(deliver_part::Part::End(end)) if digest.is_none() => digest = Digest::from_slice(&end.digest),
+            _ => return Err(invalid("the parts of the artifact arrived in the wrong order")),
+        }
+    }
+    let digest = digest.ok_or_else(|| invalid("the delivery ended early"))?;
+    assembler.finish(digest).map_err(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks whether an upload of 10 bytes is refused, and that the error contains `part`.
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut UploadQuotas), part: Option<&str>) {
+        let mut quotas = UploadQuotas {
+            artifacts: 0,
+            attempt_bytes: 0,
+            max_attempt_bytes: 100,
+            proof_bytes: 0,
+            session_bytes: 0,
+            max_session_bytes: 100,
+        };
+        change(&mut quotas);
+        match (quotas.check(10), part) {
+            (Ok(()), None) => {}
+            (Err(text), Some(part)) => assert!(text.contains(part), "{text:?} does not contain {part:?}"),
+            (outcome, part) => panic!("{outcome:?}, expected {part:?}"),
+        }
+    }
+
+    #[test]
+    fn uploads_beyond_a_quota_are_refused() {
+        check(|_| {}, None);
+        check(|quotas| quotas.artifacts = MessageLimits::DELIVERIES - 1, None);
+        check(|quotas| quotas.artifacts = MessageLimits::DELIVERIES, Some("1024 artifacts"));
+        check(|quotas| quotas.attempt_bytes = 90, None);
+        check(|quotas| quotas.attempt_bytes = 91, Some("at most 100 bytes before compression"));
+        check(|quotas| quotas.proof_bytes = MAX_PROOF_BYTES - 10, None);
+        check(|quotas| quotas.proof_bytes = MAX_PROOF_BYTES - 9, Some("the proof may have"));
+        check(|quotas| quotas.proof_bytes = u64::MAX, Some("the proof may have"));
+        check(|quotas| quotas.session_bytes = 100, None);
+        check(|quotas| quotas.session_bytes = 101, Some("not accepted yet"));
+    }
+}

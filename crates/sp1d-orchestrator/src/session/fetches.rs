@@ -1,0 +1,103 @@
+//! Sends the artifacts that attempts read.
+
+use super::{pace::in_pace, worker_session::WorkerSession};
+use crate::{proof::running::RunningProof, registry::Registry, runner::failure::ProofFailure, scope::proof_scope};
+use sp1d_artifacts::{Chunk, StoreError, Stored, StoredChunks};
+use sp1d_model::hint::one_line;
+use sp1d_protocol::{
+    chunk_to_wire,
+    wire::{ArtifactHeader, ArtifactPart, FetchRequest, artifact_part::Part},
+};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+/// The parts of an artifact, as they are sent.
+pub(super) type ArtifactStream = ReceiverStream<Result<ArtifactPart, Status>>;
+
+impl WorkerSession {
+    /// Returns the parts of an artifact that an attempt may read. They are read while they are sent, so at most two
+    /// chunks of a stream are in memory. If the worker does not read a part in time, the stream ends early.
+    pub(super) fn send_artifact(&self, request: &FetchRequest) -> Result<ArtifactStream, Status> {
+        let FetchRequest { attempt, name } = request;
+        let attempt = self.attempt(*attempt)?;
+        let missing = || Status::not_found("the artifact does not exist, or the task does not read it");
+        if !attempt.rights.may_read(name) {
+            return Err(missing());
+        }
+        let stored = self.registry.store.get(proof_scope(attempt.proof.id), name).ok_or_else(missing)?;
+        // Without room for a part, the task below waits for the worker.
+        let (parts, stream) = mpsc::channel(1);
+        let transfer = Transfer { parts, registry: self.registry.clone(), proof: attempt.proof.clone() };
+        let ended = self.closer.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = transfer.send_all(stored) => {}
+                () = ended.ended() => {}
+            }
+        });
+        Ok(ReceiverStream::new(stream))
+    }
+}
+
+/// An artifact on its way to a worker.
+struct Transfer {
+    parts: mpsc::Sender<Result<ArtifactPart, Status>>,
+    registry: Arc<Registry>,
+    proof: Arc<RunningProof>,
+}
+
+impl Transfer {
+    /// Sends the header and all chunks, until the worker stops reading.
+    async fn send_all(&self, stored: Stored) {
+        let facts = stored.describe();
+        let header = ArtifactHeader { digest: facts.digest.as_bytes().to_vec().into(), length: facts.len };
+        if !self.send(Part::Header(header)).await {
+            return;
+        }
+        let mut chunks = match on_blocking_thread(move || stored.chunks()).await {
+            Ok(chunks) => chunks,
+            Err(error) => return self.fail(&error).await,
+        };
+        loop {
+            let next: Option<Result<Chunk, StoreError>>;
+            (chunks, next) = on_blocking_thread(move || next_of(chunks)).await;
+            match next {
+                None => return,
+                Some(Ok(chunk)) => {
+                    let bytes = chunk.bytes.len() as u64;
+                    if !self.send(Part::Chunk(chunk_to_wire(chunk))).await {
+                        return;
+                    }
+                    self.registry.counters.on_sent(bytes);
+                }
+                Some(Err(error)) => return self.fail(&error).await,
+            }
+        }
+    }
+
+    /// Returns false if the worker does not read the part in time, or has stopped reading.
+    async fn send(&self, part: Part) -> bool {
+        let sent = in_pace(self.parts.send(Ok(ArtifactPart { part: Some(part) }))).await;
+        matches!(sent, Ok(Ok(())))
+    }
+
+    /// Fails the proof, because an artifact that cannot be read back is the fault of this machine.
+    async fn fail(&self, error: &StoreError) {
+        self.proof.fail(ProofFailure::Machine(error.to_string()));
+        let failed = self.parts.send(Err(Status::not_found(one_line(&error.to_string()))));
+        // The worker may have stopped reading.
+        let _ = in_pace(failed).await;
+    }
+}
+
+/// Returns the next chunk, and the chunks after it.
+fn next_of(mut chunks: StoredChunks) -> (StoredChunks, Option<Result<Chunk, StoreError>>) {
+    let next = chunks.next();
+    (chunks, next)
+}
+
+async fn on_blocking_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(read).await.expect("reading an artifact does not panic")
+}

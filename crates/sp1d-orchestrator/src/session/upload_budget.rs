@@ -1,0 +1,264 @@
+//! The memory for uploads that are not in the store yet.
+//!
+//! An upload reserves memory for each chunk before it reads the chunk. All sessions share one budget. A session within
+//! its share always gets memory, so a worker with many or large uploads delays only its own.
+
+use crate::lock::lock;
+use sp1d_scheduler::{AttemptId, SessionId};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::Notify;
+
+sp1d_model::limits! {
+    /// Lower bound of the memory for uploads under way: usual results have one or two megabytes, so dozens of workers
+    /// can deliver at once.
+    const MIN_BUDGET_BYTES: u64 = 64 << 20; Bytes by Worker;
+    /// Lower bound of a session's share: one chunk for each of its streams. With so many sessions that their shares
+    /// would be smaller, the uploads may exceed the budget.
+    const MIN_SHARE_BYTES: u64 = 16 << 20; Bytes by Worker;
+}
+
+/// The uploads under way, and the memory that they hold. Times and stored artifacts are not its concern.
+#[derive(Debug)]
+pub(crate) struct UploadBudget {
+    accounts: Mutex<UploadAccounts>,
+    /// Notified when memory is released.
+    released: Notify,
+}
+
+impl UploadBudget {
+    /// Returns a budget of half of the store's memory. The store's own memory comes on top.
+    pub(crate) fn new(store_memory_bytes: u64) -> Self {
+        let limit = (store_memory_bytes / 2).max(MIN_BUDGET_BYTES);
+        let accounts = UploadAccounts { limit, total: 0, sessions: BTreeMap::new(), attempts: BTreeMap::new() };
+        Self { accounts: Mutex::new(accounts), released: Notify::new() }
+    }
+
+    /// Opens an upload of `announced` uncompressed bytes, if `check` accepts what the other uploads of the same attempt
+    /// and session are.
+    pub(super) fn open<E>(
+        self: &Arc<Self>,
+        session: SessionId,
+        attempt: AttemptId,
+        announced: u64,
+        check: impl FnOnce(OtherUploads) -> Result<(), E>,
+    ) -> Result<OpenUpload, E> {
+        let mut accounts = lock(&self.accounts);
+        check(accounts.others(session, attempt))?;
+        accounts.open(session, attempt, announced);
+        drop(accounts);
+        Ok(OpenUpload { budget: self.clone(), session, attempt, announced, held: 0 })
+    }
+}
+
+/// The other uploads under way of an attempt and of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OtherUploads {
+    /// Number of uploads of the attempt.
+    pub(super) attempt_uploads: usize,
+    /// Uncompressed bytes that they announced.
+    pub(super) attempt_bytes: u64,
+    /// Bytes of memory that the uploads of the session hold.
+    pub(super) session_bytes: u64,
+}
+
+/// An upload under way. Dropping it releases its memory.
+#[derive(Debug)]
+pub(super) struct OpenUpload {
+    budget: Arc<UploadBudget>,
+    session: SessionId,
+    attempt: AttemptId,
+    announced: u64,
+    held: u64,
+}
+
+impl OpenUpload {
+    /// Reserves `bytes` more. Waits until there is room for them.
+    ///
+    /// # Cancel safety
+    /// Dropping the future reserves nothing.
+    pub(super) async fn reserve(&mut self, bytes: u64) {
+        loop {
+            // Created before the attempt to reserve, so that no release between the two is missed.
+            let released = self.budget.released.notified();
+            let is_reserved = lock(&self.budget.accounts).reserve(self.session, self.held, bytes);
+            if is_reserved {
+                break;
+            }
+            released.await;
+        }
+        self.held += bytes;
+    }
+
+    /// Gives back `bytes` of what is reserved.
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.held -= bytes;
+        lock(&self.budget.accounts).release(self.session, bytes);
+        self.budget.released.notify_waiters();
+    }
+}
+
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        let mut accounts = lock(&self.budget.accounts);
+        accounts.release(self.session, self.held);
+        accounts.close(self.session, self.attempt, self.announced);
+        drop(accounts);
+        self.budget.released.notify_waiters();
+    }
+}
+
+/// Who holds how much of the budget.
+#[derive(Debug)]
+struct UploadAccounts {
+    limit: u64,
+    /// The bytes that all sessions hold.
+    total: u64,
+    sessions: BTreeMap<SessionId, SessionUploads>,
+    attempts: BTreeMap<AttemptId, AttemptUploads>,
+}
+
+#[derive(Debug, Default)]
+struct SessionUploads {
+    uploads: usize,
+    /// Bytes of memory that they hold.
+    held: u64,
+}
+
+#[derive(Debug, Default)]
+struct AttemptUploads {
+    uploads: usize,
+    announced: u64,
+}
+
+impl UploadAccounts {
+    fn others(&self, session: SessionId, attempt: AttemptId) -> OtherUploads {
+        let of_attempt = self.attempts.get(&attempt);
+        OtherUploads {
+            attempt_uploads: of_attempt.map_or(0, |account| account.uploads),
+            attempt_bytes: of_attempt.map_or(0, |account| account.announced),
+            session_bytes: self.sessions.get(&session).map_or(0, |account| account.held),
+        }
+    }
+
+    fn open(&mut self, session: SessionId, attempt: AttemptId, announced: u64) {
+        self.sessions.entry(session).or_default().uploads += 1;
+        let of_attempt = self.attempts.entry(attempt).or_default();
+        of_attempt.uploads += 1;
+        of_attempt.announced += announced;
+    }
+
+    fn close(&mut self, session: SessionId, attempt: AttemptId, announced: u64) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            account.uploads -= 1;
+            if account.uploads == 0 {
+                self.sessions.remove(&session);
+            }
+        }
+        if let Some(account) = self.attempts.get_mut(&attempt) {
+            account.uploads -= 1;
+            account.announced -= announced;
+            if account.uploads == 0 {
+                self.attempts.remove(&attempt);
+            }
+        }
+    }
+
+    /// Reserves `bytes` for an upload of `session` that already holds `held`. Returns false if there is no room: the
+    /// budget is used up, and the session has its share. An upload that is larger than the budget continues while it is
+    /// alone.
+    fn reserve(&mut self, session: SessionId, held: u64, bytes: u64) -> bool {
+        let share = (self.limit / self.sessions.len().max(1) as u64).max(MIN_SHARE_BYTES);
+        let is_alone = self.total == held;
+        let Some(account) = self.sessions.get_mut(&session) else { return false };
+        if !is_alone && self.total + bytes > self.limit && account.held + bytes > share {
+            return false;
+        }
+        self.total += bytes;
+        account.held += bytes;
+        true
+    }
+
+    fn release(&mut self, session: SessionId, bytes: u64) {
+        if let Some(account) = self.sessions.get_mut(&session) {
+            self.total -= bytes;
+            account.held -= bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    fn open(budget: &Arc<UploadBudget>, session: u64, attempt: u64, announced: u64) -> OpenUpload {
+        let accept = |_| Ok::<(), ()>(());
+        budget.open(SessionId(session), AttemptId(attempt), announced, accept).unwrap()
+    }
+
+    /// Returns true if `upload` gets `bytes` at once.
+    async fn gets(upload: &mut OpenUpload, bytes: u64) -> bool {
+        tokio::select! {
+            biased;
+            () = upload.reserve(bytes) => true,
+            () = tokio::task::yield_now() => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_within_its_share_always_gets_memory() {
+        let budget = Arc::new(UploadBudget::new(256 * MB));
+        let (mut greedy, mut modest) = (open(&budget, 1, 1, 0), open(&budget, 2, 2, 0));
+        assert!(gets(&mut modest, MB).await);
+        for _ in 0..127 {
+            assert!(gets(&mut greedy, MB).await, "the budget is free");
+        }
+        assert!(!gets(&mut greedy, MB).await, "the budget is used up");
+        for _ in 0..63 {
+            assert!(gets(&mut modest, MB).await, "half of the budget is its share");
+        }
+        assert!(!gets(&mut modest, MB).await, "it has its share");
+        drop(greedy);
+        assert!(gets(&mut modest, MB).await);
+        assert_eq!(lock(&budget.accounts).total, 65 * MB);
+        drop(modest);
+        let accounts = lock(&budget.accounts);
+        assert_eq!((accounts.total, accounts.sessions.len(), accounts.attempts.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_upload_beyond_the_budget_continues_alone() {
+        let budget = Arc::new(UploadBudget::new(0));
+        let mut upload = open(&budget, 1, 1, 0);
+        for _ in 0..100 {
+            assert!(gets(&mut upload, MB).await);
+        }
+        let mut other = open(&budget, 1, 1, 0);
+        assert!(!gets(&mut other, MB).await);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_waits_continues_when_memory_is_given_back() {
+        let budget = Arc::new(UploadBudget::new(0));
+        let (mut first, mut second) = (open(&budget, 1, 1, 0), open(&budget, 1, 1, 0));
+        assert!(gets(&mut first, 64 * MB).await);
+        let waiting = tokio::spawn(async move { second.reserve(MB).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        first.give_back(MB);
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn an_upload_sees_the_others_of_its_attempt_and_session() {
+        let budget = Arc::new(UploadBudget::new(0));
+        let _first = open(&budget, 1, 1, 5);
+        let _second = open(&budget, 1, 2, 7);
+        let refused = budget.open(SessionId(1), AttemptId(1), 1, Err).unwrap_err();
+        assert_eq!(refused, OtherUploads { attempt_uploads: 1, attempt_bytes: 5, session_bytes: 0 });
+    }
+}

@@ -1,0 +1,17 @@
+//! The limits of the HTTP interface, for the table of limits.
+
+use super::{body, event_stream, page, proofs, server, trace, upload};
+use sp1d_model::Limit;
+
+pub(crate) fn limits() -> impl Iterator<Item = &'static Limit> {
+    let groups = [
+        server::LIMITS,
+        body::LIMITS,
+        upload::LIMITS,
+        proofs::LIMITS,
+        event_stream::LIMITS,
+        trace::LIMITS,
+        page::LIMITS,
+    ];
+    groups.into_iter().flatten()
+}

@@ -1,0 +1,11 @@
+//! The HTTP server: accepts connections within their limits and serves requests on them. Routes and handlers are not
+//! its concern.
+
+mod busy_body;
+mod connection_table;
+mod connections;
+mod serve;
+mod write_deadline;
+
+pub(super) use connections::LIMITS;
+pub use serve::serve;

@@ -1,0 +1,114 @@
+//! What uploads may occupy at the same time. An upload takes its place before its first byte.
+
+use super::{client_network::ClientNetwork, lock::lock, request::UPLOADS};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+sp1d_model::limits! {
+    /// Longest wait for an upload place. Then the upload is refused with status 503.
+    pub(super) const MAX_TURN: Duration = Duration::from_secs(30); Time by Client;
+    /// Maximum number of uploads of one client at the same time, half of all places. Slow uploads of one client leave
+    /// places for the others.
+    const MAX_UPLOADS_PER_CLIENT: usize = 8; Count by Client;
+    /// Maximum number of uploaded programs in memory at the same time for their check, and for their verifying key.
+    const MAX_PROGRAMS_IN_MEMORY: usize = 1; Count by Client;
+}
+
+/// The places of clients that are uploading, by client. Only clients with a place, or that wait for one.
+type PlacesByClient = Mutex<BTreeMap<ClientNetwork, Arc<Semaphore>>>;
+
+/// What uploads may occupy at the same time.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    places: Arc<Semaphore>,
+    by_client: Arc<PlacesByClient>,
+    /// Turns to hold a program in memory for its check.
+    pub(super) checks: Semaphore,
+    /// Turns to hold a program in memory for its verifying key.
+    pub(super) keys: Semaphore,
+    /// Programs whose verifying key is being computed, or that wait for it.
+    pub(super) without_key: Mutex<BTreeSet<String>>,
+}
+
+impl Uploads {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(UPLOADS)),
+            by_client: Arc::default(),
+            checks: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
+            keys: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
+            without_key: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place until `deadline`. `None` if there was no place.
+    pub(super) async fn place(&self, client: ClientNetwork, deadline: Instant) -> Option<UploadPlace> {
+        let mine = {
+            let mut by_client = lock(&self.by_client);
+            by_client.entry(client).or_insert_with(|| Arc::new(Semaphore::new(MAX_UPLOADS_PER_CLIENT))).clone()
+        };
+        // Created before the waits, so that a dropped or failed wait also removes the client's entry.
+        let mut place = UploadPlace { client, by_client: self.by_client.clone(), permits: Vec::new() };
+        for semaphore in [mine, self.places.clone()] {
+            let permit = timeout_at(deadline, semaphore.acquire_owned()).await.ok()?;
+            place.permits.push(permit.expect("the semaphore is never closed"));
+        }
+        Some(place)
+    }
+}
+
+/// A place for one upload. Hold it until the upload is received and checked.
+#[derive(Debug)]
+pub(crate) struct UploadPlace {
+    client: ClientNetwork,
+    by_client: Arc<PlacesByClient>,
+    permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl Drop for UploadPlace {
+    fn drop(&mut self) {
+        self.permits.clear();
+        let mut by_client = lock(&self.by_client);
+        // If only the map refers to the semaphore, the client has no other place and waits for none.
+        if by_client.get(&self.client).is_some_and(|places| Arc::strong_count(places) == 1) {
+            by_client.remove(&self.client);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn client(last: u8) -> ClientNetwork {
+        IpAddr::from([10, 0, 0, last]).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_client_cannot_take_all_upload_places() {
+        let uploads = Uploads::new();
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let mut held = Vec::new();
+        for _ in 0..MAX_UPLOADS_PER_CLIENT {
+            held.push(uploads.place(client(1), soon()).await.unwrap());
+        }
+        assert!(uploads.place(client(1), soon()).await.is_none());
+        while held.len() < UPLOADS {
+            held.push(uploads.place(client(2), soon()).await.unwrap());
+        }
+        assert!(uploads.place(client(3), soon()).await.is_none(), "all places are taken");
+        held.pop();
+        let third = uploads.place(client(3), soon()).await;
+        assert!(third.is_some());
+        drop((held, third));
+        assert!(lock(&uploads.by_client).is_empty(), "a client without an upload takes no memory");
+    }
+}

@@ -1,0 +1,110 @@
+//! Accepts programs and inputs.
+
+use super::{
+    client_network::ClientNetwork,
+    request::RequestError,
+    service::{Service, ServiceInner, lock},
+    upload_places::{MAX_TURN, UploadPlace},
+};
+use crate::state::{BlobError, BlobWriter, StoredBlob};
+use bytes::Bytes;
+use sp1d_model::{ProgramSummary, hint};
+use sp1d_orchestrator::ProofFailure;
+use tokio::time::Instant;
+
+impl Service {
+    /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room.
+    pub(crate) async fn place_for_upload(&self, client: ClientNetwork) -> Result<UploadPlace, RequestError> {
+        let place = self.inner.uploads.place(client, Instant::now() + MAX_TURN).await.ok_or(RequestError::Busy)?;
+        self.blocking(ServiceInner::check_disk).await?;
+        Ok(place)
+    }
+
+    /// Returns a writer for an upload of at most `limit` bytes, whose length the client may have `declared`. Blocks, as
+    /// do the methods of the writer.
+    pub(crate) fn writer(&self, limit: u64, declared: Option<u64>) -> Result<BlobWriter, BlobError> {
+        self.inner.blobs.writer(limit, declared)
+    }
+
+    /// Adds an uploaded program, unless it is known, and computes its verifying key in the background.
+    pub(crate) async fn add_program(&self, blob: StoredBlob) -> Result<ProgramSummary, RequestError> {
+        let id = blob.digest.clone();
+        let known = self.blocking(move |inner| inner.database.program(&id)).await?;
+        if let Some(program) = known {
+            // A known program has no key if the service was killed before the key was computed.
+            if program.verifying_key.is_none() {
+                self.compute_key(program.id.clone());
+            }
+            return Ok(program);
+        }
+        {
+            let _turn = self.inner.uploads.checks.acquire().await.expect("the semaphore is never closed");
+            let content = self.program_content(&blob.digest).await?;
+            match self.inner.runner.check_program(content).await {
+                Ok(()) => {}
+                // The file is not removed here: the same bytes may be another client's input or a finished proof. If
+                // nothing needs the file, garbage collection removes it.
+                Err(ProofFailure::Request(text)) => return Err(RequestError::Invalid(text)),
+                Err(failure) => return Err(RequestError::Internal(failure.to_string())),
+            }
+        }
+        let added = self.blocking(move |inner| {
+            let (id, bytes) = (blob.digest, blob.length);
+            let program = ProgramSummary { id, bytes, verifying_key: None, created: inner.clock.now() };
+            inner.database.add_program(&program)?;
+            Ok::<_, RequestError>(program)
+        });
+        let program = added.await?;
+        self.compute_key(program.id.clone());
+        Ok(program)
+    }
+
+    async fn program_content(&self, id: &str) -> Result<Bytes, RequestError> {
+        let id = id.to_owned();
+        Ok(self.blocking(move |inner| inner.blobs.read(&id)).await?.into())
+    }
+
+    /// Computes and stores the verifying key of `program` in the background, unless that is under way. This takes up to
+    /// a minute, and the upload does not wait for it.
+    fn compute_key(&self, program: String) {
+        if !lock(&self.inner.uploads.without_key).insert(program.clone()) {
+            return;
+        }
+        let service = self.clone();
+        self.spawn(async move {
+            let stored = tokio::select! {
+                stored = service.store_key(&program) => stored,
+                () = service.inner.stop.cancelled() => Ok(()),
+            };
+            // No client needs to be notified: proofs of this program fail for the same reason.
+            if let Err(error) = stored {
+                let error = hint::without(&error);
+                tracing::warn!(%program, %error, "cannot compute or store the verifying key of a program");
+            }
+            lock(&service.inner.uploads.without_key).remove(&program);
+        });
+    }
+
+    async fn store_key(&self, program: &str) -> Result<(), String> {
+        let _turn = self.inner.uploads.keys.acquire().await.expect("the semaphore is never closed");
+        let content = self.program_content(program).await.map_err(|error| error.to_string())?;
+        let key = self.inner.runner.program_key(content).await.map_err(|failure| failure.to_string())?;
+        let program = program.to_owned();
+        let store = move |inner: &ServiceInner| inner.database.set_verifying_key(&program, &key);
+        let stored = self.inner.persistently("store a verifying key", store).await;
+        stored.map_err(|error| error.to_string())
+    }
+
+    /// Checks that an uploaded blob is a valid input, and returns it. The input is never in memory as a whole.
+    pub(crate) async fn add_input(&self, blob: StoredBlob) -> Result<StoredBlob, RequestError> {
+        self.blocking(move |inner| {
+            let mut content = inner.blobs.open_blob(&blob.digest)?.file;
+            match inner.runner.check_stdin(&mut content) {
+                Ok(()) => Ok(blob),
+                Err(ProofFailure::Request(text)) => Err(RequestError::Invalid(text)),
+                Err(failure) => Err(RequestError::Internal(failure.to_string())),
+            }
+        })
+        .await
+    }
+}

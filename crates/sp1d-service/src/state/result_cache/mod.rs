@@ -1,0 +1,9 @@
+//! The result cache on disk. A restarted service does not prove tasks again whose results are in it.
+
+mod cache;
+mod file_format;
+mod index;
+mod start;
+
+pub(crate) use cache::DiskResultCache;
+pub(crate) use start::CacheStart;

@@ -1,0 +1,315 @@
+//! Faults of the machine and of the service itself: a locked database, a disk that is nearly full, damaged files, a
+//! wrong clock, a crash, and a panic.
+
+use reqwest::{Client, StatusCode};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use sp1d_service::{NewProof, ProofFailureKind, ProofState, ProofSummary, Service, ServiceSettings, serve};
+use sp1d_testing::{DispatcherPanic, FakeEngine, FakeRunner, RunningWorker, expected_proof, fake_build};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A running service with its HTTP API.
+struct Running {
+    service: Service,
+    address: SocketAddr,
+    client: Client,
+}
+
+impl Running {
+    async fn start(state: &Path, workers: &[SocketAddr], change: impl FnOnce(&mut ServiceSettings)) -> Self {
+        let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+        orchestrator.heartbeat = Duration::from_millis(100);
+        let mut settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
+        settings.free_bytes = 0;
+        change(&mut settings);
+        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+        let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
+        for (_, reached) in service.orchestrator().set_list(&list) {
+            reached.await.unwrap().unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(service.clone(), listener));
+        Self { service, address, client: Client::new() }
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let response = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
+    }
+
+    async fn post(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let request = self.client.post(format!("http://{}{path}", self.address));
+        request.header("content-type", kind).body(body).send().await.unwrap()
+    }
+
+    /// Uploads a program or an input and returns its id.
+    async fn upload(&self, path: &str, content: &'static str) -> String {
+        let response = self.post(path, "application/octet-stream", content).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+        let uploaded: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        uploaded["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn submit(&self, request: &NewProof) -> reqwest::Response {
+        self.post("/v1/proofs", "application/json", serde_json::to_vec(request).unwrap()).await
+    }
+
+    /// Submits a proof of `shards` shards and returns its id.
+    async fn accepted(&self, shards: u64) -> String {
+        let program = self.upload("/v1/programs", "program").await;
+        let request = NewProof { program: Some(program), cycle_limit: Some(shards), ..NewProof::default() };
+        let response = self.submit(&request).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+        let proof: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        proof["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn wait(&self, id: &str, wanted: impl Fn(&ProofSummary) -> bool) -> ProofSummary {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let proof = self.service.proof(id).await.unwrap();
+            if wanted(&proof) {
+                return proof;
+            }
+            assert!(Instant::now() < deadline, "{proof:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Opens the database of the state folder as another program would.
+fn other_program(folder: &Path) -> Connection {
+    Connection::open(folder.join("state/service.db")).unwrap()
+}
+
+#[tokio::test]
+async fn locked_database_answers_503_and_loses_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = FakeEngine::doing(|assignment, io| async move {
+        sleep(Duration::from_millis(100)).await;
+        sp1d_testing::do_honestly(&assignment, &*io).await
+    });
+    let worker = RunningWorker::ready("one", engine).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.accepted(10).await;
+    running.wait(&id, |proof| proof.tasks.done >= 2).await;
+    let other = other_program(folder.path());
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let program = running.service.proof(&id).await.unwrap().program;
+    let request = NewProof { program: Some(program), cycle_limit: Some(1), ..NewProof::default() };
+    let refused = running.submit(&request).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    let problem: Value = serde_json::from_slice(&refused.bytes().await.unwrap()).unwrap();
+    assert_eq!(problem["code"], "database_locked", "{problem}");
+    // Reads and running proofs continue.
+    running.wait(&id, |proof| proof.tasks.done == 10).await;
+    assert_eq!(running.get("/healthz").await.0, StatusCode::OK);
+    assert_eq!(running.service.proof(&id).await.unwrap().state, ProofState::Running);
+    other.execute_batch("ROLLBACK").unwrap();
+
+    assert_eq!(running.wait(&id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+    assert_eq!(running.submit(&request).await.status(), StatusCode::CREATED);
+    let url = format!("http://{}/v1/proofs/{id}/events", running.address);
+    let text = running.client.get(url).send().await.unwrap().text().await.unwrap();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert!(events.iter().map(|event| event["number"].as_u64().unwrap()).eq(1..=events.len() as u64), "{text}");
+    assert_eq!(events.iter().filter(|event| event["event"] == "done").count(), 10, "{text}");
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn upload_that_the_disk_has_no_room_for_is_refused_before_its_first_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |settings| settings.input_bytes = u64::MAX).await;
+    let mut connection = TcpStream::connect(running.address).await.unwrap();
+    let head =
+        format!("POST /v1/inputs HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n", running.address, u64::MAX >> 8);
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut response = [0; 12];
+    timeout(PATIENCE, connection.read_exact(&mut response)).await.unwrap().unwrap();
+    assert_eq!(&response, b"HTTP/1.1 507");
+    running.upload("/v1/inputs", "input").await;
+    running.service.shutdown().await;
+}
+
+/// Returns all files and folders below `folder`, and `folder` itself.
+fn all_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let below = entries.flat_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => all_below(&entry.path()),
+        _ => vec![entry.path()],
+    });
+    below.chain([folder.to_owned()]).collect()
+}
+
+#[tokio::test]
+async fn damaged_input_is_refused_until_it_is_uploaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let program = running.upload("/v1/programs", "program").await;
+    let input = running.upload("/v1/inputs", "the input").await;
+    let file = folder.path().join("state/blobs").join(&input[..2]).join(&input);
+    fs::write(file, "the 1nput").unwrap();
+    let request = NewProof { program: Some(program), input: Some(input), cycle_limit: Some(1), ..NewProof::default() };
+    assert_eq!(running.submit(&request).await.status(), StatusCode::NOT_FOUND);
+    running.upload("/v1/inputs", "the input").await;
+    assert_eq!(running.submit(&request).await.status(), StatusCode::CREATED);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn state_folder_is_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let id = running.accepted(2).await;
+    assert_eq!(running.wait(&id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+    let found = all_below(&folder.path().join("state"));
+    assert!(found.len() > 10, "{found:?}");
+    for path in found {
+        let Ok(described) = fs::metadata(&path) else { continue };
+        let expected = if described.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(described.permissions().mode() & 0o777, expected, "{}", path.display());
+    }
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn proofs_that_ran_at_a_crash_start_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Running::start(folder.path(), &[], |settings| settings.running = 3);
+    let running = start().await;
+    let ids = [running.accepted(1).await, running.accepted(1).await];
+    for id in &ids {
+        running.wait(id, |proof| proof.state == ProofState::Running).await;
+    }
+    running.service.shutdown().await;
+    drop(running);
+    // The state that a crash leaves.
+    other_program(folder.path()).execute("UPDATE proofs SET state = 'running'", []).unwrap();
+
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = start().await;
+    running.wait(&ids[0], |proof| proof.state == ProofState::Running).await;
+    let new = running.accepted(1).await;
+    sleep(Duration::from_secs(2)).await;
+    for id in [&ids[1], &new] {
+        assert_eq!(running.service.proof(id).await.unwrap().state, ProofState::Queued);
+    }
+    running.service.orchestrator().set_list(&sp1d_orchestrator::WorkerList(vec![worker.address.into()]));
+    for id in ids.iter().chain([&new]) {
+        assert_eq!(running.wait(id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+    }
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn limits_of_the_service_hold_for_every_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    // The fake controller proves a shard for each cycle.
+    let limit = |settings: &mut ServiceSettings| settings.max_cycles = Some(2);
+    let running = Running::start(folder.path(), &[worker.address], limit).await;
+    for (cycles, shards) in [(1, 1), (5, 2)] {
+        let id = running.accepted(cycles).await;
+        let proof = running.wait(&id, |proof| proof.state.is_final()).await;
+        assert_eq!((proof.state, proof.shards), (ProofState::Done, Some(shards)));
+    }
+    running.service.shutdown().await;
+    drop(running);
+
+    let hanging = RunningWorker::ready("two", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let limit = |settings: &mut ServiceSettings| {
+        settings.max_time = Some(Duration::from_millis(300));
+        // No result of the first proofs.
+        settings.result_cache_bytes = 0;
+    };
+    let running = Running::start(folder.path(), &[hanging.address], limit).await;
+    let id = running.accepted(1).await;
+    let proof = running.wait(&id, |proof| proof.state.is_final()).await;
+    assert_eq!((proof.state, proof.failure.unwrap().kind), (ProofState::Failed, ProofFailureKind::Timeout));
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn step_of_the_clock_removes_nothing_until_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Running::start(folder.path(), &[], |settings| settings.running = 1);
+    let running = start().await;
+    let id = running.accepted(1).await;
+    running.service.cancel(&id).await.unwrap();
+    running.wait(&id, |proof| proof.state.is_final()).await;
+    running.service.shutdown().await;
+    drop(running);
+    // The proof ended a day before the last run of the service, and the clock has moved by 30 days since.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let before = i64::try_from(now).unwrap() - 30 * DAY_MS;
+    let database = other_program(folder.path());
+    database.execute("UPDATE proofs SET created = ?1, ended = ?1", [before - DAY_MS]).unwrap();
+    database.execute("UPDATE counters SET value = ?1 WHERE name = 'clock_trusted'", [before]).unwrap();
+    drop(database);
+
+    let running = start().await;
+    let (_, health) = running.get("/healthz").await;
+    assert!(health["warnings"][0].as_str().unwrap().contains("system clock"), "{health}");
+    // Longer than the first garbage collection takes.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(running.get(&format!("/v1/proofs/{id}")).await.0, StatusCode::OK);
+    running.service.shutdown().await;
+    drop(running);
+
+    // The next start finds a plausible time, which confirms the step.
+    let running = start().await;
+    let deadline = Instant::now() + PATIENCE;
+    while running.get(&format!("/v1/proofs/{id}")).await.0 != StatusCode::NOT_FOUND {
+        assert!(Instant::now() < deadline);
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(running.get("/healthz").await.1["warnings"], Value::Null);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn dead_dispatcher_fails_the_health_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let defect = DispatcherPanic::default();
+    let _logs = tracing::subscriber::set_default(defect.clone());
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    assert_eq!(running.get("/healthz").await.0, StatusCode::OK);
+    defect.arm();
+    let id = running.accepted(1).await;
+    assert_eq!(timeout(PATIENCE, running.service.died()).await.unwrap(), "the dispatcher");
+    let (status, problem) = running.get("/healthz").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("dead_part")));
+    assert!(problem["detail"].as_str().unwrap().contains("the dispatcher"), "{problem}");
+    timeout(PATIENCE, running.service.shutdown()).await.unwrap();
+    drop(running);
+
+    // The next process proves what the first one accepted.
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    assert_eq!(running.wait(&id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+    let url = format!("http://{}/v1/proofs/{id}/proof", running.address);
+    assert_eq!(running.client.get(url).send().await.unwrap().bytes().await.unwrap(), expected_proof(1, 8));
+    running.service.shutdown().await;
+}

@@ -8,13 +8,12 @@
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
-//! - `registry.rs` has the state that the parts share: connected workers, attempts and proofs. Its documentation says
-//!   who writes each part.
+//! - `registry.rs` has everything that the parts share, for example the store and the connected workers, the registered
+//!   attempts and the running proofs. Its documentation says who writes each part.
 //! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
 //! - `session/`: one session with a worker.
-//! - `proof/`: runs proofs. `runner/`: the interface to the code that knows SP1.
-//! - `audit/`: audits, which find the workers whose results or claims turn out to be wrong after other tasks have used
-//!   them.
+//! - `proof/`: runs proofs, and audits the unverified results of a proof that failed. `runner/`: the interface to the
+//!   code that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
 //! - `timed_check.rs` starts a check of a worker's output on a thread of its own.
 //!
@@ -24,7 +23,6 @@
 //!
 //! The orchestrator does not know what a program is or how a shard is proven. Only the runner knows that.
 
-mod audit;
 mod counts;
 mod dispatch;
 mod limits;

@@ -3,7 +3,7 @@
 use crate::{
     dispatch::{CHECK_LIMITS, WAITING_LIMITS},
     pool::{disconnected, identity, join_port},
-    proof::{cached_results, restart, run},
+    proof::{cache_entry, restart, run},
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
     settings, timed_check,
 };
@@ -20,7 +20,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         SERVICE_LIMITS,
         disconnected::LIMITS,
     ];
-    let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cached_results::LIMITS];
+    let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cache_entry::LIMITS];
     let of_proofs = [timed_check::LIMITS, CHECK_LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];
     of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
 }

@@ -1,19 +1,21 @@
-//! The registry: the state that the parts of the orchestrator share.
+//! The registry: everything that the parts of the orchestrator share.
 //!
-//! | what | single writer | readers |
+//! Besides the settings, the store, the counters and the channel to the dispatcher, it has these entries and facts:
+//!
+//! | what | writer | readers |
 //! |---|---|---|
 //! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
-//! | live attempts | dispatcher | sessions, for uploads and downloads |
-//! | running proofs | each proof for itself | sessions and dispatcher, for events and failures |
-//! | connected workers | each session for its worker | dispatcher, to send; proofs and callers, for facts |
+//! | registered attempts | dispatcher | sessions, for uploads and downloads |
+//! | running proofs | each proof for itself; the dispatcher counts tasks in it | sessions and dispatcher, for events and failures |
+//! | connected workers | each session for its worker; the dispatcher counts attempts in it | dispatcher, to send; proofs and callers, for facts |
 //! | disconnected workers, last departure | sessions and connections | callers, and proofs without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | sessions, when a worker connects | none |
 //!
-//! The first three are published: other parts can only read them. The maps of attempts, proofs and workers hold
-//! handles: the state of a proof, or the channel to a worker. What the scheduler knows about a worker is only in the
-//! `PoolSnapshot`. A lock is only held for a moment, and only the dispatcher makes decisions. The registry does not
-//! know how sessions and proofs work.
+//! The first three maps are published: other parts cannot add or remove an entry. The maps of attempts, proofs and
+//! workers hold handles: the state of a proof, or the channel to a worker. What the scheduler knows about a worker is
+//! only in the `PoolSnapshot`. A lock is only held for a moment. Only the scheduler decides about tasks. The registry
+//! does not know how sessions and proofs work.
 
 use crate::{
     counts::Counters,
@@ -62,8 +64,8 @@ const MAX_WORKER_LOG_RATE: Rate = Rate { burst: 50, interval: Duration::from_sec
 /// times at once, and once more every 5 minutes. A worker that connects and leaves again and again writes no more.
 const MAX_WORKER_EVENT_RATE: Rate = Rate { burst: 40, interval: Duration::from_secs(300) };
 
-/// A live attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and upload
-/// artifacts.
+/// A registered attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and
+/// upload artifacts.
 #[derive(Clone)]
 pub(crate) struct RegisteredAttempt {
     /// The session that holds it.
@@ -84,7 +86,7 @@ pub(crate) struct RegisteredAttempt {
     pub(crate) resumes: Option<AttemptId>,
 }
 
-/// The state that the parts of the orchestrator share.
+/// Everything that the parts of the orchestrator share.
 pub(crate) struct Registry {
     pub(crate) settings: OrchestratorSettings,
     /// Connects to the worker of this process, if there is one.
@@ -103,7 +105,7 @@ pub(crate) struct Registry {
     pub(crate) next_proof: AtomicU64,
     /// The handles of the connected workers. A session adds its worker after the hello, and removes it at its end.
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
-    /// The live attempts. Only the dispatcher changes them.
+    /// The registered attempts. Only the dispatcher changes them.
     attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
     /// The running proofs. A proof adds itself at its start, and removes itself at its end.
     proofs: watch::Sender<BTreeMap<ProofId, Arc<RunningProof>>>,
@@ -214,12 +216,12 @@ impl Registry {
         worker.closer.close();
     }
 
-    /// Returns the live attempts. The dispatcher cannot change them while the returned value exists.
+    /// Returns the registered attempts. The dispatcher cannot change them while the returned value exists.
     pub(crate) fn attempts(&self) -> watch::Ref<'_, HashMap<AttemptId, Arc<RegisteredAttempt>>> {
         self.attempts.borrow()
     }
 
-    /// Adds a live attempt. Only the dispatcher calls this.
+    /// Registers an attempt. Only the dispatcher calls this.
     pub(crate) fn add_attempt(&self, id: AttemptId, attempt: RegisteredAttempt) {
         self.attempts.send_modify(|attempts| _ = attempts.insert(id, Arc::new(attempt)));
     }

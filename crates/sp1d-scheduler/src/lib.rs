@@ -7,7 +7,7 @@
 //!
 //! - [`Scheduler`] decides which worker gets which task, which result is final, and when a task has failed for good.
 //! - [`DispatchMachine`] owns a scheduler and filters the workers' reports. It decides when the scheduler hears of a
-//!   result, and when it hears that a marker is complete.
+//!   result, compares what workers claim about deferred events, and decides when a marker is complete.
 //!
 //! The *driver* reports each event with its time and carries out the commands that it gets back. In production, the
 //! driver is the orchestrator's dispatcher. In tests, it is the test or the simulation.
@@ -35,7 +35,8 @@ mod tests;
 
 pub use config::SchedulerConfig;
 pub use dispatch::{
-    AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, ResumableAttempt,
+    AttemptStep, ClaimComparison, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    ResumableAttempt,
 };
 pub use event::{Command, Deadline, Event};
 pub use failure::{AttemptFailure, PastAttempt};

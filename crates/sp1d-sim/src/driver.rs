@@ -5,11 +5,11 @@ use crate::{
     cluster::{Happening, Net, ToOrchestrator, ToWorker},
     invariant::{Invariants, SimOutcome, SimStep, TheDispatchAgrees, Violation, WatchersSeeEveryEnd},
     observe::{Coverage, DispatchStep, RunDigest},
-    scenario::{Claims, HeardClaims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value},
+    scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind,
-    OriginId, ProofId, ResultKey, ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, OriginId, ProofId,
+    ResultKey, ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
@@ -20,7 +20,7 @@ pub(crate) struct Sabotage {
     pub(crate) blind: bool,
     /// The check of a valid result never ends.
     pub(crate) mute: bool,
-    /// All claims are accepted.
+    /// All claims pass their check and look the same.
     pub(crate) trusting: bool,
 }
 
@@ -67,7 +67,6 @@ pub(crate) struct Driver {
     delivered: BTreeMap<AttemptId, Option<Value>>,
     /// The claims that attempts delivered for their markers.
     claims: UploadedClaims,
-    heard: HeardClaims,
     /// Sessions for whose drain the operator waits.
     drains: BTreeSet<SessionId>,
     /// Proofs that have started and not ended.
@@ -104,7 +103,6 @@ impl Driver {
             attempts: BTreeMap::new(),
             delivered: BTreeMap::new(),
             claims: UploadedClaims::new(),
-            heard: HeardClaims::default(),
             drains: BTreeSet::new(),
             proofs: BTreeMap::new(),
             ticks_at: (Timestamp::default(), 0),
@@ -241,11 +239,21 @@ impl Driver {
     pub(crate) fn on_deferred_events_checked(
         &mut self,
         attempt: AttemptId,
-        good: bool,
+        task: TaskId,
         plan: &Plan,
         net: &mut Net,
     ) -> Result<(), Violation> {
-        let outcome = if good { Ok(()) } else { Err("the claims are malformed".to_owned()) };
+        // If the attempt was forgotten while its uploads were checked, the outcome must not matter.
+        let claims = self.claims.get(&attempt).copied().unwrap_or(Claims::of(task));
+        let resumes = self.attempts.get(&attempt).is_some_and(|given| given.resumes.is_some());
+        let outcome = if claims.is_malformed() && !self.sabotage.trusting {
+            Err("the claims are malformed".to_owned())
+        } else {
+            // A worker that says that it resumes an attempt may use the names of another attempt.
+            let has_taken_names = resumes && net.dice.chance(100);
+            let seen = if self.sabotage.trusting { Claims::of(task) } else { claims };
+            Ok(seen.to_deferred(task, has_taken_names))
+        };
         self.report(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
     }
 
@@ -259,7 +267,8 @@ impl Driver {
         if let Some(after) = entry.cancelled {
             net.after(after, Happening::ProofCancelled(proof));
         }
-        self.report(DispatchEvent::ProofStarted { proof }, plan, net)
+        let claims = earlier_claims(proof, plan, &mut net.dice);
+        self.report(DispatchEvent::ProofStarted { proof, claims }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -362,8 +371,16 @@ impl Driver {
         Ok(())
     }
 
+    /// Returns false if `event` brings the claims of a worker, and no worker of another origin is available.
+    fn has_independent_worker(&self, event: &DispatchEvent, plan: &Plan) -> bool {
+        let DispatchEvent::DeferredEventsChecked { attempt, .. } = event else { return true };
+        let Some(SimAttempt { task, session, .. }) = self.attempts.get(attempt) else { return true };
+        self.dispatch.scheduler().has_independent_worker_for(plan.tasks[task].kind, *session)
+    }
+
     /// Passes `event` to the dispatch machine and checks each step of the scheduler.
     fn handle(&mut self, event: DispatchEvent, plan: &Plan, net: &mut Net) -> Result<Vec<DispatchCommand>, Violation> {
+        let has_independent_worker = self.has_independent_worker(&event, plan);
         let Self { dispatch, coverage, digest, steps, invariants, attempts, .. } = self;
         let (delivered, claims, outcomes, config) = (&self.delivered, &self.claims, &self.outcomes, &self.config);
         if !matches!(event, DispatchEvent::LeaseRenewed { .. } | DispatchEvent::Tick) {
@@ -373,7 +390,18 @@ impl Driver {
         let commands = dispatch.handle_observed(now, event.clone(), &mut |scheduler, event, commands| {
             *steps += 1;
             reached = true;
-            let step = SimStep { now, event, commands, scheduler, config, plan, delivered, claims, outcomes };
+            let step = SimStep {
+                now,
+                event,
+                commands,
+                scheduler,
+                config,
+                plan,
+                delivered,
+                claims,
+                has_independent_worker,
+                outcomes,
+            };
             if !step.is_quiet() {
                 digest.add(&step);
                 net.note(|| step.to_string());
@@ -403,10 +431,6 @@ impl Driver {
                 return self.tell(session, ToWorker::Continue(attempt), net);
             }
             DispatchCommand::CheckDeferredEvents { attempt, task } => self.check_deferred_events(attempt, task, net),
-            DispatchCommand::JudgeClaims { attempt, task, is_alone } => {
-                let verdict = self.judge_claims(attempt, task, is_alone, plan, net);
-                return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
-            }
             DispatchCommand::CheckResult { attempt, task } => self.check_result(attempt, task, net),
             DispatchCommand::AcceptResult { proof, task, attempt, .. } => self.accept(proof, task, attempt, plan, net),
             DispatchCommand::Discard { attempt } => self.forget(attempt),
@@ -423,6 +447,7 @@ impl Driver {
                 self.drains.remove(&session);
             }
             DispatchCommand::CompleteMarker { .. }
+            | DispatchCommand::LogRefutedClaim { .. }
             | DispatchCommand::LogQuarantine { .. }
             | DispatchCommand::LogProbation { .. }
             | DispatchCommand::PublishStep { .. } => {}
@@ -449,34 +474,7 @@ impl Driver {
             self.coverage.mark("wrong claims uploaded");
         }
         let takes = net.dice.ms(20..=400);
-        let good = !claims.is_malformed() || self.sabotage.trusting;
-        net.after(takes, Happening::DeferredEventsChecked { attempt, good });
-    }
-
-    fn judge_claims(
-        &mut self,
-        attempt: AttemptId,
-        task: TaskId,
-        is_alone: bool,
-        plan: &Plan,
-        net: &mut Net,
-    ) -> ClaimsVerdict {
-        let accepted = ClaimsVerdict::Accepted { refuted: Vec::new() };
-        if self.sabotage.trusting {
-            return accepted;
-        }
-        if self.heard.is_new(task) && net.dice.chance(700) {
-            self.heard.recall(task, net.dice.index(2) + 1);
-        }
-        // A worker that says that it resumes an attempt may use the names of another attempt.
-        let given = self.attempts.get(&attempt);
-        let resumes = given.is_some_and(|given| given.resumes.is_some());
-        let worker = given.and_then(|given| self.sessions.get(&given.session)?.worker);
-        match (self.claims.get(&attempt), worker) {
-            _ if resumes && net.dice.chance(100) => ClaimsVerdict::NamesTaken,
-            (Some(claims), Some(worker)) => self.heard.judge(task, *claims, worker, is_alone, plan),
-            _ => accepted,
-        }
+        net.after(takes, Happening::DeferredEventsChecked { attempt, task });
     }
 
     fn check_result(&mut self, attempt: AttemptId, task: TaskId, net: &mut Net) {
@@ -525,6 +523,7 @@ impl Driver {
             plan,
             delivered: &self.delivered,
             claims: &self.claims,
+            has_independent_worker: true,
             outcomes: &self.outcomes,
         };
         self.invariants.check_end(&step)?;

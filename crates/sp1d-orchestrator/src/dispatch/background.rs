@@ -6,49 +6,59 @@ use super::{
     input::DispatcherInput,
 };
 use crate::{
-    proof::handle::ProofHandle,
+    proof::running::RunningProof,
+    registry::Registry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
     settings::Verify,
 };
-use sp1d_artifacts::StoreError;
+use sp1d_artifacts::{Store, StoreError};
 use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
-use sp1d_scheduler::{AttemptId, DispatchEvent};
+use sp1d_scheduler::{AttemptId, DispatchEvent, TaskId};
 use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker as BackgroundTasks;
 
 /// The running work.
 pub(super) struct BackgroundWork {
+    registry: Arc<Registry>,
     check_places: Arc<CheckPlaces>,
     running: BackgroundTasks,
 }
 
 impl BackgroundWork {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
         // A check uses one core for about 50 ms. Half of the cores are left to the executor.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { check_places: Arc::new(CheckPlaces::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
+        Self { registry, check_places: Arc::new(CheckPlaces::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
     }
 
     /// Starts the check of the result of `attempt`.
-    pub(super) fn spawn_result_check(&self, handle: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+    pub(super) fn spawn_result_check(&self, proof: Arc<RunningProof>, spec: TaskSpec, attempt: AttemptId) {
+        let registry = self.registry.clone();
         self.spawn_check(
-            handle,
+            proof,
             attempt,
-            move |handle| check_result(handle, &spec, attempt),
+            move |proof| check_result(proof, &registry.store, &spec, attempt),
             move |outcome| DispatcherInput::Event(DispatchEvent::ResultChecked { attempt, outcome }),
         );
     }
 
-    /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
-    /// them without checking them.
-    pub(super) fn spawn_events_check(&self, handle: ProofHandle, spec: TaskSpec, attempt: AttemptId) {
+    /// Starts the check of the deferred events that `attempt`, an attempt of `task`, uploaded for its marker. SP1 makes
+    /// precompile shards from them without checking them.
+    pub(super) fn spawn_events_check(
+        &self,
+        proof: Arc<RunningProof>,
+        spec: TaskSpec,
+        task: TaskId,
+        attempt: AttemptId,
+    ) {
+        let registry = self.registry.clone();
         self.spawn_check(
-            handle,
+            proof,
             attempt,
-            move |handle| check_deferred_events(handle, &spec, attempt),
-            move |outcome| DispatcherInput::DeferredEventsOutcome { attempt, outcome },
+            move |proof| check_deferred_events(proof, &registry.store, &spec, attempt),
+            move |outcome| DispatcherInput::DeferredEventsOutcome { task, attempt, outcome },
         );
     }
 
@@ -67,15 +77,16 @@ impl BackgroundWork {
     /// from the outcome.
     fn spawn_check<T: Send + 'static>(
         &self,
-        handle: ProofHandle,
+        proof: Arc<RunningProof>,
         attempt: AttemptId,
-        check: impl FnOnce(&ProofHandle) -> Result<T, String> + Send + 'static,
+        check: impl FnOnce(&RunningProof) -> Result<T, String> + Send + 'static,
         input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
-        let worker = handle.registry.attempts().get(&attempt).map(|entry| entry.worker_id);
+        let registry = self.registry.clone();
+        let worker = registry.attempts().get(&attempt).map(|entry| entry.worker_id);
         let places = self.check_places.clone();
         self.running.spawn(async move {
-            let checked = handle.clone();
+            let checked = proof.clone();
             let run = async {
                 match worker {
                     Some(worker) => places.run(worker, move || check(&checked)).await,
@@ -85,7 +96,7 @@ impl BackgroundWork {
             let end = tokio::select! {
                 // A proof that has ended cannot be checked, which is not the fault of the worker.
                 biased;
-                () = handle.ended().cancelled() => return,
+                () = proof.ended.cancelled() => return,
                 end = run => end,
             };
             let (outcome, took) = match end {
@@ -93,57 +104,62 @@ impl BackgroundWork {
                 CheckEnd::Panicked => (Err("the check panicked".to_owned()), Duration::ZERO),
                 CheckEnd::TimedOut(limit) => (Err(format!("its check took longer than {} s", limit.as_secs())), limit),
                 CheckEnd::NotStarted(error) => {
-                    return handle.fail(ProofFailure::Machine(format!("cannot start a thread for a check: {error}")));
+                    return proof.fail(ProofFailure::Machine(format!("cannot start a thread for a check: {error}")));
                 }
             };
-            tracing::debug!(proof_id = handle.label(), attempt = attempt.0, milliseconds = took.as_millis(), "checked");
+            tracing::debug!(proof_id = proof.label, attempt = attempt.0, milliseconds = took.as_millis(), "checked");
             // The check itself may have ended the proof, because of a fault of this machine.
-            if handle.ended().is_cancelled() {
+            if proof.ended.is_cancelled() {
                 return;
             }
             // The reason may contain names that the worker chose.
             let outcome = outcome.map_err(|reason| clean_line(&reason, MessageLimits::FAILURE_BYTES));
             // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and the
             // checks of deferred events alone would mislead.
-            if handle.state.verify == Verify::All {
-                handle.registry.counters.on_checked(took, outcome.is_ok());
+            if proof.verify == Verify::All {
+                registry.counters.on_checked(took, outcome.is_ok());
             }
             if let Err(reason) = &outcome {
-                tracing::warn!(proof_id = handle.label(), attempt = attempt.0, %reason, "output of an attempt rejected");
+                tracing::warn!(proof_id = proof.label, attempt = attempt.0, %reason, "output of an attempt rejected");
             }
             // If the dispatcher has ended, no one needs the outcome.
-            let _ = handle.registry.inbox.send(input(outcome)).await;
+            let _ = registry.inbox.send(input(outcome)).await;
         });
     }
 }
 
-fn check_result(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check_result(proof: &RunningProof, store: &Store, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let name = spec.payload.result();
-    let stored = handle.registry.store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
-    if handle.state.verify == Verify::Final {
+    let stored = store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
+    if proof.verify == Verify::Final {
         return Ok(());
     }
-    let blob = stored.load().map_err(|error| fail_for_disk_error(handle, &error))?;
+    let blob = stored.load().map_err(|error| fail_for_disk_error(proof, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    handle.check(spec, &output)
+    proof.check(store, spec, &output)
 }
 
-fn check_deferred_events(handle: &ProofHandle, spec: &TaskSpec, attempt: AttemptId) -> Result<Vec<String>, String> {
+fn check_deferred_events(
+    proof: &RunningProof,
+    store: &Store,
+    spec: &TaskSpec,
+    attempt: AttemptId,
+) -> Result<Vec<String>, String> {
     let result = spec.payload.result();
     let uploaded = |name: &str| {
         // The result belongs to the attempt until it is accepted.
         if name == result {
             return None;
         }
-        let stored = handle.registry.store.get(attempt_scope(attempt), name)?;
-        stored.load().map_err(|error| fail_for_disk_error(handle, &error)).ok()
+        let stored = store.get(attempt_scope(attempt), name)?;
+        stored.load().map_err(|error| fail_for_disk_error(proof, &error)).ok()
     };
-    handle.state.checks()?.check_deferred_events(spec, &uploaded)
+    proof.checks()?.check_deferred_events(spec, &uploaded)
 }
 
 /// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
 /// worker. Returns the error as text.
-fn fail_for_disk_error(handle: &ProofHandle, error: &StoreError) -> String {
-    handle.fail(ProofFailure::Machine(error.to_string()));
+fn fail_for_disk_error(proof: &RunningProof, error: &StoreError) -> String {
+    proof.fail(ProofFailure::Machine(error.to_string()));
     error.to_string()
 }

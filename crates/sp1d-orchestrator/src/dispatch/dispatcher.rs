@@ -6,14 +6,15 @@
 
 use super::{
     background::BackgroundWork,
-    claims::judge_claims,
+    claims::deferred_claim,
     input::DispatcherInput,
     tasks::{DeferredEventUploads, SubmittedTask},
     waiting::proof_waiting,
 };
 use crate::{
-    audit::unverified::UnverifiedResult,
-    proof::{cached_results::cached_result, handle::ProofHandle, running::RunningProof, task_tracker::TaskOutcome},
+    proof::{
+        cache_entry::cached_result, running::RunningProof, task_tracker::TaskOutcome, unverified::UnverifiedResult,
+    },
     registry::{RegisteredAttempt, Registry},
     runner::{
         failure::{ProofFailure, dispatcher_panicked, too_large},
@@ -61,11 +62,11 @@ impl Dispatcher {
         Self {
             machine: DispatchMachine::new(config),
             clock_start: Instant::now(),
+            background: BackgroundWork::new(registry.clone()),
             registry,
             tasks: HashMap::new(),
             checked_events: HashMap::new(),
             drain_waits: HashMap::new(),
-            background: BackgroundWork::new(),
         }
     }
 
@@ -108,14 +109,8 @@ impl Dispatcher {
                 let has_all_uploads = self.are_event_uploads_complete(attempt);
                 self.handle(DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads });
             }
-            DispatcherInput::DeferredEventsOutcome { attempt, outcome } => {
-                let outcome = outcome.map(|names| {
-                    // Only a registered attempt is discarded, which removes the names again.
-                    if self.registry.attempts().contains_key(&attempt) {
-                        self.checked_events.insert(attempt, names);
-                    }
-                });
-                self.handle(DispatchEvent::DeferredEventsChecked { attempt, outcome });
+            DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
+                self.on_deferred_events_outcome(task, attempt, outcome);
             }
             // Detached tokio tasks of SP1 may submit after the proof has ended. What they submit would never be
             // removed.
@@ -146,12 +141,40 @@ impl Dispatcher {
                 // The caller may have stopped waiting.
                 let _ = reply.send(waiting);
             }
+            DispatcherInput::Claims { proof, reply } => {
+                if let Some(claims) = self.machine.claims(proof) {
+                    // The caller may have stopped waiting.
+                    let _ = reply.send(claims.clone());
+                }
+            }
             DispatcherInput::EndProof(proof) => {
                 self.handle(DispatchEvent::ProofEnded { proof: proof.id });
                 self.tasks.retain(|_, submitted| submitted.proof.id != proof.id);
+                // The proof has removed its artifacts when it ended. This removes those that were added since then.
                 self.registry.store.remove_scope(proof_scope(proof.id));
             }
         }
+    }
+
+    /// Passes on the outcome of the check of the deferred events of `attempt`, with the claim that the events are.
+    fn on_deferred_events_outcome(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
+        // If the task is not open any more, or the attempt is discarded, the outcome does not count.
+        let Some(submitted) = self.tasks.get(&task) else { return };
+        if !self.registry.attempts().contains_key(&attempt) {
+            return;
+        }
+        let outcome = match outcome {
+            Ok(names) => {
+                let Some(claim) = deferred_claim(&self.registry, submitted, attempt, &names) else {
+                    let text = format!("the record of task {} no longer exists", task.0);
+                    return submitted.proof.fail(ProofFailure::Internal(text));
+                };
+                self.checked_events.insert(attempt, names);
+                Ok(claim)
+            }
+            Err(reason) => Err(reason),
+        };
+        self.handle(DispatchEvent::DeferredEventsChecked { attempt, outcome });
     }
 
     /// Passes `event` to the dispatch machine and carries out the commands.
@@ -185,22 +208,16 @@ impl Dispatcher {
             }
             DispatchCommand::Continue { session, attempt } => return self.continue_attempt(session, attempt),
             DispatchCommand::CheckDeferredEvents { attempt, task } => {
-                if let Some((handle, spec)) = self.handle_and_spec(task) {
-                    self.background.spawn_events_check(handle, spec, attempt);
+                if let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) {
+                    self.background.spawn_events_check(proof.clone(), spec.clone(), task, attempt);
                 }
-            }
-            DispatchCommand::JudgeClaims { attempt, task, is_alone } => {
-                let submitted = self.tasks.get(&task)?;
-                let names = self.checked_events.get(&attempt).map(Vec::as_slice).unwrap_or_default();
-                let verdict = judge_claims(&self.registry, submitted, attempt, names, is_alone);
-                return Some(DispatchEvent::ClaimsJudged { attempt, verdict });
             }
             DispatchCommand::CompleteMarker { proof: _, marker, task, attempt } => {
                 self.complete_marker(marker, task, attempt);
             }
             DispatchCommand::CheckResult { attempt, task } => {
-                if let Some((handle, spec)) = self.handle_and_spec(task) {
-                    self.background.spawn_result_check(handle, spec, attempt);
+                if let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) {
+                    self.background.spawn_result_check(proof.clone(), spec.clone(), attempt);
                 }
             }
             DispatchCommand::AcceptResult { proof: _, task, attempt, session } => self.accept(task, attempt, session),
@@ -208,7 +225,7 @@ impl Dispatcher {
             DispatchCommand::FailProof { proof, task, kind, history, may_smaller_cut_help, are_claims_suspect } => {
                 if let Some(proof) = self.registry.proofs().get(&proof) {
                     if are_claims_suspect {
-                        proof.claims.mark_suspect();
+                        proof.history.mark_claims_suspect();
                     }
                     proof.fail(if may_smaller_cut_help {
                         ProofFailure::OutOfMemory(too_large(task, kind, &history))
@@ -216,6 +233,10 @@ impl Dispatcher {
                         ProofFailure::Task { task, kind, history }
                     });
                 }
+            }
+            DispatchCommand::LogRefutedClaim { worker } => {
+                let reason = "workers of two origins claimed other deferred events";
+                tracing::warn!(%worker, reason, "worker made a wrong claim");
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
                 if let Some(worker) = self.registry.worker(session)
@@ -241,12 +262,6 @@ impl Dispatcher {
             DispatchCommand::PublishStep { task, attempt, session, step } => self.publish(task, attempt, session, step),
         }
         None
-    }
-
-    /// Returns the handle of the proof and the specification of `task`, which a check needs.
-    fn handle_and_spec(&self, task: TaskId) -> Option<(ProofHandle, TaskSpec)> {
-        let SubmittedTask { proof, spec, .. } = self.tasks.get(&task)?;
-        Some((ProofHandle { state: proof.clone(), registry: self.registry.clone() }, spec.clone()))
     }
 
     /// Forgets `attempt` and deletes its uploads, except those that already belong to the proof. Returns what was

@@ -3,27 +3,29 @@
 use super::tasks::SubmittedTask;
 use crate::proof::running::RunningProof;
 use sp1d_model::ProofWaiting;
-use sp1d_scheduler::{AttemptId, DispatchEvent, ProofId, SessionId, TaskId};
+use sp1d_scheduler::{AttemptId, ClaimComparison, DispatchEvent, ProofId, SessionId, TaskId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// An input of the dispatcher.
 pub(crate) enum DispatcherInput {
-    /// An event that needs nothing from the dispatcher itself. Never an event that another input leads to.
+    /// An event that is passed on unchanged. Events for which there is another input must use that input.
     Event(DispatchEvent),
     /// A runner submitted a new task.
     Submit { task: TaskId, submitted: SubmittedTask },
     /// `session` reports that `attempt` has uploaded the deferred events of its shard.
     DeferredEventsReport { session: SessionId, attempt: AttemptId },
-    /// The check of the deferred events of `attempt` ended. If they passed, the outcome has the names of the artifacts
-    /// that belong to the marker in addition to the list of deferred events.
-    DeferredEventsOutcome { attempt: AttemptId, outcome: Result<Vec<String>, String> },
+    /// The check of the deferred events of `attempt`, an attempt of `task`, ended. If they passed, the outcome has the
+    /// names of the artifacts that belong to the marker in addition to the list of deferred events.
+    DeferredEventsOutcome { task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String> },
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
     /// notified when the worker holds no attempt, may get tasks again, or is disconnected.
     Drain { session: SessionId, drained: oneshot::Sender<()> },
     /// Explain why the tasks of a proof wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
     Explain { proof: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    /// Return the claims of a running proof and of the earlier tries of its request.
+    Claims { proof: ProofId, reply: oneshot::Sender<ClaimComparison> },
     /// Forget everything about a try of a proof request, which has ended.
     EndProof(Arc<RunningProof>),
 }

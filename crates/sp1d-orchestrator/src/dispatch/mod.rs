@@ -1,7 +1,8 @@
 //! The dispatcher: the tokio task that owns the dispatch machine, and with it the scheduler.
 //!
 //! It translates what happens into events and carries out the commands. It deliberately decides nothing about workers,
-//! tasks and attempts: that is the work of [`sp1d_scheduler::DispatchMachine`].
+//! tasks and attempts: that is the work of [`sp1d_scheduler::DispatchMachine`]. It also counts tasks and results in the
+//! entries of workers and proofs.
 
 mod background;
 mod check_places;

@@ -1,4 +1,4 @@
-//! Why the tasks of a proof wait, and what happens with each open task, in the words that people see.
+//! Why the tasks of a proof wait, and the state of each open task, in the words that people see.
 
 use crate::registry::Registry;
 use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
@@ -39,7 +39,7 @@ pub(super) fn proof_waiting(
     ProofWaiting { waiting, open: open.len() as u64, tasks: described.collect() }
 }
 
-/// Returns what happens with a task of this status; `None` if nothing happens with it any more.
+/// Returns the state that people see of a task with this status; `None` if the task is no longer open.
 fn open_state(status: TaskStatus, registry: &Registry, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
     let name = |session: SessionId| match registry.worker(session) {

@@ -101,8 +101,8 @@ impl Contacts {
     }
 
     /// Describes the workers that serve other orchestrators, and names those orchestrators.
-    pub(crate) fn busy(&self) -> Vec<String> {
-        let busy = |(worker, contact): (&Member, &Contact)| match contact {
+    pub(crate) fn serving_others(&self) -> Vec<String> {
+        let described = |(worker, contact): (&Member, &Contact)| match contact {
             Contact::Waiting(place) => Some(format!("{worker} is {place}")),
             Contact::Unreachable(reason) => match &**reason {
                 ReachError::Preamble(PreambleError::Busy(holder)) => Some(format!("{worker} is {holder}")),
@@ -110,7 +110,7 @@ impl Contacts {
             },
             Contact::Calling | Contact::Connected | Contact::Resting => None,
         };
-        self.members.iter().filter_map(busy).collect()
+        self.members.iter().filter_map(described).collect()
     }
 }
 
@@ -170,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn busy_workers_are_described_with_their_orchestrators() {
+    fn taken_workers_are_described_with_their_orchestrators() {
         let full = unreachable(ReachError::Preamble(PreambleError::Busy("serving another for 3 s".to_owned())));
         let expected = [
             "10.0.0.1:1 is serving sp1d at 10.0.0.9:1 for 5 s, place 2 in its queue",
             "10.0.0.1:2 is serving another for 3 s",
         ];
-        assert_eq!(contacts([waiting(2), full, Contact::Connected]).busy(), expected);
+        assert_eq!(contacts([waiting(2), full, Contact::Connected]).serving_others(), expected);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 /// How long a proof waits at its start for the outcome of the calls to its workers. A worker that takes longer joins
 /// the running proof.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_CALLS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum number of workers that one log line names.
 const MAX_LOGGED_WORKERS: usize = 3;
@@ -74,8 +74,8 @@ async fn announce_wait(registry: &Registry) -> Infallible {
 
 /// Waits for the outcome of the calls to all workers, for at most two seconds. A proof starts with the workers that are
 /// connected then.
-pub(crate) async fn settle(registry: &Registry) {
+pub(crate) async fn wait_for_first_calls(registry: &Registry) {
     let mut contacts = registry.contacts.subscribe();
     // After a timeout, the proof starts with fewer workers.
-    let _ = timeout(SETTLE_TIMEOUT, contacts.wait_for(Contacts::are_settled)).await;
+    let _ = timeout(FIRST_CALLS_TIMEOUT, contacts.wait_for(Contacts::are_settled)).await;
 }

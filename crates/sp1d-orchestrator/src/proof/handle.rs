@@ -1,14 +1,13 @@
 //! The handle that a runner uses to run its proof.
+//!
+//! Its methods are in three files: artifacts, checks and the end of the proof here, tasks in `submission`, and the audit
+//! of a failed proof in `wrong_results`.
 
 use super::{running::RunningProof, task_tracker::TaskTracker};
 use crate::{
     dispatch::input::DispatcherInput,
     registry::Registry,
-    runner::{
-        checks::ProofChecks,
-        failure::ProofFailure,
-        task::{AttemptMemory, TaskSpec},
-    },
+    runner::{checks::ProofChecks, failure::ProofFailure, task::AttemptMemory},
     scope::proof_scope,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
@@ -20,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 /// A handle to a running proof. Cheap to clone. Using it after the end of the proof is harmless and has no effect.
 #[derive(Clone)]
 pub struct ProofHandle {
-    pub(crate) state: Arc<RunningProof>,
-    pub(crate) registry: Arc<Registry>,
+    pub(super) state: Arc<RunningProof>,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl ProofHandle {
-    /// Returns the id of the proof.
+    /// Returns the number of this try.
     #[must_use]
     pub fn id(&self) -> ProofId {
         self.state.id
@@ -40,7 +39,7 @@ impl ProofHandle {
     /// Returns true if the results of this proof are cached for later proofs.
     #[must_use]
     pub fn caches_results(&self) -> bool {
-        self.registry.result_cache.as_ref().is_some_and(|cache| cache.keeps()) && !self.state.claims.compares()
+        self.registry.result_cache.as_ref().is_some_and(|cache| cache.keeps()) && !self.state.compares_claims
     }
 
     /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
@@ -51,14 +50,6 @@ impl ProofHandle {
     /// Sets the checks of the proof. Call it before the first task is submitted. Only the first call counts.
     pub fn set_checks(&self, checks: impl ProofChecks) {
         self.state.set_checks(Box::new(checks));
-    }
-
-    /// Checks `output`, the content of a result of the task `spec`, on a thread that may block.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the result.
-    pub(crate) fn check(&self, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
-        self.state.checks()?.check(spec, output, &|name: &str| self.get_now(name))
     }
 
     /// Returns how much memory attempts can use on each connected worker that supports `kind`; `None` for a worker that
@@ -119,12 +110,12 @@ impl ProofHandle {
     /// Fails if the name has different content, or if there is no room.
     pub async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), StoreError> {
         let (proof, name) = (self.clone(), name.to_owned());
-        let put = move || proof.put_now(&name, Blob::encode(&content));
+        let put = move || proof.put_blocking(&name, Blob::encode(&content));
         tokio::task::spawn_blocking(put).await.expect("storing an artifact does not panic")
     }
 
-    /// Does the same for a blob, on a thread that may block.
-    pub(crate) fn put_now(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
+    /// Does the same for a blob. May block.
+    pub(super) fn put_blocking(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
         let scope = proof_scope(self.state.id);
         self.store().put(scope, name, blob)?;
         // The end of the proof removed its scope. An artifact that is stored later must not stay.
@@ -144,20 +135,14 @@ impl ProofHandle {
     /// was spilled and cannot be read back.
     pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let (proof, name) = (self.clone(), name.to_owned());
-        tokio::task::spawn_blocking(move || proof.get_now(&name)).await.expect("reading an artifact does not panic")
+        tokio::task::spawn_blocking(move || proof.get_blocking(&name))
+            .await
+            .expect("reading an artifact does not panic")
     }
 
-    /// Does the same as [`ProofHandle::get`], on a thread that may block.
-    #[must_use]
-    pub fn get_now(&self, name: &str) -> Option<Vec<u8>> {
-        let stored = self.store().get(proof_scope(self.state.id), name)?;
-        match stored.load() {
-            Ok(blob) => Some(blob.decode().expect("blobs are checked before they are stored")),
-            Err(error) => {
-                self.fail(ProofFailure::Machine(error.to_string()));
-                None
-            }
-        }
+    /// Does the same as [`ProofHandle::get`]. May block.
+    pub(super) fn get_blocking(&self, name: &str) -> Option<Vec<u8>> {
+        self.state.read_artifact(self.store(), name)
     }
 
     /// Returns true if the proof has an artifact `name`.

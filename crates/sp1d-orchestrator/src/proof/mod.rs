@@ -1,23 +1,31 @@
 //! Runs proofs, from the request to the end.
 //!
 //! - `attempt_rights`: what the attempts of a task may read and upload.
-//! - `cached_results`: turns results into cached results, and uses cached results in a proof.
+//! - `cache_entry`: makes an entry of the result cache of a result, and uses an entry in a proof.
 //! - `handle`: the handle that a runner uses to run its proof.
+//! - `history`: what the tries of a proof request have shown so far.
 //! - `restart`: the decision whether a failed proof restarts, and how.
 //! - `result_cache`: the interface of the result cache.
 //! - `run`: runs a proof, and restarts it if that can help.
 //! - `running`: the state of a running proof.
 //! - `submission`: how a runner submits tasks.
 //! - `task_tracker`: the statuses of tasks, and the message channels between tasks.
+//! - `unverified`: the results that were used before they were verified.
+//! - `wrong_results`: verifies these results after their proof has failed, and reports the workers that were proven
+//!   wrong.
 //!
-//! This folder does not know which worker gets a task. The dispatcher carries out that decision.
+//! This folder does not know which worker gets a task, which the dispatcher carries out. It does not know how a result
+//! is verified, which only the runner knows.
 
 pub(crate) mod attempt_rights;
-pub(crate) mod cached_results;
+pub(crate) mod cache_entry;
 pub(crate) mod handle;
+mod history;
 pub(crate) mod restart;
 pub(crate) mod result_cache;
 pub(crate) mod run;
 pub(crate) mod running;
 mod submission;
 pub(crate) mod task_tracker;
+pub(crate) mod unverified;
+mod wrong_results;

@@ -2,14 +2,14 @@
 
 use super::{
     handle::ProofHandle,
+    history::TryHistory,
     restart::{Restart, TryFacts, final_failure, restart_after},
     running::RunningProof,
 };
 use crate::{
-    audit::deferred_claims::DeferredClaims,
     dispatch::input::DispatcherInput,
     orchestrator::Orchestrator,
-    pool::first_contact::settle,
+    pool::first_contact::wait_for_first_calls,
     registry::Registry,
     runner::{
         failure::{ProofFailure, dispatcher_panicked},
@@ -20,13 +20,13 @@ use crate::{
     settings::Verify,
 };
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{DispatchEvent, ProofId, TaskKind};
+use sp1d_scheduler::{ClaimComparison, DispatchEvent, ProofId, TaskKind};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,9 @@ struct ProofTryInput {
     request: ProofRequest,
     runner: Arc<dyn ProofRunner>,
     verify: Verify,
-    claims: Arc<DeferredClaims>,
+    history: Arc<TryHistory>,
+    /// The claims of earlier tries.
+    claims: ClaimComparison,
     deadline: Option<Instant>,
 }
 
@@ -63,6 +65,8 @@ struct EndedTry {
     /// The options of the request, with the cut that the runner has chosen.
     options: String,
     outcome: Result<Proven, ProofFailure>,
+    /// The claims of this try and of earlier tries.
+    claims: ClaimComparison,
 }
 
 impl Orchestrator {
@@ -92,25 +96,28 @@ impl Orchestrator {
     ) -> Result<Proven, ProofFailure> {
         // A deadline beyond the range of the clock counts as no deadline.
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        // Workers are called, and kept from other orchestrators, until this value is dropped.
+        // The orchestrator dials workers, and keeps them from other orchestrators, until this value is dropped.
         let _demand = self.registry.demand.start();
         tokio::select! {
-            () = settle(&self.registry) => {}
+            () = wait_for_first_calls(&self.registry) => {}
             () = cancel.cancelled() => {}
             () = self.stop.cancelled() => {}
         }
         let (mut verify, mut restarts) = (self.registry.settings.verify, 0);
         let mut request = request;
-        let claims = Arc::new(DeferredClaims::default());
+        let (history, mut claims) = (Arc::new(TryHistory::default()), ClaimComparison::default());
         loop {
             let input = ProofTryInput {
                 request: request.clone(),
                 runner: runner.clone(),
                 verify,
-                claims: claims.clone(),
+                history: history.clone(),
+                claims,
                 deadline,
             };
-            let EndedTry { label, options, outcome } = self.prove_once(input, progress.clone(), &cancel).await;
+            let ended = self.prove_once(input, progress.clone(), &cancel).await;
+            let EndedTry { label, options, outcome, .. } = ended;
+            claims = ended.claims;
             let failure = match outcome {
                 Ok(proven) => return Ok(proven),
                 Err(failure) if self.broken().is_cancelled() => return Err(final_failure(failure)),
@@ -120,11 +127,11 @@ impl Orchestrator {
                 restarts,
                 verify,
                 smaller_cut: runner.smaller_cut(&options),
-                has_cached_use: claims.has_cached_use(),
-                has_wrong_result: claims.has_wrong_result(),
+                has_cached_use: history.has_cached_use(),
+                has_wrong_result: history.has_wrong_result(),
                 has_claimed_events: claims.has_claimed_events(),
-                are_claims_suspect: claims.is_suspect(),
-                compares_claims: claims.compares(),
+                are_claims_suspect: history.are_claims_suspect(),
+                compares_claims: claims.is_started(),
             };
             let Some(restart) = restart_after(&failure, &facts) else { return Err(final_failure(failure)) };
             restarts += 1;
@@ -138,9 +145,9 @@ impl Orchestrator {
                     cut_event = Some(ProofEvent::Cut { name: cut.name, reason, options: cut.options });
                     reason = text;
                 }
-                Restart::WithoutCachedResults => claims.clear_cached_use(),
+                Restart::WithoutCachedResults => history.clear_cached_use(),
                 Restart::VerifyAll => verify = Verify::All,
-                Restart::CompareClaims => claims.start_comparing(),
+                Restart::CompareClaims => claims.start(),
             }
             tracing::warn!(proof_id = label, %reason, restarts, "proof restarts");
             let _ = progress.send(ProofEvent::Restarted { reason });
@@ -157,28 +164,43 @@ impl Orchestrator {
         progress: broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
     ) -> EndedTry {
-        let ProofTryInput { request, runner, verify, claims, deadline } = input;
+        let ProofTryInput { request, runner, verify, history, claims, deadline } = input;
         let id = ProofId(self.registry.next_proof.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(RunningProof::new(id, &request, verify, claims, progress));
+        let state = Arc::new(RunningProof::new(id, &request, verify, history, claims.is_started(), progress));
         let cleanup = ProofCleanup { state: state.clone(), registry: self.registry.clone() };
         self.registry.add_proof(state.clone());
-        let started = DispatcherInput::Event(DispatchEvent::ProofStarted { proof: id });
-        let ended = |outcome| EndedTry { label: state.label.clone(), options: state.options().to_owned(), outcome };
+        let started = DispatcherInput::Event(DispatchEvent::ProofStarted { proof: id, claims: claims.clone() });
+        let ended = |outcome, claims| EndedTry {
+            label: state.label.clone(),
+            options: state.options().to_owned(),
+            outcome,
+            claims,
+        };
         if self.registry.inbox.send(started).await.is_err() {
             let is_broken = self.broken().is_cancelled();
-            return ended(Err(if is_broken { dispatcher_panicked() } else { ProofFailure::Cancelled }));
+            let failure = if is_broken { dispatcher_panicked() } else { ProofFailure::Cancelled };
+            return ended(Err(failure), claims);
         }
         let outcome = self.run_to_end(&state, &*runner, request, deadline, cancel).await;
         let outcome = match state.failure() {
             Some(failure) => Err(failure),
             None => outcome,
         };
+        // Before the proof ends, because the dispatcher forgets its claims then.
+        let claims = if outcome.is_err() { self.claims_of(id).await.unwrap_or(claims) } else { claims };
         drop(cleanup);
         if let Err(failure) = &outcome {
             self.forget_doubtful_results(&state, failure).await;
         }
-        let proven = |output| Proven { output, shards: state.shards.load(Ordering::Relaxed), workers: state.shares() };
-        ended(outcome.map(proven))
+        let (shards, workers) = (state.shards.load(Ordering::Relaxed), state.results_by_worker());
+        ended(outcome.map(|output| Proven { output, shards, workers }), claims)
+    }
+
+    /// Returns the claims of a running proof; `None` if the dispatcher does not know the proof, or has ended.
+    async fn claims_of(&self, proof: ProofId) -> Option<ClaimComparison> {
+        let (reply, claims) = oneshot::channel();
+        self.registry.inbox.send(DispatcherInput::Claims { proof, reply }).await.ok()?;
+        claims.await.ok()
     }
 
     /// Lets the runner work until it ends, or until the try must end for another reason.
@@ -231,7 +253,7 @@ impl Orchestrator {
             ProofFailure::Unverified(_) | ProofFailure::Internal(_) => {
                 !self.stop.is_cancelled() && !self.broken().is_cancelled()
             }
-            ProofFailure::Task { .. } => state.claims.is_suspect(),
+            ProofFailure::Task { .. } => state.history.are_claims_suspect(),
             _ => false,
         };
         if let (Some(cache), true) = (&self.registry.result_cache, is_doubtful) {
@@ -252,10 +274,11 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
     }
 }
 
-/// Resolves once, for the whole of the patience in the settings, no worker was connected, or no connected worker
-/// supported a task kind that the proof waits for. A better place in a worker's queue starts the patience anew.
+/// Resolves with a failure when, during the whole patience of the settings, no worker was connected or no connected
+/// worker supported a task kind that the proof waits for. Only the first wait starts anew when this orchestrator gets a
+/// better place in a worker's queue.
 async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailure {
-    let (mut alone_since, mut stuck_since) = (None, None);
+    let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
     loop {
         sleep(Duration::from_millis(250)).await;
@@ -264,7 +287,7 @@ async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailu
             Some((kind, reasons))
         }) {
             Some((kind, reasons)) => {
-                let since = *stuck_since.get_or_insert_with(|| {
+                let since = *unsupported_since.get_or_insert_with(|| {
                     tracing::warn!(%kind, ?reasons, "no connected worker supports this task kind: waiting for one");
                     Instant::now()
                 });
@@ -272,21 +295,21 @@ async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailu
                     return ProofFailure::Unsupported { kind, reasons };
                 }
             }
-            None => stuck_since = None,
+            None => unsupported_since = None,
         }
         if !registry.workers().is_empty() {
-            alone_since = None;
+            without_worker_since = None;
             continue;
         }
         let (workers, advances) = {
             let contacts = registry.contacts.borrow();
-            (contacts.busy(), contacts.advances())
+            (contacts.serving_others(), contacts.advances())
         };
         if advances != seen_advances {
-            (seen_advances, alone_since) = (advances, None);
+            (seen_advances, without_worker_since) = (advances, None);
         }
-        let since = *alone_since.get_or_insert_with(|| {
-            // The wait for each busy worker is logged where it happens.
+        let since = *without_worker_since.get_or_insert_with(|| {
+            // The wait for each worker that serves another orchestrator is logged where it happens.
             if workers.is_empty() {
                 tracing::warn!(last = %registry.last_departure(), "no worker is connected: waiting for one");
             }

@@ -1,13 +1,13 @@
 //! The state of a running proof.
 
-use super::task_tracker::TaskTracker;
+use super::{
+    history::TryHistory,
+    task_tracker::TaskTracker,
+    unverified::{UnverifiedResult, UnverifiedResults},
+};
 use crate::{
-    audit::{
-        deferred_claims::DeferredClaims,
-        unverified::{UnverifiedResult, UnverifiedResults},
-    },
     lock::lock,
-    runner::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest},
+    runner::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest, task::TaskSpec},
     scope::proof_scope,
     settings::Verify,
 };
@@ -41,7 +41,11 @@ pub(crate) struct RunningProof {
     /// Cancelled when the proof ends, whatever its outcome.
     pub(crate) ended: CancellationToken,
     pub(crate) verify: Verify,
-    pub(crate) claims: Arc<DeferredClaims>,
+    /// What all tries of the request have shown.
+    pub(crate) history: Arc<TryHistory>,
+    /// True if a worker of another origin must confirm claims. Cached results are not used then, because their claims
+    /// may be wrong.
+    pub(crate) compares_claims: bool,
     /// Options of the request.
     requested_options: String,
     /// Options with the cut that the runner has chosen.
@@ -55,7 +59,7 @@ pub(crate) struct RunningProof {
     /// `None` once the proof has ended, so that its watchers see the end.
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
     /// Number of accepted results by name and address of the worker. A worker that reconnects keeps its number.
-    shares: Mutex<BTreeMap<(String, String), u64>>,
+    results_by_worker: Mutex<BTreeMap<(String, String), u64>>,
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
@@ -71,7 +75,8 @@ impl RunningProof {
         id: ProofId,
         request: &ProofRequest,
         verify: Verify,
-        claims: Arc<DeferredClaims>,
+        history: Arc<TryHistory>,
+        compares_claims: bool,
         progress: broadcast::Sender<ProofEvent>,
     ) -> Self {
         Self {
@@ -79,14 +84,15 @@ impl RunningProof {
             tracker: TaskTracker::default(),
             ended: CancellationToken::new(),
             verify,
-            claims,
+            history,
+            compares_claims,
             requested_options: request.options.clone(),
             options: OnceLock::new(),
             label: label(id, &request.label),
             checks: OnceLock::new(),
             failure: OnceLock::new(),
             progress: Mutex::new(Some(progress)),
-            shares: Mutex::default(),
+            results_by_worker: Mutex::default(),
             shards: AtomicU64::new(0),
             open: Default::default(),
             unverified: Mutex::default(),
@@ -119,6 +125,27 @@ impl RunningProof {
         Ok(&**checks)
     }
 
+    /// Checks `output`, the content of a result of the task `spec`, with the proof's artifacts in `store`. May block.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the result.
+    pub(crate) fn check(&self, store: &Store, spec: &TaskSpec, output: &[u8]) -> Result<(), String> {
+        self.checks()?.check(spec, output, &|name: &str| self.read_artifact(store, name))
+    }
+
+    /// Returns the content of the proof's artifact `name` in `store`; `None` if it does not exist. Fails the proof if
+    /// the artifact was spilled and cannot be read back. May block.
+    pub(crate) fn read_artifact(&self, store: &Store, name: &str) -> Option<Vec<u8>> {
+        let stored = store.get(proof_scope(self.id), name)?;
+        match stored.load() {
+            Ok(blob) => Some(blob.decode().expect("blobs are checked before they are stored")),
+            Err(error) => {
+                self.fail(ProofFailure::Machine(error.to_string()));
+                None
+            }
+        }
+    }
+
     /// Records that the result cache has, or had, a result of this proof under `key`.
     pub(crate) fn note_cached_key(&self, key: Digest) {
         lock(&self.cached_keys).push(key);
@@ -135,8 +162,8 @@ impl RunningProof {
         }
     }
 
-    /// Returns true if the artifact `name`, which nothing else needs any more, must be kept for an audit.
-    fn keeps(&self, name: &str) -> bool {
+    /// Keeps the artifact `name`, which nothing else needs any more, if an audit needs it. Returns true if it is kept.
+    fn keep_for_audit(&self, name: &str) -> bool {
         self.verify == Verify::Final && lock(&self.unverified).keep(name)
     }
 
@@ -203,7 +230,7 @@ impl RunningProof {
     /// an audit. If the store is under pressure, nothing is kept for an audit.
     pub(crate) fn remove_artifact(&self, store: &Store, name: &str) {
         let scope = proof_scope(self.id);
-        if !self.keeps(name) {
+        if !self.keep_for_audit(name) {
             store.remove(scope, name);
         } else if store.is_under_pressure() {
             for name in self.give_up_audit() {
@@ -214,23 +241,23 @@ impl RunningProof {
 
     /// Counts an accepted result of the worker `name` at `address`.
     pub(crate) fn count_result(&self, name: &str, address: &str) {
-        let mut shares = lock(&self.shares);
-        *shares.entry((name.to_owned(), address.to_owned())).or_default() += 1;
+        let mut results = lock(&self.results_by_worker);
+        *results.entry((name.to_owned(), address.to_owned())).or_default() += 1;
     }
 
-    pub(crate) fn shares(&self) -> Vec<WorkerTasks> {
-        let shares = lock(&self.shares);
-        let share = |((name, address), tasks): (&(String, String), &u64)| WorkerTasks {
+    pub(crate) fn results_by_worker(&self) -> Vec<WorkerTasks> {
+        let results = lock(&self.results_by_worker);
+        let of_worker = |((name, address), tasks): (&(String, String), &u64)| WorkerTasks {
             name: name.clone(),
             address: address.clone(),
             tasks: *tasks,
         };
-        shares.iter().map(share).collect()
+        results.iter().map(of_worker).collect()
     }
 }
 
-/// Returns the name of proof `id` in logs: the ASCII letters and digits of `requested`, or the number of the proof
-/// if `requested` contains neither.
+/// Returns the name of the proof in logs: the ASCII letters and digits of `requested`, or the number `id` of the try if
+/// `requested` contains neither.
 fn label(id: ProofId, requested: &str) -> String {
     /// A longer name would fill the log lines.
     const MAX_LETTERS: usize = 64;

@@ -2,7 +2,7 @@
 
 use super::{
     attempt_rights::AttemptRights,
-    cached_results::{CachedResultError, use_cached_result},
+    cache_entry::{CachedResultError, use_cached_result},
     handle::ProofHandle,
     result_cache::ResultCache,
     task_tracker::TaskOutcome,
@@ -33,7 +33,8 @@ impl ProofHandle {
         self.next_task()
     }
 
-    /// Submits a marker: a task that a worker completes while it works on another task.
+    /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
+    /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
         let task = self.next_task();
         self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { proof: self.state.id, marker: task })).await;
@@ -50,8 +51,7 @@ impl ProofHandle {
         }
         self.state.report(ProofEvent::Submitted { kind: spec.kind() });
         let key = match &self.registry.result_cache {
-            // A comparison of deferred claims must not use cached claims, because they may be wrong.
-            Some(cache) if !self.state.claims.compares() => {
+            Some(cache) if !self.state.compares_claims => {
                 let checks = self.state.checks().ok();
                 let key = checks.and_then(|checks| checks.result_key(&spec, &|name: &str| self.digest(name)));
                 if let Some(key) = key
@@ -76,7 +76,7 @@ impl ProofHandle {
         let find = move || {
             // Without checks, the proof has failed.
             let Ok(checks) = proof.state.checks() else { return AttemptRights::new(&spec, Vec::new(), 0) };
-            let named = checks.named_artifacts(&spec, &|name: &str| proof.get_now(name));
+            let named = checks.named_artifacts(&spec, &|name: &str| proof.get_blocking(name));
             let max_event_bytes = spec.payload.marker().map_or(0, |_| checks.max_event_bytes(&spec));
             AttemptRights::new(&spec, named, max_event_bytes)
         };
@@ -108,7 +108,7 @@ impl ProofHandle {
             return false;
         }
         self.state.note_cached_key(key);
-        self.state.claims.mark_cached_use();
+        self.state.history.mark_cached_use();
         if spec.kind().is_shard() {
             self.state.shards.fetch_add(1, Ordering::Relaxed);
         }

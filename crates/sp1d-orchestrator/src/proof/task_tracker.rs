@@ -93,12 +93,12 @@ impl TaskTracker {
         }
     }
 
-    /// Returns a receiver of the task's outcome, which arrives at once if the task has ended. An unknown task has
-    /// failed, and so has a task that was still open when the proof ended.
+    /// Returns a receiver of the task's outcome, which arrives at once if the task has ended. An unknown task counts as
+    /// failed, and so does a task that was open when the proof ended.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
-        let answer = match state.tasks.get_mut(&task) {
+        let outcome = match state.tasks.get_mut(&task) {
             Some(TrackedTask::Open(waiting)) => {
                 waiting.push(sender);
                 return receiver;
@@ -106,25 +106,25 @@ impl TaskTracker {
             Some(TrackedTask::Ended(outcome)) => *outcome,
             None => TaskOutcome::Failed,
         };
-        let _ = sender.send(answer);
+        let _ = sender.send(outcome);
         receiver
     }
 
-    /// Notifies the subscriptions that arrive on `asked`, each when its task ends. Returns when the sender of `asked`
-    /// is dropped *and* every subscription was answered, because SP1 flushes the last precompile shards when the
-    /// answers end. `task` returns the task with an id. `answer` sends an answer. If it returns false, no one receives
-    /// answers any more, and this function returns.
-    pub async fn answer_all<Id>(
+    /// Sends a notice for each of the `subscriptions` when its task ends. Returns when the sender of `subscriptions` is
+    /// dropped *and* the last notice is sent, because SP1 flushes the last precompile shards when the notices end.
+    /// `task` returns the task with an id. `notify` sends a notice. If it returns false, no one receives notices any
+    /// more, and this function returns.
+    pub async fn notify_all<Id>(
         &self,
-        mut asked: mpsc::UnboundedReceiver<Id>,
+        mut subscriptions: mpsc::UnboundedReceiver<Id>,
         task: impl Fn(&Id) -> Option<TaskId>,
-        answer: impl Fn(Id, TaskOutcome) -> bool,
+        notify: impl Fn(Id, TaskOutcome) -> bool,
     ) {
         let mut waiting = FuturesUnordered::new();
-        let mut asking = true;
-        while asking || !waiting.is_empty() {
+        let mut may_more_come = true;
+        while may_more_come || !waiting.is_empty() {
             tokio::select! {
-                ask = asked.recv(), if asking => match ask {
+                subscription = subscriptions.recv(), if may_more_come => match subscription {
                     Some(id) => {
                         let watch = task(&id).map(|task| self.watch(task));
                         waiting.push(async move {
@@ -135,10 +135,10 @@ impl TaskTracker {
                             (id, outcome)
                         });
                     }
-                    None => asking = false,
+                    None => may_more_come = false,
                 },
                 Some((id, outcome)) = waiting.next(), if !waiting.is_empty() => {
-                    if !answer(id, outcome) {
+                    if !notify(id, outcome) {
                         return;
                     }
                 }

@@ -44,8 +44,6 @@ pub(super) enum DeferredEventsCheck {
     Unreported,
     /// The driver checks the uploaded deferred events.
     Checking,
-    /// The driver judges the claims.
-    Judging,
     /// The check has ended.
     Ended,
 }
@@ -66,14 +64,14 @@ impl DispatchAttempt {
         self.session == session && self.report == ResultReport::Awaited
     }
 
-    /// Returns true while the deferred events are checked or the claims are judged.
-    pub(super) const fn is_check_running(&self) -> bool {
-        matches!(self.events_check, DeferredEventsCheck::Checking | DeferredEventsCheck::Judging)
+    /// Returns true while the deferred events are checked.
+    pub(super) fn is_check_running(&self) -> bool {
+        self.events_check == DeferredEventsCheck::Checking
     }
 
     /// Continues the attempt in `session`, which repeats all its reports. A running check of the deferred
-    /// events continues. If a check ended while the worker counted as lost, the scheduler ignored that the marker is
-    /// complete. So the events are checked again.
+    /// events continues. If a check ended while the worker counted as lost, the scheduler ignored its outcome. So the
+    /// events are checked again.
     pub(super) fn continue_in(&mut self, session: SessionId) {
         self.session = session;
         self.report = ResultReport::Awaited;

@@ -1,6 +1,6 @@
 //! The outputs of the dispatch machine.
 
-use crate::{AttemptId, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind};
+use crate::{AttemptId, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind, WorkerId};
 use std::{fmt, time::Duration};
 
 /// An action for the driver. Commands are carried out in order, before the next event from outside is handled. An event
@@ -36,8 +36,8 @@ pub enum DispatchCommand {
     },
     /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
     /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
-    /// proof ends. If the events pass, [`DispatchCommand::JudgeClaims`] follows, which may compare them with the
-    /// deferred events that other workers claim for the same shard. `attempt` may still prove its shard meanwhile.
+    /// proof ends. It carries the claim of the attempt, which may then be compared with the claims of other workers
+    /// for the same shard. `attempt` may still prove its shard meanwhile.
     ///
     /// [`DispatchEvent::DeferredEventsChecked`]: crate::DispatchEvent::DeferredEventsChecked
     CheckDeferredEvents {
@@ -45,19 +45,6 @@ pub enum DispatchCommand {
         attempt: AttemptId,
         /// The task of the attempt.
         task: TaskId,
-    },
-    /// Record the claims of `attempt` and return the verdict: report [`DispatchEvent::ClaimsJudged`] before any event
-    /// from outside. [`ClaimsVerdict`] has the rule.
-    ///
-    /// [`ClaimsVerdict`]: crate::ClaimsVerdict
-    /// [`DispatchEvent::ClaimsJudged`]: crate::DispatchEvent::ClaimsJudged
-    JudgeClaims {
-        /// The attempt that made the claims.
-        attempt: AttemptId,
-        /// The task of the attempt.
-        task: TaskId,
-        /// True if no worker of another origin is available to prove the shard.
-        is_alone: bool,
     },
     /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
@@ -113,6 +100,12 @@ pub enum DispatchCommand {
         /// True if the deferred claims of the proof may be wrong: the task is a shard without a marker, so it may be a
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
+    },
+    /// Log that workers of two origins refuted a claim of `worker`, perhaps after other tasks had used it. The scheduler
+    /// quarantines the worker.
+    LogRefutedClaim {
+        /// The worker that made the claim.
+        worker: WorkerId,
     },
     /// Log that the worker of `session` is quarantined after too many faults. The scheduler enforces the quarantine:
     /// the worker gets no tasks of some kinds meanwhile.
@@ -214,10 +207,6 @@ impl fmt::Display for DispatchCommand {
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
             Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
             Self::CheckDeferredEvents { attempt, task } => write!(f, "check the deferred events of {attempt} ({task})"),
-            Self::JudgeClaims { attempt, task, is_alone } => {
-                let alone = if *is_alone { ", no independent worker is available" } else { "" };
-                write!(f, "judge the claims of {attempt} ({task}){alone}")
-            }
             Self::CompleteMarker { proof, marker, attempt, .. } => {
                 write!(f, "complete the marker {marker} of {proof} with {attempt}")
             }
@@ -229,6 +218,7 @@ impl fmt::Display for DispatchCommand {
             Self::FailProof { proof, task, history, .. } => {
                 write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
             }
+            Self::LogRefutedClaim { worker } => write!(f, "log that a claim of {worker} is refuted"),
             Self::LogQuarantine { session, kinds, duration, reason } => {
                 write!(f, "log that {session} is quarantined for {} s ({kinds}): {reason}", duration.as_secs())
             }

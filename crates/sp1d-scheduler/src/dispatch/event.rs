@@ -1,6 +1,6 @@
 //! The inputs of the dispatch machine.
 
-use super::{ClaimsVerdict, ResultKey, ResumableAttempt};
+use super::{ClaimComparison, DeferredClaim, ResultKey, ResumableAttempt};
 use crate::{AttemptFailure, AttemptId, KindSet, OriginId, ProofId, SessionId, TaskId, TaskKind, WorkerId};
 use std::fmt;
 
@@ -12,6 +12,8 @@ pub enum DispatchEvent {
     ProofStarted {
         /// The number of the try.
         proof: ProofId,
+        /// The claims of the earlier tries of the request.
+        claims: ClaimComparison,
     },
     /// A task of a running proof was submitted.
     TaskSubmitted {
@@ -116,17 +118,8 @@ pub enum DispatchEvent {
     DeferredEventsChecked {
         /// The attempt that uploaded what was checked.
         attempt: AttemptId,
-        /// The outcome. An error says what is wrong, for people.
-        outcome: Result<(), String>,
-    },
-    /// The claims of an attempt were judged: see [`DispatchCommand::JudgeClaims`].
-    ///
-    /// [`DispatchCommand::JudgeClaims`]: crate::DispatchCommand::JudgeClaims
-    ClaimsJudged {
-        /// The attempt that made the claims.
-        attempt: AttemptId,
-        /// The verdict.
-        verdict: ClaimsVerdict,
+        /// What the attempt claims, if the uploads are well-formed. An error says what is wrong, for people.
+        outcome: Result<DeferredClaim, String>,
     },
     /// An attempt delivered its result, which is not yet verified.
     ResultDelivered {
@@ -168,7 +161,7 @@ pub enum DispatchEvent {
 impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ProofStarted { proof } => write!(f, "{proof} started"),
+            Self::ProofStarted { proof, .. } => write!(f, "{proof} started"),
             Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
             Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
             Self::ProofEnded { proof } => write!(f, "{proof} ended"),
@@ -189,13 +182,12 @@ impl fmt::Display for DispatchEvent {
             Self::DeferredEventsUploaded { session, attempt, has_all_uploads: false } => {
                 write!(f, "{session} reported the deferred events of {attempt}, but uploads are missing")
             }
-            Self::DeferredEventsChecked { attempt, outcome: Ok(()) } => {
+            Self::DeferredEventsChecked { attempt, outcome: Ok(_) } => {
                 write!(f, "the deferred events of {attempt} passed their check")
             }
             Self::DeferredEventsChecked { attempt, outcome: Err(reason) } => {
                 write!(f, "the deferred events of {attempt} are wrong: {reason}")
             }
-            Self::ClaimsJudged { attempt, verdict } => write!(f, "the claims of {attempt} were judged: {verdict}"),
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
             Self::ResultChecked { attempt, outcome: Ok(()) } => write!(f, "the result of {attempt} passed its check"),
             Self::ResultChecked { attempt, outcome: Err(reason) } => {

@@ -19,8 +19,9 @@ impl DispatchMachine {
         self.check_sessions();
     }
 
-    /// The tasks are exactly those that the scheduler still works on.
+    /// The tasks are exactly those that the scheduler still works on, and claims are kept only for running proofs.
     fn check_tasks(&self) {
+        assert_eq!(self.claims.len(), self.scheduler.counts().proofs, "the claims do not match the running proofs");
         assert_eq!(self.tasks.len(), self.scheduler.counts().open_tasks, "the open tasks do not match");
         for task in self.tasks.keys() {
             let status = self.scheduler.task_status(*task);
@@ -38,7 +39,7 @@ impl DispatchMachine {
         }
     }
 
-    /// Every live attempt is known, with its worker. The states of an attempt fit together.
+    /// Every live attempt is known, with its session. The states of an attempt fit together.
     fn check_attempts(&self) {
         let mut live = 0;
         for (attempt, entry) in &self.attempts {

@@ -1,9 +1,9 @@
 //! The dispatch machine owns the scheduler and filters the workers' reports.
 //!
-//! The scheduler hears of a marker when it is submitted. It hears that the marker is complete (`MarkerAccepted`) only
-//! after the deferred events passed their check and the claims were accepted. A result that arrives during this check
-//! waits. It is dropped if the events or the claims are rejected. Any other result goes to the scheduler at once. A
-//! result becomes final only after its own check.
+//! The scheduler hears of a marker when it is submitted. It hears that the deferred events are accepted
+//! (`DeferredEventsAccepted`) only after they passed their check and the claim was accepted. Then the marker is complete.
+//! A result that arrives during this check waits. It is dropped if the events or the claim are rejected. Any other
+//! result goes to the scheduler at once. A result becomes final only after its own check.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
@@ -13,7 +13,7 @@
 //!                              Scheduler::handle
 //! ```
 //!
-//! It also decides what a verdict on deferred claims means, which worker resumes which attempt after the orchestrator
+//! It also compares deferred claims, and decides which worker resumes which attempt after the orchestrator
 //! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
@@ -21,9 +21,11 @@
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|
-//! | `DeferredEventsUploaded`, `DeferredEventsChecked` | none, or `AttemptFailed` if the events are rejected |
-//! | `ClaimsJudged` | `MarkerAccepted` or `AttemptFailed`; also `ProvenWrong` for each refuted worker |
+//! | `DeferredEventsUploaded` | none |
+//! | `DeferredEventsChecked` | `DeferredEventsAccepted`, then `ResultDelivered` if the result waits; or `AttemptFailed` |
+//! | | also `ProvenWrong` for each worker whose claim is refuted |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
+//! | `ProofStarted` carries the claims of earlier tries | it carries none |
 //! | `TaskSubmitted`, `WorkerJoined` carry result keys | they carry a session, or tasks: the keys are looked up |
 //! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
 //!
@@ -32,11 +34,13 @@
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
 //! | `FailProof` with `may_smaller_cut_help` and `are_claims_suspect` | `FailProof` with `has_no_larger_worker` |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
-//! | `CheckDeferredEvents`, `JudgeClaims`, `CheckResult`, `PublishStep` | none |
+//! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
+//! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |
 
 mod attempt;
-mod claims_verdict;
+mod claim_comparison;
 mod command;
+mod deferred_events;
 mod early_drains;
 mod event;
 mod invariants;
@@ -46,7 +50,7 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 
-pub use claims_verdict::ClaimsVerdict;
+pub use claim_comparison::{ClaimComparison, DeferredClaim};
 pub use command::{AttemptStep, DispatchCommand};
 pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;

@@ -1,22 +1,16 @@
 //! The dispatch machine: its state, and what it does with each event.
 
 use super::{
-    AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, ResultKey,
-    attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
+    AttemptStep, ClaimComparison, DispatchCommand, DispatchEvent, ResultKey,
+    attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
     resumable::ResumableAttempts,
 };
 use crate::{
-    AttemptFailure, AttemptId, Command, Deadline, Event, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId,
-    TaskKind, Timestamp, WorkerChanges, WorkerStatus,
+    AttemptId, Command, Deadline, Event, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
+    WorkerChanges, WorkerStatus,
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The fault of a worker whose claims were refuted after other tasks had used them.
-const CLAIMS_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
-
-/// Why claims are rejected that two other workers contradict.
-const CONTRADICTED: &str = "two other workers claimed other deferred events for the same shard";
 
 /// Owns the scheduler, and filters the workers' reports.
 ///
@@ -29,8 +23,8 @@ const CONTRADICTED: &str = "two other workers claimed other deferred events for 
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. So an attempt can still fail after its result, while the result waits for the check of the
 ///   deferred events.
-/// - The deferred events of an attempt are checked first, and then its claims are judged: see [`ClaimsVerdict`]. The
-///   file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
+/// - The driver checks the deferred events of an attempt first. Then the machine judges the claim: see
+///   [`ClaimComparison`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.
@@ -40,6 +34,8 @@ pub struct DispatchMachine {
     pub(super) scheduler: Scheduler,
     pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
+    /// The claims of each running proof and of the earlier tries of its request.
+    pub(super) claims: BTreeMap<ProofId, ClaimComparison>,
     pub(super) resumable: ResumableAttempts,
     /// The sessions for whose drain a caller waits.
     pub(super) drain_waits: BTreeSet<SessionId>,
@@ -50,11 +46,11 @@ pub struct DispatchMachine {
 type SchedulerObserver<'a> = dyn FnMut(&Scheduler, &Event, &[Command]) + 'a;
 
 /// The handling of one event, with the commands for it so far.
-struct EventHandling<'a> {
+pub(super) struct EventHandling<'a> {
     now: Timestamp,
     /// Sees each event that the scheduler handles. `None` in production, where the event is then not copied.
     observe: Option<&'a mut SchedulerObserver<'a>>,
-    commands: Vec<DispatchCommand>,
+    pub(super) commands: Vec<DispatchCommand>,
 }
 
 impl DispatchMachine {
@@ -65,6 +61,7 @@ impl DispatchMachine {
             scheduler: Scheduler::new(config),
             tasks: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            claims: BTreeMap::new(),
             resumable: ResumableAttempts::default(),
             drain_waits: BTreeSet::new(),
             early_drains: EarlyDrains::default(),
@@ -113,6 +110,12 @@ impl DispatchMachine {
         of_proof.map(|(task, entry)| (*task, entry.kind))
     }
 
+    /// Returns the claims of `proof` and of the earlier tries of its request; `None` if `proof` is not running.
+    #[must_use]
+    pub fn claims(&self, proof: ProofId) -> Option<&ClaimComparison> {
+        self.claims.get(&proof)
+    }
+
     /// Returns what changed about the workers since the last call: see [`Scheduler::take_worker_changes`]. The changes
     /// also contain the drains of workers that are not ready yet.
     #[must_use = "the changes are forgotten"]
@@ -127,7 +130,10 @@ impl DispatchMachine {
 
     fn apply(&mut self, event: DispatchEvent, handling: &mut EventHandling<'_>) {
         match event {
-            DispatchEvent::ProofStarted { proof } => self.pass_to_scheduler(Event::ProofStarted { proof }, handling),
+            DispatchEvent::ProofStarted { proof, claims } => {
+                self.claims.entry(proof).or_insert(claims);
+                self.pass_to_scheduler(Event::ProofStarted { proof }, handling);
+            }
             DispatchEvent::TaskSubmitted { proof, task, kind, marker, key } => {
                 let entry = DispatchTask { proof, kind, has_marker: marker.is_some(), key };
                 self.on_task_submitted(task, entry, marker, handling);
@@ -195,7 +201,6 @@ impl DispatchMachine {
             DispatchEvent::DeferredEventsChecked { attempt, outcome } => {
                 self.on_deferred_events_checked(attempt, outcome, handling);
             }
-            DispatchEvent::ClaimsJudged { attempt, verdict } => self.on_claims_judged(attempt, verdict, handling),
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, handling),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
                 self.pass_to_scheduler(Event::ResultPassed { attempt }, handling);
@@ -218,7 +223,7 @@ impl DispatchMachine {
     }
 
     /// Passes `event` to the scheduler and translates its commands.
-    fn pass_to_scheduler(&mut self, event: Event, handling: &mut EventHandling<'_>) {
+    pub(super) fn pass_to_scheduler(&mut self, event: Event, handling: &mut EventHandling<'_>) {
         let observed = handling.observe.is_some().then(|| event.clone());
         let commands = self.scheduler.handle(handling.now, event);
         if let (Some(observe), Some(event)) = (handling.observe.as_deref_mut(), observed) {
@@ -328,6 +333,7 @@ impl DispatchMachine {
     fn on_proof_ended(&mut self, proof: ProofId, handling: &mut EventHandling<'_>) {
         self.pass_to_scheduler(Event::ProofEnded { proof }, handling);
         self.tasks.retain(|_, task| task.proof != proof);
+        self.claims.remove(&proof);
     }
 
     fn on_drain_requested(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {
@@ -373,122 +379,31 @@ impl DispatchMachine {
         };
         entry.report = ResultReport::Received;
         // The scheduler ignores the marker of an attempt that has delivered its result. So the result waits until the
-        // marker is accepted, or the events or claims are rejected.
+        // events and the claim are accepted or rejected.
         if !entry.is_check_running() {
             self.pass_result_on(session, attempt, handling);
         }
     }
 
     /// Passes the delivered result of `attempt` to the scheduler, and lets it be checked if it is still needed.
-    fn pass_result_on(&mut self, session: SessionId, attempt: AttemptId, handling: &mut EventHandling<'_>) {
+    pub(super) fn pass_result_on(&mut self, session: SessionId, attempt: AttemptId, handling: &mut EventHandling<'_>) {
         self.pass_to_scheduler(Event::ResultDelivered { session, attempt }, handling);
         if let Some(entry) = self.attempts.get(&attempt) {
             handling.commands.push(DispatchCommand::CheckResult { attempt, task: entry.task });
         }
     }
 
-    /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
-    /// them without checking them.
-    fn on_deferred_events_uploaded(
-        &mut self,
-        session: SessionId,
-        attempt: AttemptId,
-        handling: &mut EventHandling<'_>,
-    ) {
-        let Some(entry) = self.attempts.get_mut(&attempt).filter(|entry| entry.awaits_report_of(session)) else {
-            return;
-        };
-        let task = entry.task;
-        if entry.events_check == DeferredEventsCheck::Unreported
-            && self.tasks.get(&task).is_some_and(|task| task.has_marker)
-        {
-            entry.events_check = DeferredEventsCheck::Checking;
-            handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
-        }
-    }
-
-    fn on_deferred_events_checked(
-        &mut self,
-        attempt: AttemptId,
-        outcome: Result<(), String>,
-        handling: &mut EventHandling<'_>,
-    ) {
-        // The attempt may have been discarded while its uploads were checked.
-        let Some(entry) =
-            self.attempts.get_mut(&attempt).filter(|entry| entry.events_check == DeferredEventsCheck::Checking)
-        else {
-            return;
-        };
-        if let Err(reason) = outcome {
-            return self.reject_deferred_events(attempt, AttemptFailure::Rejected(reason), handling);
-        }
-        entry.events_check = DeferredEventsCheck::Judging;
-        let DispatchAttempt { task, session, .. } = *entry;
-        let kind = self.tasks.get(&task).expect("the task of an attempt is open").kind;
-        let is_alone = !self.scheduler.has_independent_worker_for(kind, session);
-        handling.commands.push(DispatchCommand::JudgeClaims { attempt, task, is_alone });
-    }
-
-    fn on_claims_judged(&mut self, attempt: AttemptId, verdict: ClaimsVerdict, handling: &mut EventHandling<'_>) {
-        let is_judged = |entry: &&mut DispatchAttempt| entry.events_check == DeferredEventsCheck::Judging;
-        let Some(entry) = self.attempts.get_mut(&attempt).filter(is_judged) else { return };
-        let refuted = match verdict {
-            ClaimsVerdict::Accepted { refuted } => refuted,
-            ClaimsVerdict::Contradicted => {
-                return self.reject_deferred_events(
-                    attempt,
-                    AttemptFailure::Rejected(CONTRADICTED.to_owned()),
-                    handling,
-                );
-            }
-            ClaimsVerdict::Unconfirmed => {
-                return self.reject_deferred_events(attempt, AttemptFailure::Unconfirmed, handling);
-            }
-            ClaimsVerdict::NamesTaken => {
-                return self.reject_deferred_events(attempt, AttemptFailure::NamesTaken, handling);
-            }
-        };
-        entry.events_check = DeferredEventsCheck::Ended;
-        let DispatchAttempt { session, report, .. } = *entry;
-        for worker in refuted {
-            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIMS_REFUTED.to_owned() }, handling);
-        }
-        self.pass_to_scheduler(Event::MarkerAccepted { session, attempt }, handling);
-        if report == ResultReport::Received {
-            self.pass_result_on(session, attempt, handling);
-        }
-    }
-
-    /// Fails `attempt`, because its deferred events or claims were rejected.
-    fn reject_deferred_events(
-        &mut self,
-        attempt: AttemptId,
-        failure: AttemptFailure,
-        handling: &mut EventHandling<'_>,
-    ) {
-        let entry = self.attempt_mut(attempt);
-        let session = entry.session;
-        let is_proving = entry.report == ResultReport::Awaited;
-        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Unwanted);
-        if is_proving {
-            // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
-            handling.commands.push(DispatchCommand::Cancel { session, attempt });
-        }
-        self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
-        self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
-    }
-
     fn is_held_by(&self, attempt: AttemptId, session: SessionId) -> bool {
         self.attempts.get(&attempt).is_some_and(|entry| entry.session == session)
     }
 
-    fn attempt_mut(&mut self, attempt: AttemptId) -> &mut DispatchAttempt {
+    pub(super) fn attempt_mut(&mut self, attempt: AttemptId) -> &mut DispatchAttempt {
         self.attempts.get_mut(&attempt).expect("the scheduler names only attempts that it assigned and did not discard")
     }
 
     /// Publishes a step of `attempt`, unless its task is done or a published step has ended the attempt. `Done` is
     /// published nevertheless, because the watchers must see which attempt did the task.
-    fn publish(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
+    pub(super) fn publish(&mut self, attempt: AttemptId, step: AttemptStep, handling: &mut EventHandling<'_>) {
         let Some(entry) = self.attempts.get_mut(&attempt) else { return };
         if !self.tasks.contains_key(&entry.task) || entry.is_end_published && step != AttemptStep::Done {
             return;

@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason, WorkerChanges, WorkerId,
+    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason, WorkerChanges, WorkerId,
     WorkerStanding, WorkerStatus,
     tasks::{AttemptState, ScheduledTask, TaskPlace},
     workers::{KnownWorker, PresentQuarantine},
@@ -27,8 +27,15 @@ impl Scheduler {
         self.sessions.available(kind) > usize::from(self.sessions.is_available(session, kind))
     }
 
+    /// Returns the worker of `attempt` and its origin; `None` if the attempt or the worker is forgotten.
+    pub(crate) fn worker_of(&self, attempt: AttemptId) -> Option<(WorkerId, OriginId)> {
+        let worker = self.attempts.get(&attempt)?.worker;
+        Some((worker, self.workers.get(worker)?.origin()))
+    }
+
     /// Returns true if a worker of another origin than `session` is available for `kind`.
-    pub(crate) fn has_independent_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
+    #[must_use]
+    pub fn has_independent_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
         let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
         let own = self.sessions.get(session).and_then(|session| origin(session.worker()));
         let available = self.sessions.iter().filter(|other| other.kinds().contains(kind));

@@ -36,7 +36,7 @@ pub(crate) enum Happening {
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
     /// The check of deferred events ends.
-    DeferredEventsChecked { attempt: AttemptId, good: bool },
+    DeferredEventsChecked { attempt: AttemptId, task: TaskId },
     /// An operator resumes a drained worker.
     Resume(SessionId),
     /// Every drained worker is resumed.

@@ -82,7 +82,6 @@ impl Net {
             | DispatchEvent::DrainCancelled { .. }
             | DispatchEvent::LastProverLost { .. }
             | DispatchEvent::FirstProverReady { .. }
-            | DispatchEvent::ClaimsJudged { .. }
             | DispatchEvent::ProvenWrong { .. }
             | DispatchEvent::LeaseRenewed { .. }
             | DispatchEvent::Tick => false,

@@ -16,6 +16,7 @@ pub(crate) struct Example {
     pub(crate) config: SchedulerConfig,
     pub(crate) delivered: BTreeMap<AttemptId, Option<Value>>,
     pub(crate) claims: UploadedClaims,
+    pub(crate) has_independent_worker: bool,
     pub(crate) outcomes: BTreeMap<ProofId, SimOutcome>,
     pub(crate) now: Timestamp,
     plan: Plan,
@@ -49,6 +50,7 @@ impl Example {
             config,
             delivered: BTreeMap::new(),
             claims: UploadedClaims::new(),
+            has_independent_worker: true,
             outcomes: BTreeMap::new(),
             now: Timestamp::new(Duration::from_secs(10)),
             plan,
@@ -68,24 +70,27 @@ impl Example {
         event: &Event,
         commands: &[Command],
     ) -> Result<(), String> {
-        let Self { config, delivered, claims, outcomes, now, plan, scheduler } = self;
-        invariant.check(&SimStep { now: *now, event, commands, scheduler, config, plan, delivered, claims, outcomes })
+        invariant.check(&self.step(event, commands))
     }
 
     /// Checks `invariant` at the end of the world.
     pub(crate) fn show_end(&self, invariant: &mut dyn Invariant) -> Result<(), String> {
-        let Self { config, delivered, claims, outcomes, now, plan, scheduler } = self;
-        invariant.check_end(&SimStep {
-            now: *now,
-            event: &Event::Tick,
-            commands: &[],
-            scheduler,
-            config,
-            plan,
-            delivered,
-            claims,
-            outcomes,
-        })
+        invariant.check_end(&self.step(&Event::Tick, &[]))
+    }
+
+    fn step<'a>(&'a self, event: &'a Event, commands: &'a [Command]) -> SimStep<'a> {
+        SimStep {
+            now: self.now,
+            event,
+            commands,
+            scheduler: &self.scheduler,
+            config: &self.config,
+            plan: &self.plan,
+            delivered: &self.delivered,
+            claims: &self.claims,
+            has_independent_worker: self.has_independent_worker,
+            outcomes: &self.outcomes,
+        }
     }
 }
 

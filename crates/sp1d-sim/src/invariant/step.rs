@@ -26,6 +26,8 @@ pub(crate) struct SimStep<'a> {
     pub(crate) delivered: &'a BTreeMap<AttemptId, Option<Value>>,
     /// The claims that attempts delivered for their markers, before any of `commands` is carried out.
     pub(crate) claims: &'a UploadedClaims,
+    /// False if the event brought the claims of a worker, and no worker of another origin was available before.
+    pub(crate) has_independent_worker: bool,
     /// Outcomes of proofs that have ended or are about to end.
     pub(crate) outcomes: &'a BTreeMap<ProofId, SimOutcome>,
 }

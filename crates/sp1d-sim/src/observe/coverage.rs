@@ -2,7 +2,7 @@
 
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
+    AttemptFailure, AttemptId, AttemptStep, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
     SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,19 +153,30 @@ impl Coverage {
                 self.mark("late check of deferred events ignored");
             }
             DispatchEvent::DeferredEventsChecked { outcome: Err(_), .. } => self.mark("deferred events rejected"),
-            DispatchEvent::ClaimsJudged { verdict, .. } => {
-                self.mark(match verdict {
-                    ClaimsVerdict::Accepted { refuted } if refuted.is_empty() => "claims accepted",
-                    ClaimsVerdict::Accepted { .. } => "claims refuted later",
-                    ClaimsVerdict::Contradicted => "claims contradicted",
-                    ClaimsVerdict::Unconfirmed => "claims not confirmed",
-                    ClaimsVerdict::NamesTaken => "names of claims taken",
-                });
-                if commands.iter().any(|command| matches!(command, DispatchCommand::CheckResult { .. })) {
-                    self.mark("result waited for its marker");
-                }
-            }
+            DispatchEvent::DeferredEventsChecked { outcome: Ok(_), .. } => self.on_claims(commands),
             _ => {}
+        }
+    }
+
+    /// Marks what the dispatch machine decided about well-formed claims.
+    fn on_claims(&mut self, commands: &[DispatchCommand]) {
+        for command in commands {
+            match command {
+                DispatchCommand::CompleteMarker { .. } => self.mark("claims accepted"),
+                DispatchCommand::LogRefutedClaim { .. } => self.mark("claims refuted later"),
+                DispatchCommand::CheckResult { .. } => self.mark("result waited for its marker"),
+                DispatchCommand::PublishStep { step: AttemptStep::Failed(reason), .. } => {
+                    let is = |failure: AttemptFailure| *reason == failure.to_string();
+                    self.mark(if is(AttemptFailure::Unconfirmed) {
+                        "claims not confirmed"
+                    } else if is(AttemptFailure::NamesTaken) {
+                        "names of claims taken"
+                    } else {
+                        "claims contradicted"
+                    });
+                }
+                _ => {}
+            }
         }
     }
 

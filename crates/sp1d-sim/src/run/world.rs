@@ -139,8 +139,8 @@ impl World {
             Happening::ProofCancelled(proof) => driver.cancel(proof, net),
             Happening::ProofOver(proof) => driver.end(proof, plan, net)?,
             Happening::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
-            Happening::DeferredEventsChecked { attempt, good } => {
-                driver.on_deferred_events_checked(attempt, good, plan, net)?;
+            Happening::DeferredEventsChecked { attempt, task } => {
+                driver.on_deferred_events_checked(attempt, task, plan, net)?;
             }
             Happening::Resume(session) => driver.resume(session, plan, net)?,
             Happening::ResumeAll => driver.resume_all(plan, net)?,

@@ -8,7 +8,7 @@ mod fault;
 mod parameters;
 mod plan;
 
-pub(crate) use claims::{Claims, HeardClaims, UploadedClaims};
+pub(crate) use claims::{Claims, UploadedClaims, earlier_claims};
 pub(crate) use dice::{Dice, Purpose, mixed};
 pub(crate) use fault::{InjectedFault, Lie, MachineId, PlannedFault, draw_faults};
 pub(crate) use parameters::{LAST_ATTEMPT_BEFORE_RESTART, WorldParameters};

@@ -52,7 +52,8 @@ pub(crate) struct ProofPlan {
     /// All tasks of the proof: shards, reduce tasks and wrap tasks.
     pub(crate) tasks: BTreeSet<TaskId>,
     pub(crate) poisoned: bool,
-    /// A marker of the proof is complete only if two workers make the same claims.
+    /// Claims are compared: a marker is complete only if workers of two origins make the same claims, or if one worker
+    /// is alone.
     pub(crate) compares: bool,
     /// When the user cancels the proof, counted from its start.
     pub(crate) cancelled: Option<Duration>,

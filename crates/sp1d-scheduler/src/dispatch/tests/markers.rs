@@ -4,32 +4,37 @@ use super::*;
 
 const NOT_CONFIRMED: &str = "no other worker confirmed the deferred events that it claims";
 const NAMES_TAKEN: &str = "another attempt already owns the names of the artifacts that it uploaded";
+const CONTRADICTED: &str =
+    "its output was rejected: two other workers claimed other deferred events for the same shard";
 
 /// Worker 1 proves attempt 1 of task 10, which completes the marker 90. Worker 2 is idle.
 fn one_marker() -> Table {
+    one_marker_of(proof(1))
+}
+
+/// The same for a proof that starts with `started`.
+fn one_marker_of(started: DispatchEvent) -> Table {
     let mut table = Table::new();
-    table.check([joined(1), joined(2), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table
 }
 
 /// The marker was reported, and its check has started.
 fn checking() -> Table {
-    let mut table = one_marker();
-    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
-    table
+    checking_of(proof(1))
 }
 
-/// The check has passed, and the claims are being judged.
-fn judging() -> Table {
-    let mut table = checking();
-    table.check([events_passed(1)], [judge(1, 10, false)]);
+/// The same for a proof that starts with `started`.
+fn checking_of(started: DispatchEvent) -> Table {
+    let mut table = one_marker_of(started);
+    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
     table
 }
 
 #[test]
 fn a_marker_before_the_result_is_checked_first() {
-    let mut table = judging();
-    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    let mut table = checking();
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     table.check([reported(1, 1)], [check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
@@ -37,10 +42,8 @@ fn a_marker_before_the_result_is_checked_first() {
 #[test]
 fn a_result_waits_for_the_check_of_its_marker() {
     let mut table = checking();
-    table.check([reported(1, 1)], []);
-    table.check([events_passed(1)], [judge(1, 10, false)]);
-    table.check([reported(1, 1)], []);
-    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
+    table.check([reported(1, 1), reported(1, 1)], []);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
 
@@ -64,8 +67,7 @@ fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
     let mut table = one_marker();
     table.check([events_uploaded(2, 1), events_uploaded(1, 99)], []);
     table.check([events_uploaded(1, 1), events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
-    table.check([events_passed(1), events_passed(1)], [judge(1, 10, false)]);
-    table.check([judged(1, accepted()), judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([events_passed(1), events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     table.check([events_uploaded(1, 1), events_passed(1)], []);
 }
 
@@ -95,23 +97,32 @@ fn a_rejected_marker_of_a_reported_attempt_needs_no_cancellation() {
 
 #[test]
 fn contradicted_claims_are_rejected() {
-    let mut table = judging();
-    let reason = "its output was rejected: two other workers claimed other deferred events for the same shard";
-    let failed = step_failed(10, 1, 1, reason);
-    let expected = all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]);
-    table.check([judged(1, ClaimsVerdict::Contradicted)], expected);
+    let mut table = checking_of(comparing(1, &[(2, 7), (2, 8)]));
+    let failed = step_failed(10, 1, 1, CONTRADICTED);
+    table.check([events_passed(1)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
 }
 
 #[test]
 fn a_shard_with_unconfirmed_claims_goes_to_another_worker() {
-    let verdicts = [(ClaimsVerdict::Unconfirmed, NOT_CONFIRMED), (ClaimsVerdict::NamesTaken, NAMES_TAKEN)];
-    for (verdict, reason) in verdicts {
-        let mut table = judging();
-        let failed = step_failed(10, 1, 1, reason);
-        table.check([judged(1, verdict)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
-        table.check([events_uploaded(2, 2), events_passed(2)], [check_deferred_events(2, 10), judge(2, 10, false)]);
-        table.check([judged(2, accepted())], [complete_marker(1, 90, 10, 2)]);
-    }
+    let mut table = checking_of(comparing(1, &[]));
+    let failed = step_failed(10, 1, 1, NOT_CONFIRMED);
+    table.check([events_passed(1)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
+    table.check([events_uploaded(2, 2)], [check_deferred_events(2, 10)]);
+    table.check([events_passed(2)], [complete_marker(1, 90, 10, 2)]);
+}
+
+#[test]
+fn claims_of_an_earlier_try_confirm_a_claim() {
+    let mut table = checking_of(comparing(1, &[(1, 7)]));
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
+}
+
+#[test]
+fn a_shard_with_taken_names_goes_to_another_worker() {
+    let mut table = checking();
+    let failed = step_failed(10, 1, 1, NAMES_TAKEN);
+    let taken = claimed(1, DeferredClaim { has_taken_names: true, ..claim(1) });
+    table.check([taken], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
 }
 
 #[test]
@@ -121,47 +132,57 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
         ..SchedulerConfig::default()
     };
     let mut table = Table { dispatch: DispatchMachine::new(config), ..Table::new() };
-    table.check([joined(1), joined(2), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.check([events_uploaded(1, 1), events_passed(1)], [check_deferred_events(1, 10), judge(1, 10, false)]);
-    let commands = table.send([judged(1, ClaimsVerdict::Accepted { refuted: vec![WorkerId(2)] })]);
+    let started = comparing(1, &[(1, 7), (2, 2)]);
+    table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
+    let commands = table.send([events_passed(1)]);
+    assert_eq!(commands[0], DispatchCommand::LogRefutedClaim { worker: WorkerId(2) });
     let quarantined = |command: &DispatchCommand| matches!(command, DispatchCommand::LogQuarantine { session, .. } if *session == SessionId(2));
-    assert!(quarantined(&commands[0]), "{commands:?}");
-    assert_eq!(commands[1..], [complete_marker(1, 90, 10, 1)]);
+    assert!(quarantined(&commands[1]), "{commands:?}");
+    assert_eq!(commands[2..], [complete_marker(1, 90, 10, 1)]);
+}
+
+#[test]
+fn the_claims_of_a_proof_are_kept_until_it_ends() {
+    let mut table = checking();
+    let has_claims = |table: &Table| table.dispatch.claims(ProofId(1)).is_some_and(ClaimComparison::has_claimed_events);
+    assert!(!has_claims(&table));
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
+    assert!(has_claims(&table));
+    table.send([ended(1)]);
+    assert_eq!(table.dispatch.claims(ProofId(1)), None);
+}
+
+/// Checks that the claim of worker 1 is accepted without a second worker after the events `others`.
+fn check_lone_claim(others: impl IntoIterator<Item = DispatchEvent>) {
+    let mut table = Table::new();
+    table.check([joined(1), comparing(1, &[]), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
+    table.send(others);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
 }
 
 #[test]
 fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
-    let mut table = Table::new();
-    table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.check([events_uploaded(1, 1), events_passed(1)], [check_deferred_events(1, 10), judge(1, 10, true)]);
-    let mut table = checking();
-    table.check([draining(2), events_passed(1)], [end_drain_wait(2), judge(1, 10, true)]);
+    check_lone_claim([]);
+    check_lone_claim([joined(2), draining(2)]);
 }
 
 /// Two names of one origin do not confirm each other.
 #[test]
 fn a_worker_is_alone_beside_workers_of_its_own_origin() {
-    let of_same_origin = |session: u64| {
-        let DispatchEvent::WorkerJoined {
-            session, worker, memory_bytes, slots, kinds, holds, resumable_attempts, ..
-        } = joined(session)
-        else {
-            unreachable!("`joined` returns this event")
-        };
-        let origin = OriginId(7);
-        DispatchEvent::WorkerJoined { session, worker, origin, memory_bytes, slots, kinds, holds, resumable_attempts }
-    };
-    let mut table = Table::new();
-    table.check([of_same_origin(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
-    table.send([of_same_origin(2)]);
-    table.check([events_uploaded(1, 1), events_passed(1)], [check_deferred_events(1, 10), judge(1, 10, true)]);
+    let mut of_same_origin = joined(2);
+    if let DispatchEvent::WorkerJoined { origin, .. } = &mut of_same_origin {
+        *origin = OriginId(1);
+    }
+    check_lone_claim([of_same_origin]);
 }
 
 #[test]
-fn a_late_verdict_on_a_forgotten_attempt_is_ignored() {
+fn a_late_check_of_a_forgotten_attempt_is_ignored() {
     let mut table = checking();
     table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
-    table.check([events_passed(1), events_wrong(1), judged(1, accepted()), passed(1), wrong(1)], []);
+    table.check([events_passed(1), events_wrong(1), passed(1), wrong(1)], []);
 }
 
 #[test]
@@ -172,8 +193,7 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
     table.check([events_uploaded(1, 1), reported(1, 1)], [check_deferred_events(1, 10)]);
     table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
     table.check([events_uploaded(2, 1)], []);
-    table.check([events_passed(1)], [judge(1, 10, true)]);
-    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     table.check([reported(2, 1)], [check_result(1, 10)]);
 }
 
@@ -182,11 +202,11 @@ fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
     let mut table = Table::new();
     table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
-    table.check([events_uploaded(1, 1), events_passed(1)], [check_deferred_events(1, 10), judge(1, 10, true)]);
-    table.check([lost(1), judged(1, accepted())], []);
+    table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
+    table.check([lost(1), events_passed(1)], []);
     table.check([rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
-    table.check([events_uploaded(2, 1), events_passed(1)], [check_deferred_events(1, 10), judge(1, 10, true)]);
-    table.check([judged(1, accepted())], [complete_marker(1, 90, 10, 1)]);
+    table.check([events_uploaded(2, 1)], [check_deferred_events(1, 10)]);
+    table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
 }
 
 #[test]

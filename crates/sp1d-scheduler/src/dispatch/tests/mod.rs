@@ -6,7 +6,10 @@ mod proofs;
 mod reports;
 mod resumed;
 
-use super::{AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, ResumableAttempt};
+use super::{
+    AttemptStep, ClaimComparison, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    ResumableAttempt,
+};
 use crate::{
     AttemptFailure, AttemptId, KindSet, OriginId, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
     WorkerId,
@@ -51,8 +54,18 @@ impl Table {
 
 const SHARD: TaskKind = TaskKind::ProveShard;
 
-const fn proof(proof: u64) -> DispatchEvent {
-    DispatchEvent::ProofStarted { proof: ProofId(proof) }
+fn proof(proof: u64) -> DispatchEvent {
+    DispatchEvent::ProofStarted { proof: ProofId(proof), claims: ClaimComparison::default() }
+}
+
+/// A proof that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
+fn comparing(proof: u64, before: &[(u8, u64)]) -> DispatchEvent {
+    let mut claims = ClaimComparison::default();
+    claims.start();
+    for (claimed, worker) in before {
+        claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));
+    }
+    DispatchEvent::ProofStarted { proof: ProofId(proof), claims }
 }
 
 const fn ended(proof: u64) -> DispatchEvent {
@@ -125,20 +138,22 @@ const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
     DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads: true }
 }
 
-const fn events_passed(attempt: u64) -> DispatchEvent {
-    DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Ok(()) }
+/// The claim number `number`. All claims are about the same shard.
+fn claim(number: u8) -> DeferredClaim {
+    DeferredClaim { shard: [0; 32], events: vec![[number; 32]], has_taken_names: false }
+}
+
+fn events_passed(attempt: u64) -> DispatchEvent {
+    claimed(attempt, claim(1))
+}
+
+/// The deferred events of `attempt` passed their check.
+const fn claimed(attempt: u64, claim: DeferredClaim) -> DispatchEvent {
+    DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Ok(claim) }
 }
 
 fn events_wrong(attempt: u64) -> DispatchEvent {
     DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
-}
-
-const fn judged(attempt: u64, verdict: ClaimsVerdict) -> DispatchEvent {
-    DispatchEvent::ClaimsJudged { attempt: AttemptId(attempt), verdict }
-}
-
-const fn accepted() -> ClaimsVerdict {
-    ClaimsVerdict::Accepted { refuted: Vec::new() }
 }
 
 const fn passed(attempt: u64) -> DispatchEvent {
@@ -181,10 +196,6 @@ const fn continue_attempt(session: u64, attempt: u64) -> DispatchCommand {
 
 const fn check_deferred_events(attempt: u64, task: u64) -> DispatchCommand {
     DispatchCommand::CheckDeferredEvents { attempt: AttemptId(attempt), task: TaskId(task) }
-}
-
-const fn judge(attempt: u64, task: u64, is_alone: bool) -> DispatchCommand {
-    DispatchCommand::JudgeClaims { attempt: AttemptId(attempt), task: TaskId(task), is_alone }
 }
 
 const fn complete_marker(proof: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {

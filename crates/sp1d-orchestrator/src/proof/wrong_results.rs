@@ -1,9 +1,11 @@
 //! The audit of unverified results after a proof has failed.
 
-use super::unverified::{Audit, UnverifiedResult};
+use super::{
+    handle::ProofHandle,
+    unverified::{Audit, UnverifiedResult},
+};
 use crate::{
     dispatch::input::DispatcherInput,
-    proof::handle::ProofHandle,
     runner::failure::ProofFailure,
     timed_check::{MAX_CHECK_TIME, start_check},
 };
@@ -35,7 +37,7 @@ impl ProofHandle {
             let reason = clean_line(&reason, MessageLimits::FAILURE_BYTES);
             let UnverifiedResult { worker_id, worker, .. } = part;
             tracing::warn!(%worker, %reason, "worker sent a wrong result");
-            self.state.claims.mark_wrong_result();
+            self.state.history.mark_wrong_result();
             self.send(DispatcherInput::Event(DispatchEvent::ProvenWrong { worker: worker_id, reason })).await;
         }
     }
@@ -43,11 +45,12 @@ impl ProofHandle {
     /// Verifies an unverified result. The outcome is `None` if the result or an artifact that its check needs is
     /// missing, because a disk that loses artifacts is not the fault of the worker.
     async fn check_again(&self, part: UnverifiedResult) -> (UnverifiedResult, Option<Result<(), String>>) {
-        let (proof, checked) = (self.clone(), part.clone());
+        let (proof, registry, checked) = (self.state.clone(), self.registry.clone(), part.clone());
         let check = move || {
-            let there = checked.needs().all(|name| proof.get_now(name).is_some());
-            let output = if there { proof.get_now(checked.name()) } else { None };
-            output.map(|output| proof.check(&checked.spec, &output))
+            let read = |name: &str| proof.read_artifact(&registry.store, name);
+            let has_all = checked.needs().all(|name| read(name).is_some());
+            let output = if has_all { read(checked.name()) } else { None };
+            output.map(|output| proof.check(&registry.store, &checked.spec, &output))
         };
         let outcome = match start_check(check) {
             // A check that panics or hangs has no outcome.

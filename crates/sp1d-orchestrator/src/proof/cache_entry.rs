@@ -1,4 +1,4 @@
-//! Turns results of tasks into cached results, and uses cached results in a proof.
+//! The entries of the result cache: makes an entry of a result, and uses an entry in a proof.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
 use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::proof_scope};
@@ -68,12 +68,12 @@ pub(crate) fn use_cached_result(
         return Err(format!("the result has {} bytes, which no result has", output.len()).into());
     }
     let content = output.clone().decode().map_err(|error| error.to_string())?;
-    proof.check(spec, &content)?;
+    proof.state.check(&proof.registry.store, spec, &content)?;
     let result = (spec.payload.result().to_owned(), output);
     let mut added: Vec<String> = Vec::new();
     for (name, blob) in uploads.into_iter().chain([result]) {
         let is_new = !proof.exists(&name);
-        if let Err(error) = proof.put_now(&name, blob) {
+        if let Err(error) = proof.put_blocking(&name, blob) {
             // A worker will upload artifacts with these names, perhaps with different content.
             for name in &added {
                 proof.registry.store.remove(proof_scope(proof.state.id), name);

@@ -44,7 +44,7 @@ impl UnverifiedResults {
         self.all.push(result);
     }
 
-    /// Returns true if the artifact `name`, which nothing else needs any more, must be kept for an audit.
+    /// Keeps the artifact `name`, which nothing else needs any more, if an audit needs it. Returns true if it is kept.
     pub(crate) fn keep(&mut self, name: &str) -> bool {
         let kept = self.kept.contains(name);
         if kept {

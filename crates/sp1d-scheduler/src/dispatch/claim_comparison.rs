@@ -1,0 +1,213 @@
+//! What workers claimed about the deferred events of shards, and the comparison of these claims.
+//!
+//! The attempt of a core shard uploads deferred events, which cannot be verified on their own. Well-formed events that
+//! do not belong to the shard only show when a precompile shard cannot be proven, or when the finished proof does not
+//! verify. However, the events are deterministic, so an attempt at the same shard on another worker shows who is right.
+
+use crate::{OriginId, WorkerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The deferred events that an attempt claims for its shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeferredClaim {
+    /// Digest of what determines the shard. It is the same in every try of a proof request, and in every attempt.
+    pub shard: [u8; 32],
+    /// Digests of the events, in any order.
+    pub events: Vec<[u8; 32]>,
+    /// True if the proof already has artifacts with the names of the uploaded ones, but with other content. It is not
+    /// known which of them are right, so the claim is not accepted.
+    ///
+    /// Artifact names contain an attempt number. After a restart of the orchestrator, each worker itself says which
+    /// attempt it resumes. So two workers can name the same attempt, and upload different content under the same names.
+    pub has_taken_names: bool,
+}
+
+/// The verdict on the claim of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ClaimsVerdict {
+    /// The claim is accepted.
+    Accepted {
+        /// Workers that made other claims for the shard. They count as wrong, because workers of two origins agree on
+        /// this one.
+        refuted: Vec<WorkerId>,
+    },
+    /// Workers of two other origins agree on another claim, so this one counts as wrong.
+    Contradicted,
+    /// No worker of another origin has made the same claim, so the task goes to another worker.
+    Unconfirmed,
+    /// See [`DeferredClaim::has_taken_names`].
+    NamesTaken,
+}
+
+/// Digests of the claimed events, sorted.
+type ClaimedEvents = Vec<[u8; 32]>;
+
+/// The workers that made a claim, with their origins.
+type Claimants = BTreeMap<WorkerId, OriginId>;
+
+/// Returns true if workers of at least two origins made a claim. Two names of one origin may be the same machine.
+fn is_confirmed(claimants: &Claimants) -> bool {
+    claimants.values().collect::<BTreeSet<_>>().len() >= 2
+}
+
+/// The claims of all workers for the shards of a proof request, over all its tries.
+///
+/// Claims are accepted at once, until [`start`](Self::start) is called. Then a worker of another origin must make the
+/// same claim. One worker is enough only if no worker of another origin is available and none has disagreed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClaimComparison {
+    /// The claims of each shard.
+    claims: BTreeMap<[u8; 32], BTreeMap<ClaimedEvents, Claimants>>,
+    is_started: bool,
+}
+
+impl ClaimComparison {
+    /// Starts the comparison, also with the claims that are already recorded.
+    pub fn start(&mut self) {
+        self.is_started = true;
+    }
+
+    /// Returns true if claims are compared.
+    #[must_use]
+    pub const fn is_started(&self) -> bool {
+        self.is_started
+    }
+
+    /// Returns true if a worker claimed at least one deferred event. Without events, no claim can be wrong.
+    #[must_use]
+    pub fn has_claimed_events(&self) -> bool {
+        self.claims.values().flat_map(BTreeMap::keys).any(|events| !events.is_empty())
+    }
+
+    /// Records that `worker` of `origin` makes `claim`.
+    pub fn record(&mut self, claim: &DeferredClaim, worker: WorkerId, origin: OriginId) {
+        self.claims.entry(claim.shard).or_default().entry(sorted(claim)).or_default().insert(worker, origin);
+    }
+
+    /// Records that `worker` of `origin` makes `claim`, and returns the verdict. `has_independent_worker` is true if a
+    /// worker of another origin is available for the shard.
+    pub(super) fn judge(
+        &mut self,
+        claim: &DeferredClaim,
+        worker: WorkerId,
+        origin: OriginId,
+        has_independent_worker: bool,
+    ) -> ClaimsVerdict {
+        self.record(claim, worker, origin);
+        if claim.has_taken_names {
+            return ClaimsVerdict::NamesTaken;
+        }
+        if !self.is_started {
+            return ClaimsVerdict::Accepted { refuted: Vec::new() };
+        }
+        let (events, of_shard) = (sorted(claim), &self.claims[&claim.shard]);
+        let others = of_shard.iter().filter(|(other, _)| **other != events);
+        let others: Vec<&Claimants> = others.map(|(_, claimants)| claimants).collect();
+        if is_confirmed(&of_shard[&events]) {
+            let refuted = others.iter().flat_map(|claimants| claimants.keys()).copied().collect();
+            return ClaimsVerdict::Accepted { refuted };
+        }
+        if others.iter().any(|claimants| is_confirmed(claimants)) {
+            return ClaimsVerdict::Contradicted;
+        }
+        if !has_independent_worker && others.is_empty() {
+            ClaimsVerdict::Accepted { refuted: Vec::new() }
+        } else {
+            ClaimsVerdict::Unconfirmed
+        }
+    }
+}
+
+fn sorted(claim: &DeferredClaim) -> ClaimedEvents {
+    let mut events = claim.events.clone();
+    events.sort_unstable();
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: [u8; 32] = [0; 32];
+
+    /// Makes a claim for [`SHARD`]. The workers below 10 have their own origins, and the other workers have the same
+    /// origin.
+    fn judge(comparison: &mut ClaimComparison, claim: u8, worker: u64, has_independent_worker: bool) -> ClaimsVerdict {
+        let claim = DeferredClaim { shard: SHARD, events: vec![[claim; 32]], has_taken_names: false };
+        let origin = OriginId(u128::from(worker).min(10));
+        comparison.judge(&claim, WorkerId(worker), origin, has_independent_worker)
+    }
+
+    fn accepted(refuted: &[u64]) -> ClaimsVerdict {
+        ClaimsVerdict::Accepted { refuted: refuted.iter().copied().map(WorkerId).collect() }
+    }
+
+    /// Makes these claims for one shard, as pairs of a claim and a worker, while claims are compared. Checks the last
+    /// verdict.
+    fn check(claims: &[(u8, u64)], expected: &ClaimsVerdict) {
+        let mut comparison = ClaimComparison::default();
+        comparison.start();
+        let verdicts = claims.iter().map(|(claim, worker)| judge(&mut comparison, *claim, *worker, true));
+        assert_eq!(verdicts.last().as_ref(), Some(expected), "{claims:?}");
+    }
+
+    #[test]
+    fn a_claim_counts_when_workers_of_two_origins_make_it() {
+        check(&[(1, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (1, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (1, 2)], &accepted(&[]));
+        check(&[(1, 1), (2, 2)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (2, 2), (1, 3)], &accepted(&[2]));
+        check(&[(1, 1), (2, 2), (1, 3), (3, 4)], &ClaimsVerdict::Contradicted);
+    }
+
+    #[test]
+    fn two_names_of_one_origin_do_not_confirm_each_other() {
+        check(&[(1, 10), (1, 11)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 10), (1, 11), (2, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 10), (1, 11), (2, 1), (2, 2)], &accepted(&[10, 11]));
+        check(&[(1, 10), (1, 1)], &accepted(&[]));
+    }
+
+    #[test]
+    fn a_lone_claim_is_accepted_unless_claims_differ() {
+        let mut comparison = ClaimComparison::default();
+        assert_eq!(judge(&mut comparison, 1, 1, true), accepted(&[]), "claims are not compared yet");
+        comparison.start();
+        assert_eq!(judge(&mut comparison, 1, 1, false), accepted(&[]));
+        assert_eq!(judge(&mut comparison, 2, 2, false), ClaimsVerdict::Unconfirmed);
+    }
+
+    #[test]
+    fn claims_are_compared_per_shard_and_in_any_order() {
+        let mut comparison = ClaimComparison::default();
+        comparison.start();
+        let mut make = |shard: u8, events: [u8; 2], worker: u64| {
+            let events = events.map(|event| [event; 32]).to_vec();
+            let claim = DeferredClaim { shard: [shard; 32], events, has_taken_names: false };
+            comparison.judge(&claim, WorkerId(worker), OriginId(worker.into()), true)
+        };
+        assert_eq!(make(1, [1, 2], 1), ClaimsVerdict::Unconfirmed);
+        assert_eq!(make(2, [1, 2], 2), ClaimsVerdict::Unconfirmed);
+        assert_eq!(make(1, [2, 1], 2), accepted(&[]));
+    }
+
+    #[test]
+    fn a_claim_with_taken_names_is_recorded_but_not_accepted() {
+        let mut comparison = ClaimComparison::default();
+        let claim = DeferredClaim { shard: SHARD, events: vec![[1; 32]], has_taken_names: true };
+        let verdict = comparison.judge(&claim, WorkerId(1), OriginId(1), false);
+        assert_eq!((verdict, comparison.has_claimed_events()), (ClaimsVerdict::NamesTaken, true));
+    }
+
+    #[test]
+    fn a_claim_without_events_is_not_suspicious() {
+        let mut comparison = ClaimComparison::default();
+        comparison.record(
+            &DeferredClaim { shard: SHARD, events: Vec::new(), has_taken_names: false },
+            WorkerId(1),
+            OriginId(1),
+        );
+        assert!(!comparison.has_claimed_events());
+    }
+}

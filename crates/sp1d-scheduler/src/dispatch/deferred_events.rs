@@ -1,0 +1,108 @@
+//! The check of an attempt's deferred events, and the verdict on its claim.
+
+use super::{
+    AttemptStep, DeferredClaim, DispatchCommand, DispatchMachine,
+    attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
+    claim_comparison::ClaimsVerdict,
+    state_machine::EventHandling,
+};
+use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
+
+/// The fault of a worker whose claims were refuted after other tasks had used them.
+const CLAIMS_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
+
+/// Why claims are rejected that two other workers contradict.
+const CONTRADICTED: &str = "two other workers claimed other deferred events for the same shard";
+
+impl DispatchMachine {
+    /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
+    /// them without checking them.
+    pub(super) fn on_deferred_events_uploaded(
+        &mut self,
+        session: SessionId,
+        attempt: AttemptId,
+        handling: &mut EventHandling<'_>,
+    ) {
+        let Some(entry) = self.attempts.get_mut(&attempt).filter(|entry| entry.awaits_report_of(session)) else {
+            return;
+        };
+        let task = entry.task;
+        if entry.events_check == DeferredEventsCheck::Unreported
+            && self.tasks.get(&task).is_some_and(|task| task.has_marker)
+        {
+            entry.events_check = DeferredEventsCheck::Checking;
+            handling.commands.push(DispatchCommand::CheckDeferredEvents { attempt, task });
+        }
+    }
+
+    pub(super) fn on_deferred_events_checked(
+        &mut self,
+        attempt: AttemptId,
+        outcome: Result<DeferredClaim, String>,
+        handling: &mut EventHandling<'_>,
+    ) {
+        // The attempt may have been discarded while its uploads were checked.
+        let Some(entry) =
+            self.attempts.get(&attempt).filter(|entry| entry.events_check == DeferredEventsCheck::Checking).copied()
+        else {
+            return;
+        };
+        let verdict = outcome.map(|claim| self.judge_claim(attempt, entry, &claim));
+        let failure = match verdict {
+            Ok(ClaimsVerdict::Accepted { refuted }) => {
+                return self.accept_deferred_events(attempt, refuted, handling);
+            }
+            Ok(ClaimsVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
+            Ok(ClaimsVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
+            Ok(ClaimsVerdict::NamesTaken) => AttemptFailure::NamesTaken,
+            Err(reason) => AttemptFailure::Rejected(reason),
+        };
+        self.reject_deferred_events(attempt, failure, handling);
+    }
+
+    /// Records `claim`, which `attempt` makes, and returns the verdict.
+    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimsVerdict {
+        let DispatchTask { proof, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
+        let has_independent_worker = self.scheduler.has_independent_worker_for(kind, entry.session);
+        match (self.claims.get_mut(&proof), self.scheduler.worker_of(attempt)) {
+            (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
+            // The scheduler has forgotten the worker, which is disconnected. It ignores the verdict then.
+            _ => ClaimsVerdict::Unconfirmed,
+        }
+    }
+
+    /// Reports to the scheduler that the deferred events of `attempt` are accepted, and that `refuted` made wrong
+    /// claims. Passes on the result if it waits.
+    fn accept_deferred_events(&mut self, attempt: AttemptId, refuted: Vec<WorkerId>, handling: &mut EventHandling<'_>) {
+        let entry = self.attempt_mut(attempt);
+        entry.events_check = DeferredEventsCheck::Ended;
+        let DispatchAttempt { session, report, .. } = *entry;
+        for worker in refuted {
+            handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
+            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIMS_REFUTED.to_owned() }, handling);
+        }
+        self.pass_to_scheduler(Event::MarkerAccepted { session, attempt }, handling);
+        if report == ResultReport::Received {
+            self.pass_result_on(session, attempt, handling);
+        }
+    }
+
+    /// Fails `attempt`, because its deferred events or its claim were rejected.
+    fn reject_deferred_events(
+        &mut self,
+        attempt: AttemptId,
+        failure: AttemptFailure,
+        handling: &mut EventHandling<'_>,
+    ) {
+        let entry = self.attempt_mut(attempt);
+        let session = entry.session;
+        let is_proving = entry.report == ResultReport::Awaited;
+        (entry.events_check, entry.report) = (DeferredEventsCheck::Ended, ResultReport::Unwanted);
+        if is_proving {
+            // Cancel first, so that the cancellation arrives before the task that replaces the attempt.
+            handling.commands.push(DispatchCommand::Cancel { session, attempt });
+        }
+        self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
+        self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
+    }
+}

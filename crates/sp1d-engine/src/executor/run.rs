@@ -60,7 +60,7 @@ impl ProgramRunner {
         let (node, owned) = (self.0.clone(), program.to_vec());
         let work = async move { node.execute(&owned, stdin, context).await };
         // Estimating gas processes the whole trace, at some million cycles per second.
-        let bound = ExecutionBound { cycle_limit, chunks: Arc::default(), min_cycles_per_second: 2_000_000 };
+        let bound = ExecutionBound { cycle_limit, progress: Arc::default(), min_cycles_per_second: 2_000_000 };
         match supervise(work, stop, bound).await {
             ExecutionEnd::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
             ExecutionEnd::Done(Err(error)) => Err(execution_failure(error.downcast_ref(), &error)),

@@ -1,8 +1,8 @@
 //! Supervises executions and the child processes that they run in.
 //!
-//! SP1 runs a program in a child process of this process and does not report its process id. A program that never
-//! completes a trace chunk can only be stopped by killing that child, so the child has to be found. Executions
-//! therefore start one at a time, and a child that appears during a start belongs to the execution that starts.
+//! SP1 runs a program in a child process of this process and does not report its process id. A program that makes
+//! no progress can only be stopped by killing that child, so the child has to be found. Executions therefore start one
+//! at a time, and a child that appears during a start belongs to the execution that starts.
 
 use super::resources::ExecutionResources;
 use std::{
@@ -28,7 +28,7 @@ pub(crate) enum ExecutionEnd<T> {
     Done(T),
     /// The execution panicked. The panic message is in the log.
     Panicked(JoinError),
-    /// The child was killed because it took too long without completing a trace chunk.
+    /// The child was killed because it took too long without progress.
     RanAway,
     /// The child was killed on request.
     Stopped,
@@ -39,16 +39,17 @@ pub(crate) enum ExecutionEnd<T> {
 pub(crate) struct ExecutionBound {
     /// The cycle limit. With `None` nothing is bounded.
     pub(crate) cycle_limit: Option<u64>,
-    /// A counter that grows whenever a trace chunk is complete. It stays 0 for executions that do not count.
-    pub(crate) chunks: Arc<AtomicU64>,
+    /// A counter that grows while the execution makes progress: with each core shard that SP1 submits (a proof), or each
+    /// trace chunk (`observe_proof_calls`). It stays 0 for executions that do not count.
+    pub(crate) progress: Arc<AtomicU64>,
     /// The fewest cycles that an execution of this kind runs per second of CPU time.
     pub(crate) min_cycles_per_second: u64,
 }
 
 impl ExecutionBound {
-    /// Returns the CPU time without a completed trace chunk after which the cycle limit is certainly exceeded. Returns
-    /// `None` without a cycle limit.
-    fn max_time_per_chunk(&self) -> Option<Duration> {
+    /// Returns the CPU time without progress after which the cycle limit is certainly exceeded. Returns `None` without a
+    /// cycle limit.
+    fn max_time_without_progress(&self) -> Option<Duration> {
         /// CPU time for starting, compiling and slow system calls.
         const MARGIN: Duration = Duration::from_secs(10);
         let limit = self.cycle_limit?;
@@ -80,15 +81,15 @@ where
     let starting = START_LOCK.lock().await;
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
-    let chunks = bound.chunks.load(Ordering::Relaxed);
+    let progress = bound.progress.load(Ordering::Relaxed);
     let early = loop {
         tokio::select! {
             outcome = &mut work => break Some(outcome),
             () = sleep(Duration::from_millis(5)) => {}
         }
-        // A child that started and ended between two looks is not seen, but its completed chunks are counted. Stop
-        // looking in that case, so that other executions can start.
-        if resources.look() || bound.chunks.load(Ordering::Relaxed) != chunks {
+        // A child that started and ended between two looks is not seen, but its progress is counted. Stop looking in that
+        // case, so that other executions can start.
+        if resources.look() || bound.progress.load(Ordering::Relaxed) != progress {
             break None;
         }
     };
@@ -111,8 +112,8 @@ async fn wait_for_end<T>(
     stop: &CancellationToken,
     bound: &ExecutionBound,
 ) -> ExecutionEnd<T> {
-    let max_time = bound.max_time_per_chunk();
-    let (mut chunks, mut processor_time_then) = (bound.chunks.load(Ordering::Relaxed), Duration::ZERO);
+    let max_time = bound.max_time_without_progress();
+    let (mut progress, mut processor_time_then) = (bound.progress.load(Ordering::Relaxed), Duration::ZERO);
     loop {
         tokio::select! {
             outcome = &mut *work => return outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
@@ -121,9 +122,9 @@ async fn wait_for_end<T>(
         }
         let Some(max_time) = max_time else { continue };
         let Some(processor_time) = resources.processor_time() else { continue };
-        let now = bound.chunks.load(Ordering::Relaxed);
-        if now != chunks {
-            (chunks, processor_time_then) = (now, processor_time);
+        let now = bound.progress.load(Ordering::Relaxed);
+        if now != progress {
+            (progress, processor_time_then) = (now, processor_time);
         } else if processor_time.saturating_sub(processor_time_then) > max_time {
             return ExecutionEnd::RanAway;
         }

@@ -37,7 +37,7 @@ async fn observe(
 ) -> Result<Option<ProofCalls>, ProofFailure> {
     let (program, options, chunks) = (Arc::new(program), options.clone(), Arc::new(AtomicU64::new(0)));
     // As for the execution of a proof: code that accesses no memory runs hundreds of millions of cycles per second.
-    let bound = ExecutionBound { cycle_limit, chunks: chunks.clone(), min_cycles_per_second: 20_000_000 };
+    let bound = ExecutionBound { cycle_limit, progress: chunks.clone(), min_cycles_per_second: 20_000_000 };
     let read = move || read_calls(&program, &inputs, &options, cycle_limit, &chunks);
     let work = async move { tokio::task::spawn_blocking(read).await };
     let reason = match supervise(work, stop, bound).await {

@@ -1,4 +1,4 @@
-//! Starts SP1's controller for a proof: it executes the program and cuts its run into shards.
+//! Makes SP1's controller of a proof, and runs SP1's task of executing the program.
 
 use super::{local_task_context::LocalTaskContext, proof_client::ProofClient, request::decode_stdin};
 use crate::{
@@ -88,9 +88,9 @@ async fn execute(
     let work = async move { controller.execute(task_id, request).await };
     let bound = ExecutionBound {
         cycle_limit: context.cycle_limit,
-        chunks: client.core_shards(),
+        progress: client.core_shards(),
         // Compiled code that does not access memory runs hundreds of millions of cycles per second. Code that does
-        // access memory soon completes a trace chunk.
+        // access memory soon completes a core shard.
         min_cycles_per_second: 20_000_000,
     };
     let started = Instant::now();
@@ -156,7 +156,8 @@ pub(super) fn sp1_controller(
         global_memory_buffer_size: 4,
         opts,
     };
-    // Each proof has its own SP1 controller, because the clients belong to one proof.
+    // Each proof has two controllers of its own, one for its root task and one for its execution, because the clients
+    // belong to one proof.
     SP1Controller::new(config, client.clone(), client.clone(), verifier.clone())
 }
 

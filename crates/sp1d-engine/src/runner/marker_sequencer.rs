@@ -1,9 +1,9 @@
 //! Puts the markers of a proof's core shards into the order of the program's clock.
 //!
-//! A marker says that the deferred events of its core shard are uploaded. SP1 groups events into precompile shards in
-//! the order in which their markers complete. The result cache finds the result of a precompile shard again only if the
-//! same events were grouped. Markers are therefore released in the order of the program's clock, no matter which worker
-//! finishes first.
+//! A marker is complete when the deferred events of its core shard have passed their check and the claim is accepted.
+//! SP1 groups events into precompile shards in the order in which their markers complete. The result cache finds the
+//! result of a precompile shard again only if the same events were grouped. If results are cached, markers are
+//! therefore released in the order of the program's clock. Otherwise they are released as they complete.
 
 use crate::verify::ClockRange;
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use sp1d_model::TaskKind;
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode};
 use std::sync::Arc;
 
-/// Returns the task kinds that workers must support for a proof of `mode`.
-pub(super) fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind> {
+/// Returns the task kinds that workers must support for a proof of `mode`, of an input with or without proofs.
+pub(super) fn needed_kinds(mode: ProofMode, has_input_proofs: bool) -> Vec<TaskKind> {
     use TaskKind::{Groth16Wrap, NormalizeShard, PlonkWrap, ProveShard, RecursionReduce, ShrinkWrap};
     let kinds = match mode {
         ProofMode::Core => &[ProveShard][..],
@@ -16,8 +16,8 @@ pub(super) fn needed_kinds(mode: ProofMode, input_proofs: bool) -> Vec<TaskKind>
         ProofMode::Groth16 => &[NormalizeShard, RecursionReduce, ShrinkWrap, Groth16Wrap],
         ProofMode::Plonk => &[NormalizeShard, RecursionReduce, ShrinkWrap, PlonkWrap],
     };
-    let deferred = input_proofs.then_some(TaskKind::RecursionDeferred);
-    kinds.iter().copied().chain(deferred).collect()
+    let of_input_proofs = has_input_proofs.then_some(TaskKind::RecursionDeferred);
+    kinds.iter().copied().chain(of_input_proofs).collect()
 }
 
 /// Rejects requests that expect an exit code other than 0, unless SP1 is built with `experimental`. Without that

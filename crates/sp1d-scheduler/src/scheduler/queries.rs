@@ -2,8 +2,8 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason, WorkerChanges, WorkerId,
-    WorkerStanding, WorkerStatus,
+    AttemptId, OriginId, PastAttempt, SchedulerCounts, SessionId, TaskId, TaskKind, TaskStatus, WaitReason,
+    WorkerChanges, WorkerId, WorkerStanding, WorkerStatus,
     tasks::{AttemptState, ScheduledTask, TaskPlace},
     workers::{KnownWorker, PresentQuarantine},
 };

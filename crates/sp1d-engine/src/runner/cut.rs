@@ -34,7 +34,7 @@ pub(super) async fn choose_for_workers(
     size: ProgramSize,
 ) -> Result<CutOptions, ProofFailure> {
     /// How often to check for such a worker.
-    const LOOK: Duration = Duration::from_millis(200);
+    const CHECK_INTERVAL: Duration = Duration::from_millis(200);
     let kind = shard_kind(mode);
     let workers = loop {
         let workers = proof.attempt_memory(kind);
@@ -43,7 +43,7 @@ pub(super) async fn choose_for_workers(
         }
         tokio::select! {
             () = proof.ended().cancelled() => return Err(ProofFailure::Cancelled),
-            () = sleep(LOOK) => {}
+            () = sleep(CHECK_INTERVAL) => {}
         }
     };
     let Some(choice) = choose_cut(kind, size.instructions as u64, &workers) else {

@@ -1,4 +1,4 @@
-//! Knows what a proof asks for, for its tasks that run on the orchestrator.
+//! The facts about one proof that its SP1 client and its execution share.
 
 use super::{cut::shard_kind, request::decode_stdin};
 use crate::{
@@ -16,7 +16,7 @@ use std::sync::{
 };
 use tokio_util::task::TaskTracker;
 
-/// What the tasks of a proof that do not run on workers need: setup and execution.
+/// The facts about one proof that its SP1 client and its execution share.
 pub(super) struct LocalTaskContext {
     pub(super) proof: ProofHandle,
     pub(super) program: bytes::Bytes,
@@ -36,10 +36,10 @@ pub(super) struct LocalTaskContext {
 }
 
 impl LocalTaskContext {
-    /// Returns the end of an error message: the cut to try for a worker with `bytes` for a shard. Empty if there is no
-    /// smaller cut. It is a hint only if the orchestrator does not retry with a smaller cut: the reason for a retry
-    /// contains the message in its middle.
-    pub(super) fn fitting_cut(&self, bytes: u64) -> String {
+    /// Returns a suffix for an error message that names a smaller cut, for a worker with `bytes` of memory for a shard.
+    /// Empty if there is none. The suffix is a `hint:` line only if the proof does not restart, because a restart puts
+    /// the message inside another sentence.
+    pub(super) fn smaller_cut_hint(&self, bytes: u64) -> String {
         let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
         let (kind, options) = (shard_kind(self.mode), &self.options);
         let choice = choose_cut(kind, self.size.instructions as u64, &[Some(memory)]);

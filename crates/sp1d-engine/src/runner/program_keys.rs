@@ -75,7 +75,7 @@ impl ProgramKeys {
     }
 
     async fn set_up(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
-        let _turn = self.setups.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.setups.acquire().await.expect("the semaphore is never closed");
         let program = Arc::new(decode_elf(program).await?);
         let (size, prover) = (ProgramSize::of(&program), self.setup_prover.clone());
         let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
@@ -92,8 +92,8 @@ impl ProgramKeys {
 
     /// Checks that `elf` is a valid program for SP1.
     pub(super) async fn check(&self, elf: &[u8]) -> Result<(), ProofFailure> {
-        // Decoding takes several times the program's size in memory, so it also takes a turn.
-        let _turn = self.setups.acquire().await.expect("the semaphore is never closed");
+        // Decoding takes several times the program's size in memory, so it also takes a permit.
+        let _permit = self.setups.acquire().await.expect("the semaphore is never closed");
         decode_elf(elf).await.map(|_| ())
     }
 }

@@ -47,8 +47,8 @@ struct ProofClientState {
     next_artifact: AtomicU64,
     shards: Arc<Semaphore>,
     /// Held while waiting for room, so that waiters are served in order.
-    turn: tokio::sync::Mutex<()>,
-    /// Receives every record that is uploaded: a record determines which shard its proof must be of.
+    room_wait: tokio::sync::Mutex<()>,
+    /// Receives every record that is uploaded: a record determines which shard its proof must prove.
     expected: Arc<Expectations>,
     /// Number of core shards submitted so far. The supervision of the execution takes a growing number as progress.
     /// Other shards do not count: SP1 makes precompile shards of the deferred events, which may arrive at any time.
@@ -70,7 +70,7 @@ impl ProofClient {
             start_execution,
             next_artifact: AtomicU64::new(0),
             shards: Arc::new(Semaphore::new(MAX_SHARDS_IN_FLIGHT)),
-            turn: tokio::sync::Mutex::default(),
+            room_wait: tokio::sync::Mutex::default(),
             expected,
             core_shards: Arc::default(),
             clocks: Mutex::default(),
@@ -98,9 +98,9 @@ impl ProofClient {
         Ok(TaskSpec { payload, memory_bytes, cycles })
     }
 
-    /// Resolves when no shard but the next one is in flight. If the store is full at that point, only continuing the
-    /// execution can free it.
-    async fn nothing_on_its_way(&self) {
+    /// Resolves when at most the shard of this caller is in flight. If the store is full at that point, only continuing
+    /// the execution can free it.
+    async fn no_other_shard_in_flight(&self) {
         while self.0.shards.available_permits() + 1 < MAX_SHARDS_IN_FLIGHT {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
@@ -133,7 +133,7 @@ impl ProofClient {
                 spec.memory_bytes as f64 / 1e9,
                 self.0.context.options.threshold_name(),
                 bytes as f64 / 1e9,
-                self.0.context.fitting_cut(bytes),
+                self.0.context.smaller_cut_hint(bytes),
             ))),
         }
     }
@@ -228,11 +228,11 @@ impl ArtifactClient for ProofClient {
 
     async fn acquire_shard_permit(&self, _: &impl ArtifactId) -> ShardPermit {
         // Callers wait for room one at a time, in order.
-        let _turn = self.0.turn.lock().await;
+        let _in_order = self.0.room_wait.lock().await;
         let permit = self.0.shards.clone().acquire_owned().await.expect("the semaphore is never closed");
         tokio::select! {
             () = self.0.proof.wait_for_room() => {}
-            () = self.nothing_on_its_way() => {}
+            () = self.no_other_shard_in_flight() => {}
             () = self.0.proof.ended().cancelled() => {}
         }
         ShardPermit::new(permit)
@@ -279,17 +279,17 @@ impl WorkerClient for ProofClient {
     }
 
     async fn subscriber(&self, _: ProofId) -> Result<SubscriberBuilder<Self>> {
-        let (asks, asked) = mpsc::unbounded_channel::<TaskId>();
-        let (answers, answered) = mpsc::unbounded_channel();
+        let (subscribe, subscriptions) = mpsc::unbounded_channel::<TaskId>();
+        let (notices, received_notices) = mpsc::unbounded_channel();
         let client = self.clone();
         tokio::spawn(async move {
             let task = |id: &TaskId| task_from_text(&id.to_string());
             // Report final statuses only: SP1 ends the proof if it sees any other status.
-            let notify = |id, status| answers.send((id, status)).is_ok();
+            let notify = |id, status| notices.send((id, status)).is_ok();
             let sequencer = Mutex::new(MarkerSequencer::default());
             let sequencer = || sequencer.lock().unwrap_or_else(PoisonError::into_inner);
             let clock = |id: &TaskId| client.clocks().get(&task(id)?).copied();
-            let answer = |id: TaskId, outcome| match (outcome, clock(&id)) {
+            let on_end = |id: TaskId, outcome| match (outcome, clock(&id)) {
                 (TaskOutcome::Failed, _) => notify(id, TaskStatus::FailedFatal),
                 (TaskOutcome::Succeeded, None) => notify(id, TaskStatus::Succeeded),
                 (TaskOutcome::Succeeded, Some(clock)) => {
@@ -297,11 +297,11 @@ impl WorkerClient for ProofClient {
                     released.into_iter().all(|id| notify(id, TaskStatus::Succeeded))
                 }
             };
-            client.proof().tracker().answer_all(asked, task, answer).await;
+            client.proof().tracker().notify_all(subscriptions, task, on_end).await;
             let released = sequencer().release_all();
             released.into_iter().all(|id| notify(id, TaskStatus::Succeeded));
         });
-        Ok(SubscriberBuilder::new(self.clone(), asks, answered))
+        Ok(SubscriberBuilder::new(self.clone(), subscribe, received_notices))
     }
 
     async fn subscribe_task_messages(&self, task_id: &TaskId) -> Result<mpsc::UnboundedReceiver<Vec<u8>>> {

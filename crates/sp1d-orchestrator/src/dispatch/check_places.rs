@@ -40,8 +40,8 @@ pub(super) enum CheckEnd<T> {
 #[derive(Debug)]
 pub(super) struct CheckPlaces {
     places: Semaphore,
-    /// The turns of the workers whose checks run or wait. Each worker has one check at a time.
-    turns: Mutex<HashMap<WorkerId, Weak<Semaphore>>>,
+    /// The locks of the workers whose checks run or wait. Each worker has one check at a time.
+    worker_locks: Mutex<HashMap<WorkerId, Weak<Semaphore>>>,
     place_time: Duration,
     check_time: Duration,
 }
@@ -53,18 +53,18 @@ impl CheckPlaces {
     }
 
     fn with_times(places: usize, place_time: Duration, check_time: Duration) -> Self {
-        Self { places: Semaphore::new(places), turns: Mutex::default(), place_time, check_time }
+        Self { places: Semaphore::new(places), worker_locks: Mutex::default(), place_time, check_time }
     }
 
-    fn turn_of(&self, worker: WorkerId) -> Arc<Semaphore> {
-        let mut turns = lock(&self.turns);
-        if let Some(turn) = turns.get(&worker).and_then(Weak::upgrade) {
-            return turn;
+    fn lock_of(&self, worker: WorkerId) -> Arc<Semaphore> {
+        let mut locks = lock(&self.worker_locks);
+        if let Some(found) = locks.get(&worker).and_then(Weak::upgrade) {
+            return found;
         }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(Semaphore::new(1));
-        turns.insert(worker, Arc::downgrade(&turn));
-        turn
+        locks.retain(|_, other| other.strong_count() > 0);
+        let added = Arc::new(Semaphore::new(1));
+        locks.insert(worker, Arc::downgrade(&added));
+        added
     }
 
     /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
@@ -76,8 +76,8 @@ impl CheckPlaces {
         worker: WorkerId,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> CheckEnd<T> {
-        let turn = self.turn_of(worker);
-        let _turn = turn.acquire().await.expect("the semaphore is never closed");
+        let worker_lock = self.lock_of(worker);
+        let _permit = worker_lock.acquire().await.expect("the semaphore is never closed");
         let place = self.places.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
         let mut outcome = match start_check(check) {
@@ -156,9 +156,9 @@ mod tests {
         drop(release);
         first.await;
         second.await;
-        assert_eq!(lock(&places.turns).len(), 1);
+        assert_eq!(lock(&places.worker_locks).len(), 1);
         places.run(WorkerId(2), || ()).await;
-        assert_eq!(lock(&places.turns).len(), 1, "the turn of a worker without checks is forgotten");
+        assert_eq!(lock(&places.worker_locks).len(), 1, "the lock of a worker without checks is forgotten");
     }
 
     #[tokio::test]

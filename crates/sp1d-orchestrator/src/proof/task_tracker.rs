@@ -240,38 +240,38 @@ mod tests {
         assert!(!tracker.send(A, vec![2]));
     }
 
-    /// Starts a subscriber of `tracker`. Returns the sender of its subscriptions and the receiver of its answers.
-    fn subscribe(
+    /// Starts a subscriber of `tracker`. Returns the sender of its subscriptions and the receiver of its notices.
+    fn start_subscriber(
         tracker: &Arc<TaskTracker>,
     ) -> (mpsc::UnboundedSender<u64>, mpsc::UnboundedReceiver<(u64, TaskOutcome)>) {
-        let (asks, asked) = mpsc::unbounded_channel();
-        let (answers, answered) = mpsc::unbounded_channel();
+        let (subscribe, subscriptions) = mpsc::unbounded_channel();
+        let (notices, received_notices) = mpsc::unbounded_channel();
         let tracker = tracker.clone();
         tokio::spawn(async move {
             let task = |id: &u64| (*id < 100).then_some(TaskId(*id));
-            tracker.answer_all(asked, task, |id, outcome| answers.send((id, outcome)).is_ok()).await;
+            tracker.notify_all(subscriptions, task, |id, outcome| notices.send((id, outcome)).is_ok()).await;
         });
-        (asks, answered)
+        (subscribe, received_notices)
     }
 
     #[tokio::test]
-    async fn answers_end_after_the_last_subscription_is_answered() {
+    async fn notices_end_after_the_last_subscription_is_notified() {
         let tracker = Arc::new(TaskTracker::default());
         tracker.open(A);
         tracker.open(B);
-        let (asks, mut answers) = subscribe(&tracker);
-        asks.send(1).unwrap();
-        asks.send(1).unwrap();
-        asks.send(2).unwrap();
+        let (subscriptions, mut notices) = start_subscriber(&tracker);
+        subscriptions.send(1).unwrap();
+        subscriptions.send(1).unwrap();
+        subscriptions.send(2).unwrap();
         tracker.end(A, TaskOutcome::Succeeded);
-        assert_eq!(answers.recv().await, Some((1, TaskOutcome::Succeeded)));
-        assert_eq!(answers.recv().await, Some((1, TaskOutcome::Succeeded)));
-        drop(asks);
+        assert_eq!(notices.recv().await, Some((1, TaskOutcome::Succeeded)));
+        assert_eq!(notices.recv().await, Some((1, TaskOutcome::Succeeded)));
+        drop(subscriptions);
         tokio::task::yield_now().await;
-        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one subscription is still open");
+        assert_eq!(notices.try_recv(), Err(mpsc::error::TryRecvError::Empty), "one subscription is still open");
         tracker.end(B, TaskOutcome::Failed);
-        assert_eq!(answers.recv().await, Some((2, TaskOutcome::Failed)));
-        assert_eq!(answers.recv().await, None);
+        assert_eq!(notices.recv().await, Some((2, TaskOutcome::Failed)));
+        assert_eq!(notices.recv().await, None);
     }
 
     #[tokio::test]
@@ -279,15 +279,15 @@ mod tests {
         let tracker = Arc::new(TaskTracker::default());
         tracker.open(A);
         tracker.end(A, TaskOutcome::Succeeded);
-        let (asks, mut answers) = subscribe(&tracker);
+        let (subscriptions, mut notices) = start_subscriber(&tracker);
         tokio::task::yield_now().await;
-        assert_eq!(answers.try_recv(), Err(mpsc::error::TryRecvError::Empty));
-        asks.send(1).unwrap();
-        asks.send(100).unwrap();
-        assert_eq!(answers.recv().await, Some((1, TaskOutcome::Succeeded)));
-        assert_eq!(answers.recv().await, Some((100, TaskOutcome::Failed)), "an id without a task counts as failed");
-        drop(asks);
-        assert_eq!(answers.recv().await, None);
+        assert_eq!(notices.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+        subscriptions.send(1).unwrap();
+        subscriptions.send(100).unwrap();
+        assert_eq!(notices.recv().await, Some((1, TaskOutcome::Succeeded)));
+        assert_eq!(notices.recv().await, Some((100, TaskOutcome::Failed)), "an id without a task counts as failed");
+        drop(subscriptions);
+        assert_eq!(notices.recv().await, None);
     }
 
     #[test]

@@ -19,14 +19,14 @@ use std::{borrow::Borrow, sync::Arc};
 /// program, input and mode of the request.
 pub struct ShrinkWrapper {
     proof: Vec<u8>,
-    /// The claims that the wrapped proof must have.
-    claims: WrapClaims,
+    /// The values that the wrapped proof must have.
+    expected: WrappedValues,
     key: SP1VerifyingKey,
 }
 
-/// What a proof claims about a run.
+/// The public values of a compressed or wrapped proof that identify its run.
 #[derive(Debug, Clone, PartialEq)]
-struct WrapClaims {
+struct WrappedValues {
     committed_value_digest: Vec<SP1Field>,
     deferred_proofs_digest: Vec<SP1Field>,
     program: Vec<SP1Field>,
@@ -34,7 +34,7 @@ struct WrapClaims {
     nonce: Vec<SP1Field>,
 }
 
-impl WrapClaims {
+impl WrappedValues {
     /// Returns `None` if `public_values` do not have the length of a proof's public values.
     fn of(public_values: &[SP1Field]) -> Option<Self> {
         if public_values.len() != PROOF_MAX_NUM_PVS {
@@ -63,9 +63,9 @@ impl ShrinkWrapper {
             ));
         };
         let invalid = "cannot shrink and wrap this proof: it has the wrong number of public values";
-        let claims = WrapClaims::of(&proof.proof.public_values);
-        let claims = claims.ok_or_else(|| ProofFailure::Request(invalid.to_owned()))?;
-        if claims.program != key.hash_koalabear() {
+        let expected = WrappedValues::of(&proof.proof.public_values);
+        let expected = expected.ok_or_else(|| ProofFailure::Request(invalid.to_owned()))?;
+        if expected.program != key.hash_koalabear() {
             return Err(ProofFailure::Request(
                 "the proof and the verifying key belong to different programs\n\
                  hint: use the verifying key of the program that was proven"
@@ -73,14 +73,14 @@ impl ShrinkWrapper {
             ));
         }
         let proof = bincode::serialize(proof).map_err(|error| ProofFailure::Internal(error.to_string()))?;
-        Ok(Arc::new(Self { proof, claims, key }))
+        Ok(Arc::new(Self { proof, expected, key }))
     }
 }
 
 #[async_trait]
 impl ProofRunner for ShrinkWrapper {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
-        proof.set_checks(self.claims.clone());
+        proof.set_checks(WrapChecks { expected: self.expected.clone() });
         let outcome = self.wrap(&proof).await;
         if let Err(failure) = &outcome {
             proof.fail(failure.clone());
@@ -90,11 +90,16 @@ impl ProofRunner for ShrinkWrapper {
     }
 }
 
-impl ProofChecks for WrapClaims {
+/// The checks of a proof that consists of one shrink-wrap task.
+struct WrapChecks {
+    expected: WrappedValues,
+}
+
+impl ProofChecks for WrapChecks {
     fn check(&self, _: &TaskSpec, output: &[u8], _: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), String> {
         // SP1 indexes public values without checking their number, so check that first.
-        match Self::of(&decode(output)?.proof.public_values) {
-            Some(claims) if claims == *self => Ok(()),
+        match WrappedValues::of(&decode(output)?.proof.public_values) {
+            Some(values) if values == self.expected => Ok(()),
             Some(_) => Err("it belongs to another run".to_owned()),
             None => Err("it has the wrong number of public values".to_owned()),
         }
@@ -121,7 +126,7 @@ impl ShrinkWrapper {
         proof.report(ProofEvent::Verifying);
         let wrapped = proof.get("wrapped").await.ok_or_else(|| internal(&"the wrapped proof no longer exists"))?;
         let decoded = decode(&wrapped).map_err(|error| internal(&error))?;
-        if WrapClaims::of(&decoded.proof.public_values).as_ref() != Some(&self.claims) {
+        if WrappedValues::of(&decoded.proof.public_values).as_ref() != Some(&self.expected) {
             return Err(internal(&"the wrapped proof belongs to another run"));
         }
         let key = self.key.clone();

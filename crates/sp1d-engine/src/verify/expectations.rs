@@ -1,8 +1,8 @@
-//! Knows what a proof's parts must claim, before they are proven.
+//! Knows which values the parts of a proof must have, before they are proven.
 
 use super::{
-    claims::{PartClaims, ProgramState, limbs},
     event_limits::EventLimits,
+    part_values::{PartValues, ProgramState, limbs},
     record::{ClockRange, ShardRecord, clock_cycles},
 };
 use crate::{
@@ -156,12 +156,12 @@ impl Expectations {
         self.nonce.map(SP1Field::from_canonical_u32)
     }
 
-    /// Returns what the proof of the shard with this record must claim.
-    pub(super) fn claims(&self, record: &ShardRecord) -> PartClaims {
+    /// Returns the values that the proof of the shard with this record must have.
+    pub(super) fn shard_values(&self, record: &ShardRecord) -> PartValues {
         let all = *self.input_digests.last().expect("the list starts with the digest of no proof");
         let count = self.input_digests.len() as u64 - 1;
         match *record {
-            ShardRecord::Core { pc, clock, .. } => PartClaims {
+            ShardRecord::Core { pc, clock, .. } => PartValues {
                 range: ShardRange {
                     timestamp_range: clock,
                     deferred_proof_range: (count, count),
@@ -171,7 +171,7 @@ impl Expectations {
                 idle: None,
                 input_digests: [all; 2],
             },
-            ShardRecord::Precompile { .. } => self.initial_claims(ShardRange::precompile(), [self.input_digests[0]; 2]),
+            ShardRecord::Precompile { .. } => self.initial_values(ShardRange::precompile(), [self.input_digests[0]; 2]),
             ShardRecord::Memory {
                 pc,
                 timestamp,
@@ -182,7 +182,7 @@ impl Expectations {
                 initialized_pages,
                 finalized_pages,
                 accesses: _,
-            } => PartClaims {
+            } => PartValues {
                 range: ShardRange {
                     timestamp_range: (timestamp, timestamp),
                     initialized_address_range: initialized,
@@ -204,9 +204,9 @@ impl Expectations {
         }
     }
 
-    /// Returns what a part must claim that stands before the program's first cycle.
-    pub(super) fn initial_claims(&self, range: ShardRange, input_digests: [FieldDigest; 2]) -> PartClaims {
-        PartClaims { range, pc: self.key.vk.pc_start, idle: Some(ProgramState::initial()), input_digests }
+    /// Returns the values of a part that stands before the program's first cycle.
+    pub(super) fn initial_values(&self, range: ShardRange, input_digests: [FieldDigest; 2]) -> PartValues {
+        PartValues { range, pc: self.key.vk.pc_start, idle: Some(ProgramState::initial()), input_digests }
     }
 
     /// Checks the deferred events that an attempt uploaded for the core shard of `spec`. `delivered` finds an artifact

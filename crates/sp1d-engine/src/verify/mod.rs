@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   program, nonce, input proofs, records ──► Expectations ───┐
-//!   a task's output ──► decoded completely ──► claims what is expected? ──► SP1's verifier ──► accepted
+//!   a task's output ──► decoded completely ──► has the expected values? ──► SP1's verifier ──► accepted
 //! ```
 //!
 //! The public values of a shard proof say where the shard starts and ends. They do not say which values it read from
@@ -13,12 +13,12 @@
 //! A *part* is a shard proof or a recursion proof of a piece of the run.
 
 mod accesses;
-mod claims;
 mod decoding;
 mod event_limits;
 mod expectations;
 mod nonce;
 mod part_checks;
+mod part_values;
 mod record;
 mod recursion_values;
 mod result_check;

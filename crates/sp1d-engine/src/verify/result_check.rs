@@ -1,10 +1,10 @@
 //! Checks the result of a task against what the task asked for.
 
 use super::{
-    claims::{ClaimedValues, PartClaims, agree, other_range},
     decoding::decode,
     expectations::Expectations,
     nonce::on_chain_nonce,
+    part_values::{CommonValues, PartValues, agree, other_range},
     recursion_values::{RecursionValues, check_count, recursion_values, reduction},
 };
 use crate::sp1_types::{CoreShardProof, InnerRecursionProof, InnerVerifyingKey, WrapProof};
@@ -65,7 +65,7 @@ struct ResultCheck<'a> {
 
 impl ResultCheck<'_> {
     /// Returns the content of the artifact `name`, an input of the task. The inputs are removed when another attempt's
-    /// result was accepted; the error does not matter then, because the verdict is dropped. An audit still finds the
+    /// result was accepted; the error does not matter then, because the outcome is dropped. An audit still finds the
     /// inputs.
     fn input(&self, name: &str) -> Result<Vec<u8>, String> {
         (self.artifact)(name).ok_or_else(|| format!("input {name} of its task no longer exists"))
@@ -80,11 +80,11 @@ impl ResultCheck<'_> {
         recursion_values(&values).copied()
     }
 
-    /// Returns what the shard of the task's record must claim.
-    fn claims(&self, task: &ShardTask<String>) -> Result<PartClaims, String> {
+    /// Returns the values that the proof of the task's shard must have.
+    fn shard_values(&self, task: &ShardTask<String>) -> Result<PartValues, String> {
         let name = &task.record;
         let record = self.expected.record(name).ok_or_else(|| format!("record {name} of its task is unknown"))?;
-        Ok(self.expected.claims(&record))
+        Ok(self.expected.shard_values(&record))
     }
 
     /// Checks a shard proof, as SP1's `SP1Verifier::verify` does for each part of a core proof.
@@ -92,10 +92,10 @@ impl ResultCheck<'_> {
         let proof: CoreShardProof = decode(self.output)?;
         check_count(&proof.public_values)?;
         let values: &SP1CorePublicValues<SP1Field> = proof.public_values.as_slice().borrow();
-        let claims = self.claims(task)?;
-        claims.check(&ClaimedValues::of_core(values), self.expected.nonce())?;
-        agree("flag for shards of the run", values.is_execution_shard, SP1Field::from_bool(claims.idle.is_none()))?;
-        agree("flag for the first shard", values.is_first_execution_shard, SP1Field::from_bool(claims.is_first()))?;
+        let expected = self.shard_values(task)?;
+        expected.check(&CommonValues::of_core(values), self.expected.nonce())?;
+        agree("flag for shards of the run", values.is_execution_shard, SP1Field::from_bool(expected.idle.is_none()))?;
+        agree("flag for the first shard", values.is_first_execution_shard, SP1Field::from_bool(expected.is_first()))?;
         let key = &self.expected.key.vk;
         let untrusted = &key.untrusted_config;
         agree(
@@ -116,7 +116,7 @@ impl ResultCheck<'_> {
     }
 
     /// Checks a recursion proof, as SP1's `verify_compressed` does, except for what only the last recursion proof
-    /// claims. Returns the public values.
+    /// states. Returns the public values.
     fn recursion(&self) -> Result<RecursionValues, String> {
         let proof: InnerRecursionProof = decode(self.output)?;
         let SP1RecursionProof { vk, proof, vk_merkle_proof } = &proof;
@@ -142,20 +142,20 @@ impl ResultCheck<'_> {
 
     /// Checks a recursion proof that was made directly from a shard proof or an input proof. `shard` is true for a
     /// shard proof.
-    fn part(&self, claims: &PartClaims, shard: bool) -> Result<RecursionValues, String> {
+    fn part(&self, expected: &PartValues, shard: bool) -> Result<RecursionValues, String> {
         let values = self.recursion()?;
-        claims.check(&ClaimedValues::of_recursion(&values), self.expected.nonce())?;
+        expected.check(&CommonValues::of_recursion(&values), self.expected.nonce())?;
         let digests = [values.start_reconstruct_deferred_digest, values.end_reconstruct_deferred_digest];
-        agree("digest of verified proofs", digests, claims.input_digests)?;
+        agree("digest of verified proofs", digests, expected.input_digests)?;
         agree("number of shards", values.num_included_shard, SP1Field::from_bool(shard))?;
-        agree("flag for the first shard", values.contains_first_shard, SP1Field::from_bool(claims.is_first()))?;
+        agree("flag for the first shard", values.contains_first_shard, SP1Field::from_bool(expected.is_first()))?;
         agree("flag for complete proofs", values.is_complete, SP1Field::zero())?;
         Ok(values)
     }
 
     /// Checks a recursion proof that verifies one shard proof.
     fn normalized(&self, task: &ShardTask<String>) -> Result<(), String> {
-        self.part(&self.claims(task)?, true).map(|_| ())
+        self.part(&self.shard_values(task)?, true).map(|_| ())
     }
 
     /// Checks a recursion proof that verifies one input proof.
@@ -167,11 +167,11 @@ impl ResultCheck<'_> {
         let digests = self.expected.input_digests.get(at as usize..).and_then(|rest| rest.first_chunk::<2>());
         let digests = digests.ok_or_else(|| format!("its task is for input proof {at}, which does not exist"))?;
         let range = ShardRange::deferred(u64::from(at), u64::from(at) + 1);
-        let values = self.part(&self.expected.initial_claims(range, *digests), false)?;
+        let values = self.part(&self.expected.initial_values(range, *digests), false)?;
         agree("cumulative sum", values.global_cumulative_sum, SepticDigest::zero())
     }
 
-    /// Checks a reduction: a recursion proof that verifies several others. It claims what its parts claim, and nothing
+    /// Checks a reduction: a recursion proof that verifies several others. It states what its parts state, and nothing
     /// else.
     fn reduced(&self, task: &ReduceTask<String>) -> Result<(), String> {
         let range: ShardRange = serde_json::from_str(&task.range)
@@ -187,7 +187,7 @@ impl ResultCheck<'_> {
         agree("public values for a reduction of its parts", values.as_array(), expected.as_array())
     }
 
-    /// Checks that a wrapped proof claims the same as its compressed proof.
+    /// Checks that a wrapped proof has the same values as its compressed proof.
     fn wrapped(&self, task: &WrapTask<String>) -> Result<(), String> {
         let wrapped: WrapProof = decode(self.output)?;
         let values = recursion_values(&wrapped.proof.public_values)?;

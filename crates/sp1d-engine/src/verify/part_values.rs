@@ -1,4 +1,4 @@
-//! Compares what the proof of a part claims with what it must claim.
+//! Compares the public values of the proof of a part with the values that they must be.
 
 use super::recursion_values::RecursionValues;
 use crate::sp1_types::FieldDigest;
@@ -9,8 +9,8 @@ use sp1_hypercube::{
 };
 use sp1_primitives::SP1Field;
 
-/// What the proof of a part must claim, as far as it is known in advance.
-pub(super) struct PartClaims {
+/// The values that the proof of a part must have, as far as they are known in advance.
+pub(super) struct PartValues {
     pub(super) range: ShardRange,
     /// The program counter before the part.
     pub(super) pc: [SP1Field; 3],
@@ -42,8 +42,9 @@ impl ProgramState {
     }
 }
 
-/// The claims that core proofs and recursion proofs have in common. Each pair is the value before and after the part.
-pub(super) struct ClaimedValues {
+/// The public values that core proofs and recursion proofs have in common. Each pair is the value before and after the
+/// part.
+pub(super) struct CommonValues {
     range: ShardRange,
     pc: [[SP1Field; 3]; 2],
     exit_code: [SP1Field; 2],
@@ -54,10 +55,10 @@ pub(super) struct ClaimedValues {
     nonce: [SP1Field; 4],
 }
 
-/// Makes a [`ClaimedValues`] of core or of recursion public values. The two types share field names but no trait.
-macro_rules! claimed_values {
+/// Makes a [`CommonValues`] of core or of recursion public values. The two types share field names but no trait.
+macro_rules! common_values {
     ($values:ident) => {
-        ClaimedValues {
+        CommonValues {
             range: $values.range(),
             pc: [$values.pc_start, $values.next_pc],
             exit_code: [$values.prev_exit_code, $values.exit_code],
@@ -70,39 +71,39 @@ macro_rules! claimed_values {
     };
 }
 
-impl ClaimedValues {
+impl CommonValues {
     pub(super) fn of_core(values: &SP1CorePublicValues<SP1Field>) -> Self {
-        claimed_values!(values)
+        common_values!(values)
     }
 
     pub(super) fn of_recursion(values: &RecursionValues) -> Self {
-        claimed_values!(values)
+        common_values!(values)
     }
 }
 
-impl PartClaims {
+impl PartValues {
     /// Returns true for the shard that contains the program's first cycle.
     pub(super) fn is_first(&self) -> bool {
         self.idle.is_none() && self.range.timestamp_range.0 == 1
     }
 
-    pub(super) fn check(&self, claimed: &ClaimedValues, nonce: [SP1Field; 4]) -> Result<(), String> {
-        if claimed.range != self.range {
-            return Err(other_range(claimed.range, self.range));
+    pub(super) fn check(&self, found: &CommonValues, nonce: [SP1Field; 4]) -> Result<(), String> {
+        if found.range != self.range {
+            return Err(other_range(found.range, self.range));
         }
-        agree("nonce", claimed.nonce, nonce)?;
-        agree("first instruction", claimed.pc[0], self.pc)?;
+        agree("nonce", found.nonce, nonce)?;
+        agree("first instruction", found.pc[0], self.pc)?;
         let Some(state) = &self.idle else {
             // The effect of the shard is unknown until it is traced. But the shard executes cycles, so the program had
             // not ended before.
-            return agree("exit code before the shard", claimed.exit_code[0], SP1Field::zero());
+            return agree("exit code before the shard", found.exit_code[0], SP1Field::zero());
         };
-        agree("next instruction", claimed.pc[1], self.pc)?;
-        agree("exit code", claimed.exit_code, [state.exit_code; 2])?;
-        agree("digest of committed values", claimed.committed, [state.committed; 2])?;
-        agree("digest of input proofs", claimed.input_digest, [state.input_digest; 2])?;
-        agree("flag for committed values", claimed.commit_syscall, [state.committed_all; 2])?;
-        agree("flag for verified input proofs", claimed.commit_deferred_syscall, [state.committed_all; 2])
+        agree("next instruction", found.pc[1], self.pc)?;
+        agree("exit code", found.exit_code, [state.exit_code; 2])?;
+        agree("digest of committed values", found.committed, [state.committed; 2])?;
+        agree("digest of input proofs", found.input_digest, [state.input_digest; 2])?;
+        agree("flag for committed values", found.commit_syscall, [state.committed_all; 2])?;
+        agree("flag for verified input proofs", found.commit_deferred_syscall, [state.committed_all; 2])
     }
 }
 
@@ -111,12 +112,12 @@ pub(super) fn limbs(address: u64) -> [SP1Field; 3] {
     std::array::from_fn(|at| SP1Field::from_canonical_u16((address >> (16 * at)) as u16))
 }
 
-pub(super) fn other_range(claimed: ShardRange, expected: ShardRange) -> String {
-    format!("it does not prove what its task asks for: its range is {claimed:?}, the range of the task is {expected:?}")
+pub(super) fn other_range(found: ShardRange, expected: ShardRange) -> String {
+    format!("it does not prove what its task asks for: its range is {found:?}, the range of the task is {expected:?}")
 }
 
-pub(super) fn agree<T: PartialEq>(what: &str, claimed: T, expected: T) -> Result<(), String> {
-    if claimed == expected {
+pub(super) fn agree<T: PartialEq>(what: &str, found: T, expected: T) -> Result<(), String> {
+    if found == expected {
         Ok(())
     } else {
         Err(format!("it does not prove what its task asks for: unexpected {what}"))

@@ -117,9 +117,5 @@ pub(super) fn other_range(found: ShardRange, expected: ShardRange) -> String {
 }
 
 pub(super) fn agree<T: PartialEq>(what: &str, found: T, expected: T) -> Result<(), String> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(format!("it does not prove what its task asks for: unexpected {what}"))
-    }
+    if found == expected { Ok(()) } else { Err(format!("it does not prove what its task asks for: unexpected {what}")) }
 }

@@ -6,8 +6,8 @@
 //! |---|---|---|
 //! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
 //! | registered attempts | dispatcher | sessions, for uploads and downloads |
-//! | running proofs | each proof for itself; the dispatcher counts tasks in it | sessions and dispatcher, for events and failures |
-//! | connected workers | each session for its worker; the dispatcher counts attempts in it | dispatcher, to send; proofs and callers, for facts |
+//! | running proofs | each proof for itself; the dispatcher counts in it | sessions and dispatcher, to report |
+//! | connected workers | each session for its worker; the dispatcher counts in it | dispatcher, proofs and callers |
 //! | disconnected workers, last departure | sessions and connections | callers, and proofs without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | sessions, when a worker connects | none |

@@ -39,16 +39,16 @@ pub(crate) enum ExecutionEnd<T> {
 pub(crate) struct ExecutionBound {
     /// The cycle limit. With `None` nothing is bounded.
     pub(crate) cycle_limit: Option<u64>,
-    /// A counter that grows while the execution makes progress: with each core shard that SP1 submits (a proof), or each
-    /// trace chunk (`observe_proof_calls`). It stays 0 for executions that do not count.
+    /// A counter that grows while the execution makes progress: with each core shard that SP1 submits (a proof), or
+    /// each trace chunk (`observe_proof_calls`). It stays 0 for executions that do not count.
     pub(crate) progress: Arc<AtomicU64>,
     /// The fewest cycles that an execution of this kind runs per second of CPU time.
     pub(crate) min_cycles_per_second: u64,
 }
 
 impl ExecutionBound {
-    /// Returns the CPU time without progress after which the cycle limit is certainly exceeded. Returns `None` without a
-    /// cycle limit.
+    /// Returns the CPU time without progress after which the cycle limit is certainly exceeded. Returns `None` without
+    /// a cycle limit.
     fn max_time_without_progress(&self) -> Option<Duration> {
         /// CPU time for starting, compiling and slow system calls.
         const MARGIN: Duration = Duration::from_secs(10);
@@ -87,8 +87,8 @@ where
             outcome = &mut work => break Some(outcome),
             () = sleep(Duration::from_millis(5)) => {}
         }
-        // A child that started and ended between two looks is not seen, but its progress is counted. Stop looking in that
-        // case, so that other executions can start.
+        // A child that started and ended between two looks is not seen, but its progress is counted. Stop looking in
+        // that case, so that other executions can start.
         if resources.look() || bound.progress.load(Ordering::Relaxed) != progress {
             break None;
         }

@@ -1,7 +1,7 @@
 //! The handle that a runner uses to run its proof.
 //!
-//! Its methods are in three files: artifacts, checks and the end of the proof here, tasks in `submission`, and the audit
-//! of a failed proof in `wrong_results`.
+//! Its methods are in three files: artifacts, checks and the end of the proof here, tasks in `submission`, and the
+//! audit of a failed proof in `wrong_results`.
 
 use super::{running::RunningProof, task_tracker::TaskTracker};
 use crate::{

@@ -1,4 +1,4 @@
-//! The state of a running proof.
+//! The state of a running try of a proof request.
 
 use super::{
     history::TryHistory,
@@ -33,7 +33,7 @@ impl Drop for AuditInProgress<'_> {
     }
 }
 
-/// State of a running proof.
+/// State of a running try of a proof request.
 pub(crate) struct RunningProof {
     /// Number of this try. A proof that restarts gets another number.
     pub(crate) id: ProofId,

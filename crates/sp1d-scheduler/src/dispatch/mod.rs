@@ -1,9 +1,9 @@
 //! The dispatch machine owns the scheduler and filters the workers' reports.
 //!
 //! The scheduler hears of a marker when it is submitted. It hears that the deferred events are accepted
-//! (`DeferredEventsAccepted`) only after they passed their check and the claim was accepted. Then the marker is complete.
-//! A result that arrives during this check waits. It is dropped if the events or the claim are rejected. Any other
-//! result goes to the scheduler at once. A result becomes final only after its own check.
+//! (`DeferredEventsAccepted`) only after they passed their check and the claim was accepted. Then the marker is
+//! complete. A result that arrives during this check waits. It is dropped if the events or the claim are rejected. Any
+//! other result goes to the scheduler at once. A result becomes final only after its own check.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
@@ -22,8 +22,8 @@
 //! | events of the driver | events of the scheduler |
 //! |---|---|
 //! | `DeferredEventsUploaded` | none |
-//! | `DeferredEventsChecked` | `DeferredEventsAccepted`, then `ResultDelivered` if the result waits; or `AttemptFailed` |
-//! | | also `ProvenWrong` for each worker whose claim is refuted |
+//! | `DeferredEventsChecked` | `DeferredEventsAccepted` or `AttemptFailed`; `ProvenWrong` for each refuted claim |
+//! | | then `ResultDelivered`, if the result waits and the events are accepted |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `ProofStarted` carries the claims of earlier tries | it carries none |
 //! | `TaskSubmitted`, `WorkerJoined` carry result keys | they carry a session, or tasks: the keys are looked up |

@@ -10,7 +10,8 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 const USAGE: &str = "usage: lint prose|cycles|names [ROOT]
 
-prose    banned words and phrases in comments, texts, documents and test names; comment lines over 120 columns
+prose    banned words and phrases in comments, texts, documents and test names; lines over 120 columns in comments
+         and documents
 cycles   modules of one crate that import each other in a cycle
 names    types of the workspace that share a name";
 

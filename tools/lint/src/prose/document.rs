@@ -1,6 +1,6 @@
 //! Passages of documents: paragraphs of Markdown, and the text of HTML.
 
-use super::{Passage, Place};
+use super::{MAX_COLUMNS, Passage, Place};
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -37,6 +37,30 @@ pub(crate) fn markdown(source: &str) -> Vec<Passage> {
     }
     passages.extend(finish(&mut paragraph));
     passages
+}
+
+/// Returns `line: pattern: text` for every line of a Markdown file that is too long and can be wrapped. Code, headings,
+/// tables and HTML cannot be wrapped.
+pub(crate) fn long_lines(source: &str) -> Vec<String> {
+    let (mut findings, mut fenced) = (Vec::new(), false);
+    for (at, line) in source.lines().enumerate() {
+        let text = line.trim_start();
+        if text.starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced && !text.starts_with(['#', '|', '<']) && can_be_wrapped(line) {
+            findings.push(format!("{}: line of more than {MAX_COLUMNS} columns: {text}", at + 1));
+        }
+    }
+    findings
+}
+
+/// Returns true if `line` is too long and has a space between two words before the limit.
+fn can_be_wrapped(line: &str) -> bool {
+    // The marker of a list item is not a word.
+    let text = line.trim_start().trim_start_matches(|letter: char| letter.is_ascii_digit() || "-*>. ".contains(letter));
+    let length = line.chars().count();
+    let start = length - text.chars().count();
+    length > MAX_COLUMNS && text.chars().take(MAX_COLUMNS.saturating_sub(start)).any(|letter| letter == ' ')
 }
 
 fn finish(paragraph: &mut Vec<(usize, String)>) -> Option<Passage> {
@@ -77,6 +101,21 @@ mod tests {
             &markdown(source),
             &[(1, "# One\ntwo\nthree"), (5, "- four [five] #"), (6, "- six #######"), (10, "nine ] #")],
         );
+    }
+
+    #[test]
+    fn long_lines_of_text_are_found() {
+        let words = "word ".repeat(25);
+        let found = |line: &str| !long_lines(line).is_empty();
+        assert!(found(&words) && found(&format!("- {words}")) && found(&format!("12. {words}")));
+        assert!(!found(&words[..MAX_COLUMNS]));
+        for marker in ["| ", "# ", "<!-- "] {
+            assert!(!found(&format!("{marker}{words}")), "{marker}");
+        }
+        let address = format!("https://example.org/{}", "a".repeat(MAX_COLUMNS));
+        assert!(!found(&format!("- {address} and more")), "it has no space before the limit");
+        let fenced = format!("```\n{words}\n```\n{words}");
+        assert!(matches!(&long_lines(&fenced)[..], [one] if one.starts_with("4: line of more than 120 columns: word")));
     }
 
     #[test]

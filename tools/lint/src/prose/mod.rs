@@ -16,12 +16,16 @@ use std::{
 use text::Passage;
 use walkdir::WalkDir;
 
-/// Maximum length of a line that contains only a `//` comment.
+/// Maximum length of a line that contains only a `//` comment, and of a line of text in a Markdown file.
 const MAX_COLUMNS: usize = 120;
 
 /// Folders that contain no text of the project: what builds and tests write. Guests are read only as documents, because
 /// the line numbers of their code are part of the committed programs.
 const SKIPPED_FOLDERS: [&str; 3] = ["target", "dist", "test-output"];
+
+/// Documents whose lines are not limited: the pages that `sp1d reference` generates, and the list of the book's pages,
+/// which has one link per line.
+const UNLIMITED: [&str; 2] = ["docs/reference", "docs/SUMMARY.md"];
 
 /// Folder of the status page.
 const PAGE: &str = "crates/sp1d-service/src/page";
@@ -37,17 +41,18 @@ pub(crate) fn check(root: &Path) -> io::Result<Vec<String>> {
     for path in files(root)? {
         let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         let content = fs::read_to_string(&path).map_err(|error| io::Error::other(format!("{shown}: {error}")))?;
-        let (passages, has_columns) = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("rs") => (rust::passages(&content), true),
-            Some("proto") => (script::passages(&content), true),
-            Some("js") => (script::passages(&content), false),
-            Some("html") => (document::html(&content), false),
-            _ => (document::markdown(&content), false),
+        let (passages, long_lines) = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs") => (rust::passages(&content), long_comments(&content)),
+            Some("proto") => (script::passages(&content), long_comments(&content)),
+            Some("js") => (script::passages(&content), Vec::new()),
+            Some("html") => (document::html(&content), Vec::new()),
+            _ if UNLIMITED.iter().any(|unlimited| shown.starts_with(*unlimited)) => {
+                (document::markdown(&content), Vec::new())
+            }
+            _ => (document::markdown(&content), document::long_lines(&content)),
         };
-        findings.extend(find(&patterns, &passages).into_iter().map(|finding| format!("{shown}:{finding}")));
-        if has_columns {
-            findings.extend(long_comments(&content).into_iter().map(|finding| format!("{shown}:{finding}")));
-        }
+        let of_file = find(&patterns, &passages).into_iter().chain(long_lines);
+        findings.extend(of_file.map(|finding| format!("{shown}:{finding}")));
     }
     Ok(findings)
 }

@@ -8,8 +8,8 @@ use crate::{
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, OriginId, ProofId,
-    ResultKey, ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ProofId, ResultKey,
+    ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
@@ -26,8 +26,6 @@ pub(crate) struct Sabotage {
 
 struct SimSession {
     machine: MachineId,
-    /// Set when the worker has joined.
-    worker: Option<(WorkerId, OriginId)>,
     open: bool,
     /// The connection broke, and all messages in flight are lost.
     cut: bool,
@@ -132,7 +130,7 @@ impl Driver {
     /// Starts a session on a connection to `machine`.
     pub(crate) fn open(&mut self, machine: MachineId) -> SessionId {
         let session = SessionId(self.sessions.len() as u64 + 1);
-        self.sessions.insert(session, SimSession { machine, worker: None, open: true, cut: false, draining: false });
+        self.sessions.insert(session, SimSession { machine, open: true, cut: false, draining: false });
         session
     }
 
@@ -166,7 +164,6 @@ impl Driver {
         }
         let event = match message {
             ToOrchestrator::Join { worker, origin, memory, slots, kinds, holds } => {
-                entry.worker = Some((worker, origin));
                 let (memory_bytes, resumable_attempts) = (memory, Self::resumable_before(plan, net));
                 DispatchEvent::WorkerJoined {
                     session,

@@ -1,10 +1,11 @@
 //! Measures how long a verifying key takes: with SP1's own setup, for an unknown program, and for a known program.
 
-use crate::measure::{BenchProgram, FigureSpread, MachineFacts, write_figures};
+use crate::measure::{BenchProgram, this_machine};
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use sp1_sdk::Prover as _;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
+use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: &SetupArguments) -> Result<()> {
     let spread = |of: fn(&SetupTimes) -> f64| FigureSpread::of(rounds.iter().map(of)).context("no round was measured");
     let report = SetupReport {
         program: arguments.program.name(),
-        machine: MachineFacts::this(),
+        machine: this_machine(),
         setup: spread(|times| times.setup)?,
         unknown: spread(|times| times.unknown)?,
         known: spread(|times| times.known)?,

@@ -141,6 +141,7 @@ async fn main() -> Result<()> {
             record_bytes: arguments.record_bytes,
             precompiles: arguments.precompiles,
             folds: arguments.folds,
+            ..FakeRunner::default()
         });
         tokio::spawn(async move {
             let (progress, events) = broadcast::channel(4096);

@@ -5,7 +5,11 @@ use serde::Serialize;
 use std::{fs, path::Path};
 
 /// Writes figures to a JSON file, and creates its folder if needed.
-pub(crate) fn write_figures(path: &Path, figures: &impl Serialize) -> Result<()> {
+///
+/// # Errors
+/// Fails if the file or its folder cannot be written.
+#[expect(clippy::print_stderr, reason = "benches tell people where their figures are")]
+pub fn write_figures(path: &Path, figures: &impl Serialize) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }

@@ -5,15 +5,17 @@ use std::fmt;
 
 /// Median, smallest and largest of several figures.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct FigureSpread {
-    pub(crate) median: f64,
+pub struct FigureSpread {
+    /// The middle of the sorted figures.
+    pub median: f64,
     least: f64,
     most: f64,
 }
 
 impl FigureSpread {
     /// Returns `None` if there are no figures.
-    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
+    #[must_use]
+    pub fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.collect();
         sorted.sort_by(f64::total_cmp);
         let count = sorted.len();

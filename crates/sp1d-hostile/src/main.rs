@@ -48,6 +48,9 @@ struct HostileArguments {
     output: PathBuf,
 }
 
+/// A flood keeps up to three thousand connections open.
+const MIN_OPEN_FILES: u64 = 4096;
+
 /// The attacks of `--quick`: one of each kind of peer.
 const QUICK: [&str; 3] = ["one-byte-chunks", "form-without-boundary", "join-flood"];
 
@@ -122,6 +125,3 @@ fn main() -> Result<ExitCode> {
     missed.iter().for_each(|miss| println!("missed: {miss}"));
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
-
-/// A flood keeps up to two thousand connections open.
-const MIN_OPEN_FILES: u64 = 4096;

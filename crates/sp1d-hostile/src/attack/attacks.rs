@@ -196,7 +196,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "large-inputs",
         4,
         |target| requesters::large_inputs(target).boxed(),
-        "uploads inputs of the largest size, and requests proofs without shards of them",
+        "uploads inputs of the largest size, and requests proofs of some of them",
     ),
     Attack::requester(
         "wrong-programs",

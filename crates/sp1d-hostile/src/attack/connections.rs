@@ -9,9 +9,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
-/// Number of new connections in a second.
-pub(crate) const RATE: u64 = 1000;
-/// Number of connections in a group.
+/// Number of new connections in each group: 1,000 in a second.
 const PER_TICK: usize = 10;
 /// Maximum number of connections at the same time. The attacker's own process needs its other files.
 const MAX_OPEN: usize = 3000;

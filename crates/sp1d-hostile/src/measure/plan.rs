@@ -14,10 +14,10 @@ const PROOFS: u32 = 4;
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct BenchPlan {
     /// Time of an attack in each round, and of four proofs without an attack.
-    #[serde(serialize_with = "super::plan::seconds")]
+    #[serde(serialize_with = "seconds")]
     pub(crate) attack_time: Duration,
     /// Time of a flood.
-    #[serde(serialize_with = "super::plan::seconds")]
+    #[serde(serialize_with = "seconds")]
     pub(crate) flood_time: Duration,
     pub(crate) rounds: u32,
     /// Whether times are judged. They need a machine without other load.

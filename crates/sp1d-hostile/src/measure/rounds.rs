@@ -18,7 +18,7 @@ use tokio::{runtime::Handle, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Time after an attack in which its connections end.
-const SETTLE_TIME: Duration = Duration::from_millis(300);
+const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// Honest peers, and what they have seen.
 struct HonestSide {
@@ -59,8 +59,8 @@ pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers
         requester: HonestRequester::new(pool.url(), plan.shards()),
         monitor: HonestMonitor::start(&pool)?,
     };
-    let mut warm = PhaseFigures::default();
-    honest.prove_for(Duration::ZERO, &mut warm).await;
+    // The first proofs are slower: all parties open their connections, and the processes get their memory.
+    HonestRequester::new(pool.url(), 1).prove().await;
     let before = peak(&pool.service)?;
     let counts = Arc::new(AttackCounts::default());
     let target = AttackTarget {

@@ -20,9 +20,9 @@ pub(crate) const SHARD_TIME: Duration = Duration::from_millis(50);
 /// Size of the record of a shard.
 pub(crate) const RECORD_BYTES: usize = 16 << 10;
 /// Interval between heartbeats. A shard takes less time than in real proofs, and so does the loss of a worker.
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(200);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Memory for the artifacts of all proofs.
-pub(crate) const STORE_BYTES: u64 = 64 << 20;
+const STORE_BYTES: u64 = 64 << 20;
 /// Maximum length of a program.
 const PROGRAM_BYTES: u64 = 4 << 20;
 /// Maximum length of an input.

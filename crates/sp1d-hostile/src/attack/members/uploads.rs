@@ -44,7 +44,7 @@ pub(in crate::attack) async fn undeclared_artifacts(target: AttackTarget) -> Res
     loop {
         let task = member.task().await?;
         let other = made(AttemptId(task.attempt.0 + 1), 0);
-        for name in ["program", "common", "record-0", "result-0", "events-0", "stdin", "../../state", &other] {
+        for name in ["program", "common", "record-0", "result-0", "events-0", "stdin", "../../state", other.as_str()] {
             // One of these may be an output of the task.
             if task.payload.outputs().find(name).is_none() {
                 count(&target, member.deliver(stream::iter(whole(&task, name, &blob))).await);

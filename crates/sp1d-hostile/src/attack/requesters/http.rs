@@ -16,6 +16,11 @@ pub(super) fn head(method: &str, path: &str, more: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
 }
 
+/// Returns a chunk of 64 KiB of a body in chunks. All its bytes are `byte`.
+pub(super) fn chunk_of(byte: u8) -> Vec<u8> {
+    [b"10000\r\n".as_slice(), &[byte; 0x10000], b"\r\n"].concat()
+}
+
 /// Returns the status of a response whose start is read from `reader`.
 async fn status(reader: &mut (impl AsyncRead + Unpin)) -> Result<u16> {
     let mut start = [0; 12];

@@ -1,13 +1,16 @@
 //! Uploads that take disk, memory or places.
 
-use super::http::{ask, head, pour};
+use super::http::{ask, chunk_of, head, pour};
 use crate::{attack::target::AttackTarget, pool::INPUT_BYTES};
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
 
+/// Number of requests of `large-inputs` after which one of them is followed by a proof.
+const PROOF_INTERVAL: u64 = 32;
+
 pub(in crate::attack) async fn endless_zeros(target: AttackTarget) -> Result<()> {
-    let zeros = [b"10000\r\n".as_slice(), &[0; 0x10000], b"\r\n"].concat();
-    pour(&target, &head("POST", "/v1/inputs", "transfer-encoding: chunked\r\n"), &zeros, Duration::ZERO).await
+    let head = head("POST", "/v1/inputs", "transfer-encoding: chunked\r\n");
+    pour(&target, &head, &chunk_of(0), Duration::ZERO).await
 }
 
 pub(in crate::attack) async fn slow_uploads(target: AttackTarget) -> Result<()> {
@@ -21,9 +24,13 @@ pub(in crate::attack) async fn large_inputs(target: AttackTarget) -> Result<()> 
     let input = vec![b'a'; usize::try_from(INPUT_BYTES)?];
     let reply = ask(&target, "POST", "/v1/inputs", "", &input).await?;
     let input = reply.ids(1).pop().with_context(|| format!("status {}", reply.status))?;
+    // Only a few proofs: each has its fair share of the workers, which is no attack.
+    if !target.counts.acts().is_multiple_of(PROOF_INTERVAL) {
+        return Ok(());
+    }
     let programs = ask(&target, "GET", "/v1/programs", "", b"").await?;
     let program = programs.ids(1).pop().context("the service has no program")?;
-    let request = format!("{{\"program\": \"{program}\", \"input\": \"{input}\", \"cycle_limit\": 0}}");
+    let request = format!("{{\"program\": \"{program}\", \"input\": \"{input}\", \"cycle_limit\": 1}}");
     let reply = ask(&target, "POST", "/v1/proofs", "content-type: application/json\r\n", request.as_bytes()).await?;
     if reply.status >= 300 {
         bail!("status {}", reply.status);

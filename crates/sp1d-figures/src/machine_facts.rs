@@ -16,8 +16,8 @@ pub struct MachineFacts {
 }
 
 impl MachineFacts {
-    /// Describes this machine. `sp1` is the version of SP1 that proves, `None` if the bench proves nothing. `release` is
-    /// the version of this software.
+    /// Describes this machine. `sp1` is the version of SP1 that proves; `None` if the bench proves nothing. `release`
+    /// is the version of this software.
     #[must_use]
     pub fn this(sp1: Option<String>, release: String) -> Self {
         let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

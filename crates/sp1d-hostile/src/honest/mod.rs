@@ -3,5 +3,5 @@
 mod monitor;
 mod requester;
 
-pub(crate) use monitor::{HonestMonitor, MonitorFigures};
+pub(crate) use monitor::HonestMonitor;
 pub(crate) use requester::{HonestFault, HonestRequester};

@@ -24,7 +24,7 @@ pub(in crate::attack) async fn large_inputs(target: AttackTarget) -> Result<()> 
     let input = vec![b'a'; usize::try_from(INPUT_BYTES)?];
     let reply = ask(&target, "POST", "/v1/inputs", "", &input).await?;
     let input = reply.ids(1).pop().with_context(|| format!("status {}", reply.status))?;
-    // Only a few proofs: each has its fair share of the workers, which is no attack.
+    // Only a few proofs: each gets its fair share of the workers, and that share is not an attack.
     if !target.counts.acts().is_multiple_of(PROOF_INTERVAL) {
         return Ok(());
     }

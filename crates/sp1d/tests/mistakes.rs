@@ -108,6 +108,17 @@ fn an_invalid_worker_list_is_reported_with_its_position() {
 }
 
 #[test]
+fn the_timeout_of_a_proof_covers_the_wait_for_the_first_worker() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), r#"{"workers": ["127.0.0.1:9"], "patience_s": 600}"#).unwrap();
+    let elf = guest("fibonacci");
+    let started = Instant::now();
+    let arguments = [prove(&elf).as_slice(), &["--timeout", "2"]].concat();
+    check(folder.path(), &arguments, 5, &["timeout of 2 s", "waited for the first worker of 127.0.0.1:9", "--timeout"]);
+    assert!(started.elapsed() < Duration::from_secs(60), "the command waited for {:?}", started.elapsed());
+}
+
+#[test]
 fn a_wrong_address_is_reported_at_once_and_the_wait_can_be_interrupted() {
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();

@@ -325,6 +325,17 @@ fn a_failing_program_is_reported_with_its_last_words() {
 }
 
 #[test]
+fn a_program_is_stopped_at_its_memory_limit() {
+    let folder = folder();
+    let arguments = execute("memory", &["--input", "u32:1024"]);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    leaving_nothing(folder.path(), || {
+        let output = outcome(sp1d(folder.path(), &arguments).env("MEMORY_LIMIT", "268435456"));
+        check_refused(&output, 3, &["memory", "limit", "`memory_limit`"]);
+    });
+}
+
+#[test]
 fn an_endless_program_is_stopped_by_its_timeout() {
     for variant in ["u32:0", "u32:1"] {
         let arguments = execute("spin", &["--input", variant, "--timeout", "1"]);

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 /// Maximum wait for the lock. Every user of the machine can open the file, so one could hold the lock for ever. A load
-/// takes at most a minute, so several workers that start at the same moment still take turns.
+/// usually takes less than a minute, so several workers that start at the same moment still take turns.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// Held while an engine starts. A starting engine needs twice the memory that it needs later. Released when dropped,

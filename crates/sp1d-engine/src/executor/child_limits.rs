@@ -3,8 +3,8 @@
 //! SP1 starts the child and has no option for limits, so they are set from outside as soon as the child is found, a few
 //! milliseconds after its start. These limits do not work:
 //!
-//! - `RLIMIT_AS` and `RLIMIT_DATA`: the child maps two terabytes of address space, and maps them again as private memory
-//!   for each unconstrained block of the program.
+//! - `RLIMIT_AS` and `RLIMIT_DATA`: the child maps two terabytes of address space, and maps them again as private
+//!   memory for each unconstrained block of the program.
 //! - `RLIMIT_NPROC`: it counts all processes of the user.
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -23,8 +23,8 @@ sp1d_model::limits! {
     const PROCESSOR_WINDOW: Duration = Duration::from_secs(10 * 60); Time by Program;
 }
 
-/// How much the kernel prefers the child when it looks for a process to kill: as if the child used half of the machine's
-/// memory in addition. Killed work starts again, while the death of this process ends all proofs.
+/// How much the kernel prefers the child when it looks for a process to kill: as if the child used half of the
+/// machine's memory in addition. Killed work starts again, while the death of this process ends all proofs.
 const OOM_PREFERENCE: i32 = 500;
 
 /// The highest value of `oom_score_adj`.
@@ -55,7 +55,8 @@ pub(crate) struct GroupLimits {
 }
 
 impl ChildLimits {
-    /// Returns the limits of a child whose program may use `memory_bytes`. `own_oom_score` is the value of this process.
+    /// Returns the limits of a child whose program may use `memory_bytes`. `own_oom_score` is the value of this
+    /// process.
     #[must_use]
     pub(crate) fn new(memory_bytes: u64, own_oom_score: i32) -> Self {
         Self {

@@ -86,8 +86,8 @@ impl Drop for ExecutionGroup {
     }
 }
 
-/// Returns the group above the own group, relative to the mount. `groups` is the content of `/proc/self/cgroup`. Returns
-/// `None` if the own group has no parent, or is not visible from here.
+/// Returns the group above the own group, relative to the mount. `groups` is the content of `/proc/self/cgroup`.
+/// Returns `None` if the own group has no parent, or is not visible from here.
 #[must_use]
 pub(crate) fn group_parent(groups: &str) -> Option<PathBuf> {
     let own = Path::new(groups.lines().find_map(|line| line.strip_prefix("0::/"))?);

@@ -4,6 +4,7 @@ use crate::{
     dispatch::{CHECK_LIMITS, WAITING_LIMITS},
     pool::{disconnected, identity, join_port},
     proof::{cached_results, restart, run},
+    registry,
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
     settings, timed_check,
 };
@@ -19,6 +20,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         CONTROL_LIMITS,
         SERVICE_LIMITS,
         disconnected::LIMITS,
+        registry::LIMITS,
     ];
     let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cached_results::LIMITS];
     let of_proofs = [timed_check::LIMITS, CHECK_LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];

@@ -108,6 +108,17 @@ fn an_invalid_worker_list_is_reported_with_its_position() {
 }
 
 #[test]
+fn the_timeout_of_a_proof_covers_the_wait_for_the_first_worker() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), r#"{"workers": ["127.0.0.1:9"], "patience_s": 600}"#).unwrap();
+    let elf = guest("fibonacci");
+    let started = Instant::now();
+    let arguments = [prove(&elf).as_slice(), &["--timeout", "2"]].concat();
+    check(folder.path(), &arguments, 5, &["timeout of 2 s", "waited for the first worker of 127.0.0.1:9", "--timeout"]);
+    assert!(started.elapsed() < Duration::from_secs(60), "the command waited for {:?}", started.elapsed());
+}
+
+#[test]
 fn a_wrong_address_is_reported_at_once_and_the_wait_can_be_interrupted() {
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
@@ -311,6 +322,17 @@ fn a_failing_program_is_reported_with_its_last_words() {
     check("fibonacci", &["--input", "u32:100000", "--cycle-limit", "1000"], &["limit of 1000 cycles"]);
     check("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], &["limit of 1000000 cycles"]);
     check("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], &["limit of 1000000 cycles", "and did not end"]);
+}
+
+#[test]
+fn a_program_is_stopped_at_its_memory_limit() {
+    let folder = folder();
+    let arguments = execute("memory", &["--input", "u32:1024"]);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    leaving_nothing(folder.path(), || {
+        let output = outcome(sp1d(folder.path(), &arguments).env("MEMORY_LIMIT", "268435456"));
+        check_refused(&output, 3, &["memory", "limit", "`memory_limit`"]);
+    });
 }
 
 #[test]

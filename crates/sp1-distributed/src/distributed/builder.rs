@@ -135,7 +135,8 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.store(memory_bytes, disk_bytes, folder.as_ref()))
     }
 
-    /// Sets the maximum duration of a proof, in whole seconds, at least 1. Default: unlimited.
+    /// Sets the maximum duration of a proof, in whole seconds, at least 1. Default: unlimited. It covers the whole
+    /// call, with the wait for the first worker. At a service, it counts from the start of the proof there.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|overrides| overrides.timeout(timeout))

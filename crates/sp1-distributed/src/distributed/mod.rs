@@ -2,6 +2,7 @@
 //! define itself are here and not at the root.
 
 mod builder;
+mod call_deadline;
 pub mod config;
 mod config_source;
 mod error;
@@ -17,6 +18,7 @@ mod service_prover;
 
 pub use crate::worker::{BoundWorker, WorkerBuilder, WorkerError, serve_prover};
 pub use builder::DistributedProverBuilder;
+pub use call_deadline::CallDeadline;
 pub use error::DistributedError;
 pub use events::ProofEvents;
 pub use local_memory::check_local_memory;

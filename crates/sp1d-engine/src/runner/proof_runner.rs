@@ -123,7 +123,7 @@ impl Sp1ProofRunner {
         Box::pin(async move {
             check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
             decode_elf(program).await?;
-            ProgramRunner(self.light.inner().clone()).run_in(program, stdin, context, stop).await
+            ProgramRunner::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
     }
 
@@ -136,7 +136,7 @@ impl Sp1ProofRunner {
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         decode_elf(program).await?;
-        let run = ProgramRunner(self.light.inner().clone())
+        let run = ProgramRunner::new(self.light.inner().clone())
             .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
             .await?;
         if run.exit_code != 0 {
@@ -193,7 +193,7 @@ impl Sp1ProofRunner {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            runner: ProgramRunner(self.light.inner().clone()),
+            runner: ProgramRunner::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
             verifier: self.verifier.clone(),
             tasks: tasks.clone(),
             program_failed: AtomicBool::new(false),

@@ -34,4 +34,4 @@ pub use preamble::{Admission, PREAMBLE_TIMEOUT, PreambleError, PreambleReply, Ro
 pub(crate) use queue::LIMITS as QUEUE_LIMITS;
 pub use queue::{QueuePlace, receive_place, send_place};
 pub(crate) use rate_limiter::LIMITS as RATE_LIMITS;
-pub use rate_limiter::{Rate, RateLimiter};
+pub use rate_limiter::RateLimiter;

@@ -26,9 +26,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// How many log lines the handshakes of one address may cause: 10 at once, and one more every 10 s. An orchestrator
-/// that calls again and again writes no more.
-const MAX_LOG_RATE: Rate = Rate { burst: 10, interval: Duration::from_secs(10) };
+sp1d_model::limits! {
+    /// How many log lines the handshakes of one address may cause. An orchestrator that calls again and again writes no
+    /// more.
+    const MAX_LOG_RATE: Rate = Rate { burst: 10, interval: Duration::from_secs(10) }; Events by Orchestrator;
+}
 
 /// Time between two notices to a waiting orchestrator, if nothing changes. The notices show both sides that the other
 /// one is there.

@@ -23,7 +23,7 @@ pub(crate) struct ProgramArguments {
     /// Fail if the program needs more than this many cycles.
     #[arg(long, value_name = "CYCLES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) cycle_limit: Option<u64>,
-    /// Fail after this many seconds.
+    /// Fail after this many seconds. For `sp1d prove`, the wait for the first worker counts too.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
 }

@@ -17,7 +17,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             | ProofFailure::WorkersBusy { .. }
             | ProofFailure::Unsupported { .. }
             | ProofFailure::OutOfMemory(_) => WORKERS,
-            ProofFailure::Timeout(_) => TIMEOUT,
+            ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
             _ => OTHER,
         });

@@ -30,7 +30,7 @@ pub struct Config {
     pub orchestrator: OrchestratorSettings,
     /// How runs are cut into shards.
     pub cut: CutOptions,
-    /// Maximum duration of a proof. `None`: unlimited.
+    /// Maximum duration of a proof, with the wait for the first worker. `None`: unlimited.
     pub timeout: Option<Duration>,
     /// Proving threads of the local worker. `None`: chosen automatically.
     pub local_threads: Option<usize>,

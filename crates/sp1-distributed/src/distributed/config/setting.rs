@@ -222,7 +222,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             NONE,
             ValueRange::NumberOr(NONE, 1, MAX_SECONDS),
             "seconds",
-            "maximum duration of a proof",
+            "maximum duration of a proof, with the wait for the first worker",
         ),
         setting(
             VERIFY,

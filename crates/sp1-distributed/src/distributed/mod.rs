@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod local_memory;
 mod pool;
+mod proof_conversion;
 mod prover;
 mod prover_impl;
 mod proving_threads;

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
+use sp1_prover::worker::SP1NodeCore;
 use sp1_sdk::{
-    Elf, LightProver, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues,
-    SP1VerifyingKey,
+    Elf, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues, SP1VerifyingKey,
 };
 use sp1d_engine::{Sp1ProofRunner, WrapProof};
 use sp1d_machine::Memory;
@@ -348,7 +348,7 @@ impl DistributedProver {
         &self.inner.threads
     }
 
-    pub(crate) fn light(&self) -> &LightProver {
-        self.inner.runner.light()
+    pub(super) fn node(&self) -> &SP1NodeCore {
+        self.inner.runner.light().inner()
     }
 }

@@ -45,6 +45,7 @@ pub use runner::{
     default_key_folder, preview_cut, status_code,
 };
 pub use sp1_hypercube::{HashableKey, SP1VerifyingKey};
+pub use sp1_prover::worker::SP1Proof;
 pub use sp1_types::WrapProof;
 pub use thread_pool::start_thread_pool;
 pub use verify::{EventLimits, ProofRejection, verify_proof};

@@ -1,9 +1,6 @@
 //! The distributed prover.
 
-use super::{
-    config::Config, config_source::ConfigSource, error::DistributedError, local_memory::check_local_memory,
-    pool::WorkerPool, service_prover::ServiceProver,
-};
+use super::{config_source::ConfigSource, error::DistributedError, service_prover::ServiceProver};
 use crate::{request::ProveOptions, threads::ClientThreads};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -16,6 +13,7 @@ use sp1_sdk::{
 use sp1d_engine::{Sp1ProofRunner, WrapProof};
 use sp1d_machine::Memory;
 use sp1d_orchestrator::{ExpectedExit, Holdings, ProofEvent, ProofFailure, ProofMode, ProofRequest};
+use sp1d_roles::{WorkerPool, check_local_memory, config::Config};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;

@@ -1,14 +1,12 @@
 //! Builds a distributed prover.
 
-use super::{
-    config::ConfigOverrides, config_source::ConfigSource, error::DistributedError, prover::DistributedProver,
-    proving_threads::start_proving_threads,
-};
+use super::{config_source::ConfigSource, error::DistributedError, prover::DistributedProver};
 use crate::threads::ClientThreads;
 use sp1_core_executor::SP1CoreOpts;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
 use sp1d_machine::check_processor;
 use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
+use sp1d_roles::{config::ConfigOverrides, start_proving_threads};
 use std::{path::Path, time::Duration};
 
 /// Settings of a [`DistributedProver`]. Precedence: this builder, then environment variable, then worker list file,

@@ -1,21 +1,19 @@
 //! The distributed prover.
 
-use super::{
-    call_deadline::CallDeadline, config::Config, config_source::ConfigSource, error::DistributedError,
-    local_memory::check_local_memory, pool::WorkerPool, service_prover::ServiceProver,
-};
+use super::{config_source::ConfigSource, error::DistributedError, service_prover::ServiceProver};
 use crate::{request::ProveOptions, threads::ClientThreads};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
+use sp1_prover::worker::SP1NodeCore;
 use sp1_sdk::{
-    Elf, LightProver, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues,
-    SP1VerifyingKey,
+    Elf, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues, SP1VerifyingKey,
 };
 use sp1d_engine::{Sp1ProofRunner, WrapProof};
 use sp1d_machine::Memory;
 use sp1d_orchestrator::{ExpectedExit, Holdings, ProofEvent, ProofFailure, ProofMode, ProofRequest};
+use sp1d_roles::{CallDeadline, WorkerPool, check_local_memory, config::Config};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -359,7 +357,7 @@ impl DistributedProver {
         &self.inner.threads
     }
 
-    pub(crate) fn light(&self) -> &LightProver {
-        self.inner.runner.light()
+    pub(super) fn node(&self) -> &SP1NodeCore {
+        self.inner.runner.light().inner()
     }
 }

@@ -9,8 +9,8 @@ use super::{
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionReport, SP1Context, SP1CoreOpts};
 use sp1_core_machine::io::SP1Stdin;
+use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::SP1NodeCore;
-use sp1_sdk::SP1PublicValues;
 use sp1d_orchestrator::ProofFailure;
 use std::sync::Arc;
 use tokio::sync::watch;

@@ -1,5 +1,7 @@
 //! Real worker processes, for tests that load provers.
 
+mod verdicts;
+
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{Elf, ProvingKey, SP1ProofWithPublicValues};
@@ -10,6 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+pub(crate) use verdicts::check_verdicts;
 
 pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
@@ -33,6 +36,7 @@ pub(crate) async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &s
     let client = sp1_sdk::ProverClient::builder().light().build().await;
     let key = sp1_sdk::Prover::setup(&client, elf(program)).await.unwrap();
     sp1_sdk::Prover::verify(&client, proof, key.verifying_key(), None).unwrap();
+    check_verdicts(&client, proof, key.verifying_key());
 }
 
 pub(crate) fn sp1d(folder: &Path) -> Command {

@@ -13,13 +13,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sp1_distributed::distributed::{
-    config::{Config, ConfigOverrides},
-    start_proving_threads,
-};
 use sp1d_engine::{CutOptions, check_executor_host, smallest_worker_bytes};
 use sp1d_machine::Memory;
 use sp1d_orchestrator::{ExpectedExit, ProofMode, ProofRequest};
+use sp1d_roles::{
+    config::{Config, ConfigOverrides},
+    start_proving_threads,
+};
 use std::{
     fs,
     path::Path,

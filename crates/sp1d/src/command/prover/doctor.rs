@@ -12,13 +12,13 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 use serde_json::json;
-use sp1_distributed::distributed::config::Config;
 use sp1d_client::{Client, ClientError, Moment, WorkerActivity};
 use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
 use sp1d_machine::{Memory, unused_processor_feature};
 use sp1d_model::hint;
 use sp1d_orchestrator::{Member, ProbeError, Probed, probe};
 use sp1d_protocol::Address;
+use sp1d_roles::config::Config;
 use std::fmt::Display;
 use tokio::net::TcpListener;
 

@@ -13,13 +13,11 @@ use crate::{
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
-use sp1_distributed::distributed::{
-    CallDeadline, WorkerPool, check_local_memory, config::Config, start_proving_threads,
-};
 use sp1d_engine::check_executor_host;
 use sp1d_machine::Memory;
 use sp1d_model::WorkerTasks;
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest};
+use sp1d_roles::{CallDeadline, WorkerPool, check_local_memory, config::Config, start_proving_threads};
 use std::{
     path::Path,
     sync::Arc,

@@ -7,8 +7,8 @@ use crate::{
 use anyhow::Result;
 use clap::CommandFactory;
 use serde_json::{Map, Value};
-use sp1_distributed::distributed::config::{ValueRange, settings};
 use sp1d_model::Limit;
+use sp1d_roles::config::{ValueRange, settings};
 use std::fmt::Write;
 
 pub(crate) fn run(page: ReferencePage) -> Result<()> {

@@ -9,14 +9,14 @@ use crate::{
     process::allocator,
 };
 use anyhow::{Context, Result};
-use sp1_distributed::distributed::{
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
+use sp1d_machine::raise_open_files;
+use sp1d_orchestrator::JoinSettings;
+use sp1d_roles::{
     LocalProver,
     config::{Config, EffectiveSetting, ValueSource},
     start_proving_threads,
 };
-use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
-use sp1d_machine::raise_open_files;
-use sp1d_orchestrator::JoinSettings;
 use sp1d_service::{Service, ServiceSettings, follow_list, serve};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{

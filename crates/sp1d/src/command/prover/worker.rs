@@ -13,7 +13,8 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
-use sp1_distributed::distributed::{EngineState, ProverCommand, WorkerBuilder, serve_prover};
+use sp1d_roles::{WorkerBuilder, serve_prover};
+use sp1d_worker::{EngineState, ProverCommand};
 use std::{ffi::OsString, fs, thread, time::Duration};
 use tokio::sync::watch;
 

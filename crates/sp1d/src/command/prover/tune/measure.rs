@@ -9,13 +9,13 @@ use crate::{
     exit::{self, CliError},
 };
 use anyhow::{Context, Result};
-use sp1_distributed::distributed::{
-    WorkerPool,
-    config::{Config, ConfigOverrides},
-};
 use sp1d_engine::{CutOptions, Sp1ProofRunner};
 use sp1d_machine::{child_processes, live_bytes};
 use sp1d_orchestrator::{ExpectedExit, ProbeError, ProofFailure, ProofMode, ProofRequest};
+use sp1d_roles::{
+    WorkerPool,
+    config::{Config, ConfigOverrides},
+};
 use std::{
     fs,
     path::Path,

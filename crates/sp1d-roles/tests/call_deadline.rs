@@ -1,7 +1,7 @@
 //! Tests of the time that a whole call may take.
 
-use sp1_distributed::distributed::{CallDeadline, ProofFailure};
-use sp1d_orchestrator::{ExpectedExit, ProofMode, ProofRequest, WorkerList};
+use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest, WorkerList};
+use sp1d_roles::CallDeadline;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);

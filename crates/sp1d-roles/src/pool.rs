@@ -1,10 +1,11 @@
 //! A pool of workers and everything needed to prove on it: the orchestrator, and the worker of this process if there is
 //! one.
 
-use super::config::Config;
-use crate::worker::{EmbeddedWorker, local_worker};
-use sp1_sdk::{SP1Proof, SP1VerifyingKey};
-use sp1d_engine::{ShrinkWrapper, Sp1ProofRunner};
+use crate::{
+    config::Config,
+    worker::{EmbeddedWorker, local_worker},
+};
+use sp1d_engine::{SP1Proof, SP1VerifyingKey, ShrinkWrapper, Sp1ProofRunner};
 use sp1d_orchestrator::{
     ConnectError, Holdings, LocalConnector, Orchestrator, ProofEvent, ProofFailure, ProofRequest, Proven, Stream,
     UnknownWorker, WorkerInfo,
@@ -46,8 +47,8 @@ impl LocalConnector for LocalWorkerConnector {
     }
 }
 
-/// Connected workers that prove several proofs at the same time. [`crate::DistributedProver`] offers the same through
-/// SP1's interface.
+/// Connected workers that prove several proofs at the same time. The library sp1-distributed offers the same through
+/// SP1's interface, as `DistributedProver`.
 pub struct WorkerPool {
     orchestrator: Orchestrator,
     /// Dropping it stops the local worker.

@@ -2,13 +2,13 @@
 //! prover a second time.
 
 use sp1_core_executor::SP1CoreOpts;
-use sp1_distributed::distributed::{
-    check_local_memory,
-    config::{Config, ConfigOverrides},
-};
 use sp1d_engine::CutOptions;
 use sp1d_machine::Memory;
 use sp1d_orchestrator::WorkerList;
+use sp1d_roles::{
+    check_local_memory,
+    config::{Config, ConfigOverrides},
+};
 use std::fs;
 
 /// Loads a configuration from a worker list file with this content, these environment variables and the changes of

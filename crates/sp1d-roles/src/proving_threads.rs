@@ -1,7 +1,9 @@
 //! The proving threads of an orchestrator's process.
 
-use super::config::Config;
-use crate::worker::{LOCAL_NICENESS, cores, local_threads};
+use crate::{
+    config::Config,
+    worker::{LOCAL_NICENESS, cores, local_threads},
+};
 use sp1d_engine::start_thread_pool;
 
 /// Creates the proving threads of this process for an orchestrator with `config`. Only the first call in a process has

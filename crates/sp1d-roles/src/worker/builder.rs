@@ -112,7 +112,7 @@ impl WorkerBuilder {
     /// process is started again. Without prover processes, the prover is in this process, and a crash of the prover
     /// ends the worker too.
     ///
-    /// [`serve_prover`]: crate::distributed::serve_prover
+    /// [`serve_prover`]: crate::serve_prover
     #[must_use]
     pub fn provers(mut self, commands: Vec<ProverCommand>) -> Self {
         self.engine.commands = commands;

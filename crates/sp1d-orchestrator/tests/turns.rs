@@ -4,7 +4,7 @@ use sp1d_orchestrator::{
     Orchestrator, OrchestratorSettings, ProofEvent, ProofFailure, ProofRequest, Proven, WorkerInfo, WorkerList,
 };
 use sp1d_protocol::{Admission, FailureKind, PreambleError, Role, dial};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build};
+use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, free_address};
 use sp1d_worker::{AttemptError, ProvingEngine};
 use std::{
     net::SocketAddr,
@@ -198,8 +198,7 @@ async fn a_client_that_waits_too_long_learns_who_has_the_worker() {
 
 #[tokio::test]
 async fn a_program_waits_for_a_worker_that_starts_later() {
-    // Use a port that was free a moment ago.
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = free_address();
     let late = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let engine = sp1d_testing::ready(FakeEngine::honest());

@@ -12,7 +12,9 @@ use sp1d_protocol::Address;
 use sp1d_service::{
     NewProof, ProofFailureKind, ProofState, ProofSummary, Service, ServiceSettings, StartError, follow_list, serve,
 };
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs};
+use sp1d_testing::{
+    FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, free_address,
+};
 use sp1d_worker::{JoiningWorker, ProvingEngine};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -519,7 +521,7 @@ async fn workers_can_be_listed_drained_resumed_and_removed() {
 #[tokio::test]
 async fn joining_worker_joins_again_after_a_service_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let port = free_address();
     let stop = CancellationToken::new();
     let worker = JoiningWorker::new(Address::from(port), sp1d_testing::introduction("mobile"));
     let serving = tokio::spawn(worker.serve(sp1d_testing::ready(FakeEngine::honest()), stop.clone()));

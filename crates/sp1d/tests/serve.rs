@@ -8,12 +8,11 @@ use sp1_distributed::{
     SP1ProofWithPublicValues, SP1ProvingKey, SP1Stdin,
     distributed::{ProofEvent, ProofFailureKind},
 };
-use sp1d_testing::{FakeEngine, RunningWorker, ready};
+use sp1d_testing::{FakeEngine, RunningWorker, free_address, ready};
 use std::{
     env,
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -34,10 +33,6 @@ fn guest(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name).display().to_string()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A running service.
 struct Served {
     folder: TempDir,
@@ -54,7 +49,7 @@ impl Served {
     fn start_with(workers: &[String], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
-        let port = free_port();
+        let port = free_address().port();
         let process = spawn(folder.path(), port, more);
         let served = Self { folder, url: format!("http://127.0.0.1:{port}"), port, process };
         served.wait_until_serving();
@@ -220,8 +215,10 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
 
         fs::write(served.folder.path().join("distributed.json"), serde_json::to_string(&[&address]).unwrap()).unwrap();
 
-        let other =
-            sp1d(served.folder.path()).args(["serve", "--state", "state", "--listen"]).arg(free_address()).output();
+        let other = sp1d(served.folder.path())
+            .args(["serve", "--state", "state", "--listen"])
+            .arg(free_address().to_string())
+            .output();
         check_refused(&other.unwrap(), 2, &["in use by process", &served.process.0.id().to_string()]);
         let taken = format!("127.0.0.1:{}", served.port);
         let other = sp1d(served.folder.path()).args(["serve", "--state", "other", "--listen", &taken]).output();
@@ -229,10 +226,6 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         stop(&mut served);
     };
     tokio::task::spawn_blocking(check).await.unwrap();
-}
-
-fn free_address() -> String {
-    format!("127.0.0.1:{}", free_port())
 }
 
 /// Stops the service with SIGTERM, as a service manager does, and checks that it shuts down cleanly.

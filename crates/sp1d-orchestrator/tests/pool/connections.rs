@@ -106,8 +106,7 @@ async fn unreachable_workers_are_skipped_unless_all_are_unreachable() {
 
 #[tokio::test]
 async fn connecting_waits_for_a_worker_that_opens_its_port_late() {
-    // Use a port that was free a moment ago.
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = free_address();
     let late = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let change = |settings: &mut sp1d_worker::WorkerSettings| settings.listen = address.into();

@@ -134,11 +134,11 @@ fn demo_bytes(workers: u16) -> u64 {
 /// memory.
 fn start_workers(count: u16, folder: &Path) -> Result<Vec<ChildWorker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let start = |(number, port): (usize, u16)| {
-        let arguments = worker_arguments(number, usize::from(count), cores);
-        ChildWorker::start(format!("worker-{}", number + 1), port, folder, &arguments)
+    let start = |number: u16| {
+        let arguments = worker_arguments(usize::from(number), usize::from(count), cores);
+        ChildWorker::start(format!("worker-{}", number + 1), folder, &arguments)
     };
-    child_worker::free_ports(count)?.into_iter().enumerate().map(start).collect()
+    (0..count).map(start).collect()
 }
 
 /// Returns the flags of worker `number` of `count`, counted from 0: its part of the cores.

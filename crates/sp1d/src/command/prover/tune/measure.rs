@@ -63,8 +63,7 @@ pub(super) async fn measure(
 ) -> Result<TuneFigures> {
     let folder = tempfile::Builder::new().prefix("tune-").tempdir().context("cannot create a temporary folder")?;
     let flags = worker_flags(setting).into_iter().chain(["--log".to_owned(), "info".to_owned()]);
-    let port = child_worker::free_ports(1)?[0];
-    let mut worker = ChildWorker::start("worker".to_owned(), port, folder.path(), &flags.collect::<Vec<_>>())?;
+    let mut worker = ChildWorker::start("worker".to_owned(), folder.path(), &flags.collect::<Vec<_>>())?;
     let outcome = tokio::select! {
         () = cancel.cancelled() => Err(ProofFailure::Cancelled.into()),
         outcome = prove_on(&mut worker, folder.path(), setting, work, timeout, say) => outcome,

@@ -13,6 +13,7 @@ use std::{
     env,
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -33,6 +34,15 @@ fn guest(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name).display().to_string()
 }
 
+/// Lets a service with this state folder use the verifying keys of the user, as the clients in these tests do. Otherwise
+/// each service would compute the key of each program again, which takes seconds of processor time.
+fn share_keys(state: &Path) {
+    let keys = sp1d_engine::default_key_folder().expect("the user has a home folder");
+    fs::create_dir_all(&keys).unwrap();
+    fs::create_dir(state).unwrap();
+    symlink(keys, state.join("keys")).unwrap();
+}
+
 /// A running service.
 struct Served {
     folder: TempDir,
@@ -49,6 +59,7 @@ impl Served {
     fn start_with(workers: &[String], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
+        share_keys(&folder.path().join("state"));
         let port = free_address().port();
         let process = spawn(folder.path(), port, more);
         let served = Self { folder, url: format!("http://127.0.0.1:{port}"), port, process };

@@ -99,7 +99,7 @@ fn a_frozen_orchestrator_keeps_its_workers_and_repeats_no_shard() {
     orchestrator.wait_for("done ", 4);
     orchestrator.signal(Signal::STOP);
     // Longer than three heartbeats: the workers consider the orchestrator lost and continue their attempts.
-    thread::sleep(Duration::from_secs(8));
+    thread::sleep(Duration::from_secs(5));
     orchestrator.signal(Signal::CONT);
     check_proven(orchestrator);
     check_once(&[&one, &two], 16);

@@ -19,7 +19,7 @@ use sp1_distributed::distributed::{
 };
 use sp1d_engine::{CutOptions, check_executor_host, smallest_worker_bytes};
 use sp1d_machine::Memory;
-use sp1d_orchestrator::{ExpectedExit, ProofMode, ProofRequest};
+use sp1d_orchestrator::ProofRequest;
 use std::{
     fs,
     path::Path,
@@ -171,18 +171,8 @@ async fn prove_on(
     say("proving: the run is cut into the smallest shards, and each takes about a minute of processor time");
     let options =
         CutOptions::from_variables(|name| (name == "ELEMENT_THRESHOLD").then(|| ELEMENT_THRESHOLD.to_string()))?;
-    let request = ProofRequest {
-        elf: PROGRAM.into(),
-        stdin: read_stdin(None, &[InputArgument::U32(steps)])?.into(),
-        mode: ProofMode::Core,
-        cycle_limit: None,
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: options.encode(),
-        timeout: None,
-        label: String::new(),
-    };
+    let stdin = read_stdin(None, &[InputArgument::U32(steps)])?;
+    let request = ProofRequest::core(PROGRAM.into(), stdin.into(), options.encode());
     let mut overrides = ConfigOverrides::default();
     overrides.workers_file(list);
     // A worker that loads first would otherwise take the shards of both.

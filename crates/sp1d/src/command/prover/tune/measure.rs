@@ -15,7 +15,7 @@ use sp1_distributed::distributed::{
 };
 use sp1d_engine::{CutOptions, Sp1ProofRunner};
 use sp1d_machine::{child_processes, live_bytes};
-use sp1d_orchestrator::{ExpectedExit, ProbeError, ProofFailure, ProofMode, ProofRequest};
+use sp1d_orchestrator::{ProbeError, ProofFailure, ProofRequest};
 use std::{
     fs,
     path::Path,
@@ -118,16 +118,8 @@ async fn prove_first_shards(
     let cut = cut.map(|cut| cut.to_string());
     let options = CutOptions::from_variables(|name| cut.clone().filter(|_| name == "ELEMENT_THRESHOLD"))?;
     let request = ProofRequest {
-        elf: work.program.clone(),
-        stdin: work.stdin.clone(),
-        mode: ProofMode::Core,
-        cycle_limit: None,
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: options.encode(),
         timeout: Some(timeout),
-        label: String::new(),
+        ..ProofRequest::core(work.program.clone(), work.stdin.clone(), options.encode())
     };
     let (progress, mut events) = broadcast::channel(4096);
     let stop = CancellationToken::new();

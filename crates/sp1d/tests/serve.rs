@@ -34,8 +34,8 @@ fn guest(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name).display().to_string()
 }
 
-/// Lets a service with this state folder use the verifying keys of the user, as the clients in these tests do. Otherwise
-/// each service would compute the key of each program again, which takes seconds of processor time.
+/// Lets a service with this state folder use the verifying keys of the user, as the clients in these tests do.
+/// Otherwise each service would compute the key of each program again, which takes seconds of processor time.
 fn share_keys(state: &Path) {
     let keys = sp1d_engine::default_key_folder().expect("the user has a home folder");
     fs::create_dir_all(&keys).unwrap();

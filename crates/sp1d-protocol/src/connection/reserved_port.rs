@@ -24,8 +24,8 @@ impl ReservedPort {
     /// Fails if no port is free, or if `ip` is not an address of this machine.
     pub fn new(ip: IpAddr) -> io::Result<Self> {
         let socket = if ip.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // With this option on both sockets, a port without a listener can be bound a second time. tokio and the standard
-        // library set it for each listener.
+        // With this option on both sockets, a port without a listener can be bound a second time. tokio and the
+        // standard library set it for each listener.
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::new(ip, 0))?;
         Ok(Self { address: socket.local_addr()?, _socket: socket })

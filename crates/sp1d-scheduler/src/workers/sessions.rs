@@ -207,8 +207,8 @@ impl WorkerSessions {
         self.get(id).is_none_or(|session| session.is_excluded(exclusions))
     }
 
-    /// Adds a worker that holds no attempt yet: its held attempts continue later. `paces` contains the expected duration
-    /// of a task on this worker by kind, or zero if unknown.
+    /// Adds a worker that holds no attempt yet: its held attempts continue later. `paces` contains the expected
+    /// duration of a task on this worker by kind, or zero if unknown.
     ///
     /// # Panics
     /// Panics if the worker is already there.

@@ -32,8 +32,8 @@ pub(super) struct ChildWorker {
 }
 
 impl ChildWorker {
-    /// Starts a worker on a free port of the loopback interface. `arguments` are further flags of `sp1d worker`. The log
-    /// is written to `folder`.
+    /// Starts a worker on a free port of the loopback interface. `arguments` are further flags of `sp1d worker`. The
+    /// log is written to `folder`.
     pub(super) fn start(name: String, folder: &Path, arguments: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
         let port = ReservedPort::new(Ipv4Addr::LOCALHOST.into()).context("cannot find a free port")?;

@@ -35,8 +35,7 @@ fn a_free_worker_takes_over_from_a_killed_one_within_half_a_second() {
     let (b, idle) = worker("idle", 200);
     let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);
     dies.wait_for("started ", 1);
-    idle.wait_for("ended ", 1);
-    thread::sleep(Duration::from_millis(200));
+    orchestrator.wait_for("done idle", 1);
     dies.signal(Signal::KILL);
     let killed = Instant::now();
     let (at, _) = idle.wait_for("started ", 2);

@@ -103,6 +103,17 @@ impl Served {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// Runs a command again and again until its output contains `part`.
+    #[track_caller]
+    fn wait_to_say(&self, arguments: &[&str], part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.says(arguments).contains(part) {
+            assert!(Instant::now() < deadline, "{}", self.log());
+            // Each command is a process, so asking without a pause would slow down what the test waits for.
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let text = self.says(&[arguments, &["--json"]].concat());
@@ -173,10 +184,7 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         let submit = ["submit", "--elf", &elf, "--input", "u32:1000"];
         let first = served.says(&submit);
         // Wait for an assignment before another proof takes the worker's slots.
-        let deadline = Instant::now() + PATIENCE;
-        while !served.says(&["logs", &first]).contains("assigned to stuck") {
-            assert!(Instant::now() < deadline, "{}", served.log());
-        }
+        served.wait_to_say(&["logs", &first], "assigned to stuck");
         let key = ["--idempotency-key", "k", "--priority", "-5", "--mode", "compressed"];
         let second = served.says(&[&submit[..], &key].concat());
         assert_eq!(served.says(&[&submit[..], &key].concat()), second);
@@ -219,10 +227,7 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         // On SIGHUP the service only reads the worker list again.
         fs::write(served.folder.path().join("distributed.json"), "[").unwrap();
         served.signal(Signal::HUP);
-        let deadline = Instant::now() + PATIENCE;
-        while !served.says(&["workers"]).contains("was not reloaded") {
-            assert!(Instant::now() < deadline, "{}", served.log());
-        }
+        served.wait_to_say(&["workers"], "was not reloaded");
 
         fs::write(served.folder.path().join("distributed.json"), serde_json::to_string(&[&address]).unwrap()).unwrap();
 

@@ -249,7 +249,8 @@ fn a_port_in_use_fails_at_once() {
     let address = taken.local_addr().unwrap().to_string();
     let began = Instant::now();
     check(folder().path(), &["worker", "--listen", &address, "--orchestrator", "any"], 2, &[&address, "in use"]);
-    assert!(began.elapsed() < Duration::from_secs(3));
+    // Loading a prover first would take longer.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     check(
         folder().path(),
         &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],

@@ -24,7 +24,8 @@ fn a_killed_worker_is_replaced_at_once() {
     check_proven(orchestrator);
     show("SIGKILL of a worker: noticed after", noticed);
     show("SIGKILL of a worker: its shard started again after", again);
-    assert!(noticed < Duration::from_millis(500), "{noticed:?}");
+    // Without the closed connection, three missed heartbeats would show the loss after 3 s.
+    assert!(noticed < Duration::from_millis(1500), "{noticed:?}");
     // A slot is free after 400 ms at most, but the first shard that starts in it may be another one.
     assert!(again < Duration::from_millis(2000), "{again:?}");
 }

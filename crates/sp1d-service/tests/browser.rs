@@ -2,12 +2,13 @@
 
 use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
 use sp1d_model::TaskKind;
-use sp1d_service::{Service, ServiceSettings, serve};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build};
+use sp1d_service::{Service, serve};
+use sp1d_testing::{FakeEngine, RunningWorker, do_honestly};
 use sp1d_worker::ProvingEngine;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
+mod running;
 mod webdriver;
 
 use webdriver::Browser;
@@ -16,18 +17,10 @@ use webdriver::Browser;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Starts a service with its HTTP API, and returns it with its URL and a client.
-async fn start(state: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Service, String, Client) {
-    let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-    orchestrator.heartbeat = heartbeat;
-    let settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
-    let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
-    for (_, reached) in service.orchestrator().set_list(&list) {
-        reached.await.unwrap().unwrap();
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(service.clone(), listener));
+async fn start(folder: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Service, String, Client) {
+    let (service, address) =
+        running::start(folder, workers, |settings| settings.orchestrator.heartbeat = heartbeat).await;
+    let url = format!("http://{address}");
     let client = Client::new(&url).unwrap();
     (service, url, client)
 }
@@ -147,9 +140,7 @@ async fn page_reconnects_after_the_service_restarts() {
     browser.wait_for("document.querySelector('#no-proofs').checkVisibility()").await;
     service.shutdown().await;
     browser.wait_for("document.querySelector('#connection').innerText.includes('does not respond')").await;
-    let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-    let settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".into());
-    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+    let service = running::open(folder.path(), |_| {}).await.unwrap();
     let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
     tokio::spawn(serve(service.clone(), listener));
     browser.wait_for("document.querySelector('#connection').innerText === ''").await;

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::{
-    ExpectedExit, ProofChecks, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, ProofRunner,
-    ServiceRunner, TaskOutcome, TaskSpec,
+    ProofChecks, ProofFailure, ProofHandle, ProofOutput, ProofRequest, ProofRunner, ServiceRunner, TaskOutcome,
+    TaskSpec,
 };
 use sp1d_protocol::{ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload};
 use std::{io::Read, time::Duration};
@@ -236,15 +236,8 @@ impl FakeRunner {
 #[must_use]
 pub fn request(shards: u64, timeout: Duration) -> ProofRequest {
     ProofRequest {
-        elf: b"program"[..].into(),
-        stdin: b""[..].into(),
-        mode: ProofMode::Core,
         cycle_limit: Some(shards),
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: "{}".into(),
         timeout: Some(timeout),
-        label: String::new(),
+        ..ProofRequest::core(Bytes::from_static(b"program"), Bytes::new(), "{}".to_owned())
     }
 }

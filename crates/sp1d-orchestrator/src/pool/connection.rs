@@ -264,17 +264,25 @@ pub(super) async fn serve_session<S: Stream>(
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
     let mut session = std::pin::pin!(serve(stream, member.clone(), registry.clone(), welcome, stop));
+    let on_connected = |first: &mut FirstReport, name: String| {
+        note(registry, member, stop, Contact::Connected);
+        report(first, Ok(Reached::Connected(name)));
+    };
     let hello = tokio::select! {
-        ended = &mut session => return Err(match welcomed.try_recv() {
-            Ok(Err(mismatch)) => mismatch.into(),
-            Ok(Ok(_)) | Err(_) => ReachError::SessionEnded(ended.reason),
-        }),
+        ended = &mut session => return match welcomed.try_recv() {
+            // The session started, and ended at once.
+            Ok(Ok(name)) => {
+                on_connected(first, name);
+                Ok(ended)
+            }
+            Ok(Err(mismatch)) => Err(mismatch.into()),
+            Err(_) => Err(ReachError::SessionEnded(ended.reason)),
+        },
         hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
     };
     let error = match hello {
         Ok(Ok(Ok(name))) => {
-            note(registry, member, stop, Contact::Connected);
-            report(first, Ok(Reached::Connected(name)));
+            on_connected(first, name);
             return Ok(session.await);
         }
         Ok(Ok(Err(mismatch))) => mismatch.into(),

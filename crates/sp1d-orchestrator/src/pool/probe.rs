@@ -78,12 +78,16 @@ pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError>
         Err(error) => return Err(ReachError::Preamble(error).into()),
     }
     let (connection, closer) = Connection::new(stream);
-    let (sender, hello) = oneshot::channel();
+    let (sender, mut hello) = oneshot::channel();
     let session = ProbeSession { build: build.clone(), hello: Arc::new(Mutex::new(Some(sender))) };
     let mut served = pin!(serve_connection(connection, &closer, session));
     let received = tokio::select! {
-        _ = &mut served => return Err(ReachError::EndedBeforeHello.into()),
-        received = timeout(HELLO_TIMEOUT, hello) => received,
+        _ = &mut served => return match hello.try_recv() {
+            // The worker closed the connection right after its hello.
+            Ok(outcome) => outcome.map_err(ProbeError::Build),
+            Err(_) => Err(ReachError::EndedBeforeHello.into()),
+        },
+        received = timeout(HELLO_TIMEOUT, &mut hello) => received,
     };
     // The reply tells the worker that this was only a probe, and the worker closes the connection.
     let _ = timeout(GOODBYE_TIMEOUT, served).await;

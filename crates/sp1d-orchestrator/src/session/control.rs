@@ -10,7 +10,7 @@ use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, ResultKey, ResumableAttempt};
+use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, JoinedWorker, ResultKey, ResumableAttempt};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -107,24 +107,18 @@ impl WorkerSession {
                 self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }
-            let (worker, origin) = (entry.id, entry.origin);
-            let (slots, kinds) = (introduction.slots, introduction.kinds);
-            let holds = readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect();
-            let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
-            let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
-            let joined = DispatchEvent::WorkerJoined {
-                session,
-                worker,
-                origin,
-                memory_bytes,
-                slots,
-                kinds,
-                holds,
-                resumable_attempts,
+            let joined = JoinedWorker {
+                worker: entry.id,
+                origin: entry.origin,
+                memory_bytes: entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                slots: introduction.slots,
+                kinds: introduction.kinds,
+                holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
-            self.event(joined).await;
+            let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
+            self.event(DispatchEvent::WorkerJoined { session, joined, resumable_attempts }).await;
         }
     }
 

@@ -4,7 +4,6 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -25,7 +24,7 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts a browser with a window of this size in pixels.
     pub(crate) async fn start(width: u32, height: u32) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = sp1d_testing::free_address().port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())

@@ -37,7 +37,7 @@ fn a_killed_prover_costs_one_attempt_and_the_session_continues() {
     let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);
     dies.errors.wait_for("started ", 1);
     let (_, line) = idle.wait_for("ended ", 1);
-    thread::sleep(Duration::from_millis(100));
+    orchestrator.wait_for("done idle", 1);
     kill_process(provers(&dies)[0], Signal::KILL).unwrap();
     let killed = Instant::now();
     let (again, _) = idle.wait_for("started ", 2);

@@ -141,25 +141,17 @@ async fn connect(orchestrator: &Address) -> Result<TcpStream, JoinFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{machine_memory::MemoryPlan, session::introduction::Capabilities, state::engine_state};
-    use sp1d_protocol::wire;
+    use crate::{machine_memory::MemoryPlan, state::engine_state};
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
     #[tokio::test]
     async fn the_stop_ends_the_dial_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let orchestrator = Address::from(listener.local_addr().unwrap());
-        let introduction = Introduction {
-            name: "one".to_owned(),
-            build: wire::Build::default().into(),
-            machine: wire::Machine::default(),
-            capabilities: Capabilities::all(),
-            plan: MemoryPlan::default(),
-        };
         let (_sender, engine) = engine_state(Duration::ZERO);
         let (worker, stop) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
         let context = SessionContext {
-            introduction: Arc::new(introduction),
+            introduction: Arc::new(Introduction::example()),
             engine,
             worker,
             turn: TurnView::alone(),

@@ -285,8 +285,8 @@ async fn wait_for_turn(stream: &mut TcpStream, turn: &mut TurnView) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{machine_memory::MemoryPlan, session::introduction::Capabilities, state::engine_state};
-    use sp1d_protocol::{Admission, dial, wire};
+    use crate::state::engine_state;
+    use sp1d_protocol::{Admission, dial};
     use tokio::io::AsyncReadExt;
 
     /// A worker on the loopback interface that admits the orchestrators of `filter`.
@@ -298,13 +298,7 @@ mod tests {
 
     impl TestWorker {
         async fn start(filter: &str) -> Self {
-            let introduction = Introduction {
-                name: "one".to_owned(),
-                build: wire::Build::default().into(),
-                machine: wire::Machine::default(),
-                capabilities: Capabilities::all(),
-                plan: MemoryPlan::default(),
-            };
+            let introduction = Introduction::example();
             let (listen, orchestrators) = ("127.0.0.1:0".parse::<SocketAddr>().unwrap(), filter.parse().unwrap());
             // The port 0 is not a valid `Address`, so the listener is made here.
             let listener = TcpListener::bind(listen).await.unwrap();

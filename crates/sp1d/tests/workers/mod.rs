@@ -5,9 +5,10 @@ mod verdicts;
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{Elf, ProvingKey, SP1ProofWithPublicValues};
+use sp1d_testing::{free_address, free_address_on};
 use std::{
     fs::{self, File},
-    net::TcpListener,
+    net::ToSocketAddrs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -56,7 +57,8 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(folder: &Path, number: usize, host: &str) -> Self {
-        let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
+        let first = (host.trim_matches(['[', ']']), 0).to_socket_addrs().unwrap().next().unwrap();
+        let port = free_address_on(first.ip()).port();
         Self::start_at(folder, number, format!("{host}:{port}"))
     }
 
@@ -68,8 +70,7 @@ impl Worker {
     /// Starts a worker with one thread per core.
     #[allow(dead_code, reason = "most tests have more than one worker")]
     pub(crate) fn start_with_all_cores(folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self::start_process(folder, 0, format!("127.0.0.1:{port}"), &[])
+        Self::start_process(folder, 0, free_address().to_string(), &[])
     }
 
     fn start_process(folder: &Path, number: usize, address: String, more: &[&str]) -> Self {

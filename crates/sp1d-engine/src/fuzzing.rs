@@ -84,7 +84,7 @@ pub fn core_shards(key: &SP1VerifyingKey, proof: &SP1ProofWithPublicValues) -> V
     let SP1Proof::Core(shards) = &proof.proof else { return Vec::new() };
     let task = |shard: &CoreShardProof| {
         let values: &SP1CorePublicValues<SP1Field> = shard.public_values.as_slice().borrow();
-        let pc = values.pc_start.iter().rev().fold(0, |pc, limb| (pc << 16) | u64::from(limb.as_canonical_u32()));
+        let pc = values.pc_start.iter().rev().fold(0_u64, |pc, limb| (pc << 16) | u64::from(limb.as_canonical_u32()));
         let nonce = values.proof_nonce.map(|word| word.as_canonical_u32());
         let task = CheckedTask::new(TaskKind::ProveShard, key, nonce, pc, values.range().timestamp_range);
         let output = bincode::serialize(shard).expect("a proof can be serialized");

@@ -18,7 +18,7 @@ pub const ELF: FuzzTarget = FuzzTarget {
 
 fn check(input: &[u8]) {
     let outcome = check_program(input);
-    let is_program = input.starts_with(b"\x7fELF\x02") && input.get(18..20) == Some(&[243, 0]);
+    let is_program = input.starts_with(b"\x7fELF\x02") && input.get(18..20) == Some(&[243, 0][..]);
     assert!(outcome.is_err() || is_program, "a file for another machine is accepted");
     if let Err(error) = outcome {
         // The text becomes the reason of a failed request.

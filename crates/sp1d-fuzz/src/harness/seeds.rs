@@ -1,6 +1,10 @@
 //! Runs a target without libFuzzer.
 
 use super::target::FuzzTarget;
+use std::sync::{Mutex, PoisonError};
+
+/// Held while a target's seeds are made and run. Otherwise their memory would count for the input of another target.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Maximum number of places in a seed that are changed.
 const PLACES: usize = 32;
@@ -10,6 +14,7 @@ const PLACES: usize = 32;
 /// # Panics
 /// Panics if a property of the target does not hold, or if libFuzzer would cut a seed off.
 pub fn check_seeds(target: &FuzzTarget) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seeds = (target.seeds)();
     assert!(!seeds.is_empty(), "{} has no seeds", target.name);
     target.run(b"");

@@ -38,8 +38,8 @@ pub struct CheckedTask {
 }
 
 impl CheckedTask {
-    /// Returns a task of a proof with `nonce` for the program with `key`. If the task has a record, it is that of a core
-    /// shard that starts at the instruction `pc` and has this start and end on the program's clock.
+    /// Returns a task of a proof with `nonce` for the program with `key`. If the task has a record, it is that of a
+    /// core shard that starts at the instruction `pc` and has this start and end on the program's clock.
     ///
     /// # Panics
     /// Panics if a word of the nonce is not an element of SP1's field.

@@ -5,7 +5,8 @@ use crate::harness::{FuzzMemory, FuzzTarget};
 use sp1d_model::NewProof;
 use sp1d_service::fuzzing::{FormContent, read_form};
 
-/// A form. The first byte of an input selects a mode, and the second the length of the pieces in which the body arrives.
+/// A form. The first byte of an input selects a mode, and the second the length of the pieces in which the body
+/// arrives.
 pub const FORM: FuzzTarget = FuzzTarget {
     name: "form",
     // The maximum length of a part's head. The head of a longer input may be refused in some pieces and not in others.

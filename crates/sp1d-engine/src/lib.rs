@@ -12,6 +12,8 @@
 //! [`sp1d_orchestrator::ProofHandle`] on the orchestrator and to a [`sp1d_worker::AttemptIo`] on a worker.
 
 mod executor;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heap;
 mod identity;
 mod limits;

@@ -4,6 +4,7 @@
 mod access;
 mod body;
 mod event_stream;
+mod form;
 mod health;
 mod limits;
 mod page;
@@ -17,6 +18,8 @@ mod trace;
 mod upload;
 mod workers;
 
+pub(crate) use form::{ProofFormPart, ProofFormReader};
 pub(crate) use limits::limits;
 pub use router::openapi;
 pub use server::serve;
+pub(crate) use upload::UploadKind;

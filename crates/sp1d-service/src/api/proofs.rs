@@ -1,7 +1,8 @@
 //! `/v1/proofs`.
 
 use super::{
-    body::{FormBody, FormHeads, body_problem},
+    body::body_problem,
+    form::{ProofFormPart, ProofFormReader, read_request},
     problem::Problem,
     upload::{UploadKind, receive},
 };
@@ -12,9 +13,7 @@ use crate::{
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{
-        FromRequest, Multipart, Path, Query, Request, State, multipart::MultipartError, rejection::QueryRejection,
-    },
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -155,57 +154,23 @@ pub(crate) async fn submit(
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(proof)))
 }
 
-fn read_request(body: &[u8]) -> Result<NewProof, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::malformed(&format!("invalid request: {error}")))
-}
-
 async fn read_form(service: &Service, client: ClientNetwork, request: Request) -> Result<NewProof, Problem> {
-    let unreadable = |error: MultipartError| body_problem("cannot read the form", &error);
-    let heads = FormHeads::default();
     let kinds = [UploadKind::Program, UploadKind::Input].map(|kind| kind.limit(service));
-    let data_bytes = kinds.into_iter().fold(MAX_REQUEST_BYTES as u64, u64::saturating_add);
-    let request = request.map(|body| FormBody::limit(body, data_bytes, heads.clone()));
-    let form = Multipart::from_request(request, &()).await;
-    let mut form = form.map_err(|error| Problem::malformed(&format!("cannot read the form: {}", error.body_text())))?;
+    let upload_bytes = kinds.into_iter().fold(0, u64::saturating_add);
+    let mut form = ProofFormReader::new(request, MAX_REQUEST_BYTES, upload_bytes).await?;
     let (mut asked, mut program, mut input) = (None, None, None);
     // Taken for the first upload, and held until the last one is checked.
     let mut place = None;
-    loop {
-        heads.search();
-        let Some(mut field) = form.next_field().await.map_err(unreadable)? else { break };
-        heads.found();
-        let name = field.name().unwrap_or_default().to_owned();
-        match name.as_str() {
-            "request" if asked.is_none() => {
-                let mut body = Vec::new();
-                while let Some(part) = field.chunk().await.map_err(unreadable)? {
-                    body.extend(part);
-                    if body.len() > MAX_REQUEST_BYTES {
-                        let limit = MAX_REQUEST_BYTES;
-                        let text = format!("the form part `request` is longer than the limit of {limit} bytes");
-                        return Err(Problem::malformed(&text));
-                    }
+    while let Some(part) = form.next().await? {
+        match part {
+            ProofFormPart::Request(request) => asked = Some(request),
+            ProofFormPart::Upload(kind, field) => {
+                let place = held_place(service, client, &mut place).await?;
+                let blob = receive(service, place, kind, None, field).await?;
+                match kind {
+                    UploadKind::Program => program = Some(service.add_program(blob).await?.id),
+                    UploadKind::Input => input = Some(service.add_input(blob).await?.digest),
                 }
-                asked = Some(read_request(&body)?);
-            }
-            "program" if program.is_none() => {
-                let place = held_place(service, client, &mut place).await?;
-                let blob = receive(service, place, UploadKind::Program, None, field).await?;
-                program = Some(service.add_program(blob).await?.id);
-            }
-            "stdin" if input.is_none() => {
-                let place = held_place(service, client, &mut place).await?;
-                let blob = receive(service, place, UploadKind::Input, None, field).await?;
-                input = Some(service.add_input(blob).await?.digest);
-            }
-            "request" | "program" | "stdin" => {
-                return Err(Problem::malformed(&format!("the form has the part `{name}` twice")));
-            }
-            _ => {
-                let name: String = name.chars().take(40).collect();
-                return Err(Problem::malformed(&format!(
-                    "unknown form part `{name}`\nhint: use the parts `request`, `program` and `stdin`"
-                )));
             }
         }
     }

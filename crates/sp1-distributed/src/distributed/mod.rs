@@ -34,4 +34,4 @@ pub use sp1d_orchestrator::{
     WorkerInfo, WorkerOrigins, WorkerTasks,
 };
 pub use sp1d_protocol::{Address, Filter};
-pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand};
+pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand, WorkerStop};

@@ -1,4 +1,4 @@
-//! Releases a worker for which other orchestrators wait.
+//! Releases a worker for which other orchestrators wait, or which is stopping.
 
 use super::{turn_end::TurnEnd, worker_session::WorkerSession};
 use crate::dispatch::input::DispatcherInput;
@@ -22,6 +22,14 @@ impl WorkerSession {
                 _ = demand.changed() => {}
             }
         }
+        self.drain().await;
+    }
+
+    /// Resolves when the worker has said that it leaves, and holds no attempt. Attempts that have started end first, and
+    /// the other ones go to other workers, or wait.
+    pub(super) async fn worker_left(&self) {
+        self.leaving.cancelled().await;
+        tracing::info!(worker = %self.address, "worker is stopping: it finishes the attempts that it has started");
         self.drain().await;
     }
 

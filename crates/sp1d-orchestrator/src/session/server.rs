@@ -18,6 +18,9 @@ const STOPPING: &str = "the orchestrator is stopping";
 /// Why this orchestrator ends the session of a worker for which others wait.
 const RELEASED: &str = "released, because other orchestrators wait for this worker";
 
+/// Why this orchestrator ends the session of a worker that leaves.
+const LEFT: &str = "the worker is stopping";
+
 /// The end of a session.
 #[derive(Debug)]
 pub(crate) struct EndedSession {
@@ -27,8 +30,8 @@ pub(crate) struct EndedSession {
     pub(crate) is_release: bool,
 }
 
-/// Serves the worker at the other end of `stream` until the session ends, `stop` is cancelled, or this orchestrator's
-/// turn at the worker is over. `welcome` receives the outcome of the handshake: the worker's name, or why it is
+/// Serves the worker at the other end of `stream` until the session ends, `stop` is cancelled, this orchestrator's turn
+/// at the worker is over, or the worker leaves. `welcome` receives the outcome of the handshake: the worker's name, or why it is
 /// refused.
 pub(crate) async fn serve<S>(
     stream: S,
@@ -51,6 +54,11 @@ where
             () = stop.cancelled() => {
                 session.close_reason.set(STOPPING.to_owned());
                 session.say_goodbye(STOPPING).await;
+                Ok(())
+            }
+            () = session.worker_left() => {
+                session.close_reason.set(LEFT.to_owned());
+                session.say_goodbye(LEFT).await;
                 Ok(())
             }
             () = session.turn_over() => {

@@ -8,7 +8,7 @@ use super::{
     turns::TurnView,
     worker_state::WorkerState,
 };
-use crate::{state::EngineState, text::one_line};
+use crate::{state::EngineState, stop::WorkerStop, text::one_line};
 use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -16,7 +16,6 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// Maximum time to resolve the orchestrator's name and open a TCP connection.
@@ -52,7 +51,7 @@ impl JoiningWorker {
         Self { orchestrator, introduction }
     }
 
-    /// Dials the orchestrator and serves it until `stop` is cancelled. Runs tasks once `engine` is ready.
+    /// Dials the orchestrator and serves it until `stop` ends the worker. Runs tasks once `engine` is ready.
     ///
     /// The worker dials again after every failure and every lost connection. So an orchestrator that starts late or
     /// restarts gets its workers back.
@@ -62,9 +61,9 @@ impl JoiningWorker {
     pub async fn serve(
         self,
         mut engine: watch::Receiver<EngineState>,
-        stop: CancellationToken,
+        stop: impl Into<WorkerStop>,
     ) -> Result<(), ServeError> {
-        let stop = stop.child_token();
+        let stop = stop.into().child();
         let worker = WorkerState::new(self.introduction.plan);
         let introduction = Arc::new(self.introduction);
         let mut backoff = Backoff::default();
@@ -90,7 +89,7 @@ impl JoiningWorker {
                         tracing::info!(orchestrator = %self.orchestrator, %end, "session ended");
                         last_reason.clear();
                     }
-                    Err(_) if stop.is_cancelled() => {}
+                    Err(JoinFailure::Stopping) => {}
                     Err(failure) => {
                         let reason = failure.to_string();
                         // Warn only once about the same reason.
@@ -104,22 +103,30 @@ impl JoiningWorker {
                 },
             }
             tokio::select! {
-                () = stop.cancelled() => break Ok(()),
+                () = stop.now.cancelled() => break Ok(()),
+                () = left(&stop, &worker) => break Ok(()),
                 error = &mut failed => break Err(error.into()),
                 () = sleep(backoff.pause(started.elapsed())) => {}
             }
         };
-        stop.cancel();
+        stop.now.cancel();
         worker.end().await;
         outcome
     }
+}
+
+/// Resolves when the worker leaves, and keeps no attempts for which it must connect again. Between sessions only.
+async fn left(stop: &WorkerStop, worker: &WorkerState) {
+    stop.leave.cancelled().await;
+    worker.nothing_kept().await;
 }
 
 /// Opens one connection and runs a session on it until the session ends. Fails if no session could start.
 async fn run_session(orchestrator: &Address, context: SessionContext) -> Result<SessionEnd, JoinFailure> {
     // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
     let stream = tokio::select! {
-        () = context.stop.cancelled() => return Err(JoinFailure::Stopping),
+        () = context.stop.now.cancelled() => return Err(JoinFailure::Stopping),
+        () = left(&context.stop, &context.worker) => return Err(JoinFailure::Stopping),
         connected = connect(orchestrator) => connected?,
     };
     Ok(run(stream, context).await)
@@ -157,7 +164,7 @@ mod tests {
             plan: MemoryPlan::default(),
         };
         let (_sender, engine) = engine_state(Duration::ZERO);
-        let (worker, stop) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
+        let (worker, stop) = (WorkerState::new(MemoryPlan::default()), WorkerStop::new());
         let context = SessionContext {
             introduction: Arc::new(introduction),
             engine,
@@ -169,7 +176,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             // The first bytes of the preamble: the worker now waits for the reply.
             stream.read_u32().await.unwrap();
-            stop.cancel();
+            stop.now.cancel();
             stream
         };
         let (ended, _stream) = tokio::join!(run_session(&orchestrator, context), silent);

@@ -2,7 +2,7 @@
 
 use crate::{
     dispatch::{CHECK_LIMITS, WAITING_LIMITS},
-    pool::{disconnected, identity, join_port},
+    pool::{disconnected, identity, join_port, named_workers},
     proof::{cached_results, restart, run},
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
     settings, timed_check,
@@ -15,6 +15,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         settings::LIMITS,
         join_port::LIMITS,
         identity::LIMITS,
+        named_workers::LIMITS,
         introduction::LIMITS,
         CONTROL_LIMITS,
         SERVICE_LIMITS,

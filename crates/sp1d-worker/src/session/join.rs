@@ -9,8 +9,9 @@ use super::{
     worker_state::WorkerState,
 };
 use crate::{state::EngineState, stop::WorkerStop, text::one_line};
+use futures::future::select_ok;
 use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::watch,
@@ -18,8 +19,12 @@ use tokio::{
 };
 use tracing::Instrument;
 
-/// Maximum time to resolve the orchestrator's name and open a TCP connection.
+/// Maximum time to open a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Maximum time to resolve the orchestrator's name. A resolver asks a name server again after 5 s, and then the next
+/// one.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a worker has no session with its orchestrator.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,8 @@ enum JoinFailure {
     Stopping,
     #[error("cannot resolve the host name: {0}")]
     Resolve(io::Error),
+    #[error("the host name was not resolved within {} s", RESOLVE_TIMEOUT.as_secs())]
+    ResolveTimeout,
     #[error("{0}")]
     Connect(io::Error),
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -134,15 +141,23 @@ async fn run_session(orchestrator: &Address, context: SessionContext) -> Result<
 
 /// Opens a connection and exchanges the preamble with the orchestrator.
 async fn connect(orchestrator: &Address) -> Result<TcpStream, JoinFailure> {
-    let open = async {
-        let found = orchestrator.resolve().await.map_err(JoinFailure::Resolve)?;
-        TcpStream::connect(found.as_slice()).await.map_err(JoinFailure::Connect)
-    };
-    let opened = timeout(CONNECT_TIMEOUT, open).await;
-    let mut stream = opened.unwrap_or(Err(JoinFailure::Timeout))?;
+    let mut stream = open(orchestrator.resolve()).await?;
     stream.set_nodelay(true).map_err(JoinFailure::NoDelay)?;
     dial(&mut stream, Role::Worker).await?;
     Ok(stream)
+}
+
+/// Opens a TCP connection to one of the addresses that `lookup` finds.
+async fn open(lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>) -> Result<TcpStream, JoinFailure> {
+    let found = timeout(RESOLVE_TIMEOUT, lookup).await.map_err(|_| JoinFailure::ResolveTimeout)?;
+    let found = found.map_err(JoinFailure::Resolve)?;
+    // Try all addresses of the name at the same time, because one of them may drop all packets.
+    let tries = select_ok(found.into_iter().map(|address| Box::pin(TcpStream::connect(address))));
+    match timeout(CONNECT_TIMEOUT, tries).await {
+        Ok(Ok((stream, _))) => Ok(stream),
+        Ok(Err(error)) => Err(JoinFailure::Connect(error)),
+        Err(_) => Err(JoinFailure::Timeout),
+    }
 }
 
 #[cfg(test)]
@@ -181,5 +196,22 @@ mod tests {
         };
         let (ended, _stream) = tokio::join!(run_session(&orchestrator, context), silent);
         assert!(matches!(ended, Err(JoinFailure::Stopping)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_name_server_only_delays_the_connection() {
+        let reply = async |seconds: u64| {
+            sleep(Duration::from_secs(seconds)).await;
+            Err(io::Error::other("no such name"))
+        };
+        assert!(matches!(open(reply(5)).await, Err(JoinFailure::Resolve(_))));
+        assert!(matches!(open(reply(60)).await, Err(JoinFailure::ResolveTimeout)));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_hide_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let found = vec![SocketAddr::from(([127, 0, 0, 1], 9)), listener.local_addr().unwrap()];
+        assert!(open(async { Ok(found) }).await.is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! Explains why executions failed.
 
-use super::machine_check::little_shared_memory;
+use super::{executor_error::ErrorOrigin, machine_check::little_shared_memory};
 use sp1_core_executor::ExecutionError;
 use sp1d_model::clean_line;
 use sp1d_orchestrator::ProofFailure;
@@ -32,12 +32,33 @@ pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std:
     match typed {
         Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
         Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => killed_from_outside(error),
-        Some(ExecutionError::Other(_)) | None => untyped_failure(error),
+        Some(ExecutionError::Other(text)) => match ErrorOrigin::of(text) {
+            ErrorOrigin::Process => untyped_failure(error),
+            ErrorOrigin::Outside => killed_from_outside(error),
+            ErrorOrigin::Start => not_started(error),
+            ErrorOrigin::Unknown => {
+                ProofFailure::Machine(format!("this machine failed to execute the program: {error}"))
+            }
+        },
+        None => untyped_failure(error),
         Some(guest) => {
             let text = clean_line(&guest.to_string(), MAX_OUTPUT_CHARACTERS);
             ProofFailure::Program(format!("the execution of the program failed: {text}"))
         }
     }
+}
+
+/// Returns true if `error` names no cause: one part of the executor may only have noticed the failure of another.
+pub(crate) fn is_unexplained(error: &ExecutionError) -> bool {
+    matches!(error, ExecutionError::Other(text) if ErrorOrigin::of(text) == ErrorOrigin::Unknown)
+}
+
+/// Returns the failure of an executor that could not be started. The next try finds its program again.
+fn not_started(error: &dyn std::fmt::Display) -> ProofFailure {
+    ProofFailure::Interrupted(format!(
+        "this machine could not start the executor of the program ({error})\n\
+         hint: `sp1d doctor` checks the temporary folder and the memory"
+    ))
 }
 
 /// Returns the failure of an executor that the operating system or another process killed. Another try may succeed.

@@ -4,7 +4,7 @@
 //! completes a trace chunk can only be stopped by killing that child, so the child has to be found. Executions
 //! therefore start one at a time, and a child that appears during a start belongs to the execution that starts.
 
-use super::resources::ExecutionResources;
+use super::{helper, resources::ExecutionResources};
 use std::{
     sync::{
         Arc,
@@ -78,6 +78,7 @@ where
         return ExecutionEnd::Stopped;
     }
     let starting = START_LOCK.lock().await;
+    helper::restore();
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
     let chunks = bound.chunks.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Runs the unit tests in `executor/executor_error.rs`. The file is compiled separately here, because unit tests of the whole
-//! crate would link SP1's prover a second time.
+//! Runs the unit tests in `executor/executor_error.rs`. The file is compiled separately here, because unit tests of the
+//! whole crate would link SP1's prover a second time.
 
 #[path = "../src/executor/executor_error.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the engine uses them")]

@@ -1,4 +1,4 @@
-//! How a worker is told to end.
+//! Ends a worker.
 
 use std::{convert::Infallible, future, time::Duration};
 use tokio::time::sleep;
@@ -19,7 +19,7 @@ impl From<CancellationToken> for WorkerStop {
 }
 
 impl WorkerStop {
-    /// Returns a value that has not told the worker to end yet.
+    /// Returns a value for a worker that continues until a method is called.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -49,7 +49,7 @@ impl WorkerStop {
         &self.now
     }
 
-    /// Tells the worker whatever `other` tells. Never resolves.
+    /// Ends the worker when `other` does, and in the same way. Never resolves.
     pub async fn follow(&self, other: &Self) -> Infallible {
         tokio::select! {
             () = other.leave.cancelled() => self.leave.cancel(),
@@ -60,7 +60,7 @@ impl WorkerStop {
         future::pending().await
     }
 
-    /// Returns a value for a part of the worker. It is told what this value is told, and its own changes stay its own.
+    /// Returns a value for a part of the worker. The part ends with the worker, and can also end alone.
     pub(crate) fn child(&self) -> Self {
         Self { leave: self.leave.child_token(), now: self.now.child_token() }
     }

@@ -1,5 +1,5 @@
-//! The units in `packaging/systemd`: their programs start as the units say, find each other, and stop in time. No prover
-//! is loaded.
+//! The units in `packaging/systemd`: their programs start as the units say, find each other, and stop in time. No
+//! prover is loaded.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -31,8 +31,8 @@ impl BoundWorker {
     }
 
     /// Serves until `stop` ends the worker. Then the worker says goodbye to its orchestrator and ends. Dropping the
-    /// future also stops the worker. `stop` is a `CancellationToken`, which ends the worker at once, or a [`WorkerStop`],
-    /// which lets it finish its attempts first.
+    /// future also stops the worker. `stop` is a `CancellationToken`, which ends the worker at once, or a
+    /// [`WorkerStop`], which lets it finish its attempts first.
     ///
     /// # Errors
     /// If the prover cannot be loaded, or if the worker's thread ends without a result.

@@ -130,7 +130,7 @@ impl NameFollower {
         self.calls.insert(member, NamedCall { retire, task });
     }
 
-    /// Lets the connection to `member` end. Returns false if there is none.
+    /// Lets the connection to `member` end. Returns false if no such connection exists.
     fn retire(&self, member: &Member) -> bool {
         let call = self.calls.get(member);
         if let Some(call) = call {

@@ -14,8 +14,8 @@ sp1d_model::limits! {
     const MAX_NAMED_WORKERS: usize = 1024; Count by EitherSide;
 }
 
-/// Number of replies in a row without an address after which its worker is no longer connected. Some name servers return
-/// a part of the addresses each time, and omit a machine that is busy for a moment.
+/// Number of replies in a row without an address after which its worker is no longer connected. Some name servers
+/// return a part of the addresses each time, and omit a machine that is busy for a moment.
 const MAX_ABSENT_REPLIES: u32 = 4;
 
 /// What to do about the workers of a name.

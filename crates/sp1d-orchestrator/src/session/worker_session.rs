@@ -41,7 +41,7 @@ pub(super) struct WorkerSession {
     pub(super) joined: AtomicBool,
     /// How many other orchestrators wait for the worker.
     pub(super) others: watch::Sender<u32>,
-    /// Cancelled when the worker says that it leaves.
+    /// Cancelled when the worker reports that it leaves.
     pub(super) leaving: CancellationToken,
     pub(super) close_reason: Arc<CloseReason>,
     pub(super) tasks: BackgroundTasks,

@@ -27,7 +27,7 @@ fn a_rolling_restart_of_all_workers_costs_no_shard() {
     let names = ["one", "two", "three"];
     let mut workers = names.map(|name| worker(name, 300));
     let addresses = workers.each_ref().map(|(address, _)| *address);
-    let orchestrator = orchestrator(&addresses, &["--shards", "45"]);
+    let orchestrator = orchestrator(&addresses, &["--shards", "60"]);
     orchestrator.wait_for("done ", 3);
     let mut stopped = Vec::new();
     for (at, name) in names.into_iter().enumerate() {
@@ -41,7 +41,7 @@ fn a_rolling_restart_of_all_workers_costs_no_shard() {
     }
     let orchestrator = check_proven(orchestrator);
     let all: Vec<&Process> = stopped.iter().chain(workers.iter().map(|(_, worker)| worker)).collect();
-    check_once(&all, 45);
+    check_once(&all, 60);
     assert!(stopped.iter().all(|worker| worker.output.count("started ") == worker.output.count("ended ")));
     assert!(!orchestrator.errors.all().contains("attempt failed"), "{}", orchestrator.errors.all());
 }

@@ -13,8 +13,8 @@ pub(crate) struct AttemptGate {
 }
 
 impl AttemptGate {
-    /// Closes the gate. When this resolves, the reports of all attempts that have started are sent, and no other attempt
-    /// starts.
+    /// Closes the gate. When this resolves, the reports of all attempts that have started are sent, and no other
+    /// attempt starts.
     ///
     /// # Cancel safety
     /// If the future is dropped, the gate is still open.

@@ -174,7 +174,7 @@ fn differ(one: Option<wire::AttemptMemory>, other: Option<wire::AttemptMemory>) 
     }
 }
 
-/// Resolves when the worker is told to leave, no further attempt starts, and the reports of all started ones are sent.
+/// Resolves when the worker leaves, no further attempt can start, and the reports of all started ones are sent.
 async fn no_more_starts(stop: WorkerStop, worker: WorkerState) {
     stop.leave.cancelled().await;
     worker.close_gate().await;
@@ -221,7 +221,7 @@ async fn exchange(
             silence.send(&session.handle, from_worker::Message::Readiness(readiness(&state)), &stop).await?;
             reported_ready = is_ready;
         }
-        // The orchestrator ends the session of a leaving worker without attempts. So the kept attempts are offered first.
+        // The orchestrator ends the session of a leaving worker without attempts. So offer the kept attempts first.
         if is_leaving && !reported_leaving && (session.attempts.is_some() || !worker.keeps_attempts()) {
             silence.send(&session.handle, from_worker::Message::Leaving(wire::Leaving {}), &stop).await?;
             reported_leaving = true;

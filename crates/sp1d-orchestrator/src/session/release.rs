@@ -26,8 +26,8 @@ impl WorkerSession {
         self.drain().await;
     }
 
-    /// Resolves when the worker has reported that it leaves, and holds no attempt. Attempts that have started end first,
-    /// and the other ones go to other workers, or wait.
+    /// Resolves when the worker has reported that it leaves, and holds no attempt. Attempts that have started end
+    /// first, and the other ones go to other workers, or wait.
     pub(super) async fn worker_left(&self) {
         self.leaving.cancelled().await;
         tracing::info!(worker = %self.address, "worker is stopping: it finishes the attempts that it has started");

@@ -2,7 +2,7 @@
 
 use crate::{
     dispatch::{CHECK_LIMITS, WAITING_LIMITS},
-    pool::{disconnected, identity, join_port},
+    pool::{disconnected, identity, join_port, named_workers},
     proof::{cached_results, restart, run},
     registry,
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
@@ -16,6 +16,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         settings::LIMITS,
         join_port::LIMITS,
         identity::LIMITS,
+        named_workers::LIMITS,
         introduction::LIMITS,
         CONTROL_LIMITS,
         SERVICE_LIMITS,

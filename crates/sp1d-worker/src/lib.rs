@@ -24,6 +24,7 @@ mod machine_memory;
 mod prover;
 mod session;
 mod state;
+mod stop;
 mod text;
 
 pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
@@ -35,3 +36,4 @@ pub use session::{
     Capabilities, Introduction, JoiningWorker, ListeningWorker, LocalEndpoint, LocalWorker, ServeError, WorkerSettings,
 };
 pub use state::{EngineState, StateSender, engine_state};
+pub use stop::WorkerStop;

@@ -244,6 +244,34 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
     tokio::task::spawn_blocking(check).await.unwrap();
 }
 
+/// Cleaners of temporary folders remove files that were not used for ten days.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_executor_of_a_service_is_written_again_when_its_file_is_gone() {
+    let worker = stuck_worker().await;
+    let address = worker.address.to_string();
+    let check = move || {
+        let mut served = Served::start_with(&[address], &["--parallel-proofs", "2"]);
+        let elf = guest("fibonacci");
+        let has_tasks = |proof: &Value| {
+            assert_ne!(proof["state"], "failed", "{proof}");
+            proof["tasks"]["known"].as_u64() > Some(0)
+        };
+        let first = served.says(&["submit", "--elf", &elf, "--input", "u32:1000"]);
+        served.wait_for(&first, has_tasks);
+        let folder = served.folder.path().join(format!("sp1d-{}", rustix::process::geteuid().as_raw()));
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let is_helper = |path: &PathBuf| path.to_string_lossy().contains("sp1-native-runner-bin-");
+        let helpers: Vec<PathBuf> = files.filter(is_helper).collect();
+        assert_eq!(helpers.len(), 1, "{helpers:?}");
+        fs::remove_file(&helpers[0]).unwrap();
+        let second = served.says(&["submit", "--elf", &elf, "--input", "u32:2000"]);
+        served.wait_for(&second, has_tasks);
+        assert!(helpers[0].exists() && served.log().contains("written again"), "{}", served.log());
+        stop(&mut served);
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+}
+
 /// Stops the service with SIGTERM, as a service manager does, and checks that it shuts down cleanly.
 fn stop(served: &mut Served) {
     served.signal(Signal::TERM);

@@ -2,6 +2,7 @@
 
 use super::{
     child_use::{MAX_OUTPUT_BYTES, MAX_OUTPUT_LINE_BYTES},
+    executor_error::ErrorOrigin,
     machine_check::little_shared_memory,
 };
 use sp1_core_executor::ExecutionError;
@@ -70,12 +71,33 @@ pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std:
             ProofFailure::Program(format!("the program used {used_mb} MB of memory, more than its limit{MEMORY_HINT}"))
         }
         Some(ExecutionError::ChildKilled()) => killed_from_outside(error),
-        Some(ExecutionError::Other(_)) | None => untyped_failure(error),
+        Some(ExecutionError::Other(text)) => match ErrorOrigin::of(text) {
+            ErrorOrigin::Process => untyped_failure(error),
+            ErrorOrigin::Outside => killed_from_outside(error),
+            ErrorOrigin::Start => not_started(error),
+            ErrorOrigin::Unknown => {
+                ProofFailure::Machine(format!("this machine failed to execute the program: {error}"))
+            }
+        },
+        None => untyped_failure(error),
         Some(guest) => {
             let text = clean_line(&guest.to_string(), MAX_OUTPUT_CHARACTERS);
             ProofFailure::Program(format!("the execution of the program failed: {text}"))
         }
     }
+}
+
+/// Returns true if `error` names no cause: one part of the executor may only have noticed the failure of another.
+pub(crate) fn is_unexplained(error: &ExecutionError) -> bool {
+    matches!(error, ExecutionError::Other(text) if ErrorOrigin::of(text) == ErrorOrigin::Unknown)
+}
+
+/// Returns the failure of an executor that could not be started. The next try finds its program again.
+fn not_started(error: &dyn std::fmt::Display) -> ProofFailure {
+    ProofFailure::Interrupted(format!(
+        "this machine could not start the executor of the program ({error})\n\
+         hint: `sp1d doctor` checks the temporary folder and the memory"
+    ))
 }
 
 /// Returns the failure of an executor that the operating system or another process killed. Another try may succeed.

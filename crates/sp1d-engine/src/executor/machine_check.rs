@@ -1,7 +1,7 @@
 //! Checks whether SP1's executor can run on this machine. The executor runs each program in a child process. It unpacks
 //! the executable of that process into the temporary folder and shares memory with it through `/dev/shm`.
 
-use super::shared_memory::SharedMemorySize;
+use super::{helper, shared_memory::SharedMemorySize};
 use rustix::{
     fs::{Access, StatVfsMountFlags, access, statvfs},
     process::geteuid,
@@ -85,7 +85,11 @@ const MIN_SHARED_BYTES: u64 = 32 << 20;
 /// # Errors
 /// Fails with the first requirement that is not met. The message says what to do.
 pub fn check_executor_host() -> Result<(), MachineError> {
-    check_temporary_folder(&env::temp_dir())?;
+    let folder = env::temp_dir();
+    if let Err(error) = helper::restore_folder(&folder) {
+        tracing::debug!(%error, folder = %folder.display(), "cannot create the temporary folder again");
+    }
+    check_temporary_folder(&folder)?;
     check_shared_memory(Path::new("/dev/shm"))
 }
 

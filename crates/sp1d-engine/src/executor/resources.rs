@@ -1,6 +1,7 @@
 //! Finds and frees what an execution has outside of this process.
 
 use super::{
+    helper,
     processes::{ProcStat, children, kill, process},
     segments::{SHARED_MEMORY_FOLDER, mapped_segments, remove_segment},
 };
@@ -34,7 +35,10 @@ impl ExecutionResources {
     /// Looks for new children and segments. Returns true once the child exists; it is created last.
     pub(super) fn look(&mut self) -> bool {
         let new = |child: &ProcStat| !self.children_before.contains(&child.id);
-        self.child = self.child.or_else(|| children().iter().find(|child| new(child)).map(|child| child.id));
+        if self.child.is_none() {
+            self.child = children().iter().find(|child| new(child)).map(|child| child.id);
+            self.child.into_iter().for_each(helper::remember);
+        }
         self.segments.extend(mapped_segments().difference(&self.segments_before).cloned());
         self.child.is_some()
     }

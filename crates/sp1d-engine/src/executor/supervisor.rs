@@ -4,7 +4,7 @@
 //! completes a trace chunk can only be stopped by killing that child, so the child has to be found. Executions
 //! therefore start one at a time, and a child that appears during a start belongs to the execution that starts.
 
-use super::{child_watch::ChildWatch, execution_bound::ExecutionBound, resources::ExecutionResources};
+use super::{child_watch::ChildWatch, execution_bound::ExecutionBound, helper, resources::ExecutionResources};
 use sp1d_orchestrator::ProofFailure;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{
@@ -57,6 +57,7 @@ where
         Ok(watch) => watch,
         Err(shortage) => return ExecutionEnd::Refused(ProofFailure::Machine(shortage.to_string())),
     };
+    helper::restore();
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
     let chunks = bound.chunks.load(Ordering::Relaxed);

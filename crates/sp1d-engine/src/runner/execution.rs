@@ -3,8 +3,8 @@
 use super::{local_task_context::LocalTaskContext, proof_client::ProofClient, request::decode_stdin};
 use crate::{
     executor::{
-        ExecutionBound, ExecutionEnd, execution_failure, killed_from_outside, memory_with_margin, program_failure,
-        ran_away, supervise, trace_bytes,
+        ExecutionBound, ExecutionEnd, execution_failure, is_unexplained, killed_from_outside, memory_with_margin,
+        program_failure, ran_away, supervise, trace_bytes,
     },
     names::task_to_sp1,
     options::CutOptions,
@@ -101,6 +101,9 @@ async fn execute(
     let started = Instant::now();
     match supervise(work, client.proof().ended(), bound).await {
         ExecutionEnd::Done(Ok(output)) => Ok(output.cycles),
+        ExecutionEnd::Done(Err(TaskError::Execution(error))) if is_unexplained(&error) => {
+            Err(diagnose(client, context, &error.into(), started.elapsed()).await)
+        }
         ExecutionEnd::Done(Err(TaskError::Execution(error))) => Err(execution_failure(Some(&error), &error)),
         ExecutionEnd::Done(Err(TaskError::Retryable(error))) => Err(killed_from_outside(&error)),
         ExecutionEnd::Done(Err(TaskError::Fatal(error))) => {

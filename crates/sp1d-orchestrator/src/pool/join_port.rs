@@ -97,7 +97,7 @@ impl JoinPort {
     /// Serves a worker from the first bytes of its connection to the end of its session.
     async fn receive(&self, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let Some(_place) = self.shake_hands(&mut stream, peer).await else { return };
-        let ended = serve_session(stream, &Member::Joined(peer), &self.registry, &mut None, &stop).await;
+        let ended = serve_session(stream, &Member::Joined(peer), &self.registry, &mut None, &stop.into()).await;
         self.log(peer, |left_out| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, left_out, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, left_out, "joining worker refused"),

@@ -1,6 +1,6 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
-use super::{dialer::connect, list::Member, reach_error::ReachError};
+use super::{dialer::connect, list::Member, reach_error::ReachError, resolver::SystemResolver};
 use crate::{lock::lock, runner::task::AttemptMemory, session::introduction::attempt_memory};
 use sp1d_model::clean_line;
 use sp1d_protocol::{
@@ -71,7 +71,7 @@ pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError>
     let Member::Remote(address) = member else {
         return Err(ProbeError::NoAddress(member.clone()));
     };
-    let mut stream = connect(address).await?;
+    let mut stream = connect(address, &SystemResolver).await?;
     match dial(&mut stream, Role::IdleOrchestrator).await {
         Ok(_) => {}
         Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),

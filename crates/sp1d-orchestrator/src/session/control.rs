@@ -69,15 +69,23 @@ impl WorkerSession {
             }
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
+            from_worker::Message::Leaving(_) => {
+                self.expect_no_return();
+                self.leaving.cancel();
+            }
             from_worker::Message::Goodbye(goodbye) => {
                 let reason = clean_line(&goodbye.reason, MAX_REASON_CHARACTERS);
-                if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(session)) {
-                    // A worker that joined by itself is not expected back when it says goodbye.
-                    worker.let_go.store(true, Ordering::Relaxed);
-                }
+                self.expect_no_return();
                 self.close_reason.set(reason);
                 self.closer.close();
             }
+        }
+    }
+
+    /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back.
+    fn expect_no_return(&self) {
+        if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(self.id)) {
+            worker.let_go.store(true, Ordering::Relaxed);
         }
     }
 

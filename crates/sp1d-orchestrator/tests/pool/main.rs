@@ -5,6 +5,7 @@ mod connections;
 mod faults;
 mod hostile;
 mod joining;
+mod names;
 mod proofs;
 
 use futures::FutureExt;

@@ -1,10 +1,10 @@
 //! A worker that has started.
 
 use super::error::WorkerError;
-use sp1d_worker::EngineState;
+use sp1d_worker::{EngineState, WorkerStop};
 use std::{net::SocketAddr, thread::JoinHandle};
 use tokio::sync::{oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 /// A worker that has started. Its port, if it has one, is open, and its prover is loading. Dropping it stops the
 /// worker.
@@ -12,7 +12,7 @@ pub struct BoundWorker {
     pub(super) address: Option<SocketAddr>,
     pub(super) state: watch::Receiver<EngineState>,
     pub(super) outcome: oneshot::Receiver<Result<(), sp1d_worker::ServeError>>,
-    pub(super) stop: CancellationToken,
+    pub(super) stop: WorkerStop,
     pub(super) _stop: DropGuard,
     pub(super) thread: Option<JoinHandle<()>>,
 }
@@ -30,18 +30,17 @@ impl BoundWorker {
         self.state.clone()
     }
 
-    /// Serves until `stop` is cancelled. Then the worker says goodbye to its orchestrator and ends. Dropping the future
-    /// also stops the worker.
+    /// Serves until `stop` ends the worker. Then the worker says goodbye to its orchestrator and ends. Dropping the
+    /// future also stops the worker. `stop` is a `CancellationToken`, which ends the worker at once, or a
+    /// [`WorkerStop`], which lets it finish its attempts first.
     ///
     /// # Errors
     /// If the prover cannot be loaded, or if the worker's thread ends without a result.
-    pub async fn serve(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
+    pub async fn serve(mut self, stop: impl Into<WorkerStop>) -> Result<(), WorkerError> {
+        let stop = stop.into();
         let outcome = tokio::select! {
             outcome = &mut self.outcome => outcome,
-            () = stop.cancelled() => {
-                self.stop.cancel();
-                (&mut self.outcome).await
-            }
+            never = self.stop.follow(&stop) => match never {},
         };
         // The thread only releases the prover now. Do not wait for that.
         self.thread.take();

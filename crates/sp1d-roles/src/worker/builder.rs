@@ -9,7 +9,7 @@ use super::{
 use sp1d_engine::start_estimate;
 use sp1d_machine::check_processor;
 use sp1d_protocol::{Address, Filter};
-use sp1d_worker::{JoiningWorker, ListeningWorker, ProverCommand, WorkerSettings, engine_state};
+use sp1d_worker::{JoiningWorker, ListeningWorker, ProverCommand, WorkerSettings, WorkerStop, engine_state};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -137,23 +137,24 @@ impl WorkerBuilder {
         };
         let name = self.name.unwrap_or_else(|| default_name(&place));
         let (mode, engine) = (self.mode, self.engine);
-        let stop = CancellationToken::new();
+        let stop = WorkerStop::new();
         // From here, dropping this future stops everything that it has started.
-        let guard = stop.clone().drop_guard();
+        let guard = stop.now().clone().drop_guard();
         let (sender, receiver) = engine_state(start_estimate());
         let (bound, binding) = oneshot::channel();
         let (done, outcome) = oneshot::channel();
-        let (token, for_worker) = (stop.clone(), receiver.clone());
+        let (stop_of_worker, for_worker) = (stop.clone(), receiver.clone());
         let work = move || {
+            let token = stop_of_worker.now().clone();
             let introduction = introduction(name, threads, &engine);
             let serve = async move {
                 let (listen, orchestrators) = match mode {
                     ConnectionMode::Listen(listen, orchestrators) => (listen, orchestrators),
                     ConnectionMode::Join(orchestrator) => {
                         if bound.send(Ok(None)).is_ok() {
-                            tokio::spawn(start_engine(sender, engine, token.clone()));
+                            tokio::spawn(start_engine(sender, engine, token));
                             let worker = JoiningWorker::new(orchestrator, introduction);
-                            drop(done.send(worker.serve(for_worker, token).await));
+                            drop(done.send(worker.serve(for_worker, stop_of_worker).await));
                         }
                         return;
                     }
@@ -165,8 +166,8 @@ impl WorkerBuilder {
                 };
                 // Stop if the address is unknown or if the caller has dropped the future.
                 let Ok(Ok(())) = worker.local_addr().map(|address| bound.send(Ok(Some(address)))) else { return };
-                tokio::spawn(start_engine(sender, engine, token.clone()));
-                drop(done.send(worker.serve(for_worker, token).await));
+                tokio::spawn(start_engine(sender, engine, token));
+                drop(done.send(worker.serve(for_worker, stop_of_worker).await));
             };
             on_own_thread(serve)
         };

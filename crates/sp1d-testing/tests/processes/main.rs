@@ -8,6 +8,7 @@ mod lost_workers;
 mod proofs;
 mod provers;
 mod proxy;
+mod rolling_restarts;
 mod unverified;
 
 use proxy::Proxy;

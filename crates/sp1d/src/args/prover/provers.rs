@@ -39,6 +39,10 @@ pub(crate) struct WorkerArguments {
     /// Seconds to wait for enough free memory before failing. Without a value: 86400 (24 hours).
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "86400", default_value = "0")]
     pub(crate) wait_memory: u64,
+    /// Seconds to finish the attempts that have started when the worker is stopped with SIGTERM or Ctrl-C, at most
+    /// 86400. With 0, the worker stops at once. A second signal always stops it at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(..=86400))]
+    pub(crate) grace: u64,
     /// Stop when the parent process ends.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,

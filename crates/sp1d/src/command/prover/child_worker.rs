@@ -41,7 +41,8 @@ impl ChildWorker {
         let log = folder.join(format!("{name}.log"));
         let process = Command::new(&program)
             .args(["worker", "--orchestrator", "127.0.0.1", "--with-parent", "--wait-memory", "600"])
-            .args(["--listen", &address, "--name", &name])
+            // Its proofs end with this command.
+            .args(["--grace", "0", "--listen", &address, "--name", &name])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

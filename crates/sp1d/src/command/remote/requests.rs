@@ -63,7 +63,8 @@ pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> 
     if arguments.remote.json {
         return print(&serde_json::to_string(&found.workers)?);
     }
-    let mut table = table(["worker", "address", "state", "holds", "done", "failed", "threads", "memory", "why"]);
+    let mut table =
+        table(["worker", "address", "state", "tasks now", "done", "failed", "threads", "memory", "problem"]);
     for worker in found.workers {
         let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.failed_attempts.to_string()];
         let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
@@ -222,20 +223,22 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ProofEvent::Started { start: 1 } => "started".to_owned(),
         ProofEvent::Started { start } => format!("started again (start {start})"),
         ProofEvent::Submitted { kind } => format!("new task: {kind}"),
-        ProofEvent::CachedResult { kind } => format!("task done before, result from the cache: {kind}"),
+        ProofEvent::CachedResult { kind } => format!("task not needed, its result is in the cache: {kind}"),
         ProofEvent::Assigned(attempt) => format!("{} assigned to {}", task(attempt), attempt.worker),
         ProofEvent::Proving(attempt) => format!("{} started on {}", task(attempt), attempt.worker),
         ProofEvent::Done(attempt) => format!("{} done on {}", task(attempt), attempt.worker),
         ProofEvent::AttemptFailed { attempt, reason } => {
             format!("{} failed on {}: {reason}", task(attempt), attempt.worker)
         }
-        ProofEvent::Dropped(attempt) => format!("{} dropped on {}: no longer needed", task(attempt), attempt.worker),
-        ProofEvent::Executed { cycles } => format!("executed: {cycles} cycles"),
+        ProofEvent::Dropped(attempt) => {
+            format!("{} ended on {}: its result is no longer needed", task(attempt), attempt.worker)
+        }
+        ProofEvent::Executed { cycles } => format!("the program ran to its end: {cycles} cycles"),
         ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
-        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} is lost: {reason}"),
-        ProofEvent::Restarted { reason } => format!("restarted: {reason}"),
-        ProofEvent::Verifying => "verifying".to_owned(),
+        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} disconnected: {reason}"),
+        ProofEvent::Restarted { reason } => format!("the proof restarted: {reason}"),
+        ProofEvent::Verifying => "all tasks are done; verifying the proof".to_owned(),
         ProofEvent::Finished { state, failure } => {
             let texts = failure.as_ref().map(|failure| failure.text.clone());
             hint::separate(iter::once(state.name().to_owned()).chain(texts)).0

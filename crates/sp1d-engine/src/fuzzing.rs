@@ -5,6 +5,7 @@
 use crate::{
     options::CutOptions,
     program::ProgramSize,
+    proof_file::ProofFile,
     sp1_types::CoreShardProof,
     verify::{Expectations, PartChecks},
 };
@@ -15,8 +16,10 @@ use sp1_hypercube::{
     air::{SP1CorePublicValues, ShardRange},
 };
 use sp1_primitives::SP1Field;
-use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
-use sp1_sdk::{SP1Proof, SP1ProofWithPublicValues};
+use sp1_prover::{
+    verify::{SP1Verifier, VerifierRecursionVks},
+    worker::SP1Proof,
+};
 use sp1d_model::{TaskId, TaskKind};
 use sp1d_orchestrator::{ExpectedExit, ProofChecks, ProofMode, ProofRequest, TaskSpec};
 use sp1d_protocol::{DeferredTask, ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload, WrapTask};
@@ -80,7 +83,7 @@ impl CheckedTask {
 /// # Panics
 /// Panics if the proof was not made by SP1's prover.
 #[must_use]
-pub fn core_shards(key: &SP1VerifyingKey, proof: &SP1ProofWithPublicValues) -> Vec<(CheckedTask, Vec<u8>)> {
+pub fn core_shards(key: &SP1VerifyingKey, proof: &ProofFile) -> Vec<(CheckedTask, Vec<u8>)> {
     let SP1Proof::Core(shards) = &proof.proof else { return Vec::new() };
     let task = |shard: &CoreShardProof| {
         let values: &SP1CorePublicValues<SP1Field> = shard.public_values.as_slice().borrow();

@@ -1,8 +1,10 @@
 //! The result of a task, as its check sees it.
 
 use sp1_hypercube::SP1VerifyingKey;
-use sp1_sdk::SP1ProofWithPublicValues;
-use sp1d_engine::fuzzing::{CheckedTask, core_shards, is_same_shard_proof};
+use sp1d_engine::{
+    ProofFile,
+    fuzzing::{CheckedTask, core_shards, is_same_shard_proof},
+};
 use sp1d_fuzz::{FuzzMemory, FuzzTarget};
 use sp1d_model::TaskKind;
 use std::{env, fs, sync::LazyLock};
@@ -35,7 +37,8 @@ static TASKS: LazyLock<Vec<CheckedTask>> = LazyLock::new(|| {
 /// The core shards of a real proof, each with its result.
 static HONEST: LazyLock<Vec<(CheckedTask, Vec<u8>)>> = LazyLock::new(|| {
     let (Some(proof), Some(key)) = (env::var_os(PROOF_FILE), env::var_os(KEY_FILE)) else { return Vec::new() };
-    let proof = SP1ProofWithPublicValues::load(proof).expect("the file of the proof can be read");
+    let proof = fs::read(proof).expect("the file of the proof can be read");
+    let proof = ProofFile::decode(&proof).expect("the file has a proof");
     let key = fs::read(key).expect("the file of the key can be read");
     let key: SP1VerifyingKey = bincode::deserialize(&key).expect("the file has a key");
     let shards = core_shards(&key, &proof);

@@ -9,7 +9,8 @@ use sp1d_model::TaskKind;
 use sp1d_protocol::FailureKind;
 use sp1d_testing::{FakeEngine, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready};
 use sp1d_worker::{
-    AttemptError, ListeningWorker, ProverCommand, ProverRules, Provers, ProvingEngine, WorkerSettings, serve_prover,
+    AttemptError, HealthPort, ListeningWorker, ProverCommand, ProverRules, Provers, ProvingEngine, WorkerSettings,
+    serve_prover,
 };
 use std::{os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::net::UnixStream;
@@ -39,6 +40,9 @@ struct FakeWorkerArguments {
     /// Be a prover process.
     #[arg(long, hide = true)]
     as_prover: bool,
+    /// Address for health probes.
+    #[arg(long)]
+    health: Option<String>,
     /// Memory to report to the orchestrator.
     #[arg(long, default_value_t = 0)]
     memory_bytes: u64,
@@ -157,6 +161,10 @@ async fn main() -> Result<()> {
     };
     let worker = ListeningWorker::bind(settings).await?;
     let stop = CancellationToken::new();
+    let health = match &arguments.health {
+        Some(address) => Some(HealthPort::bind(&address.parse()?).await?),
+        None => None,
+    };
     let state = match arguments.provers {
         None => ready(engine(arguments)),
         Some(count) => {
@@ -175,6 +183,9 @@ async fn main() -> Result<()> {
             Provers::start(vec![command; count], &rules, &stop).0
         }
     };
+    if let Some(health) = health {
+        tokio::spawn(health.serve(state.clone(), stop.clone()));
+    }
     worker.serve(state, stop).await?;
     Ok(())
 }

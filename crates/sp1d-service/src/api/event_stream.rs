@@ -1,11 +1,11 @@
 //! `/v1/proofs/{id}/events`: the events of a proof as a stream.
 
-use super::problem::Problem;
+use super::{live::live, problem::Problem};
 use crate::queue::{Follower, Service};
 use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     http::HeaderMap,
-    response::sse::{Event, KeepAlive, Sse},
+    response::{Response, sse::Event},
 };
 use futures::{Stream, stream};
 use serde::Deserialize;
@@ -64,7 +64,7 @@ pub(crate) async fn events(
     Path(id): Path<String>,
     query: Result<Query<EventStreamQuery>, QueryRejection>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let Query(EventStreamQuery { follow }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;
     service.proof(&id).await?;
     let after = match headers.get("last-event-id") {
@@ -74,7 +74,7 @@ pub(crate) async fn events(
             number.ok_or_else(|| Problem::malformed("the header Last-Event-ID is not a number"))?
         }
     };
-    Ok(Sse::new(event_stream(service, id, after, follow.unwrap_or(true))).keep_alive(KeepAlive::default()))
+    Ok(live(event_stream(service, id, after, follow.unwrap_or(true))))
 }
 
 fn event_stream(

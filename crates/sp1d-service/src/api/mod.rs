@@ -6,6 +6,7 @@ mod body;
 mod event_stream;
 mod health;
 mod limits;
+mod live;
 mod page;
 mod problem;
 mod programs;

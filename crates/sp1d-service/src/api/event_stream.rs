@@ -1,9 +1,9 @@
 //! `/v1/proofs/{id}/events`: the events of a proof as a stream.
 
-use super::{live::live, problem::Problem};
+use super::{live::live, path_part::PathPart, problem::Problem};
 use crate::queue::{Follower, Service};
 use axum::{
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::HeaderMap,
     response::{Response, sse::Event},
 };
@@ -56,12 +56,13 @@ struct EventReader {
     ),
     responses(
         (status = 200, body = EventRecord, content_type = "text/event-stream"),
+        (status = 400, description = "The path, a query parameter or a header is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn events(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
     query: Result<Query<EventStreamQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

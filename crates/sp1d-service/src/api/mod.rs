@@ -8,6 +8,7 @@ mod health;
 mod limits;
 mod live;
 mod page;
+mod path_part;
 mod problem;
 mod programs;
 mod proofs;

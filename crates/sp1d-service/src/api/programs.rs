@@ -1,6 +1,7 @@
 //! `/v1/programs` and `/v1/inputs`.
 
 use super::{
+    path_part::PathPart,
     problem::Problem,
     upload::{UploadKind, declared_length, receive},
 };
@@ -8,7 +9,7 @@ use crate::queue::{ClientNetwork, Service};
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use serde::Serialize;
@@ -46,6 +47,7 @@ pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramL
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = ProgramSummary),
+        (status = 400, description = "The body cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The program is too long.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The file is not a valid program.", body = Problem, content_type = "application/problem+json"),
@@ -73,12 +75,13 @@ pub(crate) async fn add(
     params(("id" = String, Path, description = "Id of the program.")),
     responses(
         (status = 200, body = ProgramSummary),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such program.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
 ) -> Result<Json<ProgramSummary>, Problem> {
     Ok(Json(service.program(&id).await?))
 }
@@ -92,6 +95,7 @@ pub(crate) async fn show(
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = InputSummary),
+        (status = 400, description = "The body cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The input is too long.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body is not a valid input.", body = Problem, content_type = "application/problem+json"),

@@ -2,6 +2,7 @@
 
 use super::{
     body::{FormBody, FormHeads, body_problem},
+    path_part::PathPart,
     problem::Problem,
     upload::{UploadKind, receive},
 };
@@ -12,9 +13,7 @@ use crate::{
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{
-        FromRequest, Multipart, Path, Query, Request, State, multipart::MultipartError, rejection::QueryRejection,
-    },
+    extract::{FromRequest, Multipart, Query, Request, State, multipart::MultipartError, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -38,6 +37,9 @@ sp1d_model::limits! {
 /// Items on a page if the client sends no `limit`.
 const PAGE: u32 = 100;
 
+/// Maximum of `before`: the largest number that is exact in every JSON library, see RFC 8259, section 6.
+const MAX_BEFORE: i64 = (1 << 53) - 1;
+
 /// A page of the list of proofs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ProofPage {
@@ -55,8 +57,10 @@ pub(crate) struct ProofListQuery {
     /// Lists only proofs in this state.
     state: Option<ProofState>,
     /// Maximum number of proofs in the response, 1 to 1000; 100 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Value of `next` in an earlier response. Lists the proofs after it.
+    /// Value of `next` in an earlier response. Lists the proofs after it. 1 to 9007199254740991.
+    #[param(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     before: Option<i64>,
 }
 
@@ -64,8 +68,8 @@ pub(crate) struct ProofListQuery {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "utoipa reads only its schema")]
 struct ProofForm {
-    /// The proof request as JSON.
-    request: NewProof,
+    /// The proof request as JSON. Without it, all fields have their defaults.
+    request: Option<NewProof>,
     /// The program's ELF file.
     #[schema(format = Binary)]
     program: Option<String>,
@@ -99,6 +103,9 @@ pub(crate) async fn list(
     let Query(ProofListQuery { state, limit, before }) =
         query.map_err(|error| Problem::malformed(&error.body_text()))?;
     let limit = page_size(limit)?;
+    if let Some(before) = before.filter(|before| !(1..=MAX_BEFORE).contains(before)) {
+        return Err(Problem::malformed(&format!("before {before} is out of range: 1 to {MAX_BEFORE}")));
+    }
     let found = service.proofs(ProofSelection { state, before, limit }).await?;
     let next = if found.len() == limit as usize { found.last().map(|(number, _)| *number) } else { None };
     Ok(Json(ProofPage { proofs: found.into_iter().map(|(_, proof)| proof).collect(), next }))
@@ -244,11 +251,15 @@ async fn held_place<'a>(
     path = "/v1/proofs/{id}",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
-    responses((status = 200, body = ProofSummary), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = ProofSummary),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.proof(&id).await?))
 }
@@ -259,11 +270,15 @@ pub(crate) async fn show(
     path = "/v1/proofs/{id}",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
-    responses((status = 200, body = ProofSummary), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = ProofSummary),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn cancel(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.cancel(&id).await?))
 }
@@ -276,11 +291,12 @@ pub(crate) async fn cancel(
     params(("id" = String, Path, description = "Id of the proof.")),
     responses(
         (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The proof is not done.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn fetch(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
     let OpenBlob { file, bytes } = service.result(&id).await?;
     let headers =
         [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, bytes.to_string())];

@@ -1,12 +1,8 @@
 //! `/v1/workers`.
 
-use super::problem::Problem;
+use super::{path_part::PathPart, problem::Problem};
 use crate::{queue::Service, telemetry::state_of};
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use sp1d_model::{Disconnection, WorkerActivity, WorkerSummary, WorkersReport};
 use sp1d_orchestrator::{DisconnectedWorker, WorkerInfo};
 
@@ -51,9 +47,13 @@ pub(crate) async fn list(State(service): State<Service>) -> Json<WorkersReport> 
     path = "/v1/workers/{worker}/drain",
     tag = "workers",
     params(("worker" = String, Path, description = "Name or address of the worker.")),
-    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn drain(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn drain(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
     service.drain(&worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -64,9 +64,13 @@ pub(crate) async fn drain(State(service): State<Service>, Path(worker): Path<Str
     path = "/v1/workers/{worker}/resume",
     tag = "workers",
     params(("worker" = String, Path, description = "Name or address of the worker.")),
-    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn resume(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn resume(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
     service.resume(&worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -78,9 +82,13 @@ pub(crate) async fn resume(State(service): State<Service>, Path(worker): Path<St
     path = "/v1/workers/{worker}",
     tag = "workers",
     params(("worker" = String, Path, description = "Name or address of the worker.")),
-    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn forget(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn forget(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
     service.forget(&worker)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -26,5 +26,6 @@ pub(crate) struct DoctorArguments {
 pub(crate) enum ReferencePage {
     Settings,
     Api,
+    Openapi,
     Limits,
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(page: ReferencePage) -> Result<()> {
     let page = match page {
         ReferencePage::Settings => settings_page()?,
         ReferencePage::Api => api_page()?,
+        ReferencePage::Openapi => sp1d_service::openapi(),
         ReferencePage::Limits => limits_page()?,
     };
     print(page.trim_end())

@@ -32,6 +32,7 @@ pub struct NewProof {
     pub priority: i32,
     /// The nonce that the proof commits to: four numbers below 2^31 - 2^24 + 1.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(min_items = 4, max_items = 4))]
     pub nonce: [u32; 4],
     /// A text that the client chooses. If the same request is sent again with the same text, the service returns the
     /// existing proof.

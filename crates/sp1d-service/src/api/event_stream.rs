@@ -47,6 +47,7 @@ struct EventReader {
 /// last id that it received as `Last-Event-ID`, and the stream continues after that event.
 #[utoipa::path(
     get,
+    operation_id = "follow_proof",
     path = "/v1/proofs/{id}/events",
     tag = "proofs",
     params(
@@ -55,7 +56,7 @@ struct EventReader {
         ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event that the client received.")
     ),
     responses(
-        (status = 200, body = EventRecord, content_type = "text/event-stream"),
+        (status = 200, description = "The events.", body = EventRecord, content_type = "text/event-stream"),
         (status = 400, description = "The path, a query parameter or a header is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )

@@ -71,6 +71,7 @@ pub(crate) async fn script() -> Response {
 /// about a second of each change.
 #[utoipa::path(
     get,
+    operation_id = "follow_service",
     path = "/v1/events",
     tag = "service",
     responses((status = 200, description = "The number of proofs in each state, the newest 100 proofs, the workers, and the outcome of the last read of the worker list.", body = Object, content_type = "text/event-stream"))

@@ -33,7 +33,7 @@ pub(crate) struct InputSummary {
 }
 
 /// Lists the uploaded programs, newest first. The list contains at most 1000 programs.
-#[utoipa::path(get, path = "/v1/programs", tag = "programs", responses((status = 200, body = ProgramList)))]
+#[utoipa::path(get, operation_id = "list_programs", path = "/v1/programs", tag = "programs", responses((status = 200, description = "The programs.", body = ProgramList)))]
 pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramList>, Problem> {
     Ok(Json(ProgramList { programs: service.programs().await? }))
 }
@@ -42,11 +42,12 @@ pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramL
 /// program.
 #[utoipa::path(
     post,
+    operation_id = "add_program",
     path = "/v1/programs",
     tag = "programs",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
-        (status = 201, body = ProgramSummary),
+        (status = 201, description = "The program, also if it was uploaded before.", body = ProgramSummary),
         (status = 400, description = "The body cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The program is too long.", body = Problem, content_type = "application/problem+json"),
@@ -70,11 +71,12 @@ pub(crate) async fn add(
 /// Returns a program.
 #[utoipa::path(
     get,
+    operation_id = "get_program",
     path = "/v1/programs/{id}",
     tag = "programs",
     params(("id" = String, Path, description = "Id of the program.")),
     responses(
-        (status = 200, body = ProgramSummary),
+        (status = 200, description = "The program.", body = ProgramSummary),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such program.", body = Problem, content_type = "application/problem+json")
     )
@@ -90,11 +92,12 @@ pub(crate) async fn show(
 /// an hour.
 #[utoipa::path(
     post,
+    operation_id = "add_input",
     path = "/v1/inputs",
     tag = "programs",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
-        (status = 201, body = InputSummary),
+        (status = 201, description = "The input.", body = InputSummary),
         (status = 400, description = "The body cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The input is too long.", body = Problem, content_type = "application/problem+json"),

@@ -91,10 +91,11 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
 /// Lists proofs, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_proofs",
     path = "/v1/proofs",
     tag = "proofs",
     params(ProofListQuery),
-    responses((status = 200, body = ProofPage), (status = 400, description = "A query parameter is invalid.", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, description = "The proofs.", body = ProofPage), (status = 400, description = "A query parameter is invalid.", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
@@ -115,6 +116,7 @@ pub(crate) async fn list(
 /// a form with the part `request`, which is the same JSON, and the parts `program` and `stdin`, which are the bytes.
 #[utoipa::path(
     post,
+    operation_id = "submit_proof",
     path = "/v1/proofs",
     tag = "proofs",
     params(("Idempotency-Key" = Option<String>, Header, description = "Replaces `idempotency_key` of the request.")),
@@ -248,11 +250,12 @@ async fn held_place<'a>(
 /// Returns a proof.
 #[utoipa::path(
     get,
+    operation_id = "get_proof",
     path = "/v1/proofs/{id}",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
     responses(
-        (status = 200, body = ProofSummary),
+        (status = 200, description = "The proof.", body = ProofSummary),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
@@ -267,11 +270,12 @@ pub(crate) async fn show(
 /// Cancels a proof. A running proof ends shortly after the response. A proof that has ended does not change.
 #[utoipa::path(
     delete,
+    operation_id = "cancel_proof",
     path = "/v1/proofs/{id}",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
     responses(
-        (status = 200, body = ProofSummary),
+        (status = 200, description = "The proof.", body = ProofSummary),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
@@ -286,11 +290,12 @@ pub(crate) async fn cancel(
 /// Downloads a finished proof, in the file format of SP1's own tools.
 #[utoipa::path(
     get,
+    operation_id = "fetch_proof",
     path = "/v1/proofs/{id}/proof",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The bytes of the proof.", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The proof is not done.", body = Problem, content_type = "application/problem+json")

@@ -26,11 +26,12 @@ pub(crate) struct OpenTaskQuery {
 /// or if it has no open tasks at the moment.
 #[utoipa::path(
     get,
+    operation_id = "list_open_tasks",
     path = "/v1/proofs/{id}/tasks",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof."), OpenTaskQuery),
     responses(
-        (status = 200, body = ProofWaiting),
+        (status = 200, description = "The reasons and the open tasks.", body = ProofWaiting),
         (status = 400, description = "The path or a query parameter is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )

@@ -26,11 +26,12 @@ sp1d_model::limits! {
 /// track. Each attempt has one slice while it waits on its worker, and one while it is proven.
 #[utoipa::path(
     get,
+    operation_id = "get_trace",
     path = "/v1/proofs/{id}/trace",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
     responses(
-        (status = 200, body = Object),
+        (status = 200, description = "The timeline.", body = Object),
         (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )

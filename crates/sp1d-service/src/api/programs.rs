@@ -33,7 +33,13 @@ pub(crate) struct InputSummary {
 }
 
 /// Lists the uploaded programs, newest first. The list contains at most 1000 programs.
-#[utoipa::path(get, operation_id = "list_programs", path = "/v1/programs", tag = "programs", responses((status = 200, description = "The programs.", body = ProgramList)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_programs",
+    path = "/v1/programs",
+    tag = "programs",
+    responses((status = 200, description = "The programs.", body = ProgramList))
+)]
 pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramList>, Problem> {
     Ok(Json(ProgramList { programs: service.programs().await? }))
 }

@@ -35,7 +35,13 @@ pub(super) fn report(service: &Service) -> WorkersReport {
 }
 
 /// Lists the connected workers, and the disconnected workers, whose state is `disconnected`.
-#[utoipa::path(get, operation_id = "list_workers", path = "/v1/workers", tag = "workers", responses((status = 200, description = "The workers.", body = WorkersReport)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_workers",
+    path = "/v1/workers",
+    tag = "workers",
+    responses((status = 200, description = "The workers.", body = WorkersReport))
+)]
 pub(crate) async fn list(State(service): State<Service>) -> Json<WorkersReport> {
     Json(report(&service))
 }

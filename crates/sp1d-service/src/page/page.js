@@ -277,8 +277,8 @@ function showFacts(proof) {
 }
 
 // Browsers open at most six connections to a server over HTTP/1. So one tab holds the event stream of the overview, and
-// passes each overview on to the other tabs. Browsers offer locks only to pages over HTTPS and of this machine. On other
-// pages, each visible tab has its own stream.
+// passes each overview on to the other tabs. Browsers offer locks only to pages over HTTPS and of this machine. On
+// other pages, each visible tab has its own stream.
 const NAME = `sp1d overview ${new URL(".", location.href).pathname}`;
 const channel = new BroadcastChannel(NAME);
 let told = null, leads = false;

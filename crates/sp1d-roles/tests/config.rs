@@ -9,7 +9,7 @@ use sp1d_roles::{
     check_local_memory,
     config::{Config, ConfigOverrides},
 };
-use std::fs;
+use std::{fs, path::Path};
 
 /// Loads a configuration from a worker list file with this content, these environment variables and the changes of
 /// `change`. Expects the value and source of the setting `name`, or an error that contains the given text.
@@ -59,6 +59,26 @@ fn program_overrides_environment_and_environment_overrides_file() {
 }
 
 #[test]
+fn credentials_in_the_url_of_a_service_are_used_but_not_shown() {
+    let mut overrides = ConfigOverrides::default();
+    overrides.allow_service();
+    overrides.ca_file(Path::new("ca.pem"));
+    let load = |url: &'static str| {
+        let variable = move |name: &str| (name == "SP1_DISTRIBUTED_URL").then(|| url.to_owned());
+        Config::load(&overrides, variable)
+    };
+    let config = load("https://me:secret@somewhere/sp1d/").unwrap();
+    let shown = config.effective.iter().find(|effective| effective.setting.name == "url").unwrap();
+    assert_eq!(shown.value, "https://***@somewhere/sp1d/");
+    assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+    let service = config.service.unwrap();
+    assert_eq!(service.url, "https://me:secret@somewhere/sp1d".parse().unwrap());
+    assert_eq!((service.ca_file, service.token_file), (Some("ca.pem".into()), None));
+    let error = load("ftp://me:secret@somewhere").err().unwrap().to_string();
+    assert!(error.contains("somewhere") && !error.contains("secret"), "{error}");
+}
+
+#[test]
 fn errors_name_the_invalid_setting_and_its_source() {
     let batch = "shard_batch_size";
     for rubbish in ["0", "", "x", "1001", "-1", "1.5"] {
@@ -72,7 +92,10 @@ fn errors_name_the_invalid_setting_and_its_source() {
     check(r#"{"workers": ["a:1"], "memory_limit": "16Gi"}"#, &[], |_| {}, batch, Err("not a whole number"));
     check(LIST, &[], |overrides| overrides.shard_batch_size(0), batch, Err("flag or builder"));
     check(r#"{"workers": ["a:1"], "timeout_s": 0}"#, &[], |_| {}, batch, Err("none, or 1 to"));
-    for part in ["unknown setting \"shards\" in ", "list.json\nhint: use one of workers, url, shard_batch_size"] {
+    for part in [
+        "unknown setting \"shards\" in ",
+        "list.json\nhint: use one of workers, url, ca_file, token_file, shard_batch_size",
+    ] {
         check(r#"{"workers": ["a:1"], "shards": 1}"#, &[], |_| {}, batch, Err(part));
     }
     check("[]", &[], |_| {}, batch, Err("names no worker"));
@@ -241,7 +264,9 @@ fn a_service_replaces_workers_only_if_allowed_and_no_workers_are_named() {
     assert!(Config::load(&overrides, variable).is_err());
     let mut overrides = ConfigOverrides::default();
     overrides.allow_service();
-    let service = |overrides: &ConfigOverrides| Config::load(overrides, variable).unwrap().service;
+    let service = |overrides: &ConfigOverrides| {
+        Config::load(overrides, variable).unwrap().service.map(|service| service.url.shown().to_owned())
+    };
     assert_eq!(service(&overrides).as_deref(), Some("http://somewhere:8090"));
     // Workers that the program names take precedence over a service from the environment.
     let mut with_workers = overrides.clone();

@@ -131,6 +131,47 @@ async fn page_cancels_a_proof_and_reports_an_unknown_one() {
     service.shutdown().await;
 }
 
+/// Browsers open at most six connections to a server.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_tabs_of_running_proofs_show_events_and_the_overview() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 3).await;
+    let browser = Browser::start(1280, 900).await;
+    for _ in 0..10 {
+        browser.open_tab(&format!("{url}/#/proofs/{id}")).await;
+        browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
+        browser.wait_for("document.querySelectorAll('#events li').length > 3").await;
+        browser.wait_for("document.querySelector('#summary').innerText.includes('1 worker, 1 ready')").await;
+    }
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_says_why_an_action_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 3).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#cancel').checkVisibility()").await;
+    // The service stops, and another server with no such proof takes its port.
+    service.shutdown().await;
+    let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
+    let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+    let settings = ServiceSettings::new(folder.path().join("other"), orchestrator, "{}".into());
+    let other = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+    tokio::spawn(serve(other.clone(), listener));
+    browser.click("#cancel").await;
+    browser.accept().await;
+    browser.wait_for(&format!("document.querySelector('#refused').innerText.includes('{id}')")).await;
+    browser.close().await;
+    other.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn page_reconnects_after_the_service_restarts() {
     let folder = tempfile::tempdir().unwrap();

@@ -614,6 +614,19 @@ async fn openapi_document_describes_the_api() {
             assert_eq!(parameters(operation, "path"), in_path, "{method} {path}");
         }
     }
+    let operations = document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap());
+    let ids: BTreeSet<&str> = operations.clone().map(|(_, found)| found["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), operations.clone().count(), "operation ids are unique: {ids:?}");
+    for (method, operation) in operations {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let id = &operation["operationId"];
+            assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{method} {id}: {status}");
+        }
+    }
+    for before in ["0", "-1", "9007199254740992", "x"] {
+        let response = running.client.get(format!("{}/v1/proofs?before={before}", running.url)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{before}");
+    }
     let in_query = |path: &str| parameters(&document["paths"][path]["get"], "query");
     assert_eq!(in_query("/v1/proofs"), BTreeSet::from(["before", "limit", "state"].map(ToOwned::to_owned)));
     assert_eq!(in_query("/v1/proofs/{id}/events"), BTreeSet::from(["follow".to_owned()]));

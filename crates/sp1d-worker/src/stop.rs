@@ -49,6 +49,12 @@ impl WorkerStop {
         &self.now
     }
 
+    /// Returns the token that is cancelled when the worker leaves: it takes no new tasks from then on.
+    #[must_use]
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.leave
+    }
+
     /// Ends the worker when `other` does, and in the same way. Never resolves.
     pub async fn follow(&self, other: &Self) -> Infallible {
         tokio::select! {

@@ -465,7 +465,7 @@ async fn a_program_reports_an_unreachable_service() {
     let url = format!("http://{}", free_address());
     let error = through(&url).await.connect().await.unwrap_err().to_string();
     assert!(error.contains(&url) && error.contains("cannot reach the service"), "{error}");
-    let error = through("https://somewhere").await.connect().await.unwrap_err().to_string();
+    let error = through("ftp://somewhere").await.connect().await.unwrap_err().to_string();
     assert!(error.contains("url") && error.contains("http://HOST:PORT"), "{error}");
 }
 

@@ -59,8 +59,8 @@ impl DistributedProverInner {
     async fn backend(self: &Arc<Self>) -> Result<&ProvingBackend, DistributedError> {
         let config = self.config().await?.clone();
         let open = || async {
-            if let Some(url) = &config.service {
-                return Ok(ProvingBackend::Service(ServiceProver::new(url)?));
+            if let Some(settings) = &config.service {
+                return Ok(ProvingBackend::Service(ServiceProver::new(settings)?));
             }
             check_local_memory(&config.list, Memory::now())?;
             let pool = self.threads.spawn_session(async move { WorkerPool::open(&config).await }).await;

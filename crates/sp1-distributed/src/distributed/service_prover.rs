@@ -3,7 +3,7 @@
 use super::{error::DistributedError, proof_conversion::to_sdk};
 use bytes::Bytes;
 use sp1_sdk::{HashableKey, SP1Proof, SP1ProofWithPublicValues};
-use sp1d_client::{Client, ClientError, EventRecord, FailureInfo, NewProof, ProofState, ProofSummary};
+use sp1d_client::{Client, ClientError, ClientSettings, EventRecord, FailureInfo, NewProof, ProofState, ProofSummary};
 use sp1d_engine::{ProofFile, Sp1ProofRunner};
 use sp1d_orchestrator::{ExpectedExit, ProofEvent, ProofFailure, ProofMode, ProofRequest};
 use std::time::Duration;
@@ -32,8 +32,8 @@ struct WantedProof {
 pub(super) struct ServiceProver(Client);
 
 impl ServiceProver {
-    pub(super) fn new(url: &str) -> Result<Self, DistributedError> {
-        Ok(Self(Client::new(url)?))
+    pub(super) fn new(settings: &ClientSettings) -> Result<Self, DistributedError> {
+        Ok(Self(Client::with(settings)?))
     }
 
     /// Checks that the service responds.

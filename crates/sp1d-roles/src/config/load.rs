@@ -4,13 +4,14 @@ use super::{
     error::ConfigError,
     overrides::ConfigOverrides,
     setting::{
-        AUTO, ConfigSetting, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, PATIENCE,
-        PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, UnacceptedValue, VERIFY,
-        WORKER_ORIGINS, settings,
+        AUTO, CA_FILE, ConfigSetting, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE,
+        PATIENCE, PLACEMENT, SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TOKEN_FILE, URL,
+        UnacceptedValue, VERIFY, WORKER_ORIGINS, settings,
     },
     source::{EffectiveSetting, ValueSource},
 };
 use serde_json::Value;
+use sp1d_client::{ClientSettings, redacted};
 use sp1d_engine::{CutOptions, ReplacedValue, build_identity};
 use sp1d_orchestrator::{ListError, Member, OrchestratorSettings, Verify, WorkerFile, WorkerList, WorkerOrigins};
 use std::{
@@ -24,8 +25,8 @@ use std::{
 pub struct Config {
     /// The workers.
     pub list: WorkerList,
-    /// Address of the service that makes the proofs, if one is used instead of workers.
-    pub service: Option<String>,
+    /// The service that makes the proofs, if one is used instead of workers.
+    pub service: Option<ClientSettings>,
     /// Settings of the orchestrator.
     pub orchestrator: OrchestratorSettings,
     /// How runs are cut into shards.
@@ -86,11 +87,16 @@ impl Config {
             replaced.retain(|value| !is_cut(value.variable));
             replaced.extend(overrides.replaced.iter().cloned());
         }
-        let effective_url = effective.iter().find(|effective| effective.setting.name == URL);
-        let service = match effective_url {
-            Some(url) if overrides.asks_service(url)? => Some(url.value.clone()),
-            Some(_) | None => None,
-        };
+        let file_of = |name: &str| Some(text(name)).filter(|path| *path != NONE).map(PathBuf::from);
+        let mut service = None;
+        if let Some(url) = effective.iter_mut().find(|effective| effective.setting.name == URL) {
+            if overrides.asks_service(url)? {
+                let url = url.value.parse().expect("checked against its range");
+                service = Some(ClientSettings { url, ca_file: file_of(CA_FILE), token_file: file_of(TOKEN_FILE) });
+            }
+            // From here on, the value is only shown.
+            url.value = redacted(&url.value);
+        }
         let mut orchestrator = OrchestratorSettings::new(build_identity());
         orchestrator.shard_batch_size = small(number(SHARD_BATCH_SIZE));
         orchestrator.placement = text(PLACEMENT).parse().expect("checked against the choices");
@@ -159,6 +165,7 @@ fn find(
             reason.push_str(&format!("\nhint: SP1 panics with this value; change {variable}, or unset it"));
         }
     }
+    let value = if setting.name == URL { redacted(&value) } else { value };
     Err(ConfigError::Setting { name: setting.name.clone(), value, source_text: source.to_string(), reason })
 }
 

@@ -3,12 +3,14 @@
 use super::{
     error::ConfigError,
     setting::{
-        HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT,
-        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, URL, VERIFY, WORKER_ORIGINS, WORKERS,
+        CA_FILE, HEARTBEAT, LOCAL_THREADS, MAX_FAILURES, MAX_LOSSES, MISSED_HEARTBEATS, NONE, PATIENCE, PLACEMENT,
+        SHARD_BATCH_SIZE, SPILL_FOLDER, STORE_DISK, STORE_MEMORY, TIMEOUT, TOKEN_FILE, URL, VERIFY, WORKER_ORIGINS,
+        WORKERS,
     },
     source::{EffectiveSetting, ValueSource},
 };
 use sp1_core_executor::SP1CoreOpts;
+use sp1d_client::redacted;
 use sp1d_engine::{CutOptions, OptionsError, ReplacedValue};
 use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -47,9 +49,19 @@ impl ConfigOverrides {
         self.service = true;
     }
 
-    /// Sets the address of the service, as `http://HOST:PORT`.
+    /// Sets the address of the service, as `http://HOST:PORT` or `https://HOST:PORT`, with an optional path.
     pub fn url(&mut self, url: &str) {
         self.values.insert(URL, url.to_owned());
+    }
+
+    /// Sets `ca_file`, see [`settings`](super::settings).
+    pub fn ca_file(&mut self, path: &Path) {
+        self.values.insert(CA_FILE, path.display().to_string());
+    }
+
+    /// Sets `token_file`, see [`settings`](super::settings).
+    pub fn token_file(&mut self, path: &Path) {
+        self.values.insert(TOKEN_FILE, path.display().to_string());
     }
 
     /// Returns true if the service at `url` makes the proofs. Workers set by the program take precedence over a service
@@ -63,7 +75,7 @@ impl ConfigOverrides {
             (NONE, _) => Ok(false),
             (_, ValueSource::Program) if names_workers => Err(ConfigError::Setting {
                 name: URL.to_owned(),
-                value: url.value.clone(),
+                value: redacted(&url.value),
                 source_text: url.source.to_string(),
                 reason: "the program also sets workers\nhint: set either the workers or `url`, not both".to_owned(),
             }),

@@ -1,7 +1,7 @@
 //! The table of all settings: where each can be set, its bounds and its default. The reference page is generated from
 //! this table.
 
-use sp1d_client::Client;
+use sp1d_client::ServiceUrl;
 use sp1d_engine::CutOptions;
 use sp1d_orchestrator::{DEFAULT_PATH, MAX_HELD_ATTEMPTS, Placement, Verify, WorkerOrigins};
 use std::fmt;
@@ -62,6 +62,8 @@ impl ConfigSetting {
 pub enum ValueRange {
     /// A file path.
     Path,
+    /// The given word or a file path.
+    FileOr(&'static str),
     /// The given word or a folder path.
     FolderOr(&'static str),
     /// A whole number between the two bounds, inclusive.
@@ -79,7 +81,7 @@ impl ValueRange {
     fn nearest(&self, number: u64) -> Option<u64> {
         match self {
             Self::Number(least, most) | Self::NumberOr(_, least, most) => Some(number.clamp(*least, *most)),
-            Self::Path | Self::FolderOr(_) | Self::UrlOr(_) | Self::Choice(_) => None,
+            Self::Path | Self::FileOr(_) | Self::FolderOr(_) | Self::UrlOr(_) | Self::Choice(_) => None,
         }
     }
 
@@ -96,11 +98,11 @@ impl ValueRange {
         match self {
             Self::Path if text.is_empty() => Err(format!("empty path; expected {self}")),
             Self::Path => Ok(()),
-            Self::FolderOr(_) if text.is_empty() => Err(format!("empty path; expected {self}")),
-            Self::FolderOr(_) => Ok(()),
+            Self::FileOr(_) | Self::FolderOr(_) if text.is_empty() => Err(format!("empty path; expected {self}")),
+            Self::FileOr(_) | Self::FolderOr(_) => Ok(()),
             Self::NumberOr(word, ..) | Self::UrlOr(word) if text == *word => Ok(()),
             Self::UrlOr(_) => {
-                Client::new(text).map(|_| ()).map_err(|_| format!("not a valid address; expected {self}"))
+                text.parse::<ServiceUrl>().map(|_| ()).map_err(|_| format!("not a valid address; expected {self}"))
             }
             Self::Number(least, most) | Self::NumberOr(_, least, most) => number(*least, *most),
             Self::Choice(words) if words.contains(&text) => Ok(()),
@@ -113,10 +115,11 @@ impl fmt::Display for ValueRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path => f.write_str("a file"),
+            Self::FileOr(word) => write!(f, "{word}, or a file"),
             Self::FolderOr(word) => write!(f, "{word}, or a folder"),
             Self::Number(least, most) => write!(f, "{least} to {most}"),
             Self::NumberOr(word, least, most) => write!(f, "{word}, or {least} to {most}"),
-            Self::UrlOr(word) => write!(f, "{word}, or http://HOST:PORT"),
+            Self::UrlOr(word) => write!(f, "{word}, or http://HOST:PORT or https://HOST:PORT, with an optional path"),
             Self::Choice(words) => f.write_str(&words.join(", ")),
         }
     }
@@ -124,6 +127,8 @@ impl fmt::Display for ValueRange {
 
 pub(super) const WORKERS: &str = "workers";
 pub(super) const URL: &str = "url";
+pub(super) const CA_FILE: &str = "ca_file";
+pub(super) const TOKEN_FILE: &str = "token_file";
 pub(super) const SHARD_BATCH_SIZE: &str = "shard_batch_size";
 pub(super) const PLACEMENT: &str = "placement";
 pub(super) const HEARTBEAT: &str = "heartbeat_ms";
@@ -175,6 +180,22 @@ pub fn settings() -> Vec<ConfigSetting> {
             ValueRange::UrlOr(NONE),
             "",
             "address of a service that makes the proofs of a program, instead of the program's own workers. `sp1d prove` always uses its own workers",
+        ),
+        setting(
+            CA_FILE,
+            "SP1_DISTRIBUTED_CA_FILE",
+            NONE,
+            ValueRange::FileOr(NONE),
+            "",
+            "file with the certificates (PEM) of the only authorities that the client of a service trusts for `https`. With `none`, it trusts those of the system",
+        ),
+        setting(
+            TOKEN_FILE,
+            "SP1_DISTRIBUTED_TOKEN_FILE",
+            NONE,
+            ValueRange::FileOr(NONE),
+            "",
+            "file with a token for a proxy in front of the service. The client of a service sends it as `Authorization: Bearer`",
         ),
         setting(
             SHARD_BATCH_SIZE,

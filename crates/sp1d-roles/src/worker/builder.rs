@@ -9,10 +9,12 @@ use super::{
 use sp1d_engine::start_estimate;
 use sp1d_machine::check_processor;
 use sp1d_protocol::{Address, Filter};
-use sp1d_worker::{JoiningWorker, ListeningWorker, ProverCommand, WorkerSettings, WorkerStop, engine_state};
+use sp1d_worker::{
+    HealthPort, JoiningWorker, ListeningWorker, ProverCommand, ServeError, WorkerSettings, WorkerStop, engine_state,
+};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How a worker and its orchestrator connect.
 #[derive(Debug, Clone)]
@@ -28,6 +30,7 @@ enum ConnectionMode {
 pub struct WorkerBuilder {
     mode: ConnectionMode,
     name: Option<String>,
+    health: Option<Address>,
     engine: EngineOptions,
 }
 
@@ -63,7 +66,7 @@ impl WorkerBuilder {
             give_back: None,
             commands: Vec::new(),
         };
-        Self { mode, name: None, engine }
+        Self { mode, name: None, health: None, engine }
     }
 
     /// Sets the name that orchestrators show. Default: host name and port, or host name and process id for a joining
@@ -71,6 +74,14 @@ impl WorkerBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Opens a port at `listen` for health probes over HTTP. `GET /healthz` succeeds while the worker runs.
+    /// `GET /readyz` succeeds while a prover is loaded and the worker takes new tasks. Default: no such port.
+    #[must_use]
+    pub fn health(mut self, listen: Address) -> Self {
+        self.health = Some(listen);
         self
     }
 
@@ -136,7 +147,7 @@ impl WorkerBuilder {
             ConnectionMode::Join(_) => std::process::id().to_string(),
         };
         let name = self.name.unwrap_or_else(|| default_name(&place));
-        let (mode, engine) = (self.mode, self.engine);
+        let (mode, health, engine) = (self.mode, self.health, self.engine);
         let stop = WorkerStop::new();
         // From here, dropping this future stops everything that it has started.
         let guard = stop.now().clone().drop_guard();
@@ -148,6 +159,18 @@ impl WorkerBuilder {
             let token = stop_of_worker.now().clone();
             let introduction = introduction(name, threads, &engine);
             let serve = async move {
+                let health = match &health {
+                    None => None,
+                    Some(listen) => match HealthPort::bind(listen).await {
+                        Ok(port) => Some(port),
+                        Err(error) => return drop(bound.send(Err(ServeError::from(error)))),
+                    },
+                };
+                // The health port stays open until this future ends, also while the worker stops.
+                let _health = health.map(|port| {
+                    let serving = port.serve(for_worker.clone(), stop_of_worker.leaving().clone());
+                    AbortOnDropHandle::new(tokio::spawn(serving))
+                });
                 let (listen, orchestrators) = match mode {
                     ConnectionMode::Listen(listen, orchestrators) => (listen, orchestrators),
                     ConnectionMode::Join(orchestrator) => {

@@ -76,6 +76,14 @@ impl Browser {
         self.ask(Method::POST, "/url", json!({ "url": url })).await;
     }
 
+    /// Opens a further tab with the page at `url`. All later calls are about this tab.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) async fn open_tab(&self, url: &str) {
+        let tab = self.ask(Method::POST, "/window/new", json!({ "type": "tab" })).await;
+        self.ask(Method::POST, "/window", json!({ "handle": tab["handle"] })).await;
+        self.open(url).await;
+    }
+
     /// Returns the value of a JavaScript expression in the page.
     pub(crate) async fn value(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");

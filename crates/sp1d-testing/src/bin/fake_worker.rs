@@ -9,8 +9,8 @@ use sp1d_model::TaskKind;
 use sp1d_protocol::FailureKind;
 use sp1d_testing::{FakeEngine, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready};
 use sp1d_worker::{
-    AttemptError, EngineState, JoiningWorker, ListeningWorker, ProverCommand, ProverRules, Provers, ProvingEngine,
-    WorkerSettings, WorkerStop, serve_prover,
+    AttemptError, EngineState, HealthPort, JoiningWorker, ListeningWorker, ProverCommand, ProverRules, Provers,
+    ProvingEngine, WorkerSettings, WorkerStop, serve_prover,
 };
 use std::{os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::{
@@ -49,6 +49,9 @@ struct FakeWorkerArguments {
     /// Be a prover process.
     #[arg(long, hide = true)]
     as_prover: bool,
+    /// Address for health probes.
+    #[arg(long)]
+    health: Option<String>,
     /// Memory to report to the orchestrator.
     #[arg(long, default_value_t = 0)]
     memory_bytes: u64,
@@ -176,7 +179,15 @@ async fn main() -> Result<()> {
     };
     // Bind before loading the engine, so that the orchestrator finds the port.
     let worker = ListeningWorker::bind(settings).await?;
-    worker.serve(state(arguments, &stop)?, stop).await?;
+    let health = match &arguments.health {
+        Some(address) => Some(HealthPort::bind(&address.parse()?).await?),
+        None => None,
+    };
+    let state = state(arguments, &stop)?;
+    if let Some(health) = health {
+        tokio::spawn(health.serve(state.clone(), stop.leaving().clone()));
+    }
+    worker.serve(state, stop).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::{
     turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
-use crate::{state::EngineState, stop::WorkerStop};
+use crate::{port::open_port, state::EngineState, stop::WorkerStop};
 use sp1d_protocol::{
     Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
     send_place,
@@ -62,19 +62,7 @@ impl ListeningWorker {
     /// # Errors
     /// Fails if the address cannot be resolved, or if the worker cannot listen on it.
     pub async fn bind(settings: WorkerSettings) -> Result<Self, ServeError> {
-        let failed = |reason: io::Error| {
-            let hint = match reason.kind() {
-                io::ErrorKind::AddrInUse => "\nhint: choose another port with `--listen`",
-                io::ErrorKind::AddrNotAvailable => {
-                    "\nhint: listen on an address of this machine, or on 0.0.0.0 or [::] for all of them"
-                }
-                io::ErrorKind::PermissionDenied => "\nhint: choose a port above 1023 with `--listen`",
-                _ => "",
-            };
-            ServeError::Bind { address: settings.listen.clone(), reason, hint }
-        };
-        let addresses = settings.listen.resolve().await.map_err(failed)?;
-        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(failed)?;
+        let listener = open_port(&settings.listen, "--listen").await?;
         // This registers the memory plan. It happens before the first connection, so that an orchestrator that also
         // connects to other workers on this machine gets numbers that account for all of them.
         let worker = WorkerState::new(settings.introduction.plan);

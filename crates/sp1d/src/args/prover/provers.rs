@@ -21,6 +21,10 @@ pub(crate) struct WorkerArguments {
     /// worker reconnects whenever the connection is lost.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
     pub(crate) join: Option<Address>,
+    /// Address of a port for health probes over HTTP, as HOST:PORT. `/healthz` succeeds while the worker runs,
+    /// `/readyz` while a prover is loaded and the worker takes new tasks [default: no such port].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) health: Option<Address>,
     /// Number of prover processes, 1 to 64. They share the worker's connection and divide its cores.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PROVERS)))]
     pub(crate) provers: u16,

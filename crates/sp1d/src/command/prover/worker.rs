@@ -138,6 +138,9 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
     };
     let mut builder = builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(allocator::give_back);
     builder = builder.provers(commands);
+    if let Some(health) = arguments.health {
+        builder = builder.health(health);
+    }
     if let Some(name) = arguments.name {
         builder = builder.name(name);
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::{ProofFromNetwork, SP1Proof};
 
-/// A proof with its public values, serialized like the `SP1ProofWithPublicValues` of sp1-sdk. This crate does not depend
-/// on sp1-sdk, because that crate compiles SP1's whole prover once more.
+/// A proof with its public values, serialized like the `SP1ProofWithPublicValues` of sp1-sdk. This crate does not
+/// depend on sp1-sdk, because that crate compiles SP1's whole prover once more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProofFile {
     /// The proof.

@@ -52,7 +52,7 @@ impl HonestSide {
 /// Measures `attack` against processes of its own. The attacker runs on the runtime `attackers`.
 ///
 /// # Errors
-/// Fails if the processes cannot be started or measured. What the attack costs is not an error.
+/// Fails if the processes cannot be started or measured. A high cost of the attack is not an error.
 pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers: &Handle) -> Result<AttackRow> {
     let mut pool = MeasuredPool::start().await?;
     let honest = HonestSide {

@@ -7,8 +7,8 @@ use sp1_sdk::{
 };
 use sp1d_engine::{BorrowedProof, verify_proof};
 
-/// Checks that the engine and sp1-sdk accept `proof`, a proof of a run that ended with exit code 0, and that both reject
-/// other proofs with the same reason.
+/// Checks that the engine and sp1-sdk accept `proof`, a proof of a run that ended with exit code 0, and that both
+/// reject other proofs with the same reason.
 pub(crate) fn check_verdicts(client: &LightProver, proof: &SP1ProofWithPublicValues, key: &SP1VerifyingKey) {
     // `expected` is a part of the reason, or `None` for an accepted proof.
     let check = |proof: &SP1ProofWithPublicValues, exit: StatusCode, expected: Option<&str>| {

@@ -172,8 +172,8 @@ fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
 #[test]
 fn a_worker_is_alone_beside_workers_of_its_own_origin() {
     let mut of_same_origin = joined(2);
-    if let DispatchEvent::WorkerJoined { origin, .. } = &mut of_same_origin {
-        *origin = OriginId(1);
+    if let DispatchEvent::WorkerJoined { joined, .. } = &mut of_same_origin {
+        joined.origin = OriginId(1);
     }
     check_lone_claim([of_same_origin]);
 }

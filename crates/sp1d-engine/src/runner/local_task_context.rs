@@ -37,8 +37,8 @@ pub(super) struct LocalTaskContext {
 
 impl LocalTaskContext {
     /// Returns a suffix for an error message that names a smaller cut, for a worker with `bytes` of memory for a shard.
-    /// Empty if there is none. The suffix is a `hint:` line only if the proof does not restart, because a restart puts
-    /// the message inside another sentence.
+    /// Empty if there is no such cut. The suffix is a `hint:` line only if the proof does not restart, because a
+    /// restart puts the message inside another sentence.
     pub(super) fn smaller_cut_hint(&self, bytes: u64) -> String {
         let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
         let (kind, options) = (shard_kind(self.mode), &self.options);

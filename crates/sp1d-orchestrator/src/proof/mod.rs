@@ -7,7 +7,7 @@
 //! - `restart`: the decision whether a failed proof restarts, and how.
 //! - `result_cache`: the interface of the result cache.
 //! - `run`: runs a proof, and restarts it if that can help.
-//! - `running`: the state of a running proof.
+//! - `running`: the state of a running try of a proof request.
 //! - `submission`: how a runner submits tasks.
 //! - `task_tracker`: the statuses of tasks, and the message channels between tasks.
 //! - `unverified`: the results that were used before they were verified.

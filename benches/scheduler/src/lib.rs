@@ -1,8 +1,8 @@
 //! A busy worker pool, for measuring how long the scheduler needs for an event.
 
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId,
-    TaskKind, Timestamp, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, TaskId,
+    TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -18,7 +18,7 @@ pub struct Pool {
 /// Number of events sent by one [`Pool::step`].
 pub const EVENTS_PER_STEP: u64 = 5;
 
-const PROOF: ProofId = ProofId(1);
+const PROOF: TryId = TryId(1);
 
 impl Pool {
     /// Creates a pool of `workers` workers with two slots each, and `queued` tasks beyond those that the workers hold.
@@ -27,7 +27,7 @@ impl Pool {
         let scheduler =
             Scheduler::new(SchedulerConfig { lease_ttl: Duration::from_secs(3600), ..SchedulerConfig::default() });
         let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
-        pool.handle(Event::ProofStarted { proof: PROOF });
+        pool.handle(Event::TryStarted { proof: PROOF });
         for number in 1..=workers {
             let joined = JoinedWorker {
                 worker: WorkerId(number),

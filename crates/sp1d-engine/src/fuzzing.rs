@@ -4,7 +4,7 @@
 
 use crate::{
     options::CutOptions,
-    program::ProgramSize,
+    program::ProgramShape,
     proof_file::ProofFile,
     sp1_types::CoreShardProof,
     verify::{Expectations, PartChecks},
@@ -61,8 +61,8 @@ impl CheckedTask {
             timeout: None,
             label: String::new(),
         };
-        let size = ProgramSize { instructions: 1000, untrusted: false };
-        let expected = Expectations::new(&request, &options, key, size, &SP1Stdin::new());
+        let shape = ProgramShape { instructions: 1000, may_write_instructions: false };
+        let expected = Expectations::new(&request, &options, key, shape, &SP1Stdin::new());
         expected.note(RECORD, &core_record(pc, clock));
         let checks = PartChecks::new(VERIFIER.clone(), Arc::new(expected), &options);
         Self { checks, spec: TaskSpec { payload: payload(kind), memory_bytes: 0, cycles: 0 } }

@@ -3,7 +3,7 @@
 /// Makes the C library return all unused pages to the operating system. Proving stages leave gigabytes of free memory
 /// behind, spread over the arenas of many threads. Takes a fraction of a second.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn give_back() {
+pub(crate) fn release_memory() {
     #[expect(unsafe_code, reason = "only the C library can return its free memory")]
     unsafe extern "C" {
         /// See malloc_trim(3).
@@ -14,4 +14,4 @@ pub(crate) fn give_back() {
 
 /// Does nothing: other allocators either return memory without being asked or cannot be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_back() {}
+pub(crate) fn release_memory() {}

@@ -1,6 +1,6 @@
 //! Options that determine how a run is cut into shards.
 
-use crate::{memory::smaller_cut, program::ProgramSize};
+use crate::{memory::smaller_cut, program::ProgramShape};
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::{
     ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, RetainedEventsPreset, SP1CoreOpts,
@@ -352,10 +352,10 @@ impl CutOptions {
     ///
     /// # Errors
     /// Fails if a shard is too small for the program.
-    pub(crate) async fn check_for(&self, program: ProgramSize) -> Result<(), ProofFailure> {
+    pub(crate) async fn check_for(&self, program: ProgramShape) -> Result<(), ProofFailure> {
         let options = self.options.clone();
         let fits = move || {
-            let split = SplitOpts::new(&options, program.instructions, program.untrusted);
+            let split = SplitOpts::new(&options, program.instructions, program.may_write_instructions);
             let provable = |code: &SyscallCode| code.should_send() != 0 && code.as_air_id().is_some();
             split.syscall_threshold.iter().all(|(code, threshold)| *threshold > 0 || !provable(&code))
         };

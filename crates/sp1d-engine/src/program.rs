@@ -49,15 +49,15 @@ sp1d_model::limits! {
 
 /// The properties of a program that determine the shape of its shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ProgramSize {
+pub(crate) struct ProgramShape {
     pub(crate) instructions: usize,
     /// Whether the program may run instructions that it wrote itself.
-    pub(crate) untrusted: bool,
+    pub(crate) may_write_instructions: bool,
 }
 
-impl ProgramSize {
+impl ProgramShape {
     pub(crate) fn of(program: &Program) -> Self {
-        Self { instructions: program.instructions.len(), untrusted: program.enable_untrusted_programs }
+        Self { instructions: program.instructions.len(), may_write_instructions: program.enable_untrusted_programs }
     }
 }
 

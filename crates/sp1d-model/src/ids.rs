@@ -22,7 +22,7 @@ macro_rules! id {
 id!(
     /// The number of one try of a proof request. A proof that restarts gets a new number. Logs name a proof by the
     /// label of its request.
-    ProofId,
+    TryId,
     "p"
 );
 id!(

@@ -21,7 +21,7 @@ mod task;
 mod worker;
 
 pub use health::Health;
-pub use ids::{AttemptId, ProofId, SessionId, TaskId, WorkerId};
+pub use ids::{AttemptId, SessionId, TaskId, TryId, WorkerId};
 pub use limit::{Limit, LimitPeer, LimitValue, Rate};
 pub use moment::Moment;
 pub use plain_text::clean_line;

@@ -31,14 +31,14 @@ use crate::{
         list::Member,
         snapshot::PoolSnapshot,
     },
-    proof::{attempt_rights::AttemptRights, result_cache::ResultCache, running::RunningProof},
+    proof::{attempt_rights::AttemptRights, result_cache::ResultCache, running::RunningTry},
     session::upload_budget::UploadBudget,
     settings::OrchestratorSettings,
 };
 use sp1d_artifacts::Store;
 use sp1d_model::ProofEvent;
 use sp1d_protocol::{Rate, RateLimiter, TaskOutputs};
-use sp1d_scheduler::{AttemptId, OriginId, ProofId, SessionId, TaskKind, WorkerChanges, WorkerId};
+use sp1d_scheduler::{AttemptId, OriginId, SessionId, TaskKind, TryId, WorkerChanges, WorkerId};
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher, RandomState},
@@ -77,7 +77,7 @@ pub(crate) struct RegisteredAttempt {
     pub(crate) worker_origin: OriginId,
     pub(crate) worker_name: String,
     pub(crate) worker_address: String,
-    pub(crate) proof: Arc<RunningProof>,
+    pub(crate) proof: Arc<RunningTry>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,
     /// What it may read and upload.
@@ -109,7 +109,7 @@ pub(crate) struct Registry {
     /// The registered attempts. Only the dispatcher changes them.
     attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
     /// The running proofs. A proof adds itself at its start, and removes itself at its end.
-    proofs: watch::Sender<BTreeMap<ProofId, Arc<RunningProof>>>,
+    proofs: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
     /// The identity of each worker over all its sessions.
     identities: Mutex<WorkerIdentities>,
     /// Limits the log lines that workers cause.
@@ -291,17 +291,17 @@ impl Registry {
     }
 
     /// Returns the running proofs. No proof starts or ends while the returned value exists.
-    pub(crate) fn proofs(&self) -> watch::Ref<'_, BTreeMap<ProofId, Arc<RunningProof>>> {
+    pub(crate) fn proofs(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
         self.proofs.borrow()
     }
 
     /// Adds a proof, which starts now.
-    pub(crate) fn add_proof(&self, proof: Arc<RunningProof>) {
+    pub(crate) fn add_proof(&self, proof: Arc<RunningTry>) {
         self.proofs.send_modify(|proofs| _ = proofs.insert(proof.id, proof));
     }
 
     /// Removes the proof `id`, which has ended.
-    pub(crate) fn remove_proof(&self, id: ProofId) {
+    pub(crate) fn remove_proof(&self, id: TryId) {
         self.proofs.send_modify(|proofs| _ = proofs.remove(&id));
     }
 

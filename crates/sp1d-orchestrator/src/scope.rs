@@ -1,10 +1,10 @@
 //! The scopes of artifacts in the store.
 
 use sp1d_artifacts::Scope;
-use sp1d_scheduler::{AttemptId, ProofId};
+use sp1d_scheduler::{AttemptId, TryId};
 
 /// Returns the scope of a proof's artifacts.
-pub(crate) fn proof_scope(proof: ProofId) -> Scope {
+pub(crate) fn proof_scope(proof: TryId) -> Scope {
     Scope::Proof(proof.0)
 }
 

@@ -184,7 +184,7 @@ async fn a_client_that_waits_too_long_learns_who_has_the_worker() {
         while !matches!(events.recv().await.unwrap(), ProofEvent::Proving(_)) {}
         let second = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
         let failure = check_within(PATIENCE / 2, prove(&second, 1)).await.unwrap_err();
-        assert!(matches!(failure, ProofFailure::WorkersBusy { .. }), "{failure}");
+        assert!(matches!(failure, ProofFailure::WorkersTaken { .. }), "{failure}");
         let text = failure.to_string();
         for part in [&worker.address.to_string(), "serving the first client at 127.0.0.1:", "place 1", "patience_s"] {
             assert!(text.contains(part), "no {part:?} in {text}");

@@ -4,7 +4,7 @@
 //!   connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A worker that reconnects
 //!   keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets, belongs to a session.
 //!   Faults and standing belong to the worker.
-//! - **Proof.** A [`ProofId`] is the number of one try of a proof request. A proof that restarts gets a new number.
+//! - **Proof.** A [`TryId`] is the number of one try of a proof request. A proof that restarts gets a new number.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
 //!   attempt of the shard still proves, it uploads the shard's deferred events (of its precompile calls) and reports
 //!   the marker. The marker is complete once the events are checked and the claims accepted. A result that arrives
@@ -13,7 +13,7 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind, Timestamp,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, TaskId, TaskKind, Timestamp, TryId,
     WorkerId,
 };
 use std::{fmt, time::Duration};
@@ -22,14 +22,14 @@ use std::{fmt, time::Duration};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A try of a proof request started. Its tasks follow.
-    ProofStarted {
+    TryStarted {
         /// The number of the try.
-        proof: ProofId,
+        proof: TryId,
     },
     /// A task of a running proof was submitted and can be given to a worker.
     TaskSubmitted {
         /// The proof that the task belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The new task.
         task: TaskId,
         /// The kind of the task.
@@ -44,7 +44,7 @@ pub enum Event {
     /// A marker was submitted. An attempt of another task completes it.
     MarkerSubmitted {
         /// The proof that the marker belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The new marker.
         marker: TaskId,
     },
@@ -103,7 +103,7 @@ pub enum Event {
         attempt: AttemptId,
     },
     /// The deferred events that `attempt` uploaded for its marker were checked, and its claims were accepted.
-    MarkerAccepted {
+    DeferredEventsAccepted {
         /// The session that holds the attempt.
         session: SessionId,
         /// The attempt that uploaded the events.
@@ -147,9 +147,9 @@ pub enum Event {
         reason: String,
     },
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
-    ProofEnded {
+    TryEnded {
         /// The number of the try.
-        proof: ProofId,
+        proof: TryId,
     },
     /// Only time has passed.
     Tick,
@@ -158,7 +158,7 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ProofStarted { proof } => write!(f, "{proof} started"),
+            Self::TryStarted { proof } => write!(f, "{proof} started"),
             Self::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
                 write!(f, "{kind} {task} of {proof} submitted")?;
                 marker.map_or(Ok(()), |marker| write!(f, ", with marker {marker}"))?;
@@ -184,13 +184,15 @@ impl fmt::Display for Event {
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} renewed its lease"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
-            Self::MarkerAccepted { session, attempt } => write!(f, "marker of {attempt} on {session} accepted"),
+            Self::DeferredEventsAccepted { session, attempt } => {
+                write!(f, "deferred events of {attempt} on {session} accepted")
+            }
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
             Self::ResultPassed { attempt } => write!(f, "result of {attempt} passed its check"),
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
-            Self::ProofEnded { proof } => write!(f, "{proof} ended"),
+            Self::TryEnded { proof } => write!(f, "{proof} ended"),
             Self::Tick => f.write_str("tick"),
         }
     }
@@ -207,7 +209,7 @@ pub enum Command {
         /// The number of the new attempt.
         attempt: AttemptId,
         /// The proof that the task belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The task to prove.
         task: TaskId,
         /// The kind of the task.
@@ -224,7 +226,7 @@ pub enum Command {
     /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
         /// The proof that the marker belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The completed marker.
         marker: TaskId,
         /// The attempt whose uploads count.
@@ -233,7 +235,7 @@ pub enum Command {
     /// `task` is done: the result of `attempt` is final.
     AcceptResult {
         /// The proof that the task belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
@@ -247,10 +249,10 @@ pub enum Command {
         /// The attempt whose uploads are deleted.
         attempt: AttemptId,
     },
-    /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::ProofEnded`].
+    /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::TryEnded`].
     FailProof {
         /// The proof that failed.
-        proof: ProofId,
+        proof: TryId,
         /// The task that failed.
         task: TaskId,
         /// The kind of the task.

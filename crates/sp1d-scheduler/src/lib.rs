@@ -43,7 +43,7 @@ pub use failure::{AttemptFailure, PastAttempt};
 pub use limits::limits;
 pub use policy::{Placement, UnknownPlacement};
 pub use scheduler::Scheduler;
-pub use sp1d_model::{AttemptId, FailureKind, KindSet, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+pub use sp1d_model::{AttemptId, FailureKind, KindSet, SessionId, TaskId, TaskKind, TryId, WorkerId};
 pub use status::{SchedulerCounts, TaskStatus, WorkerChanges, WorkerStanding, WorkerStatus};
 pub use timestamp::Timestamp;
 pub use wait_reason::WaitReason;

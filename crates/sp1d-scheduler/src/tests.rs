@@ -18,8 +18,8 @@ mod stealing;
 mod waiting;
 
 use crate::{
-    AttemptFailure, AttemptId, Command, Event, FailureKind, JoinedWorker, KindSet, OriginId, PastAttempt, ProofId,
-    Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, Command, Event, FailureKind, JoinedWorker, KindSet, OriginId, PastAttempt, Scheduler,
+    SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -83,24 +83,24 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 const fn proof(proof: u64) -> Event {
-    Event::ProofStarted { proof: ProofId(proof) }
+    Event::TryStarted { proof: TryId(proof) }
 }
 
 const fn ended(proof: u64) -> Event {
-    Event::ProofEnded { proof: ProofId(proof) }
+    Event::TryEnded { proof: TryId(proof) }
 }
 
 const fn task(proof: u64, task: u64, kind: TaskKind) -> Event {
-    Event::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind, marker: None, resumable_on: None }
+    Event::TaskSubmitted { proof: TryId(proof), task: TaskId(task), kind, marker: None, resumable_on: None }
 }
 
 const fn marked(proof: u64, task: u64, marker: u64) -> Event {
-    let (proof, task, marker) = (ProofId(proof), TaskId(task), Some(TaskId(marker)));
+    let (proof, task, marker) = (TryId(proof), TaskId(task), Some(TaskId(marker)));
     Event::TaskSubmitted { proof, task, kind: SHARD, marker, resumable_on: None }
 }
 
 const fn marker(proof: u64, marker: u64) -> Event {
-    Event::MarkerSubmitted { proof: ProofId(proof), marker: TaskId(marker) }
+    Event::MarkerSubmitted { proof: TryId(proof), marker: TaskId(marker) }
 }
 
 /// Each worker has its own origin, unless a test says otherwise.
@@ -145,8 +145,8 @@ const fn started(session: u64, attempt: u64) -> Event {
     Event::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn marker_accepted(session: u64, attempt: u64) -> Event {
-    Event::MarkerAccepted { session: SessionId(session), attempt: AttemptId(attempt) }
+const fn events_accepted(session: u64, attempt: u64) -> Event {
+    Event::DeferredEventsAccepted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
 const fn reported(session: u64, attempt: u64) -> Event {
@@ -177,7 +177,7 @@ const fn assign_kind(session: u64, attempt: u64, proof: u64, task: u64, kind: Ta
     Command::Assign {
         session: SessionId(session),
         attempt: AttemptId(attempt),
-        proof: ProofId(proof),
+        proof: TryId(proof),
         task: TaskId(task),
         kind,
     }
@@ -193,7 +193,7 @@ const fn discard(attempt: u64) -> Command {
 
 const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
     Command::AcceptResult {
-        proof: ProofId(proof),
+        proof: TryId(proof),
         task: TaskId(task),
         attempt: AttemptId(attempt),
         session: SessionId(session),
@@ -201,7 +201,7 @@ const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
 }
 
 const fn complete_marker(proof: u64, marker: u64, attempt: u64) -> Command {
-    Command::CompleteMarker { proof: ProofId(proof), marker: TaskId(marker), attempt: AttemptId(attempt) }
+    Command::CompleteMarker { proof: TryId(proof), marker: TaskId(marker), attempt: AttemptId(attempt) }
 }
 
 const fn end_session(session: u64) -> Command {
@@ -210,13 +210,13 @@ const fn end_session(session: u64) -> Command {
 
 /// The failure of a proof because its shard `task` reached a limit.
 const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
-    let (proof, task) = (ProofId(proof), TaskId(task));
+    let (proof, task) = (TryId(proof), TaskId(task));
     Command::FailProof { proof, task, kind: SHARD, history, has_no_larger_worker: false }
 }
 
 /// The failure of a proof because no worker has enough memory for its shard `task`.
 const fn fail_for_memory(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
-    let (proof, task) = (ProofId(proof), TaskId(task));
+    let (proof, task) = (TryId(proof), TaskId(task));
     Command::FailProof { proof, task, kind: SHARD, history, has_no_larger_worker: true }
 }
 

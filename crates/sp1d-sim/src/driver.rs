@@ -8,8 +8,8 @@ use crate::{
     scenario::{Claims, LAST_ATTEMPT_BEFORE_RESTART, MachineId, Plan, UploadedClaims, Value, earlier_claims},
 };
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ProofId, ResultKey,
-    ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp,
+    AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey,
+    ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, TryId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
 
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     pub(crate) digest: RunDigest,
     pub(crate) steps: u64,
     pub(crate) frozen_until: Timestamp,
-    pub(crate) outcomes: BTreeMap<ProofId, SimOutcome>,
+    pub(crate) outcomes: BTreeMap<TryId, SimOutcome>,
     config: SchedulerConfig,
     sabotage: Sabotage,
     invariants: Invariants,
@@ -68,7 +68,7 @@ pub(crate) struct Driver {
     /// Sessions for whose drain the operator waits.
     drains: BTreeSet<SessionId>,
     /// Proofs that have started and not ended.
-    proofs: BTreeMap<ProofId, SimProof>,
+    proofs: BTreeMap<TryId, SimProof>,
     /// The time of the latest tick, and how many earlier ticks had the same time.
     ticks_at: (Timestamp, u32),
 }
@@ -174,8 +174,8 @@ impl Driver {
                     // An artifact that was uploaded does not change.
                     self.claims.entry(attempt).or_insert(claims);
                 }
-                let has_all_uploads = self.claims.contains_key(&attempt);
-                DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads }
+                let are_complete = self.claims.contains_key(&attempt);
+                DispatchEvent::DeferredEventsReported { session, attempt, are_complete }
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
@@ -245,7 +245,7 @@ impl Driver {
         self.report(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
     }
 
-    pub(crate) fn begin(&mut self, proof: ProofId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+    pub(crate) fn begin(&mut self, proof: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         let entry = &plan.proofs[&proof];
         let folds = entry.tasks.iter().map(|task| (*task, plan.tasks[task].inputs)).filter(|(_, inputs)| *inputs > 0);
         self.proofs.insert(proof, SimProof { missing: folds.collect(), open_tasks: entry.tasks.len() });
@@ -256,7 +256,7 @@ impl Driver {
             net.after(after, Happening::ProofCancelled(proof));
         }
         let claims = earlier_claims(proof, plan, &mut net.dice);
-        self.report(DispatchEvent::ProofStarted { proof, claims }, plan, net)
+        self.report(DispatchEvent::TryStarted { proof, claims }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
@@ -290,14 +290,14 @@ impl Driver {
         (0..count).filter_map(|_| pick()).collect()
     }
 
-    pub(crate) fn cancel(&mut self, proof: ProofId, net: &mut Net) {
+    pub(crate) fn cancel(&mut self, proof: TryId, net: &mut Net) {
         if self.proofs.contains_key(&proof) {
             self.end_soon(proof, SimOutcome::Cancelled, 500, net);
         }
     }
 
     /// Ends `proof` with `outcome` after a short delay, unless its outcome is already set.
-    fn end_soon(&mut self, proof: ProofId, outcome: SimOutcome, max_ms: u64, net: &mut Net) {
+    fn end_soon(&mut self, proof: TryId, outcome: SimOutcome, max_ms: u64, net: &mut Net) {
         if let Entry::Vacant(entry) = self.outcomes.entry(proof) {
             entry.insert(outcome);
             let delay = net.dice.ms(10..=max_ms);
@@ -305,8 +305,8 @@ impl Driver {
         }
     }
 
-    pub(crate) fn end(&mut self, proof: ProofId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
-        self.report(DispatchEvent::ProofEnded { proof }, plan, net)?;
+    pub(crate) fn end(&mut self, proof: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+        self.report(DispatchEvent::TryEnded { proof }, plan, net)?;
         self.proofs.remove(&proof);
         Ok(())
     }
@@ -481,7 +481,7 @@ impl Driver {
         self.claims.remove(&attempt);
     }
 
-    fn accept(&mut self, proof: ProofId, task: TaskId, attempt: AttemptId, plan: &Plan, net: &mut Net) {
+    fn accept(&mut self, proof: TryId, task: TaskId, attempt: AttemptId, plan: &Plan, net: &mut Net) {
         self.forget(attempt);
         let Some(state) = self.proofs.get_mut(&proof) else { return };
         state.open_tasks = state.open_tasks.saturating_sub(1);

@@ -7,14 +7,14 @@ use sp1d_worker::{
 };
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 /// A worker that runs in this process. It stops when dropped.
 pub struct RunningWorker {
     /// The address on which the worker listens.
     pub address: SocketAddr,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: BackgroundTasks,
 }
 
 impl RunningWorker {
@@ -33,7 +33,7 @@ impl RunningWorker {
         change(&mut settings);
         let worker = ListeningWorker::bind(settings).await.expect("the port is reserved for this worker");
         let address = worker.local_addr().expect("a listener has an address");
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, tasks) = (CancellationToken::new(), BackgroundTasks::new());
         let token = stop.clone();
         tasks.spawn(async move { worker.serve(engine, token).await });
         Self { address, stop, tasks }

@@ -41,7 +41,7 @@ pub trait ProvingEngine: Send + Sync + 'static {
 
     /// Gives memory that the engine keeps for the next task back to the operating system. Blocks for a moment. The
     /// default does nothing, for engines that keep no memory.
-    fn give_back(&self) {}
+    fn release_memory(&self) {}
 }
 
 /// How many provers of a worker are loaded, and how many can never be. The others are loading, or end the stage of a

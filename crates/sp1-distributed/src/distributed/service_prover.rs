@@ -155,7 +155,7 @@ impl ServiceProver {
         if made_mode != mode {
             return Err(unverified(format!("the service made a {made_mode} proof instead of a {mode} proof")));
         }
-        Ok(to_sdk(runner.accept(made, &wanted.elf, wanted.nonce).await?))
+        Ok(to_sdk(runner.verify_for_program(made, &wanted.elf, wanted.nonce).await?))
     }
 
     /// Uploads the program and the input, and returns the proof request.

@@ -91,5 +91,6 @@ async fn round(program: BenchProgram) -> Result<SetupTimes> {
 }
 
 async fn runner(keys: &Path) -> Sp1ProofRunner {
-    Sp1ProofRunner::new(ProofRunnerSettings { keys: Some(keys.to_owned()), ..ProofRunnerSettings::default() }).await
+    Sp1ProofRunner::new(ProofRunnerSettings { key_folder: Some(keys.to_owned()), ..ProofRunnerSettings::default() })
+        .await
 }

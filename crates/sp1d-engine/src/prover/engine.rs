@@ -49,8 +49,8 @@ fn load(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
         .context("the engine panicked during its start")??;
     let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::default()).collect();
     // Loading takes more memory than the loaded prover keeps.
-    (settings.give_back)();
-    let give_back = settings.give_back;
+    (settings.release_memory)();
+    let release_memory = settings.release_memory;
     let permits = u32::try_from(settings.permits.max(1)).unwrap_or(u32::MAX);
     Ok(Arc::new(Sp1ProvingEngine {
         runtime: Some(runtime),
@@ -58,7 +58,7 @@ fn load(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
         slots,
         permits,
         loaded: Arc::new(loaded),
-        give_back,
+        release_memory,
     }))
 }
 
@@ -70,7 +70,7 @@ struct Sp1ProvingEngine {
     slots: Vec<SlotProvers>,
     permits: u32,
     loaded: Arc<LoadedEngine>,
-    give_back: fn(),
+    release_memory: fn(),
 }
 
 impl Drop for Sp1ProvingEngine {
@@ -96,10 +96,10 @@ impl ProvingEngine for Sp1ProvingEngine {
         drop(permits.acquire_many(self.permits).await);
     }
 
-    fn give_back(&self) {
+    fn release_memory(&self) {
         self.loaded.air_prover.forget_key();
         self.loaded.compress_prover.forget_keys();
-        (self.give_back)();
+        (self.release_memory)();
     }
 
     async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {

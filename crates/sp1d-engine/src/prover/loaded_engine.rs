@@ -28,7 +28,7 @@ pub struct ProverSettings {
     pub niceness: i32,
     /// Returns freed memory to the operating system. Without this call, the allocator keeps the memory for the next
     /// task, which costs nothing unless another process needs it.
-    pub give_back: fn(),
+    pub release_memory: fn(),
 }
 
 impl ProverSettings {
@@ -37,7 +37,7 @@ impl ProverSettings {
     #[must_use]
     pub fn for_threads(threads: usize) -> Self {
         let both = if threads > 1 { 2 } else { 1 };
-        Self { slots: both, permits: both, niceness: 0, give_back: heap::give_back }
+        Self { slots: both, permits: both, niceness: 0, release_memory: heap::release_memory }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     memory::{ShardCells, choose_cut, task_bytes, too_small_for},
     options::CutOptions,
-    program::ProgramSize,
+    program::ProgramShape,
 };
 use sp1d_model::TaskKind;
 use sp1d_orchestrator::{AttemptMemory, ProofEvent, ProofFailure, ProofHandle, ProofMode};
@@ -31,7 +31,7 @@ pub(super) async fn choose_for_workers(
     proof: &ProofHandle,
     options: CutOptions,
     mode: ProofMode,
-    size: ProgramSize,
+    shape: ProgramShape,
 ) -> Result<CutOptions, ProofFailure> {
     /// How often to check for such a worker.
     const CHECK_INTERVAL: Duration = Duration::from_millis(200);
@@ -46,10 +46,10 @@ pub(super) async fn choose_for_workers(
             () = sleep(CHECK_INTERVAL) => {}
         }
     };
-    let Some(choice) = choose_cut(kind, size.instructions as u64, &workers) else {
+    let Some(choice) = choose_cut(kind, shape.instructions as u64, &workers) else {
         return Err(ProofFailure::Request(format!(
             "the program has {} instructions, which is too many for any shard",
-            size.instructions
+            shape.instructions
         )));
     };
     let options = options.chosen(choice.threshold);
@@ -61,9 +61,9 @@ pub(super) async fn choose_for_workers(
 
 /// Logs a warning if the user has set a cut whose full shards fit no connected worker. This is no error yet: a program
 /// may be too short to fill a shard. The proof fails before a shard that does not fit is assigned.
-pub(super) fn warn_of_large_cut(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, size: ProgramSize) {
+pub(super) fn warn_of_large_cut(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, shape: ProgramShape) {
     let kind = shard_kind(mode);
-    let (instructions, workers) = (size.instructions as u64, proof.attempt_memory(kind));
+    let (instructions, workers) = (shape.instructions as u64, proof.attempt_memory(kind));
     let bytes = task_bytes(kind, Some(ShardCells::full(instructions, options.threshold())));
     let Some(largest) = too_small_for(bytes, &workers).filter(|_| options.is_set()) else { return };
     let fitting = choose_cut(kind, instructions, &workers).map(|choice| choice.threshold);

@@ -1,6 +1,6 @@
 //! Makes SP1's controller of a proof, and runs SP1's task of executing the program.
 
-use super::{local_task_context::LocalTaskContext, proof_client::ProofClient, request::decode_stdin};
+use super::{proof_client::ProofClient, proof_context::ProofContext, request::decode_stdin};
 use crate::{
     executor::{
         ExecutionBound, ExecutionEnd, execution_failure, is_unexplained, killed_from_outside, memory_with_margin,
@@ -46,7 +46,7 @@ pub(super) async fn root_task(
         inputs: vec![program, input, mode, limit, nonce, literal(String::new())],
         outputs: vec![output.clone()],
         context: TaskContext {
-            proof_id: ProofId::new(client.proof().id().to_string()),
+            proof_id: ProofId::new(client.proof().try_id().to_string()),
             parent_id: None,
             parent_context: None,
             requester_id: RequesterId::new("sp1-distributed"),
@@ -59,7 +59,7 @@ pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> Tas
     let context = client.context();
     let id = context.proof.open_local_task();
     let (client, owned) = (client.clone(), context.clone());
-    context.tasks.spawn(async move {
+    context.background.spawn(async move {
         let outcome = match execute(&client, &owned, id, task).await {
             Ok(cycles) => {
                 client.proof().report(ProofEvent::Executed { cycles });
@@ -79,7 +79,7 @@ pub(super) fn start_execution(client: &ProofClient, task: RawTaskRequest) -> Tas
 /// Executes the program of a proof with SP1's controller. Returns the number of cycles.
 async fn execute(
     client: &ProofClient,
-    context: &LocalTaskContext,
+    context: &ProofContext,
     id: TaskId,
     task: RawTaskRequest,
 ) -> Result<u64, ProofFailure> {
@@ -122,12 +122,7 @@ async fn execute(
 ///
 /// `ran` is the time until the error. A program that is at fault fails again within that time. If the second run takes
 /// longer, the program was not at fault.
-async fn diagnose(
-    client: &ProofClient,
-    context: &LocalTaskContext,
-    error: &anyhow::Error,
-    ran: Duration,
-) -> ProofFailure {
+async fn diagnose(client: &ProofClient, context: &ProofContext, error: &anyhow::Error, ran: Duration) -> ProofFailure {
     /// Extra time for the second run: it has to start, and the machine may be busier than before.
     const MARGIN: Duration = Duration::from_secs(5);
     let stop = client.proof().ended().child_token();

@@ -55,8 +55,8 @@ pub(super) async fn check_input_proofs(node: &SP1NodeCore, stdin: &SP1Stdin) -> 
         for (at, (proof, key)) in proofs.into_iter().enumerate() {
             let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
             // SP1 indexes into proofs without checking and may panic.
-            let verdict = catch_unwind(AssertUnwindSafe(|| node.verify(&key, &proof)));
-            let reason = match verdict {
+            let outcome = catch_unwind(AssertUnwindSafe(|| node.verify(&key, &proof)));
+            let reason = match outcome {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "SP1's verifier panicked on it".to_owned(),

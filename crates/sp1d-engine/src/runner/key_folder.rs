@@ -4,7 +4,7 @@
 //! program that reads them: a user with write access to the folder can change the keys that proofs are verified
 //! against. Files that were truncated or changed by accident are detected and ignored.
 
-use crate::{identity::build_identity, program::ProgramSize};
+use crate::{identity::build_identity, program::ProgramShape};
 use serde::{Deserialize, Serialize};
 use sp1_hypercube::SP1VerifyingKey;
 use sp1d_artifacts::Digest;
@@ -14,11 +14,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What setting up a program has computed: its verifying key and its size.
+/// What setting up a program has computed: its verifying key and its shape.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct KnownProgram {
     pub(super) key: SP1VerifyingKey,
-    pub(super) size: ProgramSize,
+    pub(super) shape: ProgramShape,
 }
 
 /// Largest key file that is read. A real file has some hundreds of bytes.
@@ -51,7 +51,7 @@ impl KeyFolder {
         Self(folder.map(|folder| folder.join(version)))
     }
 
-    /// Returns the stored key and size of the program with this digest. Blocks for a moment.
+    /// Returns the stored key and shape of the program with this digest. Blocks for a moment.
     pub(super) fn load(&self, program: Digest) -> Option<KnownProgram> {
         let path = self.0.as_ref()?.join(program.to_string());
         let mut bytes = Vec::new();
@@ -64,7 +64,7 @@ impl KeyFolder {
         bincode::deserialize(content).ok()
     }
 
-    /// Stores the key and size of a program. Logs a warning if that fails. Blocks for a moment.
+    /// Stores the key and shape of a program. Logs a warning if that fails. Blocks for a moment.
     pub(super) fn store(&self, program: Digest, known: &KnownProgram) {
         let Some(folder) = &self.0 else { return };
         if let Err(error) = store(folder, program, known) {

@@ -4,7 +4,7 @@ use super::{
     key_folder::{KeyFolder, KnownProgram},
     request::decode_elf,
 };
-use crate::{program::ProgramSize, sp1_types::Sp1CoreProver};
+use crate::{program::ProgramShape, sp1_types::Sp1CoreProver};
 use sp1_core_machine::riscv::RiscvAir;
 use sp1_hypercube::{
     SP1VerifyingKey,
@@ -31,15 +31,15 @@ pub(super) struct ProgramKeys {
     /// Allows one program at a time: decoding and setting up a program take up to 2 GB.
     setups: Semaphore,
     setup_prover: Arc<Sp1CoreProver>,
-    give_back: fn(),
+    release_memory: fn(),
 }
 
 impl ProgramKeys {
-    /// `give_back` returns freed memory to the operating system. It is called after each setup of a program.
-    pub(super) fn new(folder: KeyFolder, give_back: fn()) -> Self {
+    /// `release_memory` returns freed memory to the operating system. It is called after each setup of a program.
+    pub(super) fn new(folder: KeyFolder, release_memory: fn()) -> Self {
         let core_verifier = CpuSP1ProverComponents::core_verifier(RiscvAir::machine());
         let setup_prover = Arc::new(CpuShardProver::new(core_verifier.shard_verifier().clone()));
-        Self { known: Mutex::default(), folder, setups: Semaphore::new(1), setup_prover, give_back }
+        Self { known: Mutex::default(), folder, setups: Semaphore::new(1), setup_prover, release_memory }
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<KnownProgram>> {
@@ -55,7 +55,7 @@ impl ProgramKeys {
         cell
     }
 
-    /// Returns key and size of `program` from memory or from disk, or computes them.
+    /// Returns key and shape of `program` from memory or from disk, or computes them.
     pub(super) async fn get(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
         let digest = Digest::of(program);
         let cell = self.cell(digest);
@@ -77,17 +77,17 @@ impl ProgramKeys {
     async fn set_up(&self, program: &[u8]) -> Result<KnownProgram, ProofFailure> {
         let _permit = self.setups.acquire().await.expect("the semaphore is never closed");
         let program = Arc::new(decode_elf(program).await?);
-        let (size, prover) = (ProgramSize::of(&program), self.setup_prover.clone());
+        let (shape, prover) = (ProgramShape::of(&program), self.setup_prover.clone());
         let setup = async move { AirProver::setup(&*prover, program, ProverSemaphore::new(1)).await.1 };
         let key = tokio::spawn(setup).await;
-        let give_back = self.give_back;
-        let _ = tokio::task::spawn_blocking(give_back).await;
+        let release_memory = self.release_memory;
+        let _ = tokio::task::spawn_blocking(release_memory).await;
         let failed = |_| {
             ProofFailure::Request(
                 "cannot set up the program: SP1 panicked while it computed the verifying key".to_owned(),
             )
         };
-        Ok(KnownProgram { key: SP1VerifyingKey { vk: key.map_err(failed)? }, size })
+        Ok(KnownProgram { key: SP1VerifyingKey { vk: key.map_err(failed)? }, shape })
     }
 
     /// Checks that `elf` is a valid program for SP1.

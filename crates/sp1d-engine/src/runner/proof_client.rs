@@ -3,7 +3,7 @@
 //! While a program executes, no method here returns an error. SP1 would drop the error, and the proof would fail only
 //! after everything else was proven. Instead, a failure fails the proof at once, with its cause.
 
-use super::{local_task_context::LocalTaskContext, marker_sequencer::MarkerSequencer};
+use super::{marker_sequencer::MarkerSequencer, proof_context::ProofContext};
 use crate::{
     memory::{task_bytes, too_small_for},
     names::{task_from_text, task_to_sp1},
@@ -42,7 +42,7 @@ pub(super) type StartExecution = fn(&ProofClient, RawTaskRequest) -> sp1d_model:
 
 struct ProofClientState {
     proof: ProofHandle,
-    context: Arc<LocalTaskContext>,
+    context: Arc<ProofContext>,
     start_execution: StartExecution,
     next_artifact: AtomicU64,
     shards: Arc<Semaphore>,
@@ -60,7 +60,7 @@ struct ProofClientState {
 impl ProofClient {
     pub(super) fn new(
         proof: ProofHandle,
-        context: Arc<LocalTaskContext>,
+        context: Arc<ProofContext>,
         expected: Arc<Expectations>,
         start_execution: StartExecution,
     ) -> Self {
@@ -81,7 +81,7 @@ impl ProofClient {
         &self.0.proof
     }
 
-    pub(super) fn context(&self) -> &Arc<LocalTaskContext> {
+    pub(super) fn context(&self) -> &Arc<ProofContext> {
         &self.0.context
     }
 
@@ -143,7 +143,7 @@ impl ProofClient {
         let context = &self.0.context;
         let id = self.0.proof.open_local_task();
         let (client, key) = (self.clone(), context.key.clone());
-        context.tasks.spawn(async move {
+        context.background.spawn(async move {
             let outcome = match task.outputs.as_slice() {
                 [output] if client.upload(output, key).await.is_ok() => TaskOutcome::Succeeded,
                 _ => TaskOutcome::Failed,

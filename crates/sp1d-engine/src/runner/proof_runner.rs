@@ -6,9 +6,9 @@ use super::{
     input_check::check_input,
     input_proofs::{check_form, check_input_proofs, check_verified_proofs},
     key_folder::{KeyFolder, KnownProgram, default_key_folder},
-    local_task_context::LocalTaskContext,
     program_keys::ProgramKeys,
     proof_client::ProofClient,
+    proof_context::ProofContext,
     request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
@@ -37,29 +37,29 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 /// Settings of a [`Sp1ProofRunner`].
 #[derive(Debug, Clone)]
 pub struct ProofRunnerSettings {
     /// Folder where verifying keys are stored. With `None`, no key is stored on disk. See
     /// [`default_key_folder`](crate::default_key_folder).
-    pub keys: Option<PathBuf>,
+    pub key_folder: Option<PathBuf>,
     /// Returns freed memory to the operating system. Called after setting up a program, which takes gigabytes.
-    pub give_back: fn(),
+    pub release_memory: fn(),
 }
 
 impl Default for ProofRunnerSettings {
     /// Uses the user's key folder and the allocator of the C library.
     fn default() -> Self {
-        Self { keys: default_key_folder(), give_back: heap::give_back }
+        Self { key_folder: default_key_folder(), release_memory: heap::release_memory }
     }
 }
 
 /// Runs proofs with SP1's controller, executes programs, and verifies proofs. Loads no prover. Takes 60 MB of memory.
 pub struct Sp1ProofRunner {
     light: SP1LightNode,
-    keys: ProgramKeys,
+    program_keys: ProgramKeys,
     /// Verifies the parts of a proof. The verifier of `light` verifies only whole proofs.
     verifier: Arc<SP1Verifier>,
 }
@@ -70,10 +70,14 @@ impl Sp1ProofRunner {
     pub fn new(settings: ProofRunnerSettings) -> BoxFuture<'static, Self> {
         Box::pin(async move {
             let light = SP1LightNode::new().await;
-            let keys = light.inner().recursion_vks();
-            let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
+            let recursion_keys = light.inner().recursion_vks();
+            let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(recursion_keys))).await;
             let verifier = verifier.expect("building SP1's verifier does not panic");
-            Self { light, keys: ProgramKeys::new(KeyFolder::new(settings.keys), settings.give_back), verifier }
+            Self {
+                light,
+                program_keys: ProgramKeys::new(KeyFolder::new(settings.key_folder), settings.release_memory),
+                verifier,
+            }
         })
     }
 
@@ -93,7 +97,7 @@ impl Sp1ProofRunner {
     }
 
     async fn key(&self, program: &[u8]) -> Result<SP1VerifyingKey, ProofFailure> {
-        Ok(self.keys.get(program).await?.key)
+        Ok(self.program_keys.get(program).await?.key)
     }
 
     /// Executes `program` without proving, on `stdin` in SP1's serialized form. Cancelling `stop` ends the execution.
@@ -147,12 +151,12 @@ impl Sp1ProofRunner {
         Ok(run.executed)
     }
 
-    /// Runs the proof. Background tasks that it starts are spawned on `tasks`.
+    /// Runs the proof. Background tasks that it starts are spawned on `background`.
     async fn prove(
         &self,
         proof: &ProofHandle,
         request: ProofRequest,
-        tasks: &TaskTracker,
+        background: &BackgroundTasks,
     ) -> Result<ProofOutput, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
@@ -173,31 +177,31 @@ impl Sp1ProofRunner {
         if request.check_input_proofs {
             check_input_proofs(self.light.inner(), &stdin).await?;
         }
-        let KnownProgram { key, size } = self.keys.get(&request.elf).await?;
+        let KnownProgram { key, shape } = self.program_keys.get(&request.elf).await?;
         let options =
-            if options.is_auto() { choose_for_workers(proof, options, request.mode, size).await? } else { options };
-        warn_of_large_cut(proof, &options, request.mode, size);
+            if options.is_auto() { choose_for_workers(proof, options, request.mode, shape).await? } else { options };
+        warn_of_large_cut(proof, &options, request.mode, shape);
         proof.set_options(options.encode());
-        options.check_for(size).await?;
+        options.check_for(shape).await?;
         // A program that writes its own instructions has another kind of trace.
-        if request.check_input_proofs && !size.untrusted {
+        if request.check_input_proofs && !shape.may_write_instructions {
             check_verified_proofs(proof, &request, &options, &stdin).await?;
         }
-        let expected = Arc::new(Expectations::new(&request, &options, &key, size, &stdin));
+        let expected = Arc::new(Expectations::new(&request, &options, &key, shape, &stdin));
         proof.set_checks(PartChecks::new(self.verifier.clone(), expected.clone(), &options));
-        let context = Arc::new(LocalTaskContext {
+        let context = Arc::new(ProofContext {
             proof: proof.clone(),
             program: request.elf.clone(),
             stdin: request.stdin.clone(),
             key: key.clone(),
             options: options.clone(),
-            size,
+            shape,
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
             runner: ProgramRunner::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
             verifier: self.verifier.clone(),
-            tasks: tasks.clone(),
+            background: background.clone(),
             program_failed: AtomicBool::new(false),
         });
         let client = ProofClient::new(proof.clone(), context, expected, start_execution);
@@ -230,8 +234,8 @@ impl Sp1ProofRunner {
     /// Verifies `proof` with the verifying key of its program. The program must have ended with exit code 0.
     ///
     /// # Errors
-    /// Fails if the proof does not verify. The error says why.
-    pub fn verify_by_key(&self, proof: ProofFile, key: SP1VerifyingKey) -> BoxFuture<'_, Result<(), ProofFailure>> {
+    /// Fails with [`ProofFailure::Request`] if the proof does not verify, because the caller chose the proof.
+    pub fn verify_for_key(&self, proof: ProofFile, key: SP1VerifyingKey) -> BoxFuture<'_, Result<(), ProofFailure>> {
         Box::pin(async move {
             self.verify_with(proof, key, StatusCode::SUCCESS).await.map(|_| ()).map_err(ProofFailure::Request)
         })
@@ -241,9 +245,10 @@ impl Sp1ProofRunner {
     /// `nonce`, of a run that ended with exit code 0. A proof does not say which input the program had.
     ///
     /// # Errors
-    /// Fails if the program is not valid, or if the proof does not verify or has another nonce. With SP1's feature
+    /// Fails if the program is not valid. Fails with [`ProofFailure::Unverified`] if the proof does not verify or has
+    /// another nonce, because its maker is wrong. With SP1's feature
     /// `mprotect`, only core proofs are accepted, because SP1 verifies recursion proofs of any program.
-    pub fn accept<'a>(
+    pub fn verify_for_program<'a>(
         &'a self,
         proof: ProofFile,
         program: &'a [u8],
@@ -268,26 +273,26 @@ impl Sp1ProofRunner {
     /// Verifies the proof outside of the asynchronous threads, and returns it.
     async fn verify_with(&self, proof: ProofFile, key: SP1VerifyingKey, exit: StatusCode) -> Result<ProofFile, String> {
         let node = self.light.inner().clone();
-        let verdict = tokio::task::spawn_blocking(move || {
+        let outcome = tokio::task::spawn_blocking(move || {
             verify_proof(&node, proof.borrowed(), &key, exit).map_err(|error| error.to_string())?;
             Ok(proof)
         });
-        verdict.await.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()))
+        outcome.await.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()))
     }
 }
 
 #[async_trait]
 impl ProofRunner for Sp1ProofRunner {
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure> {
-        let tasks = TaskTracker::new();
-        let outcome = self.prove(&proof, request, &tasks).await;
+        let background = BackgroundTasks::new();
+        let outcome = self.prove(&proof, request, &background).await;
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other, so the proof is failed explicitly.
             proof.fail(failure.clone());
             proof.find_wrong_parts().await;
         }
-        tasks.close();
-        tasks.wait().await;
+        background.close();
+        background.wait().await;
         outcome
     }
 
@@ -300,7 +305,7 @@ impl ProofRunner for Sp1ProofRunner {
 #[async_trait]
 impl ServiceRunner for Sp1ProofRunner {
     async fn check_program(&self, elf: bytes::Bytes) -> Result<(), ProofFailure> {
-        self.keys.check(&elf).await
+        self.program_keys.check(&elf).await
     }
 
     async fn program_key(&self, elf: bytes::Bytes) -> Result<String, ProofFailure> {

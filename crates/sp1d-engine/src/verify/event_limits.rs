@@ -30,22 +30,26 @@ sp1d_model::limits! {
 pub struct EventLimits {
     split: SplitOpts,
     /// True if the program may run code that it loads.
-    untrusted: bool,
+    may_write_instructions: bool,
     /// Precompiles whose calls stay in their core shard.
     retained: HashSet<SyscallCode>,
 }
 
 impl EventLimits {
-    /// Computes the limits for a program of `instructions` instructions. `untrusted` is true if it may run code that it
-    /// loads.
+    /// Computes the limits for a program of `instructions` instructions. `may_write_instructions` is true if it may run
+    /// code that it loads.
     ///
     /// # Panics
     /// Panics if the program does not fit into a shard of that size.
     #[must_use]
-    pub fn new(options: &CutOptions, instructions: usize, untrusted: bool) -> Self {
+    pub fn new(options: &CutOptions, instructions: usize, may_write_instructions: bool) -> Self {
         let options = options.as_sp1();
         let retained = options.retained_events_presets.iter().flat_map(|preset| preset.syscall_codes()).copied();
-        Self { split: SplitOpts::new(options, instructions, untrusted), untrusted, retained: retained.collect() }
+        Self {
+            split: SplitOpts::new(options, instructions, may_write_instructions),
+            may_write_instructions,
+            retained: retained.collect(),
+        }
     }
 
     /// Returns the largest number of events of `code` in one piece. Returns 0 if no such events are allowed: SP1's
@@ -57,7 +61,11 @@ impl EventLimits {
     /// Returns the maximum number of bytes of the events of a core shard whose record has this many accesses.
     #[must_use]
     pub fn max_bytes(&self, accesses: u64) -> u64 {
-        accesses.saturating_mul(if self.untrusted { MAX_BYTES_PER_UNTRUSTED_ACCESS } else { MAX_BYTES_PER_ACCESS })
+        accesses.saturating_mul(if self.may_write_instructions {
+            MAX_BYTES_PER_UNTRUSTED_ACCESS
+        } else {
+            MAX_BYTES_PER_ACCESS
+        })
     }
 
     /// Returns the trace cells of `events` calls of `code`. A shard with `room` cells holds the threshold number of

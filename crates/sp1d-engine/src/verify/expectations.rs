@@ -8,7 +8,7 @@ use super::{
 use crate::{
     memory::{ShardCells, fixed_cells},
     options::CutOptions,
-    program::ProgramSize,
+    program::ProgramShape,
     sp1_types::FieldDigest,
 };
 use slop_algebra::AbstractField;
@@ -37,7 +37,7 @@ pub(crate) struct Expectations {
     /// Digests of the first 0, 1, 2, … input proofs.
     pub(super) input_digests: Vec<FieldDigest>,
     limits: EventLimits,
-    size: ProgramSize,
+    shape: ProgramShape,
     /// Number of trace cells after which a shard ends.
     threshold: u64,
     /// Content of the records, by the name of their artifact.
@@ -45,13 +45,13 @@ pub(crate) struct Expectations {
 }
 
 impl Expectations {
-    /// Creates the expectations. `key` and `size` belong to a valid program, and the input proofs in `stdin` have the
+    /// Creates the expectations. `key` and `shape` belong to a valid program, and the input proofs in `stdin` have the
     /// right number of public values.
     pub(crate) fn new(
         request: &ProofRequest,
         options: &CutOptions,
         key: &SP1VerifyingKey,
-        size: ProgramSize,
+        shape: ProgramShape,
         stdin: &SP1Stdin,
     ) -> Self {
         let mut input_digests = vec![[SP1Field::zero(); DIGEST_SIZE]];
@@ -64,8 +64,8 @@ impl Expectations {
             key_digest: key.hash_koalabear(),
             nonce: request.nonce,
             input_digests,
-            limits: EventLimits::new(options, size.instructions, size.untrusted),
-            size,
+            limits: EventLimits::new(options, shape.instructions, shape.may_write_instructions),
+            shape,
             threshold: options.threshold(),
             records: Mutex::default(),
         }
@@ -99,7 +99,7 @@ impl Expectations {
         /// Trace cells of an address before or after the run: its rows of `MemoryGlobalInit` (or `Finalize`) and
         /// `Global`.
         const GLOBAL_ACCESS: u64 = 271;
-        let instructions = self.size.instructions as u64;
+        let instructions = self.shape.instructions as u64;
         let variable = match self.records().get(name)? {
             ShardRecord::Core { clock, opened, .. } => {
                 let cycles = clock_cycles(*clock);

@@ -2,7 +2,7 @@
 //!
 //! SP1's `SP1NodeCore::verify` checks the proof itself. It checks neither the version, nor that the proof belongs to
 //! the public values, nor the exit code. Only sp1-sdk has these checks. This crate does not depend on sp1-sdk (see
-//! [`crate::ProofFile`]), so it repeats them. A test compares both verdicts.
+//! [`crate::ProofFile`]), so it repeats them. A test compares both outcomes.
 
 use crate::proof_file::BorrowedProof;
 use anyhow::anyhow;

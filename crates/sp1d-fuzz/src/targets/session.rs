@@ -228,7 +228,7 @@ fn messages_to_prover() -> Vec<prover_wire::to_prover::Message> {
         M::Cancel(prover_wire::Cancel { run: 1 }),
         M::Reply(Reply { call: 3, outcome: Some(Outcome::Content(vec![1, 2, 3].into())) }),
         M::Reply(Reply { call: 4, outcome: Some(Outcome::Error(error)) }),
-        M::GiveBack(prover_wire::GiveBack {}),
+        M::ReleaseMemory(prover_wire::ReleaseMemory {}),
     ]
 }
 

@@ -6,7 +6,7 @@ use super::{
     input::DispatcherInput,
 };
 use crate::{
-    proof::running::RunningProof,
+    proof::running::RunningTry,
     registry::Registry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
@@ -34,7 +34,7 @@ impl BackgroundWork {
     }
 
     /// Starts the check of the result of `attempt`.
-    pub(super) fn spawn_result_check(&self, proof: Arc<RunningProof>, spec: TaskSpec, attempt: AttemptId) {
+    pub(super) fn spawn_result_check(&self, proof: Arc<RunningTry>, spec: TaskSpec, attempt: AttemptId) {
         let registry = self.registry.clone();
         self.spawn_check(
             proof,
@@ -46,13 +46,7 @@ impl BackgroundWork {
 
     /// Starts the check of the deferred events that `attempt`, an attempt of `task`, uploaded for its marker. SP1 makes
     /// precompile shards from them without checking them.
-    pub(super) fn spawn_events_check(
-        &self,
-        proof: Arc<RunningProof>,
-        spec: TaskSpec,
-        task: TaskId,
-        attempt: AttemptId,
-    ) {
+    pub(super) fn spawn_events_check(&self, proof: Arc<RunningTry>, spec: TaskSpec, task: TaskId, attempt: AttemptId) {
         let registry = self.registry.clone();
         self.spawn_check(
             proof,
@@ -77,9 +71,9 @@ impl BackgroundWork {
     /// from the outcome.
     fn spawn_check<T: Send + 'static>(
         &self,
-        proof: Arc<RunningProof>,
+        proof: Arc<RunningTry>,
         attempt: AttemptId,
-        check: impl FnOnce(&RunningProof) -> Result<T, String> + Send + 'static,
+        check: impl FnOnce(&RunningTry) -> Result<T, String> + Send + 'static,
         input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
         let registry = self.registry.clone();
@@ -128,7 +122,7 @@ impl BackgroundWork {
     }
 }
 
-fn check_result(proof: &RunningProof, store: &Store, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check_result(proof: &RunningTry, store: &Store, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let name = spec.payload.result();
     let stored = store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
     if proof.verify == Verify::Final {
@@ -140,7 +134,7 @@ fn check_result(proof: &RunningProof, store: &Store, spec: &TaskSpec, attempt: A
 }
 
 fn check_deferred_events(
-    proof: &RunningProof,
+    proof: &RunningTry,
     store: &Store,
     spec: &TaskSpec,
     attempt: AttemptId,
@@ -159,7 +153,7 @@ fn check_deferred_events(
 
 /// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
 /// worker. Returns the error as text.
-fn fail_for_disk_error(proof: &RunningProof, error: &StoreError) -> String {
+fn fail_for_disk_error(proof: &RunningTry, error: &StoreError) -> String {
     proof.fail(ProofFailure::Machine(error.to_string()));
     error.to_string()
 }

@@ -144,7 +144,7 @@ mod tests {
         tokio::time::pause();
         let ended = places.run(WorkerId(1), check).await;
         assert!(matches!(ended, CheckEnd::TimedOut(time) if time == LONG), "{ended:?}");
-        // Its worker has its turn again. The thread of this check takes real time.
+        // Its worker may have another check. The thread of this check takes real time.
         tokio::time::resume();
         let next = places.run(WorkerId(1), || 7).await;
         assert!(matches!(next, CheckEnd::Returned(7, _)), "{next:?}");
@@ -158,7 +158,7 @@ mod tests {
         let second = places.run(WorkerId(1), || ());
         tokio::pin!(first, second);
         let waits = timeout(3 * SHORT, async {
-            // The first check takes the turn first.
+            // The first check takes the lock first.
             tokio::select! { biased; _ = &mut first => 1, _ = &mut second => 2 }
         })
         .await;

@@ -5,7 +5,7 @@ use crate::{
     registry::Registry,
     scope::{attempt_scope, proof_scope},
 };
-use sp1d_scheduler::{AttemptId, DeferredClaim, ProofId};
+use sp1d_scheduler::{AttemptId, DeferredClaim, TryId};
 
 /// Returns the claim that `attempt` makes for the shard of `task`. `names` are the artifacts with the claimed events.
 /// `None` if the record of the shard does not exist.
@@ -25,7 +25,7 @@ pub(super) fn deferred_claim(
 
 /// Returns true if the proof already has an artifact with one of `names`, artifacts that the attempt uploaded, but with
 /// other content. See [`DeferredClaim::has_taken_names`].
-fn has_taken_names(registry: &Registry, proof: ProofId, attempt: AttemptId, names: &[String]) -> bool {
+fn has_taken_names(registry: &Registry, proof: TryId, attempt: AttemptId, names: &[String]) -> bool {
     let (from, to) = (attempt_scope(attempt), proof_scope(proof));
     let digest = |scope, name: &str| registry.store.describe(scope, name).map(|found| found.digest);
     let is_taken = |name: &String| digest(to, name).is_some_and(|present| Some(present) != digest(from, name));

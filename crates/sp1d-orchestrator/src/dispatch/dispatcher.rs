@@ -12,9 +12,7 @@ use super::{
     waiting::proof_waiting,
 };
 use crate::{
-    proof::{
-        cache_entry::cached_result, running::RunningProof, task_tracker::TaskOutcome, unverified::UnverifiedResult,
-    },
+    proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
     registry::{RegisteredAttempt, Registry},
     runner::{
         failure::{ProofFailure, dispatcher_panicked, too_large},
@@ -106,8 +104,8 @@ impl Dispatcher {
         match input {
             DispatcherInput::Event(event) => self.handle(event),
             DispatcherInput::DeferredEventsReport { session, attempt } => {
-                let has_all_uploads = self.are_event_uploads_complete(attempt);
-                self.handle(DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads });
+                let are_complete = self.are_event_uploads_complete(attempt);
+                self.handle(DispatchEvent::DeferredEventsReported { session, attempt, are_complete });
             }
             DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
                 self.on_deferred_events_outcome(task, attempt, outcome);
@@ -147,8 +145,8 @@ impl Dispatcher {
                     let _ = reply.send(claims.clone());
                 }
             }
-            DispatcherInput::EndProof(proof) => {
-                self.handle(DispatchEvent::ProofEnded { proof: proof.id });
+            DispatcherInput::EndTry(proof) => {
+                self.handle(DispatchEvent::TryEnded { proof: proof.id });
                 self.tasks.retain(|_, submitted| submitted.proof.id != proof.id);
                 // The proof has removed its artifacts when it ended. This removes those that were added since then.
                 self.registry.store.remove_scope(proof_scope(proof.id));
@@ -303,8 +301,8 @@ impl Dispatcher {
             Err(text) => {
                 proof.fail(ProofFailure::Internal(text));
                 // The machine forgets the proof now, so that it assigns nothing more. Our tasks and artifacts stay
-                // until `DispatcherInput::EndProof`, because an audit needs the artifacts.
-                return Some(DispatchEvent::ProofEnded { proof: proof.id });
+                // until `DispatcherInput::EndTry`, because an audit needs the artifacts.
+                return Some(DispatchEvent::TryEnded { proof: proof.id });
             }
         };
         let assignment = Assignment {
@@ -340,7 +338,7 @@ impl Dispatcher {
         if let Some(worker) = self.registry.worker(session) {
             tracing::info!(worker = %worker.name, attempt = attempt.0, "worker reconnected and continues an attempt");
         }
-        self.tell(session, to_worker::Message::Adopted(wire::Adopted { attempt: attempt.0 }))
+        self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
     }
 
     /// Returns true if all deferred events of `attempt` have arrived.
@@ -396,7 +394,7 @@ impl Dispatcher {
     /// Stores the result of a task in the result cache, on another thread.
     fn cache_result(
         &self,
-        proof: &Arc<RunningProof>,
+        proof: &Arc<RunningTry>,
         spec: &TaskSpec,
         key: Option<Digest>,
         uploads: DeferredEventUploads,

@@ -1,9 +1,9 @@
 //! The inputs of the dispatcher.
 
 use super::tasks::SubmittedTask;
-use crate::proof::running::RunningProof;
+use crate::proof::running::RunningTry;
 use sp1d_model::ProofWaiting;
-use sp1d_scheduler::{AttemptId, ClaimComparison, DispatchEvent, ProofId, SessionId, TaskId};
+use sp1d_scheduler::{AttemptId, ClaimComparison, DispatchEvent, SessionId, TaskId, TryId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -23,9 +23,9 @@ pub(crate) enum DispatcherInput {
     Drain { session: SessionId, drained: oneshot::Sender<()> },
     /// Explain why the tasks of a proof wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
-    Explain { proof: ProofId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    Explain { proof: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
     /// Return the claims of a running proof and of the earlier tries of its request.
-    Claims { proof: ProofId, reply: oneshot::Sender<ClaimComparison> },
+    Claims { proof: TryId, reply: oneshot::Sender<ClaimComparison> },
     /// Forget everything about a try of a proof request, which has ended.
-    EndProof(Arc<RunningProof>),
+    EndTry(Arc<RunningTry>),
 }

@@ -1,7 +1,7 @@
 //! What a runner submits to the dispatcher, and what the dispatcher keeps of it.
 
 use crate::{
-    proof::{attempt_rights::AttemptRights, running::RunningProof},
+    proof::{attempt_rights::AttemptRights, running::RunningTry},
     runner::task::TaskSpec,
 };
 use sp1d_artifacts::{Digest, Stored};
@@ -12,7 +12,7 @@ pub(crate) type DeferredEventUploads = Vec<(String, Stored)>;
 
 /// A submitted task without an accepted result.
 pub(crate) struct SubmittedTask {
-    pub(crate) proof: Arc<RunningProof>,
+    pub(crate) proof: Arc<RunningTry>,
     pub(crate) spec: TaskSpec,
     /// What its attempts may read and upload.
     pub(crate) rights: Arc<AttemptRights>,

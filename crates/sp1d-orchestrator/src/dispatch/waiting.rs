@@ -2,7 +2,7 @@
 
 use crate::registry::Registry;
 use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
-use sp1d_scheduler::{DispatchMachine, ProofId, SessionId, TaskId, TaskStatus, Timestamp};
+use sp1d_scheduler::{DispatchMachine, SessionId, TaskId, TaskStatus, Timestamp, TryId};
 use std::{cmp::Reverse, collections::BTreeMap};
 
 sp1d_model::limits! {
@@ -16,7 +16,7 @@ pub(super) fn proof_waiting(
     machine: &DispatchMachine,
     registry: &Registry,
     now: Timestamp,
-    proof: ProofId,
+    proof: TryId,
     after: TaskId,
     limit: usize,
 ) -> ProofWaiting {

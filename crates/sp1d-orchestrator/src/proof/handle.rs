@@ -3,7 +3,7 @@
 //! Its methods are in three files: artifacts, checks and the end of the proof here, tasks in `submission`, and the
 //! audit of a failed proof in `wrong_results`.
 
-use super::{running::RunningProof, task_tracker::TaskTracker};
+use super::{running::RunningTry, task_tracker::TaskTracker};
 use crate::{
     dispatch::input::DispatcherInput,
     registry::Registry,
@@ -12,21 +12,21 @@ use crate::{
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
 use sp1d_model::ProofEvent;
-use sp1d_scheduler::{ProofId, TaskKind};
+use sp1d_scheduler::{TaskKind, TryId};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A handle to a running proof. Cheap to clone. Using it after the end of the proof is harmless and has no effect.
 #[derive(Clone)]
 pub struct ProofHandle {
-    pub(super) state: Arc<RunningProof>,
+    pub(super) state: Arc<RunningTry>,
     pub(super) registry: Arc<Registry>,
 }
 
 impl ProofHandle {
     /// Returns the number of this try.
     #[must_use]
-    pub fn id(&self) -> ProofId {
+    pub fn try_id(&self) -> TryId {
         self.state.id
     }
 

@@ -65,7 +65,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &TryFacts) -> Option<
         | ProofFailure::Machine(_)
         | ProofFailure::Unsupported { .. }
         | ProofFailure::NoWorkers { .. }
-        | ProofFailure::WorkersBusy { .. }
+        | ProofFailure::WorkersTaken { .. }
         | ProofFailure::Timeout(_)
         | ProofFailure::LateStart { .. }
         | ProofFailure::Cancelled => None,

@@ -4,7 +4,7 @@ use super::{
     handle::ProofHandle,
     history::TryHistory,
     restart::{Restart, TryFacts, final_failure, restart_after},
-    running::RunningProof,
+    running::RunningTry,
 };
 use crate::{
     dispatch::input::DispatcherInput,
@@ -20,7 +20,7 @@ use crate::{
     settings::Verify,
 };
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{ClaimComparison, DispatchEvent, ProofId, TaskKind};
+use sp1d_scheduler::{ClaimComparison, DispatchEvent, TaskKind, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -48,7 +48,7 @@ pub struct Proven {
 }
 
 /// The input of one try of a proof.
-struct ProofTryInput {
+struct TryInput {
     request: ProofRequest,
     runner: Arc<dyn ProofRunner>,
     verify: Verify,
@@ -107,7 +107,7 @@ impl Orchestrator {
         let mut request = request;
         let (history, mut claims) = (Arc::new(TryHistory::default()), ClaimComparison::default());
         loop {
-            let input = ProofTryInput {
+            let input = TryInput {
                 request: request.clone(),
                 runner: runner.clone(),
                 verify,
@@ -160,16 +160,16 @@ impl Orchestrator {
     /// Tries a proof once.
     async fn prove_once(
         &self,
-        input: ProofTryInput,
+        input: TryInput,
         progress: broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
     ) -> EndedTry {
-        let ProofTryInput { request, runner, verify, history, claims, deadline } = input;
-        let id = ProofId(self.registry.next_proof.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(RunningProof::new(id, &request, verify, history, claims.is_started(), progress));
-        let cleanup = ProofCleanup { state: state.clone(), registry: self.registry.clone() };
+        let TryInput { request, runner, verify, history, claims, deadline } = input;
+        let id = TryId(self.registry.next_proof.fetch_add(1, Ordering::Relaxed));
+        let state = Arc::new(RunningTry::new(id, &request, verify, history, claims.is_started(), progress));
+        let cleanup = TryCleanup { state: state.clone(), registry: self.registry.clone() };
         self.registry.add_proof(state.clone());
-        let started = DispatcherInput::Event(DispatchEvent::ProofStarted { proof: id, claims: claims.clone() });
+        let started = DispatcherInput::Event(DispatchEvent::TryStarted { proof: id, claims: claims.clone() });
         let ended = |outcome, claims| EndedTry {
             label: state.label.clone(),
             options: state.options().to_owned(),
@@ -197,7 +197,7 @@ impl Orchestrator {
     }
 
     /// Returns the claims of a running proof; `None` if the dispatcher does not know the proof, or has ended.
-    async fn claims_of(&self, proof: ProofId) -> Option<ClaimComparison> {
+    async fn claims_of(&self, proof: TryId) -> Option<ClaimComparison> {
         let (reply, claims) = oneshot::channel();
         self.registry.inbox.send(DispatcherInput::Claims { proof, reply }).await.ok()?;
         claims.await.ok()
@@ -206,7 +206,7 @@ impl Orchestrator {
     /// Lets the runner work until it ends, or until the try must end for another reason.
     async fn run_to_end(
         &self,
-        state: &Arc<RunningProof>,
+        state: &Arc<RunningTry>,
         runner: &dyn ProofRunner,
         request: ProofRequest,
         deadline: Option<Instant>,
@@ -249,7 +249,7 @@ impl Orchestrator {
     }
 
     /// Removes the cached results of the proof from the result cache if they may be the cause of `failure`.
-    async fn forget_doubtful_results(&self, state: &RunningProof, failure: &ProofFailure) {
+    async fn forget_doubtful_results(&self, state: &RunningTry, failure: &ProofFailure) {
         let is_doubtful = match failure {
             // A part of the proof may be wrong although each part was checked.
             ProofFailure::Unverified(_) | ProofFailure::Internal(_) => {
@@ -279,7 +279,7 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
 /// Resolves with a failure when, during the whole patience of the settings, no worker was connected or no connected
 /// worker supported a task kind that the proof waits for. Only the first wait starts anew when this orchestrator gets a
 /// better place in a worker's queue.
-async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailure {
+async fn out_of_workers(registry: &Registry, proof: &RunningTry) -> ProofFailure {
     let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
     loop {
@@ -322,19 +322,19 @@ async fn out_of_workers(registry: &Registry, proof: &RunningProof) -> ProofFailu
             return if workers.is_empty() {
                 ProofFailure::NoWorkers { waited, last: registry.last_departure().clone() }
             } else {
-                ProofFailure::WorkersBusy { waited, workers }
+                ProofFailure::WorkersTaken { waited, workers }
             };
         }
     }
 }
 
 /// Cleans up when the proof ends, also when its future is dropped.
-struct ProofCleanup {
-    state: Arc<RunningProof>,
+struct TryCleanup {
+    state: Arc<RunningTry>,
     registry: Arc<Registry>,
 }
 
-impl Drop for ProofCleanup {
+impl Drop for TryCleanup {
     fn drop(&mut self) {
         self.state.ended.cancel();
         self.state.tracker.close();
@@ -342,7 +342,7 @@ impl Drop for ProofCleanup {
         self.registry.remove_proof(self.state.id);
         self.registry.store.remove_scope(proof_scope(self.state.id));
         let (registry, state) = (self.registry.clone(), self.state.clone());
-        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::EndProof(state)) {
+        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::EndTry(state)) {
             // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
             // because this value may be dropped outside a runtime.
             let runtime = registry.runtime.clone();

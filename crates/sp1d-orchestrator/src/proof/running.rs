@@ -13,7 +13,7 @@ use crate::{
 };
 use sp1d_artifacts::{Digest, Store};
 use sp1d_model::{ProofEvent, WorkerTasks};
-use sp1d_scheduler::{ProofId, TaskKind};
+use sp1d_scheduler::{TaskKind, TryId};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{
@@ -25,7 +25,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// An audit is running while this value exists.
-pub(crate) struct AuditInProgress<'a>(&'a RunningProof);
+pub(crate) struct AuditInProgress<'a>(&'a RunningTry);
 
 impl Drop for AuditInProgress<'_> {
     fn drop(&mut self) {
@@ -34,9 +34,9 @@ impl Drop for AuditInProgress<'_> {
 }
 
 /// State of a running try of a proof request.
-pub(crate) struct RunningProof {
+pub(crate) struct RunningTry {
     /// Number of this try. A proof that restarts gets another number.
-    pub(crate) id: ProofId,
+    pub(crate) id: TryId,
     pub(crate) tracker: TaskTracker,
     /// Cancelled when the proof ends, whatever its outcome.
     pub(crate) ended: CancellationToken,
@@ -70,9 +70,9 @@ pub(crate) struct RunningProof {
     auditing: watch::Sender<bool>,
 }
 
-impl RunningProof {
+impl RunningTry {
     pub(crate) fn new(
-        id: ProofId,
+        id: TryId,
         request: &ProofRequest,
         verify: Verify,
         history: Arc<TryHistory>,
@@ -258,7 +258,7 @@ impl RunningProof {
 
 /// Returns the name of the proof in logs: the ASCII letters and digits of `requested`, or the number `id` of the try if
 /// `requested` contains neither.
-fn label(id: ProofId, requested: &str) -> String {
+fn label(id: TryId, requested: &str) -> String {
     /// A longer name would fill the log lines.
     const MAX_LETTERS: usize = 64;
     let plain: String = requested.chars().filter(char::is_ascii_alphanumeric).take(MAX_LETTERS).collect();

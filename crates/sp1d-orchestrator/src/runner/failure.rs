@@ -58,7 +58,7 @@ pub enum ProofFailure {
         waited.as_secs(),
         workers.join("; ")
     )]
-    WorkersBusy {
+    WorkersTaken {
         /// How long the proof waited without a better place in a queue.
         waited: Duration,
         /// The workers, each with the orchestrator that it serves.
@@ -97,7 +97,7 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::Task { .. } => ProofFailureKind::Task,
             ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
             ProofFailure::OutOfMemory(_) => ProofFailureKind::OutOfMemory,
-            ProofFailure::NoWorkers { .. } | ProofFailure::WorkersBusy { .. } => ProofFailureKind::NoWorkers,
+            ProofFailure::NoWorkers { .. } | ProofFailure::WorkersTaken { .. } => ProofFailureKind::NoWorkers,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => ProofFailureKind::Timeout,
             ProofFailure::Cancelled => ProofFailureKind::Cancelled,
             ProofFailure::Internal(_) => ProofFailureKind::Internal,

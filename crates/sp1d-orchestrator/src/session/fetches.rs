@@ -1,7 +1,7 @@
 //! Sends the artifacts that attempts read.
 
 use super::{pace::in_pace, worker_session::WorkerSession};
-use crate::{proof::running::RunningProof, registry::Registry, runner::failure::ProofFailure, scope::proof_scope};
+use crate::{proof::running::RunningTry, registry::Registry, runner::failure::ProofFailure, scope::proof_scope};
 use sp1d_artifacts::{Chunk, StoreError, Stored, StoredChunks};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
@@ -45,7 +45,7 @@ impl WorkerSession {
 struct Transfer {
     parts: mpsc::Sender<Result<ArtifactPart, Status>>,
     registry: Arc<Registry>,
-    proof: Arc<RunningProof>,
+    proof: Arc<RunningTry>,
 }
 
 impl Transfer {

@@ -182,7 +182,7 @@ impl sp1d_worker::ProvingEngine for Large {
         self.engine.run(slot, assignment, io).await
     }
 
-    fn give_back(&self) {
+    fn release_memory(&self) {
         self.is_releasing.store(true, Ordering::Relaxed);
         let _ = self.release_end.lock().unwrap().recv();
         self.is_releasing.store(false, Ordering::Relaxed);

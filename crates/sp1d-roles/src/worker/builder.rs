@@ -63,7 +63,7 @@ impl WorkerBuilder {
             parallel_shards: None,
             wait_memory: Duration::ZERO,
             niceness: 0,
-            give_back: None,
+            release_memory: None,
             commands: Vec::new(),
         };
         Self { mode, name: None, health: None, engine }
@@ -113,8 +113,8 @@ impl WorkerBuilder {
     /// worker on the machine waits for memory. Default: `malloc_trim`. Programs with their own allocator need another
     /// function.
     #[must_use]
-    pub fn give_back(mut self, give_back: fn()) -> Self {
-        self.engine.give_back = Some(give_back);
+    pub fn release_memory(mut self, release_memory: fn()) -> Self {
+        self.engine.release_memory = Some(release_memory);
         self
     }
 

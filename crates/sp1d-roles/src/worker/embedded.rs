@@ -27,7 +27,7 @@ pub(crate) async fn local_worker(threads: Option<usize>) -> (EmbeddedWorker, Loc
         parallel_shards: None,
         wait_memory: Duration::from_secs(24 * 60 * 60),
         niceness: LOCAL_NICENESS,
-        give_back: None,
+        release_memory: None,
         commands: Vec::new(),
     };
     let stop = CancellationToken::new();

@@ -23,7 +23,7 @@ pub(super) struct EngineOptions {
     /// `nice` increment of the proving threads. A higher value means a lower priority than the rest of the process.
     pub(super) niceness: i32,
     /// Returns freed memory to the system. `None`: the engine's default.
-    pub(super) give_back: Option<fn()>,
+    pub(super) release_memory: Option<fn()>,
     /// Commands that start prover processes. Empty: the only prover is in this process.
     pub(super) commands: Vec<ProverCommand>,
 }
@@ -42,7 +42,7 @@ impl EngineOptions {
     fn settings(&self) -> ProverSettings {
         let mut settings = ProverSettings::for_threads(self.threads());
         settings.niceness = self.niceness;
-        settings.give_back = self.give_back.unwrap_or(settings.give_back);
+        settings.release_memory = self.release_memory.unwrap_or(settings.release_memory);
         if let Some(shards) = self.parallel_shards {
             (settings.slots, settings.permits) = (shards, shards);
         }
@@ -133,14 +133,19 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
 
 /// Runs the prover of a prover process until the worker that started this process disconnects. The standard input is
 /// the connection to the worker, see [`WorkerBuilder::provers`]. `threads` is the number of proving threads,
-/// `parallel_shards` the number of shards at a time. `give_back` is described at [`WorkerBuilder::give_back`].
+/// `parallel_shards` the number of shards at a time. `release_memory` is described at
+/// [`WorkerBuilder::release_memory`].
 ///
 /// [`WorkerBuilder::provers`]: crate::WorkerBuilder::provers
-/// [`WorkerBuilder::give_back`]: crate::WorkerBuilder::give_back
+/// [`WorkerBuilder::release_memory`]: crate::WorkerBuilder::release_memory
 ///
 /// # Errors
 /// If the standard input is not a socket, or the threads cannot be started.
-pub async fn serve_prover(threads: usize, parallel_shards: Option<usize>, give_back: Option<fn()>) -> io::Result<()> {
+pub async fn serve_prover(
+    threads: usize,
+    parallel_shards: Option<usize>,
+    release_memory: Option<fn()>,
+) -> io::Result<()> {
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.set_nonblocking(true)?;
     let options = EngineOptions {
@@ -148,7 +153,7 @@ pub async fn serve_prover(threads: usize, parallel_shards: Option<usize>, give_b
         parallel_shards,
         wait_memory: Duration::ZERO,
         niceness: 0,
-        give_back,
+        release_memory,
         commands: Vec::new(),
     };
     start_thread_pool(threads, 0).map_err(io::Error::other)?;

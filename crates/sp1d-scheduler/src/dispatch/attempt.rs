@@ -1,12 +1,12 @@
 //! What the dispatch machine knows about an open task and about an attempt.
 
 use super::ResultKey;
-use crate::{ProofId, SessionId, TaskId, TaskKind};
+use crate::{SessionId, TaskId, TaskKind, TryId};
 
 /// A task without an accepted result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DispatchTask {
-    pub(super) proof: ProofId,
+    pub(super) proof: TryId,
     pub(super) kind: TaskKind,
     /// True if an attempt of the task must complete a marker before a result is accepted.
     pub(super) has_marker: bool,

@@ -1,6 +1,6 @@
 //! The outputs of the dispatch machine.
 
-use crate::{AttemptId, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+use crate::{AttemptId, KindSet, PastAttempt, SessionId, TaskId, TaskKind, TryId, WorkerId};
 use std::{fmt, time::Duration};
 
 /// An action for the driver. Commands are carried out in order, before the next event from outside is handled. An event
@@ -14,7 +14,7 @@ pub enum DispatchCommand {
         /// The number of the new attempt.
         attempt: AttemptId,
         /// The proof that the task belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The task to prove.
         task: TaskId,
         /// The attempt from before the orchestrator restarted that the worker resumes, if it still has it.
@@ -49,7 +49,7 @@ pub enum DispatchCommand {
     /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
         /// The proof that the marker belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The completed marker.
         marker: TaskId,
         /// The task of the attempt.
@@ -70,7 +70,7 @@ pub enum DispatchCommand {
     /// and delete the attempt's other uploads.
     AcceptResult {
         /// The proof that the task belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
@@ -87,7 +87,7 @@ pub enum DispatchCommand {
     /// `task` failed for good, and its proof fails with it.
     FailProof {
         /// The proof that failed.
-        proof: ProofId,
+        proof: TryId,
         /// The task that failed.
         task: TaskId,
         /// The kind of the task.

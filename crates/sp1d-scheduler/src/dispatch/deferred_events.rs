@@ -17,7 +17,7 @@ const CONTRADICTED: &str = "two other workers claimed other deferred events for 
 impl DispatchMachine {
     /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from
     /// them without checking them.
-    pub(super) fn on_deferred_events_uploaded(
+    pub(super) fn on_deferred_events_reported(
         &mut self,
         session: SessionId,
         attempt: AttemptId,
@@ -81,7 +81,7 @@ impl DispatchMachine {
             handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
             self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIMS_REFUTED.to_owned() }, handling);
         }
-        self.pass_to_scheduler(Event::MarkerAccepted { session, attempt }, handling);
+        self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
         if report == ResultReport::Received {
             self.pass_result_on(session, attempt, handling);
         }

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimComparison, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, JoinedWorker, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, TaskId, TaskKind, TryId, WorkerId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -9,16 +9,16 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DispatchEvent {
     /// A try of a proof request started. Its tasks follow.
-    ProofStarted {
+    TryStarted {
         /// The number of the try.
-        proof: ProofId,
+        proof: TryId,
         /// The claims of the earlier tries of the request.
         claims: ClaimComparison,
     },
     /// A task of a running proof was submitted.
     TaskSubmitted {
         /// The proof that the task belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The new task.
         task: TaskId,
         /// The kind of the task.
@@ -32,14 +32,14 @@ pub enum DispatchEvent {
     /// A marker was submitted.
     MarkerSubmitted {
         /// The proof that the marker belongs to.
-        proof: ProofId,
+        proof: TryId,
         /// The new marker.
         marker: TaskId,
     },
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
-    ProofEnded {
+    TryEnded {
         /// The number of the try.
-        proof: ProofId,
+        proof: TryId,
     },
     /// A worker is ready for attempts.
     WorkerJoined {
@@ -92,7 +92,7 @@ pub enum DispatchEvent {
         attempt: AttemptId,
     },
     /// A worker reports that an attempt has uploaded the deferred events of its shard. They are not yet checked.
-    DeferredEventsUploaded {
+    DeferredEventsReported {
         /// The session that reports this.
         session: SessionId,
         /// The attempt that uploaded the events.
@@ -100,7 +100,7 @@ pub enum DispatchEvent {
         /// True if all the uploads have arrived. If false, the report is ignored, because missing events would count as
         /// no events. The result of the attempt is rejected later for the missing marker, unless a further report says
         /// that the uploads are complete.
-        has_all_uploads: bool,
+        are_complete: bool,
     },
     /// The check of an attempt's deferred events ended: see [`DispatchCommand::CheckDeferredEvents`].
     ///
@@ -151,10 +151,10 @@ pub enum DispatchEvent {
 impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ProofStarted { proof, .. } => write!(f, "{proof} started"),
+            Self::TryStarted { proof, .. } => write!(f, "{proof} started"),
             Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
             Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
-            Self::ProofEnded { proof } => write!(f, "{proof} ended"),
+            Self::TryEnded { proof } => write!(f, "{proof} ended"),
             Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
                 write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")
@@ -166,10 +166,10 @@ impl fmt::Display for DispatchEvent {
             Self::SessionEnded { session } => write!(f, "{session} ended"),
             Self::LeaseRenewed { session } => write!(f, "{session} sent data"),
             Self::AttemptStarted { session, attempt } => write!(f, "{session} started {attempt}"),
-            Self::DeferredEventsUploaded { session, attempt, has_all_uploads: true } => {
-                write!(f, "{session} uploaded the deferred events of {attempt}")
+            Self::DeferredEventsReported { session, attempt, are_complete: true } => {
+                write!(f, "{session} reported the deferred events of {attempt}")
             }
-            Self::DeferredEventsUploaded { session, attempt, has_all_uploads: false } => {
+            Self::DeferredEventsReported { session, attempt, are_complete: false } => {
                 write!(f, "{session} reported the deferred events of {attempt}, but uploads are missing")
             }
             Self::DeferredEventsChecked { attempt, outcome: Ok(_) } => {

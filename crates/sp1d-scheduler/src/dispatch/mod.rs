@@ -21,11 +21,11 @@
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|
-//! | `DeferredEventsUploaded` | none |
+//! | `DeferredEventsReported` | none |
 //! | `DeferredEventsChecked` | `DeferredEventsAccepted` or `AttemptFailed`; `ProvenWrong` for each refuted claim |
 //! | | then `ResultDelivered`, if the result waits and the events are accepted |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
-//! | `ProofStarted` carries the claims of earlier tries | it carries none |
+//! | `TryStarted` carries the claims of earlier tries | it carries none |
 //! | `TaskSubmitted`, `WorkerJoined` carry result keys | they carry a session, or tasks: the keys are looked up |
 //! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
 //!

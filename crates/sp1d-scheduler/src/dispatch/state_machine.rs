@@ -7,7 +7,7 @@ use super::{
     resumable::ResumableAttempts,
 };
 use crate::{
-    AttemptId, Command, Deadline, Event, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
+    AttemptId, Command, Deadline, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, TryId,
     WorkerChanges, WorkerStatus,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ pub struct DispatchMachine {
     pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
     /// The claims of each running proof and of the earlier tries of its request.
-    pub(super) claims: BTreeMap<ProofId, ClaimComparison>,
+    pub(super) claims: BTreeMap<TryId, ClaimComparison>,
     pub(super) resumable: ResumableAttempts,
     /// The sessions for whose drain a caller waits.
     pub(super) drain_waits: BTreeSet<SessionId>,
@@ -105,14 +105,14 @@ impl DispatchMachine {
     }
 
     /// Returns the tasks of `proof` without an accepted result, with their kinds, in the order of their numbers.
-    pub fn open_tasks(&self, proof: ProofId) -> impl Iterator<Item = (TaskId, TaskKind)> {
+    pub fn open_tasks(&self, proof: TryId) -> impl Iterator<Item = (TaskId, TaskKind)> {
         let of_proof = self.tasks.iter().filter(move |(_, entry)| entry.proof == proof);
         of_proof.map(|(task, entry)| (*task, entry.kind))
     }
 
     /// Returns the claims of `proof` and of the earlier tries of its request; `None` if `proof` is not running.
     #[must_use]
-    pub fn claims(&self, proof: ProofId) -> Option<&ClaimComparison> {
+    pub fn claims(&self, proof: TryId) -> Option<&ClaimComparison> {
         self.claims.get(&proof)
     }
 
@@ -130,9 +130,9 @@ impl DispatchMachine {
 
     fn apply(&mut self, event: DispatchEvent, handling: &mut EventHandling<'_>) {
         match event {
-            DispatchEvent::ProofStarted { proof, claims } => {
+            DispatchEvent::TryStarted { proof, claims } => {
                 self.claims.entry(proof).or_insert(claims);
-                self.pass_to_scheduler(Event::ProofStarted { proof }, handling);
+                self.pass_to_scheduler(Event::TryStarted { proof }, handling);
             }
             DispatchEvent::TaskSubmitted { proof, task, kind, marker, key } => {
                 let entry = DispatchTask { proof, kind, has_marker: marker.is_some(), key };
@@ -141,7 +141,7 @@ impl DispatchMachine {
             DispatchEvent::MarkerSubmitted { proof, marker } => {
                 self.pass_to_scheduler(Event::MarkerSubmitted { proof, marker }, handling);
             }
-            DispatchEvent::ProofEnded { proof } => self.on_proof_ended(proof, handling),
+            DispatchEvent::TryEnded { proof } => self.on_try_ended(proof, handling),
             DispatchEvent::WorkerJoined { session, joined, resumable_attempts } => {
                 self.resumable.report(session, joined.worker, resumable_attempts);
                 let resumable_tasks = self.resumable_tasks_on(session);
@@ -174,9 +174,9 @@ impl DispatchMachine {
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
             }
-            DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads } => {
-                if has_all_uploads {
-                    self.on_deferred_events_uploaded(session, attempt, handling);
+            DispatchEvent::DeferredEventsReported { session, attempt, are_complete } => {
+                if are_complete {
+                    self.on_deferred_events_reported(session, attempt, handling);
                 }
             }
             DispatchEvent::DeferredEventsChecked { attempt, outcome } => {
@@ -311,8 +311,8 @@ impl DispatchMachine {
         }
     }
 
-    fn on_proof_ended(&mut self, proof: ProofId, handling: &mut EventHandling<'_>) {
-        self.pass_to_scheduler(Event::ProofEnded { proof }, handling);
+    fn on_try_ended(&mut self, proof: TryId, handling: &mut EventHandling<'_>) {
+        self.pass_to_scheduler(Event::TryEnded { proof }, handling);
         self.tasks.retain(|_, task| task.proof != proof);
         self.claims.remove(&proof);
     }

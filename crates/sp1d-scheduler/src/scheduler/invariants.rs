@@ -3,7 +3,7 @@
 use super::state_machine::Scheduler;
 use crate::{
     AttemptId, TaskId,
-    tasks::{AttemptState, MAX_HISTORY, MAX_LAPSED, ScheduledProof, TaskPlace, WorkerCounts},
+    tasks::{AttemptState, MAX_HISTORY, MAX_LAPSED, ScheduledTry, TaskPlace, WorkerCounts},
 };
 use std::{
     cmp::Reverse,
@@ -57,7 +57,7 @@ impl Scheduler {
 
     /// Every task and marker belongs to a proof that lists it, so none outlives its proof.
     fn check_proofs(&self) {
-        let of_proofs = |own: fn(&ScheduledProof) -> &BTreeSet<TaskId>| -> BTreeMap<_, _> {
+        let of_proofs = |own: fn(&ScheduledTry) -> &BTreeSet<TaskId>| -> BTreeMap<_, _> {
             self.proofs.iter().flat_map(|(id, proof)| own(proof).iter().map(|task| (*task, *id))).collect()
         };
         let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.proof)).collect();

@@ -2,9 +2,9 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, Command, ProofId, TaskId, TaskKind,
+    AttemptId, Command, TaskId, TaskKind, TryId,
     queue::Rank,
-    tasks::{AttemptState, ScheduledMarker, ScheduledProof, ScheduledTask, TaskPlace},
+    tasks::{AttemptState, ScheduledMarker, ScheduledTask, ScheduledTry, TaskPlace},
 };
 use std::{
     collections::{BTreeSet, btree_map::Entry},
@@ -12,9 +12,9 @@ use std::{
 };
 
 impl Scheduler {
-    pub(super) fn on_proof_started(&mut self, proof: ProofId) {
+    pub(super) fn on_try_started(&mut self, proof: TryId) {
         if let Entry::Vacant(entry) = self.proofs.entry(proof) {
-            entry.insert(ScheduledProof {
+            entry.insert(ScheduledTry {
                 order: self.proofs_started,
                 failed: false,
                 tasks: BTreeSet::new(),
@@ -24,7 +24,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_marker_submitted(&mut self, proof: ProofId, marker: TaskId) {
+    pub(super) fn on_marker_submitted(&mut self, proof: TryId, marker: TaskId) {
         if self.tasks.contains_key(&marker) || self.markers.contains_key(&marker) {
             return;
         }
@@ -33,7 +33,7 @@ impl Scheduler {
         self.markers.insert(marker, ScheduledMarker { proof, completed: false });
     }
 
-    pub(super) fn on_task_submitted(&mut self, proof: ProofId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+    pub(super) fn on_task_submitted(&mut self, proof: TryId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
         if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
             return;
         }
@@ -56,8 +56,8 @@ impl Scheduler {
         self.enqueue(id);
     }
 
-    pub(super) fn on_proof_ended(&mut self, proof: ProofId, commands: &mut Vec<Command>) {
-        let Some(ScheduledProof { tasks, markers, .. }) = self.proofs.get_mut(&proof) else { return };
+    pub(super) fn on_try_ended(&mut self, proof: TryId, commands: &mut Vec<Command>) {
+        let Some(ScheduledTry { tasks, markers, .. }) = self.proofs.get_mut(&proof) else { return };
         let (tasks, markers) = (mem::take(tasks), mem::take(markers));
         for task in tasks {
             self.memory_bound.remove(&task);

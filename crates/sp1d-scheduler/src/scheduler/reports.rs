@@ -25,7 +25,12 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_marker_accepted(&mut self, session: SessionId, id: AttemptId, commands: &mut Vec<Command>) {
+    pub(super) fn on_deferred_events_accepted(
+        &mut self,
+        session: SessionId,
+        id: AttemptId,
+        commands: &mut Vec<Command>,
+    ) {
         let Some(task) = self.live_task(session, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
         let entry =

@@ -1,10 +1,10 @@
 //! The scheduler's state, and the order in which it processes an event.
 
 use crate::{
-    AttemptId, Command, Deadline, Event, ProofId, SchedulerConfig, TaskId, Timestamp,
+    AttemptId, Command, Deadline, Event, SchedulerConfig, TaskId, Timestamp, TryId,
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
-    tasks::{ScheduledAttempt, ScheduledMarker, ScheduledProof, ScheduledTask},
+    tasks::{ScheduledAttempt, ScheduledMarker, ScheduledTask, ScheduledTry},
     workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ pub struct Scheduler {
     /// Expected task durations over all workers.
     pub(super) paces: Paces,
     pub(super) watch: PaceWatch,
-    pub(super) proofs: BTreeMap<ProofId, ScheduledProof>,
+    pub(super) proofs: BTreeMap<TryId, ScheduledTry>,
     pub(super) tasks: BTreeMap<TaskId, ScheduledTask>,
     pub(super) markers: BTreeMap<TaskId, ScheduledMarker>,
     pub(super) attempts: BTreeMap<AttemptId, ScheduledAttempt>,
@@ -155,7 +155,7 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
-            Event::ProofStarted { proof } => self.on_proof_started(proof),
+            Event::TryStarted { proof } => self.on_try_started(proof),
             Event::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);
                 self.on_task_submitted(proof, task, kind, marker);
@@ -164,7 +164,7 @@ impl Scheduler {
                 }
             }
             Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
-            Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
+            Event::TryEnded { proof } => self.on_try_ended(proof, commands),
             Event::WorkerJoined { session, joined, resumable_tasks, draining } => {
                 let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
                 self.on_worker_joined(session, &joined, draining, commands);
@@ -177,7 +177,9 @@ impl Scheduler {
             Event::SessionEnded { session } => self.on_session_ended(session, commands),
             Event::LeaseRenewed { session } => self.on_lease_renewed(session),
             Event::AttemptStarted { session, attempt } => self.on_attempt_started(session, attempt),
-            Event::MarkerAccepted { session, attempt } => self.on_marker_accepted(session, attempt, commands),
+            Event::DeferredEventsAccepted { session, attempt } => {
+                self.on_deferred_events_accepted(session, attempt, commands)
+            }
             Event::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, commands),
             Event::ResultPassed { attempt } => self.on_result_passed(attempt, commands),
             Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
@@ -208,7 +210,7 @@ impl Scheduler {
         self.attempts.get_mut(&attempt).expect("tasks and workers name only known attempts")
     }
 
-    pub(super) fn proof_of(&self, task: &ScheduledTask) -> &ScheduledProof {
+    pub(super) fn proof_of(&self, task: &ScheduledTask) -> &ScheduledTry {
         self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten together with the proof")
     }
 }

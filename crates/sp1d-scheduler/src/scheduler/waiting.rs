@@ -1,7 +1,7 @@
 //! Why tasks wait.
 
 use super::state_machine::Scheduler;
-use crate::{ProofId, TaskId, TaskKind, WaitReason, queue::Exclusions, tasks::TaskPlace};
+use crate::{TaskId, TaskKind, TryId, WaitReason, queue::Exclusions, tasks::TaskPlace};
 use std::collections::BTreeMap;
 
 /// Numbers of connected workers that support a kind, seen by a task with some exclusions.
@@ -42,7 +42,7 @@ impl Scheduler {
     /// Tasks with the same kind and exclusions are looked at together. The call takes time proportional to the number
     /// of such groups times the number of connected workers, however many tasks wait.
     #[must_use]
-    pub fn waiting_of(&self, proof: ProofId) -> BTreeMap<WaitReason, usize> {
+    pub fn waiting_of(&self, proof: TryId) -> BTreeMap<WaitReason, usize> {
         let mut reasons = BTreeMap::new();
         let Some(waiting) = self.proofs.get(&proof).and_then(|proof| self.queue.waiting_of(proof.order)) else {
             return reasons;

@@ -7,6 +7,6 @@ mod task;
 
 pub(crate) use attempt::{AttemptState, Loss, ScheduledAttempt};
 pub(crate) use task::{
-    CountedWorker, LIMITS as TASK_LIMITS, MAX_HISTORY, MAX_LAPSED, ScheduledMarker, ScheduledProof, ScheduledTask,
+    CountedWorker, LIMITS as TASK_LIMITS, MAX_HISTORY, MAX_LAPSED, ScheduledMarker, ScheduledTask, ScheduledTry,
     TaskPlace, WorkerCounts,
 };

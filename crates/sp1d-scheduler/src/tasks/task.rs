@@ -2,7 +2,7 @@
 
 use super::attempt::Loss;
 use crate::{
-    AttemptFailure, AttemptId, OriginId, PastAttempt, ProofId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, OriginId, PastAttempt, TaskId, TaskKind, Timestamp, TryId, WorkerId,
     queue::{Exclusions, Rank},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ sp1d_model::limits! {
 
 /// A proof that has not ended.
 #[derive(Debug)]
-pub(crate) struct ScheduledProof {
+pub(crate) struct ScheduledTry {
     /// Position among all proofs ever started.
     pub(crate) order: u64,
     /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
@@ -31,14 +31,14 @@ pub(crate) struct ScheduledProof {
 /// A task that is never given to a worker: an attempt of another task completes it.
 #[derive(Debug)]
 pub(crate) struct ScheduledMarker {
-    pub(crate) proof: ProofId,
+    pub(crate) proof: TryId,
     pub(crate) completed: bool,
 }
 
 /// A unit of work that can be given to a worker.
 #[derive(Debug)]
 pub(crate) struct ScheduledTask {
-    pub(crate) proof: ProofId,
+    pub(crate) proof: TryId,
     pub(crate) kind: TaskKind,
     pub(crate) rank: Rank,
     pub(crate) marker: Option<TaskId>,
@@ -127,7 +127,7 @@ pub(crate) enum TaskPlace {
 
 impl ScheduledTask {
     pub(crate) const fn new(
-        proof: ProofId,
+        proof: TryId,
         kind: TaskKind,
         rank: Rank,
         marker: Option<TaskId>,

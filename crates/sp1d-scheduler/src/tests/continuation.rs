@@ -144,7 +144,7 @@ fn a_late_result_without_its_marker_blames_no_worker() {
 
 /// Task `task` of proof 1, which `session` started before the orchestrator restarted.
 const fn resumable_on(session: u64, task: u64) -> Event {
-    let (proof, task, resumable_on) = (ProofId(1), TaskId(task), Some(SessionId(session)));
+    let (proof, task, resumable_on) = (TryId(1), TaskId(task), Some(SessionId(session)));
     Event::TaskSubmitted { proof, task, kind: SHARD, marker: None, resumable_on }
 }
 

@@ -12,7 +12,7 @@ fn check_lines(actual: impl IntoIterator<Item = impl ToString>, expected: &[&str
 fn an_event_is_shown_in_one_line() {
     let session = SessionId(1);
     let resumable = Event::TaskSubmitted {
-        proof: ProofId(1),
+        proof: TryId(1),
         task: TaskId(2),
         kind: SHARD,
         marker: Some(TaskId(3)),
@@ -32,7 +32,7 @@ fn an_event_is_shown_in_one_line() {
             lost(1),
             renewed(1),
             started(1, 4),
-            marker_accepted(1, 4),
+            events_accepted(1, 4),
             reported(1, 4),
             passed(4),
             rejected(4),
@@ -54,7 +54,7 @@ fn an_event_is_shown_in_one_line() {
             "s1 ended",
             "s1 renewed its lease",
             "s1 started a4",
-            "marker of a4 on s1 accepted",
+            "deferred events of a4 on s1 accepted",
             "s1 delivered the result of a4",
             "result of a4 passed its check",
             "result of a4 rejected: wrong",

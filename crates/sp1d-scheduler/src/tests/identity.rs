@@ -76,7 +76,7 @@ fn a_loss_counts_only_for_started_attempts() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1, ..plain() });
     table.send([proof(1), proof(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
     let commands = table.send([lost(1)]);
-    assert!(matches!(commands[..], [Command::FailProof { proof: ProofId(1), .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailProof { proof: TryId(1), .. }]), "{commands:?}");
     table.check([back(2, 1)], [assign(2, 3, 2, 20)]);
 }
 

@@ -11,24 +11,24 @@ fn marked_task() -> Table {
 #[test]
 fn a_marker_is_completed_once() {
     let mut table = marked_task();
-    table.check([marker_accepted(1, 1)], [complete_marker(1, 90, 1)]);
-    table.check([marker_accepted(1, 1)], []);
+    table.check([events_accepted(1, 1)], [complete_marker(1, 90, 1)]);
+    table.check([events_accepted(1, 1)], []);
     table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
 }
 
 #[test]
 fn only_the_worker_of_a_live_attempt_completes_its_marker() {
     let mut table = marked_task();
-    table.check([marker_accepted(2, 1), marker_accepted(1, 9)], []);
+    table.check([events_accepted(2, 1), events_accepted(1, 9)], []);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
-    table.check([marker_accepted(1, 1)], []);
-    table.check([marker_accepted(2, 2)], [complete_marker(1, 90, 2)]);
+    table.check([events_accepted(1, 1)], []);
+    table.check([events_accepted(2, 2)], [complete_marker(1, 90, 2)]);
 }
 
 #[test]
 fn a_result_without_its_marker_is_rejected() {
     let mut table = marked_task();
-    table.check([reported(1, 1), marker_accepted(1, 1)], []);
+    table.check([reported(1, 1), events_accepted(1, 1)], []);
     table.check([passed(1)], [discard(1), assign(2, 2, 1, 10)]);
     let missing = AttemptFailure::Rejected("the attempt did not complete its marker".to_owned());
     assert_eq!(table.scheduler.task_history(TaskId(10)), [past(1, 1, missing)]);
@@ -44,8 +44,8 @@ fn a_late_result_without_its_marker_is_discarded() {
 #[test]
 fn a_marker_completed_by_an_earlier_attempt_stays_complete() {
     let mut table = marked_task();
-    table.check([marker_accepted(1, 1), failed(1, 1)], [complete_marker(1, 90, 1), assign(2, 2, 1, 10)]);
-    table.check([marker_accepted(2, 2)], []);
+    table.check([events_accepted(1, 1), failed(1, 1)], [complete_marker(1, 90, 1), assign(2, 2, 1, 10)]);
+    table.check([events_accepted(2, 2)], []);
     table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
 }
 
@@ -61,7 +61,7 @@ fn a_marker_submitted_after_its_task_is_still_required() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), marked(1, 10, 90), marker(1, 90)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1), passed(1)], [discard(1), assign(1, 2, 1, 10)]);
-    table.check([marker_accepted(1, 2)], [complete_marker(1, 90, 2)]);
+    table.check([events_accepted(1, 2)], [complete_marker(1, 90, 2)]);
 }
 
 #[test]
@@ -75,5 +75,5 @@ fn a_task_with_a_marker_of_another_proof_is_ignored() {
 fn a_marker_report_for_an_unmarked_task_is_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), proof(1), marker(1, 90), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([marker_accepted(1, 1)], []);
+    table.check([events_accepted(1, 1)], []);
 }

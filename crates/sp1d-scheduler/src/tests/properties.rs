@@ -39,7 +39,7 @@ impl Report {
     fn event(self, session: SessionId, attempt: AttemptId) -> Event {
         match self {
             Self::Started => Event::AttemptStarted { session, attempt },
-            Self::Marker => Event::MarkerAccepted { session, attempt },
+            Self::Marker => Event::DeferredEventsAccepted { session, attempt },
             Self::Delivered => Event::ResultDelivered { session, attempt },
             Self::Failed => Event::AttemptFailed { session, attempt, failure: broken() },
         }
@@ -66,7 +66,7 @@ fn event() -> impl Strategy<Value = Event> {
     let submitted =
         (0..PROOFS, 0..TASKS, kind, prop::option::weighted(0.2, MARKERS)).prop_map(|(proof, task, kind, marker)| {
             Event::TaskSubmitted {
-                proof: ProofId(proof),
+                proof: TryId(proof),
                 task: TaskId(task),
                 kind,
                 marker: marker.map(TaskId),
@@ -121,7 +121,7 @@ struct Live {
 /// The model's view of a task.
 #[derive(Debug)]
 struct ModelTask {
-    proof: ProofId,
+    proof: TryId,
     kind: TaskKind,
     marker: Option<TaskId>,
     accepted: Option<AttemptId>,
@@ -161,9 +161,9 @@ struct Model {
     /// Time that has counted against leases: all time except the pauses.
     counted: Duration,
     /// Proofs that have not ended, with true for failed ones.
-    proofs: BTreeMap<ProofId, bool>,
+    proofs: BTreeMap<TryId, bool>,
     tasks: BTreeMap<TaskId, ModelTask>,
-    markers: BTreeMap<TaskId, (ProofId, bool)>,
+    markers: BTreeMap<TaskId, (TryId, bool)>,
     workers: BTreeMap<SessionId, ModelWorker>,
     live: BTreeMap<AttemptId, Live>,
     /// The task of every attempt ever assigned.
@@ -330,7 +330,7 @@ impl Model {
         self.latest = self.latest.max(self.table.now);
         let now = self.counted;
         match *event {
-            Event::ProofStarted { proof } => {
+            Event::TryStarted { proof } => {
                 self.proofs.entry(proof).or_insert(false);
             }
             Event::TaskSubmitted { proof, task, kind, marker, .. } => self.submit(proof, task, kind, marker),
@@ -372,7 +372,7 @@ impl Model {
                     self.at_work = Some((session, attempt));
                 }
             }
-            Event::ProofEnded { proof } => {
+            Event::TryEnded { proof } => {
                 self.proofs.remove(&proof);
                 self.tasks.retain(|_, task| task.proof != proof);
                 self.markers.retain(|_, (of, _)| *of != proof);
@@ -382,14 +382,14 @@ impl Model {
             | Event::FirstProverReady { .. }
             | Event::DrainCancelled { .. }
             | Event::ProvenWrong { .. }
-            | Event::MarkerAccepted { .. }
+            | Event::DeferredEventsAccepted { .. }
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::Tick => {}
         }
     }
 
-    fn submit(&mut self, proof: ProofId, task: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+    fn submit(&mut self, proof: TryId, task: TaskId, kind: TaskKind, marker: Option<TaskId>) {
         let taken = self.tasks.contains_key(&task) || self.markers.contains_key(&task);
         if taken || self.proofs.get(&proof) != Some(&false) || marker == Some(task) {
             return;
@@ -418,7 +418,7 @@ impl Model {
         &mut self,
         session: SessionId,
         attempt: AttemptId,
-        proof: ProofId,
+        proof: TryId,
         id: TaskId,
         kind: TaskKind,
         stolen: Option<Live>,
@@ -476,7 +476,7 @@ impl Model {
         let open = self.tasks.values().filter(|task| task.accepted.is_none()).count();
         assert_eq!(self.table.scheduler.counts().open_tasks, open);
         let mut seen = BTreeSet::new();
-        let mut waiting: BTreeMap<ProofId, usize> = BTreeMap::new();
+        let mut waiting: BTreeMap<TryId, usize> = BTreeMap::new();
         for (id, task) in self.tasks.iter().filter(|(_, task)| task.accepted.is_none() && !self.proofs[&task.proof]) {
             let live = self.live.values().find(|live| live.task == *id);
             let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
@@ -616,7 +616,7 @@ impl Model {
     /// Ends all proofs and workers, after which the scheduler must be empty.
     fn end(&mut self) {
         for proof in self.proofs.keys().copied().collect::<Vec<_>>() {
-            self.send(Event::ProofEnded { proof });
+            self.send(Event::TryEnded { proof });
         }
         for session in self.workers.keys().copied().collect::<Vec<_>>() {
             self.send(Event::SessionEnded { session });

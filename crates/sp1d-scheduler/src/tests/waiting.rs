@@ -22,7 +22,7 @@ fn check_in(mut table: Table, events: impl IntoIterator<Item = Event>, reason: W
     table.send(events);
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
     assert_eq!(reason.to_string(), text);
-    assert_eq!(table.scheduler.waiting_of(ProofId(1)), BTreeMap::from([(reason, 1)]));
+    assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(reason, 1)]));
 }
 
 #[track_caller]
@@ -132,7 +132,7 @@ fn a_task_waits_because_of_the_pack_plan() {
     // Four tasks need two rounds, for which two workers are enough.
     let reason = WaitReason::HeldByPackPlan { kind: SHARD, planned: 2, free: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), Some(reason));
-    assert_eq!(table.scheduler.waiting_of(ProofId(1)), BTreeMap::from([(reason, 2)]));
+    assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(reason, 2)]));
     let text = "the pack plan uses 2 workers for prove_shard and leaves others free (1 free)";
     assert_eq!(reason.to_string(), text);
 }
@@ -144,9 +144,9 @@ fn the_reasons_of_a_proof_are_counted() {
     table.send((10..15).map(|id| task(1, id, SHARD)).chain([task(1, 20, REDUCE), task(1, 21, REDUCE)]));
     let full = WaitReason::AllFull { kind: SHARD, workers: 1, on_probation: 0 };
     let unsupported = WaitReason::KindUnsupported { kind: REDUCE, connected: 1 };
-    assert_eq!(table.scheduler.waiting_of(ProofId(1)), BTreeMap::from([(full, 5), (unsupported, 2)]));
-    assert_eq!(table.scheduler.waiting_of(ProofId(2)), BTreeMap::new());
-    assert_eq!(table.scheduler.waiting_of(ProofId(3)), BTreeMap::new());
+    assert_eq!(table.scheduler.waiting_of(TryId(1)), BTreeMap::from([(full, 5), (unsupported, 2)]));
+    assert_eq!(table.scheduler.waiting_of(TryId(2)), BTreeMap::new());
+    assert_eq!(table.scheduler.waiting_of(TryId(3)), BTreeMap::new());
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 pub(super) use super::lock::lock;
 
@@ -87,9 +87,9 @@ pub(super) struct ServiceInner {
     pub(super) uploads: Uploads,
     /// Lets one request at a time ask why the tasks of a proof wait.
     pub(super) explanations: Semaphore,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: BackgroundTasks,
     /// Runs the event writer, which ends after all of `tasks`.
-    pub(super) writer: TaskTracker,
+    pub(super) writer: BackgroundTasks,
     pub(super) stop: CancellationToken,
     pub(super) dead: Arc<DeadParts>,
     /// Dropped after all tokio tasks have ended. Then another process may take the folder.

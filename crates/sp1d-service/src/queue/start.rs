@@ -17,7 +17,7 @@ use crate::{
 use sp1d_orchestrator::{LocalConnector, Orchestrator, ServiceRunner};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 /// Events of all proofs that may wait for the database writer. When there are more, the tasks that report them wait.
 const EVENTS_UNDER_WAY: usize = 1 << 16;
@@ -105,8 +105,8 @@ impl Service {
             housekeeping: Mutex::default(),
             uploads: Uploads::new(),
             explanations: Semaphore::new(1),
-            tasks: TaskTracker::new(),
-            writer: TaskTracker::new(),
+            tasks: BackgroundTasks::new(),
+            writer: BackgroundTasks::new(),
             stop: CancellationToken::new(),
             dead: Arc::default(),
             folder: Mutex::new(Some(folder)),

@@ -2,7 +2,7 @@
 
 use super::message::{ToOrchestrator, ToWorker};
 use crate::scenario::MachineId;
-use sp1d_scheduler::{AttemptId, DispatchEvent, ProofId, SessionId, TaskId};
+use sp1d_scheduler::{AttemptId, DispatchEvent, SessionId, TaskId, TryId};
 
 /// Something that is scheduled to happen at a given time.
 #[derive(Debug, Clone)]
@@ -26,13 +26,13 @@ pub(crate) enum Happening {
     /// The orchestrator dials a worker.
     Dial { machine: MachineId },
     /// A proof is accepted.
-    ProofStarts(ProofId),
+    ProofStarts(TryId),
     /// The runner submits a task.
     Submit(TaskId),
     /// A proof is cancelled by its user.
-    ProofCancelled(ProofId),
+    ProofCancelled(TryId),
     /// A proof ends completely.
-    ProofOver(ProofId),
+    ProofOver(TryId),
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
     /// The check of deferred events ends.

@@ -63,20 +63,20 @@ impl Net {
     }
 
     /// May schedule `event` a second time, if the contract of the dispatch machine allows it twice. A repeated
-    /// `ProofStarted` or `WorkerJoined` is not allowed: it would start an ended proof or session again.
+    /// `TryStarted` or `WorkerJoined` is not allowed: it would start an ended proof or session again.
     pub(crate) fn perhaps_again(&mut self, event: &DispatchEvent) {
         let may_come_twice = match event {
             DispatchEvent::TaskSubmitted { .. }
             | DispatchEvent::MarkerSubmitted { .. }
             | DispatchEvent::SessionEnded { .. }
             | DispatchEvent::AttemptStarted { .. }
-            | DispatchEvent::DeferredEventsUploaded { .. }
+            | DispatchEvent::DeferredEventsReported { .. }
             | DispatchEvent::DeferredEventsChecked { .. }
             | DispatchEvent::ResultDelivered { .. }
             | DispatchEvent::ResultChecked { .. }
             | DispatchEvent::AttemptFailed { .. }
-            | DispatchEvent::ProofEnded { .. } => true,
-            DispatchEvent::ProofStarted { .. }
+            | DispatchEvent::TryEnded { .. } => true,
+            DispatchEvent::TryStarted { .. }
             | DispatchEvent::WorkerJoined { .. }
             | DispatchEvent::DrainRequested { .. }
             | DispatchEvent::DrainCancelled { .. }

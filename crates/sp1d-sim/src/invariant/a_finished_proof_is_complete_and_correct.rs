@@ -5,13 +5,13 @@ use super::{
     step::{SimOutcome, SimStep},
 };
 use crate::scenario::Value;
-use sp1d_scheduler::{Command, Event, ProofId, TaskId};
+use sp1d_scheduler::{Command, Event, TaskId, TryId};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct AFinishedProofIsCompleteAndCorrect {
-    accepted: BTreeMap<ProofId, BTreeSet<TaskId>>,
-    ended: BTreeSet<ProofId>,
+    accepted: BTreeMap<TryId, BTreeSet<TaskId>>,
+    ended: BTreeSet<TryId>,
 }
 
 impl Invariant for AFinishedProofIsCompleteAndCorrect {
@@ -20,7 +20,7 @@ impl Invariant for AFinishedProofIsCompleteAndCorrect {
     }
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        if let Event::ProofEnded { proof } = step.event
+        if let Event::TryEnded { proof } = step.event
             && self.ended.insert(*proof)
             && step.outcomes.get(proof) == Some(&SimOutcome::Complete)
         {
@@ -65,7 +65,7 @@ mod tests {
     fn a_missing_task_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AFinishedProofIsCompleteAndCorrect::default());
         example.delivered.insert(AttemptId(1), Some(Value::of(TaskId(1))));
-        example.outcomes.insert(ProofId(1), SimOutcome::Complete);
+        example.outcomes.insert(TryId(1), SimOutcome::Complete);
         example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]).unwrap();
         assert_broken(example.show(&mut invariant, &ended(1), &[]), "finished with the tasks");
     }

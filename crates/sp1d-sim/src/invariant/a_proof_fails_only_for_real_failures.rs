@@ -181,7 +181,7 @@ impl Invariant for AProofFailsOnlyForRealFailures {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
-    use sp1d_scheduler::ProofId;
+    use sp1d_scheduler::TryId;
     use std::time::Duration;
 
     fn fail(proof: u64, failures: &[(u64, AttemptFailure)]) -> Command {
@@ -193,7 +193,7 @@ mod tests {
             failure: failure.clone(),
         };
         Command::FailProof {
-            proof: ProofId(proof),
+            proof: TryId(proof),
             task: TaskId(1),
             kind: TaskKind::ProveShard,
             history: failures.iter().map(past).collect(),

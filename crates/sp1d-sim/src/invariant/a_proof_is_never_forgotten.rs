@@ -4,13 +4,13 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{Command, Event, ProofId, TaskId};
+use sp1d_scheduler::{Command, Event, TaskId, TryId};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct AProofIsNeverForgotten {
-    open: BTreeMap<ProofId, BTreeSet<TaskId>>,
-    failed: BTreeSet<ProofId>,
+    open: BTreeMap<TryId, BTreeSet<TaskId>>,
+    failed: BTreeSet<TryId>,
     open_tasks: usize,
     /// Steps since the last check of all tasks.
     steps: usize,
@@ -39,7 +39,7 @@ impl Invariant for AProofIsNeverForgotten {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::ProofStarted { proof } => {
+            Event::TryStarted { proof } => {
                 self.open.entry(*proof).or_default();
             }
             Event::TaskSubmitted { proof, task, .. } if !self.failed.contains(proof) => {
@@ -47,7 +47,7 @@ impl Invariant for AProofIsNeverForgotten {
                     self.open_tasks += usize::from(tasks.insert(*task));
                 }
             }
-            Event::ProofEnded { proof } => {
+            Event::TryEnded { proof } => {
                 self.open_tasks -= self.open.remove(proof).unwrap_or_default().len();
             }
             _ => {}
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn a_proof_that_never_ends_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
-        example.outcomes.insert(ProofId(1), SimOutcome::Complete);
+        example.outcomes.insert(TryId(1), SimOutcome::Complete);
         assert_broken(example.show_end(&mut invariant), "never ended");
-        example.outcomes.insert(ProofId(2), SimOutcome::Complete);
+        example.outcomes.insert(TryId(2), SimOutcome::Complete);
         example.show_end(&mut invariant).unwrap();
         example.send_to_scheduler(proof(1));
         assert_broken(example.show_end(&mut invariant), "every proof has ended");

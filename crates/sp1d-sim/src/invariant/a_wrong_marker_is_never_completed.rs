@@ -34,12 +34,12 @@ impl Invariant for AWrongMarkerIsNeverCompleted {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
-    use sp1d_scheduler::{AttemptId, Event, OriginId, ProofId, TaskId};
+    use sp1d_scheduler::{AttemptId, Event, OriginId, TaskId, TryId};
 
     #[test]
     fn wrong_and_missing_claims_are_detected() {
         let (mut example, mut invariant) = (Example::new(), AWrongMarkerIsNeverCompleted);
-        let complete = [Command::CompleteMarker { proof: ProofId(2), marker: TaskId(30), attempt: AttemptId(1) }];
+        let complete = [Command::CompleteMarker { proof: TryId(2), marker: TaskId(30), attempt: AttemptId(1) }];
         assert_broken(example.show(&mut invariant, &Event::Tick, &complete), "wrong claims None");
         for malformed in [false, true] {
             example.claims.insert(AttemptId(1), Claims::wrong(TaskId(3), OriginId(1), malformed));

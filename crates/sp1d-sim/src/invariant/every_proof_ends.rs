@@ -58,7 +58,7 @@ fn describe(step: &SimStep<'_>) -> String {
 mod tests {
     use super::*;
     use crate::invariant::{SimOutcome, example::*};
-    use sp1d_scheduler::{Event, ProofId};
+    use sp1d_scheduler::{Event, TryId};
     use std::time::Duration;
 
     #[test]
@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn a_world_that_ends_before_its_proofs_is_detected() {
         let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
-        example.outcomes.insert(ProofId(1), SimOutcome::Complete);
+        example.outcomes.insert(TryId(1), SimOutcome::Complete);
         assert_broken(example.show_end(&mut invariant), "unfinished");
-        example.outcomes.insert(ProofId(2), SimOutcome::Cancelled);
+        example.outcomes.insert(TryId(2), SimOutcome::Cancelled);
         example.show_end(&mut invariant).unwrap();
     }
 }

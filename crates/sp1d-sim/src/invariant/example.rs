@@ -6,8 +6,8 @@ use super::{
 };
 use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
-    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId,
-    TaskKind, Timestamp, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, Scheduler, SchedulerConfig, SessionId, TaskId,
+    TaskKind, Timestamp, TryId, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +17,7 @@ pub(crate) struct Example {
     pub(crate) delivered: BTreeMap<AttemptId, Option<Value>>,
     pub(crate) claims: UploadedClaims,
     pub(crate) has_independent_worker: bool,
-    pub(crate) outcomes: BTreeMap<ProofId, SimOutcome>,
+    pub(crate) outcomes: BTreeMap<TryId, SimOutcome>,
     pub(crate) now: Timestamp,
     plan: Plan,
     scheduler: Scheduler,
@@ -27,7 +27,7 @@ impl Example {
     pub(crate) fn new() -> Self {
         let mut plan = Plan::default();
         for (task, proof, marker) in [(1, 1, None), (2, 1, None), (3, 2, Some(TaskId(30)))] {
-            let (task, proof) = (TaskId(task), ProofId(proof));
+            let (task, proof) = (TaskId(task), TryId(proof));
             plan.tasks.insert(
                 task,
                 TaskPlan {
@@ -108,16 +108,16 @@ pub(crate) fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> E
 }
 
 pub(crate) const fn submitted(proof: u64, task: u64) -> Event {
-    let (proof, task) = (ProofId(proof), TaskId(task));
+    let (proof, task) = (TryId(proof), TaskId(task));
     Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None, resumable_on: None }
 }
 
 pub(crate) const fn proof(proof: u64) -> Event {
-    Event::ProofStarted { proof: ProofId(proof) }
+    Event::TryStarted { proof: TryId(proof) }
 }
 
 pub(crate) const fn ended(proof: u64) -> Event {
-    Event::ProofEnded { proof: ProofId(proof) }
+    Event::TryEnded { proof: TryId(proof) }
 }
 
 pub(crate) const fn started(session: u64, attempt: u64) -> Event {
@@ -133,12 +133,12 @@ pub(crate) const fn passed(attempt: u64) -> Event {
 }
 
 pub(crate) const fn assign(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
-    let (session, attempt, proof, task) = (SessionId(session), AttemptId(attempt), ProofId(proof), TaskId(task));
+    let (session, attempt, proof, task) = (SessionId(session), AttemptId(attempt), TryId(proof), TaskId(task));
     Command::Assign { session, attempt, proof, task, kind: TaskKind::ProveShard }
 }
 
 pub(crate) const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
-    let (session, attempt, proof, task) = (SessionId(session), AttemptId(attempt), ProofId(proof), TaskId(task));
+    let (session, attempt, proof, task) = (SessionId(session), AttemptId(attempt), TryId(proof), TaskId(task));
     Command::AcceptResult { proof, task, attempt, session }
 }
 

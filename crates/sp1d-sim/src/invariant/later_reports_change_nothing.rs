@@ -4,7 +4,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptId, Command, Event, ProofId, TaskId, TaskStatus};
+use sp1d_scheduler::{AttemptId, Command, Event, TaskId, TaskStatus, TryId};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -12,14 +12,14 @@ pub(crate) struct LaterReportsChangeNothing {
     assigned: BTreeMap<AttemptId, TaskId>,
     done: BTreeMap<TaskId, AttemptId>,
     discarded: BTreeSet<AttemptId>,
-    ended: BTreeSet<ProofId>,
+    ended: BTreeSet<TryId>,
 }
 
 /// Returns the attempt that an event is about.
 const fn attempt_of(event: &Event) -> Option<AttemptId> {
     match event {
         Event::AttemptStarted { attempt, .. }
-        | Event::MarkerAccepted { attempt, .. }
+        | Event::DeferredEventsAccepted { attempt, .. }
         | Event::ResultDelivered { attempt, .. }
         | Event::ResultPassed { attempt }
         | Event::ResultRejected { attempt, .. }
@@ -65,7 +65,7 @@ impl Invariant for LaterReportsChangeNothing {
                 self.check_over(attempt, task, step)?;
             }
         }
-        if let Event::ProofEnded { proof } = step.event {
+        if let Event::TryEnded { proof } = step.event {
             self.ended.insert(*proof);
         }
         for command in step.commands {

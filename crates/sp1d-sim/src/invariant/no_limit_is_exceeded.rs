@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn an_unsupported_task_is_detected() {
         let (example, mut invariant) = at_work();
-        let (session, attempt, proof, task) = (SessionId(1), AttemptId(2), sp1d_scheduler::ProofId(1), TaskId(2));
+        let (session, attempt, proof, task) = (SessionId(1), AttemptId(2), sp1d_scheduler::TryId(1), TaskId(2));
         let fold = Command::Assign { session, attempt, proof, task, kind: TaskKind::RecursionReduce };
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fold]), "does not support");
     }

@@ -4,19 +4,19 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptId, Command, Event, ProofId};
+use sp1d_scheduler::{AttemptId, Command, Event, TryId};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct NothingStartsForAnEndedProof {
-    started: BTreeSet<ProofId>,
-    failed: BTreeSet<ProofId>,
-    ended: BTreeSet<ProofId>,
-    assigned: BTreeMap<AttemptId, ProofId>,
+    started: BTreeSet<TryId>,
+    failed: BTreeSet<TryId>,
+    ended: BTreeSet<TryId>,
+    assigned: BTreeMap<AttemptId, TryId>,
 }
 
 impl NothingStartsForAnEndedProof {
-    fn check_running(&self, proof: ProofId) -> Result<(), String> {
+    fn check_running(&self, proof: TryId) -> Result<(), String> {
         ensure(self.started.contains(&proof), || format!("{proof} was never accepted"))?;
         ensure(!self.ended.contains(&proof), || format!("{proof} has ended"))?;
         ensure(!self.failed.contains(&proof), || format!("{proof} has failed"))
@@ -30,10 +30,10 @@ impl Invariant for NothingStartsForAnEndedProof {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::ProofStarted { proof } => {
+            Event::TryStarted { proof } => {
                 self.started.insert(*proof);
             }
-            Event::ProofEnded { proof } => {
+            Event::TryEnded { proof } => {
                 self.ended.insert(*proof);
             }
             _ => {}
@@ -72,7 +72,7 @@ mod tests {
     use sp1d_scheduler::{SessionId, TaskId, TaskKind};
 
     fn fail(proof: u64) -> Command {
-        let (proof, task, kind) = (ProofId(proof), TaskId(1), TaskKind::ProveShard);
+        let (proof, task, kind) = (TryId(proof), TaskId(1), TaskKind::ProveShard);
         Command::FailProof { proof, task, kind, history: Vec::new(), has_no_larger_worker: false }
     }
 

@@ -66,7 +66,7 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
 mod tests {
     use super::*;
     use crate::invariant::example::*;
-    use sp1d_scheduler::{KindSet, ProofId, TaskKind};
+    use sp1d_scheduler::{KindSet, TaskKind, TryId};
 
     #[test]
     fn assigning_a_started_task_to_another_worker_is_detected() {
@@ -74,7 +74,7 @@ mod tests {
         for session in [1, 2] {
             example.send_to_scheduler(joined(session, session, 1, KindSet::all()));
         }
-        let (proof, task, resumable_on) = (ProofId(1), TaskId(1), Some(SessionId(2)));
+        let (proof, task, resumable_on) = (TryId(1), TaskId(1), Some(SessionId(2)));
         let event = Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None, resumable_on };
         assert_eq!(example.show(&mut invariant, &event, &[assign(2, 1, 1, 1)]), Ok(()));
         assert_broken(example.show(&mut invariant, &event, &[assign(1, 1, 1, 1)]), "has a free slot");

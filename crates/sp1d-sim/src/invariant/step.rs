@@ -1,7 +1,7 @@
 //! What the invariants see of one step of the scheduler.
 
 use crate::scenario::{Plan, UploadedClaims, Value};
-use sp1d_scheduler::{AttemptId, Command, Event, ProofId, Scheduler, SchedulerConfig, Timestamp};
+use sp1d_scheduler::{AttemptId, Command, Event, Scheduler, SchedulerConfig, Timestamp, TryId};
 use std::{collections::BTreeMap, fmt};
 
 /// How a proof ended.
@@ -29,7 +29,7 @@ pub(crate) struct SimStep<'a> {
     /// False if the event brought the claims of a worker, and no worker of another origin was available before.
     pub(crate) has_independent_worker: bool,
     /// Outcomes of proofs that have ended or are about to end.
-    pub(crate) outcomes: &'a BTreeMap<ProofId, SimOutcome>,
+    pub(crate) outcomes: &'a BTreeMap<TryId, SimOutcome>,
 }
 
 impl SimStep<'_> {

@@ -146,7 +146,7 @@ impl Coverage {
                     Some(_) => self.mark("duplicate report ignored"),
                 }
             }
-            DispatchEvent::DeferredEventsUploaded { has_all_uploads: false, .. } => {
+            DispatchEvent::DeferredEventsReported { are_complete: false, .. } => {
                 self.mark("deferred events without uploads ignored");
             }
             DispatchEvent::DeferredEventsChecked { .. } if commands.is_empty() => {
@@ -217,7 +217,7 @@ impl Coverage {
             }
             Event::FirstProverReady { .. } => self.mark("prover restarted"),
             Event::DrainCancelled { session } if self.draining.remove(&session) => self.mark("worker resumed"),
-            Event::ProofEnded { proof } => {
+            Event::TryEnded { proof } => {
                 let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
                 if at_work && step.outcomes.get(&proof) == Some(&SimOutcome::Cancelled) {
                     self.mark("proof cancelled while attempts run");

@@ -4,7 +4,7 @@ use super::{
     dice::{Dice, mixed},
     plan::Plan,
 };
-use sp1d_scheduler::{AttemptId, ClaimComparison, DeferredClaim, OriginId, ProofId, TaskId, WorkerId};
+use sp1d_scheduler::{AttemptId, ClaimComparison, DeferredClaim, OriginId, TaskId, TryId, WorkerId};
 use std::collections::BTreeMap;
 
 /// What an attempt claims for the marker of its task, reduced to what the simulation needs.
@@ -50,7 +50,7 @@ const EARLIER: [(WorkerId, OriginId); 2] =
 
 /// Returns the claims with which `proof` starts. If it compares claims, an earlier try has failed, in which at most two
 /// workers made correct claims for most of the tasks.
-pub(crate) fn earlier_claims(proof: ProofId, plan: &Plan, dice: &mut Dice) -> ClaimComparison {
+pub(crate) fn earlier_claims(proof: TryId, plan: &Plan, dice: &mut Dice) -> ClaimComparison {
     let mut claims = ClaimComparison::default();
     if !plan.proofs[&proof].compares {
         return claims;

@@ -4,7 +4,7 @@ use super::{
     dice::{Dice, Purpose, mixed},
     parameters::WorldParameters,
 };
-use sp1d_scheduler::{ProofId, TaskId, TaskKind};
+use sp1d_scheduler::{TaskId, TaskKind, TryId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -27,7 +27,7 @@ impl Value {
 /// A task before it is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskPlan {
-    pub(crate) proof: ProofId,
+    pub(crate) proof: TryId,
     pub(crate) kind: TaskKind,
     pub(crate) marker: Option<TaskId>,
     /// The task fails on every worker.
@@ -62,7 +62,7 @@ pub(crate) struct ProofPlan {
 /// All work of a world.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Plan {
-    pub(crate) proofs: BTreeMap<ProofId, ProofPlan>,
+    pub(crate) proofs: BTreeMap<TryId, ProofPlan>,
     pub(crate) tasks: BTreeMap<TaskId, TaskPlan>,
 }
 
@@ -74,7 +74,7 @@ impl Plan {
         let share = (tasks / proofs).max(2);
         let mut builder = Builder { plan: Self::default(), parameters, dice, ids: 0 };
         for proof in 1..=proofs {
-            builder.add_proof(ProofId(proof), share);
+            builder.add_proof(TryId(proof), share);
         }
         builder.plan
     }
@@ -96,7 +96,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// Adds a proof of at most about `share` tasks.
-    fn add_proof(&mut self, proof: ProofId, share: u64) {
+    fn add_proof(&mut self, proof: TryId, share: u64) {
         let safety_ms = u64::try_from(self.parameters.safety.as_millis()).expect("a phase lasts two minutes at most");
         // The first proof starts early, so that faults have something to strike.
         let latest_start = if proof.0 == 1 { 3000 } else { safety_ms * 6 / 10 };
@@ -140,7 +140,7 @@ impl Builder<'_> {
     /// Adds shards that leave the executor within about `within_ms` milliseconds.
     fn add_shards(
         &mut self,
-        proof: ProofId,
+        proof: TryId,
         kind: TaskKind,
         shards: u64,
         within_ms: u64,
@@ -167,7 +167,7 @@ impl Builder<'_> {
         added
     }
 
-    fn add_fold(&mut self, proof: ProofId, kind: TaskKind, inputs: &[TaskId], entry: &mut ProofPlan) -> TaskId {
+    fn add_fold(&mut self, proof: TryId, kind: TaskKind, inputs: &[TaskId], entry: &mut ProofPlan) -> TaskId {
         let task = self.next_id();
         let work = self.dice.ms(self.parameters.work_ms.clone()) / 2;
         let inputs_len = inputs.len();

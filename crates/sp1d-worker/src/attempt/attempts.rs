@@ -2,7 +2,7 @@
 
 use super::{
     held::HeldAttempt,
-    idle::give_back_when_idle,
+    idle::release_memory_when_idle,
     io::{AttemptLink, SessionIo},
     journal::{AttemptJournal, AttemptReport, AttemptRoute},
     places::ProvingPlaces,
@@ -24,7 +24,7 @@ use std::{
     time::Instant,
 };
 use tokio::runtime::Handle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 use tracing::Instrument;
 
 /// The attempts that one orchestrator has assigned, over all its sessions.
@@ -35,7 +35,7 @@ pub(crate) struct AssignedAttempts {
     cache: Arc<Mutex<Cache>>,
     held: Mutex<BTreeMap<AttemptId, HeldAttempt>>,
     resumable: OrphanedAttempts,
-    tasks: TaskTracker,
+    tasks: BackgroundTasks,
     end: CancellationToken,
 }
 
@@ -46,8 +46,8 @@ impl AssignedAttempts {
         kinds: KindSet,
         cache: Arc<Mutex<Cache>>,
     ) -> Self {
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(give_back_when_idle(engine.clone(), places.clone(), end.clone()));
+        let (tasks, end) = (BackgroundTasks::new(), CancellationToken::new());
+        tasks.spawn(release_memory_when_idle(engine.clone(), places.clone(), end.clone()));
         let (held, resumable) = (Mutex::default(), OrphanedAttempts::default());
         Self { engine, places, kinds, cache, held, resumable, tasks, end }
     }

@@ -92,10 +92,10 @@ impl ProverProcess {
         Some((contents.process?, contents.rest_bytes))
     }
 
-    pub(super) fn give_back(&self) {
+    pub(super) fn release_memory(&self) {
         if let Some(out) = &self.contents().out {
             // If the queue is full, the process is busy and needs its memory.
-            let _ = out.try_send(ToProver { message: Some(to_prover::Message::GiveBack(wire::GiveBack {})) });
+            let _ = out.try_send(ToProver { message: Some(to_prover::Message::ReleaseMemory(wire::ReleaseMemory {})) });
         }
     }
 

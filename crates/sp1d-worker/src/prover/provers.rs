@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use sp1d_protocol::Assignment;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 /// The prover processes of a worker, as one engine. Each attempt runs in the process with the fewest attempts.
 pub struct Provers {
@@ -34,11 +34,11 @@ impl Provers {
         commands: Vec<ProverCommand>,
         rules: &ProverRules,
         stop: &CancellationToken,
-    ) -> (watch::Receiver<EngineState>, TaskTracker) {
+    ) -> (watch::Receiver<EngineState>, BackgroundTasks) {
         let freed = Arc::new(Notify::new());
         let process = |number| Arc::new(ProverProcess::new(number, rules, freed.clone()));
         let processes: Vec<Arc<ProverProcess>> = (0..commands.len()).map(process).collect();
-        let tasks = TaskTracker::new();
+        let tasks = BackgroundTasks::new();
         for (process, command) in processes.iter().zip(commands) {
             tasks.spawn(process.clone().keep_running(command, rules.clone(), stop.clone()));
         }
@@ -145,8 +145,8 @@ impl ProvingEngine for Provers {
         }
     }
 
-    fn give_back(&self) {
-        self.processes.iter().for_each(|process| process.give_back());
+    fn release_memory(&self) {
+        self.processes.iter().for_each(|process| process.release_memory());
     }
 }
 

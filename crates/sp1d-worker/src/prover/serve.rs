@@ -171,9 +171,9 @@ impl ProverServer {
             Some(to_prover::Message::Run(run)) => self.start(run).await,
             Some(to_prover::Message::Cancel(cancel)) => self.cancel(cancel.run),
             Some(to_prover::Message::Reply(reply)) => self.calls.resolve(reply)?,
-            Some(to_prover::Message::GiveBack(_)) => {
+            Some(to_prover::Message::ReleaseMemory(_)) => {
                 let engine = self.engine.clone();
-                tokio::task::spawn_blocking(move || engine.give_back());
+                tokio::task::spawn_blocking(move || engine.release_memory());
             }
             None => {}
         }

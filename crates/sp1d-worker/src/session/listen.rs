@@ -24,7 +24,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::TaskTracker as BackgroundTasks;
 use tracing::Instrument;
 
 sp1d_model::limits! {
@@ -99,7 +99,7 @@ impl ListeningWorker {
             turns: Turns::default(),
             stop: stop.clone(),
         });
-        let sessions = TaskTracker::new();
+        let sessions = BackgroundTasks::new();
         let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
         let mut left = pin!(gate.left());
         let outcome = loop {

@@ -13,7 +13,7 @@ use tokio::{
     io::{DuplexStream, duplex},
     sync::{Mutex, mpsc, watch},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 use tracing::Instrument;
 
 /// Bytes that can be in transit in each direction of the in-memory pipe: two chunks of an artifact.
@@ -60,7 +60,7 @@ impl LocalWorker {
     ) -> Result<(), LoadError> {
         let stop = WorkerStop::from(stop.child_token());
         let worker = WorkerState::new(self.introduction.plan);
-        let (sessions, turn) = (TaskTracker::new(), Arc::new(Mutex::new(())));
+        let (sessions, turn) = (BackgroundTasks::new(), Arc::new(Mutex::new(())));
         let outcome = loop {
             let stream = tokio::select! {
                 () = stop.now.cancelled() => break Ok(()),

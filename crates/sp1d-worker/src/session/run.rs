@@ -293,9 +293,9 @@ fn on_message(message: ToWorker, session: &OpenSession) -> Result<(), SessionEnd
                 attempts.cancel(AttemptId(cancel.attempt));
             }
         }
-        Some(to_worker::Message::Adopted(adopted)) => {
+        Some(to_worker::Message::Continue(continued)) => {
             if let Some(attempts) = &session.attempts {
-                attempts.continue_attempt(&session.handle, AttemptId(adopted.attempt));
+                attempts.continue_attempt(&session.handle, AttemptId(continued.attempt));
             }
         }
         Some(to_worker::Message::Received(received)) => {

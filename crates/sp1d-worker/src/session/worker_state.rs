@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 sp1d_model::limits! {
     /// Maximum number of compressed bytes of programs and common inputs that a worker keeps in memory.
@@ -34,7 +34,7 @@ pub(super) struct WorkerState {
     gate: AttemptGate,
     cache: Arc<Mutex<Cache>>,
     kept: watch::Sender<Option<KeptAttempts>>,
-    background: TaskTracker,
+    background: BackgroundTasks,
 }
 
 /// The identity that an orchestrator reports.
@@ -64,7 +64,7 @@ impl WorkerState {
             gate: AttemptGate::default(),
             cache: Arc::new(Mutex::new(Cache::new(MAX_CACHE_BYTES))),
             kept: watch::Sender::new(None),
-            background: TaskTracker::new(),
+            background: BackgroundTasks::new(),
         }
     }
 

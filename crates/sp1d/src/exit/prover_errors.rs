@@ -14,7 +14,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             ProofFailure::Request(_) => USAGE,
             ProofFailure::Machine(_) | ProofFailure::Interrupted(_) => HOST,
             ProofFailure::NoWorkers { .. }
-            | ProofFailure::WorkersBusy { .. }
+            | ProofFailure::WorkersTaken { .. }
             | ProofFailure::Unsupported { .. }
             | ProofFailure::OutOfMemory(_) => WORKERS,
             ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => TIMEOUT,

@@ -26,7 +26,7 @@ static MALLOC_CONF: Option<&'static c_char> = Some(
 
 /// Returns all unused memory to the system.
 #[expect(unsafe_code, reason = "a call into the allocator")]
-pub(crate) fn give_back() {
+pub(crate) fn release_memory() {
     // 4096 is `MALLCTL_ARENAS_ALL` of jemalloc(3): all arenas.
     const PURGE: &[u8] = b"arena.4096.purge\0";
     // The name is a C string. The call has neither an input nor an output value.

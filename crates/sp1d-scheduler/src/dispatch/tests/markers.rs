@@ -75,7 +75,7 @@ fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
 fn a_marker_without_all_its_uploads_is_not_complete() {
     let mut table = one_marker();
     let (session, attempt) = (SessionId(1), AttemptId(1));
-    table.check([DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads: false }], []);
+    table.check([DispatchEvent::DeferredEventsReported { session, attempt, are_complete: false }], []);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
 }
 
@@ -145,12 +145,12 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
 #[test]
 fn the_claims_of_a_proof_are_kept_until_it_ends() {
     let mut table = checking();
-    let has_claims = |table: &Table| table.dispatch.claims(ProofId(1)).is_some_and(ClaimComparison::has_claimed_events);
+    let has_claims = |table: &Table| table.dispatch.claims(TryId(1)).is_some_and(ClaimComparison::has_claimed_events);
     assert!(!has_claims(&table));
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     assert!(has_claims(&table));
     table.send([ended(1)]);
-    assert_eq!(table.dispatch.claims(ProofId(1)), None);
+    assert_eq!(table.dispatch.claims(TryId(1)), None);
 }
 
 /// Checks that the claim of worker 1 is accepted without a second worker after the events `others`.

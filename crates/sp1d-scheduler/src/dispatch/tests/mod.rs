@@ -11,8 +11,8 @@ use super::{
     ResumableAttempt,
 };
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind,
-    Timestamp, WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, SchedulerConfig, SessionId, TaskId, TaskKind,
+    Timestamp, TryId, WorkerId,
 };
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Table {
 const SHARD: TaskKind = TaskKind::ProveShard;
 
 fn proof(proof: u64) -> DispatchEvent {
-    DispatchEvent::ProofStarted { proof: ProofId(proof), claims: ClaimComparison::default() }
+    DispatchEvent::TryStarted { proof: TryId(proof), claims: ClaimComparison::default() }
 }
 
 /// A proof that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
@@ -65,25 +65,25 @@ fn comparing(proof: u64, before: &[(u8, u64)]) -> DispatchEvent {
     for (claimed, worker) in before {
         claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));
     }
-    DispatchEvent::ProofStarted { proof: ProofId(proof), claims }
+    DispatchEvent::TryStarted { proof: TryId(proof), claims }
 }
 
 const fn ended(proof: u64) -> DispatchEvent {
-    DispatchEvent::ProofEnded { proof: ProofId(proof) }
+    DispatchEvent::TryEnded { proof: TryId(proof) }
 }
 
 const fn task(proof: u64, task: u64) -> DispatchEvent {
-    DispatchEvent::TaskSubmitted { proof: ProofId(proof), task: TaskId(task), kind: SHARD, marker: None, key: None }
+    DispatchEvent::TaskSubmitted { proof: TryId(proof), task: TaskId(task), kind: SHARD, marker: None, key: None }
 }
 
 /// A task whose results are cached under `key`.
 const fn keyed(proof: u64, task: u64, key: u8) -> DispatchEvent {
-    let (proof, task, key) = (ProofId(proof), TaskId(task), Some(ResultKey([key; 32])));
+    let (proof, task, key) = (TryId(proof), TaskId(task), Some(ResultKey([key; 32])));
     DispatchEvent::TaskSubmitted { proof, task, kind: SHARD, marker: None, key }
 }
 
 const fn marked(proof: u64, task: u64, marker: u64) -> DispatchEvent {
-    let (proof, task, marker) = (ProofId(proof), TaskId(task), Some(TaskId(marker)));
+    let (proof, task, marker) = (TryId(proof), TaskId(task), Some(TaskId(marker)));
     DispatchEvent::TaskSubmitted { proof, task, kind: SHARD, marker, key: None }
 }
 
@@ -135,7 +135,7 @@ fn failed(session: u64, attempt: u64) -> DispatchEvent {
 
 const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
     let (session, attempt) = (SessionId(session), AttemptId(attempt));
-    DispatchEvent::DeferredEventsUploaded { session, attempt, has_all_uploads: true }
+    DispatchEvent::DeferredEventsReported { session, attempt, are_complete: true }
 }
 
 /// The claim number `number`. All claims are about the same shard.
@@ -166,7 +166,7 @@ fn wrong(attempt: u64) -> DispatchEvent {
 
 /// The two commands for a new attempt.
 fn assign(session: u64, attempt: u64, proof: u64, task: u64, resumes: Option<u64>) -> [DispatchCommand; 2] {
-    let (proof, resumes) = (ProofId(proof), resumes.map(AttemptId));
+    let (proof, resumes) = (TryId(proof), resumes.map(AttemptId));
     let command = DispatchCommand::Assign {
         session: SessionId(session),
         attempt: AttemptId(attempt),
@@ -199,7 +199,7 @@ const fn check_deferred_events(attempt: u64, task: u64) -> DispatchCommand {
 }
 
 const fn complete_marker(proof: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {
-    let (proof, marker, task) = (ProofId(proof), TaskId(marker), TaskId(task));
+    let (proof, marker, task) = (TryId(proof), TaskId(marker), TaskId(task));
     DispatchCommand::CompleteMarker { proof, marker, task, attempt: AttemptId(attempt) }
 }
 
@@ -210,7 +210,7 @@ const fn check_result(attempt: u64, task: u64) -> DispatchCommand {
 /// The two commands for an accepted result.
 const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> [DispatchCommand; 2] {
     let command = DispatchCommand::AcceptResult {
-        proof: ProofId(proof),
+        proof: TryId(proof),
         task: TaskId(task),
         attempt: AttemptId(attempt),
         session: SessionId(session),

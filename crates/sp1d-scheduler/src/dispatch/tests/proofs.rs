@@ -5,7 +5,7 @@ use crate::PastAttempt;
 
 fn failure(task: u64, history: Vec<PastAttempt>, memory: bool, suspect: bool) -> DispatchCommand {
     DispatchCommand::FailProof {
-        proof: ProofId(1),
+        proof: TryId(1),
         task: TaskId(task),
         kind: SHARD,
         history,
@@ -53,7 +53,7 @@ fn a_task_that_is_submitted_twice_is_proven_once() {
 fn a_task_is_open_until_its_result_is_accepted() {
     let mut table = Table::new();
     let open = |table: &Table, proof: u64| -> Vec<u64> {
-        table.dispatch.open_tasks(ProofId(proof)).map(|(task, _)| task.0).collect()
+        table.dispatch.open_tasks(TryId(proof)).map(|(task, _)| task.0).collect()
     };
     table.send([joined(1), proof(1), proof(2), task(1, 10), task(2, 11), task(1, 12)]);
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![10, 12], vec![11]));
@@ -97,11 +97,11 @@ fn a_shard_that_needs_too_much_memory_is_reported_as_such() {
 fn another_task_that_needs_too_much_memory_asks_for_no_smaller_cut() {
     let mut table = Table::new();
     let (kind, marker, key) = (TaskKind::RecursionReduce, None, None);
-    let submitted = DispatchEvent::TaskSubmitted { proof: ProofId(1), task: TaskId(10), kind, marker, key };
+    let submitted = DispatchEvent::TaskSubmitted { proof: TryId(1), task: TaskId(10), kind, marker, key };
     table.send([joined(1), proof(1), submitted]);
     let step = step_failed(10, 1, 1, "out of memory: too large");
     let failed = DispatchCommand::FailProof {
-        proof: ProofId(1),
+        proof: TryId(1),
         task: TaskId(10),
         kind,
         history: vec![past(1, too_large())],

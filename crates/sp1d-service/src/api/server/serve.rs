@@ -21,7 +21,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 use tower::ServiceExt;
 
 /// Pause after a failed accept. Usually the process has no free file descriptor, and a connection must end first.
@@ -39,7 +39,7 @@ pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     let stop = service.stopping().clone();
     let limits = service.settings().http;
     let router = router(service, listener.local_addr()?);
-    let (connections, tasks) = (Connections::new(&limits), TaskTracker::new());
+    let (connections, tasks) = (Connections::new(&limits), BackgroundTasks::new());
     let mut refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {

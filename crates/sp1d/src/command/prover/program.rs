@@ -110,8 +110,8 @@ fn read_key(path: &Path) -> Result<SP1VerifyingKey> {
 
 /// Returns a runner that uses the user's stored keys and this program's allocator.
 pub(crate) async fn runner() -> Sp1ProofRunner {
-    let give_back = allocator::give_back;
-    Sp1ProofRunner::new(ProofRunnerSettings { give_back, ..ProofRunnerSettings::default() }).await
+    let release_memory = allocator::release_memory;
+    Sp1ProofRunner::new(ProofRunnerSettings { release_memory, ..ProofRunnerSettings::default() }).await
 }
 
 /// Reads the program file and checks its headers before anything slow starts.

@@ -88,7 +88,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     let local = LocalProver::of(&config).await;
     // The keys are part of the service's state, whichever user runs the service.
     let keys = Some(arguments.state.join("keys"));
-    let runner = ProofRunnerSettings { keys, give_back: allocator::give_back };
+    let runner = ProofRunnerSettings { key_folder: keys, release_memory: allocator::release_memory };
     let runner = Arc::new(Sp1ProofRunner::new(runner).await);
     let service = Service::start(settings, runner, local.as_ref().map(LocalProver::connector)).await;
     let service = service.map_err(|error| CliError::usage(error.to_string()))?;

@@ -26,7 +26,7 @@ async fn verify_with(proof: &ProofBytes, key: &KeyArguments) -> Result<()> {
     let decoded = ProofFile::decode(proof.bytes()).map_err(|error| proof.invalid(error))?;
     let runner = runner().await;
     let key = verifying_key(key, &runner).await?;
-    match runner.verify_by_key(decoded, key).await {
+    match runner.verify_for_key(decoded, key).await {
         Ok(()) => Ok(()),
         Err(ProofFailure::Request(reason)) => {
             Err(CliError::new(exit::UNVERIFIED, format!("the proof does not verify: {reason}")).into())

@@ -117,7 +117,7 @@ pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
         }
     }
     let shards = arguments.parallel_shards.map(usize::from);
-    let served = serve_prover(arguments.threads.into(), shards, Some(allocator::give_back));
+    let served = serve_prover(arguments.threads.into(), shards, Some(allocator::release_memory));
     let outcome = runtime.block_on(served).context("cannot serve the worker that started this prover");
     // Do not wait for a running stage: its result is no longer needed.
     runtime.shutdown_background();
@@ -136,7 +136,8 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
             return Err(CliError::usage(text).into());
         }
     };
-    let mut builder = builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(allocator::give_back);
+    let mut builder =
+        builder.wait_memory(Duration::from_secs(arguments.wait_memory)).release_memory(allocator::release_memory);
     builder = builder.provers(commands);
     if let Some(health) = arguments.health {
         builder = builder.health(health);

@@ -5,7 +5,7 @@ use crate::{
     executor::{ProgramRunner, program_failure},
     memory::choose_cut,
     options::CutOptions,
-    program::ProgramSize,
+    program::ProgramShape,
 };
 use sp1_hypercube::SP1VerifyingKey;
 use sp1_prover::verify::SP1Verifier;
@@ -14,35 +14,35 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::TaskTracker as BackgroundTasks;
 
 /// The facts about one proof that its SP1 client and its execution share.
-pub(super) struct LocalTaskContext {
+pub(super) struct ProofContext {
     pub(super) proof: ProofHandle,
     pub(super) program: bytes::Bytes,
     pub(super) stdin: bytes::Bytes,
     pub(super) key: SP1VerifyingKey,
     pub(super) options: CutOptions,
-    pub(super) size: ProgramSize,
+    pub(super) shape: ProgramShape,
     pub(super) mode: ProofMode,
     pub(super) cycle_limit: Option<u64>,
     pub(super) expected_exit: ExpectedExit,
     pub(super) runner: ProgramRunner,
     pub(super) verifier: Arc<SP1Verifier>,
-    pub(super) tasks: TaskTracker,
+    pub(super) background: BackgroundTasks,
     /// Whether the program ended with an unexpected exit code. Several records contain the code; only the first one is
     /// reported.
     pub(super) program_failed: AtomicBool,
 }
 
-impl LocalTaskContext {
+impl ProofContext {
     /// Returns a suffix for an error message that names a smaller cut, for a worker with `bytes` of memory for a shard.
     /// Empty if there is no such cut. The suffix is a `hint:` line only if the proof does not restart, because a
     /// restart puts the message inside another sentence.
     pub(super) fn smaller_cut_hint(&self, bytes: u64) -> String {
         let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };
         let (kind, options) = (shard_kind(self.mode), &self.options);
-        let choice = choose_cut(kind, self.size.instructions as u64, &[Some(memory)]);
+        let choice = choose_cut(kind, self.shape.instructions as u64, &[Some(memory)]);
         let Some(choice) = choice.filter(|choice| choice.threshold < options.threshold()) else {
             return String::new();
         };
@@ -66,7 +66,7 @@ impl LocalTaskContext {
             return;
         }
         let context = self.clone();
-        self.tasks.spawn(async move {
+        self.background.spawn(async move {
             let stderr = match decode_stdin(&context.stdin) {
                 Ok(stdin) => {
                     let ended = context.proof.ended();

@@ -13,13 +13,12 @@ esac
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 name=sp1d-$version-$level
-RUSTFLAGS="-C target-cpu=$level" cargo build --locked --profile checked --workspace --bin sp1d
-target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+binary=$(packaging/build.sh "$level")
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/$name"
-install -m 755 "$target/checked/sp1d" "$folder/$name/sp1d"
+install -m 755 "$binary" "$folder/$name/sp1d"
 strip "$folder/$name/sp1d"
 cp -r LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md packaging/systemd packaging/grafana "$folder/$name/"
 # A processor without the level's instructions cannot run the binary, so the pages come from one that can.

@@ -20,7 +20,7 @@ trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/$name"
 install -m 755 "$binary" "$folder/$name/sp1d"
 strip "$folder/$name/sp1d"
-cp -r LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md packaging/systemd packaging/grafana packaging/helm packaging/slurm "$folder/$name/"
+cp -r LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md packaging/{systemd,grafana,nginx,caddy,helm,slurm} "$folder/$name/"
 # A processor without the level's instructions cannot run the binary, so the pages come from one that can.
 mkdir "$folder/$name/man"
 "$folder/$name/sp1d" man "$folder/$name/man" || printf 'no manual pages: this processor cannot run %s\n' "$level" >&2

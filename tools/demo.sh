@@ -9,11 +9,14 @@ two_workers_bytes=10600000000
 # `sp1d`'s exit code for a machine that lacks something.
 exit_host=7
 
-# Seconds that slow packages take to compile on two cores; each other package counts two. For the percentage only.
+# Seconds of one core that slow packages take to compile; each other package counts one. For the percentage only. The
+# build script of sp1-core-executor-runner compiles a program with two hundred packages. Those of libsqlite3-sys,
+# tikv-jemalloc-sys and zstd-sys compile C.
 declare -A package_seconds=(
-  [sp1-sdk]=330 [sp1-distributed]=250 [sp1d-engine]=240 [sp1-prover]=125 [sp1d]=80 [sp1-prover-types]=58
-  [sp1-recursion-machine]=38 [sp1d-orchestrator]=30 [sp1d-service]=28 [sp1-core-executor]=26 [sp1-core-machine]=23
-  [sp1d-scheduler]=17 [sp1d-worker]=16 [rustls]=14
+  [sp1d-engine]=240 [sp1-core-executor-runner]=230 [sp1-prover]=140 [sp1-prover-types]=75 [sp1d]=50 [sp1d-orchestrator]=40
+  [sp1-core-executor]=30 [libsqlite3-sys]=25 [tikv-jemalloc-sys]=25 [zstd-sys]=20 [sp1-recursion-machine]=20
+  [sp1d-scheduler]=20 [sp1d-worker]=20 [sp1d-roles]=20 [sp1-core-machine]=16 [tokio]=16 [sp1d-service]=15 [snowbridge-amcl]=14
+  [tonic]=11 [sp1-verifier]=11 [regex-automata]=11 [reqwest]=9 [rustls]=9 [sp1-hypercube]=9 [regex-syntax]=8 [dashu-int]=8
 )
 
 demo_usage() {
@@ -111,7 +114,7 @@ build_demo() {
   local package line pending='' status=1 total=0 built=0 name shown=-1 shown_at=$((SECONDS - 5)) text started
   while read -r package; do
     name=${package%@*}
-    left[$package]=${package_seconds[$name]:-2}
+    left[$package]=${package_seconds[$name]:-1}
     total=$((total + left[$package]))
   done < <(demo_packages)
   [ "$total" -gt 0 ] || die "cannot list the packages of sp1d: see the error above"

@@ -1,8 +1,8 @@
 //! A busy worker pool, for measuring how long the scheduler needs for an event.
 
 use sp1d_scheduler::{
-    AttemptId, Command, Event, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind,
-    Timestamp, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId,
+    TaskKind, Timestamp, WorkerId,
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -29,19 +29,16 @@ impl Pool {
         let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
         pool.handle(Event::ProofStarted { proof: PROOF });
         for number in 1..=workers {
-            let (session, worker) = (SessionId(number), WorkerId(number));
-            let kinds = KindSet::all();
-            pool.handle(Event::WorkerJoined {
-                session,
-                worker,
+            let joined = JoinedWorker {
+                worker: WorkerId(number),
                 origin: OriginId(number.into()),
                 memory_bytes: 0,
                 slots: 2,
-                kinds,
+                kinds: KindSet::all(),
                 holds: Vec::new(),
-                resumable_tasks: Vec::new(),
-                draining: false,
-            });
+            };
+            let (session, resumable_tasks) = (SessionId(number), Vec::new());
+            pool.handle(Event::WorkerJoined { session, joined, resumable_tasks, draining: false });
         }
         for _ in 0..queued + 2 * workers {
             pool.submit();

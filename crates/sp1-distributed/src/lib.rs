@@ -41,7 +41,6 @@ pub mod prover;
 mod request;
 mod riscv_machine;
 mod threads;
-mod worker;
 
 pub use crate::{
     client::ProverClient,
@@ -50,8 +49,8 @@ pub use crate::{
     },
     env::{EnvProverError, UnknownProver},
     prover::{ProveRequest, Prover},
-    worker::{WorkerBuilder, WorkerError, serve_worker},
 };
+pub use sp1d_roles::{WorkerBuilder, WorkerError, serve_worker};
 
 /// The items that most programs need.
 pub mod prelude {

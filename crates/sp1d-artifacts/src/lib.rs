@@ -13,10 +13,12 @@
 
 mod blob;
 mod digest;
+mod limits;
 mod store;
 
 pub use blob::{Assembler, Blob, BlobReader, CHUNK_BYTES, Chunk, DecodeError, Encoder, Encoding};
 pub use digest::Digest;
+pub use limits::limits;
 pub use store::{
     ArtifactDescription, ArtifactStats, Scope, SpilledBlob, SpilledChunks, Store, StoreError, StoreLimits, StoreUsage,
     Stored, StoredChunks, default_spill_folder, quarter_of_memory,

@@ -1,22 +1,28 @@
 //! Sends requests to a service and reads its responses.
 
-use crate::error::ClientError;
+use crate::{
+    address::{ServiceUrl, redacted},
+    error::ClientError,
+    settings::{ClientSettings, http_client},
+};
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures::{Stream, StreamExt, stream};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode,
+    header::{HeaderValue, LOCATION},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use sp1d_model::{
     EventRecord, Health, Moment, NewProof, ProgramSummary, ProofState, ProofSummary, ProofWaiting, WorkersReport,
+    clean_line,
 };
-use std::{future::ready, pin::pin, time::Duration};
+use std::{fmt, future::ready, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 sp1d_model::limits! {
-    /// Maximum time to open a connection.
-    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5); Time by Service;
     /// Maximum silence of a service. A service may need 20 s to read a large program, and it sends a keep-alive on an
     /// event stream every 15 s.
     const SILENCE: Duration = Duration::from_secs(90); Time by Service;
@@ -27,6 +33,8 @@ sp1d_model::limits! {
     const MAX_RESPONSE_BYTES: usize = 256 << 20; Bytes by Service;
     /// Maximum size of an error response.
     const MAX_PROBLEM_BYTES: usize = 1 << 20; Bytes by Service;
+    /// Maximum number of characters of an address that a server redirects to.
+    const MAX_LOCATION_CHARACTERS: usize = 200; Count by Service;
     /// Maximum size of one event. The largest events are failed attempts with the message of a panic.
     const MAX_EVENT_BYTES: usize = 16 << 20; Bytes by Service;
     /// Maximum number of past events of a proof: enough for a hundred thousand tasks.
@@ -50,48 +58,58 @@ pub enum WorkerAction {
 }
 
 /// A client of one service. Its futures can be dropped at any time. The service may still carry out the request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    url: String,
+    url: ServiceUrl,
+}
+
+// The HTTP client can contain credentials of proxies.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl Client {
-    /// Creates a client of the service at `url`. Does not connect yet.
+    /// Creates a client of the service at `url`, with the authorities of the system and without a token. Does not
+    /// connect yet.
     ///
     /// # Errors
-    /// Fails if `url` is not an `http` URL with a host. Encryption (`https`) is not supported yet.
+    /// Fails if `url` is not an `http` or `https` URL with a host.
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        let wrong = || ClientError::Address { url: url.to_owned() };
-        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
-        if parsed.scheme() != "http" || !parsed.has_host() {
-            return Err(wrong());
-        }
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build().map_err(|_| wrong())?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+        Self::with(&ClientSettings::new(url.parse()?))
     }
 
-    /// Returns the URL of the service, without a trailing slash.
+    /// Creates a client with these settings. Reads the files of the settings. Does not connect yet.
+    ///
+    /// # Errors
+    /// Fails if a file of the settings cannot be used.
+    pub fn with(settings: &ClientSettings) -> Result<Self, ClientError> {
+        Ok(Self { http: http_client(settings)?, url: settings.url.clone() })
+    }
+
+    /// Returns the URL of the service, without credentials and without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.url.shown()
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url))
+        self.http.request(method, self.url.at(path))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        ClientError::Unreachable { url: self.url.clone(), cause: root_cause(error) }
+        ClientError::failed(self.url(), error)
     }
 
     fn foreign(&self, cause: impl std::fmt::Display) -> ClientError {
-        ClientError::Foreign { url: self.url.clone(), cause: cause.to_string() }
+        ClientError::Foreign { url: self.url().to_owned(), cause: cause.to_string() }
     }
 
     fn silent(&self) -> ClientError {
         let cause = format!("it sent nothing for {} s", SILENCE.as_secs());
-        ClientError::Unreachable { url: self.url.clone(), cause }
+        ClientError::Unreachable { url: self.url().to_owned(), cause }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
@@ -106,9 +124,15 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        if status.is_redirection() {
+            let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes).unwrap_or_default();
+            let location = redacted(&String::from_utf8_lossy(location));
+            let location = clean_line(&location, MAX_LOCATION_CHARACTERS);
+            return Err(ClientError::Redirected { url: self.url().to_owned(), location });
+        }
         // If the error text cannot be read, the status is enough.
         let body = self.content(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-        Err(ClientError::refused(&self.url, status, &body))
+        Err(ClientError::refused(self.url(), status, &body))
     }
 
     /// Reads the body of a response, of at most `limit` bytes.
@@ -420,16 +444,6 @@ fn read_event(name: &str, data: &str) -> Option<EventRecord> {
             None
         }
     }
-}
-
-/// Returns the deepest cause of an error. The text of the `reqwest` error itself names the address, but not the
-/// problem.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 /// Percent-encodes a text as one segment of a URL path.

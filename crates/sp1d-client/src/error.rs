@@ -3,16 +3,54 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 use sp1d_model::hint;
+use std::{error::Error, io, path::PathBuf};
 
 /// Why a request to a service failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The URL is not a valid address of a service.
-    #[error("invalid service address {url:?}: expected http://HOST:PORT")]
+    #[error("invalid service address {url:?}: expected http://HOST:PORT or https://HOST:PORT, with an optional path")]
     Address {
-        /// The URL as given.
+        /// The URL as given, without credentials.
         url: String,
+    },
+    /// A file of the client's settings cannot be used.
+    #[error("cannot read {content} from {}: {reason}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the file should contain.
+        content: &'static str,
+        /// What is wrong with the file.
+        reason: String,
+    },
+    /// The HTTP client cannot be created.
+    #[error("cannot set up the HTTP client: {cause}")]
+    Setup {
+        /// The cause of the failure.
+        cause: String,
+    },
+    /// The service was reached, but the encrypted connection failed.
+    #[error(
+        "cannot encrypt the connection to the service at {url}: {cause}\n\
+         hint: check that the address is one of an HTTPS server; if a private authority signed its certificate, pass \
+         the authority's certificate with `--ca` or `SP1_DISTRIBUTED_CA_FILE`"
+    )]
+    Encryption {
+        /// The URL of the service.
+        url: String,
+        /// The cause of the failure.
+        cause: String,
+    },
+    /// A server redirects the client to another address.
+    #[error("the server at {url} redirects to {location:?}\nhint: use the address of the service itself")]
+    Redirected {
+        /// The URL of the service.
+        url: String,
+        /// The other address, without credentials. Relative if it is on the same server, and empty if the server sends
+        /// none.
+        location: String,
     },
     /// The service does not respond, or the connection was lost.
     #[error(
@@ -61,7 +99,12 @@ impl ClientError {
             Self::Unreachable { .. } => true,
             // Status 429: too many requests.
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
-            Self::Address { .. } | Self::Foreign { .. } => false,
+            Self::Address { .. }
+            | Self::File { .. }
+            | Self::Setup { .. }
+            | Self::Encryption { .. }
+            | Self::Redirected { .. }
+            | Self::Foreign { .. } => false,
         }
     }
 
@@ -75,10 +118,67 @@ impl ClientError {
     /// from a service, see RFC 9457.
     pub(crate) fn refused(url: &str, status: StatusCode, body: &[u8]) -> Self {
         let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-        let text = problem["detail"].as_str();
-        let text = text.map_or_else(|| format!("the service at {url} responded with {status}"), ToOwned::to_owned);
-        Self::Refused { status: status.as_u16(), text, hint: problem["hint"].as_str().map(ToOwned::to_owned) }
+        let own = |name: &str| problem[name].as_str().map(ToOwned::to_owned);
+        let (text, hint) = match own("detail") {
+            Some(text) => (text, own("hint")),
+            None => (format!("the server at {url} responded with {status}"), proxy_hint(status).map(ToOwned::to_owned)),
+        };
+        Self::Refused { status: status.as_u16(), text, hint }
     }
+
+    /// Returns the error for a request that got no response.
+    pub(crate) fn failed(url: &str, error: &reqwest::Error) -> Self {
+        let (url, cause) = (url.to_owned(), root_cause(error));
+        if is_tls_failure(error) { Self::Encryption { url, cause } } else { Self::Unreachable { url, cause } }
+    }
+}
+
+/// Returns the hint for an error response that is not from a service, but from a proxy in front of it.
+fn proxy_hint(status: StatusCode) -> Option<&'static str> {
+    Some(match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "a proxy in front of the service asks for credentials: pass them with `--token-file` or \
+             `SP1_DISTRIBUTED_TOKEN_FILE`, or as a user name and a password in the URL"
+        }
+        StatusCode::NOT_FOUND => "check the path of the URL: a proxy can offer the service under a prefix",
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "add a user name and a password to the URL of the proxy in `HTTP_PROXY` or `HTTPS_PROXY`"
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            "a proxy in front of the service limits the size of requests: raise its limit, for example \
+             `client_max_body_size` of nginx"
+        }
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            "a proxy cannot reach the service: check that `sp1d serve` runs"
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the deepest cause of an error. The text of the `reqwest` error itself names the address, but not the
+/// problem.
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Returns true if a connection was opened and its TLS handshake failed. Such a failure is an I/O error about invalid
+/// data.
+fn is_tls_failure(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(found) = cause {
+        let io_error = found.downcast_ref::<io::Error>();
+        if error.is_connect() && io_error.is_some_and(|io_error| io_error.kind() == io::ErrorKind::InvalidData) {
+            return true;
+        }
+        // An I/O error that wraps another error leaves that error out of its sources.
+        let wrapped = io_error.and_then(io::Error::get_ref);
+        cause = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| found.source());
+    }
+    false
 }
 
 #[cfg(test)]
@@ -99,7 +199,8 @@ mod tests {
         check_refused(r#"{"detail": "no proof 7", "hint": "list the proofs with `sp1d proofs`"}"#, hint);
         check_refused(r#"{"detail": "no proof 7"}"#, "no proof 7");
         check_refused(r#"{"detail": "no proof 7", "hint": null}"#, "no proof 7");
-        let status = "the service at http://10.0.0.7:8080 responded with 502 Bad Gateway";
+        let status = "the server at http://10.0.0.7:8080 responded with 502 Bad Gateway\n\
+                      hint: a proxy cannot reach the service: check that `sp1d serve` runs";
         for body in ["", "<html>", "[]", "{}", r#""no proof 7""#] {
             check_refused(body, status);
         }

@@ -4,13 +4,17 @@
 //! [`Client`] sends the requests. If a response is lost, the request can be sent again. A request for a proof needs an
 //! idempotency key for that. [`Client::follow`] waits for a proof, across lost connections and restarts of the service.
 
+mod address;
 mod client;
 mod error;
 mod limits;
+mod settings;
 
+pub use address::{ServiceUrl, redacted};
 pub use client::{Client, WorkerAction};
 pub use error::ClientError;
 pub use limits::limits;
+pub use settings::ClientSettings;
 pub use sp1d_model::{
     AttemptInfo, Disconnection, EventRecord, FailureInfo, Health, ListStatus, Moment, NewProof, OpenTask,
     OpenTaskState, ProgramSummary, ProofEvent, ProofFailureKind, ProofMode, ProofState, ProofSummary, ProofWaiting,

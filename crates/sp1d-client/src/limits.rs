@@ -1,9 +1,9 @@
 //! The limits of the client, for the table of limits.
 
-use crate::client::LIMITS;
+use crate::{client, settings};
 use sp1d_model::Limit;
 
 /// Returns the limits that a service can reach.
 pub fn limits() -> impl Iterator<Item = &'static Limit> {
-    LIMITS.iter()
+    [settings::LIMITS, client::LIMITS].into_iter().flatten()
 }

@@ -12,6 +12,8 @@
 //! [`sp1d_orchestrator::ProofHandle`] on the orchestrator and to a [`sp1d_worker::AttemptIo`] on a worker.
 
 mod executor;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heap;
 mod identity;
 mod limits;
@@ -20,6 +22,7 @@ mod names;
 mod options;
 mod program;
 mod proof_calls;
+mod proof_file;
 mod prover;
 mod runner;
 mod sp1_types;
@@ -37,11 +40,14 @@ pub use memory::{LOAD_BYTES, REST_BYTES, smaller_cut, smallest_worker_bytes};
 pub use options::{CutOption, CutOptions, OptionsError, ReplacedValue};
 pub use program::{ProgramError, check_program};
 pub use proof_calls::{ProofCalls, ProofIdentity, observe_proof_calls};
+pub use proof_file::{BorrowedProof, ProofFile};
 pub use prover::{Equipment, MissingEquipment, ProverSettings, load_prover, start_estimate};
 pub use runner::{
     MarkerSequencer, ProofRunnerSettings, ShrinkWrapper, Sp1ProofRunner, check_input, check_recursion_keys,
     default_key_folder, preview_cut, status_code,
 };
+pub use sp1_hypercube::{HashableKey, SP1VerifyingKey};
+pub use sp1_prover::worker::SP1Proof;
 pub use sp1_types::WrapProof;
 pub use thread_pool::start_thread_pool;
-pub use verify::EventLimits;
+pub use verify::{EventLimits, ProofRejection, verify_proof};

@@ -1,7 +1,7 @@
 //! The limits of programs, inputs and results, for the table of limits.
 
 use crate::{
-    executor::OUTPUT_LIMITS,
+    executor::{CHILD_LIMITS, CHILD_OUTPUT_LIMITS, OUTPUT_LIMITS, SHARE_LIMITS},
     program,
     runner::{INPUT_LIMITS, KEY_LIMITS, MARKER_LIMITS},
     verify::{EVENT_LIMITS, LIST_LIMITS},
@@ -10,7 +10,8 @@ use sp1d_model::Limit;
 
 /// Returns the limits that programs, workers and clients can reach.
 pub fn limits() -> impl Iterator<Item = &'static Limit> {
-    [program::LIMITS, INPUT_LIMITS, EVENT_LIMITS, LIST_LIMITS, MARKER_LIMITS, KEY_LIMITS, OUTPUT_LIMITS]
-        .into_iter()
-        .flatten()
+    let of_requests = [program::LIMITS, INPUT_LIMITS, KEY_LIMITS];
+    let of_executions = [CHILD_LIMITS, CHILD_OUTPUT_LIMITS, SHARE_LIMITS, OUTPUT_LIMITS];
+    let of_results = [EVENT_LIMITS, LIST_LIMITS, MARKER_LIMITS];
+    of_requests.into_iter().chain(of_executions).chain(of_results).flatten()
 }

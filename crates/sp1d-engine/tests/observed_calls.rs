@@ -3,8 +3,7 @@
 use slop_algebra::{AbstractField, PrimeField32};
 use sp1_core_executor::{Program, SP1CoreOpts};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_primitives::{SP1Field, hash_deferred_proof};
-use sp1_sdk::SP1PublicValues;
+use sp1_primitives::{SP1Field, hash_deferred_proof, io::SP1PublicValues};
 use sp1d_engine::{ProofCalls, ProofIdentity, observe_proof_calls};
 use sp1d_orchestrator::ProofFailure;
 use tokio_util::sync::CancellationToken;

@@ -22,7 +22,7 @@ mod worker;
 
 pub use health::Health;
 pub use ids::{AttemptId, ProofId, SessionId, TaskId, WorkerId};
-pub use limit::{Limit, LimitPeer, LimitValue};
+pub use limit::{Limit, LimitPeer, LimitValue, Rate};
 pub use moment::Moment;
 pub use plain_text::clean_line;
 pub use proof::{

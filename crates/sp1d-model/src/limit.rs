@@ -33,6 +33,17 @@ pub enum LimitValue {
     Seconds(u64),
     /// A duration.
     Time(Duration),
+    /// How often something may happen.
+    Events(Rate),
+}
+
+/// How often something may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many times it may happen at once.
+    pub burst: u32,
+    /// How long it takes until it may happen once more.
+    pub interval: Duration,
 }
 
 /// The kind of peer that can reach a limit.
@@ -85,6 +96,9 @@ impl fmt::Display for LimitValue {
             Self::Milliseconds(time) => f.write_str(&time_text(Duration::from_millis(*time))),
             Self::Seconds(time) => f.write_str(&time_text(Duration::from_secs(*time))),
             Self::Time(time) => f.write_str(&time_text(*time)),
+            Self::Events(Rate { burst, interval }) => {
+                write!(f, "{burst} at once, then one every {}", time_text(*interval))
+            }
         }
     }
 }
@@ -105,7 +119,8 @@ impl fmt::Display for LimitPeer {
 
 /// Declares constants that are limits, and the list `LIMITS` of them. A module can use it once. The documentation
 /// comment of a constant says what is bounded and why. After the value come the unit, a variant of [`LimitValue`], and
-/// the peer, a variant of [`LimitPeer`]. The type is `usize`, `u32`, `u64`, or `Duration` for the unit `Time`.
+/// the peer, a variant of [`LimitPeer`]. The type is `usize`, `u32`, `u64`, `Duration` for the unit `Time`, or [`Rate`]
+/// for the unit `Events`.
 ///
 /// With `in Self;` in front, it declares associated constants inside an `impl` block.
 ///
@@ -121,6 +136,9 @@ impl fmt::Display for LimitPeer {
 macro_rules! limits {
     (@value Time Duration $limit:expr) => {
         $crate::LimitValue::Time($limit)
+    };
+    (@value Events Rate $limit:expr) => {
+        $crate::LimitValue::Events($limit)
     };
     (@value $unit:ident usize $limit:expr) => {
         $crate::LimitValue::$unit($limit as u64)
@@ -191,6 +209,8 @@ mod tests {
         check(LimitValue::Time(Duration::from_secs(90)), "90 s");
         check(LimitValue::Time(Duration::from_millis(1500)), "1500 ms");
         check(LimitValue::Time(Duration::ZERO), "0 ms");
+        let rate = Rate { burst: 20, interval: Duration::from_secs(10) };
+        check(LimitValue::Events(rate), "20 at once, then one every 10 s");
     }
 
     mod declared {
@@ -205,6 +225,16 @@ mod tests {
         }
 
         pub(super) struct Sizes;
+
+        pub(super) mod rates {
+            use crate::Rate;
+            use std::time::Duration;
+
+            crate::limits! {
+                /// Maximum number of lines.
+                const MAX_LINES: Rate = Rate { burst: 5, interval: Duration::from_secs(2) }; Events by Worker;
+            }
+        }
 
         impl Sizes {
             crate::limits! { in Self;
@@ -226,6 +256,8 @@ mod tests {
         assert_eq!(words.join(" "), "Maximum number of things. Further things are refused.");
         assert!(things.module.ends_with("declared"), "{}", things.module);
         assert_eq!((wait.value.to_string().as_str(), wait.peer), ("30 s", LimitPeer::Worker));
+        let [lines] = declared::rates::LIMITS else { panic!("one limit was declared") };
+        assert_eq!(lines.value, LimitValue::Events(Rate { burst: 5, interval: Duration::from_secs(2) }));
         let [bytes] = declared::Sizes::all() else { panic!("one limit was declared") };
         assert_eq!((bytes.name, bytes.value), ("MAX_BYTES", LimitValue::Bytes(declared::Sizes::MAX_BYTES)));
     }

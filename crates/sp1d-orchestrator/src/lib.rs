@@ -51,6 +51,7 @@ pub use pool::{
     list::{DEFAULT_PATH, ListError, Member, WorkerFile, WorkerList},
     probe::{ProbeError, Probed, probe},
     reach_error::ReachError,
+    resolver::{AddressResolver, SystemResolver},
 };
 pub use proof::{
     handle::ProofHandle,

@@ -2,8 +2,9 @@
 
 use crate::{
     dispatch::{CHECK_LIMITS, WAITING_LIMITS},
-    pool::{disconnected, identity, join_port},
+    pool::{disconnected, identity, join_port, named_workers},
     proof::{cached_results, restart, run},
+    registry,
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
     settings, timed_check,
 };
@@ -15,10 +16,12 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         settings::LIMITS,
         join_port::LIMITS,
         identity::LIMITS,
+        named_workers::LIMITS,
         introduction::LIMITS,
         CONTROL_LIMITS,
         SERVICE_LIMITS,
         disconnected::LIMITS,
+        registry::LIMITS,
     ];
     let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cached_results::LIMITS];
     let of_proofs = [timed_check::LIMITS, CHECK_LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];

@@ -54,13 +54,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How many log lines the workers of one origin may cause: 50 at once, and one more every 2 s. A worker that reports
-/// failures without end writes no more.
-const MAX_WORKER_LOG_RATE: Rate = Rate { burst: 50, interval: Duration::from_secs(2) };
-
-/// How often the workers of one origin may write into the histories of all running proofs that they came or left: 40
-/// times at once, and once more every 5 minutes. A worker that connects and leaves again and again writes no more.
-const MAX_WORKER_EVENT_RATE: Rate = Rate { burst: 40, interval: Duration::from_secs(300) };
+sp1d_model::limits! {
+    /// How many log lines the workers of one origin may cause. A worker that reports failures without end writes no
+    /// more.
+    const MAX_WORKER_LOG_RATE: Rate = Rate { burst: 50, interval: Duration::from_secs(2) }; Events by Worker;
+    /// How often the workers of one origin may write into the histories of all running proofs that they came or left. A
+    /// worker that connects and leaves again and again writes no more.
+    const MAX_WORKER_EVENT_RATE: Rate = Rate { burst: 40, interval: Duration::from_secs(300) }; Events by Worker;
+}
 
 /// A live attempt: it was given to a worker, and it is neither accepted nor discarded. Its worker may fetch and upload
 /// artifacts.

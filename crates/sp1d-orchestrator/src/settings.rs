@@ -1,8 +1,9 @@
 //! The settings of an orchestrator.
 
+use crate::pool::resolver::{AddressResolver, SystemResolver};
 use sp1d_protocol::Build;
 use sp1d_scheduler::Placement;
-use std::{ffi::OsStr, fs, path::Path, time::Duration};
+use std::{ffi::OsStr, fs, path::Path, sync::Arc, time::Duration};
 
 sp1d_model::limits! {
     /// Maximum number of attempts that a worker may hold at a time. A worker rejects attempts beyond
@@ -58,12 +59,15 @@ pub struct OrchestratorSettings {
     /// an earlier orchestrator with the same lineage assigned. `None` for an orchestrator without predecessor or
     /// successor. Requires a result cache.
     pub lineage: Option<[u8; 16]>,
+    /// Looks up the names of the worker list.
+    pub resolver: Arc<dyn AddressResolver>,
 }
 
 impl OrchestratorSettings {
     /// Returns the defaults for `build`: the name of this program and machine with the process id, two attempts per
     /// prover, spread placement, a heartbeat every second of which three may be missed, 60 s of patience, a quarter of
-    /// the memory for artifacts, every result verified, three failures and five losses.
+    /// the memory for artifacts, every result verified, three failures and five losses,
+    /// and the resolver of the operating system.
     #[must_use]
     pub fn new(build: Build) -> Self {
         Self {
@@ -82,6 +86,7 @@ impl OrchestratorSettings {
             wait_for_capabilities: false,
             last_attempt_before_restart: 0,
             lineage: None,
+            resolver: Arc::new(SystemResolver),
         }
     }
 

@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use sp1d_artifacts::Blob;
 use sp1d_orchestrator::{
-    ExpectedExit, Orchestrator, OrchestratorSettings, ProofChecks, ProofFailure, ProofHandle, ProofMode, ProofOutput,
-    ProofRequest, ProofRunner, TaskOutcome, TaskSpec, WorkerList,
+    Orchestrator, OrchestratorSettings, ProofChecks, ProofFailure, ProofHandle, ProofOutput, ProofRequest, ProofRunner,
+    TaskOutcome, TaskSpec, WorkerList,
 };
 use sp1d_protocol::{ShardMarker, ShardTask, TaskPayload};
 use sp1d_testing::{FakeEngine, RunningWorker, fake_build};
@@ -147,18 +147,7 @@ async fn moving_an_artifact_needs_less_than_one_and_a_half_times_its_size() {
     let address: SocketAddr = told("listening").await.parse().unwrap();
     let list = WorkerList(vec![address.into()]);
     let orchestrator = Orchestrator::connect(&list, OrchestratorSettings::new(fake_build()), None).await.unwrap();
-    let request = ProofRequest {
-        elf: b""[..].into(),
-        stdin: b""[..].into(),
-        mode: ProofMode::Core,
-        cycle_limit: None,
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: "{}".into(),
-        timeout: None,
-        label: String::new(),
-    };
+    let request = ProofRequest::core(b""[..].into(), b""[..].into(), "{}".to_owned());
     let mover = Arc::new(Mover(std::sync::Mutex::default()));
     let (progress, _) = broadcast::channel(16);
     orchestrator.prove(request, mover.clone(), progress, CancellationToken::new()).await.unwrap();

@@ -4,7 +4,7 @@ use sp1d_orchestrator::{
     Orchestrator, OrchestratorSettings, ProofEvent, ProofFailure, ProofRequest, Proven, WorkerInfo, WorkerList,
 };
 use sp1d_protocol::{Admission, FailureKind, PreambleError, Role, dial};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build};
+use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, free_address};
 use sp1d_worker::{AttemptError, ProvingEngine};
 use std::{
     net::SocketAddr,
@@ -53,6 +53,11 @@ async fn check_proven(client: &Orchestrator, shards: u64) {
     assert_eq!(proven.output.proof, expected_proof(shards, FakeRunner::default().record_bytes));
 }
 
+/// Checks that `work` ends within `longest`, which leaves time for a busy machine and is shorter than the patience.
+async fn check_within<T>(longest: Duration, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(longest, work).await.expect("it takes too long")
+}
+
 /// Returns an honest engine that takes `time` for each shard, and the number of shards that it has proven.
 fn counting(time: Duration) -> (Arc<AtomicU64>, Arc<dyn ProvingEngine>) {
     let proven = Arc::new(AtomicU64::new(0));
@@ -99,9 +104,7 @@ async fn an_idle_client_does_not_block_another_and_does_not_take_the_worker_back
     check_proven(&first, 2).await;
     assert_eq!(first.workers().len(), 1);
     let second = client("second", &[worker.address]).await;
-    let start = Instant::now();
-    check_proven(&second, 2).await;
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    check_within(PATIENCE / 2, check_proven(&second, 2)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!((first.workers().len(), second.workers().len()), (0, 1));
     let disconnected = first.disconnected_workers();
@@ -180,9 +183,7 @@ async fn a_client_that_waits_too_long_learns_who_has_the_worker() {
     let waiting = async {
         while !matches!(events.recv().await.unwrap(), ProofEvent::Proving(_)) {}
         let second = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
-        let start = Instant::now();
-        let failure = prove(&second, 1).await.unwrap_err();
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        let failure = check_within(PATIENCE / 2, prove(&second, 1)).await.unwrap_err();
         assert!(matches!(failure, ProofFailure::WorkersBusy { .. }), "{failure}");
         let text = failure.to_string();
         for part in [&worker.address.to_string(), "serving the first client at 127.0.0.1:", "place 1", "patience_s"] {
@@ -198,8 +199,7 @@ async fn a_client_that_waits_too_long_learns_who_has_the_worker() {
 
 #[tokio::test]
 async fn a_program_waits_for_a_worker_that_starts_later() {
-    // Use a port that was free a moment ago.
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = free_address();
     let late = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let engine = sp1d_testing::ready(FakeEngine::honest());
@@ -217,10 +217,11 @@ async fn waiting_for_the_first_worker_ends_with_the_patience() {
     let settings = OrchestratorSettings { patience: Duration::from_secs(3), ..settings("early") };
     let start = Instant::now();
     let unused: SocketAddr = "127.0.0.1:9".parse().unwrap();
-    let error = Orchestrator::connect(&list(&[unused]), settings, None).await.err().unwrap().to_string();
+    let only_unused = list(&[unused]);
+    let connecting = Orchestrator::connect(&only_unused, settings, None);
+    let error = check_within(PATIENCE / 2, connecting).await.err().unwrap().to_string();
     assert!(error.contains("127.0.0.1:9 (connection refused"), "{error}");
-    let seconds = start.elapsed().as_secs();
-    assert!((3..5).contains(&seconds), "{seconds} s");
+    assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 /// Dials the worker like an orchestrator that has a proof.
@@ -256,9 +257,7 @@ async fn a_silent_orchestrator_loses_its_place() {
     let (_silent, admission) = dial_raw(worker.address).await;
     assert_eq!(admission.unwrap(), Admission::Queued);
     let second = client("second", &[worker.address]).await;
-    let start = Instant::now();
-    check_proven(&second, 1).await;
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    check_within(PATIENCE * 3 / 4, check_proven(&second, 1)).await;
     first.shutdown().await;
     second.shutdown().await;
     worker.stop().await;

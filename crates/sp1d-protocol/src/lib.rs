@@ -29,15 +29,16 @@ pub mod prover_wire {
 
 pub use connection::{
     Address, AddressError, Admission, Backoff, Closer, Connection, Filter, FilterError, PREAMBLE_TIMEOUT, PeerLimits,
-    PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PortPlace, PreambleError, PreambleReply, QueuePlace, Rate,
-    RateLimiter, Role, connect_client, dial, read_dialer, receive_place, reply, send_place, serve_connection,
+    PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PortPlace, PreambleError, PreambleReply, QueuePlace, RateLimiter,
+    ReservedPort, Role, connect_client, dial, read_dialer, receive_place, reply, send_place, serve_connection,
 };
 pub use limits::limits;
 pub use message::{
-    Assignment, Build, Invalid, MessageLimits, Mismatch, ReceiveError, chunk_from_wire, chunk_to_wire,
-    failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire, made_prefix,
+    Assignment, Build, DeliveryError, IncomingArtifact, Invalid, MessageLimits, Mismatch, ReceiveError,
+    chunk_from_wire, chunk_to_wire, failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire,
+    made_prefix,
 };
-pub use sp1d_model::FailureKind;
+pub use sp1d_model::{FailureKind, Rate};
 pub use task::{
     ArtifactRef, DeferredTask, ReducePart, ReduceTask, ShardMarker, ShardTask, TaskInput, TaskOutput, TaskOutputs,
     TaskPayload, WrapTask,
@@ -45,4 +46,4 @@ pub use task::{
 
 /// Version of all messages and the connection setup. A peer with another version is refused before anything else is
 /// read from it.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;

@@ -13,7 +13,7 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, KindSet, OriginId, PastAttempt, ProofId, SessionId, TaskId, TaskKind, Timestamp,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, ProofId, SessionId, TaskId, TaskKind, Timestamp,
     WorkerId,
 };
 use std::{fmt, time::Duration};
@@ -52,19 +52,8 @@ pub enum Event {
     WorkerJoined {
         /// The new session.
         session: SessionId,
-        /// The worker, the same in all its sessions.
-        worker: WorkerId,
-        /// Where the worker comes from.
-        origin: OriginId,
-        /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
-        memory_bytes: u64,
-        /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
-        slots: u32,
-        /// The task kinds that the worker supports.
-        kinds: KindSet,
-        /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has. For each of
-        /// them, [`Command::Continue`] or [`Command::Cancel`] follows.
-        holds: Vec<AttemptId>,
+        /// The worker.
+        joined: JoinedWorker,
         /// Tasks that the worker started before the orchestrator restarted. It gets those that no worker has started
         /// since, until its slots are full.
         resumable_tasks: Vec<TaskId>,
@@ -176,17 +165,8 @@ impl fmt::Display for Event {
                 resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
             }
             Self::MarkerSubmitted { proof, marker } => write!(f, "marker {marker} of {proof} submitted"),
-            Self::WorkerJoined {
-                session,
-                worker,
-                origin,
-                memory_bytes,
-                slots,
-                kinds,
-                holds,
-                resumable_tasks,
-                draining,
-            } => {
+            Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
+                let JoinedWorker { worker, origin, memory_bytes, slots, kinds, holds } = joined;
                 write!(
                     f,
                     "{session} of {worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \

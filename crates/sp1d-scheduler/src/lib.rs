@@ -46,4 +46,4 @@ pub use sp1d_model::{AttemptId, FailureKind, KindSet, ProofId, SessionId, TaskId
 pub use status::{SchedulerCounts, TaskStatus, WorkerChanges, WorkerStanding, WorkerStatus};
 pub use timestamp::Timestamp;
 pub use wait_reason::WaitReason;
-pub use workers::{OriginId, PaceRules, QuarantineRules};
+pub use workers::{JoinedWorker, OriginId, PaceRules, QuarantineRules};

@@ -18,8 +18,8 @@ mod stealing;
 mod waiting;
 
 use crate::{
-    AttemptFailure, AttemptId, Command, Event, FailureKind, KindSet, OriginId, PastAttempt, ProofId, Scheduler,
-    SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, Command, Event, FailureKind, JoinedWorker, KindSet, OriginId, PastAttempt, ProofId,
+    Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::time::Duration;
 
@@ -108,40 +108,29 @@ fn origin_of(worker: WorkerId) -> OriginId {
     OriginId(u128::from(worker.0))
 }
 
+/// A worker that supports every kind and holds no attempts. Its memory is unknown.
+fn plain_worker(worker: u64, slots: u32) -> JoinedWorker {
+    let worker = WorkerId(worker);
+    let (origin, kinds) = (origin_of(worker), KindSet::all());
+    JoinedWorker { worker, origin, memory_bytes: 0, slots, kinds, holds: Vec::new() }
+}
+
+fn joined_as(session: u64, joined: JoinedWorker) -> Event {
+    Event::WorkerJoined { session: SessionId(session), joined, resumable_tasks: Vec::new(), draining: false }
+}
+
 fn joined(session: u64, slots: u32) -> Event {
-    joined_holding(session, session, slots, &[])
+    joined_as(session, plain_worker(session, slots))
 }
 
 fn joined_for(session: u64, slots: u32, kind: TaskKind) -> Event {
-    let (session, worker, kinds) = (SessionId(session), WorkerId(session), [kind].into_iter().collect());
-    Event::WorkerJoined {
-        session,
-        worker,
-        origin: origin_of(worker),
-        memory_bytes: 0,
-        slots,
-        kinds,
-        holds: Vec::new(),
-        resumable_tasks: Vec::new(),
-        draining: false,
-    }
+    joined_as(session, JoinedWorker { kinds: [kind].into_iter().collect(), ..plain_worker(session, slots) })
 }
 
 /// `worker` joins in the new `session` and still holds the attempts `holds`.
 fn joined_holding(session: u64, worker: u64, slots: u32, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
-    let (session, worker, kinds) = (SessionId(session), WorkerId(worker), KindSet::all());
-    Event::WorkerJoined {
-        session,
-        worker,
-        origin: origin_of(worker),
-        memory_bytes: 0,
-        slots,
-        kinds,
-        holds,
-        resumable_tasks: Vec::new(),
-        draining: false,
-    }
+    joined_as(session, JoinedWorker { holds, ..plain_worker(worker, slots) })
 }
 
 const fn lost(session: u64) -> Event {

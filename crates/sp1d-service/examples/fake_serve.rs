@@ -1,39 +1,83 @@
 //! A service process with a fake runner, for tests that kill the process or measure its memory. When the service
 //! listens, it prints the line `serving URL`.
 //!
-//! The environment variables `KEEP_SECONDS`, `RESULT_CACHE_BYTES` and `FREE_BYTES` set the fields `keep`,
-//! `result_cache_bytes` and `free_bytes` of [`ServiceSettings`].
+//! These environment variables change its settings:
+//!
+//! - `KEEP_SECONDS`, `RESULT_CACHE_BYTES`, `FREE_BYTES`, `PROGRAM_BYTES`, `INPUT_BYTES`, `RUNNING`: fields of
+//!   [`ServiceSettings`].
+//! - `STORE_BYTES`: memory for artifacts. As much disk space is allowed, in the state folder's parent.
+//! - `HEARTBEAT_MS`: interval between two heartbeats.
+//! - `RECORD_BYTES`, `SLOW_CHECK_MS`: fields of [`FakeRunner`].
+//! - `JOIN_FROM`: the addresses from which workers may join. The line `joining ADDRESS` then comes before the line
+//!   `serving URL`.
+//! - `LOG`: filter for log lines, which go to stderr. Without it, nothing is logged.
 
-#![expect(clippy::print_stdout, reason = "the tests read the printed line")]
+#![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
 
+use sp1d_artifacts::StoreLimits;
+use sp1d_orchestrator::{JoinSettings, OrchestratorSettings, WorkerList};
+use sp1d_protocol::Filter;
 use sp1d_service::{Service, ServiceSettings, serve};
 use sp1d_testing::{FakeRunner, fake_build};
-use std::{env, error::Error, net::SocketAddr, sync::Arc, time::Duration};
+use std::{env, error::Error, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
+/// Returns the value of an environment variable. `None` if it is not set.
+fn variable<T: FromStr<Err: Error + 'static>>(name: &str) -> Result<Option<T>, Box<dyn Error>> {
+    let Ok(text) = env::var(name) else { return Ok(None) };
+    Ok(Some(text.parse()?))
+}
+
+fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
+    let mut orchestrator = OrchestratorSettings::new(fake_build());
+    if let Some(memory_bytes) = variable("STORE_BYTES")? {
+        let spill_folder = state.parent().map(ToOwned::to_owned);
+        orchestrator.store = StoreLimits { memory_bytes, disk_bytes: memory_bytes, spill_folder };
+    }
+    if let Some(milliseconds) = variable("HEARTBEAT_MS")? {
+        orchestrator.heartbeat = Duration::from_millis(milliseconds);
+    }
+    let mut settings = ServiceSettings::new(state, orchestrator, "{}".into());
+    if let Some(seconds) = variable("KEEP_SECONDS")? {
+        settings.keep = Duration::from_secs(seconds);
+    }
+    settings.result_cache_bytes = variable("RESULT_CACHE_BYTES")?.unwrap_or(settings.result_cache_bytes);
+    settings.free_bytes = variable("FREE_BYTES")?.unwrap_or(settings.free_bytes);
+    settings.program_bytes = variable("PROGRAM_BYTES")?.unwrap_or(settings.program_bytes);
+    settings.input_bytes = variable("INPUT_BYTES")?.unwrap_or(settings.input_bytes);
+    settings.running = variable("RUNNING")?.unwrap_or(settings.running);
+    Ok(settings)
+}
+
+fn runner() -> Result<FakeRunner, Box<dyn Error>> {
+    let default = FakeRunner::default();
+    Ok(FakeRunner {
+        record_bytes: variable("RECORD_BYTES")?.unwrap_or(default.record_bytes),
+        slow_check: variable("SLOW_CHECK_MS")?.map_or(default.slow_check, Duration::from_millis),
+        ..default
+    })
+}
+
 /// Arguments: the state folder, then the addresses of workers.
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    if let Ok(filter) = env::var("LOG") {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
+    }
     let mut arguments = env::args().skip(1);
     let state = arguments.next().ok_or("usage: fake_serve STATE_FOLDER [WORKER]...")?;
     let workers = arguments.map(|worker| worker.parse::<SocketAddr>().map(Into::into));
-    let list = sp1d_orchestrator::WorkerList(workers.collect::<Result<_, _>>()?);
-    let mut settings =
-        ServiceSettings::new(state.into(), sp1d_orchestrator::OrchestratorSettings::new(fake_build()), "{}".into());
-    if let Ok(seconds) = env::var("KEEP_SECONDS") {
-        settings.keep = Duration::from_secs(seconds.parse()?);
-    }
-    if let Ok(bytes) = env::var("RESULT_CACHE_BYTES") {
-        settings.result_cache_bytes = bytes.parse()?;
-    }
-    if let Ok(bytes) = env::var("FREE_BYTES") {
-        settings.free_bytes = bytes.parse()?;
-    }
-    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await?;
+    let list = WorkerList(workers.collect::<Result<_, _>>()?);
+    let service = Service::start(settings(state.into())?, Arc::new(runner()?), None).await?;
     service.orchestrator().set_list(&list);
+    if let Some(from) = variable::<Filter>("JOIN_FROM")? {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("joining {}", listener.local_addr()?);
+        service.orchestrator().serve_joining(listener, JoinSettings::new(from));
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("serving http://{}", listener.local_addr()?);
     let mut terminated = signal(SignalKind::terminate())?;

@@ -14,6 +14,8 @@
 //! verifies their proofs.
 
 mod api;
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod queue;
 mod state;

@@ -2,12 +2,13 @@
 
 use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
 use sp1d_model::TaskKind;
-use sp1d_service::{Service, ServiceSettings, serve};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build};
+use sp1d_service::{Service, serve};
+use sp1d_testing::{FakeEngine, RunningWorker, do_honestly};
 use sp1d_worker::ProvingEngine;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
+mod running;
 mod webdriver;
 
 use webdriver::Browser;
@@ -16,18 +17,10 @@ use webdriver::Browser;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Starts a service with its HTTP API, and returns it with its URL and a client.
-async fn start(state: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Service, String, Client) {
-    let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-    orchestrator.heartbeat = heartbeat;
-    let settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
-    let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
-    for (_, reached) in service.orchestrator().set_list(&list) {
-        reached.await.unwrap().unwrap();
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(service.clone(), listener));
+async fn start(folder: &Path, workers: &[SocketAddr], heartbeat: Duration) -> (Service, String, Client) {
+    let (service, address) =
+        running::start(folder, workers, |settings| settings.orchestrator.heartbeat = heartbeat).await;
+    let url = format!("http://{address}");
     let client = Client::new(&url).unwrap();
     (service, url, client)
 }
@@ -138,6 +131,47 @@ async fn page_cancels_a_proof_and_reports_an_unknown_one() {
     service.shutdown().await;
 }
 
+/// Browsers open at most six connections to a server.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_tabs_of_running_proofs_show_events_and_the_overview() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 3).await;
+    let browser = Browser::start(1280, 900).await;
+    for _ in 0..10 {
+        browser.open_tab(&format!("{url}/#/proofs/{id}")).await;
+        browser.wait_for("document.querySelector('#detail-title').innerText.includes('running')").await;
+        browser.wait_for("document.querySelectorAll('#events li').length > 3").await;
+        browser.wait_for("document.querySelector('#summary').innerText.includes('1 worker, 1 ready')").await;
+    }
+    browser.close().await;
+    service.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_says_why_an_action_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::doing(|_, _| std::future::pending())).await;
+    let (service, url, client) = start(folder.path(), &[worker.address], HEARTBEAT).await;
+    let id = submit(&client, 3).await;
+    let browser = Browser::start(1280, 900).await;
+    browser.open(&format!("{url}/#/proofs/{id}")).await;
+    browser.wait_for("document.querySelector('#cancel').checkVisibility()").await;
+    // The service stops, and another server with no such proof takes its port.
+    service.shutdown().await;
+    let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
+    let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+    let settings = ServiceSettings::new(folder.path().join("other"), orchestrator, "{}".into());
+    let other = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+    tokio::spawn(serve(other.clone(), listener));
+    browser.click("#cancel").await;
+    browser.accept().await;
+    browser.wait_for(&format!("document.querySelector('#refused').innerText.includes('{id}')")).await;
+    browser.close().await;
+    other.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn page_reconnects_after_the_service_restarts() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,9 +181,7 @@ async fn page_reconnects_after_the_service_restarts() {
     browser.wait_for("document.querySelector('#no-proofs').checkVisibility()").await;
     service.shutdown().await;
     browser.wait_for("document.querySelector('#connection').innerText.includes('does not respond')").await;
-    let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-    let settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".into());
-    let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+    let service = running::open(folder.path(), |_| {}).await.unwrap();
     let listener = TcpListener::bind(url.trim_start_matches("http://")).await.unwrap();
     tokio::spawn(serve(service.clone(), listener));
     browser.wait_for("document.querySelector('#connection').innerText === ''").await;

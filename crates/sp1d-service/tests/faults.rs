@@ -1,98 +1,28 @@
 //! Faults of the machine and of the service itself: a locked database, a disk that is nearly full, damaged files, a
 //! wrong clock, a crash, and a panic.
 
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use sp1d_service::{NewProof, ProofFailureKind, ProofState, ProofSummary, Service, ServiceSettings, serve};
-use sp1d_testing::{DispatcherPanic, FakeEngine, FakeRunner, RunningWorker, expected_proof, fake_build};
+use sp1d_service::{NewProof, ProofFailureKind, ProofState, ServiceSettings};
+use sp1d_testing::{DispatcherPanic, FakeEngine, RunningWorker, expected_proof};
 use std::{
     fs,
-    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{sleep, timeout},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+mod running;
+
+use running::{PATIENCE, Running};
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// A running service with its HTTP API.
-struct Running {
-    service: Service,
-    address: SocketAddr,
-    client: Client,
-}
-
-impl Running {
-    async fn start(state: &Path, workers: &[SocketAddr], change: impl FnOnce(&mut ServiceSettings)) -> Self {
-        let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-        orchestrator.heartbeat = Duration::from_millis(100);
-        let mut settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-        settings.free_bytes = 0;
-        change(&mut settings);
-        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
-        let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
-        for (_, reached) in service.orchestrator().set_list(&list) {
-            reached.await.unwrap().unwrap();
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(service.clone(), listener));
-        Self { service, address, client: Client::new() }
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        let response = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
-        let status = response.status();
-        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
-    }
-
-    async fn post(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
-        let request = self.client.post(format!("http://{}{path}", self.address));
-        request.header("content-type", kind).body(body).send().await.unwrap()
-    }
-
-    /// Uploads a program or an input and returns its id.
-    async fn upload(&self, path: &str, content: &'static str) -> String {
-        let response = self.post(path, "application/octet-stream", content).await;
-        assert_eq!(response.status(), StatusCode::CREATED);
-        let uploaded: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-        uploaded["id"].as_str().unwrap().to_owned()
-    }
-
-    async fn submit(&self, request: &NewProof) -> reqwest::Response {
-        self.post("/v1/proofs", "application/json", serde_json::to_vec(request).unwrap()).await
-    }
-
-    /// Submits a proof of `shards` shards and returns its id.
-    async fn accepted(&self, shards: u64) -> String {
-        let program = self.upload("/v1/programs", "program").await;
-        let request = NewProof { program: Some(program), cycle_limit: Some(shards), ..NewProof::default() };
-        let response = self.submit(&request).await;
-        assert_eq!(response.status(), StatusCode::CREATED);
-        let proof: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-        proof["id"].as_str().unwrap().to_owned()
-    }
-
-    async fn wait(&self, id: &str, wanted: impl Fn(&ProofSummary) -> bool) -> ProofSummary {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let proof = self.service.proof(id).await.unwrap();
-            if wanted(&proof) {
-                return proof;
-            }
-            assert!(Instant::now() < deadline, "{proof:?}");
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
 
 /// Opens the database of the state folder as another program would.
 fn other_program(folder: &Path) -> Connection {
@@ -108,13 +38,13 @@ async fn locked_database_answers_503_and_loses_no_event() {
     });
     let worker = RunningWorker::ready("one", engine).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
-    let id = running.accepted(10).await;
+    let id = running.submit(10, |_| {}).await;
     running.wait(&id, |proof| proof.tasks.done >= 2).await;
     let other = other_program(folder.path());
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let program = running.service.proof(&id).await.unwrap().program;
     let request = NewProof { program: Some(program), cycle_limit: Some(1), ..NewProof::default() };
-    let refused = running.submit(&request).await;
+    let refused = running.request(&request).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key("retry-after"));
     let problem: Value = serde_json::from_slice(&refused.bytes().await.unwrap()).unwrap();
@@ -125,8 +55,8 @@ async fn locked_database_answers_503_and_loses_no_event() {
     assert_eq!(running.service.proof(&id).await.unwrap().state, ProofState::Running);
     other.execute_batch("ROLLBACK").unwrap();
 
-    assert_eq!(running.wait(&id, |proof| proof.state.is_final()).await.state, ProofState::Done);
-    assert_eq!(running.submit(&request).await.status(), StatusCode::CREATED);
+    assert_eq!(running.ended(&id).await.state, ProofState::Done);
+    assert_eq!(running.request(&request).await.status(), StatusCode::CREATED);
     let url = format!("http://{}/v1/proofs/{id}/events", running.address);
     let text = running.client.get(url).send().await.unwrap().text().await.unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
@@ -171,9 +101,9 @@ async fn damaged_input_is_refused_until_it_is_uploaded_again() {
     let file = folder.path().join("state/blobs").join(&input[..2]).join(&input);
     fs::write(file, "the 1nput").unwrap();
     let request = NewProof { program: Some(program), input: Some(input), cycle_limit: Some(1), ..NewProof::default() };
-    assert_eq!(running.submit(&request).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(running.request(&request).await.status(), StatusCode::NOT_FOUND);
     running.upload("/v1/inputs", "the input").await;
-    assert_eq!(running.submit(&request).await.status(), StatusCode::CREATED);
+    assert_eq!(running.request(&request).await.status(), StatusCode::CREATED);
     running.service.shutdown().await;
 }
 
@@ -182,8 +112,8 @@ async fn state_folder_is_private() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
-    let id = running.accepted(2).await;
-    assert_eq!(running.wait(&id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+    let id = running.submit(2, |_| {}).await;
+    assert_eq!(running.ended(&id).await.state, ProofState::Done);
     let found = all_below(&folder.path().join("state"));
     assert!(found.len() > 10, "{found:?}");
     for path in found {
@@ -199,7 +129,7 @@ async fn proofs_that_ran_at_a_crash_start_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let start = || Running::start(folder.path(), &[], |settings| settings.running = 3);
     let running = start().await;
-    let ids = [running.accepted(1).await, running.accepted(1).await];
+    let ids = [running.submit(1, |_| {}).await, running.submit(1, |_| {}).await];
     for id in &ids {
         running.wait(id, |proof| proof.state == ProofState::Running).await;
     }
@@ -211,14 +141,14 @@ async fn proofs_that_ran_at_a_crash_start_one_by_one() {
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = start().await;
     running.wait(&ids[0], |proof| proof.state == ProofState::Running).await;
-    let new = running.accepted(1).await;
+    let new = running.submit(1, |_| {}).await;
     sleep(Duration::from_secs(2)).await;
     for id in [&ids[1], &new] {
         assert_eq!(running.service.proof(id).await.unwrap().state, ProofState::Queued);
     }
     running.service.orchestrator().set_list(&sp1d_orchestrator::WorkerList(vec![worker.address.into()]));
     for id in ids.iter().chain([&new]) {
-        assert_eq!(running.wait(id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+        assert_eq!(running.ended(id).await.state, ProofState::Done);
     }
     running.service.shutdown().await;
 }
@@ -231,8 +161,8 @@ async fn limits_of_the_service_hold_for_every_request() {
     let limit = |settings: &mut ServiceSettings| settings.max_cycles = Some(2);
     let running = Running::start(folder.path(), &[worker.address], limit).await;
     for (cycles, shards) in [(1, 1), (5, 2)] {
-        let id = running.accepted(cycles).await;
-        let proof = running.wait(&id, |proof| proof.state.is_final()).await;
+        let id = running.submit(cycles, |_| {}).await;
+        let proof = running.ended(&id).await;
         assert_eq!((proof.state, proof.shards), (ProofState::Done, Some(shards)));
     }
     running.service.shutdown().await;
@@ -245,8 +175,8 @@ async fn limits_of_the_service_hold_for_every_request() {
         settings.result_cache_bytes = 0;
     };
     let running = Running::start(folder.path(), &[hanging.address], limit).await;
-    let id = running.accepted(1).await;
-    let proof = running.wait(&id, |proof| proof.state.is_final()).await;
+    let id = running.submit(1, |_| {}).await;
+    let proof = running.ended(&id).await;
     assert_eq!((proof.state, proof.failure.unwrap().kind), (ProofState::Failed, ProofFailureKind::Timeout));
     running.service.shutdown().await;
 }
@@ -256,9 +186,9 @@ async fn step_of_the_clock_removes_nothing_until_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let start = || Running::start(folder.path(), &[], |settings| settings.running = 1);
     let running = start().await;
-    let id = running.accepted(1).await;
+    let id = running.submit(1, |_| {}).await;
     running.service.cancel(&id).await.unwrap();
-    running.wait(&id, |proof| proof.state.is_final()).await;
+    running.ended(&id).await;
     running.service.shutdown().await;
     drop(running);
     // The proof ended a day before the last run of the service, and the clock has moved by 30 days since.
@@ -297,7 +227,7 @@ async fn dead_dispatcher_fails_the_health_check() {
     let running = Running::start(folder.path(), &[], |_| {}).await;
     assert_eq!(running.get("/healthz").await.0, StatusCode::OK);
     defect.arm();
-    let id = running.accepted(1).await;
+    let id = running.submit(1, |_| {}).await;
     assert_eq!(timeout(PATIENCE, running.service.died()).await.unwrap(), "the dispatcher");
     let (status, problem) = running.get("/healthz").await;
     assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("dead_part")));
@@ -308,7 +238,7 @@ async fn dead_dispatcher_fails_the_health_check() {
     // The next process proves what the first one accepted.
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
-    assert_eq!(running.wait(&id, |proof| proof.state.is_final()).await.state, ProofState::Done);
+    assert_eq!(running.ended(&id).await.state, ProofState::Done);
     let url = format!("http://{}/v1/proofs/{id}/proof", running.address);
     assert_eq!(running.client.get(url).send().await.unwrap().bytes().await.unwrap(), expected_proof(1, 8));
     running.service.shutdown().await;

@@ -1,39 +1,32 @@
 //! Clients that are slow, silent or endless do not hurt the other clients of a service.
 
 use reqwest::{Client, StatusCode};
-use sp1d_service::{HttpLimits, Service, ServiceSettings, serve};
-use sp1d_testing::{FakeRunner, fake_build};
+use sp1d_service::{HttpLimits, Service};
 use std::{
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{sleep, timeout},
 };
 
-/// Longest wait for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+mod running;
 
-struct Running {
+use running::{PATIENCE, start};
+
+struct HttpService {
     service: Service,
     address: SocketAddr,
     _folder: TempDir,
 }
 
-impl Running {
+impl HttpService {
     async fn start(change: impl FnOnce(&mut HttpLimits)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-        let mut settings = ServiceSettings::new(folder.path().join("state"), orchestrator, "{}".into());
-        change(&mut settings.http);
-        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(service.clone(), listener));
+        let (service, address) = start(folder.path(), &[], |settings| change(&mut settings.http)).await;
         Self { service, address, _folder: folder }
     }
 
@@ -57,7 +50,7 @@ async fn closed(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn connection_without_a_complete_request_is_closed() {
-    let running = Running::start(|limits| limits.head_time = Duration::from_millis(200)).await;
+    let running = HttpService::start(|limits| limits.head_time = Duration::from_millis(200)).await;
     for start in ["", "GET /healthz HTTP/1.1\r\nhost: loc"] {
         let mut stream = running.connect().await;
         stream.write_all(start.as_bytes()).await.unwrap();
@@ -76,7 +69,7 @@ async fn connection_without_a_complete_request_is_closed() {
 #[tokio::test]
 async fn idle_connections_of_a_client_replace_each_other() {
     let limit = 4;
-    let running = Running::start(|limits| limits.connections_per_client = limit).await;
+    let running = HttpService::start(|limits| limits.connections_per_client = limit).await;
     let mut idle = Vec::new();
     for _ in 0..10 * limit {
         idle.push(running.connect().await);
@@ -91,7 +84,7 @@ async fn idle_connections_of_a_client_replace_each_other() {
 
 #[tokio::test]
 async fn slow_uploads_do_not_hold_all_places() {
-    let running = Running::start(|limits| limits.silence = Duration::from_millis(300)).await;
+    let running = HttpService::start(|limits| limits.silence = Duration::from_millis(300)).await;
     let mut uploads = Vec::new();
     for _ in 0..16 {
         let mut stream = running.connect().await;
@@ -115,7 +108,7 @@ async fn slow_uploads_do_not_hold_all_places() {
 
 #[tokio::test]
 async fn silent_body_of_a_request_ends_with_status_408() {
-    let running = Running::start(|limits| limits.silence = Duration::from_millis(200)).await;
+    let running = HttpService::start(|limits| limits.silence = Duration::from_millis(200)).await;
     for kind in ["application/json", "multipart/form-data; boundary=x"] {
         let mut stream = running.connect().await;
         let head =
@@ -130,7 +123,7 @@ async fn silent_body_of_a_request_ends_with_status_408() {
 
 #[tokio::test]
 async fn endless_form_without_boundary_is_refused_while_it_arrives() {
-    let running = Running::start(|_| {}).await;
+    let running = HttpService::start(|_| {}).await;
     let (mut reader, mut writer) = running.connect().await.into_split();
     let reading = tokio::spawn(async move {
         let mut response = Vec::new();
@@ -153,7 +146,7 @@ async fn endless_form_without_boundary_is_refused_while_it_arrives() {
 
 #[tokio::test]
 async fn download_that_is_not_read_ends() {
-    let running = Running::start(|limits| limits.silence = Duration::from_millis(300)).await;
+    let running = HttpService::start(|limits| limits.silence = Duration::from_millis(300)).await;
     let mut stream = running.connect().await;
     // Many pipelined requests, whose responses fill all buffers because the client reads none of them.
     let request = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);

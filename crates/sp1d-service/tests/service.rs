@@ -5,93 +5,28 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SdkTracerProvider, SpanData, SpanExporter},
 };
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::Address;
-use sp1d_service::{
-    NewProof, ProofFailureKind, ProofState, ProofSummary, Service, ServiceSettings, StartError, follow_list, serve,
-};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs};
+use sp1d_service::{NewProof, ProofFailureKind, ProofState, ProofSummary, follow_list};
+use sp1d_testing::{FakeEngine, RunningWorker, do_honestly, expected_proof, fetch_inputs, free_address};
 use sp1d_worker::{JoiningWorker, ProvingEngine};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+mod running;
+
+use running::{PATIENCE, Running, open};
+
 const PROGRAM: &[u8] = b"program";
 
-/// A running service with its HTTP API.
-struct Running {
-    service: Service,
-    url: String,
-    client: Client,
-}
-
 impl Running {
-    async fn start(state: &Path, workers: &[SocketAddr], change: impl FnOnce(&mut ServiceSettings)) -> Self {
-        let service = open(state, change).await.unwrap();
-        let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
-        for (_, reached) in service.orchestrator().set_list(&list) {
-            reached.await.unwrap().unwrap();
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(service.clone(), listener));
-        Self { service, url, client: Client::new() }
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let response = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
-        assert!(response.status().is_success(), "{path}: {}", response.status());
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
-    }
-
-    async fn post(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
-        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", kind).body(body);
-        let response = request.send().await.unwrap();
-        let status = response.status();
-        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
-    }
-
-    async fn program(&self) -> String {
-        let (status, program) = self.post("/v1/programs", "application/octet-stream", PROGRAM).await;
-        assert_eq!(status, StatusCode::CREATED);
-        program["id"].as_str().unwrap().to_owned()
-    }
-
-    /// Submits a proof of `shards` shards and returns its id.
-    async fn submit(&self, shards: u64, change: impl FnOnce(&mut NewProof)) -> String {
-        let mut request =
-            NewProof { program: Some(self.program().await), cycle_limit: Some(shards), ..NewProof::default() };
-        change(&mut request);
-        let (status, proof) = self.post("/v1/proofs", "application/json", serde_json::to_vec(&request).unwrap()).await;
-        assert!(status.is_success(), "{status}: {proof}");
-        proof["id"].as_str().unwrap().to_owned()
-    }
-
-    async fn wait(&self, id: &str, wanted: impl Fn(&ProofSummary) -> bool) -> ProofSummary {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let proof = self.service.proof(id).await.unwrap();
-            if wanted(&proof) {
-                return proof;
-            }
-            assert!(Instant::now() < deadline, "{proof:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn ended(&self, id: &str) -> ProofSummary {
-        self.wait(id, |proof| proof.state.is_final()).await
-    }
-
     async fn fetched(&self, id: &str) -> Vec<u8> {
         let response = self.client.get(format!("{}/v1/proofs/{id}/proof", self.url)).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
@@ -106,14 +41,6 @@ impl Running {
         let events = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
         events.map(|event| (event["number"].as_u64().unwrap(), event["event"].as_str().unwrap().to_owned())).collect()
     }
-}
-
-async fn open(state: &Path, change: impl FnOnce(&mut ServiceSettings)) -> Result<Service, StartError> {
-    let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-    orchestrator.heartbeat = Duration::from_millis(100);
-    let mut settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-    change(&mut settings);
-    Service::start(settings, Arc::new(FakeRunner::default()), None).await
 }
 
 /// How often each shard was started, by shard number.
@@ -191,7 +118,7 @@ async fn proof_is_submitted_followed_and_downloaded() {
     assert_eq!((proof.tasks.known, proof.tasks.done, proof.tasks.cached), (3, 3, 0));
     assert_eq!((proof.workers[0].name.as_str(), proof.workers[0].tasks), ("one", 3));
     assert_eq!(running.fetched(&id).await, expected_proof(3, 8));
-    let shown = running.get(&format!("/v1/proofs/{id}")).await;
+    let shown = running.json(&format!("/v1/proofs/{id}")).await;
     assert_eq!(serde_json::to_value(&proof).unwrap(), shown);
     assert!(shown["created"].as_str().unwrap().ends_with('Z'), "{shown}");
     running.service.shutdown().await;
@@ -342,7 +269,7 @@ async fn queue_is_bounded_and_ordered_by_priority() {
     assert_eq!((low.state, high.state), (ProofState::Done, ProofState::Done));
     let started = |proof: &ProofSummary| serde_json::to_value(proof).unwrap()["started"].as_str().unwrap().to_owned();
     assert!(started(&high) <= started(&low));
-    let listed = running.get("/v1/proofs?state=cancelled").await;
+    let listed = running.json("/v1/proofs?state=cancelled").await;
     assert_eq!((listed["proofs"].as_array().unwrap().len(), &listed["proofs"][0]["id"]), (1, &json!(gone)));
     running.service.shutdown().await;
 }
@@ -383,7 +310,7 @@ async fn open_tasks_are_listed_with_the_reasons_why_they_wait() {
     let wait_for = async |wanted: &dyn Fn(&Value) -> bool| {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let tasks = running.get(&path).await;
+            let tasks = running.json(&path).await;
             if wanted(&tasks) {
                 return tasks;
             }
@@ -412,13 +339,13 @@ async fn open_tasks_are_listed_with_the_reasons_why_they_wait() {
     let numbers: Vec<u64> =
         tasks["tasks"].as_array().unwrap().iter().map(|task| task["task"].as_u64().unwrap()).collect();
     assert!(numbers.len() == 4 && numbers.is_sorted(), "{tasks}");
-    let page = running.get(&format!("{path}?after={}&limit=2", numbers[0])).await;
+    let page = running.json(&format!("{path}?after={}&limit=2", numbers[0])).await;
     assert_eq!((&page["tasks"][0]["task"], &page["tasks"][1]["task"]), (&json!(numbers[1]), &json!(numbers[2])));
     assert_eq!((page["tasks"].as_array().unwrap().len(), &page["open"]), (2, &json!(4)));
 
     running.service.cancel(&id).await.unwrap();
     running.ended(&id).await;
-    assert_eq!(running.get(&path).await, json!({ "waiting": [], "open": 0, "tasks": [] }));
+    assert_eq!(running.json(&path).await, json!({ "waiting": [], "open": 0, "tasks": [] }));
     running.service.shutdown().await;
 }
 
@@ -495,7 +422,7 @@ async fn workers_can_be_listed_drained_resumed_and_removed() {
     let state = async |wanted: &str| {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let workers = running.get("/v1/workers").await;
+            let workers = running.json("/v1/workers").await;
             if workers["workers"][0]["state"] == *wanted || wanted.is_empty() && workers["workers"][0].is_null() {
                 return;
             }
@@ -511,7 +438,7 @@ async fn workers_can_be_listed_drained_resumed_and_removed() {
     assert_eq!(running.service.proof(&id).await.unwrap().tasks.done, 0);
     assert_eq!(running.post("/v1/workers/one/resume", "", "").await.0, StatusCode::NO_CONTENT);
     assert_eq!(running.ended(&id).await.state, ProofState::Done);
-    let health = running.get("/readyz").await;
+    let health = running.json("/readyz").await;
     assert_eq!((&health["ready_workers"], &health["proofs"]["done"]), (&json!(1), &json!(1)));
     let forget = running.client.delete(format!("{}/v1/workers/one", running.url)).send().await.unwrap();
     assert_eq!(forget.status(), StatusCode::NO_CONTENT);
@@ -522,7 +449,7 @@ async fn workers_can_be_listed_drained_resumed_and_removed() {
 #[tokio::test]
 async fn joining_worker_joins_again_after_a_service_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let port = free_address();
     let stop = CancellationToken::new();
     let worker = JoiningWorker::new(Address::from(port), sp1d_testing::introduction("mobile"));
     let serving = tokio::spawn(worker.serve(sp1d_testing::ready(FakeEngine::honest()), stop.clone()));
@@ -609,7 +536,7 @@ async fn metrics_and_trace_report_a_finished_proof() {
     let id = running.submit(3, |_| {}).await;
     running.ended(&id).await;
     running.events(&id, 0).await;
-    let trace = running.get(&format!("/v1/proofs/{id}/trace")).await;
+    let trace = running.json(&format!("/v1/proofs/{id}/trace")).await;
     let slices = trace["traceEvents"].as_array().unwrap().iter();
     assert_eq!(slices.filter(|slice| slice["name"] == "prove_shard" && slice["args"]["outcome"] == "done").count(), 3);
     let text = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
@@ -673,7 +600,7 @@ async fn page_and_all_its_files_are_served() {
 async fn openapi_document_describes_the_api() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(folder.path(), &[], |_| {}).await;
-    let document = running.get("/openapi.json").await;
+    let document = running.json("/openapi.json").await;
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(paths.len() >= 13, "{paths:?}");
     assert!(document["paths"]["/v1/proofs"]["post"]["requestBody"]["content"]["multipart/form-data"].is_object());
@@ -690,6 +617,19 @@ async fn openapi_document_describes_the_api() {
         for (method, operation) in operations.as_object().unwrap() {
             assert_eq!(parameters(operation, "path"), in_path, "{method} {path}");
         }
+    }
+    let operations = document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap());
+    let ids: BTreeSet<&str> = operations.clone().map(|(_, found)| found["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), operations.clone().count(), "operation ids are unique: {ids:?}");
+    for (method, operation) in operations {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let id = &operation["operationId"];
+            assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{method} {id}: {status}");
+        }
+    }
+    for before in ["0", "-1", "9007199254740992", "x"] {
+        let response = running.client.get(format!("{}/v1/proofs?before={before}", running.url)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{before}");
     }
     let in_query = |path: &str| parameters(&document["paths"][path]["get"], "query");
     assert_eq!(in_query("/v1/proofs"), BTreeSet::from(["before", "limit", "state"].map(ToOwned::to_owned)));

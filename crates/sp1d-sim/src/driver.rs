@@ -161,25 +161,16 @@ impl Driver {
         }
         if !entry.open {
             // A session may have passed on some messages before it ended. Those arrive late; the others are lost.
-            let may_be_late = !matches!(message, ToOrchestrator::Join { .. } | ToOrchestrator::Heartbeat);
+            let may_be_late = !matches!(message, ToOrchestrator::Join(_) | ToOrchestrator::Heartbeat);
             if !may_be_late || ends_anything || net.dice.chance(500) {
                 return Ok(());
             }
         }
         let event = match message {
-            ToOrchestrator::Join { worker, origin, memory, slots, kinds, holds } => {
-                entry.worker = Some((worker, origin));
-                let (memory_bytes, resumable_attempts) = (memory, Self::resumable_before(plan, net));
-                DispatchEvent::WorkerJoined {
-                    session,
-                    worker,
-                    origin,
-                    memory_bytes,
-                    slots,
-                    kinds,
-                    holds,
-                    resumable_attempts,
-                }
+            ToOrchestrator::Join(joined) => {
+                entry.worker = Some((joined.worker, joined.origin));
+                let resumable_attempts = Self::resumable_before(plan, net);
+                DispatchEvent::WorkerJoined { session, joined, resumable_attempts }
             }
             ToOrchestrator::Heartbeat => DispatchEvent::LeaseRenewed { session },
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },

@@ -7,6 +7,7 @@
 
 mod engine;
 mod fetched_inputs;
+mod free_address;
 mod panic_on_log;
 mod runner;
 mod running_worker;
@@ -16,7 +17,8 @@ pub use engine::{
     Behavior, FakeEngine, complete_marker, deliver_result, do_honestly, finish_honestly, finish_with, ready,
 };
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
+pub use free_address::{free_address, free_address_on};
 pub use panic_on_log::DispatcherPanic;
-pub use runner::{FakeRunner, request};
+pub use runner::{FakeRunner, SLOW_RESULT, request};
 pub use running_worker::{RunningWorker, fake_build, introduction, introduction_with};
 pub use shards::{events_of, expected_proof, honest_result, record};

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sp1d_artifacts::{Blob, Digest};
 use sp1d_orchestrator::{
-    ExpectedExit, ProofChecks, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, ProofRunner,
-    ServiceRunner, TaskOutcome, TaskSpec,
+    ProofChecks, ProofFailure, ProofHandle, ProofOutput, ProofRequest, ProofRunner, ServiceRunner, TaskOutcome,
+    TaskSpec,
 };
 use sp1d_protocol::{ReducePart, ReduceTask, ShardMarker, ShardTask, TaskPayload};
 use std::{io::Read, time::Duration};
@@ -22,13 +22,18 @@ pub struct FakeRunner {
     pub precompiles: bool,
     /// Whether to fold the results of all shards into one. The fold fails if any result is garbage.
     pub folds: bool,
+    /// Duration of the check of a [`SLOW_RESULT`].
+    pub slow_check: Duration,
 }
 
 impl Default for FakeRunner {
     fn default() -> Self {
-        Self { record_bytes: 8, precompiles: false, folds: false }
+        Self { record_bytes: 8, precompiles: false, folds: false, slow_check: Duration::ZERO }
     }
 }
+
+/// A wrong result whose check takes as long as [`FakeRunner::slow_check`] says.
+pub const SLOW_RESULT: &[u8] = b"a result whose check is slow";
 
 /// Maximum number of bytes that attempts may upload for the marker of a shard, before compression.
 const MAX_EVENT_BYTES: u64 = 64 << 20;
@@ -109,6 +114,9 @@ impl ProofChecks for FakeRunner {
         }
         for name in events {
             inputs.extend(artifact(&name).ok_or("the deferred events of a shard no longer exist")?);
+        }
+        if output == SLOW_RESULT {
+            std::thread::sleep(self.slow_check);
         }
         if output == honest_result(&inputs) { Ok(()) } else { Err("the result is garbage".into()) }
     }
@@ -228,15 +236,8 @@ impl FakeRunner {
 #[must_use]
 pub fn request(shards: u64, timeout: Duration) -> ProofRequest {
     ProofRequest {
-        elf: b"program"[..].into(),
-        stdin: b""[..].into(),
-        mode: ProofMode::Core,
         cycle_limit: Some(shards),
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: "{}".into(),
         timeout: Some(timeout),
-        label: String::new(),
+        ..ProofRequest::core(Bytes::from_static(b"program"), Bytes::new(), "{}".to_owned())
     }
 }

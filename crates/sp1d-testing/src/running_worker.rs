@@ -1,6 +1,6 @@
 //! Workers that run in the process of a test.
 
-use crate::engine::ready;
+use crate::{engine::ready, free_address::free_address};
 use sp1d_protocol::{Build, wire::Machine};
 use sp1d_worker::{
     Capabilities, EngineState, Introduction, ListeningWorker, MemoryPlan, ProvingEngine, WorkerSettings,
@@ -25,16 +25,13 @@ impl RunningWorker {
         engine: watch::Receiver<EngineState>,
         change: impl FnOnce(&mut WorkerSettings),
     ) -> Self {
-        // Find a free port in advance: addresses with port 0 are rejected on purpose.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let listen = free.expect("the loopback interface has a free port");
         let mut settings = WorkerSettings {
-            listen: listen.into(),
+            listen: free_address().into(),
             orchestrators: "127.0.0.1,::1".parse().expect("the filter is valid"),
             introduction: introduction(name),
         };
         change(&mut settings);
-        let worker = ListeningWorker::bind(settings).await.expect("the port was free a moment ago");
+        let worker = ListeningWorker::bind(settings).await.expect("the port is reserved for this worker");
         let address = worker.local_addr().expect("a listener has an address");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let token = stop.clone();

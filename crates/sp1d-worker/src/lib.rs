@@ -9,6 +9,8 @@
 //!                                   heartbeats    AttemptIo (artifacts over the same connection)
 //! ```
 //!
+//! [`HealthPort`] tells probes over HTTP whether the worker runs and whether it can take work.
+//!
 //! This crate does not know how a shard is proven or what a whole proof is. Workers on one machine share only their
 //! memory reservations.
 //!
@@ -18,20 +20,26 @@
 mod attempt;
 mod cache;
 mod engine;
+mod health;
 mod limits;
 mod load_error;
 mod machine_memory;
+mod port;
 mod prover;
 mod session;
 mod state;
+mod stop;
 mod text;
 
 pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
+pub use health::HealthPort;
 pub use limits::limits;
 pub use load_error::LoadError;
 pub use machine_memory::{LockError, MemoryError, MemoryPlan, StartLock, wait_for_memory};
+pub use port::PortError;
 pub use prover::{ProverCommand, ProverRules, Provers, serve_prover};
 pub use session::{
     Capabilities, Introduction, JoiningWorker, ListeningWorker, LocalEndpoint, LocalWorker, ServeError, WorkerSettings,
 };
 pub use state::{EngineState, StateSender, engine_state};
+pub use stop::WorkerStop;

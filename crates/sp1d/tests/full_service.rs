@@ -2,10 +2,10 @@
 
 use sp1_distributed::{ProveRequest, Prover, ProverClient};
 use sp1d_client::{Client, EventRecord, NewProof, ProofEvent, ProofMode, ProofState, ProofSummary, WorkerActivity};
+use sp1d_testing::free_address;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    net::TcpListener,
     path::Path,
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -67,7 +67,7 @@ fn two_workers(folder: &Path) -> ([Worker; 2], u16) {
     workers.iter().for_each(Worker::wait_until_ready);
     let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
     fs::write(folder.join("distributed.json"), serde_json::to_string(&addresses).unwrap()).unwrap();
-    (workers, TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+    (workers, free_address().port())
 }
 
 async fn submit(client: &Client, program: &str, value: u32, mode: ProofMode, priority: i32) -> String {

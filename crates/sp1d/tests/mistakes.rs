@@ -6,6 +6,7 @@ use sp1d_testing::{FakeEngine, RunningWorker, ready};
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -108,18 +109,31 @@ fn an_invalid_worker_list_is_reported_with_its_position() {
 }
 
 #[test]
+fn the_timeout_of_a_proof_covers_the_wait_for_the_first_worker() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), r#"{"workers": ["127.0.0.1:9"], "patience_s": 600}"#).unwrap();
+    let elf = guest("fibonacci");
+    let started = Instant::now();
+    let arguments = [prove(&elf).as_slice(), &["--timeout", "2"]].concat();
+    check(folder.path(), &arguments, 5, &["timeout of 2 s", "waited for the first worker of 127.0.0.1:9", "--timeout"]);
+    assert!(started.elapsed() < Duration::from_secs(60), "the command waited for {:?}", started.elapsed());
+}
+
+#[test]
 fn a_wrong_address_is_reported_at_once_and_the_wait_can_be_interrupted() {
     let folder = folder();
     fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
     let elf = guest("fibonacci");
     let mut command = sp1d(folder.path(), &prove(&elf));
-    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    thread::sleep(Duration::from_secs(5));
+    let started = Instant::now();
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("no worker is reachable yet")).expect("the wait is reported");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     signal(i32::try_from(process.id()).unwrap(), Signal::INT);
-    let output = end_of(process);
+    let rest: Vec<String> = lines.collect();
+    let output = Output { stderr: rest.join("\n").into_bytes(), ..end_of(process) };
     check_refused(&output, 130, &["cancelled"]);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let line = stderr.lines().find(|line| line.contains("no worker is reachable yet")).expect(&stderr);
     assert!(line.contains("127.0.0.1:9") && line.contains("connection refused") && line.contains("60"), "{line}");
     assert_eq!(files(folder.path()), ["distributed.json"]);
 }
@@ -212,7 +226,8 @@ fn invalid_arguments_are_refused() {
 #[test]
 fn a_value_that_sp1_ignores_is_warned_about_once() {
     let folder = folder();
-    fs::write(folder.path().join("distributed.json"), "[\"127.0.0.1:9\"]").unwrap();
+    let unreachable = r#"{"workers": ["127.0.0.1:9"], "patience_s": 1}"#;
+    fs::write(folder.path().join("distributed.json"), unreachable).unwrap();
     let output = outcome(sp1d(folder.path(), &prove(&guest("fibonacci"))).env("MEMORY_LIMIT", "16Gi"));
     // The proof fails only because no worker responds.
     check_refused(&output, 4, &["127.0.0.1:9", "connection refused"]);
@@ -245,7 +260,8 @@ fn a_port_in_use_fails_at_once() {
     let address = taken.local_addr().unwrap().to_string();
     let began = Instant::now();
     check(folder().path(), &["worker", "--listen", &address, "--orchestrator", "any"], 2, &[&address, "in use"]);
-    assert!(began.elapsed() < Duration::from_secs(3));
+    // Loading a prover first would take longer.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     check(
         folder().path(),
         &["worker", "--listen", "203.0.113.1:8081", "--orchestrator", "any"],
@@ -311,6 +327,17 @@ fn a_failing_program_is_reported_with_its_last_words() {
     check("fibonacci", &["--input", "u32:100000", "--cycle-limit", "1000"], &["limit of 1000 cycles"]);
     check("spin", &["--input", "u32:1", "--cycle-limit", "1000000"], &["limit of 1000000 cycles"]);
     check("spin", &["--input", "u32:0", "--cycle-limit", "1000000"], &["limit of 1000000 cycles", "and did not end"]);
+}
+
+#[test]
+fn a_program_is_stopped_at_its_memory_limit() {
+    let folder = folder();
+    let arguments = execute("memory", &["--input", "u32:1024"]);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    leaving_nothing(folder.path(), || {
+        let output = outcome(sp1d(folder.path(), &arguments).env("MEMORY_LIMIT", "268435456"));
+        check_refused(&output, 3, &["memory", "limit", "`memory_limit`"]);
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 
 mod workers;
 
-use workers::{Worker, guest, sp1d};
+use workers::{Worker, check_verdicts, guest, sp1d};
 
 /// Held while a test proves: two provers fill the machine's memory.
 static PROVING: Mutex<()> = Mutex::new(());
@@ -55,6 +55,7 @@ async fn check_with_sp1(proof: &Path, program: &'static str) -> SP1PublicValues 
     };
     let proof = SP1ProofWithPublicValues::load(proof).unwrap();
     client.verify(&proof, key, None).unwrap();
+    check_verdicts(&client, &proof, key);
     proof.public_values
 }
 

@@ -8,12 +8,12 @@ use sp1_distributed::{
     SP1ProofWithPublicValues, SP1ProvingKey, SP1Stdin,
     distributed::{ProofEvent, ProofFailureKind},
 };
-use sp1d_testing::{FakeEngine, RunningWorker, ready};
+use sp1d_testing::{FakeEngine, RunningWorker, free_address, ready};
 use std::{
     env,
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::TcpListener,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -34,8 +34,13 @@ fn guest(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name).display().to_string()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Lets a service with this state folder use the verifying keys of the user, as the clients in these tests do.
+/// Otherwise each service would compute the key of each program again, which takes seconds of processor time.
+fn share_keys(state: &Path) {
+    let keys = sp1d_engine::default_key_folder().expect("the user has a home folder");
+    fs::create_dir_all(&keys).unwrap();
+    fs::create_dir(state).unwrap();
+    symlink(keys, state.join("keys")).unwrap();
 }
 
 /// A running service.
@@ -54,7 +59,8 @@ impl Served {
     fn start_with(workers: &[String], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
-        let port = free_port();
+        share_keys(&folder.path().join("state"));
+        let port = free_address().port();
         let process = spawn(folder.path(), port, more);
         let served = Self { folder, url: format!("http://127.0.0.1:{port}"), port, process };
         served.wait_until_serving();
@@ -95,6 +101,17 @@ impl Served {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}{}", String::from_utf8_lossy(&output.stderr), self.log());
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Runs a command again and again until its output contains `part`.
+    #[track_caller]
+    fn wait_to_say(&self, arguments: &[&str], part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.says(arguments).contains(part) {
+            assert!(Instant::now() < deadline, "{}", self.log());
+            // Each command is a process, so asking without a pause would slow down what the test waits for.
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     #[track_caller]
@@ -167,10 +184,7 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         let submit = ["submit", "--elf", &elf, "--input", "u32:1000"];
         let first = served.says(&submit);
         // Wait for an assignment before another proof takes the worker's slots.
-        let deadline = Instant::now() + PATIENCE;
-        while !served.says(&["logs", &first]).contains("assigned to stuck") {
-            assert!(Instant::now() < deadline, "{}", served.log());
-        }
+        served.wait_to_say(&["logs", &first], "assigned to stuck");
         let key = ["--idempotency-key", "k", "--priority", "-5", "--mode", "compressed"];
         let second = served.says(&[&submit[..], &key].concat());
         assert_eq!(served.says(&[&submit[..], &key].concat()), second);
@@ -213,15 +227,14 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
         // On SIGHUP the service only reads the worker list again.
         fs::write(served.folder.path().join("distributed.json"), "[").unwrap();
         served.signal(Signal::HUP);
-        let deadline = Instant::now() + PATIENCE;
-        while !served.says(&["workers"]).contains("was not reloaded") {
-            assert!(Instant::now() < deadline, "{}", served.log());
-        }
+        served.wait_to_say(&["workers"], "was not reloaded");
 
         fs::write(served.folder.path().join("distributed.json"), serde_json::to_string(&[&address]).unwrap()).unwrap();
 
-        let other =
-            sp1d(served.folder.path()).args(["serve", "--state", "state", "--listen"]).arg(free_address()).output();
+        let other = sp1d(served.folder.path())
+            .args(["serve", "--state", "state", "--listen"])
+            .arg(free_address().to_string())
+            .output();
         check_refused(&other.unwrap(), 2, &["in use by process", &served.process.0.id().to_string()]);
         let taken = format!("127.0.0.1:{}", served.port);
         let other = sp1d(served.folder.path()).args(["serve", "--state", "other", "--listen", &taken]).output();
@@ -231,8 +244,32 @@ async fn proofs_survive_a_kill_and_can_be_listed_and_cancelled() {
     tokio::task::spawn_blocking(check).await.unwrap();
 }
 
-fn free_address() -> String {
-    format!("127.0.0.1:{}", free_port())
+/// Cleaners of temporary folders remove files that were not used for ten days.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_executor_of_a_service_is_written_again_when_its_file_is_gone() {
+    let worker = stuck_worker().await;
+    let address = worker.address.to_string();
+    let check = move || {
+        let mut served = Served::start_with(&[address], &["--parallel-proofs", "2"]);
+        let elf = guest("fibonacci");
+        let has_tasks = |proof: &Value| {
+            assert_ne!(proof["state"], "failed", "{proof}");
+            proof["tasks"]["known"].as_u64() > Some(0)
+        };
+        let first = served.says(&["submit", "--elf", &elf, "--input", "u32:1000"]);
+        served.wait_for(&first, has_tasks);
+        let folder = served.folder.path().join(format!("sp1d-{}", rustix::process::geteuid().as_raw()));
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let is_helper = |path: &PathBuf| path.to_string_lossy().contains("sp1-native-runner-bin-");
+        let helpers: Vec<PathBuf> = files.filter(is_helper).collect();
+        assert_eq!(helpers.len(), 1, "{helpers:?}");
+        fs::remove_file(&helpers[0]).unwrap();
+        let second = served.says(&["submit", "--elf", &elf, "--input", "u32:2000"]);
+        served.wait_for(&second, has_tasks);
+        assert!(helpers[0].exists() && served.log().contains("written again"), "{}", served.log());
+        stop(&mut served);
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
 }
 
 /// Stops the service with SIGTERM, as a service manager does, and checks that it shuts down cleanly.
@@ -428,7 +465,7 @@ async fn a_program_reports_an_unreachable_service() {
     let url = format!("http://{}", free_address());
     let error = through(&url).await.connect().await.unwrap_err().to_string();
     assert!(error.contains(&url) && error.contains("cannot reach the service"), "{error}");
-    let error = through("https://somewhere").await.connect().await.unwrap_err().to_string();
+    let error = through("ftp://somewhere").await.connect().await.unwrap_err().to_string();
     assert!(error.contains("url") && error.contains("http://HOST:PORT"), "{error}");
 }
 

@@ -45,6 +45,10 @@ impl DistributedProverBuilder {
         workers(workers: impl IntoIterator<Item = impl ToString>);
         /// See [`crate::DistributedProverBuilder::url`].
         url(url: impl ToString);
+        /// See [`crate::DistributedProverBuilder::ca_file`].
+        ca_file(path: impl AsRef<Path>);
+        /// See [`crate::DistributedProverBuilder::token_file`].
+        token_file(path: impl AsRef<Path>);
         /// See [`crate::DistributedProverBuilder::local_worker`].
         local_worker();
         /// See [`crate::DistributedProverBuilder::local_threads`].

@@ -1,14 +1,12 @@
 //! Builds a distributed prover.
 
-use super::{
-    config::ConfigOverrides, config_source::ConfigSource, error::DistributedError, prover::DistributedProver,
-    proving_threads::start_proving_threads,
-};
+use super::{config_source::ConfigSource, error::DistributedError, prover::DistributedProver};
 use crate::threads::ClientThreads;
 use sp1_core_executor::SP1CoreOpts;
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
 use sp1d_machine::check_processor;
 use sp1d_orchestrator::{Placement, Verify, WorkerOrigins};
+use sp1d_roles::{config::ConfigOverrides, start_proving_threads};
 use std::{path::Path, time::Duration};
 
 /// Settings of a [`DistributedProver`]. Precedence: this builder, then environment variable, then worker list file,
@@ -47,14 +45,27 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.workers(workers))
     }
 
-    /// Sends proof requests to the service at `url` (`http://HOST:PORT`, see `sp1d serve`) instead of using workers
-    /// directly. No worker list is read. Returned proofs are verified here.
+    /// Sends proof requests to the service at `url` (`http://HOST:PORT` or `https://HOST:PORT`, with an optional path,
+    /// see `sp1d serve`) instead of using workers directly. No worker list is read. Returned proofs are verified here.
     ///
     /// The service uses its own settings for placement, verification and shard sizes. It always checks the proofs in an
     /// input. It proves only runs that end with exit code 0.
     #[must_use]
     pub fn url(self, url: impl ToString) -> Self {
         self.set(|overrides| overrides.url(&url.to_string()))
+    }
+
+    /// Sets the file with the certificates (PEM) of the only authorities to trust if the service has an `https` URL.
+    /// Default: the authorities of the system.
+    #[must_use]
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Self {
+        self.set(|overrides| overrides.ca_file(path.as_ref()))
+    }
+
+    /// Sets the file with a token for a proxy in front of the service, sent as `Authorization: Bearer`.
+    #[must_use]
+    pub fn token_file(self, path: impl AsRef<Path>) -> Self {
+        self.set(|overrides| overrides.token_file(path.as_ref()))
     }
 
     /// Makes this process a worker too, in addition to the workers of the list. Without a list it is the only worker.
@@ -135,7 +146,8 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.store(memory_bytes, disk_bytes, folder.as_ref()))
     }
 
-    /// Sets the maximum duration of a proof, in whole seconds, at least 1. Default: unlimited.
+    /// Sets the maximum duration of a proof, in whole seconds, at least 1. Default: unlimited. It covers the whole
+    /// call, with the wait for the first worker. At a service, it counts from the start of the proof there.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|overrides| overrides.timeout(timeout))

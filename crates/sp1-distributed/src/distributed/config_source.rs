@@ -1,11 +1,9 @@
 //! Loads the configuration of a prover.
 
-use super::{
-    config::{Config, ConfigOverrides, environment},
-    error::DistributedError,
-};
+use super::error::DistributedError;
 use sp1_core_executor::SP1CoreOpts;
 use sp1d_engine::OptionsError;
+use sp1d_roles::config::{Config, ConfigOverrides, environment};
 
 /// Where the configuration of a prover comes from. It is loaded on first use.
 #[derive(Default)]

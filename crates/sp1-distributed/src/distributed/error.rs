@@ -1,9 +1,9 @@
 //! Errors of the distributed prover.
 
-use super::config::ConfigError;
 use sp1d_client::{ClientError, FailureInfo};
 use sp1d_machine::ProcessorError;
 use sp1d_orchestrator::{ConnectError, ProofFailure};
+use sp1d_roles::config::ConfigError;
 use sp1d_worker::MemoryError;
 use std::time::Duration;
 

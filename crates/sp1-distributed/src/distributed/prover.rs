@@ -1,21 +1,19 @@
 //! The distributed prover.
 
-use super::{
-    config::Config, config_source::ConfigSource, error::DistributedError, local_memory::check_local_memory,
-    pool::WorkerPool, service_prover::ServiceProver,
-};
+use super::{config_source::ConfigSource, error::DistributedError, service_prover::ServiceProver};
 use crate::{request::ProveOptions, threads::ClientThreads};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
+use sp1_prover::worker::SP1NodeCore;
 use sp1_sdk::{
-    Elf, LightProver, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues,
-    SP1VerifyingKey,
+    Elf, ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues, SP1VerifyingKey,
 };
 use sp1d_engine::{Sp1ProofRunner, WrapProof};
 use sp1d_machine::Memory;
 use sp1d_orchestrator::{ExpectedExit, Holdings, ProofEvent, ProofFailure, ProofMode, ProofRequest};
+use sp1d_roles::{CallDeadline, WorkerPool, check_local_memory, config::Config};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -61,8 +59,8 @@ impl DistributedProverInner {
     async fn backend(self: &Arc<Self>) -> Result<&ProvingBackend, DistributedError> {
         let config = self.config().await?.clone();
         let open = || async {
-            if let Some(url) = &config.service {
-                return Ok(ProvingBackend::Service(ServiceProver::new(url)?));
+            if let Some(settings) = &config.service {
+                return Ok(ProvingBackend::Service(ServiceProver::new(settings)?));
             }
             check_local_memory(&config.list, Memory::now())?;
             let pool = self.threads.spawn_session(async move { WorkerPool::open(&config).await }).await;
@@ -98,13 +96,17 @@ impl DistributedProverInner {
         progress: broadcast::Sender<ProofEvent>,
         cancel: CancellationToken,
     ) -> Result<SP1ProofWithPublicValues, DistributedError> {
-        let request = self.request(key.elf(), &stdin, &options).await?;
+        let config = self.config().await?;
+        // At a service, the timeout counts from the start of the proof.
+        let deadline = CallDeadline::start(config.timeout.filter(|_| config.service.is_none()));
+        let mut request = self.request(key.elf(), &stdin, &options).await?;
         drop(stdin);
-        self.check_key(&key).await?;
+        deadline.bound(|| "the program's verifying key".to_owned(), self.check_key(&key)).await??;
         // Opening the pool may wait for the first worker.
+        let opening = deadline.bound(|| CallDeadline::first_worker(&config.list), self.backend());
         let backend = tokio::select! {
             () = cancel.cancelled() => return Err(ProofFailure::Cancelled.into()),
-            backend = self.backend() => backend?,
+            backend = opening => backend??,
         };
         let pool = match backend {
             ProvingBackend::Pool(pool) => pool,
@@ -112,7 +114,9 @@ impl DistributedProverInner {
                 return service.prove(request, idempotency_key, &self.runner, &progress, &cancel).await;
             }
         };
-        let proven = pool.prove(request, self.runner.clone(), progress, cancel).await?;
+        deadline.limit(&mut request);
+        let proven = pool.prove(request, self.runner.clone(), progress, cancel).await;
+        let proven = proven.map_err(|failure| deadline.restated(failure))?;
         bincode::deserialize(&proven.output.proof).map_err(|error| DistributedError::Decode(error.to_string()))
     }
 
@@ -192,11 +196,16 @@ impl DistributedProverInner {
         key: SP1VerifyingKey,
     ) -> Result<WrapProof, DistributedError> {
         // `request` takes the settings from the configuration. There is no program to run.
-        let request = self.request(&Elf::Static(&[]), &SP1Stdin::new(), &ProveOptions::default()).await?;
-        let ProvingBackend::Pool(pool) = self.backend().await? else {
+        let config = self.config().await?;
+        let deadline = CallDeadline::start(config.timeout);
+        let mut request = self.request(&Elf::Static(&[]), &SP1Stdin::new(), &ProveOptions::default()).await?;
+        let opening = deadline.bound(|| CallDeadline::first_worker(&config.list), self.backend());
+        let ProvingBackend::Pool(pool) = opening.await?? else {
             return Err(DistributedError::NotThere("shrink and wrap proofs"));
         };
-        let wrapped = pool.shrink_wrap(&proof, key, request).await?;
+        deadline.limit(&mut request);
+        let wrapped = pool.shrink_wrap(&proof, key, request).await;
+        let wrapped = wrapped.map_err(|failure| deadline.restated(failure))?;
         bincode::deserialize(&wrapped).map_err(|error| DistributedError::Decode(error.to_string()))
     }
 }
@@ -348,7 +357,7 @@ impl DistributedProver {
         &self.inner.threads
     }
 
-    pub(crate) fn light(&self) -> &LightProver {
-        self.inner.runner.light()
+    pub(super) fn node(&self) -> &SP1NodeCore {
+        self.inner.runner.light().inner()
     }
 }

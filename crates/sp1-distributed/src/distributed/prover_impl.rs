@@ -1,6 +1,11 @@
 //! The trait [`Prover`] of the distributed prover.
 
-use super::{error::DistributedError, prover::DistributedProver, request::DistributedProveRequest};
+use super::{
+    error::DistributedError,
+    proof_conversion::{borrowed, to_sdk_error},
+    prover::DistributedProver,
+    request::DistributedProveRequest,
+};
 use crate::prover::Prover;
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, StatusCode};
@@ -10,6 +15,7 @@ use sp1_sdk::{
     Elf, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues, SP1VerificationError, SP1VerifyingKey,
     prover::SendFutureResult,
 };
+use sp1d_engine::verify_proof;
 use tokio_util::sync::CancellationToken;
 
 impl Prover for DistributedProver {
@@ -18,7 +24,7 @@ impl Prover for DistributedProver {
     type ProveRequest<'a> = DistributedProveRequest<'a>;
 
     fn inner(&self) -> &SP1NodeCore {
-        sp1_sdk::Prover::inner(self.light())
+        self.node()
     }
 
     fn setup(&self, elf: Elf) -> impl SendFutureResult<SP1ProvingKey, DistributedError> {
@@ -54,6 +60,7 @@ impl Prover for DistributedProver {
         vkey: &SP1VerifyingKey,
         status_code: Option<StatusCode>,
     ) -> Result<(), SP1VerificationError> {
-        sp1_sdk::Prover::verify(self.light(), proof, vkey, status_code)
+        let exit = status_code.unwrap_or(StatusCode::SUCCESS);
+        verify_proof(self.node(), borrowed(proof), vkey, exit).map_err(to_sdk_error)
     }
 }

@@ -1,10 +1,10 @@
 //! Proves through a service (`sp1d serve`) instead of on connected workers.
 
-use super::error::DistributedError;
+use super::{error::DistributedError, proof_conversion::to_sdk};
 use bytes::Bytes;
 use sp1_sdk::{HashableKey, SP1Proof, SP1ProofWithPublicValues};
-use sp1d_client::{Client, ClientError, EventRecord, FailureInfo, NewProof, ProofState, ProofSummary};
-use sp1d_engine::Sp1ProofRunner;
+use sp1d_client::{Client, ClientError, ClientSettings, EventRecord, FailureInfo, NewProof, ProofState, ProofSummary};
+use sp1d_engine::{ProofFile, Sp1ProofRunner};
 use sp1d_orchestrator::{ExpectedExit, ProofEvent, ProofFailure, ProofMode, ProofRequest};
 use std::time::Duration;
 use tokio::{sync::broadcast, time::timeout};
@@ -32,8 +32,8 @@ struct WantedProof {
 pub(super) struct ServiceProver(Client);
 
 impl ServiceProver {
-    pub(super) fn new(url: &str) -> Result<Self, DistributedError> {
-        Ok(Self(Client::new(url)?))
+    pub(super) fn new(settings: &ClientSettings) -> Result<Self, DistributedError> {
+        Ok(Self(Client::with(settings)?))
     }
 
     /// Checks that the service responds.
@@ -149,13 +149,13 @@ impl ServiceProver {
         let ended = self.0.follow(asked, 0, Some(OUTAGE_TIMEOUT), on_event).await?;
         let content = self.content(ended).await?;
         let unverified = |text: String| DistributedError::Proof(ProofFailure::Unverified(text));
-        let made: SP1ProofWithPublicValues = bincode::deserialize(&content)
+        let made: ProofFile = bincode::deserialize(&content)
             .map_err(|error| unverified(format!("cannot decode the proof of the service: {error}")))?;
         let (made_mode, mode) = (mode_of(&made.proof), wanted.mode);
         if made_mode != mode {
             return Err(unverified(format!("the service made a {made_mode} proof instead of a {mode} proof")));
         }
-        Ok(runner.accept(made, &wanted.elf, wanted.nonce).await?)
+        Ok(to_sdk(runner.accept(made, &wanted.elf, wanted.nonce).await?))
     }
 
     /// Uploads the program and the input, and returns the proof request.

@@ -3,9 +3,11 @@
 use crate::Digest;
 use bytes::Bytes;
 
-/// Uncompressed size of every chunk except the last. Small enough that one chunk never occupies a connection for long,
-/// and large enough for zstd to find repetitions.
-pub const CHUNK_BYTES: usize = 1 << 20;
+sp1d_model::limits! {
+    /// Uncompressed size of every chunk except the last. Small enough that one chunk never occupies a connection for
+    /// long, and large enough for zstd to find repetitions.
+    pub const CHUNK_BYTES: usize = 1 << 20; Bytes by EitherSide;
+}
 
 /// Level 1 reduces shard records to a quarter of their size, at 250 MB/s on one core. Higher levels take more time than
 /// they save on the network.

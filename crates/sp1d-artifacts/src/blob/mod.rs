@@ -9,6 +9,7 @@ mod reader;
 mod tests;
 
 pub use assembler::Assembler;
+pub(crate) use chunk::LIMITS as CHUNK_LIMITS;
 pub use chunk::{CHUNK_BYTES, Chunk, DecodeError, Encoding};
 pub use compressed::Blob;
 pub use encoder::Encoder;

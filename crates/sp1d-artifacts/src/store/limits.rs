@@ -6,9 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Lower bound of [`quarter_of_memory`]. Even a small machine needs room for the records of the shards in progress (5
-/// to 16 MB each). A smaller budget must be set explicitly.
-const MIN_MEMORY_BYTES: u64 = 256 << 20;
+sp1d_model::limits! {
+    /// Lower bound of the default memory for artifacts, which is a quarter of the machine's memory. Even a small
+    /// machine needs room for the records of the shards in progress (5 to 16 MB each). A smaller budget must be set
+    /// explicitly.
+    const MIN_MEMORY_BYTES: u64 = 256 << 20; Bytes by Worker;
+}
 
 /// Memory and disk limits of a store. All sizes are in compressed bytes, the form in which blobs are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

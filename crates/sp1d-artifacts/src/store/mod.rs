@@ -16,6 +16,7 @@ mod usage;
 
 pub use artifact_store::Store;
 pub use error::StoreError;
+pub(crate) use limits::LIMITS as STORE_LIMITS;
 pub use limits::{StoreLimits, default_spill_folder, quarter_of_memory};
 pub use scope::Scope;
 pub use spilled_blob::{SpilledBlob, SpilledChunks};

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sp1_distributed::{Elf, ProveRequest, Prover, ProverClient, ProvingKey, SP1Proof, SP1Stdin, env::EnvProver};
+use sp1d_figures::{forget_peak, peak_bytes};
 use std::{
     fs,
     time::{Duration, Instant},
@@ -171,19 +172,4 @@ fn cpu_time_of(process: u32) -> Result<CpuTime> {
         Ok::<_, anyhow::Error>(Duration::from_millis((field(user)? + field(system)?) * 10))
     };
     Ok(CpuTime { own: ticks(11, 12)?, children: ticks(13, 14)? })
-}
-
-/// Resets the peak memory of a process, so that [`peak_bytes`] returns the peak from now on; see `clear_refs` in
-/// proc(5).
-fn forget_peak(process: u32) -> Result<()> {
-    fs::write(format!("/proc/{process}/clear_refs"), "5").context("cannot reset the peak memory")
-}
-
-/// Returns the peak memory of a process in bytes.
-fn peak_bytes(process: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).context("cannot read the peak memory")?;
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the status file has no peak memory")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("the peak memory is not a number")?;
-    Ok(kilobytes * 1024)
 }

@@ -212,6 +212,8 @@ pub(crate) fn start_workers(settings: &[WorkerSetting], more: &[&str], folder: &
                 "--name",
                 &format!("worker-{number}"),
                 "--with-parent",
+                "--grace",
+                "0",
             ])
             .args(more)
             .stdin(Stdio::null())

@@ -1,10 +1,11 @@
 //! Measures the proving time of a million cycles and the peak memory at each cut. Runs `sp1d tune` with one prover and
 //! one shard at a time, for every cut that fits this machine.
 
-use crate::measure::{BenchProgram, MachineFacts, write_figures};
+use crate::measure::{BenchProgram, this_machine};
 use anyhow::{Context, Result, bail, ensure};
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
+use sp1d_figures::{MachineFacts, write_figures};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -87,7 +88,7 @@ pub(crate) fn run(arguments: &CutsArguments) -> Result<()> {
         }
     }
     plot(&programs, &arguments.output.with_extension("svg"))?;
-    write_figures(&arguments.output, &CutsReport { machine: MachineFacts::this(), programs })
+    write_figures(&arguments.output, &CutsReport { machine: this_machine(), programs })
 }
 
 /// Measures `program` at every cut, from the largest cut to the smallest.

@@ -2,12 +2,10 @@
 //! Each is measured at the largest cut that both can prove and at its own best cut. On request, sp1-sdk's defaults are
 //! tried too.
 
-use crate::measure::{
-    BenchProgram, BenchProof, Configuration, FigureSpread, MachineFacts, MeasuredRound, WorkerSetting, rounds,
-    write_figures,
-};
+use crate::measure::{BenchProgram, BenchProof, Configuration, MeasuredRound, WorkerSetting, rounds, this_machine};
 use anyhow::Result;
 use serde::Serialize;
+use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
 use std::path::PathBuf;
 
 const ONE_PROVER: WorkerSetting = WorkerSetting { provers: 1, threads: 2, core: None };
@@ -82,7 +80,7 @@ pub(crate) fn run(arguments: &EvmArguments) -> Result<()> {
     };
     let report = EvmReport {
         transactions: arguments.transactions,
-        machine: MachineFacts::this(),
+        machine: this_machine(),
         seconds: all.iter().copied().map(seconds).collect(),
         same_cut: ratio(worker),
         best_cuts: ratio(automatic),

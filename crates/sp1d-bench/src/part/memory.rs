@@ -1,11 +1,10 @@
 //! Measures how much memory attempts take, compared to the estimate, for programs of different shape at several cuts. A
 //! worker logs these figures for each attempt.
 
-use crate::measure::{
-    FigureSpread, MachineFacts, WorkerSetting, pin_to_two_cores, start_workers, without_settings, write_figures,
-};
+use crate::measure::{WorkerSetting, pin_to_two_cores, start_workers, this_machine, without_settings};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -143,7 +142,7 @@ pub(crate) fn run(arguments: &MemoryArguments) -> Result<()> {
     if let Some(ratio) = estimate_over_use {
         println!("estimate / use of all attempts: {ratio}");
     }
-    let report = MemoryReport { machine: MachineFacts::this(), mode: arguments.mode.clone(), rows, estimate_over_use };
+    let report = MemoryReport { machine: this_machine(), mode: arguments.mode.clone(), rows, estimate_over_use };
     write_figures(&arguments.output, &report)
 }
 

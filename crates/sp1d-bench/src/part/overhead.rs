@@ -2,11 +2,12 @@
 //! by one worker with all threads, and by two workers with one thread each.
 
 use crate::measure::{
-    BenchProgram, BenchProof, Configuration, ConfigurationOutcome, FigureSpread, MachineFacts, MeasuredRound,
-    ProofFigures, WorkerSetting, rounds, write_figures,
+    BenchProgram, BenchProof, Configuration, ConfigurationOutcome, MeasuredRound, ProofFigures, WorkerSetting, rounds,
+    this_machine,
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
+use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
 use std::{fmt, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -106,7 +107,7 @@ impl OverheadReport {
             peak_bytes: ALL.map(peak).to_vec(),
             steps,
             shards: of(CPU_PROVER).next()?.shards,
-            machine: MachineFacts::this(),
+            machine: this_machine(),
             rounds: rounds.to_vec(),
         })
     }

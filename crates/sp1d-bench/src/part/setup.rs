@@ -1,10 +1,11 @@
 //! Measures how long a verifying key takes: with SP1's own setup, for an unknown program, and for a known program.
 
-use crate::measure::{BenchProgram, FigureSpread, MachineFacts, write_figures};
+use crate::measure::{BenchProgram, this_machine};
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
-use sp1_sdk::Prover as _;
+use sp1_sdk::{LightProver, Prover as _, ProvingKey as _};
 use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
+use sp1d_figures::{FigureSpread, MachineFacts, write_figures};
 use std::{
     path::{Path, PathBuf},
     time::Instant,
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: &SetupArguments) -> Result<()> {
     let spread = |of: fn(&SetupTimes) -> f64| FigureSpread::of(rounds.iter().map(of)).context("no round was measured");
     let report = SetupReport {
         program: arguments.program.name(),
-        machine: MachineFacts::this(),
+        machine: this_machine(),
         setup: spread(|times| times.setup)?,
         unknown: spread(|times| times.unknown)?,
         known: spread(|times| times.known)?,
@@ -68,8 +69,9 @@ struct SetupTimes {
 async fn round(program: BenchProgram) -> Result<SetupTimes> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let runner = runner(folder.path()).await;
+    let light = LightProver::new().await;
     let start = Instant::now();
-    let of_sp1 = runner.light().setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup failed: {error}"))?;
+    let of_sp1 = light.setup(program.elf()).await.map_err(|error| anyhow!("SP1's setup failed: {error}"))?;
     let setup = start.elapsed().as_secs_f64();
     let elf = program.elf();
     let key = async |runner: &Sp1ProofRunner| {
@@ -80,7 +82,7 @@ async fn round(program: BenchProgram) -> Result<SetupTimes> {
     let (unknown_key, unknown) = key(&runner).await?;
     // A new runner loads the key from disk.
     let (known_key, known) = key(&self::runner(folder.path()).await).await?;
-    let expected = &sp1_sdk::ProvingKey::verifying_key(&of_sp1).vk;
+    let expected = &of_sp1.verifying_key().vk;
     anyhow::ensure!(
         *expected == unknown_key.vk && *expected == known_key.vk,
         "the verifying keys differ from the key of SP1's setup"

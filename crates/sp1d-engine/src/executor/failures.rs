@@ -1,6 +1,10 @@
 //! Explains why executions failed.
 
-use super::machine_check::little_shared_memory;
+use super::{
+    child_use::{MAX_OUTPUT_BYTES, MAX_OUTPUT_LINE_BYTES},
+    executor_error::ErrorOrigin,
+    machine_check::little_shared_memory,
+};
 use sp1_core_executor::ExecutionError;
 use sp1d_model::clean_line;
 use sp1d_orchestrator::ProofFailure;
@@ -19,6 +23,37 @@ pub(crate) fn ran_away(cycle_limit: Option<u64>) -> ProofFailure {
     ))
 }
 
+/// The hint for a program that exceeds its memory limit.
+const MEMORY_HINT: &str = "\nhint: raise the limit with `MEMORY_LIMIT` or the setting `memory_limit`, or give the program \
+                           a smaller input";
+
+/// Returns the failure of an execution whose program used more than `limit_bytes` of memory.
+pub(super) fn too_much_memory(limit_bytes: u64) -> ProofFailure {
+    ProofFailure::Program(format!(
+        "the program used more memory than its limit of {} MB{MEMORY_HINT}",
+        limit_bytes >> 20
+    ))
+}
+
+/// Returns the failure of an execution whose program wrote a line of `bytes` bytes, which is too long.
+pub(super) fn too_long_line_written(bytes: u64) -> ProofFailure {
+    ProofFailure::Program(format!(
+        "the program wrote a line of {} MB to its stdout or stderr; at most {} MB are allowed\n\
+         hint: write shorter lines, or commit the data as public values",
+        bytes >> 20,
+        MAX_OUTPUT_LINE_BYTES >> 20
+    ))
+}
+
+/// Returns the failure of an execution whose program wrote too much.
+pub(super) fn too_much_output() -> ProofFailure {
+    ProofFailure::Program(format!(
+        "the program wrote more than {} MB of lines and public values\n\
+         hint: write fewer lines, or commit the hash of the data instead of the data",
+        MAX_OUTPUT_BYTES >> 20
+    ))
+}
+
 /// Returns the failure of an execution that SP1 stopped at its cycle limit.
 fn passed_limit(limit: u64) -> ProofFailure {
     ProofFailure::Program(format!(
@@ -31,13 +66,38 @@ fn passed_limit(limit: u64) -> ProofFailure {
 pub(crate) fn execution_failure(typed: Option<&ExecutionError>, error: &dyn std::fmt::Display) -> ProofFailure {
     match typed {
         Some(ExecutionError::ExceededCycleLimit(limit)) => passed_limit(*limit),
-        Some(ExecutionError::KilledByMemoryMonitor(_) | ExecutionError::ChildKilled()) => killed_from_outside(error),
-        Some(ExecutionError::Other(_)) | None => untyped_failure(error),
+        // SP1 checks the memory too, and may be first.
+        Some(ExecutionError::KilledByMemoryMonitor(used_mb)) => {
+            ProofFailure::Program(format!("the program used {used_mb} MB of memory, more than its limit{MEMORY_HINT}"))
+        }
+        Some(ExecutionError::ChildKilled()) => killed_from_outside(error),
+        Some(ExecutionError::Other(text)) => match ErrorOrigin::of(text) {
+            ErrorOrigin::Process => untyped_failure(error),
+            ErrorOrigin::Outside => killed_from_outside(error),
+            ErrorOrigin::Start => not_started(error),
+            ErrorOrigin::Unknown => {
+                ProofFailure::Machine(format!("this machine failed to execute the program: {error}"))
+            }
+        },
+        None => untyped_failure(error),
         Some(guest) => {
             let text = clean_line(&guest.to_string(), MAX_OUTPUT_CHARACTERS);
             ProofFailure::Program(format!("the execution of the program failed: {text}"))
         }
     }
+}
+
+/// Returns true if `error` names no cause: one part of the executor may only have noticed the failure of another.
+pub(crate) fn is_unexplained(error: &ExecutionError) -> bool {
+    matches!(error, ExecutionError::Other(text) if ErrorOrigin::of(text) == ErrorOrigin::Unknown)
+}
+
+/// Returns the failure of an executor that could not be started. The next try finds its program again.
+fn not_started(error: &dyn std::fmt::Display) -> ProofFailure {
+    ProofFailure::Interrupted(format!(
+        "this machine could not start the executor of the program ({error})\n\
+         hint: `sp1d doctor` checks the temporary folder and the memory"
+    ))
 }
 
 /// Returns the failure of an executor that the operating system or another process killed. Another try may succeed.
@@ -60,7 +120,11 @@ fn untyped_failure(error: &dyn std::fmt::Display) -> ProofFailure {
     }
 }
 
-/// Explains the exit code of a program. The message contains what the program wrote to stderr.
+/// SP1 keeps this much of a program's output, and up to three bytes less because it keeps whole characters.
+const SP1_OUTPUT_BYTES: usize = 2 * 1024 - 3;
+
+/// Explains the exit code of a program. The message contains what the program wrote to stderr. An ellipsis
+/// replaces its start if it is long.
 pub(crate) fn program_failure(code: u32, stderr: &str) -> ProofFailure {
     let mut words: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     // A panic message is written twice.
@@ -70,6 +134,8 @@ pub(crate) fn program_failure(code: u32, stderr: &str) -> ProofFailure {
     let left_out = words.chars().count().saturating_sub(MAX_OUTPUT_CHARACTERS);
     let last: String = words.chars().skip(left_out).collect();
     let words = clean_line(&last, MAX_OUTPUT_CHARACTERS);
+    let is_cut = left_out > 0 || stderr.len() >= SP1_OUTPUT_BYTES;
+    let words = if is_cut { format!("… {words}") } else { words };
     // SP1's exit code for any invalid hint. Most often the program reads beyond the end of its input. SP1's patched
     // crates also use the code if a value from the prover fails their check.
     const INVALID_HINT: u32 = 3;

@@ -1,6 +1,7 @@
 //! Checks whether SP1's executor can run on this machine. The executor runs each program in a child process. It unpacks
 //! the executable of that process into the temporary folder and shares memory with it through `/dev/shm`.
 
+use super::{helper, shared_memory::SharedMemorySize};
 use rustix::{
     fs::{Access, StatVfsMountFlags, access, statvfs},
     process::geteuid,
@@ -84,7 +85,11 @@ const MIN_SHARED_BYTES: u64 = 32 << 20;
 /// # Errors
 /// Fails with the first requirement that is not met. The message says what to do.
 pub fn check_executor_host() -> Result<(), MachineError> {
-    check_temporary_folder(&env::temp_dir())?;
+    let folder = env::temp_dir();
+    if let Err(error) = helper::restore_folder(&folder) {
+        tracing::debug!(%error, folder = %folder.display(), "cannot create the temporary folder again");
+    }
+    check_temporary_folder(&folder)?;
     check_shared_memory(Path::new("/dev/shm"))
 }
 
@@ -117,6 +122,13 @@ pub(super) fn little_shared_memory() -> Option<u64> {
     const COMFORTABLE_BYTES: u64 = 5 << 30;
     let free = free_bytes(Path::new("/dev/shm")).ok()?;
     (free < COMFORTABLE_BYTES).then_some(free >> 20)
+}
+
+/// Returns the size of the shared memory. Returns `None` if it cannot be read.
+pub(super) fn shared_memory_size() -> Option<SharedMemorySize> {
+    let mount = statvfs(Path::new("/dev/shm")).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(mount.f_frsize);
+    Some(SharedMemorySize { total_bytes: bytes(mount.f_blocks), free_bytes: bytes(mount.f_bavail) })
 }
 
 fn free_bytes(path: &Path) -> rustix::io::Result<u64> {

@@ -2,7 +2,14 @@
 //!
 //! Knows nothing about tasks and workers.
 
+mod child_limits;
+mod child_use;
+mod child_watch;
+mod control_group;
+mod execution_bound;
+mod executor_error;
 mod failures;
+mod helper;
 mod leftovers;
 mod machine_check;
 mod private_folder;
@@ -10,12 +17,21 @@ mod processes;
 mod resources;
 mod run;
 mod segments;
+mod shared_memory;
+mod shared_memory_place;
 mod supervisor;
 
-pub(crate) use failures::{LIMITS as OUTPUT_LIMITS, execution_failure, killed_from_outside, program_failure, ran_away};
+pub(crate) use child_limits::LIMITS as CHILD_LIMITS;
+pub(crate) use child_limits::memory_with_margin;
+pub(crate) use child_use::LIMITS as CHILD_OUTPUT_LIMITS;
+pub(crate) use execution_bound::ExecutionBound;
+pub(crate) use failures::{
+    LIMITS as OUTPUT_LIMITS, execution_failure, is_unexplained, killed_from_outside, program_failure, ran_away,
+};
 pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;
 pub(crate) use run::ProgramRunner;
 pub use run::{Executed, execute_on};
-pub(crate) use supervisor::{ExecutionBound, ExecutionEnd, supervise};
+pub(crate) use shared_memory::{LIMITS as SHARE_LIMITS, trace_bytes};
+pub(crate) use supervisor::{ExecutionEnd, supervise};

@@ -1,14 +1,16 @@
 //! Executes programs without proving.
 
 use super::{
+    execution_bound::ExecutionBound,
     failures::{execution_failure, ran_away},
-    supervisor::{ExecutionBound, ExecutionEnd, supervise},
+    shared_memory::trace_bytes,
+    supervisor::{ExecutionEnd, supervise},
 };
 use futures::future::BoxFuture;
-use sp1_core_executor::{ExecutionReport, SP1Context};
+use sp1_core_executor::{ExecutionReport, SP1Context, SP1CoreOpts};
 use sp1_core_machine::io::SP1Stdin;
+use sp1_primitives::io::SP1PublicValues;
 use sp1_prover::worker::SP1NodeCore;
-use sp1_sdk::SP1PublicValues;
 use sp1d_orchestrator::ProofFailure;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -37,16 +39,30 @@ pub fn execute_on<'a>(
     stdin: SP1Stdin,
     context: SP1Context<'static>,
 ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
-    Box::pin(
-        async move { ProgramRunner(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await },
-    )
+    Box::pin(async move {
+        ProgramRunner::new(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await
+    })
 }
 
 /// Executes programs without proving.
 #[derive(Clone)]
-pub(crate) struct ProgramRunner(pub(crate) SP1NodeCore);
+pub(crate) struct ProgramRunner {
+    node: SP1NodeCore,
+    /// Memory that a program may use, in bytes.
+    memory_bytes: u64,
+}
 
 impl ProgramRunner {
+    /// Creates a runner with the memory limit of SP1's node, which it reads from the environment.
+    pub(crate) fn new(node: SP1NodeCore) -> Self {
+        Self { node, memory_bytes: SP1CoreOpts::default().memory_limit }
+    }
+
+    /// Returns the same runner with the limit `memory_bytes` if that is lower.
+    pub(crate) fn with_memory_at_most(self, memory_bytes: u64) -> Self {
+        Self { memory_bytes: self.memory_bytes.min(memory_bytes), ..self }
+    }
+
     /// Does the same as SP1's `execute`. Cancelling `stop` ends the execution. An exit code other than 0 is not an
     /// error.
     pub(crate) async fn run_in(
@@ -57,16 +73,29 @@ impl ProgramRunner {
         stop: &CancellationToken,
     ) -> Result<(SP1PublicValues, ExecutionReport), ProofFailure> {
         let cycle_limit = context.max_cycles;
-        let (node, owned) = (self.0.clone(), program.to_vec());
+        let options = SP1CoreOpts::default();
+        // Without gas, SP1 writes no trace.
+        let accesses = if context.calculate_gas { options.gas_trace_chunk_threshold } else { 0 };
+        let trace_bytes = trace_bytes(options.gas_trace_chunk_slots as u64, accesses);
+        let input_bytes = stdin.buffer.iter().map(|value| value.len() as u64).sum();
+        let (node, owned) = (self.node.clone(), program.to_vec());
         let work = async move { node.execute(&owned, stdin, context).await };
         // Estimating gas processes the whole trace, at some million cycles per second.
-        let bound = ExecutionBound { cycle_limit, chunks: Arc::default(), min_cycles_per_second: 2_000_000 };
+        let bound = ExecutionBound {
+            cycle_limit,
+            chunks: Arc::default(),
+            min_cycles_per_second: 2_000_000,
+            memory_bytes: self.memory_bytes,
+            trace_bytes,
+            input_bytes,
+        };
         match supervise(work, stop, bound).await {
             ExecutionEnd::Done(Ok((public_values, _digest, report))) => Ok((public_values, report)),
             ExecutionEnd::Done(Err(error)) => Err(execution_failure(error.downcast_ref(), &error)),
             ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
             ExecutionEnd::RanAway => Err(ran_away(cycle_limit)),
             ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
+            ExecutionEnd::Refused(failure) => Err(failure),
         }
     }
 

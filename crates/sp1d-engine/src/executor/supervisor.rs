@@ -4,14 +4,9 @@
 //! completes a trace chunk can only be stopped by killing that child, so the child has to be found. Executions
 //! therefore start one at a time, and a child that appears during a start belongs to the execution that starts.
 
-use super::resources::ExecutionResources;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use super::{child_watch::ChildWatch, execution_bound::ExecutionBound, helper, resources::ExecutionResources};
+use sp1d_orchestrator::ProofFailure;
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio::{
     sync::Mutex,
     task::{JoinError, JoinHandle},
@@ -32,28 +27,8 @@ pub(crate) enum ExecutionEnd<T> {
     RanAway,
     /// The child was killed on request.
     Stopped,
-}
-
-/// Bounds the cycles of a program where they cannot be counted exactly.
-#[derive(Debug, Clone)]
-pub(crate) struct ExecutionBound {
-    /// The cycle limit. With `None` nothing is bounded.
-    pub(crate) cycle_limit: Option<u64>,
-    /// A counter that grows whenever a trace chunk is complete. It stays 0 for executions that do not count.
-    pub(crate) chunks: Arc<AtomicU64>,
-    /// The fewest cycles that an execution of this kind runs per second of CPU time.
-    pub(crate) min_cycles_per_second: u64,
-}
-
-impl ExecutionBound {
-    /// Returns the CPU time without a completed trace chunk after which the cycle limit is certainly exceeded. Returns
-    /// `None` without a cycle limit.
-    fn max_time_per_chunk(&self) -> Option<Duration> {
-        /// CPU time for starting, compiling and slow system calls.
-        const MARGIN: Duration = Duration::from_secs(10);
-        let limit = self.cycle_limit?;
-        Some(MARGIN + Duration::from_secs(limit / self.min_cycles_per_second))
-    }
+    /// The execution exceeded a limit, or could not start.
+    Refused(ProofFailure),
 }
 
 /// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it exceeds `bound`. Dropping the
@@ -78,6 +53,11 @@ where
         return ExecutionEnd::Stopped;
     }
     let starting = START_LOCK.lock().await;
+    let mut watch = match ChildWatch::prepare(&bound) {
+        Ok(watch) => watch,
+        Err(shortage) => return ExecutionEnd::Refused(ProofFailure::Machine(shortage.to_string())),
+    };
+    helper::restore();
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
     let chunks = bound.chunks.load(Ordering::Relaxed);
@@ -93,11 +73,15 @@ where
         }
     };
     resources.look();
+    if let (None, Some(child)) = (&early, resources.child()) {
+        watch.limit(child);
+    }
     drop(starting);
     let ended = match early {
         Some(outcome) => outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
-        None => wait_for_end(&mut work, &resources, &stop, &bound).await,
+        None => wait_for_end(&mut work, &resources, &stop, &bound, &mut watch).await,
     };
+    let ended = watch.killed_by_limit().map_or(ended, ExecutionEnd::Refused);
     // Clean up even after a normal end. The parts of SP1's executor do not wait for each other, and a part that failed
     // leaves the child running.
     resources.remove().await;
@@ -110,17 +94,32 @@ async fn wait_for_end<T>(
     resources: &ExecutionResources,
     stop: &CancellationToken,
     bound: &ExecutionBound,
+    watch: &mut ChildWatch,
 ) -> ExecutionEnd<T> {
+    /// Short, because a line that the program writes grows in the memory of this process meanwhile, by a gigabyte per
+    /// second.
+    const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+    /// The processor time is read at every tenth look.
+    const LOOKS_PER_TIME: u64 = 10;
     let max_time = bound.max_time_per_chunk();
     let (mut chunks, mut processor_time_then) = (bound.chunks.load(Ordering::Relaxed), Duration::ZERO);
+    let mut looks: u64 = 0;
     loop {
         tokio::select! {
             outcome = &mut *work => return outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
             () = stop.cancelled() => return ExecutionEnd::Stopped,
-            () = sleep(Duration::from_millis(250)) => {}
+            () = sleep(LOOK_INTERVAL) => {}
         }
+        if let Some(failure) = watch.look(resources) {
+            return ExecutionEnd::Refused(failure);
+        }
+        looks += 1;
+        if !looks.is_multiple_of(LOOKS_PER_TIME) {
+            continue;
+        }
+        let Some((child, processor_time)) = resources.child().zip(resources.processor_time()) else { continue };
+        watch.renew(child, processor_time);
         let Some(max_time) = max_time else { continue };
-        let Some(processor_time) = resources.processor_time() else { continue };
         let now = bound.chunks.load(Ordering::Relaxed);
         if now != chunks {
             (chunks, processor_time_then) = (now, processor_time);

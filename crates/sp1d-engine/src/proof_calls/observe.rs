@@ -1,7 +1,7 @@
 //! Runs a program without proving and reads which proofs it verifies.
 
 use super::calls::ProofCalls;
-use crate::executor::{ExecutionBound, ExecutionEnd, ran_away, supervise};
+use crate::executor::{ExecutionBound, ExecutionEnd, memory_with_margin, ran_away, supervise, trace_bytes};
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionError, Program, SP1CoreOpts};
 use sp1_core_executor_runner::MinimalExecutorRunner;
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// reports the reason. Cancelling `stop` ends the run. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// Fails if the run is stopped, or certainly exceeds `cycle_limit` without completing a chunk of its trace.
+/// Fails if the run is stopped, certainly exceeds `cycle_limit` without completing a chunk of its trace, or exceeds
+/// another limit.
 pub fn observe_proof_calls<'a>(
     program: Program,
     inputs: Vec<Vec<u8>>,
@@ -36,14 +37,23 @@ async fn observe(
     stop: &CancellationToken,
 ) -> Result<Option<ProofCalls>, ProofFailure> {
     let (program, options, chunks) = (Arc::new(program), options.clone(), Arc::new(AtomicU64::new(0)));
-    // As for the execution of a proof: code that accesses no memory runs hundreds of millions of cycles per second.
-    let bound = ExecutionBound { cycle_limit, chunks: chunks.clone(), min_cycles_per_second: 20_000_000 };
+    let input_bytes = inputs.iter().map(|input| input.len() as u64).sum();
+    let bound = ExecutionBound {
+        cycle_limit,
+        chunks: chunks.clone(),
+        // As for the execution of a proof: code that accesses no memory runs hundreds of millions of cycles per second.
+        min_cycles_per_second: 20_000_000,
+        memory_bytes: options.memory_limit,
+        trace_bytes: trace_bytes(options.trace_chunk_slots as u64, options.minimal_trace_chunk_threshold),
+        input_bytes,
+    };
     let read = move || read_calls(&program, &inputs, &options, cycle_limit, &chunks);
     let work = async move { tokio::task::spawn_blocking(read).await };
     let reason = match supervise(work, stop, bound).await {
         ExecutionEnd::Done(Ok(Ok(calls))) => return Ok(calls),
         ExecutionEnd::RanAway => return Err(ran_away(cycle_limit)),
         ExecutionEnd::Stopped => return Err(ProofFailure::Cancelled),
+        ExecutionEnd::Refused(failure) => return Err(failure),
         ExecutionEnd::Done(Ok(Err(error))) => error.to_string(),
         ExecutionEnd::Done(Err(error)) | ExecutionEnd::Panicked(error) => error.to_string(),
     };
@@ -63,7 +73,7 @@ fn read_calls(
         program.clone(),
         false,
         Some(options.minimal_trace_chunk_threshold),
-        options.memory_limit,
+        memory_with_margin(options.memory_limit),
         options.trace_chunk_slots,
     );
     inputs.iter().for_each(|input| runner.with_input(input));

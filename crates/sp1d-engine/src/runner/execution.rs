@@ -3,7 +3,8 @@
 use super::{local_task_context::LocalTaskContext, proof_client::ProofClient, request::decode_stdin};
 use crate::{
     executor::{
-        ExecutionBound, ExecutionEnd, execution_failure, killed_from_outside, program_failure, ran_away, supervise,
+        ExecutionBound, ExecutionEnd, execution_failure, is_unexplained, killed_from_outside, memory_with_margin,
+        program_failure, ran_away, supervise, trace_bytes,
     },
     names::task_to_sp1,
     options::CutOptions,
@@ -86,16 +87,23 @@ async fn execute(
     let controller = sp1_controller(client, &context.options, &context.verifier);
     let task_id = task_to_sp1(id);
     let work = async move { controller.execute(task_id, request).await };
+    let options = context.options.as_sp1();
     let bound = ExecutionBound {
         cycle_limit: context.cycle_limit,
         chunks: client.core_shards(),
         // Compiled code that does not access memory runs hundreds of millions of cycles per second. Code that does
         // access memory soon completes a trace chunk.
         min_cycles_per_second: 20_000_000,
+        memory_bytes: options.memory_limit,
+        trace_bytes: trace_bytes(options.trace_chunk_slots as u64, options.minimal_trace_chunk_threshold),
+        input_bytes: context.stdin.len() as u64,
     };
     let started = Instant::now();
     match supervise(work, client.proof().ended(), bound).await {
         ExecutionEnd::Done(Ok(output)) => Ok(output.cycles),
+        ExecutionEnd::Done(Err(TaskError::Execution(error))) if is_unexplained(&error) => {
+            Err(diagnose(client, context, &error.into(), started.elapsed()).await)
+        }
         ExecutionEnd::Done(Err(TaskError::Execution(error))) => Err(execution_failure(Some(&error), &error)),
         ExecutionEnd::Done(Err(TaskError::Retryable(error))) => Err(killed_from_outside(&error)),
         ExecutionEnd::Done(Err(TaskError::Fatal(error))) => {
@@ -104,6 +112,7 @@ async fn execute(
         ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
         ExecutionEnd::RanAway => Err(ran_away(context.cycle_limit)),
         ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
+        ExecutionEnd::Refused(failure) => Err(failure),
     }
 }
 
@@ -143,7 +152,9 @@ pub(super) fn sp1_controller(
     options: &CutOptions,
     verifier: &SP1Verifier,
 ) -> SP1Controller<ProofClient, ProofClient> {
-    let opts = options.as_sp1().clone();
+    let mut opts = options.as_sp1().clone();
+    // The supervisor checks the limit itself. SP1 would report an exceeded limit as if the execution could be retried.
+    opts.memory_limit = memory_with_margin(opts.memory_limit);
     let config = SP1ControllerConfig {
         num_splicing_workers: 2,
         // If the buffer is smaller than the number of trace chunk slots, the executor's thread busy-waits for space.

@@ -10,9 +10,8 @@ use slop_algebra::{AbstractField, PrimeField32};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_hypercube::{DIGEST_SIZE, PROOF_MAX_NUM_PVS, SP1VerifyingKey};
 use sp1_primitives::SP1Field;
-use sp1_prover::worker::hash_deferred_proofs;
+use sp1_prover::worker::{SP1NodeCore, SP1Proof, hash_deferred_proofs};
 use sp1_recursion_executor::RecursionPublicValues;
-use sp1_sdk::{LightProver, Prover, SP1Proof};
 use sp1d_orchestrator::{ProofFailure, ProofHandle, ProofRequest};
 use std::{
     borrow::Borrow,
@@ -47,16 +46,16 @@ pub(super) fn check_proof_form(at: u64, proof: &InnerRecursionProof) -> Result<(
 ///
 /// # Errors
 /// Fails with the position of the first proof that does not verify.
-pub(super) async fn check_input_proofs(light: &LightProver, stdin: &SP1Stdin) -> Result<(), ProofFailure> {
+pub(super) async fn check_input_proofs(node: &SP1NodeCore, stdin: &SP1Stdin) -> Result<(), ProofFailure> {
     if stdin.proofs.is_empty() {
         return Ok(());
     }
-    let (light, proofs) = (light.clone(), stdin.proofs.clone());
+    let (node, proofs) = (node.clone(), stdin.proofs.clone());
     let verify = move || {
         for (at, (proof, key)) in proofs.into_iter().enumerate() {
             let (proof, key) = (SP1Proof::Compressed(Box::new(proof)), SP1VerifyingKey { vk: key });
             // SP1 indexes into proofs without checking and may panic.
-            let verdict = catch_unwind(AssertUnwindSafe(|| light.inner().verify(&key, &proof)));
+            let verdict = catch_unwind(AssertUnwindSafe(|| node.verify(&key, &proof)));
             let reason = match verdict {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error.to_string(),

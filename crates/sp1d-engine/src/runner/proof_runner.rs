@@ -15,18 +15,20 @@ use crate::{
     executor::{Executed, ProgramRunner, check_executor_host, program_failure},
     heap,
     options::CutOptions,
-    verify::{Expectations, PartChecks, check_nonce, check_nonce_range},
+    proof_file::ProofFile,
+    verify::{Expectations, PartChecks, check_nonce, check_nonce_range, verify_proof},
 };
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use sp1_core_executor::{ExecutionReport, SP1Context, StatusCode};
 use sp1_core_machine::io::SP1Stdin;
-use sp1_hypercube::SP1VerifyingKey;
-use sp1_prover::verify::SP1Verifier;
-use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType};
-use sp1_sdk::{
-    HashableKey, LightProver, Prover, SP1Proof, SP1ProofWithPublicValues, SP1PublicValues, proof::ProofFromNetwork,
+use sp1_hypercube::{HashableKey, SP1VerifyingKey};
+use sp1_primitives::io::SP1PublicValues;
+use sp1_prover::{
+    verify::SP1Verifier,
+    worker::{ProofFromNetwork, SP1LightNode, SP1Proof},
 };
+use sp1_prover_types::{Artifact, ArtifactClient, ArtifactType};
 use sp1d_orchestrator::{
     Cut, ProofEvent, ProofFailure, ProofHandle, ProofMode, ProofOutput, ProofRequest, ProofRunner, ServiceRunner,
 };
@@ -56,7 +58,7 @@ impl Default for ProofRunnerSettings {
 
 /// Runs proofs with SP1's controller, executes programs, and verifies proofs. Loads no prover. Takes 60 MB of memory.
 pub struct Sp1ProofRunner {
-    light: LightProver,
+    light: SP1LightNode,
     keys: ProgramKeys,
     /// Verifies the parts of a proof. The verifier of `light` verifies only whole proofs.
     verifier: Arc<SP1Verifier>,
@@ -67,7 +69,7 @@ impl Sp1ProofRunner {
     /// Creates a runner. Takes about a second.
     pub fn new(settings: ProofRunnerSettings) -> BoxFuture<'static, Self> {
         Box::pin(async move {
-            let light = LightProver::new().await;
+            let light = SP1LightNode::new().await;
             let keys = light.inner().recursion_vks();
             let verifier = tokio::task::spawn_blocking(move || Arc::new(SP1Verifier::new(keys))).await;
             let verifier = verifier.expect("building SP1's verifier does not panic");
@@ -77,7 +79,7 @@ impl Sp1ProofRunner {
 
     /// Returns SP1's own light node, which executes programs, sets them up and verifies proofs.
     #[must_use]
-    pub fn light(&self) -> &LightProver {
+    pub fn light(&self) -> &SP1LightNode {
         &self.light
     }
 
@@ -123,7 +125,7 @@ impl Sp1ProofRunner {
         Box::pin(async move {
             check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
             decode_elf(program).await?;
-            ProgramRunner(self.light.inner().clone()).run_in(program, stdin, context, stop).await
+            ProgramRunner::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
     }
 
@@ -136,7 +138,7 @@ impl Sp1ProofRunner {
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         decode_elf(program).await?;
-        let run = ProgramRunner(self.light.inner().clone())
+        let run = ProgramRunner::new(self.light.inner().clone())
             .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
             .await?;
         if run.exit_code != 0 {
@@ -169,7 +171,7 @@ impl Sp1ProofRunner {
         }
         check_form(&stdin)?;
         if request.check_input_proofs {
-            check_input_proofs(&self.light, &stdin).await?;
+            check_input_proofs(self.light.inner(), &stdin).await?;
         }
         let KnownProgram { key, size } = self.keys.get(&request.elf).await?;
         let options =
@@ -193,7 +195,7 @@ impl Sp1ProofRunner {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            runner: ProgramRunner(self.light.inner().clone()),
+            runner: ProgramRunner::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
             verifier: self.verifier.clone(),
             tasks: tasks.clone(),
             program_failed: AtomicBool::new(false),
@@ -214,8 +216,8 @@ impl Sp1ProofRunner {
         };
         proof.report(ProofEvent::Verifying);
         let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;
-        let proven = SP1ProofWithPublicValues::from(made);
-        check_nonce(&proven, request.nonce).map_err(ProofFailure::Unverified)?;
+        let proven = ProofFile::from(made);
+        check_nonce(&proven.proof, request.nonce).map_err(ProofFailure::Unverified)?;
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
             return Err(ProofFailure::Unverified("its public values differ from those of the execution".to_owned()));
         }
@@ -229,11 +231,7 @@ impl Sp1ProofRunner {
     ///
     /// # Errors
     /// Fails if the proof does not verify. The error says why.
-    pub fn verify_by_key(
-        &self,
-        proof: SP1ProofWithPublicValues,
-        key: SP1VerifyingKey,
-    ) -> BoxFuture<'_, Result<(), ProofFailure>> {
+    pub fn verify_by_key(&self, proof: ProofFile, key: SP1VerifyingKey) -> BoxFuture<'_, Result<(), ProofFailure>> {
         Box::pin(async move {
             self.verify_with(proof, key, StatusCode::SUCCESS).await.map(|_| ()).map_err(ProofFailure::Request)
         })
@@ -247,10 +245,10 @@ impl Sp1ProofRunner {
     /// `mprotect`, only core proofs are accepted, because SP1 verifies recursion proofs of any program.
     pub fn accept<'a>(
         &'a self,
-        proof: SP1ProofWithPublicValues,
+        proof: ProofFile,
         program: &'a [u8],
         nonce: [u32; 4],
-    ) -> BoxFuture<'a, Result<SP1ProofWithPublicValues, ProofFailure>> {
+    ) -> BoxFuture<'a, Result<ProofFile, ProofFailure>> {
         Box::pin(async move {
             let mode = match proof.proof {
                 SP1Proof::Core(_) => ProofMode::Core,
@@ -262,21 +260,16 @@ impl Sp1ProofRunner {
             let key = self.key(program).await?;
             let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
             // `check_nonce` indexes into the proof. That is safe after the verification.
-            check_nonce(&proof, nonce).map_err(ProofFailure::Unverified)?;
+            check_nonce(&proof.proof, nonce).map_err(ProofFailure::Unverified)?;
             Ok(proof)
         })
     }
 
     /// Verifies the proof outside of the asynchronous threads, and returns it.
-    async fn verify_with(
-        &self,
-        proof: SP1ProofWithPublicValues,
-        key: SP1VerifyingKey,
-        exit: StatusCode,
-    ) -> Result<SP1ProofWithPublicValues, String> {
-        let light = self.light.clone();
+    async fn verify_with(&self, proof: ProofFile, key: SP1VerifyingKey, exit: StatusCode) -> Result<ProofFile, String> {
+        let node = self.light.inner().clone();
         let verdict = tokio::task::spawn_blocking(move || {
-            light.verify(&proof, &key, Some(exit)).map_err(|error| error.to_string())?;
+            verify_proof(&node, proof.borrowed(), &key, exit).map_err(|error| error.to_string())?;
             Ok(proof)
         });
         verdict.await.unwrap_or_else(|_| Err("SP1's verifier panicked".to_owned()))

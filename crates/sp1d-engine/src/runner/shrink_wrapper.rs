@@ -4,9 +4,11 @@ use crate::{memory::task_bytes, sp1_types::WrapProof};
 use async_trait::async_trait;
 use sp1_hypercube::{HashableKey, PROOF_MAX_NUM_PVS, SP1VerifyingKey};
 use sp1_primitives::SP1Field;
-use sp1_prover::verify::{SP1Verifier, VerifierRecursionVks};
+use sp1_prover::{
+    verify::{SP1Verifier, VerifierRecursionVks},
+    worker::SP1Proof,
+};
 use sp1_recursion_executor::RecursionPublicValues;
-use sp1_sdk::SP1Proof;
 use sp1d_artifacts::Blob;
 use sp1d_model::TaskKind;
 use sp1d_orchestrator::{

@@ -10,6 +10,8 @@
 //! memory or which precompile calls it made. A valid proof of a shard with wrong values is therefore detected only when
 //! the reductions sum up all parts. The public values of a reduction follow completely from its inputs.
 //!
+//! `whole_proof` verifies the whole proof at the end.
+//!
 //! A *part* is a shard proof or a recursion proof of a piece of the run.
 
 mod accesses;
@@ -22,6 +24,7 @@ mod part_checks;
 mod record;
 mod recursion_values;
 mod result_check;
+mod whole_proof;
 
 pub use event_limits::EventLimits;
 pub(crate) use event_limits::LIMITS as EVENT_LIMITS;
@@ -29,3 +32,4 @@ pub(crate) use expectations::{Expectations, LIMITS as LIST_LIMITS};
 pub(crate) use nonce::{check_nonce, check_nonce_range};
 pub(crate) use part_checks::PartChecks;
 pub(crate) use record::ClockRange;
+pub use whole_proof::{ProofRejection, verify_proof};

@@ -4,9 +4,8 @@ use crate::sp1_types::CoreShardProof;
 use slop_algebra::PrimeField32;
 use sp1_hypercube::air::SP1CorePublicValues;
 use sp1_primitives::SP1Field;
-use sp1_prover::{Groth16Bn254Proof, PlonkBn254Proof};
+use sp1_prover::{Groth16Bn254Proof, PlonkBn254Proof, worker::SP1Proof};
 use sp1_recursion_executor::RecursionPublicValues;
-use sp1_sdk::{SP1Proof, SP1ProofWithPublicValues};
 use sp1d_orchestrator::ProofFailure;
 use std::borrow::Borrow;
 
@@ -28,8 +27,8 @@ pub(crate) fn check_nonce_range(nonce: [u32; 4]) -> Result<(), ProofFailure> {
 }
 
 /// Checks that the proof was made for `nonce`. A proof with another nonce is rejected even if it verifies.
-pub(crate) fn check_nonce(proof: &SP1ProofWithPublicValues, nonce: [u32; 4]) -> Result<(), String> {
-    let found: Vec<[SP1Field; 4]> = match &proof.proof {
+pub(crate) fn check_nonce(proof: &SP1Proof, nonce: [u32; 4]) -> Result<(), String> {
+    let found: Vec<[SP1Field; 4]> = match proof {
         SP1Proof::Core(shards) => shards.iter().map(shard_nonce).collect(),
         SP1Proof::Compressed(whole) => {
             let values: &RecursionPublicValues<SP1Field> = whole.proof.public_values.as_slice().borrow();

@@ -20,9 +20,11 @@ pub struct NewProof {
     pub mode: ProofMode,
     /// Number of cycles after which the program is stopped. No limit if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub cycle_limit: Option<u64>,
     /// Seconds after which the proof fails, counted from the acceptance of the request. No limit if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 316224000))]
     pub timeout_seconds: Option<u64>,
     /// Proofs with a higher priority start earlier; -100 to 100. Running proofs share the workers evenly.
     #[serde(default)]
@@ -30,10 +32,11 @@ pub struct NewProof {
     pub priority: i32,
     /// The nonce that the proof commits to: four numbers below 2^31 - 2^24 + 1.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(min_items = 4, max_items = 4))]
     pub nonce: [u32; 4],
     /// A text that the client chooses. If the same request is sent again with the same text, the service returns the
     /// existing proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(max_length = 200))]
+    #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 200))]
     pub idempotency_key: Option<String>,
 }

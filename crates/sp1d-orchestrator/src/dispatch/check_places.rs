@@ -103,25 +103,31 @@ impl CheckPlaces {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use tokio::sync::oneshot;
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Returns a check that hangs until the returned sender is dropped.
-    fn hanging() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
-        let (sender, receiver) = mpsc::channel::<()>();
-        (sender, move || _ = receiver.recv())
+    /// Returns a check that hangs until the returned sender is dropped, and a receiver that returns when it starts.
+    fn hanging() -> (mpsc::Sender<()>, oneshot::Receiver<()>, impl FnOnce() + Send + 'static) {
+        let (release, released) = mpsc::channel::<()>();
+        let (start, started) = oneshot::channel();
+        let check = move || {
+            start.send(()).unwrap();
+            _ = released.recv();
+        };
+        (release, started, check)
     }
 
     #[tokio::test]
     async fn a_check_that_hangs_does_not_block_the_checks_of_others() {
         let places = Arc::new(CheckPlaces::with_times(1, SHORT, LONG));
-        let (release, check) = hanging();
+        let (release, started, check) = hanging();
         let hangs = tokio::spawn({
             let places = places.clone();
             async move { places.run(WorkerId(1), check).await }
         });
-        tokio::time::sleep(SHORT / 2).await;
+        started.await.unwrap();
         let other = timeout(LONG / 2, places.run(WorkerId(2), || 7)).await;
         assert!(matches!(other, Ok(CheckEnd::Returned(7, _))), "{other:?}");
         assert!(!hangs.is_finished());
@@ -132,24 +138,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_check_that_hangs_ends_after_its_time() {
-        let places = CheckPlaces::with_times(1, SHORT, 2 * SHORT);
-        let (_release, check) = hanging();
-        let ended = timeout(LONG, places.run(WorkerId(1), check)).await.unwrap();
-        assert!(matches!(ended, CheckEnd::TimedOut(time) if time == 2 * SHORT), "{ended:?}");
-        // Its worker has its turn again.
-        let next = timeout(LONG, places.run(WorkerId(1), || 7)).await.unwrap();
+        let places = CheckPlaces::with_times(1, SHORT, LONG);
+        let (_release, _started, check) = hanging();
+        // The paused clock ends each wait at once.
+        tokio::time::pause();
+        let ended = places.run(WorkerId(1), check).await;
+        assert!(matches!(ended, CheckEnd::TimedOut(time) if time == LONG), "{ended:?}");
+        // Its worker has its turn again. The thread of this check takes real time.
+        tokio::time::resume();
+        let next = places.run(WorkerId(1), || 7).await;
         assert!(matches!(next, CheckEnd::Returned(7, _)), "{next:?}");
     }
 
     #[tokio::test]
     async fn a_worker_has_one_check_at_a_time() {
         let places = CheckPlaces::with_times(4, SHORT, LONG);
-        let (release, check) = hanging();
+        let (release, _started, check) = hanging();
         let first = places.run(WorkerId(1), check);
         let second = places.run(WorkerId(1), || ());
         tokio::pin!(first, second);
         let waits = timeout(3 * SHORT, async {
-            tokio::select! { _ = &mut first => 1, _ = &mut second => 2 }
+            // The first check takes the turn first.
+            tokio::select! { biased; _ = &mut first => 1, _ = &mut second => 2 }
         })
         .await;
         assert!(waits.is_err(), "{waits:?} ended");

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     registry::Registry,
-    session::server::{EndedSession, serve},
+    session::server::{EndedSession, SessionStop, serve},
 };
-use sp1d_model::hint::one_line;
+use sp1d_model::{clean_line, hint::one_line};
 use sp1d_protocol::{Backoff, PreambleError, receive_place};
 use std::{
     net::IpAddr,
@@ -22,7 +22,6 @@ use tokio::{
     sync::oneshot,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 /// Maximum wait for a worker's hello after it has accepted the connection.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,6 +46,13 @@ const MAX_EARLY_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two calls of an orchestrator without proofs to a worker that serves another one.
 const REST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Time between two calls to an address of a worker that this orchestrator already reaches under another address. That
+/// other connection may be about to end.
+const SAME_WORKER_PAUSE: Duration = Duration::from_secs(5);
+
+/// Number of characters of this orchestrator's name that a worker tells others.
+const NAME_CHARACTERS: usize = 100;
+
 /// Time between two log lines of the wait for a worker.
 const WAIT_LOG_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -63,9 +69,9 @@ pub enum Reached {
 pub type FirstContact = oneshot::Receiver<Result<Reached, Arc<ReachError>>>;
 
 /// Sends what a [`FirstContact`] receives; `None` once it is sent.
-type FirstReport = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
+pub(super) type FirstReport = Option<oneshot::Sender<Result<Reached, Arc<ReachError>>>>;
 
-fn report(first: &mut FirstReport, outcome: Result<Reached, Arc<ReachError>>) {
+pub(super) fn report(first: &mut FirstReport, outcome: Result<Reached, Arc<ReachError>>) {
     if let Some(first) = first.take() {
         // The caller may not be interested.
         let _ = first.send(outcome);
@@ -81,6 +87,8 @@ enum NextCall {
     /// When a proof needs the worker, which now serves another orchestrator. Without a proof, from time to time: the
     /// worker may have become free.
     WhenNeeded,
+    /// After a fixed pause, because this orchestrator already uses the worker.
+    Rarely,
 }
 
 /// A worker of the list, and the connections to it.
@@ -92,21 +100,16 @@ struct ListedWorker {
     since: Instant,
     /// Whether it was ever reached.
     is_known: bool,
-    stop: CancellationToken,
+    stop: SessionStop,
 }
 
-/// Keeps connecting to `member` until `stop` is cancelled. `first` receives the outcome of the first connection.
+/// Keeps connecting to `member` until `stop` ends it. `first` receives the outcome of the first connection.
 ///
 /// While no proof needs the worker, it is taken only if it is free. So an idle orchestrator takes no worker from
 /// others.
-pub(crate) async fn keep_connected(
-    member: Member,
-    registry: Arc<Registry>,
-    first: oneshot::Sender<Result<Reached, Arc<ReachError>>>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn keep_connected(member: Member, registry: Arc<Registry>, first: FirstReport, stop: SessionStop) {
     let since = Instant::now();
-    let mut worker = ListedWorker { member, registry, first: Some(first), since, is_known: false, stop };
+    let mut worker = ListedWorker { member, registry, first, since, is_known: false, stop };
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
@@ -117,18 +120,19 @@ pub(crate) async fn keep_connected(
         let pause = match next {
             NextCall::WhenNeeded => {
                 tokio::select! {
-                    () = worker.stop.cancelled() => return,
+                    () = worker.stop.any() => return,
                     () = worker.registry.demand.started() => worker.note(Contact::Calling),
                     () = sleep(REST_PAUSE) => {}
                 }
                 continue;
             }
             NextCall::Soon => FIRST_PAUSE,
+            NextCall::Rarely => SAME_WORKER_PAUSE,
             NextCall::AfterPause if worker.is_early() => backoff.pause(started.elapsed()).min(MAX_EARLY_PAUSE),
             NextCall::AfterPause => backoff.pause(started.elapsed()),
         };
         tokio::select! {
-            () = worker.stop.cancelled() => return,
+            () = worker.stop.any() => return,
             () = sleep(pause) => {}
         }
     }
@@ -137,10 +141,10 @@ pub(crate) async fn keep_connected(
 impl ListedWorker {
     /// Serves one connection until it ends. Fails if no session started.
     async fn call(&mut self) -> Result<EndedSession, ReachError> {
-        let has_proof = self.registry.demand.exists();
+        let (has_proof, local) = (self.registry.demand.exists(), self.registry.local.as_deref());
         let established = tokio::select! {
-            () = self.stop.cancelled() => return Err(ReachError::Stopping),
-            established = establish(&self.member, self.registry.local.as_deref(), has_proof) => established,
+            () = self.stop.any() => return Err(ReachError::Stopping),
+            established = establish(&self.member, local, &*self.registry.settings.resolver, has_proof) => established,
         };
         let (stream, reached): (Box<dyn Stream>, Option<IpAddr>) = match established {
             Ok(Established::Admitted { stream, reached }) => (stream, reached),
@@ -149,13 +153,17 @@ impl ListedWorker {
                 let reached = address_of(&stream);
                 (Box::new(stream), reached)
             }
+            Err(ReachError::Preamble(PreambleError::Busy(holder))) if self.is_own(&holder) => {
+                return Err(ReachError::SameWorker);
+            }
             Err(ReachError::Preamble(PreambleError::Busy(holder))) if !has_proof => {
                 return Err(ReachError::NotNeeded(holder));
             }
             Err(error) => return Err(error),
         };
         self.is_known = true;
-        if let Some(reached) = reached {
+        // The address of a worker of a name is known, and there may be other ones every day.
+        if let (Some(reached), Member::Remote(_)) = (reached, &self.member) {
             self.registry.note_reached(&self.member, reached);
         }
         serve_session(stream, &self.member, &self.registry, &mut self.first, &self.stop).await
@@ -169,10 +177,13 @@ impl ListedWorker {
         self.is_known = true;
         loop {
             let place = tokio::select! {
-                () = self.stop.cancelled() => return Err(ReachError::Stopping),
+                () = self.stop.any() => return Err(ReachError::Stopping),
                 place = receive_place(&mut stream) => place?,
             };
             let Some(place) = place else { return Ok(stream) };
+            if self.is_own(&place.holder) {
+                return Err(ReachError::SameWorker);
+            }
             report(&mut self.first, Ok(Reached::Busy(place.to_string())));
             // The proof may have ended meanwhile.
             if !self.registry.demand.exists() {
@@ -209,6 +220,12 @@ impl ListedWorker {
     fn on_failure(&mut self, error: ReachError) -> NextCall {
         let reason = one_line(&error.to_string());
         tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
+        if let ReachError::SameWorker = error {
+            report(&mut self.first, Ok(Reached::Busy(reason)));
+            self.registry.disconnected().remove(&self.member, "");
+            self.note(Contact::Unreachable(Arc::new(error)));
+            return NextCall::Rarely;
+        }
         self.list_disconnected(&reason);
         if let ReachError::NotNeeded(holder) = error {
             self.is_known = true;
@@ -237,7 +254,7 @@ impl ListedWorker {
         let mut disconnected = self.registry.disconnected();
         // Code that forgets a disconnected worker cancels `stop` while it holds this lock, so a forgotten worker is not
         // listed again.
-        if !self.stop.is_cancelled() {
+        if !self.stop.now.is_cancelled() {
             disconnected.connection_failed(&self.member, reason, SystemTime::now());
         }
     }
@@ -245,11 +262,19 @@ impl ListedWorker {
     fn note(&self, contact: Contact) {
         note(&self.registry, &self.member, &self.stop, contact);
     }
+
+    /// Returns true if `holder`, which has the worker, is this orchestrator. It then reaches the worker under another
+    /// address of its name.
+    fn is_own(&self, holder: &str) -> bool {
+        let own = clean_line(&self.registry.settings.name, NAME_CHARACTERS);
+        let holder = holder.strip_prefix("serving ").unwrap_or(holder);
+        matches!(self.member, Member::Named(..)) && holder.starts_with(&format!("{own} at "))
+    }
 }
 
 /// Sets the state of a worker, unless it was removed from the list or had joined by itself.
-fn note(registry: &Registry, member: &Member, stop: &CancellationToken, contact: Contact) {
-    registry.contacts.send_if_modified(|contacts| !stop.is_cancelled() && contacts.set(member, contact));
+fn note(registry: &Registry, member: &Member, stop: &SessionStop, contact: Contact) {
+    registry.contacts.send_if_modified(|contacts| !stop.now.is_cancelled() && contacts.set(member, contact));
 }
 
 /// Serves a session with the worker at the other end of `stream`. Fails if no session started.
@@ -258,23 +283,31 @@ pub(super) async fn serve_session<S: Stream>(
     member: &Member,
     registry: &Arc<Registry>,
     first: &mut FirstReport,
-    stop: &CancellationToken,
+    stop: &SessionStop,
 ) -> Result<EndedSession, ReachError> {
     let (welcome, mut welcomed) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
     let mut session = std::pin::pin!(serve(stream, member.clone(), registry.clone(), welcome, stop));
+    let on_connected = |first: &mut FirstReport, name: String| {
+        note(registry, member, stop, Contact::Connected);
+        report(first, Ok(Reached::Connected(name)));
+    };
     let hello = tokio::select! {
-        ended = &mut session => return Err(match welcomed.try_recv() {
-            Ok(Err(mismatch)) => mismatch.into(),
-            Ok(Ok(_)) | Err(_) => ReachError::SessionEnded(ended.reason),
-        }),
+        ended = &mut session => return match welcomed.try_recv() {
+            // The session started, and ended at once.
+            Ok(Ok(name)) => {
+                on_connected(first, name);
+                Ok(ended)
+            }
+            Ok(Err(mismatch)) => Err(mismatch.into()),
+            Err(_) => Err(ReachError::SessionEnded(ended.reason)),
+        },
         hello = timeout(HELLO_TIMEOUT, &mut welcomed) => hello,
     };
     let error = match hello {
         Ok(Ok(Ok(name))) => {
-            note(registry, member, stop, Contact::Connected);
-            report(first, Ok(Reached::Connected(name)));
+            on_connected(first, name);
             return Ok(session.await);
         }
         Ok(Ok(Err(mismatch))) => mismatch.into(),

@@ -2,18 +2,25 @@
 //!
 //! It does not know what happens on a connection.
 
-use super::{list::Member, reach_error::ReachError};
+use super::{list::Member, reach_error::ReachError, resolver::AddressResolver};
 use futures::future::select_ok;
 use sp1d_protocol::{Address, Admission, Role, dial};
-use std::{io, net::IpAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
 
-/// Maximum time to resolve a name, and then to establish a TCP connection.
+/// Maximum time to establish a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Maximum time to resolve a name. A resolver asks a name server again after 5 s, and then the next one.
+pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection to a worker, over any transport.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -44,10 +51,12 @@ pub(crate) enum Established {
 pub(crate) async fn establish(
     member: &Member,
     local: Option<&dyn LocalConnector>,
+    resolver: &dyn AddressResolver,
     has_proof: bool,
 ) -> Result<Established, ReachError> {
-    let address = match member {
-        Member::Remote(address) => address,
+    let mut stream = match member {
+        Member::Remote(address) => connect(address, resolver).await?,
+        Member::Named(address, _) => connect_to(vec![*address]).await?,
         Member::Local => {
             let local = local.ok_or(ReachError::NoLocalWorker)?;
             let stream = local.connect().ok_or(ReachError::LocalWorkerStopped)?;
@@ -55,7 +64,6 @@ pub(crate) async fn establish(
         }
         Member::Joined(_) => return Err(ReachError::Joins),
     };
-    let mut stream = connect(address).await?;
     stream.set_nodelay(true).map_err(ReachError::NoDelay)?;
     let role = if has_proof { Role::Orchestrator } else { Role::IdleOrchestrator };
     Ok(match dial(&mut stream, role).await? {
@@ -72,14 +80,20 @@ pub(crate) fn address_of(stream: &TcpStream) -> Option<IpAddr> {
     stream.peer_addr().ok().map(|address| address.ip())
 }
 
-/// Returns a TCP connection to `address`.
-pub(crate) async fn connect(address: &Address) -> Result<TcpStream, ReachError> {
-    let resolved = timeout(CONNECT_TIMEOUT, address.resolve()).await;
-    let found = match resolved {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Err(ReachError::Resolve(error)),
-        Err(_) => return Err(ReachError::ResolveTimeout(CONNECT_TIMEOUT)),
-    };
+/// Returns a TCP connection to `address`. A name is looked up again in each call.
+pub(crate) async fn connect(address: &Address, resolver: &dyn AddressResolver) -> Result<TcpStream, ReachError> {
+    match timeout(RESOLVE_TIMEOUT, resolver.resolve(address)).await {
+        Ok(Ok(found)) => connect_to(found).await,
+        Ok(Err(error)) => Err(ReachError::Resolve(error)),
+        Err(_) => Err(ReachError::ResolveTimeout(RESOLVE_TIMEOUT)),
+    }
+}
+
+/// Returns a TCP connection to one of the addresses `found` of a worker.
+async fn connect_to(found: Vec<SocketAddr>) -> Result<TcpStream, ReachError> {
+    if found.is_empty() {
+        return Err(ReachError::Resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+    }
     // Try all addresses of the name at the same time, because one of them may drop all packets.
     let tries = select_ok(found.into_iter().map(|socket| Box::pin(TcpStream::connect(socket))));
     match timeout(CONNECT_TIMEOUT, tries).await {

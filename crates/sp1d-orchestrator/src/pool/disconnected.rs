@@ -44,7 +44,7 @@ impl DisconnectedKey {
     fn new(member: &Member, name: &str) -> Self {
         match member {
             Member::Joined(_) => Self::Joined(name.to_owned()),
-            Member::Remote(_) | Member::Local => Self::Listed(member.clone()),
+            Member::Remote(_) | Member::Named(..) | Member::Local => Self::Listed(member.clone()),
         }
     }
 }
@@ -70,7 +70,7 @@ impl DisconnectedWorkers {
     pub(crate) fn left(&mut self, member: &Member, name: &str, reason: &str, now: SystemTime) {
         let network = match member {
             Member::Joined(peer) => Some(PeerNetwork::from(peer.ip())),
-            Member::Remote(_) | Member::Local => None,
+            Member::Remote(_) | Member::Named(..) | Member::Local => None,
         };
         self.make_room(network, now);
         let (name, address, reason) = (name.to_owned(), member.to_string(), reason.to_owned());

@@ -33,7 +33,8 @@ pub(crate) struct WorkerIdentity {
 enum IdentityKey {
     /// A worker of the list: its entry, whatever its name is.
     Listed(Member),
-    /// A worker that joined: its address and its name. Its port differs in each session.
+    /// A worker that joined, or one of several workers of a name: its address and its name. The port of a worker that
+    /// joins differs in each session. A name may stand for other workers every day.
     Joined { address: IpAddr, name: String },
 }
 
@@ -60,7 +61,9 @@ impl WorkerIdentities {
     /// Returns the identity of the worker `name` at `member`. `connected` are the workers that must not be forgotten.
     pub(crate) fn identify(&mut self, name: &str, member: &Member, connected: &BTreeSet<WorkerId>) -> WorkerIdentity {
         let key = match member {
-            Member::Joined(peer) => IdentityKey::Joined { address: peer.ip().to_canonical(), name: name.to_owned() },
+            Member::Joined(peer) | Member::Named(peer, _) => {
+                IdentityKey::Joined { address: peer.ip().to_canonical(), name: name.to_owned() }
+            }
             Member::Remote(_) | Member::Local => IdentityKey::Listed(member.clone()),
         };
         let known = self.ids.get(&key).copied();
@@ -118,6 +121,10 @@ fn origin(rule: WorkerOrigins, id: WorkerId, member: &Member, reached: Option<Ip
     match (member, reached) {
         (Member::Local, _) => of_no_network(0),
         (Member::Joined(peer), _) => of_network(peer.ip()),
+        (Member::Named(address, _), _) if address.ip().to_canonical().is_loopback() => {
+            of_no_network(address.port().into())
+        }
+        (Member::Named(address, _), _) => of_network(address.ip()),
         // The user has listed these processes of this machine one by one.
         (Member::Remote(address), Some(reached)) if reached.to_canonical().is_loopback() => {
             of_no_network(address.port().into())

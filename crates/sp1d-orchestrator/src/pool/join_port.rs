@@ -24,11 +24,10 @@ sp1d_model::limits! {
     /// Default maximum number of connected workers that have joined. A process may usually open 1024 files, and the
     /// HTTP interface, the database and the artifacts need most of them.
     const MAX_JOINED: usize = 256; Count by Worker;
+    /// How many log lines the connections of one address may cause. A worker that connects and leaves again and again
+    /// writes no more.
+    const MAX_LOG_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(10) }; Events by Worker;
 }
-
-/// How many log lines the connections of one address may cause: 20 at once, and one more every 10 s. A worker that
-/// connects and leaves again and again writes no more.
-const MAX_LOG_RATE: Rate = Rate { burst: 20, interval: Duration::from_secs(10) };
 
 /// Settings of the port on which workers join.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +97,7 @@ impl JoinPort {
     /// Serves a worker from the first bytes of its connection to the end of its session.
     async fn receive(&self, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let Some(_place) = self.shake_hands(&mut stream, peer).await else { return };
-        let ended = serve_session(stream, &Member::Joined(peer), &self.registry, &mut None, &stop).await;
+        let ended = serve_session(stream, &Member::Joined(peer), &self.registry, &mut None, &stop.into()).await;
         self.log(peer, |left_out| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, left_out, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, left_out, "joining worker refused"),

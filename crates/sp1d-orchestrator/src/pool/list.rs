@@ -21,6 +21,8 @@ const MAX_WORKERS: usize = 10_000;
 pub enum Member {
     /// A worker that listens at this address.
     Remote(Address),
+    /// One of the workers of a name with several addresses: its address, and the entry of the list with the name.
+    Named(SocketAddr, Address),
     /// The worker in the orchestrator's own process, written `local`.
     Local,
     /// A worker that joined by itself, from this address. It is not in the list.
@@ -54,6 +56,7 @@ impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Remote(address) => address.fmt(f),
+            Self::Named(address, _) => address.fmt(f),
             Self::Local => f.write_str(LOCAL),
             Self::Joined(peer) => write!(f, "joined from {peer}"),
         }

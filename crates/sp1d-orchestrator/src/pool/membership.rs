@@ -9,8 +9,9 @@ use super::{
     info::UnknownWorker,
     join_port::{JoinPort, JoinSettings},
     list::{Member, WorkerList},
+    name_follower::NameFollower,
 };
-use crate::{lock::lock, registry::Registry};
+use crate::{lock::lock, registry::Registry, session::server::SessionStop};
 use sp1d_scheduler::SessionId;
 use std::{
     collections::BTreeMap,
@@ -55,7 +56,15 @@ impl Membership {
             let end = self.stop.child_token();
             members.insert(member.clone(), end.clone());
             self.registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
-            self.tasks.spawn(keep_connected(member.clone(), self.registry.clone(), first, end));
+            let (registry, first) = (self.registry.clone(), Some(first));
+            match member {
+                Member::Remote(name) if name.is_name() => {
+                    let (name, tasks, calls) = (name.clone(), self.tasks.clone(), BTreeMap::new());
+                    let follower = NameFollower { name, registry, first, tasks, stop: end, calls };
+                    self.tasks.spawn(follower.run());
+                }
+                member => _ = self.tasks.spawn(keep_connected(member.clone(), registry, first, SessionStop::from(end))),
+            }
             (member.clone(), outcome)
         };
         new.into_iter().map(call).collect()

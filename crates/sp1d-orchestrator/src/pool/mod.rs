@@ -12,8 +12,11 @@
 //! - `join_port`: the port on which workers join.
 //! - `list`: the worker list.
 //! - `membership`: which workers the pool has.
+//! - `name_follower`: looks up a name of the list again and again, and connects to its workers.
+//! - `named_workers`: decides which workers a name stands for.
 //! - `probe`: asks a worker about itself without becoming its orchestrator.
 //! - `reach_error`: why a worker cannot be reached.
+//! - `resolver`: looks up names.
 //! - `snapshot`: the scheduler's view of the workers, published by the dispatcher.
 //!
 //! This folder does not know what a session transfers, or which tasks the workers get.
@@ -30,6 +33,9 @@ pub(crate) mod info;
 pub(crate) mod join_port;
 pub(crate) mod list;
 pub(crate) mod membership;
+pub(crate) mod name_follower;
+pub(crate) mod named_workers;
 pub(crate) mod probe;
 pub(crate) mod reach_error;
+pub(crate) mod resolver;
 pub(crate) mod snapshot;

@@ -1,6 +1,6 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
-use super::{dialer::connect, list::Member, reach_error::ReachError};
+use super::{dialer::connect, list::Member, reach_error::ReachError, resolver::SystemResolver};
 use crate::{lock::lock, runner::task::AttemptMemory, session::introduction::attempt_memory};
 use sp1d_model::clean_line;
 use sp1d_protocol::{
@@ -71,19 +71,23 @@ pub async fn probe(member: &Member, build: &Build) -> Result<Probed, ProbeError>
     let Member::Remote(address) = member else {
         return Err(ProbeError::NoAddress(member.clone()));
     };
-    let mut stream = connect(address).await?;
+    let mut stream = connect(address, &SystemResolver).await?;
     match dial(&mut stream, Role::IdleOrchestrator).await {
         Ok(_) => {}
         Err(PreambleError::Busy(text)) => return Err(ProbeError::Busy(text)),
         Err(error) => return Err(ReachError::Preamble(error).into()),
     }
     let (connection, closer) = Connection::new(stream);
-    let (sender, hello) = oneshot::channel();
+    let (sender, mut hello) = oneshot::channel();
     let session = ProbeSession { build: build.clone(), hello: Arc::new(Mutex::new(Some(sender))) };
     let mut served = pin!(serve_connection(connection, &closer, session));
     let received = tokio::select! {
-        _ = &mut served => return Err(ReachError::EndedBeforeHello.into()),
-        received = timeout(HELLO_TIMEOUT, hello) => received,
+        _ = &mut served => return match hello.try_recv() {
+            // The worker closed the connection right after its hello.
+            Ok(outcome) => outcome.map_err(ProbeError::Build),
+            Err(_) => Err(ReachError::EndedBeforeHello.into()),
+        },
+        received = timeout(HELLO_TIMEOUT, &mut hello) => received,
     };
     // The reply tells the worker that this was only a probe, and the worker closes the connection.
     let _ = timeout(GOODBYE_TIMEOUT, served).await;

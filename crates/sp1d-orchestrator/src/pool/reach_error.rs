@@ -44,6 +44,9 @@ pub enum ReachError {
     /// again when a proof starts.
     #[error("{0}; no proof needs it now")]
     NotNeeded(String),
+    /// This address leads to a worker that is connected already under another address of its name.
+    #[error("this orchestrator already uses the worker at this address, under another address of its name")]
+    SameWorker,
     /// The worker has another build. It needs the release of this orchestrator.
     #[error(transparent)]
     Build(#[from] Mismatch),
@@ -78,6 +81,7 @@ impl ReachError {
             | Self::LocalWorkerStopped
             | Self::Joins
             | Self::NoDelay(_)
+            | Self::SameWorker
             | Self::Build(_)
             | Self::NoHello(_)
             | Self::EndedBeforeHello => false,

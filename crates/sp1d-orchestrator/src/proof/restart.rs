@@ -67,6 +67,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &TryFacts) -> Option<
         | ProofFailure::NoWorkers { .. }
         | ProofFailure::WorkersBusy { .. }
         | ProofFailure::Timeout(_)
+        | ProofFailure::LateStart { .. }
         | ProofFailure::Cancelled => None,
     }
 }

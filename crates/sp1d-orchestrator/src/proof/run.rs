@@ -194,6 +194,8 @@ impl Orchestrator {
         let handle = ProofHandle { state: state.clone(), registry: self.registry.clone() };
         let mut run = runner.run(handle, request);
         let failure = tokio::select! {
+            // A finished proof counts, even if it is cancelled or its time ends at the same moment.
+            biased;
             outcome = &mut run => return outcome,
             () = cancel.cancelled() => ProofFailure::Cancelled,
             () = self.stop.cancelled() => ProofFailure::Cancelled,

@@ -67,6 +67,17 @@ pub enum ProofFailure {
     /// The timeout of the request passed.
     #[error("the proof did not end within its timeout of {} s\nhint: allow more time with `--timeout` or the setting `timeout_s`", .0.as_secs_f32())]
     Timeout(Duration),
+    /// The timeout of the call passed before the proof could start.
+    #[error(
+        "the proof did not start within its timeout of {} s; it waited for {awaited}\nhint: check that the workers run (`sp1d doctor`), or allow more time with `--timeout` or the setting `timeout_s`",
+        timeout.as_secs_f32()
+    )]
+    LateStart {
+        /// The timeout of the call.
+        timeout: Duration,
+        /// What the call waited for.
+        awaited: String,
+    },
     /// The proof was cancelled.
     #[error("the proof was cancelled")]
     Cancelled,
@@ -87,7 +98,7 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
             ProofFailure::OutOfMemory(_) => ProofFailureKind::OutOfMemory,
             ProofFailure::NoWorkers { .. } | ProofFailure::WorkersBusy { .. } => ProofFailureKind::NoWorkers,
-            ProofFailure::Timeout(_) => ProofFailureKind::Timeout,
+            ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => ProofFailureKind::Timeout,
             ProofFailure::Cancelled => ProofFailureKind::Cancelled,
             ProofFailure::Internal(_) => ProofFailureKind::Internal,
         };

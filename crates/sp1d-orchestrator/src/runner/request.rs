@@ -31,6 +31,26 @@ pub struct ProofRequest {
     pub label: String,
 }
 
+impl ProofRequest {
+    /// Returns the request for a core proof without limits of cycles and time. The program must end with exit code 0,
+    /// and the nonce is zero.
+    #[must_use]
+    pub fn core(elf: Bytes, stdin: Bytes, options: String) -> Self {
+        Self {
+            elf,
+            stdin,
+            mode: ProofMode::Core,
+            cycle_limit: None,
+            expected_exit: ExpectedExit::Success,
+            check_input_proofs: true,
+            nonce: [0; 4],
+            options,
+            timeout: None,
+            label: String::new(),
+        }
+    }
+}
+
 /// The exit code with which a program must end for its proof to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExpectedExit {

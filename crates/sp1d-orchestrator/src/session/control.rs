@@ -10,7 +10,7 @@ use sp1d_protocol::{
     MessageLimits,
     wire::{self, FromWorker, ToWorker, from_worker, to_worker},
 };
-use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, ResultKey, ResumableAttempt};
+use sp1d_scheduler::{AttemptFailure, AttemptId, DispatchEvent, JoinedWorker, ResultKey, ResumableAttempt};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::{
     sync::mpsc,
@@ -69,15 +69,23 @@ impl WorkerSession {
             }
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
+            from_worker::Message::Leaving(_) => {
+                self.expect_no_return();
+                self.leaving.cancel();
+            }
             from_worker::Message::Goodbye(goodbye) => {
                 let reason = clean_line(&goodbye.reason, MAX_REASON_CHARACTERS);
-                if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(session)) {
-                    // A worker that joined by itself is not expected back when it says goodbye.
-                    worker.let_go.store(true, Ordering::Relaxed);
-                }
+                self.expect_no_return();
                 self.close_reason.set(reason);
                 self.closer.close();
             }
+        }
+    }
+
+    /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back.
+    fn expect_no_return(&self) {
+        if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(self.id)) {
+            worker.let_go.store(true, Ordering::Relaxed);
         }
     }
 
@@ -107,24 +115,18 @@ impl WorkerSession {
                 self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
             }
-            let (worker, origin) = (entry.id, entry.origin);
-            let (slots, kinds) = (introduction.slots, introduction.kinds);
-            let holds = readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect();
-            let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
-            let memory_bytes = entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine));
-            let joined = DispatchEvent::WorkerJoined {
-                session,
-                worker,
-                origin,
-                memory_bytes,
-                slots,
-                kinds,
-                holds,
-                resumable_attempts,
+            let joined = JoinedWorker {
+                worker: entry.id,
+                origin: entry.origin,
+                memory_bytes: entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                slots: introduction.slots,
+                kinds: introduction.kinds,
+                holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
-            self.event(joined).await;
+            let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
+            self.event(DispatchEvent::WorkerJoined { session, joined, resumable_attempts }).await;
         }
     }
 

@@ -13,10 +13,10 @@ use crate::{
     runner::failure::ProofFailure,
     scope::{attempt_scope, proof_scope},
 };
-use sp1d_artifacts::{Assembler, Blob, DecodeError, Digest, StoreError};
+use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
-    MessageLimits, TaskOutput, chunk_from_wire, made_prefix,
+    DeliveryError, IncomingArtifact, MessageLimits, TaskOutput, made_prefix,
     wire::{DeliverHeader, DeliverPart, deliver_part},
 };
 use sp1d_scheduler::AttemptId;
@@ -185,18 +185,17 @@ fn check_delivery(entry: &RegisteredAttempt, attempt: AttemptId, header: &Delive
     Ok(())
 }
 
-/// Receives the chunks of a delivery. Each chunk is checked on a thread that may block, and no thread waits for the
-/// next chunk.
+/// Receives the chunks of a delivery. Each part is checked on a thread that may block, and no thread waits for the next
+/// part.
 async fn receive_blob(
     mut delivery: Streaming<DeliverPart>,
     length: u64,
     upload: &mut OpenUpload,
 ) -> Result<Blob, Status> {
-    let mut assembler = Assembler::new(length);
-    let mut digest = None;
+    let mut artifact = IncomingArtifact::new(length);
     loop {
         // The stored bytes of a valid chunk are at most this many.
-        let reserved = match assembler.next_chunk_bytes() {
+        let reserved = match artifact.next_chunk_bytes() {
             0 => 0,
             bytes => bytes + CHUNK_OVERHEAD_BYTES,
         };
@@ -205,22 +204,19 @@ async fn receive_blob(
             return Err(Status::resource_exhausted(format!("there was no memory for the upload for {seconds} s")));
         }
         let Some(part) = in_pace(delivery.message()).await?? else { break };
-        match part.part {
-            Some(deliver_part::Part::Chunk(chunk)) if digest.is_none() => {
-                let stored = chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES;
-                let checked = tokio::task::spawn_blocking(move || {
-                    assembler.push(chunk_from_wire(&chunk))?;
-                    Ok::<_, DecodeError>(assembler)
-                });
-                assembler = checked.await.expect("assembling does not panic").map_err(invalid)?;
-                upload.give_back(reserved - stored);
-            }
-            Some(deliver_part::Part::End(end)) if digest.is_none() => digest = Digest::from_slice(&end.digest),
-            _ => return Err(invalid("the parts of the artifact arrived in the wrong order")),
-        }
+        let stored = match &part.part {
+            Some(deliver_part::Part::Chunk(chunk)) => chunk.content.len() as u64 + CHUNK_OVERHEAD_BYTES,
+            _ => 0,
+        };
+        let checked = tokio::task::spawn_blocking(move || {
+            artifact.push(part)?;
+            Ok::<_, DeliveryError>(artifact)
+        });
+        artifact = checked.await.expect("assembling does not panic").map_err(invalid)?;
+        // The stored bytes of a chunk that was accepted are at most what was reserved.
+        upload.give_back(reserved - stored);
     }
-    let digest = digest.ok_or_else(|| invalid("the delivery ended early"))?;
-    assembler.finish(digest).map_err(invalid)
+    artifact.finish().map_err(invalid)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Releases a worker for which other orchestrators wait.
+//! Releases a worker for which other orchestrators wait, or which is stopping.
 
 use super::{turn_end::TurnEnd, worker_session::WorkerSession};
 use crate::dispatch::input::DispatcherInput;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 impl WorkerSession {
     /// Resolves when this orchestrator's turn is over and the worker holds no attempt. Attempts that have started end
@@ -22,6 +23,20 @@ impl WorkerSession {
                 _ = demand.changed() => {}
             }
         }
+        self.drain().await;
+    }
+
+    /// Resolves when the worker has reported that it leaves, and holds no attempt. Attempts that have started end
+    /// first, and the other ones go to other workers, or wait.
+    pub(super) async fn worker_left(&self) {
+        self.leaving.cancelled().await;
+        tracing::info!(worker = %self.address, "worker is stopping: it finishes the attempts that it has started");
+        self.drain().await;
+    }
+
+    /// Resolves when `retire` is cancelled, and the worker holds no attempt.
+    pub(super) async fn retired(&self, retire: &CancellationToken) {
+        retire.cancelled().await;
         self.drain().await;
     }
 

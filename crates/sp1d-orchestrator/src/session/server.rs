@@ -18,6 +18,37 @@ const STOPPING: &str = "the orchestrator is stopping";
 /// Why this orchestrator ends the session of a worker for which others wait.
 const RELEASED: &str = "released, because other orchestrators wait for this worker";
 
+/// Why this orchestrator ends the session of a worker that leaves.
+const LEFT: &str = "the worker is stopping";
+
+/// Why this orchestrator ends the session of a worker that its name no longer stands for.
+const RETIRED: &str = "the name server no longer lists this worker";
+
+/// What ends a session from this side.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionStop {
+    /// Ends the session at once.
+    pub(crate) now: CancellationToken,
+    /// Ends the session when the worker has finished the attempts that it has started.
+    pub(crate) retire: CancellationToken,
+}
+
+impl From<CancellationToken> for SessionStop {
+    fn from(now: CancellationToken) -> Self {
+        Self { now, retire: CancellationToken::new() }
+    }
+}
+
+impl SessionStop {
+    /// Resolves when the session must end, at once or later. Without a session, both are the same.
+    pub(crate) async fn any(&self) {
+        tokio::select! {
+            () = self.now.cancelled() => {}
+            () = self.retire.cancelled() => {}
+        }
+    }
+}
+
 /// The end of a session.
 #[derive(Debug)]
 pub(crate) struct EndedSession {
@@ -27,15 +58,15 @@ pub(crate) struct EndedSession {
     pub(crate) is_release: bool,
 }
 
-/// Serves the worker at the other end of `stream` until the session ends, `stop` is cancelled, or this orchestrator's
-/// turn at the worker is over. `welcome` receives the outcome of the handshake: the worker's name, or why it is
-/// refused.
+/// Serves the worker at the other end of `stream` until the session ends, `stop` ends it, this orchestrator's turn at
+/// the worker is over, or the worker leaves. `welcome` receives the outcome of the handshake: the worker's name, or why
+/// it is refused.
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,
     registry: Arc<Registry>,
     welcome: oneshot::Sender<Result<String, Mismatch>>,
-    stop: &CancellationToken,
+    stop: &SessionStop,
 ) -> EndedSession
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -48,9 +79,19 @@ where
         let mut serving = pin!(serve_connection(connection, &closer, SessionService(session.clone())));
         tokio::select! {
             served = &mut serving => served,
-            () = stop.cancelled() => {
+            () = stop.now.cancelled() => {
                 session.close_reason.set(STOPPING.to_owned());
                 session.say_goodbye(STOPPING).await;
+                Ok(())
+            }
+            () = session.retired(&stop.retire) => {
+                session.close_reason.set(RETIRED.to_owned());
+                session.say_goodbye(RETIRED).await;
+                Ok(())
+            }
+            () = session.worker_left() => {
+                session.close_reason.set(LEFT.to_owned());
+                session.say_goodbye(LEFT).await;
                 Ok(())
             }
             () = session.turn_over() => {
@@ -70,6 +111,6 @@ where
         (None, Err(error)) => format!("the connection failed: {error}"),
         (None, Ok(())) => "the connection was closed".to_owned(),
     };
-    session.leave(&reason, stop.is_cancelled()).await;
+    session.leave(&reason, stop.now.is_cancelled() || stop.retire.is_cancelled()).await;
     EndedSession { reason, is_release }
 }

@@ -24,7 +24,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::timeout,
 };
-use tokio_util::task::TaskTracker as BackgroundTasks;
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 use tonic::Status;
 
 /// The orchestrator's state of one session.
@@ -41,6 +41,8 @@ pub(super) struct WorkerSession {
     pub(super) joined: AtomicBool,
     /// How many other orchestrators wait for the worker.
     pub(super) others: watch::Sender<u32>,
+    /// Cancelled when the worker reports that it leaves.
+    pub(super) leaving: CancellationToken,
     pub(super) close_reason: Arc<CloseReason>,
     pub(super) tasks: BackgroundTasks,
     pub(super) registry: Arc<Registry>,
@@ -62,6 +64,7 @@ impl WorkerSession {
             controlled: AtomicBool::new(false),
             joined: AtomicBool::new(false),
             others: watch::Sender::new(0),
+            leaving: CancellationToken::new(),
             close_reason: Arc::default(),
             tasks: BackgroundTasks::new(),
             registry,

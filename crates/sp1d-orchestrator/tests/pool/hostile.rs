@@ -139,6 +139,17 @@ async fn chunks_of_one_byte_are_refused() {
 }
 
 #[tokio::test]
+async fn a_delivery_ends_at_an_invalid_digest() {
+    let worker = HostileWorker::start().await;
+    // The stream stays open: only the digest can end the delivery.
+    let parts = [worker.header(&worker.events, 2), part(Part::End(wire::DeliverEnd::default()))];
+    let mut client = worker.client.clone();
+    let delivery = client.deliver(futures::stream::iter(parts).chain(futures::stream::pending()));
+    let reply = tokio::time::timeout(PATIENCE, delivery).await.expect("the delivery ends");
+    assert_eq!(reply.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn an_attempt_uploads_no_more_uncompressed_bytes_than_its_task_can_produce() {
     // Encoded first, because it blocks the thread of the session.
     let zeros = Blob::encode(&vec![0; 100 << 20]);

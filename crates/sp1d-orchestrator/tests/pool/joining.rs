@@ -3,7 +3,7 @@
 use super::*;
 use sp1d_orchestrator::JoinSettings;
 use sp1d_protocol::{PreambleError, Role, dial};
-use sp1d_worker::JoiningWorker;
+use sp1d_worker::{JoiningWorker, WorkerStop};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
@@ -152,4 +152,44 @@ async fn a_worker_that_comes_and_leaves_does_not_fill_the_history_of_a_proof() {
     assert_eq!(written, 40);
     test.orchestrator.shutdown().await;
     steady.stop().await;
+}
+
+#[tokio::test]
+async fn a_joined_worker_that_leaves_finishes_its_task_and_gives_back_the_others() {
+    let test = JoinTest::start("127.0.0.1", 8).await;
+    let (started, finish, count) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+    let engine = FakeEngine::doing({
+        let (started, finish, count) = (started.clone(), finish.clone(), count.clone());
+        move |assignment, io| {
+            let (started, finish) = (started.clone(), finish.clone());
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                started.notify_one();
+                finish.notified().await;
+                do_honestly(&assignment, &*io).await
+            }
+        }
+    });
+    let worker = JoiningWorker::new(test.address.into(), sp1d_testing::introduction("leaves"));
+    let stop = WorkerStop::new();
+    let serving = tokio::spawn(worker.serve(sp1d_testing::ready(engine), stop.clone()));
+    test.expect(&["leaves"]).await;
+    let leaving = async {
+        started.notified().await;
+        tokio::spawn(async move { stop.leave_within(PATIENCE).await });
+        wait_for_workers(&test.orchestrator, |workers| workers.iter().all(|worker| worker.drained)).await;
+        let stays = test.join("stays");
+        let is_done = |worker: &WorkerInfo| worker.name == "stays" && worker.done >= 2;
+        wait_for_workers(&test.orchestrator, |workers| workers.iter().any(is_done)).await;
+        finish.notify_one();
+        serving.await.unwrap().unwrap();
+        stays
+    };
+    let (proven, stays) = tokio::join!(prove(&test.orchestrator, request(3)), leaving);
+    assert_eq!(proven.unwrap().output.proof, expected(3));
+    assert_eq!(count.load(Ordering::Relaxed), 1, "the leaving worker started another task");
+    // It is not expected back.
+    assert!(test.orchestrator.disconnected_workers().is_empty());
+    stays.stop().await;
+    test.orchestrator.shutdown().await;
 }

@@ -5,6 +5,7 @@ mod connections;
 mod faults;
 mod hostile;
 mod joining;
+mod names;
 mod proofs;
 
 use futures::FutureExt;
@@ -17,7 +18,8 @@ use sp1d_orchestrator::{
 use sp1d_protocol::{TaskPayload, WrapTask};
 use sp1d_scheduler::TaskKind;
 use sp1d_testing::{
-    FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, honest_result,
+    FakeEngine, FakeRunner, RunningWorker, do_honestly, expected_proof, fake_build, fetch_inputs, free_address,
+    honest_result,
 };
 use sp1d_worker::{AttemptError, Capabilities, EngineState, LocalEndpoint, LocalWorker, engine_state};
 use std::{
@@ -26,7 +28,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };

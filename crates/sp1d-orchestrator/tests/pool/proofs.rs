@@ -97,9 +97,14 @@ async fn check_batch(provers: u32, batch: u32) {
     let ((), outcome) = tokio::join!(
         async {
             started.notified().await;
-            // All five tasks are submitted by now. Further assignments would have arrived at once.
+            let (wanted, deadline) = ((provers.max(1) * batch) as usize, Instant::now() + PATIENCE);
+            while orchestrator.holdings().attempts < wanted {
+                assert!(Instant::now() < deadline, "{:?}", orchestrator.holdings());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // All five tasks are submitted by now. Further assignments would arrive at once.
             tokio::time::sleep(Duration::from_millis(200)).await;
-            assert_eq!(orchestrator.holdings().attempts, (provers.max(1) * batch) as usize);
+            assert_eq!(orchestrator.holdings().attempts, wanted);
             cancel.cancel();
         },
         proof

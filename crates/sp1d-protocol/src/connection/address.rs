@@ -55,6 +55,12 @@ impl Address {
         self.port
     }
 
+    /// Returns true if the address is a host name and a port.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        matches!(self.location, IpOrName::Name(_))
+    }
+
     /// Returns every socket address that this address currently stands for. A name is looked up again in each call.
     ///
     /// # Errors

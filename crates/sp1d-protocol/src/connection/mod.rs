@@ -3,6 +3,7 @@
 //! - `filter`, `peer_filter`: who may connect. `port_guard`: how many connections are in their handshake.
 //! - `peer_network`, `peer_table`, `peer_places`: counts of connections, in total and per address.
 //! - `rate_limiter`: how often a peer may cause a log line.
+//! - `reserved_port`: a free port for a process that is started later.
 //! - `preamble`, `queue`: the first bytes, and the wait for a worker's turn. `http2`: what follows.
 
 mod address;
@@ -17,6 +18,7 @@ mod port_guard;
 mod preamble;
 mod queue;
 mod rate_limiter;
+mod reserved_port;
 
 pub use address::{Address, AddressError};
 pub use backoff::Backoff;
@@ -34,4 +36,5 @@ pub use preamble::{Admission, PREAMBLE_TIMEOUT, PreambleError, PreambleReply, Ro
 pub(crate) use queue::LIMITS as QUEUE_LIMITS;
 pub use queue::{QueuePlace, receive_place, send_place};
 pub(crate) use rate_limiter::LIMITS as RATE_LIMITS;
-pub use rate_limiter::{Rate, RateLimiter};
+pub use rate_limiter::RateLimiter;
+pub use reserved_port::ReservedPort;

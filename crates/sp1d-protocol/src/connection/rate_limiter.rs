@@ -1,21 +1,13 @@
 //! Limits how often something happens, for each of many keys. This module performs no I/O.
 
-use std::{collections::BTreeMap, time::Duration};
+use sp1d_model::Rate;
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 sp1d_model::limits! {
     /// Maximum number of keys that are remembered. If there are more, nothing is allowed for new keys until others have
     /// been quiet.
     const MAX_RATE_KEYS: usize = 1024; Count by EitherSide;
-}
-
-/// How often something may happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many times it may happen at once.
-    pub burst: u32,
-    /// How long it takes until it may happen once more.
-    pub interval: Duration,
 }
 
 /// What is remembered of a key.
@@ -63,6 +55,7 @@ impl<K: Ord> RateLimiter<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const RATE: Rate = Rate { burst: 2, interval: Duration::from_secs(10) };
 

@@ -2,6 +2,7 @@
 
 mod assignment;
 mod build;
+mod incoming;
 mod invalid;
 mod kinds;
 mod limits;
@@ -10,6 +11,7 @@ mod transfer;
 
 pub use assignment::Assignment;
 pub use build::{Build, Mismatch};
+pub use incoming::{DeliveryError, IncomingArtifact};
 pub use invalid::Invalid;
 pub use kinds::{failure_kind_from_wire, failure_kind_to_wire, kind_from_wire, kind_to_wire};
 pub use limits::{MessageLimits, made_prefix};

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimsVerdict, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, KindSet, OriginId, ProofId, SessionId, TaskId, TaskKind, WorkerId};
+use crate::{AttemptFailure, AttemptId, JoinedWorker, ProofId, SessionId, TaskId, TaskKind, WorkerId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -43,18 +43,8 @@ pub enum DispatchEvent {
     WorkerJoined {
         /// The new session.
         session: SessionId,
-        /// The worker's identity, the same in all its sessions.
-        worker: WorkerId,
-        /// Where the worker comes from.
-        origin: OriginId,
-        /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
-        memory_bytes: u64,
-        /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
-        slots: u32,
-        /// The task kinds that the worker supports.
-        kinds: KindSet,
-        /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has.
-        holds: Vec<AttemptId>,
+        /// The worker.
+        joined: JoinedWorker,
         /// Attempts from before the orchestrator restarted that the worker can resume.
         resumable_attempts: Vec<ResumableAttempt>,
     },
@@ -172,7 +162,7 @@ impl fmt::Display for DispatchEvent {
             Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
             Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
             Self::ProofEnded { proof } => write!(f, "{proof} ended"),
-            Self::WorkerJoined { session, worker, holds, resumable_attempts, .. } => {
+            Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
                 write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")
             }

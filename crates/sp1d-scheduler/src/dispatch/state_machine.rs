@@ -136,30 +136,11 @@ impl DispatchMachine {
                 self.pass_to_scheduler(Event::MarkerSubmitted { proof, marker }, handling);
             }
             DispatchEvent::ProofEnded { proof } => self.on_proof_ended(proof, handling),
-            DispatchEvent::WorkerJoined {
-                session,
-                worker,
-                origin,
-                memory_bytes,
-                slots,
-                kinds,
-                holds,
-                resumable_attempts,
-            } => {
-                self.resumable.report(session, worker, resumable_attempts);
+            DispatchEvent::WorkerJoined { session, joined, resumable_attempts } => {
+                self.resumable.report(session, joined.worker, resumable_attempts);
                 let resumable_tasks = self.resumable_tasks_on(session);
                 let draining = self.early_drains.remove(session);
-                let joined = Event::WorkerJoined {
-                    session,
-                    worker,
-                    origin,
-                    memory_bytes,
-                    slots,
-                    kinds,
-                    holds,
-                    resumable_tasks,
-                    draining,
-                };
+                let joined = Event::WorkerJoined { session, joined, resumable_tasks, draining };
                 self.pass_to_scheduler(joined, handling);
             }
             DispatchEvent::DrainRequested { session } => self.on_drain_requested(session, handling),

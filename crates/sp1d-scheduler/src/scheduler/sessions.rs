@@ -2,9 +2,8 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, Command, JoinedWorker, KindSet, SessionId, TaskKind, Timestamp, WorkerId,
     tasks::{AttemptState, Loss, TaskPlace},
-    workers::JoinProperties,
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,28 +21,28 @@ impl Scheduler {
     pub(super) fn on_worker_joined(
         &mut self,
         session: SessionId,
-        joining: JoinProperties,
-        holds: &[AttemptId],
+        joined: &JoinedWorker,
+        draining: bool,
         commands: &mut Vec<Command>,
     ) {
-        let JoinProperties { worker, origin, memory_bytes, slots, kinds, draining } = joining;
+        let worker = joined.worker;
         if self.sessions.contains(session) {
             return;
         }
-        if let Some(earlier) = self.workers.join(worker, origin, session)
+        if let Some(earlier) = self.workers.join(worker, joined.origin, session)
             && self.sessions.contains(earlier)
         {
             self.on_session_ended(earlier, commands);
             commands.push(Command::EndSession { session: earlier });
         }
-        self.sessions.insert(session, worker, memory_bytes, slots, kinds, self.paces_of(worker));
+        self.sessions.insert(session, joined, self.paces_of(worker));
         self.keep_standing(session, worker, commands);
         if draining {
             self.sessions.set_draining(session, true);
         }
         self.on_lease_renewed(session);
         // The set removes duplicates from the worker's message.
-        for attempt in &holds.iter().copied().collect::<BTreeSet<_>>() {
+        for attempt in &joined.holds.iter().copied().collect::<BTreeSet<_>>() {
             if !self.continue_attempt(session, worker, *attempt, commands) {
                 commands.push(Command::Cancel { session, attempt: *attempt });
             }

@@ -5,7 +5,7 @@ use crate::{
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledProof, ScheduledTask},
-    workers::{JoinProperties, KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
+    workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,20 +165,9 @@ impl Scheduler {
             }
             Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
             Event::ProofEnded { proof } => self.on_proof_ended(proof, commands),
-            Event::WorkerJoined {
-                session,
-                worker,
-                origin,
-                memory_bytes,
-                slots,
-                kinds,
-                holds,
-                resumable_tasks,
-                draining,
-            } => {
+            Event::WorkerJoined { session, joined, resumable_tasks, draining } => {
                 let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
-                let joining = JoinProperties { worker, origin, memory_bytes, slots, kinds, draining };
-                self.on_worker_joined(session, joining, &holds, commands);
+                self.on_worker_joined(session, &joined, draining, commands);
                 resumable_tasks.into_iter().for_each(|task| self.resume_task(task, session, commands));
             }
             Event::DrainRequested { session } => self.on_drain_requested(session, commands),

@@ -150,19 +150,9 @@ const fn resumable_on(session: u64, task: u64) -> Event {
 
 /// `session` joins and reports that it started the tasks `resumable` before the orchestrator restarted.
 fn joined_with_resumable(session: u64, slots: u32, resumable: &[u64]) -> Event {
-    let (id, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
+    let (session, joined) = (SessionId(session), plain_worker(session, slots));
     let resumable_tasks = resumable.iter().copied().map(TaskId).collect();
-    Event::WorkerJoined {
-        session: id,
-        worker,
-        origin: origin_of(worker),
-        memory_bytes: 0,
-        slots,
-        kinds,
-        holds: Vec::new(),
-        resumable_tasks,
-        draining: false,
-    }
+    Event::WorkerJoined { session, joined, resumable_tasks, draining: false }
 }
 
 #[test]

@@ -159,9 +159,8 @@ fn a_draining_worker_finishes_started_attempts_and_gets_no_more() {
 /// `worker` joins in the new `session` with two slots, while it is drained. It still holds the attempts `holds`.
 fn joined_draining(session: u64, worker: u64, holds: &[u64]) -> Event {
     let holds = holds.iter().copied().map(AttemptId).collect();
-    let (session, worker, kinds) = (SessionId(session), WorkerId(worker), KindSet::all());
-    let (origin, memory_bytes, slots, resumable_tasks) = (origin_of(worker), 0, 2, Vec::new());
-    Event::WorkerJoined { session, worker, origin, memory_bytes, slots, kinds, holds, resumable_tasks, draining: true }
+    let (session, joined) = (SessionId(session), JoinedWorker { holds, ..plain_worker(worker, 2) });
+    Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: true }
 }
 
 #[test]
@@ -249,13 +248,7 @@ fn a_worker_blamed_while_disconnected_returns_with_the_reason() {
 
 /// A worker that supports every kind joins for the first time, from the given origin.
 fn joined_from(session: u64, worker: u64, origin: u128) -> Event {
-    let Event::WorkerJoined { session, worker, memory_bytes, slots, kinds, holds, resumable_tasks, draining, .. } =
-        joined_holding(session, worker, 1, &[])
-    else {
-        unreachable!("`joined_holding` returns this event")
-    };
-    let origin = OriginId(origin);
-    Event::WorkerJoined { session, worker, origin, memory_bytes, slots, kinds, holds, resumable_tasks, draining }
+    joined_as(session, JoinedWorker { origin: OriginId(origin), ..plain_worker(worker, 1) })
 }
 
 #[test]

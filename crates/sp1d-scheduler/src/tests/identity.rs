@@ -17,18 +17,7 @@ fn back(session: u64, worker: u64) -> Event {
 }
 
 fn joined_with(session: u64, slots: u32, memory_bytes: u64) -> Event {
-    let (session, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
-    Event::WorkerJoined {
-        session,
-        worker,
-        origin: origin_of(worker),
-        memory_bytes,
-        slots,
-        kinds,
-        holds: Vec::new(),
-        resumable_tasks: Vec::new(),
-        draining: false,
-    }
+    joined_as(session, JoinedWorker { memory_bytes, ..plain_worker(session, slots) })
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {

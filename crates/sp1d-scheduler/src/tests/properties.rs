@@ -73,17 +73,8 @@ fn event() -> impl Strategy<Value = Event> {
                 resumable_on: None,
             }
         });
-    let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(session, slots, kinds)| Event::WorkerJoined {
-        session: SessionId(session),
-        worker: WorkerId(session),
-        origin: origin_of(WorkerId(session)),
-        memory_bytes: 0,
-        slots,
-        kinds,
-        holds: Vec::new(),
-        resumable_tasks: Vec::new(),
-        draining: false,
-    });
+    let joined = (0..WORKERS, 0..4_u32, kinds())
+        .prop_map(|(session, slots, kinds)| joined_as(session, JoinedWorker { kinds, ..plain_worker(session, slots) }));
     prop_oneof![
         3 => (0..PROOFS).prop_map(proof),
         12 => submitted,
@@ -348,7 +339,7 @@ impl Model {
                     self.markers.entry(marker).or_insert((proof, false));
                 }
             }
-            Event::WorkerJoined { session, slots, kinds, .. } => {
+            Event::WorkerJoined { session, joined: JoinedWorker { slots, kinds, .. }, .. } => {
                 let slots = slots.max(1) as usize;
                 self.workers.entry(session).or_insert(ModelWorker { slots, kinds, heard: now });
             }

@@ -8,18 +8,7 @@ const GIB: u64 = 1 << 30;
 
 /// A worker with one slot and `memory_bytes` for one attempt.
 fn joined_with_memory(session: u64, memory_bytes: u64) -> Event {
-    let (session, worker, kinds) = (SessionId(session), WorkerId(session), KindSet::all());
-    Event::WorkerJoined {
-        session,
-        worker,
-        origin: origin_of(worker),
-        memory_bytes,
-        slots: 1,
-        kinds,
-        holds: Vec::new(),
-        resumable_tasks: Vec::new(),
-        draining: false,
-    }
+    joined_as(session, JoinedWorker { memory_bytes, ..plain_worker(session, 1) })
 }
 
 fn out_of_memory(session: u64, attempt: u64) -> Event {

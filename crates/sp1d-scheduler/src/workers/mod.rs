@@ -3,6 +3,7 @@
 //! This folder knows attempts only by number, and knows no task or proof.
 
 mod clock;
+mod joined_worker;
 mod known_workers;
 mod lease;
 mod origin;
@@ -11,11 +12,12 @@ mod sessions;
 mod standing;
 
 pub(crate) use clock::LeaseClock;
+pub use joined_worker::JoinedWorker;
 pub(crate) use known_workers::{KnownWorker, KnownWorkers, LIMITS as WORKER_LIMITS, PresentQuarantine, WorkerFault};
 pub(crate) use lease::Leases;
 pub use origin::OriginId;
 pub use pace::PaceRules;
 pub(crate) use pace::{PaceWatch, Paces};
-pub(crate) use sessions::{JoinProperties, SessionState, WorkerSessions};
+pub(crate) use sessions::{SessionState, WorkerSessions};
 pub(crate) use standing::Faults;
 pub use standing::QuarantineRules;

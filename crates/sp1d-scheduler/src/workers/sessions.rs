@@ -3,7 +3,7 @@
 //! A worker is *available* for a task kind if it supports the kind, is not quarantined for it, and is neither draining
 //! nor starting its prover. An *idle* worker is available and holds no attempt.
 
-use super::origin::OriginId;
+use super::joined_worker::JoinedWorker;
 use crate::{AttemptId, KindSet, SessionId, TaskKind, Timestamp, WorkerId, queue::Exclusions};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,19 +122,6 @@ impl SessionState {
     }
 }
 
-/// The properties of a worker that joins.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct JoinProperties {
-    pub(crate) worker: WorkerId,
-    pub(crate) origin: OriginId,
-    /// Bytes of memory that one attempt can use; 0 if unknown.
-    pub(crate) memory_bytes: u64,
-    pub(crate) slots: u32,
-    pub(crate) kinds: KindSet,
-    /// True if the worker gets no task, and finishes only the attempts that it has started.
-    pub(crate) draining: bool,
-}
-
 /// All connected workers, with indexes for choosing among them.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerSessions {
@@ -220,20 +207,13 @@ impl WorkerSessions {
         self.get(id).is_none_or(|session| session.is_excluded(exclusions))
     }
 
-    /// Adds a worker that holds no attempt. `paces` contains the expected duration of a task on this worker by kind, or
-    /// zero if unknown.
+    /// Adds a worker that holds no attempt yet: its held attempts continue later. `paces` contains the expected
+    /// duration of a task on this worker by kind, or zero if unknown.
     ///
     /// # Panics
     /// Panics if the worker is already there.
-    pub(crate) fn insert(
-        &mut self,
-        id: SessionId,
-        worker: WorkerId,
-        memory_bytes: u64,
-        slots: u32,
-        kinds: KindSet,
-        paces: [Duration; TaskKind::ALL.len()],
-    ) {
+    pub(crate) fn insert(&mut self, id: SessionId, joined: &JoinedWorker, paces: [Duration; TaskKind::ALL.len()]) {
+        let JoinedWorker { worker, memory_bytes, slots, kinds, .. } = *joined;
         let session = SessionState {
             worker,
             memory_bytes,

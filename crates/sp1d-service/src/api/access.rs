@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 /// the browser send requests, even to a service on the loopback interface (cross-site request forgery).
 pub(super) async fn refuse_other_sites(request: Request, next: Next) -> Response {
     if !request.method().is_safe() && is_of_another_site(request.headers()) {
-        let text = "the request comes from a web page of another site, and such pages may only read\nhint: use the status page of this service, `sp1d`, or an HTTP client outside the browser";
+        let text = "the request comes from a web page of another site, and such pages may only read\nhint: use the status page of this service, `sp1d`, or an HTTP client outside the browser; a proxy without HTTPS must pass on the header `Host`";
         return Problem::new(StatusCode::FORBIDDEN, "other_site", text).into_response();
     }
     next.run(request).await.into_response()
@@ -54,10 +54,16 @@ fn is_this_machine(host: &str, allowed: &[String]) -> bool {
 
 /// Returns true if the headers show that a page of another site sent the request. Only browsers send these headers; a
 /// request without them is allowed.
+///
+/// Browsers send `Sec-Fetch-Site` to HTTPS servers and to this machine, and no page can change it. It is right also
+/// behind a proxy that replaces the header `Host`. Elsewhere, the origin of the page must be this host.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = header("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
     match (header("origin"), header("host")) {
-        (None, _) => header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")),
+        (None, _) => false,
         // Browsers hide some origins and send "null", which does not contain "://" and counts as another site.
         (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, origin)| origin != host),
         (Some(_), None) => true,
@@ -67,6 +73,7 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::{HeaderName, HeaderValue};
 
     #[track_caller]
     fn check(host: &str, expected: bool) {
@@ -91,6 +98,28 @@ mod tests {
             ["example.com", "example.com:8090", "localhost.example.com", "127.0.0.1.example.com:80", "", ":8090"]
         {
             check(host, false);
+        }
+    }
+
+    /// Checks whether a request with these headers comes from a page of another site.
+    #[track_caller]
+    fn check_site(headers: &[(&'static str, &'static str)], expected: bool) {
+        let map = headers.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        assert_eq!(is_of_another_site(&map.collect()), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn only_pages_of_this_site_may_change_something() {
+        check_site(&[], false);
+        check_site(&[("host", "10.0.0.7:8090"), ("origin", "http://10.0.0.7:8090")], false);
+        check_site(&[("host", "10.0.0.7:8090"), ("origin", "http://elsewhere.example")], true);
+        check_site(&[("host", "10.0.0.7:8090"), ("origin", "null")], true);
+        check_site(&[("origin", "http://10.0.0.7:8090")], true);
+        for (site, expected) in [("same-origin", false), ("none", false), ("same-site", true), ("cross-site", true)] {
+            check_site(&[("sec-fetch-site", site)], expected);
+            // A proxy has replaced the host.
+            let host = ("host", "127.0.0.1:8090");
+            check_site(&[host, ("origin", "https://proofs.example.com"), ("sec-fetch-site", site)], expected);
         }
     }
 }

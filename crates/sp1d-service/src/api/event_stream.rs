@@ -1,11 +1,11 @@
 //! `/v1/proofs/{id}/events`: the events of a proof as a stream.
 
-use super::problem::Problem;
+use super::{live::live, path_part::PathPart, problem::Problem};
 use crate::queue::{Follower, Service};
 use axum::{
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::HeaderMap,
-    response::sse::{Event, KeepAlive, Sse},
+    response::{Response, sse::Event},
 };
 use futures::{Stream, stream};
 use serde::Deserialize;
@@ -47,6 +47,7 @@ struct EventReader {
 /// last id that it received as `Last-Event-ID`, and the stream continues after that event.
 #[utoipa::path(
     get,
+    operation_id = "follow_proof",
     path = "/v1/proofs/{id}/events",
     tag = "proofs",
     params(
@@ -55,16 +56,17 @@ struct EventReader {
         ("Last-Event-ID" = Option<u64>, Header, description = "Number of the last event that the client received.")
     ),
     responses(
-        (status = 200, body = EventRecord, content_type = "text/event-stream"),
+        (status = 200, description = "The events.", body = EventRecord, content_type = "text/event-stream"),
+        (status = 400, description = "The path, a query parameter or a header is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn events(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
     query: Result<Query<EventStreamQuery>, QueryRejection>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let Query(EventStreamQuery { follow }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;
     service.proof(&id).await?;
     let after = match headers.get("last-event-id") {
@@ -74,7 +76,7 @@ pub(crate) async fn events(
             number.ok_or_else(|| Problem::malformed("the header Last-Event-ID is not a number"))?
         }
     };
-    Ok(Sse::new(event_stream(service, id, after, follow.unwrap_or(true))).keep_alive(KeepAlive::default()))
+    Ok(live(event_stream(service, id, after, follow.unwrap_or(true))))
 }
 
 fn event_stream(

@@ -32,6 +32,7 @@ async fn health(service: &Service) -> Result<Health, Problem> {
 /// Returns the metrics of the service in the OpenMetrics text format, for Prometheus.
 #[utoipa::path(
     get,
+    operation_id = "get_metrics",
     path = "/metrics",
     tag = "service",
     responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"))
@@ -44,11 +45,12 @@ pub(crate) async fn metrics(State(service): State<Service>) -> Result<Response, 
 /// Returns the health of the service. Succeeds if all parts of the service are running and it can read its database.
 #[utoipa::path(
     get,
+    operation_id = "get_health",
     path = "/healthz",
     tag = "service",
     responses(
-        (status = 200, body = Health),
-        (status = 500, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The health.", body = Health),
+        (status = 500, description = "The service cannot read its database.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "A part of the service ended unexpectedly, or another program has locked the database.", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -59,10 +61,11 @@ pub(crate) async fn healthy(State(service): State<Service>) -> Result<Json<Healt
 /// Returns the health of the service. Succeeds only if at least one worker is ready to prove.
 #[utoipa::path(
     get,
+    operation_id = "get_readiness",
     path = "/readyz",
     tag = "service",
     responses(
-        (status = 200, body = Health),
+        (status = 200, description = "The health.", body = Health),
         (status = 503, description = "No worker is ready, or the service is not healthy.", body = Problem, content_type = "application/problem+json")
     )
 )]

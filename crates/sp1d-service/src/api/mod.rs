@@ -4,9 +4,12 @@
 mod access;
 mod body;
 mod event_stream;
+mod form;
 mod health;
 mod limits;
+mod live;
 mod page;
+mod path_part;
 mod problem;
 mod programs;
 mod proofs;
@@ -17,6 +20,8 @@ mod trace;
 mod upload;
 mod workers;
 
+pub(crate) use form::{ProofFormPart, ProofFormReader};
 pub(crate) use limits::limits;
 pub use router::openapi;
 pub use server::serve;
+pub(crate) use upload::UploadKind;

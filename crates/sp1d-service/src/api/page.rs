@@ -1,6 +1,6 @@
 //! The status page: three embedded files and their event stream. The page loads nothing from other servers.
 
-use super::{problem::Problem, workers};
+use super::{live::live, problem::Problem, workers};
 use crate::{
     queue::{Service, SharedRead},
     state::ProofSelection,
@@ -9,15 +9,12 @@ use axum::{
     Extension,
     extract::State,
     http::header,
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response, sse::Event},
 };
-use futures::{Stream, stream};
+use futures::stream;
 use serde_json::json;
 use sp1d_model::WorkersReport;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// Interval at which the event stream checks for changes.
@@ -74,6 +71,7 @@ pub(crate) async fn script() -> Response {
 /// about a second of each change.
 #[utoipa::path(
     get,
+    operation_id = "follow_service",
     path = "/v1/events",
     tag = "service",
     responses((status = 200, description = "The number of proofs in each state, the newest 100 proofs, the workers, and the outcome of the last read of the worker list.", body = Object, content_type = "text/event-stream"))
@@ -81,7 +79,7 @@ pub(crate) async fn script() -> Response {
 pub(crate) async fn overviews(
     State(service): State<Service>,
     Extension(overviews): Extension<Overviews>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let first = overviews.current(&service).await?;
     let none: Arc<str> = "".into();
     let state = (service, overviews, Some(first), none);
@@ -104,7 +102,7 @@ pub(crate) async fn overviews(
         let event = Event::default().event("overview").data(&now);
         Some((Ok(event), (service, overviews, None, now)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    Ok(live(events))
 }
 
 async fn overview(service: &Service) -> Result<Arc<str>, Problem> {

@@ -1,6 +1,7 @@
 //! `/v1/programs` and `/v1/inputs`.
 
 use super::{
+    path_part::PathPart,
     problem::Problem,
     upload::{UploadKind, declared_length, receive},
 };
@@ -8,7 +9,7 @@ use crate::queue::{ClientNetwork, Service};
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use serde::Serialize;
@@ -32,7 +33,13 @@ pub(crate) struct InputSummary {
 }
 
 /// Lists the uploaded programs, newest first. The list contains at most 1000 programs.
-#[utoipa::path(get, path = "/v1/programs", tag = "programs", responses((status = 200, body = ProgramList)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_programs",
+    path = "/v1/programs",
+    tag = "programs",
+    responses((status = 200, description = "The programs.", body = ProgramList))
+)]
 pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramList>, Problem> {
     Ok(Json(ProgramList { programs: service.programs().await? }))
 }
@@ -41,11 +48,13 @@ pub(crate) async fn list(State(service): State<Service>) -> Result<Json<ProgramL
 /// program.
 #[utoipa::path(
     post,
+    operation_id = "add_program",
     path = "/v1/programs",
     tag = "programs",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
-        (status = 201, body = ProgramSummary),
+        (status = 201, description = "The program, also if it was uploaded before.", body = ProgramSummary),
+        (status = 400, description = "The body cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The program is too long.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The file is not a valid program.", body = Problem, content_type = "application/problem+json"),
@@ -68,17 +77,19 @@ pub(crate) async fn add(
 /// Returns a program.
 #[utoipa::path(
     get,
+    operation_id = "get_program",
     path = "/v1/programs/{id}",
     tag = "programs",
     params(("id" = String, Path, description = "Id of the program.")),
     responses(
-        (status = 200, body = ProgramSummary),
+        (status = 200, description = "The program.", body = ProgramSummary),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such program.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
 ) -> Result<Json<ProgramSummary>, Problem> {
     Ok(Json(service.program(&id).await?))
 }
@@ -87,11 +98,13 @@ pub(crate) async fn show(
 /// an hour.
 #[utoipa::path(
     post,
+    operation_id = "add_input",
     path = "/v1/inputs",
     tag = "programs",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
-        (status = 201, body = InputSummary),
+        (status = 201, description = "The input.", body = InputSummary),
+        (status = 400, description = "The body cannot be read.", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body stalled or is too slow.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The input is too long.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body is not a valid input.", body = Problem, content_type = "application/problem+json"),

@@ -1,7 +1,9 @@
 //! `/v1/proofs`.
 
 use super::{
-    body::{FormBody, FormHeads, body_problem},
+    body::body_problem,
+    form::{ProofFormPart, ProofFormReader, read_request},
+    path_part::PathPart,
     problem::Problem,
     upload::{UploadKind, receive},
 };
@@ -12,9 +14,7 @@ use crate::{
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{
-        FromRequest, Multipart, Path, Query, Request, State, multipart::MultipartError, rejection::QueryRejection,
-    },
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -38,6 +38,9 @@ sp1d_model::limits! {
 /// Items on a page if the client sends no `limit`.
 const PAGE: u32 = 100;
 
+/// Maximum of `before`: the largest number that is exact in every JSON library, see RFC 8259, section 6.
+const MAX_BEFORE: i64 = (1 << 53) - 1;
+
 /// A page of the list of proofs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ProofPage {
@@ -55,8 +58,10 @@ pub(crate) struct ProofListQuery {
     /// Lists only proofs in this state.
     state: Option<ProofState>,
     /// Maximum number of proofs in the response, 1 to 1000; 100 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Value of `next` in an earlier response. Lists the proofs after it.
+    /// Value of `next` in an earlier response. Lists the proofs after it. 1 to 9007199254740991.
+    #[param(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     before: Option<i64>,
 }
 
@@ -64,8 +69,8 @@ pub(crate) struct ProofListQuery {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "utoipa reads only its schema")]
 struct ProofForm {
-    /// The proof request as JSON.
-    request: NewProof,
+    /// The proof request as JSON. Without it, all fields have their defaults.
+    request: Option<NewProof>,
     /// The program's ELF file.
     #[schema(format = Binary)]
     program: Option<String>,
@@ -87,10 +92,11 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
 /// Lists proofs, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_proofs",
     path = "/v1/proofs",
     tag = "proofs",
     params(ProofListQuery),
-    responses((status = 200, body = ProofPage), (status = 400, description = "A query parameter is invalid.", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, description = "The proofs.", body = ProofPage), (status = 400, description = "A query parameter is invalid.", body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn list(
     State(service): State<Service>,
@@ -99,6 +105,9 @@ pub(crate) async fn list(
     let Query(ProofListQuery { state, limit, before }) =
         query.map_err(|error| Problem::malformed(&error.body_text()))?;
     let limit = page_size(limit)?;
+    if let Some(before) = before.filter(|before| !(1..=MAX_BEFORE).contains(before)) {
+        return Err(Problem::malformed(&format!("before {before} is out of range: 1 to {MAX_BEFORE}")));
+    }
     let found = service.proofs(ProofSelection { state, before, limit }).await?;
     let next = if found.len() == limit as usize { found.last().map(|(number, _)| *number) } else { None };
     Ok(Json(ProofPage { proofs: found.into_iter().map(|(_, proof)| proof).collect(), next }))
@@ -108,6 +117,7 @@ pub(crate) async fn list(
 /// a form with the part `request`, which is the same JSON, and the parts `program` and `stdin`, which are the bytes.
 #[utoipa::path(
     post,
+    operation_id = "submit_proof",
     path = "/v1/proofs",
     tag = "proofs",
     params(("Idempotency-Key" = Option<String>, Header, description = "Replaces `idempotency_key` of the request.")),
@@ -155,57 +165,23 @@ pub(crate) async fn submit(
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(proof)))
 }
 
-fn read_request(body: &[u8]) -> Result<NewProof, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::malformed(&format!("invalid request: {error}")))
-}
-
 async fn read_form(service: &Service, client: ClientNetwork, request: Request) -> Result<NewProof, Problem> {
-    let unreadable = |error: MultipartError| body_problem("cannot read the form", &error);
-    let heads = FormHeads::default();
     let kinds = [UploadKind::Program, UploadKind::Input].map(|kind| kind.limit(service));
-    let data_bytes = kinds.into_iter().fold(MAX_REQUEST_BYTES as u64, u64::saturating_add);
-    let request = request.map(|body| FormBody::limit(body, data_bytes, heads.clone()));
-    let form = Multipart::from_request(request, &()).await;
-    let mut form = form.map_err(|error| Problem::malformed(&format!("cannot read the form: {}", error.body_text())))?;
+    let upload_bytes = kinds.into_iter().fold(0, u64::saturating_add);
+    let mut form = ProofFormReader::new(request, MAX_REQUEST_BYTES, upload_bytes).await?;
     let (mut asked, mut program, mut input) = (None, None, None);
     // Taken for the first upload, and held until the last one is checked.
     let mut place = None;
-    loop {
-        heads.search();
-        let Some(mut field) = form.next_field().await.map_err(unreadable)? else { break };
-        heads.found();
-        let name = field.name().unwrap_or_default().to_owned();
-        match name.as_str() {
-            "request" if asked.is_none() => {
-                let mut body = Vec::new();
-                while let Some(part) = field.chunk().await.map_err(unreadable)? {
-                    body.extend(part);
-                    if body.len() > MAX_REQUEST_BYTES {
-                        let limit = MAX_REQUEST_BYTES;
-                        let text = format!("the form part `request` is longer than the limit of {limit} bytes");
-                        return Err(Problem::malformed(&text));
-                    }
+    while let Some(part) = form.next().await? {
+        match part {
+            ProofFormPart::Request(request) => asked = Some(request),
+            ProofFormPart::Upload(kind, field) => {
+                let place = held_place(service, client, &mut place).await?;
+                let blob = receive(service, place, kind, None, field).await?;
+                match kind {
+                    UploadKind::Program => program = Some(service.add_program(blob).await?.id),
+                    UploadKind::Input => input = Some(service.add_input(blob).await?.digest),
                 }
-                asked = Some(read_request(&body)?);
-            }
-            "program" if program.is_none() => {
-                let place = held_place(service, client, &mut place).await?;
-                let blob = receive(service, place, UploadKind::Program, None, field).await?;
-                program = Some(service.add_program(blob).await?.id);
-            }
-            "stdin" if input.is_none() => {
-                let place = held_place(service, client, &mut place).await?;
-                let blob = receive(service, place, UploadKind::Input, None, field).await?;
-                input = Some(service.add_input(blob).await?.digest);
-            }
-            "request" | "program" | "stdin" => {
-                return Err(Problem::malformed(&format!("the form has the part `{name}` twice")));
-            }
-            _ => {
-                let name: String = name.chars().take(40).collect();
-                return Err(Problem::malformed(&format!(
-                    "unknown form part `{name}`\nhint: use the parts `request`, `program` and `stdin`"
-                )));
             }
         }
     }
@@ -241,14 +217,19 @@ async fn held_place<'a>(
 /// Returns a proof.
 #[utoipa::path(
     get,
+    operation_id = "get_proof",
     path = "/v1/proofs/{id}",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
-    responses((status = 200, body = ProofSummary), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, description = "The proof.", body = ProofSummary),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn show(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.proof(&id).await?))
 }
@@ -256,14 +237,19 @@ pub(crate) async fn show(
 /// Cancels a proof. A running proof ends shortly after the response. A proof that has ended does not change.
 #[utoipa::path(
     delete,
+    operation_id = "cancel_proof",
     path = "/v1/proofs/{id}",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
-    responses((status = 200, body = ProofSummary), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, description = "The proof.", body = ProofSummary),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn cancel(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
 ) -> Result<Json<ProofSummary>, Problem> {
     Ok(Json(service.cancel(&id).await?))
 }
@@ -271,16 +257,18 @@ pub(crate) async fn cancel(
 /// Downloads a finished proof, in the file format of SP1's own tools.
 #[utoipa::path(
     get,
+    operation_id = "fetch_proof",
     path = "/v1/proofs/{id}/proof",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The bytes of the proof.", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The proof is not done.", body = Problem, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn fetch(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn fetch(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
     let OpenBlob { file, bytes } = service.result(&id).await?;
     let headers =
         [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, bytes.to_string())];

@@ -1,10 +1,10 @@
 //! `/v1/proofs/{id}/tasks`: the open tasks of a proof, and why they wait.
 
-use super::{problem::Problem, proofs::page_size};
+use super::{path_part::PathPart, problem::Problem, proofs::page_size};
 use crate::queue::Service;
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
 };
 use serde::Deserialize;
 use sp1d_model::{ProofWaiting, TaskId};
@@ -18,6 +18,7 @@ pub(crate) struct OpenTaskQuery {
     /// Number of a task. Lists only tasks with higher numbers.
     after: Option<u64>,
     /// Maximum number of tasks in `tasks` of the response, 1 to 1000; 100 by default.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
@@ -25,18 +26,19 @@ pub(crate) struct OpenTaskQuery {
 /// or if it has no open tasks at the moment.
 #[utoipa::path(
     get,
+    operation_id = "list_open_tasks",
     path = "/v1/proofs/{id}/tasks",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof."), OpenTaskQuery),
     responses(
-        (status = 200, body = ProofWaiting),
-        (status = 400, description = "A query parameter is invalid.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The reasons and the open tasks.", body = ProofWaiting),
+        (status = 400, description = "The path or a query parameter is invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn open_tasks(
     State(service): State<Service>,
-    Path(id): Path<String>,
+    PathPart(id): PathPart,
     query: Result<Query<OpenTaskQuery>, QueryRejection>,
 ) -> Result<Json<ProofWaiting>, Problem> {
     let Query(OpenTaskQuery { after, limit }) = query.map_err(|error| Problem::malformed(&error.body_text()))?;

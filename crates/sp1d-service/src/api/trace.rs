@@ -1,14 +1,14 @@
 //! The timeline of a proof in the format of Chrome's trace viewer, which Perfetto also reads. See "Trace Event Format",
 //! <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
 
-use super::problem::Problem;
+use super::{path_part::PathPart, problem::Problem};
 use crate::{
     queue::{RequestError, Service},
     telemetry::timeline::{SliceDetails, Timeline, TimelineSlice, TimelineTrack},
 };
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -26,12 +26,17 @@ sp1d_model::limits! {
 /// track. Each attempt has one slice while it waits on its worker, and one while it is proven.
 #[utoipa::path(
     get,
+    operation_id = "get_trace",
     path = "/v1/proofs/{id}/trace",
     tag = "proofs",
     params(("id" = String, Path, description = "Id of the proof.")),
-    responses((status = 200, body = Object), (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, description = "The timeline.", body = Object),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such proof.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn trace(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn trace(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
     service.proof(&id).await?;
     let reader = TraceReader { service, id, after: 0, timeline: Timeline::default(), form: TraceForm::default() };
     let parts = stream::try_unfold(Some(reader), |reader| async move {

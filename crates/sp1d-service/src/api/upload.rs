@@ -95,6 +95,9 @@ pub(crate) async fn receive<E: Error + 'static>(
     let written = write.await.expect("writing does not panic");
     match (written, broken) {
         (_, Some(problem)) => Err(problem),
+        (Ok(Some(stored)), None) if stored.length == 0 => {
+            Err(RequestError::Invalid(format!("{} is empty", upload.name())).into())
+        }
         (Ok(Some(stored)), None) => Ok(stored),
         (Ok(None), None) => Err(Problem::malformed(&format!("the upload of {} broke off", upload.name()))),
         (Err(error), None) => Err(failed(error)),

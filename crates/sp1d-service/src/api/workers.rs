@@ -1,12 +1,8 @@
 //! `/v1/workers`.
 
-use super::problem::Problem;
+use super::{path_part::PathPart, problem::Problem};
 use crate::{queue::Service, telemetry::state_of};
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use sp1d_model::{Disconnection, WorkerActivity, WorkerSummary, WorkersReport};
 use sp1d_orchestrator::{DisconnectedWorker, WorkerInfo};
 
@@ -39,7 +35,13 @@ pub(super) fn report(service: &Service) -> WorkersReport {
 }
 
 /// Lists the connected workers, and the disconnected workers, whose state is `disconnected`.
-#[utoipa::path(get, path = "/v1/workers", tag = "workers", responses((status = 200, body = WorkersReport)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_workers",
+    path = "/v1/workers",
+    tag = "workers",
+    responses((status = 200, description = "The workers.", body = WorkersReport))
+)]
 pub(crate) async fn list(State(service): State<Service>) -> Json<WorkersReport> {
     Json(report(&service))
 }
@@ -48,12 +50,17 @@ pub(crate) async fn list(State(service): State<Service>) -> Json<WorkersReport> 
 /// Attempts that only wait on the worker move to other workers.
 #[utoipa::path(
     post,
+    operation_id = "drain_worker",
     path = "/v1/workers/{worker}/drain",
     tag = "workers",
     params(("worker" = String, Path, description = "Name or address of the worker.")),
-    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204, description = "The worker is draining or drained."),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn drain(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn drain(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
     service.drain(&worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -61,12 +68,17 @@ pub(crate) async fn drain(State(service): State<Service>, Path(worker): Path<Str
 /// Ends the draining of a worker, so that it gets tasks again.
 #[utoipa::path(
     post,
+    operation_id = "resume_worker",
     path = "/v1/workers/{worker}/resume",
     tag = "workers",
     params(("worker" = String, Path, description = "Name or address of the worker.")),
-    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204, description = "The worker gets tasks."),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn resume(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn resume(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
     service.resume(&worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -75,12 +87,17 @@ pub(crate) async fn resume(State(service): State<Service>, Path(worker): Path<St
 /// list is connected again the next time that the list is read.
 #[utoipa::path(
     delete,
+    operation_id = "forget_worker",
     path = "/v1/workers/{worker}",
     tag = "workers",
     params(("worker" = String, Path, description = "Name or address of the worker.")),
-    responses((status = 204), (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204, description = "The worker was removed."),
+        (status = 400, description = "The path is not valid UTF-8.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such worker.", body = Problem, content_type = "application/problem+json")
+    )
 )]
-pub(crate) async fn forget(State(service): State<Service>, Path(worker): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn forget(State(service): State<Service>, PathPart(worker): PathPart) -> Result<StatusCode, Problem> {
     service.forget(&worker)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-// The status page. It uses the public HTTP API and gets its data by server-sent events.
+// The status page. It uses the public HTTP API. All its addresses are relative, so that a proxy can add a path prefix.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -15,9 +15,16 @@ function seconds(value) {
   const whole = Math.max(0, Math.round(value));
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
-const clock = (text) => (text ? new Date(text).toLocaleString() : "");
+// Returns a time of this computer's time zone, in the same form for all languages.
+function clock(text) {
+  if (!text) return "";
+  const time = new Date(text), two = (number) => String(number).padStart(2, "0");
+  const date = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join("-");
+  return `${date} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":")}`;
+}
 const span = (proof) => (proof.started ? (proof.ended ? Date.parse(proof.ended) : Date.now()) - Date.parse(proof.started) : NaN) / 1000;
 
 // Estimates the remaining seconds from the number of remaining tasks. The number grows until the execution has ended,
@@ -269,26 +276,61 @@ function showFacts(proof) {
   if (over) $("cancel").textContent = "Cancel this proof";
 }
 
-let streams = [];
-const close = () => streams.splice(0).forEach((stream) => stream.close());
+// Browsers open at most six connections to a server over HTTP/1. So one tab holds the event stream of the overview, and
+// passes each overview on to the other tabs. Browsers offer locks only to pages over HTTPS and of this machine. On
+// other pages, each visible tab has its own stream.
+const NAME = `sp1d overview ${new URL(".", location.href).pathname}`;
+const channel = new BroadcastChannel(NAME);
+let told = null, leads = false;
 
-function listen(path, onEvent, names) {
-  const stream = new EventSource(path);
-  streams.push(stream);
-  stream.onopen = () => ($("connection").textContent = "");
-  stream.onerror = () => {
-    if (stream.finished) return;
-    $("connection").textContent = "The service does not respond. Retrying.";
-    // While the service restarts, the browser can close the stream permanently.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => streams.includes(stream) && open(), 2000);
-  };
-  for (const name of names) stream.addEventListener(name, (event) => onEvent(JSON.parse(event.data), stream));
+function show(message) {
+  told = message;
+  $("connection").textContent = message.now ? "" : "The service does not respond. Retrying.";
+  if (message.now) showOverview(message.now);
 }
+
+// Opens the event stream. Returns a function that closes it.
+function lead() {
+  leads = true;
+  let stream = null, timer = 0;
+  const tell = (message) => { show(message); channel.postMessage(message); };
+  const connect = () => {
+    stream = new EventSource("v1/events");
+    stream.addEventListener("overview", (event) => tell({ now: JSON.parse(event.data) }));
+    stream.onerror = () => {
+      tell({ now: null });
+      // While the service restarts, the browser can close the stream permanently.
+      if (stream.readyState === EventSource.CLOSED) timer = setTimeout(connect, 2000);
+    };
+  };
+  connect();
+  return () => { leads = false; clearTimeout(timer); stream.close(); };
+}
+
+function watch() {
+  channel.onmessage = ({ data }) => {
+    if (data !== "ask") show(data);
+    else if (leads && told) channel.postMessage(told);
+  };
+  if (navigator.locks) {
+    navigator.locks.request(NAME, () => { lead(); return new Promise(() => {}); });
+    channel.postMessage("ask");
+    return;
+  }
+  let stop = null;
+  const update = () => {
+    if (document.hidden) { stop?.(); stop = null; } else stop ??= lead();
+  };
+  document.addEventListener("visibilitychange", update);
+  update();
+}
+
+const pathOf = (id) => `v1/proofs/${encodeURIComponent(id)}`;
 
 async function refresh() {
   const { id } = looked ?? {};
   if (!id) return;
-  const answer = await fetch(`/v1/proofs/${encodeURIComponent(id)}`).catch(() => null);
+  const answer = await fetch(pathOf(id)).catch(() => null);
   if (!answer || looked?.id !== id) return;
   if (answer.ok) return showFacts(await answer.json());
   $("detail-title").textContent = (await answer.json()).detail;
@@ -298,7 +340,7 @@ async function refresh() {
 async function refreshWaiting() {
   const { id } = looked ?? {};
   if (!id) return;
-  const answer = await fetch(`/v1/proofs/${encodeURIComponent(id)}/tasks?limit=1`).catch(() => null);
+  const answer = await fetch(`${pathOf(id)}/tasks?limit=1`).catch(() => null);
   const [main] = answer?.ok ? (await answer.json()).waiting : [];
   if (looked?.id !== id) return;
   const hidden = !main || looked.over;
@@ -306,8 +348,6 @@ async function refreshWaiting() {
   $("detail-waiting").textContent = hidden ? "" : `${main.tasks} ${main.tasks === 1 ? "task waits" : "tasks wait"}: ${main.reason}`;
 }
 
-const NAMES = ["queued", "started", "submitted", "cached_result", "assigned", "proving", "done", "attempt_failed", "dropped", "executed",
-  "cut", "worker_ready", "worker_lost", "restarted", "verifying", "finished"];
 // Maximum number of lines in the list of events. The oldest lines are removed.
 const MOST_LINES = 500;
 
@@ -318,47 +358,91 @@ function drawSoon() {
   requestAnimationFrame(() => { drawing = false; looked?.draw(); });
 }
 
+// Returns the events in the body of a response: server-sent events, each in one block of lines.
+async function* eventsIn(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (text + value).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const data = block.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5)).join("\n");
+      if (data) yield JSON.parse(data);
+    }
+  }
+}
+
+// Waits for a second, and longer while the tab is hidden.
+async function pause() {
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  if (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}
+
+function showEvent(proof, event) {
+  if (event.number <= proof.last) return;
+  proof.note(event);
+  const line = fresh("li", {}, fresh("time", { textContent: clock(event.at), dateTime: event.at }), words(event));
+  if (event.event === "attempt_failed" || event.event === "worker_lost") line.className = "failed";
+  $("events").prepend(line);
+  if ($("events").childElementCount > MOST_LINES) $("events").lastElementChild.remove();
+  drawSoon();
+}
+
+// Reads the events of a proof again and again until it has ended. An event stream would hold one of the browser's
+// connections to the service for each tab.
+async function followProof(proof) {
+  while (looked === proof && !proof.over) {
+    const answer = await fetch(`${pathOf(proof.id)}/events?follow=false`, { headers: { "Last-Event-ID": proof.last }, cache: "no-store" }).catch(() => null);
+    // There is no such proof, see `refresh`.
+    if (answer?.status === 404) return;
+    try {
+      if (answer?.ok) for await (const event of eventsIn(answer)) {
+        if (looked !== proof) return;
+        showEvent(proof, event);
+      }
+    } catch {
+      // The connection broke off. The next read continues after the last event.
+    }
+    if (!proof.over) await pause();
+  }
+  refresh();
+  refreshWaiting();
+}
+
 function openProof(id) {
   $("overview").hidden = true;
   $("detail").hidden = false;
   $("events").replaceChildren();
   $("facts").replaceChildren();
   $("detail-waiting").hidden = true;
+  $("refused").hidden = true;
   $("timeline").removeAttribute("aria-label");
   looked = new Looked(id);
-  const path = `/v1/proofs/${encodeURIComponent(id)}`;
-  $("fetch").href = `${path}/proof`;
+  $("fetch").href = `${pathOf(id)}/proof`;
   $("fetch").download = `${id}.bin`;
-  $("trace").href = `${path}/trace`;
+  $("trace").href = `${pathOf(id)}/trace`;
   $("trace").download = `${id}.json`;
   refresh();
   refreshWaiting();
-  listen(`${path}/events`, (event, stream) => {
-    if (looked?.id !== id || event.number <= looked.last) return;
-    looked.note(event);
-    const line = fresh("li", {}, fresh("time", { textContent: new Date(event.at).toLocaleTimeString(), dateTime: event.at }), words(event));
-    if (event.event === "attempt_failed" || event.event === "worker_lost") line.className = "failed";
-    $("events").prepend(line);
-    if ($("events").childElementCount > MOST_LINES) $("events").lastElementChild.remove();
-    if (event.event === "finished") {
-      stream.finished = true;
-      stream.close();
-      refresh();
-      refreshWaiting();
-    }
-    drawSoon();
-  }, NAMES);
+  followProof(looked);
   $("detail-title").focus();
 }
 
 function open() {
-  close();
   const match = /^#\/proofs\/([^/]+)$/.exec(location.hash);
   looked = null;
-  listen("/v1/events", showOverview, ["overview"]);
   if (match) return openProof(decodeURIComponent(match[1]));
   $("detail").hidden = true;
   $("overview").hidden = false;
+}
+
+// Shows why the service refused an action. The response of a proxy has no problem document.
+async function showRefusal(answer) {
+  const problem = await answer?.json().catch(() => null);
+  const hint = problem?.hint ? `\nNext step: ${problem.hint}` : "";
+  $("refused").textContent = problem?.detail ? problem.detail + hint : answer ? `The server responded with status ${answer.status}.` : "The service does not respond.";
+  $("refused").hidden = false;
 }
 
 $("legend").replaceChildren(...[["core", "prove shard"], ["fold", "reduce"], ["wrap", "wrap"], ["waiting", "waiting on the worker"], ["queued", "dropped"],
@@ -371,7 +455,13 @@ $("cancel").addEventListener("click", async () => {
   const { id } = looked;
   if (!confirm(`Cancel proof ${id}?`)) return;
   $("cancel").textContent = "Cancel requested";
-  await fetch(`/v1/proofs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => null);
+  $("refused").hidden = true;
+  const answer = await fetch(pathOf(id), { method: "DELETE" }).catch(() => null);
+  if (looked?.id !== id) return;
+  if (!answer?.ok) {
+    $("cancel").textContent = "Cancel this proof";
+    await showRefusal(answer);
+  }
   refresh();
 });
 $("timeline").addEventListener("keydown", (event) => {
@@ -389,6 +479,8 @@ $("timeline").addEventListener("pointermove", (event) => {
 addEventListener("hashchange", open);
 addEventListener("resize", drawSoon);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSoon);
-setInterval(() => { if (looked && !looked.over) { refresh(); drawSoon(); } }, 2000);
-setInterval(() => { if (looked && !looked.over) refreshWaiting(); }, 4000);
+const isWatched = () => looked && !looked.over && !document.hidden;
+setInterval(() => { if (isWatched()) { refresh(); drawSoon(); } }, 2000);
+setInterval(() => { if (isWatched()) refreshWaiting(); }, 4000);
+watch();
 open();

@@ -15,6 +15,6 @@ pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{Database, ProofJob, ProofOutcome, ProofSelection, SubmissionOutcome};
 pub(crate) use disk::{DiskSpace, free_bytes};
-pub(crate) use result_cache::{CacheStart, DiskResultCache};
+pub(crate) use result_cache::{CacheStart, DiskResultCache, read_cache_file, write_cache_file};
 pub use state_folder::StateError;
 pub(crate) use state_folder::StateFolder;

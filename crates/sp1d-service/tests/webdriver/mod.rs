@@ -4,7 +4,6 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -25,7 +24,7 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts a browser with a window of this size in pixels.
     pub(crate) async fn start(width: u32, height: u32) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = sp1d_testing::free_address().port();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
@@ -75,6 +74,14 @@ impl Browser {
 
     pub(crate) async fn open(&self, url: &str) {
         self.ask(Method::POST, "/url", json!({ "url": url })).await;
+    }
+
+    /// Opens a further tab with the page at `url`. All later calls are about this tab.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub(crate) async fn open_tab(&self, url: &str) {
+        let tab = self.ask(Method::POST, "/window/new", json!({ "type": "tab" })).await;
+        self.ask(Method::POST, "/window", json!({ "handle": tab["handle"] })).await;
+        self.open(url).await;
     }
 
     /// Returns the value of a JavaScript expression in the page.

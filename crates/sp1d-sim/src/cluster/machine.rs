@@ -6,7 +6,9 @@ use super::{
     net::Net,
 };
 use crate::scenario::{Claims, Dice, Lie, MachineId, Plan, Value, WorldParameters};
-use sp1d_scheduler::{AttemptId, FailureKind, KindSet, OriginId, SessionId, TaskId, TaskKind, Timestamp, WorkerId};
+use sp1d_scheduler::{
+    AttemptId, FailureKind, JoinedWorker, KindSet, OriginId, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+};
 use std::time::Duration;
 
 /// The problems of a machine, and when each ends.
@@ -161,8 +163,9 @@ impl Machine {
         self.session = Some(session);
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
-        let Self { worker, origin, memory, slots, kinds, .. } = *self;
-        net.report(self.id, session, ToOrchestrator::Join { worker, origin, memory, slots, kinds, holds });
+        let Self { worker, origin, memory: memory_bytes, slots, kinds, .. } = *self;
+        let joined = JoinedWorker { worker, origin, memory_bytes, slots, kinds, holds };
+        net.report(self.id, session, ToOrchestrator::Join(joined));
         if self.starting {
             net.report(self.id, session, ToOrchestrator::Unready);
         }

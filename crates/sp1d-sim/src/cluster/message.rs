@@ -1,21 +1,13 @@
 //! The messages between orchestrator and workers.
 
 use crate::scenario::{Claims, Value};
-use sp1d_scheduler::{AttemptId, FailureKind, KindSet, OriginId, TaskId, WorkerId};
+use sp1d_scheduler::{AttemptId, FailureKind, JoinedWorker, TaskId};
 
 /// A message from a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToOrchestrator {
-    /// The first message of a session.
-    Join {
-        worker: WorkerId,
-        origin: OriginId,
-        /// In units. Most tasks need one unit.
-        memory: u64,
-        slots: u32,
-        kinds: KindSet,
-        holds: Vec<AttemptId>,
-    },
+    /// The first message of a session. Memory is in units: most tasks need one unit.
+    Join(JoinedWorker),
     Heartbeat,
     Started(AttemptId),
     /// The attempt has completed its marker, or claims to have completed it without delivering anything (`None`).

@@ -5,7 +5,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{Event, KindSet, OriginId, WorkerId, WorkerStanding};
+use sp1d_scheduler::{Event, JoinedWorker, KindSet, OriginId, WorkerId, WorkerStanding};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -20,7 +20,9 @@ impl Invariant for ANewNameHasNoBetterRecord {
     }
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        let Event::WorkerJoined { session, worker, origin, .. } = *step.event else { return Ok(()) };
+        let Event::WorkerJoined { session, joined: JoinedWorker { worker, origin, .. }, .. } = *step.event else {
+            return Ok(());
+        };
         let is_new = self.known.insert(worker);
         let of_origin = self.of_origin.entry(origin).or_default();
         of_origin.insert(worker);
@@ -56,8 +58,8 @@ mod tests {
         example.show(&mut invariant, &second, &[]).unwrap();
         let mut invariant = ANewNameHasNoBetterRecord::default();
         example.show(&mut invariant, &first, &[]).unwrap();
-        let Event::WorkerJoined { origin, .. } = &mut second else { unreachable!("`joined` returns this event") };
-        *origin = OriginId(1);
+        let Event::WorkerJoined { joined, .. } = &mut second else { unreachable!("`joined` returns this event") };
+        joined.origin = OriginId(1);
         assert_broken(example.show(&mut invariant, &second, &[]), "w1 of the same origin is quarantined");
     }
 }

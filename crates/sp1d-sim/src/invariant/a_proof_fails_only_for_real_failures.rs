@@ -39,12 +39,12 @@ impl AProofFailsOnlyForRealFailures {
                 self.ended_sessions.insert(*session);
                 self.connected.remove(session);
             }
-            Event::WorkerJoined { session, worker, kinds, draining, .. } => {
-                self.connected.insert(*session, *worker);
+            Event::WorkerJoined { session, joined, draining, .. } => {
+                self.connected.insert(*session, joined.worker);
                 if *draining {
                     self.draining.insert(*session);
                 }
-                self.able.insert(*worker, *kinds);
+                self.able.insert(joined.worker, joined.kinds);
             }
             Event::DrainRequested { session } => {
                 self.draining.insert(*session);

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::scenario::{Plan, TaskPlan, UploadedClaims, Value};
 use sp1d_scheduler::{
-    AttemptId, Command, Event, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind,
-    Timestamp, WorkerId,
+    AttemptId, Command, Event, JoinedWorker, KindSet, OriginId, ProofId, Scheduler, SchedulerConfig, SessionId, TaskId,
+    TaskKind, Timestamp, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -98,17 +98,8 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
 
 pub(crate) fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> Event {
     let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
-    Event::WorkerJoined {
-        session,
-        worker,
-        origin,
-        memory_bytes: 1,
-        slots,
-        kinds,
-        holds: Vec::new(),
-        resumable_tasks: Vec::new(),
-        draining: false,
-    }
+    let joined = JoinedWorker { worker, origin, memory_bytes: 1, slots, kinds, holds: Vec::new() };
+    Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false }
 }
 
 pub(crate) const fn submitted(proof: u64, task: u64) -> Event {

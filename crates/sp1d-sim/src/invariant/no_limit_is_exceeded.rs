@@ -11,7 +11,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{AttemptId, Command, Event, KindSet, SessionId, TaskId, TaskKind, WorkerId};
+use sp1d_scheduler::{AttemptId, Command, Event, JoinedWorker, KindSet, SessionId, TaskId, TaskKind, WorkerId};
 use std::collections::BTreeMap;
 
 /// Maximum number of history entries that the scheduler keeps per task.
@@ -47,7 +47,8 @@ struct Seat {
 impl NoLimitIsExceeded {
     fn note_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
-            Event::WorkerJoined { session, worker, memory_bytes: memory, slots, kinds, draining, .. } => {
+            Event::WorkerJoined { session, ref joined, draining, .. } => {
+                let JoinedWorker { worker, memory_bytes: memory, slots, kinds, .. } = *joined;
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
                 let seat = Seat { slots, kinds, draining, quarantined: KindSet::default(), starting: false, memory };
                 self.seats.entry(session).or_insert(seat);

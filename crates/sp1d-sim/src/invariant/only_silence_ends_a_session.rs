@@ -5,7 +5,7 @@ use super::{
     property::{Invariant, ensure},
     step::SimStep,
 };
-use sp1d_scheduler::{Command, Event, SessionId, Timestamp, WorkerId};
+use sp1d_scheduler::{Command, Event, JoinedWorker, SessionId, Timestamp, WorkerId};
 use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Invariant for OnlySilenceEndsASession {
         let now = self.counted;
         let mut joined = None;
         match step.event {
-            Event::WorkerJoined { session, worker, .. } => {
+            Event::WorkerJoined { session, joined: JoinedWorker { worker, .. }, .. } => {
                 self.sessions.entry(*session).or_insert((*worker, now));
                 joined = Some((*session, *worker));
             }

@@ -40,8 +40,8 @@ impl Invariant for ResumableTaskReturnsToItsWorker {
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         self.books.on_event(step.event, step.now);
         step.commands.iter().for_each(|command| self.books.on_command(command));
-        if let Event::WorkerJoined { session, worker, .. } = step.event {
-            self.workers.entry(*session).or_insert(*worker);
+        if let Event::WorkerJoined { session, joined, .. } = step.event {
+            self.workers.entry(*session).or_insert(joined.worker);
         }
         let (session, resumable) = match step.event {
             Event::TaskSubmitted { task, resumable_on: Some(session), .. } => (*session, slice::from_ref(task)),

@@ -2,8 +2,8 @@
 
 use crate::invariant::{Books, SimOutcome, SimStep};
 use sp1d_scheduler::{
-    AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, FailureKind, PastAttempt,
-    SessionId, TaskId, TaskKind, Timestamp, WorkerId,
+    AttemptFailure, AttemptId, ClaimsVerdict, Command, DispatchCommand, DispatchEvent, Event, FailureKind,
+    JoinedWorker, PastAttempt, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,7 +181,7 @@ impl Coverage {
             Event::ResultRejected { attempt, .. } if step.commands.contains(&Command::Discard { attempt }) => {
                 self.mark("result rejected");
             }
-            Event::WorkerJoined { session, worker, ref holds, draining, .. } => {
+            Event::WorkerJoined { session, joined: JoinedWorker { worker, ref holds, .. }, draining, .. } => {
                 self.workers.insert(session, worker);
                 let is_quarantined =
                     |command: &Command| matches!(command, Command::Quarantine { session: of, .. } if *of == session);
@@ -273,7 +273,7 @@ impl Coverage {
                 self.draining.remove(&session);
                 let worker = self.workers.get(&session).copied();
                 let replaced =
-                    matches!(*step.event, Event::WorkerJoined { worker: joined, .. } if worker == Some(joined));
+                    matches!(step.event, Event::WorkerJoined { joined, .. } if worker == Some(joined.worker));
                 self.mark(if replaced { "session replaced by a newer one" } else { "session expired" });
             }
             Command::Cancel { .. } | Command::Discard { .. } => {}

@@ -1,7 +1,7 @@
 //! An orchestrator process whose proofs prove nothing. Tests follow it on stdout, one line per event. N is the number
 //! of a proof, starting at 0.
 //!
-//! - During a proof: `ready WORKER N`, `done WORKER N`, `lost WORKER N`, `restarted N`.
+//! - During a proof: `ready WORKER N`, `proving WORKER N`, `done WORKER N`, `lost WORKER N`, `restarted N`.
 //! - At the end of a proof: `proven N SHARDS` or `failed N REASON`.
 //! - At the end of all proofs: `left A attempts B artifacts C bytes`.
 //! - For a command on stdin: `drained WORKER`, `resumed WORKER` or `error REASON`.
@@ -58,6 +58,7 @@ struct FakeOrchestratorArguments {
 async fn show(number: u32, mut events: broadcast::Receiver<ProofEvent>) {
     while let Ok(event) = events.recv().await {
         match event {
+            ProofEvent::Proving(AttemptInfo { worker, .. }) => println!("proving {worker} {number}"),
             ProofEvent::Done(AttemptInfo { worker, .. }) => println!("done {worker} {number}"),
             ProofEvent::WorkerLost { worker, .. } => println!("lost {worker} {number}"),
             ProofEvent::WorkerReady { worker } => println!("ready {worker} {number}"),
@@ -141,6 +142,7 @@ async fn main() -> Result<()> {
             record_bytes: arguments.record_bytes,
             precompiles: arguments.precompiles,
             folds: arguments.folds,
+            ..FakeRunner::default()
         });
         tokio::spawn(async move {
             let (progress, events) = broadcast::channel(4096);

@@ -1,5 +1,5 @@
 //! A worker process that proves nothing. Prints `started SHARD` and `ended SHARD` on stdout when it starts and ends
-//! a shard.
+//! a shard. SIGTERM makes it leave, as `sp1d worker` does.
 
 #![expect(clippy::print_stdout, reason = "the tests read it")]
 
@@ -9,17 +9,27 @@ use sp1d_model::TaskKind;
 use sp1d_protocol::FailureKind;
 use sp1d_testing::{FakeEngine, fetch_inputs, finish_honestly, finish_with, honest_result, introduction_with, ready};
 use sp1d_worker::{
-    AttemptError, ListeningWorker, ProverCommand, ProverRules, Provers, ProvingEngine, WorkerSettings, serve_prover,
+    AttemptError, EngineState, HealthPort, JoiningWorker, ListeningWorker, ProverCommand, ProverRules, Provers,
+    ProvingEngine, WorkerSettings, WorkerStop, serve_prover,
 };
 use std::{os::fd::AsFd, sync::Arc, time::Duration};
-use tokio::net::UnixStream;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::UnixStream,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 #[derive(Debug, Clone, Parser)]
 struct FakeWorkerArguments {
     /// Address to listen on.
-    #[arg(long)]
-    listen: String,
+    #[arg(long, required_unless_present = "join")]
+    listen: Option<String>,
+    /// Orchestrator to join instead.
+    #[arg(long, conflicts_with = "listen")]
+    join: Option<String>,
+    /// Time to finish shards after SIGTERM.
+    #[arg(long, default_value_t = 60_000)]
+    grace_milliseconds: u64,
     #[arg(long, default_value = "fake")]
     name: String,
     /// Time for a shard.
@@ -39,6 +49,9 @@ struct FakeWorkerArguments {
     /// Be a prover process.
     #[arg(long, hide = true)]
     as_prover: bool,
+    /// Address for health probes.
+    #[arg(long)]
+    health: Option<String>,
     /// Memory to report to the orchestrator.
     #[arg(long, default_value_t = 0)]
     memory_bytes: u64,
@@ -150,31 +163,58 @@ async fn main() -> Result<()> {
         serve_prover(UnixStream::from_std(stream)?, load).await?;
         return Ok(());
     }
+    let introduction = introduction_with(&arguments.name, arguments.memory_bytes);
+    let stop = WorkerStop::new();
+    let (listen, join) = (arguments.listen.clone(), arguments.join.clone());
+    leave_on_sigterm(stop.clone(), Duration::from_millis(arguments.grace_milliseconds))?;
+    if let Some(orchestrator) = join {
+        let worker = JoiningWorker::new(orchestrator.parse()?, introduction);
+        worker.serve(state(arguments, &stop)?, stop).await?;
+        return Ok(());
+    }
     let settings = WorkerSettings {
-        listen: arguments.listen.parse()?,
+        listen: listen.unwrap_or_default().parse()?,
         orchestrators: "127.0.0.0/8,10.0.0.0/8".parse()?,
-        introduction: introduction_with(&arguments.name, arguments.memory_bytes),
+        introduction,
     };
+    // Bind before loading the engine, so that the orchestrator finds the port.
     let worker = ListeningWorker::bind(settings).await?;
-    let stop = CancellationToken::new();
-    let state = match arguments.provers {
-        None => ready(engine(arguments)),
-        Some(count) => {
-            let command = ProverCommand {
-                program: std::env::current_exe()?,
-                arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
-            };
-            let rules = ProverRules {
-                slots: 1,
-                threads: 1,
-                wait_memory: Duration::ZERO,
-                needed_bytes: 0,
-                load_estimate: Duration::from_millis(arguments.load_milliseconds),
-                start_lock: std::env::temp_dir().join(format!("fake-start-{}", std::process::id())),
-            };
-            Provers::start(vec![command; count], &rules, &stop).0
-        }
+    let health = match &arguments.health {
+        Some(address) => Some(HealthPort::bind(&address.parse()?).await?),
+        None => None,
     };
+    let state = state(arguments, &stop)?;
+    if let Some(health) = health {
+        tokio::spawn(health.serve(state.clone(), stop.leaving().clone()));
+    }
     worker.serve(state, stop).await?;
     Ok(())
+}
+
+/// Lets the worker leave within `grace` when the process gets SIGTERM.
+fn leave_on_sigterm(stop: WorkerStop, grace: Duration) -> Result<()> {
+    let mut terminations = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        terminations.recv().await;
+        stop.leave_within(grace).await;
+    });
+    Ok(())
+}
+
+/// Starts the engine of the worker.
+fn state(arguments: FakeWorkerArguments, stop: &WorkerStop) -> Result<watch::Receiver<EngineState>> {
+    let Some(count) = arguments.provers else { return Ok(ready(engine(arguments))) };
+    let command = ProverCommand {
+        program: std::env::current_exe()?,
+        arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
+    };
+    let rules = ProverRules {
+        slots: 1,
+        threads: 1,
+        wait_memory: Duration::ZERO,
+        needed_bytes: 0,
+        load_estimate: Duration::from_millis(arguments.load_milliseconds),
+        start_lock: std::env::temp_dir().join(format!("fake-start-{}", std::process::id())),
+    };
+    Ok(Provers::start(vec![command; count], &rules, stop.now()).0)
 }

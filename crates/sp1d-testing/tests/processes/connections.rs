@@ -2,11 +2,12 @@
 
 use super::*;
 
-/// Runs a proof on one worker behind a proxy, and calls `harm` on the proxy during the proof. Shards take two seconds.
-fn harmed(harm: impl FnOnce(&Proxy), more: &[&str]) -> (Process, Process) {
+/// Runs a proof of `shards` shards on one worker behind a proxy, and calls `harm` on the proxy during the proof. Shards
+/// take two seconds.
+fn harmed(shards: usize, harm: impl FnOnce(&Proxy)) -> (Process, Process) {
     let (address, worker) = worker("only", 2000);
     let proxy = Proxy::start(address);
-    let orchestrator = orchestrator(&[proxy.address()], &[&["--shards", "5"], more].concat());
+    let orchestrator = orchestrator(&[proxy.address()], &["--shards", &shards.to_string()]);
     worker.wait_for("started ", 1);
     harm(&proxy);
     (check_proven(orchestrator), worker)
@@ -15,14 +16,11 @@ fn harmed(harm: impl FnOnce(&Proxy), more: &[&str]) -> (Process, Process) {
 #[test]
 fn a_connection_that_is_closed_and_refused_for_five_seconds_costs_no_shard() {
     let start = Instant::now();
-    let (_, worker) = harmed(
-        |proxy| {
-            proxy.close();
-            thread::sleep(Duration::from_secs(5));
-            proxy.open();
-        },
-        &[],
-    );
+    let (_, worker) = harmed(5, |proxy| {
+        proxy.close();
+        thread::sleep(Duration::from_secs(5));
+        proxy.open();
+    });
     show("a connection lost for 5 s in a proof of 5 shards of 2 s: the proof took", start.elapsed());
     check_once(&[&worker], 5);
 }
@@ -30,41 +28,36 @@ fn a_connection_that_is_closed_and_refused_for_five_seconds_costs_no_shard() {
 #[test]
 fn a_connection_that_swallows_everything_is_noticed_and_costs_no_shard() {
     let cut = Mutex::new(None);
-    let (orchestrator, worker) = harmed(
-        |proxy| {
-            *cut.lock().unwrap() = Some(Instant::now());
-            proxy.swallow(true, true);
-        },
-        &[],
-    );
+    // Three shards take longer than the silence that ends a session.
+    let (orchestrator, worker) = harmed(3, |proxy| {
+        *cut.lock().unwrap() = Some(Instant::now());
+        proxy.swallow(true, true);
+    });
     let (at, _) = orchestrator.wait_for("lost only", 1);
     let noticed = at - cut.lock().unwrap().unwrap();
     show("a connection cut without being closed: noticed after", noticed);
     assert!(noticed < Duration::from_secs(4), "{noticed:?}");
-    check_once(&[&worker], 5);
+    check_once(&[&worker], 3);
 }
 
 #[test]
 fn a_connection_that_swallows_one_direction_is_noticed_and_costs_no_shard() {
     for (to_worker, to_orchestrator) in [(true, false), (false, true)] {
-        let (_, worker) = harmed(|proxy| proxy.swallow(to_worker, to_orchestrator), &[]);
-        check_once(&[&worker], 5);
+        let (_, worker) = harmed(3, |proxy| proxy.swallow(to_worker, to_orchestrator));
+        check_once(&[&worker], 3);
     }
 }
 
 #[test]
 fn a_connection_that_is_lost_over_and_over_costs_no_shard() {
-    let (_, worker) = harmed(
-        |proxy| {
-            for _ in 0..6 {
-                proxy.close();
-                proxy.open();
-                thread::sleep(Duration::from_millis(700));
-            }
-        },
-        &[],
-    );
-    check_once(&[&worker], 5);
+    let (_, worker) = harmed(3, |proxy| {
+        for _ in 0..6 {
+            proxy.close();
+            proxy.open();
+            thread::sleep(Duration::from_millis(700));
+        }
+    });
+    check_once(&[&worker], 3);
 }
 
 #[test]

@@ -24,7 +24,8 @@ fn a_killed_worker_is_replaced_at_once() {
     check_proven(orchestrator);
     show("SIGKILL of a worker: noticed after", noticed);
     show("SIGKILL of a worker: its shard started again after", again);
-    assert!(noticed < Duration::from_millis(500), "{noticed:?}");
+    // Without the closed connection, three missed heartbeats would show the loss after 3 s.
+    assert!(noticed < Duration::from_millis(1500), "{noticed:?}");
     // A slot is free after 400 ms at most, but the first shard that starts in it may be another one.
     assert!(again < Duration::from_millis(2000), "{again:?}");
 }
@@ -35,8 +36,7 @@ fn a_free_worker_takes_over_from_a_killed_one_within_half_a_second() {
     let (b, idle) = worker("idle", 200);
     let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);
     dies.wait_for("started ", 1);
-    idle.wait_for("ended ", 1);
-    thread::sleep(Duration::from_millis(200));
+    orchestrator.wait_for("done idle", 1);
     dies.signal(Signal::KILL);
     let killed = Instant::now();
     let (at, _) = idle.wait_for("started ", 2);
@@ -99,7 +99,7 @@ fn a_frozen_orchestrator_keeps_its_workers_and_repeats_no_shard() {
     orchestrator.wait_for("done ", 4);
     orchestrator.signal(Signal::STOP);
     // Longer than three heartbeats: the workers consider the orchestrator lost and continue their attempts.
-    thread::sleep(Duration::from_secs(8));
+    thread::sleep(Duration::from_secs(5));
     orchestrator.signal(Signal::CONT);
     check_proven(orchestrator);
     check_once(&[&one, &two], 16);

@@ -8,16 +8,17 @@ mod lost_workers;
 mod proofs;
 mod provers;
 mod proxy;
+mod rolling_restarts;
 mod unverified;
 
 use proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use sp1d_orchestrator::probe;
-use sp1d_testing::fake_build;
+use sp1d_testing::{fake_build, free_address};
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -121,10 +122,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }
 
 /// Starts a worker called `name` that takes `milliseconds` for a shard, and waits until it listens.

@@ -6,9 +6,8 @@ use super::*;
 fn a_drained_worker_finishes_and_leaves_the_rest_to_others() {
     let [(a, leaves), (b, stays)] = ["leaves", "stays"].map(|name| worker(name, 200));
     let mut orchestrator = orchestrator(&[a, b], &["--shards", "30"]);
-    leaves.wait_for("ended ", 2);
-    // The next shard has started, and the orchestrator knows it.
-    thread::sleep(Duration::from_millis(100));
+    // The third shard has just started, and the orchestrator knows it.
+    orchestrator.wait_for("proving leaves", 3);
     orchestrator.send("drain leaves");
     let (drained, _) = orchestrator.wait_for("drained leaves", 1);
     orchestrator.send("drain missing");

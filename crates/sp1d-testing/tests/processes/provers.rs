@@ -37,7 +37,7 @@ fn a_killed_prover_costs_one_attempt_and_the_session_continues() {
     let orchestrator = orchestrator(&[a, b], &["--shards", "2", "--batch", "1"]);
     dies.errors.wait_for("started ", 1);
     let (_, line) = idle.wait_for("ended ", 1);
-    thread::sleep(Duration::from_millis(100));
+    orchestrator.wait_for("done idle", 1);
     kill_process(provers(&dies)[0], Signal::KILL).unwrap();
     let killed = Instant::now();
     let (again, _) = idle.wait_for("started ", 2);
@@ -98,4 +98,37 @@ fn a_prover_ends_when_its_worker_is_killed() {
         assert!(Instant::now() < deadline, "the prover outlived its worker");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Sends a health probe and returns the first line of the response, without its end. Empty if there is no response.
+fn health(address: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = std::net::TcpStream::connect(address) else { return String::new() };
+    let mut line = String::new();
+    let asked = write!(stream, "GET {path} HTTP/1.1\r\nhost: worker\r\n\r\n");
+    let _ = asked.and_then(|()| BufReader::new(stream).read_line(&mut line));
+    line.trim_end().to_owned()
+}
+
+#[track_caller]
+fn wait_for_health(address: SocketAddr, path: &str, status: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = health(address, path);
+        if found.contains(status) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{path}: {found}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn worker_is_ready_only_while_a_prover_is_loaded() {
+    let probes = free_address();
+    let (_, worker) = supervised("probed", 100, 1000, &["--health", &probes.to_string()]);
+    wait_for_health(probes, "/readyz", " 200 ");
+    kill_process(provers(&worker)[0], Signal::KILL).unwrap();
+    wait_for_health(probes, "/readyz", " 503 ");
+    assert!(health(probes, "/healthz").contains(" 200 "));
+    wait_for_health(probes, "/readyz", " 200 ");
 }

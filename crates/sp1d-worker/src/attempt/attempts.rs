@@ -273,7 +273,7 @@ async fn prove(
         0 => None,
         bytes => places.reservations.reserve(kind, bytes).await,
     };
-    journal.report(AttemptReport::Started).await;
+    places.gate.pass(journal.report(AttemptReport::Started)).await;
     let (started, io) = (Instant::now(), Arc::new(io));
     let outcome = engine.run(slot.number, assignment, io.clone()).await;
     let memory = io.memory();

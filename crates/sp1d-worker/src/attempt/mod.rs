@@ -10,6 +10,7 @@
 //! This module does not know how a session starts, why it ends, or what the engine computes.
 
 mod attempts;
+mod gate;
 mod held;
 mod idle;
 mod io;
@@ -19,6 +20,7 @@ mod resume;
 mod transfer;
 
 pub(crate) use attempts::AssignedAttempts;
+pub(crate) use gate::AttemptGate;
 pub(crate) use journal::LIMITS as JOURNAL_LIMITS;
 pub(crate) use places::ProvingPlaces;
 pub(crate) use transfer::SessionHandle;

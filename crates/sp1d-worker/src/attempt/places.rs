@@ -1,16 +1,18 @@
 //! The places in the engine, where attempts prove. They are not the slots that the scheduler fills: a worker has more
 //! slots than places, so that the next attempts have their inputs when a place becomes free.
 
+use super::gate::AttemptGate;
 use crate::{engine::ProvingEngine, machine_memory::MemoryReservations};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The places in the engine, granted in order of arrival, and the memory reservations of its attempts. They outlive a
+/// The places in the engine, granted in order of arrival, and what an attempt needs besides to start. They outlive a
 /// session, because its attempts may still run in the engine.
 #[derive(Clone)]
 pub(crate) struct ProvingPlaces {
     count: usize,
     pub(super) reservations: MemoryReservations,
+    pub(super) gate: AttemptGate,
     free: Arc<Mutex<Vec<usize>>>,
     permits: Arc<Semaphore>,
 }
@@ -23,12 +25,13 @@ pub(super) struct ProvingPlace {
 }
 
 impl ProvingPlaces {
-    pub(crate) fn new(engine: &Arc<dyn ProvingEngine>, reservations: MemoryReservations) -> Self {
+    pub(crate) fn new(engine: &Arc<dyn ProvingEngine>, reservations: MemoryReservations, gate: AttemptGate) -> Self {
         let count = engine.slots().max(1);
         reservations.set_engine(engine);
         Self {
             count,
             reservations,
+            gate,
             free: Arc::new(Mutex::new((0..count).rev().collect())),
             permits: Arc::new(Semaphore::new(count)),
         }

@@ -208,12 +208,16 @@ mod tests {
         MemoryReservations::new(ReservationFile::at(path.to_owned()), MemoryPlan::default())
     }
 
-    /// Checks this process's entry in the file: the reserved bytes, and whether an attempt waits.
-    fn check_file(path: &Path, reserved_bytes: u64, waiting: bool) {
+    /// Returns this process's entry in the file: the reserved bytes, and whether an attempt waits.
+    fn own_entry(path: &Path) -> (u64, bool) {
         let entries = parse_entries(&fs::read_to_string(path).unwrap());
-        let own = entries.get(&ProcessIdentity::own().unwrap()).unwrap();
-        assert_eq!((own.reserved_bytes, own.waiting_since_ms != 0), (reserved_bytes, waiting));
         assert_eq!(entries.len(), 1);
+        let own = entries.get(&ProcessIdentity::own().unwrap()).unwrap();
+        (own.reserved_bytes, own.waiting_since_ms != 0)
+    }
+
+    fn check_file(path: &Path, reserved_bytes: u64, waiting: bool) {
+        assert_eq!(own_entry(path), (reserved_bytes, waiting));
     }
 
     #[tokio::test]
@@ -269,9 +273,19 @@ mod tests {
         let reservations = at(&path);
         let first = reservations.reserve(TaskKind::ProveShard, 1).await.unwrap();
         let mut never = Box::pin(reservations.reserve(TaskKind::ProveShard, u64::MAX / 2));
-        let pending = tokio::time::timeout(Duration::from_millis(50), &mut never).await;
-        assert!(pending.is_err(), "it does not fit beside the first");
-        check_file(&path, 1, true);
+        let waits = async {
+            while own_entry(&path) != (1, true) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(10), async {
+            tokio::select! {
+                biased;
+                _ = &mut never => panic!("it does not fit beside the first"),
+                () = waits => {}
+            }
+        });
+        waited.await.expect("the attempt waits for memory");
         drop(never);
         check_file(&path, 1, false);
         drop(first);

@@ -9,12 +9,18 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::time::{Instant, sleep};
+
+/// Maximum wait for the lock. Every user of the machine can open the file, so one could hold the lock for ever. A load
+/// usually takes less than a minute, so several workers that start at the same moment still take turns.
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// Held while an engine starts. A starting engine needs twice the memory that it needs later. Released when dropped,
 /// and by the operating system when the process ends.
 #[derive(Debug)]
 pub struct StartLock {
-    _file: OwnedFd,
+    /// `None` if another process held the lock for too long.
+    file: Option<OwnedFd>,
 }
 
 /// The lock file cannot be opened or locked.
@@ -39,7 +45,8 @@ impl StartLock {
         folder.join("sp1d-engine-start.lock")
     }
 
-    /// Takes the lock at `path` as soon as it is free. Calls `on_wait` once if another process holds it.
+    /// Takes the lock at `path` as soon as it is free. Calls `on_wait` once if another process holds it. If the lock is
+    /// not free within 15 minutes, continues without it: the check of the free memory remains.
     ///
     /// # Errors
     /// Fails if the file cannot be opened or locked.
@@ -55,18 +62,32 @@ impl StartLock {
             other => other,
         }
         .map_err(failed)?;
-        let mut on_wait = Some(on_wait);
+        let (mut on_wait, started) = (Some(on_wait), Instant::now());
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file: Some(file) }),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {}
                 Err(reason) => return Err(failed(reason)),
             }
             if let Some(on_wait) = on_wait.take() {
                 on_wait();
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            if started.elapsed() >= MAX_LOCK_WAIT {
+                tracing::warn!(
+                    path = %path.display(),
+                    minutes = MAX_LOCK_WAIT.as_secs() / 60,
+                    "another process holds the start lock for too long: the prover loads without it"
+                );
+                return Ok(Self { file: None });
+            }
+            sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Returns false if another process held the lock for too long, so that this process continued without it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.file.is_some()
     }
 }
 
@@ -88,6 +109,15 @@ mod tests {
         assert!(!second.is_finished());
         drop(first);
         second.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_another_process_never_releases_blocks_no_load_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = StartLock::take(&path, || panic!("no other process holds the lock")).await.unwrap();
+        let second = StartLock::take(&path, || {}).await.unwrap();
+        assert!(first.is_held() && !second.is_held());
     }
 
     #[tokio::test]

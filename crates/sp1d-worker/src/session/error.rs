@@ -1,8 +1,6 @@
 //! Why a worker cannot serve orchestrators.
 
-use crate::{load_error::LoadError, state::EngineState};
-use sp1d_protocol::Address;
-use std::io;
+use crate::{load_error::LoadError, port::PortError, state::EngineState};
 use tokio::sync::watch;
 
 /// Why a worker cannot serve orchestrators.
@@ -10,15 +8,8 @@ use tokio::sync::watch;
 #[non_exhaustive]
 pub enum ServeError {
     /// The worker cannot listen on the address.
-    #[error("cannot listen on {address}: {reason}{hint}")]
-    Bind {
-        /// The address as configured.
-        address: Address,
-        /// The operating system's error.
-        reason: io::Error,
-        /// A line with a hint, or empty if there is no obvious remedy.
-        hint: &'static str,
-    },
+    #[error(transparent)]
+    Bind(#[from] PortError),
     /// The engine can never be ready.
     #[error(transparent)]
     Engine(#[from] LoadError),

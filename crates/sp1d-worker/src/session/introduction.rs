@@ -20,6 +20,20 @@ pub struct Introduction {
     pub plan: MemoryPlan,
 }
 
+#[cfg(test)]
+impl Introduction {
+    /// The introduction of a worker for tests. It supports every task kind.
+    pub(super) fn example() -> Self {
+        Self {
+            name: "one".to_owned(),
+            build: sp1d_protocol::wire::Build::default().into(),
+            machine: Machine::default(),
+            capabilities: Capabilities::all(),
+            plan: MemoryPlan::default(),
+        }
+    }
+}
+
 /// The task kinds that a worker supports, and why it does not support the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {

@@ -8,19 +8,23 @@ use super::{
     turns::TurnView,
     worker_state::WorkerState,
 };
-use crate::{state::EngineState, text::one_line};
+use crate::{state::EngineState, stop::WorkerStop, text::one_line};
+use futures::future::select_ok;
 use sp1d_protocol::{Address, Backoff, PreambleError, Role, dial};
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-/// Maximum time to resolve the orchestrator's name and open a TCP connection.
+/// Maximum time to open a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Maximum time to resolve the orchestrator's name. A resolver asks a name server again after 5 s, and then the next
+/// one.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a worker has no session with its orchestrator.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,8 @@ enum JoinFailure {
     Stopping,
     #[error("cannot resolve the host name: {0}")]
     Resolve(io::Error),
+    #[error("the host name was not resolved within {} s", RESOLVE_TIMEOUT.as_secs())]
+    ResolveTimeout,
     #[error("{0}")]
     Connect(io::Error),
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -52,7 +58,7 @@ impl JoiningWorker {
         Self { orchestrator, introduction }
     }
 
-    /// Dials the orchestrator and serves it until `stop` is cancelled. Runs tasks once `engine` is ready.
+    /// Dials the orchestrator and serves it until `stop` ends the worker. Runs tasks once `engine` is ready.
     ///
     /// The worker dials again after every failure and every lost connection. So an orchestrator that starts late or
     /// restarts gets its workers back.
@@ -62,9 +68,9 @@ impl JoiningWorker {
     pub async fn serve(
         self,
         mut engine: watch::Receiver<EngineState>,
-        stop: CancellationToken,
+        stop: impl Into<WorkerStop>,
     ) -> Result<(), ServeError> {
-        let stop = stop.child_token();
+        let stop = stop.into().child();
         let worker = WorkerState::new(self.introduction.plan);
         let introduction = Arc::new(self.introduction);
         let mut backoff = Backoff::default();
@@ -90,7 +96,7 @@ impl JoiningWorker {
                         tracing::info!(orchestrator = %self.orchestrator, %end, "session ended");
                         last_reason.clear();
                     }
-                    Err(_) if stop.is_cancelled() => {}
+                    Err(JoinFailure::Stopping) => {}
                     Err(failure) => {
                         let reason = failure.to_string();
                         // Warn only once about the same reason.
@@ -104,22 +110,30 @@ impl JoiningWorker {
                 },
             }
             tokio::select! {
-                () = stop.cancelled() => break Ok(()),
+                () = stop.now.cancelled() => break Ok(()),
+                () = left(&stop, &worker) => break Ok(()),
                 error = &mut failed => break Err(error.into()),
                 () = sleep(backoff.pause(started.elapsed())) => {}
             }
         };
-        stop.cancel();
+        stop.now.cancel();
         worker.end().await;
         outcome
     }
+}
+
+/// Resolves when the worker leaves, and keeps no attempts for which it must connect again. Between sessions only.
+async fn left(stop: &WorkerStop, worker: &WorkerState) {
+    stop.leave.cancelled().await;
+    worker.nothing_kept().await;
 }
 
 /// Opens one connection and runs a session on it until the session ends. Fails if no session could start.
 async fn run_session(orchestrator: &Address, context: SessionContext) -> Result<SessionEnd, JoinFailure> {
     // Only connecting must watch `stop` here. A session watches it too, and says goodbye.
     let stream = tokio::select! {
-        () = context.stop.cancelled() => return Err(JoinFailure::Stopping),
+        () = context.stop.now.cancelled() => return Err(JoinFailure::Stopping),
+        () = left(&context.stop, &context.worker) => return Err(JoinFailure::Stopping),
         connected = connect(orchestrator) => connected?,
     };
     Ok(run(stream, context).await)
@@ -127,39 +141,39 @@ async fn run_session(orchestrator: &Address, context: SessionContext) -> Result<
 
 /// Opens a connection and exchanges the preamble with the orchestrator.
 async fn connect(orchestrator: &Address) -> Result<TcpStream, JoinFailure> {
-    let open = async {
-        let found = orchestrator.resolve().await.map_err(JoinFailure::Resolve)?;
-        TcpStream::connect(found.as_slice()).await.map_err(JoinFailure::Connect)
-    };
-    let opened = timeout(CONNECT_TIMEOUT, open).await;
-    let mut stream = opened.unwrap_or(Err(JoinFailure::Timeout))?;
+    let mut stream = open(orchestrator.resolve()).await?;
     stream.set_nodelay(true).map_err(JoinFailure::NoDelay)?;
     dial(&mut stream, Role::Worker).await?;
     Ok(stream)
 }
 
+/// Opens a TCP connection to one of the addresses that `lookup` finds.
+async fn open(lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>) -> Result<TcpStream, JoinFailure> {
+    let found = timeout(RESOLVE_TIMEOUT, lookup).await.map_err(|_| JoinFailure::ResolveTimeout)?;
+    let found = found.map_err(JoinFailure::Resolve)?;
+    // Try all addresses of the name at the same time, because one of them may drop all packets.
+    let tries = select_ok(found.into_iter().map(|address| Box::pin(TcpStream::connect(address))));
+    match timeout(CONNECT_TIMEOUT, tries).await {
+        Ok(Ok((stream, _))) => Ok(stream),
+        Ok(Err(error)) => Err(JoinFailure::Connect(error)),
+        Err(_) => Err(JoinFailure::Timeout),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{machine_memory::MemoryPlan, session::introduction::Capabilities, state::engine_state};
-    use sp1d_protocol::wire;
+    use crate::{machine_memory::MemoryPlan, state::engine_state};
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
     #[tokio::test]
     async fn the_stop_ends_the_dial_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let orchestrator = Address::from(listener.local_addr().unwrap());
-        let introduction = Introduction {
-            name: "one".to_owned(),
-            build: wire::Build::default().into(),
-            machine: wire::Machine::default(),
-            capabilities: Capabilities::all(),
-            plan: MemoryPlan::default(),
-        };
         let (_sender, engine) = engine_state(Duration::ZERO);
-        let (worker, stop) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
+        let (worker, stop) = (WorkerState::new(MemoryPlan::default()), WorkerStop::new());
         let context = SessionContext {
-            introduction: Arc::new(introduction),
+            introduction: Arc::new(Introduction::example()),
             engine,
             worker,
             turn: TurnView::alone(),
@@ -169,10 +183,27 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             // The first bytes of the preamble: the worker now waits for the reply.
             stream.read_u32().await.unwrap();
-            stop.cancel();
+            stop.now.cancel();
             stream
         };
         let (ended, _stream) = tokio::join!(run_session(&orchestrator, context), silent);
         assert!(matches!(ended, Err(JoinFailure::Stopping)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_name_server_only_delays_the_connection() {
+        let reply = async |seconds: u64| {
+            sleep(Duration::from_secs(seconds)).await;
+            Err(io::Error::other("no such name"))
+        };
+        assert!(matches!(open(reply(5)).await, Err(JoinFailure::Resolve(_))));
+        assert!(matches!(open(reply(60)).await, Err(JoinFailure::ResolveTimeout)));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_hide_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let found = vec![SocketAddr::from(([127, 0, 0, 1], 9)), listener.local_addr().unwrap()];
+        assert!(open(async { Ok(found) }).await.is_ok());
     }
 }

@@ -7,7 +7,7 @@ use super::{
     turns::{TurnPass, TurnView, Turns},
     worker_state::WorkerState,
 };
-use crate::state::EngineState;
+use crate::{port::open_port, state::EngineState, stop::WorkerStop};
 use sp1d_protocol::{
     Address, Filter, PeerNetwork, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter, Role, read_dialer, reply,
     send_place,
@@ -15,6 +15,7 @@ use sp1d_protocol::{
 use std::{
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,12 +24,14 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-/// How many log lines the handshakes of one address may cause: 10 at once, and one more every 10 s. An orchestrator
-/// that calls again and again writes no more.
-const MAX_LOG_RATE: Rate = Rate { burst: 10, interval: Duration::from_secs(10) };
+sp1d_model::limits! {
+    /// How many log lines the handshakes of one address may cause. An orchestrator that calls again and again writes no
+    /// more.
+    const MAX_LOG_RATE: Rate = Rate { burst: 10, interval: Duration::from_secs(10) }; Events by Orchestrator;
+}
 
 /// Time between two notices to a waiting orchestrator, if nothing changes. The notices show both sides that the other
 /// one is there.
@@ -59,19 +62,7 @@ impl ListeningWorker {
     /// # Errors
     /// Fails if the address cannot be resolved, or if the worker cannot listen on it.
     pub async fn bind(settings: WorkerSettings) -> Result<Self, ServeError> {
-        let failed = |reason: io::Error| {
-            let hint = match reason.kind() {
-                io::ErrorKind::AddrInUse => "\nhint: choose another port with `--listen`",
-                io::ErrorKind::AddrNotAvailable => {
-                    "\nhint: listen on an address of this machine, or on 0.0.0.0 or [::] for all of them"
-                }
-                io::ErrorKind::PermissionDenied => "\nhint: choose a port above 1023 with `--listen`",
-                _ => "",
-            };
-            ServeError::Bind { address: settings.listen.clone(), reason, hint }
-        };
-        let addresses = settings.listen.resolve().await.map_err(failed)?;
-        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(failed)?;
+        let listener = open_port(&settings.listen, "--listen").await?;
         // This registers the memory plan. It happens before the first connection, so that an orchestrator that also
         // connects to other workers on this machine gets numbers that account for all of them.
         let worker = WorkerState::new(settings.introduction.plan);
@@ -86,17 +77,19 @@ impl ListeningWorker {
         self.listener.local_addr()
     }
 
-    /// Serves orchestrators, one at a time, until `stop` is cancelled. Others wait for their turn, up to 64. Runs tasks
-    /// once `engine` is ready.
+    /// Serves orchestrators, one at a time, until `stop` ends the worker. Others wait for their turn, up to 64. Runs
+    /// tasks once `engine` is ready.
+    ///
+    /// A worker that leaves serves its orchestrator until its attempts are finished, and refuses all others.
     ///
     /// # Errors
     /// Fails if the engine can never be ready.
     pub async fn serve(
         self,
         mut engine: watch::Receiver<EngineState>,
-        stop: CancellationToken,
+        stop: impl Into<WorkerStop>,
     ) -> Result<(), ServeError> {
-        let stop = stop.child_token();
+        let stop = stop.into().child();
         let gate = Arc::new(ConnectionGate {
             guard: PortGuard::new(self.settings.orchestrators.clone()),
             logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
@@ -108,9 +101,11 @@ impl ListeningWorker {
         });
         let sessions = TaskTracker::new();
         let mut accept_logs = RateLimiter::new(MAX_LOG_RATE);
+        let mut left = pin!(gate.left());
         let outcome = loop {
             tokio::select! {
-                () = stop.cancelled() => break Ok(()),
+                () = stop.now.cancelled() => break Ok(()),
+                () = &mut left => break Ok(()),
                 error = engine_failure(&mut engine) => break Err(error.into()),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
@@ -128,7 +123,7 @@ impl ListeningWorker {
                 },
             }
         };
-        stop.cancel();
+        stop.now.cancel();
         sessions.close();
         sessions.wait().await;
         self.worker.end().await;
@@ -145,7 +140,7 @@ struct ConnectionGate {
     engine: watch::Receiver<EngineState>,
     worker: WorkerState,
     turns: Turns,
-    stop: CancellationToken,
+    stop: WorkerStop,
 }
 
 /// An orchestrator that has its turn or waits for it.
@@ -161,7 +156,8 @@ impl ConnectionGate {
         let AdmittedOrchestrator { pass: _pass, mut turn, waits } = admitted;
         if waits {
             let waited = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.now.cancelled() => return,
+                () = self.stop.leave.cancelled() => return,
                 waited = wait_for_turn(&mut stream, &mut turn) => waited,
             };
             match waited {
@@ -178,6 +174,18 @@ impl ConnectionGate {
         };
         let end = run(stream, context).await;
         tracing::info!(%end, "session ended");
+    }
+
+    /// Resolves when the worker leaves, serves no orchestrator, and keeps no attempts for one.
+    async fn left(&self) {
+        self.stop.leave.cancelled().await;
+        loop {
+            self.turns.freed().await;
+            self.worker.nothing_kept().await;
+            if self.turns.are_free() {
+                return;
+            }
+        }
     }
 
     /// Exchanges the first bytes. Returns `None` if the connection must be closed.
@@ -210,6 +218,11 @@ impl ConnectionGate {
             });
             let text = format!("{} is not in the worker's --orchestrator list", peer.ip().to_canonical());
             let _ = reply(stream, &PreambleReply::Refused(text)).await;
+            return None;
+        }
+        // While the worker keeps attempts, their orchestrator must be able to return.
+        if self.stop.leave.is_cancelled() && !self.worker.keeps_attempts() {
+            let _ = reply(stream, &PreambleReply::Busy("stopping".to_owned())).await;
             return None;
         }
         let pass = match self.turns.enter(peer, role == Role::Orchestrator) {
@@ -283,33 +296,27 @@ async fn wait_for_turn(stream: &mut TcpStream, turn: &mut TurnView) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{machine_memory::MemoryPlan, session::introduction::Capabilities, state::engine_state};
-    use sp1d_protocol::{Admission, dial, wire};
+    use crate::state::engine_state;
+    use sp1d_protocol::{Admission, dial};
     use tokio::io::AsyncReadExt;
 
     /// A worker on the loopback interface that admits the orchestrators of `filter`.
     struct TestWorker {
         address: SocketAddr,
-        stop: CancellationToken,
+        stop: WorkerStop,
         serving: tokio::task::JoinHandle<Result<(), ServeError>>,
     }
 
     impl TestWorker {
         async fn start(filter: &str) -> Self {
-            let introduction = Introduction {
-                name: "one".to_owned(),
-                build: wire::Build::default().into(),
-                machine: wire::Machine::default(),
-                capabilities: Capabilities::all(),
-                plan: MemoryPlan::default(),
-            };
+            let introduction = Introduction::example();
             let (listen, orchestrators) = ("127.0.0.1:0".parse::<SocketAddr>().unwrap(), filter.parse().unwrap());
             // The port 0 is not a valid `Address`, so the listener is made here.
             let listener = TcpListener::bind(listen).await.unwrap();
             let address = listener.local_addr().unwrap();
             let worker = WorkerState::new(introduction.plan);
             let settings = WorkerSettings { listen: address.into(), orchestrators, introduction };
-            let stop = CancellationToken::new();
+            let stop = WorkerStop::new();
             let (sender, engine) = engine_state(Duration::ZERO);
             let serving = tokio::spawn({
                 let (worker, stop) = (ListeningWorker { listener, settings, worker }, stop.clone());
@@ -329,7 +336,7 @@ mod tests {
         }
 
         async fn stop(self) {
-            self.stop.cancel();
+            self.stop.now.cancel();
             self.serving.await.unwrap().unwrap();
         }
     }
@@ -369,5 +376,33 @@ mod tests {
         let refused = dial(&mut stranger, Role::Orchestrator).await;
         assert!(matches!(refused, Err(PreambleError::Refused(text)) if text.contains("127.0.0.2")));
         worker.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_leaving_worker_without_attempts_ends_at_once() {
+        let worker = TestWorker::start("127.0.0.1").await;
+        let (leaving, serving) = (worker.stop.leave_within(Duration::from_secs(60)), worker.serving);
+        tokio::select! {
+            () = leaving => panic!("the worker has not ended"),
+            served = serving => served.unwrap().unwrap(),
+        }
+    }
+
+    /// The first orchestrator is slow to start its session, so the worker waits for it.
+    #[tokio::test]
+    async fn a_leaving_worker_refuses_other_orchestrators_and_drops_those_that_wait() {
+        let worker = TestWorker::start("127.0.0.1").await;
+        let mut first = worker.connect([127, 0, 0, 1]).await;
+        assert_eq!(dial(&mut first, Role::Orchestrator).await.unwrap(), Admission::Welcome);
+        let mut waiting = worker.connect([127, 0, 0, 1]).await;
+        assert_eq!(dial(&mut waiting, Role::Orchestrator).await.unwrap(), Admission::Queued);
+        worker.stop.leave.cancel();
+        // The places that were sent before come first, and then the end.
+        let mut rest = Vec::new();
+        waiting.read_to_end(&mut rest).await.unwrap();
+        let refused = dial(&mut worker.connect([127, 0, 0, 1]).await, Role::Orchestrator).await;
+        assert!(matches!(&refused, Err(PreambleError::Busy(text)) if text == "stopping"), "{refused:?}");
+        drop(first);
+        worker.serving.await.unwrap().unwrap();
     }
 }

@@ -7,7 +7,7 @@ use super::{
     turns::TurnView,
     worker_state::WorkerState,
 };
-use crate::{load_error::LoadError, state::EngineState};
+use crate::{load_error::LoadError, state::EngineState, stop::WorkerStop};
 use std::sync::Arc;
 use tokio::{
     io::{DuplexStream, duplex},
@@ -58,12 +58,12 @@ impl LocalWorker {
         mut engine: watch::Receiver<EngineState>,
         stop: CancellationToken,
     ) -> Result<(), LoadError> {
-        let stop = stop.child_token();
+        let stop = WorkerStop::from(stop.child_token());
         let worker = WorkerState::new(self.introduction.plan);
         let (sessions, turn) = (TaskTracker::new(), Arc::new(Mutex::new(())));
         let outcome = loop {
             let stream = tokio::select! {
-                () = stop.cancelled() => break Ok(()),
+                () = stop.now.cancelled() => break Ok(()),
                 error = engine_failure(&mut engine) => break Err(error),
                 stream = self.connections.recv() => match stream {
                     Some(stream) => stream,
@@ -87,7 +87,7 @@ impl LocalWorker {
             };
             sessions.spawn(session.instrument(span));
         };
-        stop.cancel();
+        stop.now.cancel();
         sessions.close();
         sessions.wait().await;
         worker.end().await;

@@ -26,6 +26,7 @@ mod worker_state;
 pub use error::ServeError;
 pub use introduction::{Capabilities, Introduction};
 pub use join::JoiningWorker;
+pub(crate) use listen::LIMITS as LISTEN_LIMITS;
 pub use listen::{ListeningWorker, WorkerSettings};
 pub use local::{LocalEndpoint, LocalWorker};
 pub(crate) use run::LIMITS as SESSION_LIMITS;

@@ -11,6 +11,7 @@ use crate::{
     attempt::{AssignedAttempts, SessionHandle},
     engine::ProverCounts,
     state::EngineState,
+    stop::WorkerStop,
     text::one_line,
 };
 use sp1d_model::{AttemptId, clean_line};
@@ -52,7 +53,7 @@ pub(super) struct SessionContext {
     pub(super) worker: WorkerState,
     /// The turn of the session's orchestrator, and how many others wait.
     pub(super) turn: TurnView,
-    pub(super) stop: CancellationToken,
+    pub(super) stop: WorkerStop,
 }
 
 /// A session after its handshake.
@@ -89,7 +90,7 @@ async fn run_on<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stop = context.stop.clone();
+    let stop = context.stop.now.clone();
     let mut client = handshake_step(&stop, connect_client(connection)).await??;
     let memory = context.worker.attempt_memory().await;
     let hello = hello(&context.introduction, &context.engine.borrow_and_update().clone(), memory);
@@ -173,6 +174,12 @@ fn differ(one: Option<wire::AttemptMemory>, other: Option<wire::AttemptMemory>) 
     }
 }
 
+/// Resolves when the worker leaves, no further attempt can start, and the reports of all started ones are sent.
+async fn no_more_starts(stop: WorkerStop, worker: WorkerState) {
+    stop.leave.cancelled().await;
+    worker.close_gate().await;
+}
+
 /// Exchanges messages with the orchestrator until the session ends.
 async fn exchange(
     mut inbound: Streaming<ToWorker>,
@@ -185,9 +192,11 @@ async fn exchange(
     let mut beat = interval(heartbeat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut silence = SilenceDetector::new(closer, silence_limit);
-    let stop = context.stop.clone();
+    let stop = context.stop.now.clone();
     let (mut reported_ready, mut engine_is_settled, mut reported_waiting) = (false, false, 0);
     let worker = context.worker.clone();
+    let mut leaving = pin!(no_more_starts(context.stop.clone(), worker.clone()));
+    let (mut is_leaving, mut reported_leaving) = (false, false);
     let measure = async || {
         sleep(MEMORY_INTERVAL).await;
         worker.attempt_memory().await
@@ -212,6 +221,11 @@ async fn exchange(
             silence.send(&session.handle, from_worker::Message::Readiness(readiness(&state)), &stop).await?;
             reported_ready = is_ready;
         }
+        // The orchestrator ends the session of a leaving worker without attempts. So offer the kept attempts first.
+        if is_leaving && !reported_leaving && (session.attempts.is_some() || !worker.keeps_attempts()) {
+            silence.send(&session.handle, from_worker::Message::Leaving(wire::Leaving {}), &stop).await?;
+            reported_leaving = true;
+        }
         let waiting = context.turn.waiting();
         if waiting != reported_waiting {
             let count = u32::try_from(waiting).unwrap_or(u32::MAX);
@@ -235,6 +249,7 @@ async fn exchange(
                 Err(_) if is_ready => engine_is_settled = true,
                 Err(_) => return Err(SessionEnd::Stopping),
             },
+            () = &mut leaving, if !is_leaving => is_leaving = true,
             () = context.turn.changed() => {}
             memory = &mut measuring => {
                 measuring.set(measure());

@@ -82,6 +82,11 @@ impl TurnQueue {
         })
     }
 
+    /// Returns true if no orchestrator has the worker, so that none waits either.
+    pub(super) fn is_free(&self) -> bool {
+        self.holder.is_none()
+    }
+
     /// Returns how many orchestrators wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

@@ -40,6 +40,18 @@ impl Turns {
         });
         entered.map(|id| TurnPass { turns: self.clone(), id })
     }
+
+    /// Returns true if no orchestrator has the worker.
+    pub(super) fn are_free(&self) -> bool {
+        self.0.borrow().is_free()
+    }
+
+    /// Resolves when no orchestrator has the worker.
+    pub(super) async fn freed(&self) {
+        let mut changes = self.0.subscribe();
+        // This fails only if all senders are dropped, and `self` holds one.
+        let _ = changes.wait_for(TurnQueue::is_free).await;
+    }
 }
 
 impl TurnPass {

@@ -1,7 +1,7 @@
 //! State that outlives a worker's sessions.
 
 use crate::{
-    attempt::{AssignedAttempts, ProvingPlaces},
+    attempt::{AssignedAttempts, AttemptGate, ProvingPlaces},
     cache::Cache,
     engine::ProvingEngine,
     machine_memory::{MemoryPlan, MemoryReservations},
@@ -10,9 +10,10 @@ use bytes::Bytes;
 use sp1d_model::KindSet;
 use sp1d_protocol::wire::AttemptMemory;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 sp1d_model::limits! {
@@ -30,8 +31,9 @@ pub(super) struct WorkerState {
     /// Set once the engine is ready.
     places: Arc<OnceLock<ProvingPlaces>>,
     reservations: MemoryReservations,
+    gate: AttemptGate,
     cache: Arc<Mutex<Cache>>,
-    kept: Arc<Mutex<Option<KeptAttempts>>>,
+    kept: watch::Sender<Option<KeptAttempts>>,
     background: TaskTracker,
 }
 
@@ -59,14 +61,38 @@ impl WorkerState {
         Self {
             places: Arc::default(),
             reservations: MemoryReservations::of_machine(plan),
+            gate: AttemptGate::default(),
             cache: Arc::new(Mutex::new(Cache::new(MAX_CACHE_BYTES))),
-            kept: Arc::default(),
+            kept: watch::Sender::new(None),
             background: TaskTracker::new(),
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<KeptAttempts>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the kept attempts if `is_it` selects them, and no longer keeps them.
+    fn take_kept(&self, is_it: impl FnOnce(&KeptAttempts) -> bool) -> Option<KeptAttempts> {
+        let mut taken = None;
+        self.kept.send_if_modified(|kept| {
+            taken = kept.take_if(|kept| is_it(kept));
+            taken.is_some()
+        });
+        taken
+    }
+
+    /// Returns true if attempts wait for their orchestrator to reconnect.
+    pub(super) fn keeps_attempts(&self) -> bool {
+        self.kept.borrow().is_some()
+    }
+
+    /// Resolves when no attempt waits for its orchestrator to reconnect.
+    pub(super) async fn nothing_kept(&self) {
+        let mut kept = self.kept.subscribe();
+        // This fails only if all senders are dropped, and `self` holds one.
+        let _ = kept.wait_for(Option::is_none).await;
+    }
+
+    /// Keeps further attempts from starting. Resolves when the reports of all attempts that have started are sent.
+    pub(super) async fn close_gate(&self) {
+        self.gate.close().await;
     }
 
     /// Returns how much of the machine's memory attempts can have, or `None` if that is unknown.
@@ -84,8 +110,7 @@ impl WorkerState {
         engine: &Arc<dyn ProvingEngine>,
         kinds: KindSet,
     ) -> Arc<AssignedAttempts> {
-        let kept = self.kept().take();
-        if let Some(kept) = kept {
+        if let Some(kept) = self.take_kept(|_| true) {
             kept.taken.cancel();
             let OrchestratorIdentity { instance, lineage } = &kept.orchestrator;
             if *instance == orchestrator.instance && !instance.is_empty() {
@@ -97,7 +122,8 @@ impl WorkerState {
             }
             self.drop_kept(Some(kept), "another orchestrator connected");
         }
-        let places = self.places.get_or_init(|| ProvingPlaces::new(engine, self.reservations.clone())).clone();
+        let new_places = || ProvingPlaces::new(engine, self.reservations.clone(), self.gate.clone());
+        let places = self.places.get_or_init(new_places).clone();
         Arc::new(AssignedAttempts::new(engine.clone(), places, kinds, self.cache.clone()))
     }
 
@@ -115,14 +141,14 @@ impl WorkerState {
             "connection lost: attempts continue until the orchestrator reconnects"
         );
         let taken = CancellationToken::new();
-        *self.kept() = Some(KeptAttempts { orchestrator, attempts, taken: taken.clone() });
+        self.kept.send_replace(Some(KeptAttempts { orchestrator, attempts, taken: taken.clone() }));
         let worker = self.clone();
         self.background.spawn(async move {
             tokio::select! {
                 () = taken.cancelled() => {}
                 () = tokio::time::sleep(RECONNECT_TIMEOUT) => {
                     // A session may have taken these attempts at the same moment, and stored others since.
-                    let kept = worker.kept().take_if(|_| !taken.is_cancelled());
+                    let kept = worker.take_kept(|_| !taken.is_cancelled());
                     worker.drop_kept(kept, "the orchestrator did not reconnect");
                 }
             }
@@ -145,8 +171,7 @@ impl WorkerState {
 
     /// Drops kept attempts and waits for all background work. Call this when no session is left.
     pub(super) async fn end(&self) {
-        let kept = self.kept().take();
-        self.drop_kept(kept, "the worker is stopping");
+        self.drop_kept(self.take_kept(|_| true), "the worker is stopping");
         self.background.close();
         self.background.wait().await;
     }

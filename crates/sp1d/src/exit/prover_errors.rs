@@ -1,9 +1,9 @@
 //! The exit codes of errors of the orchestrator, the worker and SP1.
 
 use super::codes::{HOST, INTERRUPTED, OTHER, PROGRAM, TIMEOUT, USAGE, WORKERS};
-use sp1_distributed::{WorkerError, distributed::config::ConfigError};
 use sp1d_engine::{MachineError, OptionsError};
 use sp1d_orchestrator::{ConnectError, ProofFailure};
+use sp1d_roles::{WorkerError, config::ConfigError};
 use sp1d_worker::MemoryError;
 
 /// Returns the exit code of `error`. Returns `None` if the error is of another kind.
@@ -17,7 +17,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> Option<u8> {
             | ProofFailure::WorkersBusy { .. }
             | ProofFailure::Unsupported { .. }
             | ProofFailure::OutOfMemory(_) => WORKERS,
-            ProofFailure::Timeout(_) => TIMEOUT,
+            ProofFailure::Timeout(_) | ProofFailure::LateStart { .. } => TIMEOUT,
             ProofFailure::Cancelled => INTERRUPTED,
             _ => OTHER,
         });

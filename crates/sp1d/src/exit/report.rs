@@ -45,8 +45,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return match error {
-            ClientError::Address { .. } => USAGE,
-            ClientError::Unreachable { .. } => WORKERS,
+            ClientError::Address { .. } | ClientError::File { .. } | ClientError::Redirected { .. } => USAGE,
+            ClientError::Unreachable { .. } | ClientError::Encryption { .. } => WORKERS,
             // Too many requests (429), service unavailable (503) and insufficient storage (507). See RFC 9110 and RFC
             // 4918.
             ClientError::Refused { status: 429 | 503, .. } => WORKERS,

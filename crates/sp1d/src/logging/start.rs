@@ -19,9 +19,8 @@ pub(crate) fn start_logging(
     own: &str,
     export: impl FnOnce(&str) -> Option<LogLayer>,
 ) -> Result<()> {
-    // SP1's `info` lines are only useful to its developers. `sp1d` is a prefix that matches the command and
-    // our crates. `sp1_distributed` is the library for programs.
-    let default = format!("error,sp1_prover=off,panic=off,opentelemetry=off,sp1d={own},sp1_distributed={own}");
+    // SP1's `info` lines are only useful to its developers. `sp1d` is a prefix that matches the command and its crates.
+    let default = format!("error,sp1_prover=off,panic=off,opentelemetry=off,sp1d={own}");
     let text = log.log.as_ref().unwrap_or(&default);
     let filter = EnvFilter::try_new(text).map_err(|error| {
         let hint = "set `--log` or `SP1D_LOG` to a filter such as `info`";

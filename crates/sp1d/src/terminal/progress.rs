@@ -95,7 +95,7 @@ impl ProofProgressView {
                 self.line(&format!("worker {worker} is ready"));
             }
             ProofEvent::WorkerLost { worker, reason } => {
-                let text = format!("worker {worker} is lost: {reason}; its tasks go to other workers\n");
+                let text = format!("worker {worker} disconnected: {reason}; its tasks go to other workers\n");
                 self.bar.suspend(|| say_text(&text));
             }
             ProofEvent::Restarted { reason } => {

@@ -1,15 +1,19 @@
 //! Real worker processes, for tests that load provers.
 
+mod verdicts;
+
 use rustix::process::{Pid, Signal, kill_process};
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{Elf, ProvingKey, SP1ProofWithPublicValues};
+use sp1d_testing::{free_address, free_address_on};
 use std::{
     fs::{self, File},
-    net::TcpListener,
+    net::ToSocketAddrs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+pub(crate) use verdicts::check_verdicts;
 
 pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/elf").join(name)
@@ -33,6 +37,7 @@ pub(crate) async fn check_with_sp1(proof: &SP1ProofWithPublicValues, program: &s
     let client = sp1_sdk::ProverClient::builder().light().build().await;
     let key = sp1_sdk::Prover::setup(&client, elf(program)).await.unwrap();
     sp1_sdk::Prover::verify(&client, proof, key.verifying_key(), None).unwrap();
+    check_verdicts(&client, proof, key.verifying_key());
 }
 
 pub(crate) fn sp1d(folder: &Path) -> Command {
@@ -52,7 +57,8 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(folder: &Path, number: usize, host: &str) -> Self {
-        let port = TcpListener::bind((host.trim_matches(['[', ']']), 0)).unwrap().local_addr().unwrap().port();
+        let first = (host.trim_matches(['[', ']']), 0).to_socket_addrs().unwrap().next().unwrap();
+        let port = free_address_on(first.ip()).port();
         Self::start_at(folder, number, format!("{host}:{port}"))
     }
 
@@ -64,8 +70,7 @@ impl Worker {
     /// Starts a worker with one thread per core.
     #[allow(dead_code, reason = "most tests have more than one worker")]
     pub(crate) fn start_with_all_cores(folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self::start_process(folder, 0, format!("127.0.0.1:{port}"), &[])
+        Self::start_process(folder, 0, free_address().to_string(), &[])
     }
 
     fn start_process(folder: &Path, number: usize, address: String, more: &[&str]) -> Self {

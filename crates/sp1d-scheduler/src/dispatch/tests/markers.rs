@@ -142,14 +142,12 @@ fn a_worker_is_alone_if_no_other_worker_may_get_the_task() {
 #[test]
 fn a_worker_is_alone_beside_workers_of_its_own_origin() {
     let of_same_origin = |session: u64| {
-        let DispatchEvent::WorkerJoined {
-            session, worker, memory_bytes, slots, kinds, holds, resumable_attempts, ..
-        } = joined(session)
-        else {
+        let mut event = joined(session);
+        let DispatchEvent::WorkerJoined { joined, .. } = &mut event else {
             unreachable!("`joined` returns this event")
         };
-        let origin = OriginId(7);
-        DispatchEvent::WorkerJoined { session, worker, origin, memory_bytes, slots, kinds, holds, resumable_attempts }
+        joined.origin = OriginId(7);
+        event
     };
     let mut table = Table::new();
     table.check([of_same_origin(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));

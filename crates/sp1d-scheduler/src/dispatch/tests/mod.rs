@@ -8,8 +8,8 @@ mod resumed;
 
 use super::{AttemptStep, ClaimsVerdict, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey, ResumableAttempt};
 use crate::{
-    AttemptFailure, AttemptId, KindSet, OriginId, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp,
-    WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, OriginId, ProofId, SchedulerConfig, SessionId, TaskId, TaskKind,
+    Timestamp, WorkerId,
 };
 use std::time::Duration;
 
@@ -83,16 +83,16 @@ fn joined(session: u64) -> DispatchEvent {
 fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) -> DispatchEvent {
     let resumable =
         |(key, attempt): &(u8, u64)| ResumableAttempt { key: ResultKey([*key; 32]), attempt: AttemptId(*attempt) };
-    DispatchEvent::WorkerJoined {
-        session: SessionId(session),
+    let joined = JoinedWorker {
         worker: WorkerId(worker),
         origin: OriginId(u128::from(worker)),
         memory_bytes: 0,
         slots: 1,
         kinds: KindSet::all(),
         holds: holds.iter().copied().map(AttemptId).collect(),
-        resumable_attempts: can_resume.iter().map(resumable).collect(),
-    }
+    };
+    let resumable_attempts = can_resume.iter().map(resumable).collect();
+    DispatchEvent::WorkerJoined { session: SessionId(session), joined, resumable_attempts }
 }
 
 const fn lost(session: u64) -> DispatchEvent {

@@ -42,17 +42,15 @@ impl FormHeads {
         self.set(None);
     }
 
-    /// Takes `bytes` from what the parser may read. Returns false if that is too much.
-    fn take(&self, bytes: usize) -> bool {
+    /// Takes up to `bytes` from what the parser may read, and returns how many. Returns 0 if nothing is left.
+    fn take(&self, bytes: usize) -> usize {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => true,
-            Some(left) => match left.checked_sub(bytes) {
-                Some(rest) => {
-                    *left = rest;
-                    true
-                }
-                None => false,
-            },
+            None => bytes,
+            Some(left) => {
+                let taken = bytes.min(*left);
+                *left -= taken;
+                taken
+            }
         }
     }
 }
@@ -96,11 +94,12 @@ impl Stream for FormBody {
                 None => return Poll::Ready(None),
             }
         }
-        let length = self.rest.len().min(MAX_PART_HEAD_BYTES);
-        let piece = self.rest.split_to(length);
-        if !self.heads.take(length) {
+        // The rest of a long piece may be data: a head can be split between two reads of the connection.
+        let length = self.heads.take(self.rest.len().min(MAX_PART_HEAD_BYTES));
+        if length == 0 {
             return Poll::Ready(Some(Err(BodyFault::Head(MAX_PART_HEAD_BYTES).into())));
         }
+        let piece = self.rest.split_to(length);
         match self.left.checked_sub(length as u64) {
             Some(left) => self.left = left,
             None => return Poll::Ready(Some(Err(BodyFault::Form(self.limit).into()))),
@@ -183,6 +182,13 @@ mod tests {
         let (parts, end, read) = parsed(first, b"a").await;
         assert_eq!((parts, end.as_str()), (vec![("a".to_owned(), 3)], NO_PART));
         assert!(read <= 3 * MAX_PART_HEAD_BYTES, "{read}");
+    }
+
+    #[tokio::test]
+    async fn head_that_is_split_before_much_data_is_found() {
+        let rest = [b"me=\"program\"\r\n\r\n".to_vec(), vec![7; 2 * MAX_PART_HEAD_BYTES]].concat();
+        let (parts, end, _) = parsed("--x\r\ncontent-disposition: form-data; na", rest.leak()).await;
+        assert_eq!((parts.len(), parts[0].0.as_str(), end.as_str()), (1, "program", "enough"));
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ pub(super) fn file_bytes(result: &CachedResult) -> Option<u64> {
 }
 
 /// Writes `result` to `file`.
-pub(super) fn write(result: &CachedResult, file: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(result: &CachedResult, file: &mut impl Write) -> io::Result<()> {
     let header = header(result);
     file.write_all(MAGIC)?;
     file.write_all(&length(header.len()).to_le_bytes())?;
@@ -135,7 +135,7 @@ fn read_part(part: &PartHeader, file: &mut impl Read) -> Option<Blob> {
 }
 
 /// Reads a result. `None` if the file is incomplete, too long or damaged.
-pub(super) fn read(file: &mut impl Read) -> Option<CachedResult> {
+pub(crate) fn read(file: &mut impl Read) -> Option<CachedResult> {
     if read_bytes(file, MAGIC.len())? != MAGIC {
         return None;
     }
@@ -159,7 +159,7 @@ pub(super) fn read(file: &mut impl Read) -> Option<CachedResult> {
     }
     let is_whole = rest.is_empty() && file.read(&mut [0]).is_ok_and(|read| read == 0);
     let mut parts = parts.into_iter();
-    let (_, output) = parts.next().filter(|_| is_whole)?;
+    let (_, output) = parts.next().filter(|(name, _)| is_whole && name.is_empty())?;
     Some(CachedResult { output, event_uploads: parts.collect() })
 }
 
@@ -210,6 +210,20 @@ mod tests {
             assert!(read(&mut &whole[..at]).is_none(), "the first {at} bytes");
         }
         assert!(read(&mut &*[&*whole, b"x"].concat()).is_none());
+    }
+
+    #[test]
+    fn result_with_a_name_is_refused() {
+        let file = written(&result(&[b"output"]));
+        // The count of parts, then one part.
+        let (header, chunks) = file[PREFIX_BYTES..].split_at(4 + 4 + blake3::OUT_LEN + 8 + 4);
+        let named = [&header[..4], &1_u32.to_le_bytes(), b"x", &header[8..]].concat();
+        let with_header = |header: &[u8]| {
+            let digest = blake3::hash(header);
+            [&MAGIC[..], &length(header.len()).to_le_bytes(), digest.as_bytes(), header, chunks].concat()
+        };
+        assert!(read(&mut &*with_header(header)).is_some());
+        assert!(read(&mut &*with_header(&named)).is_none());
     }
 
     /// Counts the largest number of bytes that are read at a time.

@@ -6,4 +6,5 @@ mod index;
 mod start;
 
 pub(crate) use cache::DiskResultCache;
+pub(crate) use file_format::{read as read_cache_file, write as write_cache_file};
 pub(crate) use start::CacheStart;

@@ -21,6 +21,10 @@ pub(crate) struct WorkerArguments {
     /// worker reconnects whenever the connection is lost.
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["listen", "orchestrator"])]
     pub(crate) join: Option<Address>,
+    /// Address of a port for health probes over HTTP, as HOST:PORT. `/healthz` succeeds while the worker runs,
+    /// `/readyz` while a prover is loaded and the worker takes new tasks [default: no such port].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) health: Option<Address>,
     /// Number of prover processes, 1 to 64. They share the worker's connection and divide its cores.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PROVERS)))]
     pub(crate) provers: u16,
@@ -39,6 +43,10 @@ pub(crate) struct WorkerArguments {
     /// Seconds to wait for enough free memory before failing. Without a value: 86400 (24 hours).
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "86400", default_value = "0")]
     pub(crate) wait_memory: u64,
+    /// Seconds to finish the attempts that have started when the worker is stopped with SIGTERM or Ctrl-C, at most
+    /// 86400. With 0, the worker stops at once. A second signal always stops it at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(..=86400))]
+    pub(crate) grace: u64,
     /// Stop when the parent process ends.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,

@@ -1,6 +1,7 @@
 //! Arguments of the subcommands that check the setup or generate documentation.
 
 use super::pool::PoolArguments;
+use crate::args::shared::AccessArguments;
 use clap::{Args, ValueEnum};
 use sp1d_protocol::Address;
 
@@ -12,8 +13,10 @@ pub(crate) struct DoctorArguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Vec<Address>,
     /// URL of a service to check.
-    #[arg(long, value_name = "URL", env = "SP1_DISTRIBUTED_URL")]
+    #[arg(long, value_name = "URL", env = "SP1_DISTRIBUTED_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
     /// Print the findings as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -23,5 +26,6 @@ pub(crate) struct DoctorArguments {
 pub(crate) enum ReferencePage {
     Settings,
     Api,
+    Openapi,
     Limits,
 }

@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use sp1d_engine::build_identity;
 use sp1d_orchestrator::{Member, ProbeError, Probed, probe};
+use sp1d_protocol::ReservedPort;
 use std::{
     fs::{self, File},
-    net::TcpListener,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -26,28 +27,22 @@ pub(super) struct ChildWorker {
     address: String,
     log: PathBuf,
     process: Child,
-}
-
-/// Returns `count` different free ports of the loopback interface.
-pub(super) fn free_ports(count: u16) -> Result<Vec<u16>> {
-    // Keep all listeners open until the last port is chosen, so that the ports differ.
-    let ports: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()
-        .context("cannot find a free port")?;
-    ports.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    /// Other programs cannot take the port before the worker listens on it.
+    _port: ReservedPort,
 }
 
 impl ChildWorker {
-    /// Starts a worker that listens on `port`. `arguments` are further flags of `sp1d worker`. The log is written to
-    /// `folder`.
-    pub(super) fn start(name: String, port: u16, folder: &Path, arguments: &[String]) -> Result<Self> {
+    /// Starts a worker on a free port of the loopback interface. `arguments` are further flags of `sp1d worker`. The
+    /// log is written to `folder`.
+    pub(super) fn start(name: String, folder: &Path, arguments: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
-        let address = format!("127.0.0.1:{port}");
+        let port = ReservedPort::new(Ipv4Addr::LOCALHOST.into()).context("cannot find a free port")?;
+        let address = port.address().to_string();
         let log = folder.join(format!("{name}.log"));
         let process = Command::new(&program)
             .args(["worker", "--orchestrator", "127.0.0.1", "--with-parent", "--wait-memory", "600"])
-            .args(["--listen", &address, "--name", &name])
+            // Its proofs end with this command.
+            .args(["--grace", "0", "--listen", &address, "--name", &name])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -55,7 +50,7 @@ impl ChildWorker {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start a worker")?;
-        Ok(Self { name, address, log, process })
+        Ok(Self { name, address, log, process, _port: port })
     }
 
     pub(super) fn address(&self) -> &str {

@@ -7,9 +7,9 @@ use crate::{
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
-use sp1_distributed::distributed::config::{Config, ConfigError, ConfigOverrides, environment};
 use sp1d_engine::preview_cut;
 use sp1d_orchestrator::{ProbeError, ProofMode, probe};
+use sp1d_roles::config::{Config, ConfigError, ConfigOverrides, environment};
 
 /// Loads the configuration from flags, environment variables and the worker list's file. Warns of values that cannot
 /// be used.

@@ -13,13 +13,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sp1_distributed::distributed::{
+use sp1d_engine::{CutOptions, check_executor_host, smallest_worker_bytes};
+use sp1d_machine::Memory;
+use sp1d_orchestrator::ProofRequest;
+use sp1d_roles::{
     config::{Config, ConfigOverrides},
     start_proving_threads,
 };
-use sp1d_engine::{CutOptions, check_executor_host, smallest_worker_bytes};
-use sp1d_machine::Memory;
-use sp1d_orchestrator::{ExpectedExit, ProofMode, ProofRequest};
 use std::{
     fs,
     path::Path,
@@ -134,11 +134,11 @@ fn demo_bytes(workers: u16) -> u64 {
 /// memory.
 fn start_workers(count: u16, folder: &Path) -> Result<Vec<ChildWorker>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let start = |(number, port): (usize, u16)| {
-        let arguments = worker_arguments(number, usize::from(count), cores);
-        ChildWorker::start(format!("worker-{}", number + 1), port, folder, &arguments)
+    let start = |number: u16| {
+        let arguments = worker_arguments(usize::from(number), usize::from(count), cores);
+        ChildWorker::start(format!("worker-{}", number + 1), folder, &arguments)
     };
-    child_worker::free_ports(count)?.into_iter().enumerate().map(start).collect()
+    (0..count).map(start).collect()
 }
 
 /// Returns the flags of worker `number` of `count`, counted from 0: its part of the cores.
@@ -171,18 +171,8 @@ async fn prove_on(
     say("proving: the run is cut into the smallest shards, and each takes about a minute of processor time");
     let options =
         CutOptions::from_variables(|name| (name == "ELEMENT_THRESHOLD").then(|| ELEMENT_THRESHOLD.to_string()))?;
-    let request = ProofRequest {
-        elf: PROGRAM.into(),
-        stdin: read_stdin(None, &[InputArgument::U32(steps)])?.into(),
-        mode: ProofMode::Core,
-        cycle_limit: None,
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: options.encode(),
-        timeout: None,
-        label: String::new(),
-    };
+    let stdin = read_stdin(None, &[InputArgument::U32(steps)])?;
+    let request = ProofRequest::core(PROGRAM.into(), stdin.into(), options.encode());
     let mut overrides = ConfigOverrides::default();
     overrides.workers_file(list);
     // A worker that loads first would otherwise take the shards of both.

@@ -15,13 +15,13 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 use serde_json::json;
-use sp1_distributed::distributed::config::Config;
-use sp1d_client::{Client, ClientError, Moment, WorkerActivity};
+use sp1d_client::{Client, ClientError, Moment, WorkerActivity, redacted};
 use sp1d_engine::{MachineError, check_executor_host, check_temporary_folder, smallest_worker_bytes};
 use sp1d_machine::{Memory, unused_processor_feature};
 use sp1d_model::hint;
 use sp1d_orchestrator::{Member, ProbeError, Probed, probe};
 use sp1d_protocol::Address;
+use sp1d_roles::config::Config;
 use std::fmt::Display;
 use tokio::net::TcpListener;
 
@@ -101,7 +101,7 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<()> {
         }
     }
     if let Some(url) = &arguments.url {
-        findings.extend(service(url).await);
+        findings.extend(service(url, arguments.access.client(url)).await);
     }
     show(&findings, arguments.json)?;
     match findings.iter().filter(|finding| finding.verdict == CheckVerdict::Wrong).count() {
@@ -230,16 +230,19 @@ const UNREACHABLE: &str =
     "start `sp1d worker` on that machine, with this machine in its `--orchestrator` list, and open the port";
 
 /// Checks a service: its release, its clock and its disconnected workers.
-async fn service(url: &str) -> Vec<CheckFinding> {
-    let (what, mut findings) = (format!("service {url}"), Vec::new());
-    if let Err(error) = ask_service(url, &what, &mut findings).await {
+async fn service(url: &str, client: Result<Client, ClientError>) -> Vec<CheckFinding> {
+    let (what, mut findings) = (format!("service {}", redacted(url)), Vec::new());
+    let outcome = match client {
+        Ok(client) => ask_service(&client, &what, &mut findings).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
         findings.push(wrong(what, error, ""));
     }
     findings
 }
 
-async fn ask_service(url: &str, what: &str, findings: &mut Vec<CheckFinding>) -> Result<(), ClientError> {
-    let client = Client::new(url)?;
+async fn ask_service(client: &Client, what: &str, findings: &mut Vec<CheckFinding>) -> Result<(), ClientError> {
     let health = client.health().await?;
     let own = env!("CARGO_PKG_VERSION");
     findings.push(if health.release == own {

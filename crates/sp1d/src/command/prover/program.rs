@@ -11,8 +11,7 @@ use crate::{
 use anyhow::{Context, Result};
 use bincode::Options;
 use serde::Serialize;
-use sp1_sdk::{HashableKey, SP1VerifyingKey};
-use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner};
+use sp1d_engine::{HashableKey, ProofRunnerSettings, SP1VerifyingKey, Sp1ProofRunner};
 use sp1d_orchestrator::ProofFailure;
 use std::{
     path::Path,

@@ -13,11 +13,11 @@ use crate::{
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
-use sp1_distributed::distributed::{WorkerPool, check_local_memory, config::Config, start_proving_threads};
 use sp1d_engine::check_executor_host;
 use sp1d_machine::Memory;
 use sp1d_model::WorkerTasks;
 use sp1d_orchestrator::{ExpectedExit, ProofFailure, ProofMode, ProofRequest};
+use sp1d_roles::{CallDeadline, WorkerPool, check_local_memory, config::Config, start_proving_threads};
 use std::{
     path::Path,
     sync::Arc,
@@ -90,26 +90,29 @@ fn fresh_nonce() -> Result<[u32; 4]> {
 /// Proves `request` on the workers of `config` and writes the proof. Returns also when the phases of the proof started.
 pub(super) async fn prove(
     config: &Config,
-    request: ProofRequest,
+    mut request: ProofRequest,
     output: OutputFile,
     path: &Path,
     cancel: CancellationToken,
 ) -> Result<(ProveSummary, PhaseStarts)> {
     let started = Instant::now();
     let mode = request.mode;
+    let deadline = CallDeadline::start(request.timeout);
     // Opening the pool may wait for the first worker.
-    let opened = async { tokio::join!(WorkerPool::open(config), runner()) };
+    let opening = deadline.bound(|| CallDeadline::first_worker(&config.list), WorkerPool::open(config));
+    let opened = async { tokio::join!(opening, runner()) };
     let (pool, runner) = tokio::select! {
         () = cancel.cancelled() => return Err(ProofFailure::Cancelled.into()),
         opened = opened => opened,
     };
-    let pool = pool?;
+    let pool = pool??;
+    deadline.limit(&mut request);
     let (progress, events) = broadcast::channel(4096);
     let view = tokio::spawn(show_progress(events));
     let proven = pool.prove(request, Arc::new(runner), progress, cancel).await;
     let phases = view.await.context("the progress display failed")?;
     pool.shutdown().await;
-    let proven = proven?;
+    let proven = proven.map_err(|failure| deadline.restated(failure))?;
     output.commit(&proven.output.proof)?;
     let summary = ProveSummary {
         mode,

@@ -7,14 +7,15 @@ use crate::{
 use anyhow::Result;
 use clap::CommandFactory;
 use serde_json::{Map, Value};
-use sp1_distributed::distributed::config::{ValueRange, settings};
 use sp1d_model::Limit;
+use sp1d_roles::config::{ValueRange, settings};
 use std::fmt::Write;
 
 pub(crate) fn run(page: ReferencePage) -> Result<()> {
     let page = match page {
         ReferencePage::Settings => settings_page()?,
         ReferencePage::Api => api_page()?,
+        ReferencePage::Openapi => sp1d_service::openapi(),
         ReferencePage::Limits => limits_page()?,
     };
     print(page.trim_end())
@@ -66,6 +67,7 @@ const OTHER_VARIABLES: &str = "
 | variable | read by | meaning |
 |---|---|---|
 | `SP1_PROVER` | programs | prover that `ProverClient::from_env` returns: `distributed`, or one of sp1-sdk's (`cpu`, `mock`, `light`, `cuda`, `network`, `hosted`) |
+| `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | clients of a service | proxies, as in curl. Requests for this machine never go through a proxy |
 | `SP1D_LOG` | `sp1d` | log filter, for example `info` or `sp1d_worker=debug` |
 | `SP1D_LOG_FORMAT` | `sp1d` | format of log lines: `text` or `json` |
 | `NO_COLOR` | `sp1d` | disables colors |

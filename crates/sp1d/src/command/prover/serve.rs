@@ -13,14 +13,14 @@ use crate::{
     process::allocator,
 };
 use anyhow::{Context, Result};
-use sp1_distributed::distributed::{
+use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
+use sp1d_machine::raise_open_files;
+use sp1d_orchestrator::JoinSettings;
+use sp1d_roles::{
     LocalProver,
     config::{Config, EffectiveSetting, ValueSource},
     start_proving_threads,
 };
-use sp1d_engine::{ProofRunnerSettings, Sp1ProofRunner, check_executor_host};
-use sp1d_machine::raise_open_files;
-use sp1d_orchestrator::JoinSettings;
 use sp1d_service::{Service, ServiceSettings, follow_list, serve};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
@@ -213,7 +213,11 @@ fn by_memory() -> usize {
 /// Returns the memory that each of `running` programs may use if the user sets no limit: together three quarters of
 /// this machine's memory.
 fn program_memory(running: usize) -> u64 {
-    let total = sp1d_machine::Memory::now().map_or(u64::MAX, |memory| memory.total_bytes);
+    program_share(sp1d_machine::Memory::now().map_or(u64::MAX, |memory| memory.total_bytes), running)
+}
+
+/// The same for a machine with `total` bytes of memory.
+fn program_share(total: u64, running: usize) -> u64 {
     (total / 4 * 3 / running.max(1) as u64).max(MIN_PROGRAM_BYTES)
 }
 
@@ -224,6 +228,14 @@ mod tests {
     #[track_caller]
     fn check(open_files: u64, expected: usize) {
         assert_eq!(share_of_joined(open_files), expected, "{open_files} files");
+    }
+
+    #[test]
+    fn programs_share_three_quarters_of_the_memory() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(program_share(64 * GIB, 4), 12 * GIB);
+        assert_eq!(program_share(64 * GIB, 0), 48 * GIB);
+        assert_eq!(program_share(GIB, 16), MIN_PROGRAM_BYTES);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     exit::{self, CliError},
 };
 use anyhow::Result;
-use sp1_sdk::SP1ProofWithPublicValues;
+use sp1d_engine::ProofFile;
 use sp1d_orchestrator::ProofFailure;
 
 /// Verifies `proof` with the key that the user named.
@@ -23,7 +23,7 @@ pub(in crate::command) fn verify(proof: &ProofBytes, key: &KeyArguments) -> Resu
 }
 
 async fn verify_with(proof: &ProofBytes, key: &KeyArguments) -> Result<()> {
-    let decoded = decode_proof(proof.bytes()).map_err(|error| proof.invalid(error))?;
+    let decoded = ProofFile::decode(proof.bytes()).map_err(|error| proof.invalid(error))?;
     let runner = runner().await;
     let key = verifying_key(key, &runner).await?;
     match runner.verify_by_key(decoded, key).await {
@@ -33,13 +33,4 @@ async fn verify_with(proof: &ProofBytes, key: &KeyArguments) -> Result<()> {
         }
         Err(other) => Err(other.into()),
     }
-}
-
-/// Decodes a proof from memory: sp1-sdk's own file loader trusts lengths in the file.
-fn decode_proof(bytes: &[u8]) -> Result<SP1ProofWithPublicValues, bincode::Error> {
-    let whole: Result<SP1ProofWithPublicValues, _> = bincode::deserialize(bytes);
-    // Proofs from the prover network lack the last field.
-    whole.or_else(|error| {
-        bincode::deserialize::<sp1_sdk::proof::ProofFromNetwork>(bytes).map(Into::into).map_err(|_| error)
-    })
 }

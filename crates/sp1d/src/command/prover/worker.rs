@@ -13,9 +13,13 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
-use sp1_distributed::distributed::{EngineState, ProverCommand, WorkerBuilder, serve_prover};
+use sp1d_roles::{WorkerBuilder, serve_prover};
+use sp1d_worker::{EngineState, ProverCommand, WorkerStop};
 use std::{ffi::OsString, fs, thread, time::Duration};
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 pub(crate) fn run(arguments: WorkerArguments, log: &LogArguments) -> Result<()> {
     if arguments.with_parent {
@@ -103,6 +107,15 @@ pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
+    // A service manager may send SIGTERM to all processes of the worker. The worker finishes its attempts then, so its
+    // provers must continue. They end with the worker.
+    let ignored = runtime
+        .block_on(async { [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal) });
+    for handler in &ignored {
+        if let Err(error) = handler {
+            tracing::debug!(%error, "cannot ignore a signal");
+        }
+    }
     let shards = arguments.parallel_shards.map(usize::from);
     let served = serve_prover(arguments.threads.into(), shards, Some(allocator::give_back));
     let outcome = runtime.block_on(served).context("cannot serve the worker that started this prover");
@@ -112,7 +125,8 @@ pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
 }
 
 async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Result<()> {
-    let stop = cancelled_by_signals()?;
+    let signalled = cancelled_by_signals()?;
+    let grace = Duration::from_secs(arguments.grace);
     let allowed = arguments.orchestrator.clone();
     let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
         (Some(orchestrator), _, _) => WorkerBuilder::joining(orchestrator),
@@ -124,6 +138,9 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
     };
     let mut builder = builder.wait_memory(Duration::from_secs(arguments.wait_memory)).give_back(allocator::give_back);
     builder = builder.provers(commands);
+    if let Some(health) = arguments.health {
+        builder = builder.health(health);
+    }
     if let Some(name) = arguments.name {
         builder = builder.name(name);
     }
@@ -140,6 +157,21 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
         _ => {}
     }
     tokio::spawn(show_loading(worker.state()));
+    let stop = WorkerStop::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            signalled.cancelled().await;
+            if !grace.is_zero() {
+                tracing::info!(
+                    grace_s = grace.as_secs(),
+                    "taking no more tasks, and finishing those that have started"
+                );
+            }
+            stop.leave_within(grace).await;
+            tracing::warn!("unfinished tasks go to other workers");
+        }
+    });
     worker.serve(stop).await?;
     tracing::info!("stopped");
     Ok(())

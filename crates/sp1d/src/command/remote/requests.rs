@@ -22,14 +22,15 @@ use std::{iter, pin::pin, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
-    let health = Client::new(&arguments.remote.url)?.health().await?;
+    let client = arguments.remote.client()?;
+    let health = client.health().await?;
     if arguments.remote.json {
         return print(&serde_json::to_string(&health)?);
     }
     let count = |state: ProofState| health.proofs.get(state.name()).copied().unwrap_or(0);
     let counts: Vec<String> =
         ProofState::ALL.iter().map(|state| format!("{} {}", count(*state), state.name())).collect();
-    print(&format!("service:  {}, release {}", arguments.remote.url, health.release))?;
+    print(&format!("service:  {}, release {}", client.url(), health.release))?;
     print(&format!("proofs:   {}", counts.join(", ")))?;
     print(&format!("workers:  {} connected, {} ready", health.workers, health.ready_workers))?;
     health.warnings.iter().try_for_each(|warning| print(&format!("warning:  {warning}")))
@@ -43,7 +44,7 @@ fn table<const N: usize>(head: [&str; N]) -> Table {
 
 pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()> {
     let state = ProofState::ALL.into_iter().find(|state| arguments.state.as_deref() == Some(state.name()));
-    let found = Client::new(&arguments.remote.url)?.proofs(state, arguments.limit).await?;
+    let found = arguments.remote.client()?.proofs(state, arguments.limit).await?;
     if arguments.remote.json {
         return print(&serde_json::to_string(&found)?);
     }
@@ -59,11 +60,12 @@ pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()>
 }
 
 pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> {
-    let found = Client::new(&arguments.remote.url)?.workers().await?;
+    let found = arguments.remote.client()?.workers().await?;
     if arguments.remote.json {
         return print(&serde_json::to_string(&found.workers)?);
     }
-    let mut table = table(["worker", "address", "state", "holds", "done", "failed", "threads", "memory", "why"]);
+    let mut table =
+        table(["worker", "address", "state", "tasks now", "done", "failed", "threads", "memory", "problem"]);
     for worker in found.workers {
         let numbers = [worker.holds.to_string(), worker.done.to_string(), worker.failed_attempts.to_string()];
         let known = |text: String, is_known: bool| if is_known { text } else { String::new() };
@@ -83,7 +85,7 @@ pub(in crate::command) async fn workers(arguments: ShowArguments) -> Result<()> 
 pub(in crate::command) async fn submit(arguments: SubmitArguments) -> Result<()> {
     let program = read_elf(&arguments.program.elf)?;
     let stdin = read_stdin(arguments.program.stdin.as_deref(), &arguments.program.input)?;
-    let client = Client::new(&arguments.remote.url)?;
+    let client = arguments.remote.client()?;
     let program = client.add_program(program.into()).await?;
     let input = client.add_input(stdin.into()).await?;
     let request = NewProof {
@@ -114,7 +116,7 @@ fn show(proof: &ProofSummary, remote: &RemoteArguments, table: impl FnOnce() -> 
 pub(in crate::command) async fn wait(arguments: WaitArguments) -> Result<()> {
     let ProofArguments { proof, remote } = arguments.proof;
     let limit = arguments.timeout.map(Duration::from_secs);
-    wait_for(&Client::new(&remote.url)?, &proof, limit, &remote).await
+    wait_for(&remote.client()?, &proof, limit, &remote).await
 }
 
 /// Waits until the proof has ended, even if connections are lost or the service restarts. A failed proof makes this
@@ -165,7 +167,7 @@ fn outcome(proof: &ProofSummary) -> Result<()> {
 }
 
 pub(in crate::command) async fn cancel(arguments: ProofArguments) -> Result<()> {
-    let proof = Client::new(&arguments.remote.url)?.cancel(&arguments.proof).await?;
+    let proof = arguments.remote.client()?.cancel(&arguments.proof).await?;
     show(&proof, &arguments.remote, || match proof.state {
         ProofState::Running => print(&format!("proof {} is being cancelled", proof.id)),
         state => print(&format!("proof {} is {}", proof.id, state.name())),
@@ -174,7 +176,7 @@ pub(in crate::command) async fn cancel(arguments: ProofArguments) -> Result<()> 
 
 pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
     let output = OutputFile::reserve(&arguments.file)?;
-    let content = Client::new(&arguments.remote.url)?.fetch(&arguments.proof).await?;
+    let content = arguments.remote.client()?.fetch(&arguments.proof).await?;
     output.commit(&content)?;
     if arguments.remote.json {
         let file = arguments.file.display().to_string();
@@ -185,7 +187,7 @@ pub(in crate::command) async fn fetch(arguments: FetchArguments) -> Result<()> {
 
 pub(in crate::command) async fn logs(arguments: LogsArguments) -> Result<()> {
     let ProofArguments { proof: id, remote } = arguments.proof;
-    let client = Client::new(&remote.url)?;
+    let client = remote.client()?;
     let past = client.past_events(&id, 0).await?;
     past.iter().try_for_each(|event| print_event(event, &remote))?;
     if !arguments.follow {
@@ -222,20 +224,22 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
         ProofEvent::Started { start: 1 } => "started".to_owned(),
         ProofEvent::Started { start } => format!("started again (start {start})"),
         ProofEvent::Submitted { kind } => format!("new task: {kind}"),
-        ProofEvent::CachedResult { kind } => format!("task done before, result from the cache: {kind}"),
+        ProofEvent::CachedResult { kind } => format!("task not needed, its result is in the cache: {kind}"),
         ProofEvent::Assigned(attempt) => format!("{} assigned to {}", task(attempt), attempt.worker),
         ProofEvent::Proving(attempt) => format!("{} started on {}", task(attempt), attempt.worker),
         ProofEvent::Done(attempt) => format!("{} done on {}", task(attempt), attempt.worker),
         ProofEvent::AttemptFailed { attempt, reason } => {
             format!("{} failed on {}: {reason}", task(attempt), attempt.worker)
         }
-        ProofEvent::Dropped(attempt) => format!("{} dropped on {}: no longer needed", task(attempt), attempt.worker),
-        ProofEvent::Executed { cycles } => format!("executed: {cycles} cycles"),
+        ProofEvent::Dropped(attempt) => {
+            format!("{} ended on {}: its result is no longer needed", task(attempt), attempt.worker)
+        }
+        ProofEvent::Executed { cycles } => format!("the program ran to its end: {cycles} cycles"),
         ProofEvent::Cut { name, reason, .. } => format!("cut {name}: {reason}"),
         ProofEvent::WorkerReady { worker } => format!("worker {worker} is ready"),
-        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} is lost: {reason}"),
-        ProofEvent::Restarted { reason } => format!("restarted: {reason}"),
-        ProofEvent::Verifying => "verifying".to_owned(),
+        ProofEvent::WorkerLost { worker, reason } => format!("worker {worker} disconnected: {reason}"),
+        ProofEvent::Restarted { reason } => format!("the proof restarted: {reason}"),
+        ProofEvent::Verifying => "all tasks are done; verifying the proof".to_owned(),
         ProofEvent::Finished { state, failure } => {
             let texts = failure.as_ref().map(|failure| failure.text.clone());
             hint::separate(iter::once(state.name().to_owned()).chain(texts)).0
@@ -246,7 +250,7 @@ fn print_event(record: &EventRecord, remote: &RemoteArguments) -> Result<()> {
 }
 
 async fn on_worker(arguments: NamedWorkerArguments, what: WorkerAction, done: &str) -> Result<()> {
-    Client::new(&arguments.remote.url)?.on_worker(&arguments.worker, what).await?;
+    arguments.remote.client()?.on_worker(&arguments.worker, what).await?;
     if arguments.remote.json {
         return print(&json!({ "worker": arguments.worker }).to_string());
     }

@@ -9,13 +9,13 @@ use crate::{
     exit::{self, CliError},
 };
 use anyhow::{Context, Result};
-use sp1_distributed::distributed::{
+use sp1d_engine::{CutOptions, Sp1ProofRunner};
+use sp1d_machine::{child_processes, live_bytes};
+use sp1d_orchestrator::{ProbeError, ProofFailure, ProofRequest};
+use sp1d_roles::{
     WorkerPool,
     config::{Config, ConfigOverrides},
 };
-use sp1d_engine::{CutOptions, Sp1ProofRunner};
-use sp1d_machine::{child_processes, live_bytes};
-use sp1d_orchestrator::{ExpectedExit, ProbeError, ProofFailure, ProofMode, ProofRequest};
 use std::{
     fs,
     path::Path,
@@ -63,8 +63,7 @@ pub(super) async fn measure(
 ) -> Result<TuneFigures> {
     let folder = tempfile::Builder::new().prefix("tune-").tempdir().context("cannot create a temporary folder")?;
     let flags = worker_flags(setting).into_iter().chain(["--log".to_owned(), "info".to_owned()]);
-    let port = child_worker::free_ports(1)?[0];
-    let mut worker = ChildWorker::start("worker".to_owned(), port, folder.path(), &flags.collect::<Vec<_>>())?;
+    let mut worker = ChildWorker::start("worker".to_owned(), folder.path(), &flags.collect::<Vec<_>>())?;
     let outcome = tokio::select! {
         () = cancel.cancelled() => Err(ProofFailure::Cancelled.into()),
         outcome = prove_on(&mut worker, folder.path(), setting, work, timeout, say) => outcome,
@@ -119,16 +118,8 @@ async fn prove_first_shards(
     let cut = cut.map(|cut| cut.to_string());
     let options = CutOptions::from_variables(|name| cut.clone().filter(|_| name == "ELEMENT_THRESHOLD"))?;
     let request = ProofRequest {
-        elf: work.program.clone(),
-        stdin: work.stdin.clone(),
-        mode: ProofMode::Core,
-        cycle_limit: None,
-        expected_exit: ExpectedExit::Success,
-        check_input_proofs: true,
-        nonce: [0; 4],
-        options: options.encode(),
         timeout: Some(timeout),
-        label: String::new(),
+        ..ProofRequest::core(work.program.clone(), work.stdin.clone(), options.encode())
     };
     let (progress, mut events) = broadcast::channel(4096);
     let stop = CancellationToken::new();

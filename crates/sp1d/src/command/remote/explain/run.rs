@@ -21,7 +21,7 @@ const MAX_OPEN_TASKS: u32 = 1000;
 
 pub(in crate::command) async fn run(arguments: ExplainArguments) -> Result<()> {
     let ExplainArguments { what, remote } = arguments;
-    let client = Client::new(&remote.url)?;
+    let client = remote.client()?;
     let (proof, events, only) = find(&client, &what).await?;
     let attempts = attempts_by_task(&events);
     let context = ExplainContext {

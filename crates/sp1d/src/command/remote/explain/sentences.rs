@@ -29,7 +29,7 @@ pub(super) fn explain(
         ProofState::Queued => vec![queue(proof, context)],
         ProofState::Running => running(proof, events, attempts, only, context),
         ProofState::Done => vec![format!(
-            "proof {id} is done: {} shards, {} tasks, {} of them with a result from the cache",
+            "proof {id} is done: {} shards, {} tasks (results from the cache: {})",
             proof.shards.unwrap_or(0),
             proof.tasks.known,
             proof.tasks.cached
@@ -93,7 +93,7 @@ fn running(
     let ProofWaiting { waiting, open, tasks } = &context.waiting;
     let wait = context.waiting.waiting_tasks();
     sentences.push(format!(
-        "{} of {} known tasks are done, {} of them from the cache; {} are assigned, {wait} are waiting",
+        "{} of {} tasks so far are done (results from the cache: {}), {} are assigned to workers, {wait} are waiting",
         proof.tasks.done,
         proof.tasks.known,
         proof.tasks.cached,
@@ -105,7 +105,7 @@ fn running(
         let held = tasks.iter().filter(|task| !matches!(task.state, OpenTaskState::Waiting { .. }));
         sentences.extend(held.map(open_task));
         if tasks.len() as u64 != *open {
-            sentences.push(format!("only the first {} of {open} open tasks were examined one by one", tasks.len()));
+            sentences.push(format!("only the first {} of {open} unfinished tasks are listed", tasks.len()));
         }
     } else {
         sentences.extend(tasks.iter().map(open_task));
@@ -122,7 +122,9 @@ fn open_task(OpenTask { task, kind, state }: &OpenTask) -> String {
     let task = format!("task {} ({kind})", task.0);
     match state {
         OpenTaskState::Waiting { seconds, reason, .. } => format!("{task} has been waiting for {seconds} s: {reason}"),
-        OpenTaskState::Assigned { worker, seconds } => format!("{task} has been waiting on {worker} for {seconds} s"),
+        OpenTaskState::Assigned { worker, seconds } => {
+            format!("{task} was assigned to {worker} {seconds} s ago and has not started there")
+        }
         OpenTaskState::Proving { worker, seconds } => format!("{task} has been proving on {worker} for {seconds} s"),
         OpenTaskState::Verifying { worker } => format!("the result of {task} from {worker} is being verified"),
     }
@@ -150,9 +152,8 @@ fn failures(attempts: &BTreeMap<u64, ExplainedTask>, only: Option<u64>) -> Vec<S
                 ExplainedStep::Failed(reason) => {
                     sentences.push(format!("task {task} ({kind}) failed on {worker}: {reason}"))
                 }
-                ExplainedStep::Lost(reason) => {
-                    sentences.push(format!("task {task} ({kind}) was lost with {worker}: {reason}"))
-                }
+                ExplainedStep::Lost(reason) => sentences
+                    .push(format!("task {task} ({kind}) was interrupted, because {worker} disconnected: {reason}")),
                 ExplainedStep::Assigned | ExplainedStep::Proving | ExplainedStep::Done | ExplainedStep::Dropped => {}
             }
         }
@@ -266,14 +267,14 @@ mod tests {
                 "the proof restarted: the executor was killed",
                 "cut ELEMENT_THRESHOLD=7: the workers are small",
                 "the program is still executing and creates more tasks",
-                "2 of 7 known tasks are done, 1 of them from the cache; 3 are assigned, 2 are waiting",
+                "2 of 7 tasks so far are done (results from the cache: 1), 3 are assigned to workers, 2 are waiting",
                 "2 tasks wait: all workers are full",
                 "task 1 (prove_shard) has been proving on two for 3 s",
-                "task 4 (prove_shard) has been waiting on two for 2 s",
+                "task 4 (prove_shard) was assigned to two 2 s ago and has not started there",
                 "the result of task 5 (prove_shard) from two is being verified",
-                "only the first 4 of 5 open tasks were examined one by one",
+                "only the first 4 of 5 unfinished tasks are listed",
                 "task 1 (prove_shard) failed on one: it died",
-                "task 3 (prove_shard) was lost with four: it was silent",
+                "task 3 (prove_shard) was interrupted, because four disconnected: it was silent",
             ],
         );
     }
@@ -296,7 +297,7 @@ mod tests {
             vec![],
             &[
                 "proof 0123456789ab is running",
-                "0 of 2 known tasks are done, 0 of them from the cache; 0 are assigned, 2 are waiting",
+                "0 of 2 tasks so far are done (results from the cache: 0), 0 are assigned to workers, 2 are waiting",
                 "task 7 (prove_shard) has been waiting for 12 s: no worker is ready",
                 "hint: `sp1d workers` shows the state of each worker",
             ],

@@ -32,7 +32,7 @@ const KEY_POLL_INTERVAL: Duration = Duration::from_millis(100);
 const REASON_INTERVAL: Duration = Duration::from_secs(3);
 
 pub(in crate::command) async fn run(arguments: TopArguments) -> Result<()> {
-    let client = Client::new(&arguments.remote.url)?;
+    let client = arguments.remote.client()?;
     let every = Duration::from_secs(arguments.every);
     if arguments.remote.json {
         return print_lines(&client, every).await;

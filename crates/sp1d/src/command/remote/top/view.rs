@@ -166,16 +166,16 @@ impl TopView {
     fn draw_workers(&mut self, frame: &mut Frame<'_>, area: Rect) {
         let widths = [24, 12, 5, 6, 6, 7, 6].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
         let table = Table::new(self.snapshot.workers.workers.iter().map(worker_row), widths)
-            .header(header(["worker", "state", "holds", "done", "failed", "threads", "memory", "why"]))
+            .header(header(["worker", "state", "tasks", "done", "failed", "threads", "memory", "problem"]))
             .row_highlight_style(highlight(self.focus == TopPane::Workers))
             .block(self.block(" workers ", TopPane::Workers));
         frame.render_stateful_widget(table, area, &mut self.workers);
     }
 
     fn draw_proofs(&mut self, frame: &mut Frame<'_>, area: Rect, now: Moment) {
-        let widths = [12, 10, 9, 4, 20, 8, 8].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+        let widths = [12, 10, 9, 8, 20, 8, 9].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
         let table = Table::new(self.snapshot.proofs.iter().map(|proof| proof_row(proof, now)), widths)
-            .header(header(["proof", "mode", "state", "prio", "tasks", "time", "left", "failure"]))
+            .header(header(["proof", "mode", "state", "priority", "tasks done", "ran for", "time left", "failure"]))
             .row_highlight_style(highlight(self.focus == TopPane::Proofs))
             .block(self.block(" proofs ", TopPane::Proofs));
         frame.render_stateful_widget(table, area, &mut self.proofs);

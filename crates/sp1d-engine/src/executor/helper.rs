@@ -1,0 +1,165 @@
+//! Keeps SP1's helper program in the temporary folder.
+//!
+//! SP1 writes the helper once per process, and never looks again whether it is still there. But cleaners remove files
+//! from temporary folders that were not changed for some days, typically ten. So this module keeps the content of the
+//! helper that an execution has used, as an open file, and writes it again.
+
+use rustix::{
+    fs::{Mode, mkdir},
+    process::geteuid,
+};
+use std::{
+    fs::{self, File},
+    io::{self, Seek},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// The helper of this process. `None` until an execution has used it.
+static HELPER: Mutex<Option<HelperProgram>> = Mutex::new(None);
+
+/// What the kernel appends to the path of a file that was removed.
+const DELETED: &str = " (deleted)";
+
+/// A program file, and its content.
+#[derive(Debug)]
+struct HelperProgram {
+    path: PathBuf,
+    /// The content stays available when the file is removed.
+    content: File,
+}
+
+impl HelperProgram {
+    /// Returns the program that the process `id` runs, or `None` if that is unknown.
+    fn of(id: i32) -> Option<Self> {
+        let link = format!("/proc/{id}/exe");
+        let path = fs::read_link(&link).ok()?;
+        let content = File::open(&link).ok()?;
+        let path = path.to_str()?;
+        Some(Self { path: path.strip_suffix(DELETED).unwrap_or(path).into(), content })
+    }
+
+    /// Writes the program again if its file is gone. Returns true if it was.
+    fn restore(&self) -> io::Result<bool> {
+        if self.path.exists() {
+            return Ok(false);
+        }
+        if let Some(folder) = self.path.parent() {
+            restore_folder(folder)?;
+        }
+        let mut written = self.path.clone().into_os_string();
+        written.push(format!(".tmp.{}", std::process::id()));
+        let written = PathBuf::from(written);
+        // A file of an earlier try would have unknown content.
+        let _ = fs::remove_file(&written);
+        let mut file = File::options().write(true).create_new(true).mode(0o755).open(&written)?;
+        let mut content = &self.content;
+        let outcome = content.rewind().and_then(|()| io::copy(&mut content, &mut file));
+        // The kernel does not run a file that is open for writing.
+        drop(file);
+        let outcome = outcome.and_then(|_| fs::rename(&written, &self.path));
+        if outcome.is_err() {
+            let _ = fs::remove_file(&written);
+        }
+        outcome.map(|()| true)
+    }
+}
+
+/// Remembers the helper that `child` runs.
+pub(super) fn remember(child: i32) {
+    let mut helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
+    if helper.is_none() {
+        *helper = HelperProgram::of(child);
+    }
+}
+
+/// Writes the helper of this process again if it is gone.
+pub(super) fn restore() {
+    let helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(helper) = &*helper else { return };
+    let path = helper.path.display();
+    match helper.restore() {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(%path, "the executor's program was removed, and is written again"),
+        Err(error) => tracing::error!(%path, %error, "cannot write the executor's program again"),
+    }
+}
+
+/// Creates `folder` again if it is this user's private temporary folder, and was removed.
+pub(super) fn restore_folder(folder: &Path) -> io::Result<()> {
+    let is_own = folder.ends_with(format!("sp1d-{}", geteuid().as_raw()));
+    if is_own && !folder.exists() {
+        mkdir(folder, Mode::RWXU)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        process::{Command, Stdio},
+        sync::MutexGuard,
+    };
+
+    /// Held by each test. A program cannot start while a process that another test forks has its file open for writing.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a copy of a program in `folder`, and returns what is known of it.
+    fn helper_in(folder: &Path) -> HelperProgram {
+        let program = folder.join("helper");
+        fs::copy("/bin/cat", &program).unwrap();
+        let mut process = Command::new(&program).stdin(Stdio::piped()).spawn().unwrap();
+        let helper = HelperProgram::of(process.id().try_into().unwrap()).unwrap();
+        drop(process.stdin.take());
+        process.wait().unwrap();
+        assert_eq!(helper.path, program);
+        helper
+    }
+
+    fn check_runs(helper: &HelperProgram) {
+        assert!(Command::new(&helper.path).stdin(Stdio::null()).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_removed_helper_is_written_again() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let helper = helper_in(folder.path());
+        assert!(!helper.restore().unwrap());
+        for _ in 0..2 {
+            fs::remove_file(&helper.path).unwrap();
+            assert!(helper.restore().unwrap());
+            check_runs(&helper);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a file was left behind");
+    }
+
+    #[test]
+    fn a_removed_private_folder_is_created_again() {
+        let _alone = alone();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join(format!("sp1d-{}", geteuid().as_raw()));
+        fs::create_dir(&folder).unwrap();
+        let helper = helper_in(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(helper.restore().unwrap());
+        check_runs(&helper);
+    }
+
+    #[test]
+    fn another_folder_is_not_created() {
+        let _alone = alone();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("other");
+        fs::create_dir(&folder).unwrap();
+        let helper = helper_in(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(helper.restore().is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! Tests for the shares that executions have of the shared memory.
+
+use crate::shared_memory::{SharedMemoryOverdraft, SharedMemoryShares, SharedMemorySize, trace_bytes};
+
+const MB: u64 = 1 << 20;
+const GB: u64 = 1 << 30;
+
+fn size(total_bytes: u64, free_bytes: u64) -> SharedMemorySize {
+    SharedMemorySize { total_bytes, free_bytes }
+}
+
+#[test]
+fn a_small_machine_runs_one_small_program() {
+    let mut shares = SharedMemoryShares::new();
+    let shortage = shares.reserve(size(64 * MB, 31 * MB), 2 * GB).unwrap_err();
+    assert_eq!((shortage.free_bytes, shortage.promised_bytes, shortage.others), (31 * MB, 0, 0));
+    let first = shares.reserve(size(64 * MB, 64 * MB), 2 * GB).unwrap();
+    // The first execution may use more than its share as long as it is alone.
+    shares.check(first, 64 * MB, 0).unwrap();
+    shares.release(first);
+    shares.reserve(size(64 * MB, 64 * MB), 2 * GB).unwrap();
+}
+
+#[test]
+fn an_execution_is_refused_when_the_rest_belongs_to_others() {
+    let mut shares = SharedMemoryShares::new();
+    // Each share is a quarter of the whole size.
+    for _ in 0..4 {
+        shares.reserve(size(4 * GB, 4 * GB), 100 * GB).unwrap();
+    }
+    let shortage = shares.reserve(size(4 * GB, 4 * GB), 100 * GB).unwrap_err();
+    assert_eq!((shortage.free_bytes, shortage.promised_bytes, shortage.others), (4 * GB, 4 * GB, 4));
+    let text = shortage.to_string();
+    for part in ["4096 MB free", "4096 MB of it belong to the 4 other executions", "\nhint: ", "--parallel-proofs"] {
+        assert!(text.contains(part), "{text:?} does not contain {part:?}");
+    }
+}
+
+#[test]
+fn what_an_execution_uses_is_no_longer_promised() {
+    let mut shares = SharedMemoryShares::new();
+    let first = shares.reserve(size(GB, GB), 200 * MB).unwrap();
+    // 256 MB are promised, of which the execution has taken 250. 40 MB are free, and 6 of them are promised.
+    shares.check(first, 250 * MB, 40 * MB).unwrap();
+    shares.reserve(size(GB, 40 * MB), 200 * MB).unwrap();
+}
+
+#[test]
+fn only_the_execution_that_takes_the_shares_of_others_ends() {
+    let mut shares = SharedMemoryShares::new();
+    let share = 164 * MB;
+    let honest = shares.reserve(size(GB, GB), 100 * MB).unwrap();
+    let greedy = shares.reserve(size(GB, GB), 100 * MB).unwrap();
+    // Both may exceed their shares while there is room.
+    shares.check(honest, 10 * MB, 600 * MB).unwrap();
+    shares.check(greedy, 400 * MB, 600 * MB).unwrap();
+    // The honest execution could no longer take the rest of its share.
+    let free = share - 10 * MB - 1;
+    shares.check(honest, 10 * MB, free).unwrap();
+    let overdraft = shares.check(greedy, 800 * MB, free).unwrap_err();
+    assert_eq!(overdraft, SharedMemoryOverdraft { used_bytes: 800 * MB, share_bytes: share });
+    let text = overdraft.to_string();
+    for part in ["uses 800 MB", "share is 164 MB", "\nhint: "] {
+        assert!(text.contains(part), "{text:?} does not contain {part:?}");
+    }
+    // Of two that exceed their shares, the larger one ends.
+    let larger = shares.reserve(size(GB, GB), 100 * MB).unwrap();
+    shares.check(larger, 801 * MB, GB).unwrap();
+    shares.check(greedy, 800 * MB, 0).unwrap();
+    shares.check(larger, 801 * MB, 0).unwrap_err();
+    shares.release(larger);
+    shares.check(greedy, 800 * MB, 0).unwrap_err();
+}
+
+#[test]
+fn the_trace_has_the_size_that_sp1_reserves() {
+    // SP1's defaults for a proof: five chunks of 256 MiB, each with a ninth more.
+    let bytes = trace_bytes(5, 1 << 24);
+    assert!((1424 * MB..1434 * MB).contains(&bytes), "{bytes}");
+    assert_eq!(trace_bytes(2, 0), 4 * MB);
+    assert_eq!(trace_bytes(u64::MAX, u64::MAX), u64::MAX);
+}

@@ -1,0 +1,109 @@
+//! Asks for the health of the service, and shakes hands at the other two ports, again and again.
+
+use crate::pool::MeasuredPool;
+use anyhow::{Result, bail};
+use sp1d_client::Client;
+use sp1d_protocol::{Admission, PreambleError, Role, dial};
+use std::{
+    mem,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Pause between two requests for the health.
+const HEALTH_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for a response to `/healthz`.
+const HEALTH_TIME: Duration = Duration::from_secs(5);
+/// Pause between two handshakes at a port.
+const HANDSHAKE_PAUSE: Duration = Duration::from_millis(500);
+/// Longest handshake, as of a peer that retries afterwards.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(3);
+
+/// What a monitor has seen.
+#[derive(Debug, Clone)]
+pub(crate) struct MonitorFigures {
+    /// The longest time between two healthy responses.
+    pub(crate) longest_silence: Duration,
+    /// Handshakes that were refused or took too long, in words.
+    pub(crate) refusals: Vec<String>,
+}
+
+struct MonitorState {
+    last_healthy: Instant,
+    seen: MonitorFigures,
+}
+
+/// Watches a service until it is dropped.
+pub(crate) struct HonestMonitor {
+    state: Arc<Mutex<MonitorState>>,
+    _tasks: [AbortOnDropHandle<()>; 3],
+}
+
+fn lock(state: &Mutex<MonitorState>) -> MutexGuard<'_, MonitorState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MonitorState {
+    fn on_healthy(&mut self, now: Instant) {
+        self.seen.longest_silence = self.seen.longest_silence.max(now - self.last_healthy);
+        self.last_healthy = now;
+    }
+}
+
+impl HonestMonitor {
+    pub(crate) fn start(pool: &MeasuredPool) -> Result<Self> {
+        let seen = MonitorFigures { longest_silence: Duration::ZERO, refusals: Vec::new() };
+        let state = Arc::new(Mutex::new(MonitorState { last_healthy: Instant::now(), seen }));
+        let client = Client::new(&pool.url())?;
+        let tasks = [
+            tokio::spawn(watch_health(client, state.clone())),
+            tokio::spawn(watch_port(pool.join_port, Role::Worker, state.clone())),
+            // The worker serves the service, so it tells an orchestrator without proofs that it is busy.
+            tokio::spawn(watch_port(pool.worker_port, Role::IdleOrchestrator, state.clone())),
+        ];
+        Ok(Self { state, _tasks: tasks.map(AbortOnDropHandle::new) })
+    }
+
+    /// Returns what the monitor has seen since the last call.
+    pub(crate) fn take(&self) -> MonitorFigures {
+        let mut state = lock(&self.state);
+        let silence = state.last_healthy.elapsed();
+        state.seen.longest_silence = state.seen.longest_silence.max(silence);
+        mem::replace(&mut state.seen, MonitorFigures { longest_silence: Duration::ZERO, refusals: Vec::new() })
+    }
+}
+
+async fn watch_health(client: Client, state: Arc<Mutex<MonitorState>>) {
+    loop {
+        if let Ok(Ok(_)) = timeout(HEALTH_TIME, client.health()).await {
+            lock(&state).on_healthy(Instant::now());
+        }
+        sleep(HEALTH_PAUSE).await;
+    }
+}
+
+async fn watch_port(port: SocketAddr, role: Role, state: Arc<Mutex<MonitorState>>) {
+    loop {
+        let shaken = timeout(HANDSHAKE_TIME, shake_hands(port, role)).await;
+        let refused = shaken.unwrap_or_else(|_| Err(anyhow::anyhow!("no handshake within {HANDSHAKE_TIME:?}")));
+        if let Err(error) = refused {
+            lock(&state).seen.refusals.push(format!("port of {role:?}: {error}"));
+        }
+        sleep(HANDSHAKE_PAUSE).await;
+    }
+}
+
+async fn shake_hands(port: SocketAddr, role: Role) -> Result<()> {
+    let mut stream = TcpStream::connect(port).await?;
+    match (dial(&mut stream, role).await, role) {
+        (Ok(Admission::Welcome), _) | (Err(PreambleError::Busy(_)), Role::IdleOrchestrator) => Ok(()),
+        (Ok(Admission::Queued), _) => bail!("the peer put this side into its queue"),
+        (Err(error), _) => Err(error.into()),
+    }
+}

@@ -1,0 +1,7 @@
+//! The processes under measurement: a service with a fake runner, and two honest workers that prove nothing.
+
+mod process;
+mod processes;
+
+pub(crate) use process::MeasuredProcess;
+pub(crate) use processes::{HEARTBEAT, INPUT_BYTES, MeasuredPool, RECORD_BYTES, SHARD_TIME, WORKERS, budget_bytes};

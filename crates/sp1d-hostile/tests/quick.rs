@@ -1,0 +1,35 @@
+//! The bench runs, and three short attacks cost no honest peer a proof.
+
+use std::process::Command;
+
+/// Runs the bench with `arguments`. Returns whether it succeeded, and all of its output.
+fn run(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hostile")).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    (output.status.success(), text)
+}
+
+#[test]
+fn short_attacks_cost_no_proof_and_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hostile.json");
+    let (succeeded, text) = run(&["--quick", "--output", file.to_str().unwrap()]);
+    assert!(succeeded, "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let attacks = report["attacks"].as_array().unwrap();
+    assert_eq!(attacks.len(), 3, "{report}");
+    for attack in attacks {
+        for fault in ["proofs_lost", "requests_refused"] {
+            assert_eq!(attack["beside"][fault].as_u64(), Some(0), "{attack}");
+        }
+        assert!(attack["acts"].as_u64().unwrap() > 0 && attack["service_peak_bytes"].as_u64().unwrap() > 0, "{attack}");
+    }
+}
+
+#[test]
+fn unknown_attack_is_refused_with_a_hint() {
+    let (succeeded, text) = run(&["--only", "kindness"]);
+    assert!(!succeeded && text.contains("\"kindness\"") && text.contains("hint: "), "{text}");
+    let (succeeded, text) = run(&["--list"]);
+    assert!(succeeded && text.contains("slow-uploads"), "{text}");
+}

@@ -1,0 +1,147 @@
+//! Follows a name of the worker list: looks it up again and again, and connects to the workers that it stands for.
+
+use super::{
+    connection::{FirstReport, keep_connected, report},
+    contacts::Contact,
+    dialer::RESOLVE_TIMEOUT,
+    list::Member,
+    named_workers::{NameCommand, NamedWorkers},
+    reach_error::ReachError,
+};
+use crate::{registry::Registry, session::server::SessionStop};
+use sp1d_protocol::Address;
+use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
+
+/// How long the first lookup may take until the workers of the name count as unreachable for now.
+const FIRST_LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A name of the worker list, and the connections to its workers.
+pub(super) struct NameFollower {
+    pub(super) name: Address,
+    pub(super) registry: Arc<Registry>,
+    /// Receives the outcome of the first connection.
+    pub(super) first: FirstReport,
+    /// Runs the connections. Its owner waits for their end.
+    pub(super) tasks: BackgroundTasks,
+    pub(super) stop: CancellationToken,
+    /// The connections to the present workers, and those that are ending.
+    pub(super) calls: BTreeMap<Member, NamedCall>,
+}
+
+/// The task that keeps one worker connected.
+pub(super) struct NamedCall {
+    /// Ends the connection when the worker holds no attempt.
+    retire: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl NameFollower {
+    /// Connects to the workers of the name until `stop` is cancelled.
+    pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        let mut workers = NamedWorkers::default();
+        loop {
+            let reply = tokio::select! {
+                () = stop.cancelled() => return,
+                reply = self.look_up() => reply,
+            };
+            for command in workers.on_reply(reply.as_deref()) {
+                self.carry_out(command);
+            }
+            self.calls.retain(|_, call| !call.task.is_finished());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(self.registry.settings.resolver.interval()) => {}
+            }
+        }
+    }
+
+    /// Looks the name up. Returns `None` if that fails.
+    async fn look_up(&mut self) -> Option<Vec<SocketAddr>> {
+        let (registry, name) = (self.registry.clone(), self.name.clone());
+        let mut lookup = pin!(timeout(RESOLVE_TIMEOUT, registry.settings.resolver.resolve(&name)));
+        let reply = tokio::select! {
+            reply = &mut lookup => reply,
+            () = sleep(FIRST_LOOKUP_PATIENCE), if self.first.is_some() => {
+                let error = Arc::new(ReachError::ResolveTimeout(FIRST_LOOKUP_PATIENCE));
+                let contact = Contact::Unreachable(error.clone());
+                self.registry.contacts.send_modify(|contacts| _ = contacts.set(&name.clone().into(), contact));
+                report(&mut self.first, Err(error));
+                lookup.await
+            }
+        };
+        match reply {
+            Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) => {
+                tracing::debug!(%name, %error, "cannot look up a name of the worker list");
+                None
+            }
+            Err(_) => {
+                tracing::debug!(%name, seconds = RESOLVE_TIMEOUT.as_secs(), "the name server does not respond");
+                None
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: NameCommand) {
+        let itself = Member::Remote(self.name.clone());
+        match command {
+            NameCommand::DialName => self.dial(itself),
+            NameCommand::RetireName => {
+                if !self.retire(&itself) {
+                    forget(&self.registry, &itself);
+                }
+            }
+            NameCommand::Dial(address) => {
+                tracing::info!(name = %self.name, %address, "the name has another worker");
+                self.dial(Member::Named(address, self.name.clone()));
+            }
+            NameCommand::Retire(address) => {
+                tracing::info!(name = %self.name, %address, "the name no longer has this worker");
+                self.retire(&Member::Named(address, self.name.clone()));
+            }
+        }
+    }
+
+    /// Connects to `member`, after an earlier connection to it has ended.
+    fn dial(&mut self, member: Member) {
+        let (registry, first) = (self.registry.clone(), self.first.take());
+        let stop = SessionStop { now: self.stop.child_token(), retire: CancellationToken::new() };
+        let retire = stop.retire.clone();
+        let earlier = self.calls.remove(&member).map(|call| call.task);
+        self.registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
+        let task = self.tasks.spawn({
+            let member = member.clone();
+            async move {
+                if let Some(earlier) = earlier {
+                    // A panic of that task is in the log.
+                    let _ = earlier.await;
+                    registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
+                }
+                keep_connected(member.clone(), registry.clone(), first, stop).await;
+                forget(&registry, &member);
+            }
+        });
+        self.calls.insert(member, NamedCall { retire, task });
+    }
+
+    /// Lets the connection to `member` end. Returns false if no such connection exists.
+    fn retire(&self, member: &Member) -> bool {
+        let call = self.calls.get(member);
+        if let Some(call) = call {
+            call.retire.cancel();
+        }
+        call.is_some()
+    }
+}
+
+/// Removes `member`, which is no longer expected.
+fn forget(registry: &Registry, member: &Member) {
+    registry.contacts.send_modify(|contacts| contacts.remove(member));
+    registry.disconnected().remove(member, "");
+}

@@ -1,0 +1,22 @@
+//! What is known of a worker when it joins.
+
+use super::origin::OriginId;
+use crate::{AttemptId, KindSet, WorkerId};
+
+/// A worker that joins with a new session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedWorker {
+    /// The worker's identity, the same in all its sessions.
+    pub worker: WorkerId,
+    /// Where the worker comes from.
+    pub origin: OriginId,
+    /// Bytes of memory that one attempt can use on this worker; 0 if unknown.
+    pub memory_bytes: u64,
+    /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
+    pub slots: u32,
+    /// The task kinds that the worker supports.
+    pub kinds: KindSet,
+    /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has. For each of them,
+    /// [`Command::Continue`](crate::Command::Continue) or [`Command::Cancel`](crate::Command::Cancel) follows.
+    pub holds: Vec<AttemptId>,
+}

@@ -18,15 +18,17 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 SCHEMA = SchemaVersion.V1_6
-CRATE = re.compile(r"(?P<name>\S+) v(?P<version>\S+)(?P<place> \(.*?\))?(?: \(\*\))?")
+CRATE = re.compile(r"(?P<name>\S+) v(?P<version>\S+)(?: \(.*\))?")
 
 
 def crates(tree, lock):
     """Yields a component for each line `NAME vVERSION|LICENSE` of `cargo tree`."""
     locked = tomllib.loads(lock.read_text())["package"]
     checksums = {(crate["name"], crate["version"]): crate.get("checksum") for crate in locked}
-    for line in sorted(set(tree.read_text().splitlines())):
-        described, _, licenses = line.replace(" (proc-macro)", "").partition("|")
+    # `cargo tree` marks procedural macros, and crates that it has printed before.
+    lines = {line.removesuffix(" (*)").replace(" (proc-macro)", "") for line in tree.read_text().splitlines()}
+    for line in sorted(lines):
+        described, _, licenses = line.partition("|")
         found = CRATE.fullmatch(described.strip())
         if not found:
             sys.exit(f"error: `cargo tree` has an unknown line: {line}")

@@ -1,5 +1,6 @@
-//! Reads the machine's memory, the limits of control groups, the memory use of processes, the size of the shared memory,
-//! and the features of the processor. The sources are files of the Linux kernel. Also raises the limit of open files.
+//! Reads the machine's memory, the limits of control groups, the memory use of processes, the size of the shared
+//! memory, and the features of the processor. The sources are files of the Linux kernel. Also raises the limit of open
+//! files.
 
 mod cgroup;
 mod memory;

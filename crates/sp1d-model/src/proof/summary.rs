@@ -16,6 +16,14 @@ pub struct TaskCounts {
     pub cached: u64,
 }
 
+impl TaskCounts {
+    /// Returns the number of known tasks that are not done.
+    #[must_use]
+    pub const fn open(self) -> u64 {
+        self.known.saturating_sub(self.done)
+    }
+}
+
 /// A worker's share of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

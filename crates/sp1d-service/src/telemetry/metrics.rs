@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     attempts: Family<AttemptOutcomeLabels, Counter>,
     attempt_seconds: Family<TaskKindLabels, Histogram>,
     cached_tasks: Family<TaskKindLabels, Counter>,
+    open_tasks: Gauge,
     workers: Family<StateLabels, Gauge>,
     held: Gauge,
     slots: Gauge,
@@ -97,6 +98,7 @@ impl Metrics {
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(seconds),
             cached_tasks: Family::default(),
+            open_tasks: Gauge::default(),
             workers: Family::default(),
             held: Gauge::default(),
             slots: Gauge::default(),
@@ -137,6 +139,7 @@ impl Metrics {
             "Tasks whose result was in the result cache, by task kind",
             metrics.cached_tasks.clone(),
         );
+        registry.register("open_tasks", "Known tasks of running proofs that are not done", metrics.open_tasks.clone());
         registry.register("workers", "Workers, by state", metrics.workers.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
         registry.register("worker_slots", "Attempts that all ready workers together may hold", metrics.slots.clone());
@@ -225,6 +228,7 @@ impl Metrics {
         for (state, count) in &now.proofs {
             self.proofs.get_or_create(&StateLabels { state }).set(signed(*count));
         }
+        self.open_tasks.set(signed(now.open_tasks));
         // Otherwise a state that no worker is in would keep its last number.
         self.workers.clear();
         for worker in &now.workers {
@@ -248,6 +252,8 @@ impl Metrics {
 /// Current values that are collected when a client requests the metrics.
 pub(crate) struct MetricsSnapshot {
     pub(crate) proofs: BTreeMap<&'static str, u64>,
+    /// Known tasks of running proofs that are not done.
+    pub(crate) open_tasks: u64,
     pub(crate) workers: Vec<WorkerInfo>,
     /// Workers that should be connected and are not.
     pub(crate) disconnected: usize,

@@ -1,6 +1,10 @@
 //! `sp1d serve`: runs the proof service.
 
-use super::{config, signals::cancelled_by_signals_but_hangups};
+use super::{
+    config,
+    shared_memory::{self, SmallSharedMemory},
+    signals::cancelled_by_signals_but_hangups,
+};
 use crate::{
     args::ServeArguments,
     command::runtime::block_on,
@@ -78,6 +82,15 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         (None, _) | (_, None) => None,
     };
     let settings = settings(&config, &arguments);
+    if let Some(SmallSharedMemory { size_mb, wanted_mb }) = SmallSharedMemory::of_machine(settings.running) {
+        tracing::warn!(
+            size_mb,
+            wanted_mb,
+            parallel_proofs = settings.running,
+            "/dev/shm is too small for this many large programs at the same time; {}",
+            shared_memory::REMEDY
+        );
+    }
     // A killed service leaves executors and shared memory behind.
     let left = tokio::task::spawn_blocking(sp1d_engine::remove_leftovers)
         .await

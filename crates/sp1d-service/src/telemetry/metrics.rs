@@ -48,6 +48,13 @@ struct HttpRequestLabels {
     status: u16,
 }
 
+/// Labels: a call of sp1-sdk's network client, and the code of its response.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HostedCallLabels {
+    call: &'static str,
+    code: &'static str,
+}
+
 /// Label: outcome of the check of a result or of deferred events from a worker, `right` or `wrong`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckOutcomeLabels {
@@ -79,6 +86,7 @@ pub(crate) struct Metrics {
     artifact_bytes: Gauge,
     free_bytes: Gauge,
     http_requests: Family<HttpRequestLabels, Counter>,
+    hosted_calls: Family<HostedCallLabels, Counter>,
 }
 
 /// Returns a histogram with 16 buckets from 1 s to 32768 s (nine hours), each twice as long as the one before.
@@ -112,6 +120,7 @@ impl Metrics {
             artifact_bytes: Gauge::default(),
             free_bytes: Gauge::default(),
             http_requests: Family::default(),
+            hosted_calls: Family::default(),
         };
         registry.register("proofs", "Stored proofs, by state", metrics.proofs.clone());
         registry.register("proofs_ended", "Proofs that ended, by mode and final state", metrics.proofs_ended.clone());
@@ -190,6 +199,11 @@ impl Metrics {
             "HTTP requests with a response, by method and status",
             metrics.http_requests.clone(),
         );
+        registry.register(
+            "hosted_calls",
+            "Calls of sp1-sdk's network client with a response, by call and code",
+            metrics.hosted_calls.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -209,6 +223,11 @@ impl Metrics {
     /// able to create labels.
     pub(crate) fn on_response(&self, method: &str, status: u16) {
         self.http_requests.get_or_create(&HttpRequestLabels { method: method.to_owned(), status }).inc();
+    }
+
+    /// Records the response to a call of sp1-sdk's network client.
+    pub(crate) fn on_hosted_call(&self, call: &'static str, code: &'static str) {
+        self.hosted_calls.get_or_create(&HostedCallLabels { call, code }).inc();
     }
 
     /// Copies the orchestrator's own counters.

@@ -74,7 +74,6 @@ pub(crate) struct RegisteredAttempt {
     /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
     /// and its address are kept here.
     pub(crate) worker_id: WorkerId,
-    pub(crate) worker_origin: OriginId,
     pub(crate) worker_name: String,
     pub(crate) worker_address: String,
     pub(crate) proof: Arc<RunningTry>,

@@ -9,6 +9,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod workers;
 
 use workers::{Worker, guest, sp1d};

@@ -317,7 +317,6 @@ impl Dispatcher {
         let entry = RegisteredAttempt {
             session,
             worker_id: found.id,
-            worker_origin: found.origin,
             worker_name: found.name.clone(),
             worker_address: found.address.to_string(),
             proof: proof.clone(),

@@ -69,6 +69,9 @@ fn check_refused<T: std::fmt::Debug>(outcome: Result<T, Status>, code: Code, par
     assert!(status.message().contains(part), "`{part}` is not in {status:?}");
 }
 
+/// Changes the body of a request.
+type Change<'a> = &'a dyn Fn(&mut network::RequestProofRequestBody);
+
 #[tokio::test]
 async fn program_of_sp1_sdk_is_proven() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,13 +119,13 @@ async fn bad_requests_are_refused_with_the_reason() {
     client.register(PROGRAM).await.unwrap();
     let good = client.body(PROGRAM, 1).await.unwrap();
 
-    let changed = |change: &dyn Fn(&mut network::RequestProofRequestBody)| {
+    let changed = |change: Change<'_>| {
         let mut body = good.clone();
         change(&mut body);
         body
     };
     // Refused before the nonce is used, so that all have the same one.
-    let cases: [(&dyn Fn(&mut network::RequestProofRequestBody), &str); 6] = [
+    let cases: [(Change<'_>, &str); 6] = [
         (&|body| body.version = "sp1-v1".to_owned(), "sp1-fake"),
         (&|body| body.strategy = 3, "AUCTION"),
         (&|body| body.gas_limit = 7, "gas_limit 7"),

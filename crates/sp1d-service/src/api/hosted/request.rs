@@ -312,7 +312,7 @@ mod tests {
         let cpu = vec![TaskKind::NormalizeShard, TaskKind::RecursionReduce, TaskKind::ShrinkWrap];
         assert_eq!(missing_kind(ProofMode::Plonk, &[]), None);
         assert_eq!(missing_kind(ProofMode::Core, &[cpu.clone(), core.clone()]), None);
-        assert_eq!(missing_kind(ProofMode::Compressed, &[core.clone()]), Some(TaskKind::NormalizeShard));
+        assert_eq!(missing_kind(ProofMode::Compressed, std::slice::from_ref(&core)), Some(TaskKind::NormalizeShard));
         assert_eq!(missing_kind(ProofMode::Groth16, &[core, cpu]), Some(TaskKind::Groth16Wrap));
     }
 }

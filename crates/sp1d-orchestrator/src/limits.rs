@@ -4,9 +4,8 @@ use crate::{
     dispatch::{CHECK_LIMITS, WAITING_LIMITS},
     pool::{disconnected, identity, join_port, named_workers},
     proof::{cache_entry, restart, run},
-    registry,
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
-    settings, timed_check,
+    settings, shared_state, timed_check,
 };
 use sp1d_model::Limit;
 
@@ -21,7 +20,7 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         CONTROL_LIMITS,
         SERVICE_LIMITS,
         disconnected::LIMITS,
-        registry::LIMITS,
+        shared_state::LIMITS,
     ];
     let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cache_entry::LIMITS];
     let of_proofs = [timed_check::LIMITS, CHECK_LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];

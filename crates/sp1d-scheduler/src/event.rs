@@ -24,12 +24,12 @@ pub enum Event {
     /// A try of a proof request started. Its tasks follow.
     TryStarted {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
     },
     /// A task of a running proof was submitted and can be given to a worker.
     TaskSubmitted {
         /// The proof that the task belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The new task.
         task: TaskId,
         /// The kind of the task.
@@ -44,7 +44,7 @@ pub enum Event {
     /// A marker was submitted. An attempt of another task completes it.
     MarkerSubmitted {
         /// The proof that the marker belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The new marker.
         marker: TaskId,
     },
@@ -149,7 +149,7 @@ pub enum Event {
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     TryEnded {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
     },
     /// Only time has passed.
     Tick,
@@ -158,13 +158,13 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { proof } => write!(f, "{proof} started"),
-            Self::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
-                write!(f, "{kind} {task} of {proof} submitted")?;
+            Self::TryStarted { try_id } => write!(f, "{try_id} started"),
+            Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
+                write!(f, "{kind} {task} of {try_id} submitted")?;
                 marker.map_or(Ok(()), |marker| write!(f, ", with marker {marker}"))?;
                 resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
             }
-            Self::MarkerSubmitted { proof, marker } => write!(f, "marker {marker} of {proof} submitted"),
+            Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
                 let JoinedWorker { worker, origin, memory_bytes, slots, kinds, holds } = joined;
                 write!(
@@ -192,7 +192,7 @@ impl fmt::Display for Event {
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
-            Self::TryEnded { proof } => write!(f, "{proof} ended"),
+            Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
             Self::Tick => f.write_str("tick"),
         }
     }
@@ -209,7 +209,7 @@ pub enum Command {
         /// The number of the new attempt.
         attempt: AttemptId,
         /// The proof that the task belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The task to prove.
         task: TaskId,
         /// The kind of the task.
@@ -226,7 +226,7 @@ pub enum Command {
     /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
         /// The proof that the marker belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The completed marker.
         marker: TaskId,
         /// The attempt whose uploads count.
@@ -235,7 +235,7 @@ pub enum Command {
     /// `task` is done: the result of `attempt` is final.
     AcceptResult {
         /// The proof that the task belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
@@ -250,9 +250,9 @@ pub enum Command {
         attempt: AttemptId,
     },
     /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::TryEnded`].
-    FailProof {
+    FailTry {
         /// The proof that failed.
-        proof: TryId,
+        try_id: TryId,
         /// The task that failed.
         task: TaskId,
         /// The kind of the task.
@@ -305,19 +305,19 @@ pub enum Command {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Assign { session, attempt, proof, task, kind } => {
-                write!(f, "assign {kind} {task} of {proof} to {session} as {attempt}")
+            Self::Assign { session, attempt, try_id, task, kind } => {
+                write!(f, "assign {kind} {task} of {try_id} to {session} as {attempt}")
             }
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
-            Self::CompleteMarker { proof, marker, attempt } => {
-                write!(f, "complete marker {marker} of {proof} with {attempt}")
+            Self::CompleteMarker { try_id, marker, attempt } => {
+                write!(f, "complete marker {marker} of {try_id} with {attempt}")
             }
-            Self::AcceptResult { proof, task, attempt, session } => {
-                write!(f, "accept {attempt} of {session} for {task} of {proof}")
+            Self::AcceptResult { try_id, task, attempt, session } => {
+                write!(f, "accept {attempt} of {session} for {task} of {try_id}")
             }
             Self::Discard { attempt } => write!(f, "discard {attempt}"),
-            Self::FailProof { proof, task, kind, history, .. } => {
-                write!(f, "fail {proof} because of {kind} {task} after {} past attempts", history.len())
+            Self::FailTry { try_id, task, kind, history, .. } => {
+                write!(f, "fail {try_id} because of {kind} {task} after {} past attempts", history.len())
             }
             Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
             Self::Quarantine { session, kinds, duration, reason } => {

@@ -32,7 +32,7 @@ pub enum TaskStatus {
         attempt: AttemptId,
     },
     /// The proof has failed: the task is not assigned any more.
-    ProofFailed,
+    TryFailed,
     /// The task is done.
     Accepted {
         /// The session that delivered the final result.
@@ -110,7 +110,7 @@ impl WorkerChanges {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SchedulerCounts {
     /// Proofs that have not ended.
-    pub proofs: usize,
+    pub tries: usize,
     /// Tasks without a final result.
     pub open_tasks: usize,
     /// Tasks that wait for a slot.

@@ -112,7 +112,7 @@ async fn execute(
         ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
         ExecutionEnd::RanAway => Err(ran_away(context.cycle_limit)),
         ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
-        ExecutionEnd::Refused(failure) => Err(failure),
+        ExecutionEnd::Failed(failure) => Err(failure),
     }
 }
 

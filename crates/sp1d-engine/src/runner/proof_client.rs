@@ -107,7 +107,7 @@ impl ProofClient {
     }
 
     /// Records the clock range of the shard in `spec`, before its marker can complete.
-    fn place_marker(&self, spec: &TaskSpec) {
+    fn record_clock_of_marker(&self, spec: &TaskSpec) {
         if let Some(shard) = spec.payload.shard()
             && let Some(marker) = &shard.marker
             && let Some(clock) = self.0.expected.clock(&shard.record)
@@ -180,7 +180,7 @@ impl ProofClient {
             return task_to_sp1(self.0.proof.open_local_task());
         }
         if self.0.proof.caches_results() {
-            self.place_marker(&spec);
+            self.record_clock_of_marker(&spec);
         }
         task_to_sp1(self.0.proof.submit(spec).await)
     }

@@ -2,7 +2,7 @@
 
 use super::{cut::shard_kind, request::decode_stdin};
 use crate::{
-    executor::{ProgramRunner, program_failure},
+    executor::{ProgramExecutor, program_failure},
     memory::choose_cut,
     options::CutOptions,
     program::ProgramShape,
@@ -27,7 +27,7 @@ pub(super) struct ProofContext {
     pub(super) mode: ProofMode,
     pub(super) cycle_limit: Option<u64>,
     pub(super) expected_exit: ExpectedExit,
-    pub(super) runner: ProgramRunner,
+    pub(super) runner: ProgramExecutor,
     pub(super) verifier: Arc<SP1Verifier>,
     pub(super) background: BackgroundTasks,
     /// Whether the program ended with an unexpected exit code. Several records contain the code; only the first one is

@@ -12,7 +12,7 @@ use super::{
     request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
-    executor::{Executed, ProgramRunner, check_executor_host, program_failure},
+    executor::{Executed, ProgramExecutor, check_executor_host, program_failure},
     heap,
     options::CutOptions,
     proof_file::ProofFile,
@@ -129,7 +129,7 @@ impl Sp1ProofRunner {
         Box::pin(async move {
             check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
             decode_elf(program).await?;
-            ProgramRunner::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
+            ProgramExecutor::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
     }
 
@@ -142,7 +142,7 @@ impl Sp1ProofRunner {
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         decode_elf(program).await?;
-        let run = ProgramRunner::new(self.light.inner().clone())
+        let run = ProgramExecutor::new(self.light.inner().clone())
             .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
             .await?;
         if run.exit_code != 0 {
@@ -199,7 +199,7 @@ impl Sp1ProofRunner {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            runner: ProgramRunner::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
+            runner: ProgramExecutor::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
             verifier: self.verifier.clone(),
             background: background.clone(),
             program_failed: AtomicBool::new(false),

@@ -23,9 +23,9 @@ pub(crate) enum DispatcherInput {
     Drain { session: SessionId, drained: oneshot::Sender<()> },
     /// Explain why the tasks of a proof wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
-    Explain { proof: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    Explain { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
     /// Return the claims of a running proof and of the earlier tries of its request.
-    Claims { proof: TryId, reply: oneshot::Sender<ClaimComparison> },
+    Claims { try_id: TryId, reply: oneshot::Sender<ClaimComparison> },
     /// Forget everything about a try of a proof request, which has ended.
     EndTry(Arc<RunningTry>),
 }

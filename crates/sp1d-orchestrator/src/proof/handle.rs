@@ -6,9 +6,9 @@
 use super::{running::RunningTry, task_tracker::TaskTracker};
 use crate::{
     dispatch::input::DispatcherInput,
-    registry::Registry,
     runner::{checks::ProofChecks, failure::ProofFailure, task::AttemptMemory},
-    scope::proof_scope,
+    scope::try_scope,
+    shared_state::SharedState,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
 use sp1d_model::ProofEvent;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub struct ProofHandle {
     pub(super) state: Arc<RunningTry>,
-    pub(super) registry: Arc<Registry>,
+    pub(super) shared: Arc<SharedState>,
 }
 
 impl ProofHandle {
@@ -39,7 +39,7 @@ impl ProofHandle {
     /// Returns true if the results of this proof are cached for later proofs.
     #[must_use]
     pub fn caches_results(&self) -> bool {
-        self.registry.result_cache.as_ref().is_some_and(|cache| cache.keeps()) && !self.state.compares_claims
+        self.shared.result_cache.as_ref().is_some_and(|cache| cache.stores_results()) && !self.state.compares_claims
     }
 
     /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
@@ -56,7 +56,7 @@ impl ProofHandle {
     /// does not report it.
     #[must_use]
     pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
-        let workers = self.registry.workers();
+        let workers = self.shared.workers();
         let able = workers.values().filter(|worker| worker.kinds.contains(kind));
         able.map(|worker| *worker.memory()).collect()
     }
@@ -84,10 +84,9 @@ impl ProofHandle {
     /// # Errors
     /// Returns the reasons why no connected worker supports `kind`.
     pub fn check_capability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
-        match self.registry.missing_capability(kind) {
+        match self.shared.missing_capability(kind) {
             Some(reasons)
-                if !self.registry.settings.wait_for_capabilities
-                    && !self.registry.contacts.borrow().is_any_expected() =>
+                if !self.shared.settings.wait_for_capabilities && !self.shared.contacts.borrow().is_any_expected() =>
             {
                 Err(ProofFailure::Unsupported { kind, reasons })
             }
@@ -101,7 +100,7 @@ impl ProofHandle {
     }
 
     fn store(&self) -> &Store {
-        &self.registry.store
+        &self.shared.store
     }
 
     /// Stores `content` as artifact `name` of the proof.
@@ -116,7 +115,7 @@ impl ProofHandle {
 
     /// Does the same for a blob. May block.
     pub(super) fn put_blocking(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
-        let scope = proof_scope(self.state.id);
+        let scope = try_scope(self.state.id);
         self.store().put(scope, name, blob)?;
         // The end of the proof removed its scope. An artifact that is stored later must not stay.
         if self.state.ended.is_cancelled() {
@@ -128,7 +127,7 @@ impl ProofHandle {
     /// Returns the digest of the proof's artifact `name`; `None` if it does not exist.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<Digest> {
-        Some(self.store().describe(proof_scope(self.state.id), name)?.digest)
+        Some(self.store().describe(try_scope(self.state.id), name)?.digest)
     }
 
     /// Returns the content of the proof's artifact `name`; `None` if it does not exist. Fails the proof if the artifact
@@ -148,7 +147,7 @@ impl ProofHandle {
     /// Returns true if the proof has an artifact `name`.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
-        self.store().describe(proof_scope(self.state.id), name).is_some()
+        self.store().describe(try_scope(self.state.id), name).is_some()
     }
 
     /// Resolves when the store has room for the artifacts of an execution. This is usually at once, unless artifacts
@@ -164,7 +163,7 @@ impl ProofHandle {
 
     /// Sends `input` to the dispatcher. Fails the proof if the dispatcher has ended.
     pub(crate) async fn send(&self, input: DispatcherInput) {
-        if self.registry.inbox.send(input).await.is_err() {
+        if self.shared.inbox.send(input).await.is_err() {
             self.fail(ProofFailure::Internal("the orchestrator has stopped".to_owned()));
         }
     }

@@ -19,8 +19,8 @@
 
 pub(crate) mod attempt_rights;
 pub(crate) mod cache_entry;
+mod findings;
 pub(crate) mod handle;
-mod history;
 pub(crate) mod restart;
 pub(crate) mod result_cache;
 pub(crate) mod run;

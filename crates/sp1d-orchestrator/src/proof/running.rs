@@ -1,14 +1,14 @@
 //! The state of a running try of a proof request.
 
 use super::{
-    history::TryHistory,
+    findings::TryFindings,
     task_tracker::TaskTracker,
     unverified::{UnverifiedResult, UnverifiedResults},
 };
 use crate::{
     lock::lock,
     runner::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest, task::TaskSpec},
-    scope::proof_scope,
+    scope::try_scope,
     settings::Verify,
 };
 use sp1d_artifacts::{Digest, Store};
@@ -42,7 +42,7 @@ pub(crate) struct RunningTry {
     pub(crate) ended: CancellationToken,
     pub(crate) verify: Verify,
     /// What all tries of the request have shown.
-    pub(crate) history: Arc<TryHistory>,
+    pub(crate) findings: Arc<TryFindings>,
     /// True if a worker of another origin must confirm claims. Cached results are not used then, because their claims
     /// may be wrong.
     pub(crate) compares_claims: bool,
@@ -75,7 +75,7 @@ impl RunningTry {
         id: TryId,
         request: &ProofRequest,
         verify: Verify,
-        history: Arc<TryHistory>,
+        findings: Arc<TryFindings>,
         compares_claims: bool,
         progress: broadcast::Sender<ProofEvent>,
     ) -> Self {
@@ -84,7 +84,7 @@ impl RunningTry {
             tracker: TaskTracker::default(),
             ended: CancellationToken::new(),
             verify,
-            history,
+            findings,
             compares_claims,
             requested_options: request.options.clone(),
             options: OnceLock::new(),
@@ -136,7 +136,7 @@ impl RunningTry {
     /// Returns the content of the proof's artifact `name` in `store`; `None` if it does not exist. Fails the proof if
     /// the artifact was spilled and cannot be read back. May block.
     pub(crate) fn read_artifact(&self, store: &Store, name: &str) -> Option<Vec<u8>> {
-        let stored = store.get(proof_scope(self.id), name)?;
+        let stored = store.get(try_scope(self.id), name)?;
         match stored.load() {
             Ok(blob) => Some(blob.decode().expect("blobs are checked before they are stored")),
             Err(error) => {
@@ -229,7 +229,7 @@ impl RunningTry {
     /// Removes the artifact `name` of the proof, which nothing needs any more, from `store`, unless it must be kept for
     /// an audit. If the store is under pressure, nothing is kept for an audit.
     pub(crate) fn remove_artifact(&self, store: &Store, name: &str) {
-        let scope = proof_scope(self.id);
+        let scope = try_scope(self.id);
         if !self.keep_for_audit(name) {
             store.remove(scope, name);
         } else if store.is_under_pressure() {

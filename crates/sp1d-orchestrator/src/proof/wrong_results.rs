@@ -37,7 +37,7 @@ impl ProofHandle {
             let reason = clean_line(&reason, MessageLimits::FAILURE_BYTES);
             let UnverifiedResult { worker_id, worker, .. } = part;
             tracing::warn!(%worker, %reason, "worker sent a wrong result");
-            self.state.history.mark_wrong_result();
+            self.state.findings.mark_wrong_result();
             self.send(DispatcherInput::Event(DispatchEvent::ProvenWrong { worker: worker_id, reason })).await;
         }
     }
@@ -45,12 +45,12 @@ impl ProofHandle {
     /// Verifies an unverified result. The outcome is `None` if the result or an artifact that its check needs is
     /// missing, because a disk that loses artifacts is not the fault of the worker.
     async fn check_again(&self, part: UnverifiedResult) -> (UnverifiedResult, Option<Result<(), String>>) {
-        let (proof, registry, checked) = (self.state.clone(), self.registry.clone(), part.clone());
+        let (proof, shared, checked) = (self.state.clone(), self.shared.clone(), part.clone());
         let check = move || {
-            let read = |name: &str| proof.read_artifact(&registry.store, name);
+            let read = |name: &str| proof.read_artifact(&shared.store, name);
             let has_all = checked.needs().all(|name| read(name).is_some());
             let output = if has_all { read(checked.name()) } else { None };
-            output.map(|output| proof.check(&registry.store, &checked.spec, &output))
+            output.map(|output| proof.check(&shared.store, &checked.spec, &output))
         };
         let outcome = match start_check(check) {
             // A check that panics or hangs has no outcome.

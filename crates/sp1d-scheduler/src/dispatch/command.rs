@@ -14,7 +14,7 @@ pub enum DispatchCommand {
         /// The number of the new attempt.
         attempt: AttemptId,
         /// The proof that the task belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The task to prove.
         task: TaskId,
         /// The attempt from before the orchestrator restarted that the worker resumes, if it still has it.
@@ -49,7 +49,7 @@ pub enum DispatchCommand {
     /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
     CompleteMarker {
         /// The proof that the marker belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The completed marker.
         marker: TaskId,
         /// The task of the attempt.
@@ -70,7 +70,7 @@ pub enum DispatchCommand {
     /// and delete the attempt's other uploads.
     AcceptResult {
         /// The proof that the task belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
@@ -85,9 +85,9 @@ pub enum DispatchCommand {
         attempt: AttemptId,
     },
     /// `task` failed for good, and its proof fails with it.
-    FailProof {
+    FailTry {
         /// The proof that failed.
-        proof: TryId,
+        try_id: TryId,
         /// The task that failed.
         task: TaskId,
         /// The kind of the task.
@@ -200,23 +200,23 @@ impl fmt::Display for AttemptStep {
 impl fmt::Display for DispatchCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Assign { session, attempt, proof, task, resumes } => {
-                write!(f, "assign {attempt} of {proof} {task} to {session}")?;
+            Self::Assign { session, attempt, try_id, task, resumes } => {
+                write!(f, "assign {attempt} of {try_id} {task} to {session}")?;
                 resumes.map_or(Ok(()), |earlier| write!(f, ", which resumes {earlier}"))
             }
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
             Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
             Self::CheckDeferredEvents { attempt, task } => write!(f, "check the deferred events of {attempt} ({task})"),
-            Self::CompleteMarker { proof, marker, attempt, .. } => {
-                write!(f, "complete the marker {marker} of {proof} with {attempt}")
+            Self::CompleteMarker { try_id, marker, attempt, .. } => {
+                write!(f, "complete the marker {marker} of {try_id} with {attempt}")
             }
             Self::CheckResult { attempt, task } => write!(f, "check the result of {attempt} ({task})"),
-            Self::AcceptResult { proof, task, attempt, session } => {
-                write!(f, "accept the result of {attempt} on {session} for {proof} {task}")
+            Self::AcceptResult { try_id, task, attempt, session } => {
+                write!(f, "accept the result of {attempt} on {session} for {try_id} {task}")
             }
             Self::Discard { attempt } => write!(f, "discard {attempt}"),
-            Self::FailProof { proof, task, history, .. } => {
-                write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
+            Self::FailTry { try_id, task, history, .. } => {
+                write!(f, "fail {try_id}, because {task} failed after {} attempts", history.len())
             }
             Self::LogRefutedClaim { worker } => write!(f, "log that a claim of {worker} is refuted"),
             Self::LogQuarantine { session, kinds, duration, reason } => {

@@ -3,7 +3,7 @@
 use super::{
     AttemptStep, DeferredClaim, DispatchCommand, DispatchMachine,
     attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
-    claim_comparison::ClaimsVerdict,
+    claim_comparison::ClaimVerdict,
     state_machine::EventHandling,
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
@@ -49,25 +49,25 @@ impl DispatchMachine {
         };
         let verdict = outcome.map(|claim| self.judge_claim(attempt, entry, &claim));
         let failure = match verdict {
-            Ok(ClaimsVerdict::Accepted { refuted }) => {
+            Ok(ClaimVerdict::Accepted { refuted }) => {
                 return self.accept_deferred_events(attempt, refuted, handling);
             }
-            Ok(ClaimsVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
-            Ok(ClaimsVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
-            Ok(ClaimsVerdict::NamesTaken) => AttemptFailure::NamesTaken,
+            Ok(ClaimVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
+            Ok(ClaimVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
+            Ok(ClaimVerdict::NameConflict) => AttemptFailure::NameConflict,
             Err(reason) => AttemptFailure::Rejected(reason),
         };
         self.reject_deferred_events(attempt, failure, handling);
     }
 
     /// Records `claim`, which `attempt` makes, and returns the verdict.
-    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimsVerdict {
-        let DispatchTask { proof, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
+    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
+        let DispatchTask { try_id, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
         let has_independent_worker = self.scheduler.has_independent_worker_for(kind, entry.session);
-        match (self.claims.get_mut(&proof), self.scheduler.worker_of(attempt)) {
+        match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
             // The scheduler has forgotten the worker, which is disconnected. It ignores the verdict then.
-            _ => ClaimsVerdict::Unconfirmed,
+            _ => ClaimVerdict::Unconfirmed,
         }
     }
 

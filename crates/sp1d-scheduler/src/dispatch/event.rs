@@ -11,14 +11,14 @@ pub enum DispatchEvent {
     /// A try of a proof request started. Its tasks follow.
     TryStarted {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
         /// The claims of the earlier tries of the request.
         claims: ClaimComparison,
     },
     /// A task of a running proof was submitted.
     TaskSubmitted {
         /// The proof that the task belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The new task.
         task: TaskId,
         /// The kind of the task.
@@ -32,14 +32,14 @@ pub enum DispatchEvent {
     /// A marker was submitted.
     MarkerSubmitted {
         /// The proof that the marker belongs to.
-        proof: TryId,
+        try_id: TryId,
         /// The new marker.
         marker: TaskId,
     },
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     TryEnded {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
     },
     /// A worker is ready for attempts.
     WorkerJoined {
@@ -151,10 +151,10 @@ pub enum DispatchEvent {
 impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { proof, .. } => write!(f, "{proof} started"),
-            Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
-            Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
-            Self::TryEnded { proof } => write!(f, "{proof} ended"),
+            Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
+            Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
+            Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),
+            Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
             Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
                 write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")

@@ -32,7 +32,7 @@
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailProof` with `may_smaller_cut_help` and `are_claims_suspect` | `FailProof` with `has_no_larger_worker` |
+//! | `FailTry` with `may_smaller_cut_help` and `are_claims_suspect` | `FailTry` with `has_no_larger_worker` |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |

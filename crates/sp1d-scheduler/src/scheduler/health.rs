@@ -124,7 +124,7 @@ impl Scheduler {
         stragglers.find_map(|id| {
             let attempt = self.attempt(id);
             let task = self.task(attempt.task);
-            let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.proof_of(task).failed;
+            let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.try_of(task).failed;
             let mut not = task.excluded.clone();
             not.add(attempt.worker);
             counted_on.then(|| self.sessions.first_idle(attempt.kind, &not)).flatten().map(|session| (id, session))
@@ -157,7 +157,7 @@ impl Scheduler {
         let distinct = entry.failures().distinct_with(self.counted(worker));
         let is_last = distinct >= usize::try_from(max_failures).unwrap_or(usize::MAX)
             || entry.failures().total() + 1 >= max_failures && self.sessions.all_excluded(entry.kind, &excluded);
-        if let Some(fault) = fault.filter(|_| !is_last || self.proof_of(entry).failed) {
+        if let Some(fault) = fault.filter(|_| !is_last || self.try_of(entry).failed) {
             let kind = entry.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
             self.record_fault(worker, kind, fault, &failure.to_string(), commands);

@@ -7,12 +7,12 @@
 mod health;
 mod invariants;
 mod outcomes;
-mod proofs;
 mod queries;
 mod reports;
 mod sessions;
 mod slots;
 mod state_machine;
+mod tries;
 mod waiting;
 
 pub use state_machine::Scheduler;

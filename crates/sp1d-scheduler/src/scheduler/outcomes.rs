@@ -16,7 +16,7 @@ impl Scheduler {
         let (session, task, worker) = (attempt.session, attempt.task, attempt.worker);
         self.learn(id);
         self.record_success(worker, self.attempt(id).kind);
-        commands.push(Command::AcceptResult { proof: self.task(task).proof, task, attempt: id, session });
+        commands.push(Command::AcceptResult { try_id: self.task(task).try_id, task, attempt: id, session });
         self.leave_queue(task);
         for other in self.task(task).attempts.clone() {
             if other != id {
@@ -143,7 +143,7 @@ impl Scheduler {
         let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.memory_patience;
         let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
         for task in over.collect::<Vec<_>>() {
-            self.fail_proof(task, true, commands);
+            self.fail_try(task, true, commands);
         }
         // The tasks of failed proofs wait no more.
         let tasks = &self.tasks;
@@ -184,13 +184,13 @@ impl Scheduler {
         let has_reached_limit = self.has_reached_limit(task);
         if has_reached_limit || self.lacks_memory(task) {
             let faults = task.recorded_faults.clone();
-            self.fail_proof(id, !has_reached_limit, commands);
+            self.fail_try(id, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
             let kind = self.task(id).kind;
             faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, kind, faults));
         }
         let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
-        if self.proof_of(self.task(id)).failed {
+        if self.try_of(self.task(id)).failed {
             self.task_mut(id).place = TaskPlace::Shelved;
         } else if let Some(second) = second {
             let task = self.task_mut(id);

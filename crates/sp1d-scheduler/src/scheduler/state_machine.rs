@@ -42,7 +42,7 @@ pub struct Scheduler {
     /// Expected task durations over all workers.
     pub(super) paces: Paces,
     pub(super) watch: PaceWatch,
-    pub(super) proofs: BTreeMap<TryId, ScheduledTry>,
+    pub(super) tries: BTreeMap<TryId, ScheduledTry>,
     pub(super) tasks: BTreeMap<TaskId, ScheduledTask>,
     pub(super) markers: BTreeMap<TaskId, ScheduledMarker>,
     pub(super) attempts: BTreeMap<AttemptId, ScheduledAttempt>,
@@ -62,7 +62,7 @@ pub struct Scheduler {
     /// Number of tasks without a final result.
     pub(super) open_tasks: usize,
     /// Number of proofs ever started.
-    pub(super) proofs_started: u64,
+    pub(super) tries_started: u64,
     /// Number of tasks ever submitted.
     pub(super) tasks_submitted: u64,
     /// Number of the latest attempt.
@@ -87,7 +87,7 @@ impl Scheduler {
             workers: KnownWorkers::default(),
             paces: Paces::default(),
             watch: PaceWatch::default(),
-            proofs: BTreeMap::new(),
+            tries: BTreeMap::new(),
             tasks: BTreeMap::new(),
             markers: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -98,7 +98,7 @@ impl Scheduler {
             pack_plans: PackPlans::new(),
             max_excluded_workers: 0,
             open_tasks: 0,
-            proofs_started: 0,
+            tries_started: 0,
             tasks_submitted: 0,
             attempts_assigned: config.last_attempt_before_restart,
         }
@@ -155,16 +155,16 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
-            Event::TryStarted { proof } => self.on_try_started(proof),
-            Event::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
+            Event::TryStarted { try_id } => self.on_try_started(try_id),
+            Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);
-                self.on_task_submitted(proof, task, kind, marker);
+                self.on_task_submitted(try_id, task, kind, marker);
                 if let (Some(session), true) = (resumable_on, is_new) {
                     self.resume_task(task, session, commands);
                 }
             }
-            Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
-            Event::TryEnded { proof } => self.on_try_ended(proof, commands),
+            Event::MarkerSubmitted { try_id, marker } => self.on_marker_submitted(try_id, marker),
+            Event::TryEnded { try_id } => self.on_try_ended(try_id, commands),
             Event::WorkerJoined { session, joined, resumable_tasks, draining } => {
                 let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
                 self.on_worker_joined(session, &joined, draining, commands);
@@ -210,7 +210,7 @@ impl Scheduler {
         self.attempts.get_mut(&attempt).expect("tasks and workers name only known attempts")
     }
 
-    pub(super) fn proof_of(&self, task: &ScheduledTask) -> &ScheduledTry {
-        self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten together with the proof")
+    pub(super) fn try_of(&self, task: &ScheduledTask) -> &ScheduledTry {
+        self.tries.get(&task.try_id).expect("the tasks of a proof are forgotten together with the proof")
     }
 }

@@ -31,14 +31,14 @@ pub(crate) struct ScheduledTry {
 /// A task that is never given to a worker: an attempt of another task completes it.
 #[derive(Debug)]
 pub(crate) struct ScheduledMarker {
-    pub(crate) proof: TryId,
+    pub(crate) try_id: TryId,
     pub(crate) completed: bool,
 }
 
 /// A unit of work that can be given to a worker.
 #[derive(Debug)]
 pub(crate) struct ScheduledTask {
-    pub(crate) proof: TryId,
+    pub(crate) try_id: TryId,
     pub(crate) kind: TaskKind,
     pub(crate) rank: Rank,
     pub(crate) marker: Option<TaskId>,
@@ -127,14 +127,14 @@ pub(crate) enum TaskPlace {
 
 impl ScheduledTask {
     pub(crate) const fn new(
-        proof: TryId,
+        try_id: TryId,
         kind: TaskKind,
         rank: Rank,
         marker: Option<TaskId>,
         since: Timestamp,
     ) -> Self {
         Self {
-            proof,
+            try_id,
             kind,
             rank,
             marker,

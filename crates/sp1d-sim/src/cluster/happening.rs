@@ -26,13 +26,13 @@ pub(crate) enum Happening {
     /// The orchestrator dials a worker.
     Dial { machine: MachineId },
     /// A proof is accepted.
-    ProofStarts(TryId),
+    TryStarts(TryId),
     /// The runner submits a task.
     Submit(TaskId),
     /// A proof is cancelled by its user.
-    ProofCancelled(TryId),
+    TryCancelled(TryId),
     /// A proof ends completely.
-    ProofOver(TryId),
+    TryOver(TryId),
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
     /// The check of deferred events ends.
@@ -55,10 +55,10 @@ impl Happening {
         match self {
             Self::ReachesOrchestrator { .. }
             | Self::Dial { .. }
-            | Self::ProofStarts(_)
+            | Self::TryStarts(_)
             | Self::Submit(_)
-            | Self::ProofCancelled(_)
-            | Self::ProofOver(_)
+            | Self::TryCancelled(_)
+            | Self::TryOver(_)
             | Self::ResultChecked { .. }
             | Self::DeferredEventsChecked { .. }
             | Self::Resume(_)

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is known from all tries of a proof request. Together with the failure of a try, it decides on a restart.
 #[derive(Debug, Default)]
-pub(crate) struct TryHistory {
+pub(crate) struct TryFindings {
     /// Cached results were used since the last restart without them.
     used_cached_results: AtomicBool,
     /// An unverified result turned out to be wrong.
@@ -13,7 +13,7 @@ pub(crate) struct TryHistory {
     claims_suspect: AtomicBool,
 }
 
-impl TryHistory {
+impl TryFindings {
     /// Records that a cached result is used. No worker has made a claim for it in this proof.
     pub(crate) fn mark_cached_use(&self) {
         self.used_cached_results.store(true, Ordering::Relaxed);

@@ -77,7 +77,7 @@ pub(crate) struct RegisteredAttempt {
     pub(crate) worker_origin: OriginId,
     pub(crate) worker_name: String,
     pub(crate) worker_address: String,
-    pub(crate) proof: Arc<RunningTry>,
+    pub(crate) running_try: Arc<RunningTry>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,
     /// What it may read and upload.
@@ -88,7 +88,7 @@ pub(crate) struct RegisteredAttempt {
 }
 
 /// Everything that the parts of the orchestrator share.
-pub(crate) struct Registry {
+pub(crate) struct SharedState {
     pub(crate) settings: OrchestratorSettings,
     /// Connects to the worker of this process, if there is one.
     pub(crate) local: Option<Arc<dyn LocalConnector>>,
@@ -103,13 +103,13 @@ pub(crate) struct Registry {
     pub(crate) runtime: Handle,
     pub(crate) next_task: AtomicU64,
     pub(crate) next_session: AtomicU64,
-    pub(crate) next_proof: AtomicU64,
+    pub(crate) next_try: AtomicU64,
     /// The handles of the connected workers. A session adds its worker after the hello, and removes it at its end.
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
     /// The registered attempts. Only the dispatcher changes them.
     attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
     /// The running proofs. A proof adds itself at its start, and removes itself at its end.
-    proofs: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
+    tries: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
     /// The identity of each worker over all its sessions.
     identities: Mutex<WorkerIdentities>,
     /// Limits the log lines that workers cause.
@@ -142,7 +142,7 @@ fn instance() -> [u8; 16] {
     instance
 }
 
-impl Registry {
+impl SharedState {
     pub(crate) fn new(
         settings: OrchestratorSettings,
         local: Option<Arc<dyn LocalConnector>>,
@@ -162,10 +162,10 @@ impl Registry {
             runtime,
             next_task: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
-            next_proof: AtomicU64::new(1),
+            next_try: AtomicU64::new(1),
             workers: Mutex::default(),
             attempts: watch::Sender::default(),
-            proofs: watch::Sender::default(),
+            tries: watch::Sender::default(),
             worker_logs: Mutex::new(RateLimiter::new(MAX_WORKER_LOG_RATE)),
             worker_events: Mutex::new(RateLimiter::new(MAX_WORKER_EVENT_RATE)),
             pool: watch::Sender::default(),
@@ -284,25 +284,25 @@ impl Registry {
     }
 
     /// Tells all running proofs that a worker of `origin` came or left, unless its workers did so too often.
-    pub(crate) fn report_to_proofs(&self, origin: OriginId, event: &ProofEvent) {
+    pub(crate) fn report_to_tries(&self, origin: OriginId, event: &ProofEvent) {
         if lock(&self.worker_events).take(origin, Instant::now()).is_some() {
-            self.proofs().values().for_each(|proof| proof.report(event.clone()));
+            self.tries().values().for_each(|running_try| running_try.report(event.clone()));
         }
     }
 
     /// Returns the running proofs. No proof starts or ends while the returned value exists.
-    pub(crate) fn proofs(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
-        self.proofs.borrow()
+    pub(crate) fn tries(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
+        self.tries.borrow()
     }
 
     /// Adds a proof, which starts now.
-    pub(crate) fn add_proof(&self, proof: Arc<RunningTry>) {
-        self.proofs.send_modify(|proofs| _ = proofs.insert(proof.id, proof));
+    pub(crate) fn add_try(&self, running_try: Arc<RunningTry>) {
+        self.tries.send_modify(|tries| _ = tries.insert(running_try.id, running_try));
     }
 
     /// Removes the proof `id`, which has ended.
-    pub(crate) fn remove_proof(&self, id: TryId) {
-        self.proofs.send_modify(|proofs| _ = proofs.remove(&id));
+    pub(crate) fn remove_try(&self, id: TryId) {
+        self.tries.send_modify(|tries| _ = tries.remove(&id));
     }
 
     pub(crate) fn disconnected(&self) -> MutexGuard<'_, DisconnectedWorkers> {

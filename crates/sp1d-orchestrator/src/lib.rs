@@ -15,7 +15,7 @@
 //! - `proof/`: runs proofs, and audits the unverified results of a proof that failed. `runner/`: the interface to the
 //!   code that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
-//! - `timed_check.rs` starts a check of a worker's output on a thread of its own.
+//! - `check_places.rs` runs the checks of workers' outputs, each on a thread of its own and at most one for a worker.
 //!
 //! The *dispatcher* is the tokio task that owns the state machines of the crate `scheduler`. It turns messages and
 //! calls into events, and it carries out the commands that it gets back. It also publishes the `PoolSnapshot`: the
@@ -23,6 +23,7 @@
 //!
 //! The orchestrator does not know what a program is or how a shard is proven. Only the runner knows that.
 
+mod check_places;
 mod counts;
 mod dispatch;
 mod limits;
@@ -35,7 +36,6 @@ mod scope;
 mod session;
 mod settings;
 mod shared_state;
-mod timed_check;
 
 pub use counts::OrchestratorCounts;
 pub use limits::limits;

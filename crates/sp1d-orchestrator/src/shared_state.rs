@@ -18,6 +18,7 @@
 //! does not know how sessions and proofs work.
 
 use crate::{
+    check_places::CheckPlaces,
     counts::Counters,
     dispatch::input::DispatcherInput,
     lock::lock,
@@ -96,6 +97,8 @@ pub(crate) struct SharedState {
     /// The uploads of workers that are not in the store yet.
     pub(crate) uploads: Arc<UploadBudget>,
     pub(crate) result_cache: Option<Arc<dyn ResultCache>>,
+    /// The places for checks of workers' outputs, when they arrive and in an audit.
+    pub(crate) check_places: CheckPlaces,
     /// Identifies this orchestrator. It changes with every restart.
     pub(crate) instance: [u8; 16],
     pub(crate) inbox: mpsc::Sender<DispatcherInput>,
@@ -157,6 +160,7 @@ impl SharedState {
             settings,
             local,
             result_cache,
+            check_places: CheckPlaces::for_this_machine(),
             instance: instance(),
             inbox,
             runtime,

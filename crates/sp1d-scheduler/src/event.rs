@@ -4,10 +4,11 @@
 //!   connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A worker that reconnects
 //!   keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets, belongs to a session.
 //!   Faults and standing belong to the worker.
-//! - **Proof.** A [`TryId`] is the number of one try of a proof request. A proof that restarts gets a new number.
+//! - **Proof and try.** A proof request is tried at most three times. A try has a number, its [`TryId`]. The scheduler
+//!   knows tries only: a task belongs to a try, and a failed try may be followed by another one of the same proof.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
 //!   attempt of the shard still proves, it uploads the shard's deferred events (of its precompile calls) and reports
-//!   the marker. The marker is complete once the events are checked and the claims accepted. A result that arrives
+//!   the marker. The marker is complete once the events are checked and the claim about them is accepted. A result that arrives
 //!   during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
 //! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
 //!   attempt is to delete its uploads ([`Command::Discard`]).
@@ -26,9 +27,9 @@ pub enum Event {
         /// The number of the try.
         try_id: TryId,
     },
-    /// A task of a running proof was submitted and can be given to a worker.
+    /// A task of a running try was submitted and can be given to a worker.
     TaskSubmitted {
-        /// The proof that the task belongs to.
+        /// The try that the task belongs to.
         try_id: TryId,
         /// The new task.
         task: TaskId,
@@ -43,7 +44,7 @@ pub enum Event {
     },
     /// A marker was submitted. An attempt of another task completes it.
     MarkerSubmitted {
-        /// The proof that the marker belongs to.
+        /// The try that the marker belongs to.
         try_id: TryId,
         /// The new marker.
         marker: TaskId,
@@ -102,7 +103,7 @@ pub enum Event {
         /// The attempt that started.
         attempt: AttemptId,
     },
-    /// The deferred events that `attempt` uploaded for its marker were checked, and its claims were accepted.
+    /// The deferred events that `attempt` uploaded for its marker were checked, and its claim was accepted.
     DeferredEventsAccepted {
         /// The session that holds the attempt.
         session: SessionId,
@@ -138,8 +139,8 @@ pub enum Event {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once
-    /// for every kind, even if it is needed.
+    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted a claim
+    /// of it. The worker is quarantined at once for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,
@@ -208,7 +209,7 @@ pub enum Command {
         session: SessionId,
         /// The number of the new attempt.
         attempt: AttemptId,
-        /// The proof that the task belongs to.
+        /// The try that the task belongs to.
         try_id: TryId,
         /// The task to prove.
         task: TaskId,
@@ -223,9 +224,9 @@ pub enum Command {
         /// The attempt to stop.
         attempt: AttemptId,
     },
-    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
+    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the try.
     CompleteMarker {
-        /// The proof that the marker belongs to.
+        /// The try that the marker belongs to.
         try_id: TryId,
         /// The completed marker.
         marker: TaskId,
@@ -234,7 +235,7 @@ pub enum Command {
     },
     /// `task` is done: the result of `attempt` is final.
     AcceptResult {
-        /// The proof that the task belongs to.
+        /// The try that the task belongs to.
         try_id: TryId,
         /// The finished task.
         task: TaskId,
@@ -243,15 +244,15 @@ pub enum Command {
         /// The session that delivered the result.
         session: SessionId,
     },
-    /// Delete the uploads of `attempt`, except those that already belong to the proof. Its result does not count any
+    /// Delete the uploads of `attempt`, except those that already belong to the try. Its result does not count any
     /// more.
     Discard {
         /// The attempt whose uploads are deleted.
         attempt: AttemptId,
     },
-    /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::TryEnded`].
+    /// `task` failed for good, and its try fails with it. The proof may restart. The try stays known until [`Event::TryEnded`].
     FailTry {
-        /// The proof that failed.
+        /// The try that failed.
         try_id: TryId,
         /// The task that failed.
         task: TaskId,

@@ -22,7 +22,7 @@ pub enum AttemptFailure {
     /// No second worker confirmed the deferred events that the attempt claims for its shard. It is not known which
     /// worker is wrong, so none of them gets a fault.
     Unconfirmed,
-    /// The proof already has artifacts with the names of the deferred events that the attempt uploaded, but with other
+    /// The try already has artifacts with the names of the deferred events that the attempt uploaded, but with other
     /// content. It is not known which of them are right, so no worker gets a fault.
     NameConflict,
     /// The attempt runs for too long: see [`PaceRules`](crate::PaceRules). It keeps its slot, because its worker still

@@ -31,7 +31,7 @@ pub enum TaskStatus {
         /// The attempt that delivered the result.
         attempt: AttemptId,
     },
-    /// The proof has failed: the task is not assigned any more.
+    /// The try has failed: the task is not assigned any more.
     TryFailed,
     /// The task is done.
     Accepted {
@@ -109,7 +109,7 @@ impl WorkerChanges {
 /// How many items the scheduler holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SchedulerCounts {
-    /// Proofs that have not ended.
+    /// Tries that have not ended.
     pub tries: usize,
     /// Tasks without a final result.
     pub open_tasks: usize,

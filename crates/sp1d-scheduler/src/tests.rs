@@ -208,13 +208,13 @@ const fn end_session(session: u64) -> Command {
     Command::EndSession { session: SessionId(session) }
 }
 
-/// The failure of a proof because its shard `task` reached a limit.
+/// The failure of a try because its shard `task` reached a limit.
 const fn fail_try(try_id: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     let (try_id, task) = (TryId(try_id), TaskId(task));
     Command::FailTry { try_id, task, kind: SHARD, history, has_no_larger_worker: false }
 }
 
-/// The failure of a proof because no worker has enough memory for its shard `task`.
+/// The failure of a try because no worker has enough memory for its shard `task`.
 const fn fail_for_memory(try_id: u64, task: u64, history: Vec<PastAttempt>) -> Command {
     let (try_id, task) = (TryId(try_id), TaskId(task));
     Command::FailTry { try_id, task, kind: SHARD, history, has_no_larger_worker: true }

@@ -289,7 +289,6 @@ impl ProofRunner for Sp1ProofRunner {
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other, so the proof is failed explicitly.
             proof.fail(failure.clone());
-            proof.find_wrong_parts().await;
         }
         background.close();
         background.wait().await;

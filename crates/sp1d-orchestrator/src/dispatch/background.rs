@@ -1,11 +1,9 @@
 //! Work of the dispatcher that takes time: checks of what attempts upload, and the storing of cached results. It runs
 //! on other threads. The outcomes of checks arrive as inputs of the dispatcher.
 
-use super::{
-    check_places::{CheckEnd, CheckPlaces},
-    input::DispatcherInput,
-};
+use super::input::DispatcherInput;
 use crate::{
+    check_places::CheckEnd,
     proof::running::RunningTry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
@@ -22,15 +20,12 @@ use tokio_util::task::TaskTracker as BackgroundTasks;
 /// The running work.
 pub(super) struct BackgroundWork {
     shared: Arc<SharedState>,
-    check_places: Arc<CheckPlaces>,
     running: BackgroundTasks,
 }
 
 impl BackgroundWork {
     pub(super) fn new(shared: Arc<SharedState>) -> Self {
-        // A check uses one core for about 50 ms. Half of the cores are left to the executor.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { shared, check_places: Arc::new(CheckPlaces::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
+        Self { shared, running: BackgroundTasks::new() }
     }
 
     /// Starts the check of the result of `attempt`.
@@ -84,12 +79,11 @@ impl BackgroundWork {
     ) {
         let shared = self.shared.clone();
         let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
-        let places = self.check_places.clone();
         self.running.spawn(async move {
             let checked = running_try.clone();
             let run = async {
                 match worker {
-                    Some(worker) => places.run(worker, move || check(&checked)).await,
+                    Some(worker) => shared.check_places.run(worker, move || check(&checked)).await,
                     None => CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO),
                 }
             };
@@ -103,6 +97,10 @@ impl BackgroundWork {
                 CheckEnd::Returned(outcome, took) => (outcome, took),
                 CheckEnd::Panicked => (Err("the check panicked".to_owned()), Duration::ZERO),
                 CheckEnd::TimedOut(limit) => (Err(format!("its check took longer than {} s", limit.as_secs())), limit),
+                CheckEnd::Blocked(limit) => {
+                    let text = format!("another check of its worker still runs after {} s", limit.as_secs());
+                    (Err(text), Duration::ZERO)
+                }
                 CheckEnd::NotStarted(error) => {
                     return running_try.fail(ProofFailure::Machine(format!("cannot start a thread for a check: {error}")));
                 }

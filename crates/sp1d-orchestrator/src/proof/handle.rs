@@ -1,7 +1,6 @@
 //! The handle that a runner uses to run its proof.
 //!
-//! Its methods are in three files: artifacts, checks and the end of the proof here, tasks in `submission`, and the
-//! audit of a failed proof in `wrong_results`.
+//! Its methods are in two files: tasks in `submission`, and everything else here.
 
 use super::{running::RunningTry, task_tracker::TaskTracker};
 use crate::{
@@ -13,10 +12,12 @@ use crate::{
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
 use sp1d_model::ProofEvent;
 use sp1d_scheduler::{TaskKind, TryId};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// A handle to a running proof. Cheap to clone. Using it after the end of the proof is harmless and has no effect.
+/// A handle to a running try of a proof. Cheap to clone. Using it after the end of the try is harmless and has no
+/// effect.
 #[derive(Clone)]
 pub struct ProofHandle {
     pub(super) state: Arc<RunningTry>,
@@ -61,19 +62,44 @@ impl ProofHandle {
         able.map(|worker| *worker.memory()).collect()
     }
 
+    /// Waits until a connected worker supports `kind`. Then returns the same as [`ProofHandle::attempt_memory`]. The
+    /// wait counts like an open task of this kind: the try fails if no connected worker supports the kind for as long as
+    /// the patience of the settings.
+    ///
+    /// # Errors
+    /// Fails once the try has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait.
+    pub async fn wait_for_capability(&self, kind: TaskKind) -> Result<Vec<Option<AttemptMemory>>, ProofFailure> {
+        /// How often to look for such a worker.
+        const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+        let _awaited = self.state.await_kind(kind);
+        loop {
+            let workers = self.attempt_memory(kind);
+            if !workers.is_empty() {
+                return Ok(workers);
+            }
+            tokio::select! {
+                () = self.ended().cancelled() => return Err(ProofFailure::Cancelled),
+                () = sleep(CHECK_INTERVAL) => {}
+            }
+        }
+    }
+
     /// Returns the statuses and the message channels of the proof's tasks.
     #[must_use]
     pub fn tracker(&self) -> &TaskTracker {
         &self.state.tracker
     }
 
-    /// Returns a token that is cancelled when the proof ends, whatever its outcome.
+    /// Returns a token that is cancelled when the try ends, whatever its outcome.
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
         &self.state.ended
     }
 
-    /// Ends the proof with `failure`. Only the first failure counts.
+    /// Ends the try with `failure`. Only the first failure counts. The proof may restart, which is another try.
     pub fn fail(&self, failure: ProofFailure) {
         self.state.fail(failure);
     }

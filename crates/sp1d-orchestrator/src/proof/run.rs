@@ -1,6 +1,7 @@
 //! Runs a proof, from its request to its end, and restarts it if that can help.
 
 use super::{
+    audit::audit,
     findings::TryFindings,
     handle::ProofHandle,
     restart::{Restart, TryFacts, final_failure, restart_after},
@@ -32,7 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 sp1d_model::limits! {
-    /// Maximum wait for the execution of a failed proof to end. An audit of unverified results may take longer.
+    /// Maximum wait for the execution of a failed proof to end.
     const END_TIMEOUT: Duration = Duration::from_secs(10); Time by Program;
 }
 
@@ -131,7 +132,7 @@ impl Orchestrator {
                 has_wrong_result: findings.has_wrong_result(),
                 has_claimed_events: claims.has_claimed_events(),
                 are_claims_suspect: findings.are_claims_suspect(),
-                compares_claims: claims.is_started(),
+                compares_claims: claims.is_comparing(),
             };
             let Some(restart) = restart_after(&failure, &facts) else { return Err(final_failure(failure)) };
             restarts += 1;
@@ -166,7 +167,7 @@ impl Orchestrator {
     ) -> EndedTry {
         let TryInput { request, runner, verify, findings, claims, deadline } = input;
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_started(), progress));
+        let state = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
         let cleanup = TryCleanup { state: state.clone(), shared: self.shared.clone() };
         self.shared.add_try(state.clone());
         let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
@@ -181,12 +182,24 @@ impl Orchestrator {
             let failure = if is_broken { dispatcher_panicked() } else { ProofFailure::Cancelled };
             return ended(Err(failure), claims);
         }
-        let outcome = self.run_to_end(&state, &*runner, request, deadline, cancel).await;
+        let timeout = request.timeout.zip(deadline);
+        let outcome = self.run_to_end(&state, &*runner, request, timeout, cancel).await;
         let outcome = match state.failure() {
             Some(failure) => Err(failure),
             None => outcome,
         };
-        // Before the proof ends, because the dispatcher forgets its claims then.
+        if let Err(failure) = &outcome {
+            state.fail(failure.clone());
+            // Before the try ends, because its artifacts are removed then. The audit takes as long as it needs, while
+            // the caller still waits for the proof.
+            tokio::select! {
+                () = audit(&self.shared, &state, failure) => {}
+                () = cancel.cancelled() => {}
+                () = self.stop.cancelled() => {}
+                _ = out_of_time(timeout) => {}
+            }
+        }
+        // Before the try ends, because the dispatcher forgets its claims then.
         let claims = if outcome.is_err() { self.claims_of(id).await.unwrap_or(claims) } else { claims };
         drop(cleanup);
         if let Err(failure) = &outcome {
@@ -196,7 +209,7 @@ impl Orchestrator {
         ended(outcome.map(|output| Proven { output, shards, workers }), claims)
     }
 
-    /// Returns the claims of a running proof; `None` if the dispatcher does not know the proof, or has ended.
+    /// Returns the claims of a running try; `None` if the dispatcher does not know the try, or has ended.
     async fn claims_of(&self, try_id: TryId) -> Option<ClaimComparison> {
         let (reply, claims) = oneshot::channel();
         self.shared.inbox.send(DispatcherInput::Claims { try_id, reply }).await.ok()?;
@@ -209,10 +222,9 @@ impl Orchestrator {
         state: &Arc<RunningTry>,
         runner: &dyn ProofRunner,
         request: ProofRequest,
-        deadline: Option<Instant>,
+        timeout: Option<(Duration, Instant)>,
         cancel: &CancellationToken,
     ) -> Result<ProofOutput, ProofFailure> {
-        let timeout = request.timeout.zip(deadline);
         let handle = ProofHandle { state: state.clone(), shared: self.shared.clone() };
         let mut run = runner.run(handle, request);
         let failure = tokio::select! {
@@ -229,19 +241,9 @@ impl Orchestrator {
         // gone before the failure is reported.
         state.fail(failure.clone());
         state.tracker.close();
-        let too_long = async {
-            sleep(END_TIMEOUT).await;
-            // An audit of unverified results may take longer, as long as the caller still waits for the proof.
-            tokio::select! {
-                () = state.audit_ended() => {}
-                () = cancel.cancelled() => {}
-                () = self.stop.cancelled() => {}
-                _ = out_of_time(timeout) => {}
-            }
-        };
         tokio::select! {
             _ = run => {}
-            () = too_long => {
+            () = sleep(END_TIMEOUT) => {
                 tracing::warn!(proof_id = state.label, "execution of a failed proof did not end in time and was abandoned");
             }
         }
@@ -277,14 +279,14 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
 }
 
 /// Resolves with a failure when, during the whole patience of the settings, no worker was connected or no connected
-/// worker supported a task kind that the proof waits for. Only the first wait starts anew when this orchestrator gets a
+/// worker supported a task kind that the try waits for. Only the first wait starts anew when this orchestrator gets a
 /// better place in a worker's queue.
-async fn out_of_workers(shared: &SharedState, proof: &RunningTry) -> ProofFailure {
+async fn out_of_workers(shared: &SharedState, state: &RunningTry) -> ProofFailure {
     let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
     loop {
         sleep(Duration::from_millis(250)).await;
-        match TaskKind::ALL.into_iter().filter(|kind| proof.waits_for(*kind)).find_map(|kind| {
+        match TaskKind::ALL.into_iter().filter(|kind| state.waits_for(*kind)).find_map(|kind| {
             let reasons = shared.missing_capability(kind)?;
             Some((kind, reasons))
         }) {
@@ -328,7 +330,7 @@ async fn out_of_workers(shared: &SharedState, proof: &RunningTry) -> ProofFailur
     }
 }
 
-/// Cleans up when the proof ends, also when its future is dropped.
+/// Cleans up when the try ends, also when its future is dropped.
 struct TryCleanup {
     state: Arc<RunningTry>,
     shared: Arc<SharedState>,

@@ -32,7 +32,7 @@ pub(super) enum ResultReport {
     Awaited,
     /// The result was reported. Further reports of deferred events and of the result are ignored.
     Received,
-    /// The result does not count, because the deferred events or the claims were rejected. Further reports of deferred
+    /// The result does not count, because the deferred events or the claim were rejected. Further reports of deferred
     /// events and of the result are ignored.
     Unwanted,
 }

@@ -14,7 +14,7 @@ pub struct DeferredClaim {
     pub shard: [u8; 32],
     /// Digests of the events, in any order.
     pub events: Vec<[u8; 32]>,
-    /// True if the proof already has artifacts with the names of the uploaded ones, but with other content. It is not
+    /// True if the try already has artifacts with the names of the uploaded ones, but with other content. It is not
     /// known which of them are right, so the claim is not accepted.
     ///
     /// Artifact names contain an attempt number. After a restart of the orchestrator, each worker itself says which
@@ -59,19 +59,19 @@ fn is_confirmed(claimants: &Claimants) -> bool {
 pub struct ClaimComparison {
     /// The claims of each shard.
     claims: BTreeMap<[u8; 32], BTreeMap<ClaimedEvents, Claimants>>,
-    is_started: bool,
+    is_comparing: bool,
 }
 
 impl ClaimComparison {
-    /// Starts the comparison, also with the claims that are already recorded.
+    /// From now on, claims are compared. The claims that are already recorded take part.
     pub fn start_comparing(&mut self) {
-        self.is_started = true;
+        self.is_comparing = true;
     }
 
     /// Returns true if claims are compared.
     #[must_use]
-    pub const fn is_started(&self) -> bool {
-        self.is_started
+    pub const fn is_comparing(&self) -> bool {
+        self.is_comparing
     }
 
     /// Returns true if a worker claimed at least one deferred event. Without events, no claim can be wrong.
@@ -98,7 +98,7 @@ impl ClaimComparison {
         if claim.has_name_conflict {
             return ClaimVerdict::NameConflict;
         }
-        if !self.is_started {
+        if !self.is_comparing {
             return ClaimVerdict::Accepted { refuted: Vec::new() };
         }
         let (events, of_shard) = (sorted(claim), &self.claims[&claim.shard]);

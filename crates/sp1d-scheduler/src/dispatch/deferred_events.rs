@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
 
-/// The fault of a worker whose claims were refuted after other tasks had used them.
-const CLAIMS_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
+/// The fault of a worker whose claim was refuted by later claims.
+const CLAIM_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
 
-/// Why claims are rejected that two other workers contradict.
+/// Why a claim is rejected that two other workers contradict.
 const CONTRADICTED: &str = "two other workers claimed other deferred events for the same shard";
 
 impl DispatchMachine {
@@ -66,7 +66,7 @@ impl DispatchMachine {
         let has_independent_worker = self.scheduler.has_independent_worker_for(kind, entry.session);
         match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
-            // The scheduler has forgotten the worker, which is disconnected. It ignores the verdict then.
+            // The scheduler has forgotten the disconnected worker, and will ignore the failure that follows.
             _ => ClaimVerdict::Unconfirmed,
         }
     }
@@ -79,7 +79,7 @@ impl DispatchMachine {
         let DispatchAttempt { session, report, .. } = *entry;
         for worker in refuted {
             handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
-            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIMS_REFUTED.to_owned() }, handling);
+            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIM_REFUTED.to_owned() }, handling);
         }
         self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
         if report == ResultReport::Received {

@@ -15,9 +15,9 @@ pub enum DispatchEvent {
         /// The claims of the earlier tries of the request.
         claims: ClaimComparison,
     },
-    /// A task of a running proof was submitted.
+    /// A task of a running try was submitted.
     TaskSubmitted {
-        /// The proof that the task belongs to.
+        /// The try that the task belongs to.
         try_id: TryId,
         /// The new task.
         task: TaskId,
@@ -31,7 +31,7 @@ pub enum DispatchEvent {
     },
     /// A marker was submitted.
     MarkerSubmitted {
-        /// The proof that the marker belongs to.
+        /// The try that the marker belongs to.
         try_id: TryId,
         /// The new marker.
         marker: TaskId,
@@ -136,8 +136,8 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once
-    /// for every kind, even if it is needed.
+    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted a claim
+    /// of it. The worker is quarantined at once for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,

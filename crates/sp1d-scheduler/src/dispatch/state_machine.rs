@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. So an attempt can still fail after its result, while the result waits for the check of the
 ///   deferred events.
-/// - The driver checks the deferred events of an attempt first. Then the machine judges the claim: see
+/// - The driver checks the deferred events of an attempt first. Then the dispatch machine judges the claim: see
 ///   [`ClaimComparison`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
@@ -34,7 +34,7 @@ pub struct DispatchMachine {
     pub(super) scheduler: Scheduler,
     pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
-    /// The claims of each running proof and of the earlier tries of its request.
+    /// The claims of each running try and of the earlier tries of its request.
     pub(super) claims: BTreeMap<TryId, ClaimComparison>,
     pub(super) resumable: ResumableAttempts,
     /// The sessions for whose drain a caller waits.
@@ -54,7 +54,7 @@ pub(super) struct EventHandling<'a> {
 }
 
 impl DispatchMachine {
-    /// Creates a dispatch machine without workers and proofs.
+    /// Creates a dispatch machine without workers and tries.
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
@@ -305,7 +305,7 @@ impl DispatchMachine {
         }
         let resumable_on = key.and_then(|key| self.resumable.session_for(key));
         self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
-        // The scheduler ignores, for example, a task of a proof that has failed or ended.
+        // The scheduler ignores, for example, a task of a try that has failed or ended.
         if is_new && self.scheduler.task_status(task).is_none() {
             self.tasks.remove(&task);
         }

@@ -4,34 +4,34 @@ use super::{exclusion_buckets::ExclusionBuckets, exclusions::Exclusions};
 use crate::{AttemptId, TaskId, TaskKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The waiting tasks, in fair-share order of their proofs: the proof with the fewest attempts on workers comes first.
-/// Proofs therefore share the slots evenly, and a short proof ends soon beside a long one.
+/// The waiting tasks, in fair-share order of their tries: the try with the fewest attempts on workers comes first.
+/// Tries therefore share the slots evenly, and a short try ends soon beside a long one.
 #[derive(Debug, Default)]
 pub(crate) struct TaskQueue {
-    /// Proofs that have or had waiting or held tasks, by position. A proof stays until it is forgotten.
+    /// Tries that have or had waiting or held tasks, by position. A try stays until it is forgotten.
     tries: BTreeMap<u64, TryShare>,
-    /// The turns of the proofs that have waiting tasks.
+    /// The turns of the tries that have waiting tasks.
     turns: BTreeSet<FairShareTurn>,
     /// Number of waiting tasks by kind.
     len: [usize; TaskKind::ALL.len()],
 }
 
-/// The queue entry of one proof.
+/// The queue entry of one try.
 #[derive(Debug)]
 struct TryShare {
     waiting: ExclusionBuckets<Rank>,
     turn: FairShareTurn,
 }
 
-/// The position of a proof in fair-share order. The lowest turn gets the next slot.
+/// The position of a try in fair-share order. The lowest turn gets the next slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FairShareTurn {
     /// Number of attempts that workers hold, without overdue ones.
     held: usize,
-    /// The latest attempt of the proof, as a tie-breaker. Without it, with more proofs than slots, a proof that has
+    /// The latest attempt of the try, as a tie-breaker. Without it, with more tries than slots, a try that has
     /// just delivered would always be first again.
     last: AttemptId,
-    /// The position of the proof among all proofs.
+    /// The position of the try among all tries.
     try_order: u64,
 }
 
@@ -46,7 +46,7 @@ impl TaskQueue {
         self.len[kind.index()]
     }
 
-    /// Changes the entry of a proof and updates its turn.
+    /// Changes the entry of a try and updates its turn.
     fn change<T>(&mut self, try_order: u64, change: impl FnOnce(&mut TryShare) -> T) -> T {
         let new = || TryShare {
             waiting: ExclusionBuckets::new(),
@@ -79,7 +79,7 @@ impl TaskQueue {
         }
     }
 
-    /// Counts `attempt` at the task of `rank` in the proof's share.
+    /// Counts `attempt` at the task of `rank` in the try's share.
     pub(crate) fn hold(&mut self, rank: Rank, attempt: AttemptId) {
         self.change(rank.try_order, |share| {
             share.turn.held += 1;
@@ -92,35 +92,35 @@ impl TaskQueue {
         self.change(rank.try_order, |share| share.turn.held -= 1);
     }
 
-    /// Forgets a proof that has no waiting or held tasks.
+    /// Forgets a try that has no waiting or held tasks.
     pub(crate) fn forget(&mut self, try_order: u64) {
         self.tries.remove(&try_order);
     }
 
-    /// Returns the waiting tasks of each proof, in fair-share order of the proofs.
+    /// Returns the waiting tasks of each try, in fair-share order of the tries.
     pub(crate) fn turns(&self) -> impl Iterator<Item = &ExclusionBuckets<Rank>> {
         self.turns.iter().map(|turn| &self.tries[&turn.try_order].waiting)
     }
 
-    /// Returns the waiting tasks of a proof, by the proof's position.
+    /// Returns the waiting tasks of a try, by the try's position.
     pub(crate) fn waiting_of(&self, try_order: u64) -> Option<&ExclusionBuckets<Rank>> {
         self.tries.get(&try_order).map(|share| &share.waiting)
     }
 
-    /// Checks the turns against the waiting tasks and `held`, the number of held attempts by proof position. Returns
+    /// Checks the turns against the waiting tasks and `held`, the number of held attempts by try position. Returns
     /// every waiting task.
     pub(crate) fn check_invariants(&self, held: &BTreeMap<u64, usize>) -> BTreeMap<Rank, (TaskKind, &Exclusions)> {
         let counted = self.tries.iter().map(|(try_order, share)| (*try_order, share.turn.held));
         let counted: BTreeMap<u64, usize> = counted.filter(|(_, held)| *held > 0).collect();
-        assert_eq!(counted, *held, "the number of held attempts of a proof is wrong");
+        assert_eq!(counted, *held, "the number of held attempts of a try is wrong");
         let waiting = self.tries.values().filter(|share| share.waiting.len() > 0);
         let turns: BTreeSet<FairShareTurn> = waiting.map(|share| share.turn).collect();
         assert_eq!(self.turns, turns, "the index of turns is wrong");
         let mut tasks = BTreeMap::new();
         for (try_order, TryShare { waiting, turn }) in &self.tries {
             let of_try = waiting.check_invariants();
-            assert_eq!(turn.try_order, *try_order, "a proof has the turn of another proof");
-            assert!(of_try.keys().all(|rank| rank.try_order == *try_order), "a task waits under another proof");
+            assert_eq!(turn.try_order, *try_order, "a try has the turn of another try");
+            assert!(of_try.keys().all(|rank| rank.try_order == *try_order), "a task waits under another try");
             tasks.extend(of_try);
         }
         for kind in TaskKind::ALL {
@@ -130,19 +130,19 @@ impl TaskQueue {
         tasks
     }
 
-    /// Returns the number of proofs with an entry.
+    /// Returns the number of tries with an entry.
     #[cfg(test)]
     pub(crate) fn tries(&self) -> usize {
         self.tries.len()
     }
 }
 
-/// How useful a task is among the tasks of its proof, the most useful first.
+/// How useful a task is among the tasks of its try, the most useful first.
 ///
 /// A task keeps its rank when it is retried or requeued, so it comes before every task submitted later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
-    /// The position of the proof among all proofs.
+    /// The position of the try among all tries.
     try_order: u64,
     /// Recursion comes before shards: it frees the memory of its inputs and shrinks the tree of proofs, while shards
     /// only add to both.

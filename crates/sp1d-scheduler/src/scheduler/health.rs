@@ -70,7 +70,7 @@ impl Scheduler {
         attempt.overdue = true;
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
         let reason = past.failure.to_string();
-        // An attempt that hangs must not count in its proof's fair share forever.
+        // An attempt that hangs must not count in its try's fair share forever.
         self.queue.release(self.task(task).rank);
         if self.task(task).place != TaskPlace::Held(id) {
             self.task_mut(task).record(past);
@@ -183,8 +183,8 @@ impl Scheduler {
         }
     }
 
-    /// Quarantines `worker` for every kind, even if it is needed: other tasks have already used a wrong result or claim
-    /// of it.
+    /// Quarantines `worker` for every kind, even if it is needed: a result of it that other tasks have used is wrong, or
+    /// workers of two origins refuted a claim of it.
     pub(super) fn on_proven_wrong(&mut self, worker: WorkerId, reason: &str, commands: &mut Vec<Command>) {
         let Some(rules) = self.config.quarantine else { return };
         if let Some(duration) = self.workers.quarantine_firmly(worker, &rules, reason, self.clock.lease_time()) {

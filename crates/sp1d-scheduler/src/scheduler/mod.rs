@@ -1,7 +1,7 @@
 //! The scheduler's state machine, with a file for each group of its events.
 //!
 //! ```text
-//!   state_machine ── apply ──► proofs, sessions, reports ──► outcomes, health ──► slots
+//!   state_machine ── apply ──► tries, sessions, reports ──► outcomes, health ──► slots
 //! ```
 
 mod health;

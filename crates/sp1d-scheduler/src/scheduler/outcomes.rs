@@ -130,7 +130,7 @@ impl Scheduler {
         task.excluded.by_memory().is_some() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
     }
 
-    /// Fails the proofs of tasks that have waited too long for a worker with more memory.
+    /// Fails the tries of tasks that have waited too long for a worker with more memory.
     ///
     /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the
     /// task leaves the queue or such a worker joins. Time in the queue for a full larger worker does not count, because
@@ -145,7 +145,7 @@ impl Scheduler {
         for task in over.collect::<Vec<_>>() {
             self.fail_try(task, true, commands);
         }
-        // The tasks of failed proofs wait no more.
+        // The tasks of failed tries wait no more.
         let tasks = &self.tasks;
         self.memory_waits.retain(|task, _| matches!(tasks[task].place, TaskPlace::Waiting { .. }));
     }

@@ -33,8 +33,7 @@ impl Scheduler {
     ) {
         let Some(task) = self.live_task(session, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
-        let entry =
-            self.markers.get_mut(&marker).expect("the markers of a proof are forgotten together with its tasks");
+        let entry = self.markers.get_mut(&marker).expect("the markers of a try are forgotten together with its tasks");
         if !entry.completed {
             entry.completed = true;
             commands.push(Command::CompleteMarker { try_id: entry.try_id, marker, attempt: id });

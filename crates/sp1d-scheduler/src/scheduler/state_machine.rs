@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event.
 /// Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - A free slot takes a waiting task at once. Proofs take turns in fair-share order: the proof with the fewest
+/// - A free slot takes a waiting task at once. Tries take turns in fair-share order: the try with the fewest
 ///   attempts on workers comes first, and its most useful task is assigned.
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   [`QuarantineRules`](crate::QuarantineRules).
 /// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
 ///   restart of the orchestrator.
-/// - Everything about a proof is forgotten when the proof ends.
+/// - Everything about a try is forgotten when the try ends.
 ///
 /// Events may be late, duplicated, or about unknown or forgotten items.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub struct Scheduler {
     pub(super) max_excluded_workers: usize,
     /// Number of tasks without a final result.
     pub(super) open_tasks: usize,
-    /// Number of proofs ever started.
+    /// Number of tries ever started.
     pub(super) tries_started: u64,
     /// Number of tasks ever submitted.
     pub(super) tasks_submitted: u64,
@@ -70,7 +70,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Creates a scheduler without workers and proofs. `max_failures` and `max_losses` in `config` are raised to 1 if
+    /// Creates a scheduler without workers and tries. `max_failures` and `max_losses` in `config` are raised to 1 if
     /// they are 0.
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
@@ -195,11 +195,11 @@ impl Scheduler {
     // fails, our own data is inconsistent, and a panic is better than continuing with it.
 
     pub(super) fn task(&self, task: TaskId) -> &ScheduledTask {
-        self.tasks.get(&task).expect("attempts, the queue and proofs name only known tasks")
+        self.tasks.get(&task).expect("attempts, the queue and tries name only known tasks")
     }
 
     pub(super) fn task_mut(&mut self, task: TaskId) -> &mut ScheduledTask {
-        self.tasks.get_mut(&task).expect("attempts, the queue and proofs name only known tasks")
+        self.tasks.get_mut(&task).expect("attempts, the queue and tries name only known tasks")
     }
 
     pub(super) fn attempt(&self, attempt: AttemptId) -> &ScheduledAttempt {
@@ -211,6 +211,6 @@ impl Scheduler {
     }
 
     pub(super) fn try_of(&self, task: &ScheduledTask) -> &ScheduledTry {
-        self.tries.get(&task.try_id).expect("the tasks of a proof are forgotten together with the proof")
+        self.tries.get(&task.try_id).expect("the tasks of a try are forgotten together with the try")
     }
 }

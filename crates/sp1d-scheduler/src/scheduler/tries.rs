@@ -1,4 +1,4 @@
-//! How proofs, tasks and markers start and end.
+//! How tries, tasks and markers start and end.
 
 use super::state_machine::Scheduler;
 use crate::{
@@ -45,7 +45,7 @@ impl Scheduler {
             // accepted without it.
             self.on_marker_submitted(try_id, marker);
             if self.markers.get(&marker).is_none_or(|known| known.try_id != try_id) {
-                return; // The id belongs to a task or to another proof.
+                return; // The id belongs to a task or to another try.
             }
         }
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
@@ -65,7 +65,7 @@ impl Scheduler {
             for attempt in self.task(task).attempts.clone() {
                 self.end_attempt(attempt, commands);
             }
-            let task = self.tasks.remove(&task).expect("proofs name only known tasks");
+            let task = self.tasks.remove(&task).expect("tries name only known tasks");
             self.open_tasks -= usize::from(!matches!(task.place, TaskPlace::Accepted(_)));
         }
         for marker in markers {
@@ -76,12 +76,12 @@ impl Scheduler {
         }
     }
 
-    /// Fails the proof of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
-    /// its attempts until the proof ends. `has_no_larger_worker` is true if the task failed only because no connected
+    /// Fails the try of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
+    /// its attempts until the try ends. `has_no_larger_worker` is true if the task failed only because no connected
     /// worker has enough memory.
     pub(super) fn fail_try(&mut self, task: TaskId, has_no_larger_worker: bool, commands: &mut Vec<Command>) {
         let try_id = self.task(task).try_id;
-        let entry = self.tries.get_mut(&try_id).expect("the tasks of a proof are forgotten together with the proof");
+        let entry = self.tries.get_mut(&try_id).expect("the tasks of a try are forgotten together with the try");
         if entry.failed {
             return;
         }
@@ -107,7 +107,7 @@ impl Scheduler {
             self.release(id);
             commands.push(Command::Cancel { session, attempt: id });
         }
-        // The uploads of an accepted attempt belong to its proof.
+        // The uploads of an accepted attempt belong to its try.
         if state != AttemptState::Accepted {
             commands.push(Command::Discard { attempt: id });
         }

@@ -142,7 +142,7 @@ fn a_late_result_without_its_marker_blames_no_worker() {
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
 
-/// Task `task` of proof 1, which `session` started before the orchestrator restarted.
+/// Task `task` of try 1, which `session` started before the orchestrator restarted.
 const fn resumable_on(session: u64, task: u64) -> Event {
     let (try_id, task, resumable_on) = (TryId(1), TaskId(task), Some(SessionId(session)));
     Event::TaskSubmitted { try_id, task, kind: SHARD, marker: None, resumable_on }

@@ -346,7 +346,7 @@ fn a_new_name_keeps_the_faults_of_its_origin() {
     table.check([failed(3, 6)], [quarantine(3, 60, "engine error: broken")]);
 }
 
-/// Otherwise one machine with three names could fail every proof.
+/// Otherwise one machine with three names could fail every try.
 #[test]
 fn failures_of_one_origin_count_as_one_worker() {
     let mut table = Table::new();

@@ -162,7 +162,7 @@ fn an_out_of_memory_task_fails_without_a_larger_worker() {
 }
 
 /// Each of `attempts` is the memory of a worker and its failure. The next worker joins before the failure and gets the
-/// task. Checks whether the last failure fails the proof for lack of memory.
+/// task. Checks whether the last failure fails the try for lack of memory.
 #[track_caller]
 fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
     let mut table = Table::new();
@@ -176,7 +176,7 @@ fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
     }
-    let [Command::FailTry { has_no_larger_worker, .. }] = commands[..] else { panic!("no failed proof: {commands:?}") };
+    let [Command::FailTry { has_no_larger_worker, .. }] = commands[..] else { panic!("no failed try: {commands:?}") };
     assert_eq!(has_no_larger_worker, expected, "{attempts:?}");
 }
 

@@ -75,7 +75,7 @@ fn a_hundred_proofs_leave_nothing_behind() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, ..plain() });
     for number in 1..=100 {
         let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);
-        // Some proofs finish, some fail, and some end while work is running. Workers leave with attempts that never
+        // Some tries finish, some fail, and some end while work is running. Workers leave with attempts that never
         // report again.
         let mut commands = table.send([joined(number, 2), new_try(number), marker(number, marker_id)]);
         commands.extend(table.send([marked(number, first, marker_id), task(number, second, REDUCE)]));

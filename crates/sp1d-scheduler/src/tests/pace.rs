@@ -155,7 +155,7 @@ fn an_overdue_attempt_does_not_count_in_fair_share() {
     table.send([reported(2, 2), passed(2), started(2, 3)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [], "task 1 waits: its attempt is overdue");
     table.send([task(2, 4, SHARD)]);
-    // No held attempt counts for either proof, and the latest attempt of proof 1 was assigned earlier.
+    // No held attempt counts for either try, and the latest attempt of try 1 was assigned earlier.
     table.check([reported(2, 3)], [assign(2, 4, 1, 1)]);
 }
 

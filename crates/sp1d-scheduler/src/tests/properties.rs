@@ -160,7 +160,7 @@ struct Model {
     latest: Timestamp,
     /// Time that has counted against leases: all time except the pauses.
     counted: Duration,
-    /// Proofs that have not ended, with true for failed ones.
+    /// Tries that have not ended, with true for failed ones.
     tries: BTreeMap<TryId, bool>,
     tasks: BTreeMap<TaskId, ModelTask>,
     markers: BTreeMap<TaskId, (TryId, bool)>,
@@ -268,7 +268,7 @@ impl Model {
                     assert_eq!(event, passed(attempt.0), "{attempt} is accepted without a verdict");
                     assert_eq!(self.assigned[attempt], *task);
                     let live = self.delivered.remove(attempt).expect("only delivered results are accepted");
-                    let model = self.tasks.get_mut(task).expect("only tasks of open proofs are accepted");
+                    let model = self.tasks.get_mut(task).expect("only tasks of open tries are accepted");
                     assert_eq!(model.try_id, *try_id);
                     assert_eq!(model.accepted.replace(*attempt), None, "{task} is accepted twice");
                     assert!(model.marker.is_none_or(|marker| self.markers[&marker].1), "{task} lacks its marker");
@@ -297,7 +297,7 @@ impl Model {
                 }
                 Command::FailTry { try_id, task, history, .. } => {
                     assert_eq!(self.tasks[task].try_id, *try_id);
-                    let failed = self.tries.get_mut(try_id).expect("only open proofs fail");
+                    let failed = self.tries.get_mut(try_id).expect("only open tries fail");
                     assert!(!std::mem::replace(failed, true), "{try_id} fails twice");
                     let lost = history.last().expect("a failure has a history").failure == AttemptFailure::WorkerLost;
                     self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
@@ -515,7 +515,7 @@ impl Model {
                     assert!(live.is_none(), "{id} is delivered and live");
                     assert_eq!(self.delivered.get(&attempt), Some(&true), "{id} waits for a verdict already given");
                 }
-                other => panic!("{id} is open and its proof has not failed, but its status is {other:?}"),
+                other => panic!("{id} is open and its try has not failed, but its status is {other:?}"),
             }
         }
         for try_id in self.tries.keys() {
@@ -581,7 +581,7 @@ impl Model {
         self.tasks.values().filter(|task| task.accepted.is_none() && !self.tries[&task.try_id]).count()
     }
 
-    /// Removes all faults and runs until every proof that has not failed is finished. The healthy workers renew their
+    /// Removes all faults and runs until every try that has not failed is finished. The healthy workers renew their
     /// leases and finish all their attempts, one of them supports every kind, and every result verifies.
     fn finish(&mut self) {
         let mut healthy: Vec<SessionId> = self.workers.keys().copied().filter(|session| session.0 % 2 == 1).collect();
@@ -613,7 +613,7 @@ impl Model {
         self.seen.insert("finished");
     }
 
-    /// Ends all proofs and workers, after which the scheduler must be empty.
+    /// Ends all tries and workers, after which the scheduler must be empty.
     fn end(&mut self) {
         for try_id in self.tries.keys().copied().collect::<Vec<_>>() {
             self.send(Event::TryEnded { try_id });

@@ -46,7 +46,7 @@ fn a_short_proof_gets_slots_of_a_long_one_as_they_become_free() {
     table.check([new_try(1), joined(1, 2)], []);
     table.send((10..16).map(|id| task(1, id, SHARD)));
     table.check([new_try(2), task(2, 20, SHARD), task(2, 21, SHARD)], []);
-    // Each proof holds one attempt while both have waiting tasks.
+    // Each try holds one attempt while both have waiting tasks.
     table.check([reported(1, 1)], [assign(1, 3, 2, 20)]);
     table.check([reported(1, 2)], [assign(1, 4, 1, 12)]);
     table.check([reported(1, 3)], [assign(1, 5, 2, 21)]);

@@ -103,7 +103,7 @@ fn a_failed_proof_fails_once_and_gets_no_more_assignments() {
     table.check([joined(2, 2), lost(1)], []);
     assert_eq!(table.scheduler.task_status(TaskId(12)), Some(TaskStatus::TryFailed));
     assert_eq!(table.scheduler.task_status(TaskId(13)), None);
-    // Other proofs continue.
+    // Other tries continue.
     table.check([new_try(2), task(2, 20, SHARD)], [assign(2, 3, 2, 20)]);
 }
 

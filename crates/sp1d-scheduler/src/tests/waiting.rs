@@ -16,7 +16,7 @@ fn out_of_memory(session: u64, attempt: u64) -> Event {
     Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure }
 }
 
-/// Checks the reason for which task 10 of proof 1 waits after `events`, and its text.
+/// Checks the reason for which task 10 of try 1 waits after `events`, and its text.
 #[track_caller]
 fn check_in(mut table: Table, events: impl IntoIterator<Item = Event>, reason: WaitReason, text: &str) {
     table.send(events);

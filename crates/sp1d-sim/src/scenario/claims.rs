@@ -92,7 +92,7 @@ mod tests {
             let mut dice = Dice::new(seed, Purpose::Plan);
             for (try_id, entry) in &plan.tries {
                 let claims = earlier_claims(*try_id, &plan, &mut dice);
-                assert_eq!(claims.is_started(), entry.compares, "seed {seed}: {try_id}");
+                assert_eq!(claims.is_comparing(), entry.compares, "seed {seed}: {try_id}");
                 assert!(entry.compares || !claims.has_claimed_events(), "seed {seed}: {try_id}");
                 have_claims += usize::from(claims.has_claimed_events());
             }

@@ -12,7 +12,7 @@ fn one_marker() -> Table {
     one_marker_of(new_try(1))
 }
 
-/// The same for a proof that starts with `started`.
+/// The same for a try that starts with `started`.
 fn one_marker_of(started: DispatchEvent) -> Table {
     let mut table = Table::new();
     table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
@@ -24,7 +24,7 @@ fn checking() -> Table {
     checking_of(new_try(1))
 }
 
-/// The same for a proof that starts with `started`.
+/// The same for a try that starts with `started`.
 fn checking_of(started: DispatchEvent) -> Table {
     let mut table = one_marker_of(started);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);

@@ -58,7 +58,7 @@ fn new_try(try_id: u64) -> DispatchEvent {
     DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimComparison::default() }
 }
 
-/// A proof that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
+/// A try that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
 fn comparing(try_id: u64, before: &[(u8, u64)]) -> DispatchEvent {
     let mut claims = ClaimComparison::default();
     claims.start_comparing();

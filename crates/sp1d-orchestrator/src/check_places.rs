@@ -24,8 +24,8 @@ sp1d_model::limits! {
     /// workers.
     const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
     /// Maximum duration of a check. Usual checks take 50 ms on one core, and some seconds on a busy machine. A check
-    /// that takes longer counts as failed. Its thread continues until the check returns. Until then, the other checks of
-    /// the worker also count as failed, and do not start.
+    /// that takes longer counts as failed. Its thread continues until the check returns. Until then, the other checks
+    /// of the worker also count as failed, and do not start.
     const MAX_CHECK_TIME: Duration = Duration::from_secs(120); Time by Worker;
 }
 
@@ -81,7 +81,8 @@ impl WorkerChecks {
         Self { thread: Arc::new(Semaphore::new(1)), deadline: watch::Sender::new(None) }
     }
 
-    /// Returns a permit when no other check of the worker runs. Returns `None` if another check runs after its deadline.
+    /// Returns a permit when no other check of the worker runs. Returns `None` if another check runs after its
+    /// deadline.
     async fn permit(self: Arc<Self>) -> Option<CheckPermit> {
         let mut deadline = self.deadline.subscribe();
         let acquired = self.thread.clone().acquire_owned();

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
-//! - `shared_state.rs` has everything that the parts share, for example the store and the connected workers, the
-//!   registered attempts and the running proofs. Its documentation says who writes each part.
+//! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
+//!   registered attempts and the running tries. Its documentation says who writes each part.
 //! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
 //! - `session/`: one session with a worker.
 //! - `proof/`: runs proofs, and audits the unverified results of a proof that failed. `runner/`: the interface to the

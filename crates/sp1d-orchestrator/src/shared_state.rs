@@ -1,4 +1,4 @@
-//! The registry: everything that the parts of the orchestrator share.
+//! The state that all parts of the orchestrator share.
 //!
 //! Besides the settings, the store, the counters and the channel to the dispatcher, it has these entries and facts:
 //!
@@ -6,16 +6,17 @@
 //! |---|---|---|
 //! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
 //! | registered attempts | dispatcher | sessions, for uploads and downloads |
-//! | running proofs | each proof for itself; the dispatcher counts in it | sessions and dispatcher, to report |
-//! | connected workers | each session for its worker; the dispatcher counts in it | dispatcher, proofs and callers |
-//! | disconnected workers, last departure | sessions and connections | callers, and proofs without workers |
+//! | running tries | each try for itself; the dispatcher counts in it | sessions and dispatcher, to report |
+//! | connected workers | each session for its worker; the dispatcher counts in it | dispatcher, tries and callers |
+//! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | sessions, when a worker connects | none |
 //!
-//! The first three maps are published: other parts cannot add or remove an entry. The maps of attempts, proofs and
-//! workers hold handles: the state of a proof, or the channel to a worker. What the scheduler knows about a worker is
-//! only in the `PoolSnapshot`. A lock is only held for a moment. Only the scheduler decides about tasks. The registry
-//! does not know how sessions and proofs work.
+//! Each entry has one owner, which adds and removes it. Other parts only change counters in it. The first three maps
+//! are published: other parts cannot add or remove an entry. The maps of attempts, tries and workers hold handles: the
+//! state of a try, or the channel to a worker. What the scheduler knows about a worker is only in the `PoolSnapshot`. A
+//! lock is only held for a moment. Only the scheduler decides about tasks. The shared state does not know how sessions
+//! and proofs work.
 
 use crate::{
     check_places::CheckPlaces,
@@ -88,7 +89,7 @@ pub(crate) struct RegisteredAttempt {
     pub(crate) resumes: Option<AttemptId>,
 }
 
-/// Everything that the parts of the orchestrator share.
+/// The state that all parts of the orchestrator share.
 pub(crate) struct SharedState {
     pub(crate) settings: OrchestratorSettings,
     /// Connects to the worker of this process, if there is one.
@@ -111,7 +112,7 @@ pub(crate) struct SharedState {
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
     /// The registered attempts. Only the dispatcher changes them.
     attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
-    /// The running proofs. A proof adds itself at its start, and removes itself at its end.
+    /// The running tries. A try adds itself at its start, and removes itself at its end.
     tries: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
     /// The identity of each worker over all its sessions.
     identities: Mutex<WorkerIdentities>,
@@ -294,17 +295,17 @@ impl SharedState {
         }
     }
 
-    /// Returns the running proofs. No proof starts or ends while the returned value exists.
+    /// Returns the running tries. No try starts or ends while the returned value exists.
     pub(crate) fn tries(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
         self.tries.borrow()
     }
 
-    /// Adds a proof, which starts now.
+    /// Adds a try, which starts now.
     pub(crate) fn add_try(&self, running_try: Arc<RunningTry>) {
         self.tries.send_modify(|tries| _ = tries.insert(running_try.id, running_try));
     }
 
-    /// Removes the proof `id`, which has ended.
+    /// Removes the try `id`, which has ended.
     pub(crate) fn remove_try(&self, id: TryId) {
         self.tries.send_modify(|tries| _ = tries.remove(&id));
     }

@@ -8,8 +8,8 @@
 //!   knows tries only: a task belongs to a try, and a failed try may be followed by another one of the same proof.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
 //!   attempt of the shard still proves, it uploads the shard's deferred events (of its precompile calls) and reports
-//!   the marker. The marker is complete once the events are checked and the claim about them is accepted. A result that arrives
-//!   during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
+//!   the marker. The marker is complete once the events are checked and the claim about them is accepted. A result that
+//!   arrives during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
 //! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
@@ -250,7 +250,8 @@ pub enum Command {
         /// The attempt whose uploads are deleted.
         attempt: AttemptId,
     },
-    /// `task` failed for good, and its try fails with it. The proof may restart. The try stays known until [`Event::TryEnded`].
+    /// `task` failed for good, and its try fails with it. The proof may restart. The try stays known until
+    /// [`Event::TryEnded`].
     FailTry {
         /// The try that failed.
         try_id: TryId,

@@ -67,7 +67,7 @@ pub(crate) struct Driver {
     claims: UploadedClaims,
     /// Sessions for whose drain the operator waits.
     drains: BTreeSet<SessionId>,
-    /// Proofs that have started and not ended.
+    /// Tries that have started and not ended.
     tries: BTreeMap<TryId, SimTry>,
     /// The time of the latest tick, and how many earlier ticks had the same time.
     ticks_at: (Timestamp, u32),

@@ -53,12 +53,12 @@ pub(crate) struct ProgramExecutor {
 }
 
 impl ProgramExecutor {
-    /// Creates a runner with the memory limit of SP1's node, which it reads from the environment.
+    /// Creates an executor with the memory limit of SP1's node, which it reads from the environment.
     pub(crate) fn new(node: SP1NodeCore) -> Self {
         Self { node, memory_bytes: SP1CoreOpts::default().memory_limit }
     }
 
-    /// Returns the same runner with the limit `memory_bytes` if that is lower.
+    /// Returns the same executor with the limit `memory_bytes` if that is lower.
     pub(crate) fn with_memory_at_most(self, memory_bytes: u64) -> Self {
         Self { memory_bytes: self.memory_bytes.min(memory_bytes), ..self }
     }
@@ -99,6 +99,8 @@ impl ProgramExecutor {
         }
     }
 
+    /// Does the same without a context of SP1. Calculates gas if `gas` is true. Also returns what the program wrote to
+    /// stderr.
     pub(crate) async fn run(
         &self,
         program: &[u8],

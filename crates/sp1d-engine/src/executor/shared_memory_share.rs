@@ -13,7 +13,7 @@ fn shares() -> MutexGuard<'static, SharedMemoryShares> {
     SHARES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A share of the shared memory. Dropping it returns the share.
+/// A share of the shared memory. Dropping it gives the share back.
 pub(super) struct SharedMemoryShare {
     /// `None` if the size of the shared memory is unknown. Then nothing is limited.
     number: Option<u64>,

@@ -56,7 +56,8 @@ impl Default for ProofRunnerSettings {
     }
 }
 
-/// Runs proofs with SP1's controller, executes programs, and verifies proofs. Loads no prover. Takes 60 MB of memory.
+/// Runs proofs with SP1's controller, executes programs, and verifies proofs. Takes 60 MB of memory. Loads no proving
+/// keys: `program_keys` uses SP1's prover type only for the setup of programs.
 pub struct Sp1ProofRunner {
     light: SP1LightNode,
     program_keys: ProgramKeys,
@@ -199,7 +200,8 @@ impl Sp1ProofRunner {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            runner: ProgramExecutor::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
+            executor: ProgramExecutor::new(self.light.inner().clone())
+                .with_memory_at_most(options.as_sp1().memory_limit),
             verifier: self.verifier.clone(),
             background: background.clone(),
             program_failed: AtomicBool::new(false),
@@ -246,7 +248,7 @@ impl Sp1ProofRunner {
     ///
     /// # Errors
     /// Fails if the program is not valid. Fails with [`ProofFailure::Unverified`] if the proof does not verify or has
-    /// another nonce, because its maker is wrong. With SP1's feature
+    /// another nonce, because the maker of the proof is at fault. With SP1's feature
     /// `mprotect`, only core proofs are accepted, because SP1 verifies recursion proofs of any program.
     pub fn verify_for_program<'a>(
         &'a self,

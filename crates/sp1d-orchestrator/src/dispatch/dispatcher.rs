@@ -102,7 +102,10 @@ impl Dispatcher {
 
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
-            DispatcherInput::Event(event) => self.handle(event),
+            DispatcherInput::Event(event) => {
+                debug_assert!(!has_own_input(&event), "{event} has an input of its own");
+                self.handle(event);
+            }
             DispatcherInput::DeferredEventsReport { session, attempt } => {
                 let are_complete = self.are_event_uploads_complete(attempt);
                 self.handle(DispatchEvent::DeferredEventsReported { session, attempt, are_complete });
@@ -110,7 +113,7 @@ impl Dispatcher {
             DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
                 self.on_deferred_events_outcome(task, attempt, outcome);
             }
-            // Detached tokio tasks of SP1 may submit after the proof has ended. What they submit would never be
+            // Detached tokio tasks of SP1 may submit after the try has ended. What they submit would never be
             // removed.
             DispatcherInput::Submit { submitted, .. } if submitted.running_try.ended.is_cancelled() => {}
             DispatcherInput::Submit { task, submitted } => {
@@ -148,13 +151,14 @@ impl Dispatcher {
             DispatcherInput::EndTry(running_try) => {
                 self.handle(DispatchEvent::TryEnded { try_id: running_try.id });
                 self.tasks.retain(|_, submitted| submitted.running_try.id != running_try.id);
-                // The proof has removed its artifacts when it ended. This removes those that were added since then.
+                // The try has removed its artifacts when it ended. This removes those that were added since then.
                 self.shared.store.remove_scope(try_scope(running_try.id));
             }
         }
     }
 
-    /// Passes on the outcome of the check of the deferred events of `attempt`, with the claim that the events are.
+    /// Passes on the outcome of the check of the deferred events of `attempt`. If they passed, the outcome has the
+    /// claim of the attempt.
     fn on_deferred_events_outcome(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
         // If the task is not open any more, or the attempt is discarded, the outcome does not count.
         let Some(submitted) = self.tasks.get(&task) else { return };
@@ -300,8 +304,8 @@ impl Dispatcher {
             Ok(payload) => payload,
             Err(text) => {
                 running_try.fail(ProofFailure::Internal(text));
-                // The machine forgets the proof now, so that it assigns nothing more. Our tasks and artifacts stay
-                // until `DispatcherInput::EndTry`, because an audit needs the artifacts.
+                // The dispatch machine forgets the try now, so that it assigns nothing more. Our tasks and artifacts
+                // stay until `DispatcherInput::EndTry`, because an audit needs the artifacts.
                 return Some(DispatchEvent::TryEnded { try_id: running_try.id });
             }
         };
@@ -438,8 +442,20 @@ impl Dispatcher {
     }
 }
 
+/// Returns true if the dispatcher makes this event itself, from an input with more facts.
+fn has_own_input(event: &DispatchEvent) -> bool {
+    matches!(
+        event,
+        DispatchEvent::TaskSubmitted { .. }
+            | DispatchEvent::TryEnded { .. }
+            | DispatchEvent::DrainRequested { .. }
+            | DispatchEvent::DeferredEventsReported { .. }
+            | DispatchEvent::DeferredEventsChecked { .. }
+    )
+}
+
 /// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, marks the orchestrator as broken and
-/// fails all proofs, so that no caller waits forever.
+/// fails all tries, so that no caller waits forever.
 struct StopOnEnd {
     shared: Arc<SharedState>,
     stop: CancellationToken,

@@ -1,4 +1,4 @@
-//! The entries of the result cache: makes an entry of a result, and uses an entry in a proof.
+//! The entries of the result cache: makes an entry from a result, and uses an entry in a proof.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
 use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};

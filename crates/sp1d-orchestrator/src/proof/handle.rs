@@ -63,8 +63,8 @@ impl ProofHandle {
     }
 
     /// Waits until a connected worker supports `kind`. Then returns the same as [`ProofHandle::attempt_memory`]. The
-    /// wait counts like an open task of this kind: the try fails if no connected worker supports the kind for as long as
-    /// the patience of the settings.
+    /// wait counts like an open task of this kind: the try fails if no connected worker supports the kind for as long
+    /// as the patience of the settings.
     ///
     /// # Errors
     /// Fails once the try has ended.

@@ -98,7 +98,7 @@ impl WorkerSession {
         self.shared.inbox.send(DispatcherInput::Event(event)).await.is_ok()
     }
 
-    /// Removes the worker from the registry. `ended` is true if the orchestrator itself ended the session.
+    /// Removes the worker from the shared state. `ended` is true if the orchestrator itself ended the session.
     pub(super) async fn leave(&self, reason: &str, ended: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
         if !ended && !worker.let_go.load(Ordering::Relaxed) {

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A runner that prepares the proof until the test lets it continue, as the setup of a program does. Then it waits for a
-/// worker that supports shards. Its cycles are the number of these workers.
+/// A runner that prepares the proof until the test lets it continue, as the setup of a program does. Then it waits for
+/// a worker that supports shards. Its cycles are the number of these workers.
 #[derive(Clone, Default)]
 struct Preparing {
     started: Arc<Notify>,

@@ -25,13 +25,13 @@ pub(crate) enum Happening {
     PowerOn { machine: MachineId },
     /// The orchestrator dials a worker.
     Dial { machine: MachineId },
-    /// A proof is accepted.
+    /// A proof is accepted, and its try starts.
     TryStarts(TryId),
     /// The runner submits a task.
     Submit(TaskId),
-    /// A proof is cancelled by its user.
+    /// A user cancels a proof, and with it its try.
     TryCancelled(TryId),
-    /// A proof ends completely.
+    /// A try ends completely.
     TryOver(TryId),
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },

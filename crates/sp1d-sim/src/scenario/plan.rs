@@ -42,7 +42,7 @@ pub(crate) struct TaskPlan {
     pub(crate) parent: Option<TaskId>,
 }
 
-/// A proof before it is accepted.
+/// A proof before it is accepted. In the simulation, a proof has one try.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TryPlan {
     /// Time since the start of the world.

@@ -125,7 +125,7 @@ fn promotion_moves_but_never_overwrites() {
         store.put(ATTEMPT, "a", Blob::encode(b"two")).unwrap();
         assert!(!store.promote(ATTEMPT, TRY, "a"));
         store.put(ATTEMPT, "a", Blob::encode(b"one")).unwrap();
-        assert!(store.promote(ATTEMPT, TRY, "a"), "the proof has the same content");
+        assert!(store.promote(ATTEMPT, TRY, "a"), "the try has the same content");
         check_content(&store, TRY, "a", memory_bytes == 0, b"one");
         assert_eq!(store.stats(), ArtifactStats { artifacts: 1, bytes: 3 });
         check_files(&base, files);
@@ -294,21 +294,21 @@ fn concurrent_threads_see_their_own_artifacts() {
         for own in 0..4_u64 {
             let store = &store;
             threads.spawn(move || {
-                let (attempt, proof) = (Scope::Attempt(own), Scope::Try(own));
+                let (attempt, of_try) = (Scope::Attempt(own), Scope::Try(own));
                 for round in 0..100 {
                     let seed = own * 1000 + round;
                     let name = round.to_string();
                     let content = noise(seed, 500 + usize::try_from(seed % 700).unwrap());
                     store.put(attempt, &*name, Blob::encode(&content)).unwrap();
-                    assert!(store.promote(attempt, proof, &name));
-                    let read = store.get(proof, &name).unwrap().load().unwrap();
+                    assert!(store.promote(attempt, of_try, &name));
+                    let read = store.get(of_try, &name).unwrap().load().unwrap();
                     assert_eq!(read.decode().unwrap(), content);
                     if round >= 5 {
-                        assert!(store.remove(proof, &(round - 5).to_string()));
+                        assert!(store.remove(of_try, &(round - 5).to_string()));
                     }
                 }
-                assert_eq!(store.scope_stats(proof).artifacts, 5);
-                store.remove_scope(proof);
+                assert_eq!(store.scope_stats(of_try).artifacts, 5);
+                store.remove_scope(of_try);
             });
         }
     });

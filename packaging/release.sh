@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds sp1d for one level of x86-64 and packs it with its units, manual pages and a checksum.
+# Builds sp1d for one level of x86-64 and packs it with its units, the Helm chart, manual pages and a checksum.
 #
 #   packaging/release.sh x86-64-v3 | x86-64-v4
 set -euo pipefail
@@ -13,15 +13,14 @@ esac
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 name=sp1d-$version-$level
-RUSTFLAGS="-C target-cpu=$level" cargo build --locked --profile checked --workspace --bin sp1d
-target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+binary=$(packaging/build.sh "$level")
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/$name"
-install -m 755 "$target/checked/sp1d" "$folder/$name/sp1d"
+install -m 755 "$binary" "$folder/$name/sp1d"
 strip "$folder/$name/sp1d"
-cp -r LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md packaging/{systemd,grafana,nginx,caddy} "$folder/$name/"
+cp -r LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md packaging/{systemd,grafana,nginx,caddy,helm,slurm} "$folder/$name/"
 # A processor without the level's instructions cannot run the binary, so the pages come from one that can.
 mkdir "$folder/$name/man"
 "$folder/$name/sp1d" man "$folder/$name/man" || printf 'no manual pages: this processor cannot run %s\n' "$level" >&2

@@ -1,14 +1,17 @@
-//! Reads the machine's memory, the limits of control groups, the memory use of processes, and the features of the
-//! processor. The sources are files of the Linux kernel. Also raises the limit of open files.
+//! Reads the machine's memory, the limits of control groups, the memory use of processes, the size of the shared
+//! memory, and the features of the processor. The sources are files of the Linux kernel. Also raises the limit of open
+//! files.
 
 mod cgroup;
 mod memory;
 mod open_files;
 mod processor;
 mod read;
+mod shared_memory;
 mod usage;
 
 pub use memory::{Memory, OomKills};
 pub use open_files::raise_open_files;
 pub use processor::{ProcessorError, check_processor, unused_processor_feature};
+pub use shared_memory::shared_memory_bytes;
 pub use usage::{child_processes, lazily_freed_bytes, live_bytes, resident_bytes};

@@ -21,7 +21,7 @@ mod queue;
 mod state;
 mod telemetry;
 
-pub use api::{openapi, serve};
+pub use api::{HostedSettings, HostedSigners, SignersError, openapi, serve, serve_hosted};
 pub use limits::limits;
 pub use queue::{HttpLimits, RequestError, Service, ServiceSettings, StartError, follow_list};
 pub use sp1d_model::{

@@ -321,6 +321,9 @@ async fn open_tasks_are_listed_with_the_reasons_why_they_wait() {
     let tasks = wait_for(&|tasks: &Value| tasks["open"] == 4).await;
     let reason = json!({ "code": "no_worker_ready", "reason": "no worker is ready", "tasks": 4 });
     assert_eq!(tasks["waiting"], json!([reason]));
+    running.wait(&id, |proof| proof.tasks.known == 4).await;
+    let metrics = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.lines().any(|line| line == "sp1d_open_tasks 4"), "{metrics}");
     let first = &tasks["tasks"][0];
     assert_eq!((&first["state"], &first["code"]), (&json!("waiting"), &json!("no_worker_ready")));
     assert_eq!((&first["kind"], &first["reason"]), (&json!("prove_shard"), &json!("no worker is ready")));
@@ -542,6 +545,7 @@ async fn metrics_and_trace_report_a_finished_proof() {
         "sp1d_proofs_ended_total{mode=\"core\",state=\"done\"} 1",
         "sp1d_attempts_total{kind=\"prove_shard\",outcome=\"done\"} 3",
         "sp1d_attempt_duration_seconds_count{kind=\"prove_shard\"} 3",
+        "sp1d_open_tasks 0",
         "sp1d_workers{state=\"idle\"} 1",
         "sp1d_workers{state=\"disconnected\"} 0",
         "sp1d_worker_slots 2",

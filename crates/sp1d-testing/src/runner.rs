@@ -149,7 +149,8 @@ impl ServiceRunner for FakeRunner {
     }
 
     async fn program_key(&self, elf: Bytes) -> Result<String, ProofFailure> {
-        Ok(format!("0x{}", Digest::of(&elf)))
+        // As in SP1, the key has 248 bits.
+        Ok(format!("0x00{}", &Digest::of(&elf).to_string()[2..]))
     }
 
     fn check_stdin(&self, stdin: &mut dyn Read) -> Result<(), ProofFailure> {

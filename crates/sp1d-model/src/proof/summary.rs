@@ -16,6 +16,14 @@ pub struct TaskCounts {
     pub cached: u64,
 }
 
+impl TaskCounts {
+    /// Returns the number of known tasks that are not done.
+    #[must_use]
+    pub const fn open(self) -> u64 {
+        self.known.saturating_sub(self.done)
+    }
+}
+
 /// A worker's share of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -72,6 +80,9 @@ pub struct ProofSummary {
     pub proof_bytes: Option<u64>,
     /// The share of each worker, once the proof is done.
     pub workers: Vec<WorkerTasks>,
+    /// Address of the requester, if the request came from sp1-sdk's network client (`SP1_PROVER=hosted`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
     /// Why the proof failed or was cancelled.
     pub failure: Option<FailureInfo>,
 }

@@ -1,11 +1,12 @@
 //! The limits of the HTTP interface, for the table of limits.
 
-use super::{body, event_stream, page, proofs, server, trace, upload};
+use super::{body, event_stream, hosted, page, proofs, server, trace, upload};
 use sp1d_model::Limit;
 
 pub(crate) fn limits() -> impl Iterator<Item = &'static Limit> {
     let groups = [
         server::LIMITS,
+        server::HTTP2_LIMITS,
         body::LIMITS,
         upload::LIMITS,
         proofs::LIMITS,
@@ -13,5 +14,5 @@ pub(crate) fn limits() -> impl Iterator<Item = &'static Limit> {
         trace::LIMITS,
         page::LIMITS,
     ];
-    groups.into_iter().flatten()
+    groups.into_iter().flatten().chain(hosted::limits())
 }

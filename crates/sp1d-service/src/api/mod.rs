@@ -6,6 +6,7 @@ mod body;
 mod event_stream;
 mod form;
 mod health;
+mod hosted;
 mod limits;
 mod live;
 mod page;
@@ -21,6 +22,7 @@ mod upload;
 mod workers;
 
 pub(crate) use form::{ProofFormPart, ProofFormReader};
+pub use hosted::{HostedSettings, HostedSigners, SignersError, serve_hosted};
 pub(crate) use limits::limits;
 pub use router::openapi;
 pub use server::serve;

@@ -269,10 +269,15 @@ pub(crate) async fn cancel(
     )
 )]
 pub(crate) async fn fetch(State(service): State<Service>, PathPart(id): PathPart) -> Result<Response, Problem> {
-    let OpenBlob { file, bytes } = service.result(&id).await?;
+    Ok(download(service.result(&id).await?))
+}
+
+/// Returns a response with the content of a file.
+pub(super) fn download(file: OpenBlob) -> Response {
+    let OpenBlob { file, bytes } = file;
     let headers =
         [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, bytes.to_string())];
-    Ok((headers, Body::from_stream(file_parts(File::from_std(file)))).into_response())
+    (headers, Body::from_stream(file_parts(File::from_std(file)))).into_response()
 }
 
 /// Returns the content of a file in parts.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 sp1d_model::limits! {
     /// Maximum number of received parts of one upload that wait for the disk. A part has at most 64 KiB.
-    const MAX_WAITING_PARTS: usize = 8; Count by Client;
+    pub(super) const MAX_WAITING_PARTS: usize = 8; Count by Client;
 }
 
 /// What a client uploads. Each kind has its own size limit.
@@ -24,7 +24,7 @@ pub(crate) enum UploadKind {
 }
 
 impl UploadKind {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Program => "the program",
             Self::Input => "the input",

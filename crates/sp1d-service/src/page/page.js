@@ -266,10 +266,10 @@ function showFacts(proof) {
     Mode: proof.mode, Tasks: `${proof.tasks.done} of ${proof.tasks.known} done${proof.tasks.cached ? `, ${proof.tasks.cached} of them from the result cache` : ""}`,
     Duration: seconds(span(proof)), Remaining: Number.isFinite(left(proof)) ? `about ${seconds(left(proof))}` : "", Accepted: clock(proof.created), Deadline: clock(proof.deadline),
     Priority: String(proof.priority), Cycles: proof.cycles?.toLocaleString() ?? "", Shards: proof.shards?.toString() ?? "", Starts: proof.starts > 1 ? String(proof.starts) : "",
-    Program: proof.program,
+    Requester: proof.requester ?? "", Program: proof.program,
   };
   $("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(([name, value]) =>
-    fresh("div", {}, fresh("dt", { textContent: name }), fresh("dd", { textContent: value, className: name === "Program" ? "id" : "" }))));
+    fresh("div", {}, fresh("dt", { textContent: name }), fresh("dd", { textContent: value, className: ["Program", "Requester"].includes(name) ? "id" : "" }))));
   const over = !["queued", "running"].includes(proof.state);
   $("cancel").hidden = over;
   $("fetch").hidden = proof.state !== "done";

@@ -6,6 +6,7 @@ mod control;
 mod events;
 mod followers;
 mod garbage_collection;
+mod hosted;
 mod http_limits;
 mod limits;
 mod list_watcher;

@@ -112,7 +112,9 @@ impl Service {
         let disconnected = self.inner.orchestrator.disconnected_workers().len();
         let counts = self.inner.orchestrator.counts();
         let free_bytes = self.blocking(|inner| free_bytes(&inner.settings.state)).await.unwrap_or(0);
-        Ok(self.inner.metrics.text(&MetricsSnapshot { proofs, workers, disconnected, counts, holdings, free_bytes }))
+        let open_tasks = self.inner.open_tasks();
+        let now = MetricsSnapshot { proofs, open_tasks, workers, disconnected, counts, holdings, free_bytes };
+        Ok(self.inner.metrics.text(&now))
     }
 }
 
@@ -122,6 +124,11 @@ impl ServiceInner {
         let mut proof = self.database.proof(id)?.ok_or_else(|| RequestError::Unknown(unknown()))?;
         self.complete(&mut proof);
         Ok(proof)
+    }
+
+    /// Returns the number of known tasks of all running proofs that are not done.
+    fn open_tasks(&self) -> u64 {
+        lock(&self.running).values().map(|running| lock(&running.tasks).open()).sum()
     }
 
     /// Fills in the task counts of a running proof, which are not yet in the database.

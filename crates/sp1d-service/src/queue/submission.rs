@@ -4,7 +4,7 @@ use super::{
     request::{RequestError, check_request, shortened},
     service::{Service, ServiceInner, lock},
 };
-use crate::state::{SubmissionOutcome, is_digest};
+use crate::state::{HostedRequest, SubmissionOutcome, is_digest};
 use sp1d_model::{NewProof, ProofState, ProofSummary};
 
 impl Service {
@@ -16,13 +16,23 @@ impl Service {
     /// If the request is invalid, names an unknown program or input, reuses the idempotency key of a different request,
     /// or if the queue or the disk is full.
     pub async fn submit(&self, request: NewProof) -> Result<(ProofSummary, bool), RequestError> {
+        self.submit_as(request, None).await
+    }
+
+    /// Accepts a proof request, as [`Service::submit`] does. A `hosted` request is the same request as an earlier one
+    /// if it has the same id.
+    pub(super) async fn submit_as(
+        &self,
+        request: NewProof,
+        hosted: Option<HostedRequest>,
+    ) -> Result<(ProofSummary, bool), RequestError> {
         check_request(&request)?;
         let accepted = self.blocking(move |inner| {
             // Compares the content of large files before `accept`, which keeps other requests waiting.
             for digest in [&request.program, &request.input].into_iter().flatten().filter(|digest| is_digest(digest)) {
                 inner.blobs.is_intact(digest);
             }
-            inner.accept(&request)
+            inner.accept(&request, hosted.as_ref())
         });
         let (proof, new) = accepted.await?;
         if new {
@@ -34,7 +44,7 @@ impl Service {
 }
 
 impl ServiceInner {
-    fn accept(&self, request: &NewProof) -> Result<(ProofSummary, bool), RequestError> {
+    fn accept(&self, request: &NewProof, hosted: Option<&HostedRequest>) -> Result<(ProofSummary, bool), RequestError> {
         self.check_writable()?;
         // Keeps garbage collection from removing the program or the input before the proof refers to them.
         let _undisturbed = lock(&self.housekeeping);
@@ -62,15 +72,19 @@ impl ServiceInner {
             None => self.blobs.put(&self.runner.empty_stdin())?,
         };
         // A repeated request returns its proof even if the queue or the disk is full.
-        let is_known = match &request.idempotency_key {
-            Some(key) => self.database.knows_key(key)?,
-            None => false,
+        let is_known = match (hosted, &request.idempotency_key) {
+            (Some(hosted), _) => self.database.hosted_request(&hosted.id)?.is_some(),
+            (None, Some(key)) => self.database.knows_key(key)?,
+            (None, None) => false,
         };
         if !is_known {
             self.check_room()?;
         }
-        let outcome =
-            self.database.add_proof(&new_id()?, request, program, &input, &self.settings.options, self.clock.now())?;
+        let (id, options, now) = (new_id()?, &self.settings.options, self.clock.now());
+        let outcome = match hosted {
+            Some(hosted) => self.database.add_hosted_proof(&id, request, hosted, program, &input, options, now),
+            None => self.database.add_proof(&id, request, program, &input, options, now),
+        }?;
         match outcome {
             SubmissionOutcome::New(proof) => Ok((proof, true)),
             SubmissionOutcome::Known(mut proof) => {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Uploads {
     pub(super) keys: Semaphore,
     /// Programs whose verifying key is being computed, or that wait for it.
     pub(super) without_key: Mutex<BTreeSet<String>>,
+    /// Notified when a program has left `without_key`.
+    pub(super) key_tried: Notify,
 }
 
 impl Uploads {
@@ -45,6 +47,7 @@ impl Uploads {
             checks: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
             keys: Semaphore::new(MAX_PROGRAMS_IN_MEMORY),
             without_key: Mutex::default(),
+            key_tried: Notify::new(),
         }
     }
 

@@ -10,7 +10,8 @@ use crate::state::{BlobError, BlobWriter, StoredBlob};
 use bytes::Bytes;
 use sp1d_model::{ProgramSummary, hint};
 use sp1d_orchestrator::ProofFailure;
-use tokio::time::Instant;
+use std::{pin::pin, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 impl Service {
     /// Waits up to `MAX_TURN` for an upload place, and checks that the disk has room.
@@ -82,7 +83,36 @@ impl Service {
                 tracing::warn!(%program, %error, "cannot compute or store the verifying key of a program");
             }
             lock(&service.inner.uploads.without_key).remove(&program);
+            service.inner.uploads.key_tried.notify_waiters();
         });
+    }
+
+    /// Returns the verifying key of the program `id`. Waits until it is computed, and at most for `longest`: then
+    /// returns `None`.
+    pub(crate) async fn verifying_key(&self, id: &str, longest: Duration) -> Result<Option<String>, RequestError> {
+        let deadline = Instant::now() + longest;
+        // A known program has no key if the service was killed before the key was computed.
+        if self.program(id).await?.verifying_key.is_none() {
+            self.compute_key(id.to_owned());
+        }
+        loop {
+            let mut tried = pin!(self.inner.uploads.key_tried.notified());
+            tried.as_mut().enable();
+            let is_under_way = lock(&self.inner.uploads.without_key).contains(id);
+            if let Some(key) = self.program(id).await?.verifying_key {
+                return Ok(Some(key));
+            }
+            if !is_under_way && self.inner.stop.is_cancelled() {
+                return Ok(None);
+            }
+            if !is_under_way {
+                let text = "cannot compute the verifying key of the program\nhint: see the log of the service";
+                return Err(RequestError::Invalid(text.to_owned()));
+            }
+            if timeout_at(deadline, tried).await.is_err() {
+                return Ok(None);
+            }
+        }
     }
 
     async fn store_key(&self, program: &str) -> Result<(), String> {

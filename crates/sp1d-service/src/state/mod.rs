@@ -13,7 +13,9 @@ pub use blobs::BlobError;
 pub(crate) use blobs::{BlobWriter, Blobs, OpenBlob, StoredBlob, is_digest};
 pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
-pub(crate) use database::{Database, ProofJob, ProofOutcome, ProofSelection, SubmissionOutcome};
+pub(crate) use database::{
+    Database, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome, ProofSelection, SubmissionOutcome,
+};
 pub(crate) use disk::{DiskSpace, free_bytes};
 pub(crate) use result_cache::{CacheStart, DiskResultCache, read_cache_file, write_cache_file};
 pub use state_folder::StateError;

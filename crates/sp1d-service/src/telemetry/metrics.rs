@@ -48,6 +48,13 @@ struct HttpRequestLabels {
     status: u16,
 }
 
+/// Labels: a call of sp1-sdk's network client, and the code of its response.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HostedCallLabels {
+    call: &'static str,
+    code: &'static str,
+}
+
 /// Label: outcome of the check of a result or of deferred events from a worker, `right` or `wrong`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckOutcomeLabels {
@@ -65,6 +72,7 @@ pub(crate) struct Metrics {
     attempts: Family<AttemptOutcomeLabels, Counter>,
     attempt_seconds: Family<TaskKindLabels, Histogram>,
     cached_tasks: Family<TaskKindLabels, Counter>,
+    open_tasks: Gauge,
     workers: Family<StateLabels, Gauge>,
     held: Gauge,
     slots: Gauge,
@@ -78,6 +86,7 @@ pub(crate) struct Metrics {
     artifact_bytes: Gauge,
     free_bytes: Gauge,
     http_requests: Family<HttpRequestLabels, Counter>,
+    hosted_calls: Family<HostedCallLabels, Counter>,
 }
 
 /// Returns a histogram with 16 buckets from 1 s to 32768 s (nine hours), each twice as long as the one before.
@@ -97,6 +106,7 @@ impl Metrics {
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(seconds),
             cached_tasks: Family::default(),
+            open_tasks: Gauge::default(),
             workers: Family::default(),
             held: Gauge::default(),
             slots: Gauge::default(),
@@ -110,6 +120,7 @@ impl Metrics {
             artifact_bytes: Gauge::default(),
             free_bytes: Gauge::default(),
             http_requests: Family::default(),
+            hosted_calls: Family::default(),
         };
         registry.register("proofs", "Stored proofs, by state", metrics.proofs.clone());
         registry.register("proofs_ended", "Proofs that ended, by mode and final state", metrics.proofs_ended.clone());
@@ -137,6 +148,7 @@ impl Metrics {
             "Tasks whose result was in the result cache, by task kind",
             metrics.cached_tasks.clone(),
         );
+        registry.register("open_tasks", "Known tasks of running proofs that are not done", metrics.open_tasks.clone());
         registry.register("workers", "Workers, by state", metrics.workers.clone());
         registry.register("attempts_held", "Attempts that workers hold", metrics.held.clone());
         registry.register("worker_slots", "Attempts that all ready workers together may hold", metrics.slots.clone());
@@ -187,6 +199,11 @@ impl Metrics {
             "HTTP requests with a response, by method and status",
             metrics.http_requests.clone(),
         );
+        registry.register(
+            "hosted_calls",
+            "Calls of sp1-sdk's network client with a response, by call and code",
+            metrics.hosted_calls.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -208,6 +225,11 @@ impl Metrics {
         self.http_requests.get_or_create(&HttpRequestLabels { method: method.to_owned(), status }).inc();
     }
 
+    /// Records the response to a call of sp1-sdk's network client.
+    pub(crate) fn on_hosted_call(&self, call: &'static str, code: &'static str) {
+        self.hosted_calls.get_or_create(&HostedCallLabels { call, code }).inc();
+    }
+
     /// Copies the orchestrator's own counters.
     fn count(&self, counts: &OrchestratorCounts) {
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
@@ -225,6 +247,7 @@ impl Metrics {
         for (state, count) in &now.proofs {
             self.proofs.get_or_create(&StateLabels { state }).set(signed(*count));
         }
+        self.open_tasks.set(signed(now.open_tasks));
         // Otherwise a state that no worker is in would keep its last number.
         self.workers.clear();
         for worker in &now.workers {
@@ -248,6 +271,8 @@ impl Metrics {
 /// Current values that are collected when a client requests the metrics.
 pub(crate) struct MetricsSnapshot {
     pub(crate) proofs: BTreeMap<&'static str, u64>,
+    /// Known tasks of running proofs that are not done.
+    pub(crate) open_tasks: u64,
     pub(crate) workers: Vec<WorkerInfo>,
     /// Workers that should be connected and are not.
     pub(crate) disconnected: usize,

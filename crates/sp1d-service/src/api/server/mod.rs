@@ -8,4 +8,6 @@ mod serve;
 mod write_deadline;
 
 pub(super) use connections::LIMITS;
+pub(super) use serve::LIMITS as HTTP2_LIMITS;
 pub use serve::serve;
+pub(super) use serve::{HttpVersions, serve_router};

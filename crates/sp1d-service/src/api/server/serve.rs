@@ -1,4 +1,4 @@
-//! Accepts connections and serves HTTP/1.1 on them.
+//! Accepts connections and serves HTTP on them.
 
 use super::{
     busy_body::BusyBody,
@@ -11,15 +11,18 @@ use crate::{
 };
 use axum::Router;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
 use std::{
     io,
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 use tower::ServiceExt;
@@ -30,6 +33,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Interval between two log lines about refused connections.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+sp1d_model::limits! {
+    /// Maximum number of calls under way on one HTTP/2 connection. sp1-sdk has one call per proof.
+    const MAX_STREAMS: u32 = 64; Count by Client;
+    /// Interval at which an HTTP/2 client must show that it is alive, and time in which it must reply.
+    const MAX_PING_TIME: Duration = Duration::from_secs(20); Time by Client;
+}
+
+/// Which versions of HTTP a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) enum HttpVersions {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/1.1, and HTTP/2 if the connection starts with it (`h2c` by prior knowledge).
+    OneAndTwo,
+}
+
 /// Serves the HTTP API and the status page on `listener` until the service shuts down. Returns when all connections
 /// have ended.
 ///
@@ -39,6 +58,18 @@ pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     let stop = service.stopping().clone();
     let limits = service.settings().http;
     let router = router(service, listener.local_addr()?);
+    serve_router(router, listener, limits, HttpVersions::One, stop).await;
+    Ok(())
+}
+
+/// Serves `router` on `listener` until `stop` is cancelled. Returns when all connections have ended.
+pub(in crate::api) async fn serve_router(
+    router: Router,
+    listener: TcpListener,
+    limits: HttpLimits,
+    versions: HttpVersions,
+    stop: CancellationToken,
+) {
     let (connections, tasks) = (Connections::new(&limits), BackgroundTasks::new());
     let mut refusals = Refusals::default();
     loop {
@@ -52,7 +83,7 @@ pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
                 match connections.admit(client) {
                     Some(open) => {
                         let (router, stop) = (router.clone(), stop.clone());
-                        tasks.spawn(serve_connection(stream, router, client, open, limits, stop));
+                        tasks.spawn(serve_connection(stream, router, client, open, limits, versions, stop));
                     }
                     // Dropping the stream closes the connection.
                     None => refusals.count(),
@@ -68,7 +99,6 @@ pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     drop(listener);
     tasks.close();
     tasks.wait().await;
-    Ok(())
 }
 
 /// Returns true if only the accepted connection failed.
@@ -100,17 +130,59 @@ async fn serve_connection(
     client: ClientNetwork,
     open: OpenConnection,
     limits: HttpLimits,
+    versions: HttpVersions,
     stop: CancellationToken,
 ) {
+    // hyper has no deadline for the first bytes, by which it tells the versions apart.
+    if versions == HttpVersions::OneAndTwo {
+        let is_silent = tokio::select! {
+            readable = timeout(limits.head_time, stream.readable()) => !matches!(readable, Ok(Ok(()))),
+            () = open.closing() => true,
+            () = stop.cancelled() => true,
+        };
+        if is_silent {
+            return;
+        }
+    }
     let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
     let service = service_fn(|mut request: Request<Incoming>| {
         let (router, busy) = (router.clone(), open.start_request());
         request.extensions_mut().insert(client);
         async move { router.oneshot(request).await.map(|response| response.map(|body| BusyBody::new(body, busy))) }
     });
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(MAX_HEAD_BYTES);
-    let mut connection = pin!(server.serve_connection(io, service));
+    match versions {
+        HttpVersions::One => {
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(MAX_HEAD_BYTES);
+            let connection = pin!(server.serve_connection(io, service));
+            drive(connection, |connection| connection.graceful_shutdown(), &open, &stop).await;
+        }
+        HttpVersions::OneAndTwo => {
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_time)
+                .max_buf_size(MAX_HEAD_BYTES)
+                .http2()
+                .timer(TokioTimer::new())
+                .keep_alive_interval(MAX_PING_TIME)
+                .keep_alive_timeout(MAX_PING_TIME)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(MAX_HEAD_BYTES as u32);
+            let connection = pin!(server.serve_connection(io, service));
+            drive(connection, |connection| connection.graceful_shutdown(), &open, &stop).await;
+        }
+    }
+}
+
+/// Drives a connection to its end. When `stop` is cancelled, `shut_down` lets its requests end.
+async fn drive<C: Future>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
+    open: &OpenConnection,
+    stop: &CancellationToken,
+) {
     let mut is_stopping = false;
     loop {
         tokio::select! {
@@ -119,7 +191,7 @@ async fn serve_connection(
             () = open.closing() => return,
             () = stop.cancelled(), if !is_stopping => {
                 is_stopping = true;
-                connection.as_mut().graceful_shutdown();
+                shut_down(connection.as_mut());
             }
         }
     }

@@ -8,6 +8,7 @@ mod connection;
 mod error;
 mod events;
 mod garbage;
+mod hosted;
 mod programs;
 mod rows;
 mod runs;
@@ -18,6 +19,7 @@ mod suspects;
 
 pub(crate) use connection::Database;
 pub use error::DatabaseError;
+pub(crate) use hosted::{HostedArtifact, HostedRequest, NonceOutcome};
 pub(crate) use runs::{ProofJob, ProofOutcome};
 pub(crate) use selection::ProofSelection;
 pub(crate) use submissions::SubmissionOutcome;

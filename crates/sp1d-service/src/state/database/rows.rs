@@ -4,7 +4,7 @@ use rusqlite::{Row, types::Type};
 use sp1d_model::{Moment, ProgramSummary, ProofMode, ProofState, ProofSummary};
 
 /// Columns that [`proof_of`] reads.
-pub(super) const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, nonce, created, started, ended, deadline, starts, tasks, cycles, shards, result_bytes, workers, failure";
+pub(super) const COLUMNS: &str = "id, program, input, mode, state, priority, cycle_limit, nonce, created, started, ended, deadline, starts, tasks, cycles, shards, result_bytes, workers, requester, failure";
 
 /// Converts to the signed integers of SQLite. No value here comes close to the limit of `i64`.
 pub(super) fn signed(number: u64) -> i64 {
@@ -66,6 +66,7 @@ pub(super) fn proof_of(row: &Row<'_>) -> rusqlite::Result<ProofSummary> {
         shards: optional(row, "shards")?,
         proof_bytes: optional(row, "result_bytes")?,
         workers: from_json(row, "workers")?,
+        requester: row.get("requester")?,
         failure: match failure {
             Some(_) => Some(from_json(row, "failure")?),
             None => None,

@@ -40,13 +40,17 @@ impl ProofOutcome {
 }
 
 impl Database {
-    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, or else the oldest of
-    /// the highest priority. `None` if the queue is empty.
+    /// Marks the next queued proof as running and returns it: the strongest suspect of a crash, or else one of the
+    /// highest priority. Among these, the requester comes first whose last start is the longest ago, and then the
+    /// oldest proof of this requester. All requests without a requester count as those of one. `None` if the queue is
+    /// empty.
     pub(crate) fn start_next(&self, now: Moment) -> Result<Option<ProofJob>> {
         let start = format!(
             "UPDATE proofs SET state = 'running', started = ?1, starts = starts + 1
              WHERE number = (SELECT number FROM proofs WHERE state = 'queued'
-                             ORDER BY suspect DESC, suspicion * suspect DESC, priority DESC, number LIMIT 1)
+                             ORDER BY suspect DESC, suspicion * suspect DESC, priority DESC,
+                                      (SELECT max(other.started) FROM proofs AS other WHERE other.requester IS proofs.requester),
+                                      number LIMIT 1)
              RETURNING {COLUMNS}, options, suspect, suspicion"
         );
         let job = |row: &Row<'_>| {

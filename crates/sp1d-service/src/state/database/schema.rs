@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5350_3144;
 
 /// Version of `SCHEMA` and of the JSON in its columns, stored as SQLite's `user_version`. Raise it when a stored name
 /// changes.
-pub(super) const SCHEMA_VERSION: i32 = 3;
+pub(super) const SCHEMA_VERSION: i32 = 4;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -29,6 +29,8 @@ CREATE TABLE proofs (
     options TEXT NOT NULL,
     idempotency_key TEXT UNIQUE,
     request TEXT NOT NULL,
+    -- Address of the requester, for requests of sp1-sdk's network client.
+    requester TEXT,
     created INTEGER NOT NULL,
     started INTEGER,
     ended INTEGER,
@@ -49,6 +51,34 @@ CREATE TABLE proofs (
     failure TEXT
 ) STRICT;
 CREATE INDEX proofs_by_state ON proofs (state, priority DESC, number);
+CREATE INDEX proofs_by_requester ON proofs (requester, started);
+-- Requests of sp1-sdk's network client, by their id.
+CREATE TABLE hosted_requests (
+    id TEXT PRIMARY KEY,
+    proof TEXT NOT NULL UNIQUE REFERENCES proofs (id) ON DELETE CASCADE,
+    program_hash TEXT NOT NULL,
+    -- In seconds since 1970, as the client has asked for it.
+    deadline INTEGER NOT NULL,
+    private INTEGER NOT NULL
+) STRICT;
+-- Uploads of that client, until they expire. The files are blobs.
+CREATE TABLE hosted_artifacts (
+    id TEXT PRIMARY KEY,
+    requester TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    blob TEXT NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT;
+CREATE INDEX hosted_artifacts_by_requester ON hosted_artifacts (requester);
+CREATE INDEX hosted_artifacts_by_age ON hosted_artifacts (expires);
+-- Used nonces above the counter `nonce_floor`. All nonces up to it count as used.
+CREATE TABLE hosted_nonces (
+    requester TEXT NOT NULL,
+    nonce INTEGER NOT NULL,
+    PRIMARY KEY (requester, nonce)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hosted_nonces_by_age ON hosted_nonces (nonce);
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE events (
     proof TEXT NOT NULL REFERENCES proofs (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,

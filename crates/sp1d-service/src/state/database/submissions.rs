@@ -6,7 +6,7 @@ use super::{
     events::add_first_event,
     rows::{COLUMNS, proof_of, signed, unsigned},
 };
-use rusqlite::{OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sp1d_model::{Moment, NewProof, ProofSummary};
 
 /// Outcome of a proof request.
@@ -39,6 +39,56 @@ fn differences(one: &NewProof, other: &NewProof) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
 }
 
+/// A proof to store.
+pub(super) struct AcceptedProof<'a> {
+    pub(super) id: &'a str,
+    pub(super) request: &'a NewProof,
+    /// Address of the requester, if the request has one.
+    pub(super) requester: Option<&'a str>,
+    pub(super) program: &'a str,
+    pub(super) input: &'a str,
+    /// Options that decide how the run is cut into shards.
+    pub(super) options: &'a str,
+    /// The request with its program and input, as JSON.
+    pub(super) text: &'a str,
+    pub(super) now: Moment,
+}
+
+/// Returns `request` with its program and input, as JSON.
+pub(super) fn whole_request(request: &NewProof, program: &str, input: &str) -> (NewProof, String) {
+    let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
+    let text = serde_json::to_string(&whole).expect("a request can be serialized");
+    (whole, text)
+}
+
+/// Stores a new proof in the state `queued`, with its first event.
+pub(super) fn insert_proof(connection: &Connection, new: &AcceptedProof<'_>) -> rusqlite::Result<ProofSummary> {
+    let AcceptedProof { id, request, requester, program, input, options, text, now } = *new;
+    let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
+    connection.execute(
+        "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, nonce, options, idempotency_key, request, requester, created, deadline)
+         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        params![
+            id,
+            program,
+            input,
+            request.mode.name(),
+            request.priority,
+            request.cycle_limit.map(signed),
+            serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
+            options,
+            request.idempotency_key,
+            text,
+            requester,
+            now.0,
+            deadline,
+        ],
+    )?;
+    let proof = connection.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;
+    add_first_event(connection, &proof)?;
+    Ok(proof)
+}
+
 impl Database {
     /// Accepts a request at `now` for a proof of `program` on `input`. A new proof is on disk when this returns.
     pub(crate) fn add_proof(
@@ -52,8 +102,7 @@ impl Database {
     ) -> Result<SubmissionOutcome> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let whole = NewProof { program: Some(program.to_owned()), input: Some(input.to_owned()), ..request.clone() };
-        let text = serde_json::to_string(&whole).expect("a request can be serialized");
+        let (whole, text) = whole_request(request, program, input);
         if let Some(key) = &request.idempotency_key {
             let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
             let known =
@@ -68,27 +117,8 @@ impl Database {
                 None => {}
             }
         }
-        let deadline = request.timeout_seconds.map(|seconds| now.plus_seconds(seconds).0);
-        transaction.execute(
-            "INSERT INTO proofs (id, program, input, mode, state, priority, cycle_limit, nonce, options, idempotency_key, request, created, deadline)
-             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            params![
-                id,
-                program,
-                input,
-                request.mode.name(),
-                request.priority,
-                request.cycle_limit.map(signed),
-                serde_json::to_string(&request.nonce).expect("a nonce can be serialized"),
-                options,
-                request.idempotency_key,
-                text,
-                now.0,
-                deadline,
-            ],
-        )?;
-        let proof = transaction.query_row(&format!("SELECT {COLUMNS} FROM proofs WHERE id = ?1"), [id], proof_of)?;
-        add_first_event(&transaction, &proof)?;
+        let new = AcceptedProof { id, request, requester: None, program, input, options, text: &text, now };
+        let proof = insert_proof(&transaction, &new)?;
         transaction.commit()?;
         Ok(SubmissionOutcome::New(proof))
     }

@@ -32,6 +32,18 @@ pub(crate) struct ServeArguments {
     /// sees parts of the programs and inputs that are proven.
     #[arg(long, value_name = "ADDR[,ADDR…]", requires = "join_listen")]
     pub(crate) join_from: Option<Filter>,
+    /// Address for programs that are built against plain sp1-sdk and run with `SP1_PROVER=hosted`, as HOST:PORT. Such a
+    /// program sets `NETWORK_RPC_URL` to this address. Needs `--hosted-signers`.
+    #[arg(long, value_name = "ADDR", requires = "hosted_signers")]
+    pub(crate) hosted: Option<Address>,
+    /// File with the addresses that may ask for proofs at `--hosted`, one on each line, or only the word `any`. The
+    /// address of a program belongs to its NETWORK_PRIVATE_KEY. Changes are noticed within 2 s, and on SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "hosted")]
+    pub(crate) hosted_signers: Option<PathBuf>,
+    /// How programs reach `--hosted` if a proxy is in front of it, for example `https://prover.example.org`
+    /// [default: http and the address that the program uses].
+    #[arg(long, value_name = "URL", requires = "hosted")]
+    pub(crate) hosted_url: Option<String>,
     /// Proofs that run at the same time, 1 to 256. Each executes its own program [default: one per 4 GB of memory, at
     /// most 16].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

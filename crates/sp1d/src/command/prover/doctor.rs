@@ -1,7 +1,10 @@
 //! `sp1d doctor`: checks the requirements of this machine, of workers and of a service, and suggests a fix for each
 //! problem.
 
-use super::config;
+use super::{
+    config,
+    shared_memory::{self, SmallSharedMemory},
+};
 use crate::{
     args::DoctorArguments,
     command::remote::worker_problem,
@@ -175,9 +178,18 @@ fn executor() -> Vec<CheckFinding> {
     let mut findings = vec![of("temporary folder", folder)];
     // `check_executor_host` checks the folder first and would report the same problem again.
     if is_good {
-        findings.push(of("/dev/shm", check_executor_host()));
+        let finding = match (check_executor_host(), SmallSharedMemory::of_machine(1)) {
+            (Ok(()), Some(small)) => little_shared_memory(small),
+            (outcome, _) => of("/dev/shm", outcome),
+        };
+        findings.push(finding);
     }
     findings
+}
+
+fn little_shared_memory(SmallSharedMemory { size_mb, wanted_mb }: SmallSharedMemory) -> CheckFinding {
+    let found = format!("{size_mb} MB: enough for small programs, but a large program uses up to {wanted_mb} MB");
+    finding("/dev/shm", CheckVerdict::Odd, found, shared_memory::REMEDY)
 }
 
 async fn port(address: &Address) -> CheckFinding {
@@ -290,6 +302,12 @@ mod tests {
         check(&of(5_000_000_000), CheckVerdict::Good, "5.0 GB free of 16.0 GB");
         check(&of(4_000_000_000), CheckVerdict::Odd, "not for a worker");
         check(&of(1_000_000_000), CheckVerdict::Wrong, "too little");
+    }
+
+    #[test]
+    fn shared_memory_of_a_default_container_is_odd() {
+        let small = SmallSharedMemory { size_mb: 67, wanted_mb: 1600 };
+        check(&little_shared_memory(small), CheckVerdict::Odd, "67 MB: enough for small programs");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod prove;
 mod reference;
 mod run_subcommand;
 mod serve;
+mod shared_memory;
 mod signals;
 mod start_logging;
 mod tune;

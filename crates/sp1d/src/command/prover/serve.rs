@@ -1,6 +1,10 @@
 //! `sp1d serve`: runs the proof service.
 
-use super::{config, signals::cancelled_by_signals_but_hangups};
+use super::{
+    config,
+    shared_memory::{self, SmallSharedMemory},
+    signals::cancelled_by_signals_but_hangups,
+};
 use crate::{
     args::ServeArguments,
     command::runtime::block_on,
@@ -17,7 +21,7 @@ use sp1d_roles::{
     config::{Config, EffectiveSetting, ValueSource},
     start_proving_threads,
 };
-use sp1d_service::{Service, ServiceSettings, follow_list, serve};
+use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, follow_list, serve, serve_hosted};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -77,7 +81,21 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         // `run` has checked that both are given, or none.
         (None, _) | (_, None) => None,
     };
+    let hosted = match (&arguments.hosted, hosted_settings(&arguments)?) {
+        (Some(address), Some(settings)) => Some((listen(address, "--hosted").await?, settings)),
+        // The arguments are accepted only together.
+        (None, _) | (_, None) => None,
+    };
     let settings = settings(&config, &arguments);
+    if let Some(SmallSharedMemory { size_mb, wanted_mb }) = SmallSharedMemory::of_machine(settings.running) {
+        tracing::warn!(
+            size_mb,
+            wanted_mb,
+            parallel_proofs = settings.running,
+            "/dev/shm is too small for this many large programs at the same time; {}",
+            shared_memory::REMEDY
+        );
+    }
     // A killed service leaves executors and shared memory behind.
     let left = tokio::task::spawn_blocking(sp1d_engine::remove_leftovers)
         .await
@@ -104,11 +122,26 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         tokio::spawn(async move { follow_list(service, path, &again).await })
     });
     let mut serving = tokio::spawn(serve(service.clone(), interface));
+    let signers_again = Arc::new(Notify::new());
+    let following_signers = hosted.as_ref().map(|(_, settings)| {
+        let (signers, service, again) = (settings.signers.clone(), service.clone(), signers_again.clone());
+        tokio::spawn(async move { signers.follow(service, &again).await })
+    });
+    let mut serving_hosted = match hosted {
+        Some((listener, settings)) => {
+            tracing::info!(address = %listener.local_addr()?, "serving programs with SP1_PROVER=hosted");
+            Some(tokio::spawn(serve_hosted(service.clone(), listener, settings)))
+        }
+        None => None,
+    };
     let mut hangups = signal(SignalKind::hangup())?;
     let outcome = loop {
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
-            _ = hangups.recv() => again.notify_one(),
+            _ = hangups.recv() => {
+                again.notify_one();
+                signers_again.notify_one();
+            }
             part = service.died() => {
                 tracing::error!(part, "a part of the service ended unexpectedly; the process ends, and the next start continues all proofs");
                 let text = format!("{part} ended unexpectedly\nhint: start the service again; please report the panic in its log");
@@ -116,6 +149,15 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
             }
             ended = &mut serving => {
                 break ended.context("the HTTP server ended unexpectedly")?.context("the HTTP server failed");
+            }
+            ended = async {
+                match &mut serving_hosted {
+                    Some(serving) => serving.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                let ended = ended.context("the server of `--hosted` ended unexpectedly")?;
+                break ended.context("the server of `--hosted` failed");
             }
         }
     };
@@ -131,6 +173,9 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     if let Some(following) = following {
         following.await.context("the watcher of the worker list ended unexpectedly")?;
     }
+    if let Some(following) = following_signers {
+        following.await.context("the watcher of the signers ended unexpectedly")?;
+    }
     tracing::info!("stopped");
     outcome
 }
@@ -139,6 +184,22 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
 /// interface takes up to a half, and the rest is for the database, the artifacts and the workers of the list.
 fn share_of_joined(open_files: u64) -> usize {
     usize::try_from((open_files / 4).clamp(MIN_JOINED, MAX_JOINED)).expect("at most `MAX_JOINED`")
+}
+
+/// Returns the settings of `--hosted`, if its arguments are given.
+fn hosted_settings(arguments: &ServeArguments) -> Result<Option<HostedSettings>> {
+    let Some(file) = &arguments.hosted_signers else { return Ok(None) };
+    let url = arguments.hosted_url.clone();
+    if let Some(url) = &url
+        && !["http://", "https://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
+    {
+        let text = format!(
+            "`--hosted-url {url}` is not a URL\nhint: write it with its scheme, for example https://prover.example.org"
+        );
+        return Err(CliError::usage(text).into());
+    }
+    let signers = HostedSigners::read(file.clone()).map_err(|error| CliError::usage(error.to_string()))?;
+    Ok(Some(HostedSettings { signers, url }))
 }
 
 async fn listen(address: &sp1d_protocol::Address, flag: &str) -> Result<TcpListener> {

@@ -36,9 +36,9 @@ pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
     health.warnings.iter().try_for_each(|warning| print(&format!("warning:  {warning}")))
 }
 
-fn table<const N: usize>(head: [&str; N]) -> Table {
+fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(head.into_iter().collect::<Vec<_>>());
     table
 }
 
@@ -48,13 +48,19 @@ pub(in crate::command) async fn proofs(arguments: ProofsArguments) -> Result<()>
     if arguments.remote.json {
         return print(&serde_json::to_string(&found)?);
     }
-    let mut table = table(["proof", "mode", "state", "priority", "tasks", "accepted", "failure"]);
+    // Only a service with requests of sp1-sdk's network client has requesters.
+    let has_requesters = found.iter().any(|proof| proof.requester.is_some());
+    let requester = has_requesters.then_some("requester");
+    let columns = ["proof", "mode", "state", "priority", "tasks", "accepted"].into_iter();
+    let mut table = table(columns.chain(requester).chain(["failure"]));
     for proof in found {
         let (mode, state) = (proof.mode.name().to_owned(), proof.state.name().to_owned());
         let (priority, created) = (proof.priority.to_string(), proof.created.to_string());
         let tasks = format!("{}/{}", proof.tasks.done, proof.tasks.known);
         let (failure, _) = hint::separate(proof.failure.map(|failure| failure.text));
-        table.add_row([proof.id, mode, state, priority, tasks, created, failure]);
+        let requester = has_requesters.then(|| proof.requester.unwrap_or_default());
+        let row = [proof.id, mode, state, priority, tasks, created].into_iter();
+        table.add_row(row.chain(requester).chain([failure]));
     }
     print(&table.to_string())
 }

@@ -69,7 +69,7 @@ fn seconds_between(from: Moment, to: Moment) -> u64 {
 fn time_left(proof: &ProofSummary, now: Moment) -> Option<u64> {
     let proven = proof.tasks.done.checked_sub(proof.tasks.cached).filter(|proven| *proven > 0)?;
     let started = proof.started.filter(|_| proof.state == ProofState::Running)?;
-    let missing = proof.tasks.known.saturating_sub(proof.tasks.done);
+    let missing = proof.tasks.open();
     Some(seconds_between(started, now).saturating_mul(missing) / proven)
 }
 
@@ -113,6 +113,7 @@ mod tests {
             shards: None,
             proof_bytes: None,
             workers: Vec::new(),
+            requester: None,
             failure: None,
         }
     }

@@ -211,6 +211,7 @@ mod tests {
             shards: None,
             proof_bytes: None,
             workers: Vec::new(),
+            requester: None,
             failure: None,
         }
     }

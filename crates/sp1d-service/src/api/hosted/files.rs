@@ -1,0 +1,123 @@
+//! The files: clients send programs and inputs, and fetch proofs. The address of a file is all that permits it.
+
+use super::{
+    address::{RequesterAddress, to_hex},
+    capability::{Capability, CapabilityFault, HostedFileKind, MAX_CAPABILITY_AGE},
+    interface::HostedInterface,
+    upload::receive_compressed,
+};
+use crate::{
+    api::{
+        body::PacedBody,
+        problem::Problem,
+        proofs::download,
+        upload::{UploadKind, declared_length},
+    },
+    queue::{ClientNetwork, RequestError},
+    state::HostedArtifact,
+};
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+
+/// Returns what the address permits.
+fn open(interface: &HostedInterface, address: &str) -> Result<Capability, Problem> {
+    interface.key().open(address, interface.seconds()).map_err(|fault| match fault {
+        CapabilityFault::Unknown => unknown_address(),
+        CapabilityFault::Expired => {
+            let text = "the address has expired\nhint: send the request again";
+            Problem::new(StatusCode::GONE, "expired_address", text)
+        }
+    })
+}
+
+fn unknown_address() -> Problem {
+    let text = "this service did not make this address, or not for this method";
+    Problem::new(StatusCode::NOT_FOUND, "unknown_address", text)
+}
+
+/// Receives the content of an artifact.
+pub(super) async fn send(
+    State(interface): State<HostedInterface>,
+    Extension(client): Extension<ClientNetwork>,
+    Path(address): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let Capability::Send { file, kind, requester } = open(&interface, &address)? else {
+        return Err(unknown_address());
+    };
+    let outcome = store(&interface, client, &headers, body, file, kind, requester).await;
+    let code = if outcome.is_ok() { "ok" } else { "refused" };
+    interface.service().metrics().on_hosted_call("send", code);
+    outcome.map(|()| StatusCode::OK)
+}
+
+async fn store(
+    interface: &HostedInterface,
+    client: ClientNetwork,
+    headers: &HeaderMap,
+    body: Body,
+    file: [u8; 16],
+    kind: HostedFileKind,
+    requester: RequesterAddress,
+) -> Result<(), Problem> {
+    let service = interface.service();
+    let place = service.place_for_upload(client).await.map_err(|error| match error {
+        // sp1-sdk repeats an upload only after an error with `timeout` in its name, and this one says so.
+        RequestError::Busy => Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", &error.to_string()),
+        error => error.into(),
+    })?;
+    let upload = match kind {
+        HostedFileKind::Program => UploadKind::Program,
+        HostedFileKind::Stdin | HostedFileKind::PrivateStdin => UploadKind::Input,
+    };
+    let body = PacedBody::limit(body, &service.settings().http).into_data_stream();
+    let blob = receive_compressed(service, &place, upload, declared_length(headers), body).await?;
+    let blob = match upload {
+        UploadKind::Program => service.add_program(blob).await?.id,
+        UploadKind::Input => service.add_input(blob).await?.digest,
+    };
+    let artifact = HostedArtifact {
+        id: to_hex(&file),
+        requester: requester.to_string(),
+        kind: kind.name().to_owned(),
+        expires: service.now().plus_seconds(MAX_CAPABILITY_AGE.as_secs()),
+        blob,
+    };
+    match service.add_artifact(artifact.clone()).await? {
+        // A client that did not get the response sends the same content again.
+        Some(stored) if stored.blob == artifact.blob => Ok(()),
+        Some(_) => {
+            let text = "the address was used before, for another content\nhint: create a new artifact";
+            Err(Problem::new(StatusCode::CONFLICT, "used_address", text))
+        }
+        None => {
+            let text = format!("{requester} has too many uploads that no proof uses\nhint: they expire within an hour");
+            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_uploads", &text))
+        }
+    }
+}
+
+/// Returns a finished proof in the format of SP1's own tools. sp1-sdk ignores its last byte: it says that the proof has
+/// no signature of a trusted execution environment.
+pub(super) async fn fetch(
+    State(interface): State<HostedInterface>,
+    Path(address): Path<String>,
+) -> Result<Response, Problem> {
+    let Capability::Fetch { request } = open(&interface, &address)? else {
+        return Err(unknown_address());
+    };
+    let service = interface.service();
+    let Some((_, proof)) = service.hosted_request(to_hex(&request)).await? else {
+        let text = "the proof was removed\nhint: ended proofs are removed after `--keep` days";
+        return Err(Problem::new(StatusCode::GONE, "removed", text));
+    };
+    let file = service.result(&proof).await?;
+    service.metrics().on_hosted_call("fetch", "ok");
+    Ok(download(file))
+}

@@ -1,0 +1,203 @@
+//! Who may ask for proofs: a file with addresses.
+
+use super::address::RequesterAddress;
+use crate::queue::Service;
+use sp1d_model::hint;
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::{sync::Notify, time::interval};
+
+sp1d_model::limits! {
+    /// Maximum length of the file with the signers.
+    const MAX_SIGNERS_BYTES: u64 = 1 << 20; Bytes by Client;
+}
+
+/// Interval at which the size and modification time of the file are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Who may ask for proofs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SignerRule {
+    /// All addresses. The file must contain the word `any`.
+    Any,
+    /// Only these addresses.
+    Listed(BTreeSet<RequesterAddress>),
+}
+
+/// Why a file with signers cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SignersError {
+    /// The file cannot be read.
+    #[error("cannot read the signers in {}: {reason}\nhint: write the addresses that may ask for proofs into this file, one on each line", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        reason: io::Error,
+    },
+    /// A line is neither an address nor `any`.
+    #[error("line {line} of {} is not an address: `{text}`\nhint: write one address on each line, as 0x and 40 hexadecimal digits, or only `any`", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// Start of the line.
+        text: String,
+    },
+    /// The file has addresses and the word `any`.
+    #[error("{} has addresses and the word `any`\nhint: remove one of them", path.display())]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Reads the lines of a file with signers. Empty lines, and text after `#`, count nothing.
+fn parse(text: &str, path: &Path) -> Result<SignerRule, SignersError> {
+    let (mut any, mut listed) = (false, BTreeSet::new());
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        if line == "any" {
+            any = true;
+        } else if let Ok(address) = line.parse() {
+            listed.insert(address);
+        } else {
+            let text = line.chars().take(60).collect();
+            return Err(SignersError::Malformed { path: path.to_owned(), line: number + 1, text });
+        }
+    }
+    match (any, listed.is_empty()) {
+        (true, true) => Ok(SignerRule::Any),
+        (true, false) => Err(SignersError::Ambiguous { path: path.to_owned() }),
+        (false, _) => Ok(SignerRule::Listed(listed)),
+    }
+}
+
+fn read(path: &Path) -> Result<SignerRule, SignersError> {
+    let unreadable = |reason: io::Error| SignersError::Unreadable { path: path.to_owned(), reason };
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(MAX_SIGNERS_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
+    if text.len() as u64 > MAX_SIGNERS_BYTES {
+        let reason = io::Error::other(format!("the file is longer than {MAX_SIGNERS_BYTES} bytes"));
+        return Err(unreadable(reason));
+    }
+    parse(&text, path)
+}
+
+/// The addresses that may ask for proofs. Clones refer to the same addresses.
+#[derive(Debug, Clone)]
+pub struct HostedSigners {
+    path: PathBuf,
+    rule: Arc<Mutex<SignerRule>>,
+}
+
+impl HostedSigners {
+    /// Reads the file at `path`. Blocks.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or if a line is not an address.
+    pub fn read(path: PathBuf) -> Result<Self, SignersError> {
+        let rule = Arc::new(Mutex::new(read(&path)?));
+        Ok(Self { path, rule })
+    }
+
+    /// Returns true if `address` may ask for proofs.
+    pub(super) fn allow(&self, address: RequesterAddress) -> bool {
+        match &*self.rule.lock().unwrap_or_else(PoisonError::into_inner) {
+            SignerRule::Any => true,
+            SignerRule::Listed(listed) => listed.contains(&address),
+        }
+    }
+
+    /// Reads the file again after each change, and whenever `again` is notified; changes are noticed within 2 s. While
+    /// the file cannot be read, its last valid content stays in effect. Returns when the service shuts down.
+    pub async fn follow(self, service: Service, again: &Notify) {
+        let mut checks = interval(CHECK_INTERVAL);
+        let _part = service.watch_part("the watcher of the signers");
+        let mut seen: Option<(SystemTime, u64)> = None;
+        loop {
+            let forced = tokio::select! {
+                () = service.stopping().cancelled() => return,
+                () = again.notified() => true,
+                _ = checks.tick() => false,
+            };
+            let file = tokio::fs::metadata(&self.path).await.ok();
+            let described = file.and_then(|file| Some((file.modified().ok()?, file.len())));
+            // A missing file has fixed values too, so that it is reported only once.
+            let described = described.unwrap_or((SystemTime::UNIX_EPOCH, 0));
+            if !forced && seen == Some(described) {
+                continue;
+            }
+            seen = Some(described);
+            let path = self.path.clone();
+            let found = tokio::task::spawn_blocking(move || read(&path)).await.expect("reading does not panic");
+            match found {
+                Ok(rule) => {
+                    let mut known = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
+                    if *known != rule {
+                        *known = rule;
+                        tracing::info!(path = %self.path.display(), "signers read again");
+                    }
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    let error = hint::without(&text);
+                    tracing::warn!(%error, "cannot read the signers; the last valid file stays in effect");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "0x7e5f4552091a69125d5dfcb7b8c2659029395bdf";
+    const OTHER: &str = "0x2b5ad5c4795c026514f8317c7a215e218dccd6cf";
+
+    /// Checks which of the two addresses may ask, or a part of the error.
+    #[track_caller]
+    fn check(text: &str, expected: Result<(bool, bool), &str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signers");
+        std::fs::write(&path, text).unwrap();
+        match (HostedSigners::read(path), expected) {
+            (Ok(signers), Ok(expected)) => {
+                let allow = |address: &str| signers.allow(address.parse().unwrap());
+                assert_eq!((allow(ONE), allow(OTHER)), expected, "{text}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (found, expected) => panic!("{text}: {found:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_listed_addresses_or_any_may_ask() {
+        check("", Ok((false, false)));
+        check(&format!("# team\n\n {} # build server\n", ONE.to_uppercase().replace("0X", "0x")), Ok((true, false)));
+        check(&format!("{ONE}\n{OTHER}"), Ok((true, true)));
+        check("any\n", Ok((true, true)));
+        check(&format!("any\n{ONE}"), Err("remove one of them"));
+        check(&format!("{ONE}\nANY"), Err("line 2"));
+        check("*", Err("40 hexadecimal digits"));
+    }
+
+    #[test]
+    fn missing_and_too_long_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = HostedSigners::read(folder.path().join("none")).unwrap_err().to_string();
+        assert!(error.contains("one on each line"), "{error}");
+        check(&"#".repeat(1 << 21), Err("longer than 1048576 bytes"));
+    }
+}

@@ -18,7 +18,7 @@ pub struct Pool {
 /// Number of events sent by one [`Pool::step`].
 pub const EVENTS_PER_STEP: u64 = 5;
 
-const PROOF: TryId = TryId(1);
+const TRY: TryId = TryId(1);
 
 impl Pool {
     /// Creates a pool of `workers` workers with two slots each, and `queued` tasks beyond those that the workers hold.
@@ -27,7 +27,7 @@ impl Pool {
         let scheduler =
             Scheduler::new(SchedulerConfig { lease_ttl: Duration::from_secs(3600), ..SchedulerConfig::default() });
         let mut pool = Self { scheduler, now: Duration::ZERO, next_task: 0, running: VecDeque::new() };
-        pool.handle(Event::TryStarted { proof: PROOF });
+        pool.handle(Event::TryStarted { try_id: TRY });
         for number in 1..=workers {
             let joined = JoinedWorker {
                 worker: WorkerId(number),
@@ -62,7 +62,7 @@ impl Pool {
         self.next_task += 1;
         let task = TaskId(self.next_task);
         let kind = TaskKind::ProveShard;
-        self.handle(Event::TaskSubmitted { proof: PROOF, task, kind, marker: None, resumable_on: None });
+        self.handle(Event::TaskSubmitted { try_id: TRY, task, kind, marker: None, resumable_on: None });
     }
 
     /// Runs one step: the oldest attempt starts, its worker renews its lease, a new task is submitted, and the attempt

@@ -8,14 +8,14 @@
 //! ```
 //!
 //! - `orchestrator.rs` has the handle that callers use, and `settings.rs` its settings. `proof/run.rs` has its `prove`.
-//! - `registry.rs` has everything that the parts share, for example the store and the connected workers, the registered
-//!   attempts and the running proofs. Its documentation says who writes each part.
+//! - `shared_state.rs` has the state that all parts share, for example the store and the connected workers, the
+//!   registered attempts and the running tries. Its documentation says who writes each part.
 //! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
 //! - `session/`: one session with a worker.
 //! - `proof/`: runs proofs, and audits the unverified results of a proof that failed. `runner/`: the interface to the
 //!   code that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
-//! - `timed_check.rs` starts a check of a worker's output on a thread of its own.
+//! - `check_places.rs` runs the checks of workers' outputs, each on a thread of its own and at most one for a worker.
 //!
 //! The *dispatcher* is the tokio task that owns the state machines of the crate `scheduler`. It turns messages and
 //! calls into events, and it carries out the commands that it gets back. It also publishes the `PoolSnapshot`: the
@@ -23,6 +23,7 @@
 //!
 //! The orchestrator does not know what a program is or how a shard is proven. Only the runner knows that.
 
+mod check_places;
 mod counts;
 mod dispatch;
 mod limits;
@@ -30,12 +31,11 @@ mod lock;
 mod orchestrator;
 mod pool;
 mod proof;
-mod registry;
 mod runner;
 mod scope;
 mod session;
 mod settings;
-mod timed_check;
+mod shared_state;
 
 pub use counts::OrchestratorCounts;
 pub use limits::limits;

@@ -1,12 +1,12 @@
 //! The limits of the orchestrator and its state machines, for the table of limits.
 
 use crate::{
-    dispatch::{CHECK_LIMITS, WAITING_LIMITS},
+    check_places,
+    dispatch::WAITING_LIMITS,
     pool::{disconnected, identity, join_port, named_workers},
     proof::{cache_entry, restart, run},
-    registry,
     session::{CONTROL_LIMITS, DELIVERY_LIMITS, PACE_LIMITS, SERVICE_LIMITS, introduction, upload_budget},
-    settings, timed_check,
+    settings, shared_state,
 };
 use sp1d_model::Limit;
 
@@ -21,9 +21,9 @@ pub fn limits() -> impl Iterator<Item = &'static Limit> {
         CONTROL_LIMITS,
         SERVICE_LIMITS,
         disconnected::LIMITS,
-        registry::LIMITS,
+        shared_state::LIMITS,
     ];
     let of_artifacts = [DELIVERY_LIMITS, upload_budget::LIMITS, PACE_LIMITS, cache_entry::LIMITS];
-    let of_proofs = [timed_check::LIMITS, CHECK_LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];
+    let of_proofs = [check_places::LIMITS, run::LIMITS, restart::LIMITS, WAITING_LIMITS];
     of_connections.into_iter().chain(of_artifacts).chain(of_proofs).flatten().chain(sp1d_scheduler::limits())
 }

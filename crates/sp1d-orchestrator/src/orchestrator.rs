@@ -14,8 +14,8 @@ use crate::{
         membership::Membership,
     },
     proof::result_cache::ResultCache,
-    registry::Registry,
     settings::OrchestratorSettings,
+    shared_state::SharedState,
 };
 use sp1d_model::ProofWaiting;
 use sp1d_scheduler::{DispatchEvent, TaskId};
@@ -46,7 +46,7 @@ pub struct Holdings {
 /// Connections to workers, and the proofs that run on them. Dropping it ends all of them; [`Orchestrator::shutdown`]
 /// also waits until they have ended.
 pub struct Orchestrator {
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) shared: Arc<SharedState>,
     membership: Membership,
     tasks: BackgroundTasks,
     /// Cancelled when the orchestrator ends.
@@ -78,7 +78,7 @@ impl Orchestrator {
     ) -> Result<Self, ConnectError> {
         let orchestrator = Self::start(settings, local, None);
         let calls = orchestrator.set_list(list);
-        match first_contact(&orchestrator.registry, calls).await {
+        match first_contact(&orchestrator.shared, calls).await {
             Ok(()) => Ok(orchestrator),
             Err(error) => {
                 orchestrator.shutdown().await;
@@ -103,12 +103,12 @@ impl Orchestrator {
     ) -> Self {
         let (inbox, inputs) = mpsc::channel(4096);
         let config = scheduler_config(&settings);
-        let registry = Arc::new(Registry::new(settings, local, result_cache, inbox, Handle::current()));
+        let shared = Arc::new(SharedState::new(settings, local, result_cache, inbox, Handle::current()));
         let (tasks, stop) = (BackgroundTasks::new(), CancellationToken::new());
-        let dispatcher = Dispatcher::new(registry.clone(), config);
+        let dispatcher = Dispatcher::new(shared.clone(), config);
         tasks.spawn(dispatcher.run(inputs, stop.clone()));
-        let membership = Membership::new(registry.clone(), tasks.clone(), stop.clone());
-        Self { registry, membership, tasks, stop }
+        let membership = Membership::new(shared.clone(), tasks.clone(), stop.clone());
+        Self { shared, membership, tasks, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
@@ -138,7 +138,7 @@ impl Orchestrator {
     /// Does the same as [`Orchestrator::shutdown`], for a shared orchestrator. With a lineage, it tells the workers to
     /// keep their attempts for the next orchestrator.
     pub async fn end(&self) {
-        self.registry.ends.store(true, Ordering::Relaxed);
+        self.shared.ends.store(true, Ordering::Relaxed);
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -153,16 +153,16 @@ impl Orchestrator {
     /// later proof fails at once. Only a new process, or at least a new orchestrator, can prove again.
     #[must_use]
     pub fn broken(&self) -> &CancellationToken {
-        &self.registry.broken
+        &self.shared.broken
     }
 
     /// Returns what is held now for all proofs. Soon after the last proof has ended, nothing is held.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
-        let stats = self.registry.store.stats();
+        let stats = self.shared.store.stats();
         Holdings {
-            proofs: self.registry.proofs().len(),
-            attempts: self.registry.attempts().len(),
+            proofs: self.shared.tries().len(),
+            attempts: self.shared.attempts().len(),
             artifacts: stats.artifacts,
             bytes: stats.bytes,
         }
@@ -171,14 +171,14 @@ impl Orchestrator {
     /// Returns the counters since the orchestrator started.
     #[must_use]
     pub fn counts(&self) -> OrchestratorCounts {
-        self.registry.counters.now()
+        self.shared.counters.now()
     }
 
     /// Returns the connected workers in the order in which they connected.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        let pool = self.registry.snapshot();
-        let workers = self.registry.workers();
+        let pool = self.shared.snapshot();
+        let workers = self.shared.workers();
         workers.iter().map(|(id, worker)| WorkerInfo::new(*id, worker, &pool)).collect()
     }
 
@@ -186,7 +186,7 @@ impl Orchestrator {
     /// had joined by itself stays listed for ten minutes.
     #[must_use]
     pub fn disconnected_workers(&self) -> Vec<DisconnectedWorker> {
-        self.registry.disconnected().list(SystemTime::now())
+        self.shared.disconnected().list(SystemTime::now())
     }
 
     /// Drains `worker`, given by name or address: it finishes the attempts that it proves and receives no more.
@@ -202,7 +202,7 @@ impl Orchestrator {
     pub async fn drain(&self, worker: &str) -> Result<(), UnknownWorker> {
         let session = self.membership.session_of(worker)?;
         // If the dispatcher has ended, no worker receives tasks any more.
-        let Ok(place) = self.registry.inbox.reserve().await else { return Ok(()) };
+        let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
         let (drained, wait) = oneshot::channel();
         place.send(DispatcherInput::Drain { session, drained });
         // If the dispatcher ends, it drops `drained`, which ends the wait.
@@ -220,7 +220,7 @@ impl Orchestrator {
     /// Dropping the future before it resolves changes nothing.
     pub async fn resume(&self, worker: &str) -> Result<(), UnknownWorker> {
         let session = self.membership.session_of(worker)?;
-        let Ok(place) = self.registry.inbox.reserve().await else { return Ok(()) };
+        let Ok(place) = self.shared.inbox.reserve().await else { return Ok(()) };
         place.send(DispatcherInput::Event(DispatchEvent::DrainCancelled { session }));
         Ok(())
     }
@@ -234,11 +234,11 @@ impl Orchestrator {
     /// Dropping the future changes nothing.
     pub async fn waiting(&self, proof: &str, after: TaskId, limit: usize) -> Option<ProofWaiting> {
         // This fails if the dispatcher has ended.
-        let place = self.registry.inbox.reserve().await.ok()?;
-        let running = self.registry.proofs().values().rev().find(|state| state.label == proof).map(|state| state.id);
+        let place = self.shared.inbox.reserve().await.ok()?;
+        let running = self.shared.tries().values().rev().find(|state| state.label == proof).map(|state| state.id);
         let Some(id) = running else { return Some(ProofWaiting::default()) };
         let (reply, wait) = oneshot::channel();
-        place.send(DispatcherInput::Explain { proof: id, after, limit, reply });
+        place.send(DispatcherInput::Explain { try_id: id, after, limit, reply });
         // If the dispatcher ends, it drops `reply`, which ends the wait.
         wait.await.ok()
     }

@@ -3,9 +3,9 @@
 use sp1d_artifacts::Scope;
 use sp1d_scheduler::{AttemptId, TryId};
 
-/// Returns the scope of a proof's artifacts.
-pub(crate) fn proof_scope(proof: TryId) -> Scope {
-    Scope::Proof(proof.0)
+/// Returns the scope of the artifacts of a try.
+pub(crate) fn try_scope(try_id: TryId) -> Scope {
+    Scope::Try(try_id.0)
 }
 
 /// Returns the scope of the artifacts that an attempt has uploaded and that are not accepted yet.

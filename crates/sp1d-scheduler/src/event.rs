@@ -4,11 +4,12 @@
 //!   connections. A [`WorkerId`] names the *worker*, and a [`SessionId`] names the *session*. A worker that reconnects
 //!   keeps its `WorkerId` and gets a new `SessionId`. What a worker reports, and what it gets, belongs to a session.
 //!   Faults and standing belong to the worker.
-//! - **Proof.** A [`TryId`] is the number of one try of a proof request. A proof that restarts gets a new number.
+//! - **Proof and try.** A proof request is tried at most three times. A try has a number, its [`TryId`]. The scheduler
+//!   knows tries only: a task belongs to a try, and a failed try may be followed by another one of the same proof.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
 //!   attempt of the shard still proves, it uploads the shard's deferred events (of its precompile calls) and reports
-//!   the marker. The marker is complete once the events are checked and the claims accepted. A result that arrives
-//!   during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
+//!   the marker. The marker is complete once the events are checked and the claim about them is accepted. A result that
+//!   arrives during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
 //! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
@@ -24,12 +25,12 @@ pub enum Event {
     /// A try of a proof request started. Its tasks follow.
     TryStarted {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
     },
-    /// A task of a running proof was submitted and can be given to a worker.
+    /// A task of a running try was submitted and can be given to a worker.
     TaskSubmitted {
-        /// The proof that the task belongs to.
-        proof: TryId,
+        /// The try that the task belongs to.
+        try_id: TryId,
         /// The new task.
         task: TaskId,
         /// The kind of the task.
@@ -43,8 +44,8 @@ pub enum Event {
     },
     /// A marker was submitted. An attempt of another task completes it.
     MarkerSubmitted {
-        /// The proof that the marker belongs to.
-        proof: TryId,
+        /// The try that the marker belongs to.
+        try_id: TryId,
         /// The new marker.
         marker: TaskId,
     },
@@ -102,7 +103,7 @@ pub enum Event {
         /// The attempt that started.
         attempt: AttemptId,
     },
-    /// The deferred events that `attempt` uploaded for its marker were checked, and its claims were accepted.
+    /// The deferred events that `attempt` uploaded for its marker were checked, and its claim was accepted.
     DeferredEventsAccepted {
         /// The session that holds the attempt.
         session: SessionId,
@@ -138,8 +139,8 @@ pub enum Event {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once
-    /// for every kind, even if it is needed.
+    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted a claim
+    /// of it. The worker is quarantined at once for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,
@@ -149,7 +150,7 @@ pub enum Event {
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     TryEnded {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
     },
     /// Only time has passed.
     Tick,
@@ -158,13 +159,13 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { proof } => write!(f, "{proof} started"),
-            Self::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
-                write!(f, "{kind} {task} of {proof} submitted")?;
+            Self::TryStarted { try_id } => write!(f, "{try_id} started"),
+            Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
+                write!(f, "{kind} {task} of {try_id} submitted")?;
                 marker.map_or(Ok(()), |marker| write!(f, ", with marker {marker}"))?;
                 resumable_on.map_or(Ok(()), |session| write!(f, ", resumable on {session}"))
             }
-            Self::MarkerSubmitted { proof, marker } => write!(f, "marker {marker} of {proof} submitted"),
+            Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
                 let JoinedWorker { worker, origin, memory_bytes, slots, kinds, holds } = joined;
                 write!(
@@ -192,7 +193,7 @@ impl fmt::Display for Event {
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
-            Self::TryEnded { proof } => write!(f, "{proof} ended"),
+            Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
             Self::Tick => f.write_str("tick"),
         }
     }
@@ -208,8 +209,8 @@ pub enum Command {
         session: SessionId,
         /// The number of the new attempt.
         attempt: AttemptId,
-        /// The proof that the task belongs to.
-        proof: TryId,
+        /// The try that the task belongs to.
+        try_id: TryId,
         /// The task to prove.
         task: TaskId,
         /// The kind of the task.
@@ -223,10 +224,10 @@ pub enum Command {
         /// The attempt to stop.
         attempt: AttemptId,
     },
-    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
+    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the try.
     CompleteMarker {
-        /// The proof that the marker belongs to.
-        proof: TryId,
+        /// The try that the marker belongs to.
+        try_id: TryId,
         /// The completed marker.
         marker: TaskId,
         /// The attempt whose uploads count.
@@ -234,8 +235,8 @@ pub enum Command {
     },
     /// `task` is done: the result of `attempt` is final.
     AcceptResult {
-        /// The proof that the task belongs to.
-        proof: TryId,
+        /// The try that the task belongs to.
+        try_id: TryId,
         /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
@@ -243,16 +244,17 @@ pub enum Command {
         /// The session that delivered the result.
         session: SessionId,
     },
-    /// Delete the uploads of `attempt`, except those that already belong to the proof. Its result does not count any
+    /// Delete the uploads of `attempt`, except those that already belong to the try. Its result does not count any
     /// more.
     Discard {
         /// The attempt whose uploads are deleted.
         attempt: AttemptId,
     },
-    /// `task` failed for good, and its proof fails with it. The proof stays known until [`Event::TryEnded`].
-    FailProof {
-        /// The proof that failed.
-        proof: TryId,
+    /// `task` failed for good, and its try fails with it. The proof may restart. The try stays known until
+    /// [`Event::TryEnded`].
+    FailTry {
+        /// The try that failed.
+        try_id: TryId,
         /// The task that failed.
         task: TaskId,
         /// The kind of the task.
@@ -305,19 +307,19 @@ pub enum Command {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Assign { session, attempt, proof, task, kind } => {
-                write!(f, "assign {kind} {task} of {proof} to {session} as {attempt}")
+            Self::Assign { session, attempt, try_id, task, kind } => {
+                write!(f, "assign {kind} {task} of {try_id} to {session} as {attempt}")
             }
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
-            Self::CompleteMarker { proof, marker, attempt } => {
-                write!(f, "complete marker {marker} of {proof} with {attempt}")
+            Self::CompleteMarker { try_id, marker, attempt } => {
+                write!(f, "complete marker {marker} of {try_id} with {attempt}")
             }
-            Self::AcceptResult { proof, task, attempt, session } => {
-                write!(f, "accept {attempt} of {session} for {task} of {proof}")
+            Self::AcceptResult { try_id, task, attempt, session } => {
+                write!(f, "accept {attempt} of {session} for {task} of {try_id}")
             }
             Self::Discard { attempt } => write!(f, "discard {attempt}"),
-            Self::FailProof { proof, task, kind, history, .. } => {
-                write!(f, "fail {proof} because of {kind} {task} after {} past attempts", history.len())
+            Self::FailTry { try_id, task, kind, history, .. } => {
+                write!(f, "fail {try_id} because of {kind} {task} after {} past attempts", history.len())
             }
             Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
             Self::Quarantine { session, kinds, duration, reason } => {

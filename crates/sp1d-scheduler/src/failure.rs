@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 /// Why a task does not wait for an attempt any more. Another attempt may replace it. If the result of the attempt
 /// arrives nevertheless, it counts if it is the first that verifies, except after `Rejected`, `Unconfirmed` and
-/// `NamesTaken`.
+/// `NameConflict`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptFailure {
     /// The attempt failed on its worker.
@@ -22,9 +22,9 @@ pub enum AttemptFailure {
     /// No second worker confirmed the deferred events that the attempt claims for its shard. It is not known which
     /// worker is wrong, so none of them gets a fault.
     Unconfirmed,
-    /// The proof already has artifacts with the names of the deferred events that the attempt uploaded, but with other
+    /// The try already has artifacts with the names of the deferred events that the attempt uploaded, but with other
     /// content. It is not known which of them are right, so no worker gets a fault.
-    NamesTaken,
+    NameConflict,
     /// The attempt runs for too long: see [`PaceRules`](crate::PaceRules). It keeps its slot, because its worker still
     /// proves it.
     Overdue,
@@ -56,7 +56,9 @@ impl fmt::Display for AttemptFailure {
             Self::Rejected(reason) => write!(f, "its output was rejected: {reason}"),
             Self::WorkerLost => f.write_str("the worker was lost"),
             Self::Unconfirmed => f.write_str("no other worker confirmed the deferred events that it claims"),
-            Self::NamesTaken => f.write_str("another attempt already owns the names of the artifacts that it uploaded"),
+            Self::NameConflict => {
+                f.write_str("another attempt already owns the names of the artifacts that it uploaded")
+            }
             Self::Overdue => f.write_str("it ran for much longer than expected"),
             Self::NeverStarted => f.write_str("the worker never started it"),
             Self::Cancelled => f.write_str("cancelled by the scheduler"),

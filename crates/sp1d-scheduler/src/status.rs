@@ -31,8 +31,8 @@ pub enum TaskStatus {
         /// The attempt that delivered the result.
         attempt: AttemptId,
     },
-    /// The proof has failed: the task is not assigned any more.
-    ProofFailed,
+    /// The try has failed: the task is not assigned any more.
+    TryFailed,
     /// The task is done.
     Accepted {
         /// The session that delivered the final result.
@@ -109,8 +109,8 @@ impl WorkerChanges {
 /// How many items the scheduler holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SchedulerCounts {
-    /// Proofs that have not ended.
-    pub proofs: usize,
+    /// Tries that have not ended.
+    pub tries: usize,
     /// Tasks without a final result.
     pub open_tasks: usize,
     /// Tasks that wait for a slot.

@@ -82,25 +82,25 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-const fn proof(proof: u64) -> Event {
-    Event::TryStarted { proof: TryId(proof) }
+const fn new_try(try_id: u64) -> Event {
+    Event::TryStarted { try_id: TryId(try_id) }
 }
 
-const fn ended(proof: u64) -> Event {
-    Event::TryEnded { proof: TryId(proof) }
+const fn ended(try_id: u64) -> Event {
+    Event::TryEnded { try_id: TryId(try_id) }
 }
 
-const fn task(proof: u64, task: u64, kind: TaskKind) -> Event {
-    Event::TaskSubmitted { proof: TryId(proof), task: TaskId(task), kind, marker: None, resumable_on: None }
+const fn task(try_id: u64, task: u64, kind: TaskKind) -> Event {
+    Event::TaskSubmitted { try_id: TryId(try_id), task: TaskId(task), kind, marker: None, resumable_on: None }
 }
 
-const fn marked(proof: u64, task: u64, marker: u64) -> Event {
-    let (proof, task, marker) = (TryId(proof), TaskId(task), Some(TaskId(marker)));
-    Event::TaskSubmitted { proof, task, kind: SHARD, marker, resumable_on: None }
+const fn marked(try_id: u64, task: u64, marker: u64) -> Event {
+    let (try_id, task, marker) = (TryId(try_id), TaskId(task), Some(TaskId(marker)));
+    Event::TaskSubmitted { try_id, task, kind: SHARD, marker, resumable_on: None }
 }
 
-const fn marker(proof: u64, marker: u64) -> Event {
-    Event::MarkerSubmitted { proof: TryId(proof), marker: TaskId(marker) }
+const fn marker(try_id: u64, marker: u64) -> Event {
+    Event::MarkerSubmitted { try_id: TryId(try_id), marker: TaskId(marker) }
 }
 
 /// Each worker has its own origin, unless a test says otherwise.
@@ -169,15 +169,15 @@ fn broken() -> AttemptFailure {
     AttemptFailure::Worker { kind: FailureKind::Engine, text: "broken".to_owned() }
 }
 
-const fn assign(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
-    assign_kind(session, attempt, proof, task, SHARD)
+const fn assign(session: u64, attempt: u64, try_id: u64, task: u64) -> Command {
+    assign_kind(session, attempt, try_id, task, SHARD)
 }
 
-const fn assign_kind(session: u64, attempt: u64, proof: u64, task: u64, kind: TaskKind) -> Command {
+const fn assign_kind(session: u64, attempt: u64, try_id: u64, task: u64, kind: TaskKind) -> Command {
     Command::Assign {
         session: SessionId(session),
         attempt: AttemptId(attempt),
-        proof: TryId(proof),
+        try_id: TryId(try_id),
         task: TaskId(task),
         kind,
     }
@@ -191,33 +191,33 @@ const fn discard(attempt: u64) -> Command {
     Command::Discard { attempt: AttemptId(attempt) }
 }
 
-const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
+const fn accept(session: u64, attempt: u64, try_id: u64, task: u64) -> Command {
     Command::AcceptResult {
-        proof: TryId(proof),
+        try_id: TryId(try_id),
         task: TaskId(task),
         attempt: AttemptId(attempt),
         session: SessionId(session),
     }
 }
 
-const fn complete_marker(proof: u64, marker: u64, attempt: u64) -> Command {
-    Command::CompleteMarker { proof: TryId(proof), marker: TaskId(marker), attempt: AttemptId(attempt) }
+const fn complete_marker(try_id: u64, marker: u64, attempt: u64) -> Command {
+    Command::CompleteMarker { try_id: TryId(try_id), marker: TaskId(marker), attempt: AttemptId(attempt) }
 }
 
 const fn end_session(session: u64) -> Command {
     Command::EndSession { session: SessionId(session) }
 }
 
-/// The failure of a proof because its shard `task` reached a limit.
-const fn fail_proof(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
-    let (proof, task) = (TryId(proof), TaskId(task));
-    Command::FailProof { proof, task, kind: SHARD, history, has_no_larger_worker: false }
+/// The failure of a try because its shard `task` reached a limit.
+const fn fail_try(try_id: u64, task: u64, history: Vec<PastAttempt>) -> Command {
+    let (try_id, task) = (TryId(try_id), TaskId(task));
+    Command::FailTry { try_id, task, kind: SHARD, history, has_no_larger_worker: false }
 }
 
-/// The failure of a proof because no worker has enough memory for its shard `task`.
-const fn fail_for_memory(proof: u64, task: u64, history: Vec<PastAttempt>) -> Command {
-    let (proof, task) = (TryId(proof), TaskId(task));
-    Command::FailProof { proof, task, kind: SHARD, history, has_no_larger_worker: true }
+/// The failure of a try because no worker has enough memory for its shard `task`.
+const fn fail_for_memory(try_id: u64, task: u64, history: Vec<PastAttempt>) -> Command {
+    let (try_id, task) = (TryId(try_id), TaskId(task));
+    Command::FailTry { try_id, task, kind: SHARD, history, has_no_larger_worker: true }
 }
 
 /// A past attempt that ended at the time it was assigned.

@@ -35,7 +35,7 @@ pub enum WaitReason {
         starting: usize,
     },
     /// The task ran out of memory, and no worker that supports its kind has more. Draining workers do not count. The
-    /// proof fails after [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
+    /// try fails after [`SchedulerConfig::memory_patience`](crate::SchedulerConfig::memory_patience).
     TooLittleMemory {
         /// The kind of the task.
         kind: TaskKind,

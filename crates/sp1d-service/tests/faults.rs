@@ -30,7 +30,7 @@ fn other_program(folder: &Path) -> Connection {
 }
 
 #[tokio::test]
-async fn locked_database_answers_503_and_loses_no_event() {
+async fn locked_database_returns_503_and_loses_no_event() {
     let folder = tempfile::tempdir().unwrap();
     let engine = FakeEngine::doing(|assignment, io| async move {
         sleep(Duration::from_millis(100)).await;

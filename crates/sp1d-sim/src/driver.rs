@@ -40,7 +40,7 @@ struct SimAttempt {
     resumes: Option<AttemptId>,
 }
 
-struct SimProof {
+struct SimTry {
     /// For each reduce or wrap task: how many of its inputs are missing.
     missing: BTreeMap<TaskId, usize>,
     open_tasks: usize,
@@ -67,8 +67,8 @@ pub(crate) struct Driver {
     claims: UploadedClaims,
     /// Sessions for whose drain the operator waits.
     drains: BTreeSet<SessionId>,
-    /// Proofs that have started and not ended.
-    proofs: BTreeMap<TryId, SimProof>,
+    /// Tries that have started and not ended.
+    tries: BTreeMap<TryId, SimTry>,
     /// The time of the latest tick, and how many earlier ticks had the same time.
     ticks_at: (Timestamp, u32),
 }
@@ -102,7 +102,7 @@ impl Driver {
             delivered: BTreeMap::new(),
             claims: UploadedClaims::new(),
             drains: BTreeSet::new(),
-            proofs: BTreeMap::new(),
+            tries: BTreeMap::new(),
             ticks_at: (Timestamp::default(), 0),
         }
     }
@@ -124,7 +124,7 @@ impl Driver {
 
     /// Returns true if every proof of the plan has ended.
     pub(crate) fn is_over(&self, plan: &Plan) -> bool {
-        self.proofs.is_empty() && self.outcomes.len() == plan.proofs.len()
+        self.tries.is_empty() && self.outcomes.len() == plan.tries.len()
     }
 
     /// Starts a session on a connection to `machine`.
@@ -238,42 +238,42 @@ impl Driver {
             Err("the claims are malformed".to_owned())
         } else {
             // A worker that says that it resumes an attempt may use the names of another attempt.
-            let has_taken_names = resumes && net.dice.chance(100);
+            let has_name_conflict = resumes && net.dice.chance(100);
             let seen = if self.sabotage.trusting { Claims::of(task) } else { claims };
-            Ok(seen.to_deferred(task, has_taken_names))
+            Ok(seen.to_deferred(task, has_name_conflict))
         };
         self.report(DispatchEvent::DeferredEventsChecked { attempt, outcome }, plan, net)
     }
 
-    pub(crate) fn begin(&mut self, proof: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
-        let entry = &plan.proofs[&proof];
+    pub(crate) fn begin(&mut self, try_id: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+        let entry = &plan.tries[&try_id];
         let folds = entry.tasks.iter().map(|task| (*task, plan.tasks[task].inputs)).filter(|(_, inputs)| *inputs > 0);
-        self.proofs.insert(proof, SimProof { missing: folds.collect(), open_tasks: entry.tasks.len() });
+        self.tries.insert(try_id, SimTry { missing: folds.collect(), open_tasks: entry.tasks.len() });
         for (after, task) in &entry.shards {
             net.after(*after, Happening::Submit(*task));
         }
         if let Some(after) = entry.cancelled {
-            net.after(after, Happening::ProofCancelled(proof));
+            net.after(after, Happening::TryCancelled(try_id));
         }
-        let claims = earlier_claims(proof, plan, &mut net.dice);
-        self.report(DispatchEvent::TryStarted { proof, claims }, plan, net)
+        let claims = earlier_claims(try_id, plan, &mut net.dice);
+        self.report(DispatchEvent::TryStarted { try_id, claims }, plan, net)
     }
 
     pub(crate) fn submit(&mut self, task: TaskId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
         let entry = plan.tasks[&task];
-        let proof = entry.proof;
+        let try_id = entry.try_id;
         // The runner may not know yet that the proof has ended.
-        if self.outcomes.contains_key(&proof) && net.dice.chance(500) {
+        if self.outcomes.contains_key(&try_id) && net.dice.chance(500) {
             return Ok(());
         }
         // Some markers are not submitted before their task. The scheduler then learns the marker from the task.
         if let Some(marker) = entry.marker.filter(|_| net.dice.chance(900)) {
-            self.report(DispatchEvent::MarkerSubmitted { proof, marker }, plan, net)?;
+            self.report(DispatchEvent::MarkerSubmitted { try_id, marker }, plan, net)?;
         }
         let (kind, marker) = (entry.kind, entry.marker);
         // Results of some tasks are not cached, so no worker can resume them.
         let key = if net.dice.chance(900) { Some(key_of(task)) } else { None };
-        self.report(DispatchEvent::TaskSubmitted { proof, task, kind, marker, key }, plan, net)
+        self.report(DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key }, plan, net)
     }
 
     /// Attempts from before a restart of the orchestrator that a joining worker can resume: up to three, of tasks in
@@ -290,24 +290,24 @@ impl Driver {
         (0..count).filter_map(|_| pick()).collect()
     }
 
-    pub(crate) fn cancel(&mut self, proof: TryId, net: &mut Net) {
-        if self.proofs.contains_key(&proof) {
-            self.end_soon(proof, SimOutcome::Cancelled, 500, net);
+    pub(crate) fn cancel(&mut self, try_id: TryId, net: &mut Net) {
+        if self.tries.contains_key(&try_id) {
+            self.end_soon(try_id, SimOutcome::Cancelled, 500, net);
         }
     }
 
-    /// Ends `proof` with `outcome` after a short delay, unless its outcome is already set.
-    fn end_soon(&mut self, proof: TryId, outcome: SimOutcome, max_ms: u64, net: &mut Net) {
-        if let Entry::Vacant(entry) = self.outcomes.entry(proof) {
+    /// Ends `try_id` with `outcome` after a short delay, unless its outcome is already set.
+    fn end_soon(&mut self, try_id: TryId, outcome: SimOutcome, max_ms: u64, net: &mut Net) {
+        if let Entry::Vacant(entry) = self.outcomes.entry(try_id) {
             entry.insert(outcome);
             let delay = net.dice.ms(10..=max_ms);
-            net.after(delay, Happening::ProofOver(proof));
+            net.after(delay, Happening::TryOver(try_id));
         }
     }
 
-    pub(crate) fn end(&mut self, proof: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
-        self.report(DispatchEvent::TryEnded { proof }, plan, net)?;
-        self.proofs.remove(&proof);
+    pub(crate) fn end(&mut self, try_id: TryId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+        self.report(DispatchEvent::TryEnded { try_id }, plan, net)?;
+        self.tries.remove(&try_id);
         Ok(())
     }
 
@@ -420,9 +420,11 @@ impl Driver {
             }
             DispatchCommand::CheckDeferredEvents { attempt, task } => self.check_deferred_events(attempt, task, net),
             DispatchCommand::CheckResult { attempt, task } => self.check_result(attempt, task, net),
-            DispatchCommand::AcceptResult { proof, task, attempt, .. } => self.accept(proof, task, attempt, plan, net),
+            DispatchCommand::AcceptResult { try_id, task, attempt, .. } => {
+                self.accept(try_id, task, attempt, plan, net)
+            }
             DispatchCommand::Discard { attempt } => self.forget(attempt),
-            DispatchCommand::FailProof { proof, .. } => self.end_soon(proof, SimOutcome::Failed, 2000, net),
+            DispatchCommand::FailTry { try_id, .. } => self.end_soon(try_id, SimOutcome::Failed, 2000, net),
             DispatchCommand::EndSession { session } => {
                 let entry = self.sessions.get_mut(&session)?;
                 entry.open = false;
@@ -481,9 +483,9 @@ impl Driver {
         self.claims.remove(&attempt);
     }
 
-    fn accept(&mut self, proof: TryId, task: TaskId, attempt: AttemptId, plan: &Plan, net: &mut Net) {
+    fn accept(&mut self, try_id: TryId, task: TaskId, attempt: AttemptId, plan: &Plan, net: &mut Net) {
         self.forget(attempt);
-        let Some(state) = self.proofs.get_mut(&proof) else { return };
+        let Some(state) = self.tries.get_mut(&try_id) else { return };
         state.open_tasks = state.open_tasks.saturating_sub(1);
         if let Some(parent) = plan.tasks[&task].parent
             && let Some(missing) = state.missing.get_mut(&parent)
@@ -496,7 +498,7 @@ impl Driver {
             }
         }
         if state.open_tasks == 0 {
-            self.end_soon(proof, SimOutcome::Complete, 300, net);
+            self.end_soon(try_id, SimOutcome::Complete, 300, net);
         }
     }
 

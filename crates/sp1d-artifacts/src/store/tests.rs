@@ -15,7 +15,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-const PROOF: Scope = Scope::Proof(1);
+const TRY: Scope = Scope::Try(1);
 const ATTEMPT: Scope = Scope::Attempt(1);
 
 /// Returns incompressible bytes, whose stored size is `len`.
@@ -69,30 +69,30 @@ fn check_gone(base: &TempDir) {
 /// Checks that the store has no room for `name`, and that its error contains all of `words`.
 fn check_full(store: &Store, name: &str, len: usize, words: &[&str]) {
     let before = store.usage();
-    let error = store.put(PROOF, name, blob(99, len)).unwrap_err();
+    let error = store.put(TRY, name, blob(99, len)).unwrap_err();
     assert!(matches!(&error, StoreError::Full { bytes, .. } if *bytes == len as u64), "{error:?}");
     let text = error.to_string();
     assert!([name].iter().chain(words).all(|word| text.contains(*word)), "{text}");
-    assert!(store.get(PROOF, name).is_none());
+    assert!(store.get(TRY, name).is_none());
     assert_eq!(store.usage().artifacts, before.artifacts);
 }
 
 #[test]
 fn removing_a_scope_removes_all_its_artifacts() {
     let store = Store::unbounded();
-    store.put(PROOF, "a", Blob::encode(b"one")).unwrap();
-    store.put(PROOF, "b", Blob::encode(b"two")).unwrap();
+    store.put(TRY, "a", Blob::encode(b"one")).unwrap();
+    store.put(TRY, "b", Blob::encode(b"two")).unwrap();
     store.put(ATTEMPT, "a", Blob::encode(b"three")).unwrap();
     assert_eq!(store.stats().artifacts, 3);
-    assert_eq!(store.scope_stats(PROOF), ArtifactStats { artifacts: 2, bytes: 6 });
-    store.put(PROOF, "zeros", Blob::encode(&[0; 10_000])).unwrap();
-    assert_eq!(store.scope_content_bytes(PROOF), 10_006, "the size before compression");
-    assert!(store.scope_stats(PROOF).bytes < 1000);
-    store.remove(PROOF, "zeros");
-    assert_eq!((store.scope_content_bytes(PROOF), store.scope_content_bytes(ATTEMPT)), (6, 5));
-    store.remove_scope(PROOF);
-    assert_eq!(store.scope_content_bytes(PROOF), 0);
-    assert!(store.get(PROOF, "a").is_none());
+    assert_eq!(store.scope_stats(TRY), ArtifactStats { artifacts: 2, bytes: 6 });
+    store.put(TRY, "zeros", Blob::encode(&[0; 10_000])).unwrap();
+    assert_eq!(store.scope_content_bytes(TRY), 10_006, "the size before compression");
+    assert!(store.scope_stats(TRY).bytes < 1000);
+    store.remove(TRY, "zeros");
+    assert_eq!((store.scope_content_bytes(TRY), store.scope_content_bytes(ATTEMPT)), (6, 5));
+    store.remove_scope(TRY);
+    assert_eq!(store.scope_content_bytes(TRY), 0);
+    assert!(store.get(TRY, "a").is_none());
     assert!(store.get(ATTEMPT, "a").is_some());
     assert!(store.remove(ATTEMPT, "a"));
     assert!(!store.remove(ATTEMPT, "a"));
@@ -104,10 +104,10 @@ fn an_artifact_cannot_be_replaced() {
     // In the second round, the existing artifact is on disk.
     for memory_bytes in [100, 0] {
         let (store, _base) = store(memory_bytes, 100);
-        store.put(PROOF, "a", Blob::encode(b"one")).unwrap();
-        assert_eq!(store.put(PROOF, "a", Blob::encode(b"one")), Ok(()));
-        assert_eq!(store.put(PROOF, "a", Blob::encode(b"two")), Err(StoreError::Exists("a".into())));
-        check_content(&store, PROOF, "a", memory_bytes == 0, b"one");
+        store.put(TRY, "a", Blob::encode(b"one")).unwrap();
+        assert_eq!(store.put(TRY, "a", Blob::encode(b"one")), Ok(()));
+        assert_eq!(store.put(TRY, "a", Blob::encode(b"two")), Err(StoreError::Exists("a".into())));
+        check_content(&store, TRY, "a", memory_bytes == 0, b"one");
         assert_eq!(store.stats().artifacts, 1);
     }
 }
@@ -118,15 +118,15 @@ fn promotion_moves_but_never_overwrites() {
         let (store, base) = store(memory_bytes, 100);
         let files = usize::from(memory_bytes == 0);
         store.put(ATTEMPT, "a", Blob::encode(b"one")).unwrap();
-        assert!(store.promote(ATTEMPT, PROOF, "a"));
-        assert!(!store.promote(ATTEMPT, PROOF, "a"), "the attempt no longer has it");
+        assert!(store.promote(ATTEMPT, TRY, "a"));
+        assert!(!store.promote(ATTEMPT, TRY, "a"), "the attempt no longer has it");
         assert_eq!(store.scope_stats(ATTEMPT), ArtifactStats::default());
-        assert_eq!(store.scope_stats(PROOF), ArtifactStats { artifacts: 1, bytes: 3 });
+        assert_eq!(store.scope_stats(TRY), ArtifactStats { artifacts: 1, bytes: 3 });
         store.put(ATTEMPT, "a", Blob::encode(b"two")).unwrap();
-        assert!(!store.promote(ATTEMPT, PROOF, "a"));
+        assert!(!store.promote(ATTEMPT, TRY, "a"));
         store.put(ATTEMPT, "a", Blob::encode(b"one")).unwrap();
-        assert!(store.promote(ATTEMPT, PROOF, "a"), "the proof has the same content");
-        check_content(&store, PROOF, "a", memory_bytes == 0, b"one");
+        assert!(store.promote(ATTEMPT, TRY, "a"), "the try has the same content");
+        check_content(&store, TRY, "a", memory_bytes == 0, b"one");
         assert_eq!(store.stats(), ArtifactStats { artifacts: 1, bytes: 3 });
         check_files(&base, files);
     }
@@ -136,15 +136,15 @@ fn promotion_moves_but_never_overwrites() {
 fn artifacts_beyond_the_memory_budget_are_spilled_and_readable() {
     let (store, base) = store(1000, 10_000);
     for (seed, name) in ["a", "b", "c"].into_iter().enumerate() {
-        store.put(PROOF, name, blob(seed as u64, 600)).unwrap();
+        store.put(TRY, name, blob(seed as u64, 600)).unwrap();
     }
     check_usage(&store, 600, 1200, 3);
-    assert_eq!(store.scope_stats(PROOF), ArtifactStats { artifacts: 3, bytes: 1800 });
-    check_content(&store, PROOF, "a", false, &noise(0, 600));
-    check_content(&store, PROOF, "b", true, &noise(1, 600));
-    check_content(&store, PROOF, "c", true, &noise(2, 600));
+    assert_eq!(store.scope_stats(TRY), ArtifactStats { artifacts: 3, bytes: 1800 });
+    check_content(&store, TRY, "a", false, &noise(0, 600));
+    check_content(&store, TRY, "b", true, &noise(1, 600));
+    check_content(&store, TRY, "c", true, &noise(2, 600));
     check_files(&base, 2);
-    store.put(PROOF, "larger than the budget", blob(3, 5000)).unwrap();
+    store.put(TRY, "larger than the budget", blob(3, 5000)).unwrap();
     check_usage(&store, 600, 6200, 4);
     drop(store);
     check_gone(&base);
@@ -154,23 +154,23 @@ fn artifacts_beyond_the_memory_budget_are_spilled_and_readable() {
 fn small_artifacts_are_spilled_last() {
     let (record, result) = (3 << 20, 1 << 20);
     let (store, _base) = store(3 << 20, 10 << 20);
-    store.put(PROOF, "record", blob(1, record)).unwrap();
-    store.put(PROOF, "result", blob(2, result)).unwrap();
-    check_content(&store, PROOF, "record", true, &noise(1, record));
-    check_content(&store, PROOF, "result", false, &noise(2, result));
+    store.put(TRY, "record", blob(1, record)).unwrap();
+    store.put(TRY, "result", blob(2, result)).unwrap();
+    check_content(&store, TRY, "record", true, &noise(1, record));
+    check_content(&store, TRY, "result", false, &noise(2, result));
 }
 
 #[test]
 fn artifacts_held_by_a_reader_are_spilled_last() {
     let (store, _base) = store(1000, 10_000);
-    store.put(PROOF, "a", blob(1, 600)).unwrap();
+    store.put(TRY, "a", blob(1, 600)).unwrap();
     let held = blob(2, 600);
-    store.put(PROOF, "b", held.clone()).unwrap();
-    check_content(&store, PROOF, "a", true, &noise(1, 600));
-    check_content(&store, PROOF, "b", false, &noise(2, 600));
+    store.put(TRY, "b", held.clone()).unwrap();
+    check_content(&store, TRY, "a", true, &noise(1, 600));
+    check_content(&store, TRY, "b", false, &noise(2, 600));
     // The store keeps to its budget even if readers hold all blobs in memory.
     let held_too = blob(3, 600);
-    store.put(PROOF, "c", held_too.clone()).unwrap();
+    store.put(TRY, "c", held_too.clone()).unwrap();
     check_usage(&store, 600, 1200, 3);
 }
 
@@ -178,13 +178,13 @@ fn artifacts_held_by_a_reader_are_spilled_last() {
 fn removal_deletes_files_that_no_reader_holds() {
     let (store, base) = store(0, 10_000);
     for (seed, name) in ["a", "b", "c"].into_iter().enumerate() {
-        store.put(PROOF, name, blob(seed as u64, 100)).unwrap();
+        store.put(TRY, name, blob(seed as u64, 100)).unwrap();
     }
     check_files(&base, 3);
-    assert!(store.remove(PROOF, "a"));
+    assert!(store.remove(TRY, "a"));
     check_files(&base, 2);
-    let reader = store.get(PROOF, "b").unwrap();
-    store.remove_scope(PROOF);
+    let reader = store.get(TRY, "b").unwrap();
+    store.remove_scope(TRY);
     check_usage(&store, 0, 0, 0);
     check_files(&base, 1);
     assert_eq!(reader.clone().load().unwrap().decode().unwrap(), noise(1, 100));
@@ -197,37 +197,37 @@ fn removal_deletes_files_that_no_reader_holds() {
 #[test]
 fn loading_a_damaged_file_fails() {
     let (store, base) = store(0, 10_000);
-    store.put(PROOF, "a", blob(1, 100)).unwrap();
+    store.put(TRY, "a", blob(1, 100)).unwrap();
     let folder = fs::read_dir(base.path()).unwrap().next().unwrap().unwrap().path();
     let path = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     fs::write(&path, b"damage").unwrap();
-    let error = store.get(PROOF, "a").unwrap().load().unwrap_err();
+    let error = store.get(TRY, "a").unwrap().load().unwrap_err();
     assert!(matches!(&error, StoreError::Unreadable { path: unreadable, .. } if *unreadable == path), "{error:?}");
 }
 
 #[test]
 fn the_store_is_full_when_both_budgets_are_used_up() {
     let (store, base) = store(1000, 500);
-    store.put(PROOF, "a", blob(1, 800)).unwrap();
-    store.put(PROOF, "b", blob(2, 400)).unwrap();
+    store.put(TRY, "a", blob(1, 800)).unwrap();
+    store.put(TRY, "b", blob(2, 400)).unwrap();
     check_usage(&store, 800, 400, 2);
     check_full(&store, "large", 300, &["are used up\nhint: raise `store_memory_mb`", base.path().to_str().unwrap()]);
     check_usage(&store, 800, 400, 2);
-    store.put(PROOF, "small", blob(3, 200)).unwrap();
+    store.put(TRY, "small", blob(3, 200)).unwrap();
     check_usage(&store, 1000, 400, 3);
     // A full store does not replace an artifact by a new one.
     check_full(&store, "large", 300, &[]);
-    store.remove(PROOF, "a");
-    store.put(PROOF, "large", blob(4, 300)).unwrap();
-    check_content(&store, PROOF, "b", true, &noise(2, 400));
-    check_content(&store, PROOF, "large", false, &noise(4, 300));
+    store.remove(TRY, "a");
+    store.put(TRY, "large", blob(4, 300)).unwrap();
+    check_content(&store, TRY, "b", true, &noise(2, 400));
+    check_content(&store, TRY, "large", false, &noise(4, 300));
 }
 
 #[test]
 fn without_a_folder_the_store_is_full_when_memory_is() {
     let store = Store::new(StoreLimits { memory_bytes: 1000, disk_bytes: 1000, spill_folder: None });
     assert_eq!(store.prepare(), Ok(()));
-    store.put(PROOF, "a", blob(1, 800)).unwrap();
+    store.put(TRY, "a", blob(1, 800)).unwrap();
     check_full(&store, "b", 300, &["there is no spill folder\nhint: set `spill_folder`"]);
     check_usage(&store, 800, 0, 1);
 }
@@ -239,18 +239,18 @@ fn memory_may_exceed_its_budget_while_the_disk_fails() {
     let limits = StoreLimits { memory_bytes: 1000, disk_bytes: 10_000, spill_folder: Some(folder.clone()) };
     let store = Store::new(limits);
     assert!(matches!(store.prepare(), Err(StoreError::Folder { path, .. }) if path == folder));
-    store.put(PROOF, "a", blob(1, 800)).unwrap();
+    store.put(TRY, "a", blob(1, 800)).unwrap();
     assert_eq!((store.refusal(), store.is_under_pressure()), (None, false));
-    store.put(PROOF, "b", blob(2, 600)).unwrap();
+    store.put(TRY, "b", blob(2, 600)).unwrap();
     check_usage(&store, 1400, 0, 2);
     assert!(store.refusal().is_some() && store.is_under_pressure());
     check_full(&store, "c", 200, &["cannot write to the spill folder", folder.to_str().unwrap()]);
     check_usage(&store, 1400, 0, 2);
     fs::create_dir(&folder).unwrap();
-    store.put(PROOF, "c", blob(3, 100)).unwrap();
+    store.put(TRY, "c", blob(3, 100)).unwrap();
     check_usage(&store, 800, 700, 3);
     assert_eq!((store.refusal(), store.is_under_pressure()), (None, false));
-    check_content(&store, PROOF, "b", true, &noise(2, 600));
+    check_content(&store, TRY, "b", true, &noise(2, 600));
     assert_eq!(store.prepare(), Ok(()));
 }
 
@@ -258,17 +258,17 @@ fn memory_may_exceed_its_budget_while_the_disk_fails() {
 fn pressure_starts_at_three_quarters_and_ends_at_half() {
     let (store, _base) = store(1000, 1000);
     let check = |pressed: bool| assert_eq!(store.is_under_pressure(), pressed, "{:?}", store.usage());
-    store.put(PROOF, "a", blob(1, 800)).unwrap();
-    store.put(PROOF, "b", blob(2, 600)).unwrap();
+    store.put(TRY, "a", blob(1, 800)).unwrap();
+    store.put(TRY, "b", blob(2, 600)).unwrap();
     check(false);
-    store.put(PROOF, "c", blob(3, 200)).unwrap();
+    store.put(TRY, "c", blob(3, 200)).unwrap();
     check(true);
-    store.remove(PROOF, "c");
+    store.remove(TRY, "c");
     check(true);
-    store.put(PROOF, "c", blob(3, 200)).unwrap();
-    store.remove(PROOF, "b");
+    store.put(TRY, "c", blob(3, 200)).unwrap();
+    store.remove(TRY, "b");
     check(false);
-    store.put(PROOF, "b", blob(2, 400)).unwrap();
+    store.put(TRY, "b", blob(2, 400)).unwrap();
     check(false);
 }
 
@@ -276,14 +276,14 @@ fn pressure_starts_at_three_quarters_and_ends_at_half() {
 async fn wait_for_room_ends_when_there_is_room() {
     let store = Arc::new(Store::new(StoreLimits { memory_bytes: 1000, disk_bytes: 0, spill_folder: None }));
     store.wait_for_room().await;
-    store.put(PROOF, "a", blob(1, 800)).unwrap();
+    store.put(TRY, "a", blob(1, 800)).unwrap();
     let waiting = tokio::spawn({
         let store = store.clone();
         async move { store.wait_for_room().await }
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    store.remove(PROOF, "a");
+    store.remove(TRY, "a");
     waiting.await.unwrap();
 }
 
@@ -294,21 +294,21 @@ fn concurrent_threads_see_their_own_artifacts() {
         for own in 0..4_u64 {
             let store = &store;
             threads.spawn(move || {
-                let (attempt, proof) = (Scope::Attempt(own), Scope::Proof(own));
+                let (attempt, of_try) = (Scope::Attempt(own), Scope::Try(own));
                 for round in 0..100 {
                     let seed = own * 1000 + round;
                     let name = round.to_string();
                     let content = noise(seed, 500 + usize::try_from(seed % 700).unwrap());
                     store.put(attempt, &*name, Blob::encode(&content)).unwrap();
-                    assert!(store.promote(attempt, proof, &name));
-                    let read = store.get(proof, &name).unwrap().load().unwrap();
+                    assert!(store.promote(attempt, of_try, &name));
+                    let read = store.get(of_try, &name).unwrap().load().unwrap();
                     assert_eq!(read.decode().unwrap(), content);
                     if round >= 5 {
-                        assert!(store.remove(proof, &(round - 5).to_string()));
+                        assert!(store.remove(of_try, &(round - 5).to_string()));
                     }
                 }
-                assert_eq!(store.scope_stats(proof).artifacts, 5);
-                store.remove_scope(proof);
+                assert_eq!(store.scope_stats(of_try).artifacts, 5);
+                store.remove_scope(of_try);
             });
         }
     });
@@ -349,7 +349,7 @@ fn content_of(content: u64) -> Vec<u8> {
 }
 
 fn scope_of(number: u64) -> Scope {
-    if number.is_multiple_of(2) { Scope::Proof(number) } else { Scope::Attempt(number) }
+    if number.is_multiple_of(2) { Scope::Try(number) } else { Scope::Attempt(number) }
 }
 
 type Model = BTreeMap<(u64, u8), u64>;

@@ -8,7 +8,7 @@ use super::{
     failures::{too_long_line_written, too_much_memory, too_much_output},
     resources::ExecutionResources,
     shared_memory::SharedMemoryShortage,
-    shared_memory_place::SharedMemoryPlace,
+    shared_memory_share::SharedMemoryShare,
 };
 use sp1d_orchestrator::ProofFailure;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct ChildWatch {
     limits: ChildLimits,
     memory_bytes: u64,
     input_bytes: u64,
-    place: SharedMemoryPlace,
+    share: SharedMemoryShare,
     group: Option<ExecutionGroup>,
     /// The processor time of the child when its limit was last moved.
     renewed_at: Duration,
@@ -29,10 +29,10 @@ impl ChildWatch {
     /// Reserves shared memory for an execution within `bound`, and creates its control group if that is possible.
     pub(super) fn prepare(bound: &ExecutionBound) -> Result<Self, SharedMemoryShortage> {
         let limits = ChildLimits::new(bound.memory_bytes, own_oom_score());
-        let place = SharedMemoryPlace::reserve(bound.trace_bytes)?;
+        let share = SharedMemoryShare::reserve(bound.trace_bytes)?;
         let group = ExecutionGroup::create(limits.group);
         let (memory_bytes, input_bytes) = (bound.memory_bytes, bound.input_bytes);
-        Ok(Self { limits, memory_bytes, input_bytes, place, group, renewed_at: Duration::ZERO, looks: 0 })
+        Ok(Self { limits, memory_bytes, input_bytes, share, group, renewed_at: Duration::ZERO, looks: 0 })
     }
 
     /// Sets the limits of the child. Limits that cannot be set are left out: the supervisor checks memory and time in
@@ -67,7 +67,7 @@ impl ChildWatch {
         if exceeded.is_some() && resources.is_running() {
             return exceeded;
         }
-        if is_full && let Err(overdraft) = self.place.check(resources.shared_bytes()) {
+        if is_full && let Err(overdraft) = self.share.check(resources.shared_bytes()) {
             return Some(ProofFailure::Interrupted(overdraft.to_string()));
         }
         None

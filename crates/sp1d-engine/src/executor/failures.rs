@@ -109,7 +109,8 @@ pub(crate) fn killed_from_outside(error: &dyn std::fmt::Display) -> ProofFailure
 }
 
 /// Returns the failure of an execution that has no typed error. If `/dev/shm` is full, the executor is killed by a
-/// signal that does not name the cause, and the memory is free again by now. So check whether `/dev/shm` is small.
+/// signal that does not name the cause. Most of the memory is free again by now. So check whether little is free even
+/// now.
 fn untyped_failure(error: &dyn std::fmt::Display) -> ProofFailure {
     match little_shared_memory() {
         Some(free_mb) => ProofFailure::Machine(format!(

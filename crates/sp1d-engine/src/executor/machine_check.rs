@@ -67,7 +67,7 @@ pub enum MachineError {
     #[error(
         "the executor needs at least {} MB of shared memory, and several GB for large programs; \
          /dev/shm has {free_mb} MB free\n\
-         hint: enlarge it with `mount -o remount,size=4G /dev/shm`, or start the container with `--shm-size=4g`",
+         hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or start the container with `--shm-size=6g`",
         MIN_SHARED_BYTES >> 20
     )]
     LittleSharedMemory {

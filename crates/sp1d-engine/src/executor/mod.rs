@@ -18,7 +18,7 @@ mod resources;
 mod run;
 mod segments;
 mod shared_memory;
-mod shared_memory_place;
+mod shared_memory_share;
 mod supervisor;
 
 pub(crate) use child_limits::LIMITS as CHILD_LIMITS;
@@ -31,7 +31,7 @@ pub(crate) use failures::{
 pub use leftovers::{Leftovers, kill_executions, remove_leftovers};
 pub use machine_check::{MachineError, check_executor_host, check_temporary_folder};
 pub use private_folder::private_temporary_folder;
-pub(crate) use run::ProgramRunner;
+pub(crate) use run::ProgramExecutor;
 pub use run::{Executed, execute_on};
 pub(crate) use shared_memory::{LIMITS as SHARE_LIMITS, trace_bytes};
 pub(crate) use supervisor::{ExecutionEnd, supervise};

@@ -40,25 +40,25 @@ pub fn execute_on<'a>(
     context: SP1Context<'static>,
 ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
     Box::pin(async move {
-        ProgramRunner::new(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await
+        ProgramExecutor::new(node.clone()).run_in(program, stdin, context, &CancellationToken::new()).await
     })
 }
 
 /// Executes programs without proving.
 #[derive(Clone)]
-pub(crate) struct ProgramRunner {
+pub(crate) struct ProgramExecutor {
     node: SP1NodeCore,
     /// Memory that a program may use, in bytes.
     memory_bytes: u64,
 }
 
-impl ProgramRunner {
-    /// Creates a runner with the memory limit of SP1's node, which it reads from the environment.
+impl ProgramExecutor {
+    /// Creates an executor with the memory limit of SP1's node, which it reads from the environment.
     pub(crate) fn new(node: SP1NodeCore) -> Self {
         Self { node, memory_bytes: SP1CoreOpts::default().memory_limit }
     }
 
-    /// Returns the same runner with the limit `memory_bytes` if that is lower.
+    /// Returns the same executor with the limit `memory_bytes` if that is lower.
     pub(crate) fn with_memory_at_most(self, memory_bytes: u64) -> Self {
         Self { memory_bytes: self.memory_bytes.min(memory_bytes), ..self }
     }
@@ -95,10 +95,12 @@ impl ProgramRunner {
             ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
             ExecutionEnd::RanAway => Err(ran_away(cycle_limit)),
             ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
-            ExecutionEnd::Refused(failure) => Err(failure),
+            ExecutionEnd::Failed(failure) => Err(failure),
         }
     }
 
+    /// Does the same without a context of SP1. Calculates gas if `gas` is true. Also returns what the program wrote to
+    /// stderr.
     pub(crate) async fn run(
         &self,
         program: &[u8],

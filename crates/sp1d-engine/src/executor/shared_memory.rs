@@ -130,7 +130,7 @@ impl SharedMemoryShares {
         Ok(())
     }
 
-    /// Returns the share `number`.
+    /// Gives back the share `number`.
     pub(crate) fn release(&mut self, number: u64) {
         self.executions.remove(&number);
     }

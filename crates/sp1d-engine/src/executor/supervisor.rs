@@ -28,7 +28,7 @@ pub(crate) enum ExecutionEnd<T> {
     /// The child was killed on request.
     Stopped,
     /// The execution exceeded a limit, or could not start.
-    Refused(ProofFailure),
+    Failed(ProofFailure),
 }
 
 /// Runs `work`, which executes one program, until it ends, `stop` is cancelled, or it exceeds `bound`. Dropping the
@@ -55,7 +55,7 @@ where
     let starting = START_LOCK.lock().await;
     let mut watch = match ChildWatch::prepare(&bound) {
         Ok(watch) => watch,
-        Err(shortage) => return ExecutionEnd::Refused(ProofFailure::Machine(shortage.to_string())),
+        Err(shortage) => return ExecutionEnd::Failed(ProofFailure::Machine(shortage.to_string())),
     };
     helper::restore();
     let mut resources = ExecutionResources::before();
@@ -81,7 +81,7 @@ where
         Some(outcome) => outcome.map_or_else(ExecutionEnd::Panicked, ExecutionEnd::Done),
         None => wait_for_end(&mut work, &resources, &stop, &bound, &mut watch).await,
     };
-    let ended = watch.killed_by_limit().map_or(ended, ExecutionEnd::Refused);
+    let ended = watch.killed_by_limit().map_or(ended, ExecutionEnd::Failed);
     // Clean up even after a normal end. The parts of SP1's executor do not wait for each other, and a part that failed
     // leaves the child running.
     resources.remove().await;
@@ -111,7 +111,7 @@ async fn wait_for_end<T>(
             () = sleep(LOOK_INTERVAL) => {}
         }
         if let Some(failure) = watch.look(resources) {
-            return ExecutionEnd::Refused(failure);
+            return ExecutionEnd::Failed(failure);
         }
         looks += 1;
         if !looks.is_multiple_of(LOOKS_PER_TIME) {

@@ -53,7 +53,7 @@ async fn observe(
         ExecutionEnd::Done(Ok(Ok(calls))) => return Ok(calls),
         ExecutionEnd::RanAway => return Err(ran_away(cycle_limit)),
         ExecutionEnd::Stopped => return Err(ProofFailure::Cancelled),
-        ExecutionEnd::Refused(failure) => return Err(failure),
+        ExecutionEnd::Failed(failure) => return Err(failure),
         ExecutionEnd::Done(Ok(Err(error))) => error.to_string(),
         ExecutionEnd::Done(Err(error)) | ExecutionEnd::Panicked(error) => error.to_string(),
     };

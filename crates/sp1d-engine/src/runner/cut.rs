@@ -7,8 +7,6 @@ use crate::{
 };
 use sp1d_model::TaskKind;
 use sp1d_orchestrator::{AttemptMemory, ProofEvent, ProofFailure, ProofHandle, ProofMode};
-use std::time::Duration;
-use tokio::time::sleep;
 
 pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
     match mode {
@@ -25,27 +23,16 @@ pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<Attempt
     choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
 }
 
-/// Chooses the cut of a run by the memory of the workers. Waits until at least one worker that supports the shard task
-/// is connected.
+/// Chooses the cut of a run by the memory of the workers. Waits until a worker that supports the shard task is
+/// connected. The wait counts as a wait for this task kind, so the proof fails after the patience of the orchestrator.
 pub(super) async fn choose_for_workers(
     proof: &ProofHandle,
     options: CutOptions,
     mode: ProofMode,
     shape: ProgramShape,
 ) -> Result<CutOptions, ProofFailure> {
-    /// How often to check for such a worker.
-    const CHECK_INTERVAL: Duration = Duration::from_millis(200);
     let kind = shard_kind(mode);
-    let workers = loop {
-        let workers = proof.attempt_memory(kind);
-        if !workers.is_empty() {
-            break workers;
-        }
-        tokio::select! {
-            () = proof.ended().cancelled() => return Err(ProofFailure::Cancelled),
-            () = sleep(CHECK_INTERVAL) => {}
-        }
-    };
+    let workers = proof.wait_for_capability(kind).await?;
     let Some(choice) = choose_cut(kind, shape.instructions as u64, &workers) else {
         return Err(ProofFailure::Request(format!(
             "the program has {} instructions, which is too many for any shard",

@@ -1,4 +1,4 @@
-//! Makes SP1's controller of a proof, and runs SP1's task of executing the program.
+//! Makes SP1's controllers of a proof, and runs SP1's task of executing the program.
 
 use super::{proof_client::ProofClient, proof_context::ProofContext, request::decode_stdin};
 use crate::{
@@ -112,7 +112,7 @@ async fn execute(
         ExecutionEnd::Panicked(error) => Err(ProofFailure::Internal(format!("the execution panicked: {error}"))),
         ExecutionEnd::RanAway => Err(ran_away(context.cycle_limit)),
         ExecutionEnd::Stopped => Err(ProofFailure::Cancelled),
-        ExecutionEnd::Refused(failure) => Err(failure),
+        ExecutionEnd::Failed(failure) => Err(failure),
     }
 }
 
@@ -128,7 +128,7 @@ async fn diagnose(client: &ProofClient, context: &ProofContext, error: &anyhow::
     let stop = client.proof().ended().child_token();
     let again = async {
         let stdin = decode_stdin(&context.stdin)?;
-        context.runner.run(&context.program, stdin, context.cycle_limit, true, &stop).await
+        context.executor.run(&context.program, stdin, context.cycle_limit, true, &stop).await
     };
     let again = tokio::select! {
         again = again => again,
@@ -162,8 +162,8 @@ pub(super) fn sp1_controller(
         global_memory_buffer_size: 4,
         opts,
     };
-    // Each proof has two controllers of its own, one for its root task and one for its execution, because the clients
-    // belong to one proof.
+    // Proofs cannot share a controller, because its clients belong to one proof. Each proof creates two: one runs the
+    // root task, the other one executes the program.
     SP1Controller::new(config, client.clone(), client.clone(), verifier.clone())
 }
 

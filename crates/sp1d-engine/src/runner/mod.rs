@@ -1,6 +1,6 @@
 //! SP1 on the orchestrator: runs proofs with SP1's controller, and computes the keys of programs.
 //!
-//! Knows nothing about the prover engine of the workers.
+//! Knows nothing about the prover engine of the workers, and loads no proving keys.
 
 mod cut;
 mod execution;

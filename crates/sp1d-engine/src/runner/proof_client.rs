@@ -1,7 +1,10 @@
 //! Implements SP1's artifact and task services on the orchestrator, for one proof.
 //!
-//! While a program executes, no method here returns an error. SP1 would drop the error, and the proof would fail only
-//! after everything else was proven. Instead, a failure fails the proof at once, with its cause.
+//! While a program executes, SP1 drops the errors of these methods, and the proof would fail only after everything else
+//! was proven. So `upload_raw` and `submit_task`, which can fail because of this machine or of the program, fail the
+//! proof themselves, at once and with the cause. The other methods only return their errors: an artifact or a task of
+//! the proof that they do not find is a defect, and SP1's controller cannot continue without it. A spilled artifact
+//! that cannot be read back also fails the proof at once.
 
 use super::{marker_sequencer::MarkerSequencer, proof_context::ProofContext};
 use crate::{
@@ -107,7 +110,7 @@ impl ProofClient {
     }
 
     /// Records the clock range of the shard in `spec`, before its marker can complete.
-    fn place_marker(&self, spec: &TaskSpec) {
+    fn record_clock_of_marker(&self, spec: &TaskSpec) {
         if let Some(shard) = spec.payload.shard()
             && let Some(marker) = &shard.marker
             && let Some(clock) = self.0.expected.clock(&shard.record)
@@ -180,7 +183,7 @@ impl ProofClient {
             return task_to_sp1(self.0.proof.open_local_task());
         }
         if self.0.proof.caches_results() {
-            self.place_marker(&spec);
+            self.record_clock_of_marker(&spec);
         }
         task_to_sp1(self.0.proof.submit(spec).await)
     }

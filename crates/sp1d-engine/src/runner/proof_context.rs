@@ -1,8 +1,8 @@
-//! The facts about one proof that its SP1 client and its execution share.
+//! What the SP1 client and the execution of one proof share.
 
 use super::{cut::shard_kind, request::decode_stdin};
 use crate::{
-    executor::{ProgramRunner, program_failure},
+    executor::{ProgramExecutor, program_failure},
     memory::choose_cut,
     options::CutOptions,
     program::ProgramShape,
@@ -16,7 +16,7 @@ use std::sync::{
 };
 use tokio_util::task::TaskTracker as BackgroundTasks;
 
-/// The facts about one proof that its SP1 client and its execution share.
+/// What the SP1 client and the execution of one proof share: its facts, and what they need to work.
 pub(super) struct ProofContext {
     pub(super) proof: ProofHandle,
     pub(super) program: bytes::Bytes,
@@ -27,7 +27,7 @@ pub(super) struct ProofContext {
     pub(super) mode: ProofMode,
     pub(super) cycle_limit: Option<u64>,
     pub(super) expected_exit: ExpectedExit,
-    pub(super) runner: ProgramRunner,
+    pub(super) executor: ProgramExecutor,
     pub(super) verifier: Arc<SP1Verifier>,
     pub(super) background: BackgroundTasks,
     /// Whether the program ended with an unexpected exit code. Several records contain the code; only the first one is
@@ -70,7 +70,7 @@ impl ProofContext {
             let stderr = match decode_stdin(&context.stdin) {
                 Ok(stdin) => {
                     let ended = context.proof.ended();
-                    let run = context.runner.run(&context.program, stdin, context.cycle_limit, false, ended);
+                    let run = context.executor.run(&context.program, stdin, context.cycle_limit, false, ended);
                     run.await.map(|run| run.stderr).unwrap_or_default()
                 }
                 Err(_) => String::new(),

@@ -12,7 +12,7 @@ use super::{
     request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
-    executor::{Executed, ProgramRunner, check_executor_host, program_failure},
+    executor::{Executed, ProgramExecutor, check_executor_host, program_failure},
     heap,
     options::CutOptions,
     proof_file::ProofFile,
@@ -56,7 +56,8 @@ impl Default for ProofRunnerSettings {
     }
 }
 
-/// Runs proofs with SP1's controller, executes programs, and verifies proofs. Loads no prover. Takes 60 MB of memory.
+/// Runs proofs with SP1's controller, executes programs, and verifies proofs. Takes 60 MB of memory. Loads no proving
+/// keys: `program_keys` uses SP1's prover type only for the setup of programs.
 pub struct Sp1ProofRunner {
     light: SP1LightNode,
     program_keys: ProgramKeys,
@@ -129,7 +130,7 @@ impl Sp1ProofRunner {
         Box::pin(async move {
             check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
             decode_elf(program).await?;
-            ProgramRunner::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
+            ProgramExecutor::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
     }
 
@@ -142,7 +143,7 @@ impl Sp1ProofRunner {
     ) -> Result<Executed, ProofFailure> {
         check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         decode_elf(program).await?;
-        let run = ProgramRunner::new(self.light.inner().clone())
+        let run = ProgramExecutor::new(self.light.inner().clone())
             .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
             .await?;
         if run.exit_code != 0 {
@@ -199,7 +200,8 @@ impl Sp1ProofRunner {
             mode: request.mode,
             cycle_limit: request.cycle_limit,
             expected_exit: request.expected_exit,
-            runner: ProgramRunner::new(self.light.inner().clone()).with_memory_at_most(options.as_sp1().memory_limit),
+            executor: ProgramExecutor::new(self.light.inner().clone())
+                .with_memory_at_most(options.as_sp1().memory_limit),
             verifier: self.verifier.clone(),
             background: background.clone(),
             program_failed: AtomicBool::new(false),
@@ -246,7 +248,7 @@ impl Sp1ProofRunner {
     ///
     /// # Errors
     /// Fails if the program is not valid. Fails with [`ProofFailure::Unverified`] if the proof does not verify or has
-    /// another nonce, because its maker is wrong. With SP1's feature
+    /// another nonce, because the maker of the proof is at fault. With SP1's feature
     /// `mprotect`, only core proofs are accepted, because SP1 verifies recursion proofs of any program.
     pub fn verify_for_program<'a>(
         &'a self,
@@ -289,7 +291,6 @@ impl ProofRunner for Sp1ProofRunner {
         if let Err(failure) = &outcome {
             // SP1's controller and executor do not stop each other, so the proof is failed explicitly.
             proof.fail(failure.clone());
-            proof.find_wrong_parts().await;
         }
         background.close();
         background.wait().await;

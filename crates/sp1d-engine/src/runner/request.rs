@@ -34,9 +34,9 @@ pub(super) fn check_exit_is_provable(expected: ExpectedExit) -> Result<(), Proof
     ))
 }
 
-/// Rejects requests for proofs in other modes than core, unless SP1's verifier `checks_keys`: it knows the keys of
-/// SP1's recursion programs. With the feature `mprotect` it does not, and accepts a recursion proof of any program. A
-/// worker could then prove anything.
+/// Rejects requests for other modes than core if `checks_keys` is false. SP1's verifier then does not know the keys of
+/// SP1's recursion programs, as with the feature `mprotect`, and accepts a recursion proof of any program. A worker
+/// could then prove anything.
 ///
 /// # Errors
 /// Fails if the proof could not be trusted.

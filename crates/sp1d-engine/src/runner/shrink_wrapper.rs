@@ -83,12 +83,7 @@ impl ShrinkWrapper {
 impl ProofRunner for ShrinkWrapper {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
         proof.set_checks(WrapChecks { expected: self.expected.clone() });
-        let outcome = self.wrap(&proof).await;
-        if let Err(failure) = &outcome {
-            proof.fail(failure.clone());
-            proof.find_wrong_parts().await;
-        }
-        outcome
+        self.wrap(&proof).await
     }
 }
 

@@ -1,16 +1,14 @@
 //! Work of the dispatcher that takes time: checks of what attempts upload, and the storing of cached results. It runs
 //! on other threads. The outcomes of checks arrive as inputs of the dispatcher.
 
-use super::{
-    check_places::{CheckEnd, CheckPlaces},
-    input::DispatcherInput,
-};
+use super::input::DispatcherInput;
 use crate::{
+    check_places::CheckEnd,
     proof::running::RunningTry,
-    registry::Registry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
     settings::Verify,
+    shared_state::SharedState,
 };
 use sp1d_artifacts::{Store, StoreError};
 use sp1d_model::clean_line;
@@ -21,37 +19,40 @@ use tokio_util::task::TaskTracker as BackgroundTasks;
 
 /// The running work.
 pub(super) struct BackgroundWork {
-    registry: Arc<Registry>,
-    check_places: Arc<CheckPlaces>,
+    shared: Arc<SharedState>,
     running: BackgroundTasks,
 }
 
 impl BackgroundWork {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        // A check uses one core for about 50 ms. Half of the cores are left to the executor.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { registry, check_places: Arc::new(CheckPlaces::new(cores.div_ceil(2))), running: BackgroundTasks::new() }
+    pub(super) fn new(shared: Arc<SharedState>) -> Self {
+        Self { shared, running: BackgroundTasks::new() }
     }
 
     /// Starts the check of the result of `attempt`.
-    pub(super) fn spawn_result_check(&self, proof: Arc<RunningTry>, spec: TaskSpec, attempt: AttemptId) {
-        let registry = self.registry.clone();
+    pub(super) fn spawn_result_check(&self, running_try: Arc<RunningTry>, spec: TaskSpec, attempt: AttemptId) {
+        let shared = self.shared.clone();
         self.spawn_check(
-            proof,
+            running_try,
             attempt,
-            move |proof| check_result(proof, &registry.store, &spec, attempt),
+            move |running_try| check_result(running_try, &shared.store, &spec, attempt),
             move |outcome| DispatcherInput::Event(DispatchEvent::ResultChecked { attempt, outcome }),
         );
     }
 
     /// Starts the check of the deferred events that `attempt`, an attempt of `task`, uploaded for its marker. SP1 makes
     /// precompile shards from them without checking them.
-    pub(super) fn spawn_events_check(&self, proof: Arc<RunningTry>, spec: TaskSpec, task: TaskId, attempt: AttemptId) {
-        let registry = self.registry.clone();
+    pub(super) fn spawn_events_check(
+        &self,
+        running_try: Arc<RunningTry>,
+        spec: TaskSpec,
+        task: TaskId,
+        attempt: AttemptId,
+    ) {
+        let shared = self.shared.clone();
         self.spawn_check(
-            proof,
+            running_try,
             attempt,
-            move |proof| check_deferred_events(proof, &registry.store, &spec, attempt),
+            move |running_try| check_deferred_events(running_try, &shared.store, &spec, attempt),
             move |outcome| DispatcherInput::DeferredEventsOutcome { task, attempt, outcome },
         );
     }
@@ -71,70 +72,73 @@ impl BackgroundWork {
     /// from the outcome.
     fn spawn_check<T: Send + 'static>(
         &self,
-        proof: Arc<RunningTry>,
+        running_try: Arc<RunningTry>,
         attempt: AttemptId,
         check: impl FnOnce(&RunningTry) -> Result<T, String> + Send + 'static,
         input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
-        let registry = self.registry.clone();
-        let worker = registry.attempts().get(&attempt).map(|entry| entry.worker_id);
-        let places = self.check_places.clone();
+        let shared = self.shared.clone();
+        let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
         self.running.spawn(async move {
-            let checked = proof.clone();
+            let checked = running_try.clone();
             let run = async {
                 match worker {
-                    Some(worker) => places.run(worker, move || check(&checked)).await,
+                    Some(worker) => shared.check_places.run(worker, move || check(&checked)).await,
                     None => CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO),
                 }
             };
             let end = tokio::select! {
                 // A proof that has ended cannot be checked, which is not the fault of the worker.
                 biased;
-                () = proof.ended.cancelled() => return,
+                () = running_try.ended.cancelled() => return,
                 end = run => end,
             };
             let (outcome, took) = match end {
                 CheckEnd::Returned(outcome, took) => (outcome, took),
                 CheckEnd::Panicked => (Err("the check panicked".to_owned()), Duration::ZERO),
                 CheckEnd::TimedOut(limit) => (Err(format!("its check took longer than {} s", limit.as_secs())), limit),
+                CheckEnd::Blocked(limit) => {
+                    let text = format!("another check of its worker still runs after {} s", limit.as_secs());
+                    (Err(text), Duration::ZERO)
+                }
                 CheckEnd::NotStarted(error) => {
-                    return proof.fail(ProofFailure::Machine(format!("cannot start a thread for a check: {error}")));
+                    return running_try.fail(ProofFailure::Machine(format!("cannot start a thread for a check: {error}")));
                 }
             };
-            tracing::debug!(proof_id = proof.label, attempt = attempt.0, milliseconds = took.as_millis(), "checked");
+            tracing::debug!(proof_id = running_try.label, attempt = attempt.0, milliseconds = took.as_millis(), "checked");
             // The check itself may have ended the proof, because of a fault of this machine.
-            if proof.ended.is_cancelled() {
+            if running_try.ended.is_cancelled() {
                 return;
             }
             // The reason may contain names that the worker chose.
             let outcome = outcome.map_err(|reason| clean_line(&reason, MessageLimits::FAILURE_BYTES));
             // With `Verify::Final`, no check is counted: a result check only tests whether the result exists, and the
             // checks of deferred events alone would mislead.
-            if proof.verify == Verify::All {
-                registry.counters.on_checked(took, outcome.is_ok());
+            if running_try.verify == Verify::All {
+                shared.counters.on_checked(took, outcome.is_ok());
             }
             if let Err(reason) = &outcome {
-                tracing::warn!(proof_id = proof.label, attempt = attempt.0, %reason, "output of an attempt rejected");
+                tracing::warn!(proof_id = running_try.label, attempt = attempt.0, %reason, "output of an attempt rejected");
             }
             // If the dispatcher has ended, no one needs the outcome.
-            let _ = registry.inbox.send(input(outcome)).await;
+            let _ = shared.inbox.send(input(outcome)).await;
         });
     }
 }
 
-fn check_result(proof: &RunningTry, store: &Store, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
+fn check_result(running_try: &RunningTry, store: &Store, spec: &TaskSpec, attempt: AttemptId) -> Result<(), String> {
     let name = spec.payload.result();
     let stored = store.get(attempt_scope(attempt), name).ok_or("the worker delivered no result")?;
-    if proof.verify == Verify::Final {
+    if running_try.verify == Verify::Final {
         return Ok(());
     }
-    let blob = stored.load().map_err(|error| fail_for_disk_error(proof, &error))?;
+    let blob = stored.load().map_err(|error| fail_for_disk_error(running_try, &error))?;
     let output = blob.decode().map_err(|error| error.to_string())?;
-    proof.check(store, spec, &output)
+    running_try.check(store, spec, &output)
 }
 
 fn check_deferred_events(
-    proof: &RunningTry,
+    running_try: &RunningTry,
     store: &Store,
     spec: &TaskSpec,
     attempt: AttemptId,
@@ -146,14 +150,14 @@ fn check_deferred_events(
             return None;
         }
         let stored = store.get(attempt_scope(attempt), name)?;
-        stored.load().map_err(|error| fail_for_disk_error(proof, &error)).ok()
+        stored.load().map_err(|error| fail_for_disk_error(running_try, &error)).ok()
     };
-    proof.checks()?.check_deferred_events(spec, &uploaded)
+    running_try.checks()?.check_deferred_events(spec, &uploaded)
 }
 
 /// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
 /// worker. Returns the error as text.
-fn fail_for_disk_error(proof: &RunningTry, error: &StoreError) -> String {
-    proof.fail(ProofFailure::Machine(error.to_string()));
+fn fail_for_disk_error(running_try: &RunningTry, error: &StoreError) -> String {
+    running_try.fail(ProofFailure::Machine(error.to_string()));
     error.to_string()
 }

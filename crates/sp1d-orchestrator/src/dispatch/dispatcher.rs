@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     proof::{cache_entry::cached_result, running::RunningTry, task_tracker::TaskOutcome, unverified::UnverifiedResult},
-    registry::{RegisteredAttempt, Registry},
     runner::{
         failure::{ProofFailure, dispatcher_panicked, too_large},
         task::TaskSpec,
     },
-    scope::{attempt_scope, proof_scope},
+    scope::{attempt_scope, try_scope},
+    shared_state::{RegisteredAttempt, SharedState},
 };
 use sp1d_artifacts::{ArtifactDescription, Digest};
 use sp1d_model::{AttemptInfo, ProofEvent};
@@ -45,7 +45,7 @@ pub(crate) struct Dispatcher {
     machine: DispatchMachine,
     /// The time that the dispatch machine sees as zero.
     clock_start: Instant,
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
     /// The artifacts with deferred events, by name, of each attempt whose events passed their check.
@@ -56,12 +56,12 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(registry: Arc<Registry>, config: SchedulerConfig) -> Self {
+    pub(crate) fn new(shared: Arc<SharedState>, config: SchedulerConfig) -> Self {
         Self {
             machine: DispatchMachine::new(config),
             clock_start: Instant::now(),
-            background: BackgroundWork::new(registry.clone()),
-            registry,
+            background: BackgroundWork::new(shared.clone()),
+            shared,
             tasks: HashMap::new(),
             checked_events: HashMap::new(),
             drain_waits: HashMap::new(),
@@ -69,7 +69,7 @@ impl Dispatcher {
     }
 
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<DispatcherInput>, stop: CancellationToken) {
-        let _end = StopOnEnd { registry: self.registry.clone(), stop: stop.clone() };
+        let _end = StopOnEnd { shared: self.shared.clone(), stop: stop.clone() };
         loop {
             let deadline = self.machine.next_deadline();
             let tick = async {
@@ -102,7 +102,10 @@ impl Dispatcher {
 
     fn on_input(&mut self, input: DispatcherInput) {
         match input {
-            DispatcherInput::Event(event) => self.handle(event),
+            DispatcherInput::Event(event) => {
+                debug_assert!(!has_own_input(&event), "{event} has an input of its own");
+                self.handle(event);
+            }
             DispatcherInput::DeferredEventsReport { session, attempt } => {
                 let are_complete = self.are_event_uploads_complete(attempt);
                 self.handle(DispatchEvent::DeferredEventsReported { session, attempt, are_complete });
@@ -110,18 +113,18 @@ impl Dispatcher {
             DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
                 self.on_deferred_events_outcome(task, attempt, outcome);
             }
-            // Detached tokio tasks of SP1 may submit after the proof has ended. What they submit would never be
+            // Detached tokio tasks of SP1 may submit after the try has ended. What they submit would never be
             // removed.
-            DispatcherInput::Submit { submitted, .. } if submitted.proof.ended.is_cancelled() => {}
+            DispatcherInput::Submit { submitted, .. } if submitted.running_try.ended.is_cancelled() => {}
             DispatcherInput::Submit { task, submitted } => {
-                let SubmittedTask { proof, spec, key, .. } = &submitted;
+                let SubmittedTask { running_try, spec, key, .. } = &submitted;
                 let kind = spec.kind();
                 if kind.is_shard() {
-                    proof.shards.fetch_add(1, Ordering::Relaxed);
+                    running_try.shards.fetch_add(1, Ordering::Relaxed);
                 }
-                proof.add_open_task(kind);
+                running_try.add_open_task(kind);
                 let event = DispatchEvent::TaskSubmitted {
-                    proof: proof.id,
+                    try_id: running_try.id,
                     task,
                     kind,
                     marker: spec.payload.marker().map(|marker| marker.task),
@@ -134,38 +137,39 @@ impl Dispatcher {
                 self.drain_waits.entry(session).or_default().push(drained);
                 self.handle(DispatchEvent::DrainRequested { session });
             }
-            DispatcherInput::Explain { proof, after, limit, reply } => {
-                let waiting = proof_waiting(&self.machine, &self.registry, self.now(), proof, after, limit);
+            DispatcherInput::Explain { try_id, after, limit, reply } => {
+                let waiting = proof_waiting(&self.machine, &self.shared, self.now(), try_id, after, limit);
                 // The caller may have stopped waiting.
                 let _ = reply.send(waiting);
             }
-            DispatcherInput::Claims { proof, reply } => {
-                if let Some(claims) = self.machine.claims(proof) {
+            DispatcherInput::Claims { try_id, reply } => {
+                if let Some(claims) = self.machine.claims(try_id) {
                     // The caller may have stopped waiting.
                     let _ = reply.send(claims.clone());
                 }
             }
-            DispatcherInput::EndTry(proof) => {
-                self.handle(DispatchEvent::TryEnded { proof: proof.id });
-                self.tasks.retain(|_, submitted| submitted.proof.id != proof.id);
-                // The proof has removed its artifacts when it ended. This removes those that were added since then.
-                self.registry.store.remove_scope(proof_scope(proof.id));
+            DispatcherInput::EndTry(running_try) => {
+                self.handle(DispatchEvent::TryEnded { try_id: running_try.id });
+                self.tasks.retain(|_, submitted| submitted.running_try.id != running_try.id);
+                // The try has removed its artifacts when it ended. This removes those that were added since then.
+                self.shared.store.remove_scope(try_scope(running_try.id));
             }
         }
     }
 
-    /// Passes on the outcome of the check of the deferred events of `attempt`, with the claim that the events are.
+    /// Passes on the outcome of the check of the deferred events of `attempt`. If they passed, the outcome has the
+    /// claim of the attempt.
     fn on_deferred_events_outcome(&mut self, task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String>) {
         // If the task is not open any more, or the attempt is discarded, the outcome does not count.
         let Some(submitted) = self.tasks.get(&task) else { return };
-        if !self.registry.attempts().contains_key(&attempt) {
+        if !self.shared.attempts().contains_key(&attempt) {
             return;
         }
         let outcome = match outcome {
             Ok(names) => {
-                let Some(claim) = deferred_claim(&self.registry, submitted, attempt, &names) else {
+                let Some(claim) = deferred_claim(&self.shared, submitted, attempt, &names) else {
                     let text = format!("the record of task {} no longer exists", task.0);
-                    return submitted.proof.fail(ProofFailure::Internal(text));
+                    return submitted.running_try.fail(ProofFailure::Internal(text));
                 };
                 self.checked_events.insert(attempt, names);
                 Ok(claim)
@@ -191,14 +195,14 @@ impl Dispatcher {
     fn dispatch_event(&mut self, event: DispatchEvent) -> Vec<DispatchCommand> {
         tracing::trace!(%event, "event");
         let commands = self.machine.handle(self.now(), event);
-        self.registry.publish(self.machine.take_worker_changes());
+        self.shared.publish(self.machine.take_worker_changes());
         commands
     }
 
     fn carry_out(&mut self, command: DispatchCommand) -> Option<DispatchEvent> {
         tracing::trace!(%command, "command");
         match command {
-            DispatchCommand::Assign { session, attempt, proof: _, task, resumes } => {
+            DispatchCommand::Assign { session, attempt, try_id: _, task, resumes } => {
                 return self.assign(session, attempt, task, resumes);
             }
             DispatchCommand::Cancel { session, attempt } => {
@@ -206,26 +210,26 @@ impl Dispatcher {
             }
             DispatchCommand::Continue { session, attempt } => return self.continue_attempt(session, attempt),
             DispatchCommand::CheckDeferredEvents { attempt, task } => {
-                if let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) {
-                    self.background.spawn_events_check(proof.clone(), spec.clone(), task, attempt);
+                if let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) {
+                    self.background.spawn_events_check(running_try.clone(), spec.clone(), task, attempt);
                 }
             }
-            DispatchCommand::CompleteMarker { proof: _, marker, task, attempt } => {
+            DispatchCommand::CompleteMarker { try_id: _, marker, task, attempt } => {
                 self.complete_marker(marker, task, attempt);
             }
             DispatchCommand::CheckResult { attempt, task } => {
-                if let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) {
-                    self.background.spawn_result_check(proof.clone(), spec.clone(), attempt);
+                if let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) {
+                    self.background.spawn_result_check(running_try.clone(), spec.clone(), attempt);
                 }
             }
-            DispatchCommand::AcceptResult { proof: _, task, attempt, session } => self.accept(task, attempt, session),
+            DispatchCommand::AcceptResult { try_id: _, task, attempt, session } => self.accept(task, attempt, session),
             DispatchCommand::Discard { attempt } => _ = self.discard(attempt),
-            DispatchCommand::FailProof { proof, task, kind, history, may_smaller_cut_help, are_claims_suspect } => {
-                if let Some(proof) = self.registry.proofs().get(&proof) {
+            DispatchCommand::FailTry { try_id, task, kind, history, may_smaller_cut_help, are_claims_suspect } => {
+                if let Some(running_try) = self.shared.tries().get(&try_id) {
                     if are_claims_suspect {
-                        proof.history.mark_claims_suspect();
+                        running_try.findings.mark_claims_suspect();
                     }
-                    proof.fail(if may_smaller_cut_help {
+                    running_try.fail(if may_smaller_cut_help {
                         ProofFailure::OutOfMemory(too_large(task, kind, &history))
                     } else {
                         ProofFailure::Task { task, kind, history }
@@ -237,16 +241,16 @@ impl Dispatcher {
                 tracing::warn!(%worker, reason, "worker made a wrong claim");
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
-                if let Some(worker) = self.registry.worker(session)
-                    && let Some(left_out) = self.registry.may_log_about(worker.origin)
+                if let Some(worker) = self.shared.worker(session)
+                    && let Some(left_out) = self.shared.may_log_about(worker.origin)
                 {
                     let seconds = duration.as_secs();
                     tracing::warn!(worker = %worker.name, %kinds, seconds, %reason, left_out, "worker quarantined");
                 }
             }
             DispatchCommand::LogProbation { session, kinds } => {
-                if let Some(worker) = self.registry.worker(session)
-                    && let Some(left_out) = self.registry.may_log_about(worker.origin)
+                if let Some(worker) = self.shared.worker(session)
+                    && let Some(left_out) = self.shared.may_log_about(worker.origin)
                 {
                     tracing::info!(worker = %worker.name, %kinds, left_out, "worker on probation: it gets one task of each kind at a time");
                 }
@@ -256,7 +260,7 @@ impl Dispatcher {
                 let waiting = self.drain_waits.remove(&session).unwrap_or_default();
                 waiting.into_iter().for_each(|drained| _ = drained.send(()));
             }
-            DispatchCommand::EndSession { session } => self.registry.end_session(session),
+            DispatchCommand::EndSession { session } => self.shared.end_session(session),
             DispatchCommand::PublishStep { task, attempt, session, step } => self.publish(task, attempt, session, step),
         }
         None
@@ -266,15 +270,15 @@ impl Dispatcher {
     /// registered; `None` if the attempt was never given to its worker.
     fn discard(&mut self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
         // In this order: an upload that is just being stored removes itself if its attempt is not registered.
-        let registered = self.registry.remove_attempt(attempt)?;
+        let registered = self.shared.remove_attempt(attempt)?;
         self.checked_events.remove(&attempt);
-        self.registry.store.remove_scope(attempt_scope(attempt));
+        self.shared.store.remove_scope(attempt_scope(attempt));
         Some(registered)
     }
 
     /// Hands `message` to the session. If the session accepts no more messages, it is closed and counts as lost.
     fn tell(&self, session: SessionId, message: to_worker::Message) -> Option<DispatchEvent> {
-        let entry = self.registry.worker(session)?;
+        let entry = self.shared.worker(session)?;
         if entry.outbox.try_send(Ok(ToWorker { message: Some(message) })).is_ok() {
             return None;
         }
@@ -289,27 +293,27 @@ impl Dispatcher {
         task: TaskId,
         resumes: Option<AttemptId>,
     ) -> Option<DispatchEvent> {
-        let SubmittedTask { proof, spec, rights, key, .. } =
+        let SubmittedTask { running_try, spec, rights, key, .. } =
             self.tasks.get(&task).expect("the dispatch machine only assigns tasks that were submitted");
-        let Some(found) = self.registry.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
-        let reference = |name: &String| match self.registry.store.describe(proof_scope(proof.id), name) {
+        let Some(found) = self.shared.worker(session) else { return Some(DispatchEvent::SessionEnded { session }) };
+        let reference = |name: &String| match self.shared.store.describe(try_scope(running_try.id), name) {
             Some(ArtifactDescription { digest, len }) => Ok(ArtifactRef { name: name.clone(), digest, length: len }),
             None => Err(format!("artifact {name}, an input of task {}, no longer exists", task.0)),
         };
         let payload = match spec.payload.try_map(reference) {
             Ok(payload) => payload,
             Err(text) => {
-                proof.fail(ProofFailure::Internal(text));
-                // The machine forgets the proof now, so that it assigns nothing more. Our tasks and artifacts stay
-                // until `DispatcherInput::EndTry`, because an audit needs the artifacts.
-                return Some(DispatchEvent::TryEnded { proof: proof.id });
+                running_try.fail(ProofFailure::Internal(text));
+                // The dispatch machine forgets the try now, so that it assigns nothing more. Our tasks and artifacts
+                // stay until `DispatcherInput::EndTry`, because an audit needs the artifacts.
+                return Some(DispatchEvent::TryEnded { try_id: running_try.id });
             }
         };
         let assignment = Assignment {
             attempt,
-            proof: proof.label.clone(),
+            proof: running_try.label.clone(),
             payload,
-            options: proof.options().to_owned(),
+            options: running_try.options().to_owned(),
             memory_bytes: spec.memory_bytes,
             key: *key,
             resumes,
@@ -319,22 +323,22 @@ impl Dispatcher {
             worker_id: found.id,
             worker_name: found.name.clone(),
             worker_address: found.address.to_string(),
-            proof: proof.clone(),
+            running_try: running_try.clone(),
             outputs: spec.payload.outputs(),
             rights: rights.clone(),
             resumes,
         };
-        self.registry.add_attempt(attempt, entry);
+        self.shared.add_attempt(attempt, entry);
         self.tell(session, to_worker::Message::Assign(assignment.into()))
     }
 
     /// Continues the attempt in the new session of its worker. What it uploaded in the old session stays.
     fn continue_attempt(&self, session: SessionId, attempt: AttemptId) -> Option<DispatchEvent> {
         // An attempt that was never given to its worker cannot continue.
-        if !self.registry.continue_attempt(attempt, session) {
+        if !self.shared.continue_attempt(attempt, session) {
             return None;
         }
-        if let Some(worker) = self.registry.worker(session) {
+        if let Some(worker) = self.shared.worker(session) {
             tracing::info!(worker = %worker.name, attempt = attempt.0, "worker reconnected and continues an attempt");
         }
         self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
@@ -342,8 +346,8 @@ impl Dispatcher {
 
     /// Returns true if all deferred events of `attempt` have arrived.
     fn are_event_uploads_complete(&self, attempt: AttemptId) -> bool {
-        let Some(entry) = self.registry.attempts().get(&attempt).cloned() else { return false };
-        let has_arrived = |name: &String| self.registry.store.describe(attempt_scope(attempt), name).is_some();
+        let Some(entry) = self.shared.attempts().get(&attempt).cloned() else { return false };
+        let has_arrived = |name: &String| self.shared.store.describe(attempt_scope(attempt), name).is_some();
         entry.outputs.deferred_events.iter().all(has_arrived)
     }
 
@@ -351,57 +355,59 @@ impl Dispatcher {
     /// attempt never belong to the proof.
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
-        let (from, to) = (attempt_scope(attempt), proof_scope(submitted.proof.id));
+        let (from, to) = (attempt_scope(attempt), try_scope(submitted.running_try.id));
         let list = submitted.spec.payload.marker().map(|marker| marker.deferred_events.clone());
         let events = self.checked_events.get(&attempt).cloned().unwrap_or_default();
         for name in list.into_iter().chain(events) {
             if submitted.key.is_some()
-                && let Some(stored) = self.registry.store.get(from, &name)
+                && let Some(stored) = self.shared.store.get(from, &name)
             {
                 submitted.event_uploads.push((name.clone(), stored));
             }
-            self.registry.store.promote(from, to, &name);
+            self.shared.store.promote(from, to, &name);
         }
-        submitted.proof.tracker.end(marker, TaskOutcome::Succeeded);
+        submitted.running_try.tracker.end(marker, TaskOutcome::Succeeded);
     }
 
     fn accept(&mut self, task: TaskId, attempt: AttemptId, session: SessionId) {
-        let Some(SubmittedTask { proof, spec, key, event_uploads, .. }) = self.tasks.remove(&task) else { return };
-        let scope = proof_scope(proof.id);
+        let Some(SubmittedTask { running_try, spec, key, event_uploads, .. }) = self.tasks.remove(&task) else {
+            return;
+        };
+        let scope = try_scope(running_try.id);
         // The other outputs belong to the marker.
         let name = spec.payload.result();
-        if !self.registry.store.promote(attempt_scope(attempt), scope, name) {
-            proof
+        if !self.shared.store.promote(attempt_scope(attempt), scope, name) {
+            running_try
                 .fail(ProofFailure::Internal(format!("cannot store the result of task {} as artifact {name}", task.0)));
         }
-        self.cache_result(&proof, &spec, key, event_uploads);
+        self.cache_result(&running_try, &spec, key, event_uploads);
         let registered = self.discard(attempt);
         if let Some(RegisteredAttempt { worker_id, worker_name, .. }) = registered.as_deref() {
             let worker = worker_name.clone();
-            proof.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
+            running_try.add_unverified(UnverifiedResult { spec: spec.clone(), worker_id: *worker_id, worker });
         }
-        spec.payload.unshared_inputs().for_each(|name| proof.remove_artifact(&self.registry.store, name));
-        proof.end_open_task(spec.kind());
-        if let Some(found) = self.registry.worker(session) {
-            proof.count_result(&found.name, &found.address.to_string());
+        spec.payload.unshared_inputs().for_each(|name| running_try.remove_artifact(&self.shared.store, name));
+        running_try.end_open_task(spec.kind());
+        if let Some(found) = self.shared.worker(session) {
+            running_try.count_result(&found.name, &found.address.to_string());
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
-            proof.count_result(worker_name, worker_address);
+            running_try.count_result(worker_name, worker_address);
         }
-        proof.tracker.end(task, TaskOutcome::Succeeded);
+        running_try.tracker.end(task, TaskOutcome::Succeeded);
     }
 
     /// Stores the result of a task in the result cache, on another thread.
     fn cache_result(
         &self,
-        proof: &Arc<RunningTry>,
+        running_try: &Arc<RunningTry>,
         spec: &TaskSpec,
         key: Option<Digest>,
         uploads: DeferredEventUploads,
     ) {
-        let (Some(result_cache), Some(key)) = (self.registry.result_cache.clone(), key) else { return };
-        let scope = proof_scope(proof.id);
-        let Some(output) = self.registry.store.get(scope, spec.payload.result()) else { return };
-        proof.note_cached_key(key);
+        let (Some(result_cache), Some(key)) = (self.shared.result_cache.clone(), key) else { return };
+        let scope = try_scope(running_try.id);
+        let Some(output) = self.shared.store.get(scope, spec.payload.result()) else { return };
+        running_try.note_cached_key(key);
         let spec = spec.clone();
         self.background.run_blocking(move || {
             if let Some(result) = cached_result(&spec, output, uploads) {
@@ -413,9 +419,9 @@ impl Dispatcher {
     /// Reports a step of an attempt to the proof's watchers, and counts it for the worker.
     fn publish(&self, task: TaskId, attempt: AttemptId, session: SessionId, step: AttemptStep) {
         // The attempt may never have been given to its worker.
-        let Some(registered) = self.registry.attempts().get(&attempt).cloned() else { return };
-        let Some(SubmittedTask { proof, spec, .. }) = self.tasks.get(&task) else { return };
-        let found = self.registry.worker(session);
+        let Some(registered) = self.shared.attempts().get(&attempt).cloned() else { return };
+        let Some(SubmittedTask { running_try, spec, .. }) = self.tasks.get(&task) else { return };
+        let found = self.shared.worker(session);
         if let Some(found) = &found {
             match &step {
                 AttemptStep::Done => _ = found.done.fetch_add(1, Ordering::Relaxed),
@@ -425,7 +431,7 @@ impl Dispatcher {
         }
         let worker = found.map_or_else(|| registered.worker_name.clone(), |found| found.name.clone());
         let info = AttemptInfo { task, attempt, kind: spec.kind(), cycles: spec.cycles, worker };
-        proof.report(match step {
+        running_try.report(match step {
             AttemptStep::Assigned => ProofEvent::Assigned(info),
             AttemptStep::Started => ProofEvent::Proving(info),
             AttemptStep::Done => ProofEvent::Done(info),
@@ -435,10 +441,22 @@ impl Dispatcher {
     }
 }
 
+/// Returns true if the dispatcher makes this event itself, from an input with more facts.
+fn has_own_input(event: &DispatchEvent) -> bool {
+    matches!(
+        event,
+        DispatchEvent::TaskSubmitted { .. }
+            | DispatchEvent::TryEnded { .. }
+            | DispatchEvent::DrainRequested { .. }
+            | DispatchEvent::DeferredEventsReported { .. }
+            | DispatchEvent::DeferredEventsChecked { .. }
+    )
+}
+
 /// Stops the orchestrator when the dispatcher ends. If the dispatcher panicked, marks the orchestrator as broken and
-/// fails all proofs, so that no caller waits forever.
+/// fails all tries, so that no caller waits forever.
 struct StopOnEnd {
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
     stop: CancellationToken,
 }
 
@@ -446,9 +464,9 @@ impl Drop for StopOnEnd {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // First, so that a caller whose proof fails can already see that the proof is not at fault.
-            self.registry.broken.cancel();
-            for proof in self.registry.proofs().values() {
-                proof.fail(dispatcher_panicked());
+            self.shared.broken.cancel();
+            for running_try in self.shared.tries().values() {
+                running_try.fail(dispatcher_panicked());
             }
         }
         self.stop.cancel();

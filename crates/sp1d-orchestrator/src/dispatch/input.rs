@@ -9,23 +9,25 @@ use tokio::sync::oneshot;
 
 /// An input of the dispatcher.
 pub(crate) enum DispatcherInput {
-    /// An event that is passed on unchanged. Events for which there is another input must use that input.
+    /// An event that is passed on unchanged. Not `TaskSubmitted`, `TryEnded`, `DrainRequested`,
+    /// `DeferredEventsReported` and `DeferredEventsChecked`: they have inputs of their own.
     Event(DispatchEvent),
     /// A runner submitted a new task.
     Submit { task: TaskId, submitted: SubmittedTask },
     /// `session` reports that `attempt` has uploaded the deferred events of its shard.
     DeferredEventsReport { session: SessionId, attempt: AttemptId },
     /// The check of the deferred events of `attempt`, an attempt of `task`, ended. If they passed, the outcome has the
-    /// names of the artifacts that belong to the marker in addition to the list of deferred events.
+    /// names of the artifacts with deferred events. The list of deferred events also belongs to the marker, but its
+    /// name is not among them.
     DeferredEventsOutcome { task: TaskId, attempt: AttemptId, outcome: Result<Vec<String>, String> },
     /// Drain a worker: it finishes the attempts that it has started, and the others go to other workers. `drained` is
     /// notified when the worker holds no attempt, may get tasks again, or is disconnected.
     Drain { session: SessionId, drained: oneshot::Sender<()> },
-    /// Explain why the tasks of a proof wait, and describe at most `limit` of its open tasks, from the first one whose
+    /// Explain why the tasks of a try wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
-    Explain { proof: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
-    /// Return the claims of a running proof and of the earlier tries of its request.
-    Claims { proof: TryId, reply: oneshot::Sender<ClaimComparison> },
+    Explain { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
+    /// Return the claims of a running try and of the earlier tries of its request.
+    Claims { try_id: TryId, reply: oneshot::Sender<ClaimComparison> },
     /// Forget everything about a try of a proof request, which has ended.
     EndTry(Arc<RunningTry>),
 }

@@ -5,7 +5,6 @@
 //! entries of workers and proofs.
 
 mod background;
-mod check_places;
 mod claims;
 mod dispatcher;
 pub(crate) mod input;
@@ -13,7 +12,6 @@ mod settings;
 pub(crate) mod tasks;
 mod waiting;
 
-pub(crate) use check_places::LIMITS as CHECK_LIMITS;
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use settings::scheduler_config;
 pub(crate) use waiting::LIMITS as WAITING_LIMITS;

@@ -12,7 +12,7 @@ pub(crate) type DeferredEventUploads = Vec<(String, Stored)>;
 
 /// A submitted task without an accepted result.
 pub(crate) struct SubmittedTask {
-    pub(crate) proof: Arc<RunningTry>,
+    pub(crate) running_try: Arc<RunningTry>,
     pub(crate) spec: TaskSpec,
     /// What its attempts may read and upload.
     pub(crate) rights: Arc<AttemptRights>,

@@ -1,6 +1,6 @@
 //! Why the tasks of a proof wait, and the state of each open task, in the words that people see.
 
-use crate::registry::Registry;
+use crate::shared_state::SharedState;
 use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
 use sp1d_scheduler::{DispatchMachine, SessionId, TaskId, TaskStatus, Timestamp, TryId};
 use std::{cmp::Reverse, collections::BTreeMap};
@@ -14,14 +14,14 @@ sp1d_model::limits! {
 /// `after`.
 pub(super) fn proof_waiting(
     machine: &DispatchMachine,
-    registry: &Registry,
+    shared: &SharedState,
     now: Timestamp,
-    proof: TryId,
+    try_id: TryId,
     after: TaskId,
     limit: usize,
 ) -> ProofWaiting {
     let scheduler = machine.scheduler();
-    let reasons = scheduler.waiting_of(proof).into_iter();
+    let reasons = scheduler.waiting_of(try_id).into_iter();
     let counted = reasons.map(|(reason, tasks)| WaitingTasks {
         code: reason.code(),
         reason: reason.to_string(),
@@ -29,20 +29,20 @@ pub(super) fn proof_waiting(
     });
     let mut waiting: Vec<WaitingTasks> = counted.collect();
     waiting.sort_by_key(|waiting| Reverse(waiting.tasks));
-    let open: Vec<_> = machine.open_tasks(proof).collect();
+    let open: Vec<_> = machine.open_tasks(try_id).collect();
     let selected = open.iter().copied().filter(|(task, _)| *task > after);
     let kinds: BTreeMap<_, _> = selected.take(limit.min(MAX_LISTED_TASKS)).collect();
     let statuses = scheduler.task_statuses(kinds.keys().copied());
     let described = statuses.into_iter().filter_map(|(task, status)| {
-        Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, registry, now)? })
+        Some(OpenTask { task, kind: *kinds.get(&task)?, state: open_state(status, shared, now)? })
     });
     ProofWaiting { waiting, open: open.len() as u64, tasks: described.collect() }
 }
 
 /// Returns the state that people see of a task with this status; `None` if the task is no longer open.
-fn open_state(status: TaskStatus, registry: &Registry, now: Timestamp) -> Option<OpenTaskState> {
+fn open_state(status: TaskStatus, shared: &SharedState, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
-    let name = |session: SessionId| match registry.worker(session) {
+    let name = |session: SessionId| match shared.worker(session) {
         Some(found) => found.name.clone(),
         // The worker has just disconnected.
         None => session.to_string(),
@@ -58,6 +58,6 @@ fn open_state(status: TaskStatus, registry: &Registry, now: Timestamp) -> Option
             Some(OpenTaskState::Proving { worker: name(session), seconds: seconds(started) })
         }
         TaskStatus::Verifying { session, .. } => Some(OpenTaskState::Verifying { worker: name(session) }),
-        TaskStatus::ProofFailed | TaskStatus::Accepted { .. } => None,
+        TaskStatus::TryFailed | TaskStatus::Accepted { .. } => None,
     }
 }

@@ -1,4 +1,4 @@
-//! A connected worker, as the registry lists it.
+//! A connected worker, as the shared state lists it.
 
 use super::list::Member;
 use crate::{lock::lock, runner::task::AttemptMemory, session::close_reason::CloseReason};

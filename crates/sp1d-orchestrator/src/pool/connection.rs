@@ -7,8 +7,8 @@ use super::{
     reach_error::ReachError,
 };
 use crate::{
-    registry::Registry,
     session::server::{EndedSession, SessionStop, serve},
+    shared_state::SharedState,
 };
 use sp1d_model::{clean_line, hint::one_line};
 use sp1d_protocol::{Backoff, PreambleError, receive_place};
@@ -94,7 +94,7 @@ enum NextCall {
 /// A worker of the list, and the connections to it.
 struct ListedWorker {
     member: Member,
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
     first: FirstReport,
     /// When it was called for the first time.
     since: Instant,
@@ -107,9 +107,9 @@ struct ListedWorker {
 ///
 /// While no proof needs the worker, it is taken only if it is free. So an idle orchestrator takes no worker from
 /// others.
-pub(crate) async fn keep_connected(member: Member, registry: Arc<Registry>, first: FirstReport, stop: SessionStop) {
+pub(crate) async fn keep_connected(member: Member, shared: Arc<SharedState>, first: FirstReport, stop: SessionStop) {
     let since = Instant::now();
-    let mut worker = ListedWorker { member, registry, first, since, is_known: false, stop };
+    let mut worker = ListedWorker { member, shared, first, since, is_known: false, stop };
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
@@ -121,7 +121,7 @@ pub(crate) async fn keep_connected(member: Member, registry: Arc<Registry>, firs
             NextCall::WhenNeeded => {
                 tokio::select! {
                     () = worker.stop.any() => return,
-                    () = worker.registry.demand.started() => worker.note(Contact::Calling),
+                    () = worker.shared.demand.started() => worker.note(Contact::Calling),
                     () = sleep(REST_PAUSE) => {}
                 }
                 continue;
@@ -141,10 +141,10 @@ pub(crate) async fn keep_connected(member: Member, registry: Arc<Registry>, firs
 impl ListedWorker {
     /// Serves one connection until it ends. Fails if no session started.
     async fn call(&mut self) -> Result<EndedSession, ReachError> {
-        let (has_proof, local) = (self.registry.demand.exists(), self.registry.local.as_deref());
+        let (has_proof, local) = (self.shared.demand.exists(), self.shared.local.as_deref());
         let established = tokio::select! {
             () = self.stop.any() => return Err(ReachError::Stopping),
-            established = establish(&self.member, local, &*self.registry.settings.resolver, has_proof) => established,
+            established = establish(&self.member, local, &*self.shared.settings.resolver, has_proof) => established,
         };
         let (stream, reached): (Box<dyn Stream>, Option<IpAddr>) = match established {
             Ok(Established::Admitted { stream, reached }) => (stream, reached),
@@ -164,9 +164,9 @@ impl ListedWorker {
         self.is_known = true;
         // The address of a worker of a name is known, and there may be other ones every day.
         if let (Some(reached), Member::Remote(_)) = (reached, &self.member) {
-            self.registry.note_reached(&self.member, reached);
+            self.shared.note_reached(&self.member, reached);
         }
-        serve_session(stream, &self.member, &self.registry, &mut self.first, &self.stop).await
+        serve_session(stream, &self.member, &self.shared, &mut self.first, &self.stop).await
     }
 
     /// Waits in the worker's queue. Returns the connection when the turn of this orchestrator has come. Fails if no
@@ -186,7 +186,7 @@ impl ListedWorker {
             }
             report(&mut self.first, Ok(Reached::Busy(place.to_string())));
             // The proof may have ended meanwhile.
-            if !self.registry.demand.exists() {
+            if !self.shared.demand.exists() {
                 return Err(ReachError::NotNeeded(place.to_string()));
             }
             if logged.is_none_or(|logged| logged.elapsed() >= WAIT_LOG_INTERVAL) {
@@ -198,7 +198,7 @@ impl ListedWorker {
                     held_s = place.held.as_secs(),
                     place = place.place,
                     waited_s = started.elapsed().as_secs(),
-                    patience_s = self.registry.settings.patience.as_secs(),
+                    patience_s = self.shared.settings.patience.as_secs(),
                     "waiting for a worker that serves another orchestrator"
                 );
             }
@@ -222,7 +222,7 @@ impl ListedWorker {
         tracing::debug!(worker = %self.member, %reason, "cannot connect to worker");
         if let ReachError::SameWorker = error {
             report(&mut self.first, Ok(Reached::Busy(reason)));
-            self.registry.disconnected().remove(&self.member, "");
+            self.shared.disconnected().remove(&self.member, "");
             self.note(Contact::Unreachable(Arc::new(error)));
             return NextCall::Rarely;
         }
@@ -233,7 +233,7 @@ impl ListedWorker {
             report(&mut self.first, Ok(Reached::Busy(holder)));
             return NextCall::WhenNeeded;
         }
-        let patience = FIRST_PATIENCE.min(self.registry.settings.patience);
+        let patience = FIRST_PATIENCE.min(self.shared.settings.patience);
         let may_start = self.first.is_some() && error.may_pass() && self.since.elapsed() < patience;
         let error = Arc::new(error);
         self.note(Contact::Unreachable(error.clone()));
@@ -246,12 +246,12 @@ impl ListedWorker {
 
     /// Returns true if the worker was never reached, and may still be starting.
     fn is_early(&self) -> bool {
-        !self.is_known && self.since.elapsed() < EARLY_TIME.min(self.registry.settings.patience)
+        !self.is_known && self.since.elapsed() < EARLY_TIME.min(self.shared.settings.patience)
     }
 
     /// Lists the worker as disconnected, for this reason.
     fn list_disconnected(&self, reason: &str) {
-        let mut disconnected = self.registry.disconnected();
+        let mut disconnected = self.shared.disconnected();
         // Code that forgets a disconnected worker cancels `stop` while it holds this lock, so a forgotten worker is not
         // listed again.
         if !self.stop.now.is_cancelled() {
@@ -260,37 +260,37 @@ impl ListedWorker {
     }
 
     fn note(&self, contact: Contact) {
-        note(&self.registry, &self.member, &self.stop, contact);
+        note(&self.shared, &self.member, &self.stop, contact);
     }
 
     /// Returns true if `holder`, which has the worker, is this orchestrator. It then reaches the worker under another
     /// address of its name.
     fn is_own(&self, holder: &str) -> bool {
-        let own = clean_line(&self.registry.settings.name, NAME_CHARACTERS);
+        let own = clean_line(&self.shared.settings.name, NAME_CHARACTERS);
         let holder = holder.strip_prefix("serving ").unwrap_or(holder);
         matches!(self.member, Member::Named(..)) && holder.starts_with(&format!("{own} at "))
     }
 }
 
 /// Sets the state of a worker, unless it was removed from the list or had joined by itself.
-fn note(registry: &Registry, member: &Member, stop: &SessionStop, contact: Contact) {
-    registry.contacts.send_if_modified(|contacts| !stop.now.is_cancelled() && contacts.set(member, contact));
+fn note(shared: &SharedState, member: &Member, stop: &SessionStop, contact: Contact) {
+    shared.contacts.send_if_modified(|contacts| !stop.now.is_cancelled() && contacts.set(member, contact));
 }
 
 /// Serves a session with the worker at the other end of `stream`. Fails if no session started.
 pub(super) async fn serve_session<S: Stream>(
     stream: S,
     member: &Member,
-    registry: &Arc<Registry>,
+    shared: &Arc<SharedState>,
     first: &mut FirstReport,
     stop: &SessionStop,
 ) -> Result<EndedSession, ReachError> {
     let (welcome, mut welcomed) = oneshot::channel();
     // Polled until the session ends, because it then waits for its own tasks. Only a worker that is refused or sends no
     // hello has a time limit.
-    let mut session = std::pin::pin!(serve(stream, member.clone(), registry.clone(), welcome, stop));
+    let mut session = std::pin::pin!(serve(stream, member.clone(), shared.clone(), welcome, stop));
     let on_connected = |first: &mut FirstReport, name: String| {
-        note(registry, member, stop, Contact::Connected);
+        note(shared, member, stop, Contact::Connected);
         report(first, Ok(Reached::Connected(name)));
     };
     let hello = tokio::select! {

@@ -6,7 +6,7 @@ use super::{
     info::{ConnectError, UnreachableList},
     list::Member,
 };
-use crate::registry::Registry;
+use crate::shared_state::SharedState;
 use futures::future::join_all;
 use sp1d_model::hint::one_line;
 use std::{convert::Infallible, time::Duration};
@@ -24,12 +24,15 @@ const MAX_LOGGED_WORKERS: usize = 3;
 ///
 /// # Errors
 /// Fails if no worker is reached in time, or if waiting cannot help.
-pub(crate) async fn first_contact(registry: &Registry, calls: Vec<(Member, FirstContact)>) -> Result<(), ConnectError> {
+pub(crate) async fn first_contact(
+    shared: &SharedState,
+    calls: Vec<(Member, FirstContact)>,
+) -> Result<(), ConnectError> {
     let started = Instant::now();
     let outcomes = join_all(calls.into_iter().map(|(worker, outcome)| async move { (worker, outcome.await) }));
     let outcomes = tokio::select! {
         outcomes = outcomes => outcomes,
-        never = announce_wait(registry) => match never {},
+        never = announce_wait(shared) => match never {},
     };
     let (mut is_reached, mut failures) = (false, Vec::new());
     for (worker, outcome) in outcomes {
@@ -53,20 +56,20 @@ pub(crate) async fn first_contact(registry: &Registry, calls: Vec<(Member, First
         }
         return Ok(());
     }
-    let left = registry.settings.patience.saturating_sub(started.elapsed());
-    let mut contacts = registry.contacts.subscribe();
+    let left = shared.settings.patience.saturating_sub(started.elapsed());
+    let mut contacts = shared.contacts.subscribe();
     let decided = contacts.wait_for(|contacts| contacts.is_any_reached() || !contacts.may_any_come());
     let is_decided = timeout(left, decided).await.is_ok();
-    let contacts = registry.contacts.borrow();
+    let contacts = shared.contacts.borrow();
     if is_decided && contacts.is_any_reached() { Ok(()) } else { Err(ConnectError(contacts.unreachable())) }
 }
 
 /// Logs once that no worker is reachable yet, if waiting can help. Never resolves.
-async fn announce_wait(registry: &Registry) -> Infallible {
-    let mut contacts = registry.contacts.subscribe();
+async fn announce_wait(shared: &SharedState) -> Infallible {
+    let mut contacts = shared.contacts.subscribe();
     let waits = contacts.wait_for(|contacts| contacts.are_all_unreachable() && contacts.may_any_come()).await;
     let unreachable = waits.map(|contacts| contacts.unreachable()).unwrap_or_default();
-    let (count, patience_s) = (unreachable.len(), registry.settings.patience.as_secs());
+    let (count, patience_s) = (unreachable.len(), shared.settings.patience.as_secs());
     let workers = UnreachableList(&unreachable[..count.min(MAX_LOGGED_WORKERS)]).to_string();
     tracing::warn!(%workers, count, patience_s, "no worker is reachable yet: waiting for the first one");
     std::future::pending().await
@@ -74,8 +77,8 @@ async fn announce_wait(registry: &Registry) -> Infallible {
 
 /// Waits for the outcome of the calls to all workers, for at most two seconds. A proof starts with the workers that are
 /// connected then.
-pub(crate) async fn wait_for_first_calls(registry: &Registry) {
-    let mut contacts = registry.contacts.subscribe();
+pub(crate) async fn wait_for_first_calls(shared: &SharedState) {
+    let mut contacts = shared.contacts.subscribe();
     // After a timeout, the proof starts with fewer workers.
     let _ = timeout(FIRST_CALLS_TIMEOUT, contacts.wait_for(Contacts::are_settled)).await;
 }

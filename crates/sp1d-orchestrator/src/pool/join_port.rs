@@ -3,7 +3,7 @@
 //! It does not know what happens in a session.
 
 use super::{connection::serve_session, list::Member};
-use crate::{lock::lock, registry::Registry, session::server::EndedSession};
+use crate::{lock::lock, session::server::EndedSession, shared_state::SharedState};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
     Filter, PeerLimits, PeerNetwork, PeerPlace, PeerPlaces, PortGuard, PreambleError, PreambleReply, Rate, RateLimiter,
@@ -54,11 +54,11 @@ pub(crate) struct JoinPort {
     limits: PeerLimits,
     /// Limits the log lines about connections.
     logs: Mutex<RateLimiter<PeerNetwork>>,
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
 }
 
 impl JoinPort {
-    pub(crate) fn new(settings: JoinSettings, registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(settings: JoinSettings, shared: Arc<SharedState>) -> Self {
         let total = settings.max_workers.max(2);
         let limits = PeerLimits { total, per_network: total / 2 };
         Self {
@@ -66,7 +66,7 @@ impl JoinPort {
             places: PeerPlaces::new(limits),
             limits,
             logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),
-            registry,
+            shared,
         }
     }
 
@@ -97,7 +97,7 @@ impl JoinPort {
     /// Serves a worker from the first bytes of its connection to the end of its session.
     async fn receive(&self, mut stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let Some(_place) = self.shake_hands(&mut stream, peer).await else { return };
-        let ended = serve_session(stream, &Member::Joined(peer), &self.registry, &mut None, &stop.into()).await;
+        let ended = serve_session(stream, &Member::Joined(peer), &self.shared, &mut None, &stop.into()).await;
         self.log(peer, |left_out| match ended {
             Ok(EndedSession { reason, .. }) => tracing::info!(%peer, %reason, left_out, "session ended"),
             Err(reason) => tracing::warn!(%peer, %reason, left_out, "joining worker refused"),

@@ -11,7 +11,7 @@ use super::{
     list::{Member, WorkerList},
     name_follower::NameFollower,
 };
-use crate::{lock::lock, registry::Registry, session::server::SessionStop};
+use crate::{lock::lock, session::server::SessionStop, shared_state::SharedState};
 use sp1d_scheduler::SessionId;
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 
 /// The workers that the orchestrator connects to, and those that join it.
 pub(crate) struct Membership {
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
     /// The workers of the list, each with the token that ends its connection.
     members: Mutex<BTreeMap<Member, CancellationToken>>,
     /// Runs the connections. Its owner waits for their end.
@@ -32,8 +32,8 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(crate) fn new(registry: Arc<Registry>, tasks: BackgroundTasks, stop: CancellationToken) -> Self {
-        Self { registry, members: Mutex::default(), tasks, stop }
+    pub(crate) fn new(shared: Arc<SharedState>, tasks: BackgroundTasks, stop: CancellationToken) -> Self {
+        Self { shared, members: Mutex::default(), tasks, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
@@ -44,7 +44,7 @@ impl Membership {
             let stays = list.0.contains(member);
             if !stays {
                 tracing::info!(worker = %member, "worker removed from the list");
-                let mut disconnected = self.registry.disconnected();
+                let mut disconnected = self.shared.disconnected();
                 self.end_calls(member, end);
                 disconnected.remove(member, "");
             }
@@ -55,15 +55,15 @@ impl Membership {
             let (first, outcome) = oneshot::channel();
             let end = self.stop.child_token();
             members.insert(member.clone(), end.clone());
-            self.registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
-            let (registry, first) = (self.registry.clone(), Some(first));
+            self.shared.contacts.send_modify(|contacts| contacts.add(member.clone()));
+            let (shared, first) = (self.shared.clone(), Some(first));
             match member {
                 Member::Remote(name) if name.is_name() => {
                     let (name, tasks, calls) = (name.clone(), self.tasks.clone(), BTreeMap::new());
-                    let follower = NameFollower { name, registry, first, tasks, stop: end, calls };
+                    let follower = NameFollower { name, shared, first, tasks, stop: end, calls };
                     self.tasks.spawn(follower.run());
                 }
-                member => _ = self.tasks.spawn(keep_connected(member.clone(), registry, first, SessionStop::from(end))),
+                member => _ = self.tasks.spawn(keep_connected(member.clone(), shared, first, SessionStop::from(end))),
             }
             (member.clone(), outcome)
         };
@@ -72,7 +72,7 @@ impl Membership {
 
     /// Accepts workers that join through `listener`, until the orchestrator ends.
     pub(crate) fn serve_joining(&self, listener: TcpListener, settings: JoinSettings) {
-        let port = Arc::new(JoinPort::new(settings, self.registry.clone()));
+        let port = Arc::new(JoinPort::new(settings, self.shared.clone()));
         self.tasks.spawn(port.serve(listener, self.tasks.clone(), self.stop.clone()));
     }
 
@@ -97,7 +97,7 @@ impl Membership {
                 };
             }
         };
-        let Some(worker) = self.registry.worker(id) else { return Ok(()) };
+        let Some(worker) = self.shared.worker(id) else { return Ok(()) };
         worker.let_go.store(true, Ordering::Relaxed);
         match lock(&self.members).remove(&worker.address) {
             Some(end) => self.end_calls(&worker.address, &end),
@@ -111,7 +111,7 @@ impl Membership {
     fn forget_disconnected(&self, forget: impl FnOnce(&mut DisconnectedWorkers) -> Option<Option<Member>>) -> bool {
         let mut members = lock(&self.members);
         // Locked until no one connects to the worker any more, so that a failed connection does not list it again.
-        let mut disconnected = self.registry.disconnected();
+        let mut disconnected = self.shared.disconnected();
         let Some(found) = forget(&mut disconnected) else { return false };
         if let Some(member) = found
             && let Some(end) = members.remove(&member)
@@ -124,12 +124,12 @@ impl Membership {
     /// Ends the connection to `member`, which no longer belongs to the list.
     fn end_calls(&self, member: &Member, end: &CancellationToken) {
         end.cancel();
-        self.registry.contacts.send_modify(|contacts| contacts.remove(member));
+        self.shared.contacts.send_modify(|contacts| contacts.remove(member));
     }
 
     /// Returns the session of `worker`, given by name or address.
     pub(crate) fn session_of(&self, worker: &str) -> Result<SessionId, UnknownWorker> {
-        let workers = self.registry.workers();
+        let workers = self.shared.workers();
         let is_it = |found: &Arc<ConnectedWorker>| found.name == worker || found.address.to_string() == worker;
         let found = workers.iter().find(|(_, found)| is_it(found)).map(|(id, _)| *id);
         found.ok_or_else(|| UnknownWorker {

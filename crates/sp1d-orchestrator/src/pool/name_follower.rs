@@ -8,7 +8,7 @@ use super::{
     named_workers::{NameCommand, NamedWorkers},
     reach_error::ReachError,
 };
-use crate::{registry::Registry, session::server::SessionStop};
+use crate::{session::server::SessionStop, shared_state::SharedState};
 use sp1d_protocol::Address;
 use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -23,7 +23,7 @@ const FIRST_LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 /// A name of the worker list, and the connections to its workers.
 pub(super) struct NameFollower {
     pub(super) name: Address,
-    pub(super) registry: Arc<Registry>,
+    pub(super) shared: Arc<SharedState>,
     /// Receives the outcome of the first connection.
     pub(super) first: FirstReport,
     /// Runs the connections. Its owner waits for their end.
@@ -56,21 +56,21 @@ impl NameFollower {
             self.calls.retain(|_, call| !call.task.is_finished());
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(self.registry.settings.resolver.interval()) => {}
+                () = sleep(self.shared.settings.resolver.interval()) => {}
             }
         }
     }
 
     /// Looks the name up. Returns `None` if that fails.
     async fn look_up(&mut self) -> Option<Vec<SocketAddr>> {
-        let (registry, name) = (self.registry.clone(), self.name.clone());
-        let mut lookup = pin!(timeout(RESOLVE_TIMEOUT, registry.settings.resolver.resolve(&name)));
+        let (shared, name) = (self.shared.clone(), self.name.clone());
+        let mut lookup = pin!(timeout(RESOLVE_TIMEOUT, shared.settings.resolver.resolve(&name)));
         let reply = tokio::select! {
             reply = &mut lookup => reply,
             () = sleep(FIRST_LOOKUP_PATIENCE), if self.first.is_some() => {
                 let error = Arc::new(ReachError::ResolveTimeout(FIRST_LOOKUP_PATIENCE));
                 let contact = Contact::Unreachable(error.clone());
-                self.registry.contacts.send_modify(|contacts| _ = contacts.set(&name.clone().into(), contact));
+                self.shared.contacts.send_modify(|contacts| _ = contacts.set(&name.clone().into(), contact));
                 report(&mut self.first, Err(error));
                 lookup.await
             }
@@ -94,7 +94,7 @@ impl NameFollower {
             NameCommand::DialName => self.dial(itself),
             NameCommand::RetireName => {
                 if !self.retire(&itself) {
-                    forget(&self.registry, &itself);
+                    forget(&self.shared, &itself);
                 }
             }
             NameCommand::Dial(address) => {
@@ -110,21 +110,21 @@ impl NameFollower {
 
     /// Connects to `member`, after an earlier connection to it has ended.
     fn dial(&mut self, member: Member) {
-        let (registry, first) = (self.registry.clone(), self.first.take());
+        let (shared, first) = (self.shared.clone(), self.first.take());
         let stop = SessionStop { now: self.stop.child_token(), retire: CancellationToken::new() };
         let retire = stop.retire.clone();
         let earlier = self.calls.remove(&member).map(|call| call.task);
-        self.registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
+        self.shared.contacts.send_modify(|contacts| contacts.add(member.clone()));
         let task = self.tasks.spawn({
             let member = member.clone();
             async move {
                 if let Some(earlier) = earlier {
                     // A panic of that task is in the log.
                     let _ = earlier.await;
-                    registry.contacts.send_modify(|contacts| contacts.add(member.clone()));
+                    shared.contacts.send_modify(|contacts| contacts.add(member.clone()));
                 }
-                keep_connected(member.clone(), registry.clone(), first, stop).await;
-                forget(&registry, &member);
+                keep_connected(member.clone(), shared.clone(), first, stop).await;
+                forget(&shared, &member);
             }
         });
         self.calls.insert(member, NamedCall { retire, task });
@@ -141,7 +141,7 @@ impl NameFollower {
 }
 
 /// Removes `member`, which is no longer expected.
-fn forget(registry: &Registry, member: &Member) {
-    registry.contacts.send_modify(|contacts| contacts.remove(member));
-    registry.disconnected().remove(member, "");
+fn forget(shared: &SharedState, member: &Member) {
+    shared.contacts.send_modify(|contacts| contacts.remove(member));
+    shared.disconnected().remove(member, "");
 }

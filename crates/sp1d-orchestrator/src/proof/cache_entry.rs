@@ -1,7 +1,7 @@
-//! The entries of the result cache: makes an entry of a result, and uses an entry in a proof.
+//! The entries of the result cache: makes an entry from a result, and uses an entry in a proof.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
-use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::proof_scope};
+use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
 use sp1d_artifacts::{Blob, StoreError, Stored};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::MessageLimits;
@@ -68,7 +68,7 @@ pub(crate) fn use_cached_result(
         return Err(format!("the result has {} bytes, which no result has", output.len()).into());
     }
     let content = output.clone().decode().map_err(|error| error.to_string())?;
-    proof.state.check(&proof.registry.store, spec, &content)?;
+    proof.state.check(&proof.shared.store, spec, &content)?;
     let result = (spec.payload.result().to_owned(), output);
     let mut added: Vec<String> = Vec::new();
     for (name, blob) in uploads.into_iter().chain([result]) {
@@ -76,7 +76,7 @@ pub(crate) fn use_cached_result(
         if let Err(error) = proof.put_blocking(&name, blob) {
             // A worker will upload artifacts with these names, perhaps with different content.
             for name in &added {
-                proof.registry.store.remove(proof_scope(proof.state.id), name);
+                proof.shared.store.remove(try_scope(proof.state.id), name);
             }
             return Err(match error {
                 StoreError::Exists(_) => CachedResultError::Wrong(one_line(&error.to_string())),

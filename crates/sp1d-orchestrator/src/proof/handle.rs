@@ -1,26 +1,27 @@
 //! The handle that a runner uses to run its proof.
 //!
-//! Its methods are in three files: artifacts, checks and the end of the proof here, tasks in `submission`, and the
-//! audit of a failed proof in `wrong_results`.
+//! Its methods are in two files: tasks in `submission`, and everything else here.
 
 use super::{running::RunningTry, task_tracker::TaskTracker};
 use crate::{
     dispatch::input::DispatcherInput,
-    registry::Registry,
     runner::{checks::ProofChecks, failure::ProofFailure, task::AttemptMemory},
-    scope::proof_scope,
+    scope::try_scope,
+    shared_state::SharedState,
 };
 use sp1d_artifacts::{Blob, Digest, Store, StoreError};
 use sp1d_model::ProofEvent;
 use sp1d_scheduler::{TaskKind, TryId};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// A handle to a running proof. Cheap to clone. Using it after the end of the proof is harmless and has no effect.
+/// A handle to a running try of a proof. Cheap to clone. Using it after the end of the try is harmless and has no
+/// effect.
 #[derive(Clone)]
 pub struct ProofHandle {
     pub(super) state: Arc<RunningTry>,
-    pub(super) registry: Arc<Registry>,
+    pub(super) shared: Arc<SharedState>,
 }
 
 impl ProofHandle {
@@ -39,7 +40,7 @@ impl ProofHandle {
     /// Returns true if the results of this proof are cached for later proofs.
     #[must_use]
     pub fn caches_results(&self) -> bool {
-        self.registry.result_cache.as_ref().is_some_and(|cache| cache.keeps()) && !self.state.compares_claims
+        self.shared.result_cache.as_ref().is_some_and(|cache| cache.stores_results()) && !self.state.compares_claims
     }
 
     /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
@@ -56,9 +57,34 @@ impl ProofHandle {
     /// does not report it.
     #[must_use]
     pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
-        let workers = self.registry.workers();
+        let workers = self.shared.workers();
         let able = workers.values().filter(|worker| worker.kinds.contains(kind));
         able.map(|worker| *worker.memory()).collect()
+    }
+
+    /// Waits until a connected worker supports `kind`. Then returns the same as [`ProofHandle::attempt_memory`]. The
+    /// wait counts like an open task of this kind: the try fails if no connected worker supports the kind for as long
+    /// as the patience of the settings.
+    ///
+    /// # Errors
+    /// Fails once the try has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait.
+    pub async fn wait_for_capability(&self, kind: TaskKind) -> Result<Vec<Option<AttemptMemory>>, ProofFailure> {
+        /// How often to look for such a worker.
+        const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+        let _awaited = self.state.await_kind(kind);
+        loop {
+            let workers = self.attempt_memory(kind);
+            if !workers.is_empty() {
+                return Ok(workers);
+            }
+            tokio::select! {
+                () = self.ended().cancelled() => return Err(ProofFailure::Cancelled),
+                () = sleep(CHECK_INTERVAL) => {}
+            }
+        }
     }
 
     /// Returns the statuses and the message channels of the proof's tasks.
@@ -67,13 +93,13 @@ impl ProofHandle {
         &self.state.tracker
     }
 
-    /// Returns a token that is cancelled when the proof ends, whatever its outcome.
+    /// Returns a token that is cancelled when the try ends, whatever its outcome.
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
         &self.state.ended
     }
 
-    /// Ends the proof with `failure`. Only the first failure counts.
+    /// Ends the try with `failure`. Only the first failure counts. The proof may restart, which is another try.
     pub fn fail(&self, failure: ProofFailure) {
         self.state.fail(failure);
     }
@@ -84,10 +110,9 @@ impl ProofHandle {
     /// # Errors
     /// Returns the reasons why no connected worker supports `kind`.
     pub fn check_capability(&self, kind: TaskKind) -> Result<(), ProofFailure> {
-        match self.registry.missing_capability(kind) {
+        match self.shared.missing_capability(kind) {
             Some(reasons)
-                if !self.registry.settings.wait_for_capabilities
-                    && !self.registry.contacts.borrow().is_any_expected() =>
+                if !self.shared.settings.wait_for_capabilities && !self.shared.contacts.borrow().is_any_expected() =>
             {
                 Err(ProofFailure::Unsupported { kind, reasons })
             }
@@ -101,7 +126,7 @@ impl ProofHandle {
     }
 
     fn store(&self) -> &Store {
-        &self.registry.store
+        &self.shared.store
     }
 
     /// Stores `content` as artifact `name` of the proof.
@@ -116,7 +141,7 @@ impl ProofHandle {
 
     /// Does the same for a blob. May block.
     pub(super) fn put_blocking(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
-        let scope = proof_scope(self.state.id);
+        let scope = try_scope(self.state.id);
         self.store().put(scope, name, blob)?;
         // The end of the proof removed its scope. An artifact that is stored later must not stay.
         if self.state.ended.is_cancelled() {
@@ -128,7 +153,7 @@ impl ProofHandle {
     /// Returns the digest of the proof's artifact `name`; `None` if it does not exist.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<Digest> {
-        Some(self.store().describe(proof_scope(self.state.id), name)?.digest)
+        Some(self.store().describe(try_scope(self.state.id), name)?.digest)
     }
 
     /// Returns the content of the proof's artifact `name`; `None` if it does not exist. Fails the proof if the artifact
@@ -148,7 +173,7 @@ impl ProofHandle {
     /// Returns true if the proof has an artifact `name`.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
-        self.store().describe(proof_scope(self.state.id), name).is_some()
+        self.store().describe(try_scope(self.state.id), name).is_some()
     }
 
     /// Resolves when the store has room for the artifacts of an execution. This is usually at once, unless artifacts
@@ -164,7 +189,7 @@ impl ProofHandle {
 
     /// Sends `input` to the dispatcher. Fails the proof if the dispatcher has ended.
     pub(crate) async fn send(&self, input: DispatcherInput) {
-        if self.registry.inbox.send(input).await.is_err() {
+        if self.shared.inbox.send(input).await.is_err() {
             self.fail(ProofFailure::Internal("the orchestrator has stopped".to_owned()));
         }
     }

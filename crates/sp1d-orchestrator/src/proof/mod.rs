@@ -1,26 +1,27 @@
 //! Runs proofs, from the request to the end.
 //!
 //! - `attempt_rights`: what the attempts of a task may read and upload.
-//! - `cache_entry`: makes an entry of the result cache of a result, and uses an entry in a proof.
+//! - `audit`: verifies the unverified results after their try has failed, and reports the workers that were proven
+//!   wrong.
+//! - `cache_entry`: makes a cache entry from a result, and uses an entry in a proof.
 //! - `handle`: the handle that a runner uses to run its proof.
-//! - `history`: what the tries of a proof request have shown so far.
+//! - `findings`: what the tries of a proof request have found out.
 //! - `restart`: the decision whether a failed proof restarts, and how.
 //! - `result_cache`: the interface of the result cache.
 //! - `run`: runs a proof, and restarts it if that can help.
 //! - `running`: the state of a running try of a proof request.
 //! - `submission`: how a runner submits tasks.
 //! - `task_tracker`: the statuses of tasks, and the message channels between tasks.
-//! - `unverified`: the results that were used before they were verified.
-//! - `wrong_results`: verifies these results after their proof has failed, and reports the workers that were proven
-//!   wrong.
+//! - `unverified`: the results that were used before they were verified, and the decision whose workers are at fault.
 //!
-//! This folder does not know which worker gets a task, which the dispatcher carries out. It does not know how a result
-//! is verified, which only the runner knows.
+//! This folder does not know which worker gets a task: the scheduler decides that. It does not know how a result is
+//! verified: the `ProofChecks` of the runner do that.
 
 pub(crate) mod attempt_rights;
+mod audit;
 pub(crate) mod cache_entry;
+mod findings;
 pub(crate) mod handle;
-mod history;
 pub(crate) mod restart;
 pub(crate) mod result_cache;
 pub(crate) mod run;
@@ -28,4 +29,3 @@ pub(crate) mod running;
 mod submission;
 pub(crate) mod task_tracker;
 pub(crate) mod unverified;
-mod wrong_results;

@@ -28,7 +28,7 @@ pub(super) enum Restart {
     CompareClaims,
 }
 
-/// The facts about the tries of a proof so far. Together with the failure, they decide on a restart.
+/// The facts about the tries of a proof by which [`restart_after`] decides.
 #[derive(Debug, Clone)]
 pub(super) struct TryFacts {
     /// Number of restarts so far.
@@ -37,7 +37,7 @@ pub(super) struct TryFacts {
     pub(super) verify: Verify,
     /// The next smaller cut, if there is one.
     pub(super) smaller_cut: Option<Cut>,
-    /// Cached results were used since the last restart without them.
+    /// True if a cached result was used since the last [`Restart::WithoutCachedResults`].
     pub(super) has_cached_use: bool,
     /// An unverified result turned out to be wrong, which explains any failure.
     pub(super) has_wrong_result: bool,

@@ -24,7 +24,7 @@ pub trait ResultCache: Send + Sync + 'static {
     fn keep(&self, key: Digest, result: CachedResult);
 
     /// Returns false if the cache never stores a result, so that callers can skip work that only serves it.
-    fn keeps(&self) -> bool {
+    fn stores_results(&self) -> bool {
         true
     }
 

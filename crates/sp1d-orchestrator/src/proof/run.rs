@@ -1,8 +1,9 @@
 //! Runs a proof, from its request to its end, and restarts it if that can help.
 
 use super::{
+    audit::audit,
+    findings::TryFindings,
     handle::ProofHandle,
-    history::TryHistory,
     restart::{Restart, TryFacts, final_failure, restart_after},
     running::RunningTry,
 };
@@ -10,14 +11,14 @@ use crate::{
     dispatch::input::DispatcherInput,
     orchestrator::Orchestrator,
     pool::first_contact::wait_for_first_calls,
-    registry::Registry,
     runner::{
         failure::{ProofFailure, dispatcher_panicked},
         interface::ProofRunner,
         request::{ProofOutput, ProofRequest},
     },
-    scope::proof_scope,
+    scope::try_scope,
     settings::Verify,
+    shared_state::SharedState,
 };
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
 use sp1d_scheduler::{ClaimComparison, DispatchEvent, TaskKind, TryId};
@@ -32,7 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 sp1d_model::limits! {
-    /// Maximum wait for the execution of a failed proof to end. An audit of unverified results may take longer.
+    /// Maximum wait for the execution of a failed proof to end.
     const END_TIMEOUT: Duration = Duration::from_secs(10); Time by Program;
 }
 
@@ -52,7 +53,7 @@ struct TryInput {
     request: ProofRequest,
     runner: Arc<dyn ProofRunner>,
     verify: Verify,
-    history: Arc<TryHistory>,
+    findings: Arc<TryFindings>,
     /// The claims of earlier tries.
     claims: ClaimComparison,
     deadline: Option<Instant>,
@@ -97,21 +98,21 @@ impl Orchestrator {
         // A deadline beyond the range of the clock counts as no deadline.
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         // The orchestrator dials workers, and keeps them from other orchestrators, until this value is dropped.
-        let _demand = self.registry.demand.start();
+        let _demand = self.shared.demand.start();
         tokio::select! {
-            () = wait_for_first_calls(&self.registry) => {}
+            () = wait_for_first_calls(&self.shared) => {}
             () = cancel.cancelled() => {}
             () = self.stop.cancelled() => {}
         }
-        let (mut verify, mut restarts) = (self.registry.settings.verify, 0);
+        let (mut verify, mut restarts) = (self.shared.settings.verify, 0);
         let mut request = request;
-        let (history, mut claims) = (Arc::new(TryHistory::default()), ClaimComparison::default());
+        let (findings, mut claims) = (Arc::new(TryFindings::default()), ClaimComparison::default());
         loop {
             let input = TryInput {
                 request: request.clone(),
                 runner: runner.clone(),
                 verify,
-                history: history.clone(),
+                findings: findings.clone(),
                 claims,
                 deadline,
             };
@@ -127,11 +128,11 @@ impl Orchestrator {
                 restarts,
                 verify,
                 smaller_cut: runner.smaller_cut(&options),
-                has_cached_use: history.has_cached_use(),
-                has_wrong_result: history.has_wrong_result(),
+                has_cached_use: findings.has_cached_use(),
+                has_wrong_result: findings.has_wrong_result(),
                 has_claimed_events: claims.has_claimed_events(),
-                are_claims_suspect: history.are_claims_suspect(),
-                compares_claims: claims.is_started(),
+                are_claims_suspect: findings.are_claims_suspect(),
+                compares_claims: claims.is_comparing(),
             };
             let Some(restart) = restart_after(&failure, &facts) else { return Err(final_failure(failure)) };
             restarts += 1;
@@ -145,9 +146,9 @@ impl Orchestrator {
                     cut_event = Some(ProofEvent::Cut { name: cut.name, reason, options: cut.options });
                     reason = text;
                 }
-                Restart::WithoutCachedResults => history.clear_cached_use(),
+                Restart::WithoutCachedResults => findings.clear_cached_use(),
                 Restart::VerifyAll => verify = Verify::All,
-                Restart::CompareClaims => claims.start(),
+                Restart::CompareClaims => claims.start_comparing(),
             }
             tracing::warn!(proof_id = label, %reason, restarts, "proof restarts");
             let _ = progress.send(ProofEvent::Restarted { reason });
@@ -164,29 +165,41 @@ impl Orchestrator {
         progress: broadcast::Sender<ProofEvent>,
         cancel: &CancellationToken,
     ) -> EndedTry {
-        let TryInput { request, runner, verify, history, claims, deadline } = input;
-        let id = TryId(self.registry.next_proof.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(RunningTry::new(id, &request, verify, history, claims.is_started(), progress));
-        let cleanup = TryCleanup { state: state.clone(), registry: self.registry.clone() };
-        self.registry.add_proof(state.clone());
-        let started = DispatcherInput::Event(DispatchEvent::TryStarted { proof: id, claims: claims.clone() });
+        let TryInput { request, runner, verify, findings, claims, deadline } = input;
+        let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
+        let state = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
+        let cleanup = TryCleanup { state: state.clone(), shared: self.shared.clone() };
+        self.shared.add_try(state.clone());
+        let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
         let ended = |outcome, claims| EndedTry {
             label: state.label.clone(),
             options: state.options().to_owned(),
             outcome,
             claims,
         };
-        if self.registry.inbox.send(started).await.is_err() {
+        if self.shared.inbox.send(started).await.is_err() {
             let is_broken = self.broken().is_cancelled();
             let failure = if is_broken { dispatcher_panicked() } else { ProofFailure::Cancelled };
             return ended(Err(failure), claims);
         }
-        let outcome = self.run_to_end(&state, &*runner, request, deadline, cancel).await;
+        let timeout = request.timeout.zip(deadline);
+        let outcome = self.run_to_end(&state, &*runner, request, timeout, cancel).await;
         let outcome = match state.failure() {
             Some(failure) => Err(failure),
             None => outcome,
         };
-        // Before the proof ends, because the dispatcher forgets its claims then.
+        if let Err(failure) = &outcome {
+            state.fail(failure.clone());
+            // Before the try ends, because its artifacts are removed then. The audit takes as long as it needs, while
+            // the caller still waits for the proof.
+            tokio::select! {
+                () = audit(&self.shared, &state, failure) => {}
+                () = cancel.cancelled() => {}
+                () = self.stop.cancelled() => {}
+                _ = out_of_time(timeout) => {}
+            }
+        }
+        // Before the try ends, because the dispatcher forgets its claims then.
         let claims = if outcome.is_err() { self.claims_of(id).await.unwrap_or(claims) } else { claims };
         drop(cleanup);
         if let Err(failure) = &outcome {
@@ -196,10 +209,10 @@ impl Orchestrator {
         ended(outcome.map(|output| Proven { output, shards, workers }), claims)
     }
 
-    /// Returns the claims of a running proof; `None` if the dispatcher does not know the proof, or has ended.
-    async fn claims_of(&self, proof: TryId) -> Option<ClaimComparison> {
+    /// Returns the claims of a running try; `None` if the dispatcher does not know the try, or has ended.
+    async fn claims_of(&self, try_id: TryId) -> Option<ClaimComparison> {
         let (reply, claims) = oneshot::channel();
-        self.registry.inbox.send(DispatcherInput::Claims { proof, reply }).await.ok()?;
+        self.shared.inbox.send(DispatcherInput::Claims { try_id, reply }).await.ok()?;
         claims.await.ok()
     }
 
@@ -209,11 +222,10 @@ impl Orchestrator {
         state: &Arc<RunningTry>,
         runner: &dyn ProofRunner,
         request: ProofRequest,
-        deadline: Option<Instant>,
+        timeout: Option<(Duration, Instant)>,
         cancel: &CancellationToken,
     ) -> Result<ProofOutput, ProofFailure> {
-        let timeout = request.timeout.zip(deadline);
-        let handle = ProofHandle { state: state.clone(), registry: self.registry.clone() };
+        let handle = ProofHandle { state: state.clone(), shared: self.shared.clone() };
         let mut run = runner.run(handle, request);
         let failure = tokio::select! {
             // A finished proof counts, even if it is cancelled or its time ends at the same moment.
@@ -223,25 +235,15 @@ impl Orchestrator {
             () = self.stop.cancelled() => ProofFailure::Cancelled,
             () = state.ended.cancelled() => ProofFailure::Cancelled,
             failure = out_of_time(timeout) => failure,
-            failure = out_of_workers(&self.registry, state) => failure,
+            failure = out_of_workers(&self.shared, state) => failure,
         };
         // The first cause is kept. The runner ends by itself, so that its child process and its shared memory are
         // gone before the failure is reported.
         state.fail(failure.clone());
         state.tracker.close();
-        let too_long = async {
-            sleep(END_TIMEOUT).await;
-            // An audit of unverified results may take longer, as long as the caller still waits for the proof.
-            tokio::select! {
-                () = state.audit_ended() => {}
-                () = cancel.cancelled() => {}
-                () = self.stop.cancelled() => {}
-                _ = out_of_time(timeout) => {}
-            }
-        };
         tokio::select! {
             _ = run => {}
-            () = too_long => {
+            () = sleep(END_TIMEOUT) => {
                 tracing::warn!(proof_id = state.label, "execution of a failed proof did not end in time and was abandoned");
             }
         }
@@ -255,10 +257,10 @@ impl Orchestrator {
             ProofFailure::Unverified(_) | ProofFailure::Internal(_) => {
                 !self.stop.is_cancelled() && !self.broken().is_cancelled()
             }
-            ProofFailure::Task { .. } => state.history.are_claims_suspect(),
+            ProofFailure::Task { .. } => state.findings.are_claims_suspect(),
             _ => false,
         };
-        if let (Some(cache), true) = (&self.registry.result_cache, is_doubtful) {
+        if let (Some(cache), true) = (&self.shared.result_cache, is_doubtful) {
             let (cache, keys) = (cache.clone(), state.cached_keys());
             let _ = tokio::task::spawn_blocking(move || cache.forget(&keys)).await;
         }
@@ -277,15 +279,15 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
 }
 
 /// Resolves with a failure when, during the whole patience of the settings, no worker was connected or no connected
-/// worker supported a task kind that the proof waits for. Only the first wait starts anew when this orchestrator gets a
+/// worker supported a task kind that the try waits for. Only the first wait starts anew when this orchestrator gets a
 /// better place in a worker's queue.
-async fn out_of_workers(registry: &Registry, proof: &RunningTry) -> ProofFailure {
+async fn out_of_workers(shared: &SharedState, state: &RunningTry) -> ProofFailure {
     let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
     loop {
         sleep(Duration::from_millis(250)).await;
-        match TaskKind::ALL.into_iter().filter(|kind| proof.waits_for(*kind)).find_map(|kind| {
-            let reasons = registry.missing_capability(kind)?;
+        match TaskKind::ALL.into_iter().filter(|kind| state.waits_for(*kind)).find_map(|kind| {
+            let reasons = shared.missing_capability(kind)?;
             Some((kind, reasons))
         }) {
             Some((kind, reasons)) => {
@@ -293,18 +295,18 @@ async fn out_of_workers(registry: &Registry, proof: &RunningTry) -> ProofFailure
                     tracing::warn!(%kind, ?reasons, "no connected worker supports this task kind: waiting for one");
                     Instant::now()
                 });
-                if since.elapsed() >= registry.settings.patience {
+                if since.elapsed() >= shared.settings.patience {
                     return ProofFailure::Unsupported { kind, reasons };
                 }
             }
             None => unsupported_since = None,
         }
-        if !registry.workers().is_empty() {
+        if !shared.workers().is_empty() {
             without_worker_since = None;
             continue;
         }
         let (workers, advances) = {
-            let contacts = registry.contacts.borrow();
+            let contacts = shared.contacts.borrow();
             (contacts.serving_others(), contacts.advances())
         };
         if advances != seen_advances {
@@ -313,14 +315,14 @@ async fn out_of_workers(registry: &Registry, proof: &RunningTry) -> ProofFailure
         let since = *without_worker_since.get_or_insert_with(|| {
             // The wait for each worker that serves another orchestrator is logged where it happens.
             if workers.is_empty() {
-                tracing::warn!(last = %registry.last_departure(), "no worker is connected: waiting for one");
+                tracing::warn!(last = %shared.last_departure(), "no worker is connected: waiting for one");
             }
             Instant::now()
         });
         let waited = since.elapsed();
-        if waited >= registry.settings.patience {
+        if waited >= shared.settings.patience {
             return if workers.is_empty() {
-                ProofFailure::NoWorkers { waited, last: registry.last_departure().clone() }
+                ProofFailure::NoWorkers { waited, last: shared.last_departure().clone() }
             } else {
                 ProofFailure::WorkersTaken { waited, workers }
             };
@@ -328,10 +330,10 @@ async fn out_of_workers(registry: &Registry, proof: &RunningTry) -> ProofFailure
     }
 }
 
-/// Cleans up when the proof ends, also when its future is dropped.
+/// Cleans up when the try ends, also when its future is dropped.
 struct TryCleanup {
     state: Arc<RunningTry>,
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
 }
 
 impl Drop for TryCleanup {
@@ -339,14 +341,14 @@ impl Drop for TryCleanup {
         self.state.ended.cancel();
         self.state.tracker.close();
         self.state.end_progress();
-        self.registry.remove_proof(self.state.id);
-        self.registry.store.remove_scope(proof_scope(self.state.id));
-        let (registry, state) = (self.registry.clone(), self.state.clone());
-        if let Err(mpsc::error::TrySendError::Full(input)) = registry.inbox.try_send(DispatcherInput::EndTry(state)) {
+        self.shared.remove_try(self.state.id);
+        self.shared.store.remove_scope(try_scope(self.state.id));
+        let (shared, state) = (self.shared.clone(), self.state.clone());
+        if let Err(mpsc::error::TrySendError::Full(input)) = shared.inbox.try_send(DispatcherInput::EndTry(state)) {
             // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
             // because this value may be dropped outside a runtime.
-            let runtime = registry.runtime.clone();
-            runtime.spawn(async move { registry.inbox.send(input).await });
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move { shared.inbox.send(input).await });
         }
     }
 }

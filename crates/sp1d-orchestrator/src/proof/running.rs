@@ -1,14 +1,14 @@
 //! The state of a running try of a proof request.
 
 use super::{
-    history::TryHistory,
+    findings::TryFindings,
     task_tracker::TaskTracker,
     unverified::{UnverifiedResult, UnverifiedResults},
 };
 use crate::{
     lock::lock,
     runner::{checks::ProofChecks, failure::ProofFailure, request::ProofRequest, task::TaskSpec},
-    scope::proof_scope,
+    scope::try_scope,
     settings::Verify,
 };
 use sp1d_artifacts::{Digest, Store};
@@ -21,28 +21,31 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-/// An audit is running while this value exists.
-pub(crate) struct AuditInProgress<'a>(&'a RunningTry);
+/// While this value exists, the try waits for a worker that supports the kind.
+pub(crate) struct AwaitedKind<'a> {
+    running_try: &'a RunningTry,
+    kind: TaskKind,
+}
 
-impl Drop for AuditInProgress<'_> {
+impl Drop for AwaitedKind<'_> {
     fn drop(&mut self) {
-        self.0.auditing.send_replace(false);
+        self.running_try.end_open_task(self.kind);
     }
 }
 
 /// State of a running try of a proof request.
 pub(crate) struct RunningTry {
-    /// Number of this try. A proof that restarts gets another number.
+    /// Number of this try. The next try of the request gets another number.
     pub(crate) id: TryId,
     pub(crate) tracker: TaskTracker,
-    /// Cancelled when the proof ends, whatever its outcome.
+    /// Cancelled when the try ends, whatever its outcome.
     pub(crate) ended: CancellationToken,
     pub(crate) verify: Verify,
-    /// What all tries of the request have shown.
-    pub(crate) history: Arc<TryHistory>,
+    /// What all tries of the request have found out.
+    pub(crate) findings: Arc<TryFindings>,
     /// True if a worker of another origin must confirm claims. Cached results are not used then, because their claims
     /// may be wrong.
     pub(crate) compares_claims: bool,
@@ -56,18 +59,16 @@ pub(crate) struct RunningTry {
     /// Empty until the runner sets them.
     checks: OnceLock<Box<dyn ProofChecks>>,
     failure: OnceLock<ProofFailure>,
-    /// `None` once the proof has ended, so that its watchers see the end.
+    /// `None` once the try has ended, so that the watchers of the last try see the end of the proof.
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
     /// Number of accepted results by name and address of the worker. A worker that reconnects keeps its number.
     results_by_worker: Mutex<BTreeMap<(String, String), u64>>,
     pub(crate) shards: AtomicU64,
-    /// Number of tasks without a final result, by kind.
+    /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
     unverified: Mutex<UnverifiedResults>,
     /// Keys of the proof's results in the result cache, which are removed if the finished proof is wrong.
     cached_keys: Mutex<Vec<Digest>>,
-    /// True while an audit is running.
-    auditing: watch::Sender<bool>,
 }
 
 impl RunningTry {
@@ -75,7 +76,7 @@ impl RunningTry {
         id: TryId,
         request: &ProofRequest,
         verify: Verify,
-        history: Arc<TryHistory>,
+        findings: Arc<TryFindings>,
         compares_claims: bool,
         progress: broadcast::Sender<ProofEvent>,
     ) -> Self {
@@ -84,7 +85,7 @@ impl RunningTry {
             tracker: TaskTracker::default(),
             ended: CancellationToken::new(),
             verify,
-            history,
+            findings,
             compares_claims,
             requested_options: request.options.clone(),
             options: OnceLock::new(),
@@ -97,7 +98,6 @@ impl RunningTry {
             open: Default::default(),
             unverified: Mutex::default(),
             cached_keys: Mutex::default(),
-            auditing: watch::Sender::new(false),
         }
     }
 
@@ -136,7 +136,7 @@ impl RunningTry {
     /// Returns the content of the proof's artifact `name` in `store`; `None` if it does not exist. Fails the proof if
     /// the artifact was spilled and cannot be read back. May block.
     pub(crate) fn read_artifact(&self, store: &Store, name: &str) -> Option<Vec<u8>> {
-        let stored = store.get(proof_scope(self.id), name)?;
+        let stored = store.get(try_scope(self.id), name)?;
         match stored.load() {
             Ok(blob) => Some(blob.decode().expect("blobs are checked before they are stored")),
             Err(error) => {
@@ -164,7 +164,7 @@ impl RunningTry {
 
     /// Keeps the artifact `name`, which nothing else needs any more, if an audit needs it. Returns true if it is kept.
     fn keep_for_audit(&self, name: &str) -> bool {
-        self.verify == Verify::Final && lock(&self.unverified).keep(name)
+        self.verify == Verify::Final && lock(&self.unverified).keep_if_needed(name)
     }
 
     /// Gives up any audit. Returns the artifacts that were only kept for it.
@@ -177,19 +177,8 @@ impl RunningTry {
         lock(&self.unverified).all()
     }
 
-    /// Starts an audit, which ends when the returned value is dropped.
-    pub(crate) fn start_audit(&self) -> AuditInProgress<'_> {
-        self.auditing.send_replace(true);
-        AuditInProgress(self)
-    }
-
-    /// Resolves when no audit is running.
-    pub(crate) async fn audit_ended(&self) {
-        // This fails only if the sender is dropped, and `self` holds the sender.
-        let _ = self.auditing.subscribe().wait_for(|auditing| !*auditing).await;
-    }
-
-    /// Ends the proof with `failure`. Only the first failure counts.
+    /// Ends the try with `failure`. Only the first failure counts. `Orchestrator::prove` decides whether the proof
+    /// restarts.
     pub(crate) fn fail(&self, failure: ProofFailure) {
         if self.failure.set(failure).is_ok() {
             self.ended.cancel();
@@ -222,6 +211,12 @@ impl RunningTry {
         self.open[kind.index()].fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Counts a wait for a worker that supports `kind` like an open task, until the returned value is dropped.
+    pub(crate) fn await_kind(&self, kind: TaskKind) -> AwaitedKind<'_> {
+        self.add_open_task(kind);
+        AwaitedKind { running_try: self, kind }
+    }
+
     pub(crate) fn waits_for(&self, kind: TaskKind) -> bool {
         self.open[kind.index()].load(Ordering::Relaxed) > 0
     }
@@ -229,7 +224,7 @@ impl RunningTry {
     /// Removes the artifact `name` of the proof, which nothing needs any more, from `store`, unless it must be kept for
     /// an audit. If the store is under pressure, nothing is kept for an audit.
     pub(crate) fn remove_artifact(&self, store: &Store, name: &str) {
-        let scope = proof_scope(self.id);
+        let scope = try_scope(self.id);
         if !self.keep_for_audit(name) {
             store.remove(scope, name);
         } else if store.is_under_pressure() {

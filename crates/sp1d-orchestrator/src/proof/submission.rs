@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 impl ProofHandle {
     fn next_task(&self) -> TaskId {
-        let task = TaskId(self.registry.next_task.fetch_add(1, Ordering::Relaxed));
+        let task = TaskId(self.shared.next_task.fetch_add(1, Ordering::Relaxed));
         self.state.tracker.open(task);
         task
     }
@@ -37,7 +37,7 @@ impl ProofHandle {
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
         let task = self.next_task();
-        self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { proof: self.state.id, marker: task })).await;
+        self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { try_id: self.state.id, marker: task })).await;
         task
     }
 
@@ -50,7 +50,7 @@ impl ProofHandle {
             self.fail(ProofFailure::Internal(text));
         }
         self.state.report(ProofEvent::Submitted { kind: spec.kind() });
-        let key = match &self.registry.result_cache {
+        let key = match &self.shared.result_cache {
             Some(cache) if !self.state.compares_claims => {
                 let checks = self.state.checks().ok();
                 let key = checks.and_then(|checks| checks.result_key(&spec, &|name: &str| self.digest(name)));
@@ -108,7 +108,7 @@ impl ProofHandle {
             return false;
         }
         self.state.note_cached_key(key);
-        self.state.history.mark_cached_use();
+        self.state.findings.mark_cached_use();
         if spec.kind().is_shard() {
             self.state.shards.fetch_add(1, Ordering::Relaxed);
         }

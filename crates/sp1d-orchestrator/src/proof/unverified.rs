@@ -1,4 +1,4 @@
-//! Unverified results, which are used before they are verified, and the audit that finds the faulty workers if the
+//! Unverified results, which are used before they are verified, and the decision which workers are at fault if the
 //! finished proof is wrong.
 
 use crate::runner::task::TaskSpec;
@@ -32,30 +32,30 @@ impl UnverifiedResult {
 pub(crate) struct UnverifiedResults {
     all: Vec<UnverifiedResult>,
     /// Artifacts that their verification needs.
-    kept: HashSet<String>,
-    /// The artifacts in `kept` that nothing else needs any more.
-    left: HashSet<String>,
+    needed: HashSet<String>,
+    /// The needed artifacts that nothing else needs any more. They are kept only for an audit.
+    only_for_audit: HashSet<String>,
 }
 
 impl UnverifiedResults {
     pub(crate) fn add(&mut self, result: UnverifiedResult) {
-        self.kept.insert(result.name().to_owned());
-        self.kept.extend(result.needs().cloned());
+        self.needed.insert(result.name().to_owned());
+        self.needed.extend(result.needs().cloned());
         self.all.push(result);
     }
 
     /// Keeps the artifact `name`, which nothing else needs any more, if an audit needs it. Returns true if it is kept.
-    pub(crate) fn keep(&mut self, name: &str) -> bool {
-        let kept = self.kept.contains(name);
-        if kept {
-            self.left.insert(name.to_owned());
+    pub(crate) fn keep_if_needed(&mut self, name: &str) -> bool {
+        let is_needed = self.needed.contains(name);
+        if is_needed {
+            self.only_for_audit.insert(name.to_owned());
         }
-        kept
+        is_needed
     }
 
     /// Forgets all results. Returns the artifacts that were only kept for their audit.
     pub(crate) fn give_up(&mut self) -> HashSet<String> {
-        std::mem::take(self).left
+        std::mem::take(self).only_for_audit
     }
 
     pub(crate) fn all(&self) -> Vec<UnverifiedResult> {
@@ -64,8 +64,8 @@ impl UnverifiedResults {
 }
 
 /// Finds the workers at fault from the outcomes of verifying unverified results, in the order in which the results were
-/// accepted. A result that was made from a wrong part is wrong without a fault of its own worker. A result that was
-/// made from a part without an outcome cannot be judged.
+/// accepted. A result that was made from a wrong result is wrong without a fault of its own worker. A result that was
+/// made from a result without an outcome cannot be judged.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     /// The artifacts that contain the results.
@@ -76,18 +76,18 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn new(all: &[UnverifiedResult]) -> Self {
-        Self { results: all.iter().map(|part| part.name().to_owned()).collect(), right: HashSet::new() }
+        Self { results: all.iter().map(|result| result.name().to_owned()).collect(), right: HashSet::new() }
     }
 
-    /// Returns why the worker that made `part` is at fault; `None` if it is not at fault, or if that is unknown.
-    /// `outcome` says whether `part` verifies. It is `None` if `part` could not be verified.
-    pub(crate) fn judge(&mut self, part: &UnverifiedResult, outcome: Option<Result<(), String>>) -> Option<String> {
-        if part.needs().any(|name| self.results.contains(name) && !self.right.contains(name)) {
+    /// Returns why the worker that made `result` is at fault; `None` if it is not at fault, or if that is unknown.
+    /// `outcome` says whether `result` verifies. It is `None` if `result` could not be verified.
+    pub(crate) fn judge(&mut self, result: &UnverifiedResult, outcome: Option<Result<(), String>>) -> Option<String> {
+        if result.needs().any(|name| self.results.contains(name) && !self.right.contains(name)) {
             return None;
         }
         match outcome? {
             Ok(()) => {
-                self.right.insert(part.name().to_owned());
+                self.right.insert(result.name().to_owned());
                 None
             }
             Err(reason) => Some(reason),
@@ -100,13 +100,13 @@ mod tests {
     use super::*;
     use sp1d_protocol::{ReducePart, ReduceTask, ShardTask, TaskPayload};
 
-    fn part(payload: TaskPayload<String>) -> UnverifiedResult {
+    fn result(payload: TaskPayload<String>) -> UnverifiedResult {
         let spec = TaskSpec { payload, memory_bytes: 0, cycles: 0 };
         UnverifiedResult { spec, worker_id: WorkerId(1), worker: "worker".to_owned() }
     }
 
     fn shard(record: &str, result: &str) -> UnverifiedResult {
-        part(TaskPayload::NormalizeShard(ShardTask {
+        result(TaskPayload::NormalizeShard(ShardTask {
             program: "program".to_owned(),
             common_input: "common".to_owned(),
             record: record.to_owned(),
@@ -117,7 +117,7 @@ mod tests {
 
     fn fold(parts: &[&str], result: &str) -> UnverifiedResult {
         let parts = parts.iter().map(|proof| ReducePart { range: String::new(), proof: (*proof).to_owned() });
-        part(TaskPayload::RecursionReduce(ReduceTask {
+        result(TaskPayload::RecursionReduce(ReduceTask {
             is_last: false,
             range: String::new(),
             parts: parts.collect(),
@@ -132,10 +132,10 @@ mod tests {
         let shard = |number: usize| shard(&format!("record-{number}"), &format!("{number}"));
         let all = [shard(0), shard(1), shard(2), fold(&["0", "1"], "01"), fold(&["01", "2"], "012")];
         let mut audit = Audit::new(&all);
-        let found = all.iter().zip(outcomes).filter(|(part, outcome)| {
-            audit.judge(part, outcome.map(|right| if right { Ok(()) } else { Err("wrong".to_owned()) })).is_some()
+        let found = all.iter().zip(outcomes).filter(|(result, outcome)| {
+            audit.judge(result, outcome.map(|right| if right { Ok(()) } else { Err("wrong".to_owned()) })).is_some()
         });
-        assert!(found.map(|(part, _)| part.name()).eq(at_fault.iter().copied()), "{outcomes:?}");
+        assert!(found.map(|(result, _)| result.name()).eq(at_fault.iter().copied()), "{outcomes:?}");
     }
 
     #[test]
@@ -154,11 +154,11 @@ mod tests {
     fn artifacts_for_an_audit_are_kept_until_given_up() {
         let mut results = UnverifiedResults::default();
         results.add(shard("record", "result"));
-        assert!(!results.keep("record"), "records are large, so they are not kept");
-        assert!(results.keep("result"));
+        assert!(!results.keep_if_needed("record"), "records are large, so they are not kept");
+        assert!(results.keep_if_needed("result"));
         results.add(fold(&["result", "other"], "whole"));
-        assert!(results.keep("other"));
+        assert!(results.keep_if_needed("other"));
         assert_eq!(results.give_up(), ["result", "other"].map(str::to_owned).into());
-        assert!(!results.keep("result"));
+        assert!(!results.keep_if_needed("result"));
     }
 }

@@ -21,8 +21,9 @@ pub trait ProofChecks: Send + Sync + 'static {
     /// `delivered` returns an artifact that this attempt has uploaded, by name, except the task's result. Called on a
     /// thread that may block.
     ///
-    /// Returns the names of the artifacts that belong to the marker in addition to the list of deferred events. All of
-    /// them were delivered. Other artifacts of the attempt never belong to the proof.
+    /// Returns the names of the artifacts with deferred events. All of them were delivered. The list of deferred events
+    /// also belongs to the marker, but its name is not among them. Other artifacts of the attempt never belong to the
+    /// proof.
     ///
     /// # Errors
     /// Returns what is wrong. The fault is recorded for the worker that delivered it.

@@ -13,10 +13,11 @@ use std::io::Read;
 /// combined.
 #[async_trait]
 pub trait ProofRunner: Send + Sync + 'static {
-    /// Runs one proof to its end: sets its checks, submits tasks through `proof`, and verifies the finished proof.
+    /// Runs one try of a proof to its end: sets its checks, submits tasks through `proof`, and verifies the finished
+    /// proof. Must end soon after [`ProofHandle::ended`] is cancelled.
     ///
     /// # Errors
-    /// Returns why there is no proof.
+    /// Returns why there is no proof. The orchestrator then fails the try, and audits its unverified results.
     ///
     /// # Cancel safety
     /// Dropping the future ends the execution and all other work for the proof in this process.

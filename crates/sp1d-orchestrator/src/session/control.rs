@@ -59,7 +59,7 @@ impl WorkerSession {
             from_worker::Message::MarkerComplete(complete) => {
                 let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(complete.attempt) };
                 // If the dispatcher has ended, every session ends.
-                let _ = self.registry.inbox.send(reported).await;
+                let _ = self.shared.inbox.send(reported).await;
             }
             from_worker::Message::Done(done) => {
                 tracing::debug!(worker = %introduction.name, attempt = done.attempt, proving_ms = done.proving_ms, "attempt delivered its result");
@@ -84,7 +84,7 @@ impl WorkerSession {
 
     /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back.
     fn expect_no_return(&self) {
-        if let (Member::Joined(_), Some(worker)) = (&self.address, self.registry.worker(self.id)) {
+        if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
             worker.let_go.store(true, Ordering::Relaxed);
         }
     }
@@ -92,7 +92,7 @@ impl WorkerSession {
     /// Handles a report on whether the prover is loaded. The scheduler knows the worker once its prover was loaded.
     async fn on_readiness(&self, readiness: wire::Readiness, introduction: &WorkerIntroduction) {
         let session = self.id;
-        let Some(entry) = self.registry.worker(session) else { return };
+        let Some(entry) = self.shared.worker(session) else { return };
         if let Some(memory) = attempt_memory(readiness.memory) {
             *entry.memory() = Some(memory);
         }
@@ -100,17 +100,17 @@ impl WorkerSession {
         if !readiness.ready {
             tracing::debug!(worker = %introduction.name, seconds_left = readiness.seconds_left, "worker is starting");
             if was_ready {
-                if let Some(left_out) = self.registry.may_log_about(entry.origin) {
+                if let Some(left_out) = self.shared.may_log_about(entry.origin) {
                     tracing::warn!(worker = %introduction.name, left_out, "prover of a worker ended and restarts");
                 }
                 self.event(DispatchEvent::LastProverLost { session }).await;
             }
         } else if !was_ready {
-            if let Some(left_out) = self.registry.may_log_about(entry.origin) {
+            if let Some(left_out) = self.shared.may_log_about(entry.origin) {
                 tracing::info!(worker = %introduction.name, address = %self.address, left_out, "worker is ready");
             }
             let ready = ProofEvent::WorkerReady { worker: introduction.name.clone() };
-            self.registry.report_to_proofs(entry.origin, &ready);
+            self.shared.report_to_tries(entry.origin, &ready);
             if self.joined.swap(true, Ordering::Relaxed) {
                 self.event(DispatchEvent::FirstProverReady { session }).await;
                 return;
@@ -125,7 +125,7 @@ impl WorkerSession {
                 kinds: introduction.kinds,
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
-            let resumable_attempts = resumable_before(&self.registry.settings, readiness.resumable);
+            let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);
             self.event(DispatchEvent::WorkerJoined { session, joined, resumable_attempts }).await;
         }
     }
@@ -134,8 +134,8 @@ impl WorkerSession {
     async fn on_failed(&self, failed: wire::Failed, introduction: &WorkerIntroduction) {
         let kind = sp1d_protocol::failure_kind_from_wire(failed.kind());
         let text = clean_line(&one_line(&failed.text), MessageLimits::FAILURE_BYTES);
-        let origin = self.registry.worker(self.id).map(|entry| entry.origin);
-        if let Some(left_out) = origin.and_then(|origin| self.registry.may_log_about(origin)) {
+        let origin = self.shared.worker(self.id).map(|entry| entry.origin);
+        if let Some(left_out) = origin.and_then(|origin| self.shared.may_log_about(origin)) {
             tracing::warn!(worker = %introduction.name, attempt = failed.attempt, %kind, %text, left_out, "attempt failed");
         }
         let failure = AttemptFailure::Worker { kind, text };
@@ -147,7 +147,7 @@ impl WorkerSession {
     /// Tells the worker that its report on the end of `attempt` has arrived, so that it can forget the report. If this
     /// message is lost, the worker repeats the report in its next session.
     fn confirm(&self, attempt: u64) {
-        if let Some(entry) = self.registry.worker(self.id) {
+        if let Some(entry) = self.shared.worker(self.id) {
             let received = to_worker::Message::Received(wire::Received { attempt });
             let _ = entry.outbox.try_send(Ok(ToWorker { message: Some(received) }));
         }
@@ -155,10 +155,10 @@ impl WorkerSession {
 
     /// Sends heartbeats, and renews the worker's lease while bytes arrive. Ends the session after too much silence.
     pub(super) async fn keep_alive(self: Arc<Self>, outbox: mpsc::Sender<Result<ToWorker, Status>>) {
-        let mut checks = interval(self.registry.settings.heartbeat / CHECKS_PER_HEARTBEAT);
+        let mut checks = interval(self.shared.settings.heartbeat / CHECKS_PER_HEARTBEAT);
         checks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut last_count, mut silent) = (self.closer.bytes_read(), 0);
-        let silence = self.registry.settings.silence();
+        let silence = self.shared.settings.silence();
         for check in 0_u64.. {
             tokio::select! {
                 () = self.closer.ended() => return,
@@ -172,7 +172,7 @@ impl WorkerSession {
                 // Silence is measured by the number of checks, because no checks happen while this process is frozen.
                 silent += 1;
                 if checks.period() * silent > silence {
-                    return self.registry.end_session(self.id);
+                    return self.shared.end_session(self.id);
                 }
             }
             if check % u64::from(CHECKS_PER_HEARTBEAT) != 0 {

@@ -9,9 +9,9 @@ use super::{
     worker_session::WorkerSession,
 };
 use crate::{
-    registry::RegisteredAttempt,
     runner::failure::ProofFailure,
-    scope::{attempt_scope, proof_scope},
+    scope::{attempt_scope, try_scope},
+    shared_state::RegisteredAttempt,
 };
 use sp1d_artifacts::{Blob, StoreError};
 use sp1d_model::hint::one_line;
@@ -55,14 +55,14 @@ impl WorkerSession {
         check_delivery(&entry, attempt, &header)?;
         let mut upload = self.open_upload(&entry, attempt, &header)?;
         let blob = receive_blob(delivery, header.length, &mut upload).await?;
-        self.registry.counters.on_received(blob.stored_bytes());
-        let (registry, name) = (self.registry.clone(), header.name);
+        self.shared.counters.on_received(blob.stored_bytes());
+        let (shared, name) = (self.shared.clone(), header.name);
         let put = move || {
-            let kept = registry.store.put(attempt_scope(attempt), name, blob);
+            let kept = shared.store.put(attempt_scope(attempt), name, blob);
             // The attempt may have been discarded meanwhile. This code runs in the closure, because the future around
             // it is dropped when the connection ends.
-            if !registry.attempts().contains_key(&attempt) {
-                registry.store.remove_scope(attempt_scope(attempt));
+            if !shared.attempts().contains_key(&attempt) {
+                shared.store.remove_scope(attempt_scope(attempt));
             }
             // The store counts the blob now.
             drop(upload);
@@ -72,7 +72,7 @@ impl WorkerSession {
             Ok(()) => Ok(()),
             Err(error @ StoreError::Full { .. }) => {
                 // The store is full for every worker, so a retry on another worker would fail as well.
-                entry.proof.fail(ProofFailure::Machine(error.to_string()));
+                entry.running_try.fail(ProofFailure::Machine(error.to_string()));
                 Err(Status::resource_exhausted(one_line(&error.to_string())))
             }
             Err(error) => Err(invalid(one_line(&error.to_string()))),
@@ -86,17 +86,17 @@ impl WorkerSession {
         attempt: AttemptId,
         header: &DeliverHeader,
     ) -> Result<OpenUpload, Status> {
-        let registry = &self.registry;
+        let shared = &self.shared;
         // An artifact that is delivered again after a reconnect counts once.
-        let present = registry.store.describe(attempt_scope(attempt), &header.name);
+        let present = shared.store.describe(attempt_scope(attempt), &header.name);
         let announced = if present.is_some_and(|present| present.len == header.length) { 0 } else { header.length };
-        registry.uploads.open(self.id, attempt, announced, |others: OtherUploads| {
-            let stored = registry.store.scope_stats(attempt_scope(attempt));
-            let limits = registry.store.limits();
+        shared.uploads.open(self.id, attempt, announced, |others: OtherUploads| {
+            let stored = shared.store.scope_stats(attempt_scope(attempt));
+            let limits = shared.store.limits();
             let room = limits.memory_bytes.saturating_add(limits.disk_bytes);
             let quotas = UploadQuotas {
                 artifacts: stored.artifacts + others.attempt_uploads,
-                attempt_bytes: registry.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
+                attempt_bytes: shared.store.scope_content_bytes(attempt_scope(attempt)) + others.attempt_bytes,
                 max_attempt_bytes: entry.rights.upload_bytes,
                 proof_bytes: self.proof_bytes(entry),
                 session_bytes: self.unaccepted_bytes() + others.session_bytes,
@@ -108,18 +108,18 @@ impl WorkerSession {
 
     /// Returns the uncompressed bytes of all artifacts of the attempt's proof, with the uploads of all its attempts.
     fn proof_bytes(&self, entry: &RegisteredAttempt) -> u64 {
-        let store = &self.registry.store;
-        let attempts = self.registry.attempts();
-        let of_proof = attempts.iter().filter(|(_, other)| other.proof.id == entry.proof.id);
-        let uploaded: u64 = of_proof.map(|(attempt, _)| store.scope_content_bytes(attempt_scope(*attempt))).sum();
-        store.scope_content_bytes(proof_scope(entry.proof.id)) + uploaded
+        let store = &self.shared.store;
+        let attempts = self.shared.attempts();
+        let of_try = attempts.iter().filter(|(_, other)| other.running_try.id == entry.running_try.id);
+        let uploaded: u64 = of_try.map(|(attempt, _)| store.scope_content_bytes(attempt_scope(*attempt))).sum();
+        store.scope_content_bytes(try_scope(entry.running_try.id)) + uploaded
     }
 
     /// Returns the stored bytes of the uploads of this session's attempts. Accepted uploads belong to their proof.
     fn unaccepted_bytes(&self) -> u64 {
-        let attempts = self.registry.attempts();
+        let attempts = self.shared.attempts();
         let own = attempts.iter().filter(|(_, other)| other.session == self.id);
-        own.map(|(attempt, _)| self.registry.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
+        own.map(|(attempt, _)| self.shared.store.scope_stats(attempt_scope(*attempt)).bytes).sum()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sends the artifacts that attempts read.
 
 use super::{pace::in_pace, worker_session::WorkerSession};
-use crate::{proof::running::RunningTry, registry::Registry, runner::failure::ProofFailure, scope::proof_scope};
+use crate::{proof::running::RunningTry, runner::failure::ProofFailure, scope::try_scope, shared_state::SharedState};
 use sp1d_artifacts::{Chunk, StoreError, Stored, StoredChunks};
 use sp1d_model::hint::one_line;
 use sp1d_protocol::{
@@ -26,10 +26,10 @@ impl WorkerSession {
         if !attempt.rights.may_read(name) {
             return Err(missing());
         }
-        let stored = self.registry.store.get(proof_scope(attempt.proof.id), name).ok_or_else(missing)?;
+        let stored = self.shared.store.get(try_scope(attempt.running_try.id), name).ok_or_else(missing)?;
         // Without room for a part, the task below waits for the worker.
         let (parts, stream) = mpsc::channel(1);
-        let transfer = Transfer { parts, registry: self.registry.clone(), proof: attempt.proof.clone() };
+        let transfer = Transfer { parts, shared: self.shared.clone(), running_try: attempt.running_try.clone() };
         let ended = self.closer.clone();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -44,8 +44,8 @@ impl WorkerSession {
 /// An artifact on its way to a worker.
 struct Transfer {
     parts: mpsc::Sender<Result<ArtifactPart, Status>>,
-    registry: Arc<Registry>,
-    proof: Arc<RunningTry>,
+    shared: Arc<SharedState>,
+    running_try: Arc<RunningTry>,
 }
 
 impl Transfer {
@@ -70,7 +70,7 @@ impl Transfer {
                     if !self.send(Part::Chunk(chunk_to_wire(chunk))).await {
                         return;
                     }
-                    self.registry.counters.on_sent(bytes);
+                    self.shared.counters.on_sent(bytes);
                 }
                 Some(Err(error)) => return self.fail(&error).await,
             }
@@ -85,7 +85,7 @@ impl Transfer {
 
     /// Fails the proof, because an artifact that cannot be read back is the fault of this machine.
     async fn fail(&self, error: &StoreError) {
-        self.proof.fail(ProofFailure::Machine(error.to_string()));
+        self.running_try.fail(ProofFailure::Machine(error.to_string()));
         let failed = self.parts.send(Err(Status::not_found(one_line(&error.to_string()))));
         // The worker may have stopped reading.
         let _ = in_pace(failed).await;

@@ -9,7 +9,7 @@ impl WorkerSession {
     /// Resolves when this orchestrator's turn is over and the worker holds no attempt. Attempts that have started end
     /// first, and the other ones go to other workers, or wait.
     pub(super) async fn turn_over(&self) {
-        let (mut others, mut demand) = (self.others.subscribe(), self.registry.demand.subscribe());
+        let (mut others, mut demand) = (self.others.subscribe(), self.shared.demand.subscribe());
         let mut end = TurnEnd::default();
         loop {
             let waiting = *others.borrow_and_update();
@@ -44,13 +44,13 @@ impl WorkerSession {
     async fn drain(&self) {
         loop {
             let (drained, wait) = oneshot::channel();
-            if self.registry.inbox.send(DispatcherInput::Drain { session: self.id, drained }).await.is_err() {
+            if self.shared.inbox.send(DispatcherInput::Drain { session: self.id, drained }).await.is_err() {
                 // The dispatcher has ended, and no worker gets tasks any more.
                 return;
             }
             // If the dispatcher ends, it drops `drained`, which ends the wait.
             let _ = wait.await;
-            if self.registry.snapshot().held(self.id) == 0 {
+            if self.shared.snapshot().held(self.id) == 0 {
                 return;
             }
         }

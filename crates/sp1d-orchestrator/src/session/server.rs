@@ -2,7 +2,7 @@
 //! established it.
 
 use super::{service::SessionService, worker_session::WorkerSession};
-use crate::{pool::list::Member, registry::Registry};
+use crate::{pool::list::Member, shared_state::SharedState};
 use sp1d_protocol::{Connection, Mismatch, serve_connection};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -64,7 +64,7 @@ pub(crate) struct EndedSession {
 pub(crate) async fn serve<S>(
     stream: S,
     address: Member,
-    registry: Arc<Registry>,
+    shared: Arc<SharedState>,
     welcome: oneshot::Sender<Result<String, Mismatch>>,
     stop: &SessionStop,
 ) -> EndedSession
@@ -72,7 +72,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (connection, closer) = Connection::new(stream);
-    let session = Arc::new(WorkerSession::new(address, closer.clone(), registry, welcome));
+    let session = Arc::new(WorkerSession::new(address, closer.clone(), shared, welcome));
     let mut is_release = false;
     let served = {
         // Dropping this future closes the connection, so it must outlive the goodbyes.

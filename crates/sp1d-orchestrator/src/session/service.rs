@@ -37,14 +37,14 @@ impl Session for SessionService {
         let session = &self.0;
         let mut request = request.into_inner();
         let worker: Build = request.build.take().unwrap_or_default().into();
-        let settings = &session.registry.settings;
+        let settings = &session.shared.settings;
         let mut reply = HelloReply {
             build: Some(settings.build.clone().into()),
             refusal: String::new(),
             session: session.id.0,
             heartbeat_ms: u32::try_from(settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
             silence_ms: u32::try_from(settings.silence().as_millis()).unwrap_or(u32::MAX),
-            orchestrator: session.registry.instance.to_vec().into(),
+            orchestrator: session.shared.instance.to_vec().into(),
             lineage: settings.lineage.map_or_else(Default::default, |lineage| lineage.to_vec().into()),
             name: settings.name.clone(),
         };
@@ -69,8 +69,8 @@ impl Session for SessionService {
             return Err(Status::invalid_argument("the session already has a control stream"));
         }
         let (outbox, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
-        let registry = &session.registry;
-        let identity = registry.identify(&introduction.name, &session.address);
+        let shared = &session.shared;
+        let identity = shared.identify(&introduction.name, &session.address);
         let worker = ConnectedWorker {
             id: identity.id,
             origin: identity.origin,
@@ -91,9 +91,9 @@ impl Session for SessionService {
             failed_attempts: AtomicU64::new(0),
             let_go: AtomicBool::new(false),
         };
-        registry.counters.on_session();
-        registry.workers().insert(session.id, Arc::new(worker));
-        registry.disconnected().remove(&session.address, &introduction.name);
+        shared.counters.on_session();
+        shared.workers().insert(session.id, Arc::new(worker));
+        shared.disconnected().remove(&session.address, &introduction.name);
         // The worker is registered first, because the caller may ask at once which tasks it supports.
         session.report_handshake(Ok(introduction.name.clone()));
         session.tasks.spawn(session.clone().keep_alive(outbox));

@@ -5,7 +5,7 @@ use crate::{
     dispatch::input::DispatcherInput,
     lock::lock,
     pool::{disconnected::is_same, list::Member},
-    registry::{RegisteredAttempt, Registry},
+    shared_state::{RegisteredAttempt, SharedState},
 };
 use sp1d_model::ProofEvent;
 use sp1d_protocol::{
@@ -45,18 +45,18 @@ pub(super) struct WorkerSession {
     pub(super) leaving: CancellationToken,
     pub(super) close_reason: Arc<CloseReason>,
     pub(super) tasks: BackgroundTasks,
-    pub(super) registry: Arc<Registry>,
+    pub(super) shared: Arc<SharedState>,
 }
 
 impl WorkerSession {
     pub(super) fn new(
         address: Member,
         closer: Closer,
-        registry: Arc<Registry>,
+        shared: Arc<SharedState>,
         welcome: oneshot::Sender<Result<String, Mismatch>>,
     ) -> Self {
         Self {
-            id: SessionId(registry.next_session.fetch_add(1, Ordering::Relaxed)),
+            id: SessionId(shared.next_session.fetch_add(1, Ordering::Relaxed)),
             address,
             closer,
             introduction: OnceLock::new(),
@@ -67,7 +67,7 @@ impl WorkerSession {
             leaving: CancellationToken::new(),
             close_reason: Arc::default(),
             tasks: BackgroundTasks::new(),
-            registry,
+            shared,
         }
     }
 
@@ -82,9 +82,9 @@ impl WorkerSession {
     pub(super) async fn say_goodbye(&self, reason: &str) {
         /// Time for the goodbye to be sent, after cancellations that are also waiting to be sent.
         const SEND_TIMEOUT: Duration = Duration::from_millis(100);
-        let Some(entry) = self.registry.worker(self.id) else { return };
-        let settings = &self.registry.settings;
-        let returns = settings.lineage.is_some() && self.registry.ends.load(Ordering::Relaxed);
+        let Some(entry) = self.shared.worker(self.id) else { return };
+        let settings = &self.shared.settings;
+        let returns = settings.lineage.is_some() && self.shared.ends.load(Ordering::Relaxed);
         let goodbye = wire::Goodbye { reason: reason.to_owned(), returns };
         let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
         if entry.outbox.try_send(Ok(goodbye)).is_ok() {
@@ -95,17 +95,17 @@ impl WorkerSession {
 
     /// Sends `event` to the dispatcher. Returns false if the dispatcher has ended, which ends every session.
     pub(super) async fn event(&self, event: DispatchEvent) -> bool {
-        self.registry.inbox.send(DispatcherInput::Event(event)).await.is_ok()
+        self.shared.inbox.send(DispatcherInput::Event(event)).await.is_ok()
     }
 
-    /// Removes the worker from the registry. `ended` is true if the orchestrator itself ended the session.
+    /// Removes the worker from the shared state. `ended` is true if the orchestrator itself ended the session.
     pub(super) async fn leave(&self, reason: &str, ended: bool) {
-        let Some(worker) = self.registry.workers().remove(&self.id) else { return };
+        let Some(worker) = self.shared.workers().remove(&self.id) else { return };
         if !ended && !worker.let_go.load(Ordering::Relaxed) {
-            let mut disconnected = self.registry.disconnected();
+            let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
             let is_back = self
-                .registry
+                .shared
                 .workers()
                 .values()
                 .any(|other| is_same(&other.address, &other.name, &worker.address, &worker.name));
@@ -113,15 +113,15 @@ impl WorkerSession {
                 disconnected.left(&worker.address, &worker.name, reason, SystemTime::now());
             }
         }
-        *self.registry.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
+        *self.shared.last_departure() = format!("{} ({}), {reason}", worker.name, worker.address);
         let lost = ProofEvent::WorkerLost { worker: worker.name.clone(), reason: reason.to_owned() };
-        self.registry.report_to_proofs(worker.origin, &lost);
+        self.shared.report_to_tries(worker.origin, &lost);
         self.event(DispatchEvent::SessionEnded { session: self.id }).await;
     }
 
     /// Returns the attempt if the worker holds it.
     pub(super) fn attempt(&self, attempt: u64) -> Result<Arc<RegisteredAttempt>, Status> {
         let unknown = || Status::not_found("this worker does not hold the attempt");
-        self.registry.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
+        self.shared.attempt_of(self.id, AttemptId(attempt)).ok_or_else(unknown)
     }
 }

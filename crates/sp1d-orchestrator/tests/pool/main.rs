@@ -1,6 +1,7 @@
 //! Tests of the orchestrator and workers over real connections, with a fake engine and a fake runner.
 
 mod cache;
+mod capabilities;
 mod connections;
 mod faults;
 mod hostile;

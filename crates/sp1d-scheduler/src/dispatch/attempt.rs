@@ -6,7 +6,7 @@ use crate::{SessionId, TaskId, TaskKind, TryId};
 /// A task without an accepted result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DispatchTask {
-    pub(super) proof: TryId,
+    pub(super) try_id: TryId,
     pub(super) kind: TaskKind,
     /// True if an attempt of the task must complete a marker before a result is accepted.
     pub(super) has_marker: bool,
@@ -32,7 +32,7 @@ pub(super) enum ResultReport {
     Awaited,
     /// The result was reported. Further reports of deferred events and of the result are ignored.
     Received,
-    /// The result does not count, because the deferred events or the claims were rejected. Further reports of deferred
+    /// The result does not count, because the deferred events or the claim were rejected. Further reports of deferred
     /// events and of the result are ignored.
     Unwanted,
 }

@@ -14,17 +14,17 @@ pub struct DeferredClaim {
     pub shard: [u8; 32],
     /// Digests of the events, in any order.
     pub events: Vec<[u8; 32]>,
-    /// True if the proof already has artifacts with the names of the uploaded ones, but with other content. It is not
+    /// True if the try already has artifacts with the names of the uploaded ones, but with other content. It is not
     /// known which of them are right, so the claim is not accepted.
     ///
     /// Artifact names contain an attempt number. After a restart of the orchestrator, each worker itself says which
     /// attempt it resumes. So two workers can name the same attempt, and upload different content under the same names.
-    pub has_taken_names: bool,
+    pub has_name_conflict: bool,
 }
 
 /// The verdict on the claim of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ClaimsVerdict {
+pub(super) enum ClaimVerdict {
     /// The claim is accepted.
     Accepted {
         /// Workers that made other claims for the shard. They count as wrong, because workers of two origins agree on
@@ -35,8 +35,8 @@ pub(super) enum ClaimsVerdict {
     Contradicted,
     /// No worker of another origin has made the same claim, so the task goes to another worker.
     Unconfirmed,
-    /// See [`DeferredClaim::has_taken_names`].
-    NamesTaken,
+    /// See [`DeferredClaim::has_name_conflict`].
+    NameConflict,
 }
 
 /// Digests of the claimed events, sorted.
@@ -52,25 +52,26 @@ fn is_confirmed(claimants: &Claimants) -> bool {
 
 /// The claims of all workers for the shards of a proof request, over all its tries.
 ///
-/// Claims are accepted at once, until [`start`](Self::start) is called. Then a worker of another origin must make the
-/// same claim. One worker is enough only if no worker of another origin is available and none has disagreed.
+/// Claims are accepted at once, until [`start_comparing`](Self::start_comparing) is called. Then a worker of another
+/// origin must make the same claim. One worker is enough only if no worker of another origin is available and none has
+/// disagreed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClaimComparison {
     /// The claims of each shard.
     claims: BTreeMap<[u8; 32], BTreeMap<ClaimedEvents, Claimants>>,
-    is_started: bool,
+    is_comparing: bool,
 }
 
 impl ClaimComparison {
-    /// Starts the comparison, also with the claims that are already recorded.
-    pub fn start(&mut self) {
-        self.is_started = true;
+    /// From now on, claims are compared. The claims that are already recorded take part.
+    pub fn start_comparing(&mut self) {
+        self.is_comparing = true;
     }
 
     /// Returns true if claims are compared.
     #[must_use]
-    pub const fn is_started(&self) -> bool {
-        self.is_started
+    pub const fn is_comparing(&self) -> bool {
+        self.is_comparing
     }
 
     /// Returns true if a worker claimed at least one deferred event. Without events, no claim can be wrong.
@@ -92,28 +93,28 @@ impl ClaimComparison {
         worker: WorkerId,
         origin: OriginId,
         has_independent_worker: bool,
-    ) -> ClaimsVerdict {
+    ) -> ClaimVerdict {
         self.record(claim, worker, origin);
-        if claim.has_taken_names {
-            return ClaimsVerdict::NamesTaken;
+        if claim.has_name_conflict {
+            return ClaimVerdict::NameConflict;
         }
-        if !self.is_started {
-            return ClaimsVerdict::Accepted { refuted: Vec::new() };
+        if !self.is_comparing {
+            return ClaimVerdict::Accepted { refuted: Vec::new() };
         }
         let (events, of_shard) = (sorted(claim), &self.claims[&claim.shard]);
         let others = of_shard.iter().filter(|(other, _)| **other != events);
         let others: Vec<&Claimants> = others.map(|(_, claimants)| claimants).collect();
         if is_confirmed(&of_shard[&events]) {
             let refuted = others.iter().flat_map(|claimants| claimants.keys()).copied().collect();
-            return ClaimsVerdict::Accepted { refuted };
+            return ClaimVerdict::Accepted { refuted };
         }
         if others.iter().any(|claimants| is_confirmed(claimants)) {
-            return ClaimsVerdict::Contradicted;
+            return ClaimVerdict::Contradicted;
         }
         if !has_independent_worker && others.is_empty() {
-            ClaimsVerdict::Accepted { refuted: Vec::new() }
+            ClaimVerdict::Accepted { refuted: Vec::new() }
         } else {
-            ClaimsVerdict::Unconfirmed
+            ClaimVerdict::Unconfirmed
         }
     }
 }
@@ -132,39 +133,39 @@ mod tests {
 
     /// Makes a claim for [`SHARD`]. The workers below 10 have their own origins, and the other workers have the same
     /// origin.
-    fn judge(comparison: &mut ClaimComparison, claim: u8, worker: u64, has_independent_worker: bool) -> ClaimsVerdict {
-        let claim = DeferredClaim { shard: SHARD, events: vec![[claim; 32]], has_taken_names: false };
+    fn judge(comparison: &mut ClaimComparison, claim: u8, worker: u64, has_independent_worker: bool) -> ClaimVerdict {
+        let claim = DeferredClaim { shard: SHARD, events: vec![[claim; 32]], has_name_conflict: false };
         let origin = OriginId(u128::from(worker).min(10));
         comparison.judge(&claim, WorkerId(worker), origin, has_independent_worker)
     }
 
-    fn accepted(refuted: &[u64]) -> ClaimsVerdict {
-        ClaimsVerdict::Accepted { refuted: refuted.iter().copied().map(WorkerId).collect() }
+    fn accepted(refuted: &[u64]) -> ClaimVerdict {
+        ClaimVerdict::Accepted { refuted: refuted.iter().copied().map(WorkerId).collect() }
     }
 
     /// Makes these claims for one shard, as pairs of a claim and a worker, while claims are compared. Checks the last
     /// verdict.
-    fn check(claims: &[(u8, u64)], expected: &ClaimsVerdict) {
+    fn check(claims: &[(u8, u64)], expected: &ClaimVerdict) {
         let mut comparison = ClaimComparison::default();
-        comparison.start();
+        comparison.start_comparing();
         let verdicts = claims.iter().map(|(claim, worker)| judge(&mut comparison, *claim, *worker, true));
         assert_eq!(verdicts.last().as_ref(), Some(expected), "{claims:?}");
     }
 
     #[test]
     fn a_claim_counts_when_workers_of_two_origins_make_it() {
-        check(&[(1, 1)], &ClaimsVerdict::Unconfirmed);
-        check(&[(1, 1), (1, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1)], &ClaimVerdict::Unconfirmed);
+        check(&[(1, 1), (1, 1)], &ClaimVerdict::Unconfirmed);
         check(&[(1, 1), (1, 2)], &accepted(&[]));
-        check(&[(1, 1), (2, 2)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 1), (2, 2)], &ClaimVerdict::Unconfirmed);
         check(&[(1, 1), (2, 2), (1, 3)], &accepted(&[2]));
-        check(&[(1, 1), (2, 2), (1, 3), (3, 4)], &ClaimsVerdict::Contradicted);
+        check(&[(1, 1), (2, 2), (1, 3), (3, 4)], &ClaimVerdict::Contradicted);
     }
 
     #[test]
     fn two_names_of_one_origin_do_not_confirm_each_other() {
-        check(&[(1, 10), (1, 11)], &ClaimsVerdict::Unconfirmed);
-        check(&[(1, 10), (1, 11), (2, 1)], &ClaimsVerdict::Unconfirmed);
+        check(&[(1, 10), (1, 11)], &ClaimVerdict::Unconfirmed);
+        check(&[(1, 10), (1, 11), (2, 1)], &ClaimVerdict::Unconfirmed);
         check(&[(1, 10), (1, 11), (2, 1), (2, 2)], &accepted(&[10, 11]));
         check(&[(1, 10), (1, 1)], &accepted(&[]));
     }
@@ -173,38 +174,38 @@ mod tests {
     fn a_lone_claim_is_accepted_unless_claims_differ() {
         let mut comparison = ClaimComparison::default();
         assert_eq!(judge(&mut comparison, 1, 1, true), accepted(&[]), "claims are not compared yet");
-        comparison.start();
+        comparison.start_comparing();
         assert_eq!(judge(&mut comparison, 1, 1, false), accepted(&[]));
-        assert_eq!(judge(&mut comparison, 2, 2, false), ClaimsVerdict::Unconfirmed);
+        assert_eq!(judge(&mut comparison, 2, 2, false), ClaimVerdict::Unconfirmed);
     }
 
     #[test]
     fn claims_are_compared_per_shard_and_in_any_order() {
         let mut comparison = ClaimComparison::default();
-        comparison.start();
+        comparison.start_comparing();
         let mut make = |shard: u8, events: [u8; 2], worker: u64| {
             let events = events.map(|event| [event; 32]).to_vec();
-            let claim = DeferredClaim { shard: [shard; 32], events, has_taken_names: false };
+            let claim = DeferredClaim { shard: [shard; 32], events, has_name_conflict: false };
             comparison.judge(&claim, WorkerId(worker), OriginId(worker.into()), true)
         };
-        assert_eq!(make(1, [1, 2], 1), ClaimsVerdict::Unconfirmed);
-        assert_eq!(make(2, [1, 2], 2), ClaimsVerdict::Unconfirmed);
+        assert_eq!(make(1, [1, 2], 1), ClaimVerdict::Unconfirmed);
+        assert_eq!(make(2, [1, 2], 2), ClaimVerdict::Unconfirmed);
         assert_eq!(make(1, [2, 1], 2), accepted(&[]));
     }
 
     #[test]
     fn a_claim_with_taken_names_is_recorded_but_not_accepted() {
         let mut comparison = ClaimComparison::default();
-        let claim = DeferredClaim { shard: SHARD, events: vec![[1; 32]], has_taken_names: true };
+        let claim = DeferredClaim { shard: SHARD, events: vec![[1; 32]], has_name_conflict: true };
         let verdict = comparison.judge(&claim, WorkerId(1), OriginId(1), false);
-        assert_eq!((verdict, comparison.has_claimed_events()), (ClaimsVerdict::NamesTaken, true));
+        assert_eq!((verdict, comparison.has_claimed_events()), (ClaimVerdict::NameConflict, true));
     }
 
     #[test]
     fn a_claim_without_events_is_not_suspicious() {
         let mut comparison = ClaimComparison::default();
         comparison.record(
-            &DeferredClaim { shard: SHARD, events: Vec::new(), has_taken_names: false },
+            &DeferredClaim { shard: SHARD, events: Vec::new(), has_name_conflict: false },
             WorkerId(1),
             OriginId(1),
         );

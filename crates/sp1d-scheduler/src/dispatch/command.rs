@@ -13,8 +13,8 @@ pub enum DispatchCommand {
         session: SessionId,
         /// The number of the new attempt.
         attempt: AttemptId,
-        /// The proof that the task belongs to.
-        proof: TryId,
+        /// The try that the task belongs to.
+        try_id: TryId,
         /// The task to prove.
         task: TaskId,
         /// The attempt from before the orchestrator restarted that the worker resumes, if it still has it.
@@ -36,7 +36,7 @@ pub enum DispatchCommand {
     },
     /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
     /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
-    /// proof ends. It carries the claim of the attempt, which may then be compared with the claims of other workers
+    /// try ends. It carries the claim of the attempt, which may then be compared with the claims of other workers
     /// for the same shard. `attempt` may still prove its shard meanwhile.
     ///
     /// [`DispatchEvent::DeferredEventsChecked`]: crate::DispatchEvent::DeferredEventsChecked
@@ -46,10 +46,10 @@ pub enum DispatchCommand {
         /// The task of the attempt.
         task: TaskId,
     },
-    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the proof.
+    /// `marker` is complete: the deferred events that `attempt` uploaded now belong to the try.
     CompleteMarker {
-        /// The proof that the marker belongs to.
-        proof: TryId,
+        /// The try that the marker belongs to.
+        try_id: TryId,
         /// The completed marker.
         marker: TaskId,
         /// The task of the attempt.
@@ -57,7 +57,7 @@ pub enum DispatchCommand {
         /// The attempt whose uploads count.
         attempt: AttemptId,
     },
-    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the proof ends.
+    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try ends.
     ///
     /// [`DispatchEvent::ResultChecked`]: crate::DispatchEvent::ResultChecked
     CheckResult {
@@ -66,11 +66,11 @@ pub enum DispatchCommand {
         /// The task of the attempt.
         task: TaskId,
     },
-    /// `task` is done: the result of `attempt` is final and now belongs to the proof. Forget the task and the attempt,
+    /// `task` is done: the result of `attempt` is final and now belongs to the try. Forget the task and the attempt,
     /// and delete the attempt's other uploads.
     AcceptResult {
-        /// The proof that the task belongs to.
-        proof: TryId,
+        /// The try that the task belongs to.
+        try_id: TryId,
         /// The finished task.
         task: TaskId,
         /// The attempt whose result counts.
@@ -78,16 +78,16 @@ pub enum DispatchCommand {
         /// The session that delivered the result.
         session: SessionId,
     },
-    /// Delete the uploads of `attempt`, except those that already belong to the proof, and forget the attempt. Its
+    /// Delete the uploads of `attempt`, except those that already belong to the try, and forget the attempt. Its
     /// result does not count any more.
     Discard {
         /// The attempt whose uploads are deleted.
         attempt: AttemptId,
     },
-    /// `task` failed for good, and its proof fails with it.
-    FailProof {
-        /// The proof that failed.
-        proof: TryId,
+    /// `task` failed for good, and its try fails with it. The proof may restart.
+    FailTry {
+        /// The try that failed.
+        try_id: TryId,
         /// The task that failed.
         task: TaskId,
         /// The kind of the task.
@@ -97,11 +97,11 @@ pub enum DispatchCommand {
         /// True if smaller shards may help: the task is a shard, and either no connected worker has enough memory for
         /// it or one of its attempts ran out of memory.
         may_smaller_cut_help: bool,
-        /// True if the deferred claims of the proof may be wrong: the task is a shard without a marker, so it may be a
+        /// True if the deferred claims of the try may be wrong: the task is a shard without a marker, so it may be a
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
-    /// Log that workers of two origins refuted a claim of `worker`, perhaps after other tasks had used it. The
+    /// Log that workers of two origins refuted a claim of `worker`, whether or not other tasks had used it. The
     /// scheduler quarantines the worker.
     LogRefutedClaim {
         /// The worker that made the claim.
@@ -138,7 +138,7 @@ pub enum DispatchCommand {
         /// The session to end.
         session: SessionId,
     },
-    /// Tell the watchers of the proof that `attempt` took a step. Ignore this command if the attempt was never given to
+    /// Tell the watchers of the try that `attempt` took a step. Ignore this command if the attempt was never given to
     /// its worker.
     PublishStep {
         /// The task of the attempt.
@@ -152,13 +152,13 @@ pub enum DispatchCommand {
     },
 }
 
-/// A step of an attempt, as the watchers of its proof see it.
+/// A step of an attempt, as the watchers of its try see it.
 ///
 /// The last three steps end the attempt, and no step follows them. One exception: if a worker reports the failure of an
 /// attempt and delivers its result nevertheless, `Done` follows `Failed`.
 ///
 /// An attempt whose worker was lost is not ended yet, because its result still counts if it arrives. It is dropped when
-/// its task or its proof ends, or once 16 later attempts of its task were also lost, failed or cancelled.
+/// its task or its try ends, or once 16 later attempts of its task were also lost, failed or cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptStep {
     /// It was assigned to its worker, and waits there.
@@ -169,7 +169,7 @@ pub enum AttemptStep {
     Done,
     /// It failed on its worker, or what it delivered was rejected, for this reason.
     Failed(String),
-    /// Its result does not count any more: another result of its task was accepted, its proof ended, or 16 later
+    /// Its result does not count any more: another result of its task was accepted, its try ended, or 16 later
     /// attempts of its task were lost, failed or cancelled.
     Dropped,
 }
@@ -200,23 +200,23 @@ impl fmt::Display for AttemptStep {
 impl fmt::Display for DispatchCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Assign { session, attempt, proof, task, resumes } => {
-                write!(f, "assign {attempt} of {proof} {task} to {session}")?;
+            Self::Assign { session, attempt, try_id, task, resumes } => {
+                write!(f, "assign {attempt} of {try_id} {task} to {session}")?;
                 resumes.map_or(Ok(()), |earlier| write!(f, ", which resumes {earlier}"))
             }
             Self::Cancel { session, attempt } => write!(f, "cancel {attempt} on {session}"),
             Self::Continue { session, attempt } => write!(f, "continue {attempt} on {session}"),
             Self::CheckDeferredEvents { attempt, task } => write!(f, "check the deferred events of {attempt} ({task})"),
-            Self::CompleteMarker { proof, marker, attempt, .. } => {
-                write!(f, "complete the marker {marker} of {proof} with {attempt}")
+            Self::CompleteMarker { try_id, marker, attempt, .. } => {
+                write!(f, "complete the marker {marker} of {try_id} with {attempt}")
             }
             Self::CheckResult { attempt, task } => write!(f, "check the result of {attempt} ({task})"),
-            Self::AcceptResult { proof, task, attempt, session } => {
-                write!(f, "accept the result of {attempt} on {session} for {proof} {task}")
+            Self::AcceptResult { try_id, task, attempt, session } => {
+                write!(f, "accept the result of {attempt} on {session} for {try_id} {task}")
             }
             Self::Discard { attempt } => write!(f, "discard {attempt}"),
-            Self::FailProof { proof, task, history, .. } => {
-                write!(f, "fail {proof}, because {task} failed after {} attempts", history.len())
+            Self::FailTry { try_id, task, history, .. } => {
+                write!(f, "fail {try_id}, because {task} failed after {} attempts", history.len())
             }
             Self::LogRefutedClaim { worker } => write!(f, "log that a claim of {worker} is refuted"),
             Self::LogQuarantine { session, kinds, duration, reason } => {

@@ -3,15 +3,15 @@
 use super::{
     AttemptStep, DeferredClaim, DispatchCommand, DispatchMachine,
     attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
-    claim_comparison::ClaimsVerdict,
+    claim_comparison::ClaimVerdict,
     state_machine::EventHandling,
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
 
-/// The fault of a worker whose claims were refuted after other tasks had used them.
-const CLAIMS_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
+/// The fault of a worker whose claim was refuted by later claims.
+const CLAIM_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
 
-/// Why claims are rejected that two other workers contradict.
+/// Why a claim is rejected that two other workers contradict.
 const CONTRADICTED: &str = "two other workers claimed other deferred events for the same shard";
 
 impl DispatchMachine {
@@ -49,25 +49,25 @@ impl DispatchMachine {
         };
         let verdict = outcome.map(|claim| self.judge_claim(attempt, entry, &claim));
         let failure = match verdict {
-            Ok(ClaimsVerdict::Accepted { refuted }) => {
+            Ok(ClaimVerdict::Accepted { refuted }) => {
                 return self.accept_deferred_events(attempt, refuted, handling);
             }
-            Ok(ClaimsVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
-            Ok(ClaimsVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
-            Ok(ClaimsVerdict::NamesTaken) => AttemptFailure::NamesTaken,
+            Ok(ClaimVerdict::Contradicted) => AttemptFailure::Rejected(CONTRADICTED.to_owned()),
+            Ok(ClaimVerdict::Unconfirmed) => AttemptFailure::Unconfirmed,
+            Ok(ClaimVerdict::NameConflict) => AttemptFailure::NameConflict,
             Err(reason) => AttemptFailure::Rejected(reason),
         };
         self.reject_deferred_events(attempt, failure, handling);
     }
 
     /// Records `claim`, which `attempt` makes, and returns the verdict.
-    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimsVerdict {
-        let DispatchTask { proof, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
+    fn judge_claim(&mut self, attempt: AttemptId, entry: DispatchAttempt, claim: &DeferredClaim) -> ClaimVerdict {
+        let DispatchTask { try_id, kind, .. } = *self.tasks.get(&entry.task).expect("the task of an attempt is open");
         let has_independent_worker = self.scheduler.has_independent_worker_for(kind, entry.session);
-        match (self.claims.get_mut(&proof), self.scheduler.worker_of(attempt)) {
+        match (self.claims.get_mut(&try_id), self.scheduler.worker_of(attempt)) {
             (Some(claims), Some((worker, origin))) => claims.judge(claim, worker, origin, has_independent_worker),
-            // The scheduler has forgotten the worker, which is disconnected. It ignores the verdict then.
-            _ => ClaimsVerdict::Unconfirmed,
+            // The scheduler has forgotten the disconnected worker, and will ignore the failure that follows.
+            _ => ClaimVerdict::Unconfirmed,
         }
     }
 
@@ -79,7 +79,7 @@ impl DispatchMachine {
         let DispatchAttempt { session, report, .. } = *entry;
         for worker in refuted {
             handling.commands.push(DispatchCommand::LogRefutedClaim { worker });
-            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIMS_REFUTED.to_owned() }, handling);
+            self.pass_to_scheduler(Event::ProvenWrong { worker, reason: CLAIM_REFUTED.to_owned() }, handling);
         }
         self.pass_to_scheduler(Event::DeferredEventsAccepted { session, attempt }, handling);
         if report == ResultReport::Received {

@@ -11,14 +11,14 @@ pub enum DispatchEvent {
     /// A try of a proof request started. Its tasks follow.
     TryStarted {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
         /// The claims of the earlier tries of the request.
         claims: ClaimComparison,
     },
-    /// A task of a running proof was submitted.
+    /// A task of a running try was submitted.
     TaskSubmitted {
-        /// The proof that the task belongs to.
-        proof: TryId,
+        /// The try that the task belongs to.
+        try_id: TryId,
         /// The new task.
         task: TaskId,
         /// The kind of the task.
@@ -31,15 +31,15 @@ pub enum DispatchEvent {
     },
     /// A marker was submitted.
     MarkerSubmitted {
-        /// The proof that the marker belongs to.
-        proof: TryId,
+        /// The try that the marker belongs to.
+        try_id: TryId,
         /// The new marker.
         marker: TaskId,
     },
     /// A try of a proof request ended, with any outcome: everything about it is forgotten.
     TryEnded {
         /// The number of the try.
-        proof: TryId,
+        try_id: TryId,
     },
     /// A worker is ready for attempts.
     WorkerJoined {
@@ -136,8 +136,8 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result or claim of a worker was proven wrong after other tasks had used it. The worker is quarantined at once
-    /// for every kind, even if it is needed.
+    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted a claim
+    /// of it. The worker is quarantined at once for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,
@@ -151,10 +151,10 @@ pub enum DispatchEvent {
 impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TryStarted { proof, .. } => write!(f, "{proof} started"),
-            Self::TaskSubmitted { proof, task, kind, .. } => write!(f, "{proof} submitted {task} ({kind})"),
-            Self::MarkerSubmitted { proof, marker } => write!(f, "{proof} submitted the marker {marker}"),
-            Self::TryEnded { proof } => write!(f, "{proof} ended"),
+            Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
+            Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
+            Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),
+            Self::TryEnded { try_id } => write!(f, "{try_id} ended"),
             Self::WorkerJoined { session, joined: JoinedWorker { worker, holds, .. }, resumable_attempts } => {
                 let (holds, resumable) = (holds.len(), resumable_attempts.len());
                 write!(f, "{session} of {worker} joined: it holds {holds} attempts and can resume {resumable}")

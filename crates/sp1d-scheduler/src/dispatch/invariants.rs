@@ -19,9 +19,9 @@ impl DispatchMachine {
         self.check_sessions();
     }
 
-    /// The tasks are exactly those that the scheduler still works on, and claims are kept only for running proofs.
+    /// The tasks are exactly those that the scheduler still works on, and claims are kept only for running tries.
     fn check_tasks(&self) {
-        assert_eq!(self.claims.len(), self.scheduler.counts().proofs, "the claims do not match the running proofs");
+        assert_eq!(self.claims.len(), self.scheduler.counts().tries, "the claims do not match the running tries");
         assert_eq!(self.tasks.len(), self.scheduler.counts().open_tasks, "the open tasks do not match");
         for task in self.tasks.keys() {
             let status = self.scheduler.task_status(*task);

@@ -1,9 +1,9 @@
 //! The dispatch machine owns the scheduler and filters the workers' reports.
 //!
-//! The scheduler hears of a marker when it is submitted. It hears that the deferred events are accepted
-//! (`DeferredEventsAccepted`) only after they passed their check and the claim was accepted. Then the marker is
-//! complete. A result that arrives during this check waits. It is dropped if the events or the claim are rejected. Any
-//! other result goes to the scheduler at once. A result becomes final only after its own check.
+//! The scheduler learns two things about a marker: that it was submitted, and that it is complete. A marker is complete
+//! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`). A
+//! result that arrives during this check waits. It is dropped if the events or the claim are rejected. Any other result
+//! goes to the scheduler at once. A result becomes final only after its own check.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
@@ -26,13 +26,14 @@
 //! | | then `ResultDelivered`, if the result waits and the events are accepted |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `TryStarted` carries the claims of earlier tries | it carries none |
-//! | `TaskSubmitted`, `WorkerJoined` carry result keys | they carry a session, or tasks: the keys are looked up |
+//! | `TaskSubmitted` carries a result key | it carries the session that can resume the task |
+//! | `WorkerJoined` carries result keys | it carries the tasks that the worker can resume |
 //! | `DrainRequested` before `WorkerJoined` | `WorkerJoined` with `draining` |
 //!
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
-//! | `FailProof` with `may_smaller_cut_help` and `are_claims_suspect` | `FailProof` with `has_no_larger_worker` |
+//! | `FailTry` with `may_smaller_cut_help` and `are_claims_suspect` | `FailTry` with `has_no_larger_worker` |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |
 //! | `Cancel` | `Cancel`; also if deferred events are rejected while the attempt proves |
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |

@@ -4,7 +4,7 @@ use crate::{AttemptId, SessionId, WorkerId};
 use std::{collections::BTreeMap, fmt};
 
 /// Digest of everything on which the result of a task depends. Tasks with the same key have the same results, even in
-/// different proofs and after a restart of the orchestrator.
+/// different tries and after a restart of the orchestrator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResultKey(pub [u8; 32]);
 

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
 ///   does not hold. So an attempt can still fail after its result, while the result waits for the check of the
 ///   deferred events.
-/// - The driver checks the deferred events of an attempt first. Then the machine judges the claim: see
+/// - The driver checks the deferred events of an attempt first. Then the dispatch machine judges the claim: see
 ///   [`ClaimComparison`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
@@ -34,7 +34,7 @@ pub struct DispatchMachine {
     pub(super) scheduler: Scheduler,
     pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
-    /// The claims of each running proof and of the earlier tries of its request.
+    /// The claims of each running try and of the earlier tries of its request.
     pub(super) claims: BTreeMap<TryId, ClaimComparison>,
     pub(super) resumable: ResumableAttempts,
     /// The sessions for whose drain a caller waits.
@@ -54,7 +54,7 @@ pub(super) struct EventHandling<'a> {
 }
 
 impl DispatchMachine {
-    /// Creates a dispatch machine without workers and proofs.
+    /// Creates a dispatch machine without workers and tries.
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
@@ -104,16 +104,16 @@ impl DispatchMachine {
         &self.scheduler
     }
 
-    /// Returns the tasks of `proof` without an accepted result, with their kinds, in the order of their numbers.
-    pub fn open_tasks(&self, proof: TryId) -> impl Iterator<Item = (TaskId, TaskKind)> {
-        let of_proof = self.tasks.iter().filter(move |(_, entry)| entry.proof == proof);
-        of_proof.map(|(task, entry)| (*task, entry.kind))
+    /// Returns the tasks of `try_id` without an accepted result, with their kinds, in the order of their numbers.
+    pub fn open_tasks(&self, try_id: TryId) -> impl Iterator<Item = (TaskId, TaskKind)> {
+        let of_try = self.tasks.iter().filter(move |(_, entry)| entry.try_id == try_id);
+        of_try.map(|(task, entry)| (*task, entry.kind))
     }
 
-    /// Returns the claims of `proof` and of the earlier tries of its request; `None` if `proof` is not running.
+    /// Returns the claims of `try_id` and of the earlier tries of its request; `None` if `try_id` is not running.
     #[must_use]
-    pub fn claims(&self, proof: TryId) -> Option<&ClaimComparison> {
-        self.claims.get(&proof)
+    pub fn claims(&self, try_id: TryId) -> Option<&ClaimComparison> {
+        self.claims.get(&try_id)
     }
 
     /// Returns what changed about the workers since the last call: see [`Scheduler::take_worker_changes`]. The changes
@@ -130,18 +130,18 @@ impl DispatchMachine {
 
     fn apply(&mut self, event: DispatchEvent, handling: &mut EventHandling<'_>) {
         match event {
-            DispatchEvent::TryStarted { proof, claims } => {
-                self.claims.entry(proof).or_insert(claims);
-                self.pass_to_scheduler(Event::TryStarted { proof }, handling);
+            DispatchEvent::TryStarted { try_id, claims } => {
+                self.claims.entry(try_id).or_insert(claims);
+                self.pass_to_scheduler(Event::TryStarted { try_id }, handling);
             }
-            DispatchEvent::TaskSubmitted { proof, task, kind, marker, key } => {
-                let entry = DispatchTask { proof, kind, has_marker: marker.is_some(), key };
+            DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key } => {
+                let entry = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };
                 self.on_task_submitted(task, entry, marker, handling);
             }
-            DispatchEvent::MarkerSubmitted { proof, marker } => {
-                self.pass_to_scheduler(Event::MarkerSubmitted { proof, marker }, handling);
+            DispatchEvent::MarkerSubmitted { try_id, marker } => {
+                self.pass_to_scheduler(Event::MarkerSubmitted { try_id, marker }, handling);
             }
-            DispatchEvent::TryEnded { proof } => self.on_try_ended(proof, handling),
+            DispatchEvent::TryEnded { try_id } => self.on_try_ended(try_id, handling),
             DispatchEvent::WorkerJoined { session, joined, resumable_attempts } => {
                 self.resumable.report(session, joined.worker, resumable_attempts);
                 let resumable_tasks = self.resumable_tasks_on(session);
@@ -224,11 +224,11 @@ impl DispatchMachine {
     /// attempts in `discarded`.
     fn translate(&mut self, command: Command, discarded: &[AttemptId], handling: &mut EventHandling<'_>) {
         match command {
-            Command::Assign { session, attempt, proof, task, kind: _ } => {
+            Command::Assign { session, attempt, try_id, task, kind: _ } => {
                 let known = self.tasks.get(&task).expect("the scheduler assigns only tasks that were submitted");
                 let resumes = known.key.and_then(|key| self.resumable.take(session, key));
                 self.attempts.insert(attempt, DispatchAttempt::new(task, session));
-                handling.commands.push(DispatchCommand::Assign { session, attempt, proof, task, resumes });
+                handling.commands.push(DispatchCommand::Assign { session, attempt, try_id, task, resumes });
                 self.publish(attempt, AttemptStep::Assigned, handling);
             }
             Command::Cancel { session, attempt } => {
@@ -238,11 +238,11 @@ impl DispatchMachine {
                 self.attempt_mut(attempt).continue_in(session);
                 handling.commands.push(DispatchCommand::Continue { session, attempt });
             }
-            Command::CompleteMarker { proof, marker, attempt } => {
+            Command::CompleteMarker { try_id, marker, attempt } => {
                 let task = self.attempt_mut(attempt).task;
-                handling.commands.push(DispatchCommand::CompleteMarker { proof, marker, task, attempt });
+                handling.commands.push(DispatchCommand::CompleteMarker { try_id, marker, task, attempt });
             }
-            Command::AcceptResult { proof, task, attempt, session } => {
+            Command::AcceptResult { try_id, task, attempt, session } => {
                 // The published steps come first, because the driver forgets the task when it accepts the result.
                 self.publish(attempt, AttemptStep::Done, handling);
                 for loser in discarded {
@@ -252,7 +252,7 @@ impl DispatchMachine {
                 }
                 self.tasks.remove(&task);
                 self.attempts.remove(&attempt);
-                handling.commands.push(DispatchCommand::AcceptResult { proof, task, attempt, session });
+                handling.commands.push(DispatchCommand::AcceptResult { try_id, task, attempt, session });
             }
             Command::Discard { attempt } => {
                 self.publish(attempt, AttemptStep::Dropped, handling);
@@ -260,7 +260,7 @@ impl DispatchMachine {
                     handling.commands.push(DispatchCommand::Discard { attempt });
                 }
             }
-            Command::FailProof { proof, task, kind, history, has_no_larger_worker } => {
+            Command::FailTry { try_id, task, kind, history, has_no_larger_worker } => {
                 // Only shards become smaller with a smaller cut. One attempt that ran out of memory is reason enough to
                 // try: on other workers, the kernel may have killed provers for the same cause.
                 let ran_out = || history.iter().any(|past| past.failure.is_out_of_memory());
@@ -268,8 +268,8 @@ impl DispatchMachine {
                 // A shard without a marker is a memory shard or a precompile shard. Only a precompile shard is made
                 // from claims, but the dispatch machine cannot tell them apart.
                 let are_claims_suspect = kind.is_shard() && self.tasks.get(&task).is_some_and(|task| !task.has_marker);
-                handling.commands.push(DispatchCommand::FailProof {
-                    proof,
+                handling.commands.push(DispatchCommand::FailTry {
+                    try_id,
                     task,
                     kind,
                     history,
@@ -298,23 +298,23 @@ impl DispatchMachine {
         marker: Option<TaskId>,
         handling: &mut EventHandling<'_>,
     ) {
-        let DispatchTask { proof, kind, key, .. } = entry;
+        let DispatchTask { try_id, kind, key, .. } = entry;
         let is_new = self.scheduler.task_status(task).is_none();
         if is_new {
             self.tasks.insert(task, entry);
         }
         let resumable_on = key.and_then(|key| self.resumable.session_for(key));
-        self.pass_to_scheduler(Event::TaskSubmitted { proof, task, kind, marker, resumable_on }, handling);
-        // The scheduler ignores, for example, a task of a proof that has failed or ended.
+        self.pass_to_scheduler(Event::TaskSubmitted { try_id, task, kind, marker, resumable_on }, handling);
+        // The scheduler ignores, for example, a task of a try that has failed or ended.
         if is_new && self.scheduler.task_status(task).is_none() {
             self.tasks.remove(&task);
         }
     }
 
-    fn on_try_ended(&mut self, proof: TryId, handling: &mut EventHandling<'_>) {
-        self.pass_to_scheduler(Event::TryEnded { proof }, handling);
-        self.tasks.retain(|_, task| task.proof != proof);
-        self.claims.remove(&proof);
+    fn on_try_ended(&mut self, try_id: TryId, handling: &mut EventHandling<'_>) {
+        self.pass_to_scheduler(Event::TryEnded { try_id }, handling);
+        self.tasks.retain(|_, task| task.try_id != try_id);
+        self.claims.remove(&try_id);
     }
 
     fn on_drain_requested(&mut self, session: SessionId, handling: &mut EventHandling<'_>) {

@@ -70,7 +70,7 @@ pub(crate) struct FreedWorker {
 }
 
 impl PlacementInputs<'_> {
-    /// Picks the next task and its worker. Proofs are tried in fair-share order. The first proof of which a worker with
+    /// Picks the next task and its worker. Takes the tries in fair-share order. The first try of which a worker with
     /// a free slot may take a task provides its most useful such task.
     pub(crate) fn next_assignment(&self) -> Option<(TaskId, SessionId)> {
         let kinds: KindSet = TaskKind::ALL

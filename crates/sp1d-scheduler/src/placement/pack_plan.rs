@@ -75,7 +75,7 @@ impl PackPlan {
     }
 }
 
-/// Returns the number of waiting and held tasks of `kind`. Those of a failed proof count until the proof ends. A task
+/// Returns the number of waiting and held tasks of `kind`. Those of a failed try count until the try ends. A task
 /// whose result is being verified needs no worker and does not count.
 fn open_tasks(queue: &TaskQueue, sessions: &WorkerSessions, kind: TaskKind) -> usize {
     queue.len_of(kind) + sessions.held_of(kind)

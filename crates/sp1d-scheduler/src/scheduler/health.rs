@@ -70,7 +70,7 @@ impl Scheduler {
         attempt.overdue = true;
         let (task, kind, session, worker) = (attempt.task, attempt.kind, attempt.session, attempt.worker);
         let reason = past.failure.to_string();
-        // An attempt that hangs must not count in its proof's fair share forever.
+        // An attempt that hangs must not count in its try's fair share forever.
         self.queue.release(self.task(task).rank);
         if self.task(task).place != TaskPlace::Held(id) {
             self.task_mut(task).record(past);
@@ -124,7 +124,7 @@ impl Scheduler {
         stragglers.find_map(|id| {
             let attempt = self.attempt(id);
             let task = self.task(attempt.task);
-            let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.proof_of(task).failed;
+            let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.try_of(task).failed;
             let mut not = task.excluded.clone();
             not.add(attempt.worker);
             counted_on.then(|| self.sessions.first_idle(attempt.kind, &not)).flatten().map(|session| (id, session))
@@ -157,7 +157,7 @@ impl Scheduler {
         let distinct = entry.failures().distinct_with(self.counted(worker));
         let is_last = distinct >= usize::try_from(max_failures).unwrap_or(usize::MAX)
             || entry.failures().total() + 1 >= max_failures && self.sessions.all_excluded(entry.kind, &excluded);
-        if let Some(fault) = fault.filter(|_| !is_last || self.proof_of(entry).failed) {
+        if let Some(fault) = fault.filter(|_| !is_last || self.try_of(entry).failed) {
             let kind = entry.kind;
             self.task_mut(task).recorded_faults.push((worker, fault as u32));
             self.record_fault(worker, kind, fault, &failure.to_string(), commands);
@@ -183,8 +183,8 @@ impl Scheduler {
         }
     }
 
-    /// Quarantines `worker` for every kind, even if it is needed: other tasks have already used a wrong result or claim
-    /// of it.
+    /// Quarantines `worker` for every kind, even if it is needed: a result of it that other tasks have used is wrong,
+    /// or workers of two origins refuted a claim of it.
     pub(super) fn on_proven_wrong(&mut self, worker: WorkerId, reason: &str, commands: &mut Vec<Command>) {
         let Some(rules) = self.config.quarantine else { return };
         if let Some(duration) = self.workers.quarantine_firmly(worker, &rules, reason, self.clock.lease_time()) {

@@ -17,7 +17,7 @@ impl Scheduler {
     /// # Panics
     /// Panics with a description if an invariant does not hold.
     pub fn check_invariants(&self) {
-        self.check_proofs();
+        self.check_tries();
         self.check_tasks();
         self.check_attempts();
         self.check_workers();
@@ -55,23 +55,23 @@ impl Scheduler {
         assert_eq!(self.next_speculative(), None, "an attempt straggles while a worker is idle");
     }
 
-    /// Every task and marker belongs to a proof that lists it, so none outlives its proof.
-    fn check_proofs(&self) {
-        let of_proofs = |own: fn(&ScheduledTry) -> &BTreeSet<TaskId>| -> BTreeMap<_, _> {
-            self.proofs.iter().flat_map(|(id, proof)| own(proof).iter().map(|task| (*task, *id))).collect()
+    /// Every task and marker belongs to a try that lists it, so none outlives its try.
+    fn check_tries(&self) {
+        let of_tries = |own: fn(&ScheduledTry) -> &BTreeSet<TaskId>| -> BTreeMap<_, _> {
+            self.tries.iter().flat_map(|(id, entry)| own(entry).iter().map(|task| (*task, *id))).collect()
         };
-        let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.proof)).collect();
-        assert_eq!(of_proofs(|proof| &proof.tasks), tasks, "proofs and tasks do not match");
-        let markers: BTreeMap<_, _> = self.markers.iter().map(|(id, marker)| (*id, marker.proof)).collect();
-        assert_eq!(of_proofs(|proof| &proof.markers), markers, "proofs and markers do not match");
+        let tasks: BTreeMap<_, _> = self.tasks.iter().map(|(id, task)| (*id, task.try_id)).collect();
+        assert_eq!(of_tries(|entry| &entry.tasks), tasks, "tries and tasks do not match");
+        let markers: BTreeMap<_, _> = self.markers.iter().map(|(id, marker)| (*id, marker.try_id)).collect();
+        assert_eq!(of_tries(|entry| &entry.markers), markers, "tries and markers do not match");
         if let Some(both) = self.tasks.keys().find(|id| self.markers.contains_key(id)) {
             panic!("{both} is a task and a marker");
         }
-        let orders: BTreeSet<_> = self.proofs.values().map(|proof| proof.order).collect();
-        assert_eq!(orders.len(), self.proofs.len(), "two proofs have the same position");
+        let orders: BTreeSet<_> = self.tries.values().map(|entry| entry.order).collect();
+        assert_eq!(orders.len(), self.tries.len(), "two tries have the same position");
     }
 
-    /// The place of a task agrees with the states of its attempts and of its proof.
+    /// The place of a task agrees with the states of its attempts and of its try.
     fn check_tasks(&self) {
         let open = self.tasks.values().filter(|task| !matches!(task.place, TaskPlace::Accepted(_))).count();
         assert_eq!(self.open_tasks, open, "the number of open tasks is wrong");
@@ -81,9 +81,9 @@ impl Scheduler {
                 task.attempts.iter().filter(|attempt| state(**attempt).is_some_and(wanted)).count()
             };
             let (held, accepted) = (count(AttemptState::is_held), count(|state| state == AttemptState::Accepted));
-            let failed = self.proofs.get(&task.proof).is_some_and(|proof| proof.failed);
+            let failed = self.tries.get(&task.try_id).is_some_and(|entry| entry.failed);
             match task.place {
-                TaskPlace::Waiting { .. } => assert!(!failed, "{id} waits though its proof has failed"),
+                TaskPlace::Waiting { .. } => assert!(!failed, "{id} waits though its try has failed"),
                 TaskPlace::Held(attempt) => {
                     assert!(
                         state(attempt).is_some_and(AttemptState::is_held),
@@ -95,7 +95,7 @@ impl Scheduler {
                     Some(AttemptState::Delivered),
                     "{id} waits for the verification of {attempt}, which has not reported"
                 ),
-                TaskPlace::Shelved => assert!(failed, "{id} is shelved though its proof has not failed"),
+                TaskPlace::Shelved => assert!(failed, "{id} is shelved though its try has not failed"),
                 TaskPlace::Accepted(attempt) => {
                     assert!(
                         task.attempts.iter().eq([&attempt]),
@@ -127,7 +127,7 @@ impl Scheduler {
             let spent = |counts: &WorkerCounts, max: u32| counts.distinct() >= max as usize;
             let exhausted =
                 spent(task.failures(), self.config.max_failures) || spent(task.losses(), self.config.max_losses);
-            assert!(failed || !exhausted, "{id} has failed for good, but its proof has not failed");
+            assert!(failed || !exhausted, "{id} has failed for good, but its try has not failed");
             let is_open = !matches!(task.place, TaskPlace::Accepted(_));
             assert_eq!(
                 self.memory_bound.contains(id),
@@ -135,8 +135,8 @@ impl Scheduler {
                 "the index of tasks that ran out of memory is wrong for {id}"
             );
             if let Some(marker) = task.marker {
-                let proof = self.markers.get(&marker).map(|marker| marker.proof);
-                assert_eq!(proof, Some(task.proof), "the marker {marker} of {id} belongs to another proof");
+                let try_id = self.markers.get(&marker).map(|marker| marker.try_id);
+                assert_eq!(try_id, Some(task.try_id), "the marker {marker} of {id} belongs to another try");
             }
         }
     }
@@ -200,7 +200,7 @@ impl Scheduler {
     fn check_queue(&self) {
         let mut held = BTreeMap::new();
         for attempt in self.attempts.values().filter(|attempt| attempt.state.is_held() && !attempt.overdue) {
-            *held.entry(self.proof_of(self.task(attempt.task)).order).or_default() += 1;
+            *held.entry(self.try_of(self.task(attempt.task)).order).or_default() += 1;
         }
         let queued = self.queue.check_invariants(&held);
         let waiting = self.tasks.values().filter(|task| matches!(task.place, TaskPlace::Waiting { .. }));
@@ -254,12 +254,12 @@ impl Scheduler {
     /// Returns the number of entries of each map.
     pub(crate) fn held_items(&self) -> [usize; 10] {
         [
-            self.proofs.len(),
+            self.tries.len(),
             self.tasks.len(),
             self.markers.len(),
             self.attempts.len(),
             self.queue.len(),
-            self.queue.proofs(),
+            self.queue.tries(),
             self.stealable.len(),
             self.sessions.len(),
             self.leases.check_invariants().count(),

@@ -1,18 +1,18 @@
 //! The scheduler's state machine, with a file for each group of its events.
 //!
 //! ```text
-//!   state_machine ── apply ──► proofs, sessions, reports ──► outcomes, health ──► slots
+//!   state_machine ── apply ──► tries, sessions, reports ──► outcomes, health ──► slots
 //! ```
 
 mod health;
 mod invariants;
 mod outcomes;
-mod proofs;
 mod queries;
 mod reports;
 mod sessions;
 mod slots;
 mod state_machine;
+mod tries;
 mod waiting;
 
 pub use state_machine::Scheduler;

@@ -16,7 +16,7 @@ impl Scheduler {
         let (session, task, worker) = (attempt.session, attempt.task, attempt.worker);
         self.learn(id);
         self.record_success(worker, self.attempt(id).kind);
-        commands.push(Command::AcceptResult { proof: self.task(task).proof, task, attempt: id, session });
+        commands.push(Command::AcceptResult { try_id: self.task(task).try_id, task, attempt: id, session });
         self.leave_queue(task);
         for other in self.task(task).attempts.clone() {
             if other != id {
@@ -130,7 +130,7 @@ impl Scheduler {
         task.excluded.by_memory().is_some() && self.sessions.all_excluded(task.kind, &task.excluded.lasting())
     }
 
-    /// Fails the proofs of tasks that have waited too long for a worker with more memory.
+    /// Fails the tries of tasks that have waited too long for a worker with more memory.
     ///
     /// A wait starts when a task is in the queue and no connected worker has enough memory for it. It ends when the
     /// task leaves the queue or such a worker joins. Time in the queue for a full larger worker does not count, because
@@ -143,9 +143,9 @@ impl Scheduler {
         let is_over = |since: Timestamp| now.saturating_since(since) >= self.config.memory_patience;
         let over = self.memory_waits.iter().filter(|(_, since)| is_over(**since)).map(|(task, _)| *task);
         for task in over.collect::<Vec<_>>() {
-            self.fail_proof(task, true, commands);
+            self.fail_try(task, true, commands);
         }
-        // The tasks of failed proofs wait no more.
+        // The tasks of failed tries wait no more.
         let tasks = &self.tasks;
         self.memory_waits.retain(|task, _| matches!(tasks[task].place, TaskPlace::Waiting { .. }));
     }
@@ -184,13 +184,13 @@ impl Scheduler {
         let has_reached_limit = self.has_reached_limit(task);
         if has_reached_limit || self.lacks_memory(task) {
             let faults = task.recorded_faults.clone();
-            self.fail_proof(id, !has_reached_limit, commands);
+            self.fail_try(id, !has_reached_limit, commands);
             // A task that fails everywhere is not the fault of its workers.
             let kind = self.task(id).kind;
             faults.into_iter().for_each(|(worker, faults)| self.workers.forgive(worker, kind, faults));
         }
         let second = self.task(id).second.filter(|second| !self.attempt(*second).overdue);
-        if self.proof_of(self.task(id)).failed {
+        if self.try_of(self.task(id)).failed {
             self.task_mut(id).place = TaskPlace::Shelved;
         } else if let Some(second) = second {
             let task = self.task_mut(id);

@@ -14,7 +14,7 @@ impl Scheduler {
     #[must_use]
     pub fn counts(&self) -> SchedulerCounts {
         SchedulerCounts {
-            proofs: self.proofs.len(),
+            tries: self.tries.len(),
             open_tasks: self.open_tasks,
             queued_tasks: self.queue.len(),
             live_attempts: self.sessions.held(),
@@ -75,7 +75,7 @@ impl Scheduler {
                 TaskStatus::Held { session: attempt.session, attempt: id, assigned: attempt.assigned, started }
             }
             TaskPlace::Verifying(attempt) => TaskStatus::Verifying { session: self.attempt(attempt).session, attempt },
-            TaskPlace::Shelved => TaskStatus::ProofFailed,
+            TaskPlace::Shelved => TaskStatus::TryFailed,
             TaskPlace::Accepted(attempt) => TaskStatus::Accepted { session: self.attempt(attempt).session, attempt },
         }
     }

@@ -33,11 +33,10 @@ impl Scheduler {
     ) {
         let Some(task) = self.live_task(session, id) else { return };
         let Some(marker) = self.task(task).marker else { return };
-        let entry =
-            self.markers.get_mut(&marker).expect("the markers of a proof are forgotten together with its tasks");
+        let entry = self.markers.get_mut(&marker).expect("the markers of a try are forgotten together with its tasks");
         if !entry.completed {
             entry.completed = true;
-            commands.push(Command::CompleteMarker { proof: entry.proof, marker, attempt: id });
+            commands.push(Command::CompleteMarker { try_id: entry.try_id, marker, attempt: id });
         }
     }
 
@@ -83,7 +82,7 @@ impl Scheduler {
         let past = self.past(id, failure);
         let fault = match past.failure {
             AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
-            AttemptFailure::Unconfirmed | AttemptFailure::NamesTaken => None,
+            AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => None,
             // The worker has not tried a task that it does not support. Too little memory is a property of the task and
             // the machine.
             AttemptFailure::Worker { kind: FailureKind::Unsupported | FailureKind::OutOfMemory, .. } => None,

@@ -74,7 +74,7 @@ impl Scheduler {
         let is_unavailable = found.quarantined().contains(attempt.kind) || found.is_draining();
         let task = attempt.task;
         let is_useless = attempt.overdue || attempt.failed || is_unavailable && attempt.proving_since.is_none();
-        if attempt.state != AttemptState::Lapsed || is_useless || self.proof_of(self.task(task)).failed {
+        if attempt.state != AttemptState::Lapsed || is_useless || self.try_of(self.task(task)).failed {
             return false;
         }
         // Set the state first: the calls below may forget lapsed attempts, and `id` must not be among them.

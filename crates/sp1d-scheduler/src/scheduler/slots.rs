@@ -66,7 +66,7 @@ impl Scheduler {
         let task = self.task_mut(id);
         task.attempts.insert(attempt);
         task.place = TaskPlace::Held(attempt);
-        let (proof, kind) = (task.proof, task.kind);
+        let (try_id, kind) = (task.try_id, task.kind);
         let entry = ScheduledAttempt {
             task: id,
             kind,
@@ -84,7 +84,7 @@ impl Scheduler {
         self.attempts.insert(attempt, entry);
         self.hold(session, attempt);
         self.update_stealable_of(session, attempt);
-        commands.push(Command::Assign { session, attempt, proof, task: id, kind });
+        commands.push(Command::Assign { session, attempt, try_id, task: id, kind });
     }
 
     /// Moves the task of attempt `id`, which waits behind another attempt, to the idle `session`.
@@ -219,6 +219,6 @@ impl Scheduler {
         attempt.state == AttemptState::Held { started: None }
             && !attempt.resumed
             && self.sessions.get(attempt.session).is_some_and(|session| session.held().len() >= 2)
-            && !self.proof_of(self.task(attempt.task)).failed
+            && !self.try_of(self.task(attempt.task)).failed
     }
 }

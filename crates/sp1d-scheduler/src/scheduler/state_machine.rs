@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Report each event with [`handle`](Self::handle) and carry out the returned commands before reporting the next event.
 /// Call `handle` with [`Event::Tick`] at [`next_deadline`](Self::next_deadline).
 ///
-/// - A free slot takes a waiting task at once. Proofs take turns in fair-share order: the proof with the fewest
+/// - A free slot takes a waiting task at once. Tries take turns in fair-share order: the try with the fewest
 ///   attempts on workers comes first, and its most useful task is assigned.
 /// - A task goes to an idle worker if there is one, unless a faster busy worker would finish it earlier. Otherwise it
 ///   goes to the worker that holds the fewest attempts. [`Placement::Pack`](crate::Placement::Pack) leaves some workers
@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   [`QuarantineRules`](crate::QuarantineRules).
 /// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
 ///   restart of the orchestrator.
-/// - Everything about a proof is forgotten when the proof ends.
+/// - Everything about a try is forgotten when the try ends.
 ///
 /// Events may be late, duplicated, or about unknown or forgotten items.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Scheduler {
     /// Expected task durations over all workers.
     pub(super) paces: Paces,
     pub(super) watch: PaceWatch,
-    pub(super) proofs: BTreeMap<TryId, ScheduledTry>,
+    pub(super) tries: BTreeMap<TryId, ScheduledTry>,
     pub(super) tasks: BTreeMap<TaskId, ScheduledTask>,
     pub(super) markers: BTreeMap<TaskId, ScheduledMarker>,
     pub(super) attempts: BTreeMap<AttemptId, ScheduledAttempt>,
@@ -61,8 +61,8 @@ pub struct Scheduler {
     pub(super) max_excluded_workers: usize,
     /// Number of tasks without a final result.
     pub(super) open_tasks: usize,
-    /// Number of proofs ever started.
-    pub(super) proofs_started: u64,
+    /// Number of tries ever started.
+    pub(super) tries_started: u64,
     /// Number of tasks ever submitted.
     pub(super) tasks_submitted: u64,
     /// Number of the latest attempt.
@@ -70,7 +70,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Creates a scheduler without workers and proofs. `max_failures` and `max_losses` in `config` are raised to 1 if
+    /// Creates a scheduler without workers and tries. `max_failures` and `max_losses` in `config` are raised to 1 if
     /// they are 0.
     #[must_use]
     pub fn new(config: SchedulerConfig) -> Self {
@@ -87,7 +87,7 @@ impl Scheduler {
             workers: KnownWorkers::default(),
             paces: Paces::default(),
             watch: PaceWatch::default(),
-            proofs: BTreeMap::new(),
+            tries: BTreeMap::new(),
             tasks: BTreeMap::new(),
             markers: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -98,7 +98,7 @@ impl Scheduler {
             pack_plans: PackPlans::new(),
             max_excluded_workers: 0,
             open_tasks: 0,
-            proofs_started: 0,
+            tries_started: 0,
             tasks_submitted: 0,
             attempts_assigned: config.last_attempt_before_restart,
         }
@@ -155,16 +155,16 @@ impl Scheduler {
 
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
-            Event::TryStarted { proof } => self.on_try_started(proof),
-            Event::TaskSubmitted { proof, task, kind, marker, resumable_on } => {
+            Event::TryStarted { try_id } => self.on_try_started(try_id),
+            Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);
-                self.on_task_submitted(proof, task, kind, marker);
+                self.on_task_submitted(try_id, task, kind, marker);
                 if let (Some(session), true) = (resumable_on, is_new) {
                     self.resume_task(task, session, commands);
                 }
             }
-            Event::MarkerSubmitted { proof, marker } => self.on_marker_submitted(proof, marker),
-            Event::TryEnded { proof } => self.on_try_ended(proof, commands),
+            Event::MarkerSubmitted { try_id, marker } => self.on_marker_submitted(try_id, marker),
+            Event::TryEnded { try_id } => self.on_try_ended(try_id, commands),
             Event::WorkerJoined { session, joined, resumable_tasks, draining } => {
                 let resumable_tasks = if self.sessions.contains(session) { Vec::new() } else { resumable_tasks };
                 self.on_worker_joined(session, &joined, draining, commands);
@@ -195,11 +195,11 @@ impl Scheduler {
     // fails, our own data is inconsistent, and a panic is better than continuing with it.
 
     pub(super) fn task(&self, task: TaskId) -> &ScheduledTask {
-        self.tasks.get(&task).expect("attempts, the queue and proofs name only known tasks")
+        self.tasks.get(&task).expect("attempts, the queue and tries name only known tasks")
     }
 
     pub(super) fn task_mut(&mut self, task: TaskId) -> &mut ScheduledTask {
-        self.tasks.get_mut(&task).expect("attempts, the queue and proofs name only known tasks")
+        self.tasks.get_mut(&task).expect("attempts, the queue and tries name only known tasks")
     }
 
     pub(super) fn attempt(&self, attempt: AttemptId) -> &ScheduledAttempt {
@@ -210,7 +210,7 @@ impl Scheduler {
         self.attempts.get_mut(&attempt).expect("tasks and workers name only known attempts")
     }
 
-    pub(super) fn proof_of(&self, task: &ScheduledTask) -> &ScheduledTry {
-        self.proofs.get(&task.proof).expect("the tasks of a proof are forgotten together with the proof")
+    pub(super) fn try_of(&self, task: &ScheduledTask) -> &ScheduledTry {
+        self.tries.get(&task.try_id).expect("the tasks of a try are forgotten together with the try")
     }
 }

@@ -36,15 +36,15 @@ impl Scheduler {
         matches!(task.place, TaskPlace::Waiting { .. }).then(|| self.reason_for(task.kind, &task.excluded))
     }
 
-    /// Returns why the tasks of `proof` wait, with the number of tasks for each reason. Empty if none waits or `proof`
-    /// is unknown.
+    /// Returns why the tasks of `try_id` wait, with the number of tasks for each reason. Empty if none waits or
+    /// `try_id` is unknown.
     ///
     /// Tasks with the same kind and exclusions are looked at together. The call takes time proportional to the number
     /// of such groups times the number of connected workers, however many tasks wait.
     #[must_use]
-    pub fn waiting_of(&self, proof: TryId) -> BTreeMap<WaitReason, usize> {
+    pub fn waiting_of(&self, try_id: TryId) -> BTreeMap<WaitReason, usize> {
         let mut reasons = BTreeMap::new();
-        let Some(waiting) = self.proofs.get(&proof).and_then(|proof| self.queue.waiting_of(proof.order)) else {
+        let Some(waiting) = self.tries.get(&try_id).and_then(|entry| self.queue.waiting_of(entry.order)) else {
             return reasons;
         };
         for kind in TaskKind::ALL {

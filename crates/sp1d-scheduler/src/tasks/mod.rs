@@ -1,4 +1,4 @@
-//! Proofs, their tasks and markers, and the attempts at tasks.
+//! Tries, their tasks and markers, and the attempts at tasks.
 //!
 //! This folder keeps the facts about each of them. It decides nothing and knows no connected worker.
 

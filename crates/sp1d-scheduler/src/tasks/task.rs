@@ -1,4 +1,4 @@
-//! Tasks and proofs.
+//! Tasks and tries.
 
 use super::attempt::Loss;
 use crate::{
@@ -17,10 +17,10 @@ sp1d_model::limits! {
     pub(crate) const MAX_LAPSED: usize = 16; Count by Worker;
 }
 
-/// A proof that has not ended.
+/// A try that has not ended.
 #[derive(Debug)]
 pub(crate) struct ScheduledTry {
-    /// Position among all proofs ever started.
+    /// Position among all tries ever started.
     pub(crate) order: u64,
     /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
     pub(crate) failed: bool,
@@ -31,14 +31,14 @@ pub(crate) struct ScheduledTry {
 /// A task that is never given to a worker: an attempt of another task completes it.
 #[derive(Debug)]
 pub(crate) struct ScheduledMarker {
-    pub(crate) proof: TryId,
+    pub(crate) try_id: TryId,
     pub(crate) completed: bool,
 }
 
 /// A unit of work that can be given to a worker.
 #[derive(Debug)]
 pub(crate) struct ScheduledTask {
-    pub(crate) proof: TryId,
+    pub(crate) try_id: TryId,
     pub(crate) kind: TaskKind,
     pub(crate) rank: Rank,
     pub(crate) marker: Option<TaskId>,
@@ -85,7 +85,7 @@ impl WorkerCounts {
         }
     }
 
-    /// How many different origins the counted workers have. A machine cannot fail a proof by using several names.
+    /// How many different origins the counted workers have. A machine cannot fail a try by using several names.
     pub(crate) fn distinct(&self) -> usize {
         self.origins().len()
     }
@@ -119,7 +119,7 @@ pub(crate) enum TaskPlace {
     /// This attempt delivered a result, which is being verified. A lapsed attempt's result is verified independently of
     /// this state.
     Verifying(AttemptId),
-    /// The proof has failed: the task is not assigned any more.
+    /// The try has failed: the task is not assigned any more.
     Shelved,
     /// The result of this attempt is final.
     Accepted(AttemptId),
@@ -127,14 +127,14 @@ pub(crate) enum TaskPlace {
 
 impl ScheduledTask {
     pub(crate) const fn new(
-        proof: TryId,
+        try_id: TryId,
         kind: TaskKind,
         rank: Rank,
         marker: Option<TaskId>,
         since: Timestamp,
     ) -> Self {
         Self {
-            proof,
+            try_id,
             kind,
             rank,
             marker,

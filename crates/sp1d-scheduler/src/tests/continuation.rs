@@ -9,7 +9,7 @@ const fn continue_attempt(session: u64, attempt: u64) -> Command {
 /// Worker 1 proves task 1 and is lost.
 fn lost_at_work() -> Table {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), started(1, 1)]);
     table.check([lost(1)], []);
     table
 }
@@ -25,7 +25,7 @@ fn a_returning_worker_continues_its_attempt() {
 #[test]
 fn returning_with_the_attempt_is_not_a_loss() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
     for session in 1..20 {
         table.check([lost(session), joined_holding(session + 1, 1, 1, &[1])], [continue_attempt(session + 1, 1)]);
     }
@@ -48,7 +48,7 @@ fn a_replacement_that_started_later_is_cancelled() {
 #[test]
 fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([proof(1), joined(1, 1), joined(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([new_try(1), joined(1, 1), joined(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(3, 2)]);
     table.pass(ms(10_000), &[1, 3]);
     table.send([reported(3, 2), passed(2)]);
@@ -79,7 +79,7 @@ fn a_worker_cannot_continue_the_attempt_of_another() {
 #[test]
 fn a_new_session_ends_the_old_session_of_the_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([joined_holding(2, 1, 1, &[1])], [end_session(1), continue_attempt(2, 1)]);
     table.check([lost(1)], []);
     table.check([reported(1, 1)], []);
@@ -89,14 +89,14 @@ fn a_new_session_ends_the_old_session_of_the_worker() {
 #[test]
 fn a_worker_keeps_at_most_as_many_attempts_as_slots() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(1, 2), lost(1)]);
+    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), started(1, 2), lost(1)]);
     table.check([joined_holding(2, 1, 1, &[1, 2])], [continue_attempt(2, 1), cancel(2, 2)]);
 }
 
 #[test]
 fn a_failed_attempt_is_not_continued() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 1)]);
     // The worker lost its connection before it learned that its failure report had arrived.
     table.check([lost(1), joined_holding(3, 1, 1, &[1])], [cancel(3, 1)]);
@@ -112,7 +112,7 @@ fn a_duplicate_attempt_is_continued_once() {
 #[test]
 fn a_worker_may_return_any_number_of_times() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1000, ..plain() });
-    table.send([proof(1), joined(1, 1), task(1, 1, SHARD), started(1, 1), joined(2, 1)]);
+    table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1), joined(2, 1)]);
     for session in 0..40 {
         let (old, new) = (if session == 0 { 1 } else { 100 + session }, 101 + session);
         let other = table.send([lost(old)]);
@@ -136,16 +136,16 @@ fn a_worker_may_return_any_number_of_times() {
 #[test]
 fn a_late_result_without_its_marker_blames_no_worker() {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
-    table.send([proof(1), joined(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
+    table.send([new_try(1), joined(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
     table.send([joined_holding(3, 1, 1, &[]), joined(2, 1), started(3, 2)]);
     table.check([reported(1, 1), passed(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
 
-/// Task `task` of proof 1, which `session` started before the orchestrator restarted.
+/// Task `task` of try 1, which `session` started before the orchestrator restarted.
 const fn resumable_on(session: u64, task: u64) -> Event {
-    let (proof, task, resumable_on) = (TryId(1), TaskId(task), Some(SessionId(session)));
-    Event::TaskSubmitted { proof, task, kind: SHARD, marker: None, resumable_on }
+    let (try_id, task, resumable_on) = (TryId(1), TaskId(task), Some(SessionId(session)));
+    Event::TaskSubmitted { try_id, task, kind: SHARD, marker: None, resumable_on }
 }
 
 /// `session` joins and reports that it started the tasks `resumable` before the orchestrator restarted.
@@ -158,7 +158,7 @@ fn joined_with_resumable(session: u64, slots: u32, resumable: &[u64]) -> Event {
 #[test]
 fn a_worker_resumes_a_task_started_before_the_restart() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2), joined(2, 2), joined(3, 2)]);
+    table.send([new_try(1), joined(1, 2), joined(2, 2), joined(3, 2)]);
     table.check([resumable_on(3, 1)], [assign(3, 1, 1, 1)]);
     table.check([task(1, 2, SHARD)], [assign(1, 2, 1, 2)]);
     table.check([resumable_on(3, 3)], [assign(3, 3, 1, 3)]);
@@ -169,7 +169,7 @@ fn a_worker_resumes_a_task_started_before_the_restart() {
 #[test]
 fn resume_offers_for_unknown_workers_and_tasks_are_ignored() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2)]);
+    table.send([new_try(1), joined(1, 2)]);
     table.check([resumable_on(9, 1)], [assign(1, 1, 1, 1)]);
     table.check([joined_with_resumable(2, 2, &[77])], []);
 }
@@ -177,7 +177,7 @@ fn resume_offers_for_unknown_workers_and_tasks_are_ignored() {
 #[test]
 fn a_waiting_task_goes_to_the_joining_worker_that_started_it() {
     let mut table = Table::new();
-    table.send([proof(1), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
+    table.send([new_try(1), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD)]);
     table.check([joined_with_resumable(1, 1, &[2, 2, 3])], [assign(1, 1, 1, 2)]);
     table.check([joined(2, 2)], [assign(2, 2, 1, 1), assign(2, 3, 1, 3)]);
 }
@@ -185,14 +185,14 @@ fn a_waiting_task_goes_to_the_joining_worker_that_started_it() {
 #[test]
 fn a_task_not_started_elsewhere_returns_to_its_first_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 3), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 3), task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 1)]);
     table.check([joined_with_resumable(2, 1, &[1, 2])], [cancel(1, 2), assign(2, 4, 1, 2)]);
 }
 
 #[test]
 fn resumed_attempts_do_not_teach_durations() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([proof(1), joined(1, 1), resumable_on(1, 1), started(1, 1)]);
+    table.send([new_try(1), joined(1, 1), resumable_on(1, 1), started(1, 1)]);
     table.pass(ms(100), &[1]);
     table.send([reported(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
     // If a shard were known to take 100 ms, this attempt would get a speculative attempt beside it.
@@ -202,6 +202,6 @@ fn resumed_attempts_do_not_teach_durations() {
 #[test]
 fn duplicate_resume_offers_change_nothing() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), joined(2, 2)]);
+    table.send([new_try(1), joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), joined(2, 2)]);
     table.check([resumable_on(2, 1), joined_with_resumable(2, 2, &[2])], []);
 }

@@ -12,7 +12,7 @@ fn check_lines(actual: impl IntoIterator<Item = impl ToString>, expected: &[&str
 fn an_event_is_shown_in_one_line() {
     let session = SessionId(1);
     let resumable = Event::TaskSubmitted {
-        proof: TryId(1),
+        try_id: TryId(1),
         task: TaskId(2),
         kind: SHARD,
         marker: Some(TaskId(3)),
@@ -20,7 +20,7 @@ fn an_event_is_shown_in_one_line() {
     };
     check_lines(
         [
-            proof(1),
+            new_try(1),
             task(1, 2, SHARD),
             resumable,
             marker(1, 3),
@@ -76,7 +76,7 @@ fn a_command_is_shown_in_one_line() {
             complete_marker(1, 3, 4),
             accept(1, 4, 1, 2),
             discard(4),
-            fail_proof(1, 2, vec![past(4, 1, broken()), past(5, 1, AttemptFailure::WorkerLost)]),
+            fail_try(1, 2, vec![past(4, 1, broken()), past(5, 1, AttemptFailure::WorkerLost)]),
             Command::Continue { session, attempt: AttemptId(4) },
             Command::Quarantine { session, kinds, duration: ms(60_000), reason: "broken".to_owned() },
             Command::Probation { session, kinds },

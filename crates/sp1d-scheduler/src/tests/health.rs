@@ -7,7 +7,7 @@ const S: u64 = 1000;
 
 fn table() -> Table {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
-    table.send([proof(1)]);
+    table.send([new_try(1)]);
     table
 }
 
@@ -118,7 +118,7 @@ fn a_task_that_fails_everywhere_blames_no_worker() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1), joined(3, 1)]);
     for poison in 1..=5 {
-        table.send([proof(10 + poison), task(10 + poison, 100 + poison, SHARD)]);
+        table.send([new_try(10 + poison), task(10 + poison, 100 + poison, SHARD)]);
         let first = 3 * poison - 2;
         let order: Vec<u64> = (first..first + 3).collect();
         for attempt in order {
@@ -200,7 +200,7 @@ fn quarantines_double_up_to_the_maximum() {
         ..SchedulerConfig::default()
     });
     // Worker 2 is full.
-    table.send([proof(1), joined(2, 1), task(1, 1, SHARD), joined(1, 1)]);
+    table.send([new_try(1), joined(2, 1), task(1, 1, SHARD), joined(1, 1)]);
     let mut lasted = Vec::new();
     for attempt in 2..=7 {
         table.send([task(1, attempt, SHARD)]);
@@ -217,7 +217,7 @@ fn quarantines_double_up_to_the_maximum() {
 #[test]
 fn the_only_worker_is_not_quarantined() {
     let mut table = Table::with(SchedulerConfig { pace: None, max_failures: 99, ..SchedulerConfig::default() });
-    table.send([proof(1), joined(1, 1), joined_for(2, 1, REDUCE), task(1, 1, SHARD)]);
+    table.send([new_try(1), joined(1, 1), joined_for(2, 1, REDUCE), task(1, 1, SHARD)]);
     for attempt in 1..10 {
         table.check([failed(1, attempt)], [assign(1, attempt + 1, 1, 1)]);
     }
@@ -232,7 +232,7 @@ fn the_only_worker_is_not_quarantined() {
 #[test]
 fn pack_excludes_draining_workers_from_the_plan() {
     let mut table = Table::with(SchedulerConfig { placement: crate::Placement::Pack, ..plain() });
-    table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
+    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2), Event::DrainRequested { session: SessionId(1) }]);
     table.send([reported(2, 2), passed(2)]);
     table.check([task(1, 3, SHARD)], [assign(2, 3, 1, 3)]);
@@ -346,11 +346,11 @@ fn a_new_name_keeps_the_faults_of_its_origin() {
     table.check([failed(3, 6)], [quarantine(3, 60, "engine error: broken")]);
 }
 
-/// Otherwise one machine with three names could fail every proof.
+/// Otherwise one machine with three names could fail every try.
 #[test]
 fn failures_of_one_origin_count_as_one_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined_from(1, 1, 5), joined_from(2, 2, 5), joined_from(3, 3, 5), task(1, 1, SHARD)]);
+    table.send([new_try(1), joined_from(1, 1, 5), joined_from(2, 2, 5), joined_from(3, 3, 5), task(1, 1, SHARD)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 1)]);
     table.check([failed(2, 2)], [assign(3, 3, 1, 1)]);
     table.check([joined_from(4, 4, 6), failed(3, 3)], [assign(4, 4, 1, 1)]);
@@ -359,7 +359,7 @@ fn failures_of_one_origin_count_as_one_worker() {
 #[test]
 fn losses_of_one_origin_count_as_one_worker() {
     let mut table = Table::with(SchedulerConfig { max_losses: 2, ..plain() });
-    table.send([proof(1), joined_from(1, 1, 5), task(1, 1, SHARD), started(1, 1), lost(1)]);
+    table.send([new_try(1), joined_from(1, 1, 5), task(1, 1, SHARD), started(1, 1), lost(1)]);
     table.check([joined_from(2, 2, 5)], [assign(2, 2, 1, 1)]);
     table.check([started(2, 2), joined_from(3, 3, 6), lost(2)], [assign(3, 3, 1, 1)]);
 }

@@ -7,7 +7,7 @@ use crate::{QuarantineRules, WaitReason};
 /// A table with quarantine rules but without pace rules.
 fn table() -> Table {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
-    table.send([proof(1)]);
+    table.send([new_try(1)]);
     table
 }
 
@@ -50,7 +50,7 @@ fn a_worker_in_a_crash_loop_does_not_fail_the_proof() {
 #[test]
 fn losses_of_the_only_worker_fail_the_proof_at_the_limit() {
     let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
-    table.send([proof(1), joined(1, 1), task(1, 10, SHARD)]);
+    table.send([new_try(1), joined(1, 1), task(1, 10, SHARD)]);
     for (session, attempt) in [(1, 1), (101, 2)] {
         table.check([started(session, attempt), lost(session)], []);
         table.check(
@@ -59,14 +59,14 @@ fn losses_of_the_only_worker_fail_the_proof_at_the_limit() {
         );
     }
     let commands = table.send([started(201, 3), lost(201)]);
-    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailTry { .. }]), "{commands:?}");
 }
 
 /// While worker 1 is alone, it gets the task again after each loss.
 #[test]
 fn losses_of_one_worker_are_not_final_beside_another() {
     let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
-    table.send([proof(1), joined(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
+    table.send([new_try(1), joined(1, 1), task(1, 10, SHARD), started(1, 1), lost(1)]);
     table.send([back(101, 1), started(101, 2), lost(101), back(102, 1), started(102, 3)]);
     table.check([joined(2, 1), lost(102)], [assign(2, 4, 1, 10)]);
 }
@@ -74,9 +74,9 @@ fn losses_of_one_worker_are_not_final_beside_another() {
 #[test]
 fn a_loss_counts_only_for_started_attempts() {
     let mut table = Table::with(SchedulerConfig { max_losses: 1, ..plain() });
-    table.send([proof(1), proof(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
+    table.send([new_try(1), new_try(2), joined(1, 2), task(1, 10, SHARD), task(2, 20, SHARD), started(1, 1)]);
     let commands = table.send([lost(1)]);
-    assert!(matches!(commands[..], [Command::FailProof { proof: TryId(1), .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailTry { try_id: TryId(1), .. }]), "{commands:?}");
     table.check([back(2, 1)], [assign(2, 3, 2, 20)]);
 }
 
@@ -103,7 +103,7 @@ fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
 fn returning_with_its_attempts_removes_the_fault() {
     let rules = QuarantineRules { max_faults: 2, ..QuarantineRules::default() };
     let mut table = Table::with(SchedulerConfig { pace: None, quarantine: Some(rules), ..SchedulerConfig::default() });
-    table.send([proof(1), joined(2, 1), joined(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
+    table.send([new_try(1), joined(2, 1), joined(1, 1), task(1, 9, SHARD), task(1, 10, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     for session in 1..10 {
         let now = if session == 1 { 1 } else { 100 + session };
@@ -116,7 +116,7 @@ fn returning_with_its_attempts_removes_the_fault() {
 #[test]
 fn a_task_that_is_never_started_goes_to_another_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 1), joined(2, 1), task(1, 10, SHARD)]);
+    table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 10, SHARD)]);
     assert_eq!(table.pass(ms(599_000), &[1, 2]), []);
     assert_eq!(table.pass(ms(2_000), &[1, 2]), [cancel(1, 1), assign(2, 2, 1, 10)]);
     let history = table.scheduler.task_history(TaskId(10));
@@ -126,7 +126,7 @@ fn a_task_that_is_never_started_goes_to_another_worker() {
 #[test]
 fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     assert_eq!(table.pass(ms(1_000_000), &[1]), []);
     // The worker proves nothing from this point.
     table.send([reported(1, 1), passed(1)]);
@@ -136,15 +136,15 @@ fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
 #[test]
 fn a_proof_fails_if_its_only_worker_starts_nothing() {
     let mut table = Table::with(SchedulerConfig { max_losses: 2, ..plain() });
-    table.send([proof(1), joined(1, 2), task(1, 10, SHARD)]);
+    table.send([new_try(1), joined(1, 2), task(1, 10, SHARD)]);
     let commands = table.pass(ms(1_300_000), &[1]);
-    assert!(matches!(commands[..], [.., Command::FailProof { .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [.., Command::FailTry { .. }]), "{commands:?}");
 }
 
 #[test]
 fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
+    table.send([new_try(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
     table.send([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
     table.send([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), passed(2)]);
     // Worker 2 is free, but has only slightly more memory.
@@ -157,16 +157,16 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
 #[test]
 fn an_out_of_memory_task_fails_without_a_larger_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
+    table.send([new_try(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);
     table.check([out_of_memory(1, 1)], [fail_for_memory(1, 10, vec![past(1, 1, too_small())])]);
 }
 
 /// Each of `attempts` is the memory of a worker and its failure. The next worker joins before the failure and gets the
-/// task. Checks whether the last failure fails the proof for lack of memory.
+/// task. Checks whether the last failure fails the try for lack of memory.
 #[track_caller]
 fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
     let mut table = Table::new();
-    table.send([proof(1), joined_with(1, 1, attempts[0].0), task(1, 10, SHARD)]);
+    table.send([new_try(1), joined_with(1, 1, attempts[0].0), task(1, 10, SHARD)]);
     let (mut commands, mut workers) = (Vec::new(), (1..).zip(attempts).peekable());
     while let Some((id, (_, failure))) = workers.next() {
         table.send([started(id, id)]);
@@ -176,9 +176,7 @@ fn check_cause(attempts: &[(u64, AttemptFailure)], expected: bool) {
         let (session, attempt, failure) = (SessionId(id), AttemptId(id), failure.clone());
         commands = table.send([Event::AttemptFailed { session, attempt, failure }]);
     }
-    let [Command::FailProof { has_no_larger_worker, .. }] = commands[..] else {
-        panic!("no failed proof: {commands:?}")
-    };
+    let [Command::FailTry { has_no_larger_worker, .. }] = commands[..] else { panic!("no failed try: {commands:?}") };
     assert_eq!(has_no_larger_worker, expected, "{attempts:?}");
 }
 
@@ -198,14 +196,14 @@ fn a_task_lacks_memory_only_if_it_reached_no_limit() {
 #[test]
 fn an_out_of_memory_task_waits_for_a_returning_worker() {
     let mut table = Table::new();
-    table.send([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.send([new_try(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
     table.check([out_of_memory(1, 1)], [assign(2, 2, 1, 10)]);
     table.send([started(2, 2), lost(2)]);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(2_000), &[1]);
-    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailTry { .. }]), "{commands:?}");
     let mut table = Table::new();
-    table.send([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
+    table.send([new_try(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16)]);
     table.send([out_of_memory(1, 1), started(2, 2), lost(2)]);
     table.pass(ms(30_000), &[1]);
     table.check([joined_with(3, 1, 12)], [assign(3, 3, 1, 10)]);
@@ -214,7 +212,7 @@ fn an_out_of_memory_task_waits_for_a_returning_worker() {
 /// Task 10 ran out of memory on worker 1. It waits for worker 2, which is larger and proves task 11.
 fn waiting_for_a_larger_worker() -> Table {
     let mut table = Table::new();
-    table.send([proof(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16), task(1, 11, SHARD)]);
+    table.send([new_try(1), joined_with(1, 1, 8), task(1, 10, SHARD), joined_with(2, 1, 16), task(1, 11, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     table.check([out_of_memory(1, 1)], []);
     table
@@ -238,7 +236,7 @@ fn each_departure_of_a_larger_worker_starts_the_patience_again() {
     table.check([lost(3)], []);
     assert_eq!(table.pass(ms(59_000), &[1]), []);
     let commands = table.pass(ms(1_000), &[1]);
-    assert!(matches!(commands[..], [Command::FailProof { .. }]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::FailTry { .. }]), "{commands:?}");
 }
 
 #[test]
@@ -273,7 +271,7 @@ fn the_deadline_includes_the_end_of_the_patience() {
 #[test]
 fn a_worker_gets_nothing_while_its_prover_restarts() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     let unready = Event::LastProverLost { session: SessionId(1) };
     table.check([failed(1, 1), unready], [assign(1, 3, 1, 10), cancel(1, 2), cancel(1, 3)]);
     table.check([task(1, 12, SHARD)], []);
@@ -285,7 +283,7 @@ fn a_worker_gets_nothing_while_its_prover_restarts() {
 #[test]
 fn a_failed_task_waits_for_a_restarting_prover() {
     let mut table = Table::new();
-    table.send([proof(1), joined(1, 1), joined(2, 1), Event::LastProverLost { session: SessionId(2) }]);
+    table.send([new_try(1), joined(1, 1), joined(2, 1), Event::LastProverLost { session: SessionId(2) }]);
     table.check([task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], []);
     table.check([Event::FirstProverReady { session: SessionId(2) }], [assign(2, 2, 1, 10)]);
@@ -310,7 +308,7 @@ fn a_quarantined_worker_is_released_as_the_last_resort() {
 #[test]
 fn a_slow_attempt_that_runs_out_of_memory_keeps_its_task_from_small_workers() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
-    table.send([proof(1), joined_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
+    table.send([new_try(1), joined_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
     table.pass(ms(1000), &[1]);
     table.send([reported(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
     assert_eq!(table.pass(ms(6000), &[1, 2]), [assign(2, 3, 1, 2)], "the slow attempt gets another one beside it");

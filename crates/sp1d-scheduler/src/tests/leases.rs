@@ -4,7 +4,7 @@ use super::*;
 
 fn holding() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table
 }
 
@@ -109,7 +109,7 @@ fn a_driver_that_only_follows_deadlines_expires_silent_workers() {
 fn there_is_no_deadline_without_workers() {
     let mut table = Table::new();
     assert_eq!(table.scheduler.next_deadline(), None);
-    table.check([proof(1), task(1, 10, SHARD)], []);
+    table.check([new_try(1), task(1, 10, SHARD)], []);
     assert_eq!(table.scheduler.next_deadline(), None);
     table.check([joined(1, 1), lost(1)], [assign(1, 1, 1, 10)]);
     assert_eq!(table.scheduler.next_deadline(), None);

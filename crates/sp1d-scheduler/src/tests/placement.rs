@@ -106,21 +106,21 @@ fn workers(count: u64, slots: u32) -> impl Iterator<Item = Event> {
     (1..=count).map(move |session| joined(session, slots))
 }
 
-fn tasks(proof: u64, count: u64) -> impl Iterator<Item = Event> {
-    (1..=count).map(move |id| task(proof, 100 * proof + id, SHARD))
+fn tasks(try_id: u64, count: u64) -> impl Iterator<Item = Event> {
+    (1..=count).map(move |id| task(try_id, 100 * try_id + id, SHARD))
 }
 
 /// Workers that join after all tasks were submitted.
 fn known_before(placement: Placement, task_count: u64, worker_count: u64, slots: u32) -> World {
     let mut world = World::new(placement);
-    world.send([proof(1)].into_iter().chain(tasks(1, task_count)).chain(workers(worker_count, slots)));
+    world.send([new_try(1)].into_iter().chain(tasks(1, task_count)).chain(workers(worker_count, slots)));
     world
 }
 
 /// Tasks that arrive one by one after the workers, all of them before the first attempt ends.
 fn one_by_one(placement: Placement, task_count: u64, worker_count: u64, slots: u32) -> World {
     let mut world = World::new(placement);
-    world.send(workers(worker_count, slots).chain([proof(1)]).chain(tasks(1, task_count)));
+    world.send(workers(worker_count, slots).chain([new_try(1)]).chain(tasks(1, task_count)));
     world
 }
 
@@ -182,7 +182,7 @@ fn pack_uses_every_worker_while_tasks_arrive() {
 #[test]
 fn pack_uses_idle_workers_first_while_tasks_arrive() {
     let mut world = World::new(Placement::Pack);
-    world.send(workers(3, 2).chain([proof(1)]).chain(tasks(1, 4)));
+    world.send(workers(3, 2).chain([new_try(1)]).chain(tasks(1, 4)));
     // With the fourth task two rounds are needed, for which two workers are enough. The third worker is already at
     // work.
     assert_eq!(world.holding(), [2, 1, 1]);
@@ -242,7 +242,7 @@ fn pack_uses_a_free_worker_after_a_failed_attempt() {
 fn pack_gives_an_idle_worker_a_task_all_holders_failed() {
     let mut table = Table::with(SchedulerConfig { placement: Placement::Pack, ..plain() });
     table.check(
-        [proof(1)].into_iter().chain(tasks(1, 4)).chain(workers(3, 2)),
+        [new_try(1)].into_iter().chain(tasks(1, 4)).chain(workers(3, 2)),
         [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103), assign(2, 4, 1, 104)],
     );
     // Two workers are enough. The task therefore waits for worker 2, although worker 3 is idle and has not tried it.
@@ -257,7 +257,7 @@ fn pack_gives_an_idle_worker_a_task_all_holders_failed() {
 #[test]
 fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
     let mut table = Table::with(SchedulerConfig { placement: Placement::Pack, ..plain() });
-    let events = [proof(1)].into_iter().chain(tasks(1, 4)).chain([joined(1, 2), joined(2, 1), joined(3, 1)]);
+    let events = [new_try(1)].into_iter().chain(tasks(1, 4)).chain([joined(1, 2), joined(2, 1), joined(3, 1)]);
     table.check(events, [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103)]);
     table.check([failed(1, 1)], [assign(1, 4, 1, 104)]);
     table.check([started(1, 2), started(1, 4)], []);
@@ -272,7 +272,7 @@ fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
 fn pack_uses_the_only_worker_that_supports_a_kind() {
     let mut world = World::new(Placement::Pack);
     world.send([joined_for(1, 2, SHARD), joined_for(2, 2, SHARD), joined_for(3, 1, SHARD), joined_for(4, 1, REDUCE)]);
-    world.send([proof(1)].into_iter().chain(tasks(1, 4)).chain([task(1, 50, REDUCE), task(1, 51, REDUCE)]));
+    world.send([new_try(1)].into_iter().chain(tasks(1, 4)).chain([task(1, 50, REDUCE), task(1, 51, REDUCE)]));
     assert_eq!(world.holding(), [2, 1, 1, 1]);
     world.check(2, &[2, 1, 1, 2]);
 }
@@ -281,7 +281,7 @@ fn pack_uses_the_only_worker_that_supports_a_kind() {
 fn pack_plans_each_kind_for_the_workers_that_support_it() {
     for slots in [1, 2] {
         let mut world = World::new(Placement::Pack);
-        world.send([proof(1)].into_iter().chain(tasks(1, 6)));
+        world.send([new_try(1)].into_iter().chain(tasks(1, 6)));
         world.send([task(1, 50, REDUCE), task(1, 51, REDUCE), task(1, 52, REDUCE), task(1, 53, REDUCE)]);
         // Six shards on four workers are two rounds of three. Four reductions on three workers are two rounds of two.
         world.send((1..=4).map(|session| joined_for(session, slots, SHARD)));
@@ -302,7 +302,8 @@ fn pack_does_not_wait_for_workers_busy_with_another_kind() {
 fn pack_plans_for_the_tasks_of_all_proofs() {
     for slots in [1, 2] {
         let mut world = World::new(Placement::Pack);
-        let events = [proof(1), proof(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, slots));
+        let events =
+            [new_try(1), new_try(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, slots));
         world.send(events);
         world.check(3, &[3, 3, 3, 3, 3, 0, 0]);
     }
@@ -311,7 +312,7 @@ fn pack_plans_for_the_tasks_of_all_proofs() {
 #[test]
 fn pack_plans_again_when_a_proof_ends() {
     let mut world = World::new(Placement::Pack);
-    world.send([proof(1), proof(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, 1)));
+    world.send([new_try(1), new_try(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, 1)));
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 0, 0]);
     world.send([ended(1)]);
     assert_eq!(world.holding(), [1; 7]);
@@ -321,7 +322,7 @@ fn pack_plans_again_when_a_proof_ends() {
 #[test]
 fn pack_prefers_workers_at_work_to_lower_ids() {
     let mut world = World::new(Placement::Pack);
-    world.send([proof(1)].into_iter().chain(tasks(1, 9)).chain((3..=5).map(|session| joined(session, 1))));
+    world.send([new_try(1)].into_iter().chain(tasks(1, 9)).chain((3..=5).map(|session| joined(session, 1))));
     world.round(&[]);
     // For the six open tasks, five workers need as many rounds as three.
     world.send([joined(1, 1), joined(2, 1)]);

@@ -46,7 +46,7 @@ impl Report {
     }
 }
 
-const PROOFS: u64 = 4;
+const TRIES: u64 = 4;
 const TASKS: u64 = 24;
 const MARKERS: std::ops::Range<u64> = 20..28;
 const WORKERS: u64 = 6;
@@ -64,9 +64,9 @@ fn kinds() -> impl Strategy<Value = KindSet> {
 fn event() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![2 => Just(SHARD), 1 => Just(REDUCE), 1 => prop::sample::select(&TaskKind::ALL[..])];
     let submitted =
-        (0..PROOFS, 0..TASKS, kind, prop::option::weighted(0.2, MARKERS)).prop_map(|(proof, task, kind, marker)| {
+        (0..TRIES, 0..TASKS, kind, prop::option::weighted(0.2, MARKERS)).prop_map(|(try_id, task, kind, marker)| {
             Event::TaskSubmitted {
-                proof: TryId(proof),
+                try_id: TryId(try_id),
                 task: TaskId(task),
                 kind,
                 marker: marker.map(TaskId),
@@ -76,13 +76,13 @@ fn event() -> impl Strategy<Value = Event> {
     let joined = (0..WORKERS, 0..4_u32, kinds())
         .prop_map(|(session, slots, kinds)| joined_as(session, JoinedWorker { kinds, ..plain_worker(session, slots) }));
     prop_oneof![
-        3 => (0..PROOFS).prop_map(proof),
+        3 => (0..TRIES).prop_map(new_try),
         12 => submitted,
-        2 => (0..PROOFS, MARKERS).prop_map(|(proof, id)| marker(proof, id)),
+        2 => (0..TRIES, MARKERS).prop_map(|(try_id, id)| marker(try_id, id)),
         6 => joined,
         2 => (0..WORKERS).prop_map(lost),
         8 => (0..WORKERS).prop_map(renewed),
-        1 => (0..PROOFS).prop_map(ended),
+        1 => (0..TRIES).prop_map(ended),
         1 => (0..WORKERS, 0..60_u64, report())
             .prop_map(|(session, attempt, report)| report.event(SessionId(session), AttemptId(attempt))),
         1 => (0..60_u64).prop_map(passed),
@@ -121,7 +121,7 @@ struct Live {
 /// The model's view of a task.
 #[derive(Debug)]
 struct ModelTask {
-    proof: TryId,
+    try_id: TryId,
     kind: TaskKind,
     marker: Option<TaskId>,
     accepted: Option<AttemptId>,
@@ -160,8 +160,8 @@ struct Model {
     latest: Timestamp,
     /// Time that has counted against leases: all time except the pauses.
     counted: Duration,
-    /// Proofs that have not ended, with true for failed ones.
-    proofs: BTreeMap<TryId, bool>,
+    /// Tries that have not ended, with true for failed ones.
+    tries: BTreeMap<TryId, bool>,
     tasks: BTreeMap<TaskId, ModelTask>,
     markers: BTreeMap<TaskId, (TryId, bool)>,
     workers: BTreeMap<SessionId, ModelWorker>,
@@ -183,7 +183,7 @@ impl Model {
             at_work: None,
             latest: Timestamp::default(),
             counted: Duration::ZERO,
-            proofs: BTreeMap::new(),
+            tries: BTreeMap::new(),
             tasks: BTreeMap::new(),
             markers: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -238,14 +238,14 @@ impl Model {
         for command in &commands {
             let stolen_before = stolen.take();
             match command {
-                Command::Assign { session, attempt, proof, task, kind } => {
+                Command::Assign { session, attempt, try_id, task, kind } => {
                     if !std::mem::replace(&mut planned, true) {
                         self.plan();
                     }
                     self.assign(
                         *session,
                         *attempt,
-                        *proof,
+                        *try_id,
                         *task,
                         *kind,
                         stolen_before.filter(|live| live.task == *task),
@@ -256,20 +256,20 @@ impl Model {
                     assert_eq!(live.session, *session, "{attempt} is cancelled on a worker that does not hold it");
                     stolen = Some(live);
                 }
-                Command::CompleteMarker { proof, marker, attempt } => {
+                Command::CompleteMarker { try_id, marker, attempt } => {
                     assert!(live_before.contains(attempt), "{attempt} completes {marker} although it is not live");
                     assert_eq!(self.tasks[&self.assigned[attempt]].marker, Some(*marker));
                     let (of, completed) = self.markers.get_mut(marker).expect("only known markers are completed");
-                    assert_eq!(of, proof);
+                    assert_eq!(of, try_id);
                     assert!(!std::mem::replace(completed, true), "{marker} is completed twice");
                     self.seen.insert("marker completed");
                 }
-                Command::AcceptResult { proof, task, attempt, .. } => {
+                Command::AcceptResult { try_id, task, attempt, .. } => {
                     assert_eq!(event, passed(attempt.0), "{attempt} is accepted without a verdict");
                     assert_eq!(self.assigned[attempt], *task);
                     let live = self.delivered.remove(attempt).expect("only delivered results are accepted");
-                    let model = self.tasks.get_mut(task).expect("only tasks of open proofs are accepted");
-                    assert_eq!(model.proof, *proof);
+                    let model = self.tasks.get_mut(task).expect("only tasks of open tries are accepted");
+                    assert_eq!(model.try_id, *try_id);
                     assert_eq!(model.accepted.replace(*attempt), None, "{task} is accepted twice");
                     assert!(model.marker.is_none_or(|marker| self.markers[&marker].1), "{task} lacks its marker");
                     self.seen.insert(if live { "accepted" } else { "accepted though lapsed" });
@@ -295,10 +295,10 @@ impl Model {
                         self.seen.insert(if event == passed(attempt.0) { "without marker" } else { "rejected" });
                     }
                 }
-                Command::FailProof { proof, task, history, .. } => {
-                    assert_eq!(self.tasks[task].proof, *proof);
-                    let failed = self.proofs.get_mut(proof).expect("only open proofs fail");
-                    assert!(!std::mem::replace(failed, true), "{proof} fails twice");
+                Command::FailTry { try_id, task, history, .. } => {
+                    assert_eq!(self.tasks[task].try_id, *try_id);
+                    let failed = self.tries.get_mut(try_id).expect("only open tries fail");
+                    assert!(!std::mem::replace(failed, true), "{try_id} fails twice");
                     let lost = history.last().expect("a failure has a history").failure == AttemptFailure::WorkerLost;
                     self.seen.insert(if lost { "failed by losses" } else { "failed by failures" });
                 }
@@ -330,13 +330,13 @@ impl Model {
         self.latest = self.latest.max(self.table.now);
         let now = self.counted;
         match *event {
-            Event::TryStarted { proof } => {
-                self.proofs.entry(proof).or_insert(false);
+            Event::TryStarted { try_id } => {
+                self.tries.entry(try_id).or_insert(false);
             }
-            Event::TaskSubmitted { proof, task, kind, marker, .. } => self.submit(proof, task, kind, marker),
-            Event::MarkerSubmitted { proof, marker } => {
-                if self.proofs.get(&proof) == Some(&false) && !self.tasks.contains_key(&marker) {
-                    self.markers.entry(marker).or_insert((proof, false));
+            Event::TaskSubmitted { try_id, task, kind, marker, .. } => self.submit(try_id, task, kind, marker),
+            Event::MarkerSubmitted { try_id, marker } => {
+                if self.tries.get(&try_id) == Some(&false) && !self.tasks.contains_key(&marker) {
+                    self.markers.entry(marker).or_insert((try_id, false));
                 }
             }
             Event::WorkerJoined { session, joined: JoinedWorker { slots, kinds, .. }, .. } => {
@@ -372,10 +372,10 @@ impl Model {
                     self.at_work = Some((session, attempt));
                 }
             }
-            Event::TryEnded { proof } => {
-                self.proofs.remove(&proof);
-                self.tasks.retain(|_, task| task.proof != proof);
-                self.markers.retain(|_, (of, _)| *of != proof);
+            Event::TryEnded { try_id } => {
+                self.tries.remove(&try_id);
+                self.tasks.retain(|_, task| task.try_id != try_id);
+                self.markers.retain(|_, (of, _)| *of != try_id);
             }
             Event::DrainRequested { .. }
             | Event::LastProverLost { .. }
@@ -389,18 +389,18 @@ impl Model {
         }
     }
 
-    fn submit(&mut self, proof: TryId, task: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+    fn submit(&mut self, try_id: TryId, task: TaskId, kind: TaskKind, marker: Option<TaskId>) {
         let taken = self.tasks.contains_key(&task) || self.markers.contains_key(&task);
-        if taken || self.proofs.get(&proof) != Some(&false) || marker == Some(task) {
+        if taken || self.tries.get(&try_id) != Some(&false) || marker == Some(task) {
             return;
         }
         if let Some(marker) = marker
-            && (self.tasks.contains_key(&marker) || self.markers.entry(marker).or_insert((proof, false)).0 != proof)
+            && (self.tasks.contains_key(&marker) || self.markers.entry(marker).or_insert((try_id, false)).0 != try_id)
         {
             return;
         }
         let failed_on = BTreeSet::new();
-        self.tasks.insert(task, ModelTask { proof, kind, marker, accepted: None, failed_on });
+        self.tasks.insert(task, ModelTask { try_id, kind, marker, accepted: None, failed_on });
     }
 
     fn remove_worker(&mut self, session: SessionId) {
@@ -418,15 +418,15 @@ impl Model {
         &mut self,
         session: SessionId,
         attempt: AttemptId,
-        proof: TryId,
+        try_id: TryId,
         id: TaskId,
         kind: TaskKind,
         stolen: Option<Live>,
     ) {
         let task = &self.tasks[&id];
-        assert_eq!((task.proof, task.kind), (proof, kind));
+        assert_eq!((task.try_id, task.kind), (try_id, kind));
         assert_eq!(task.accepted, None, "{id} is accepted and is assigned again");
-        assert!(!self.proofs[&proof], "{proof} has failed, but its task {id} is assigned");
+        assert!(!self.tries[&try_id], "{try_id} has failed, but its task {id} is assigned");
         assert!(self.workers[&session].kinds.contains(kind), "{session} does not support the kind of {id}");
         assert!(self.held(session).count() < self.workers[&session].slots, "{session} has no slot for {id}");
         assert!(self.live.values().all(|live| live.task != id), "{id} has two live attempts");
@@ -471,13 +471,13 @@ impl Model {
             );
         }
         assert_eq!(self.table.scheduler.counts().live_attempts, self.live.len());
-        assert_eq!(self.table.scheduler.counts().proofs, self.proofs.len());
+        assert_eq!(self.table.scheduler.counts().tries, self.tries.len());
         assert_eq!(self.table.scheduler.counts().workers, self.workers.len());
         let open = self.tasks.values().filter(|task| task.accepted.is_none()).count();
         assert_eq!(self.table.scheduler.counts().open_tasks, open);
         let mut seen = BTreeSet::new();
         let mut waiting: BTreeMap<TryId, usize> = BTreeMap::new();
-        for (id, task) in self.tasks.iter().filter(|(_, task)| task.accepted.is_none() && !self.proofs[&task.proof]) {
+        for (id, task) in self.tasks.iter().filter(|(_, task)| task.accepted.is_none() && !self.tries[&task.try_id]) {
             let live = self.live.values().find(|live| live.task == *id);
             let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
             match self.table.scheduler.task_status(*id).expect("the task was submitted") {
@@ -500,7 +500,7 @@ impl Model {
                         matches!(reason, WaitReason::AllFreeExcluded { .. }),
                     );
                     assert_eq!((held_back, unfit), (packed, parked), "{id} waits: {reason}");
-                    *waiting.entry(task.proof).or_default() += 1;
+                    *waiting.entry(task.try_id).or_default() += 1;
                 }
                 TaskStatus::Held { session, started, .. } => {
                     let live = live.expect("a held task has a live attempt");
@@ -515,12 +515,12 @@ impl Model {
                     assert!(live.is_none(), "{id} is delivered and live");
                     assert_eq!(self.delivered.get(&attempt), Some(&true), "{id} waits for a verdict already given");
                 }
-                other => panic!("{id} is open and its proof has not failed, but its status is {other:?}"),
+                other => panic!("{id} is open and its try has not failed, but its status is {other:?}"),
             }
         }
-        for proof in self.proofs.keys() {
-            let counted: usize = self.table.scheduler.waiting_of(*proof).values().sum();
-            assert_eq!(counted, waiting.remove(proof).unwrap_or(0), "the reasons of {proof} leave tasks out");
+        for try_id in self.tries.keys() {
+            let counted: usize = self.table.scheduler.waiting_of(*try_id).values().sum();
+            assert_eq!(counted, waiting.remove(try_id).unwrap_or(0), "the reasons of {try_id} leave tasks out");
         }
         self.seen.append(&mut seen);
     }
@@ -560,7 +560,7 @@ impl Model {
             let passed = |id: &TaskId| self.delivered.iter().any(|(of, live)| *live && self.assigned[of] == *id);
             let open = self.tasks.iter().filter(|(id, task)| {
                 let live = self.live.values().any(|live| live.task == **id);
-                task.kind == kind && (live || task.accepted.is_none() && !self.proofs[&task.proof] && !passed(id))
+                task.kind == kind && (live || task.accepted.is_none() && !self.tries[&task.try_id] && !passed(id))
             });
             let tasks = open.count();
             let workers = self.workers.values().filter(|worker| worker.kinds.contains(kind)).count();
@@ -578,10 +578,10 @@ impl Model {
     }
 
     fn unfinished(&self) -> usize {
-        self.tasks.values().filter(|task| task.accepted.is_none() && !self.proofs[&task.proof]).count()
+        self.tasks.values().filter(|task| task.accepted.is_none() && !self.tries[&task.try_id]).count()
     }
 
-    /// Removes all faults and runs until every proof that has not failed is finished. The healthy workers renew their
+    /// Removes all faults and runs until every try that has not failed is finished. The healthy workers renew their
     /// leases and finish all their attempts, one of them supports every kind, and every result verifies.
     fn finish(&mut self) {
         let mut healthy: Vec<SessionId> = self.workers.keys().copied().filter(|session| session.0 % 2 == 1).collect();
@@ -613,10 +613,10 @@ impl Model {
         self.seen.insert("finished");
     }
 
-    /// Ends all proofs and workers, after which the scheduler must be empty.
+    /// Ends all tries and workers, after which the scheduler must be empty.
     fn end(&mut self) {
-        for proof in self.proofs.keys().copied().collect::<Vec<_>>() {
-            self.send(Event::TryEnded { proof });
+        for try_id in self.tries.keys().copied().collect::<Vec<_>>() {
+            self.send(Event::TryEnded { try_id });
         }
         for session in self.workers.keys().copied().collect::<Vec<_>>() {
             self.send(Event::SessionEnded { session });

@@ -6,7 +6,7 @@ use crate::TaskStatus;
 #[test]
 fn a_verified_result_is_accepted() {
     let mut table = Table::new();
-    table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     let (session, attempt, assigned) = (SessionId(1), AttemptId(1), table.now);
     let held = |started| Some(TaskStatus::Held { session, attempt, assigned, started });
     assert_eq!(table.scheduler.task_status(TaskId(10)), held(None));
@@ -22,7 +22,7 @@ fn a_verified_result_is_accepted() {
 #[test]
 fn a_slot_is_free_while_its_result_is_verified() {
     let mut table = Table::new();
-    table.check([joined(1, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1)], [assign(1, 2, 1, 11)]);
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
 }
@@ -30,7 +30,7 @@ fn a_slot_is_free_while_its_result_is_verified() {
 #[test]
 fn second_completion_of_a_task_changes_nothing() {
     let mut table = Table::new();
-    table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
     table.check([reported(1, 1), passed(1), rejected(1), failed(1, 1), started(1, 1)], []);
     table.check([task(1, 10, SHARD)], []);
@@ -39,7 +39,7 @@ fn second_completion_of_a_task_changes_nothing() {
 #[test]
 fn a_result_that_was_not_delivered_is_not_accepted() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([passed(1), rejected(1), passed(7), rejected(7)], []);
     table.check([reported(2, 1), passed(1)], []);
 }
@@ -53,7 +53,7 @@ fn a_report_of_an_unknown_attempt_is_discarded() {
 /// Task 10 was on worker 1 (attempt 1), which was lost. It is now on worker 2 (attempt 2).
 fn reassigned() -> Table {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
     table
 }
@@ -69,7 +69,7 @@ fn a_lapsed_attempts_result_counts_from_any_session() {
 #[test]
 fn a_lapsed_attempts_result_counts_while_its_task_waits() {
     let mut table = Table::new();
-    table.check([joined(1, 1), proof(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
     table.check([reported(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
     table.check([joined(3, 1)], []);
 }
@@ -101,7 +101,7 @@ fn the_first_of_two_results_that_verifies_is_final() {
 #[test]
 fn a_late_result_of_a_failed_attempt_counts() {
     let mut table = Table::new();
-    table.check([joined(1, 1), joined(2, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
 }

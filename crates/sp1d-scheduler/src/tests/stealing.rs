@@ -7,7 +7,7 @@ use crate::tasks::{MAX_HISTORY, MAX_LAPSED};
 fn one_waits_behind_another() -> Table {
     let mut table = Table::new();
     table.check(
-        [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
+        [joined(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
     );
     table
@@ -24,7 +24,7 @@ fn an_idle_worker_takes_an_attempt_waiting_behind_another() {
 fn a_worker_that_becomes_idle_takes_a_waiting_attempt() {
     let mut table = Table::new();
     table.check(
-        [joined(1, 2), joined(2, 1), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
+        [joined(1, 2), joined(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(2, 2, 1, 11), assign(1, 3, 1, 12)],
     );
     table.check([started(1, 1), reported(2, 2)], [cancel(1, 3), assign(2, 4, 1, 12)]);
@@ -34,7 +34,7 @@ fn a_worker_that_becomes_idle_takes_a_waiting_attempt() {
 fn the_newest_attempt_is_stolen_first() {
     let mut table = Table::new();
     table.check(
-        [joined(1, 3), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), started(1, 1)],
+        [joined(1, 3), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), started(1, 1)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11), assign(1, 3, 1, 12)],
     );
     table.check([joined(2, 3)], [cancel(1, 3), assign(2, 4, 1, 12)]);
@@ -50,7 +50,7 @@ fn a_started_attempt_is_not_stolen() {
 #[test]
 fn the_only_attempt_of_a_worker_is_not_stolen() {
     let mut table = Table::new();
-    table.check([joined(1, 2), proof(1), task(1, 10, SHARD), joined(2, 2)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 2), new_try(1), task(1, 10, SHARD), joined(2, 2)], [assign(1, 1, 1, 10)]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_worker_steals_only_kinds_it_supports() {
 #[test]
 fn a_task_is_not_stolen_by_a_worker_it_failed_on() {
     let mut table = Table::new();
-    table.check([joined(1, 1), proof(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
+    table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([joined(2, 2), task(1, 11, SHARD), started(2, 2)], [assign(2, 2, 1, 11)]);
     table.check([failed(1, 1)], [assign(2, 3, 1, 10)]);
     table.check([renewed(1)], []);
@@ -102,14 +102,14 @@ fn the_result_of_a_stolen_attempt_counts_if_it_is_first() {
 fn a_stolen_attempt_is_not_a_failure() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, max_losses: 1, ..plain() });
     table.check(
-        [joined(1, 2), proof(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
+        [joined(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)],
         [assign(1, 1, 1, 10), assign(1, 2, 1, 11)],
     );
     table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
     // A failure report for the stolen attempt does not count either.
     table.check([failed(1, 2)], []);
     let history = vec![past(2, 1, AttemptFailure::Cancelled), past(3, 2, broken())];
-    table.check([failed(2, 3)], [fail_proof(1, 11, history)]);
+    table.check([failed(2, 3)], [fail_try(1, 11, history)]);
 }
 
 #[test]

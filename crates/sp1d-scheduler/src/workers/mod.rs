@@ -1,6 +1,6 @@
 //! The workers: their sessions and slots, leases, speed and standing.
 //!
-//! This folder knows attempts only by number, and knows no task or proof.
+//! This folder knows attempts only by number, and knows no task or try.
 
 mod clock;
 mod joined_worker;

@@ -9,7 +9,8 @@ use std::time::Duration;
 /// - One fault: a failed or overdue attempt, an attempt that was never started, or the loss of the worker while it
 ///   proves.
 /// - Two faults: a result that does not verify.
-/// - Quarantine for every kind at once: a result or claim that turns out to be wrong after other tasks have used it.
+/// - Quarantine for every kind at once: a result that turns out to be wrong after other tasks have used it, or a claim
+///   that workers of two origins refute later.
 ///
 /// An accepted result removes one fault. If a task fails for good, the faults that it caused are removed, because the
 /// task itself is the cause. A worker is not quarantined for a kind if no other worker is available for it, unless it

@@ -38,7 +38,7 @@ impl Service {
     /// Opens the state folder, queues interrupted proofs again, and starts to run proofs. The sessions with workers run
     /// on the tokio runtime that polls this future.
     ///
-    /// If the disk is full, or if another program has locked the database, the service starts nevertheless and answers
+    /// If the disk is full, or if another program has locked the database, the service starts nevertheless and serves
     /// reads. It runs proofs and accepts requests as soon as it can write.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Records a start of the service on disk, which must come before anything of this start runs.
 //!
-//! On a full disk, and while another program has locked the database, the service starts nevertheless: it answers reads
+//! On a full disk, and while another program has locked the database, the service starts nevertheless: it serves reads
 //! and refuses everything else, until it can record its start.
 
 use super::{request::RequestError, start_error::StartError};

@@ -25,14 +25,14 @@ pub(crate) enum Happening {
     PowerOn { machine: MachineId },
     /// The orchestrator dials a worker.
     Dial { machine: MachineId },
-    /// A proof is accepted.
-    ProofStarts(TryId),
+    /// A proof is accepted, and its try starts.
+    TryStarts(TryId),
     /// The runner submits a task.
     Submit(TaskId),
-    /// A proof is cancelled by its user.
-    ProofCancelled(TryId),
-    /// A proof ends completely.
-    ProofOver(TryId),
+    /// A user cancels a proof, and with it its try.
+    TryCancelled(TryId),
+    /// A try ends completely.
+    TryOver(TryId),
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
     /// The check of deferred events ends.
@@ -55,10 +55,10 @@ impl Happening {
         match self {
             Self::ReachesOrchestrator { .. }
             | Self::Dial { .. }
-            | Self::ProofStarts(_)
+            | Self::TryStarts(_)
             | Self::Submit(_)
-            | Self::ProofCancelled(_)
-            | Self::ProofOver(_)
+            | Self::TryCancelled(_)
+            | Self::TryOver(_)
             | Self::ResultChecked { .. }
             | Self::DeferredEventsChecked { .. }
             | Self::Resume(_)

@@ -399,7 +399,7 @@ impl Machine {
         if job.marker == MarkerStage::Due && !job.dropped {
             let claims = if self.ills.wrong_markers_until > net.now {
                 // Claims that are not compared must be malformed, because only a comparison finds other wrong claims.
-                let compares = plan.proofs[&plan.tasks[&job.task].proof].compares;
+                let compares = plan.tries[&plan.tasks[&job.task].try_id].compares;
                 Claims::wrong(job.task, self.origin, !compares || net.dice.chance(300))
             } else {
                 Claims::of(job.task)

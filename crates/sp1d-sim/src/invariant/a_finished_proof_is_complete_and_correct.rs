@@ -20,26 +20,26 @@ impl Invariant for AFinishedProofIsCompleteAndCorrect {
     }
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        if let Event::TryEnded { proof } = step.event
-            && self.ended.insert(*proof)
-            && step.outcomes.get(proof) == Some(&SimOutcome::Complete)
+        if let Event::TryEnded { try_id } = step.event
+            && self.ended.insert(*try_id)
+            && step.outcomes.get(try_id) == Some(&SimOutcome::Complete)
         {
-            let accepted = self.accepted.remove(proof).unwrap_or_default();
-            let planned = step.plan.proofs.get(proof).map(|proof| &proof.tasks);
+            let accepted = self.accepted.remove(try_id).unwrap_or_default();
+            let planned = step.plan.tries.get(try_id).map(|entry| &entry.tasks);
             ensure(planned == Some(&accepted), || {
-                format!("{proof} finished with the tasks {accepted:?} instead of {planned:?}")
+                format!("{try_id} finished with the tasks {accepted:?} instead of {planned:?}")
             })?;
         }
         for command in step.commands {
-            if let Command::AcceptResult { proof, task, attempt, .. } = command {
+            if let Command::AcceptResult { try_id, task, attempt, .. } = command {
                 let delivered = step.delivered.get(attempt).copied().flatten();
                 ensure(delivered == Some(Value::of(*task)), || {
                     format!("{attempt} was accepted for {task}, but it delivered {delivered:?}")
                 })?;
-                let of = step.plan.tasks.get(task).map(|task| task.proof);
-                ensure(of == Some(*proof), || format!("{task} belongs to {of:?}, but was accepted for {proof}"))?;
-                let first = self.accepted.entry(*proof).or_default().insert(*task);
-                ensure(first, || format!("{task} was accepted twice for {proof}"))?;
+                let of = step.plan.tasks.get(task).map(|task| task.try_id);
+                ensure(of == Some(*try_id), || format!("{task} belongs to {of:?}, but was accepted for {try_id}"))?;
+                let first = self.accepted.entry(*try_id).or_default().insert(*task);
+                ensure(first, || format!("{task} was accepted twice for {try_id}"))?;
             }
         }
         Ok(())

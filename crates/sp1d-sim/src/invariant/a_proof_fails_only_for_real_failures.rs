@@ -1,5 +1,5 @@
 //! A proof fails only if one of its tasks reaches the configured limit of failures or losses, or runs out of memory.
-//! Each entry of the history in its `FailProof` command is true.
+//! Each entry of the history in its `FailTry` command is true.
 
 use super::{
     books::Books,
@@ -75,7 +75,7 @@ impl AProofFailsOnlyForRealFailures {
         let of = self.books.task_of(attempt);
         ensure(of == Some(task), || format!("the history of {task} contains {attempt}, which belongs to {of:?}"))?;
         let happened = match past.failure {
-            AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NamesTaken => {
+            AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => {
                 self.failed.contains(&attempt)
             }
             // A rejected marker fails its attempt.
@@ -117,7 +117,7 @@ impl AProofFailsOnlyForRealFailures {
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
                 | AttemptFailure::Unconfirmed
-                | AttemptFailure::NamesTaken => {
+                | AttemptFailure::NameConflict => {
                     failures.insert(past.attempt);
                     culprits[0].insert(past.worker);
                 }
@@ -167,9 +167,9 @@ impl Invariant for AProofFailsOnlyForRealFailures {
         // end. The same is true if a newer session of the same worker replaces it.
         step.commands.iter().for_each(|command| self.note_command(command));
         for command in step.commands {
-            if let Command::FailProof { task, history, proof, kind, has_no_larger_worker } = command {
-                let of = step.plan.tasks.get(task).map(|task| task.proof);
-                ensure(of == Some(*proof), || format!("{proof} failed because of {task}, which belongs to {of:?}"))?;
+            if let Command::FailTry { task, history, try_id, kind, has_no_larger_worker } = command {
+                let of = step.plan.tasks.get(task).map(|task| task.try_id);
+                ensure(of == Some(*try_id), || format!("{try_id} failed because of {task}, which belongs to {of:?}"))?;
                 self.check_history(*task, *kind, history, *has_no_larger_worker, step)?;
             }
         }
@@ -184,7 +184,7 @@ mod tests {
     use sp1d_scheduler::TryId;
     use std::time::Duration;
 
-    fn fail(proof: u64, failures: &[(u64, AttemptFailure)]) -> Command {
+    fn fail(try_id: u64, failures: &[(u64, AttemptFailure)]) -> Command {
         let past = |(attempt, failure): &(u64, AttemptFailure)| PastAttempt {
             attempt: AttemptId(*attempt),
             session: SessionId(1),
@@ -192,8 +192,8 @@ mod tests {
             duration: Duration::ZERO,
             failure: failure.clone(),
         };
-        Command::FailProof {
-            proof: TryId(proof),
+        Command::FailTry {
+            try_id: TryId(try_id),
             task: TaskId(1),
             kind: TaskKind::ProveShard,
             history: failures.iter().map(past).collect(),
@@ -235,9 +235,7 @@ mod tests {
     fn a_false_lack_of_memory_is_detected() {
         let (example, mut invariant) = failed(3);
         let mut command = fail(1, &[(1, broken()), (2, broken()), (3, broken())]);
-        let Command::FailProof { has_no_larger_worker, .. } = &mut command else {
-            unreachable!("`fail` fails a proof")
-        };
+        let Command::FailTry { has_no_larger_worker, .. } = &mut command else { unreachable!("`fail` fails a proof") };
         *has_no_larger_worker = true;
         assert_broken(example.show(&mut invariant, &Event::Tick, &[command]), "never ran out of it");
     }

@@ -39,34 +39,34 @@ impl Invariant for AProofIsNeverForgotten {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::TryStarted { proof } => {
-                self.open.entry(*proof).or_default();
+            Event::TryStarted { try_id } => {
+                self.open.entry(*try_id).or_default();
             }
-            Event::TaskSubmitted { proof, task, .. } if !self.failed.contains(proof) => {
-                if let Some(tasks) = self.open.get_mut(proof) {
+            Event::TaskSubmitted { try_id, task, .. } if !self.failed.contains(try_id) => {
+                if let Some(tasks) = self.open.get_mut(try_id) {
                     self.open_tasks += usize::from(tasks.insert(*task));
                 }
             }
-            Event::TryEnded { proof } => {
-                self.open_tasks -= self.open.remove(proof).unwrap_or_default().len();
+            Event::TryEnded { try_id } => {
+                self.open_tasks -= self.open.remove(try_id).unwrap_or_default().len();
             }
             _ => {}
         }
         for command in step.commands {
-            if let Command::FailProof { proof, .. } = command {
-                self.failed.insert(*proof);
+            if let Command::FailTry { try_id, .. } = command {
+                self.failed.insert(*try_id);
             }
         }
-        let (own, its) = (self.open.len(), step.scheduler.counts().proofs);
+        let (own, its) = (self.open.len(), step.scheduler.counts().tries);
         ensure(own == its, || format!("{own} proofs are open, but the scheduler knows {its}"))?;
         if step.is_quiet() { Ok(()) } else { self.check_tasks(step) }
     }
 
     fn check_end(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        let lost: Vec<_> = step.plan.proofs.keys().filter(|proof| !step.outcomes.contains_key(proof)).collect();
+        let lost: Vec<_> = step.plan.tries.keys().filter(|try_id| !step.outcomes.contains_key(try_id)).collect();
         ensure(lost.is_empty(), || format!("these proofs never ended: {lost:?}"))?;
         let counts = step.scheduler.counts();
-        let left = counts.proofs + counts.open_tasks + counts.queued_tasks + counts.live_attempts;
+        let left = counts.tries + counts.open_tasks + counts.queued_tasks + counts.live_attempts;
         ensure(left == 0, || format!("every proof has ended, but the scheduler still holds {counts:?}"))
     }
 }
@@ -79,14 +79,14 @@ mod tests {
     #[test]
     fn a_forgotten_proof_is_detected() {
         let (example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
-        assert_broken(example.show(&mut invariant, &proof(1), &[]), "the scheduler knows 0");
+        assert_broken(example.show(&mut invariant, &new_try(1), &[]), "the scheduler knows 0");
     }
 
     #[test]
     fn a_forgotten_task_is_detected() {
         let (mut example, mut invariant) = (Example::new(), AProofIsNeverForgotten::default());
-        example.send_to_scheduler(proof(1));
-        example.show(&mut invariant, &proof(1), &[]).unwrap();
+        example.send_to_scheduler(new_try(1));
+        example.show(&mut invariant, &new_try(1), &[]).unwrap();
         assert_broken(
             example.show(&mut invariant, &submitted(1, 1), &[]),
             "t1 was submitted, but the scheduler does not know it",
@@ -100,7 +100,7 @@ mod tests {
         assert_broken(example.show_end(&mut invariant), "never ended");
         example.outcomes.insert(TryId(2), SimOutcome::Complete);
         example.show_end(&mut invariant).unwrap();
-        example.send_to_scheduler(proof(1));
+        example.send_to_scheduler(new_try(1));
         assert_broken(example.show_end(&mut invariant), "every proof has ended");
     }
 }

@@ -119,7 +119,7 @@ mod tests {
         example.show(&mut invariant, &reported(1, 1), &[]).unwrap();
         assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 1, 1)]), "was assigned for");
         assert_broken(example.show(&mut invariant, &passed(1), &[accept(1, 1, 2, 3)]), "without its marker");
-        let marker = Command::CompleteMarker { proof: TryId(2), marker: TaskId(30), attempt: AttemptId(1) };
+        let marker = Command::CompleteMarker { try_id: TryId(2), marker: TaskId(30), attempt: AttemptId(1) };
         example.show(&mut invariant, &Event::Tick, std::slice::from_ref(&marker)).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[marker]), "completes twice");
         example.show(&mut invariant, &passed(1), &[accept(1, 1, 2, 3)]).unwrap();

@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn wrong_and_missing_claims_are_detected() {
         let (mut example, mut invariant) = (Example::new(), AWrongMarkerIsNeverCompleted);
-        let complete = [Command::CompleteMarker { proof: TryId(2), marker: TaskId(30), attempt: AttemptId(1) }];
+        let complete = [Command::CompleteMarker { try_id: TryId(2), marker: TaskId(30), attempt: AttemptId(1) }];
         assert_broken(example.show(&mut invariant, &Event::Tick, &complete), "wrong claims None");
         for malformed in [false, true] {
             example.claims.insert(AttemptId(1), Claims::wrong(TaskId(3), OriginId(1), malformed));

@@ -31,16 +31,16 @@ impl Invariant for EveryProofEnds {
     }
 
     fn check_end(&mut self, step: &SimStep<'_>) -> Result<(), String> {
-        let all = step.plan.proofs.keys().all(|proof| step.outcomes.contains_key(proof));
+        let all = step.plan.tries.keys().all(|try_id| step.outcomes.contains_key(try_id));
         ensure(all, || describe(step))
     }
 }
 
 /// Describes unfinished tasks and what they wait for.
 fn describe(step: &SimStep<'_>) -> String {
-    let open = step.plan.proofs.iter().filter(|(proof, _)| !step.outcomes.contains_key(proof));
+    let open = step.plan.tries.iter().filter(|(try_id, _)| !step.outcomes.contains_key(try_id));
     let mut text = format!("the scheduler holds {:?}; unfinished tasks:", step.scheduler.counts());
-    for (proof, entry) in open {
+    for (try_id, entry) in open {
         let statuses = |task: &TaskId| Some((*task, step.scheduler.task_status(*task)?));
         let unfinished = entry.tasks.iter().filter_map(statuses);
         let unfinished =
@@ -48,7 +48,7 @@ fn describe(step: &SimStep<'_>) -> String {
         for (task, status) in unfinished.take(SHOWN) {
             let history = step.scheduler.task_history(task).len();
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n  {proof} {task}: {status:?}, after {history} attempts");
+            let _ = write!(text, "\n  {try_id} {task}: {status:?}, after {history} attempts");
         }
     }
     text
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn running_past_the_deadline_is_detected() {
         let (mut example, mut invariant) = (Example::new(), EveryProofEnds::new(Timestamp::default()));
-        example.send_to_scheduler(proof(1));
+        example.send_to_scheduler(new_try(1));
         example.send_to_scheduler(submitted(1, 1));
         assert_broken(example.show(&mut invariant, &Event::Tick, &[]), "p1 t1: Waiting");
         let mut invariant = EveryProofEnds::new(example.now + Duration::from_secs(1));

@@ -26,12 +26,12 @@ pub(crate) struct Example {
 impl Example {
     pub(crate) fn new() -> Self {
         let mut plan = Plan::default();
-        for (task, proof, marker) in [(1, 1, None), (2, 1, None), (3, 2, Some(TaskId(30)))] {
-            let (task, proof) = (TaskId(task), TryId(proof));
+        for (task, try_id, marker) in [(1, 1, None), (2, 1, None), (3, 2, Some(TaskId(30)))] {
+            let (task, try_id) = (TaskId(task), TryId(try_id));
             plan.tasks.insert(
                 task,
                 TaskPlan {
-                    proof,
+                    try_id,
                     kind: TaskKind::ProveShard,
                     marker,
                     poison: false,
@@ -41,7 +41,7 @@ impl Example {
                     parent: None,
                 },
             );
-            let entry = plan.proofs.entry(proof).or_default();
+            let entry = plan.tries.entry(try_id).or_default();
             entry.tasks.insert(task);
             entry.shards.push((Duration::ZERO, task));
         }
@@ -107,17 +107,17 @@ pub(crate) fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> E
     Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false }
 }
 
-pub(crate) const fn submitted(proof: u64, task: u64) -> Event {
-    let (proof, task) = (TryId(proof), TaskId(task));
-    Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None, resumable_on: None }
+pub(crate) const fn submitted(try_id: u64, task: u64) -> Event {
+    let (try_id, task) = (TryId(try_id), TaskId(task));
+    Event::TaskSubmitted { try_id, task, kind: TaskKind::ProveShard, marker: None, resumable_on: None }
 }
 
-pub(crate) const fn proof(proof: u64) -> Event {
-    Event::TryStarted { proof: TryId(proof) }
+pub(crate) const fn new_try(try_id: u64) -> Event {
+    Event::TryStarted { try_id: TryId(try_id) }
 }
 
-pub(crate) const fn ended(proof: u64) -> Event {
-    Event::TryEnded { proof: TryId(proof) }
+pub(crate) const fn ended(try_id: u64) -> Event {
+    Event::TryEnded { try_id: TryId(try_id) }
 }
 
 pub(crate) const fn started(session: u64, attempt: u64) -> Event {
@@ -132,14 +132,14 @@ pub(crate) const fn passed(attempt: u64) -> Event {
     Event::ResultPassed { attempt: AttemptId(attempt) }
 }
 
-pub(crate) const fn assign(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
-    let (session, attempt, proof, task) = (SessionId(session), AttemptId(attempt), TryId(proof), TaskId(task));
-    Command::Assign { session, attempt, proof, task, kind: TaskKind::ProveShard }
+pub(crate) const fn assign(session: u64, attempt: u64, try_id: u64, task: u64) -> Command {
+    let (session, attempt, try_id, task) = (SessionId(session), AttemptId(attempt), TryId(try_id), TaskId(task));
+    Command::Assign { session, attempt, try_id, task, kind: TaskKind::ProveShard }
 }
 
-pub(crate) const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> Command {
-    let (session, attempt, proof, task) = (SessionId(session), AttemptId(attempt), TryId(proof), TaskId(task));
-    Command::AcceptResult { proof, task, attempt, session }
+pub(crate) const fn accept(session: u64, attempt: u64, try_id: u64, task: u64) -> Command {
+    let (session, attempt, try_id, task) = (SessionId(session), AttemptId(attempt), TryId(try_id), TaskId(task));
+    Command::AcceptResult { try_id, task, attempt, session }
 }
 
 pub(crate) const fn discard(attempt: u64) -> Command {

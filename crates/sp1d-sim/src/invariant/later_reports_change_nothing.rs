@@ -39,12 +39,12 @@ impl LaterReportsChangeNothing {
                 | Command::CompleteMarker { attempt: of, .. }
                 | Command::Continue { attempt: of, .. } => of == attempt,
                 Command::AcceptResult { attempt: of, task, .. } => of == attempt || done == Some(task),
-                Command::Assign { task, .. } | Command::FailProof { task, .. } => done == Some(task),
+                Command::Assign { task, .. } | Command::FailTry { task, .. } => done == Some(task),
                 _ => false,
             };
             ensure(!changes, || format!("{attempt} is over, but an event about it leads to {command:?}"))?;
         }
-        let Some(task) = done.filter(|task| !self.ended.contains(&step.plan.tasks[task].proof)) else { return Ok(()) };
+        let Some(task) = done.filter(|task| !self.ended.contains(&step.plan.tasks[task].try_id)) else { return Ok(()) };
         let by = self.done[&task];
         let status = step.scheduler.task_status(task);
         let stands = matches!(status, Some(TaskStatus::Accepted { attempt, .. }) if attempt == by);
@@ -65,8 +65,8 @@ impl Invariant for LaterReportsChangeNothing {
                 self.check_over(attempt, task, step)?;
             }
         }
-        if let Event::TryEnded { proof } = step.event {
-            self.ended.insert(*proof);
+        if let Event::TryEnded { try_id } = step.event {
+            self.ended.insert(*try_id);
         }
         for command in step.commands {
             match *command {

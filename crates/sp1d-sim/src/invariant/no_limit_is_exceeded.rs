@@ -139,7 +139,7 @@ impl NoLimitIsExceeded {
                 }
                 Ok(())
             }
-            Command::FailProof { task, ref history, .. } => {
+            Command::FailTry { task, ref history, .. } => {
                 ensure(history.len() <= MAX_HISTORY, || format!("{task} has a history of {} entries", history.len()))
             }
             Command::Quarantine { session, kinds, duration, .. } => {
@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn an_unsupported_task_is_detected() {
         let (example, mut invariant) = at_work();
-        let (session, attempt, proof, task) = (SessionId(1), AttemptId(2), sp1d_scheduler::TryId(1), TaskId(2));
-        let fold = Command::Assign { session, attempt, proof, task, kind: TaskKind::RecursionReduce };
+        let (session, attempt, try_id, task) = (SessionId(1), AttemptId(2), sp1d_scheduler::TryId(1), TaskId(2));
+        let fold = Command::Assign { session, attempt, try_id, task, kind: TaskKind::RecursionReduce };
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fold]), "does not support");
     }
 

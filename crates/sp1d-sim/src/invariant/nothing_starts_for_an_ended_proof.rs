@@ -16,10 +16,10 @@ pub(crate) struct NothingStartsForAnEndedProof {
 }
 
 impl NothingStartsForAnEndedProof {
-    fn check_running(&self, proof: TryId) -> Result<(), String> {
-        ensure(self.started.contains(&proof), || format!("{proof} was never accepted"))?;
-        ensure(!self.ended.contains(&proof), || format!("{proof} has ended"))?;
-        ensure(!self.failed.contains(&proof), || format!("{proof} has failed"))
+    fn check_running(&self, try_id: TryId) -> Result<(), String> {
+        ensure(self.started.contains(&try_id), || format!("{try_id} was never accepted"))?;
+        ensure(!self.ended.contains(&try_id), || format!("{try_id} has ended"))?;
+        ensure(!self.failed.contains(&try_id), || format!("{try_id} has failed"))
     }
 }
 
@@ -30,32 +30,32 @@ impl Invariant for NothingStartsForAnEndedProof {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         match step.event {
-            Event::TryStarted { proof } => {
-                self.started.insert(*proof);
+            Event::TryStarted { try_id } => {
+                self.started.insert(*try_id);
             }
-            Event::TryEnded { proof } => {
-                self.ended.insert(*proof);
+            Event::TryEnded { try_id } => {
+                self.ended.insert(*try_id);
             }
             _ => {}
         }
         for command in step.commands {
             match command {
-                Command::Assign { proof, attempt, .. } => {
-                    self.check_running(*proof)?;
-                    self.assigned.insert(*attempt, *proof);
+                Command::Assign { try_id, attempt, .. } => {
+                    self.check_running(*try_id)?;
+                    self.assigned.insert(*attempt, *try_id);
                 }
                 Command::Continue { attempt, .. } => {
-                    let proof = self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
-                    self.check_running(*proof)?;
+                    let try_id = self.assigned.get(attempt).ok_or_else(|| format!("{attempt} was never assigned"))?;
+                    self.check_running(*try_id)?;
                 }
-                Command::FailProof { proof, .. } => {
-                    self.check_running(*proof)?;
-                    self.failed.insert(*proof);
+                Command::FailTry { try_id, .. } => {
+                    self.check_running(*try_id)?;
+                    self.failed.insert(*try_id);
                 }
-                Command::AcceptResult { proof, .. } => {
+                Command::AcceptResult { try_id, .. } => {
                     // A result that is accepted while a failed proof is being ended is harmless.
-                    ensure(!self.ended.contains(proof), || {
-                        format!("a result was accepted for {proof}, which has ended")
+                    ensure(!self.ended.contains(try_id), || {
+                        format!("a result was accepted for {try_id}, which has ended")
                     })?;
                 }
                 _ => {}
@@ -71,9 +71,9 @@ mod tests {
     use crate::invariant::example::*;
     use sp1d_scheduler::{SessionId, TaskId, TaskKind};
 
-    fn fail(proof: u64) -> Command {
-        let (proof, task, kind) = (TryId(proof), TaskId(1), TaskKind::ProveShard);
-        Command::FailProof { proof, task, kind, history: Vec::new(), has_no_larger_worker: false }
+    fn fail(try_id: u64) -> Command {
+        let (try_id, task, kind) = (TryId(try_id), TaskId(1), TaskKind::ProveShard);
+        Command::FailTry { try_id, task, kind, history: Vec::new(), has_no_larger_worker: false }
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         let (example, mut invariant) = (Example::new(), NothingStartsForAnEndedProof::default());
         let start = || assign(1, 1, 1, 1);
         assert_broken(example.show(&mut invariant, &Event::Tick, &[start()]), "was never accepted");
-        example.show(&mut invariant, &proof(1), &[start()]).unwrap();
+        example.show(&mut invariant, &new_try(1), &[start()]).unwrap();
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1), start()]), "has failed");
         assert_broken(example.show(&mut invariant, &Event::Tick, &[fail(1)]), "has failed");
         assert_broken(example.show(&mut invariant, &ended(1), &[start()]), "has ended");

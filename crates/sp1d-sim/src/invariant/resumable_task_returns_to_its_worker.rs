@@ -74,8 +74,8 @@ mod tests {
         for session in [1, 2] {
             example.send_to_scheduler(joined(session, session, 1, KindSet::all()));
         }
-        let (proof, task, resumable_on) = (TryId(1), TaskId(1), Some(SessionId(2)));
-        let event = Event::TaskSubmitted { proof, task, kind: TaskKind::ProveShard, marker: None, resumable_on };
+        let (try_id, task, resumable_on) = (TryId(1), TaskId(1), Some(SessionId(2)));
+        let event = Event::TaskSubmitted { try_id, task, kind: TaskKind::ProveShard, marker: None, resumable_on };
         assert_eq!(example.show(&mut invariant, &event, &[assign(2, 1, 1, 1)]), Ok(()));
         assert_broken(example.show(&mut invariant, &event, &[assign(1, 1, 1, 1)]), "has a free slot");
     }

@@ -52,7 +52,7 @@ mod tests {
     fn a_check_runs_when_enough_steps_have_passed() {
         let (mut example, mut invariant) = (Example::new(), TheSchedulerIndexesAgree::default());
         assert_broken(example.show_end(&mut invariant), "no check has run");
-        example.send_to_scheduler(proof(1));
+        example.send_to_scheduler(new_try(1));
         (1..=100).for_each(|task| example.send_to_scheduler(submitted(1, task)));
         for step in 1..=12 {
             example.show(&mut invariant, &submitted(1, 1), &[]).unwrap();

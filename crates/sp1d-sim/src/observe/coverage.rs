@@ -169,7 +169,7 @@ impl Coverage {
                     let is = |failure: AttemptFailure| *reason == failure.to_string();
                     self.mark(if is(AttemptFailure::Unconfirmed) {
                         "claims not confirmed"
-                    } else if is(AttemptFailure::NamesTaken) {
+                    } else if is(AttemptFailure::NameConflict) {
                         "names of claims taken"
                     } else {
                         "claims contradicted"
@@ -217,9 +217,9 @@ impl Coverage {
             }
             Event::FirstProverReady { .. } => self.mark("prover restarted"),
             Event::DrainCancelled { session } if self.draining.remove(&session) => self.mark("worker resumed"),
-            Event::TryEnded { proof } => {
+            Event::TryEnded { try_id } => {
                 let at_work = step.commands.iter().any(|command| matches!(command, Command::Cancel { .. }));
-                if at_work && step.outcomes.get(&proof) == Some(&SimOutcome::Cancelled) {
+                if at_work && step.outcomes.get(&try_id) == Some(&SimOutcome::Cancelled) {
                     self.mark("proof cancelled while attempts run");
                 }
             }
@@ -256,14 +256,14 @@ impl Coverage {
             Command::Continue { session, attempt } => self.on_continue(session, attempt, before),
             Command::AcceptResult { task, attempt, session, .. } => self.on_accept(task, attempt, session, step),
             Command::CompleteMarker { .. } => self.mark("marker completed"),
-            Command::FailProof { proof, task, ref history, .. } => {
+            Command::FailTry { try_id, task, ref history, .. } => {
                 if history.last().is_some_and(|past| past.failure.is_out_of_memory()) {
                     return self.mark("proof failed for lack of memory");
                 }
                 let losses = history.iter().filter(|past| past.failure == AttemptFailure::WorkerLost).count();
                 let lost = losses >= usize::try_from(step.config.max_losses).unwrap_or(usize::MAX);
                 self.mark(if lost { "proof failed after losses" } else { "proof failed after failures" });
-                let of_plan = step.plan.tasks.get(&task).filter(|task| task.proof == proof);
+                let of_plan = step.plan.tasks.get(&task).filter(|task| task.try_id == try_id);
                 if !lost && of_plan.is_some_and(|task| task.poison) {
                     self.mark("proof failed for its poison task");
                 }
@@ -325,7 +325,7 @@ impl Coverage {
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
                 | AttemptFailure::Unconfirmed
-                | AttemptFailure::NamesTaken,
+                | AttemptFailure::NameConflict,
             ) => self.mark("task retried"),
             Some(AttemptFailure::Overdue) => self.mark("attempt overdue"),
             Some(AttemptFailure::NeverStarted) => self.mark("attempt never started"),

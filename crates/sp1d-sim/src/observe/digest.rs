@@ -24,10 +24,10 @@ const fn numbers(command: &Command) -> [u64; 4] {
     match command {
         Command::Assign { session, attempt, task, .. } => [1, session.0, attempt.0, task.0],
         Command::Cancel { session, attempt } => [2, session.0, attempt.0, 0],
-        Command::CompleteMarker { proof, marker, attempt } => [3, proof.0, marker.0, attempt.0],
+        Command::CompleteMarker { try_id, marker, attempt } => [3, try_id.0, marker.0, attempt.0],
         Command::AcceptResult { task, attempt, session, .. } => [4, task.0, attempt.0, session.0],
         Command::Discard { attempt } => [5, attempt.0, 0, 0],
-        Command::FailProof { proof, task, .. } => [6, proof.0, task.0, 0],
+        Command::FailTry { try_id, task, .. } => [6, try_id.0, task.0, 0],
         Command::Continue { session, attempt } => [7, session.0, attempt.0, 0],
         Command::Quarantine { session, .. } => [8, session.0, 0, 0],
         Command::Probation { session, .. } => [9, session.0, 0, 0],

@@ -43,8 +43,8 @@ impl World {
             let first_dial = dice.ms(0..=if late { end_ms * 7 / 10 } else { 2000 });
             machine.await_dial(first_dial, &mut net);
         }
-        for (proof, entry) in &plan.proofs {
-            net.after(entry.starts, Happening::ProofStarts(*proof));
+        for (try_id, entry) in &plan.tries {
+            net.after(entry.starts, Happening::TryStarts(*try_id));
         }
         let faults = draw_faults(seed, &parameters);
         for (at, fault) in faults.iter().enumerate() {
@@ -52,8 +52,8 @@ impl World {
         }
         net.after(parameters.safety, Happening::Heal);
         net.note(|| {
-            let (workers, tasks, proofs) = (parameters.workers, plan.tasks.len(), plan.proofs.len());
-            format!("seed {seed}: {workers} workers, {proofs} proofs of {tasks} tasks, {:?}", parameters.config)
+            let (workers, tasks, tries) = (parameters.workers, plan.tasks.len(), plan.tries.len());
+            format!("seed {seed}: {workers} workers, {tries} proofs of {tasks} tasks, {:?}", parameters.config)
         });
         let invariants = Invariants::all(Timestamp::new(parameters.safety + patience(&parameters, &plan)));
         let driver = Driver::new(parameters.config, invariants, sabotage);
@@ -97,7 +97,7 @@ impl World {
 
     fn failed_of_poison(&self) -> u64 {
         let failed = self.driver.outcomes.iter().filter(|(_, outcome)| **outcome == SimOutcome::Failed);
-        failed.filter(|(proof, _)| self.plan.proofs[proof].poisoned).count() as u64
+        failed.filter(|(try_id, _)| self.plan.tries[try_id].poisoned).count() as u64
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
@@ -134,10 +134,10 @@ impl World {
                     machines[machine.0].join(session, parameters, net);
                 }
             }
-            Happening::ProofStarts(proof) => driver.begin(proof, plan, net)?,
+            Happening::TryStarts(try_id) => driver.begin(try_id, plan, net)?,
             Happening::Submit(task) => driver.submit(task, plan, net)?,
-            Happening::ProofCancelled(proof) => driver.cancel(proof, net),
-            Happening::ProofOver(proof) => driver.end(proof, plan, net)?,
+            Happening::TryCancelled(try_id) => driver.cancel(try_id, net),
+            Happening::TryOver(try_id) => driver.end(try_id, plan, net)?,
             Happening::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
             Happening::DeferredEventsChecked { attempt, task } => {
                 driver.on_deferred_events_checked(attempt, task, plan, net)?;

@@ -32,8 +32,8 @@ impl Claims {
     }
 
     /// Returns the claims in the form of the dispatch machine, for the shard of `task`.
-    pub(crate) fn to_deferred(self, task: TaskId, has_taken_names: bool) -> DeferredClaim {
-        DeferredClaim { shard: digest(task.0), events: vec![digest(self.content)], has_taken_names }
+    pub(crate) fn to_deferred(self, task: TaskId, has_name_conflict: bool) -> DeferredClaim {
+        DeferredClaim { shard: digest(task.0), events: vec![digest(self.content)], has_name_conflict }
     }
 }
 
@@ -48,15 +48,15 @@ fn digest(number: u64) -> [u8; 32] {
 const EARLIER: [(WorkerId, OriginId); 2] =
     [(WorkerId(u64::MAX), OriginId(u128::MAX)), (WorkerId(u64::MAX - 1), OriginId(u128::MAX - 1))];
 
-/// Returns the claims with which `proof` starts. If it compares claims, an earlier try has failed, in which at most two
-/// workers made correct claims for most of the tasks.
-pub(crate) fn earlier_claims(proof: TryId, plan: &Plan, dice: &mut Dice) -> ClaimComparison {
+/// Returns the claims with which `try_id` starts. If it compares claims, an earlier try has failed, in which at most
+/// two workers made correct claims for most of the tasks.
+pub(crate) fn earlier_claims(try_id: TryId, plan: &Plan, dice: &mut Dice) -> ClaimComparison {
     let mut claims = ClaimComparison::default();
-    if !plan.proofs[&proof].compares {
+    if !plan.tries[&try_id].compares {
         return claims;
     }
-    claims.start();
-    for task in &plan.proofs[&proof].tasks {
+    claims.start_comparing();
+    for task in &plan.tries[&try_id].tasks {
         if plan.tasks[task].marker.is_some() && dice.chance(700) {
             let workers = dice.index(2) + 1;
             let claim = Claims::of(*task).to_deferred(*task, false);
@@ -90,10 +90,10 @@ mod tests {
         for seed in 0..100 {
             let plan = Plan::draw(seed, &WorldParameters::draw(seed));
             let mut dice = Dice::new(seed, Purpose::Plan);
-            for (proof, entry) in &plan.proofs {
-                let claims = earlier_claims(*proof, &plan, &mut dice);
-                assert_eq!(claims.is_started(), entry.compares, "seed {seed}: {proof}");
-                assert!(entry.compares || !claims.has_claimed_events(), "seed {seed}: {proof}");
+            for (try_id, entry) in &plan.tries {
+                let claims = earlier_claims(*try_id, &plan, &mut dice);
+                assert_eq!(claims.is_comparing(), entry.compares, "seed {seed}: {try_id}");
+                assert!(entry.compares || !claims.has_claimed_events(), "seed {seed}: {try_id}");
                 have_claims += usize::from(claims.has_claimed_events());
             }
         }

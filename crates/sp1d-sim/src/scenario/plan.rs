@@ -27,7 +27,7 @@ impl Value {
 /// A task before it is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskPlan {
-    pub(crate) proof: TryId,
+    pub(crate) try_id: TryId,
     pub(crate) kind: TaskKind,
     pub(crate) marker: Option<TaskId>,
     /// The task fails on every worker.
@@ -42,9 +42,9 @@ pub(crate) struct TaskPlan {
     pub(crate) parent: Option<TaskId>,
 }
 
-/// A proof before it is accepted.
+/// A proof before it is accepted. In the simulation, a proof has one try.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ProofPlan {
+pub(crate) struct TryPlan {
     /// Time since the start of the world.
     pub(crate) starts: Duration,
     /// When each shard leaves the executor, counted from the start of the proof.
@@ -62,7 +62,7 @@ pub(crate) struct ProofPlan {
 /// All work of a world.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Plan {
-    pub(crate) proofs: BTreeMap<TryId, ProofPlan>,
+    pub(crate) tries: BTreeMap<TryId, TryPlan>,
     pub(crate) tasks: BTreeMap<TaskId, TaskPlan>,
 }
 
@@ -70,11 +70,11 @@ impl Plan {
     pub(crate) fn draw(seed: u64, parameters: &WorldParameters) -> Self {
         let mut dice = Dice::new(seed, Purpose::Plan);
         let tasks = parameters.tasks as u64;
-        let proofs = dice.number(1..=(tasks / 5).clamp(1, 6));
-        let share = (tasks / proofs).max(2);
+        let tries = dice.number(1..=(tasks / 5).clamp(1, 6));
+        let share = (tasks / tries).max(2);
         let mut builder = Builder { plan: Self::default(), parameters, dice, ids: 0 };
-        for proof in 1..=proofs {
-            builder.add_proof(TryId(proof), share);
+        for try_id in 1..=tries {
+            builder.add_try(TryId(try_id), share);
         }
         builder.plan
     }
@@ -96,16 +96,16 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// Adds a proof of at most about `share` tasks.
-    fn add_proof(&mut self, proof: TryId, share: u64) {
+    fn add_try(&mut self, try_id: TryId, share: u64) {
         let safety_ms = u64::try_from(self.parameters.safety.as_millis()).expect("a phase lasts two minutes at most");
         // The first proof starts early, so that faults have something to strike.
-        let latest_start = if proof.0 == 1 { 3000 } else { safety_ms * 6 / 10 };
-        let mut entry = ProofPlan { starts: self.dice.ms(0..=latest_start), ..ProofPlan::default() };
+        let latest_start = if try_id.0 == 1 { 3000 } else { safety_ms * 6 / 10 };
+        let mut entry = TryPlan { starts: self.dice.ms(0..=latest_start), ..TryPlan::default() };
         // A compressed proof has about one reduce task for every three shards.
         let shards = self.dice.number(share / 2..=share) * 3 / 4 + 1;
         let compressed = self.dice.chance(600);
         let kind = if compressed { TaskKind::NormalizeShard } else { TaskKind::ProveShard };
-        let mut level = self.add_shards(proof, kind, shards, safety_ms / 2, &mut entry);
+        let mut level = self.add_shards(try_id, kind, shards, safety_ms / 2, &mut entry);
         if compressed {
             while level.len() > 1 {
                 let mut next = Vec::new();
@@ -113,14 +113,14 @@ impl Builder<'_> {
                     next.push(match inputs {
                         // A single remaining input passes unchanged to the next level.
                         [alone] => *alone,
-                        _ => self.add_fold(proof, TaskKind::RecursionReduce, inputs, &mut entry),
+                        _ => self.add_fold(try_id, TaskKind::RecursionReduce, inputs, &mut entry),
                     });
                 }
                 level = next;
             }
             if self.dice.chance(300) {
                 for kind in [TaskKind::ShrinkWrap, TaskKind::Groth16Wrap] {
-                    level = vec![self.add_fold(proof, kind, &level, &mut entry)];
+                    level = vec![self.add_fold(try_id, kind, &level, &mut entry)];
                 }
             }
         }
@@ -134,17 +134,17 @@ impl Builder<'_> {
         if self.dice.chance(120) {
             entry.cancelled = Some(self.dice.ms(0..=safety_ms / 2));
         }
-        self.plan.proofs.insert(proof, entry);
+        self.plan.tries.insert(try_id, entry);
     }
 
     /// Adds shards that leave the executor within about `within_ms` milliseconds.
     fn add_shards(
         &mut self,
-        proof: TryId,
+        try_id: TryId,
         kind: TaskKind,
         shards: u64,
         within_ms: u64,
-        entry: &mut ProofPlan,
+        entry: &mut TryPlan,
     ) -> Vec<TaskId> {
         let max_gap = (within_ms / shards).max(1);
         let marked_per_mille = if self.dice.chance(400) { 500 } else { 0 };
@@ -158,7 +158,7 @@ impl Builder<'_> {
             let work = self.dice.ms(self.parameters.work_ms.clone());
             // Few worlds have large shards, and few shards of those worlds are large.
             let memory = if large_shards && self.dice.chance(120) { self.dice.number(2..=3) } else { 1 };
-            let plan = TaskPlan { proof, kind, marker, poison: false, work, memory, inputs: 0, parent: None };
+            let plan = TaskPlan { try_id, kind, marker, poison: false, work, memory, inputs: 0, parent: None };
             self.plan.tasks.insert(task, plan);
             entry.tasks.insert(task);
             entry.shards.push((emitted, task));
@@ -167,12 +167,12 @@ impl Builder<'_> {
         added
     }
 
-    fn add_fold(&mut self, proof: TryId, kind: TaskKind, inputs: &[TaskId], entry: &mut ProofPlan) -> TaskId {
+    fn add_fold(&mut self, try_id: TryId, kind: TaskKind, inputs: &[TaskId], entry: &mut TryPlan) -> TaskId {
         let task = self.next_id();
         let work = self.dice.ms(self.parameters.work_ms.clone()) / 2;
         let inputs_len = inputs.len();
         let plan =
-            TaskPlan { proof, kind, marker: None, poison: false, work, memory: 1, inputs: inputs_len, parent: None };
+            TaskPlan { try_id, kind, marker: None, poison: false, work, memory: 1, inputs: inputs_len, parent: None };
         self.plan.tasks.insert(task, plan);
         entry.tasks.insert(task);
         for input in inputs {
@@ -195,10 +195,10 @@ mod tests {
     fn only_the_last_task_of_a_compressed_proof_has_no_parent() {
         for seed in 0..100 {
             let plan = Plan::draw(seed, &WorldParameters::draw(seed));
-            for proof in plan.proofs.values() {
-                let ends = proof.tasks.iter().filter(|task| plan.tasks[task].parent.is_none()).count();
-                assert!(ends == 1 || ends == proof.shards.len(), "seed {seed}: {ends} tasks without a parent");
-                for task in &proof.tasks {
+            for entry in plan.tries.values() {
+                let ends = entry.tasks.iter().filter(|task| plan.tasks[task].parent.is_none()).count();
+                assert!(ends == 1 || ends == entry.shards.len(), "seed {seed}: {ends} tasks without a parent");
+                for task in &entry.tasks {
                     let inputs = plan.tasks.values().filter(|other| other.parent == Some(*task)).count();
                     assert_eq!(inputs, plan.tasks[task].inputs, "seed {seed}: {task}");
                 }

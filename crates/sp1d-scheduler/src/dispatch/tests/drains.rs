@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_drain_is_over_when_the_worker_holds_nothing() {
     let mut table = Table::new();
-    table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
     table.check([reported(1, 1)], [end_drain_wait(1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
@@ -28,7 +28,7 @@ fn the_drain_of_an_unknown_worker_is_over_at_once() {
 fn resuming_or_losing_the_worker_ends_the_wait() {
     for end in [resumed(1), lost(1)] {
         let mut table = Table::new();
-        table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+        table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
         table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
         table.check([end], [end_drain_wait(1)]);
     }
@@ -37,7 +37,7 @@ fn resuming_or_losing_the_worker_ends_the_wait() {
 #[test]
 fn a_silent_worker_ends_the_wait() {
     let mut table = Table::new();
-    table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
     let end = DispatchCommand::EndSession { session: SessionId(1) };
     let mut commands = Vec::new();
@@ -58,7 +58,7 @@ fn no_caller_waits_after_the_wait_has_ended() {
 #[test]
 fn a_worker_that_is_drained_before_it_is_ready_gets_no_task_at_joining() {
     let mut table = Table::new();
-    table.check([draining(1), proof(1), task(1, 10)], [end_drain_wait(1)]);
+    table.check([draining(1), new_try(1), task(1, 10)], [end_drain_wait(1)]);
     table.check([joined(1), task(1, 11)], []);
     table.check([resumed(1)], assign(1, 1, 1, 10, None));
 }
@@ -66,7 +66,7 @@ fn a_worker_that_is_drained_before_it_is_ready_gets_no_task_at_joining() {
 #[test]
 fn a_worker_that_is_drained_before_it_is_ready_resumes_nothing() {
     let mut table = Table::new();
-    table.check([draining(1), proof(1), keyed(1, 10, 7)], [end_drain_wait(1)]);
+    table.check([draining(1), new_try(1), keyed(1, 10, 7)], [end_drain_wait(1)]);
     table.check([rejoined(1, 1, &[], &[(7, 100)])], []);
 }
 
@@ -95,6 +95,6 @@ fn an_early_drain_is_forgotten_with_its_cancellation_or_its_session() {
         let mut table = Table::new();
         check_status(&mut table, draining(1), Some(true));
         check_status(&mut table, end, None);
-        table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+        table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     }
 }

@@ -9,10 +9,10 @@ const CONTRADICTED: &str =
 
 /// Worker 1 proves attempt 1 of task 10, which completes the marker 90. Worker 2 is idle.
 fn one_marker() -> Table {
-    one_marker_of(proof(1))
+    one_marker_of(new_try(1))
 }
 
-/// The same for a proof that starts with `started`.
+/// The same for a try that starts with `started`.
 fn one_marker_of(started: DispatchEvent) -> Table {
     let mut table = Table::new();
     table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
@@ -21,10 +21,10 @@ fn one_marker_of(started: DispatchEvent) -> Table {
 
 /// The marker was reported, and its check has started.
 fn checking() -> Table {
-    checking_of(proof(1))
+    checking_of(new_try(1))
 }
 
-/// The same for a proof that starts with `started`.
+/// The same for a try that starts with `started`.
 fn checking_of(started: DispatchEvent) -> Table {
     let mut table = one_marker_of(started);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
@@ -121,7 +121,7 @@ fn claims_of_an_earlier_try_confirm_a_claim() {
 fn a_shard_with_taken_names_goes_to_another_worker() {
     let mut table = checking();
     let failed = step_failed(10, 1, 1, NAMES_TAKEN);
-    let taken = claimed(1, DeferredClaim { has_taken_names: true, ..claim(1) });
+    let taken = claimed(1, DeferredClaim { has_name_conflict: true, ..claim(1) });
     table.check([taken], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
 }
 
@@ -188,7 +188,7 @@ fn a_late_check_of_a_forgotten_attempt_is_ignored() {
 #[test]
 fn a_check_continues_while_a_new_session_continues_the_attempt() {
     let mut table = Table::new();
-    table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([joined(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
     table.check([events_uploaded(1, 1), reported(1, 1)], [check_deferred_events(1, 10)]);
     table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
@@ -200,7 +200,7 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
 #[test]
 fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
     let mut table = Table::new();
-    table.check([joined(1), proof(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
+    table.check([joined(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
     table.check([lost(1), events_passed(1)], []);
@@ -212,6 +212,6 @@ fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
 #[test]
 fn a_task_without_a_marker_has_nothing_to_check() {
     let mut table = Table::new();
-    table.check([joined(1), proof(1), task(1, 10)], assign(1, 1, 1, 10, None));
+    table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([events_uploaded(1, 1)], []);
 }

@@ -2,9 +2,9 @@
 
 mod drains;
 mod markers;
-mod proofs;
 mod reports;
 mod resumed;
+mod tries;
 
 use super::{
     AttemptStep, ClaimComparison, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
@@ -54,37 +54,37 @@ impl Table {
 
 const SHARD: TaskKind = TaskKind::ProveShard;
 
-fn proof(proof: u64) -> DispatchEvent {
-    DispatchEvent::TryStarted { proof: TryId(proof), claims: ClaimComparison::default() }
+fn new_try(try_id: u64) -> DispatchEvent {
+    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimComparison::default() }
 }
 
-/// A proof that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
-fn comparing(proof: u64, before: &[(u8, u64)]) -> DispatchEvent {
+/// A try that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
+fn comparing(try_id: u64, before: &[(u8, u64)]) -> DispatchEvent {
     let mut claims = ClaimComparison::default();
-    claims.start();
+    claims.start_comparing();
     for (claimed, worker) in before {
         claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));
     }
-    DispatchEvent::TryStarted { proof: TryId(proof), claims }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), claims }
 }
 
-const fn ended(proof: u64) -> DispatchEvent {
-    DispatchEvent::TryEnded { proof: TryId(proof) }
+const fn ended(try_id: u64) -> DispatchEvent {
+    DispatchEvent::TryEnded { try_id: TryId(try_id) }
 }
 
-const fn task(proof: u64, task: u64) -> DispatchEvent {
-    DispatchEvent::TaskSubmitted { proof: TryId(proof), task: TaskId(task), kind: SHARD, marker: None, key: None }
+const fn task(try_id: u64, task: u64) -> DispatchEvent {
+    DispatchEvent::TaskSubmitted { try_id: TryId(try_id), task: TaskId(task), kind: SHARD, marker: None, key: None }
 }
 
 /// A task whose results are cached under `key`.
-const fn keyed(proof: u64, task: u64, key: u8) -> DispatchEvent {
-    let (proof, task, key) = (TryId(proof), TaskId(task), Some(ResultKey([key; 32])));
-    DispatchEvent::TaskSubmitted { proof, task, kind: SHARD, marker: None, key }
+const fn keyed(try_id: u64, task: u64, key: u8) -> DispatchEvent {
+    let (try_id, task, key) = (TryId(try_id), TaskId(task), Some(ResultKey([key; 32])));
+    DispatchEvent::TaskSubmitted { try_id, task, kind: SHARD, marker: None, key }
 }
 
-const fn marked(proof: u64, task: u64, marker: u64) -> DispatchEvent {
-    let (proof, task, marker) = (TryId(proof), TaskId(task), Some(TaskId(marker)));
-    DispatchEvent::TaskSubmitted { proof, task, kind: SHARD, marker, key: None }
+const fn marked(try_id: u64, task: u64, marker: u64) -> DispatchEvent {
+    let (try_id, task, marker) = (TryId(try_id), TaskId(task), Some(TaskId(marker)));
+    DispatchEvent::TaskSubmitted { try_id, task, kind: SHARD, marker, key: None }
 }
 
 fn joined(session: u64) -> DispatchEvent {
@@ -140,7 +140,7 @@ const fn events_uploaded(session: u64, attempt: u64) -> DispatchEvent {
 
 /// The claim number `number`. All claims are about the same shard.
 fn claim(number: u8) -> DeferredClaim {
-    DeferredClaim { shard: [0; 32], events: vec![[number; 32]], has_taken_names: false }
+    DeferredClaim { shard: [0; 32], events: vec![[number; 32]], has_name_conflict: false }
 }
 
 fn events_passed(attempt: u64) -> DispatchEvent {
@@ -165,12 +165,12 @@ fn wrong(attempt: u64) -> DispatchEvent {
 }
 
 /// The two commands for a new attempt.
-fn assign(session: u64, attempt: u64, proof: u64, task: u64, resumes: Option<u64>) -> [DispatchCommand; 2] {
-    let (proof, resumes) = (TryId(proof), resumes.map(AttemptId));
+fn assign(session: u64, attempt: u64, try_id: u64, task: u64, resumes: Option<u64>) -> [DispatchCommand; 2] {
+    let (try_id, resumes) = (TryId(try_id), resumes.map(AttemptId));
     let command = DispatchCommand::Assign {
         session: SessionId(session),
         attempt: AttemptId(attempt),
-        proof,
+        try_id,
         task: TaskId(task),
         resumes,
     };
@@ -198,9 +198,9 @@ const fn check_deferred_events(attempt: u64, task: u64) -> DispatchCommand {
     DispatchCommand::CheckDeferredEvents { attempt: AttemptId(attempt), task: TaskId(task) }
 }
 
-const fn complete_marker(proof: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {
-    let (proof, marker, task) = (TryId(proof), TaskId(marker), TaskId(task));
-    DispatchCommand::CompleteMarker { proof, marker, task, attempt: AttemptId(attempt) }
+const fn complete_marker(try_id: u64, marker: u64, task: u64, attempt: u64) -> DispatchCommand {
+    let (try_id, marker, task) = (TryId(try_id), TaskId(marker), TaskId(task));
+    DispatchCommand::CompleteMarker { try_id, marker, task, attempt: AttemptId(attempt) }
 }
 
 const fn check_result(attempt: u64, task: u64) -> DispatchCommand {
@@ -208,9 +208,9 @@ const fn check_result(attempt: u64, task: u64) -> DispatchCommand {
 }
 
 /// The two commands for an accepted result.
-const fn accept(session: u64, attempt: u64, proof: u64, task: u64) -> [DispatchCommand; 2] {
+const fn accept(session: u64, attempt: u64, try_id: u64, task: u64) -> [DispatchCommand; 2] {
     let command = DispatchCommand::AcceptResult {
-        proof: TryId(proof),
+        try_id: TryId(try_id),
         task: TaskId(task),
         attempt: AttemptId(attempt),
         session: SessionId(session),

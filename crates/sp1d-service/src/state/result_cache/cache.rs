@@ -174,7 +174,7 @@ impl ResultCache for DiskResultCache {
         }
     }
 
-    fn keeps(&self) -> bool {
+    fn stores_results(&self) -> bool {
         self.limit > 0
     }
 

@@ -1,11 +1,11 @@
-//! What the tries of a proof request have shown so far.
+//! What the tries of a proof request have found out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is known from all tries of a proof request. Together with the failure of a try, it decides on a restart.
+/// What the tries of a proof request have found out. `restart_after` reads it as `TryFacts`.
 #[derive(Debug, Default)]
-pub(crate) struct TryHistory {
-    /// Cached results were used since the last restart without them.
+pub(crate) struct TryFindings {
+    /// True if a cached result was used since the last `Restart::WithoutCachedResults`.
     used_cached_results: AtomicBool,
     /// An unverified result turned out to be wrong.
     found_wrong_result: AtomicBool,
@@ -13,8 +13,9 @@ pub(crate) struct TryHistory {
     claims_suspect: AtomicBool,
 }
 
-impl TryHistory {
-    /// Records that a cached result is used. No worker has made a claim for it in this proof.
+impl TryFindings {
+    /// Records that a cached result is used. Its deferred events are not claims, so a comparison of claims cannot find
+    /// them wrong.
     pub(crate) fn mark_cached_use(&self) {
         self.used_cached_results.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The registry: everything that the parts of the orchestrator share.
+//! The state that all parts of the orchestrator share.
 //!
 //! Besides the settings, the store, the counters and the channel to the dispatcher, it has these entries and facts:
 //!
@@ -6,18 +6,20 @@
 //! |---|---|---|
 //! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
 //! | registered attempts | dispatcher | sessions, for uploads and downloads |
-//! | running proofs | each proof for itself; the dispatcher counts in it | sessions and dispatcher, to report |
-//! | connected workers | each session for its worker; the dispatcher counts in it | dispatcher, proofs and callers |
-//! | disconnected workers, last departure | sessions and connections | callers, and proofs without workers |
+//! | running tries | each try for itself; the dispatcher counts in it | sessions and dispatcher, to report |
+//! | connected workers | each session for its worker; the dispatcher counts in it | dispatcher, tries and callers |
+//! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | sessions, when a worker connects | none |
 //!
-//! The first three maps are published: other parts cannot add or remove an entry. The maps of attempts, proofs and
-//! workers hold handles: the state of a proof, or the channel to a worker. What the scheduler knows about a worker is
-//! only in the `PoolSnapshot`. A lock is only held for a moment. Only the scheduler decides about tasks. The registry
-//! does not know how sessions and proofs work.
+//! Each entry has one owner, which adds and removes it. Other parts only change counters in it. The first three maps
+//! are published: other parts cannot add or remove an entry. The maps of attempts, tries and workers hold handles: the
+//! state of a try, or the channel to a worker. What the scheduler knows about a worker is only in the `PoolSnapshot`. A
+//! lock is only held for a moment. Only the scheduler decides about tasks. The shared state does not know how sessions
+//! and proofs work.
 
 use crate::{
+    check_places::CheckPlaces,
     counts::Counters,
     dispatch::input::DispatcherInput,
     lock::lock,
@@ -76,7 +78,7 @@ pub(crate) struct RegisteredAttempt {
     pub(crate) worker_id: WorkerId,
     pub(crate) worker_name: String,
     pub(crate) worker_address: String,
-    pub(crate) proof: Arc<RunningTry>,
+    pub(crate) running_try: Arc<RunningTry>,
     /// Names of the outputs that it was asked to upload.
     pub(crate) outputs: TaskOutputs,
     /// What it may read and upload.
@@ -86,8 +88,8 @@ pub(crate) struct RegisteredAttempt {
     pub(crate) resumes: Option<AttemptId>,
 }
 
-/// Everything that the parts of the orchestrator share.
-pub(crate) struct Registry {
+/// The state that all parts of the orchestrator share.
+pub(crate) struct SharedState {
     pub(crate) settings: OrchestratorSettings,
     /// Connects to the worker of this process, if there is one.
     pub(crate) local: Option<Arc<dyn LocalConnector>>,
@@ -95,6 +97,8 @@ pub(crate) struct Registry {
     /// The uploads of workers that are not in the store yet.
     pub(crate) uploads: Arc<UploadBudget>,
     pub(crate) result_cache: Option<Arc<dyn ResultCache>>,
+    /// The places for checks of workers' outputs, when they arrive and in an audit.
+    pub(crate) check_places: CheckPlaces,
     /// Identifies this orchestrator. It changes with every restart.
     pub(crate) instance: [u8; 16],
     pub(crate) inbox: mpsc::Sender<DispatcherInput>,
@@ -102,13 +106,13 @@ pub(crate) struct Registry {
     pub(crate) runtime: Handle,
     pub(crate) next_task: AtomicU64,
     pub(crate) next_session: AtomicU64,
-    pub(crate) next_proof: AtomicU64,
+    pub(crate) next_try: AtomicU64,
     /// The handles of the connected workers. A session adds its worker after the hello, and removes it at its end.
     workers: Mutex<BTreeMap<SessionId, Arc<ConnectedWorker>>>,
     /// The registered attempts. Only the dispatcher changes them.
     attempts: watch::Sender<HashMap<AttemptId, Arc<RegisteredAttempt>>>,
-    /// The running proofs. A proof adds itself at its start, and removes itself at its end.
-    proofs: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
+    /// The running tries. A try adds itself at its start, and removes itself at its end.
+    tries: watch::Sender<BTreeMap<TryId, Arc<RunningTry>>>,
     /// The identity of each worker over all its sessions.
     identities: Mutex<WorkerIdentities>,
     /// Limits the log lines that workers cause.
@@ -141,7 +145,7 @@ fn instance() -> [u8; 16] {
     instance
 }
 
-impl Registry {
+impl SharedState {
     pub(crate) fn new(
         settings: OrchestratorSettings,
         local: Option<Arc<dyn LocalConnector>>,
@@ -156,15 +160,16 @@ impl Registry {
             settings,
             local,
             result_cache,
+            check_places: CheckPlaces::for_this_machine(),
             instance: instance(),
             inbox,
             runtime,
             next_task: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
-            next_proof: AtomicU64::new(1),
+            next_try: AtomicU64::new(1),
             workers: Mutex::default(),
             attempts: watch::Sender::default(),
-            proofs: watch::Sender::default(),
+            tries: watch::Sender::default(),
             worker_logs: Mutex::new(RateLimiter::new(MAX_WORKER_LOG_RATE)),
             worker_events: Mutex::new(RateLimiter::new(MAX_WORKER_EVENT_RATE)),
             pool: watch::Sender::default(),
@@ -283,25 +288,25 @@ impl Registry {
     }
 
     /// Tells all running proofs that a worker of `origin` came or left, unless its workers did so too often.
-    pub(crate) fn report_to_proofs(&self, origin: OriginId, event: &ProofEvent) {
+    pub(crate) fn report_to_tries(&self, origin: OriginId, event: &ProofEvent) {
         if lock(&self.worker_events).take(origin, Instant::now()).is_some() {
-            self.proofs().values().for_each(|proof| proof.report(event.clone()));
+            self.tries().values().for_each(|running_try| running_try.report(event.clone()));
         }
     }
 
-    /// Returns the running proofs. No proof starts or ends while the returned value exists.
-    pub(crate) fn proofs(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
-        self.proofs.borrow()
+    /// Returns the running tries. No try starts or ends while the returned value exists.
+    pub(crate) fn tries(&self) -> watch::Ref<'_, BTreeMap<TryId, Arc<RunningTry>>> {
+        self.tries.borrow()
     }
 
-    /// Adds a proof, which starts now.
-    pub(crate) fn add_proof(&self, proof: Arc<RunningTry>) {
-        self.proofs.send_modify(|proofs| _ = proofs.insert(proof.id, proof));
+    /// Adds a try, which starts now.
+    pub(crate) fn add_try(&self, running_try: Arc<RunningTry>) {
+        self.tries.send_modify(|tries| _ = tries.insert(running_try.id, running_try));
     }
 
-    /// Removes the proof `id`, which has ended.
-    pub(crate) fn remove_proof(&self, id: TryId) {
-        self.proofs.send_modify(|proofs| _ = proofs.remove(&id));
+    /// Removes the try `id`, which has ended.
+    pub(crate) fn remove_try(&self, id: TryId) {
+        self.tries.send_modify(|tries| _ = tries.remove(&id));
     }
 
     pub(crate) fn disconnected(&self) -> MutexGuard<'_, DisconnectedWorkers> {

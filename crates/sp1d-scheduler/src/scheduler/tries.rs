@@ -1,4 +1,4 @@
-//! How proofs, tasks and markers start and end.
+//! How tries, tasks and markers start and end.
 
 use super::state_machine::Scheduler;
 use crate::{
@@ -12,52 +12,52 @@ use std::{
 };
 
 impl Scheduler {
-    pub(super) fn on_try_started(&mut self, proof: TryId) {
-        if let Entry::Vacant(entry) = self.proofs.entry(proof) {
+    pub(super) fn on_try_started(&mut self, try_id: TryId) {
+        if let Entry::Vacant(entry) = self.tries.entry(try_id) {
             entry.insert(ScheduledTry {
-                order: self.proofs_started,
+                order: self.tries_started,
                 failed: false,
                 tasks: BTreeSet::new(),
                 markers: BTreeSet::new(),
             });
-            self.proofs_started += 1;
+            self.tries_started += 1;
         }
     }
 
-    pub(super) fn on_marker_submitted(&mut self, proof: TryId, marker: TaskId) {
+    pub(super) fn on_marker_submitted(&mut self, try_id: TryId, marker: TaskId) {
         if self.tasks.contains_key(&marker) || self.markers.contains_key(&marker) {
             return;
         }
-        let Some(entry) = self.proofs.get_mut(&proof).filter(|proof| !proof.failed) else { return };
+        let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| !entry.failed) else { return };
         entry.markers.insert(marker);
-        self.markers.insert(marker, ScheduledMarker { proof, completed: false });
+        self.markers.insert(marker, ScheduledMarker { try_id, completed: false });
     }
 
-    pub(super) fn on_task_submitted(&mut self, proof: TryId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
+    pub(super) fn on_task_submitted(&mut self, try_id: TryId, id: TaskId, kind: TaskKind, marker: Option<TaskId>) {
         if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
             return;
         }
-        let Some(order) = self.proofs.get(&proof).filter(|proof| !proof.failed).map(|proof| proof.order) else {
+        let Some(order) = self.tries.get(&try_id).filter(|entry| !entry.failed).map(|entry| entry.order) else {
             return;
         };
         if let Some(marker) = marker {
             // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
             // accepted without it.
-            self.on_marker_submitted(proof, marker);
-            if self.markers.get(&marker).is_none_or(|known| known.proof != proof) {
-                return; // The id belongs to a task or to another proof.
+            self.on_marker_submitted(try_id, marker);
+            if self.markers.get(&marker).is_none_or(|known| known.try_id != try_id) {
+                return; // The id belongs to a task or to another try.
             }
         }
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
         self.tasks_submitted += 1;
-        self.tasks.insert(id, ScheduledTask::new(proof, kind, rank, marker, self.clock.now()));
-        self.proofs.get_mut(&proof).expect("it was found above").tasks.insert(id);
+        self.tasks.insert(id, ScheduledTask::new(try_id, kind, rank, marker, self.clock.now()));
+        self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(id);
         self.open_tasks += 1;
         self.enqueue(id);
     }
 
-    pub(super) fn on_try_ended(&mut self, proof: TryId, commands: &mut Vec<Command>) {
-        let Some(ScheduledTry { tasks, markers, .. }) = self.proofs.get_mut(&proof) else { return };
+    pub(super) fn on_try_ended(&mut self, try_id: TryId, commands: &mut Vec<Command>) {
+        let Some(ScheduledTry { tasks, markers, .. }) = self.tries.get_mut(&try_id) else { return };
         let (tasks, markers) = (mem::take(tasks), mem::take(markers));
         for task in tasks {
             self.memory_bound.remove(&task);
@@ -65,23 +65,23 @@ impl Scheduler {
             for attempt in self.task(task).attempts.clone() {
                 self.end_attempt(attempt, commands);
             }
-            let task = self.tasks.remove(&task).expect("proofs name only known tasks");
+            let task = self.tasks.remove(&task).expect("tries name only known tasks");
             self.open_tasks -= usize::from(!matches!(task.place, TaskPlace::Accepted(_)));
         }
         for marker in markers {
             self.markers.remove(&marker);
         }
-        if let Some(proof) = self.proofs.remove(&proof) {
-            self.queue.forget(proof.order);
+        if let Some(entry) = self.tries.remove(&try_id) {
+            self.queue.forget(entry.order);
         }
     }
 
-    /// Fails the proof of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
-    /// its attempts until the proof ends. `has_no_larger_worker` is true if the task failed only because no connected
+    /// Fails the try of `task`, unless it has already failed. None of its tasks is assigned any more. Workers keep
+    /// its attempts until the try ends. `has_no_larger_worker` is true if the task failed only because no connected
     /// worker has enough memory.
-    pub(super) fn fail_proof(&mut self, task: TaskId, has_no_larger_worker: bool, commands: &mut Vec<Command>) {
-        let proof = self.task(task).proof;
-        let entry = self.proofs.get_mut(&proof).expect("the tasks of a proof are forgotten together with the proof");
+    pub(super) fn fail_try(&mut self, task: TaskId, has_no_larger_worker: bool, commands: &mut Vec<Command>) {
+        let try_id = self.task(task).try_id;
+        let entry = self.tries.get_mut(&try_id).expect("the tasks of a try are forgotten together with the try");
         if entry.failed {
             return;
         }
@@ -96,7 +96,7 @@ impl Scheduler {
         }
         let ScheduledTask { kind, .. } = *self.task(task);
         let history = self.task(task).history().to_vec();
-        commands.push(Command::FailProof { proof, task, kind, history, has_no_larger_worker });
+        commands.push(Command::FailTry { try_id, task, kind, history, has_no_larger_worker });
     }
 
     /// Forgets attempt `id`, cancels it on its worker if it is live, and lets the driver discard its uploads.
@@ -107,7 +107,7 @@ impl Scheduler {
             self.release(id);
             commands.push(Command::Cancel { session, attempt: id });
         }
-        // The uploads of an accepted attempt belong to its proof.
+        // The uploads of an accepted attempt belong to its try.
         if state != AttemptState::Accepted {
             commands.push(Command::Discard { attempt: id });
         }

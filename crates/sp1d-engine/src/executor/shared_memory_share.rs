@@ -13,13 +13,13 @@ fn shares() -> MutexGuard<'static, SharedMemoryShares> {
     SHARES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A share of the shared memory. Dropping it returns the share.
-pub(super) struct SharedMemoryPlace {
+/// A share of the shared memory. Dropping it gives the share back.
+pub(super) struct SharedMemoryShare {
     /// `None` if the size of the shared memory is unknown. Then nothing is limited.
     number: Option<u64>,
 }
 
-impl SharedMemoryPlace {
+impl SharedMemoryShare {
     /// Reserves a share for an execution whose trace uses up to `trace_bytes`.
     pub(super) fn reserve(trace_bytes: u64) -> Result<Self, SharedMemoryShortage> {
         let number = match shared_memory_size() {
@@ -38,7 +38,7 @@ impl SharedMemoryPlace {
     }
 }
 
-impl Drop for SharedMemoryPlace {
+impl Drop for SharedMemoryShare {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             shares().release(number);

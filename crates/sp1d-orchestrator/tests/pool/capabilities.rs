@@ -1,0 +1,98 @@
+//! Proofs that wait for a worker that supports a task kind, before they submit a task.
+
+use super::*;
+
+/// A runner that prepares the proof until the test lets it continue, as the setup of a program does. Then it waits for
+/// a worker that supports shards. Its cycles are the number of these workers.
+#[derive(Clone, Default)]
+struct Preparing {
+    started: Arc<Notify>,
+    prepared: Arc<Notify>,
+}
+
+#[async_trait::async_trait]
+impl ProofRunner for Preparing {
+    async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
+        proof.check_capability(TaskKind::ProveShard)?;
+        self.started.notify_one();
+        self.prepared.notified().await;
+        let able = proof.wait_for_capability(TaskKind::ProveShard).await?;
+        Ok(ProofOutput { proof: Vec::new(), cycles: able.len() as u64 })
+    }
+}
+
+/// Starts a worker that does not support shards.
+async fn unable() -> RunningWorker {
+    let capabilities = Capabilities::all().without(TaskKind::ProveShard, "it is too small");
+    let change = |settings: &mut sp1d_worker::WorkerSettings| settings.introduction.capabilities = capabilities;
+    RunningWorker::start("small", sp1d_testing::ready(FakeEngine::honest()), change).await
+}
+
+async fn prove_with(orchestrator: &Orchestrator, runner: Preparing) -> Result<Proven, ProofFailure> {
+    let (progress, _) = broadcast::channel(64);
+    orchestrator.prove(request(1), Arc::new(runner), progress, CancellationToken::new()).await
+}
+
+/// Checks that the proof failed because no connected worker supports shards.
+async fn check_unsupported(orchestrator: &Orchestrator, outcome: Result<Proven, ProofFailure>) {
+    let failure = outcome.unwrap_err();
+    assert!(matches!(failure, ProofFailure::Unsupported { kind: TaskKind::ProveShard, .. }), "{failure}");
+    assert_empty(orchestrator).await;
+}
+
+/// Waits until only the worker that does not support shards is connected.
+async fn wait_for_loss(orchestrator: &Orchestrator) {
+    wait_for_workers(orchestrator, |workers| workers.len() == 1 && workers[0].name == "small").await;
+}
+
+#[tokio::test]
+async fn proof_fails_if_no_worker_that_it_waits_for_connects() {
+    let worker = unable().await;
+    let mut settings = settings();
+    // Otherwise the proof fails at once.
+    settings.wait_for_capabilities = true;
+    let orchestrator = Orchestrator::connect(&list(&[worker.address]), settings, None).await.unwrap();
+    let runner = Preparing::default();
+    runner.prepared.notify_one();
+    let outcome = prove_with(&orchestrator, runner).await;
+    check_unsupported(&orchestrator, outcome).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn proof_fails_if_the_last_capable_worker_leaves_before_the_first_task() {
+    let (small, able) = (unable().await, RunningWorker::ready("able", FakeEngine::honest()).await);
+    let orchestrator = connect(&[small.address, able.address]).await;
+    wait_for_workers(&orchestrator, |workers| workers.len() == 2).await;
+    let runner = Preparing::default();
+    let (outcome, ()) = tokio::join!(prove_with(&orchestrator, runner.clone()), async {
+        runner.started.notified().await;
+        able.stop().await;
+        wait_for_loss(&orchestrator).await;
+        runner.prepared.notify_one();
+    });
+    check_unsupported(&orchestrator, outcome).await;
+    small.stop().await;
+}
+
+#[tokio::test]
+async fn proof_continues_when_a_capable_worker_returns() {
+    let (small, able) = (unable().await, RunningWorker::ready("able", FakeEngine::honest()).await);
+    let address = able.address;
+    let mut settings = settings();
+    settings.patience = PATIENCE;
+    let orchestrator = Orchestrator::connect(&list(&[small.address, address]), settings, None).await.unwrap();
+    wait_for_workers(&orchestrator, |workers| workers.len() == 2).await;
+    let runner = Preparing::default();
+    let (outcome, again) = tokio::join!(prove_with(&orchestrator, runner.clone()), async {
+        runner.started.notified().await;
+        able.stop().await;
+        wait_for_loss(&orchestrator).await;
+        runner.prepared.notify_one();
+        let engine = sp1d_testing::ready(FakeEngine::honest());
+        RunningWorker::start("again", engine, |settings| settings.listen = address.into()).await
+    });
+    assert_eq!(outcome.unwrap().output.cycles, 1);
+    again.stop().await;
+    small.stop().await;
+}

@@ -64,8 +64,8 @@ impl ProofHandle {
             Some(_) | None => None,
         };
         let rights = Arc::new(self.rights_of(&spec).await);
-        let (proof, event_uploads) = (self.state.clone(), DeferredEventUploads::new());
-        let submitted = SubmittedTask { proof, spec, rights, key, event_uploads };
+        let (running_try, event_uploads) = (self.state.clone(), DeferredEventUploads::new());
+        let submitted = SubmittedTask { running_try, spec, rights, key, event_uploads };
         self.send(DispatcherInput::Submit { task, submitted }).await;
         task
     }

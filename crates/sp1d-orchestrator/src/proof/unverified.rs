@@ -100,13 +100,13 @@ mod tests {
     use super::*;
     use sp1d_protocol::{ReducePart, ReduceTask, ShardTask, TaskPayload};
 
-    fn result(payload: TaskPayload<String>) -> UnverifiedResult {
+    fn unverified(payload: TaskPayload<String>) -> UnverifiedResult {
         let spec = TaskSpec { payload, memory_bytes: 0, cycles: 0 };
         UnverifiedResult { spec, worker_id: WorkerId(1), worker: "worker".to_owned() }
     }
 
     fn shard(record: &str, result: &str) -> UnverifiedResult {
-        result(TaskPayload::NormalizeShard(ShardTask {
+        unverified(TaskPayload::NormalizeShard(ShardTask {
             program: "program".to_owned(),
             common_input: "common".to_owned(),
             record: record.to_owned(),
@@ -117,7 +117,7 @@ mod tests {
 
     fn fold(parts: &[&str], result: &str) -> UnverifiedResult {
         let parts = parts.iter().map(|proof| ReducePart { range: String::new(), proof: (*proof).to_owned() });
-        result(TaskPayload::RecursionReduce(ReduceTask {
+        unverified(TaskPayload::RecursionReduce(ReduceTask {
             is_last: false,
             range: String::new(),
             parts: parts.collect(),

@@ -20,7 +20,10 @@ pub struct Health {
     /// Number of connected workers whose prover is loaded.
     pub ready_workers: usize,
     /// What a person should look at, in sentences: why the service can only be read, for example because its disk is
-    /// full, and an implausible step of its clock. Absent if there is nothing.
+    /// full, an implausible step of its clock, and trouble with its archive. Absent if there is nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Seconds since the archive last contained the whole state. Absent without an archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_age_seconds: Option<u64>,
 }

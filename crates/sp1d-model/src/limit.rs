@@ -63,6 +63,8 @@ pub enum LimitPeer {
     Service,
     /// The other side of a connection between an orchestrator and a worker.
     EitherSide,
+    /// The archive of a service: a folder or an object store.
+    Archive,
 }
 
 /// Returns a number of bytes with the largest binary unit that fits without a remainder.
@@ -113,6 +115,7 @@ impl fmt::Display for LimitPeer {
             Self::Program => "program",
             Self::Service => "service",
             Self::EitherSide => "orchestrator or worker",
+            Self::Archive => "archive",
         })
     }
 }

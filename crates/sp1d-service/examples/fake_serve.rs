@@ -8,8 +8,11 @@
 //! - `STORE_BYTES`: memory for artifacts. As much disk space is allowed, in the state folder's parent.
 //! - `HEARTBEAT_MS`: interval between two heartbeats.
 //! - `RECORD_BYTES`, `SLOW_CHECK_MS`: fields of [`FakeRunner`].
+//! - `ARCHIVE`: where to archive the state.
+//! - `LISTEN`: address of the HTTP interface. Without it, a free port of the loopback interface.
 //! - `JOIN_FROM`: the addresses from which workers may join. The line `joining ADDRESS` then comes before the line
 //!   `serving URL`.
+//! - `JOIN_LISTEN`: address for them. Without it, a free port of the loopback interface.
 //! - `LOG`: filter for log lines, which go to stderr. Without it, nothing is logged.
 
 #![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
@@ -31,6 +34,12 @@ fn variable<T: FromStr<Err: Error + 'static>>(name: &str) -> Result<Option<T>, B
     Ok(Some(text.parse()?))
 }
 
+/// Listens on the address in the variable `name`, or on a free port of the loopback interface.
+async fn listen(name: &str) -> Result<TcpListener, Box<dyn Error>> {
+    let address = variable(name)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    Ok(TcpListener::bind(address).await?)
+}
+
 fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
     let mut orchestrator = OrchestratorSettings::new(fake_build());
     if let Some(memory_bytes) = variable("STORE_BYTES")? {
@@ -49,6 +58,7 @@ fn settings(state: PathBuf) -> Result<ServiceSettings, Box<dyn Error>> {
     settings.program_bytes = variable("PROGRAM_BYTES")?.unwrap_or(settings.program_bytes);
     settings.input_bytes = variable("INPUT_BYTES")?.unwrap_or(settings.input_bytes);
     settings.running = variable("RUNNING")?.unwrap_or(settings.running);
+    settings.archive = variable("ARCHIVE")?;
     Ok(settings)
 }
 
@@ -74,11 +84,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = Service::start(settings(state.into())?, Arc::new(runner()?), None).await?;
     service.orchestrator().set_list(&list);
     if let Some(from) = variable::<Filter>("JOIN_FROM")? {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = listen("JOIN_LISTEN").await?;
         println!("joining {}", listener.local_addr()?);
         service.orchestrator().serve_joining(listener, JoinSettings::new(from));
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = listen("LISTEN").await?;
     println!("serving http://{}", listener.local_addr()?);
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -4,6 +4,8 @@
 //!   HTTP ──► api ──► queue: Service ─────► Orchestrator ──► workers
 //!                       │         │              │
 //!                state: Database, Blobs   DiskResultCache       all stored in one state folder
+//!                          │
+//!                archive: copies in a folder or an object store
 //! ```
 //!
 //! The service acknowledges a proof request only after the request is in the database and its program and input are on
@@ -14,6 +16,7 @@
 //! verifies their proofs.
 
 mod api;
+mod archive;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;
@@ -22,6 +25,9 @@ mod state;
 mod telemetry;
 
 pub use api::{HostedSettings, HostedSigners, SignersError, openapi, serve, serve_hosted};
+pub use archive::{
+    ArchiveError, ArchivePlace, InvalidArchivePlace, RestoreRequest, Restored, archived_copies, restore,
+};
 pub use limits::limits;
 pub use queue::{HttpLimits, RequestError, Service, ServiceSettings, StartError, follow_list};
 pub use sp1d_model::{

@@ -573,3 +573,19 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
     let environment = [("ELEMENT_THRESHOLD", "33554432"), ("MINIMAL_TRACE_CHUNK_THRESHOLD", "1000000")];
     check_ended("precompiles", "u32:100000", &environment, watch).await;
 }
+
+#[test]
+fn restore_says_what_is_wrong_with_an_archive_and_shows_no_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for place in ["s3://key:hidden@bucket", "https://hidden@example.org", ""] {
+        let output = outcome(&mut sp1d(folder, &["restore", "--archive", place, "--state", "state"]));
+        check_refused(&output, 2, &["the place of the archive is not valid", "hint: use `s3://BUCKET/PREFIX`"]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("hidden"));
+    }
+    let output = outcome(&mut sp1d(folder, &["restore", "--archive", "empty", "--state", "state"]));
+    check_refused(&output, 1, &["the archive empty contains no state", "hint: "]);
+    assert!(!folder.join("state").exists());
+    let listed = outcome(&mut sp1d(folder, &["restore", "--archive", "empty", "--list", "--json"]));
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), "{\"copies\":[]}\n");
+}

@@ -26,6 +26,7 @@ async fn health(service: &Service) -> Result<Health, Problem> {
         workers: workers.len(),
         ready_workers: workers.iter().filter(|worker| worker.ready).count(),
         warnings: service.warnings(),
+        archive_age_seconds: service.archive_age().map(|age| age.as_secs()),
     })
 }
 

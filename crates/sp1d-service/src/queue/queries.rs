@@ -113,7 +113,9 @@ impl Service {
         let counts = self.inner.orchestrator.counts();
         let free_bytes = self.blocking(|inner| free_bytes(&inner.settings.state)).await.unwrap_or(0);
         let open_tasks = self.inner.open_tasks();
-        let now = MetricsSnapshot { proofs, open_tasks, workers, disconnected, counts, holdings, free_bytes };
+        let archive_age = self.archive_age();
+        let now =
+            MetricsSnapshot { proofs, open_tasks, workers, disconnected, counts, holdings, free_bytes, archive_age };
         Ok(self.inner.metrics.text(&now))
     }
 }

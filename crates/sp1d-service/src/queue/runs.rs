@@ -339,6 +339,7 @@ impl ServiceInner {
             }
         }
         self.followers.notify([id]);
+        self.archive_wake.notify_one();
         let seconds = started.elapsed().as_secs_f32();
         match &failure {
             None => tracing::info!(proof_id = %id, state = state.name(), seconds, "proof ended"),

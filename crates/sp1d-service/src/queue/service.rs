@@ -5,6 +5,7 @@ use super::{
     start_record::StartRecord, upload_places::Uploads,
 };
 use crate::{
+    archive::ArchiveStatus,
     state::{Blobs, Database, DiskResultCache, DiskSpace, ServiceClock, StateFolder},
     telemetry::{Metrics, Spans},
 };
@@ -13,6 +14,7 @@ use sp1d_orchestrator::{Orchestrator, ServiceRunner};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot},
@@ -92,6 +94,13 @@ pub(super) struct ServiceInner {
     pub(super) writer: BackgroundTasks,
     pub(super) stop: CancellationToken,
     pub(super) dead: Arc<DeadParts>,
+    /// `None` without an archive.
+    pub(super) archive: Option<Arc<ArchiveStatus>>,
+    /// Wakes the archiver: a proof has ended.
+    pub(super) archive_wake: Arc<Notify>,
+    /// Runs the archiver, which ends after all other tasks.
+    pub(super) archiver: BackgroundTasks,
+    pub(super) stop_archive: CancellationToken,
     /// Dropped after all tokio tasks have ended. Then another process may take the folder.
     pub(super) folder: Mutex<Option<StateFolder>>,
 }
@@ -156,6 +165,16 @@ impl Service {
         if let Err(error) = self.blocking(|inner| inner.database.record_clock(&inner.clock.record())).await {
             tracing::warn!(%error, "cannot store the time for the next start");
         }
+        // Now, because everything has been written.
+        self.inner.stop_archive.cancel();
+        self.inner.archiver.close();
+        self.inner.archiver.wait().await;
         lock(&self.inner.folder).take();
+    }
+
+    /// Returns the time since the archive last contained the whole state. `None` without an archive.
+    #[must_use]
+    pub fn archive_age(&self) -> Option<Duration> {
+        self.inner.archive.as_ref().map(|archive| archive.age())
     }
 }

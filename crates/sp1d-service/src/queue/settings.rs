@@ -1,6 +1,7 @@
 //! The configuration of a service.
 
 use super::http_limits::HttpLimits;
+use crate::archive::ArchivePlace;
 use opentelemetry::global::BoxedTracer;
 use sp1d_orchestrator::OrchestratorSettings;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -43,6 +44,9 @@ pub struct ServiceSettings {
     pub free_bytes: u64,
     /// How long a proof is kept after its end.
     pub keep: Duration,
+    /// Where to archive finished proofs and the database; `None` for no archive. An object store takes its settings
+    /// from the `AWS_*` variables of the environment.
+    pub archive: Option<ArchivePlace>,
     /// Further host names, in lower case, by which clients may address a service that listens on a loopback address.
     /// `localhost` and IP addresses are always allowed.
     pub allowed_hosts: Vec<String>,
@@ -55,7 +59,7 @@ pub struct ServiceSettings {
 impl ServiceSettings {
     /// Returns the defaults: 2 running and 1000 queued proofs, no maximum of cycles and time, programs of at most 128
     /// MiB, inputs of at most 1 GiB, a result cache of 20 GB, 1 GB of disk space left free, ended proofs kept for a
-    /// week, no further host names, the default limits of the HTTP interface, and no traces.
+    /// week, no archive, no further host names, the default limits of the HTTP interface, and no traces.
     #[must_use]
     pub fn new(state: PathBuf, orchestrator: OrchestratorSettings, options: String) -> Self {
         Self {
@@ -71,6 +75,7 @@ impl ServiceSettings {
             result_cache_bytes: 20_000_000_000,
             free_bytes: 1_000_000_000,
             keep: Duration::from_secs(7 * 24 * 60 * 60),
+            archive: None,
             allowed_hosts: Vec::new(),
             http: HttpLimits::default(),
             tracer: None,

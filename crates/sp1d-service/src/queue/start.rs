@@ -11,6 +11,7 @@ use super::{
     upload_places::Uploads,
 };
 use crate::{
+    archive::{Archiver, ArchiverParts, RESTORING},
     state::{Blobs, CacheStart, Database, DiskResultCache, DiskSpace, ServiceClock, StateError, StateFolder},
     telemetry::Metrics,
 };
@@ -43,7 +44,7 @@ impl Service {
     ///
     /// # Errors
     /// If another process uses the state folder, if it is not writable, or if its database is missing, damaged, of a
-    /// newer release, or of another program.
+    /// newer release, or of another program. If the archive belongs to another state folder or is newer than this one.
     pub async fn start(
         mut settings: ServiceSettings,
         runner: Arc<dyn ServiceRunner>,
@@ -53,7 +54,7 @@ impl Service {
             (settings.state.clone(), settings.result_cache_bytes, settings.free_bytes);
         let open = move || {
             let folder = StateFolder::take(&path)?;
-            let is_new = Blobs::is_unused(&folder.join("blobs"));
+            let is_new = Blobs::is_unused(&folder.join("blobs")) && !folder.join(RESTORING).exists();
             let database = Database::open(&folder.join("service.db"), is_new)?;
             let clock = Arc::new(ServiceClock::start(database.clock()?));
             if let Some(step) = clock.unconfirmed() {
@@ -77,6 +78,14 @@ impl Service {
         };
         let opened = tokio::task::spawn_blocking(open).await.expect("opening the state folder does not panic");
         let OpenedState { folder, blobs, database, result_cache, space, clock, plan, record } = opened?;
+        let archiver = match settings.archive.clone() {
+            Some(place) => {
+                let (state, database) = (folder.path().to_owned(), folder.join("service.db"));
+                let parts = ArchiverParts { place, state, database, blobs: blobs.clone(), clock: clock.clone() };
+                Some(Archiver::start(parts, |name| std::env::var(name).ok()).await?)
+            }
+            None => None,
+        };
         // Artifact names contain attempt numbers, and the result cache restores artifacts of earlier starts. So that no
         // name occurs twice, each start uses its own range of 2^32 attempt numbers.
         settings.orchestrator.last_attempt_before_restart = (plan.start - 1) << 32;
@@ -101,7 +110,7 @@ impl Service {
             counts: SharedRead::new(MAX_COUNTS_AGE),
             numbers: Mutex::default(),
             list: Mutex::default(),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(archiver.is_some()),
             housekeeping: Mutex::default(),
             uploads: Uploads::new(),
             explanations: Semaphore::new(1),
@@ -109,11 +118,23 @@ impl Service {
             writer: BackgroundTasks::new(),
             stop: CancellationToken::new(),
             dead: Arc::default(),
+            archive: archiver.as_ref().map(|archiver| archiver.status().clone()),
+            archive_wake: Arc::default(),
+            archiver: BackgroundTasks::new(),
+            stop_archive: CancellationToken::new(),
             folder: Mutex::new(Some(folder)),
         });
         inner.writer.spawn(inner.clone().write_events(to_write));
         inner.tasks.spawn(inner.clone().run_queue());
         inner.tasks.spawn(inner.clone().collect_garbage());
+        if let Some(archiver) = archiver {
+            let (part, ended, stop) =
+                (inner.watch_part("the archiver"), inner.archive_wake.clone(), inner.stop_archive.clone());
+            inner.archiver.spawn(async move {
+                let _part = part;
+                archiver.run(ended, stop).await;
+            });
+        }
         Ok(Self { inner })
     }
 }

@@ -1,6 +1,9 @@
 //! Why a service cannot start.
 
-use crate::state::{BlobError, DatabaseError, StateError};
+use crate::{
+    archive::ArchiveError,
+    state::{BlobError, DatabaseError, StateError},
+};
 
 /// Why a service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -17,4 +20,7 @@ pub enum StartError {
         "cannot open the state folder: {0}\nhint: check the permissions and the free space of the folder, or choose another one with `--state`"
     )]
     Blobs(#[from] BlobError),
+    /// The state folder may not archive to the chosen place, or the settings of the object store are not valid.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }

@@ -41,12 +41,13 @@ impl ServiceInner {
 }
 
 impl Service {
-    /// Returns what a person should look at, in sentences: why the service can only be read, and an unconfirmed step of
-    /// the clock.
+    /// Returns what a person should look at, in sentences: why the service can only be read, an unconfirmed step of the
+    /// clock, and trouble with the archive.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let obstacle = self.inner.start.obstacle();
         let obstacle = obstacle.map(|obstacle| format!("the service can only be read: {obstacle}"));
         let step = self.inner.clock.unconfirmed().map(|step| step.to_string());
-        obstacle.into_iter().chain(step).collect()
+        let archive = self.inner.archive.as_ref().map(|archive| archive.warnings());
+        obstacle.into_iter().chain(step).chain(archive.into_iter().flatten()).collect()
     }
 }

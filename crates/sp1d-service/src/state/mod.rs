@@ -5,6 +5,7 @@ mod blobs;
 mod clock;
 mod database;
 mod disk;
+mod file_system;
 mod private_files;
 mod result_cache;
 mod state_folder;
@@ -14,9 +15,11 @@ pub(crate) use blobs::{BlobWriter, Blobs, OpenBlob, StoredBlob, is_digest};
 pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{
-    Database, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome, ProofSelection, SubmissionOutcome,
+    Database, DatabaseCopier, HostedArtifact, HostedRequest, NonceOutcome, ProofJob, ProofOutcome, ProofSelection,
+    SubmissionOutcome,
 };
 pub(crate) use disk::{DiskSpace, free_bytes};
+pub(crate) use private_files::{create_private_folder, replace_durably, sync_folder};
 pub(crate) use result_cache::{CacheStart, DiskResultCache, read_cache_file, write_cache_file};
 pub use state_folder::StateError;
 pub(crate) use state_folder::StateFolder;

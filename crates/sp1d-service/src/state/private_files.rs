@@ -15,7 +15,7 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
 /// Creates the folder `path` and its missing parents, readable only for their owner.
-pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
@@ -37,13 +37,13 @@ pub(super) fn make_private(path: &Path) {
 }
 
 /// Waits until the entries of the folder `path` are on disk.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// Replaces the file `name` in `folder` by `content`. The file has either its old or its new content at any time, also
 /// on a full disk and after a power failure. When this returns, the new content is on disk.
-pub(super) fn replace_durably(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_durably(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     // The files of `tempfile` are readable only for their owner.
     let mut file = NamedTempFile::with_prefix_in(".part-", folder)?;
     file.write_all(content)?;

@@ -2,6 +2,7 @@
 
 use super::{
     disk::is_full,
+    file_system::{FileSystemRisk, risk_of},
     private_files::{create_private_folder, make_private},
 };
 use rustix::fs::{FlockOperation, flock};
@@ -30,6 +31,14 @@ pub enum StateError {
         /// Process id of the other process, or `unknown`.
         holder: String,
     },
+    /// The folder is on a network file system.
+    #[error("the state folder {} is on {kind}: SQLite needs locks and shared memory that such a file system does not provide, and the database could be damaged\nhint: put the folder on a local disk or on a block volume, and choose it with `--state`", path.display())]
+    NetworkFileSystem {
+        /// The folder.
+        path: PathBuf,
+        /// The kind of the file system.
+        kind: &'static str,
+    },
     /// The folder cannot be created or written.
     #[error("cannot use the state folder {}: {reason}\nhint: make the folder writable, or choose another one with `--state`", path.display())]
     Unusable {
@@ -48,6 +57,15 @@ impl StateFolder {
             fs::create_dir_all(parent).map_err(unusable)?;
         }
         create_private_folder(path).map_err(unusable)?;
+        match risk_of(path) {
+            None => {}
+            Some(FileSystemRisk { kind, damages: true }) => {
+                return Err(StateError::NetworkFileSystem { path: path.to_owned(), kind });
+            }
+            Some(FileSystemRisk { kind, damages: false }) => {
+                tracing::warn!(state = %path.display(), kind, "the state folder is on a file system that several machines can share: only one machine may use the folder at a time");
+            }
+        }
         make_private(path);
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);

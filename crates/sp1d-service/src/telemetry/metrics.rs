@@ -85,6 +85,8 @@ pub(crate) struct Metrics {
     artifacts: Gauge,
     artifact_bytes: Gauge,
     free_bytes: Gauge,
+    /// Not registered without an archive.
+    archive_age: Gauge,
     http_requests: Family<HttpRequestLabels, Counter>,
     hosted_calls: Family<HostedCallLabels, Counter>,
 }
@@ -95,7 +97,7 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(has_archive: bool) -> Self {
         let mut registry = Registry::with_prefix("sp1d");
         let metrics = Self {
             registry: Registry::default(),
@@ -119,6 +121,7 @@ impl Metrics {
             artifacts: Gauge::default(),
             artifact_bytes: Gauge::default(),
             free_bytes: Gauge::default(),
+            archive_age: Gauge::default(),
             http_requests: Family::default(),
             hosted_calls: Family::default(),
         };
@@ -194,6 +197,14 @@ impl Metrics {
             Unit::Bytes,
             metrics.free_bytes.clone(),
         );
+        if has_archive {
+            registry.register_with_unit(
+                "archive_age",
+                "Time since the archive last contained the whole state",
+                Unit::Seconds,
+                metrics.archive_age.clone(),
+            );
+        }
         registry.register(
             "http_requests",
             "HTTP requests with a response, by method and status",
@@ -262,6 +273,9 @@ impl Metrics {
         self.artifacts.set(signed(now.holdings.artifacts as u64));
         self.artifact_bytes.set(signed(now.holdings.bytes));
         self.free_bytes.set(signed(now.free_bytes));
+        if let Some(age) = now.archive_age {
+            self.archive_age.set(signed(age.as_secs()));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
@@ -279,6 +293,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) counts: OrchestratorCounts,
     pub(crate) holdings: Holdings,
     pub(crate) free_bytes: u64,
+    /// `None` without an archive.
+    pub(crate) archive_age: Option<Duration>,
 }
 
 fn signed(number: u64) -> i64 {

@@ -15,7 +15,8 @@ pub(crate) use manual::{CompletionsArguments, ManArguments};
 #[cfg(feature = "prover")]
 pub(crate) use prover::{
     ConfigArguments, DemoArguments, DoctorArguments, ExecuteArguments, MAX_PROVERS, PoolArguments, ProveArguments,
-    ProverArguments, ReferencePage, ServeArguments, Sp1Command, TuneArguments, VkeyArguments, WorkerArguments,
+    ProverArguments, ReferencePage, RestoreArguments, ServeArguments, Sp1Command, TuneArguments, VkeyArguments,
+    WorkerArguments,
 };
 pub(crate) use remote::{
     ExplainArguments, FetchArguments, LogsArguments, NamedWorkerArguments, ProofArguments, ProofsArguments,

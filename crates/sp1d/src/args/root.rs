@@ -57,6 +57,6 @@ mod tests {
         check(&["status", "top", "proofs", "workers", "submit", "wait", "cancel", "fetch", "logs", "explain"]);
         check(&["drain", "resume", "forget"]);
         #[cfg(feature = "prover")]
-        check(&["prove", "execute", "demo", "tune", "config", "doctor"]);
+        check(&["prove", "execute", "demo", "tune", "config", "doctor", "restore"]);
     }
 }

@@ -1,6 +1,7 @@
 //! Removes old rows, and finds the blobs that are still needed.
 
 use super::{connection::Database, error::Result};
+use rusqlite::Connection;
 use sp1d_model::Moment;
 use std::collections::HashSet;
 
@@ -29,11 +30,13 @@ impl Database {
 
     /// Returns the digests of all blobs that a program or a proof refers to.
     pub(crate) fn needed_blobs(&self) -> Result<HashSet<String>> {
-        let select = "SELECT id FROM programs UNION SELECT input FROM proofs UNION SELECT result FROM proofs WHERE result IS NOT NULL";
-        self.read(|connection| {
-            let found =
-                connection.prepare(select)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            Ok(found)
-        })
+        self.read(needed_blobs)
     }
+}
+
+/// Returns the digests of all blobs that a program or a proof in the database of `connection` refers to.
+pub(super) fn needed_blobs(connection: &Connection) -> Result<HashSet<String>> {
+    let select = "SELECT id FROM programs UNION SELECT input FROM proofs UNION SELECT result FROM proofs WHERE result IS NOT NULL";
+    let found = connection.prepare(select)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(found)
 }

@@ -5,6 +5,7 @@
 
 mod clock_record;
 mod connection;
+mod copier;
 mod error;
 mod events;
 mod garbage;
@@ -18,6 +19,7 @@ mod submissions;
 mod suspects;
 
 pub(crate) use connection::Database;
+pub(crate) use copier::DatabaseCopier;
 pub use error::DatabaseError;
 pub(crate) use hosted::{HostedArtifact, HostedRequest, NonceOutcome};
 pub(crate) use runs::{ProofJob, ProofOutcome};

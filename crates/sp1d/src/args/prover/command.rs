@@ -3,7 +3,7 @@
 use super::{
     local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments},
     provers::{ProverArguments, TuneArguments, WorkerArguments},
-    serve::ServeArguments,
+    serve::{RestoreArguments, ServeArguments},
     tools::{DoctorArguments, ReferencePage},
 };
 use clap::Subcommand;
@@ -39,4 +39,6 @@ pub(crate) enum Sp1Command {
     /// Run a proof service: accept proof requests, queue them, and prove them on many workers. Requests survive
     /// restarts.
     Serve(ServeArguments),
+    /// Restore the state folder of a service from its archive.
+    Restore(RestoreArguments),
 }

@@ -12,5 +12,5 @@ pub(crate) use command::Sp1Command;
 pub(crate) use local::{ConfigArguments, DemoArguments, ExecuteArguments, ProveArguments, VkeyArguments};
 pub(crate) use pool::PoolArguments;
 pub(crate) use provers::{MAX_PROVERS, ProverArguments, TuneArguments, WorkerArguments};
-pub(crate) use serve::ServeArguments;
+pub(crate) use serve::{RestoreArguments, ServeArguments};
 pub(crate) use tools::{DoctorArguments, ReferencePage};

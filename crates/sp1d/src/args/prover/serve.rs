@@ -64,6 +64,11 @@ pub(crate) struct ServeArguments {
     /// results.
     #[arg(long, value_name = "MB", default_value_t = 20_000)]
     pub(crate) result_cache: u64,
+    /// Archive finished proofs, programs, inputs and the database to this folder or `s3://BUCKET/PREFIX`. After the
+    /// loss of the state folder, `sp1d restore` restores it. An object store takes its settings from the AWS_*
+    /// variables.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) archive: Option<String>,
     /// Additional host names that clients may use while the service listens on the loopback interface, for example the
     /// name of your proxy. `localhost` and IP addresses are always allowed.
     #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
@@ -81,4 +86,26 @@ pub(crate) struct ServeArguments {
     pub(crate) max_connections_per_client: u32,
     #[command(flatten)]
     pub(crate) export: ExportArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// The archive: the folder or `s3://BUCKET/PREFIX` of `sp1d serve --archive`.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) archive: String,
+    /// State folder to restore. It must be empty or missing.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "list")]
+    pub(crate) state: Option<PathBuf>,
+    /// Name of the copy to restore, as `--list` prints it [default: the latest].
+    #[arg(long, value_name = "NAME", conflicts_with = "list")]
+    pub(crate) copy: Option<String>,
+    /// Restore the rest if files are missing in the archive.
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) incomplete: bool,
+    /// Print the copies in the archive, the oldest first, and restore nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Print the outcome as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -252,6 +252,9 @@ async fn ask_service(client: &Client, what: &str, findings: &mut Vec<CheckFindin
         let found = format!("release {}, but this sp1d is release {own}", health.release);
         finding(what, CheckVerdict::Odd, found, "install the same sp1d release on both machines")
     });
+    for warning in &health.warnings {
+        findings.push(finding(what, CheckVerdict::Odd, warning.as_str(), "see the log of the service"));
+    }
     if let Some(clock) = client.clock().await? {
         findings.push(clocks(Moment::now(), clock));
     }

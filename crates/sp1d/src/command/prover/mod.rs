@@ -9,6 +9,7 @@ mod doctor;
 mod program;
 mod prove;
 mod reference;
+mod restore;
 mod run_subcommand;
 mod serve;
 mod shared_memory;

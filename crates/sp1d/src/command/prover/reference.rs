@@ -68,6 +68,7 @@ const OTHER_VARIABLES: &str = "
 |---|---|---|
 | `SP1_PROVER` | programs | prover that `ProverClient::from_env` returns: `distributed`, or one of sp1-sdk's (`cpu`, `mock`, `light`, `cuda`, `network`, `hosted`) |
 | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | clients of a service | proxies, as in curl. Requests for this machine never go through a proxy |
+| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, `AWS_CA_BUNDLE` | a service with an archive, `sp1d restore` | object store of the archive, see the guide on backups |
 | `SP1D_LOG` | `sp1d` | log filter, for example `info` or `sp1d_worker=debug` |
 | `SP1D_LOG_FORMAT` | `sp1d` | format of log lines: `text` or `json` |
 | `NO_COLOR` | `sp1d` | disables colors |

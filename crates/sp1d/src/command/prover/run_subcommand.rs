@@ -1,6 +1,8 @@
 //! Runs the subcommand that the user chose.
 
-use super::{computing::start_computing, config, demo, doctor, program, prove, reference, serve, tune, worker};
+use super::{
+    computing::start_computing, config, demo, doctor, program, prove, reference, restore, serve, tune, worker,
+};
 use crate::{
     args::{CliCommand, LogArguments, Sp1Command},
     command::runtime::block_on,
@@ -41,6 +43,7 @@ pub(in crate::command) fn run(command: Sp1Command, log: &LogArguments) -> Result
         Sp1Command::Config(arguments) => block_on(config::show(arguments)),
         Sp1Command::Reference { page } => reference::run(page),
         Sp1Command::Serve(arguments) => serve::run(arguments),
+        Sp1Command::Restore(arguments) => block_on(restore::run(arguments)),
         Sp1Command::Doctor(arguments) => block_on(doctor::run(arguments)),
         Sp1Command::Demo(arguments) => block_on(demo::run(arguments)),
         Sp1Command::Tune(arguments) => block_on(tune::run(arguments)),

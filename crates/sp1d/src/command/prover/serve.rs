@@ -21,7 +21,9 @@ use sp1d_roles::{
     config::{Config, EffectiveSetting, ValueSource},
     start_proving_threads,
 };
-use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, follow_list, serve, serve_hosted};
+use sp1d_service::{
+    ArchivePlace, HostedSettings, HostedSigners, Service, ServiceSettings, follow_list, serve, serve_hosted,
+};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -86,7 +88,7 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         // The arguments are accepted only together.
         (None, _) | (_, None) => None,
     };
-    let settings = settings(&config, &arguments);
+    let mut settings = settings(&config, &arguments);
     if let Some(SmallSharedMemory { size_mb, wanted_mb }) = SmallSharedMemory::of_machine(settings.running) {
         tracing::warn!(
             size_mb,
@@ -95,6 +97,10 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
             "/dev/shm is too small for this many large programs at the same time; {}",
             shared_memory::REMEDY
         );
+    }
+    if let Some(place) = &arguments.archive {
+        let place = place.parse::<ArchivePlace>();
+        settings.archive = Some(place.map_err(|error| CliError::usage(error.to_string()))?);
     }
     // A killed service leaves executors and shared memory behind.
     let left = tokio::task::spawn_blocking(sp1d_engine::remove_leftovers)

@@ -33,6 +33,9 @@ pub(in crate::command) async fn status(arguments: ShowArguments) -> Result<()> {
     print(&format!("service:  {}, release {}", client.url(), health.release))?;
     print(&format!("proofs:   {}", counts.join(", ")))?;
     print(&format!("workers:  {} connected, {} ready", health.workers, health.ready_workers))?;
+    if let Some(seconds) = health.archive_age_seconds {
+        print(&format!("archive:  complete {seconds} s ago"))?;
+    }
     health.warnings.iter().try_for_each(|warning| print(&format!("warning:  {warning}")))
 }
 

@@ -1,0 +1,375 @@
+//! Archives the state of a running service.
+
+use super::{
+    copy_name::{CopyName, DATABASES},
+    error::ArchiveError,
+    limits::MAX_MANIFEST_BYTES,
+    manifest::{ArchiveManifest, ClaimRefusal, MANIFEST, claim, is_own},
+    place::ArchivePlace,
+    prepared_copy::{PreparedCopy, remove_leftovers},
+    record::{ArchiveRecord, random_id},
+    retention::{UnusedBlobs, superseded},
+    revision::Revision,
+    schedule::CopySchedule,
+    status::ArchiveStatus,
+    store::ArchiveStore,
+};
+use crate::state::{BlobError, Blobs, DatabaseCopier, OpenBlob, ServiceClock, is_digest};
+use sp1d_model::hint;
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Folder of the blobs in the archive.
+pub(super) const BLOBS: &str = "blobs";
+
+/// Interval at which the archiver looks for changes of the database.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a start waits for the archive. Without a response, the service starts and tries again later.
+const MAX_START: Duration = Duration::from_secs(10);
+
+/// Time for the last copy when the service shuts down.
+const MAX_LAST_COPY: Duration = Duration::from_secs(10);
+
+/// Interval at which the archiver lists the archive: it removes what is no longer needed, and notices what is missing.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Returns the name of a blob in the archive.
+pub(super) fn blob_name(digest: &str) -> String {
+    format!("{BLOBS}/{}/{digest}", &digest[..2])
+}
+
+/// What the archiver reads.
+pub(crate) struct ArchiverParts {
+    pub(crate) place: ArchivePlace,
+    /// The state folder.
+    pub(crate) state: PathBuf,
+    /// The database in the state folder.
+    pub(crate) database: PathBuf,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: Arc<ServiceClock>,
+}
+
+/// The archive, claimed by this process.
+struct ClaimedArchive {
+    record: ArchiveRecord,
+    /// Revision of the manifest.
+    revision: Revision,
+}
+
+/// What the archive contained when it was last listed.
+struct ArchiveSurvey {
+    /// Digests of the blobs, with those that were added since.
+    blobs: HashSet<String>,
+    /// When to list again, since the start of the service.
+    next: Duration,
+}
+
+/// Archives the state until the service stops, or until another process has claimed the archive.
+pub(crate) struct Archiver {
+    parts: ArchiverParts,
+    store: ArchiveStore,
+    copier: Arc<Mutex<DatabaseCopier>>,
+    status: Arc<ArchiveStatus>,
+    /// Random id of this process.
+    writer: String,
+    claimed: Option<ClaimedArchive>,
+    survey: Option<ArchiveSurvey>,
+    unused: UnusedBlobs,
+    schedule: CopySchedule,
+    /// Version of the database in the last copy.
+    copied: Option<i64>,
+    is_failing: bool,
+}
+
+fn local(path: &Path) -> impl FnOnce(io::Error) -> ArchiveError + use<> {
+    let path = path.to_owned();
+    move |reason| ArchiveError::Local { path, reason }
+}
+
+/// Runs `work` on a thread where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("work on the archive does not panic")
+}
+
+impl Archiver {
+    /// Opens and claims the archive. If it does not respond, the archiver tries again later.
+    ///
+    /// # Errors
+    /// If the settings are not valid, or if this state folder may not archive to the place.
+    pub(crate) async fn start(
+        parts: ArchiverParts,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ArchiveError> {
+        let store = ArchiveStore::open(&parts.place, variable)?;
+        let state = parts.state.clone();
+        blocking(move || remove_leftovers(&state)).await;
+        let mut archiver = Self {
+            store,
+            copier: Arc::new(Mutex::new(DatabaseCopier::new(parts.database.clone()))),
+            status: Arc::new(ArchiveStatus::new(parts.place.clone())),
+            writer: random_id().map_err(local(&parts.state))?,
+            claimed: None,
+            survey: None,
+            unused: UnusedBlobs::default(),
+            schedule: CopySchedule::default(),
+            copied: None,
+            is_failing: false,
+            parts,
+        };
+        match timeout(MAX_START, archiver.claim()).await {
+            Ok(Err(error)) if error.is_final() => return Err(error),
+            Ok(Err(error)) => archiver.on_failure(&error),
+            Ok(Ok(())) => {}
+            Err(_) => {
+                let (place, reason) = (archiver.parts.place.clone(), "it did not respond in time".to_owned());
+                archiver.on_failure(&ArchiveError::Unavailable { place, reason });
+            }
+        }
+        Ok(archiver)
+    }
+
+    pub(crate) const fn status(&self) -> &Arc<ArchiveStatus> {
+        &self.status
+    }
+
+    /// Archives until `stop` is cancelled, and then once more if something has changed. `ended` is notified when a
+    /// proof has ended.
+    pub(crate) async fn run(mut self, ended: Arc<Notify>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = ended.notified() => self.schedule.on_urgent(),
+                () = sleep(LOOK_INTERVAL) => {}
+            }
+            // A copy that is interrupted here is made again below, or at the next start.
+            let may_continue = tokio::select! {
+                () = stop.cancelled() => break,
+                may_continue = self.step() => may_continue,
+            };
+            if !may_continue {
+                return;
+            }
+        }
+        if self.has_changed().await && !matches!(timeout(MAX_LAST_COPY, self.copy()).await, Ok(Ok(_))) {
+            tracing::warn!("the archive lacks the last changes; the next start archives them");
+        }
+    }
+
+    /// Copies if a copy is due. Returns false if the archiver must end.
+    async fn step(&mut self) -> bool {
+        let start = self.status.now();
+        let has_changed = self.has_changed().await;
+        if !has_changed {
+            self.status.on_complete(start);
+        }
+        if !self.schedule.is_due(start, has_changed) {
+            return true;
+        }
+        self.schedule.on_start();
+        match self.copy().await {
+            Ok(missing) => {
+                self.schedule.on_success(start);
+                self.status.on_complete(start);
+                self.status.on_copied(missing);
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!(place = %self.parts.place, "the archive is complete again");
+                }
+                true
+            }
+            Err(error) => {
+                self.on_failure(&error);
+                !error.is_final()
+            }
+        }
+    }
+
+    fn on_failure(&mut self, error: &ArchiveError) {
+        let (place, text) = (&self.parts.place, error.to_string());
+        let shown = hint::one_line(&text);
+        if error.is_final() {
+            tracing::error!(%place, error = shown, "the service does not archive any more");
+        } else if !self.is_failing {
+            tracing::warn!(%place, error = shown, "cannot archive the state; retrying");
+        }
+        self.is_failing = true;
+        self.schedule.on_failure(self.status.now());
+        self.status.on_failure(text, error.is_final());
+    }
+
+    /// Returns true if the database has changed since the last copy, or if that is unknown.
+    async fn has_changed(&mut self) -> bool {
+        let copier = self.copier.clone();
+        let version = blocking(move || copier.lock().unwrap_or_else(PoisonError::into_inner).version()).await;
+        version.map_or(true, |version| self.copied != Some(version))
+    }
+
+    async fn manifest(&self) -> Result<Option<(ArchiveManifest, Revision)>, ArchiveError> {
+        let Some((content, revision)) = self.store.read(MANIFEST, MAX_MANIFEST_BYTES).await? else { return Ok(None) };
+        let damaged = |reason| ArchiveError::Damaged { name: MANIFEST.to_owned(), reason };
+        Ok(Some((ArchiveManifest::decode(&content).map_err(damaged)?, revision)))
+    }
+
+    /// Claims the archive for this process.
+    async fn claim(&mut self) -> Result<(), ArchiveError> {
+        let state = self.parts.state.clone();
+        let record = blocking(move || ArchiveRecord::load(&state)).await;
+        let mut record = record.map_err(local(&self.parts.state))?;
+        let (found, revision) = match self.manifest().await? {
+            Some((found, revision)) => (Some(found), revision),
+            None => (None, Revision::Absent),
+        };
+        let place = || self.parts.place.clone();
+        record.position = claim(found.as_ref(), &record.owner, record.position).map_err(|refusal| match refusal {
+            ClaimRefusal::Foreign => ArchiveError::Foreign { place: place() },
+            ClaimRefusal::Newer => {
+                let at = found.as_ref().map_or(self.parts.clock.now(), |found| found.at);
+                ArchiveError::Newer { place: place(), at }
+            }
+        })?;
+        self.store_record(&record).await?;
+        let mut manifest =
+            ArchiveManifest::new(record.owner.clone(), self.writer.clone(), record.position, self.parts.clock.now());
+        manifest.database = found.and_then(|found| found.database);
+        let revision = self.store.replace(MANIFEST, manifest.encode(), &revision).await?;
+        // A store that ignores conditions accepts this write.
+        match self.store.replace(MANIFEST, manifest.encode(), &Revision::Absent).await {
+            Err(ArchiveError::Replaced) => {}
+            Ok(_) => return Err(ArchiveError::Unconditional { place: place() }),
+            Err(error) => return Err(error),
+        }
+        tracing::info!(place = %self.parts.place, generation = record.position.generation, "archive claimed");
+        self.claimed = Some(ClaimedArchive { record, revision });
+        Ok(())
+    }
+
+    async fn store_record(&self, record: &ArchiveRecord) -> Result<(), ArchiveError> {
+        let (record, state) = (record.clone(), self.parts.state.clone());
+        blocking(move || record.store(&state)).await.map_err(local(&self.parts.state))
+    }
+
+    /// Copies the state to the archive. Returns the number of files that could not be archived, because they are
+    /// missing or damaged.
+    async fn copy(&mut self) -> Result<usize, ArchiveError> {
+        if self.claimed.is_none() {
+            self.claim().await?;
+        }
+        let copies = self.survey().await?;
+        let (copier, state) = (self.copier.clone(), self.parts.state.clone());
+        let prepare = move || PreparedCopy::make(&mut copier.lock().unwrap_or_else(PoisonError::into_inner), &state);
+        let prepared = blocking(prepare).await?;
+        let missing = self.put_blobs(&prepared.needed).await?;
+        let at = self.parts.clock.now();
+        let claimed = self.claimed.as_mut().expect("the archive is claimed above");
+        claimed.record.position.sequence += 1;
+        let record = claimed.record.clone();
+        let name = CopyName { position: record.position, at, digest: prepared.digest.clone() };
+        let file = prepared.file.try_clone().map_err(local(&self.parts.state))?;
+        self.store.put(&name.to_string(), file, prepared.bytes).await?;
+        self.store_record(&record).await?;
+        let mut manifest = ArchiveManifest::new(record.owner, self.writer.clone(), record.position, at);
+        manifest.database = Some(name.to_string());
+        self.replace_manifest(&manifest).await?;
+        self.copied = Some(prepared.version);
+        tracing::debug!(copy = %name, bytes = prepared.bytes, "state archived");
+        if let Some(mut copies) = copies {
+            copies.push(name);
+            self.collect_garbage(&copies, &prepared.needed).await;
+        }
+        Ok(missing)
+    }
+
+    /// Replaces the manifest that this process has written last.
+    async fn replace_manifest(&mut self, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
+        let claimed = self.claimed.as_ref().expect("the archive was claimed");
+        let mut replaced = self.store.replace(MANIFEST, manifest.encode(), &claimed.revision).await;
+        if matches!(replaced, Err(ArchiveError::Replaced)) {
+            // The response to an earlier write may be lost.
+            let found = self.manifest().await?;
+            if let Some((found, revision)) = found
+                && is_own(Some(&found), &self.writer)
+            {
+                replaced = self.store.replace(MANIFEST, manifest.encode(), &revision).await;
+            }
+        }
+        let revision = replaced?;
+        self.claimed.as_mut().expect("the archive was claimed").revision = revision;
+        Ok(())
+    }
+
+    /// Archives those of the `needed` blobs that are not in the archive yet, one after the other. Returns the number of
+    /// blobs that are missing or damaged.
+    async fn put_blobs(&mut self, needed: &HashSet<String>) -> Result<usize, ArchiveError> {
+        let mut missing = 0;
+        let survey = self.survey.as_mut().expect("the archive was listed");
+        // Nothing but digests may become part of a name.
+        for digest in needed.iter().filter(|digest| is_digest(digest)) {
+            if survey.blobs.contains(digest) {
+                continue;
+            }
+            let (blobs, wanted) = (self.parts.blobs.clone(), digest.clone());
+            match blocking(move || blobs.open_blob(&wanted)).await {
+                Ok(OpenBlob { file, bytes }) => self.store.put(&blob_name(digest), file, bytes).await?,
+                // Garbage collection removes blobs too, after their proofs. The next copy needs them no more.
+                Err(BlobError::Damaged { .. }) => {
+                    missing += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            survey.blobs.insert(digest.clone());
+        }
+        Ok(missing)
+    }
+
+    /// Lists the archive if that is due, and then returns the copies of the database in it.
+    async fn survey(&mut self) -> Result<Option<Vec<CopyName>>, ArchiveError> {
+        let now = self.status.now();
+        if self.survey.as_ref().is_some_and(|survey| now < survey.next) {
+            return Ok(None);
+        }
+        let digest_of = |name: &String| {
+            let digest = name.rsplit('/').next().filter(|digest| is_digest(digest))?;
+            (blob_name(digest) == *name).then(|| digest.to_owned())
+        };
+        let blobs: HashSet<String> = self.store.list(BLOBS).await?.iter().filter_map(digest_of).collect();
+        let names = self.store.list(DATABASES).await?;
+        let copies: Vec<CopyName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        self.survey = Some(ArchiveSurvey { blobs, next: now + SURVEY_INTERVAL });
+        Ok(Some(copies))
+    }
+
+    /// Removes the `copies` and the blobs that are no longer needed. A failure only leaves files.
+    async fn collect_garbage(&mut self, copies: &[CopyName], needed: &HashSet<String>) {
+        let now = self.status.now();
+        let survey = self.survey.as_mut().expect("the archive was listed");
+        let unused = self.unused.collect(survey.blobs.iter(), needed, now);
+        for digest in &unused {
+            // Before the removal: if its response is lost, the blob is stored again when it is needed again.
+            survey.blobs.remove(digest);
+        }
+        let copies = superseded(copies, self.parts.clock.now());
+        let names: Vec<String> =
+            copies.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
+        for name in &names {
+            if let Err(error) = self.store.remove(name).await {
+                let error = hint::one_line(&error.to_string());
+                tracing::warn!(name, error, "cannot remove old files of the archive; the next try is in an hour");
+                return;
+            }
+        }
+        if !names.is_empty() {
+            tracing::info!(files = names.len(), "old files of the archive removed");
+        }
+    }
+}

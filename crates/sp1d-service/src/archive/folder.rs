@@ -1,0 +1,208 @@
+//! An archive in a folder, for example on another disk or on a file server. Files are replaced by renaming, so this is
+//! safe on network file systems too.
+
+use super::{
+    error::ArchiveError,
+    limits::{MAX_ARCHIVED_FILES, MAX_MANIFEST_BYTES},
+    place::ArchivePlace,
+    revision::Revision,
+};
+use crate::state::{create_private_folder, replace_durably, sync_folder};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+use tempfile::NamedTempFile;
+
+/// Name of the file whose lock makes the replacement of a file exclusive.
+const LOCK: &str = "lock";
+
+/// An archive in a folder.
+#[derive(Debug, Clone)]
+pub(super) struct FolderArchive {
+    folder: PathBuf,
+}
+
+impl FolderArchive {
+    pub(super) const fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Runs `work` with the path of `name` on a thread where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Path, &Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, ArchiveError> {
+        let (folder, path) = (self.folder.clone(), self.folder.join(name));
+        let done = tokio::task::spawn_blocking(move || {
+            work(&folder, &path).map_err(|error| ArchiveError::Unavailable {
+                reason: format!("{}: {error}", path.display()),
+                place: ArchivePlace::Folder(folder),
+            })
+        });
+        done.await.expect("work on the archive does not panic")
+    }
+
+    pub(super) async fn put(&self, name: &str, mut file: File) -> Result<(), ArchiveError> {
+        self.blocking(name, move |_, path| {
+            let folder = path.parent().expect("a file of the archive has a folder");
+            create_private_folder(folder)?;
+            let mut part = NamedTempFile::with_prefix_in(".part-", folder)?;
+            io::copy(&mut file, part.as_file_mut())?;
+            part.as_file().sync_all()?;
+            part.persist(path).map_err(|error| error.error)?;
+            sync_folder(folder)
+        })
+        .await
+    }
+
+    pub(super) async fn read(&self, name: &str, limit: u64) -> Result<Option<(Vec<u8>, Revision)>, ArchiveError> {
+        self.blocking(name, move |_, path| {
+            let Some(content) = read_file(path, limit)? else { return Ok(None) };
+            let revision = revision_of(&content);
+            Ok(Some((content, revision)))
+        })
+        .await
+    }
+
+    /// Replaces the small file `name` of the archive's own folder.
+    pub(super) async fn replace(
+        &self,
+        name: &str,
+        content: Vec<u8>,
+        expected: Revision,
+    ) -> Result<Revision, ArchiveError> {
+        let file = name.to_owned();
+        let replaced = self.blocking(name, move |folder, path| {
+            create_private_folder(folder)?;
+            let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+            flock(&lock, FlockOperation::LockExclusive)?;
+            let found = read_file(path, MAX_MANIFEST_BYTES)?;
+            if found.as_deref().map_or(Revision::Absent, revision_of) != expected {
+                return Ok(None);
+            }
+            replace_durably(folder, &file, &content)?;
+            Ok(Some(revision_of(&content)))
+        });
+        replaced.await?.ok_or(ArchiveError::Replaced)
+    }
+
+    pub(super) async fn open_file(&self, name: &str) -> Result<Option<tokio::fs::File>, ArchiveError> {
+        let opened = self.blocking(name, |_, path| match File::open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        });
+        Ok(opened.await?.map(tokio::fs::File::from_std))
+    }
+
+    pub(super) async fn list(&self, name: &str) -> Result<Vec<String>, ArchiveError> {
+        self.blocking(name, |folder, path| {
+            let mut names = Vec::new();
+            list_into(folder, path, &mut names)?;
+            Ok(names)
+        })
+        .await
+    }
+
+    pub(super) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
+        self.blocking(name, |_, path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
+    }
+}
+
+fn revision_of(content: &[u8]) -> Revision {
+    Revision::Tag(blake3::hash(content).to_hex().to_string())
+}
+
+/// Reads a file of at most `limit` bytes. `None` if it does not exist.
+fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the file has more than {limit} bytes")));
+    }
+    Ok(Some(content))
+}
+
+/// Adds the names of all files below `path`, relative to `folder`. Files that are being written have names with a dot.
+fn list_into(folder: &Path, path: &Path, names: &mut Vec<String>) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            list_into(folder, &entry.path(), names)?;
+            continue;
+        }
+        let path = entry.path();
+        let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
+        let is_complete = !entry.file_name().as_encoded_bytes().starts_with(b".");
+        if let (Some(name), true) = (name, is_complete) {
+            if names.len() as u64 >= MAX_ARCHIVED_FILES {
+                return Err(io::Error::other(format!("it has more than {MAX_ARCHIVED_FILES} files")));
+            }
+            names.push(name.to_owned());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Returns an open file with `content`, at its start.
+    fn file(content: &str) -> File {
+        let mut named = NamedTempFile::new().unwrap();
+        named.write_all(content.as_bytes()).unwrap();
+        named.reopen().unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_expected_revision_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = FolderArchive::new(folder.path().join("archive"));
+        assert_eq!(archive.read("manifest.json", 10).await.unwrap(), None);
+        let first = archive.replace("manifest.json", b"first".to_vec(), Revision::Absent).await.unwrap();
+        let again = archive.replace("manifest.json", b"other".to_vec(), Revision::Absent).await;
+        assert!(matches!(again, Err(ArchiveError::Replaced)), "{again:?}");
+        assert_eq!(archive.read("manifest.json", 10).await.unwrap(), Some((b"first".to_vec(), first.clone())));
+        archive.replace("manifest.json", b"second".to_vec(), first.clone()).await.unwrap();
+        let stale = archive.replace("manifest.json", b"third".to_vec(), first).await;
+        assert!(matches!(stale, Err(ArchiveError::Replaced)), "{stale:?}");
+        let long = archive.read("manifest.json", 5).await;
+        assert!(matches!(long, Err(ArchiveError::Unavailable { .. })), "{long:?}");
+    }
+
+    #[tokio::test]
+    async fn files_are_listed_read_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = FolderArchive::new(folder.path().to_owned());
+        assert!(archive.list("blobs").await.unwrap().is_empty());
+        archive.put("blobs/0a/one", file("content")).await.unwrap();
+        archive.put("blobs/0b/two", file("")).await.unwrap();
+        fs::write(folder.path().join("blobs/0b/.part-x"), "unfinished").unwrap();
+        let mut names = archive.list("blobs").await.unwrap();
+        names.sort();
+        assert_eq!(names, ["blobs/0a/one", "blobs/0b/two"]);
+        assert!(archive.open_file("blobs/0a/one").await.unwrap().is_some());
+        archive.remove("blobs/0a/one").await.unwrap();
+        archive.remove("blobs/0a/one").await.unwrap();
+        assert!(archive.open_file("blobs/0a/one").await.unwrap().is_none());
+    }
+}

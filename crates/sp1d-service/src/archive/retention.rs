@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn blobs_are_removed_a_day_after_their_last_use() {
-        let hours = |hours| Duration::from_secs(hours * 60 * 60);
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
         let archived = ["one".to_owned(), "two".to_owned()];
         let needed = HashSet::from(["one".to_owned()]);
         let mut unused = UnusedBlobs::default();

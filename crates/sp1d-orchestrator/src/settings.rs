@@ -37,13 +37,13 @@ pub struct OrchestratorSettings {
     pub store: sp1d_artifacts::StoreLimits,
     /// Which results are verified before they are used.
     pub verify: Verify,
-    /// A task and its proof fail after failures on this many different workers. A rejected result counts as a failure,
-    /// and workers that count as one machine (`worker_origins`) count once. If every worker that supports the task was
-    /// tried or is too small, this many failures in total are enough. At least 1.
+    /// A task and its proof fail after failures on workers of this many different origins: workers that count as one
+    /// machine (`worker_origins`) count once. Rejected output counts as a failure. If every worker that supports the
+    /// task was tried or is too small, this many failures in total are enough. At least 1.
     pub max_failures: u32,
-    /// The same for losses of this many different workers: they were lost with the task, ran it for too long, or never
-    /// started it. If every worker that supports the task was tried or is too small, this many losses in total are
-    /// enough. At least 1.
+    /// The same for losses of workers of this many different origins: they were lost with the task, ran it for too
+    /// long, or never started it. If every worker that supports the task was tried or is too small, this many losses in
+    /// total are enough. At least 1.
     pub max_losses: u32,
     /// Which workers count as one machine. Such workers do not confirm each other, and a new one starts with the worst
     /// record of the others.

@@ -6,17 +6,18 @@
 //! |---|---|---|
 //! | [`PoolSnapshot`] | dispatcher | callers that list the workers |
 //! | registered attempts | dispatcher | sessions, for uploads and downloads |
-//! | running tries | each try for itself; the dispatcher counts in it | sessions and dispatcher, to report |
-//! | connected workers | each session for its worker; the dispatcher counts in it | dispatcher, tries and callers |
+//! | running tries | each try; the dispatcher and the sessions report, count and fail it | dispatcher and sessions |
+//! | connected workers | each session; the dispatcher counts in it and closes it | dispatcher, tries and callers |
 //! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
-//! | identities of workers | sessions, when a worker connects | none |
+//! | identities of workers | connections and sessions, when a worker connects | sessions |
 //!
-//! Each entry has one owner, which adds and removes it. Other parts only change counters in it. The first three maps
-//! are published: other parts cannot add or remove an entry. The maps of attempts, tries and workers hold handles: the
-//! state of a try, or the channel to a worker. What the scheduler knows about a worker is only in the `PoolSnapshot`. A
-//! lock is only held for a moment. Only the scheduler decides about tasks. The shared state does not know how sessions
-//! and proofs work.
+//! Each entry has one owner, which adds and removes it. Other parts neither add nor remove an entry, but they act on
+//! it: for example, the dispatcher and the sessions can fail a try, and the dispatcher ends its tasks and counts its
+//! results. The first three rows are published: a reader borrows the present state and cannot change it. The maps of
+//! attempts, tries and workers hold handles: the state of a try, or the channel to a worker. What the scheduler knows
+//! about a worker is only in the `PoolSnapshot`. A lock is only held for a moment. Only the scheduler decides about
+//! tasks. The shared state does not know how sessions and proofs work.
 
 use crate::{
     check_places::CheckPlaces,
@@ -71,7 +72,7 @@ sp1d_model::limits! {
 /// upload artifacts.
 #[derive(Clone)]
 pub(crate) struct RegisteredAttempt {
-    /// The session that holds it.
+    /// The session that holds it, or held it last.
     pub(crate) session: SessionId,
     /// The worker that got it. The worker may be disconnected when the result of the attempt is accepted, so its name
     /// and its address are kept here.

@@ -9,7 +9,7 @@ pub struct SchedulerConfig {
     /// How long a worker may be silent. Then its session ends, and its tasks can go to other workers. Its attempts may
     /// continue after a reconnect.
     pub lease_ttl: Duration,
-    /// A task fails for good after failures on workers of this many different origins. A rejected result counts as a
+    /// A task fails for good after failures on workers of this many different origins. Rejected output counts as a
     /// failure. If every worker that supports the task was tried or is too small, this many failures in total are
     /// enough. At least 1.
     ///

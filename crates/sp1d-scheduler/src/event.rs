@@ -8,7 +8,7 @@
 //!   knows tries only: a task belongs to a try, and a failed try may be followed by another one of the same proof.
 //! - **Marker.** A marker is an empty SP1 task that no worker runs. SP1 submits one with each core shard. While the
 //!   attempt of the shard still proves, it uploads the shard's deferred events (of its precompile calls) and reports
-//!   the marker. The marker is complete once the events are checked and the claim about them is accepted. A result that
+//!   them. The marker is complete once the events are checked and the claim about them is accepted. A result that
 //!   arrives during these checks waits. SP1 waits for the marker before it builds precompile shards from these events.
 //! - **Cancel and discard.** To cancel an attempt is to stop it on its worker ([`Command::Cancel`]). To discard an
 //!   attempt is to delete its uploads ([`Command::Discard`]).
@@ -272,7 +272,8 @@ pub enum Command {
         /// The attempt that continues.
         attempt: AttemptId,
     },
-    /// The worker is quarantined after too many faults: it gets no tasks of some kinds for a while.
+    /// The worker is quarantined: it had too many faults, or was proven wrong. Also follows when a quarantined worker
+    /// joins in a new session. The worker gets no tasks of `kinds` meanwhile.
     Quarantine {
         /// The worker's present session.
         session: SessionId,
@@ -280,11 +281,11 @@ pub enum Command {
         kinds: KindSet,
         /// How long the quarantine lasts from now.
         duration: Duration,
-        /// The worker's last fault, for people.
+        /// The last fault, or what was proven wrong, for people.
         reason: String,
     },
-    /// A quarantine of the worker is over, and its probation starts. It gets one task of each of the kinds at a time.
-    /// An accepted result ends the probation for its kind, and a fault starts the next quarantine.
+    /// A quarantine of the worker is over, and its probation starts: for each of the kinds, it gets one task at a time,
+    /// until a result of this kind is accepted or a fault starts the next quarantine.
     Probation {
         /// The worker's present session.
         session: SessionId,

@@ -15,12 +15,12 @@ pub enum AttemptFailure {
         /// The worker's description, for people.
         text: String,
     },
-    /// Its result is wrong or missing, or the deferred events that it uploaded are wrong.
+    /// Its result or its deferred events are wrong or missing, or workers of two origins contradict its claim.
     Rejected(String),
     /// The session ended, or was silent for longer than a lease.
     WorkerLost,
-    /// No second worker confirmed the deferred events that the attempt claims for its shard. It is not known which
-    /// worker is wrong, so none of them gets a fault.
+    /// No worker of another origin confirmed the deferred events that the attempt claims for its shard. It is not known
+    /// which worker is wrong, so none of them gets a fault.
     Unconfirmed,
     /// The try already has artifacts with the names of the deferred events that the attempt uploaded, but with other
     /// content. It is not known which of them are right, so no worker gets a fault.
@@ -55,7 +55,9 @@ impl fmt::Display for AttemptFailure {
             Self::Worker { kind, text } => write!(f, "{kind}: {text}"),
             Self::Rejected(reason) => write!(f, "its output was rejected: {reason}"),
             Self::WorkerLost => f.write_str("the worker was lost"),
-            Self::Unconfirmed => f.write_str("no other worker confirmed the deferred events that it claims"),
+            Self::Unconfirmed => {
+                f.write_str("no worker of another origin confirmed the deferred events that it claims")
+            }
             Self::NameConflict => {
                 f.write_str("another attempt already owns the names of the artifacts that it uploaded")
             }

@@ -72,11 +72,12 @@ pub enum WorkerStanding {
     /// The worker gets tasks.
     #[default]
     Normal,
-    /// The worker gets no tasks of some kinds until a time that the scheduler has set, because it had too many faults.
+    /// The worker gets no tasks of some or all kinds until a time that the scheduler has set, because it had too many
+    /// faults or was proven wrong.
     Quarantined {
         /// The kinds for which the worker is quarantined.
         kinds: KindSet,
-        /// The worker's last fault, for people.
+        /// The last fault, or what was proven wrong, for people.
         reason: String,
     },
     /// The worker was quarantined for some kinds and gets one task of each of them at a time. An accepted result makes

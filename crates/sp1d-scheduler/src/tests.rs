@@ -149,7 +149,7 @@ const fn events_accepted(session: u64, attempt: u64) -> Event {
     Event::DeferredEventsAccepted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn reported(session: u64, attempt: u64) -> Event {
+const fn delivered(session: u64, attempt: u64) -> Event {
     Event::ResultDelivered { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 

@@ -29,7 +29,7 @@ pub enum WaitReason {
         kind: TaskKind,
         /// Workers that finish the attempts that they have started, and get no others.
         draining: usize,
-        /// Workers that get no task of the kind for a while after too many faults.
+        /// Workers that are quarantined for the kind.
         quarantined: usize,
         /// Workers whose prover is being started again.
         starting: usize,

@@ -170,7 +170,7 @@ impl Driver {
             ToOrchestrator::Heartbeat => DispatchEvent::LeaseRenewed { session },
             ToOrchestrator::Started(attempt) => DispatchEvent::AttemptStarted { session, attempt },
             ToOrchestrator::Marker { attempt, claims } => {
-                if let Some(claims) = claims.filter(|_| self.is_held_by(attempt, session)) {
+                if let Some(claims) = claims.filter(|_| self.may_deliver(session, attempt)) {
                     // An artifact that was uploaded does not change.
                     self.claims.entry(attempt).or_insert(claims);
                 }
@@ -179,7 +179,7 @@ impl Driver {
             }
             ToOrchestrator::Reported { attempt, value } => {
                 net.tell(machine, session, ToWorker::Received(attempt));
-                if self.is_held_by(attempt, session) {
+                if self.may_deliver(session, attempt) {
                     let known = self.delivered.entry(attempt).or_default();
                     *known = known.or(value);
                 }
@@ -206,7 +206,7 @@ impl Driver {
     }
 
     /// Returns true if `session` may deliver artifacts of `attempt`.
-    fn is_held_by(&self, attempt: AttemptId, session: SessionId) -> bool {
+    fn may_deliver(&self, session: SessionId, attempt: AttemptId) -> bool {
         self.attempts.get(&attempt).is_some_and(|given| given.session == session)
     }
 

@@ -222,7 +222,7 @@ impl FakeRunner {
             }
         }
         if whole != expected_proof(shards, self.record_bytes) {
-            return Err(ProofFailure::Unverified("it differs from the proof of honest workers".into()));
+            return Err(ProofFailure::WrongProof("it differs from the proof of honest workers".into()));
         }
         Ok(ProofOutput { proof: whole, cycles: shards })
     }

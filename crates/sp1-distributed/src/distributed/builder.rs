@@ -120,14 +120,14 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.verify(verify))
     }
 
-    /// Sets on how many different workers a task may fail before its proof fails, see
+    /// Sets after failures on workers of how many different origins a task and its proof fail, see
     /// [`settings`](super::config::settings): 1 to 100. The default is 3.
     #[must_use]
     pub fn max_failures(self, failures: u32) -> Self {
         self.set(|overrides| overrides.max_failures(failures))
     }
 
-    /// Sets the number of workers lost with a task after which the task and its proof fail: 1 to 1000. Default: 5.
+    /// Sets after losses of workers of how many different origins a task and its proof fail: 1 to 1000. Default: 5.
     #[must_use]
     pub fn max_losses(self, losses: u32) -> Self {
         self.set(|overrides| overrides.max_losses(losses))

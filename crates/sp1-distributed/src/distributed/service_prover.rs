@@ -148,12 +148,12 @@ impl ServiceProver {
         };
         let ended = self.0.follow(asked, 0, Some(OUTAGE_TIMEOUT), on_event).await?;
         let content = self.content(ended).await?;
-        let unverified = |text: String| DistributedError::Proof(ProofFailure::Unverified(text));
+        let wrong_proof = |text: String| DistributedError::Proof(ProofFailure::WrongProof(text));
         let made: ProofFile = bincode::deserialize(&content)
-            .map_err(|error| unverified(format!("cannot decode the proof of the service: {error}")))?;
+            .map_err(|error| wrong_proof(format!("cannot decode the proof of the service: {error}")))?;
         let (made_mode, mode) = (mode_of(&made.proof), wanted.mode);
         if made_mode != mode {
-            return Err(unverified(format!("the service made a {made_mode} proof instead of a {mode} proof")));
+            return Err(wrong_proof(format!("the service made a {made_mode} proof instead of a {mode} proof")));
         }
         Ok(to_sdk(runner.verify_for_program(made, &wanted.elf, wanted.nonce).await?))
     }

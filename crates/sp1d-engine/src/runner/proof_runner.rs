@@ -223,12 +223,12 @@ impl Sp1ProofRunner {
         proof.report(ProofEvent::Verifying);
         let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;
         let proven = ProofFile::from(made);
-        check_nonce(&proven.proof, request.nonce).map_err(ProofFailure::Unverified)?;
+        check_nonce(&proven.proof, request.nonce).map_err(ProofFailure::WrongProof)?;
         if proven.public_values.as_slice() != SP1PublicValues::from(&executed.public_value_stream).as_slice() {
-            return Err(ProofFailure::Unverified("its public values differ from those of the execution".to_owned()));
+            return Err(ProofFailure::WrongProof("its public values differ from those of the execution".to_owned()));
         }
         let verified = self.verify_with(proven, key, exit).await;
-        let proven = verified.map_err(ProofFailure::Unverified)?;
+        let proven = verified.map_err(ProofFailure::WrongProof)?;
         let proof = bincode::serialize(&proven).map_err(|error| ProofFailure::Internal(error.to_string()))?;
         Ok(ProofOutput { proof, cycles: executed.cycles })
     }
@@ -247,9 +247,9 @@ impl Sp1ProofRunner {
     /// `nonce`, of a run that ended with exit code 0. A proof does not say which input the program had.
     ///
     /// # Errors
-    /// Fails if the program is not valid. Fails with [`ProofFailure::Unverified`] if the proof does not verify or has
-    /// another nonce, because the maker of the proof is at fault. With SP1's feature
-    /// `mprotect`, only core proofs are accepted, because SP1 verifies recursion proofs of any program.
+    /// Fails if the program is not valid. Fails with [`ProofFailure::WrongProof`] if the proof does not verify or has
+    /// another nonce, because the maker of the proof is at fault. With SP1's feature `mprotect`, only core proofs are
+    /// accepted, because SP1 verifies recursion proofs of any program.
     pub fn verify_for_program<'a>(
         &'a self,
         proof: ProofFile,
@@ -265,9 +265,9 @@ impl Sp1ProofRunner {
             };
             check_recursion_keys(mode, self.verifier.vk_verification())?;
             let key = self.key(program).await?;
-            let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::Unverified)?;
+            let proof = self.verify_with(proof, key, StatusCode::SUCCESS).await.map_err(ProofFailure::WrongProof)?;
             // `check_nonce` indexes into the proof. That is safe after the verification.
-            check_nonce(&proof.proof, nonce).map_err(ProofFailure::Unverified)?;
+            check_nonce(&proof.proof, nonce).map_err(ProofFailure::WrongProof)?;
             Ok(proof)
         })
     }

@@ -60,7 +60,7 @@ pub enum ProofEvent {
         /// Name of the worker.
         worker: String,
     },
-    /// The orchestrator chose how to cut the execution into shards.
+    /// The orchestrator chose how to cut the run into shards.
     Cut {
         /// The setting with the chosen value: `ELEMENT_THRESHOLD=130023424`.
         name: String,

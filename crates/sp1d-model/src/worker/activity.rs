@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a worker does, or why it does nothing. A draining worker finishes the attempts that it has started, and gets no
-/// others. A quarantined worker gets no tasks for a while, because it had too many faults. A disconnected worker should
-/// be connected, but is not. `other` is a state that this release does not know.
+/// others. A quarantined worker gets no tasks of some or all kinds for a while, because it had too many faults or was
+/// proven wrong. A disconnected worker should be connected, but is not. `other` is a state that this release does not
+/// know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -21,7 +22,7 @@ pub enum WorkerActivity {
     Draining,
     /// The worker has no attempts and gets no tasks.
     Drained,
-    /// The worker gets no tasks for a while, because it had too many faults.
+    /// The worker gets no tasks of some or all kinds for a while, because it had too many faults or was proven wrong.
     Quarantined,
     /// The worker should be connected, but is not.
     Disconnected,

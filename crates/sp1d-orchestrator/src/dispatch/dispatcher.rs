@@ -252,7 +252,7 @@ impl Dispatcher {
                 if let Some(worker) = self.shared.worker(session)
                     && let Some(left_out) = self.shared.may_log_about(worker.origin)
                 {
-                    tracing::info!(worker = %worker.name, %kinds, left_out, "worker on probation: it gets one task of each kind at a time");
+                    tracing::info!(worker = %worker.name, %kinds, left_out, "worker on probation: it gets one task of each of these kinds at a time");
                 }
             }
             DispatchCommand::EndDrainWait { session } => {

@@ -18,6 +18,7 @@ pub(crate) struct SubmittedTask {
     pub(crate) rights: Arc<AttemptRights>,
     /// Key of its results in the result cache; `None` if they are not cached.
     pub(crate) key: Option<Digest>,
-    /// Uploaded deferred events, to be cached together with its result. Empty until its marker is complete.
+    /// Uploaded deferred events, to be cached together with its result. Empty until its marker is complete, and always
+    /// if its results are not cached.
     pub(crate) event_uploads: DeferredEventUploads,
 }

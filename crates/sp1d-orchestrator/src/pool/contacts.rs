@@ -62,7 +62,8 @@ impl Contacts {
         !self.members.values().any(|contact| matches!(contact, Contact::Calling | Contact::Resting))
     }
 
-    /// Returns true if a worker may connect soon, because it is being called or this orchestrator waits for its turn.
+    /// Returns true if a worker may connect soon, because it is being called, or serves another orchestrator and can be
+    /// waited for.
     pub(crate) fn is_any_expected(&self) -> bool {
         let is_expected =
             |contact: &Contact| matches!(contact, Contact::Calling | Contact::Waiting(_) | Contact::Resting);

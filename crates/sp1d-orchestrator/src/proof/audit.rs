@@ -13,8 +13,8 @@ use sp1d_protocol::MessageLimits;
 use sp1d_scheduler::DispatchEvent;
 use std::sync::Arc;
 
-/// Number of results whose verification runs or waits. It is larger than the number of checks that run at the same
-/// time, so that checks of different workers run side by side.
+/// Maximum number of results whose verification runs or waits. It is larger than the number of checks that run at the
+/// same time, so that checks of different workers run side by side.
 const MAX_WAITING_RESULTS: usize = 256;
 
 /// Audits the unverified results of a try that `failure` has ended, and reports the workers that sent wrong ones to the
@@ -23,20 +23,20 @@ const MAX_WAITING_RESULTS: usize = 256;
 ///
 /// # Cancel safety
 /// Dropping the future ends the audit. A check that has started continues on its thread.
-pub(super) async fn audit(shared: &Arc<SharedState>, state: &Arc<RunningTry>, failure: &ProofFailure) {
-    if !matches!(failure, ProofFailure::Task { .. } | ProofFailure::Unverified(_) | ProofFailure::Internal(_)) {
+pub(super) async fn audit(shared: &Arc<SharedState>, running_try: &Arc<RunningTry>, failure: &ProofFailure) {
+    if !matches!(failure, ProofFailure::Task { .. } | ProofFailure::WrongProof(_) | ProofFailure::Internal(_)) {
         return;
     }
-    let all = state.unverified();
+    let all = running_try.unverified();
     let mut audit = Audit::new(&all);
-    let outcomes = all.into_iter().map(|result| verify_late(shared, state, result));
+    let outcomes = all.into_iter().map(|result| verify_late(shared, running_try, result));
     let mut outcomes = futures::stream::iter(outcomes).buffered(MAX_WAITING_RESULTS);
     while let Some((result, outcome)) = outcomes.next().await {
         let Some(reason) = audit.judge(&result, outcome) else { continue };
         let reason = clean_line(&reason, MessageLimits::FAILURE_BYTES);
         let UnverifiedResult { worker_id, worker, .. } = result;
         tracing::warn!(%worker, %reason, "worker sent a wrong result");
-        state.findings.mark_wrong_result();
+        running_try.findings.mark_wrong_result();
         let proven_wrong = DispatchEvent::ProvenWrong { worker: worker_id, reason };
         // If the dispatcher has ended, no worker gets another task.
         let _ = shared.inbox.send(DispatcherInput::Event(proven_wrong)).await;
@@ -47,16 +47,16 @@ pub(super) async fn audit(shared: &Arc<SharedState>, state: &Arc<RunningTry>, fa
 /// because a disk that loses artifacts is not the fault of the worker.
 async fn verify_late(
     shared: &Arc<SharedState>,
-    state: &Arc<RunningTry>,
+    running_try: &Arc<RunningTry>,
     result: UnverifiedResult,
 ) -> (UnverifiedResult, Option<Result<(), String>>) {
-    let (owned_shared, owned_state, checked) = (shared.clone(), state.clone(), result.clone());
+    let (owned_shared, owned_try, checked) = (shared.clone(), running_try.clone(), result.clone());
     let check = move || {
         let store = &owned_shared.store;
-        let read = |name: &str| owned_state.read_artifact(store, name);
+        let read = |name: &str| owned_try.read_artifact(store, name);
         let has_all = checked.needs().all(|name| read(name).is_some());
         let output = if has_all { read(checked.name()) } else { None };
-        output.map(|output| owned_state.check(store, &checked.spec, &output))
+        output.map(|output| owned_try.check(store, &checked.spec, &output))
     };
     let outcome = match shared.check_places.run(result.worker_id, check).await {
         CheckEnd::Returned(outcome, _) => outcome,

@@ -65,10 +65,12 @@ pub(crate) fn use_cached_result(
         None => return Err("it has uploads for a marker, and the task has no marker".to_owned().into()),
     };
     if output.len() > MessageLimits::RESULT_BYTES {
-        return Err(format!("the result has {} bytes, which no result has", output.len()).into());
+        return Err(
+            format!("the result has {} bytes; the limit is {}", output.len(), MessageLimits::RESULT_BYTES).into()
+        );
     }
     let content = output.clone().decode().map_err(|error| error.to_string())?;
-    proof.state.check(&proof.shared.store, spec, &content)?;
+    proof.running_try.check(&proof.shared.store, spec, &content)?;
     let result = (spec.payload.result().to_owned(), output);
     let mut added: Vec<String> = Vec::new();
     for (name, blob) in uploads.into_iter().chain([result]) {
@@ -76,7 +78,7 @@ pub(crate) fn use_cached_result(
         if let Err(error) = proof.put_blocking(&name, blob) {
             // A worker will upload artifacts with these names, perhaps with different content.
             for name in &added {
-                proof.shared.store.remove(try_scope(proof.state.id), name);
+                proof.shared.store.remove(try_scope(proof.running_try.id), name);
             }
             return Err(match error {
                 StoreError::Exists(_) => CachedResultError::Wrong(one_line(&error.to_string())),
@@ -108,7 +110,7 @@ fn checked_uploads(
     if find(list).is_none() {
         return Err("the list of deferred events is missing".to_owned());
     }
-    let events: HashSet<String> = proof.state.checks()?.check_deferred_events(spec, &find)?.into_iter().collect();
+    let events: HashSet<String> = proof.running_try.checks()?.check_deferred_events(spec, &find)?.into_iter().collect();
     let undeclared = uploads.iter().map(|(name, _)| name).find(|name| *name != list && !events.contains(*name));
     if let Some(name) = undeclared {
         return Err(format!("it has the artifact {name:?}, which its list of deferred events does not name"));

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 /// effect.
 #[derive(Clone)]
 pub struct ProofHandle {
-    pub(super) state: Arc<RunningTry>,
+    pub(super) running_try: Arc<RunningTry>,
     pub(super) shared: Arc<SharedState>,
 }
 
@@ -28,29 +28,30 @@ impl ProofHandle {
     /// Returns the number of this try.
     #[must_use]
     pub fn try_id(&self) -> TryId {
-        self.state.id
+        self.running_try.id
     }
 
     /// Returns the name of the proof in logs.
     #[must_use]
     pub fn label(&self) -> &str {
-        &self.state.label
+        &self.running_try.label
     }
 
     /// Returns true if the results of this proof are cached for later proofs.
     #[must_use]
     pub fn caches_results(&self) -> bool {
-        self.shared.result_cache.as_ref().is_some_and(|cache| cache.stores_results()) && !self.state.compares_claims
+        self.shared.result_cache.as_ref().is_some_and(|cache| cache.stores_results())
+            && !self.running_try.compares_claims
     }
 
     /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
     pub fn set_options(&self, options: String) {
-        self.state.set_options(options);
+        self.running_try.set_options(options);
     }
 
     /// Sets the checks of the proof. Call it before the first task is submitted. Only the first call counts.
     pub fn set_checks(&self, checks: impl ProofChecks) {
-        self.state.set_checks(Box::new(checks));
+        self.running_try.set_checks(Box::new(checks));
     }
 
     /// Returns how much memory attempts can use on each connected worker that supports `kind`; `None` for a worker that
@@ -74,7 +75,7 @@ impl ProofHandle {
     pub async fn wait_for_capability(&self, kind: TaskKind) -> Result<Vec<Option<AttemptMemory>>, ProofFailure> {
         /// How often to look for such a worker.
         const CHECK_INTERVAL: Duration = Duration::from_millis(200);
-        let _awaited = self.state.await_kind(kind);
+        let _awaited = self.running_try.await_kind(kind);
         loop {
             let workers = self.attempt_memory(kind);
             if !workers.is_empty() {
@@ -90,22 +91,23 @@ impl ProofHandle {
     /// Returns the statuses and the message channels of the proof's tasks.
     #[must_use]
     pub fn tracker(&self) -> &TaskTracker {
-        &self.state.tracker
+        &self.running_try.tracker
     }
 
     /// Returns a token that is cancelled when the try ends, whatever its outcome.
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
-        &self.state.ended
+        &self.running_try.ended
     }
 
     /// Ends the try with `failure`. Only the first failure counts. The proof may restart, which is another try.
     pub fn fail(&self, failure: ProofFailure) {
-        self.state.fail(failure);
+        self.running_try.fail(failure);
     }
 
-    /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, if this orchestrator
-    /// waits for its turn at another worker, or if the settings say that a proof waits for such a worker.
+    /// Checks that a connected worker supports `kind`. Also succeeds if no worker is connected, if another worker may
+    /// connect soon (it is being called, or serves another orchestrator), or if the settings say that a proof waits for
+    /// such a worker.
     ///
     /// # Errors
     /// Returns the reasons why no connected worker supports `kind`.
@@ -122,7 +124,7 @@ impl ProofHandle {
 
     /// Sends an event to the watchers of the proof.
     pub fn report(&self, event: ProofEvent) {
-        self.state.report(event);
+        self.running_try.report(event);
     }
 
     fn store(&self) -> &Store {
@@ -141,10 +143,10 @@ impl ProofHandle {
 
     /// Does the same for a blob. May block.
     pub(super) fn put_blocking(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
-        let scope = try_scope(self.state.id);
+        let scope = try_scope(self.running_try.id);
         self.store().put(scope, name, blob)?;
         // The end of the proof removed its scope. An artifact that is stored later must not stay.
-        if self.state.ended.is_cancelled() {
+        if self.running_try.ended.is_cancelled() {
             self.store().remove(scope, name);
         }
         Ok(())
@@ -153,7 +155,7 @@ impl ProofHandle {
     /// Returns the digest of the proof's artifact `name`; `None` if it does not exist.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<Digest> {
-        Some(self.store().describe(try_scope(self.state.id), name)?.digest)
+        Some(self.store().describe(try_scope(self.running_try.id), name)?.digest)
     }
 
     /// Returns the content of the proof's artifact `name`; `None` if it does not exist. Fails the proof if the artifact
@@ -167,13 +169,13 @@ impl ProofHandle {
 
     /// Does the same as [`ProofHandle::get`]. May block.
     pub(super) fn get_blocking(&self, name: &str) -> Option<Vec<u8>> {
-        self.state.read_artifact(self.store(), name)
+        self.running_try.read_artifact(self.store(), name)
     }
 
     /// Returns true if the proof has an artifact `name`.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
-        self.store().describe(try_scope(self.state.id), name).is_some()
+        self.store().describe(try_scope(self.running_try.id), name).is_some()
     }
 
     /// Resolves when the store has room for the artifacts of an execution. This is usually at once, unless artifacts
@@ -184,7 +186,7 @@ impl ProofHandle {
 
     /// Removes the proof's artifact `name`, unless it must be kept for an audit.
     pub fn remove(&self, name: &str) {
-        self.state.remove_artifact(self.store(), name);
+        self.running_try.remove_artifact(self.store(), name);
     }
 
     /// Sends `input` to the dispatcher. Fails the proof if the dispatcher has ended.

@@ -6,7 +6,7 @@
 //! - `cache_entry`: makes a cache entry from a result, and uses an entry in a proof.
 //! - `handle`: the handle that a runner uses to run its proof.
 //! - `findings`: what the tries of a proof request have found out.
-//! - `restart`: the decision whether a failed proof restarts, and how.
+//! - `restart`: the decision whether a proof restarts after a failed try, and how.
 //! - `result_cache`: the interface of the result cache.
 //! - `run`: runs a proof, and restarts it if that can help.
 //! - `running`: the state of a running try of a proof request.

@@ -1,4 +1,4 @@
-//! The decision whether a failed try of a proof restarts, and how.
+//! The decision whether a proof restarts after a failed try, and how.
 
 use crate::{
     runner::{failure::ProofFailure, request::Cut},
@@ -22,13 +22,13 @@ pub(super) enum Restart {
     WithoutCachedResults,
     /// With every result verified when it arrives, because an unverified result may be wrong.
     VerifyAll,
-    /// With the workers' claims about deferred events compared: a second worker must make the same claims for each core
-    /// shard, if another worker is available or has made other claims. The results are right but the proof is wrong, or
-    /// a shard without a marker, perhaps a precompile shard, could not be proven.
+    /// With the workers' claims about deferred events compared: a worker of another origin must make the same claim for
+    /// each core shard, if such a worker is available or a worker has made another claim. The results are right but the
+    /// proof is wrong, or a shard without a marker, perhaps a precompile shard, could not be proven.
     CompareClaims,
 }
 
-/// The facts about the tries of a proof by which [`restart_after`] decides.
+/// What [`restart_after`] knows about the tries of a proof.
 #[derive(Debug, Clone)]
 pub(super) struct TryFacts {
     /// Number of restarts so far.
@@ -57,7 +57,7 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &TryFacts) -> Option<
     match failure {
         ProofFailure::Interrupted(_) => Some(Restart::Same),
         ProofFailure::OutOfMemory(_) => facts.smaller_cut.clone().map(Restart::SmallerCut),
-        ProofFailure::Unverified(_) => after_wrong_proof(facts),
+        ProofFailure::WrongProof(_) => after_wrong_proof(facts),
         ProofFailure::Internal(_) => after_internal_error(facts),
         ProofFailure::Task { .. } => after_failed_task(facts),
         ProofFailure::Program(_)
@@ -135,8 +135,8 @@ mod tests {
         compares_claims: false,
     };
 
-    fn unverified() -> ProofFailure {
-        ProofFailure::Unverified("wrong".to_owned())
+    fn wrong_proof() -> ProofFailure {
+        ProofFailure::WrongProof("wrong".to_owned())
     }
 
     fn internal() -> ProofFailure {
@@ -180,7 +180,7 @@ mod tests {
             are_claims_suspect: true,
             ..FIRST
         };
-        for failure in [unverified(), internal(), failed_task()] {
+        for failure in [wrong_proof(), internal(), failed_task()] {
             check(&failure, &facts, Some(Restart::WithoutCachedResults));
         }
         check(&failed_task(), &TryFacts { has_cached_use: true, ..FIRST }, None);
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn results_are_verified_before_claims_are_compared() {
         let verified_at_end = TryFacts { verify: Verify::Final, ..FIRST };
-        check(&unverified(), &verified_at_end, Some(Restart::VerifyAll));
+        check(&wrong_proof(), &verified_at_end, Some(Restart::VerifyAll));
         check(&internal(), &verified_at_end, None);
         check(&failed_task(), &verified_at_end, None);
         let wrong_result = TryFacts { has_wrong_result: true, are_claims_suspect: true, ..verified_at_end };
@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn claims_are_compared_once() {
         let claimed = TryFacts { has_claimed_events: true, ..FIRST };
-        check(&unverified(), &claimed, Some(Restart::CompareClaims));
-        check(&unverified(), &FIRST, None);
-        check(&unverified(), &TryFacts { compares_claims: true, ..claimed.clone() }, None);
+        check(&wrong_proof(), &claimed, Some(Restart::CompareClaims));
+        check(&wrong_proof(), &FIRST, None);
+        check(&wrong_proof(), &TryFacts { compares_claims: true, ..claimed.clone() }, None);
         let suspect = TryFacts { are_claims_suspect: true, ..claimed };
         check(&failed_task(), &suspect, Some(Restart::CompareClaims));
         check(&internal(), &suspect, None);

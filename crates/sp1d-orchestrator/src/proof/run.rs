@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 sp1d_model::limits! {
-    /// Maximum wait for the execution of a failed proof to end.
+    /// Maximum wait for the execution of a failed try to end.
     const END_TIMEOUT: Duration = Duration::from_secs(10); Time by Program;
 }
 
@@ -79,9 +79,9 @@ impl Orchestrator {
     /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
     /// - It used cached results that may be wrong. They are removed from the result cache.
     /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
-    /// - It does not verify although its results do, or a precompile shard could not be proven. Then the
-    ///   workers' claims about deferred events are compared: a second worker must make the same claims for each core
-    ///   shard, if another worker is available or has made other claims.
+    /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not
+    ///   be proven. Then the workers' claims about deferred events are compared: a worker of another origin must make
+    ///   the same claim for each core shard, if such a worker is available or a worker has made another claim.
     ///
     /// # Errors
     /// Returns why there is no proof.
@@ -97,7 +97,7 @@ impl Orchestrator {
     ) -> Result<Proven, ProofFailure> {
         // A deadline beyond the range of the clock counts as no deadline.
         let deadline = request.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        // The orchestrator dials workers, and keeps them from other orchestrators, until this value is dropped.
+        // While this value exists, the orchestrator connects to workers, and waits for its turn at them.
         let _demand = self.shared.demand.start();
         tokio::select! {
             () = wait_for_first_calls(&self.shared) => {}
@@ -167,13 +167,13 @@ impl Orchestrator {
     ) -> EndedTry {
         let TryInput { request, runner, verify, findings, claims, deadline } = input;
         let id = TryId(self.shared.next_try.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
-        let cleanup = TryCleanup { state: state.clone(), shared: self.shared.clone() };
-        self.shared.add_try(state.clone());
+        let running_try = Arc::new(RunningTry::new(id, &request, verify, findings, claims.is_comparing(), progress));
+        let cleanup = TryCleanup { running_try: running_try.clone(), shared: self.shared.clone() };
+        self.shared.add_try(running_try.clone());
         let started = DispatcherInput::Event(DispatchEvent::TryStarted { try_id: id, claims: claims.clone() });
         let ended = |outcome, claims| EndedTry {
-            label: state.label.clone(),
-            options: state.options().to_owned(),
+            label: running_try.label.clone(),
+            options: running_try.options().to_owned(),
             outcome,
             claims,
         };
@@ -183,17 +183,17 @@ impl Orchestrator {
             return ended(Err(failure), claims);
         }
         let timeout = request.timeout.zip(deadline);
-        let outcome = self.run_to_end(&state, &*runner, request, timeout, cancel).await;
-        let outcome = match state.failure() {
+        let outcome = self.run_to_end(&running_try, &*runner, request, timeout, cancel).await;
+        let outcome = match running_try.failure() {
             Some(failure) => Err(failure),
             None => outcome,
         };
         if let Err(failure) = &outcome {
-            state.fail(failure.clone());
+            running_try.fail(failure.clone());
             // Before the try ends, because its artifacts are removed then. The audit takes as long as it needs, while
             // the caller still waits for the proof.
             tokio::select! {
-                () = audit(&self.shared, &state, failure) => {}
+                () = audit(&self.shared, &running_try, failure) => {}
                 () = cancel.cancelled() => {}
                 () = self.stop.cancelled() => {}
                 _ = out_of_time(timeout) => {}
@@ -203,9 +203,9 @@ impl Orchestrator {
         let claims = if outcome.is_err() { self.claims_of(id).await.unwrap_or(claims) } else { claims };
         drop(cleanup);
         if let Err(failure) = &outcome {
-            self.forget_doubtful_results(&state, failure).await;
+            self.forget_doubtful_results(&running_try, failure).await;
         }
-        let (shards, workers) = (state.shards.load(Ordering::Relaxed), state.results_by_worker());
+        let (shards, workers) = (running_try.shards.load(Ordering::Relaxed), running_try.results_by_worker());
         ended(outcome.map(|output| Proven { output, shards, workers }), claims)
     }
 
@@ -219,13 +219,13 @@ impl Orchestrator {
     /// Lets the runner work until it ends, or until the try must end for another reason.
     async fn run_to_end(
         &self,
-        state: &Arc<RunningTry>,
+        running_try: &Arc<RunningTry>,
         runner: &dyn ProofRunner,
         request: ProofRequest,
         timeout: Option<(Duration, Instant)>,
         cancel: &CancellationToken,
     ) -> Result<ProofOutput, ProofFailure> {
-        let handle = ProofHandle { state: state.clone(), shared: self.shared.clone() };
+        let handle = ProofHandle { running_try: running_try.clone(), shared: self.shared.clone() };
         let mut run = runner.run(handle, request);
         let failure = tokio::select! {
             // A finished proof counts, even if it is cancelled or its time ends at the same moment.
@@ -233,35 +233,35 @@ impl Orchestrator {
             outcome = &mut run => return outcome,
             () = cancel.cancelled() => ProofFailure::Cancelled,
             () = self.stop.cancelled() => ProofFailure::Cancelled,
-            () = state.ended.cancelled() => ProofFailure::Cancelled,
+            () = running_try.ended.cancelled() => ProofFailure::Cancelled,
             failure = out_of_time(timeout) => failure,
-            failure = out_of_workers(&self.shared, state) => failure,
+            failure = out_of_workers(&self.shared, running_try) => failure,
         };
         // The first cause is kept. The runner ends by itself, so that its child process and its shared memory are
         // gone before the failure is reported.
-        state.fail(failure.clone());
-        state.tracker.close();
+        running_try.fail(failure.clone());
+        running_try.tracker.close();
         tokio::select! {
             _ = run => {}
             () = sleep(END_TIMEOUT) => {
-                tracing::warn!(proof_id = state.label, "execution of a failed proof did not end in time and was abandoned");
+                tracing::warn!(proof_id = running_try.label, "execution of a failed try did not end in time and was abandoned");
             }
         }
         Err(failure)
     }
 
     /// Removes the cached results of the proof from the result cache if they may be the cause of `failure`.
-    async fn forget_doubtful_results(&self, state: &RunningTry, failure: &ProofFailure) {
+    async fn forget_doubtful_results(&self, running_try: &RunningTry, failure: &ProofFailure) {
         let is_doubtful = match failure {
             // A part of the proof may be wrong although each part was checked.
-            ProofFailure::Unverified(_) | ProofFailure::Internal(_) => {
+            ProofFailure::WrongProof(_) | ProofFailure::Internal(_) => {
                 !self.stop.is_cancelled() && !self.broken().is_cancelled()
             }
-            ProofFailure::Task { .. } => state.findings.are_claims_suspect(),
+            ProofFailure::Task { .. } => running_try.findings.are_claims_suspect(),
             _ => false,
         };
         if let (Some(cache), true) = (&self.shared.result_cache, is_doubtful) {
-            let (cache, keys) = (cache.clone(), state.cached_keys());
+            let (cache, keys) = (cache.clone(), running_try.cached_keys());
             let _ = tokio::task::spawn_blocking(move || cache.forget(&keys)).await;
         }
     }
@@ -278,15 +278,15 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
     }
 }
 
-/// Resolves with a failure when, during the whole patience of the settings, no worker was connected or no connected
-/// worker supported a task kind that the try waits for. Only the first wait starts anew when this orchestrator gets a
-/// better place in a worker's queue.
-async fn out_of_workers(shared: &SharedState, state: &RunningTry) -> ProofFailure {
+/// Resolves with a failure if, for as long as the setting `patience`, no worker was connected, or no connected worker
+/// supported a task kind that the try needs. The time without a worker starts anew when this orchestrator gets a better
+/// place in a worker's queue. The other time does not.
+async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> ProofFailure {
     let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
     loop {
         sleep(Duration::from_millis(250)).await;
-        match TaskKind::ALL.into_iter().filter(|kind| state.waits_for(*kind)).find_map(|kind| {
+        match TaskKind::ALL.into_iter().filter(|kind| running_try.needs_kind(*kind)).find_map(|kind| {
             let reasons = shared.missing_capability(kind)?;
             Some((kind, reasons))
         }) {
@@ -332,19 +332,20 @@ async fn out_of_workers(shared: &SharedState, state: &RunningTry) -> ProofFailur
 
 /// Cleans up when the try ends, also when its future is dropped.
 struct TryCleanup {
-    state: Arc<RunningTry>,
+    running_try: Arc<RunningTry>,
     shared: Arc<SharedState>,
 }
 
 impl Drop for TryCleanup {
     fn drop(&mut self) {
-        self.state.ended.cancel();
-        self.state.tracker.close();
-        self.state.end_progress();
-        self.shared.remove_try(self.state.id);
-        self.shared.store.remove_scope(try_scope(self.state.id));
-        let (shared, state) = (self.shared.clone(), self.state.clone());
-        if let Err(mpsc::error::TrySendError::Full(input)) = shared.inbox.try_send(DispatcherInput::EndTry(state)) {
+        self.running_try.ended.cancel();
+        self.running_try.tracker.close();
+        self.running_try.end_progress();
+        self.shared.remove_try(self.running_try.id);
+        self.shared.store.remove_scope(try_scope(self.running_try.id));
+        let (shared, running_try) = (self.shared.clone(), self.running_try.clone());
+        if let Err(mpsc::error::TrySendError::Full(input)) = shared.inbox.try_send(DispatcherInput::EndTry(running_try))
+        {
             // The inbox of the dispatcher is full. Wait for room in the background, on the runtime of the dispatcher,
             // because this value may be dropped outside a runtime.
             let runtime = shared.runtime.clone();

@@ -146,7 +146,7 @@ impl RunningTry {
         }
     }
 
-    /// Records that the result cache has, or had, a result of this proof under `key`.
+    /// Records that a result of this proof is, was or will be under `key` in the result cache.
     pub(crate) fn note_cached_key(&self, key: Digest) {
         lock(&self.cached_keys).push(key);
     }
@@ -217,7 +217,8 @@ impl RunningTry {
         AwaitedKind { running_try: self, kind }
     }
 
-    pub(crate) fn waits_for(&self, kind: TaskKind) -> bool {
+    /// Returns true if a task of `kind` is open, or [`Self::await_kind`] waits for a worker that supports it.
+    pub(crate) fn needs_kind(&self, kind: TaskKind) -> bool {
         self.open[kind.index()].load(Ordering::Relaxed) > 0
     }
 

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 impl ProofHandle {
     fn next_task(&self) -> TaskId {
         let task = TaskId(self.shared.next_task.fetch_add(1, Ordering::Relaxed));
-        self.state.tracker.open(task);
+        self.running_try.tracker.open(task);
         task
     }
 
@@ -37,7 +37,8 @@ impl ProofHandle {
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {
         let task = self.next_task();
-        self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { try_id: self.state.id, marker: task })).await;
+        self.send(DispatcherInput::Event(DispatchEvent::MarkerSubmitted { try_id: self.running_try.id, marker: task }))
+            .await;
         task
     }
 
@@ -46,13 +47,13 @@ impl ProofHandle {
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
         // Otherwise every result of the task would count as wrong, although no worker is at fault.
-        if let Err(text) = self.state.checks() {
+        if let Err(text) = self.running_try.checks() {
             self.fail(ProofFailure::Internal(text));
         }
-        self.state.report(ProofEvent::Submitted { kind: spec.kind() });
+        self.running_try.report(ProofEvent::Submitted { kind: spec.kind() });
         let key = match &self.shared.result_cache {
-            Some(cache) if !self.state.compares_claims => {
-                let checks = self.state.checks().ok();
+            Some(cache) if !self.running_try.compares_claims => {
+                let checks = self.running_try.checks().ok();
                 let key = checks.and_then(|checks| checks.result_key(&spec, &|name: &str| self.digest(name)));
                 if let Some(key) = key
                     && self.use_cached(cache.clone(), key, task, &spec).await
@@ -64,7 +65,7 @@ impl ProofHandle {
             Some(_) | None => None,
         };
         let rights = Arc::new(self.rights_of(&spec).await);
-        let (running_try, event_uploads) = (self.state.clone(), DeferredEventUploads::new());
+        let (running_try, event_uploads) = (self.running_try.clone(), DeferredEventUploads::new());
         let submitted = SubmittedTask { running_try, spec, rights, key, event_uploads };
         self.send(DispatcherInput::Submit { task, submitted }).await;
         task
@@ -75,7 +76,7 @@ impl ProofHandle {
         let (proof, spec) = (self.clone(), spec.clone());
         let find = move || {
             // Without checks, the proof has failed.
-            let Ok(checks) = proof.state.checks() else { return AttemptRights::new(&spec, Vec::new(), 0) };
+            let Ok(checks) = proof.running_try.checks() else { return AttemptRights::new(&spec, Vec::new(), 0) };
             let named = checks.named_artifacts(&spec, &|name: &str| proof.get_blocking(name));
             let max_event_bytes = spec.payload.marker().map_or(0, |_| checks.max_event_bytes(&spec));
             AttemptRights::new(&spec, named, max_event_bytes)
@@ -107,26 +108,26 @@ impl ProofHandle {
         if !used.await.unwrap_or(false) {
             return false;
         }
-        self.state.note_cached_key(key);
-        self.state.findings.mark_cached_use();
+        self.running_try.note_cached_key(key);
+        self.running_try.findings.mark_cached_use();
         if spec.kind().is_shard() {
-            self.state.shards.fetch_add(1, Ordering::Relaxed);
+            self.running_try.shards.fetch_add(1, Ordering::Relaxed);
         }
-        self.state.report(ProofEvent::CachedResult { kind: spec.kind() });
+        self.running_try.report(ProofEvent::CachedResult { kind: spec.kind() });
         if let Some(marker) = spec.payload.marker() {
-            self.state.tracker.end(marker.task, TaskOutcome::Succeeded);
+            self.running_try.tracker.end(marker.task, TaskOutcome::Succeeded);
         }
-        self.state.tracker.end(task, TaskOutcome::Succeeded);
+        self.running_try.tracker.end(task, TaskOutcome::Succeeded);
         true
     }
 
     /// Returns a receiver of the task's outcome, which arrives when the task ends.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
-        self.state.tracker.watch(task)
+        self.running_try.tracker.watch(task)
     }
 
     /// Returns the only receiver of the task's messages; `None` if it is already taken.
     pub fn receive(&self, task: TaskId) -> Option<mpsc::UnboundedReceiver<Vec<u8>>> {
-        self.state.tracker.receive(task)
+        self.running_try.tracker.receive(task)
     }
 }

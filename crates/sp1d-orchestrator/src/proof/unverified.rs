@@ -1,5 +1,5 @@
-//! Unverified results, which are used before they are verified, and the decision which workers are at fault if the
-//! finished proof is wrong.
+//! Unverified results, which are used before they are verified, and the decision which workers are at fault if a try
+//! fails.
 
 use crate::runner::task::TaskSpec;
 use sp1d_scheduler::WorkerId;

@@ -20,9 +20,10 @@ pub enum ProofFailure {
     /// The execution was interrupted from outside. Another execution may succeed.
     #[error("{0}")]
     Interrupted(String),
-    /// The finished proof does not verify, although all its parts are there.
+    /// The finished proof does not verify, although all its parts are there. Its kind is
+    /// [`ProofFailureKind::Unverified`].
     #[error("the finished proof does not verify: {0}")]
-    Unverified(String),
+    WrongProof(String),
     /// A task failed for good.
     #[error("{}", task_failure(*.task, *.kind, .history))]
     Task {
@@ -93,7 +94,7 @@ impl From<&ProofFailure> for FailureInfo {
             ProofFailure::Request(_) => ProofFailureKind::Request,
             ProofFailure::Machine(_) => ProofFailureKind::Machine,
             ProofFailure::Interrupted(_) => ProofFailureKind::Interrupted,
-            ProofFailure::Unverified(_) => ProofFailureKind::Unverified,
+            ProofFailure::WrongProof(_) => ProofFailureKind::Unverified,
             ProofFailure::Task { .. } => ProofFailureKind::Task,
             ProofFailure::Unsupported { .. } => ProofFailureKind::Unsupported,
             ProofFailure::OutOfMemory(_) => ProofFailureKind::OutOfMemory,

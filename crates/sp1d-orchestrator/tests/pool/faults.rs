@@ -150,7 +150,7 @@ async fn an_attempt_without_a_result_fails() {
 }
 
 #[tokio::test]
-async fn a_marker_without_events_does_not_count() {
+async fn a_report_of_deferred_events_without_uploads_does_not_count() {
     let forgets = FakeEngine::doing(|assignment, io| async move {
         let inputs = fetch_inputs(&assignment, &*io).await?.concat();
         io.complete_marker().await.unwrap();

@@ -16,12 +16,12 @@ pub struct ShardTask<A> {
     pub record: A,
     /// Name of the result.
     pub result: String,
-    /// The marker, which an attempt reports before it delivers its result. Only core shards have one.
+    /// The marker, whose deferred events an attempt reports before it delivers its result. Only core shards have one.
     pub marker: Option<ShardMarker>,
 }
 
-/// The marker of a core shard. An attempt uploads the shard's deferred events and reports the marker. The marker is
-/// complete once the events are checked and the claims accepted. A result that arrives during these checks waits.
+/// The marker of a core shard. An attempt uploads the shard's deferred events and reports them. The marker is complete
+/// once the events are checked and the claims accepted. A result that arrives during these checks waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardMarker {
     /// The marker's own task.

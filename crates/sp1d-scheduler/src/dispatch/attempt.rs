@@ -18,6 +18,7 @@ pub(super) struct DispatchTask {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DispatchAttempt {
     pub(super) task: TaskId,
+    /// The session that holds it, or held it last.
     pub(super) session: SessionId,
     pub(super) report: ResultReport,
     pub(super) events_check: DeferredEventsCheck,

@@ -27,11 +27,11 @@ pub struct DeferredClaim {
 pub(super) enum ClaimVerdict {
     /// The claim is accepted.
     Accepted {
-        /// Workers that made other claims for the shard. They count as wrong, because workers of two origins agree on
-        /// this one.
+        /// Workers that made other claims for the shard, perhaps this worker in an earlier attempt. They count as
+        /// wrong, because workers of two origins agree on this claim.
         refuted: Vec<WorkerId>,
     },
-    /// Workers of two other origins agree on another claim, so this one counts as wrong.
+    /// Workers of two origins agree on another claim, so this one counts as wrong.
     Contradicted,
     /// No worker of another origin has made the same claim, so the task goes to another worker.
     Unconfirmed,
@@ -52,9 +52,9 @@ fn is_confirmed(claimants: &Claimants) -> bool {
 
 /// The claims of all workers for the shards of a proof request, over all its tries.
 ///
-/// Claims are accepted at once, until [`start_comparing`](Self::start_comparing) is called. Then a worker of another
-/// origin must make the same claim. One worker is enough only if no worker of another origin is available and none has
-/// disagreed.
+/// A claim without a name conflict is accepted at once, until [`start_comparing`](Self::start_comparing) is called.
+/// Then a worker of another origin must make the same claim. One worker is enough only if no worker of another origin
+/// is available and none has disagreed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClaimComparison {
     /// The claims of each shard.

@@ -22,7 +22,7 @@ pub enum DispatchCommand {
     },
     /// Tell `session` to stop `attempt`. Its uploads stay until [`DispatchCommand::Discard`].
     Cancel {
-        /// The session that holds the attempt.
+        /// The session that holds the attempt, or held it last.
         session: SessionId,
         /// The attempt to stop.
         attempt: AttemptId,
@@ -107,8 +107,9 @@ pub enum DispatchCommand {
         /// The worker that made the claim.
         worker: WorkerId,
     },
-    /// Log that the worker of `session` is quarantined after too many faults. The scheduler enforces the quarantine:
-    /// the worker gets no tasks of some kinds meanwhile.
+    /// Log that the worker of `session` is quarantined: it had too many faults, or was proven wrong. Also follows when
+    /// a quarantined worker joins in a new session. The scheduler enforces the quarantine: the worker gets no tasks of
+    /// `kinds` meanwhile.
     LogQuarantine {
         /// The present session of the quarantined worker.
         session: SessionId,
@@ -116,12 +117,12 @@ pub enum DispatchCommand {
         kinds: KindSet,
         /// How long the quarantine lasts from now.
         duration: Duration,
-        /// The worker's last fault, for people.
+        /// The last fault, or what was proven wrong, for people.
         reason: String,
     },
-    /// Log that a quarantine of the worker is over and its probation starts. The scheduler enforces the probation: the
-    /// worker gets one task of each of the kinds at a time until one of its results is accepted or a fault starts the
-    /// next quarantine.
+    /// Log that a quarantine of the worker is over and its probation starts. The scheduler enforces the probation: for
+    /// each of the kinds, the worker gets one task at a time, until a result of this kind is accepted or a fault starts
+    /// the next quarantine.
     LogProbation {
         /// The present session of the worker on probation.
         session: SessionId,

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};
 
-/// The fault of a worker whose claim was refuted by later claims.
-const CLAIM_REFUTED: &str = "two other workers refuted the deferred events that it claimed for a shard";
+/// What a worker did wrong whose claim was refuted by later claims.
+const CLAIM_REFUTED: &str = "workers of two origins refuted the deferred events that it claimed for a shard";
 
-/// Why a claim is rejected that two other workers contradict.
-const CONTRADICTED: &str = "two other workers claimed other deferred events for the same shard";
+/// Why a claim is rejected that workers of two origins contradict.
+const CONTRADICTED: &str = "workers of two origins claimed other deferred events for the same shard";
 
 impl DispatchMachine {
     /// Starts the check of the deferred events that `attempt` uploaded for its marker. SP1 makes precompile shards from

@@ -33,7 +33,7 @@ impl DispatchMachine {
                 let entry = self.attempts.get(&attempt);
                 assert!(
                     entry.is_some_and(|entry| entry.report == ResultReport::Received && !entry.is_check_running()),
-                    "{attempt} is verified, but is {entry:?}"
+                    "{attempt} is being verified, but is {entry:?}"
                 );
             }
         }

@@ -17,13 +17,15 @@
 //! has restarted, and when the wait for a drain ends. It deliberately knows no artifacts, connections, threads or
 //! clocks: its driver carries out the commands. The orchestrator and the simulation drive the same code.
 //!
-//! Most events and commands have the same name and meaning on both sides. The others:
+//! Most events and commands have the same name, meaning and content on both sides. The others:
 //!
 //! | events of the driver | events of the scheduler |
 //! |---|---|
 //! | `DeferredEventsReported` | none |
-//! | `DeferredEventsChecked` | `DeferredEventsAccepted` or `AttemptFailed`; `ProvenWrong` for each refuted claim |
-//! | | then `ResultDelivered`, if the result waits and the events are accepted |
+//! | `DeferredEventsChecked`, if the claim is accepted | first `ProvenWrong` for each refuted worker |
+//! | | then `DeferredEventsAccepted` |
+//! | | then `ResultDelivered`, if the result waits |
+//! | `DeferredEventsChecked` otherwise | `AttemptFailed` |
 //! | `ResultChecked` | `ResultPassed` or `ResultRejected` |
 //! | `TryStarted` carries the claims of earlier tries | it carries none |
 //! | `TaskSubmitted` carries a result key | it carries the session that can resume the task |
@@ -32,6 +34,8 @@
 //!
 //! | commands to the driver | commands of the scheduler |
 //! |---|---|
+//! | `Assign` with `resumes` and without `kind` | `Assign` with `kind` |
+//! | `CompleteMarker` with `task` | `CompleteMarker` without it |
 //! | `EndDrainWait` | `WorkerDrained`; the wait also ends when the drain is cancelled or the session ends |
 //! | `FailTry` with `may_smaller_cut_help` and `are_claims_suspect` | `FailTry` with `has_no_larger_worker` |
 //! | `LogQuarantine`, `LogProbation` | `Quarantine`, `Probation`; the scheduler enforces them itself |

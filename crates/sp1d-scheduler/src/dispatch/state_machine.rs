@@ -19,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// - Of the reports of an attempt's result, the first one counts. Of the reports of its deferred events, the first one
 ///   whose uploads are complete counts, if it comes before the result. Both count only if they come from the session
-///   that holds the attempt. A session that continues an attempt reports again.
+///   that holds the attempt or held it last. A session that continues an attempt reports again.
 /// - Reports of a start or a failure go to the scheduler unfiltered. It ignores those about attempts that the session
-///   does not hold. So an attempt can still fail after its result, while the result waits for the check of the
-///   deferred events.
+///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
+///   as held, so the attempt can still fail.
 /// - The driver checks the deferred events of an attempt first. Then the dispatch machine judges the claim: see
 ///   [`ClaimComparison`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
@@ -169,7 +169,7 @@ impl DispatchMachine {
                 self.pass_to_scheduler(Event::LeaseRenewed { session }, handling);
             }
             DispatchEvent::AttemptStarted { session, attempt } => {
-                if self.is_held_by(attempt, session) {
+                if self.is_last_session(attempt, session) {
                     self.publish(attempt, AttemptStep::Started, handling);
                 }
                 self.pass_to_scheduler(Event::AttemptStarted { session, attempt }, handling);
@@ -191,7 +191,7 @@ impl DispatchMachine {
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
             DispatchEvent::AttemptFailed { session, attempt, failure } => {
-                if self.is_held_by(attempt, session) {
+                if self.is_last_session(attempt, session) {
                     self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);
                 }
                 self.pass_to_scheduler(Event::AttemptFailed { session, attempt, failure }, handling);
@@ -321,7 +321,7 @@ impl DispatchMachine {
         self.drain_waits.insert(session);
         self.pass_to_scheduler(Event::DrainRequested { session }, handling);
         if self.scheduler.worker_status(session).is_none() {
-            // The worker is not ready or is disconnected, so it holds no attempt.
+            // The worker is not ready or is disconnected, so the scheduler counts no attempt as held by it.
             self.end_drain_wait(session, handling);
             self.early_drains.insert(session);
         }
@@ -359,8 +359,8 @@ impl DispatchMachine {
             return;
         };
         entry.report = ResultReport::Received;
-        // The scheduler ignores the marker of an attempt that has delivered its result. So the result waits until the
-        // events and the claim are accepted or rejected.
+        // If an attempt has delivered its result, the scheduler ignores that its deferred events are accepted. So the
+        // result waits until the events and the claim are accepted or rejected.
         if !entry.is_check_running() {
             self.pass_result_on(session, attempt, handling);
         }
@@ -374,7 +374,8 @@ impl DispatchMachine {
         }
     }
 
-    fn is_held_by(&self, attempt: AttemptId, session: SessionId) -> bool {
+    /// Returns true if `session` holds `attempt` or held it last.
+    fn is_last_session(&self, attempt: AttemptId, session: SessionId) -> bool {
         self.attempts.get(&attempt).is_some_and(|entry| entry.session == session)
     }
 

@@ -128,7 +128,7 @@ impl Scheduler {
             if self.task(task).place == TaskPlace::Verifying(id) {
                 self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
             } else {
-                // The marker may have been accepted while the attempt was not live. Such a marker is ignored, so no
+                // The deferred events may have been accepted while the attempt was not live, which is ignored. So no
                 // fault is recorded.
                 self.end_attempt(id, commands);
             }

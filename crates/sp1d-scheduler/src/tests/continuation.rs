@@ -19,7 +19,7 @@ fn a_returning_worker_continues_its_attempt() {
     let mut table = lost_at_work();
     table.check([joined_holding(2, 1, 2, &[1])], [continue_attempt(2, 1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)), [], "nothing was lost");
-    table.check([reported(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
+    table.check([delivered(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
 }
 
 #[test]
@@ -51,22 +51,22 @@ fn a_much_faster_replacement_continues_beside_the_returned_attempt() {
     table.send([new_try(1), joined(1, 1), joined(3, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(3, 2)]);
     table.pass(ms(10_000), &[1, 3]);
-    table.send([reported(3, 2), passed(2)]);
+    table.send([delivered(3, 2), passed(2)]);
     table.pass(ms(9_000), &[1, 3]);
-    table.send([reported(1, 1), passed(1), task(1, 3, SHARD), task(1, 4, SHARD)]);
+    table.send([delivered(1, 1), passed(1), task(1, 3, SHARD), task(1, 4, SHARD)]);
     table.send([started(3, 3), started(1, 4)]);
     table.pass(ms(1_000), &[1, 3]);
-    table.send([reported(3, 3), passed(3)]);
+    table.send([delivered(3, 3), passed(3)]);
     table.check([lost(1)], [assign(3, 5, 1, 4)]);
     table.send([started(3, 5)]);
     table.check([joined_holding(2, 1, 1, &[4])], [continue_attempt(2, 4)]);
-    table.check([reported(3, 5), passed(5)], [accept(3, 5, 1, 4), cancel(2, 4), discard(4)]);
+    table.check([delivered(3, 5), passed(5)], [accept(3, 5, 1, 4), cancel(2, 4), discard(4)]);
 }
 
 #[test]
 fn attempts_no_longer_needed_are_cancelled() {
     let mut table = lost_at_work();
-    table.send([joined(3, 1), started(3, 2), reported(3, 2), passed(2)]);
+    table.send([joined(3, 1), started(3, 2), delivered(3, 2), passed(2)]);
     table.check([joined_holding(2, 1, 2, &[1, 77])], [cancel(2, 1), cancel(2, 77)]);
 }
 
@@ -82,8 +82,8 @@ fn a_new_session_ends_the_old_session_of_the_worker() {
     table.send([new_try(1), joined(1, 1), task(1, 1, SHARD), started(1, 1)]);
     table.check([joined_holding(2, 1, 1, &[1])], [end_session(1), continue_attempt(2, 1)]);
     table.check([lost(1)], []);
-    table.check([reported(1, 1)], []);
-    table.check([reported(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
+    table.check([delivered(1, 1)], []);
+    table.check([delivered(2, 1), passed(1)], [accept(2, 1, 1, 1)]);
 }
 
 #[test]
@@ -127,18 +127,18 @@ fn a_worker_may_return_any_number_of_times() {
             "{commands:?}"
         );
     }
-    table.send([reported(140, 1)]);
+    table.send([delivered(140, 1)]);
     let commands = table.send([passed(1)]);
     assert_eq!(commands[0], accept(140, 1, 1, 1));
 }
 
-/// The worker was disconnected when its marker was checked, so no worker is blamed for the late result.
+/// The worker was disconnected when its deferred events were accepted, so no worker is blamed for the late result.
 #[test]
 fn a_late_result_without_its_marker_blames_no_worker() {
     let mut table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
     table.send([new_try(1), joined(1, 1), marked(1, 1, 2), started(1, 1), lost(1)]);
     table.send([joined_holding(3, 1, 1, &[]), joined(2, 1), started(3, 2)]);
-    table.check([reported(1, 1), passed(1)], [discard(1)]);
+    table.check([delivered(1, 1), passed(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(1)).len(), 1, "only the loss");
 }
 
@@ -194,7 +194,7 @@ fn resumed_attempts_do_not_teach_durations() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
     table.send([new_try(1), joined(1, 1), resumable_on(1, 1), started(1, 1)]);
     table.pass(ms(100), &[1]);
-    table.send([reported(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
+    table.send([delivered(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined(2, 1)]);
     // If a shard were known to take 100 ms, this attempt would get a speculative attempt beside it.
     assert_eq!(table.pass(ms(6_000), &[1, 2]), []);
 }

@@ -33,7 +33,7 @@ fn an_event_is_shown_in_one_line() {
             renewed(1),
             started(1, 4),
             events_accepted(1, 4),
-            reported(1, 4),
+            delivered(1, 4),
             passed(4),
             rejected(4),
             failed(1, 4),

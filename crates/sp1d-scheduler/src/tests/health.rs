@@ -35,7 +35,7 @@ fn quarantined() -> Table {
     for id in 1..=3 {
         let commands = table.send([task(1, id, SHARD), failed(1, 2 * id - 1)]);
         assert_eq!(commands.contains(&quarantine(1, 60, "engine error: broken")), id == 3, "{commands:?}");
-        table.send([reported(2, 2 * id), passed(2 * id)]);
+        table.send([delivered(2, 2 * id), passed(2 * id)]);
     }
     table
 }
@@ -47,7 +47,7 @@ fn three_faults_lead_to_quarantine() {
     table.check([failed(1, 1)], [assign(1, 2, 1, 1)]);
     table.send([joined(2, 1), task(1, 2, SHARD)]);
     // The result that does not verify counts as two faults.
-    table.check([reported(1, 2)], []);
+    table.check([delivered(1, 2)], []);
     let reason = "its output was rejected: wrong";
     table.check([rejected(2)], [discard(2), quarantine(1, 60, reason)]);
     assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, other_kinds());
@@ -86,7 +86,7 @@ fn a_success_on_probation_restores_the_worker() {
     assert_eq!(table.pass(ms(59 * S), &[1, 2]), []);
     table.send([task(1, 10, SHARD), task(1, 11, SHARD), started(2, 7)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [probation(1), assign(1, 8, 1, 11)]);
-    table.check([reported(1, 8), passed(8)], [accept(1, 8, 1, 11)]);
+    table.check([delivered(1, 8), passed(8)], [accept(1, 8, 1, 11)]);
     table.send([task(1, 12, SHARD)]);
     // A single failure no longer leads to quarantine.
     table.check([failed(1, 9)], []);
@@ -106,7 +106,7 @@ fn waiting_attempts_of_a_quarantined_worker_go_to_others() {
     // Worker 2 is full.
     table.send([joined(2, 1), task(1, 9, SHARD), joined(1, 3)]);
     table.send([task(1, 1, SHARD), task(1, 2, SHARD), task(1, 3, SHARD), started(1, 2), started(1, 3)]);
-    table.send([reported(1, 2), reported(1, 3), rejected(2)]);
+    table.send([delivered(1, 2), delivered(1, 3), rejected(2)]);
     table.check([rejected(3)], [discard(3), quarantine(1, 60, "its output was rejected: wrong"), cancel(1, 4)]);
     assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().held, []);
     let commands = table.send([joined(3, 3)]);
@@ -151,7 +151,7 @@ fn a_draining_worker_finishes_started_attempts_and_gets_no_more() {
     let drain = Event::DrainRequested { session: SessionId(1) };
     table.check([drain], [cancel(1, 2)]);
     table.check([joined(2, 1)], [assign(2, 3, 1, 2)]);
-    table.check([reported(1, 1)], [Command::WorkerDrained { session: SessionId(1) }]);
+    table.check([delivered(1, 1)], [Command::WorkerDrained { session: SessionId(1) }]);
     table.check([task(1, 3, SHARD)], []);
     table.check([Event::DrainCancelled { session: SessionId(1) }], [assign(1, 4, 1, 3)]);
 }
@@ -177,7 +177,7 @@ fn a_worker_that_joins_while_it_is_drained_continues_only_started_attempts() {
     table.send([joined(1, 2), task(1, 1, SHARD), task(1, 2, SHARD), started(1, 1), lost(1)]);
     let continued = Command::Continue { session: SessionId(2), attempt: AttemptId(1) };
     table.check([joined_draining(2, 1, &[1, 2])], [continued, cancel(2, 2)]);
-    table.check([reported(2, 1)], [Command::WorkerDrained { session: SessionId(2) }]);
+    table.check([delivered(2, 1)], [Command::WorkerDrained { session: SessionId(2) }]);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn pack_excludes_draining_workers_from_the_plan() {
     let mut table = Table::with(SchedulerConfig { placement: crate::Placement::Pack, ..plain() });
     table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2), Event::DrainRequested { session: SessionId(1) }]);
-    table.send([reported(2, 2), passed(2)]);
+    table.send([delivered(2, 2), passed(2)]);
     table.check([task(1, 3, SHARD)], [assign(2, 3, 1, 3)]);
 }
 
@@ -259,7 +259,7 @@ fn a_quarantine_applies_to_the_kind_of_the_faults() {
     table.check([task(1, 11, SHARD)], []);
     table.check([task(1, 12, REDUCE)], [assign_kind(1, 8, 1, 12, REDUCE)]);
     // Its success says nothing about shards.
-    table.check([reported(1, 8), passed(8)], [accept(1, 8, 1, 12)]);
+    table.check([delivered(1, 8), passed(8)], [accept(1, 8, 1, 12)]);
     assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, other_kinds());
 }
 
@@ -268,11 +268,11 @@ fn faults_of_different_kinds_do_not_add_up() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1)]);
     for id in 1..=2 {
-        table.send([task(1, id, SHARD), failed(1, 2 * id - 1), reported(2, 2 * id), passed(2 * id)]);
+        table.send([task(1, id, SHARD), failed(1, 2 * id - 1), delivered(2, 2 * id), passed(2 * id)]);
     }
     table.check([task(1, 3, REDUCE)], [assign_kind(1, 5, 1, 3, REDUCE)]);
     table.check([failed(1, 5)], [assign_kind(2, 6, 1, 3, REDUCE)]);
-    table.send([reported(2, 6), passed(6), task(1, 4, SHARD)]);
+    table.send([delivered(2, 6), passed(6), task(1, 4, SHARD)]);
     table.check([failed(1, 7)], [quarantine(1, 60, "engine error: broken"), assign(2, 8, 1, 4)]);
 }
 
@@ -281,8 +281,8 @@ fn faults_of_different_kinds_do_not_add_up() {
 fn the_only_worker_for_a_kind_is_quarantined_for_another_kind() {
     let mut table = table();
     table.send([joined(1, 1), task(1, 1, SHARD)]);
-    table.check([reported(1, 1), rejected(1)], [discard(1), assign(1, 2, 1, 1)]);
-    table.send([joined_for(2, 1, SHARD), reported(1, 2)]);
+    table.check([delivered(1, 1), rejected(1)], [discard(1), assign(1, 2, 1, 1)]);
+    table.send([joined_for(2, 1, SHARD), delivered(1, 2)]);
     let reason = "its output was rejected: wrong";
     table.check([rejected(2)], [discard(2), quarantine(1, 60, reason), assign(2, 3, 1, 1)]);
     table.check([task(1, 2, REDUCE)], [assign_kind(1, 4, 1, 2, REDUCE)]);
@@ -312,8 +312,8 @@ fn probation_limits_only_the_kind_of_the_faults() {
     table.check([task(1, 11, SHARD)], [assign(3, 8, 1, 11)]);
     table.check([task(1, 12, SHARD)], []);
     table.check([task(1, 13, REDUCE)], [assign_kind(3, 9, 1, 13, REDUCE)]);
-    table.check([started(3, 8), reported(3, 9), passed(9)], [accept(3, 9, 1, 13)]);
-    table.check([reported(3, 8), passed(8)], [assign(3, 10, 1, 12), accept(3, 8, 1, 11)]);
+    table.check([started(3, 8), delivered(3, 9), passed(9)], [accept(3, 9, 1, 13)]);
+    table.check([delivered(3, 8), passed(8)], [assign(3, 10, 1, 12), accept(3, 8, 1, 11)]);
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn a_new_name_of_a_quarantined_worker_starts_in_quarantine() {
     let mut table = table();
     table.send([joined_from(1, 1, 5), joined_from(2, 2, 6)]);
     for id in 1..=3 {
-        table.send([task(1, id, SHARD), failed(1, 2 * id - 1), reported(2, 2 * id), passed(2 * id)]);
+        table.send([task(1, id, SHARD), failed(1, 2 * id - 1), delivered(2, 2 * id), passed(2 * id)]);
     }
     table.send([lost(1)]);
     table.check([joined_from(3, 3, 5)], [quarantine(3, 60, "engine error: broken")]);
@@ -339,8 +339,8 @@ fn a_new_name_of_a_quarantined_worker_starts_in_quarantine() {
 fn a_new_name_keeps_the_faults_of_its_origin() {
     let mut table = table();
     table.send([joined_from(1, 1, 5), joined_from(2, 2, 6)]);
-    table.send([task(1, 1, SHARD), failed(1, 1), reported(2, 2), passed(2)]);
-    table.send([task(1, 2, SHARD), failed(1, 3), reported(2, 4), passed(4), lost(1), joined_from(3, 3, 5)]);
+    table.send([task(1, 1, SHARD), failed(1, 1), delivered(2, 2), passed(2)]);
+    table.send([task(1, 2, SHARD), failed(1, 3), delivered(2, 4), passed(4), lost(1), joined_from(3, 3, 5)]);
     // Worker 2 is full.
     table.send([task(1, 3, SHARD), started(2, 5), task(1, 4, SHARD)]);
     table.check([failed(3, 6)], [quarantine(3, 60, "engine error: broken")]);

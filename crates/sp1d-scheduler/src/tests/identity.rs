@@ -36,7 +36,7 @@ fn quarantines(commands: &[Command], session: u64) -> bool {
 
 /// Worker 1 is restarted again and again and crashes with each shard. Worker 2 proves shard 2 for a long time.
 #[test]
-fn a_worker_in_a_crash_loop_does_not_fail_the_proof() {
+fn a_worker_in_a_crash_loop_does_not_fail_the_try() {
     let mut table = table();
     table.check([joined(2, 1), task(1, 2, SHARD), started(2, 1)], [assign(2, 1, 1, 2)]);
     table.check([joined(1, 1), task(1, 10, SHARD)], [assign(1, 2, 1, 10)]);
@@ -44,11 +44,11 @@ fn a_worker_in_a_crash_loop_does_not_fail_the_proof() {
     for session in 100..120 {
         table.check([back(session, 1), lost(session)], []);
     }
-    table.check([reported(2, 1)], [assign(2, 3, 1, 10)]);
+    table.check([delivered(2, 1)], [assign(2, 3, 1, 10)]);
 }
 
 #[test]
-fn losses_of_the_only_worker_fail_the_proof_at_the_limit() {
+fn losses_of_the_only_worker_fail_the_try_at_the_limit() {
     let mut table = Table::with(SchedulerConfig { max_losses: 3, ..plain() });
     table.send([new_try(1), joined(1, 1), task(1, 10, SHARD)]);
     for (session, attempt) in [(1, 1), (101, 2)] {
@@ -90,8 +90,8 @@ fn a_worker_lost_repeatedly_is_quarantined_across_sessions() {
         table.send([task(1, 10 * id, SHARD), started(2, 3 * id - 2)]);
         table.check([back(session, 1), task(1, 10 * id + 1, SHARD)], [assign(session, 3 * id - 1, 1, 10 * id + 1)]);
         table.send([started(session, 3 * id - 1), lost(session)]);
-        table.send([reported(2, 3 * id - 2), passed(3 * id - 2)]);
-        table.send([reported(2, 3 * id), passed(3 * id)]);
+        table.send([delivered(2, 3 * id - 2), passed(3 * id - 2)]);
+        table.send([delivered(2, 3 * id), passed(3 * id)]);
     }
     let commands = table.send([back(200, 1)]);
     assert!(quarantines(&commands, 200), "a new session of a quarantined worker starts in quarantine: {commands:?}");
@@ -110,7 +110,7 @@ fn returning_with_its_attempts_removes_the_fault() {
         let commands = table.send([lost(now), joined_holding(101 + session, 1, 1, &[1])]);
         assert!(!quarantines(&commands, 101 + session), "{commands:?}");
     }
-    table.check([reported(110, 1), passed(1)], [accept(110, 1, 1, 9)]);
+    table.check([delivered(110, 1), passed(1)], [accept(110, 1, 1, 9)]);
 }
 
 #[test]
@@ -129,12 +129,12 @@ fn attempts_waiting_behind_a_started_one_have_no_start_deadline() {
     table.send([new_try(1), joined(1, 2), task(1, 10, SHARD), task(1, 11, SHARD), started(1, 1)]);
     assert_eq!(table.pass(ms(1_000_000), &[1]), []);
     // The worker proves nothing from this point.
-    table.send([reported(1, 1), passed(1)]);
+    table.send([delivered(1, 1), passed(1)]);
     assert_eq!(table.pass(ms(601_000), &[1]), [cancel(1, 2), assign(1, 3, 1, 11)]);
 }
 
 #[test]
-fn a_proof_fails_if_its_only_worker_starts_nothing() {
+fn a_try_fails_if_its_only_worker_starts_nothing() {
     let mut table = Table::with(SchedulerConfig { max_losses: 2, ..plain() });
     table.send([new_try(1), joined(1, 2), task(1, 10, SHARD)]);
     let commands = table.pass(ms(1_300_000), &[1]);
@@ -146,12 +146,12 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
     let mut table = Table::new();
     table.send([new_try(1), joined_with(1, 1, 160), joined_with(2, 1, 170), joined_with(3, 1, 171)]);
     table.send([task(1, 9, SHARD), task(1, 10, SHARD), task(1, 11, SHARD)]);
-    table.send([started(1, 1), started(2, 2), started(3, 3), reported(2, 2), passed(2)]);
+    table.send([started(1, 1), started(2, 2), started(3, 3), delivered(2, 2), passed(2)]);
     // Worker 2 is free, but has only slightly more memory.
     table.check([out_of_memory(1, 1)], []);
     let reason = WaitReason::AllFreeExcluded { kind: SHARD, tried: 0, too_small: 2, full: 1 };
     assert_eq!(table.scheduler.wait_reason(TaskId(9)), Some(reason));
-    table.check([reported(3, 3)], [assign(3, 4, 1, 9)]);
+    table.check([delivered(3, 3)], [assign(3, 4, 1, 9)]);
 }
 
 #[test]
@@ -294,10 +294,10 @@ fn a_quarantined_worker_is_released_as_the_last_resort() {
     let mut table = table();
     // Worker 2 always holds a task, so worker 1 gets the other tasks.
     table.send([joined(2, 1), task(1, 1, SHARD), started(2, 1), joined(1, 1)]);
-    table.send([task(1, 2, SHARD), reported(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
+    table.send([task(1, 2, SHARD), delivered(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
     assert!(!table.scheduler.worker_status(SessionId(1)).unwrap().kinds.contains(SHARD), "worker 1 is quarantined");
-    table.check([task(1, 4, SHARD), reported(2, 1)], [assign(2, 4, 1, 2)]);
-    table.send([passed(1), reported(2, 4), passed(4), reported(2, 5), passed(5)]);
+    table.check([task(1, 4, SHARD), delivered(2, 1)], [assign(2, 4, 1, 2)]);
+    table.send([passed(1), delivered(2, 4), passed(4), delivered(2, 5), passed(5)]);
     let commands = table.send([failed(2, 6)]);
     assert_eq!(
         commands,
@@ -310,7 +310,7 @@ fn a_slow_attempt_that_runs_out_of_memory_keeps_its_task_from_small_workers() {
     let mut table = Table::with(SchedulerConfig { quarantine: None, ..SchedulerConfig::default() });
     table.send([new_try(1), joined_with(1, 1, 100), task(1, 1, SHARD), started(1, 1)]);
     table.pass(ms(1000), &[1]);
-    table.send([reported(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
+    table.send([delivered(1, 1), passed(1), task(1, 2, SHARD), started(1, 2), joined_with(2, 1, 200)]);
     assert_eq!(table.pass(ms(6000), &[1, 2]), [assign(2, 3, 1, 2)], "the slow attempt gets another one beside it");
     table.check([out_of_memory(1, 2)], []);
     // Worker 2 failed at the task, but worker 1 has too little memory.

@@ -118,7 +118,7 @@ fn there_is_no_deadline_without_workers() {
 #[test]
 fn a_delivered_result_needs_no_lease() {
     let mut table = holding();
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     assert_eq!(table.pass(ms(3_000), &[]), [end_session(1)]);
     table.check([joined(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
 }

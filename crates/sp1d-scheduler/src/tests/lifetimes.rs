@@ -4,7 +4,7 @@ use super::*;
 use crate::SchedulerCounts;
 
 #[test]
-fn the_end_of_a_proof_cancels_its_attempts() {
+fn the_end_of_a_try_cancels_its_attempts() {
     let mut table = Table::new();
     table.check(
         [joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
@@ -16,20 +16,20 @@ fn the_end_of_a_proof_cancels_its_attempts() {
         [cancel(1, 1), discard(1), cancel(2, 2), discard(2), assign(1, 3, 2, 20), assign(2, 4, 2, 21)],
     );
     table.check([ended(1)], []);
-    table.check([reported(1, 1), passed(1)], [discard(1)]);
+    table.check([delivered(1, 1), passed(1)], [discard(1)]);
 }
 
 #[test]
-fn lapsed_and_delivered_attempts_end_with_their_proof() {
+fn lapsed_and_delivered_attempts_end_with_their_try() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
-    table.check([joined(2, 1), reported(2, 2)], [assign(2, 2, 1, 10)]);
+    table.check([joined(2, 1), delivered(2, 2)], [assign(2, 2, 1, 10)]);
     table.check([ended(1)], [discard(1), discard(2)]);
     table.check([passed(2), rejected(2)], []);
 }
 
 #[test]
-fn a_failed_proof_stays_until_it_is_ended() {
+fn a_failed_try_stays_until_it_ends() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)],
@@ -52,26 +52,26 @@ fn duplicate_events_change_nothing() {
 }
 
 #[test]
-fn tasks_of_unknown_proofs_are_ignored() {
+fn tasks_of_unknown_tries_are_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), task(1, 10, SHARD), marker(1, 90), ended(1), new_try(1)], []);
     assert_eq!(table.scheduler.counts(), SchedulerCounts { tries: 1, workers: 1, ..SchedulerCounts::default() });
 }
 
 #[test]
-fn counts_include_proofs_tasks_attempts_and_workers() {
+fn counts_include_tries_tasks_attempts_and_workers() {
     let mut table = Table::new();
     table.send([joined(1, 2), new_try(1), new_try(2)]);
     table.send([task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD), task(2, 20, SHARD)]);
     let counts = SchedulerCounts { tries: 2, open_tasks: 4, queued_tasks: 2, live_attempts: 2, workers: 1 };
     assert_eq!(table.scheduler.counts(), counts);
-    table.send([reported(1, 1), passed(1)]);
+    table.send([delivered(1, 1), passed(1)]);
     let counts = SchedulerCounts { open_tasks: 3, queued_tasks: 1, ..counts };
     assert_eq!(table.scheduler.counts(), counts);
 }
 
 #[test]
-fn a_hundred_proofs_leave_nothing_behind() {
+fn a_hundred_tries_leave_nothing_behind() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, ..plain() });
     for number in 1..=100 {
         let (first, second, marker_id) = (number * 10, number * 10 + 1, number * 10 + 2);

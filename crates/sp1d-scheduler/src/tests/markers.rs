@@ -13,7 +13,7 @@ fn a_marker_is_completed_once() {
     let mut table = marked_task();
     table.check([events_accepted(1, 1)], [complete_marker(1, 90, 1)]);
     table.check([events_accepted(1, 1)], []);
-    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
+    table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn only_the_worker_of_a_live_attempt_completes_its_marker() {
 #[test]
 fn a_result_without_its_marker_is_rejected() {
     let mut table = marked_task();
-    table.check([reported(1, 1), events_accepted(1, 1)], []);
+    table.check([delivered(1, 1), events_accepted(1, 1)], []);
     table.check([passed(1)], [discard(1), assign(2, 2, 1, 10)]);
     let missing = AttemptFailure::Rejected("the attempt did not complete its marker".to_owned());
     assert_eq!(table.scheduler.task_history(TaskId(10)), [past(1, 1, missing)]);
@@ -38,7 +38,7 @@ fn a_result_without_its_marker_is_rejected() {
 fn a_late_result_without_its_marker_is_discarded() {
     let mut table = marked_task();
     table.check([lost(1)], [assign(2, 2, 1, 10)]);
-    table.check([reported(1, 1), passed(1)], [discard(1)]);
+    table.check([delivered(1, 1), passed(1)], [discard(1)]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_marker_completed_by_an_earlier_attempt_stays_complete() {
     let mut table = marked_task();
     table.check([events_accepted(1, 1), failed(1, 1)], [complete_marker(1, 90, 1), assign(2, 2, 1, 10)]);
     table.check([events_accepted(2, 2)], []);
-    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
+    table.check([delivered(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
 }
 
 #[test]
@@ -60,19 +60,19 @@ fn a_marker_is_never_assigned() {
 fn a_marker_submitted_after_its_task_is_still_required() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), marked(1, 10, 90), marker(1, 90)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1), passed(1)], [discard(1), assign(1, 2, 1, 10)]);
+    table.check([delivered(1, 1), passed(1)], [discard(1), assign(1, 2, 1, 10)]);
     table.check([events_accepted(1, 2)], [complete_marker(1, 90, 2)]);
 }
 
 #[test]
-fn a_task_with_a_marker_of_another_proof_is_ignored() {
+fn a_task_with_a_marker_of_another_try_is_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), new_try(2), marker(2, 90), marked(1, 10, 90)], []);
     table.check([task(1, 11, SHARD), marked(1, 12, 11), marked(1, 13, 13)], [assign(1, 1, 1, 11)]);
 }
 
 #[test]
-fn a_marker_report_for_an_unmarked_task_is_ignored() {
+fn accepted_deferred_events_of_a_task_without_a_marker_are_ignored() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), marker(1, 90), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([events_accepted(1, 1)], []);

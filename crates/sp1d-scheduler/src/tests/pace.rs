@@ -16,7 +16,7 @@ fn with_paces(workers: u64, known: &[(u64, u64)], slots: u32) -> Table {
         let attempt = table.attempt_on(*session);
         table.send([started(*session, attempt)]);
         table.pass(ms(seconds * S), &all);
-        table.send([reported(*session, attempt), passed(attempt), lost(*session)]);
+        table.send([delivered(*session, attempt), passed(attempt), lost(*session)]);
     }
     for worker in 1..=workers {
         // A new session of the same worker.
@@ -61,16 +61,16 @@ fn straggling() -> (Table, u64, u64) {
 fn a_speculative_attempt_that_finishes_first_counts() {
     let (mut table, first, copy) = straggling();
     table.check(
-        [started(11, copy), reported(11, copy), passed(copy)],
+        [started(11, copy), delivered(11, copy), passed(copy)],
         [accept(11, copy, 1, 1), cancel(12, first), discard(first)],
     );
-    table.check([reported(12, first)], [discard(first)]);
+    table.check([delivered(12, first)], [discard(first)]);
 }
 
 #[test]
 fn a_straggler_that_finishes_first_cancels_its_speculative_attempt() {
     let (mut table, first, copy) = straggling();
-    table.check([reported(12, first), passed(first)], [accept(12, first, 1, 1), cancel(11, copy), discard(copy)]);
+    table.check([delivered(12, first), passed(first)], [accept(12, first, 1, 1), cancel(11, copy), discard(copy)]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_straggler_gets_at_most_one_speculative_attempt() {
 #[test]
 fn a_rejected_straggler_leaves_its_speculative_attempt_running() {
     let (mut table, first, _) = straggling();
-    table.check([reported(12, first), rejected(first)], [discard(first)]);
+    table.check([delivered(12, first), rejected(first)], [discard(first)]);
     table.check_holds(11, 1);
 }
 
@@ -91,17 +91,17 @@ fn a_rejected_straggler_leaves_its_speculative_attempt_running() {
 fn a_straggler_continues_if_its_speculative_attempt_ends() {
     let (mut table, first, copy) = straggling();
     table.check([failed(11, copy)], []);
-    table.check([reported(12, first), passed(first)], [accept(12, first, 1, 1), discard(copy)]);
+    table.check([delivered(12, first), passed(first)], [accept(12, first, 1, 1), discard(copy)]);
     let (mut table, first, copy) = straggling();
     table.check([lost(11)], []);
-    table.check([reported(12, first), passed(first)], [accept(12, first, 1, 1), discard(copy)]);
+    table.check([delivered(12, first), passed(first)], [accept(12, first, 1, 1), discard(copy)]);
 }
 
 #[test]
 fn a_speculative_attempt_continues_if_its_straggler_is_lost() {
     let (mut table, first, copy) = straggling();
     table.check([lost(12)], []);
-    table.check([reported(11, copy), passed(copy)], [accept(11, copy, 1, 1), discard(first)]);
+    table.check([delivered(11, copy), passed(copy)], [accept(11, copy, 1, 1), discard(first)]);
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn no_speculative_attempt_starts_while_tasks_wait() {
     let (slow, quick) = (table.attempt_on(12), table.attempt_on(11));
     table.send([started(12, slow), started(11, quick)]);
     table.pass(ms(30 * S), &[11, 12]);
-    table.send([reported(11, quick), passed(quick)]);
+    table.send([delivered(11, quick), passed(quick)]);
     let last = table.attempt_on(11);
     table.send([started(11, last)]);
-    let commands = table.send([reported(11, last)]);
+    let commands = table.send([delivered(11, last)]);
     assert_eq!(commands, [assign(11, last + 1, 1, 1)], "no task waits any more");
 }
 
@@ -124,7 +124,7 @@ fn running_attempts_are_judged_by_durations_learned_later() {
     table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     table.pass(ms(10 * S), &[1, 2]);
-    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 2)]);
+    table.check([delivered(2, 2), passed(2)], [accept(2, 2, 1, 2)]);
     assert_eq!(table.pass(ms(9 * S), &[1, 2]), []);
     assert_eq!(table.pass(ms(S), &[1, 2]), [assign(2, 3, 1, 1)]);
 }
@@ -141,7 +141,7 @@ fn an_overdue_attempt_is_retried_but_counts_if_first() {
     assert_eq!(history.iter().map(|past| &past.failure).collect::<Vec<_>>(), [&AttemptFailure::Overdue]);
     // The slot of the overdue attempt is not free: its worker may still be proving it.
     table.check_holds(1, 1);
-    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 1), cancel(2, 2), discard(2)]);
+    table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 1), cancel(2, 2), discard(2)]);
 }
 
 #[test]
@@ -152,11 +152,11 @@ fn an_overdue_attempt_does_not_count_in_fair_share() {
     table.send([new_try(2), joined(2, 1), task(2, 2, SHARD), task(2, 3, SHARD)]);
     table.send([started(2, 2)]);
     assert_eq!(table.pass(ms(39 * S), &[1, 2]), []);
-    table.send([reported(2, 2), passed(2), started(2, 3)]);
+    table.send([delivered(2, 2), passed(2), started(2, 3)]);
     assert_eq!(table.pass(ms(2 * S), &[1, 2]), [], "task 1 waits: its attempt is overdue");
     table.send([task(2, 4, SHARD)]);
     // No held attempt counts for either try, and the latest attempt of try 1 was assigned earlier.
-    table.check([reported(2, 3)], [assign(2, 4, 1, 1)]);
+    table.check([delivered(2, 3)], [assign(2, 4, 1, 1)]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn rejected_results_do_not_teach_durations() {
     table.send([new_try(1), joined(1, 1), joined(2, 1), task(1, 1, SHARD), task(1, 2, SHARD)]);
     table.send([started(1, 1), started(2, 2)]);
     table.pass(ms(S), &[1, 2]);
-    table.send([reported(1, 1), rejected(1)]);
+    table.send([delivered(1, 1), rejected(1)]);
     // If a shard were known to take 1 s, the other attempt would be a straggler.
     assert_eq!(table.pass(ms(30 * S), &[1, 2]), []);
 }

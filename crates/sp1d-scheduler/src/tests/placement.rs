@@ -74,7 +74,7 @@ impl World {
             if failing.contains(&session) {
                 self.send([failed(session, attempt)]);
             } else {
-                self.send([reported(session, attempt), passed(attempt)]);
+                self.send([delivered(session, attempt), passed(attempt)]);
             }
         }
         self.rounds += 1;
@@ -261,8 +261,8 @@ fn pack_gives_an_idle_worker_a_task_full_holders_failed() {
     table.check(events, [assign(1, 1, 1, 101), assign(1, 2, 1, 102), assign(2, 3, 1, 103)]);
     table.check([failed(1, 1)], [assign(1, 4, 1, 104)]);
     table.check([started(1, 2), started(1, 4)], []);
-    table.check([reported(2, 3), passed(3)], [assign(2, 5, 1, 101), accept(2, 3, 1, 103)]);
-    table.check([reported(2, 5), task(1, 105, SHARD)], [assign(2, 6, 1, 105)]);
+    table.check([delivered(2, 3), passed(3)], [assign(2, 5, 1, 101), accept(2, 3, 1, 103)]);
+    table.check([delivered(2, 5), task(1, 105, SHARD)], [assign(2, 6, 1, 105)]);
     // Workers 1 and 2 hold three attempts and are full. They would be enough for the fourth task, but both have failed
     // at it.
     table.check([rejected(5)], [discard(5), assign(3, 7, 1, 101)]);
@@ -299,7 +299,7 @@ fn pack_does_not_wait_for_workers_busy_with_another_kind() {
 }
 
 #[test]
-fn pack_plans_for_the_tasks_of_all_proofs() {
+fn pack_plans_for_the_tasks_of_all_tries() {
     for slots in [1, 2] {
         let mut world = World::new(Placement::Pack);
         let events =
@@ -310,7 +310,7 @@ fn pack_plans_for_the_tasks_of_all_proofs() {
 }
 
 #[test]
-fn pack_plans_again_when_a_proof_ends() {
+fn pack_plans_again_when_a_try_ends() {
     let mut world = World::new(Placement::Pack);
     world.send([new_try(1), new_try(2)].into_iter().chain(tasks(1, 8)).chain(tasks(2, 7)).chain(workers(7, 1)));
     assert_eq!(world.holding(), [1, 1, 1, 1, 1, 0, 0]);

@@ -30,7 +30,7 @@ enum Action {
 #[derive(Debug, Clone, Copy)]
 enum Report {
     Started,
-    Marker,
+    EventsAccepted,
     Delivered,
     Failed,
 }
@@ -39,7 +39,7 @@ impl Report {
     fn event(self, session: SessionId, attempt: AttemptId) -> Event {
         match self {
             Self::Started => Event::AttemptStarted { session, attempt },
-            Self::Marker => Event::DeferredEventsAccepted { session, attempt },
+            Self::EventsAccepted => Event::DeferredEventsAccepted { session, attempt },
             Self::Delivered => Event::ResultDelivered { session, attempt },
             Self::Failed => Event::AttemptFailed { session, attempt, failure: broken() },
         }
@@ -52,7 +52,7 @@ const MARKERS: std::ops::Range<u64> = 20..28;
 const WORKERS: u64 = 6;
 
 fn report() -> impl Strategy<Value = Report> {
-    prop_oneof![4 => Just(Report::Started), 3 => Just(Report::Marker), 4 => Just(Report::Delivered), 2 => Just(Report::Failed)]
+    prop_oneof![4 => Just(Report::Started), 3 => Just(Report::EventsAccepted), 4 => Just(Report::Delivered), 2 => Just(Report::Failed)]
 }
 
 fn kinds() -> impl Strategy<Value = KindSet> {
@@ -600,7 +600,7 @@ impl Model {
             }
             for session in &healthy {
                 for attempt in self.held(*session).collect::<Vec<_>>() {
-                    for report in [Report::Started, Report::Marker, Report::Delivered] {
+                    for report in [Report::Started, Report::EventsAccepted, Report::Delivered] {
                         self.send(report.event(*session, attempt));
                     }
                 }
@@ -640,7 +640,7 @@ proptest! {
     #![proptest_config(Cases { cases: 400, ..Cases::default() })]
 
     #[test]
-    fn invariants_hold_and_every_unfailed_proof_finishes(
+    fn invariants_hold_and_every_unfailed_try_finishes(
         config in configs(),
         actions in actions(),
     ) {

@@ -8,7 +8,7 @@ fn a_free_slot_takes_a_task_at_once() {
     let mut table = Table::new();
     table.check([joined(1, 2), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([task(1, 11, SHARD), task(1, 12, SHARD)], [assign(1, 2, 1, 11)]);
-    table.check([reported(1, 1)], [assign(1, 3, 1, 12)]);
+    table.check([delivered(1, 1)], [assign(1, 3, 1, 12)]);
 }
 
 #[test]
@@ -25,14 +25,14 @@ fn zero_slots_count_as_one() {
 }
 
 #[test]
-fn the_earlier_proof_comes_first_if_neither_holds_attempts() {
+fn the_earlier_try_comes_first_if_neither_holds_attempts() {
     let mut table = Table::new();
     table.check([new_try(2), new_try(1), task(1, 10, REDUCE), task(2, 20, SHARD)], []);
     table.check([joined(1, 1)], [assign(1, 1, 2, 20)]);
 }
 
 #[test]
-fn proofs_share_the_slots_evenly() {
+fn tries_share_the_slots_evenly() {
     let mut table = Table::new();
     table.check([new_try(1), new_try(2)], []);
     table.check((10..16).map(|id| task(1, id, SHARD)).chain([task(2, 20, SHARD), task(2, 21, SHARD)]), []);
@@ -41,32 +41,32 @@ fn proofs_share_the_slots_evenly() {
 }
 
 #[test]
-fn a_short_proof_gets_slots_of_a_long_one_as_they_become_free() {
+fn a_short_try_gets_slots_of_a_long_one_as_they_become_free() {
     let mut table = Table::new();
     table.check([new_try(1), joined(1, 2)], []);
     table.send((10..16).map(|id| task(1, id, SHARD)));
     table.check([new_try(2), task(2, 20, SHARD), task(2, 21, SHARD)], []);
     // Each try holds one attempt while both have waiting tasks.
-    table.check([reported(1, 1)], [assign(1, 3, 2, 20)]);
-    table.check([reported(1, 2)], [assign(1, 4, 1, 12)]);
-    table.check([reported(1, 3)], [assign(1, 5, 2, 21)]);
-    table.check([reported(1, 5)], [assign(1, 6, 1, 13)]);
+    table.check([delivered(1, 1)], [assign(1, 3, 2, 20)]);
+    table.check([delivered(1, 2)], [assign(1, 4, 1, 12)]);
+    table.check([delivered(1, 3)], [assign(1, 5, 2, 21)]);
+    table.check([delivered(1, 5)], [assign(1, 6, 1, 13)]);
 }
 
 #[test]
-fn proofs_take_turns_when_there_are_fewer_slots_than_proofs() {
+fn tries_take_turns_when_there_are_fewer_slots_than_tries() {
     let mut table = Table::new();
     table.check([new_try(1), new_try(2), new_try(3)], []);
     for try_id in 1..=3 {
         table.send((0..4).map(|id| task(try_id, 10 * try_id + id, SHARD)));
     }
     table.check([joined(1, 1)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1)], [assign(1, 2, 2, 20)]);
-    table.check([reported(1, 2)], [assign(1, 3, 3, 30)]);
-    table.check([reported(1, 3)], [assign(1, 4, 1, 11)]);
+    table.check([delivered(1, 1)], [assign(1, 2, 2, 20)]);
+    table.check([delivered(1, 2)], [assign(1, 3, 3, 30)]);
+    table.check([delivered(1, 3)], [assign(1, 4, 1, 11)]);
     table.check([joined(2, 1)], [assign(2, 5, 2, 21)]);
-    table.check([reported(1, 4)], [assign(1, 6, 3, 31)]);
-    table.check([reported(2, 5)], [assign(2, 7, 1, 12)]);
+    table.check([delivered(1, 4)], [assign(1, 6, 3, 31)]);
+    table.check([delivered(2, 5)], [assign(2, 7, 1, 12)]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn attempts_lost_with_a_worker_leave_the_fair_share() {
 }
 
 #[test]
-fn within_a_proof_recursion_and_wraps_come_before_shards() {
+fn within_a_try_recursion_and_wraps_come_before_shards() {
     let mut table = Table::new();
     table.check([new_try(1), task(1, 10, SHARD)], []);
     for (task_id, kind) in (11..).zip(TaskKind::ALL.into_iter().filter(|kind| !kind.is_shard())) {

@@ -28,7 +28,7 @@ fn a_refusing_worker_gets_other_tasks() {
     // Task 10 waits for worker 2, although worker 1 is free.
     table.check([refused(1, 1)], []);
     table.check([task(1, 12, SHARD)], [assign(1, 3, 1, 12)]);
-    table.check([reported(2, 2)], [assign(2, 4, 1, 10)]);
+    table.check([delivered(2, 2)], [assign(2, 4, 1, 10)]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn refusals_do_not_quarantine_a_worker() {
     for id in 1..=9 {
         let commands = table.send([task(1, id, SHARD), refused(1, 2 * id - 1)]);
         assert_eq!(commands, [assign(1, 2 * id - 1, 1, id), assign(2, 2 * id, 1, id)]);
-        table.send([reported(2, 2 * id), passed(2 * id)]);
+        table.send([delivered(2, 2 * id), passed(2 * id)]);
     }
 }
 
@@ -51,7 +51,7 @@ fn any_number_of_workers_may_refuse_while_one_supports_the_task() {
         table.check([refused(session, session)], [assign(session + 1, session + 1, 1, 10)]);
     }
     let discarded = (1..10).map(discard);
-    table.check([reported(10, 10), passed(10)], [accept(10, 10, 1, 10)].into_iter().chain(discarded));
+    table.check([delivered(10, 10), passed(10)], [accept(10, 10, 1, 10)].into_iter().chain(discarded));
 }
 
 #[test]
@@ -62,11 +62,11 @@ fn refusals_use_up_no_failures() {
     table.check([refused(1, 1)], [assign(2, 2, 1, 10)]);
     table.check([failed(2, 2)], [assign(3, 3, 1, 10)]);
     table.check([refused(3, 3)], [assign(4, 4, 1, 10)]);
-    table.check([reported(4, 4), passed(4)], [accept(4, 4, 1, 10), discard(1), discard(2), discard(3)]);
+    table.check([delivered(4, 4), passed(4)], [accept(4, 4, 1, 10), discard(1), discard(2), discard(3)]);
 }
 
 #[test]
-fn a_task_that_every_worker_refuses_fails_the_proof() {
+fn a_task_that_every_worker_refuses_fails_the_try() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, ..plain() });
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([refused(1, 1)], [assign(2, 2, 1, 10)]);

@@ -13,7 +13,7 @@ fn a_verified_result_is_accepted() {
     table.now = table.now + ms(100);
     table.check([started(1, 1)], []);
     assert_eq!(table.scheduler.task_status(TaskId(10)), held(Some(table.now)));
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::Verifying { session, attempt }));
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::Accepted { session, attempt }));
@@ -23,7 +23,7 @@ fn a_verified_result_is_accepted() {
 fn a_slot_is_free_while_its_result_is_verified() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1)], [assign(1, 2, 1, 11)]);
+    table.check([delivered(1, 1)], [assign(1, 2, 1, 11)]);
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
 }
 
@@ -31,8 +31,8 @@ fn a_slot_is_free_while_its_result_is_verified() {
 fn second_completion_of_a_task_changes_nothing() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
-    table.check([reported(1, 1), passed(1), rejected(1), failed(1, 1), started(1, 1)], []);
+    table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 10)]);
+    table.check([delivered(1, 1), passed(1), rejected(1), failed(1, 1), started(1, 1)], []);
     table.check([task(1, 10, SHARD)], []);
 }
 
@@ -41,13 +41,13 @@ fn a_result_that_was_not_delivered_is_not_accepted() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([passed(1), rejected(1), passed(7), rejected(7)], []);
-    table.check([reported(2, 1), passed(1)], []);
+    table.check([delivered(2, 1), passed(1)], []);
 }
 
 #[test]
 fn a_report_of_an_unknown_attempt_is_discarded() {
     let mut table = Table::new();
-    table.check([joined(1, 1), reported(1, 7), reported(9, 8)], [discard(7), discard(8)]);
+    table.check([joined(1, 1), delivered(1, 7), delivered(9, 8)], [discard(7), discard(8)]);
 }
 
 /// Task 10 was on worker 1 (attempt 1), which was lost. It is now on worker 2 (attempt 2).
@@ -61,39 +61,39 @@ fn reassigned() -> Table {
 #[test]
 fn a_lapsed_attempts_result_counts_from_any_session() {
     let mut table = reassigned();
-    table.check([joined(3, 1), reported(3, 1)], []);
+    table.check([joined(3, 1), delivered(3, 1)], []);
     table.check([passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
-    table.check([reported(2, 2)], [discard(2)]);
+    table.check([delivered(2, 2)], [discard(2)]);
 }
 
 #[test]
 fn a_lapsed_attempts_result_counts_while_its_task_waits() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), task(1, 10, SHARD), lost(1)], [assign(1, 1, 1, 10)]);
-    table.check([reported(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
+    table.check([delivered(2, 1), passed(1)], [accept(1, 1, 1, 10)]);
     table.check([joined(3, 1)], []);
 }
 
 #[test]
 fn a_lapsed_attempts_rejection_does_not_affect_its_task() {
     let mut table = reassigned();
-    table.check([reported(1, 1), rejected(1)], [discard(1)]);
+    table.check([delivered(1, 1), rejected(1)], [discard(1)]);
     assert_eq!(table.scheduler.task_history(TaskId(10)).len(), 1);
-    table.check([reported(1, 1)], [discard(1)]);
-    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10)]);
+    table.check([delivered(1, 1)], [discard(1)]);
+    table.check([delivered(2, 2), passed(2)], [accept(2, 2, 1, 10)]);
 }
 
 #[test]
 fn a_lapsed_attempt_is_discarded_when_another_is_accepted() {
     let mut table = reassigned();
-    table.check([reported(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
-    table.check([reported(1, 1)], [discard(1)]);
+    table.check([delivered(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
+    table.check([delivered(1, 1)], [discard(1)]);
 }
 
 #[test]
 fn the_first_of_two_results_that_verifies_is_final() {
     let mut table = reassigned();
-    table.check([reported(1, 1), reported(2, 2)], []);
+    table.check([delivered(1, 1), delivered(2, 2)], []);
     table.check([passed(1)], [accept(1, 1, 1, 10), discard(2)]);
     table.check([passed(2), rejected(2)], []);
 }
@@ -103,13 +103,13 @@ fn a_late_result_of_a_failed_attempt_counts() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
-    table.check([reported(1, 1), passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
+    table.check([delivered(1, 1), passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2)]);
 }
 
 #[test]
 fn a_slot_freed_by_another_result_takes_a_task() {
     let mut table = reassigned();
     table.check([task(1, 11, SHARD)], []);
-    table.check([reported(3, 1)], []);
+    table.check([delivered(3, 1)], []);
     table.check([passed(1)], [accept(1, 1, 1, 10), cancel(2, 2), discard(2), assign(2, 3, 1, 11)]);
 }

@@ -14,10 +14,10 @@ fn a_failed_task_goes_to_another_worker() {
 fn a_task_with_a_rejected_result_goes_to_another_worker() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     table.check([rejected(1)], [discard(1), assign(2, 2, 1, 10)]);
     table.check([rejected(1), passed(1)], []);
-    table.check([reported(1, 1)], [discard(1)]);
+    table.check([delivered(1, 1)], [discard(1)]);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_task_waits_while_untried_workers_are_full() {
     // Later tasks use the worker that task 10 failed on.
     table.check([task(1, 12, SHARD), task(1, 13, SHARD)], [assign(1, 3, 1, 12)]);
     // Task 10 gets the free slot of the other worker, before the tasks that came later.
-    table.check([reported(2, 2)], [assign(2, 4, 1, 10)]);
+    table.check([delivered(2, 2)], [assign(2, 4, 1, 10)]);
 }
 
 #[test]
@@ -75,23 +75,23 @@ fn a_task_is_parked_after_failures_on_several_workers() {
     table.check([task(1, 10, SHARD), task(1, 11, SHARD)], [assign(1, 1, 1, 10), assign(2, 2, 1, 11)]);
     table.check([failed(1, 1)], [assign(3, 3, 1, 10)]);
     table.check([failed(3, 3)], []);
-    table.check([reported(2, 2)], [assign(2, 4, 1, 10)]);
+    table.check([delivered(2, 2)], [assign(2, 4, 1, 10)]);
     table.check([failed(2, 4)], [assign(1, 5, 1, 10)]);
 }
 
 #[test]
-fn too_many_failures_fail_the_proof_with_their_history() {
+fn too_many_failures_fail_the_try_with_their_history() {
     let mut table = Table::with(SchedulerConfig { max_failures: 2, ..plain() });
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(1, 1)], [assign(2, 2, 1, 10)]);
     table.now = table.now + ms(700);
     let mut second = past(2, 2, AttemptFailure::Rejected("wrong".to_owned()));
     second.duration = ms(700);
-    table.check([reported(2, 2), rejected(2)], [discard(2), fail_try(1, 10, vec![past(1, 1, broken()), second])]);
+    table.check([delivered(2, 2), rejected(2)], [discard(2), fail_try(1, 10, vec![past(1, 1, broken()), second])]);
 }
 
 #[test]
-fn a_failed_proof_fails_once_and_gets_no_more_assignments() {
+fn a_failed_try_fails_once_and_gets_no_more_assignments() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 2), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
@@ -108,7 +108,7 @@ fn a_failed_proof_fails_once_and_gets_no_more_assignments() {
 }
 
 #[test]
-fn attempts_of_a_failed_proof_are_not_stolen() {
+fn attempts_of_a_failed_try_are_not_stolen() {
     let mut table = Table::with(SchedulerConfig { max_failures: 1, ..plain() });
     table.check(
         [joined(1, 3), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
@@ -147,7 +147,7 @@ fn only_the_holder_can_fail_a_live_attempt() {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     table.check([failed(2, 1), failed(9, 1), failed(1, 9)], []);
-    table.check([reported(1, 1), failed(1, 1)], []);
+    table.check([delivered(1, 1), failed(1, 1)], []);
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
     table.check([failed(1, 1)], []);
 }

@@ -27,7 +27,7 @@ fn a_worker_that_becomes_idle_takes_a_waiting_attempt() {
         [joined(1, 2), joined(2, 1), new_try(1), task(1, 10, SHARD), task(1, 11, SHARD), task(1, 12, SHARD)],
         [assign(1, 1, 1, 10), assign(2, 2, 1, 11), assign(1, 3, 1, 12)],
     );
-    table.check([started(1, 1), reported(2, 2)], [cancel(1, 3), assign(2, 4, 1, 12)]);
+    table.check([started(1, 1), delivered(2, 2)], [cancel(1, 3), assign(2, 4, 1, 12)]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn the_only_attempt_of_a_worker_is_not_stolen() {
 #[test]
 fn an_attempt_left_alone_on_its_worker_is_not_stolen() {
     let mut table = one_waits_behind_another();
-    table.check([reported(1, 1), joined(2, 2)], []);
+    table.check([delivered(1, 1), joined(2, 2)], []);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn waiting_tasks_come_before_stealing() {
     let mut table = one_waits_behind_another();
     table.check([task(1, 12, SHARD)], []);
     table.check([joined(2, 1)], [assign(2, 3, 1, 12)]);
-    table.check([reported(2, 3)], [cancel(1, 2), assign(2, 4, 1, 11)]);
+    table.check([delivered(2, 3)], [cancel(1, 2), assign(2, 4, 1, 11)]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_slot_freed_by_stealing_takes_a_waiting_task() {
 fn the_result_of_a_stolen_attempt_counts_if_it_is_first() {
     let mut table = one_waits_behind_another();
     table.check([joined(2, 2)], [cancel(1, 2), assign(2, 3, 1, 11)]);
-    table.check([reported(1, 2)], []);
+    table.check([delivered(1, 2)], []);
     table.check([passed(2)], [accept(1, 2, 1, 11), cancel(2, 3), discard(3)]);
 }
 

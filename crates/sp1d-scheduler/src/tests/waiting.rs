@@ -111,7 +111,7 @@ fn a_task_waits_while_every_available_worker_is_full() {
 fn a_task_waits_for_a_worker_on_probation() {
     let table = Table::with(SchedulerConfig { pace: None, ..SchedulerConfig::default() });
     // Three faults quarantine worker 1. Worker 2 leaves, so worker 1 is needed and is put on probation.
-    let fault = |id| [task(1, id, SHARD), failed(1, 2 * id - 1), reported(2, 2 * id), passed(2 * id)];
+    let fault = |id| [task(1, id, SHARD), failed(1, 2 * id - 1), delivered(2, 2 * id), passed(2 * id)];
     check_in(
         table,
         [joined(1, 1), joined(2, 1), new_try(1)].into_iter().chain((1..=3).flat_map(fault)).chain([
@@ -138,7 +138,7 @@ fn a_task_waits_because_of_the_pack_plan() {
 }
 
 #[test]
-fn the_reasons_of_a_proof_are_counted() {
+fn the_reasons_of_a_try_are_counted() {
     let mut table = Table::new();
     table.send([joined_for(1, 1, SHARD), new_try(1), new_try(2), task(2, 1, SHARD)]);
     table.send((10..15).map(|id| task(1, id, SHARD)).chain([task(1, 20, REDUCE), task(1, 21, REDUCE)]));
@@ -154,7 +154,7 @@ fn only_a_waiting_task_has_a_reason() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), None);
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     assert_eq!(table.scheduler.wait_reason(TaskId(10)), None);
     assert_eq!(table.scheduler.wait_reason(TaskId(99)), None);
 }

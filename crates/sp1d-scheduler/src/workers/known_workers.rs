@@ -16,7 +16,8 @@ use std::{
 pub(crate) enum WorkerFault {
     /// An attempt failed, was overdue or was never started.
     Failed = 1,
-    /// A result does not verify. Claiming work that was not done is worse than reporting a failure.
+    /// A result or deferred events are wrong or missing, or workers of two origins contradict a claim. Claiming work
+    /// that was not done is worse than reporting a failure.
     Wrong = 2,
 }
 

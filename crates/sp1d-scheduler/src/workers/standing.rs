@@ -8,7 +8,8 @@ use std::time::Duration;
 ///
 /// - One fault: a failed or overdue attempt, an attempt that was never started, or the loss of the worker while it
 ///   proves.
-/// - Two faults: a result that does not verify.
+/// - Two faults: wrong output, which is a wrong or missing result, wrong or missing deferred events, or a claim that
+///   workers of two origins contradict.
 /// - Quarantine for every kind at once: a result that turns out to be wrong after other tasks have used it, or a claim
 ///   that workers of two origins refute later.
 ///
@@ -16,8 +17,8 @@ use std::time::Duration;
 /// task itself is the cause. A worker is not quarantined for a kind if no other worker is available for it, unless it
 /// was proven wrong.
 ///
-/// After the quarantine, the worker is on probation: it gets one task of the kind at a time. An accepted result ends
-/// the probation, and a single fault starts the next quarantine.
+/// After the quarantine, the worker is on probation: it gets one task of the kind at a time. An accepted result of the
+/// kind ends the probation, and a single fault starts the next quarantine.
 ///
 /// A worker that joins for the first time starts with the worst record of the workers of its origin. So a worker does
 /// not lose its faults with its name.

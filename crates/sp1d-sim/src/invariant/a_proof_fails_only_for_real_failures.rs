@@ -78,7 +78,7 @@ impl AProofFailsOnlyForRealFailures {
             AttemptFailure::Worker { .. } | AttemptFailure::Unconfirmed | AttemptFailure::NameConflict => {
                 self.failed.contains(&attempt)
             }
-            // A rejected marker fails its attempt.
+            // Rejected deferred events fail their attempt.
             AttemptFailure::Rejected(_) => self.judged.contains(&attempt) || self.failed.contains(&attempt),
             AttemptFailure::WorkerLost => self.ended_sessions.contains(&past.session),
             AttemptFailure::NeverStarted => {

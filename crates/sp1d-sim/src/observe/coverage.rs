@@ -141,7 +141,7 @@ impl Coverage {
                     _ if reached => {}
                     None => self.mark("report of a forgotten attempt ignored"),
                     Some(holder) if holder != *session => self.mark("report of another session ignored"),
-                    // The result may wait for the check of its marker.
+                    // The result may wait for the check of the deferred events.
                     Some(_) if is_first => {}
                     Some(_) => self.mark("duplicate report ignored"),
                 }

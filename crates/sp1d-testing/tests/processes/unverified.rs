@@ -47,6 +47,6 @@ fn two_workers_that_claim_different_events_fail_the_proof() {
     let honest = worker_at(addresses[1], "honest", 50, &[]);
     let orchestrator = orchestrator(&addresses, &["--shards", "4", "--precompiles"]);
     let (_, failed) = orchestrator.wait_for("failed ", 1);
-    assert!(failed.contains("no other worker confirmed the deferred events that it claims"), "{failed}");
+    assert!(failed.contains("no worker of another origin confirmed the deferred events that it claims"), "{failed}");
     drop((lies, honest));
 }

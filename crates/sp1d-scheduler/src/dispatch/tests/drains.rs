@@ -7,7 +7,7 @@ fn a_drain_is_over_when_the_worker_holds_nothing() {
     let mut table = Table::new();
     table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
-    table.check([reported(1, 1)], [end_drain_wait(1), check_result(1, 10)]);
+    table.check([delivered(1, 1)], [end_drain_wait(1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
 
@@ -26,7 +26,7 @@ fn the_drain_of_an_unknown_worker_is_over_at_once() {
 
 #[test]
 fn resuming_or_losing_the_worker_ends_the_wait() {
-    for end in [resumed(1), lost(1)] {
+    for end in [drain_cancelled(1), lost(1)] {
         let mut table = Table::new();
         table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
         table.check([started(1, 1), draining(1)], [step(10, 1, 1, AttemptStep::Started)]);
@@ -52,7 +52,7 @@ fn a_silent_worker_ends_the_wait() {
 fn no_caller_waits_after_the_wait_has_ended() {
     let mut table = Table::new();
     table.check([joined(1), draining(1)], [end_drain_wait(1)]);
-    table.check([resumed(1), lost(1)], []);
+    table.check([drain_cancelled(1), lost(1)], []);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_worker_that_is_drained_before_it_is_ready_gets_no_task_at_joining() {
     let mut table = Table::new();
     table.check([draining(1), new_try(1), task(1, 10)], [end_drain_wait(1)]);
     table.check([joined(1), task(1, 11)], []);
-    table.check([resumed(1)], assign(1, 1, 1, 10, None));
+    table.check([drain_cancelled(1)], assign(1, 1, 1, 10, None));
 }
 
 #[test]
@@ -85,13 +85,13 @@ fn a_drain_is_visible_before_the_worker_is_ready() {
     let mut table = Table::new();
     check_status(&mut table, draining(1), Some(true));
     check_status(&mut table, joined(1), Some(true));
-    check_status(&mut table, resumed(1), Some(false));
+    check_status(&mut table, drain_cancelled(1), Some(false));
     check_status(&mut table, lost(1), None);
 }
 
 #[test]
 fn an_early_drain_is_forgotten_with_its_cancellation_or_its_session() {
-    for end in [resumed(1), lost(1)] {
+    for end in [drain_cancelled(1), lost(1)] {
         let mut table = Table::new();
         check_status(&mut table, draining(1), Some(true));
         check_status(&mut table, end, None);

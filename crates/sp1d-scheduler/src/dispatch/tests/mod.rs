@@ -1,7 +1,7 @@
 //! Table tests: events in, commands out.
 
+mod deferred_events;
 mod drains;
-mod markers;
 mod reports;
 mod resumed;
 mod tries;
@@ -116,7 +116,7 @@ const fn draining(session: u64) -> DispatchEvent {
     DispatchEvent::DrainRequested { session: SessionId(session) }
 }
 
-const fn resumed(session: u64) -> DispatchEvent {
+const fn drain_cancelled(session: u64) -> DispatchEvent {
     DispatchEvent::DrainCancelled { session: SessionId(session) }
 }
 
@@ -124,7 +124,7 @@ const fn started(session: u64, attempt: u64) -> DispatchEvent {
     DispatchEvent::AttemptStarted { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 
-const fn reported(session: u64, attempt: u64) -> DispatchEvent {
+const fn delivered(session: u64, attempt: u64) -> DispatchEvent {
     DispatchEvent::ResultDelivered { session: SessionId(session), attempt: AttemptId(attempt) }
 }
 

@@ -13,29 +13,29 @@ fn one_task() -> Table {
 fn a_verified_result_is_accepted() {
     let mut table = one_task();
     table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
-    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
 
 #[test]
 fn only_the_first_report_of_an_attempt_counts() {
     let mut table = one_task();
-    table.check([reported(1, 1), reported(1, 1)], [check_result(1, 10)]);
-    table.check([passed(1), passed(1), reported(1, 1)], accept(1, 1, 1, 10));
+    table.check([delivered(1, 1), delivered(1, 1)], [check_result(1, 10)]);
+    table.check([passed(1), passed(1), delivered(1, 1)], accept(1, 1, 1, 10));
 }
 
 #[test]
 fn a_report_of_another_session_is_ignored() {
     let mut table = one_task();
-    table.check([started(2, 1), reported(2, 1), failed(2, 1), reported(1, 99)], []);
-    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([started(2, 1), delivered(2, 1), failed(2, 1), delivered(1, 99)], []);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
 }
 
 #[test]
 fn a_report_after_the_loss_of_the_worker_still_counts() {
     let mut table = one_task();
     table.check([lost(1)], assign(2, 2, 1, 10, None));
-    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
     let [done, accept] = accept(1, 1, 1, 10);
     let lost_race = step(10, 2, 2, AttemptStep::Dropped);
     table.check([passed(1)], [done, lost_race, accept, cancel(2, 2), discard(2)]);
@@ -44,7 +44,7 @@ fn a_report_after_the_loss_of_the_worker_still_counts() {
 #[test]
 fn a_wrong_result_is_retried_by_another_worker() {
     let mut table = one_task();
-    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
     let failed = step_failed(10, 1, 1, "wrong");
     table.check([wrong(1)], all(&[&[failed, discard(1)], &assign(2, 2, 1, 10, None)]));
     table.check([wrong(1)], []);
@@ -54,12 +54,12 @@ fn a_wrong_result_is_retried_by_another_worker() {
 fn a_failed_attempt_takes_no_other_step_when_its_task_is_done() {
     let mut table = one_task();
     table.check([failed(1, 1)], all(&[&[step_failed(10, 1, 1, "engine error: broken")], &assign(2, 2, 1, 10, None)]));
-    table.check([failed(1, 1), started(1, 1), reported(2, 2)], [check_result(2, 10)]);
+    table.check([failed(1, 1), started(1, 1), delivered(2, 2)], [check_result(2, 10)]);
     table.check([passed(2)], all(&[&accept(2, 2, 1, 10), &[discard(1)]]));
 }
 
 #[test]
-fn a_failed_attempt_takes_no_other_step_when_its_proof_ends() {
+fn a_failed_attempt_takes_no_other_step_when_its_try_ends() {
     let mut table = one_task();
     table.check([failed(1, 1)], all(&[&[step_failed(10, 1, 1, "engine error: broken")], &assign(2, 2, 1, 10, None)]));
     table.check([ended(1)], all(&[&[discard(1), cancel(2, 2)], &dropped(10, 2, 2)]));
@@ -69,7 +69,7 @@ fn a_failed_attempt_takes_no_other_step_when_its_proof_ends() {
 fn a_result_that_is_accepted_after_a_reported_failure_is_published() {
     let mut table = one_task();
     table.check([failed(1, 1)], all(&[&[step_failed(10, 1, 1, "engine error: broken")], &assign(2, 2, 1, 10, None)]));
-    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
     let [done, accept] = accept(1, 1, 1, 10);
     let lost_race = step(10, 2, 2, AttemptStep::Dropped);
     table.check([passed(1)], [done, lost_race, accept, cancel(2, 2), discard(2)]);
@@ -79,7 +79,7 @@ fn a_result_that_is_accepted_after_a_reported_failure_is_published() {
 fn the_attempts_of_other_tasks_continue_when_a_task_is_done() {
     let mut table = one_task();
     table.check([task(1, 11)], assign(2, 2, 1, 11, None));
-    table.check([reported(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
+    table.check([delivered(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn a_session_that_continues_an_attempt_reports_again() {
     table.check([joined(1), new_try(1), task(1, 10)], assign(1, 1, 1, 10, None));
     table.check([started(1, 1)], [step(10, 1, 1, AttemptStep::Started)]);
     table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     table.check([started(2, 1)], [step(10, 1, 2, AttemptStep::Started)]);
-    table.check([reported(2, 1)], [check_result(1, 10)]);
+    table.check([delivered(2, 1)], [check_result(1, 10)]);
     table.check([passed(1)], accept(2, 1, 1, 10));
 }
 
@@ -109,7 +109,7 @@ fn the_observer_sees_each_event_of_the_scheduler() {
         DispatchEvent::DeferredEventsReported { session: SessionId(1), attempt: AttemptId(1), are_complete: true };
     let _no_commands = table.dispatch.handle_observed(table.now, event, &mut |_, event, _| seen.push(event.clone()));
     assert_eq!(seen, [], "the task has no marker, so the scheduler does not hear of it");
-    let _commands = table.dispatch.handle_observed(table.now, reported(1, 1), &mut |scheduler, event, commands| {
+    let _commands = table.dispatch.handle_observed(table.now, delivered(1, 1), &mut |scheduler, event, commands| {
         assert_eq!((scheduler.counts().live_attempts, commands), (0, &[][..]));
         seen.push(event.clone());
     });

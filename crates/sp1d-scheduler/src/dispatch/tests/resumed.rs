@@ -21,7 +21,7 @@ fn each_attempt_is_resumed_once() {
     let mut table = Table::new();
     table.check([rejoined(1, 1, &[], &[(7, 100)]), new_try(1)], []);
     table.check([keyed(1, 10, 7)], assign(1, 1, 1, 10, Some(100)));
-    table.check([reported(1, 1), keyed(1, 11, 7)], all(&[&[check_result(1, 10)], &assign(1, 2, 1, 11, None)]));
+    table.check([delivered(1, 1), keyed(1, 11, 7)], all(&[&[check_result(1, 10)], &assign(1, 2, 1, 11, None)]));
 }
 
 #[test]
@@ -59,5 +59,5 @@ fn a_worker_that_joins_again_replaces_its_earlier_reports() {
     let end_session = DispatchCommand::EndSession { session: SessionId(1) };
     table.check([rejoined(2, 1, &[], &[(8, 101)])], [end_session]);
     table.check([new_try(1), keyed(1, 10, 7)], assign(2, 1, 1, 10, None));
-    table.check([reported(2, 1), keyed(1, 11, 8)], all(&[&[check_result(1, 10)], &assign(2, 2, 1, 11, Some(101))]));
+    table.check([delivered(2, 1), keyed(1, 11, 8)], all(&[&[check_result(1, 10)], &assign(2, 2, 1, 11, Some(101))]));
 }

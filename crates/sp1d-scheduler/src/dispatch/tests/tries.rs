@@ -28,15 +28,15 @@ fn past(attempt: u64, failure: AttemptFailure) -> PastAttempt {
 }
 
 #[test]
-fn the_end_of_a_proof_drops_its_attempts_and_tasks() {
+fn the_end_of_a_try_drops_its_attempts_and_tasks() {
     let mut table = Table::new();
     table.check([joined(1), new_try(1), task(1, 10), task(1, 11)], assign(1, 1, 1, 10, None));
     table.check([ended(1)], all(&[&[cancel(1, 1)], &dropped(10, 1, 1)]));
-    table.check([ended(1), reported(1, 1), passed(1)], []);
+    table.check([ended(1), delivered(1, 1), passed(1)], []);
 }
 
 #[test]
-fn a_task_of_an_ended_proof_is_ignored() {
+fn a_task_of_an_ended_try_is_ignored() {
     let mut table = Table::new();
     table.check([joined(1), new_try(1), ended(1), task(1, 10), task(9, 11)], []);
 }
@@ -45,7 +45,7 @@ fn a_task_of_an_ended_proof_is_ignored() {
 fn a_task_that_is_submitted_twice_is_proven_once() {
     let mut table = Table::new();
     table.check([joined(1), new_try(1), task(1, 10), task(1, 10)], assign(1, 1, 1, 10, None));
-    table.check([reported(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
+    table.check([delivered(1, 1), passed(1)], all(&[&[check_result(1, 10)], &accept(1, 1, 1, 10)]));
     table.check([task(1, 10)], []);
 }
 
@@ -57,7 +57,7 @@ fn a_task_is_open_until_its_result_is_accepted() {
     };
     table.send([joined(1), new_try(1), new_try(2), task(1, 10), task(2, 11), task(1, 12)]);
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![10, 12], vec![11]));
-    table.send([reported(1, 1)]);
+    table.send([delivered(1, 1)]);
     assert_eq!(open(&table, 1), [10, 12]);
     table.send([passed(1)]);
     assert_eq!(open(&table, 1), [12]);

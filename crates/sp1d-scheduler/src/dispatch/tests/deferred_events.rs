@@ -1,11 +1,11 @@
-//! The check of a marker, and its order with the result.
+//! The check of deferred events, and its order with the result.
 
 use super::*;
 
-const NOT_CONFIRMED: &str = "no other worker confirmed the deferred events that it claims";
+const NOT_CONFIRMED: &str = "no worker of another origin confirmed the deferred events that it claims";
 const NAMES_TAKEN: &str = "another attempt already owns the names of the artifacts that it uploaded";
 const CONTRADICTED: &str =
-    "its output was rejected: two other workers claimed other deferred events for the same shard";
+    "its output was rejected: workers of two origins claimed other deferred events for the same shard";
 
 /// Worker 1 proves attempt 1 of task 10, which completes the marker 90. Worker 2 is idle.
 fn one_marker() -> Table {
@@ -19,7 +19,7 @@ fn one_marker_of(started: DispatchEvent) -> Table {
     table
 }
 
-/// The marker was reported, and its check has started.
+/// The deferred events were reported, and their check has started.
 fn checking() -> Table {
     checking_of(new_try(1))
 }
@@ -32,38 +32,38 @@ fn checking_of(started: DispatchEvent) -> Table {
 }
 
 #[test]
-fn a_marker_before_the_result_is_checked_first() {
+fn deferred_events_before_the_result_are_checked_first() {
     let mut table = checking();
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
-    table.check([reported(1, 1)], [check_result(1, 10)]);
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
 
 #[test]
-fn a_result_waits_for_the_check_of_its_marker() {
+fn a_result_waits_for_the_check_of_the_deferred_events() {
     let mut table = checking();
-    table.check([reported(1, 1), reported(1, 1)], []);
+    table.check([delivered(1, 1), delivered(1, 1)], []);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1), check_result(1, 10)]);
     table.check([passed(1)], accept(1, 1, 1, 10));
 }
 
 #[test]
-fn an_attempt_can_fail_while_its_result_waits_for_the_check_of_its_marker() {
+fn an_attempt_can_fail_while_its_result_waits_for_the_check_of_its_deferred_events() {
     let mut table = checking();
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     table.check([failed(1, 1)], all(&[&[step_failed(10, 1, 1, "engine error: broken")], &assign(2, 2, 1, 10, None)]));
 }
 
 #[test]
-fn a_marker_after_the_result_is_ignored() {
+fn deferred_events_after_the_result_are_ignored() {
     let mut table = one_marker();
-    table.check([reported(1, 1), events_uploaded(1, 1)], [check_result(1, 10)]);
+    table.check([delivered(1, 1), events_uploaded(1, 1)], [check_result(1, 10)]);
     // The result of a task without its marker is rejected.
     table.check([passed(1)], all(&[&dropped(10, 1, 1), &assign(2, 2, 1, 10, None)]));
 }
 
 #[test]
-fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
+fn deferred_events_count_once_and_only_from_the_session_of_their_attempt() {
     let mut table = one_marker();
     table.check([events_uploaded(2, 1), events_uploaded(1, 99)], []);
     table.check([events_uploaded(1, 1), events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
@@ -72,7 +72,7 @@ fn a_marker_counts_once_and_only_from_the_worker_of_its_attempt() {
 }
 
 #[test]
-fn a_marker_without_all_its_uploads_is_not_complete() {
+fn deferred_events_are_not_checked_before_all_uploads_have_arrived() {
     let mut table = one_marker();
     let (session, attempt) = (SessionId(1), AttemptId(1));
     table.check([DispatchEvent::DeferredEventsReported { session, attempt, are_complete: false }], []);
@@ -80,17 +80,17 @@ fn a_marker_without_all_its_uploads_is_not_complete() {
 }
 
 #[test]
-fn a_rejected_marker_cancels_its_attempt_before_the_task_is_retried() {
+fn rejected_deferred_events_cancel_their_attempt_before_the_task_is_retried() {
     let mut table = checking();
     let failed = step_failed(10, 1, 1, "its output was rejected: malformed");
     table.check([events_wrong(1)], all(&[&[cancel(1, 1), failed], &assign(2, 2, 1, 10, None)]));
-    table.check([reported(1, 1), events_uploaded(1, 1), events_passed(1)], []);
+    table.check([delivered(1, 1), events_uploaded(1, 1), events_passed(1)], []);
 }
 
 #[test]
-fn a_rejected_marker_of_a_reported_attempt_needs_no_cancellation() {
+fn rejected_deferred_events_cancel_no_attempt_that_has_delivered_its_result() {
     let mut table = checking();
-    table.check([reported(1, 1)], []);
+    table.check([delivered(1, 1)], []);
     let failed = step_failed(10, 1, 1, "its output was rejected: malformed");
     table.check([events_wrong(1)], all(&[&[failed], &assign(2, 2, 1, 10, None)]));
 }
@@ -143,7 +143,7 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
 }
 
 #[test]
-fn the_claims_of_a_proof_are_kept_until_it_ends() {
+fn the_claims_of_a_try_are_kept_until_it_ends() {
     let mut table = checking();
     let has_claims = |table: &Table| table.dispatch.claims(TryId(1)).is_some_and(ClaimComparison::has_claimed_events);
     assert!(!has_claims(&table));
@@ -153,7 +153,7 @@ fn the_claims_of_a_proof_are_kept_until_it_ends() {
     assert_eq!(table.dispatch.claims(TryId(1)), None);
 }
 
-/// Checks that the claim of worker 1 is accepted without a second worker after the events `others`.
+/// Checks that the claim of worker 1 is accepted without another worker after the events `others`.
 fn check_lone_claim(others: impl IntoIterator<Item = DispatchEvent>) {
     let mut table = Table::new();
     table.check([joined(1), comparing(1, &[]), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
@@ -190,15 +190,15 @@ fn a_check_continues_while_a_new_session_continues_the_attempt() {
     let mut table = Table::new();
     table.check([joined(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);
-    table.check([events_uploaded(1, 1), reported(1, 1)], [check_deferred_events(1, 10)]);
+    table.check([events_uploaded(1, 1), delivered(1, 1)], [check_deferred_events(1, 10)]);
     table.check([lost(1), rejoined(2, 1, &[1], &[])], [continue_attempt(2, 1)]);
     table.check([events_uploaded(2, 1)], []);
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
-    table.check([reported(2, 1)], [check_result(1, 10)]);
+    table.check([delivered(2, 1)], [check_result(1, 10)]);
 }
 
 #[test]
-fn a_marker_whose_check_ended_while_its_worker_was_lost_is_checked_again() {
+fn deferred_events_whose_check_ended_while_the_worker_was_lost_are_checked_again() {
     let mut table = Table::new();
     table.check([joined(1), new_try(1), marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.send([started(1, 1)]);

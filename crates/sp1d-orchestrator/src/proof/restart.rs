@@ -41,8 +41,8 @@ pub(super) struct TryFacts {
     pub(super) has_cached_use: bool,
     /// An unverified result turned out to be wrong, which explains any failure.
     pub(super) has_wrong_result: bool,
-    /// A worker claimed deferred events. Without events, no claim can be wrong.
-    pub(super) has_claimed_events: bool,
+    /// A worker made a claim, also one without events: events may be missing.
+    pub(super) has_claims: bool,
     /// A shard that may be made from claimed deferred events could not be proven.
     pub(super) are_claims_suspect: bool,
     /// The claims of the workers are already compared.
@@ -87,7 +87,7 @@ fn after_wrong_proof(facts: &TryFacts) -> Option<Restart> {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final {
         Some(Restart::VerifyAll)
-    } else if facts.has_claimed_events && !facts.compares_claims {
+    } else if facts.has_claims && !facts.compares_claims {
         Some(Restart::CompareClaims)
     } else {
         None
@@ -111,7 +111,7 @@ fn after_failed_task(facts: &TryFacts) -> Option<Restart> {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final && facts.has_wrong_result {
         Some(Restart::VerifyAll)
-    } else if facts.are_claims_suspect && !facts.compares_claims {
+    } else if facts.are_claims_suspect && facts.has_claims && !facts.compares_claims {
         Some(Restart::CompareClaims)
     } else {
         None
@@ -130,7 +130,7 @@ mod tests {
         smaller_cut: None,
         has_cached_use: false,
         has_wrong_result: false,
-        has_claimed_events: false,
+        has_claims: false,
         are_claims_suspect: false,
         compares_claims: false,
     };
@@ -176,7 +176,7 @@ mod tests {
             has_cached_use: true,
             verify: Verify::Final,
             has_wrong_result: true,
-            has_claimed_events: true,
+            has_claims: true,
             are_claims_suspect: true,
             ..FIRST
         };
@@ -202,12 +202,13 @@ mod tests {
 
     #[test]
     fn claims_are_compared_once() {
-        let claimed = TryFacts { has_claimed_events: true, ..FIRST };
+        let claimed = TryFacts { has_claims: true, ..FIRST };
         check(&wrong_proof(), &claimed, Some(Restart::CompareClaims));
         check(&wrong_proof(), &FIRST, None);
         check(&wrong_proof(), &TryFacts { compares_claims: true, ..claimed.clone() }, None);
         let suspect = TryFacts { are_claims_suspect: true, ..claimed };
         check(&failed_task(), &suspect, Some(Restart::CompareClaims));
+        check(&failed_task(), &TryFacts { has_claims: false, ..suspect.clone() }, None);
         check(&internal(), &suspect, None);
         check(&failed_task(), &TryFacts { compares_claims: true, ..suspect }, None);
     }
@@ -219,7 +220,7 @@ mod tests {
             verify: Verify::Final,
             has_cached_use: true,
             has_wrong_result: true,
-            has_claimed_events: true,
+            has_claims: true,
             are_claims_suspect: true,
             ..FIRST
         };

@@ -130,7 +130,7 @@ impl Orchestrator {
                 smaller_cut: runner.smaller_cut(&options),
                 has_cached_use: findings.has_cached_use(),
                 has_wrong_result: findings.has_wrong_result(),
-                has_claimed_events: claims.has_claimed_events(),
+                has_claims: claims.has_claims(),
                 are_claims_suspect: findings.are_claims_suspect(),
                 compares_claims: claims.is_comparing(),
             };

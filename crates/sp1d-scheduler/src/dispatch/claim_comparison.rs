@@ -74,10 +74,10 @@ impl ClaimComparison {
         self.is_comparing
     }
 
-    /// Returns true if a worker claimed at least one deferred event. Without events, no claim can be wrong.
+    /// Returns true if a worker made a claim. A claim without events can be wrong, too: events may be missing.
     #[must_use]
-    pub fn has_claimed_events(&self) -> bool {
-        self.claims.values().flat_map(BTreeMap::keys).any(|events| !events.is_empty())
+    pub fn has_claims(&self) -> bool {
+        !self.claims.is_empty()
     }
 
     /// Records that `worker` of `origin` makes `claim`.
@@ -198,17 +198,18 @@ mod tests {
         let mut comparison = ClaimComparison::default();
         let claim = DeferredClaim { shard: SHARD, events: vec![[1; 32]], has_name_conflict: true };
         let verdict = comparison.judge(&claim, WorkerId(1), OriginId(1), false);
-        assert_eq!((verdict, comparison.has_claimed_events()), (ClaimVerdict::NameConflict, true));
+        assert_eq!((verdict, comparison.has_claims()), (ClaimVerdict::NameConflict, true));
     }
 
     #[test]
-    fn a_claim_without_events_is_not_suspicious() {
+    fn a_claim_without_events_can_be_refuted() {
         let mut comparison = ClaimComparison::default();
-        comparison.record(
-            &DeferredClaim { shard: SHARD, events: Vec::new(), has_name_conflict: false },
-            WorkerId(1),
-            OriginId(1),
-        );
-        assert!(!comparison.has_claimed_events());
+        assert!(!comparison.has_claims());
+        let empty = DeferredClaim { shard: SHARD, events: Vec::new(), has_name_conflict: false };
+        comparison.record(&empty, WorkerId(1), OriginId(1));
+        assert!(comparison.has_claims());
+        comparison.start_comparing();
+        assert_eq!(judge(&mut comparison, 1, 2, true), ClaimVerdict::Unconfirmed);
+        assert_eq!(judge(&mut comparison, 1, 3, true), accepted(&[1]));
     }
 }

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_proofs_that_compare_claims_have_earlier_claims() {
+    fn only_tries_that_compare_claims_have_earlier_claims() {
         let mut have_claims = 0;
         for seed in 0..100 {
             let plan = Plan::draw(seed, &WorldParameters::draw(seed));
@@ -93,10 +93,10 @@ mod tests {
             for (try_id, entry) in &plan.tries {
                 let claims = earlier_claims(*try_id, &plan, &mut dice);
                 assert_eq!(claims.is_comparing(), entry.compares, "seed {seed}: {try_id}");
-                assert!(entry.compares || !claims.has_claimed_events(), "seed {seed}: {try_id}");
-                have_claims += usize::from(claims.has_claimed_events());
+                assert!(entry.compares || !claims.has_claims(), "seed {seed}: {try_id}");
+                have_claims += usize::from(claims.has_claims());
             }
         }
-        assert!(have_claims > 0, "no proof has earlier claims");
+        assert!(have_claims > 0, "no try has earlier claims");
     }
 }

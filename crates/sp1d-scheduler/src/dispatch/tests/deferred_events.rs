@@ -126,12 +126,8 @@ fn a_shard_with_taken_names_goes_to_another_worker() {
 }
 
 #[test]
-fn a_refuted_claim_is_a_fault_of_its_worker() {
-    let config = SchedulerConfig {
-        quarantine: Some(crate::QuarantineRules { max_faults: 1, ..crate::QuarantineRules::default() }),
-        ..SchedulerConfig::default()
-    };
-    let mut table = Table { dispatch: DispatchMachine::new(config), ..Table::new() };
+fn a_refuted_claim_quarantines_its_worker() {
+    let mut table = Table { dispatch: DispatchMachine::new(SchedulerConfig::default()), ..Table::new() };
     let started = comparing(1, &[(1, 7), (2, 2)]);
     table.check([joined(1), joined(2), started, marked(1, 10, 90)], assign(1, 1, 1, 10, None));
     table.check([events_uploaded(1, 1)], [check_deferred_events(1, 10)]);
@@ -145,7 +141,7 @@ fn a_refuted_claim_is_a_fault_of_its_worker() {
 #[test]
 fn the_claims_of_a_try_are_kept_until_it_ends() {
     let mut table = checking();
-    let has_claims = |table: &Table| table.dispatch.claims(TryId(1)).is_some_and(ClaimComparison::has_claimed_events);
+    let has_claims = |table: &Table| table.dispatch.claims(TryId(1)).is_some_and(ClaimComparison::has_claims);
     assert!(!has_claims(&table));
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     assert!(has_claims(&table));

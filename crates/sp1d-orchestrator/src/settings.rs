@@ -114,10 +114,11 @@ pub enum Verify {
     /// wrong result is retried on another worker, and the fault is recorded for the worker that sent it.
     #[default]
     All,
-    /// Only the finished proof is verified. If it is wrong, the results are verified to find the workers that sent
-    /// wrong ones. Their faults are recorded, and the proof restarts with every result verified when it arrives. This
-    /// suits trusted workers, and orchestrators with few cores. Results stay in the store until the proof ends, unless
-    /// the store needs their room for the running work.
+    /// Only the finished proof is verified. If it is wrong, a task fails for good, or the results cannot be combined,
+    /// then the results are verified to find the workers that sent wrong ones. These workers are quarantined. If the
+    /// proof or a result was wrong, the proof restarts with every result verified when it arrives. This suits trusted
+    /// workers, and orchestrators with few cores. Results stay in the store until the proof ends, unless the store
+    /// needs their room for the running work.
     Final,
 }
 

@@ -251,7 +251,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             Verify::All.name(),
             ValueRange::Choice(&["all", "final"]),
             "",
-            "`all` verifies every result before it is used. `final` verifies only the finished proof; if that proof is wrong, it is made again with every result verified",
+            "`all` verifies every result before it is used. `final` verifies only the finished proof; if that proof is wrong, or a wrong result made the try fail, the proof is made again with every result verified",
         ),
         setting(
             MAX_FAILURES,

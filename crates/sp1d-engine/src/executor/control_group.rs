@@ -74,7 +74,10 @@ impl ExecutionGroup {
     /// Returns true if the kernel has killed a process of the group because of the group's memory limit.
     #[must_use]
     pub(crate) fn was_out_of_memory(&self) -> bool {
-        fs::read_to_string(self.folder.join("memory.events")).is_ok_and(|events| oom_kills(&events) > 0)
+        let events = fs::read_to_string(self.folder.join("memory.events"));
+        // The kernel also counts the kills of a machine, or of a group above, that has no memory left. It counts `oom`
+        // only in the group that has reached its limit, and in the groups above that one.
+        events.is_ok_and(|events| event_count(&events, "oom ") > 0 && event_count(&events, "oom_kill ") > 0)
     }
 }
 
@@ -104,8 +107,8 @@ fn is_delegated(group: &Path) -> bool {
     })
 }
 
-/// Returns the number of kills in the content of `memory.events`.
-fn oom_kills(events: &str) -> u64 {
-    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+/// Returns the number after `name` in the content of `memory.events`. `name` ends with a space.
+fn event_count(events: &str, name: &str) -> u64 {
+    let count = events.lines().find_map(|line| line.strip_prefix(name));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }

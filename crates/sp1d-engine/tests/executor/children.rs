@@ -156,6 +156,8 @@ fn a_group_has_the_limits_of_its_execution() {
     let events = parent.path().join("execution-1-0/memory.events");
     fs::write(&events, "low 0\nhigh 0\nmax 9\noom 1\noom_kill 0\noom_group_kill 0\n").unwrap();
     assert!(!group.was_out_of_memory());
+    fs::write(&events, "low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 0\n").unwrap();
+    assert!(!group.was_out_of_memory(), "the machine had no memory left");
     fs::write(&events, "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n").unwrap();
     assert!(group.was_out_of_memory());
 }

@@ -57,7 +57,9 @@ where
         Ok(watch) => watch,
         Err(shortage) => return ExecutionEnd::Failed(ProofFailure::Machine(shortage.to_string())),
     };
-    helper::restore();
+    if let Err(failure) = helper::restore() {
+        return ExecutionEnd::Failed(failure);
+    }
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
     let progress = bound.progress.load(Ordering::Relaxed);

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::Notify, time::timeout};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -302,6 +302,32 @@ async fn restart_in_the_middle_loses_nothing() {
         let status = timeout(PATIENCE, client.ended(&id)).await.unwrap();
         assert_eq!(client.fetch(&status.proof_uri.unwrap()).await.1, expected_proof(shards, 8));
     }
+    hosted.service.shutdown().await;
+}
+
+/// sp1-sdk sends all calls of a program over one connection.
+#[tokio::test]
+async fn program_that_waits_for_many_proofs_can_make_other_calls() {
+    const PROOFS: u64 = 80;
+    const HELD: u64 = 32;
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.register(PROGRAM).await.unwrap();
+    let body = client.body(PROGRAM, 1).await.unwrap();
+    let mut waiting = JoinSet::new();
+    for cycle_limit in 1..=PROOFS {
+        let nonce = timeout(PATIENCE, client.nonce()).await.unwrap().unwrap();
+        let id = client.request_proof(&network::RequestProofRequestBody { nonce, cycle_limit, ..body.clone() }).await;
+        let (id, client) = (id.unwrap(), client.clone());
+        waiting.spawn(async move { client.status(&id).await });
+    }
+    // The other calls are held open for 50 s.
+    for _ in 0..PROOFS - HELD {
+        let status = timeout(PATIENCE, waiting.join_next()).await.unwrap().unwrap().unwrap().unwrap();
+        assert!(status.fulfillment_status <= 2);
+    }
+    drop(waiting);
     hosted.service.shutdown().await;
 }
 

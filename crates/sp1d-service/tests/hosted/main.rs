@@ -1,12 +1,14 @@
 //! Tests of the interface for programs that are built against plain sp1-sdk, with fake workers and a fake runner.
 
 mod client;
+mod frames;
 
 use client::{
     SdkClient,
     artifact::{ArtifactType, CreateArtifactResponse},
     compressed, network, now, serialized, vk_hash,
 };
+use frames::FrameStream;
 use futures::future::join_all;
 use prost::Message;
 use reqwest::StatusCode;
@@ -328,6 +330,18 @@ async fn program_that_waits_for_many_proofs_can_make_other_calls() {
         assert!(status.fulfillment_status <= 2);
     }
     drop(waiting);
+    hosted.service.shutdown().await;
+}
+
+/// A client that is told can send its next call on another connection. A call on a broken connection fails.
+#[tokio::test]
+async fn replaced_connection_tells_its_client_before_it_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |settings| settings.http.connections_per_client = 1).await;
+    let mut first = FrameStream::connect(&hosted.url).await;
+    let _second = FrameStream::connect(&hosted.url).await;
+    let kinds = timeout(PATIENCE, first.kinds_until_closed()).await.unwrap();
+    assert!(kinds.contains(&frames::GOAWAY), "{kinds:?}");
     hosted.service.shutdown().await;
 }
 

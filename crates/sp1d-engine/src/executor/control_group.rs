@@ -12,15 +12,19 @@
 
 use super::child_limits::GroupLimits;
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Component, Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
 
 /// Where systemd mounts the control groups.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The control group of one execution. Dropping it removes the group, which must have no living process then.
+/// The control group of one execution. Dropping it kills the processes of the group and removes it, in the background
+/// if that takes time.
 #[derive(Debug)]
 pub(crate) struct ExecutionGroup {
     folder: PathBuf,
@@ -83,10 +87,44 @@ impl ExecutionGroup {
 
 impl Drop for ExecutionGroup {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.folder) {
-            tracing::debug!(folder = %self.folder.display(), %error, "cannot remove the control group of an execution");
+        match fs::remove_dir(&self.folder) {
+            // A killed child with gigabytes of memory takes some time to end. It may also not be killed yet.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let folder = std::mem::take(&mut self.folder);
+                let outcome = thread::Builder::new().name("control-group".to_owned()).spawn(move || {
+                    remove_later(|| fs::remove_dir(&folder), &folder);
+                });
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "cannot start a thread that removes a control group");
+                }
+            }
+            Err(error) => {
+                let folder = self.folder.display();
+                tracing::debug!(%folder, %error, "cannot remove the control group of an execution");
+            }
+            Ok(()) => {}
         }
     }
+}
+
+/// Kills what runs in the group `folder`, and calls `remove` until the group is gone. Blocks.
+pub(crate) fn remove_later(mut remove: impl FnMut() -> io::Result<()>, folder: &Path) {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    const MAX_TRIES: u32 = 200;
+    // Old kernels do not have the file.
+    let _ = File::options().write(true).open(folder.join("cgroup.kill")).and_then(|mut file| file.write_all(b"1"));
+    for _ in 0..MAX_TRIES {
+        thread::sleep(INTERVAL);
+        match remove() {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            Ok(()) => return,
+            Err(error) => {
+                tracing::debug!(folder = %folder.display(), %error, "cannot remove the control group of an execution");
+                return;
+            }
+        }
+    }
+    tracing::warn!(folder = %folder.display(), "the control group of an execution still has processes");
 }
 
 /// Returns the group above the own group, relative to the mount. `groups` is the content of `/proc/self/cgroup`.

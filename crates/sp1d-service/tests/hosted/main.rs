@@ -114,6 +114,20 @@ async fn program_of_sp1_sdk_is_proven() {
 }
 
 #[tokio::test]
+async fn damaged_program_is_uploaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.register(PROGRAM).await.unwrap();
+    let digest = blake3::hash(PROGRAM).to_hex();
+    fs::write(folder.path().join("state/blobs").join(&digest[..2]).join(&*digest), "damaged").unwrap();
+    check_refused(client.get_program(PROGRAM).await, Code::NotFound, "no program");
+    client.register(PROGRAM).await.unwrap();
+    client.request_proof(&client.body(PROGRAM, 1).await.unwrap()).await.unwrap();
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |_| {}).await;

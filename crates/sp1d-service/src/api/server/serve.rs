@@ -197,7 +197,7 @@ async fn drive<C: Future>(
             () = open.closing() => {
                 let Some(_place) = open.closing_place() else { return };
                 shut_down(connection.as_mut());
-                // The time is over: the client has sent requests up to now, or does not read.
+                // A client that still has requests then, or that reads nothing, is cut.
                 let _ = timeout(MAX_CLOSING_TIME, close(connection, open)).await;
                 return;
             }

@@ -16,8 +16,8 @@ pub(crate) enum ErrorOrigin {
     Unknown,
 }
 
-/// Signals that end a process from outside: SIGHUP, SIGINT, SIGQUIT, SIGKILL and SIGTERM of other processes, and SIGXCPU
-/// of this process's limit, which it moves unless it is stopped itself.
+/// Signals that end a process from outside: SIGHUP, SIGINT, SIGQUIT, SIGKILL and SIGTERM come from other processes.
+/// SIGXCPU comes from a limit that this process moves, unless it is stopped itself.
 const ENDING_SIGNALS: [i32; 6] = [1, 2, 3, 9, 15, 24];
 
 impl ErrorOrigin {

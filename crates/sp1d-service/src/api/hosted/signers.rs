@@ -110,8 +110,8 @@ impl SignersFileVersion {
     }
 }
 
-/// Decides when the file is read again. A file that changes between two checks may be half written: an editor empties it
-/// first, and then no one could ask for proofs.
+/// Decides when the file is read again. A file that changes between two checks may be half written. An editor empties
+/// it first, and an empty file allows no requester.
 #[derive(Debug, Default)]
 struct SignersFileWatch {
     seen: Option<SignersFileVersion>,

@@ -15,7 +15,7 @@ sp1d_model::limits! {
 #[derive(Debug, Clone)]
 pub struct OrchestratorSettings {
     /// What the orchestrator is, for people. A worker tells this name to other orchestrators that wait for it. Only the
-    /// first 100 characters are used.
+    /// first 100 characters are used. Orchestrators that share workers need different names.
     pub name: String,
     /// The orchestrator's build. A worker is refused if its SP1 version, its circuits or its SP1 features differ.
     pub build: Build,

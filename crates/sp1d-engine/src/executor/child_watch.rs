@@ -12,6 +12,7 @@ use super::{
 };
 use sp1d_orchestrator::ProofFailure;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// The limits of one execution, from before its start until its child is gone.
 pub(super) struct ChildWatch {
@@ -33,6 +34,29 @@ impl ChildWatch {
         let group = ExecutionGroup::create(limits.group);
         let (memory_bytes, input_bytes) = (bound.memory_bytes, bound.input_bytes);
         Ok(Self { limits, memory_bytes, input_bytes, share, group, renewed_at: Duration::ZERO, looks: 0 })
+    }
+
+    /// Waits until the shared memory of the execution is free. Another execution may have to end first.
+    ///
+    /// # Errors
+    /// Fails if the memory is not free in time.
+    pub(super) async fn wait_for_share(&self) -> Result<(), ProofFailure> {
+        /// An execution that exceeds its share ends within 0.1 s. Then it frees gigabytes.
+        const MAX_WAIT: Duration = Duration::from_secs(5);
+        const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+        let deadline = Instant::now() + MAX_WAIT;
+        while !self.share.is_free() {
+            if Instant::now() >= deadline {
+                return Err(ProofFailure::Interrupted(
+                    "the shared memory of the execution at /dev/shm has not become free\n\
+                     hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or run fewer proofs at the same time \
+                     (`--parallel-proofs` of `sp1d serve`)"
+                        .to_owned(),
+                ));
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Sets the limits of the child. Limits that cannot be set are left out: the supervisor checks memory and time in

@@ -12,15 +12,19 @@
 
 use super::child_limits::GroupLimits;
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Component, Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
 
 /// Where systemd mounts the control groups.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The control group of one execution. Dropping it removes the group, which must have no living process then.
+/// The control group of one execution. Dropping it kills the processes of the group and removes it, in the background
+/// if that takes time.
 #[derive(Debug)]
 pub(crate) struct ExecutionGroup {
     folder: PathBuf,
@@ -74,16 +78,53 @@ impl ExecutionGroup {
     /// Returns true if the kernel has killed a process of the group because of the group's memory limit.
     #[must_use]
     pub(crate) fn was_out_of_memory(&self) -> bool {
-        fs::read_to_string(self.folder.join("memory.events")).is_ok_and(|events| oom_kills(&events) > 0)
+        let events = fs::read_to_string(self.folder.join("memory.events"));
+        // The kernel also counts the kills of a machine, or of a group above, that has no memory left. It counts `oom`
+        // only in the group that has reached its limit, and in the groups above that one.
+        events.is_ok_and(|events| event_count(&events, "oom ") > 0 && event_count(&events, "oom_kill ") > 0)
     }
 }
 
 impl Drop for ExecutionGroup {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.folder) {
-            tracing::debug!(folder = %self.folder.display(), %error, "cannot remove the control group of an execution");
+        match fs::remove_dir(&self.folder) {
+            // A killed child with gigabytes of memory takes some time to end. It may also not be killed yet.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let folder = std::mem::take(&mut self.folder);
+                let outcome = thread::Builder::new().name("control-group".to_owned()).spawn(move || {
+                    remove_later(|| fs::remove_dir(&folder), &folder);
+                });
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "cannot start a thread that removes a control group");
+                }
+            }
+            Err(error) => {
+                let folder = self.folder.display();
+                tracing::debug!(%folder, %error, "cannot remove the control group of an execution");
+            }
+            Ok(()) => {}
         }
     }
+}
+
+/// Kills what runs in the group `folder`, and calls `remove` until the group is gone. Blocks.
+pub(crate) fn remove_later(mut remove: impl FnMut() -> io::Result<()>, folder: &Path) {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    const MAX_TRIES: u32 = 200;
+    // Old kernels do not have the file.
+    let _ = File::options().write(true).open(folder.join("cgroup.kill")).and_then(|mut file| file.write_all(b"1"));
+    for _ in 0..MAX_TRIES {
+        thread::sleep(INTERVAL);
+        match remove() {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            Ok(()) => return,
+            Err(error) => {
+                tracing::debug!(folder = %folder.display(), %error, "cannot remove the control group of an execution");
+                return;
+            }
+        }
+    }
+    tracing::warn!(folder = %folder.display(), "the control group of an execution still has processes");
 }
 
 /// Returns the group above the own group, relative to the mount. `groups` is the content of `/proc/self/cgroup`.
@@ -104,8 +145,8 @@ fn is_delegated(group: &Path) -> bool {
     })
 }
 
-/// Returns the number of kills in the content of `memory.events`.
-fn oom_kills(events: &str) -> u64 {
-    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+/// Returns the number after `name` in the content of `memory.events`. `name` ends with a space.
+fn event_count(events: &str, name: &str) -> u64 {
+    let count = events.lines().find_map(|line| line.strip_prefix(name));
     count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }

@@ -16,8 +16,9 @@ pub(crate) enum ErrorOrigin {
     Unknown,
 }
 
-/// Signals that other processes send to end a process: SIGHUP, SIGINT, SIGQUIT, SIGKILL and SIGTERM.
-const ENDING_SIGNALS: [i32; 5] = [1, 2, 3, 9, 15];
+/// Signals that end a process from outside: SIGHUP, SIGINT, SIGQUIT, SIGKILL and SIGTERM come from other processes.
+/// SIGXCPU comes from a limit that this process moves, unless it is stopped itself.
+const ENDING_SIGNALS: [i32; 6] = [1, 2, 3, 9, 15, 24];
 
 impl ErrorOrigin {
     /// Returns the origin of the error with this text.
@@ -50,6 +51,7 @@ mod tests {
         check("failed to spawn child process: No such file or directory (os error 2)", ErrorOrigin::Start);
         check("failed sending input to child: Broken pipe (os error 32)", ErrorOrigin::Start);
         check("Child native executor terminated abnormally, code: None, signal: Some(15)", ErrorOrigin::Outside);
+        check("Child native executor terminated abnormally, code: None, signal: Some(24)", ErrorOrigin::Outside);
         check("error in create_core_proving_task: no room", ErrorOrigin::Unknown);
     }
 

@@ -6,12 +6,14 @@
 
 use rustix::{
     fs::{Mode, mkdir},
+    io::Errno,
     process::geteuid,
 };
+use sp1d_orchestrator::ProofFailure;
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Seek},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -41,12 +43,21 @@ impl HelperProgram {
     }
 
     /// Writes the program again if its file is gone. Returns true if it was.
+    ///
+    /// Fails if another user may have placed the file, or can replace it. After a cleaner has removed the file and its
+    /// folder, other users can create both.
     fn restore(&self) -> io::Result<bool> {
-        if self.path.exists() {
-            return Ok(false);
-        }
         if let Some(folder) = self.path.parent() {
             restore_folder(folder)?;
+            if is_private(folder) {
+                check_private(folder)?;
+            }
+        }
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if is_trusted(&found) || self.is_same(&found)? => return Ok(false),
+            Ok(_) => return Err(io::Error::other("the file belongs to another user")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let mut written = self.path.clone().into_os_string();
         written.push(format!(".tmp.{}", std::process::id()));
@@ -64,6 +75,12 @@ impl HelperProgram {
         }
         outcome.map(|()| true)
     }
+
+    /// Returns true if `found` is the file that an earlier execution has run.
+    fn is_same(&self, found: &Metadata) -> io::Result<bool> {
+        let content = self.content.metadata()?;
+        Ok((content.dev(), content.ino()) == (found.dev(), found.ino()))
+    }
 }
 
 /// Remembers the helper that `child` runs.
@@ -74,31 +91,61 @@ pub(super) fn remember(child: i32) {
     }
 }
 
-/// Writes the helper of this process again if it is gone.
-pub(super) fn restore() {
+/// Writes the helper of this process again if it is gone. Fails if no execution can use it safely.
+pub(super) fn restore() -> Result<(), ProofFailure> {
     let helper = HELPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(helper) = &*helper else { return };
+    let Some(helper) = &*helper else { return Ok(()) };
     let path = helper.path.display();
     match helper.restore() {
-        Ok(false) => {}
-        Ok(true) => tracing::warn!(%path, "the executor's program was removed, and is written again"),
-        Err(error) => tracing::error!(%path, %error, "cannot write the executor's program again"),
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            tracing::warn!(%path, "the executor's program was removed, and is written again");
+            Ok(())
+        }
+        // The next try may find the file, or space for it.
+        Err(error) => Err(ProofFailure::Interrupted(format!(
+            "this machine cannot use the program of the executor at {path}: {error}\n\
+             hint: let `TMPDIR` name a folder that only this user can write to"
+        ))),
     }
 }
 
 /// Creates `folder` again if it is this user's private temporary folder, and was removed.
 pub(super) fn restore_folder(folder: &Path) -> io::Result<()> {
-    let is_own = folder.ends_with(format!("sp1d-{}", geteuid().as_raw()));
-    if is_own && !folder.exists() {
-        mkdir(folder, Mode::RWXU)?;
+    if !is_private(folder) || folder.exists() {
+        return Ok(());
     }
-    Ok(())
+    match mkdir(folder, Mode::RWXU) {
+        // Another process of this user may have created it meanwhile.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns true if `folder` has the name of this user's private temporary folder.
+fn is_private(folder: &Path) -> bool {
+    folder.ends_with(format!("sp1d-{}", geteuid().as_raw()))
+}
+
+fn check_private(folder: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(folder)?;
+    if found.is_dir() && is_trusted(&found) && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other("other users can write to its folder"))
+}
+
+/// Returns true if `found` belongs to this user or to root.
+fn is_trusted(found: &Metadata) -> bool {
+    found.uid() == geteuid().as_raw() || found.uid() == 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::{
+        fs::Permissions,
+        os::unix::fs::{PermissionsExt, symlink},
         process::{Command, Stdio},
         sync::MutexGuard,
     };
@@ -150,6 +197,26 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
         assert!(helper.restore().unwrap());
         check_runs(&helper);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_not_used() {
+        let _alone = alone();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join(format!("sp1d-{}", geteuid().as_raw()));
+        fs::create_dir(&folder).unwrap();
+        let helper = helper_in(&folder);
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        helper.restore().unwrap_err();
+        fs::remove_file(&helper.path).unwrap();
+        helper.restore().unwrap_err();
+        assert!(!helper.path.exists(), "the program was written");
+        // A link to a folder of the user.
+        let other = parent.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::remove_dir(&folder).unwrap();
+        symlink(&other, &folder).unwrap();
+        helper.restore().unwrap_err();
     }
 
     #[test]

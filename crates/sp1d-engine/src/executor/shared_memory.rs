@@ -93,13 +93,15 @@ impl SharedMemoryShares {
         Self { executions: BTreeMap::new(), next: 0 }
     }
 
-    /// Reserves a share for an execution whose trace uses up to `trace_bytes`. Returns the number of the share.
+    /// Reserves a share for an execution whose trace uses up to `trace_bytes`. Returns the number of the share. What
+    /// other executions use beyond their shares counts as free, because their next check ends them.
     ///
     /// # Errors
     /// Fails if the smallest program does not fit beside the shares of the other executions.
     pub(crate) fn reserve(&mut self, size: SharedMemorySize, trace_bytes: u64) -> Result<u64, SharedMemoryShortage> {
         let promised_bytes = self.left_to_others(None);
-        let available = size.free_bytes.saturating_sub(promised_bytes);
+        let excess = self.executions.values().map(SharedMemoryUse::excess).fold(0, u64::saturating_add);
+        let available = size.free_bytes.saturating_add(excess).saturating_sub(promised_bytes);
         if available < MIN_SHARE_BYTES {
             let others = self.executions.len();
             return Err(SharedMemoryShortage { free_bytes: size.free_bytes, promised_bytes, others });
@@ -115,7 +117,7 @@ impl SharedMemoryShares {
 
     /// Records that the execution with the share `number` uses `used_bytes`, and checks whether it must end: it uses
     /// more than its share, no other execution exceeds its share by more, and the free memory no longer suffices for
-    /// the shares of the others.
+    /// the shares of the others. Of two that exceed their shares by the same, the later one ends.
     ///
     /// # Errors
     /// Fails if the execution must end.
@@ -123,11 +125,18 @@ impl SharedMemoryShares {
         let Some(own) = self.executions.get_mut(&number) else { return Ok(()) };
         own.used_bytes = used_bytes;
         let (excess, share_bytes) = (own.excess(), own.share_bytes);
-        let is_largest = self.executions.values().all(|other| other.excess() <= excess);
+        let is_largest =
+            self.executions.iter().all(|(other, execution)| (execution.excess(), *other) <= (excess, number));
         if excess > 0 && is_largest && free_bytes < self.left_to_others(Some(number)) {
             return Err(SharedMemoryOverdraft { used_bytes, share_bytes });
         }
         Ok(())
+    }
+
+    /// Returns true if all executions can take the rest of their shares from the free memory.
+    #[must_use]
+    pub(crate) fn are_covered(&self, free_bytes: u64) -> bool {
+        free_bytes >= self.left_to_others(None)
     }
 
     /// Gives back the share `number`.

@@ -29,6 +29,14 @@ impl SharedMemoryShare {
         Ok(Self { number })
     }
 
+    /// Returns true if the share is free. It may not be free while executions that exceed their shares end.
+    pub(super) fn is_free(&self) -> bool {
+        match self.number.and_then(|_| shared_memory_size()) {
+            Some(size) => shares().are_covered(size.free_bytes),
+            None => true,
+        }
+    }
+
     /// Fails if the execution uses `used_bytes` and must therefore end.
     pub(super) fn check(&self, used_bytes: u64) -> Result<(), SharedMemoryOverdraft> {
         match self.number.zip(shared_memory_size()) {

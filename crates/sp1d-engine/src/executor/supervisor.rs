@@ -57,7 +57,16 @@ where
         Ok(watch) => watch,
         Err(shortage) => return ExecutionEnd::Failed(ProofFailure::Machine(shortage.to_string())),
     };
-    helper::restore();
+    let share = tokio::select! {
+        share = watch.wait_for_share() => share,
+        () = stop.cancelled() => return ExecutionEnd::Stopped,
+    };
+    if let Err(failure) = share {
+        return ExecutionEnd::Failed(failure);
+    }
+    if let Err(failure) = helper::restore() {
+        return ExecutionEnd::Failed(failure);
+    }
     let mut resources = ExecutionResources::before();
     let mut work = tokio::spawn(work);
     let progress = bound.progress.load(Ordering::Relaxed);

@@ -3,12 +3,12 @@
 use crate::{
     child_limits::{ChildLimits, GroupLimits},
     child_use::{parse_write, pending_write, resident_memory, written_bytes},
-    control_group::{ExecutionGroup, group_parent},
+    control_group::{ExecutionGroup, group_parent, remove_later},
 };
 use rustix::process::Signal;
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Child, Command, Stdio},
@@ -156,8 +156,25 @@ fn a_group_has_the_limits_of_its_execution() {
     let events = parent.path().join("execution-1-0/memory.events");
     fs::write(&events, "low 0\nhigh 0\nmax 9\noom 1\noom_kill 0\noom_group_kill 0\n").unwrap();
     assert!(!group.was_out_of_memory());
+    fs::write(&events, "low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 0\n").unwrap();
+    assert!(!group.was_out_of_memory(), "the machine had no memory left");
     fs::write(&events, "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n").unwrap();
     assert!(group.was_out_of_memory());
+}
+
+#[test]
+fn a_group_is_removed_when_its_child_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let kill = folder.path().join("cgroup.kill");
+    fs::write(&kill, "").unwrap();
+    let mut busy = 3;
+    let remove = || {
+        busy -= 1;
+        if busy > 0 { Err(io::ErrorKind::ResourceBusy.into()) } else { Ok(()) }
+    };
+    remove_later(remove, folder.path());
+    assert_eq!(busy, 0);
+    assert_eq!(fs::read_to_string(kill).unwrap(), "1");
 }
 
 #[test]

@@ -73,6 +73,30 @@ fn only_the_execution_that_takes_the_shares_of_others_ends() {
 }
 
 #[test]
+fn an_execution_that_exceeds_its_share_gives_way_to_a_new_one() {
+    let mut shares = SharedMemoryShares::new();
+    let greedy = shares.reserve(size(GB, GB), 100 * MB).unwrap();
+    shares.check(greedy, GB - MB, MB).unwrap();
+    let next = shares.reserve(size(GB, MB), 100 * MB).unwrap();
+    assert!(!shares.are_covered(MB), "the new execution has to wait");
+    shares.check(greedy, GB - MB, MB).unwrap_err();
+    shares.release(greedy);
+    assert!(shares.are_covered(GB));
+    shares.check(next, 100 * MB, GB - 100 * MB).unwrap();
+}
+
+#[test]
+fn only_one_of_two_equal_executions_ends() {
+    let mut shares = SharedMemoryShares::new();
+    let [first, second, _honest] = [0; 3].map(|_| shares.reserve(size(GB, GB), 100 * MB).unwrap());
+    for number in [first, second] {
+        shares.check(number, 400 * MB, GB).unwrap();
+    }
+    shares.check(first, 400 * MB, 0).unwrap();
+    shares.check(second, 400 * MB, 0).unwrap_err();
+}
+
+#[test]
 fn the_trace_has_the_size_that_sp1_reserves() {
     // SP1's defaults for a proof: five chunks of 256 MiB, each with a ninth more.
     let bytes = trace_bytes(5, 1 << 24);

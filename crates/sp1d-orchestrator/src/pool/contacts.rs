@@ -4,7 +4,7 @@
 //! why a proof has no worker.
 
 use super::{info::Unreachable, list::Member, reach_error::ReachError};
-use sp1d_protocol::{PreambleError, QueuePlace};
+use sp1d_protocol::{Address, PreambleError, QueuePlace};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Whether the orchestrator reaches a worker of the list.
@@ -38,6 +38,11 @@ impl Contacts {
     /// Removes a worker that no longer belongs to the list.
     pub(crate) fn remove(&mut self, member: &Member) {
         self.members.remove(member);
+    }
+
+    /// Removes the workers of `name`, which no longer belongs to the list.
+    pub(crate) fn remove_named(&mut self, name: &Address) {
+        self.members.retain(|member, _| !matches!(member, Member::Named(_, of) if of == name));
     }
 
     /// Sets the state of a worker. Returns false if the worker does not belong to the list.
@@ -195,5 +200,17 @@ mod tests {
         contacts.remove(&member(1));
         assert!(!contacts.set(&member(1), Contact::Calling));
         assert!(!contacts.is_any_expected());
+    }
+
+    #[test]
+    fn the_workers_of_a_removed_name_are_removed() {
+        let mut contacts = contacts([Contact::Connected]);
+        let [name, other] = ["one.example:8081", "two.example:8081"].map(|name| name.parse::<Address>().unwrap());
+        for name in [&name, &other] {
+            contacts.add(Member::Named(([10, 0, 0, 2], 8081).into(), name.clone()));
+        }
+        contacts.remove_named(&name);
+        let left: Vec<_> = contacts.members.keys().collect();
+        assert_eq!(left, [&member(1), &Member::Named(([10, 0, 0, 2], 8081).into(), other)]);
     }
 }

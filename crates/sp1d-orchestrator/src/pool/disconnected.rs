@@ -1,7 +1,7 @@
 //! Disconnected workers: workers that should be connected and are not.
 
 use super::list::Member;
-use sp1d_protocol::PeerNetwork;
+use sp1d_protocol::{Address, PeerNetwork};
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
@@ -91,6 +91,11 @@ impl DisconnectedWorkers {
     /// Removes the worker `name`, because it is connected or no longer expected.
     pub(crate) fn remove(&mut self, member: &Member, name: &str) {
         self.0.remove(&DisconnectedKey::new(member, name));
+    }
+
+    /// Removes the workers of `name`, which no longer belongs to the list.
+    pub(crate) fn remove_named(&mut self, name: &Address) {
+        self.0.retain(|key, _| !matches!(key, DisconnectedKey::Listed(Member::Named(_, of)) if of == name));
     }
 
     /// Removes `worker`, given by name or address. Returns `None` if it is not listed, `Some(None)` if it had joined by

@@ -9,7 +9,7 @@ use super::{
     info::UnknownWorker,
     join_port::{JoinPort, JoinSettings},
     list::{Member, WorkerList},
-    name_follower::NameFollower,
+    name_follower::{NameFollower, NamedCallEnds},
 };
 use crate::{lock::lock, session::server::SessionStop, shared_state::SharedState};
 use sp1d_scheduler::SessionId;
@@ -25,6 +25,8 @@ pub(crate) struct Membership {
     shared: Arc<SharedState>,
     /// The workers of the list, each with the token that ends its connection.
     members: Mutex<BTreeMap<Member, CancellationToken>>,
+    /// The same for the workers of names with several addresses.
+    named: NamedCallEnds,
     /// Runs the connections. Its owner waits for their end.
     tasks: BackgroundTasks,
     /// Ends all connections.
@@ -33,7 +35,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     pub(crate) fn new(shared: Arc<SharedState>, tasks: BackgroundTasks, stop: CancellationToken) -> Self {
-        Self { shared, members: Mutex::default(), tasks, stop }
+        Self { shared, members: Mutex::default(), named: NamedCallEnds::default(), tasks, stop }
     }
 
     /// Connects to the workers of `list` from now on, and ends the sessions with workers that are no longer in it.
@@ -47,6 +49,9 @@ impl Membership {
                 let mut disconnected = self.shared.disconnected();
                 self.end_calls(member, end);
                 disconnected.remove(member, "");
+                if let Member::Remote(name) = member {
+                    disconnected.remove_named(name);
+                }
             }
             stays
         });
@@ -60,7 +65,8 @@ impl Membership {
             match member {
                 Member::Remote(name) if name.is_name() => {
                     let (name, tasks, calls) = (name.clone(), self.tasks.clone(), BTreeMap::new());
-                    let follower = NameFollower { name, shared, first, tasks, stop: end, calls };
+                    let named = self.named.clone();
+                    let follower = NameFollower { name, shared, first, tasks, stop: end, calls, named };
                     self.tasks.spawn(follower.run());
                 }
                 member => _ = self.tasks.spawn(keep_connected(member.clone(), shared, first, SessionStop::from(end))),
@@ -78,7 +84,8 @@ impl Membership {
 
     /// Removes a worker, given by name or address: ends its session if it is connected, and no longer lists it if it is
     /// disconnected. A worker that joined by itself may join again. A worker of the list is connected again when the
-    /// list is set the next time.
+    /// list is set the next time. A worker of a name with several addresses is connected again when the name loses its
+    /// address and gets it back.
     ///
     /// # Errors
     /// Fails if no such worker is known.
@@ -99,7 +106,9 @@ impl Membership {
         };
         let Some(worker) = self.shared.worker(id) else { return Ok(()) };
         worker.let_go.store(true, Ordering::Relaxed);
-        match lock(&self.members).remove(&worker.address) {
+        // Locked until the calls have ended, so that the list does not get the worker back meanwhile.
+        let mut members = lock(&self.members);
+        match members.remove(&worker.address).or_else(|| self.named.remove(&worker.address)) {
             Some(end) => self.end_calls(&worker.address, &end),
             None => worker.closer.close(),
         }
@@ -114,7 +123,7 @@ impl Membership {
         let mut disconnected = self.shared.disconnected();
         let Some(found) = forget(&mut disconnected) else { return false };
         if let Some(member) = found
-            && let Some(end) = members.remove(&member)
+            && let Some(end) = members.remove(&member).or_else(|| self.named.remove(&member))
         {
             self.end_calls(&member, &end);
         }
@@ -124,7 +133,12 @@ impl Membership {
     /// Ends the connection to `member`, which no longer belongs to the list.
     fn end_calls(&self, member: &Member, end: &CancellationToken) {
         end.cancel();
-        self.shared.contacts.send_modify(|contacts| contacts.remove(member));
+        self.shared.contacts.send_modify(|contacts| {
+            contacts.remove(member);
+            if let Member::Remote(name) = member {
+                contacts.remove_named(name);
+            }
+        });
     }
 
     /// Returns the session of `worker`, given by name or address.

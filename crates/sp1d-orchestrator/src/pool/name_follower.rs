@@ -8,9 +8,15 @@ use super::{
     named_workers::{NameCommand, NamedWorkers},
     reach_error::ReachError,
 };
-use crate::{session::server::SessionStop, shared_state::SharedState};
+use crate::{lock::lock, session::server::SessionStop, shared_state::SharedState};
 use sp1d_protocol::Address;
-use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -31,6 +37,28 @@ pub(super) struct NameFollower {
     pub(super) stop: CancellationToken,
     /// The connections to the present workers, and those that are ending.
     pub(super) calls: BTreeMap<Member, NamedCall>,
+    /// Where others find the connections, to end them.
+    pub(super) named: NamedCallEnds,
+}
+
+/// The tokens that end the connections to the workers of all names. Clones refer to the same tokens.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NamedCallEnds(Arc<Mutex<BTreeMap<Member, CancellationToken>>>);
+
+impl NamedCallEnds {
+    fn add(&self, member: Member, end: CancellationToken) {
+        lock(&self.0).insert(member, end);
+    }
+
+    /// Removes the token of `member`, and returns it.
+    pub(super) fn remove(&self, member: &Member) -> Option<CancellationToken> {
+        lock(&self.0).remove(member)
+    }
+
+    /// Removes the tokens of connections that have ended.
+    fn remove_ended(&self) {
+        lock(&self.0).retain(|_, end| !end.is_cancelled());
+    }
 }
 
 /// The task that keeps one worker connected.
@@ -94,7 +122,7 @@ impl NameFollower {
             NameCommand::DialName => self.dial(itself),
             NameCommand::RetireName => {
                 if !self.retire(&itself) {
-                    forget(&self.shared, &itself);
+                    forget(&self.shared, &itself, &self.stop);
                 }
             }
             NameCommand::Dial(address) => {
@@ -112,19 +140,25 @@ impl NameFollower {
     fn dial(&mut self, member: Member) {
         let (shared, first) = (self.shared.clone(), self.first.take());
         let stop = SessionStop { now: self.stop.child_token(), retire: CancellationToken::new() };
-        let retire = stop.retire.clone();
+        let (now, retire) = (stop.now.clone(), stop.retire.clone());
         let earlier = self.calls.remove(&member).map(|call| call.task);
-        self.shared.contacts.send_modify(|contacts| contacts.add(member.clone()));
+        expect(&shared, &member, &now);
+        let named = self.named.clone();
         let task = self.tasks.spawn({
             let member = member.clone();
             async move {
                 if let Some(earlier) = earlier {
                     // A panic of that task is in the log.
                     let _ = earlier.await;
-                    shared.contacts.send_modify(|contacts| contacts.add(member.clone()));
+                    expect(&shared, &member, &now);
+                }
+                if let Member::Named(..) = &member {
+                    named.add(member.clone(), now.clone());
                 }
                 keep_connected(member.clone(), shared.clone(), first, stop).await;
-                forget(&shared, &member);
+                forget(&shared, &member, &now);
+                now.cancel();
+                named.remove_ended();
             }
         });
         self.calls.insert(member, NamedCall { retire, task });
@@ -140,8 +174,29 @@ impl NameFollower {
     }
 }
 
-/// Removes `member`, which is no longer expected.
-fn forget(shared: &SharedState, member: &Member) {
-    shared.contacts.send_modify(|contacts| contacts.remove(member));
-    shared.disconnected().remove(member, "");
+/// Notes that `member` is being called, unless `now` has ended its calls.
+fn expect(shared: &SharedState, member: &Member, now: &CancellationToken) {
+    shared.contacts.send_if_modified(|contacts| {
+        let is_called = !now.is_cancelled();
+        if is_called {
+            contacts.add(member.clone());
+        }
+        is_called
+    });
+}
+
+/// Removes `member`, which is no longer expected. The code that cancels `now` does this itself. The list may have the
+/// name again since, with another call to the worker.
+fn forget(shared: &SharedState, member: &Member, now: &CancellationToken) {
+    shared.contacts.send_if_modified(|contacts| {
+        let is_called = !now.is_cancelled();
+        if is_called {
+            contacts.remove(member);
+        }
+        is_called
+    });
+    let mut disconnected = shared.disconnected();
+    if !now.is_cancelled() {
+        disconnected.remove(member, "");
+    }
 }

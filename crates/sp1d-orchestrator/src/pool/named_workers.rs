@@ -90,7 +90,11 @@ fn on_addresses(known: &mut BTreeMap<SocketAddr, u32>, found: &BTreeSet<SocketAd
 /// Returns the addresses of the family that has more of them, or of the first address if both have equally many. A
 /// machine with an IPv4 and an IPv6 address is one worker.
 fn of_one_family(found: &[SocketAddr]) -> BTreeSet<SocketAddr> {
-    let canonical = |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let canonical = |address: &SocketAddr| match address.ip().to_canonical() {
+        // Keeps the scope of the address, without which a link-local address cannot be reached.
+        ip if ip == address.ip() => *address,
+        ip => SocketAddr::new(ip, address.port()),
+    };
     let all: Vec<SocketAddr> = found.iter().map(canonical).collect();
     let first_is_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
     let (v6, v4): (BTreeSet<SocketAddr>, BTreeSet<SocketAddr>) = all.into_iter().partition(SocketAddr::is_ipv6);
@@ -105,6 +109,7 @@ mod tests {
         NameCommand::{Dial, DialName, Retire, RetireName},
         *,
     };
+    use std::net::{Ipv6Addr, SocketAddrV6};
 
     fn at(last: u8) -> SocketAddr {
         ([10, 0, 0, last], 8081).into()
@@ -132,6 +137,15 @@ mod tests {
     #[test]
     fn a_machine_with_addresses_of_both_families_is_one_worker() {
         check(&[(Some(&[v6(1), at(1)]), &[DialName])]);
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_scope() {
+        let local = |last: u16| {
+            let ip = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
+            SocketAddr::V6(SocketAddrV6::new(ip, 8081, 0, 7))
+        };
+        check(&[(Some(&[local(1), local(2)]), &[Dial(local(1)), Dial(local(2)), RetireName])]);
     }
 
     #[test]

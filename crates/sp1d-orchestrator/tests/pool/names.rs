@@ -99,6 +99,21 @@ async fn the_workers_of_a_name_follow_its_addresses() {
 }
 
 #[tokio::test]
+async fn a_forgotten_worker_of_a_name_is_not_called_again() {
+    let workers = workers(&["one", "two"], FakeEngine::honest).await;
+    let addresses: Vec<SocketAddr> = workers.iter().map(|worker| worker.address).collect();
+    let orchestrator = start(FakeResolver::new(&addresses, Duration::ZERO));
+    expect(&orchestrator, &["one", "two"]).await;
+    orchestrator.forget("one").unwrap();
+    expect(&orchestrator, &["two"]).await;
+    // An orchestrator calls a worker again after less time.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    expect(&orchestrator, &["two"]).await;
+    assert!(orchestrator.disconnected_workers().is_empty(), "{:?}", orchestrator.disconnected_workers());
+    check_proven(orchestrator, 3).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_the_name_no_longer_has_finishes_its_shard() {
     let (started, finish) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let engine = || {

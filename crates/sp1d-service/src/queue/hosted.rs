@@ -64,9 +64,14 @@ impl Service {
         Ok(self.blocking(move |inner| inner.database.artifact(&id, inner.clock.now())).await?)
     }
 
-    /// Returns the id of the program with this verifying key.
+    /// Returns the id of the program with this verifying key. A program with a damaged file counts as unknown: sp1-sdk
+    /// then uploads it again.
     pub(crate) async fn program_with_key(&self, key: String) -> Result<Option<String>, RequestError> {
-        Ok(self.blocking(move |inner| inner.database.program_with_key(&key)).await?)
+        let found = self.blocking(move |inner| {
+            let found = inner.database.program_with_key(&key);
+            found.map(|found| found.filter(|program| inner.blobs.is_intact(program)))
+        });
+        Ok(found.await?)
     }
 
     /// Returns the request `id` of sp1-sdk's network client, and the id of its proof.

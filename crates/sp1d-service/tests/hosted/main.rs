@@ -1,12 +1,14 @@
 //! Tests of the interface for programs that are built against plain sp1-sdk, with fake workers and a fake runner.
 
 mod client;
+mod frames;
 
 use client::{
     SdkClient,
     artifact::{ArtifactType, CreateArtifactResponse},
     compressed, network, now, serialized, vk_hash,
 };
+use frames::FrameStream;
 use futures::future::join_all;
 use prost::Message;
 use reqwest::StatusCode;
@@ -19,7 +21,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::Notify, time::timeout};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -108,6 +110,20 @@ async fn program_of_sp1_sdk_is_proven() {
         client.call("/network.ProverNetwork/GetProofRequestDetails", asked).await.unwrap();
     let details = details.request.unwrap();
     assert_eq!((details.request_id, details.requester, details.mode), (id, client.address(), 1));
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn damaged_program_is_uploaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.register(PROGRAM).await.unwrap();
+    let digest = blake3::hash(PROGRAM).to_hex();
+    fs::write(folder.path().join("state/blobs").join(&digest[..2]).join(&*digest), "damaged").unwrap();
+    check_refused(client.get_program(PROGRAM).await, Code::NotFound, "no program");
+    client.register(PROGRAM).await.unwrap();
+    client.request_proof(&client.body(PROGRAM, 1).await.unwrap()).await.unwrap();
     hosted.service.shutdown().await;
 }
 
@@ -287,8 +303,8 @@ async fn restart_in_the_middle_loses_nothing() {
     };
     timeout(PATIENCE, hosted.service.shutdown()).await.unwrap();
     let ended = timeout(PATIENCE, held).await.unwrap().unwrap();
-    // sp1-sdk repeats the call after an error of the connection, and gives up if the request is unknown.
-    assert_ne!(ended.code(), Code::NotFound, "{ended:?}");
+    // sp1-sdk repeats the call only after these codes.
+    assert!(matches!(ended.code(), Code::Unavailable | Code::Aborted | Code::Internal), "{ended:?}");
     drop((hosted, client));
 
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
@@ -302,6 +318,44 @@ async fn restart_in_the_middle_loses_nothing() {
         let status = timeout(PATIENCE, client.ended(&id)).await.unwrap();
         assert_eq!(client.fetch(&status.proof_uri.unwrap()).await.1, expected_proof(shards, 8));
     }
+    hosted.service.shutdown().await;
+}
+
+/// sp1-sdk sends all calls of a program over one connection.
+#[tokio::test]
+async fn program_that_waits_for_many_proofs_can_make_other_calls() {
+    const PROOFS: u64 = 80;
+    const HELD: u64 = 32;
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let client = hosted.client(1);
+    client.register(PROGRAM).await.unwrap();
+    let body = client.body(PROGRAM, 1).await.unwrap();
+    let mut waiting = JoinSet::new();
+    for cycle_limit in 1..=PROOFS {
+        let nonce = timeout(PATIENCE, client.nonce()).await.unwrap().unwrap();
+        let id = client.request_proof(&network::RequestProofRequestBody { nonce, cycle_limit, ..body.clone() }).await;
+        let (id, client) = (id.unwrap(), client.clone());
+        waiting.spawn(async move { client.status(&id).await });
+    }
+    // The other calls are held open for 50 s.
+    for _ in 0..PROOFS - HELD {
+        let status = timeout(PATIENCE, waiting.join_next()).await.unwrap().unwrap().unwrap().unwrap();
+        assert!(status.fulfillment_status <= 2);
+    }
+    drop(waiting);
+    hosted.service.shutdown().await;
+}
+
+/// A client that is told can send its next call on another connection. A call on a broken connection fails.
+#[tokio::test]
+async fn replaced_connection_tells_its_client_before_it_closes() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |settings| settings.http.connections_per_client = 1).await;
+    let mut first = FrameStream::connect(&hosted.url).await;
+    let _second = FrameStream::connect(&hosted.url).await;
+    let kinds = timeout(PATIENCE, first.kinds_until_closed()).await.unwrap();
+    assert!(kinds.contains(&frames::GOAWAY), "{kinds:?}");
     hosted.service.shutdown().await;
 }
 

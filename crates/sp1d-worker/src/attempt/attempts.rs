@@ -148,6 +148,11 @@ impl AssignedAttempts {
         self.held().keys().copied().collect()
     }
 
+    /// Returns the attempts that have started and whose outcome the orchestrator has not confirmed.
+    pub(crate) fn started(&self) -> Vec<AttemptId> {
+        self.held().iter().filter(|(_, held)| held.journal.has_started()).map(|(attempt, _)| *attempt).collect()
+    }
+
     /// Returns the attempts that a restarted orchestrator can resume, each with its key.
     pub(crate) fn resumable(&self) -> Vec<(AttemptId, Digest)> {
         self.resumable.offers()

@@ -22,6 +22,11 @@ impl AttemptGate {
         *self.is_closed.write().await = true;
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.try_read().is_ok_and(|is_closed| *is_closed)
+    }
+
     /// Lets an attempt start, and sends its `report`. Never resolves if the gate is closed.
     pub(super) async fn pass(&self, report: impl Future<Output = ()>) {
         let is_closed = self.is_closed.read().await;

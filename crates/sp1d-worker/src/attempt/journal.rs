@@ -189,6 +189,11 @@ impl AttemptJournal {
         }
     }
 
+    /// Returns true if the attempt has started.
+    pub(super) fn has_started(&self) -> bool {
+        self.contents().reports.contains_key(&AttemptReport::Started.position())
+    }
+
     /// Returns true if a restarted orchestrator can resume the attempt: it has started, it has not failed, and the
     /// journal has all its deliveries.
     pub(super) fn is_resumable(&self) -> bool {
@@ -307,6 +312,15 @@ mod tests {
         route.session.closer.close();
         assert_eq!(journal.attach(route).await, Ok(()));
         assert!(journal.route.borrow().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_attempt_starts_also_without_a_session() {
+        let journal = journal(true);
+        journal.detach();
+        assert!(!journal.has_started());
+        journal.report(AttemptReport::Started).await;
+        assert!(journal.has_started());
     }
 
     #[tokio::test]

@@ -72,6 +72,7 @@ impl JoiningWorker {
     ) -> Result<(), ServeError> {
         let stop = stop.into().child();
         let worker = WorkerState::new(self.introduction.plan);
+        let _closing = worker.close_gate_on(stop.leave.clone());
         let introduction = Arc::new(self.introduction);
         let mut backoff = Backoff::default();
         let mut last_reason = String::new();

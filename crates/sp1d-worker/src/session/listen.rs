@@ -90,6 +90,7 @@ impl ListeningWorker {
         stop: impl Into<WorkerStop>,
     ) -> Result<(), ServeError> {
         let stop = stop.into().child();
+        let _closing = self.worker.close_gate_on(stop.leave.clone());
         let gate = Arc::new(ConnectionGate {
             guard: PortGuard::new(self.settings.orchestrators.clone()),
             logs: Mutex::new(RateLimiter::new(MAX_LOG_RATE)),

@@ -223,6 +223,13 @@ async fn exchange(
         }
         // The orchestrator ends the session of a leaving worker without attempts. So offer the kept attempts first.
         if is_leaving && !reported_leaving && (session.attempts.is_some() || !worker.keeps_attempts()) {
+            // The reports of kept attempts follow after their uploads. Without this report, the orchestrator would give
+            // a started attempt to another worker.
+            let started = session.attempts.as_ref().map(|attempts| attempts.started()).unwrap_or_default();
+            for attempt in started {
+                let started = from_worker::Message::Started(wire::Started { attempt: attempt.0 });
+                silence.send(&session.handle, started, &stop).await?;
+            }
             silence.send(&session.handle, from_worker::Message::Leaving(wire::Leaving {}), &stop).await?;
             reported_leaving = true;
         }

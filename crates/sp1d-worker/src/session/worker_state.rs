@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker as BackgroundTasks},
+};
 
 sp1d_model::limits! {
     /// Maximum number of compressed bytes of programs and common inputs that a worker keeps in memory.
@@ -88,6 +91,16 @@ impl WorkerState {
         let mut kept = self.kept.subscribe();
         // This fails only if all senders are dropped, and `self` holds one.
         let _ = kept.wait_for(Option::is_none).await;
+    }
+
+    /// Keeps further attempts from starting once `leave` is cancelled, also while no session exists. Dropping the
+    /// returned value ends this.
+    pub(super) fn close_gate_on(&self, leave: CancellationToken) -> AbortOnDropHandle<()> {
+        let gate = self.gate.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            leave.cancelled().await;
+            gate.close().await;
+        }))
     }
 
     /// Keeps further attempts from starting. Resolves when the reports of all attempts that have started are sent.
@@ -195,6 +208,16 @@ mod tests {
         async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn the_gate_closes_when_a_worker_without_a_session_leaves() {
+        let (worker, leave) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
+        let closing = worker.close_gate_on(leave.clone());
+        assert!(!worker.gate.is_closed());
+        leave.cancel();
+        closing.await.unwrap();
+        assert!(worker.gate.is_closed());
     }
 
     #[tokio::test]

@@ -243,12 +243,15 @@ pub(super) async fn request_proof(
 }
 
 /// Waits until the state of the proof changes, and returns it. Returns a final state at once, and any state after
-/// `MAX_HOLD`, or when the deadline has passed.
+/// `MAX_HOLD`, when the deadline has passed, or if too many calls of the requester are held open.
 async fn next_state(context: &CallContext, request_id: &[u8]) -> Result<(HostedRequest, ProofSummary), HostedRefusal> {
     let (request, first) = context.request(request_id).await?;
     if first.state.is_final() {
         return Ok((request, first));
     }
+    let Some(_held) = context.interface.held().hold(&request.requester) else {
+        return Ok((request, first));
+    };
     let until_deadline = Duration::from_secs(request.deadline.saturating_sub(context.interface.seconds()));
     let until = Instant::now() + until_deadline.saturating_add(AFTER_DEADLINE).min(MAX_HOLD);
     let mut follower = context.service().follow(&first.id);

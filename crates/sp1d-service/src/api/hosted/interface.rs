@@ -1,8 +1,8 @@
 //! What all calls share.
 
 use super::{
-    address::RequesterAddress, capability::CapabilityKey, nonces::NonceIssuer, refusal::HostedRefusal,
-    signers::HostedSigners,
+    address::RequesterAddress, capability::CapabilityKey, held_calls::HeldCalls, nonces::NonceIssuer,
+    refusal::HostedRefusal, signers::HostedSigners,
 };
 use crate::{queue::Service, state::NonceOutcome};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ struct HostedParts {
     signers: HostedSigners,
     key: CapabilityKey,
     nonces: NonceIssuer,
+    held: HeldCalls,
     version: String,
     url: Option<String>,
 }
@@ -30,7 +31,7 @@ impl HostedInterface {
     ) -> Self {
         // The client puts the name of the proof system in front.
         let version = format!("sp1-{}", service.settings().orchestrator.build.circuit_version);
-        Self(Arc::new(HostedParts { service, signers, key, nonces, version, url }))
+        Self(Arc::new(HostedParts { service, signers, key, nonces, held: HeldCalls::default(), version, url }))
     }
 
     pub(super) fn service(&self) -> &Service {
@@ -39,6 +40,11 @@ impl HostedInterface {
 
     pub(super) fn key(&self) -> &CapabilityKey {
         &self.0.key
+    }
+
+    /// Returns the status calls that are held open.
+    pub(super) fn held(&self) -> &HeldCalls {
+        &self.0.held
     }
 
     /// Returns the version of the circuits, as the client names it.

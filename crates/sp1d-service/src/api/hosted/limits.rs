@@ -1,9 +1,17 @@
 //! The limits of the interface for sp1-sdk's network client.
 
-use super::{calls, capability, request, routes, signers, upload};
+use super::{calls, capability, held_calls, request, routes, signers, upload};
 use sp1d_model::Limit;
 
 pub(in crate::api) fn limits() -> impl Iterator<Item = &'static Limit> {
-    let groups = [routes::LIMITS, calls::LIMITS, request::LIMITS, capability::LIMITS, upload::LIMITS, signers::LIMITS];
+    let groups = [
+        routes::LIMITS,
+        calls::LIMITS,
+        held_calls::LIMITS,
+        request::LIMITS,
+        capability::LIMITS,
+        upload::LIMITS,
+        signers::LIMITS,
+    ];
     groups.into_iter().flatten()
 }

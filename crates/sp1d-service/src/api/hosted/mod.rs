@@ -16,6 +16,7 @@ mod address;
 mod calls;
 mod capability;
 mod files;
+mod held_calls;
 mod interface;
 mod limits;
 mod nonces;

@@ -5,11 +5,12 @@ use crate::queue::Service;
 use sp1d_model::hint;
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{sync::Notify, time::interval};
 
@@ -18,7 +19,7 @@ sp1d_model::limits! {
     const MAX_SIGNERS_BYTES: u64 = 1 << 20; Bytes by Client;
 }
 
-/// Interval at which the size and modification time of the file are checked.
+/// Interval at which the file is checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Who may ask for proofs.
@@ -94,6 +95,42 @@ fn read(path: &Path) -> Result<SignerRule, SignersError> {
     parse(&text, path)
 }
 
+/// What changes whenever the file changes or is replaced. All values are 0 for a missing file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct SignersFileVersion {
+    inode: u64,
+    length: u64,
+    /// Time of the last change of the file or its attributes, in seconds and nanoseconds. Programs cannot set it.
+    changed: (i64, i64),
+}
+
+impl SignersFileVersion {
+    fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), length: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
+    }
+}
+
+/// Decides when the file is read again. A file that changes between two checks may be half written. An editor empties
+/// it first, and an empty file allows no requester.
+#[derive(Debug, Default)]
+struct SignersFileWatch {
+    seen: Option<SignersFileVersion>,
+    read: Option<SignersFileVersion>,
+}
+
+impl SignersFileWatch {
+    /// Returns true if the file must be read: because `forced` is true, or because it has changed and is the same as at
+    /// the previous check.
+    fn check(&mut self, found: SignersFileVersion, forced: bool) -> bool {
+        let is_settled = self.seen.replace(found) == Some(found);
+        let must_read = forced || is_settled && self.read != Some(found);
+        if must_read {
+            self.read = Some(found);
+        }
+        must_read
+    }
+}
+
 /// The addresses that may ask for proofs. Clones refer to the same addresses.
 #[derive(Debug, Clone)]
 pub struct HostedSigners {
@@ -119,12 +156,12 @@ impl HostedSigners {
         }
     }
 
-    /// Reads the file again after each change, and whenever `again` is notified; changes are noticed within 2 s. While
-    /// the file cannot be read, its last valid content stays in effect. Returns when the service shuts down.
+    /// Reads the file again after each change, and whenever `again` is notified; changes take effect within 4 s.
+    /// While the file cannot be read, its last valid content stays in effect. Returns when the service shuts down.
     pub async fn follow(self, service: Service, again: &Notify) {
         let mut checks = interval(CHECK_INTERVAL);
         let _part = service.watch_part("the watcher of the signers");
-        let mut seen: Option<(SystemTime, u64)> = None;
+        let mut watch = SignersFileWatch::default();
         loop {
             let forced = tokio::select! {
                 () = service.stopping().cancelled() => return,
@@ -132,13 +169,10 @@ impl HostedSigners {
                 _ = checks.tick() => false,
             };
             let file = tokio::fs::metadata(&self.path).await.ok();
-            let described = file.and_then(|file| Some((file.modified().ok()?, file.len())));
-            // A missing file has fixed values too, so that it is reported only once.
-            let described = described.unwrap_or((SystemTime::UNIX_EPOCH, 0));
-            if !forced && seen == Some(described) {
+            let found = file.as_ref().map(SignersFileVersion::of).unwrap_or_default();
+            if !watch.check(found, forced) {
                 continue;
             }
-            seen = Some(described);
             let path = self.path.clone();
             let found = tokio::task::spawn_blocking(move || read(&path)).await.expect("reading does not panic");
             match found {
@@ -191,6 +225,42 @@ mod tests {
         check(&format!("any\n{ONE}"), Err("remove one of them"));
         check(&format!("{ONE}\nANY"), Err("line 2"));
         check("*", Err("40 hexadecimal digits"));
+    }
+
+    #[test]
+    fn the_file_is_read_when_it_no_longer_changes() {
+        let version = |length| SignersFileVersion { inode: 1, length, changed: (1, 2) };
+        let mut watch = SignersFileWatch::default();
+        // The length at each check, whether the check is forced, and whether the file is read.
+        let steps = [
+            (42, false, false),
+            (42, false, true),
+            (42, false, false),
+            (0, false, false),
+            (42, false, false),
+            (84, false, false),
+            (84, false, true),
+            (84, true, true),
+            (85, true, true),
+            (85, false, false),
+        ];
+        for (step, (length, forced, expected)) in steps.into_iter().enumerate() {
+            assert_eq!(watch.check(version(length), forced), expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_file_of_the_same_length_and_time_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["signers", "other"].map(|name| folder.path().join(name));
+        let version = || SignersFileVersion::of(&path.metadata().unwrap());
+        for file in [&path, &other] {
+            std::fs::write(file, ONE).unwrap();
+            File::options().write(true).open(file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        let before = version();
+        std::fs::rename(other, &path).unwrap();
+        assert_ne!(version(), before);
     }
 
     #[test]

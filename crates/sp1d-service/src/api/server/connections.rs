@@ -3,24 +3,31 @@
 use super::connection_table::{ConnectionAdmission, ConnectionTable};
 use crate::queue::{ClientNetwork, HttpLimits};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker as BackgroundTasks, task_tracker::TaskTrackerToken},
+};
 
 sp1d_model::limits! {
     /// Maximum length of the head of a request, and size of the buffers of a connection. Browsers send heads of a few
     /// kilobytes.
     pub(super) const MAX_HEAD_BYTES: usize = 64 << 10; Bytes by Client;
+    /// Maximum number of replaced connections that are still closing. Further ones are cut at once.
+    const MAX_CLOSING: usize = 64; Count by Client;
 }
 
 /// The open connections. Clones refer to the same connections.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     table: Arc<Mutex<ConnectionTable<CancellationToken>>>,
+    closing: Arc<Semaphore>,
 }
 
 impl Connections {
     pub(super) fn new(limits: &HttpLimits) -> Self {
         let table = ConnectionTable::new(limits.connections.max(1), limits.connections_per_client.max(1));
-        Self { table: Arc::new(Mutex::new(table)) }
+        Self { table: Arc::new(Mutex::new(table)), closing: Arc::new(Semaphore::new(MAX_CLOSING)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, ConnectionTable<CancellationToken>> {
@@ -35,7 +42,7 @@ impl Connections {
                 if let Some(replaced) = replaced {
                     replaced.cancel();
                 }
-                Some(OpenConnection { connections: self.clone(), number, closing })
+                Some(OpenConnection { connections: self.clone(), number, closing, requests: BackgroundTasks::new() })
             }
             ConnectionAdmission::Refused => None,
         }
@@ -48,6 +55,7 @@ pub(super) struct OpenConnection {
     connections: Connections,
     number: u64,
     closing: CancellationToken,
+    requests: BackgroundTasks,
 }
 
 impl OpenConnection {
@@ -59,10 +67,20 @@ impl OpenConnection {
         self.closing.cancelled().await;
     }
 
+    /// Returns a place for the time in which this connection closes. `None` if too many connections are closing.
+    pub(super) fn closing_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.connections.closing.clone().try_acquire_owned().ok()
+    }
+
     /// Counts a request until the returned value is dropped.
     pub(super) fn start_request(&self) -> OpenRequest {
         self.connections.lock().on_request(self.number);
-        OpenRequest { connections: self.connections.clone(), number: self.number }
+        OpenRequest { connections: self.connections.clone(), number: self.number, _running: self.requests.token() }
+    }
+
+    /// Returns true if the connection has a request. The table no longer counts those of a replaced connection.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
     }
 }
 
@@ -77,6 +95,7 @@ impl Drop for OpenConnection {
 pub(super) struct OpenRequest {
     connections: Connections,
     number: u64,
+    _running: TaskTrackerToken,
 }
 
 impl Drop for OpenRequest {

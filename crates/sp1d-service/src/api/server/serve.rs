@@ -30,6 +30,9 @@ use tower::ServiceExt;
 /// Pause after a failed accept. Usually the process has no free file descriptor, and a connection must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Time in which the client of a replaced connection must notice that the connection closes.
+const CLOSING_NOTICE: Duration = Duration::from_secs(1);
+
 /// Interval between two log lines about refused connections.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,9 @@ sp1d_model::limits! {
     const MAX_STREAMS: u32 = 64; Count by Client;
     /// Interval at which an HTTP/2 client must show that it is alive, and time in which it must reply.
     const MAX_PING_TIME: Duration = Duration::from_secs(20); Time by Client;
+    /// Longest time in which a replaced connection may still serve a request that was sent before the client knew. A
+    /// held status call takes 50 s.
+    const MAX_CLOSING_TIME: Duration = Duration::from_secs(60); Time by Client;
 }
 
 /// Which versions of HTTP a server speaks.
@@ -188,11 +194,29 @@ async fn drive<C: Future>(
         tokio::select! {
             // Errors are those of the client: it broke off, was silent or sent something else than HTTP.
             _ = connection.as_mut() => return,
-            () = open.closing() => return,
+            () = open.closing() => {
+                let Some(_place) = open.closing_place() else { return };
+                shut_down(connection.as_mut());
+                // A client that still has requests then, or that reads nothing, is cut.
+                let _ = timeout(MAX_CLOSING_TIME, close(connection, open)).await;
+                return;
+            }
             () = stop.cancelled(), if !is_stopping => {
                 is_stopping = true;
                 shut_down(connection.as_mut());
             }
+        }
+    }
+}
+
+/// Ends a replaced connection that is shutting down. An HTTP/2 client may have sent a request before it notices the
+/// shutdown. sp1-sdk does not repeat a call whose connection breaks, so such a request is served.
+async fn close<C: Future>(mut connection: Pin<&mut C>, open: &OpenConnection) {
+    loop {
+        let was_busy = open.has_requests();
+        let is_closed = timeout(CLOSING_NOTICE, connection.as_mut()).await.is_ok();
+        if is_closed || !was_busy && !open.has_requests() {
+            return;
         }
     }
 }

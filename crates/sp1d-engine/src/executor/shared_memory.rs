@@ -93,8 +93,8 @@ impl SharedMemoryShares {
         Self { executions: BTreeMap::new(), next: 0 }
     }
 
-    /// Reserves a share for an execution whose trace uses up to `trace_bytes`. Returns the number of the share. What
-    /// other executions use beyond their shares counts as free, because their next check ends them.
+    /// Reserves a share for an execution whose trace uses up to `trace_bytes`. Returns the number of the share.
+    /// Memory that other executions use beyond their shares counts as free, because their next check ends them.
     ///
     /// # Errors
     /// Fails if the smallest program does not fit beside the shares of the other executions.

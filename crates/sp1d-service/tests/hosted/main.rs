@@ -347,7 +347,7 @@ async fn program_that_waits_for_many_proofs_can_make_other_calls() {
     hosted.service.shutdown().await;
 }
 
-/// A client that is told can send its next call on another connection. A call on a broken connection fails.
+/// A client that gets a notice can send its next call on another connection. A call on a broken connection fails.
 #[tokio::test]
 async fn replaced_connection_tells_its_client_before_it_closes() {
     let folder = tempfile::tempdir().unwrap();

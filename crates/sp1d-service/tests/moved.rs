@@ -2,7 +2,7 @@
 //! The test runs itself again as root of its own namespaces, where it is the machine of a worker.
 
 use serde_json::{Value, json};
-use sp1d_testing::{FakeEngine, do_honestly, expected_proof, fetch_inputs, introduction, ready};
+use sp1d_testing::{FakeEngine, expected_proof, fetch_inputs, finish_honestly, introduction, ready};
 use sp1d_worker::JoiningWorker;
 use std::{
     collections::BTreeMap,
@@ -157,10 +157,11 @@ async fn inside_the_namespaces() {
     let engine = FakeEngine::doing(move |assignment, io| {
         let (gate, counts) = (of_engine.clone(), counts.clone());
         async move {
-            let shard = fetch_inputs(&assignment, &*io).await?.shard.unwrap();
-            *counts.lock().unwrap().entry(shard).or_default() += 1;
+            // Fetched once, as provers do: no service responds while it moves.
+            let inputs = fetch_inputs(&assignment, &*io).await?;
+            *counts.lock().unwrap().entry(inputs.shard.unwrap()).or_default() += 1;
             gate.acquire().await.expect("the gate is never closed").forget();
-            do_honestly(&assignment, &*io).await
+            finish_honestly(&assignment, &*io, &inputs.concat()).await
         }
     });
     let worker = JoiningWorker::new(format!("{NAME}:8091").parse().unwrap(), introduction("worker"));

@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, WorkerId,
+    AttemptFailure, AttemptId, Command, KindSet, SessionId, TaskId, TaskKind, Timestamp, WorkerId,
     queue::Exclusions,
     tasks::{AttemptState, TaskPlace},
     workers::{Faults, KnownWorker, PresentQuarantine, SessionState, WorkerFault},
@@ -16,11 +16,16 @@ impl Scheduler {
         let attempt = self.attempt_mut(id);
         let proving_since = *attempt.proving_since.get_or_insert(now);
         let (worker, kind) = (attempt.worker, attempt.kind);
-        if let Some(rules) = &self.config.pace {
-            let of_worker = self.workers.get(worker).and_then(|worker| worker.paces.expected(kind));
-            let expected = of_worker.or_else(|| self.paces.expected(kind));
-            self.watch.start(id, kind, proving_since, expected, rules);
+        if let Some(rules) = self.config.pace {
+            let expected = self.expected_duration(worker, kind);
+            self.watch.start(id, kind, proving_since, expected, &rules);
         }
+    }
+
+    /// Returns how long a task of `kind` takes on `worker`, or on all workers if that is unknown.
+    fn expected_duration(&self, worker: WorkerId, kind: TaskKind) -> Option<Duration> {
+        let of_worker = self.workers.get(worker).and_then(|worker| worker.paces.expected(kind));
+        of_worker.or_else(|| self.paces.expected(kind))
     }
 
     /// Stores how long proving took when `id` delivers its result. `learn` uses it once the result is
@@ -117,11 +122,29 @@ impl Scheduler {
         self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
     }
 
-    /// Returns a straggler, and the fastest idle worker that may take a speculative attempt of its task.
+    /// Returns the oldest attempt of each worker that has started none of its attempts for longer than an attempt may
+    /// run before it is a straggler. The inputs take long to arrive, or the worker does nothing.
+    fn late_starts(&self) -> impl Iterator<Item = AttemptId> {
+        let now = self.clock.lease_time();
+        let rules = self.config.pace;
+        let held_since = move |deadline: Timestamp| deadline - self.config.start_deadline;
+        let may_be_late =
+            move |deadline: Timestamp| rules.is_some_and(|rules| held_since(deadline) + rules.straggler_floor <= now);
+        let unstarted = self.sessions.unstarted().take_while(move |(deadline, _)| may_be_late(*deadline));
+        unstarted.filter_map(move |(deadline, session)| {
+            let id = *self.sessions.get(session)?.held().first()?;
+            let attempt = self.attempt(id);
+            let expected = self.expected_duration(attempt.worker, attempt.kind)?;
+            (held_since(deadline) + rules?.straggles_after(expected) <= now).then_some(id)
+        })
+    }
+
+    /// Returns a straggler or an attempt that starts late, and the fastest idle worker that may take a speculative
+    /// attempt of its task.
     pub(super) fn next_speculative(&self) -> Option<(AttemptId, SessionId)> {
         let idle = |id: &AttemptId| self.sessions.any_idle(self.attempt(*id).kind);
-        let mut stragglers = self.watch.stragglers(self.clock.lease_time()).filter(idle);
-        stragglers.find_map(|id| {
+        let slow = self.watch.stragglers(self.clock.lease_time()).chain(self.late_starts());
+        slow.filter(idle).find_map(|id| {
             let attempt = self.attempt(id);
             let task = self.task(attempt.task);
             let counted_on = task.place == TaskPlace::Held(id) && task.second.is_none() && !self.try_of(task).failed;
@@ -138,6 +161,8 @@ impl Scheduler {
         let task = self.attempt(id).task;
         self.task_mut(task).second = Some(id);
         self.assign(task, session, commands);
+        // If it has not started, the task no longer relies on it, and another idle worker must not take it.
+        self.update_stealable(id);
     }
 
     /// Records a fault of `worker` at `task`, unless that failure makes the task fail for good. A task that fails

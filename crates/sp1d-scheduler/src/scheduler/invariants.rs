@@ -31,7 +31,7 @@ impl Scheduler {
     /// connected workers.
     fn check_health(&self) {
         let started = self.attempts.iter().filter(|(_, attempt)| {
-            let started = matches!(attempt.state, AttemptState::Held { started: Some(_) });
+            let started = attempt.is_started();
             started && !attempt.overdue && self.config.pace.is_some()
         });
         assert!(
@@ -177,8 +177,7 @@ impl Scheduler {
             );
         }
         for (id, session) in sessions {
-            let is_started =
-                |id: &AttemptId| matches!(self.attempts[id].state, AttemptState::Held { started: Some(_) });
+            let is_started = |id: &AttemptId| self.attempts[id].is_started();
             let waits = !session.held().is_empty() && !session.held().iter().any(is_started);
             assert_eq!(session.start_deadline().is_some(), waits, "{id} has a wrong start deadline");
         }

@@ -195,8 +195,12 @@ impl Scheduler {
         } else if let Some(second) = second {
             let task = self.task_mut(id);
             (task.place, task.second) = (TaskPlace::Held(second), None);
-            // It may become a straggler again.
-            self.watch(second);
+            if self.attempt(second).is_started() {
+                // It may become a straggler again.
+                self.watch(second);
+            } else {
+                self.update_stealable(second);
+            }
         } else {
             self.task_mut(id).place = TaskPlace::Waiting { since: self.clock.now() };
             self.enqueue(id);

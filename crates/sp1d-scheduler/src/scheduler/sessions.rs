@@ -157,7 +157,7 @@ impl Scheduler {
         let (held, worker) = (found.held().clone(), found.worker());
         let replaceable: KindSet =
             TaskKind::ALL.into_iter().filter(|kind| self.has_other_worker_for(*kind, session)).collect();
-        let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, AttemptState::Held { started: Some(_) });
+        let is_started = |id: &AttemptId| self.attempt(*id).is_started();
         let proved_kinds: KindSet = held.iter().copied().filter(is_started).map(|id| self.attempt(id).kind).collect();
         let proved = !proved_kinds.is_empty();
         let suspects: BTreeSet<AttemptId> = held.iter().copied().filter(|id| !proved || is_started(id)).collect();

@@ -144,7 +144,7 @@ impl Scheduler {
     /// Updates the start deadline of `session`. It has one while it holds attempts and has started none of them.
     pub(super) fn update_start_deadline(&mut self, session: SessionId) {
         let found = self.sessions.get(session).expect("live attempts are on connected workers");
-        let is_started = |id: &AttemptId| matches!(self.attempt(*id).state, AttemptState::Held { started: Some(_) });
+        let is_started = |id: &AttemptId| self.attempt(*id).is_started();
         let waits = !found.held().is_empty() && !found.held().iter().any(is_started);
         match (waits, found.start_deadline()) {
             (true, None) => {
@@ -212,12 +212,13 @@ impl Scheduler {
         self.stealable.remove(task.kind, &task.excluded, Reverse(id));
     }
 
-    /// Returns true if `id` has not started, waits behind another attempt of its worker, and belongs to a task that may
-    /// still be assigned. Resumed attempts are not stealable.
+    /// Returns true if `id` has not started, waits behind another attempt of its worker, and belongs to a task that
+    /// relies on it and may still be assigned. Resumed attempts are not stealable.
     pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
         let attempt = self.attempt(id);
         attempt.state == AttemptState::Held { started: None }
             && !attempt.resumed
+            && self.task(attempt.task).place == TaskPlace::Held(id)
             && self.sessions.get(attempt.session).is_some_and(|session| session.held().len() >= 2)
             && !self.try_of(self.task(attempt.task)).failed
     }

@@ -37,6 +37,13 @@ pub(crate) struct ScheduledAttempt {
     pub(crate) state: AttemptState,
 }
 
+impl ScheduledAttempt {
+    /// Returns true if its worker holds it and has started to prove it.
+    pub(crate) const fn is_started(&self) -> bool {
+        matches!(self.state, AttemptState::Held { started: Some(_) })
+    }
+}
+
 /// How the loss of an attempt's worker affects its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Loss {

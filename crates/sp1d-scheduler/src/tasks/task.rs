@@ -48,8 +48,8 @@ pub(crate) struct ScheduledTask {
     pub(crate) excluded: Exclusions,
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
-    /// A second live attempt beside the one in `place`: a slow attempt that got a speculative attempt beside it, or an
-    /// overdue attempt.
+    /// A second live attempt beside the one in `place`: an attempt that is slow or starts late and got a speculative
+    /// attempt beside it, or an overdue attempt.
     pub(crate) second: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,

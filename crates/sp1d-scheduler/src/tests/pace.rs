@@ -221,3 +221,30 @@ fn rejected_results_do_not_teach_durations() {
     // If a shard were known to take 1 s, the other attempt would be a straggler.
     assert_eq!(table.pass(ms(30 * S), &[1, 2]), []);
 }
+
+#[test]
+fn a_worker_that_starts_nothing_gets_a_speculative_attempt_beside_it() {
+    let mut table = with_paces(2, &[(1, 10)], 1);
+    table.send([task(1, 1, SHARD)]);
+    let first = table.attempt_on(12);
+    assert_eq!(table.pass(ms(19 * S), &[11, 12]), [], "the worker may start within twice the expected 10 s");
+    let commands = table.pass(ms(2 * S), &[11, 12]);
+    let copy = table.attempt_on(11);
+    assert_eq!(commands, [assign(11, copy, 1, 1)]);
+    // The first of the two results counts.
+    table.check(
+        [started(11, copy), delivered(11, copy), passed(copy)],
+        [accept(11, copy, 1, 1), cancel(12, first), discard(first)],
+    );
+}
+
+#[test]
+fn a_task_relies_again_on_an_attempt_that_starts_late_if_the_speculative_attempt_is_lost() {
+    let mut table = with_paces(2, &[(1, 10)], 1);
+    table.send([task(1, 1, SHARD)]);
+    let first = table.attempt_on(12);
+    table.pass(ms(21 * S), &[11, 12]);
+    let copy = table.attempt_on(11);
+    table.check([started(11, copy), lost(11)], []);
+    table.check([started(12, first), delivered(12, first), passed(first)], [accept(12, first, 1, 1), discard(copy)]);
+}

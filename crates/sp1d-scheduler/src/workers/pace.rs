@@ -13,7 +13,8 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaceRules {
     /// An attempt that runs longer than this percentage of the expected duration is a straggler. An idle worker then
-    /// gets a speculative attempt, and the first result that verifies counts.
+    /// gets a speculative attempt, and the first result that verifies counts. The same happens if a worker has started
+    /// none of its attempts for so long.
     pub straggler_percent: u32,
     /// No attempt is a straggler before this time, because a speculative attempt transfers the inputs again.
     pub straggler_floor: Duration,
@@ -41,7 +42,7 @@ impl Default for PaceRules {
 }
 
 impl PaceRules {
-    fn straggles_after(&self, expected: Duration) -> Duration {
+    pub(crate) fn straggles_after(&self, expected: Duration) -> Duration {
         percent(expected, self.straggler_percent).max(self.straggler_floor)
     }
 

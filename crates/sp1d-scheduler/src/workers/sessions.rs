@@ -282,6 +282,12 @@ impl WorkerSessions {
         self.start_deadlines.extend(deadline.map(|deadline| (deadline, id)));
     }
 
+    /// Returns the workers that hold attempts and have started none of them, with their start deadlines. The earliest
+    /// deadline comes first.
+    pub(crate) fn unstarted(&self) -> impl Iterator<Item = (Timestamp, SessionId)> {
+        self.start_deadlines.iter().copied()
+    }
+
     /// Returns the first worker whose start deadline has passed at `now`.
     pub(crate) fn first_late_start(&self, now: Timestamp) -> Option<SessionId> {
         self.start_deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)

@@ -21,7 +21,7 @@ macro_rules! id {
 
 id!(
     /// The number of one try of a proof request. A proof that restarts gets a new number. Logs name a proof by the
-    /// label of its request.
+    /// label of its request. Shown as `p7`, because logs use it as the name of a proof without a label.
     TryId,
     "p"
 );

@@ -12,8 +12,8 @@
 //!   registered attempts and the running tries. Its documentation says who writes each part.
 //! - `pool/`: the worker list, connections, and which workers are connected or disconnected.
 //! - `session/`: one session with a worker.
-//! - `proof/`: runs proofs, and audits the unverified results of a proof that failed. `runner/`: the interface to the
-//!   code that knows SP1.
+//! - `proof/`: runs proofs, and audits the unverified results of a failed try. `runner/`: the interface to the code
+//!   that knows SP1.
 //! - `dispatch/`: the dispatcher and its inputs.
 //! - `check_places.rs` runs the checks of workers' outputs, each on a thread of its own and at most one for a worker.
 //!

@@ -37,7 +37,7 @@ pub struct OrchestratorSettings {
     pub store: sp1d_artifacts::StoreLimits,
     /// Which results are verified before they are used.
     pub verify: Verify,
-    /// A task and its proof fail after failures on workers of this many different origins: workers that count as one
+    /// A task and its try fail after failures on workers of this many different origins: workers that count as one
     /// machine (`worker_origins`) count once. Rejected output counts as a failure. If every worker that supports the
     /// task was tried or is too small, this many failures in total are enough. At least 1.
     pub max_failures: u32,
@@ -117,7 +117,7 @@ pub enum Verify {
     /// Only the finished proof is verified. If it is wrong, a task fails for good, or the results cannot be combined,
     /// then the results are verified to find the workers that sent wrong ones. These workers are quarantined. If the
     /// proof or a result was wrong, the proof restarts with every result verified when it arrives. This suits trusted
-    /// workers, and orchestrators with few cores. Results stay in the store until the proof ends, unless the store
+    /// workers, and orchestrators with few cores. Results stay in the store until the try ends, unless the store
     /// needs their room for the running work.
     Final,
 }

@@ -120,14 +120,15 @@ impl DistributedProverBuilder {
         self.set(|overrides| overrides.verify(verify))
     }
 
-    /// Sets after failures on workers of how many different origins a task and its proof fail, see
+    /// Sets after failures on workers of how many different origins a task and the try of its proof fail, see
     /// [`settings`](super::config::settings): 1 to 100. The default is 3.
     #[must_use]
     pub fn max_failures(self, failures: u32) -> Self {
         self.set(|overrides| overrides.max_failures(failures))
     }
 
-    /// Sets after losses of workers of how many different origins a task and its proof fail: 1 to 1000. Default: 5.
+    /// Sets after losses of workers of how many different origins a task and the try of its proof fail: 1 to 1000.
+    /// Default: 5.
     #[must_use]
     pub fn max_losses(self, losses: u32) -> Self {
         self.set(|overrides| overrides.max_losses(losses))

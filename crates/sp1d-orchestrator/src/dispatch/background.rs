@@ -88,7 +88,8 @@ impl BackgroundWork {
                 }
             };
             let end = tokio::select! {
-                // A proof that has ended cannot be checked, which is not the fault of the worker.
+                // When the try ends, its artifacts are removed, and this output cannot be checked any more. The worker
+                // is not at fault.
                 biased;
                 () = running_try.ended.cancelled() => return,
                 end = run => end,
@@ -106,7 +107,7 @@ impl BackgroundWork {
                 }
             };
             tracing::debug!(proof_id = running_try.label, attempt = attempt.0, milliseconds = took.as_millis(), "checked");
-            // The check itself may have ended the proof, because of a fault of this machine.
+            // The check itself may have ended the try, because of a fault of this machine.
             if running_try.ended.is_cancelled() {
                 return;
             }
@@ -155,7 +156,7 @@ fn check_deferred_events(
     running_try.checks()?.check_deferred_events(spec, &uploaded)
 }
 
-/// Fails the proof, because a spilled artifact that cannot be read back is the fault of this machine and not of a
+/// Fails the try, because a spilled artifact that cannot be read back is the fault of this machine and not of a
 /// worker. Returns the error as text.
 fn fail_for_disk_error(running_try: &RunningTry, error: &StoreError) -> String {
     running_try.fail(ProofFailure::Machine(error.to_string()));

@@ -26,7 +26,8 @@ pub(crate) enum DispatcherInput {
     /// Explain why the tasks of a try wait, and describe at most `limit` of its open tasks, from the first one whose
     /// number is above `after`.
     Explain { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
-    /// Return the claims of a running try and of the earlier tries of its request.
+    /// Return the claims of a running try and of the earlier tries of its request. If the try is not running, `reply`
+    /// is dropped.
     Claims { try_id: TryId, reply: oneshot::Sender<ClaimComparison> },
     /// Forget everything about a try of a proof request, which has ended.
     EndTry(Arc<RunningTry>),

@@ -2,7 +2,7 @@
 //!
 //! It translates what happens into events and carries out the commands. It deliberately decides nothing about workers,
 //! tasks and attempts: that is the work of [`sp1d_scheduler::DispatchMachine`]. It also counts tasks and results in the
-//! entries of workers and proofs.
+//! entries of workers and tries.
 
 mod background;
 mod claims;

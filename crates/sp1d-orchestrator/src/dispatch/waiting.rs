@@ -1,4 +1,4 @@
-//! Why the tasks of a proof wait, and the state of each open task, in the words that people see.
+//! Why the tasks of a try wait, and the state of each open task, in the words that people see.
 
 use crate::shared_state::SharedState;
 use sp1d_model::{OpenTask, OpenTaskState, ProofWaiting, WaitingTasks};
@@ -10,8 +10,7 @@ sp1d_model::limits! {
     const MAX_LISTED_TASKS: usize = 1000; Count by Client;
 }
 
-/// Describes the open tasks of a proof. Lists at most `limit` of them, from the first one whose number is above
-/// `after`.
+/// Describes the open tasks of a try. Lists at most `limit` of them, from the first one whose number is above `after`.
 pub(super) fn proof_waiting(
     machine: &DispatchMachine,
     shared: &SharedState,
@@ -39,7 +38,8 @@ pub(super) fn proof_waiting(
     ProofWaiting { waiting, open: open.len() as u64, tasks: described.collect() }
 }
 
-/// Returns the state that people see of a task with this status; `None` if the task is no longer open.
+/// Returns the state that people see of a task with this status; `None` if its result is accepted or its try has
+/// failed.
 fn open_state(status: TaskStatus, shared: &SharedState, now: Timestamp) -> Option<OpenTaskState> {
     let seconds = |since: Timestamp| now.saturating_since(since).as_secs();
     let name = |session: SessionId| match shared.worker(session) {

@@ -4,7 +4,7 @@ use crate::runner::task::TaskSpec;
 use sp1d_protocol::MessageLimits;
 use std::collections::HashSet;
 
-/// What the attempts of a task may read and upload. A worker has no other access to the artifacts of a proof, so it
+/// What the attempts of a task may read and upload. A worker has no other access to the artifacts of a try, so it
 /// sees only the parts of an execution that it proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AttemptRights {

@@ -1,4 +1,4 @@
-//! The entries of the result cache: makes an entry from a result, and uses an entry in a proof.
+//! The entries of the result cache: makes an entry from a result, and uses an entry in a try.
 
 use super::{handle::ProofHandle, result_cache::CachedResult};
 use crate::{dispatch::tasks::DeferredEventUploads, runner::task::TaskSpec, scope::try_scope};
@@ -16,7 +16,7 @@ sp1d_model::limits! {
     const MAX_CACHED_BYTES: u64 = 256 << 20; Bytes by Worker;
 }
 
-/// Returns the cached form of the result of `spec`, compressed as it is. `None` if it is larger than
+/// Returns the cached form of the result of `spec`, without compressing it again. `None` if it is larger than
 /// [`MAX_CACHED_BYTES`], or if a part was spilled and cannot be read back. Blocks.
 pub(crate) fn cached_result(spec: &TaskSpec, output: Stored, uploads: DeferredEventUploads) -> Option<CachedResult> {
     let uploaded: u64 = uploads.iter().map(|(_, stored)| stored.stored_bytes()).sum();

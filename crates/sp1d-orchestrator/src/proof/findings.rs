@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the tries of a proof request have found out. `restart_after` reads it as `TryFacts`.
+/// What the tries of a proof request have found out. `restart_after` reads it as `RestartFacts`.
 #[derive(Debug, Default)]
-pub(crate) struct TryFindings {
+pub(crate) struct ProofFindings {
     /// True if a cached result was used since the last `Restart::WithoutCachedResults`.
     used_cached_results: AtomicBool,
     /// An unverified result turned out to be wrong.
@@ -13,7 +13,7 @@ pub(crate) struct TryFindings {
     claims_suspect: AtomicBool,
 }
 
-impl TryFindings {
+impl ProofFindings {
     /// Records that a cached result is used. Its deferred events are not claims, so a comparison of claims cannot find
     /// them wrong.
     pub(crate) fn mark_cached_use(&self) {

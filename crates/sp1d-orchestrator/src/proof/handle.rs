@@ -37,7 +37,7 @@ impl ProofHandle {
         &self.running_try.label
     }
 
-    /// Returns true if the results of this proof are cached for later proofs.
+    /// Returns true if the results of this try are cached for later proofs.
     #[must_use]
     pub fn caches_results(&self) -> bool {
         self.shared.result_cache.as_ref().is_some_and(|cache| cache.stores_results())
@@ -49,7 +49,7 @@ impl ProofHandle {
         self.running_try.set_options(options);
     }
 
-    /// Sets the checks of the proof. Call it before the first task is submitted. Only the first call counts.
+    /// Sets the checks of the try. Call it before the first task is submitted. Only the first call counts.
     pub fn set_checks(&self, checks: impl ProofChecks) {
         self.running_try.set_checks(Box::new(checks));
     }
@@ -88,7 +88,7 @@ impl ProofHandle {
         }
     }
 
-    /// Returns the statuses and the message channels of the proof's tasks.
+    /// Returns the statuses and the message channels of the try's tasks.
     #[must_use]
     pub fn tracker(&self) -> &TaskTracker {
         &self.running_try.tracker
@@ -131,7 +131,7 @@ impl ProofHandle {
         &self.shared.store
     }
 
-    /// Stores `content` as artifact `name` of the proof.
+    /// Stores `content` as artifact `name` of the try.
     ///
     /// # Errors
     /// Fails if the name has different content, or if there is no room.
@@ -145,20 +145,20 @@ impl ProofHandle {
     pub(super) fn put_blocking(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
         let scope = try_scope(self.running_try.id);
         self.store().put(scope, name, blob)?;
-        // The end of the proof removed its scope. An artifact that is stored later must not stay.
+        // The end of the try removed its scope. An artifact that is stored later must not stay.
         if self.running_try.ended.is_cancelled() {
             self.store().remove(scope, name);
         }
         Ok(())
     }
 
-    /// Returns the digest of the proof's artifact `name`; `None` if it does not exist.
+    /// Returns the digest of the try's artifact `name`; `None` if it does not exist.
     #[must_use]
     pub fn digest(&self, name: &str) -> Option<Digest> {
         Some(self.store().describe(try_scope(self.running_try.id), name)?.digest)
     }
 
-    /// Returns the content of the proof's artifact `name`; `None` if it does not exist. Fails the proof if the artifact
+    /// Returns the content of the try's artifact `name`; `None` if it does not exist. Fails the try if the artifact
     /// was spilled and cannot be read back.
     pub async fn get(&self, name: &str) -> Option<Vec<u8>> {
         let (proof, name) = (self.clone(), name.to_owned());
@@ -172,7 +172,7 @@ impl ProofHandle {
         self.running_try.read_artifact(self.store(), name)
     }
 
-    /// Returns true if the proof has an artifact `name`.
+    /// Returns true if the try has an artifact `name`.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
         self.store().describe(try_scope(self.running_try.id), name).is_some()
@@ -184,12 +184,12 @@ impl ProofHandle {
         self.store().wait_for_room().await;
     }
 
-    /// Removes the proof's artifact `name`, unless it must be kept for an audit.
+    /// Removes the try's artifact `name`, unless it must be kept for an audit.
     pub fn remove(&self, name: &str) {
         self.running_try.remove_artifact(self.store(), name);
     }
 
-    /// Sends `input` to the dispatcher. Fails the proof if the dispatcher has ended.
+    /// Sends `input` to the dispatcher. Fails the try if the dispatcher has ended.
     pub(crate) async fn send(&self, input: DispatcherInput) {
         if self.shared.inbox.send(input).await.is_err() {
             self.fail(ProofFailure::Internal("the orchestrator has stopped".to_owned()));

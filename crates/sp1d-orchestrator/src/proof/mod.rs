@@ -3,7 +3,7 @@
 //! - `attempt_rights`: what the attempts of a task may read and upload.
 //! - `audit`: verifies the unverified results after their try has failed, and reports the workers that were proven
 //!   wrong.
-//! - `cache_entry`: makes a cache entry from a result, and uses an entry in a proof.
+//! - `cache_entry`: makes a cache entry from a result, and uses an entry in a try.
 //! - `handle`: the handle that a runner uses to run its proof.
 //! - `findings`: what the tries of a proof request have found out.
 //! - `restart`: the decision whether a proof restarts after a failed try, and how.

@@ -30,7 +30,7 @@ pub(super) enum Restart {
 
 /// What [`restart_after`] knows about the tries of a proof.
 #[derive(Debug, Clone)]
-pub(super) struct TryFacts {
+pub(super) struct RestartFacts {
     /// Number of restarts so far.
     pub(super) restarts: u32,
     /// Which results the failed try verified.
@@ -50,7 +50,7 @@ pub(super) struct TryFacts {
 }
 
 /// Returns how the proof is tried again after `failure`; `None` if it fails for good.
-pub(super) fn restart_after(failure: &ProofFailure, facts: &TryFacts) -> Option<Restart> {
+pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Option<Restart> {
     if facts.restarts >= MAX_RESTARTS {
         return None;
     }
@@ -82,7 +82,7 @@ pub(super) fn final_failure(failure: ProofFailure) -> ProofFailure {
 }
 
 /// The finished proof does not verify.
-fn after_wrong_proof(facts: &TryFacts) -> Option<Restart> {
+fn after_wrong_proof(facts: &RestartFacts) -> Option<Restart> {
     if facts.has_cached_use {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final {
@@ -95,7 +95,7 @@ fn after_wrong_proof(facts: &TryFacts) -> Option<Restart> {
 }
 
 /// The results could not be combined, for which a wrong result may be the cause.
-fn after_internal_error(facts: &TryFacts) -> Option<Restart> {
+fn after_internal_error(facts: &RestartFacts) -> Option<Restart> {
     if facts.has_cached_use {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final && facts.has_wrong_result {
@@ -106,7 +106,7 @@ fn after_internal_error(facts: &TryFacts) -> Option<Restart> {
 }
 
 /// A task failed for good. Its inputs may be the cause: a wrong result, or claimed deferred events.
-fn after_failed_task(facts: &TryFacts) -> Option<Restart> {
+fn after_failed_task(facts: &RestartFacts) -> Option<Restart> {
     if facts.are_claims_suspect && facts.has_cached_use {
         Some(Restart::WithoutCachedResults)
     } else if facts.verify == Verify::Final && facts.has_wrong_result {
@@ -124,7 +124,7 @@ mod tests {
     use sp1d_scheduler::{TaskId, TaskKind};
 
     /// A first try with every result verified, of which nothing else is known.
-    const FIRST: TryFacts = TryFacts {
+    const FIRST: RestartFacts = RestartFacts {
         restarts: 0,
         verify: Verify::All,
         smaller_cut: None,
@@ -149,16 +149,16 @@ mod tests {
 
     /// Checks how a proof restarts after `failure`. At the limit of restarts it must fail, whatever the facts are.
     #[track_caller]
-    fn check(failure: &ProofFailure, facts: &TryFacts, expected: Option<Restart>) {
+    fn check(failure: &ProofFailure, facts: &RestartFacts, expected: Option<Restart>) {
         assert_eq!(restart_after(failure, facts), expected, "{failure:?} {facts:?}");
-        let last_try = TryFacts { restarts: MAX_RESTARTS, ..facts.clone() };
+        let last_try = RestartFacts { restarts: MAX_RESTARTS, ..facts.clone() };
         assert_eq!(restart_after(failure, &last_try), None, "{failure:?} {last_try:?}");
     }
 
     #[test]
     fn an_interrupted_execution_restarts_in_the_same_way() {
         check(&ProofFailure::Interrupted("killed".to_owned()), &FIRST, Some(Restart::Same));
-        let after_one_restart = TryFacts { restarts: 1, ..FIRST };
+        let after_one_restart = RestartFacts { restarts: 1, ..FIRST };
         check(&ProofFailure::Interrupted("killed".to_owned()), &after_one_restart, Some(Restart::Same));
     }
 
@@ -166,13 +166,13 @@ mod tests {
     fn a_shard_that_needs_too_much_memory_leads_to_a_smaller_cut() {
         let cut = Cut { options: "smaller".to_owned(), name: "ELEMENT_THRESHOLD=1".to_owned() };
         let failure = ProofFailure::OutOfMemory("too large".to_owned());
-        check(&failure, &TryFacts { smaller_cut: Some(cut.clone()), ..FIRST }, Some(Restart::SmallerCut(cut)));
+        check(&failure, &RestartFacts { smaller_cut: Some(cut.clone()), ..FIRST }, Some(Restart::SmallerCut(cut)));
         check(&failure, &FIRST, None);
     }
 
     #[test]
     fn cached_results_are_dropped_before_any_other_remedy() {
-        let facts = TryFacts {
+        let facts = RestartFacts {
             has_cached_use: true,
             verify: Verify::Final,
             has_wrong_result: true,
@@ -183,39 +183,39 @@ mod tests {
         for failure in [wrong_proof(), internal(), failed_task()] {
             check(&failure, &facts, Some(Restart::WithoutCachedResults));
         }
-        check(&failed_task(), &TryFacts { has_cached_use: true, ..FIRST }, None);
+        check(&failed_task(), &RestartFacts { has_cached_use: true, ..FIRST }, None);
     }
 
     #[test]
     fn results_are_verified_before_claims_are_compared() {
-        let verified_at_end = TryFacts { verify: Verify::Final, ..FIRST };
+        let verified_at_end = RestartFacts { verify: Verify::Final, ..FIRST };
         check(&wrong_proof(), &verified_at_end, Some(Restart::VerifyAll));
         check(&internal(), &verified_at_end, None);
         check(&failed_task(), &verified_at_end, None);
-        let wrong_result = TryFacts { has_wrong_result: true, are_claims_suspect: true, ..verified_at_end };
+        let wrong_result = RestartFacts { has_wrong_result: true, are_claims_suspect: true, ..verified_at_end };
         check(&internal(), &wrong_result, Some(Restart::VerifyAll));
         check(&failed_task(), &wrong_result, Some(Restart::VerifyAll));
-        let already_verified = TryFacts { verify: Verify::All, are_claims_suspect: false, ..wrong_result };
+        let already_verified = RestartFacts { verify: Verify::All, are_claims_suspect: false, ..wrong_result };
         check(&internal(), &already_verified, None);
         check(&failed_task(), &already_verified, None);
     }
 
     #[test]
     fn claims_are_compared_once() {
-        let claimed = TryFacts { has_claims: true, ..FIRST };
+        let claimed = RestartFacts { has_claims: true, ..FIRST };
         check(&wrong_proof(), &claimed, Some(Restart::CompareClaims));
         check(&wrong_proof(), &FIRST, None);
-        check(&wrong_proof(), &TryFacts { compares_claims: true, ..claimed.clone() }, None);
-        let suspect = TryFacts { are_claims_suspect: true, ..claimed };
+        check(&wrong_proof(), &RestartFacts { compares_claims: true, ..claimed.clone() }, None);
+        let suspect = RestartFacts { are_claims_suspect: true, ..claimed };
         check(&failed_task(), &suspect, Some(Restart::CompareClaims));
-        check(&failed_task(), &TryFacts { has_claims: false, ..suspect.clone() }, None);
+        check(&failed_task(), &RestartFacts { has_claims: false, ..suspect.clone() }, None);
         check(&internal(), &suspect, None);
-        check(&failed_task(), &TryFacts { compares_claims: true, ..suspect }, None);
+        check(&failed_task(), &RestartFacts { compares_claims: true, ..suspect }, None);
     }
 
     #[test]
     fn other_failures_are_final() {
-        let facts = TryFacts {
+        let facts = RestartFacts {
             smaller_cut: Some(Cut { options: String::new(), name: String::new() }),
             verify: Verify::Final,
             has_cached_use: true,

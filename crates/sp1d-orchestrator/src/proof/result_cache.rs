@@ -15,7 +15,8 @@ pub struct CachedResult {
 /// A result cache: stores results by the digest of everything on which they depend. Its methods are called on threads
 /// that may block.
 ///
-/// A cached result is checked like a result of a worker. A wrong one costs a check, but it does not fail the proof.
+/// A cached result is checked like a result of a worker. A wrong result costs only the check. Wrong deferred events can
+/// pass the check. They can then cost a restart without cached results.
 pub trait ResultCache: Send + Sync + 'static {
     /// Returns the result under `key`; `None` if it does not exist or cannot be read.
     fn find(&self, key: Digest) -> Option<CachedResult>;

@@ -2,9 +2,9 @@
 
 use super::{
     audit::audit,
-    findings::TryFindings,
+    findings::ProofFindings,
     handle::ProofHandle,
-    restart::{Restart, TryFacts, final_failure, restart_after},
+    restart::{Restart, RestartFacts, final_failure, restart_after},
     running::RunningTry,
 };
 use crate::{
@@ -53,7 +53,7 @@ struct TryInput {
     request: ProofRequest,
     runner: Arc<dyn ProofRunner>,
     verify: Verify,
-    findings: Arc<TryFindings>,
+    findings: Arc<ProofFindings>,
     /// The claims of earlier tries.
     claims: ClaimComparison,
     deadline: Option<Instant>,
@@ -106,7 +106,7 @@ impl Orchestrator {
         }
         let (mut verify, mut restarts) = (self.shared.settings.verify, 0);
         let mut request = request;
-        let (findings, mut claims) = (Arc::new(TryFindings::default()), ClaimComparison::default());
+        let (findings, mut claims) = (Arc::new(ProofFindings::default()), ClaimComparison::default());
         loop {
             let input = TryInput {
                 request: request.clone(),
@@ -124,7 +124,7 @@ impl Orchestrator {
                 Err(failure) if self.broken().is_cancelled() => return Err(final_failure(failure)),
                 Err(failure) => failure,
             };
-            let facts = TryFacts {
+            let facts = RestartFacts {
                 restarts,
                 verify,
                 smaller_cut: runner.smaller_cut(&options),
@@ -250,7 +250,7 @@ impl Orchestrator {
         Err(failure)
     }
 
-    /// Removes the cached results of the proof from the result cache if they may be the cause of `failure`.
+    /// Removes the cached results of the try from the result cache if they may be the cause of `failure`.
     async fn forget_doubtful_results(&self, running_try: &RunningTry, failure: &ProofFailure) {
         let is_doubtful = match failure {
             // A part of the proof may be wrong although each part was checked.

@@ -1,7 +1,7 @@
 //! The state of a running try of a proof request.
 
 use super::{
-    findings::TryFindings,
+    findings::ProofFindings,
     task_tracker::TaskTracker,
     unverified::{UnverifiedResult, UnverifiedResults},
 };
@@ -45,9 +45,9 @@ pub(crate) struct RunningTry {
     pub(crate) ended: CancellationToken,
     pub(crate) verify: Verify,
     /// What all tries of the request have found out.
-    pub(crate) findings: Arc<TryFindings>,
-    /// True if a worker of another origin must confirm claims. Cached results are not used then, because their claims
-    /// may be wrong.
+    pub(crate) findings: Arc<ProofFindings>,
+    /// True if a worker of another origin must confirm claims. Cached results are not used then: their deferred events
+    /// may be wrong, and are not claims that could be compared.
     pub(crate) compares_claims: bool,
     /// Options of the request.
     requested_options: String,
@@ -59,15 +59,16 @@ pub(crate) struct RunningTry {
     /// Empty until the runner sets them.
     checks: OnceLock<Box<dyn ProofChecks>>,
     failure: OnceLock<ProofFailure>,
-    /// `None` once the try has ended, so that the watchers of the last try see the end of the proof.
+    /// `None` once the try has ended. The watchers see the end of the proof when the last sender is dropped, and this
+    /// value may live longer.
     progress: Mutex<Option<broadcast::Sender<ProofEvent>>>,
-    /// Number of accepted results by name and address of the worker. A worker that reconnects keeps its number.
+    /// Number of accepted results by name and address of the worker. The count of a worker that reconnects continues.
     results_by_worker: Mutex<BTreeMap<(String, String), u64>>,
     pub(crate) shards: AtomicU64,
     /// Number of tasks without a final result and of other waits for a worker, by kind.
     open: [AtomicUsize; TaskKind::ALL.len()],
     unverified: Mutex<UnverifiedResults>,
-    /// Keys of the proof's results in the result cache, which are removed if the finished proof is wrong.
+    /// Keys of the try's results in the result cache. They are removed if these results may be the cause of a failure.
     cached_keys: Mutex<Vec<Digest>>,
 }
 
@@ -76,7 +77,7 @@ impl RunningTry {
         id: TryId,
         request: &ProofRequest,
         verify: Verify,
-        findings: Arc<TryFindings>,
+        findings: Arc<ProofFindings>,
         compares_claims: bool,
         progress: broadcast::Sender<ProofEvent>,
     ) -> Self {
@@ -111,12 +112,12 @@ impl RunningTry {
         let _ = self.options.set(options);
     }
 
-    /// Sets the checks of the proof. Only the first call counts.
+    /// Sets the checks of the try. Only the first call counts.
     pub(crate) fn set_checks(&self, checks: Box<dyn ProofChecks>) {
         let _ = self.checks.set(checks);
     }
 
-    /// Returns the checks of the proof.
+    /// Returns the checks of the try.
     ///
     /// # Errors
     /// Fails if the runner has not set them, so that nothing counts as checked.
@@ -125,7 +126,7 @@ impl RunningTry {
         Ok(&**checks)
     }
 
-    /// Checks `output`, the content of a result of the task `spec`, with the proof's artifacts in `store`. May block.
+    /// Checks `output`, the content of a result of the task `spec`, with the try's artifacts in `store`. May block.
     ///
     /// # Errors
     /// Returns what is wrong with the result.
@@ -133,7 +134,7 @@ impl RunningTry {
         self.checks()?.check(spec, output, &|name: &str| self.read_artifact(store, name))
     }
 
-    /// Returns the content of the proof's artifact `name` in `store`; `None` if it does not exist. Fails the proof if
+    /// Returns the content of the try's artifact `name` in `store`; `None` if it does not exist. Fails the try if
     /// the artifact was spilled and cannot be read back. May block.
     pub(crate) fn read_artifact(&self, store: &Store, name: &str) -> Option<Vec<u8>> {
         let stored = store.get(try_scope(self.id), name)?;
@@ -146,7 +147,7 @@ impl RunningTry {
         }
     }
 
-    /// Records that a result of this proof is, was or will be under `key` in the result cache.
+    /// Records that a result of this try is, was or will be under `key` in the result cache.
     pub(crate) fn note_cached_key(&self, key: Digest) {
         lock(&self.cached_keys).push(key);
     }
@@ -222,7 +223,7 @@ impl RunningTry {
         self.open[kind.index()].load(Ordering::Relaxed) > 0
     }
 
-    /// Removes the artifact `name` of the proof, which nothing needs any more, from `store`, unless it must be kept for
+    /// Removes the artifact `name` of the try, which nothing needs any more, from `store`, unless it must be kept for
     /// an audit. If the store is under pressure, nothing is kept for an audit.
     pub(crate) fn remove_artifact(&self, store: &Store, name: &str) {
         let scope = try_scope(self.id);

@@ -42,11 +42,11 @@ impl ProofHandle {
         task
     }
 
-    /// Submits a task for a worker. Waits while the orchestrator is busy. Never fails: if the proof has ended, the task
-    /// counts as failed. Fails the proof if its checks are not set.
+    /// Submits a task for a worker. Waits while the orchestrator is busy. Never fails: if the try has ended, the task
+    /// counts as failed. Fails the try if its checks are not set.
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
-        // Otherwise every result of the task would count as wrong, although no worker is at fault.
+        // Without checks, every result of the task would count as wrong, although no worker is at fault.
         if let Err(text) = self.running_try.checks() {
             self.fail(ProofFailure::Internal(text));
         }
@@ -75,7 +75,7 @@ impl ProofHandle {
     async fn rights_of(&self, spec: &TaskSpec) -> AttemptRights {
         let (proof, spec) = (self.clone(), spec.clone());
         let find = move || {
-            // Without checks, the proof has failed.
+            // Without checks, the try has failed.
             let Ok(checks) = proof.running_try.checks() else { return AttemptRights::new(&spec, Vec::new(), 0) };
             let named = checks.named_artifacts(&spec, &|name: &str| proof.get_blocking(name));
             let max_event_bytes = spec.payload.marker().map_or(0, |_| checks.max_event_bytes(&spec));
@@ -91,7 +91,7 @@ impl ProofHandle {
             let Some(found) = cache.find(key) else { return false };
             match use_cached_result(&proof, &checked_spec, found) {
                 Ok(()) => return true,
-                // A failure after the end of the proof is not the fault of the cached result.
+                // A failure after the end of the try is not the fault of the cached result.
                 Err(_) if proof.ended().is_cancelled() => {}
                 Err(CachedResultError::Wrong(reason)) => {
                     tracing::warn!(proof_id = proof.label(), task = task.0, %reason, "cached result is wrong and was removed");

@@ -1,4 +1,4 @@
-//! The task tracker: the statuses of a proof's tasks, the subscribers that wait for them, and the message channels
+//! The task tracker: the statuses of the tasks of a try, the subscribers that wait for them, and the message channels
 //! between tasks.
 //!
 //! It keeps the contract that SP1's clients expect:
@@ -8,7 +8,7 @@
 //! - The first outcome of a task is final.
 //! - The first sender or receiver that uses a channel creates it. The channel keeps messages until its only receiver
 //!   comes, and it ends with its task.
-//! - When the proof ends, all open subscriptions fail before the channels close.
+//! - When the try ends, all open subscriptions fail before the channels close.
 
 use crate::lock::lock;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -28,7 +28,7 @@ pub enum TaskOutcome {
     Failed,
 }
 
-/// The task tracker of a proof: the final statuses of its tasks, and the message channels between them.
+/// The task tracker of a try: the final statuses of its tasks, and the message channels between them.
 #[derive(Debug, Default)]
 pub struct TaskTracker {
     state: Mutex<TrackerState>,
@@ -65,7 +65,7 @@ impl TaskTracker {
         lock(&self.state)
     }
 
-    /// Registers a new task. Does nothing if the task is known or if the proof has ended.
+    /// Registers a new task. Does nothing if the task is known or if the try has ended.
     pub fn open(&self, task: TaskId) {
         let mut state = self.lock();
         if !state.closed {
@@ -94,7 +94,7 @@ impl TaskTracker {
     }
 
     /// Returns a receiver of the task's outcome, which arrives at once if the task has ended. An unknown task counts as
-    /// failed, and so does a task that was open when the proof ended.
+    /// failed, and so does a task that was open when the try ended.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
@@ -166,7 +166,7 @@ impl TaskTracker {
         state.channels.entry(task).or_insert_with(MessageChannel::new).receiver.take()
     }
 
-    /// Ends everything when the proof ends: every open task fails, and every channel closes.
+    /// Ends everything when the try ends: every open task fails, and every channel closes.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

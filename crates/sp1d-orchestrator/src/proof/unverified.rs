@@ -27,7 +27,7 @@ impl UnverifiedResult {
     }
 }
 
-/// All unverified results of a proof, in the order in which they were accepted.
+/// All unverified results of a try, in the order in which they were accepted.
 #[derive(Debug, Default)]
 pub(crate) struct UnverifiedResults {
     all: Vec<UnverifiedResult>,

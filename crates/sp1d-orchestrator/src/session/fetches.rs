@@ -83,7 +83,7 @@ impl Transfer {
         matches!(sent, Ok(Ok(())))
     }
 
-    /// Fails the proof, because an artifact that cannot be read back is the fault of this machine.
+    /// Fails the try, because an artifact that cannot be read back is the fault of this machine.
     async fn fail(&self, error: &StoreError) {
         self.running_try.fail(ProofFailure::Machine(error.to_string()));
         let failed = self.parts.send(Err(Status::not_found(one_line(&error.to_string()))));

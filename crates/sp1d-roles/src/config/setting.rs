@@ -259,7 +259,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             "3",
             ValueRange::Number(1, 100),
             "",
-            "a task and its proof fail after failures on workers of this many different origins (`worker_origins`). Wrong output counts as a failure. If every worker that supports the task was tried or is too small, this many failures in total are enough",
+            "a task and the try of its proof fail after failures on workers of this many different origins (`worker_origins`). Wrong output counts as a failure. If every worker that supports the task was tried or is too small, this many failures in total are enough",
         ),
         setting(
             MAX_LOSSES,
@@ -267,7 +267,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             "5",
             ValueRange::Number(1, 1000),
             "",
-            "a task and its proof fail after workers of this many different origins (`worker_origins`) were lost with the task, ran it for too long, or never started it. If every worker that supports the task was tried or is too small, this many losses in total are enough",
+            "a task and the try of its proof fail after workers of this many different origins (`worker_origins`) were lost with the task, ran it for too long, or never started it. If every worker that supports the task was tried or is too small, this many losses in total are enough",
         ),
         setting(
             WORKER_ORIGINS,

@@ -28,10 +28,12 @@ pub(super) enum ClaimVerdict {
     /// The claim is accepted.
     Accepted {
         /// Workers that made other claims for the shard, perhaps this worker in an earlier attempt. They count as
-        /// wrong, because workers of two origins agree on this claim.
+        /// wrong, because workers of two origins agree on this claim. Even workers that had confirmed each other are
+        /// refuted when another claim is confirmed later.
         refuted: Vec<WorkerId>,
     },
-    /// Workers of two origins agree on another claim, so this one counts as wrong.
+    /// Workers of two origins agree on another claim, and no worker of another origin has made this one. So this one
+    /// counts as wrong.
     Contradicted,
     /// No worker of another origin has made the same claim, so the task goes to another worker.
     Unconfirmed,

@@ -101,8 +101,8 @@ pub enum DispatchCommand {
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
-    /// Log that workers of two origins refuted a claim of `worker`, whether or not other tasks had used it. The
-    /// scheduler quarantines the worker.
+    /// Log that workers of two origins refuted a claim of `worker`. It does not matter whether other tasks have used
+    /// the claimed events. The scheduler quarantines the worker.
     LogRefutedClaim {
         /// The worker that made the claim.
         worker: WorkerId,

@@ -136,8 +136,8 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted a claim
-    /// of it. The worker is quarantined at once for every kind, even if it is needed.
+    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted one of
+    /// the worker's claims. The worker is quarantined at once for every kind, even if it is needed.
     ProvenWrong {
         /// The worker that delivered the result, or that made the claim.
         worker: WorkerId,

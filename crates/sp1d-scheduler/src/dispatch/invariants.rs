@@ -19,9 +19,9 @@ impl DispatchMachine {
         self.check_sessions();
     }
 
-    /// The tasks are exactly those that the scheduler still works on, and claims are kept only for running tries.
+    /// The tasks are the open tasks of the scheduler. Claims are kept only for tries that have not ended.
     fn check_tasks(&self) {
-        assert_eq!(self.claims.len(), self.scheduler.counts().tries, "the claims do not match the running tries");
+        assert_eq!(self.claims.len(), self.scheduler.counts().tries, "the claims do not match the tries");
         assert_eq!(self.tasks.len(), self.scheduler.counts().open_tasks, "the open tasks do not match");
         for task in self.tasks.keys() {
             let status = self.scheduler.task_status(*task);
@@ -51,7 +51,7 @@ impl DispatchMachine {
             );
             assert!(
                 entry.report != ResultReport::Unwanted || entry.events_check == DeferredEventsCheck::Ended,
-                "{attempt} is not wanted before its deferred events were rejected"
+                "the result of {attempt} does not count, but its deferred events were not rejected: {entry:?}"
             );
             if self.is_live(*attempt, *entry) {
                 live += 1;

@@ -359,8 +359,8 @@ impl DispatchMachine {
             return;
         };
         entry.report = ResultReport::Received;
-        // If an attempt has delivered its result, the scheduler ignores that its deferred events are accepted. So the
-        // result waits until the events and the claim are accepted or rejected.
+        // After `ResultDelivered`, the scheduler ignores `DeferredEventsAccepted` of the attempt. So the result waits
+        // until the events and the claim are accepted or rejected.
         if !entry.is_check_running() {
             self.pass_result_on(session, attempt, handling);
         }

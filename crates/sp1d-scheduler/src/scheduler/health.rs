@@ -208,8 +208,8 @@ impl Scheduler {
         }
     }
 
-    /// Quarantines `worker` for every kind, even if it is needed: a result of it that other tasks have used is wrong,
-    /// or workers of two origins refuted a claim of it.
+    /// Quarantines `worker` for every kind, even if it is needed: one of its results that other tasks have used is
+    /// wrong, or workers of two origins refuted one of its claims.
     pub(super) fn on_proven_wrong(&mut self, worker: WorkerId, reason: &str, commands: &mut Vec<Command>) {
         let Some(rules) = self.config.quarantine else { return };
         if let Some(duration) = self.workers.quarantine_firmly(worker, &rules, reason, self.clock.lease_time()) {

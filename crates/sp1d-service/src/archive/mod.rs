@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `schedule`, `manifest` and `retention` decide; `archiver` and `restore` act. Only one service archives to a place:
-//! each start claims the place with a new generation, and a service whose manifest was replaced stops to archive.
+//! each start claims the place with a new generation, and a service whose manifest was replaced stops archiving.
 
 mod archiver;
 mod copy_name;

@@ -95,7 +95,7 @@ fn a_session_that_continues_an_attempt_reports_again() {
 }
 
 #[test]
-fn a_failed_attempt_is_published_even_if_its_worker_no_longer_counts() {
+fn a_failure_is_published_even_after_the_loss_of_its_worker() {
     let mut table = one_task();
     table.check([lost(1)], assign(2, 2, 1, 10, None));
     table.check([failed(1, 1)], [step_failed(10, 1, 1, "engine error: broken")]);

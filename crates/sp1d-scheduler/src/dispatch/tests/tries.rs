@@ -65,7 +65,7 @@ fn a_task_is_open_until_its_result_is_accepted() {
     assert_eq!((open(&table, 1), open(&table, 2)), (vec![], vec![11]));
 }
 
-/// Checks how the try fails if all three workers fail at `task` with `failure`.
+/// Checks how the try fails if all three workers fail at the task of `submitted` with `failure`.
 fn check_failure(submitted: DispatchEvent, failure: &AttemptFailure, memory: bool, suspect: bool) {
     let mut table = Table::new();
     table.send([joined(1), joined(2), joined(3), new_try(1), submitted]);

@@ -134,8 +134,9 @@ impl Scheduler {
         unstarted.filter_map(move |(deadline, session)| {
             let id = *self.sessions.get(session)?.held().first()?;
             let attempt = self.attempt(id);
-            let expected = self.expected_duration(attempt.worker, attempt.kind)?;
-            (held_since(deadline) + rules?.straggles_after(expected) <= now).then_some(id)
+            let after = rules?.straggles_after(self.expected_duration(attempt.worker, attempt.kind)?);
+            let is_new = self.clock.now().saturating_since(attempt.assigned) < after;
+            (held_since(deadline) + after <= now && !is_new).then_some(id)
         })
     }
 

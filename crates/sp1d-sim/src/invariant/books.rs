@@ -13,11 +13,16 @@ pub(crate) struct Books {
     tasks: BTreeMap<AttemptId, TaskId>,
     /// When each attempt was first reported as started.
     started_at: BTreeMap<AttemptId, Timestamp>,
+    /// When each attempt was assigned.
+    assigned_at: BTreeMap<AttemptId, Timestamp>,
+    /// Time of the latest event.
+    now: Timestamp,
 }
 
 impl Books {
     /// Records an event, before its commands.
     pub(crate) fn on_event(&mut self, event: &Event, now: Timestamp) {
+        self.now = now;
         match *event {
             Event::AttemptStarted { session, attempt } if self.holder(attempt) == Some(session) => {
                 self.started_at.entry(attempt).or_insert(now);
@@ -51,6 +56,7 @@ impl Books {
 
     fn insert(&mut self, session: SessionId, attempt: AttemptId, task: TaskId) {
         self.live.insert(attempt, session);
+        self.assigned_at.entry(attempt).or_insert(self.now);
         self.of_task.entry(task).or_default().insert(attempt);
         self.of_session.entry(session).or_default().insert(attempt);
     }
@@ -99,6 +105,10 @@ impl Books {
     /// Returns the task of an attempt, live or not.
     pub(crate) fn task_of(&self, attempt: AttemptId) -> Option<TaskId> {
         self.tasks.get(&attempt).copied()
+    }
+
+    pub(crate) fn assigned_at(&self, attempt: AttemptId) -> Option<Timestamp> {
+        self.assigned_at.get(&attempt).copied()
     }
 
     pub(crate) fn started_at(&self, attempt: AttemptId) -> Option<Timestamp> {

@@ -35,7 +35,7 @@ mod tests;
 
 pub use config::SchedulerConfig;
 pub use dispatch::{
-    AttemptStep, ClaimComparison, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
     ResumableAttempt,
 };
 pub use event::{Command, Deadline, Event};

@@ -99,7 +99,7 @@ async fn execute(
         input_bytes: context.stdin.len() as u64,
     };
     let started = Instant::now();
-    match supervise(work, client.proof().ended(), bound).await {
+    match supervise(work, client.proof().stopped(), bound).await {
         ExecutionEnd::Done(Ok(output)) => Ok(output.cycles),
         ExecutionEnd::Done(Err(TaskError::Execution(error))) if is_unexplained(&error) => {
             Err(diagnose(client, context, &error.into(), started.elapsed()).await)
@@ -125,7 +125,7 @@ async fn execute(
 async fn diagnose(client: &ProofClient, context: &ProofContext, error: &anyhow::Error, ran: Duration) -> ProofFailure {
     /// Extra time for the second run: it has to start, and the machine may be busier than before.
     const MARGIN: Duration = Duration::from_secs(5);
-    let stop = client.proof().ended().child_token();
+    let stop = client.proof().stopped().child_token();
     let again = async {
         let stdin = decode_stdin(&context.stdin)?;
         context.executor.run(&context.program, stdin, context.cycle_limit, true, &stop).await

@@ -89,7 +89,7 @@ pub(super) async fn check_verified_proofs(
         return Ok(());
     }
     let (program, inputs) = (decode_elf(&request.elf).await?, stdin.buffer.clone());
-    let run = observe_proof_calls(program, inputs, options.as_sp1(), request.cycle_limit, proof.ended());
+    let run = observe_proof_calls(program, inputs, options.as_sp1(), request.cycle_limit, proof.stopped());
     let Some(calls) = run.await? else { return Ok(()) };
     let digest = stdin.proofs.iter().fold([SP1Field::zero(); DIGEST_SIZE], |digest, (proof, _)| {
         hash_deferred_proofs(digest, std::slice::from_ref(proof))

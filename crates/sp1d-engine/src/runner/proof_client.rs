@@ -236,7 +236,7 @@ impl ArtifactClient for ProofClient {
         tokio::select! {
             () = self.0.proof.wait_for_room() => {}
             () = self.no_other_shard_in_flight() => {}
-            () = self.0.proof.ended().cancelled() => {}
+            () = self.0.proof.stopped().cancelled() => {}
         }
         ShardPermit::new(permit)
     }

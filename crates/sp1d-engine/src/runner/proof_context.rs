@@ -69,8 +69,8 @@ impl ProofContext {
         self.background.spawn(async move {
             let stderr = match decode_stdin(&context.stdin) {
                 Ok(stdin) => {
-                    let ended = context.proof.ended();
-                    let run = context.executor.run(&context.program, stdin, context.cycle_limit, false, ended);
+                    let stopped = context.proof.stopped();
+                    let run = context.executor.run(&context.program, stdin, context.cycle_limit, false, stopped);
                     run.await.map(|run| run.stderr).unwrap_or_default()
                 }
                 Err(_) => String::new(),

@@ -210,7 +210,7 @@ impl Sp1ProofRunner {
         let output = Artifact("proof".to_owned());
         let task = root_task(&client, &request, stdin, &output).await.map_err(internal)?;
         let controller = sp1_controller(&client, &options, &self.verifier);
-        let ended = proof.ended().clone();
+        let stopped = proof.stopped().clone();
         let run = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { controller.run(task).await }));
         let executed = tokio::select! {
             ran = run => match ran {
@@ -218,7 +218,7 @@ impl Sp1ProofRunner {
                 Ok(Err(error)) => return Err(ProofFailure::Internal(format!("SP1's controller failed: {error}"))),
                 Err(error) => return Err(ProofFailure::Internal(format!("SP1's controller panicked: {error}"))),
             },
-            () = ended.cancelled() => return Err(ProofFailure::Cancelled),
+            () = stopped.cancelled() => return Err(ProofFailure::Cancelled),
         };
         proof.report(ProofEvent::Verifying);
         let made: ProofFromNetwork = client.download_with_type(&output, ArtifactType::Proof).await.map_err(internal)?;

@@ -88,10 +88,10 @@ impl BackgroundWork {
                 }
             };
             let end = tokio::select! {
-                // When the try ends, its artifacts are removed, and this output cannot be checked any more. The worker
-                // is not at fault.
+                // Once the try has stopped, its cleanup may remove the artifacts at any time, so the output cannot be
+                // checked. The worker is not at fault.
                 biased;
-                () = running_try.ended.cancelled() => return,
+                () = running_try.stopped.cancelled() => return,
                 end = run => end,
             };
             let (outcome, took) = match end {
@@ -107,8 +107,8 @@ impl BackgroundWork {
                 }
             };
             tracing::debug!(proof_id = running_try.label, attempt = attempt.0, milliseconds = took.as_millis(), "checked");
-            // The check itself may have ended the try, because of a fault of this machine.
-            if running_try.ended.is_cancelled() {
+            // The check itself may have stopped the try, because of a fault of this machine.
+            if running_try.stopped.is_cancelled() {
                 return;
             }
             // The reason may contain names that the worker chose.

@@ -8,7 +8,8 @@ use crate::{
 use sp1d_scheduler::{AttemptId, DeferredClaim, TryId};
 
 /// Returns the claim that `attempt` makes for the shard of the submitted task. `names` are the artifacts with the
-/// claimed events. `None` if the record of the shard does not exist.
+/// claimed events. All of them exist, because the check of the events has read them. `None` if the task is not a shard
+/// or its record does not exist.
 pub(super) fn deferred_claim(
     shared: &SharedState,
     SubmittedTask { running_try, spec, .. }: &SubmittedTask,

@@ -48,7 +48,7 @@ pub(crate) struct Dispatcher {
     shared: Arc<SharedState>,
     /// The tasks without an accepted result.
     tasks: HashMap<TaskId, SubmittedTask>,
-    /// The artifacts with deferred events, by name, of each attempt whose events passed their check.
+    /// The names of the artifacts with deferred events, of each attempt whose events passed their check.
     checked_events: HashMap<AttemptId, Vec<String>>,
     /// The callers that wait for the drain of a session.
     drain_waits: HashMap<SessionId, Vec<oneshot::Sender<()>>>,
@@ -113,9 +113,9 @@ impl Dispatcher {
             DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
                 self.on_deferred_events_outcome(task, attempt, outcome);
             }
-            // Detached tokio tasks of SP1 may submit after the try has ended. What they submit would never be
+            // Detached tokio tasks of SP1 may submit after the try has stopped. What they submit would never be
             // removed.
-            DispatcherInput::Submit { submitted, .. } if submitted.running_try.ended.is_cancelled() => {}
+            DispatcherInput::Submit { submitted, .. } if submitted.running_try.stopped.is_cancelled() => {}
             DispatcherInput::Submit { task, submitted } => {
                 let SubmittedTask { running_try, spec, key, .. } = &submitted;
                 let kind = spec.kind();
@@ -238,7 +238,13 @@ impl Dispatcher {
             }
             DispatchCommand::LogRefutedClaim { worker } => {
                 let reason = "workers of two origins claimed other deferred events";
-                tracing::warn!(%worker, reason, "worker made a wrong claim");
+                // The worker may have disconnected after its claim.
+                let found = self.shared.workers().values().find(|found| found.id == worker).cloned();
+                if let Some(found) = found {
+                    tracing::warn!(worker = %found.name, reason, "worker made a wrong claim");
+                } else {
+                    tracing::warn!(worker_id = %worker, reason, "worker made a wrong claim and is not connected now");
+                }
             }
             DispatchCommand::LogQuarantine { session, kinds, duration, reason } => {
                 if let Some(worker) = self.shared.worker(session)
@@ -266,7 +272,7 @@ impl Dispatcher {
         None
     }
 
-    /// Forgets `attempt` and deletes its uploads, except those that already belong to the proof. Returns what was
+    /// Forgets `attempt` and deletes its uploads, except those that already belong to the try. Returns what was
     /// registered; `None` if the attempt was never given to its worker.
     fn discard(&mut self, attempt: AttemptId) -> Option<Arc<RegisteredAttempt>> {
         // In this order: an upload that is just being stored removes itself if its attempt is not registered.
@@ -304,8 +310,9 @@ impl Dispatcher {
             Ok(payload) => payload,
             Err(text) => {
                 running_try.fail(ProofFailure::Internal(text));
-                // The dispatch machine forgets the try now, so that it assigns nothing more. Our tasks and artifacts
-                // stay until `DispatcherInput::EndTry`, because an audit needs the artifacts.
+                // The dispatch machine forgets the try now, so that it assigns nothing more. `self.tasks` keeps the
+                // tasks until `DispatcherInput::EndTry`. The artifacts stay until the cleanup of the try, because an
+                // audit needs them.
                 return Some(DispatchEvent::TryEnded { try_id: running_try.id });
             }
         };
@@ -338,8 +345,11 @@ impl Dispatcher {
         if !self.shared.continue_attempt(attempt, session) {
             return None;
         }
-        if let Some(worker) = self.shared.worker(session) {
-            tracing::info!(worker = %worker.name, attempt = attempt.0, "worker reconnected and continues an attempt");
+        if let Some(worker) = self.shared.worker(session)
+            && let Some(left_out) = self.shared.may_log_about(worker.origin)
+        {
+            let attempt = attempt.0;
+            tracing::info!(worker = %worker.name, attempt, left_out, "worker reconnected and continues an attempt");
         }
         self.tell(session, to_worker::Message::Continue(wire::Continue { attempt: attempt.0 }))
     }
@@ -351,8 +361,8 @@ impl Dispatcher {
         entry.outputs.deferred_events.iter().all(has_arrived)
     }
 
-    /// Moves what the attempt has uploaded for its marker to the proof, and completes the marker. Other uploads of the
-    /// attempt never belong to the proof.
+    /// Moves what the attempt has uploaded for its marker to the try, and completes the marker. Other uploads of the
+    /// attempt, except its result, never belong to the try.
     fn complete_marker(&mut self, marker: TaskId, task: TaskId, attempt: AttemptId) {
         let Some(submitted) = self.tasks.get_mut(&task) else { return };
         let (from, to) = (attempt_scope(attempt), try_scope(submitted.running_try.id));
@@ -441,7 +451,7 @@ impl Dispatcher {
     }
 }
 
-/// Returns true if the dispatcher makes this event itself, from an input with more facts.
+/// Returns true if this event has an input of its own, from which the dispatcher makes it.
 fn has_own_input(event: &DispatchEvent) -> bool {
     matches!(
         event,

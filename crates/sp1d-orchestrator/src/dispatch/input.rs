@@ -3,7 +3,7 @@
 use super::tasks::SubmittedTask;
 use crate::proof::running::RunningTry;
 use sp1d_model::ProofWaiting;
-use sp1d_scheduler::{AttemptId, ClaimComparison, DispatchEvent, SessionId, TaskId, TryId};
+use sp1d_scheduler::{AttemptId, ClaimHistory, DispatchEvent, SessionId, TaskId, TryId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -28,7 +28,7 @@ pub(crate) enum DispatcherInput {
     Explain { try_id: TryId, after: TaskId, limit: usize, reply: oneshot::Sender<ProofWaiting> },
     /// Return the claims of a running try and of the earlier tries of its request. If the try is not running, `reply`
     /// is dropped.
-    Claims { try_id: TryId, reply: oneshot::Sender<ClaimComparison> },
+    Claims { try_id: TryId, reply: oneshot::Sender<ClaimHistory> },
     /// Forget everything about a try of a proof request, which has ended.
     EndTry(Arc<RunningTry>),
 }

@@ -19,7 +19,7 @@ const MAX_WAITING_RESULTS: usize = 256;
 
 /// Audits the unverified results of a try that `failure` has ended, and reports the workers that sent wrong ones to the
 /// scheduler. Does nothing if results are verified when they arrive, or if wrong results cannot be the cause of the
-/// failure. The artifacts of the try must still be in the store. The records of shards may be removed earlier.
+/// failure. The artifacts of the try must still be in the store. The records of shards are not needed.
 ///
 /// # Cancel safety
 /// Dropping the future ends the audit. A check that has started continues on its thread.

@@ -6,49 +6,49 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct ProofFindings {
     /// True if a cached result was used since the last `Restart::WithoutCachedResults`.
-    used_cached_results: AtomicBool,
+    has_cached_use: AtomicBool,
     /// An unverified result turned out to be wrong.
-    found_wrong_result: AtomicBool,
+    has_wrong_result: AtomicBool,
     /// A shard without a marker could not be proven.
-    claims_suspect: AtomicBool,
+    are_claims_suspect: AtomicBool,
 }
 
 impl ProofFindings {
     /// Records that a cached result is used. Its deferred events are not claims, so a comparison of claims cannot find
     /// them wrong.
     pub(crate) fn mark_cached_use(&self) {
-        self.used_cached_results.store(true, Ordering::Relaxed);
+        self.has_cached_use.store(true, Ordering::Relaxed);
     }
 
     /// Records that the next try starts without the cached results that were used.
     pub(crate) fn clear_cached_use(&self) {
-        self.used_cached_results.store(false, Ordering::Relaxed);
+        self.has_cached_use.store(false, Ordering::Relaxed);
     }
 
     /// Returns true if cached results were used since the last call of [`Self::clear_cached_use`], so they may be why
     /// there is no proof.
     pub(crate) fn has_cached_use(&self) -> bool {
-        self.used_cached_results.load(Ordering::Relaxed)
+        self.has_cached_use.load(Ordering::Relaxed)
     }
 
     /// Records that an unverified result turned out to be wrong.
     pub(crate) fn mark_wrong_result(&self) {
-        self.found_wrong_result.store(true, Ordering::Relaxed);
+        self.has_wrong_result.store(true, Ordering::Relaxed);
     }
 
     /// Returns true if an unverified result was wrong, which explains any failure.
     pub(crate) fn has_wrong_result(&self) -> bool {
-        self.found_wrong_result.load(Ordering::Relaxed)
+        self.has_wrong_result.load(Ordering::Relaxed)
     }
 
     /// Records that a shard without a marker could not be proven. Claims may be wrong, because it may be a precompile
     /// shard, which is made from claims.
     pub(crate) fn mark_claims_suspect(&self) {
-        self.claims_suspect.store(true, Ordering::Relaxed);
+        self.are_claims_suspect.store(true, Ordering::Relaxed);
     }
 
     /// Returns true if a shard without a marker could not be proven.
     pub(crate) fn are_claims_suspect(&self) -> bool {
-        self.claims_suspect.load(Ordering::Relaxed)
+        self.are_claims_suspect.load(Ordering::Relaxed)
     }
 }

@@ -68,7 +68,7 @@ impl ProofHandle {
     /// as the patience of the settings.
     ///
     /// # Errors
-    /// Fails once the try has ended.
+    /// Fails once the try has stopped.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait.
@@ -82,7 +82,7 @@ impl ProofHandle {
                 return Ok(workers);
             }
             tokio::select! {
-                () = self.ended().cancelled() => return Err(ProofFailure::Cancelled),
+                () = self.stopped().cancelled() => return Err(ProofFailure::Cancelled),
                 () = sleep(CHECK_INTERVAL) => {}
             }
         }
@@ -94,13 +94,13 @@ impl ProofHandle {
         &self.running_try.tracker
     }
 
-    /// Returns a token that is cancelled when the try ends, whatever its outcome.
+    /// Returns a token that is cancelled when the try stops: when it fails, or when it ends without a failure.
     #[must_use]
-    pub fn ended(&self) -> &CancellationToken {
-        &self.running_try.ended
+    pub fn stopped(&self) -> &CancellationToken {
+        &self.running_try.stopped
     }
 
-    /// Ends the try with `failure`. Only the first failure counts. The proof may restart, which is another try.
+    /// Fails the try, which stops it. Only the first failure counts. The proof may restart, which is another try.
     pub fn fail(&self, failure: ProofFailure) {
         self.running_try.fail(failure);
     }
@@ -145,8 +145,9 @@ impl ProofHandle {
     pub(super) fn put_blocking(&self, name: &str, blob: Blob) -> Result<(), StoreError> {
         let scope = try_scope(self.running_try.id);
         self.store().put(scope, name, blob)?;
-        // The end of the try removed its scope. An artifact that is stored later must not stay.
-        if self.running_try.ended.is_cancelled() {
+        // Once the try has stopped, its cleanup may already have removed its scope. An artifact that is stored later
+        // must not stay.
+        if self.running_try.stopped.is_cancelled() {
             self.store().remove(scope, name);
         }
         Ok(())

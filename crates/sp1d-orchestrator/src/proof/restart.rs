@@ -72,8 +72,8 @@ pub(super) fn restart_after(failure: &ProofFailure, facts: &RestartFacts) -> Opt
     }
 }
 
-/// Returns the failure with which a proof ends that does not restart. Its execution does not run again, so an
-/// interruption counts as a fault of this machine.
+/// Returns the failure of a proof that does not restart. Its execution does not run again, so an interruption counts as
+/// a fault of this machine.
 pub(super) fn final_failure(failure: ProofFailure) -> ProofFailure {
     match failure {
         ProofFailure::Interrupted(reason) => ProofFailure::Machine(reason),
@@ -94,7 +94,7 @@ fn after_wrong_proof(facts: &RestartFacts) -> Option<Restart> {
     }
 }
 
-/// The results could not be combined, for which a wrong result may be the cause.
+/// A defect ended the try. A wrong result may be the cause, for example if results could not be combined.
 fn after_internal_error(facts: &RestartFacts) -> Option<Restart> {
     if facts.has_cached_use {
         Some(Restart::WithoutCachedResults)

@@ -1,11 +1,12 @@
-//! The result cache: results of finished tasks that a restarted orchestrator need not prove again.
+//! The result cache: results of finished shards, which a restarted orchestrator or a repeated proof need not prove
+//! again.
 
 use sp1d_artifacts::{Blob, Digest};
 
-/// A cached result of a task, compressed as the worker has sent it.
+/// A cached result of a shard, compressed as the worker has sent it.
 #[derive(Debug, Clone)]
 pub struct CachedResult {
-    /// The task's result.
+    /// The result of the shard's task.
     pub output: Blob,
     /// The uploaded deferred events and their list, by name. The list is named `#1`, because its name differs from
     /// proof to proof.

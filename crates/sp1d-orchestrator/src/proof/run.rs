@@ -21,7 +21,7 @@ use crate::{
     shared_state::SharedState,
 };
 use sp1d_model::{ProofEvent, WorkerTasks, hint::one_line};
-use sp1d_scheduler::{ClaimComparison, DispatchEvent, TaskKind, TryId};
+use sp1d_scheduler::{ClaimHistory, DispatchEvent, TaskKind, TryId};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -55,7 +55,7 @@ struct TryInput {
     verify: Verify,
     findings: Arc<ProofFindings>,
     /// The claims of earlier tries.
-    claims: ClaimComparison,
+    claims: ClaimHistory,
     deadline: Option<Instant>,
 }
 
@@ -67,7 +67,7 @@ struct EndedTry {
     options: String,
     outcome: Result<Proven, ProofFailure>,
     /// The claims of this try and of earlier tries.
-    claims: ClaimComparison,
+    claims: ClaimHistory,
 }
 
 impl Orchestrator {
@@ -106,7 +106,7 @@ impl Orchestrator {
         }
         let (mut verify, mut restarts) = (self.shared.settings.verify, 0);
         let mut request = request;
-        let (findings, mut claims) = (Arc::new(ProofFindings::default()), ClaimComparison::default());
+        let (findings, mut claims) = (Arc::new(ProofFindings::default()), ClaimHistory::default());
         loop {
             let input = TryInput {
                 request: request.clone(),
@@ -190,8 +190,8 @@ impl Orchestrator {
         };
         if let Err(failure) = &outcome {
             running_try.fail(failure.clone());
-            // Before the try ends, because its artifacts are removed then. The audit takes as long as it needs, while
-            // the caller still waits for the proof.
+            // Before the cleanup, which removes the artifacts. The audit takes as long as it needs, while the caller
+            // still waits for the proof.
             tokio::select! {
                 () = audit(&self.shared, &running_try, failure) => {}
                 () = cancel.cancelled() => {}
@@ -199,7 +199,7 @@ impl Orchestrator {
                 _ = out_of_time(timeout) => {}
             }
         }
-        // Before the try ends, because the dispatcher forgets its claims then.
+        // Before the cleanup, because the dispatcher forgets the claims then.
         let claims = if outcome.is_err() { self.claims_of(id).await.unwrap_or(claims) } else { claims };
         drop(cleanup);
         if let Err(failure) = &outcome {
@@ -210,7 +210,7 @@ impl Orchestrator {
     }
 
     /// Returns the claims of a running try; `None` if the dispatcher does not know the try, or has ended.
-    async fn claims_of(&self, try_id: TryId) -> Option<ClaimComparison> {
+    async fn claims_of(&self, try_id: TryId) -> Option<ClaimHistory> {
         let (reply, claims) = oneshot::channel();
         self.shared.inbox.send(DispatcherInput::Claims { try_id, reply }).await.ok()?;
         claims.await.ok()
@@ -233,12 +233,12 @@ impl Orchestrator {
             outcome = &mut run => return outcome,
             () = cancel.cancelled() => ProofFailure::Cancelled,
             () = self.stop.cancelled() => ProofFailure::Cancelled,
-            () = running_try.ended.cancelled() => ProofFailure::Cancelled,
+            () = running_try.stopped.cancelled() => ProofFailure::Cancelled,
             failure = out_of_time(timeout) => failure,
             failure = out_of_workers(&self.shared, running_try) => failure,
         };
-        // The first cause is kept. The runner ends by itself, so that its child process and its shared memory are
-        // gone before the failure is reported.
+        // `fail` keeps an earlier cause. Then wait until the runner has ended, so that its child process and its shared
+        // memory are gone before the failure is reported.
         running_try.fail(failure.clone());
         running_try.tracker.close();
         tokio::select! {
@@ -280,7 +280,7 @@ async fn out_of_time(timeout: Option<(Duration, Instant)>) -> ProofFailure {
 
 /// Resolves with a failure if, for as long as the setting `patience`, no worker was connected, or no connected worker
 /// supported a task kind that the try needs. The time without a worker starts anew when this orchestrator gets a better
-/// place in a worker's queue. The other time does not.
+/// place in a worker's queue. The time without a worker that supports the kind does not.
 async fn out_of_workers(shared: &SharedState, running_try: &RunningTry) -> ProofFailure {
     let (mut without_worker_since, mut unsupported_since) = (None, None);
     let mut seen_advances = 0;
@@ -338,7 +338,7 @@ struct TryCleanup {
 
 impl Drop for TryCleanup {
     fn drop(&mut self) {
-        self.running_try.ended.cancel();
+        self.running_try.stopped.cancel();
         self.running_try.tracker.close();
         self.running_try.end_progress();
         self.shared.remove_try(self.running_try.id);

@@ -41,8 +41,9 @@ pub(crate) struct RunningTry {
     /// Number of this try. The next try of the request gets another number.
     pub(crate) id: TryId,
     pub(crate) tracker: TaskTracker,
-    /// Cancelled when the try ends, whatever its outcome.
-    pub(crate) ended: CancellationToken,
+    /// Cancelled when the try stops: when it fails, or at its cleanup if it did not fail. The artifacts of a failed try
+    /// stay until the cleanup (`TryCleanup`), because an audit may need them.
+    pub(crate) stopped: CancellationToken,
     pub(crate) verify: Verify,
     /// What all tries of the request have found out.
     pub(crate) findings: Arc<ProofFindings>,
@@ -84,7 +85,7 @@ impl RunningTry {
         Self {
             id,
             tracker: TaskTracker::default(),
-            ended: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             verify,
             findings,
             compares_claims,
@@ -147,7 +148,7 @@ impl RunningTry {
         }
     }
 
-    /// Records that a result of this try is, was or will be under `key` in the result cache.
+    /// Records `key`: the result cache holds a result of this try under it, or will.
     pub(crate) fn note_cached_key(&self, key: Digest) {
         lock(&self.cached_keys).push(key);
     }
@@ -178,11 +179,11 @@ impl RunningTry {
         lock(&self.unverified).all()
     }
 
-    /// Ends the try with `failure`. Only the first failure counts. `Orchestrator::prove` decides whether the proof
-    /// restarts.
+    /// Fails the try, which stops it: its execution and its checks end, and the cleanup follows. Only the first failure
+    /// counts. `Orchestrator::prove` decides whether the proof restarts.
     pub(crate) fn fail(&self, failure: ProofFailure) {
         if self.failure.set(failure).is_ok() {
-            self.ended.cancel();
+            self.stopped.cancel();
         }
     }
 

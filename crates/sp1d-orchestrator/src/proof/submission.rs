@@ -42,8 +42,8 @@ impl ProofHandle {
         task
     }
 
-    /// Submits a task for a worker. Waits while the orchestrator is busy. Never fails: if the try has ended, the task
-    /// counts as failed. Fails the try if its checks are not set.
+    /// Submits a task for a worker. Waits while the inbox of the dispatcher is full. Never fails: if the try has
+    /// stopped, the task counts as failed. Fails the try if its checks are not set.
     pub async fn submit(&self, spec: TaskSpec) -> TaskId {
         let task = self.next_task();
         // Without checks, every result of the task would count as wrong, although no worker is at fault.
@@ -91,8 +91,8 @@ impl ProofHandle {
             let Some(found) = cache.find(key) else { return false };
             match use_cached_result(&proof, &checked_spec, found) {
                 Ok(()) => return true,
-                // A failure after the end of the try is not the fault of the cached result.
-                Err(_) if proof.ended().is_cancelled() => {}
+                // A failure after the try has stopped is not the fault of the cached result.
+                Err(_) if proof.stopped().is_cancelled() => {}
                 Err(CachedResultError::Wrong(reason)) => {
                     tracing::warn!(proof_id = proof.label(), task = task.0, %reason, "cached result is wrong and was removed");
                     cache.forget(&[key]);

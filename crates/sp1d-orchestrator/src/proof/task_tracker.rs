@@ -8,7 +8,7 @@
 //! - The first outcome of a task is final.
 //! - The first sender or receiver that uses a channel creates it. The channel keeps messages until its only receiver
 //!   comes, and it ends with its task.
-//! - When the try ends, all open subscriptions fail before the channels close.
+//! - When the try stops, all open subscriptions fail before the channels close.
 
 use crate::lock::lock;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -65,7 +65,7 @@ impl TaskTracker {
         lock(&self.state)
     }
 
-    /// Registers a new task. Does nothing if the task is known or if the try has ended.
+    /// Registers a new task. Does nothing if the task is known or if the try has stopped.
     pub fn open(&self, task: TaskId) {
         let mut state = self.lock();
         if !state.closed {
@@ -166,7 +166,7 @@ impl TaskTracker {
         state.channels.entry(task).or_insert_with(MessageChannel::new).receiver.take()
     }
 
-    /// Ends everything when the try ends: every open task fails, and every channel closes.
+    /// Ends everything when the try stops: every open task fails, and every channel closes.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

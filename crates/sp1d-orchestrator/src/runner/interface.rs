@@ -14,7 +14,7 @@ use std::io::Read;
 #[async_trait]
 pub trait ProofRunner: Send + Sync + 'static {
     /// Runs one try of a proof to its end: sets its checks, submits tasks through `proof`, and verifies the finished
-    /// proof. Must end soon after [`ProofHandle::ended`] is cancelled.
+    /// proof. Must end soon after [`ProofHandle::stopped`] is cancelled.
     ///
     /// # Errors
     /// Returns why there is no proof. The orchestrator then fails the try, and audits its unverified results.

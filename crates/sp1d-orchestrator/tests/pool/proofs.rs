@@ -8,7 +8,7 @@ struct Flood;
 #[async_trait::async_trait]
 impl ProofRunner for Flood {
     async fn run(&self, proof: ProofHandle, _: ProofRequest) -> Result<ProofOutput, ProofFailure> {
-        while !proof.ended().is_cancelled() {
+        while !proof.stopped().is_cancelled() {
             proof.submit_marker().await;
         }
         Err(ProofFailure::Cancelled)

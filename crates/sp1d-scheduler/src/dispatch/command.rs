@@ -36,8 +36,9 @@ pub enum DispatchCommand {
     },
     /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
     /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
-    /// try ends. It carries the claim of the attempt, which may then be compared with the claims of other workers
-    /// for the same shard. `attempt` may still prove its shard meanwhile.
+    /// try ends, the task is done, or the attempt is discarded meanwhile. It carries the claim of the attempt, which
+    /// may then be compared with the claims of other workers for the same shard. `attempt` may still prove its shard
+    /// meanwhile.
     ///
     /// [`DispatchEvent::DeferredEventsChecked`]: crate::DispatchEvent::DeferredEventsChecked
     CheckDeferredEvents {
@@ -101,8 +102,8 @@ pub enum DispatchCommand {
         /// precompile shard, which is made from them.
         are_claims_suspect: bool,
     },
-    /// Log that workers of two origins refuted a claim of `worker`. It does not matter whether other tasks have used
-    /// the claimed events. The scheduler quarantines the worker.
+    /// Log that workers of two origins refuted a claim of `worker`. The claim counts as refuted even if no task has
+    /// used its events. The scheduler quarantines the worker.
     LogRefutedClaim {
         /// The worker that made the claim.
         worker: WorkerId,
@@ -155,8 +156,9 @@ pub enum DispatchCommand {
 
 /// A step of an attempt, as the watchers of its try see it.
 ///
-/// The last three steps end the attempt, and no step follows them. One exception: if a worker reports the failure of an
-/// attempt and delivers its result nevertheless, `Done` follows `Failed`.
+/// The last three steps end the attempt, and no step follows them. One exception: `Done` follows `Failed` if the worker
+/// delivers the result after it reported a failure. It also follows if the deferred events were rejected while the
+/// worker was disconnected, and pass when the worker continues the attempt.
 ///
 /// An attempt whose worker was lost is not ended yet, because its result still counts if it arrives. It is dropped when
 /// its task or its try ends, or once 16 later attempts of its task were also lost, failed or cancelled.

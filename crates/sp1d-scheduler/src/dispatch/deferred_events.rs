@@ -3,7 +3,7 @@
 use super::{
     AttemptStep, DeferredClaim, DispatchCommand, DispatchMachine,
     attempt::{DeferredEventsCheck, DispatchAttempt, DispatchTask, ResultReport},
-    claim_comparison::ClaimVerdict,
+    claim_history::ClaimVerdict,
     state_machine::EventHandling,
 };
 use crate::{AttemptFailure, AttemptId, Event, SessionId, WorkerId};

@@ -1,6 +1,6 @@
 //! The inputs of the dispatch machine.
 
-use super::{ClaimComparison, DeferredClaim, ResultKey, ResumableAttempt};
+use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
 use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, TaskId, TaskKind, TryId, WorkerId};
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum DispatchEvent {
         /// The number of the try.
         try_id: TryId,
         /// The claims of the earlier tries of the request.
-        claims: ClaimComparison,
+        claims: ClaimHistory,
     },
     /// A task of a running try was submitted.
     TaskSubmitted {
@@ -97,9 +97,9 @@ pub enum DispatchEvent {
         session: SessionId,
         /// The attempt that uploaded the events.
         attempt: AttemptId,
-        /// True if all the uploads have arrived. If false, the report is ignored, because missing events would count as
-        /// no events. The result of the attempt is rejected later for the missing marker, unless a further report says
-        /// that the uploads are complete.
+        /// True if all the uploads have arrived. If false, the report is ignored, because the check cannot tell a
+        /// missing upload from an absent event. If the marker is still incomplete when the result of the attempt passes
+        /// its check, the result does not count.
         are_complete: bool,
     },
     /// The check of an attempt's deferred events ended: see [`DispatchCommand::CheckDeferredEvents`].
@@ -136,10 +136,10 @@ pub enum DispatchEvent {
         /// Why the attempt failed.
         failure: AttemptFailure,
     },
-    /// A result of a worker was proven wrong after other tasks had used it, or workers of two origins refuted one of
-    /// the worker's claims. The worker is quarantined at once for every kind, even if it is needed.
+    /// An audit proved a result of a worker wrong. The worker is quarantined at once for every kind, even if it is
+    /// needed. The dispatch machine itself reports refuted claims to the scheduler.
     ProvenWrong {
-        /// The worker that delivered the result, or that made the claim.
+        /// The worker that delivered the result.
         worker: WorkerId,
         /// What was wrong, for people.
         reason: String,

@@ -2,8 +2,9 @@
 //!
 //! The scheduler learns two things about a marker: that it was submitted, and that it is complete. A marker is complete
 //! when the deferred events have passed their check and the claim about them is accepted (`DeferredEventsAccepted`). A
-//! result that arrives during this check waits. It is dropped if the events or the claim are rejected. Any other result
-//! goes to the scheduler at once. A result becomes final only after its own check.
+//! result that arrives during this check waits. It is dropped if the events or the claim are rejected, and so is a
+//! result that arrives after the rejection. Without a running check, the first result that the session of the attempt
+//! reports goes to the scheduler at once. A result becomes final only after its own check.
 //!
 //! ```text
 //!   DispatchEvent + Timestamp ──► DispatchMachine::handle ──► Vec<DispatchCommand>
@@ -43,7 +44,7 @@
 //! | `CheckDeferredEvents`, `CheckResult`, `LogRefutedClaim`, `PublishStep` | none |
 
 mod attempt;
-mod claim_comparison;
+mod claim_history;
 mod command;
 mod deferred_events;
 mod early_drains;
@@ -55,7 +56,7 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 
-pub use claim_comparison::{ClaimComparison, DeferredClaim};
+pub use claim_history::{ClaimHistory, DeferredClaim};
 pub use command::{AttemptStep, DispatchCommand};
 pub(crate) use early_drains::LIMITS as DISPATCH_LIMITS;
 pub use event::DispatchEvent;

@@ -1,7 +1,7 @@
 //! The dispatch machine: its state, and what it does with each event.
 
 use super::{
-    AttemptStep, ClaimComparison, DispatchCommand, DispatchEvent, ResultKey,
+    AttemptStep, ClaimHistory, DispatchCommand, DispatchEvent, ResultKey,
     attempt::{DispatchAttempt, DispatchTask, ResultReport},
     early_drains::EarlyDrains,
     resumable::ResumableAttempts,
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   does not hold. While a result waits for the check of the deferred events, the scheduler still counts the attempt
 ///   as held, so the attempt can still fail.
 /// - The driver checks the deferred events of an attempt first. Then the dispatch machine judges the claim: see
-///   [`ClaimComparison`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
+///   [`ClaimHistory`]. The file `dispatch/mod.rs` says when the scheduler hears of a marker and of a result.
 /// - A task that a worker started before the orchestrator restarted is offered first to that worker, which gets it if
 ///   it may take it and has a free slot. If several workers started the task, it is offered first to the one that
 ///   reported this first.
@@ -35,7 +35,7 @@ pub struct DispatchMachine {
     pub(super) tasks: BTreeMap<TaskId, DispatchTask>,
     pub(super) attempts: BTreeMap<AttemptId, DispatchAttempt>,
     /// The claims of each running try and of the earlier tries of its request.
-    pub(super) claims: BTreeMap<TryId, ClaimComparison>,
+    pub(super) claims: BTreeMap<TryId, ClaimHistory>,
     pub(super) resumable: ResumableAttempts,
     /// The sessions for whose drain a caller waits.
     pub(super) drain_waits: BTreeSet<SessionId>,
@@ -112,7 +112,7 @@ impl DispatchMachine {
 
     /// Returns the claims of `try_id` and of the earlier tries of its request; `None` if `try_id` is not running.
     #[must_use]
-    pub fn claims(&self, try_id: TryId) -> Option<&ClaimComparison> {
+    pub fn claims(&self, try_id: TryId) -> Option<&ClaimHistory> {
         self.claims.get(&try_id)
     }
 

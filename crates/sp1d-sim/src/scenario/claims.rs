@@ -4,7 +4,7 @@ use super::{
     dice::{Dice, mixed},
     plan::Plan,
 };
-use sp1d_scheduler::{AttemptId, ClaimComparison, DeferredClaim, OriginId, TaskId, TryId, WorkerId};
+use sp1d_scheduler::{AttemptId, ClaimHistory, DeferredClaim, OriginId, TaskId, TryId, WorkerId};
 use std::collections::BTreeMap;
 
 /// What an attempt claims for the marker of its task, reduced to what the simulation needs.
@@ -50,8 +50,8 @@ const EARLIER: [(WorkerId, OriginId); 2] =
 
 /// Returns the claims with which `try_id` starts. If it compares claims, an earlier try has failed, in which at most
 /// two workers made correct claims for most of the tasks.
-pub(crate) fn earlier_claims(try_id: TryId, plan: &Plan, dice: &mut Dice) -> ClaimComparison {
-    let mut claims = ClaimComparison::default();
+pub(crate) fn earlier_claims(try_id: TryId, plan: &Plan, dice: &mut Dice) -> ClaimHistory {
+    let mut claims = ClaimHistory::default();
     if !plan.tries[&try_id].compares {
         return claims;
     }

@@ -141,7 +141,7 @@ fn a_refuted_claim_quarantines_its_worker() {
 #[test]
 fn the_claims_of_a_try_are_kept_until_it_ends() {
     let mut table = checking();
-    let has_claims = |table: &Table| table.dispatch.claims(TryId(1)).is_some_and(ClaimComparison::has_claims);
+    let has_claims = |table: &Table| table.dispatch.claims(TryId(1)).is_some_and(ClaimHistory::has_claims);
     assert!(!has_claims(&table));
     table.check([events_passed(1)], [complete_marker(1, 90, 10, 1)]);
     assert!(has_claims(&table));

@@ -7,7 +7,7 @@ mod resumed;
 mod tries;
 
 use super::{
-    AttemptStep, ClaimComparison, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
+    AttemptStep, ClaimHistory, DeferredClaim, DispatchCommand, DispatchEvent, DispatchMachine, ResultKey,
     ResumableAttempt,
 };
 use crate::{
@@ -55,12 +55,12 @@ impl Table {
 const SHARD: TaskKind = TaskKind::ProveShard;
 
 fn new_try(try_id: u64) -> DispatchEvent {
-    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimComparison::default() }
+    DispatchEvent::TryStarted { try_id: TryId(try_id), claims: ClaimHistory::default() }
 }
 
 /// A try that compares claims. In an earlier try, the workers `before` made the claims beside them for the shard.
 fn comparing(try_id: u64, before: &[(u8, u64)]) -> DispatchEvent {
-    let mut claims = ClaimComparison::default();
+    let mut claims = ClaimHistory::default();
     claims.start_comparing();
     for (claimed, worker) in before {
         claims.record(&claim(*claimed), WorkerId(*worker), OriginId(u128::from(*worker)));

@@ -58,13 +58,13 @@ fn is_confirmed(claimants: &Claimants) -> bool {
 /// Then a worker of another origin must make the same claim. One worker is enough only if no worker of another origin
 /// is available and none has disagreed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ClaimComparison {
+pub struct ClaimHistory {
     /// The claims of each shard.
     claims: BTreeMap<[u8; 32], BTreeMap<ClaimedEvents, Claimants>>,
     is_comparing: bool,
 }
 
-impl ClaimComparison {
+impl ClaimHistory {
     /// From now on, claims are compared. The claims that are already recorded take part.
     pub fn start_comparing(&mut self) {
         self.is_comparing = true;
@@ -135,10 +135,10 @@ mod tests {
 
     /// Makes a claim for [`SHARD`]. The workers below 10 have their own origins, and the other workers have the same
     /// origin.
-    fn judge(comparison: &mut ClaimComparison, claim: u8, worker: u64, has_independent_worker: bool) -> ClaimVerdict {
+    fn judge(history: &mut ClaimHistory, claim: u8, worker: u64, has_independent_worker: bool) -> ClaimVerdict {
         let claim = DeferredClaim { shard: SHARD, events: vec![[claim; 32]], has_name_conflict: false };
         let origin = OriginId(u128::from(worker).min(10));
-        comparison.judge(&claim, WorkerId(worker), origin, has_independent_worker)
+        history.judge(&claim, WorkerId(worker), origin, has_independent_worker)
     }
 
     fn accepted(refuted: &[u64]) -> ClaimVerdict {
@@ -148,9 +148,9 @@ mod tests {
     /// Makes these claims for one shard, as pairs of a claim and a worker, while claims are compared. Checks the last
     /// verdict.
     fn check(claims: &[(u8, u64)], expected: &ClaimVerdict) {
-        let mut comparison = ClaimComparison::default();
-        comparison.start_comparing();
-        let verdicts = claims.iter().map(|(claim, worker)| judge(&mut comparison, *claim, *worker, true));
+        let mut history = ClaimHistory::default();
+        history.start_comparing();
+        let verdicts = claims.iter().map(|(claim, worker)| judge(&mut history, *claim, *worker, true));
         assert_eq!(verdicts.last().as_ref(), Some(expected), "{claims:?}");
     }
 
@@ -174,21 +174,21 @@ mod tests {
 
     #[test]
     fn a_lone_claim_is_accepted_unless_claims_differ() {
-        let mut comparison = ClaimComparison::default();
-        assert_eq!(judge(&mut comparison, 1, 1, true), accepted(&[]), "claims are not compared yet");
-        comparison.start_comparing();
-        assert_eq!(judge(&mut comparison, 1, 1, false), accepted(&[]));
-        assert_eq!(judge(&mut comparison, 2, 2, false), ClaimVerdict::Unconfirmed);
+        let mut history = ClaimHistory::default();
+        assert_eq!(judge(&mut history, 1, 1, true), accepted(&[]), "claims are not compared yet");
+        history.start_comparing();
+        assert_eq!(judge(&mut history, 1, 1, false), accepted(&[]));
+        assert_eq!(judge(&mut history, 2, 2, false), ClaimVerdict::Unconfirmed);
     }
 
     #[test]
     fn claims_are_compared_per_shard_and_in_any_order() {
-        let mut comparison = ClaimComparison::default();
-        comparison.start_comparing();
+        let mut history = ClaimHistory::default();
+        history.start_comparing();
         let mut make = |shard: u8, events: [u8; 2], worker: u64| {
             let events = events.map(|event| [event; 32]).to_vec();
             let claim = DeferredClaim { shard: [shard; 32], events, has_name_conflict: false };
-            comparison.judge(&claim, WorkerId(worker), OriginId(worker.into()), true)
+            history.judge(&claim, WorkerId(worker), OriginId(worker.into()), true)
         };
         assert_eq!(make(1, [1, 2], 1), ClaimVerdict::Unconfirmed);
         assert_eq!(make(2, [1, 2], 2), ClaimVerdict::Unconfirmed);
@@ -197,21 +197,21 @@ mod tests {
 
     #[test]
     fn a_claim_with_taken_names_is_recorded_but_not_accepted() {
-        let mut comparison = ClaimComparison::default();
+        let mut history = ClaimHistory::default();
         let claim = DeferredClaim { shard: SHARD, events: vec![[1; 32]], has_name_conflict: true };
-        let verdict = comparison.judge(&claim, WorkerId(1), OriginId(1), false);
-        assert_eq!((verdict, comparison.has_claims()), (ClaimVerdict::NameConflict, true));
+        let verdict = history.judge(&claim, WorkerId(1), OriginId(1), false);
+        assert_eq!((verdict, history.has_claims()), (ClaimVerdict::NameConflict, true));
     }
 
     #[test]
     fn a_claim_without_events_can_be_refuted() {
-        let mut comparison = ClaimComparison::default();
-        assert!(!comparison.has_claims());
+        let mut history = ClaimHistory::default();
+        assert!(!history.has_claims());
         let empty = DeferredClaim { shard: SHARD, events: Vec::new(), has_name_conflict: false };
-        comparison.record(&empty, WorkerId(1), OriginId(1));
-        assert!(comparison.has_claims());
-        comparison.start_comparing();
-        assert_eq!(judge(&mut comparison, 1, 2, true), ClaimVerdict::Unconfirmed);
-        assert_eq!(judge(&mut comparison, 1, 3, true), accepted(&[1]));
+        history.record(&empty, WorkerId(1), OriginId(1));
+        assert!(history.has_claims());
+        history.start_comparing();
+        assert_eq!(judge(&mut history, 1, 2, true), ClaimVerdict::Unconfirmed);
+        assert_eq!(judge(&mut history, 1, 3, true), accepted(&[1]));
     }
 }

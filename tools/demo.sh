@@ -13,10 +13,10 @@ exit_host=7
 # build script of sp1-core-executor-runner compiles a program with two hundred packages. Those of libsqlite3-sys,
 # tikv-jemalloc-sys and zstd-sys compile C.
 declare -A package_seconds=(
-  [sp1d-engine]=240 [sp1-core-executor-runner]=230 [sp1-prover]=140 [sp1-prover-types]=75 [sp1d]=50 [sp1d-orchestrator]=40
-  [sp1-core-executor]=30 [libsqlite3-sys]=25 [tikv-jemalloc-sys]=25 [zstd-sys]=20 [sp1-recursion-machine]=20
-  [sp1d-scheduler]=20 [sp1d-worker]=20 [sp1d-roles]=20 [sp1-core-machine]=16 [tokio]=16 [sp1d-service]=15 [snowbridge-amcl]=14
-  [tonic]=11 [sp1-verifier]=11 [regex-automata]=11 [reqwest]=9 [rustls]=9 [sp1-hypercube]=9 [regex-syntax]=8 [dashu-int]=8
+  [sp1d-engine]=290 [sp1-core-executor-runner]=230 [sp1-prover]=155 [sp1-prover-types]=56 [sp1d-service]=45
+  [sp1d-orchestrator]=43 [sp1d]=40 [sp1-core-executor]=31 [sp1d-scheduler]=27 [libsqlite3-sys]=25 [tikv-jemalloc-sys]=25
+  [sp1-verifier]=24 [tokio]=22 [zstd-sys]=20 [snowbridge-amcl]=20 [sp1d-worker]=18 [reqwest]=15 [sp1-core-machine]=14
+  [sp1-recursion-machine]=14 [rustls]=13 [tonic]=10 [sp1d-roles]=8
 )
 
 demo_usage() {
@@ -118,7 +118,7 @@ build_demo() {
     total=$((total + left[$package]))
   done < <(demo_packages)
   [ "$total" -gt 0 ] || die "cannot list the packages of sp1d: see the error above"
-  say "build: compiling ${#left[@]} packages. The first time takes most of an hour on two cores: SP1's prover is large"
+  say "build: compiling ${#left[@]} packages. The first time takes about 20 minutes on two cores: SP1's prover is large"
   started=$(now)
   # The last lines are the exit status of cargo, and bash's and its children's processor time.
   # All members of the workspace select features, so that nothing is compiled again for the tests.

@@ -5,7 +5,7 @@ image_usage() {
 Usage: ./x image [x86-64-v3] [x86-64-v4] [--binary PATH]
 
 Builds an OCI image of sp1d for each level of x86-64 that is named, by default for both. Each level compiles everything
-again, which takes most of an hour on two cores.
+again, which takes about 20 minutes on two cores.
 
   --binary PATH   put this sp1d into the image and compile nothing. Name one level: that of the binary
 

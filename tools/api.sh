@@ -39,9 +39,10 @@ test_api() {
     ready() { python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1])' "$url/readyz"; }
     wait_until ready || die "the fake worker is not ready: $(cat "$folder/worker")"
     # positive_data_acceptance is left out: the description cannot say which programs, inputs and proofs exist.
-    # /v1/events never ends.
+    # /v1/events never ends. /readyz fails as described once a generated request has removed the worker.
     "$python_tools/bin/schemathesis" run "$url/openapi.json" --seed 1 --max-examples 50 --request-timeout 20 \
-      --phases examples,coverage,fuzzing --exclude-path /v1/events --exclude-checks positive_data_acceptance >&2
+      --phases examples,coverage,fuzzing --exclude-path /v1/events --exclude-path /readyz \
+      --exclude-checks positive_data_acceptance >&2
   ) || outcome=$?
   kill "$worker_process" "$service_process"
   wait "$worker_process" "$service_process" 2>/dev/null || true

@@ -2,8 +2,8 @@
 
 use sp1d_client::{Client, NewProof, ProofEvent, ProofState};
 use sp1d_model::TaskKind;
-use sp1d_service::{Service, serve};
-use sp1d_testing::{FakeEngine, RunningWorker, do_honestly};
+use sp1d_service::{Service, ServiceSettings, serve};
+use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, do_honestly, fake_build};
 use sp1d_worker::ProvingEngine;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;

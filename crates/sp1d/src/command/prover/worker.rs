@@ -125,7 +125,7 @@ pub(crate) fn prove(arguments: &ProverArguments) -> Result<()> {
 }
 
 async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Result<()> {
-    let signalled = cancelled_by_signals()?;
+    let signaled = cancelled_by_signals()?;
     let grace = Duration::from_secs(arguments.grace);
     let allowed = arguments.orchestrator.clone();
     let builder = match (arguments.join.clone(), arguments.listen, arguments.orchestrator) {
@@ -162,7 +162,7 @@ async fn serve(arguments: WorkerArguments, commands: Vec<ProverCommand>) -> Resu
     tokio::spawn({
         let stop = stop.clone();
         async move {
-            signalled.cancelled().await;
+            signaled.cancelled().await;
             if !grace.is_zero() {
                 tracing::info!(
                     grace_s = grace.as_secs(),

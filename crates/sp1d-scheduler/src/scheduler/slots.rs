@@ -216,10 +216,13 @@ impl Scheduler {
     /// relies on it and may still be assigned. Resumed attempts are not stealable.
     pub(super) fn is_stealable(&self, id: AttemptId) -> bool {
         let attempt = self.attempt(id);
-        attempt.state == AttemptState::Held { started: None }
-            && !attempt.resumed
-            && self.task(attempt.task).place == TaskPlace::Held(id)
-            && self.sessions.get(attempt.session).is_some_and(|session| session.held().len() >= 2)
-            && !self.try_of(self.task(attempt.task)).failed
+        if attempt.state != (AttemptState::Held { started: None })
+            || attempt.resumed
+            || self.sessions.get(attempt.session).is_none_or(|session| session.held().len() < 2)
+        {
+            return false;
+        }
+        let task = self.task(attempt.task);
+        task.place == TaskPlace::Held(id) && !self.try_of(task).failed
     }
 }

@@ -3,11 +3,11 @@
 use crate::{
     distributed::DistributedProverBuilder,
     env::{EnvProver, EnvProverError},
-    riscv_machine::{RiscvMachine, is_foreign},
+    riscv_machine::{RiscvMachine, is_foreign, or_standard},
 };
 use futures::future::BoxFuture;
-use sp1_core_machine::riscv::RiscvAir;
 use sp1_sdk::{cpu::builder::CpuProverBuilder, light::builder::LightProverBuilder, mock::builder::MockProverBuilder};
+use sp1d_machine::check_processor;
 
 #[cfg(feature = "cuda")]
 use sp1_sdk::cuda::builder::CudaProverBuilder;
@@ -36,7 +36,7 @@ impl ProverClient {
     /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
     /// the program was compiled for.
     pub fn try_from_env() -> BoxFuture<'static, Result<EnvProver, EnvProverError>> {
-        Box::pin(EnvProver::try_new(None, RiscvAir::machine()))
+        Box::pin(EnvProver::try_new(None, None))
     }
 
     /// Same as [`ProverClient::from_env`], with a custom machine. Workers have only SP1's standard machine. With any
@@ -52,51 +52,55 @@ impl ProverClient {
     /// Returns a builder: the program selects the prover, not `SP1_PROVER`.
     #[must_use]
     pub fn builder() -> ProverClientBuilder {
-        Self::builder_with_machine(RiscvAir::machine())
+        ProverClientBuilder { machine: None }
     }
 
     /// Same as [`ProverClient::builder`], with a custom machine.
     #[must_use]
     pub fn builder_with_machine(machine: RiscvMachine) -> ProverClientBuilder {
-        ProverClientBuilder { machine }
+        ProverClientBuilder { machine: Some(machine) }
     }
 }
 
 /// Selects a prover. It has one method for each available prover.
+///
+/// All methods except [`ProverClientBuilder::distributed`] panic if this processor lacks features that the program was
+/// compiled for.
 pub struct ProverClientBuilder {
-    machine: RiscvMachine,
+    /// `None`: SP1's standard machine.
+    machine: Option<RiscvMachine>,
 }
 
 impl ProverClientBuilder {
     /// Proves on the workers of a worker list, or through a service.
     #[must_use]
     pub fn distributed(&self) -> DistributedProverBuilder {
-        DistributedProverBuilder::for_machine(is_foreign(&self.machine))
+        DistributedProverBuilder::for_machine(self.machine.as_ref().is_some_and(is_foreign))
     }
 
     /// Proves in this process, on the CPU.
     #[must_use]
     pub fn cpu(&self) -> CpuProverBuilder {
-        CpuProverBuilder::new_with_machine(self.machine.clone())
+        CpuProverBuilder::new_with_machine(self.machine())
     }
 
     /// Proves on the GPU of this machine.
     #[cfg(feature = "cuda")]
     #[must_use]
     pub fn cuda(&self) -> CudaProverBuilder {
-        CudaProverBuilder::new_with_machine(self.machine.clone())
+        CudaProverBuilder::new_with_machine(self.machine())
     }
 
     /// Creates mock proofs. They prove nothing.
     #[must_use]
     pub fn mock(&self) -> MockProverBuilder {
-        MockProverBuilder::new_with_machine(self.machine.clone())
+        MockProverBuilder::new_with_machine(self.machine())
     }
 
     /// Executes and verifies only. It cannot prove.
     #[must_use]
     pub fn light(&self) -> LightProverBuilder {
-        LightProverBuilder::new_with_machine(self.machine.clone())
+        LightProverBuilder::new_with_machine(self.machine())
     }
 
     /// Proves on Succinct's prover network.
@@ -122,6 +126,11 @@ impl ProverClientBuilder {
 
     #[cfg(feature = "network")]
     fn of_sp1(&self) -> sp1_sdk::client::ProverClientBuilder {
-        sp1_sdk::ProverClient::builder_with_machine(self.machine.clone())
+        sp1_sdk::ProverClient::builder_with_machine(self.machine())
+    }
+
+    fn machine(&self) -> RiscvMachine {
+        check_processor().unwrap_or_else(|error| panic!("{error}"));
+        or_standard(self.machine.clone())
     }
 }

@@ -7,6 +7,12 @@ use sp1_primitives::SP1Field;
 /// The type that SP1's clients take for a custom machine.
 pub(crate) type RiscvMachine = Machine<SP1Field, RiscvAir<SP1Field>>;
 
+/// Returns `machine`, or SP1's standard machine if it is `None`. Building a machine takes code that needs the processor
+/// features of this build, so check the processor first.
+pub(crate) fn or_standard(machine: Option<RiscvMachine>) -> RiscvMachine {
+    machine.unwrap_or_else(RiscvAir::<SP1Field>::machine)
+}
+
 /// Returns true if the tables of `machine` differ from the tables of SP1's standard machine. Workers have only the
 /// standard machine.
 pub(crate) fn is_foreign(machine: &RiscvMachine) -> bool {

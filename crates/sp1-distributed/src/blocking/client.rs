@@ -4,12 +4,13 @@ use super::{
     distributed::DistributedProverBuilder,
     env::{EnvProver, env_prover},
 };
-use crate::{env::EnvProverError, riscv_machine::is_foreign};
+use crate::{
+    env::EnvProverError,
+    riscv_machine::{RiscvMachine, is_foreign, or_standard},
+};
 use sp1_core_executor::SP1CoreOpts;
-use sp1_core_machine::riscv::RiscvAir;
-use sp1_hypercube::Machine;
-use sp1_primitives::SP1Field;
 use sp1_sdk::blocking::{self as sp1, CpuProverBuilder, LightProver, MockProver};
+use sp1d_machine::check_processor;
 
 #[cfg(feature = "cuda")]
 use sp1_sdk::blocking::CudaProverBuilder;
@@ -37,7 +38,7 @@ impl ProverClient {
     /// If `SP1_PROVER` names an unknown prover or one whose feature is off, or if this processor lacks features that
     /// the program was compiled for.
     pub fn try_from_env() -> Result<EnvProver, EnvProverError> {
-        env_prover(None, RiscvAir::machine())
+        env_prover(None, None)
     }
 
     /// Same as [`ProverClient::from_env`], with a custom machine. Workers have only SP1's standard machine. With any
@@ -46,32 +47,36 @@ impl ProverClient {
     /// # Panics
     /// Same as [`ProverClient::from_env`].
     #[must_use]
-    pub fn from_env_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> EnvProver {
+    pub fn from_env_with_machine(machine: RiscvMachine) -> EnvProver {
         EnvProver::new_with_machine(machine)
     }
 
     /// Returns a builder: the program selects the prover, not `SP1_PROVER`.
     #[must_use]
     pub fn builder() -> ProverClientBuilder {
-        Self::builder_with_machine(RiscvAir::machine())
+        ProverClientBuilder { machine: None }
     }
 
     /// Same as [`ProverClient::builder`], with a custom machine.
     #[must_use]
-    pub fn builder_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> ProverClientBuilder {
-        ProverClientBuilder { machine }
+    pub fn builder_with_machine(machine: RiscvMachine) -> ProverClientBuilder {
+        ProverClientBuilder { machine: Some(machine) }
     }
 }
 
 /// Selects a prover. It has one method for each available prover.
+///
+/// All methods except [`ProverClientBuilder::distributed`] panic if this processor lacks features that the program was
+/// compiled for.
 pub struct ProverClientBuilder {
-    machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+    /// `None`: SP1's standard machine.
+    machine: Option<RiscvMachine>,
 }
 
 /// Calls the method of this name on the builder of sp1-sdk.
 macro_rules! of_sp1 {
     ($self:ident . $method:ident ($($argument:expr)?)) => {
-        sp1::ProverClient::builder_with_machine($self.machine.clone()).$method($($argument)?)
+        sp1::ProverClient::builder_with_machine($self.machine()).$method($($argument)?)
     };
 }
 
@@ -80,7 +85,7 @@ macro_rules! builders {
     ($($(#[$doc:meta])* $name:ident $method:ident $prover:ident;)*) => {$(
         $(#[$doc])*
         pub struct $name {
-            machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+            machine: RiscvMachine,
             core_opts: Option<SP1CoreOpts>,
         }
 
@@ -101,7 +106,7 @@ macro_rules! builders {
             /// Builds the prover.
             #[must_use]
             pub fn build(self) -> $prover {
-                let builder = of_sp1!(self.$method());
+                let builder = sp1::ProverClient::builder_with_machine(self.machine).$method();
                 match self.core_opts {
                     Some(options) => builder.core_opts(options).build(),
                     None => builder.build(),
@@ -122,7 +127,8 @@ impl ProverClientBuilder {
     /// Proves on the workers of a worker list, or through a service.
     #[must_use]
     pub fn distributed(&self) -> DistributedProverBuilder {
-        DistributedProverBuilder(crate::distributed::DistributedProverBuilder::for_machine(is_foreign(&self.machine)))
+        let foreign = self.machine.as_ref().is_some_and(is_foreign);
+        DistributedProverBuilder(crate::distributed::DistributedProverBuilder::for_machine(foreign))
     }
 
     /// Proves in this process, on the CPU.
@@ -141,13 +147,13 @@ impl ProverClientBuilder {
     /// Creates mock proofs. They prove nothing.
     #[must_use]
     pub fn mock(&self) -> MockProverBuilder {
-        MockProverBuilder { machine: self.machine.clone(), core_opts: None }
+        MockProverBuilder { machine: self.machine(), core_opts: None }
     }
 
     /// Executes and verifies only. It cannot prove.
     #[must_use]
     pub fn light(&self) -> LightProverBuilder {
-        LightProverBuilder { machine: self.machine.clone(), core_opts: None }
+        LightProverBuilder { machine: self.machine(), core_opts: None }
     }
 
     /// Proves on Succinct's prover network.
@@ -169,5 +175,10 @@ impl ProverClientBuilder {
     #[must_use]
     pub fn hosted(&self) -> NetworkProverBuilder {
         of_sp1!(self.hosted())
+    }
+
+    fn machine(&self) -> RiscvMachine {
+        check_processor().unwrap_or_else(|error| panic!("{error}"));
+        or_standard(self.machine.clone())
     }
 }

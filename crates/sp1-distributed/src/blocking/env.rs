@@ -8,13 +8,11 @@ use crate::{
     distributed::{self, DistributedError},
     env::{EnvProverError, ProverChoice},
     request::{ProveOptions, apply_options, with_options},
-    riscv_machine::is_foreign,
+    riscv_machine::{RiscvMachine, is_foreign, or_standard},
 };
 use anyhow::Result;
 use sp1_core_executor::{ExecutionError, ExecutionReport, SP1Context, SP1CoreOpts, StatusCode};
-use sp1_core_machine::{io::SP1Stdin, riscv::RiscvAir};
-use sp1_hypercube::Machine;
-use sp1_primitives::SP1Field;
+use sp1_core_machine::io::SP1Stdin;
 use sp1_prover::worker::SP1NodeCore;
 use sp1_sdk::{
     Elf, SP1ProofMode, SP1ProofWithPublicValues, SP1PublicValues, SP1VerificationError, SP1VerifyingKey,
@@ -49,20 +47,23 @@ pub enum EnvProver {
     Distributed(DistributedProver),
 }
 
-/// Returns the prover that `SP1_PROVER` names. Never inlined, so that SP1's provers are compiled in this crate.
+/// Returns the prover that `SP1_PROVER` names. Without a `machine`, it has SP1's standard machine. Never inlined, so
+/// that SP1's provers are compiled in this crate.
 #[inline(never)]
 pub(super) fn env_prover(
     core_opts: Option<SP1CoreOpts>,
-    machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+    machine: Option<RiscvMachine>,
 ) -> Result<EnvProver, EnvProverError> {
     // Later code may use instructions that this processor lacks.
     check_processor()?;
+    let foreign = machine.as_ref().is_some_and(is_foreign);
+    let machine = or_standard(machine);
     Ok(match ProverChoice::from_environment()? {
         ProverChoice::Cpu => EnvProver::Cpu(CpuProver::new_with_opts_and_machine(core_opts, machine)),
         ProverChoice::Mock => EnvProver::Mock(MockProver::new_with_machine(machine)),
         ProverChoice::Light => EnvProver::Light(LightProver::new_with_machine(machine)),
         ProverChoice::Distributed => {
-            let builder = distributed::DistributedProverBuilder::for_machine(is_foreign(&machine));
+            let builder = distributed::DistributedProverBuilder::for_machine(foreign);
             let builder = DistributedProverBuilder(match core_opts {
                 Some(opts) => builder.core_opts(opts),
                 None => builder,
@@ -107,7 +108,7 @@ impl EnvProver {
     /// # Panics
     /// Same as [`EnvProver::new`].
     #[must_use]
-    pub fn new_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> Self {
+    pub fn new_with_machine(machine: RiscvMachine) -> Self {
         Self::from_env_with_opts_and_machine(None, machine)
     }
 
@@ -127,7 +128,7 @@ impl EnvProver {
     /// Same as [`EnvProver::new`].
     #[must_use]
     pub fn from_env_with_opts(core_opts: Option<SP1CoreOpts>) -> Self {
-        Self::from_env_with_opts_and_machine(core_opts, RiscvAir::machine())
+        env_prover(core_opts, None).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Same as [`EnvProver::from_env_with_opts`], with a custom machine.
@@ -135,11 +136,8 @@ impl EnvProver {
     /// # Panics
     /// Same as [`EnvProver::new`].
     #[must_use]
-    pub fn from_env_with_opts_and_machine(
-        core_opts: Option<SP1CoreOpts>,
-        machine: Machine<SP1Field, RiscvAir<SP1Field>>,
-    ) -> Self {
-        env_prover(core_opts, machine).unwrap_or_else(|error| panic!("{error}"))
+    pub fn from_env_with_opts_and_machine(core_opts: Option<SP1CoreOpts>, machine: RiscvMachine) -> Self {
+        env_prover(core_opts, Some(machine)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn name(&self) -> &'static str {

@@ -6,13 +6,10 @@ use super::{
 };
 use crate::{
     distributed::{DistributedError, DistributedProver, DistributedProverBuilder},
-    riscv_machine::is_foreign,
+    riscv_machine::{RiscvMachine, is_foreign, or_standard},
 };
 use futures::future::BoxFuture;
 use sp1_core_executor::SP1CoreOpts;
-use sp1_core_machine::riscv::RiscvAir;
-use sp1_hypercube::Machine;
-use sp1_primitives::SP1Field;
 use sp1_sdk::{CpuProver, LightProver, MockProver};
 use sp1d_machine::check_processor;
 
@@ -55,7 +52,7 @@ impl EnvProver {
     ///
     /// # Panics
     /// Same as [`EnvProver::new`].
-    pub async fn new_with_machine(machine: Machine<SP1Field, RiscvAir<SP1Field>>) -> Self {
+    pub async fn new_with_machine(machine: RiscvMachine) -> Self {
         Self::from_env_with_opts_and_machine(None, machine).await
     }
 
@@ -73,34 +70,34 @@ impl EnvProver {
     /// # Panics
     /// Same as [`EnvProver::new`].
     pub async fn from_env_with_opts(core_opts: Option<SP1CoreOpts>) -> Self {
-        Self::from_env_with_opts_and_machine(core_opts, RiscvAir::machine()).await
+        Self::try_new(core_opts, None).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Same as [`EnvProver::from_env_with_opts`], with a custom machine.
     ///
     /// # Panics
     /// Same as [`EnvProver::new`].
-    pub async fn from_env_with_opts_and_machine(
-        core_opts: Option<SP1CoreOpts>,
-        machine: Machine<SP1Field, RiscvAir<SP1Field>>,
-    ) -> Self {
-        Self::try_new(core_opts, machine).await.unwrap_or_else(|error| panic!("{error}"))
+    pub async fn from_env_with_opts_and_machine(core_opts: Option<SP1CoreOpts>, machine: RiscvMachine) -> Self {
+        Self::try_new(core_opts, Some(machine)).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The future is boxed so that SP1's provers are compiled in this crate.
+    /// Without a `machine`, the prover has SP1's standard machine. The future is boxed so that SP1's provers are
+    /// compiled in this crate.
     pub(crate) fn try_new(
         core_opts: Option<SP1CoreOpts>,
-        machine: Machine<SP1Field, RiscvAir<SP1Field>>,
+        machine: Option<RiscvMachine>,
     ) -> BoxFuture<'static, Result<Self, EnvProverError>> {
         Box::pin(async move {
             // Later code may use instructions that this processor lacks.
             check_processor()?;
+            let foreign = machine.as_ref().is_some_and(is_foreign);
+            let machine = or_standard(machine);
             Ok(match ProverChoice::from_environment()? {
                 ProverChoice::Cpu => Self::Cpu(CpuProver::new_with_opts_and_machine(core_opts, machine).await),
                 ProverChoice::Mock => Self::Mock(MockProver::new_with_machine(machine).await),
                 ProverChoice::Light => Self::Light(LightProver::new_with_machine(machine).await),
                 ProverChoice::Distributed => {
-                    let builder = DistributedProverBuilder::for_machine(is_foreign(&machine));
+                    let builder = DistributedProverBuilder::for_machine(foreign);
                     let builder = match core_opts {
                         Some(opts) => builder.core_opts(opts),
                         None => builder,

@@ -1,7 +1,7 @@
 //! Loads the prover of a worker, in this process or in prover processes.
 
 use sp1d_engine::{LOAD_BYTES, ProverSettings, REST_BYTES, load_prover, start_estimate, start_thread_pool};
-use sp1d_machine::unused_processor_feature;
+use sp1d_machine::{check_processor, unused_processor_feature};
 use sp1d_worker::{
     EngineState, LoadError, MemoryPlan, ProverCommand, ProverRules, Provers, StartLock, StateSender, wait_for_memory,
 };
@@ -140,12 +140,15 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
 /// [`WorkerBuilder::release_memory`]: crate::WorkerBuilder::release_memory
 ///
 /// # Errors
-/// If the standard input is not a socket, or the threads cannot be started.
+/// If this processor lacks features that the program was compiled for, if the standard input is not a socket, or if the
+/// threads cannot be started.
 pub async fn serve_prover(
     threads: usize,
     parallel_shards: Option<usize>,
     release_memory: Option<fn()>,
 ) -> io::Result<()> {
+    // Later code may use instructions that this processor lacks.
+    check_processor().map_err(io::Error::other)?;
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.set_nonblocking(true)?;
     let options = EngineOptions {

@@ -1,22 +1,30 @@
 //! The library as user programs call it, with workers that prove nothing.
 
 use futures::{FutureExt, StreamExt};
+use kernel_file::KernelFile;
 use sp1_core_machine::io::SP1Stdin;
 use sp1_distributed::{
     DistributedError, DistributedProveRequest, DistributedProver, Elf, LightProver, ProveRequest, Prover, ProverClient,
     ProvingKey, SP1Proof, SP1ProofMode, SP1ProofWithPublicValues, SP1ProvingKey, SP1PublicValues, StatusCode,
-    distributed::{Holdings, ProofEvent, ProofFailure, TaskKind},
+    WorkerBuilder, WorkerError,
+    distributed::{Holdings, LoadError, ProofEvent, ProofFailure, ServeError, TaskKind},
     env::EnvProver,
 };
 use sp1_hypercube::PROOF_MAX_NUM_PVS;
 use sp1d_engine::{Equipment, MissingEquipment, build_identity};
-use sp1d_testing::{FakeEngine, RunningWorker, ready};
+use sp1d_testing::{FakeEngine, RunningWorker, free_address, ready};
 use sp1d_worker::Capabilities;
 use std::{
     net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
+
+mod kernel_file;
+
+/// Set for a test that runs again on another machine.
+const AGAIN: &str = "SP1D_TEST_AGAIN";
 
 fn guest(name: &str) -> Elf {
     let path = format!("{}/../../guests/elf/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -340,4 +348,80 @@ fn a_machine_that_is_too_small_for_some_tasks_does_the_others() {
     check(TaskKind::NormalizeShard, seven, Some("the machine has 7.0 GB"));
     check(TaskKind::ShrinkWrap, seven, Some("10.5 GB"));
     check(TaskKind::NormalizeShard, None, None);
+}
+
+/// Runs the test `name` of this program again, on a machine of which the kernel has this file.
+#[track_caller]
+fn run_again(name: &str, file: &KernelFile) {
+    let mut command = file.command(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]).env(AGAIN, "1").env("SP1_PROVER", "distributed");
+    for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1_DISTRIBUTED_URL"] {
+        command.env_remove(variable);
+    }
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// Checks that a call was refused because this processor lacks AVX2.
+#[track_caller]
+#[cfg(target_feature = "avx2")]
+fn check_lacks_avx2<T>(outcome: Result<T, impl std::fmt::Display>) {
+    let text = outcome.err().expect("the call is refused").to_string();
+    assert!(text.contains("this machine lacks: avx2\nhint: build it on this machine"), "{text}");
+}
+
+/// Returns the text of a panic as an error.
+#[cfg(target_feature = "avx2")]
+fn panic_as_error<T>(outcome: std::thread::Result<T>) -> Result<T, String> {
+    outcome.map_err(|payload| *payload.downcast::<String>().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_feature = "avx2")]
+async fn a_program_that_was_built_for_another_processor_gets_an_error() {
+    use sp1_distributed::{blocking, distributed, serve_worker};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    if std::env::var_os(AGAIN).is_none() {
+        let file = KernelFile::without_avx2();
+        return run_again("a_program_that_was_built_for_another_processor_gets_an_error", &file);
+    }
+    check_lacks_avx2(ProverClient::builder().distributed().try_build().await);
+    check_lacks_avx2(blocking::ProverClient::builder().distributed().try_build());
+    check_lacks_avx2(ProverClient::try_from_env().await);
+    check_lacks_avx2(blocking::ProverClient::try_from_env());
+    check_lacks_avx2(WorkerBuilder::new("127.0.0.1:9", "any").unwrap().bind().await);
+    check_lacks_avx2(serve_worker("127.0.0.1:9", "any").await);
+    check_lacks_avx2(distributed::serve_prover(1, None, None).await);
+    // These calls cannot return an error.
+    let build = async { ProverClient::builder().distributed().build().await };
+    check_lacks_avx2(panic_as_error(AssertUnwindSafe(build).catch_unwind().await));
+    check_lacks_avx2(panic_as_error(AssertUnwindSafe(ProverClient::from_env()).catch_unwind().await));
+    check_lacks_avx2(panic_as_error(catch_unwind(blocking::ProverClient::from_env)));
+    check_lacks_avx2(panic_as_error(catch_unwind(|| ProverClient::builder().cpu())));
+    check_lacks_avx2(panic_as_error(catch_unwind(|| blocking::ProverClient::builder().mock())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_a_machine_that_cannot_load_a_prover_gets_an_error() {
+    if std::env::var_os(AGAIN).is_none() {
+        let file = KernelFile::of_a_small_machine();
+        return run_again("a_program_on_a_machine_that_cannot_load_a_prover_gets_an_error", &file);
+    }
+    let check = |text: String| {
+        let expected = "not enough memory to load a prover: 2.0 GB needed";
+        assert!(text.contains(expected) && text.contains("\nhint: "), "{text}");
+    };
+    let prover = ProverClient::builder().distributed().local_worker().build().await;
+    let key = prover.setup(guest("fibonacci")).await.unwrap();
+    let error = prover.prove(&key, input(&[1000])).await.unwrap_err();
+    assert!(matches!(error, DistributedError::Memory(_)), "{error}");
+    check(error.to_string());
+
+    let builder = WorkerBuilder::new(&free_address().to_string(), "any").unwrap();
+    let error = builder.bind().await.unwrap().serve(CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, WorkerError::Serve(ServeError::Engine(LoadError::Memory(_)))), "{error}");
+    check(error.to_string());
 }

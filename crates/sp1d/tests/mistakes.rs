@@ -1,8 +1,9 @@
 //! How `sp1d` reports common user mistakes, and what it leaves behind. These tests prove nothing: the workers' engine
 //! never finishes a task.
 
+use kernel_file::KernelFile;
 use rustix::process::{Pid, Signal, kill_process};
-use sp1d_testing::{FakeEngine, RunningWorker, ready};
+use sp1d_testing::{FakeEngine, RunningWorker, free_address, ready};
 use std::{
     collections::BTreeSet,
     fs,
@@ -19,6 +20,7 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod kernel_file;
 mod refusal;
 
 /// Held while a test executes a program. Executions are found in the process list and the shared memory of the whole
@@ -30,7 +32,10 @@ fn guest(name: &str) -> PathBuf {
 }
 
 fn sp1d(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sp1d"));
+    in_folder(Command::new(env!("CARGO_BIN_EXE_sp1d")), folder, arguments)
+}
+
+fn in_folder(mut command: Command, folder: &Path, arguments: &[&str]) -> Command {
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("TMPDIR", folder);
     for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1D_LOG", "SP1D_LOG_FORMAT", "RUST_LOG", "ELEMENT_THRESHOLD"] {
         command.env_remove(variable);
@@ -268,6 +273,30 @@ fn a_port_in_use_fails_at_once() {
         2,
         &["cannot listen on 203.0.113.1:8081"],
     );
+}
+
+/// Checks how `sp1d` ends on a machine of which the kernel has this file.
+fn check_on_machine(file: &KernelFile, folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
+    let command = file.command(env!("CARGO_BIN_EXE_sp1d"));
+    check_refused(&outcome(&mut in_folder(command, folder, arguments)), code, parts);
+}
+
+#[test]
+#[cfg(target_feature = "avx2")]
+fn a_build_for_another_processor_ends_with_an_error() {
+    check_on_machine(&KernelFile::without_avx2(), folder().path(), &["doctor"], 7, &["lacks: avx2", "target-cpu"]);
+}
+
+#[test]
+fn a_machine_that_cannot_load_a_prover_is_reported() {
+    let folder = folder();
+    fs::write(folder.path().join("distributed.json"), r#"["local"]"#).unwrap();
+    let (elf, address) = (guest("fibonacci"), free_address().to_string());
+    for arguments in [prove(&elf), vec!["worker", "--listen", &address, "--orchestrator", "any"]] {
+        let parts = ["not enough memory to load a prover: 2.0 GB needed", "a machine with more memory"];
+        check_on_machine(&KernelFile::of_a_small_machine(), folder.path(), &arguments, 7, &parts);
+    }
+    assert_eq!(files(folder.path()), ["distributed.json"]);
 }
 
 #[test]

@@ -31,4 +31,4 @@ pub use sp1d_roles::{
     BoundWorker, CallDeadline, LocalProver, WorkerBuilder, WorkerError, WorkerPool, check_local_memory, config,
     serve_prover, start_proving_threads,
 };
-pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand, WorkerStop};
+pub use sp1d_worker::{EngineState, LoadError, MemoryError, ProverCommand, ServeError, WorkerStop};

@@ -16,15 +16,19 @@ use sp1d_testing::{FakeEngine, RunningWorker, free_address, ready};
 use sp1d_worker::Capabilities;
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
 mod kernel_file;
 
-/// Set for a test that runs again on another machine.
+/// Set for a test that runs again in another process.
 const AGAIN: &str = "SP1D_TEST_AGAIN";
+
+/// Names the worker list.
+const WORKERS: &str = "SP1_DISTRIBUTED_WORKERS";
 
 fn guest(name: &str) -> Elf {
     let path = format!("{}/../../guests/elf/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -81,6 +85,17 @@ async fn check_begins(
     tokio::select! {
         outcome = request.into_future() => panic!("{:?}", outcome.map(drop)),
         event = submitted.next() => assert!(event.is_some()),
+    }
+}
+
+/// Checks that a worker gets a task of a proof. Then the proof is cancelled.
+async fn check_gets_worker(prover: &DistributedProver) {
+    let key = prover.setup(guest("fibonacci")).await.unwrap();
+    let (request, events) = prover.prove(&key, input(&[1000])).with_events();
+    let assigned = events.any(|event| futures::future::ready(matches!(event, ProofEvent::Assigned(_))));
+    tokio::select! {
+        outcome = request.into_future() => panic!("{:?}", outcome.map(drop)),
+        found = assigned => assert!(found),
     }
 }
 
@@ -242,6 +257,10 @@ async fn a_program_that_verifies_other_proofs_than_the_input_has_fails_before_pr
         assert!(text.contains("the program verifies 1 proof, the input has no proof"), "{text}");
         assert!(text.contains("write_proof"), "{text}");
     }
+    // The request is at fault, and no worker.
+    let key = prover.setup(guest("aggregate")).await.unwrap();
+    let error = prover.prove(&key, input_of_a_verified_proof()).await.unwrap_err();
+    assert!(matches!(error, DistributedError::Proof(ProofFailure::Request(_))), "{error:?}");
 
     // The program contains the call but verifies no proof, and the input has none.
     check_begins(&prover, "aggregate", input(&[0]), TaskKind::ProveShard, |request| request.core()).await;
@@ -261,8 +280,27 @@ async fn two_clients_of_one_program_share_a_worker() {
     second.connect().await.unwrap();
     // Both get the worker for their proofs, one after the other, although the other client is connected.
     for prover in [&second, &first, &second] {
-        check_begins(prover, "fibonacci", input(&[1000]), TaskKind::ProveShard, |request| request.core()).await;
+        check_gets_worker(prover).await;
     }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_tests_that_run_in_parallel_take_turns() {
+    if std::env::var_os(AGAIN).is_none() {
+        // The environment is the same for all tests of a process.
+        let (folder, program) = (tempfile::tempdir().unwrap(), std::env::current_exe().unwrap());
+        let list = folder.path().join("list.json");
+        return run_again("clients_of_tests_that_run_in_parallel_take_turns", Command::new(program), Some(&list));
+    }
+    let worker = idle_worker(Capabilities::all()).await;
+    let list = std::env::var_os(WORKERS).unwrap();
+    std::fs::write(list, format!("[\"{}\"]", worker.address)).unwrap();
+    let test = || async {
+        let client = ProverClient::from_env().await;
+        check_gets_worker(client.as_distributed().unwrap()).await;
+    };
+    tokio::join!(test(), test(), test(), test());
     worker.stop().await;
 }
 
@@ -350,14 +388,11 @@ fn a_machine_that_is_too_small_for_some_tasks_does_the_others() {
     check(TaskKind::NormalizeShard, None, None);
 }
 
-/// Runs the test `name` of this program again, on a machine of which the kernel has this file.
+/// Runs the test `name` again with `command`, which starts this program. The environment names the worker list `list`.
 #[track_caller]
-fn run_again(name: &str, file: &KernelFile) {
-    let mut command = file.command(std::env::current_exe().unwrap());
+fn run_again(name: &str, mut command: Command, list: Option<&Path>) {
     command.args(["--exact", name, "--nocapture"]).env(AGAIN, "1").env("SP1_PROVER", "distributed");
-    for variable in ["SP1_DISTRIBUTED_WORKERS", "SP1_DISTRIBUTED_URL"] {
-        command.env_remove(variable);
-    }
+    command.env_remove("SP1_DISTRIBUTED_URL").env_remove(WORKERS).envs(list.map(|list| (WORKERS, list)));
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
@@ -386,7 +421,8 @@ async fn a_program_that_was_built_for_another_processor_gets_an_error() {
 
     if std::env::var_os(AGAIN).is_none() {
         let file = KernelFile::without_avx2();
-        return run_again("a_program_that_was_built_for_another_processor_gets_an_error", &file);
+        let command = file.command(std::env::current_exe().unwrap());
+        return run_again("a_program_that_was_built_for_another_processor_gets_an_error", command, None);
     }
     check_lacks_avx2(ProverClient::builder().distributed().try_build().await);
     check_lacks_avx2(blocking::ProverClient::builder().distributed().try_build());
@@ -408,7 +444,8 @@ async fn a_program_that_was_built_for_another_processor_gets_an_error() {
 async fn a_program_on_a_machine_that_cannot_load_a_prover_gets_an_error() {
     if std::env::var_os(AGAIN).is_none() {
         let file = KernelFile::of_a_small_machine();
-        return run_again("a_program_on_a_machine_that_cannot_load_a_prover_gets_an_error", &file);
+        let command = file.command(std::env::current_exe().unwrap());
+        return run_again("a_program_on_a_machine_that_cannot_load_a_prover_gets_an_error", command, None);
     }
     let check = |text: String| {
         let expected = "not enough memory to load a prover: 2.0 GB needed";

@@ -3,12 +3,14 @@
 #
 #   guests/build.sh           build all guests; write elf/<name>, elf/SHA256SUMS and elf/COMPILER
 #   guests/build.sh --check   build in a temporary folder and compare with elf/SHA256SUMS; installs nothing
+#   guests/build.sh FOLDER    build the program in FOLDER, which is yours, and print the path of the ELF file
 #
 # A check that succeeded is not repeated for the same sources, programs and compiler: the build has no other inputs. The digests of
 # such checks are in sp1-distributed/guests in XDG_CACHE_HOME or ~/.cache.
 #
 # GUEST_JOBS        compiler jobs at a time (default 1)
-# GUEST_TARGET_DIR  where a build keeps its intermediate files (default guests/target; a check always starts from nothing)
+# GUEST_TARGET_DIR  where a build keeps its intermediate files (default guests/target or FOLDER/target; a check always starts from
+#                   nothing)
 #
 # A build installs the Debian packages it misses if it may; elsewhere it names them and stops.
 set -euo pipefail
@@ -63,9 +65,10 @@ install_packages() {
   "${install[@]}" >&2 || { "${as_root[@]}" apt-get update >&2 && "${install[@]}" >&2; }
 }
 
-# build <target folder>: leaves the programs in <target folder>/riscv64im-succinct-zkvm-elf/release.
-build() {
-  local target_dir=$1 source cargo_home variable
+# prepare <folder> <target folder> [cargo's options]: enters the folder with the programs and sets what `compile` uses.
+prepare() {
+  local folder=$1 target_dir=$2 source cargo_home variable
+  locked=("${@:3}")
   source=$(library_source)
   cargo_home=$(realpath -m "${CARGO_HOME:-$HOME/.cargo}")
 
@@ -84,9 +87,9 @@ build() {
   export RUSTC_BOOTSTRAP=1
   export CARGO_TARGET_DIR=$target_dir
 
-  cd "$here"
+  cd "$folder"
   # First of all, so that the folders of unpacked crates are there to be listed below.
-  $cargo fetch --locked --quiet
+  $cargo fetch "${locked[@]}" --quiet
 
   # Up to the blank line, what `sp1-build` passes.
   local flags=(
@@ -99,7 +102,7 @@ build() {
 
     # File names get into panic messages, so into the program and its verifying key: they must not depend on the machine. The last
     # match wins, so inner folders follow outer ones.
-    "--remap-path-prefix=$here=/guests"
+    "--remap-path-prefix=$folder=/guests"
     "--remap-path-prefix=$cargo_home=/cargo"
     "--remap-path-prefix=$target_dir=/target"
     "--remap-path-prefix=$(realpath "$source")=/rust"
@@ -113,15 +116,24 @@ build() {
   # One rustc argument each, with 0x1f between them.
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
   export CARGO_ENCODED_RUSTFLAGS
+}
 
+# compile [cargo's options]
+compile() {
+  $cargo build "${locked[@]}" --release "$@" --jobs "${GUEST_JOBS:-1}" --target "$spec" \
+    -Z json-target-spec \
+    -Z build-std=core,alloc,std,panic_abort \
+    -Z build-std-features=compiler-builtins-mem
+}
+
+# build <target folder>: leaves the programs in <target folder>/riscv64im-succinct-zkvm-elf/release.
+build() {
+  prepare "$here" "$1" --locked
   # One at a time: a build of several gives each the dependencies' features that any of them asks for, so one guest's wish would
   # change the other programs.
   local name
   for name in $(guests); do
-    $cargo build --locked --release --package "$name" --jobs "${GUEST_JOBS:-1}" --target "$spec" \
-      -Z json-target-spec \
-      -Z build-std=core,alloc,std,panic_abort \
-      -Z build-std-features=compiler-builtins-mem
+    compile --package "$name"
   done
 }
 
@@ -143,13 +155,27 @@ inputs() {
   } | sha256sum | cut -d' ' -f1
 }
 
-update() {
-  local target_dir
-  target_dir=$(realpath -m "${GUEST_TARGET_DIR:-$here/target}")
+need_compiler() {
   if ! library_source >/dev/null; then
     { install_packages && library_source >/dev/null; } ||
       die "the compiler is missing; install Debian 12's packages: apt-get install --no-install-recommends ${packages[*]}"
   fi
+}
+
+# own <folder>: builds a program that is not one of the guests. Its lock file may be missing.
+own() {
+  local folder target_dir
+  folder=$(realpath -e "$1") && [ -f "$folder/Cargo.toml" ] || die "$1 is not a folder with a Cargo.toml"
+  target_dir=$(realpath -m "${GUEST_TARGET_DIR:-$folder/target}")
+  need_compiler
+  (prepare "$folder" "$target_dir"; compile)
+  find "$target_dir/riscv64im-succinct-zkvm-elf/release" -maxdepth 1 -type f -executable
+}
+
+update() {
+  local target_dir
+  target_dir=$(realpath -m "${GUEST_TARGET_DIR:-$here/target}")
+  need_compiler
   (build "$target_dir")
   # Only after a build that succeeded.
   rm -rf "$elf_dir"
@@ -194,8 +220,9 @@ check() {
   say "the rebuilt programs are those in guests/elf"
 }
 
-case "$*" in
-  '') update ;;
-  --check) check ;;
-  *) die "usage: guests/build.sh [--check]" ;;
+case "$#,${1:-}" in
+  0,) update ;;
+  1,--check) check ;;
+  1,-* | [2-9]*) die "usage: guests/build.sh [--check | FOLDER]" ;;
+  *) own "$1" ;;
 esac

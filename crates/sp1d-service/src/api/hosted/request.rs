@@ -135,8 +135,8 @@ pub(super) fn check_body(
     let mode = mode_of(body.mode)?;
     let program = program_hash(&body.vk_hash)?;
     let input = artifact_id(&body.stdin_uri, "stdin_uri")?;
-    // The protocol uses the cycle limit instead of a gas limit of 0, and no program reaches the largest numbers. For any
-    // other limit, the program would have to be executed once more: an execution for a proof counts only cycles.
+    // The protocol uses the cycle limit instead of a gas limit of 0, and no program reaches the largest numbers. Any
+    // other limit would need a second execution: the execution for a proof does not calculate gas.
     if body.gas_limit != 0 && i64::try_from(body.gas_limit).is_ok() {
         return invalid(format!(
             "gas_limit {} is not supported: this service does not count gas\nhint: set it to the largest number or to 0, and limit the cycles with cycle_limit",

@@ -1,78 +1,25 @@
 //! Tests of the interface for programs that are built against plain sp1-sdk, with fake workers and a fake runner.
 
+mod addresses;
 mod client;
 mod frames;
+mod harness;
+mod load;
+mod modes;
+mod privacy;
+mod refusals;
+mod signatures;
+mod waiting;
 
-use client::{
-    SdkClient,
-    artifact::{ArtifactType, CreateArtifactResponse},
-    compressed, network, now, serialized, vk_hash,
-};
+use client::{SdkClient, artifact::ArtifactType, compressed, network, now, vk_hash};
 use frames::FrameStream;
-use futures::future::join_all;
+use harness::{Hosted, PATIENCE, PROGRAM, check_refused};
 use prost::Message;
 use reqwest::StatusCode;
-use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, serve_hosted};
-use sp1d_testing::{FakeEngine, FakeRunner, RunningWorker, expected_proof, fake_build};
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time::timeout};
-use tonic::{Code, Status};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-const PROGRAM: &[u8] = b"program";
-
-/// A running service with its interface for sp1-sdk.
-struct Hosted {
-    service: Service,
-    signers: HostedSigners,
-    url: String,
-}
-
-impl Hosted {
-    /// Starts a service in the folder `state`. The file `signers` in it lists who may ask.
-    async fn start(state: &Path, workers: &[SocketAddr], change: impl FnOnce(&mut ServiceSettings)) -> Self {
-        let mut orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
-        orchestrator.heartbeat = Duration::from_millis(100);
-        let mut settings = ServiceSettings::new(state.join("state"), orchestrator, "{}".into());
-        settings.free_bytes = 0;
-        change(&mut settings);
-        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
-        let list = sp1d_orchestrator::WorkerList(workers.iter().map(|address| (*address).into()).collect());
-        for (_, reached) in service.orchestrator().set_list(&list) {
-            reached.await.unwrap().unwrap();
-        }
-        let path = state.join("signers");
-        if !path.exists() {
-            fs::write(&path, "any\n").unwrap();
-        }
-        let signers = HostedSigners::read(path).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let settings = HostedSettings { signers: signers.clone(), url: None };
-        tokio::spawn(serve_hosted(service.clone(), listener, settings));
-        Self { service, signers, url }
-    }
-
-    fn client(&self, number: u32) -> SdkClient {
-        SdkClient::new(&self.url, number)
-    }
-}
-
-#[track_caller]
-fn check_refused<T: std::fmt::Debug>(outcome: Result<T, Status>, code: Code, part: &str) {
-    let status = outcome.expect_err("the call is refused");
-    assert_eq!(status.code(), code, "{status:?}");
-    assert!(status.message().contains(part), "`{part}` is not in {status:?}");
-}
-
-/// Changes the body of a request.
-type Change<'a> = &'a dyn Fn(&mut network::RequestProofRequestBody);
+use sp1d_testing::{FakeEngine, RunningWorker, expected_proof};
+use std::{fs, sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tonic::Code;
 
 #[tokio::test]
 async fn program_of_sp1_sdk_is_proven() {
@@ -128,74 +75,6 @@ async fn damaged_program_is_uploaded_again() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_refused_with_the_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
-    let client = hosted.client(1);
-    client.register(PROGRAM).await.unwrap();
-    let good = client.body(PROGRAM, 1).await.unwrap();
-
-    let changed = |change: Change<'_>| {
-        let mut body = good.clone();
-        change(&mut body);
-        body
-    };
-    // Refused before the nonce is used, so that all have the same one.
-    let cases: [(Change<'_>, &str); 6] = [
-        (&|body| body.version = "sp1-v1".to_owned(), "sp1-fake"),
-        (&|body| body.strategy = 3, "AUCTION"),
-        (&|body| body.gas_limit = 7, "gas_limit 7"),
-        (&|body| body.whitelist = vec![vec![0; 20]], "whitelist"),
-        (&|body| body.deadline = 5, "has passed"),
-        (&|body| body.stdin_uri = "elsewhere".to_owned(), "stdin_uri"),
-    ];
-    for (change, part) in cases {
-        check_refused(client.request_proof(&changed(change)).await, Code::InvalidArgument, part);
-    }
-
-    let mut request = client.signed(&good);
-    request.signature[64] = 9;
-    let refused: Result<network::RequestProofResponse, _> =
-        client.call("/network.ProverNetwork/RequestProof", request).await;
-    check_refused(refused, Code::Unauthenticated, "signature");
-    let mut request = client.signed(&good);
-    // Field 100, which no version of sp1-sdk has.
-    request.body.extend([0xa0, 0x06, 0x01]);
-    request.signature = client.sign(&request.body, 27);
-    let refused: Result<network::RequestProofResponse, _> =
-        client.call("/network.ProverNetwork/RequestProof", request).await;
-    check_refused(refused, Code::InvalidArgument, "fields that this service does not know");
-
-    let unknown = changed(&|body| body.vk_hash = vec![1; 32]);
-    check_refused(client.request_proof(&unknown).await, Code::NotFound, "no program with the verifying key 0x00");
-    check_refused(client.request_proof(&unknown).await, Code::Aborted, "was used before");
-    let nonce = client.nonce().await.unwrap();
-    let never_issued = changed(&|body| body.nonce = nonce + 1_000_000_000);
-    check_refused(client.request_proof(&never_issued).await, Code::Aborted, "has not issued");
-    let without_upload = client.create_artifact(ArtifactType::Stdin).await.unwrap().artifact_uri;
-    let missing = changed(&|body| (body.nonce, body.stdin_uri) = (nonce, without_upload.clone()));
-    check_refused(client.request_proof(&missing).await, Code::NotFound, "stdin_uri names an artifact");
-    let nonce = client.nonce().await.unwrap();
-    let program_uri = client.upload(ArtifactType::Program, &serialized(PROGRAM)).await.unwrap();
-    let program_as_input = changed(&|body| (body.nonce, body.stdin_uri) = (nonce, program_uri.clone()));
-    check_refused(client.request_proof(&program_as_input).await, Code::InvalidArgument, "names a program");
-    // The input of another requester.
-    let other = hosted.client(2);
-    let stolen = changed(&|body| body.stdin_uri = good.stdin_uri.clone());
-    let stolen = network::RequestProofRequestBody { nonce: other.nonce().await.unwrap(), ..stolen };
-    check_refused(other.request_proof(&stolen).await, Code::NotFound, "has not uploaded");
-
-    let wrong = client.create_program(b"program two", vk_hash(PROGRAM)).await;
-    check_refused(wrong, Code::InvalidArgument, "has the verifying key 0x00");
-    check_refused(client.status(&[7; 32]).await, Code::NotFound, "no request 0707");
-    check_refused(client.status(&[7; 31]).await, Code::InvalidArgument, "31 bytes");
-    let balance: Result<network::GetNonceResponse, _> =
-        client.call("/network.ProverNetwork/GetBalance", network::GetNonceRequest::default()).await;
-    check_refused(balance, Code::Unimplemented, "network.ProverNetwork/GetBalance");
-    hosted.service.shutdown().await;
-}
-
-#[tokio::test]
 async fn only_listed_signers_may_ask_and_the_list_can_change() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("signers");
@@ -218,50 +97,6 @@ async fn only_listed_signers_may_ask_and_the_list_can_change() {
     timeout(PATIENCE, allowed).await.unwrap();
     hosted.service.shutdown().await;
     following.await.unwrap();
-}
-
-#[tokio::test]
-async fn uploads_are_checked_and_their_addresses_permit_one_thing() {
-    let folder = tempfile::tempdir().unwrap();
-    let hosted = Hosted::start(folder.path(), &[], |settings| settings.program_bytes = 100).await;
-    let client = hosted.client(1);
-    let zeros = vec![0; 1 << 20];
-    let long = [PROGRAM, &zeros].concat();
-    let mut wrong_length = serialized(PROGRAM);
-    wrong_length[0] += 1;
-    let mut cut_off = compressed(&serialized(PROGRAM));
-    cut_off.truncate(cut_off.len() - 3);
-    let program = ArtifactType::Program;
-    let cases: [(ArtifactType, Vec<u8>, u16); 8] = [
-        (program, serialized(PROGRAM), 422),
-        (program, cut_off, 422),
-        (program, compressed(b"short"), 422),
-        (program, compressed(&wrong_length), 422),
-        (program, compressed(&serialized(b"no program")), 422),
-        (program, compressed(&serialized(&long)), 413),
-        (ArtifactType::Stdin, compressed(b"bad input"), 422),
-        (ArtifactType::Stdin, compressed(b"input"), 200),
-    ];
-    for (at, (kind, body, expected)) in cases.into_iter().enumerate() {
-        let url = client.create_artifact(kind).await.unwrap().artifact_presigned_url;
-        assert_eq!(client.put(&url, body).await.as_u16(), expected, "case {at}");
-    }
-    for kind in [ArtifactType::Proof, ArtifactType::UnspecifiedArtifactType] {
-        check_refused(client.create_artifact(kind).await, Code::InvalidArgument, kind.as_str_name());
-    }
-
-    let CreateArtifactResponse { artifact_presigned_url: url, .. } =
-        client.create_artifact(ArtifactType::Stdin).await.unwrap();
-    assert_eq!(client.put(&url, compressed(b"one")).await, StatusCode::OK);
-    assert_eq!(client.put(&url, compressed(b"one")).await, StatusCode::OK, "the response may have been lost");
-    assert_eq!(client.put(&url, compressed(b"two")).await, StatusCode::CONFLICT);
-    let changed = format!("{}{}", &url[..url.len() - 1], if url.ends_with('0') { '1' } else { '0' });
-    assert_eq!(client.put(&changed, compressed(b"one")).await, StatusCode::NOT_FOUND);
-    let (code, _) = client.fetch(&url.replace("/files/", "/proofs/")).await;
-    assert_eq!(code, StatusCode::NOT_FOUND);
-    let (code, _) = client.fetch(&format!("{}/v1/proofs", hosted.url)).await;
-    assert_eq!(code, StatusCode::NOT_FOUND, "the HTTP API is not on this port");
-    hosted.service.shutdown().await;
 }
 
 #[tokio::test]
@@ -356,34 +191,6 @@ async fn replaced_connection_tells_its_client_before_it_closes() {
     let _second = FrameStream::connect(&hosted.url).await;
     let kinds = timeout(PATIENCE, first.kinds_until_closed()).await.unwrap();
     assert!(kinds.contains(&frames::GOAWAY), "{kinds:?}");
-    hosted.service.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_clients_at_once_are_served() {
-    let folder = tempfile::tempdir().unwrap();
-    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
-    let hosted = Hosted::start(folder.path(), &[worker.address], |settings| {
-        settings.http.connections_per_client = settings.http.connections;
-    })
-    .await;
-    hosted.client(0).register(PROGRAM).await.unwrap();
-    let clients: Vec<_> = (1..=200).map(|number| hosted.client(number)).collect();
-    let requests = clients.iter().map(|client| async move {
-        let body = client.body(PROGRAM, 1).await.unwrap();
-        let id = client.request_proof(&body).await.unwrap();
-        assert_eq!(client.ended(&id).await.fulfillment_status, 3);
-        id
-    });
-    let ids = timeout(PATIENCE * 6, join_all(requests)).await.unwrap();
-    let statuses = clients.iter().zip(&ids).map(|(client, id)| async move {
-        let started = Instant::now();
-        client.status(id).await.unwrap();
-        started.elapsed()
-    });
-    let mut latencies = join_all(statuses).await;
-    latencies.sort_unstable();
-    assert!(latencies[198] < Duration::from_millis(100), "{latencies:?}");
     hosted.service.shutdown().await;
 }
 

@@ -242,6 +242,12 @@ pub(super) async fn request_proof(
     })
 }
 
+/// Returns how long a status call may be held open at `now`, for a request with this `deadline`. Both are in seconds
+/// since 1970.
+fn hold_time(deadline: u64, now: u64) -> Duration {
+    Duration::from_secs(deadline.saturating_sub(now)).saturating_add(AFTER_DEADLINE).min(MAX_HOLD)
+}
+
 /// Waits until the state of the proof changes, and returns it. Returns a final state at once, and any state after
 /// `MAX_HOLD`, when the deadline has passed, or if too many calls of the requester are held open.
 async fn next_state(context: &CallContext, request_id: &[u8]) -> Result<(HostedRequest, ProofSummary), HostedRefusal> {
@@ -252,8 +258,7 @@ async fn next_state(context: &CallContext, request_id: &[u8]) -> Result<(HostedR
     let Some(_held) = context.interface.held().hold(&request.requester) else {
         return Ok((request, first));
     };
-    let until_deadline = Duration::from_secs(request.deadline.saturating_sub(context.interface.seconds()));
-    let until = Instant::now() + until_deadline.saturating_add(AFTER_DEADLINE).min(MAX_HOLD);
+    let until = Instant::now() + hold_time(request.deadline, context.interface.seconds());
     let mut follower = context.service().follow(&first.id);
     loop {
         follower.mark_unchanged();
@@ -332,4 +337,19 @@ pub(super) async fn details(
         stdin_private: hosted.private,
     };
     Ok(GetProofRequestDetailsResponse { request: Some(request) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_call_is_held_until_shortly_after_the_deadline_or_for_50_s() {
+        // Seconds until the deadline, and seconds for which the call is held.
+        for (left, expected) in [(0, 2), (1, 3), (47, 49), (48, 50), (3600, 50)] {
+            assert_eq!(hold_time(1000 + left, 1000), Duration::from_secs(expected), "{left} s before the deadline");
+        }
+        assert_eq!(hold_time(0, 1000), Duration::from_secs(2));
+        assert_eq!(hold_time(u64::MAX, 0), Duration::from_secs(50));
+    }
 }

@@ -135,9 +135,11 @@ pub(super) fn check_body(
     let mode = mode_of(body.mode)?;
     let program = program_hash(&body.vk_hash)?;
     let input = artifact_id(&body.stdin_uri, "stdin_uri")?;
-    if body.gas_limit != u64::MAX {
+    // The protocol uses the cycle limit instead of a gas limit of 0, and no program reaches the largest numbers. Any
+    // other limit would need a second execution: the execution for a proof does not calculate gas.
+    if body.gas_limit != 0 && i64::try_from(body.gas_limit).is_ok() {
         return invalid(format!(
-            "gas_limit {} is not supported: this service does not count gas\nhint: leave it out, and limit the cycles with cycle_limit",
+            "gas_limit {} is not supported: this service does not count gas\nhint: set it to the largest number or to 0, and limit the cycles with cycle_limit",
             body.gas_limit
         ));
     }
@@ -248,6 +250,8 @@ mod tests {
         };
         assert_eq!(proof, expected);
         check(|body| body.cycle_limit = 1000, Ok(Some(1000)));
+        check(|body| (body.cycle_limit, body.gas_limit) = (1000, 0), Ok(Some(1000)));
+        check(|body| body.gas_limit = 1 << 63, Ok(None));
     }
 
     #[test]
@@ -262,6 +266,9 @@ mod tests {
         check(|body| body.vk_hash = vec![0xff; 32], Err(&["vk_hash"]));
         check(|body| body.stdin_uri = "s3://elsewhere".into(), Err(&["stdin_uri", "s3://elsewhere"]));
         check(|body| body.gas_limit = 5, Err(&["gas_limit 5"]));
+        // sp1-sdk sends this limit if a program uses neither `hosted` nor a simulation.
+        check(|body| body.gas_limit = 1_000_000_000, Err(&["does not count gas", "cycle_limit"]));
+        check(|body| body.gas_limit = i64::MAX as u64, Err(&["gas_limit"]));
         check(|body| body.cycle_limit = 0, Err(&["cycle_limit 0"]));
         check(|body| body.min_auction_period = 5, Err(&["min_auction_period 5"]));
         check(|body| body.whitelist = vec![vec![1; 20]], Err(&["whitelist with 1"]));

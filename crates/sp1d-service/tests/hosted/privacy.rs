@@ -1,0 +1,126 @@
+//! A requester learns nothing of the requests and uploads of another one. Status calls are not signed: a client that
+//! knows the id of a request sees its state. So ids must not be guessable, and a wrong guess must not show what exists.
+
+use crate::{
+    client::{SdkClient, artifact::ArtifactType, compressed, network, serialized, vk_hash},
+    harness::{Hosted, PATIENCE, PROGRAM, check_refused},
+};
+use reqwest::StatusCode;
+use sp1d_testing::{FakeEngine, RunningWorker};
+use std::fmt::Debug;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+/// Returns the code and the text of a refusal.
+#[track_caller]
+fn refusal<T: Debug>(outcome: Result<T, Status>) -> (Code, String) {
+    let status = outcome.expect_err("the call is refused");
+    (status.code(), status.message().to_owned())
+}
+
+/// Returns the refusal for an id of which the service knows nothing.
+fn unknown_request(id: &[u8]) -> (Code, String) {
+    let digits: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    (Code::NotFound, format!("there is no request {digits}\nhint: ended proofs are removed after `--keep` days"))
+}
+
+async fn details(client: &SdkClient, id: &[u8]) -> Result<network::GetProofRequestDetailsResponse, Status> {
+    let request = network::GetProofRequestDetailsRequest { request_id: id.to_vec() };
+    client.call("/network.ProverNetwork/GetProofRequestDetails", request).await
+}
+
+#[tokio::test]
+async fn uploads_of_another_requester_look_like_missing_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let (owner, other) = (hosted.client(1), hosted.client(2));
+    owner.register(PROGRAM).await.unwrap();
+    let input = owner.upload(ArtifactType::PrivateStdin, b"secret").await.unwrap();
+    let program = owner.upload(ArtifactType::Program, &serialized(PROGRAM)).await.unwrap();
+    let missing = owner.create_artifact(ArtifactType::PrivateStdin).await.unwrap().artifact_uri;
+
+    let ask = async |uri: &str| {
+        let (nonce, stdin_uri) = (other.nonce().await.unwrap(), uri.to_owned());
+        let body = network::RequestProofRequestBody { nonce, stdin_uri, ..other.body(PROGRAM, 1).await.unwrap() };
+        refusal(other.request_proof(&body).await)
+    };
+    let unknown = ask(&missing).await;
+    assert_eq!(unknown.0, Code::NotFound);
+    assert_eq!(ask(&input).await, unknown);
+    assert_eq!(ask(&program).await, unknown, "the kind of the upload does not show either");
+
+    let register = async |uri: &str| {
+        let (nonce, program_uri) = (other.nonce().await.unwrap(), uri.to_owned());
+        let body =
+            network::CreateProgramRequestBody { nonce, vk_hash: vk_hash(PROGRAM), vk: vec![1; 200], program_uri };
+        let outcome: Result<network::CreateProgramResponse, _> =
+            other.call("/network.ProverNetwork/CreateProgram", other.signed(&body)).await;
+        refusal(outcome)
+    };
+    let unknown = register(&missing).await;
+    assert_eq!(unknown.0, Code::NotFound);
+    assert_eq!(register(&program).await, unknown);
+    assert_eq!(register(&input).await, unknown);
+
+    // An upload belongs to the requester who got the address, also if another client sends it.
+    let created = owner.create_artifact(ArtifactType::Stdin).await.unwrap();
+    assert_eq!(other.put(&created.artifact_presigned_url, compressed(b"sent by another")).await, StatusCode::OK);
+    assert_eq!(ask(&created.artifact_uri).await.0, Code::NotFound);
+    let body =
+        network::RequestProofRequestBody { stdin_uri: created.artifact_uri, ..owner.body(PROGRAM, 1).await.unwrap() };
+    owner.request_proof(&body).await.unwrap();
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn guessed_id_of_a_request_shows_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let (owner, other) = (hosted.client(1), hosted.client(2));
+    owner.register(PROGRAM).await.unwrap();
+    let body = owner.body(PROGRAM, 1).await.unwrap();
+    let id = owner.request_proof(&body).await.unwrap();
+    // Even all facts of a request do not lead to its id.
+    let same = network::RequestProofRequestBody { deadline: body.deadline, ..other.body(PROGRAM, 1).await.unwrap() };
+    assert_ne!(other.request_proof(&same).await.unwrap(), id);
+
+    let near = [0, 15, 31].map(|at| {
+        let mut guessed = id.clone();
+        guessed[at] ^= 1;
+        guessed
+    });
+    for guessed in near.into_iter().chain([vec![7; 32]]) {
+        assert_eq!(refusal(other.status(&guessed).await), unknown_request(&guessed));
+        assert_eq!(refusal(details(&other, &guessed).await), unknown_request(&guessed));
+    }
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn requests_cannot_be_listed_or_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosted = Hosted::start(folder.path(), &[], |_| {}).await;
+    let (owner, other) = (hosted.client(1), hosted.client(2));
+    owner.register(PROGRAM).await.unwrap();
+    let id = owner.request_proof(&owner.body(PROGRAM, 1).await.unwrap()).await.unwrap();
+    // No worker is connected yet, so the request still waits.
+    for path in [
+        "/network.ProverNetwork/CancelRequest",
+        "/network.ProverNetwork/FailFulfillment",
+        "/network.ProverNetwork/GetFilteredProofRequests",
+        "/network.ProverNetwork/SubscribeProofRequests",
+    ] {
+        for client in [&owner, &other] {
+            for request_id in [id.clone(), vec![7; 32]] {
+                let request = network::GetProofRequestStatusRequest { request_id };
+                let refused: Result<network::GetNonceResponse, _> = client.call(path, request).await;
+                check_refused(refused, Code::Unimplemented, &path[1..]);
+            }
+        }
+    }
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    hosted.connect(&[worker.address]).await;
+    let status = timeout(PATIENCE, owner.ended(&id)).await.unwrap();
+    assert_eq!(status.fulfillment_status, 3);
+    hosted.service.shutdown().await;
+}

@@ -11,8 +11,8 @@ use sp1d_service::fuzzing::{
 pub const HOSTED: FuzzTarget = FuzzTarget {
     name: "hosted",
     max_bytes: 16 << 10,
-    // An element of a list takes 24 bytes for 2 encoded ones, in lists that grow by doubling. The decoder of uploads has
-    // a buffer of 128 KiB, and the content has 64 KiB.
+    // An element of a list takes 24 bytes for 2 encoded ones, in lists that grow by doubling. The decoder of uploads
+    // has a buffer of 128 KiB, and the content has 64 KiB.
     memory: FuzzMemory { base_bytes: 2 << 20, per_byte: 256 },
     dictionary: &[
         b"sp1d-artifact:",
@@ -141,8 +141,8 @@ fn check_upload(upload: &[u8], is_program: bool) {
     }
 }
 
-/// Checks that uploads of any content arrive unchanged, and that an upload that breaks off is refused. The input has the
-/// place where it breaks off, and the content.
+/// Checks that uploads of any content arrive unchanged, and that an upload that breaks off is refused. The input has
+/// the place where it breaks off, and the content.
 fn check_content(input: &[u8]) {
     let Some((place, content)) = input.split_first_chunk::<2>() else { return };
     for is_program in [true, false] {

@@ -238,7 +238,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "hosted-bad-signatures",
         8,
         |target| requesters::hosted_bad_signatures(target).boxed(),
-        "calls the interface for sp1-sdk with long requests that strangers have signed, or that have no valid signature",
+        "sends long requests for sp1-sdk that strangers have signed, or that have no valid signature",
     ),
     Attack::requester(
         "hosted-uploads",

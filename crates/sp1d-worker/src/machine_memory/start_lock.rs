@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 /// still take turns. A frozen process could hold the lock for ever.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// Held while a prover loads. A loading prover needs twice the memory that it needs later. Released when dropped, and by
-/// the operating system when the process ends.
+/// Held while a prover loads. A loading prover needs twice the memory that it needs later. Released when dropped, and
+/// by the operating system when the process ends.
 #[derive(Debug)]
 pub struct StartLock {
     /// `None` if the lock cannot be used, or if another process held it for too long.

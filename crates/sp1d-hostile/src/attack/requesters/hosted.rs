@@ -12,8 +12,8 @@ const FILES: &str = "/hosted/v1/files/";
 /// Number of entries in the body of a request, so that the body has nearly the largest length.
 const ENTRIES: usize = 2700;
 
-/// Returns a signature that is valid for every text, each time of another signer. Both of its numbers are 1: that is the
-/// coordinate of a point on the curve.
+/// Returns a signature that is valid for every text, each time of another signer. Both of its numbers are 1: that is
+/// the coordinate of a point on the curve.
 fn signature() -> [u8; 65] {
     let mut signature = [0; 65];
     (signature[31], signature[63], signature[64]) = (1, 1, 27);

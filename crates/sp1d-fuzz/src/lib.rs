@@ -18,4 +18,4 @@ mod harness;
 mod targets;
 
 pub use harness::{FuzzMemory, FuzzTarget, check_seeds, run, start};
-pub use targets::{CACHE_FILE, CHUNKS, FORM, PREAMBLE, SESSION, WORKER_LIST};
+pub use targets::{CACHE_FILE, CHUNKS, FORM, HOSTED, PREAMBLE, SESSION, WORKER_LIST};

@@ -1,6 +1,6 @@
 //! Runs each target on its seeds, and on simple changes of them. `./x fuzz` continues from there.
 
-use sp1d_fuzz::{CACHE_FILE, CHUNKS, FORM, PREAMBLE, SESSION, WORKER_LIST, check_seeds};
+use sp1d_fuzz::{CACHE_FILE, CHUNKS, FORM, HOSTED, PREAMBLE, SESSION, WORKER_LIST, check_seeds};
 
 #[test]
 fn preamble_holds_for_its_seeds() {
@@ -20,6 +20,11 @@ fn chunks_hold_for_their_seeds() {
 #[test]
 fn form_holds_for_its_seeds() {
     check_seeds(&FORM);
+}
+
+#[test]
+fn hosted_holds_for_its_seeds() {
+    check_seeds(&HOSTED);
 }
 
 #[test]

@@ -122,6 +122,7 @@ fn main() -> Result<ExitCode> {
     }
     sp1d_figures::write_figures(&arguments.output, &report)?;
     let missed: Vec<String> = report.misses().collect();
+    println!("attacks: {} of {}, limits missed: {}", report.attacks.len(), ATTACKS.len(), missed.len());
     missed.iter().for_each(|miss| println!("missed: {miss}"));
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

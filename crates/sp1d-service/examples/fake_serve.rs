@@ -13,6 +13,9 @@
 //! - `JOIN_FROM`: the addresses from which workers may join. The line `joining ADDRESS` then comes before the line
 //!   `serving URL`.
 //! - `JOIN_LISTEN`: address for them. Without it, a free port of the loopback interface.
+//! - `HOSTED_SIGNERS`: the file with the requesters of the interface for sp1-sdk. The line `hosted ADDRESS` then comes
+//!   before the line `serving URL`.
+//! - `HOSTED_LISTEN`: address for them. Without it, a free port of the loopback interface.
 //! - `LOG`: filter for log lines, which go to stderr. Without it, nothing is logged.
 
 #![expect(clippy::print_stdout, reason = "the tests read the printed lines")]
@@ -20,7 +23,7 @@
 use sp1d_artifacts::StoreLimits;
 use sp1d_orchestrator::{JoinSettings, OrchestratorSettings, WorkerList};
 use sp1d_protocol::Filter;
-use sp1d_service::{Service, ServiceSettings, serve};
+use sp1d_service::{HostedSettings, HostedSigners, Service, ServiceSettings, serve, serve_hosted};
 use sp1d_testing::{FakeRunner, fake_build};
 use std::{env, error::Error, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::{
@@ -87,6 +90,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let listener = listen("JOIN_LISTEN").await?;
         println!("joining {}", listener.local_addr()?);
         service.orchestrator().serve_joining(listener, JoinSettings::new(from));
+    }
+    if let Some(path) = variable("HOSTED_SIGNERS")? {
+        let listener = listen("HOSTED_LISTEN").await?;
+        println!("hosted {}", listener.local_addr()?);
+        let settings = HostedSettings { signers: HostedSigners::read(path)?, url: None };
+        tokio::spawn(serve_hosted(service.clone(), listener, settings));
     }
     let listener = listen("LISTEN").await?;
     println!("serving http://{}", listener.local_addr()?);

@@ -2,6 +2,11 @@
 //!
 //! This module is in every build, so that the fuzz targets run the code that ships.
 
+pub use crate::api::{
+    HostedRequestFacts, decompress_hosted_upload, hosted_file_address, opens_hosted_address, read_hosted_artifact,
+    read_hosted_registration, read_hosted_request,
+};
+
 use crate::{
     api::{ProofFormPart, ProofFormReader, UploadKind},
     state::{read_cache_file, write_cache_file},

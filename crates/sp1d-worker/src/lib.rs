@@ -35,7 +35,7 @@ pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUs
 pub use health::HealthPort;
 pub use limits::limits;
 pub use load_error::LoadError;
-pub use machine_memory::{LockError, MemoryError, MemoryPlan, StartLock, wait_for_memory};
+pub use machine_memory::{MemoryError, MemoryPlan, StartLock, wait_for_memory};
 pub use port::PortError;
 pub use prover::{ProverCommand, ProverRules, Provers, serve_prover};
 pub use session::{

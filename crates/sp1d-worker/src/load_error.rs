@@ -1,15 +1,12 @@
 //! Why a prover cannot be loaded.
 
-use crate::machine_memory::{LockError, MemoryError};
+use crate::machine_memory::MemoryError;
 use std::path::PathBuf;
 
 /// Why a prover cannot be loaded, now or later. A worker whose provers all fail like this ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The lock that makes the provers of this machine load one after another cannot be taken.
-    #[error(transparent)]
-    Lock(#[from] LockError),
     /// The machine does not have enough free memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),

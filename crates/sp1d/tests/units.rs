@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -91,6 +91,15 @@ impl Namespace {
     }
 }
 
+/// Returns the start lock of workers in `namespace`, where this user may be root.
+fn start_lock(namespace: Option<&Namespace>) -> PathBuf {
+    let own = StartLock::default_path();
+    if !namespace.is_some_and(|namespace| namespace.has_user) {
+        return own;
+    }
+    own.parent().unwrap().with_file_name("sp1d-start-0").join("lock")
+}
+
 /// Killed when dropped.
 struct Killed(Child);
 
@@ -163,7 +172,8 @@ fn the_units_as_they_are_meet_and_stop() {
     };
     // A worker waits for this lock before it loads its prover, which takes gigabytes.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let lock = runtime.block_on(StartLock::take(&StartLock::default_path(), || {})).unwrap();
+    let lock = runtime.block_on(StartLock::take(&start_lock(namespace.as_ref()), || {}));
+    assert!(lock.is_held());
     let [serve, worker] = ["sp1d-serve.service", "sp1d-worker.service"].map(Unit::read);
     let logs = || format!("{}{}", log_of(folder, "serve.log"), log_of(folder, "worker.log"));
     let serving = start(&serve, "serve.log");

@@ -1,7 +1,7 @@
 //! The table of attacks.
 
 use super::{
-    connections::{http_flood, join_flood, worker_flood},
+    connections::{health_flood, hosted_flood, http_flood, join_flood, worker_flood},
     members, requesters,
     target::AttackTarget,
 };
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) enum Party {
     /// A worker that has joined.
     Member,
-    /// A client of the HTTP interface.
+    /// A client of the HTTP interface, or of the interface for sp1-sdk.
     Requester,
     /// A peer that only opens connections, many in a second.
     Connections,
@@ -234,6 +234,18 @@ pub(crate) const ATTACKS: &[Attack] = &[
         |target| requesters::control_characters(target).boxed(),
         "puts escape characters into paths, headers and requests",
     ),
+    Attack::requester(
+        "hosted-bad-signatures",
+        8,
+        |target| requesters::hosted_bad_signatures(target).boxed(),
+        "sends long requests for sp1-sdk that strangers have signed, or that have no valid signature",
+    ),
+    Attack::requester(
+        "hosted-uploads",
+        32,
+        |target| requesters::hosted_uploads(target).boxed(),
+        "sends inputs for sp1-sdk that are slow, that are not compressed, or that are gigabytes of zeros",
+    ),
     Attack::flood(
         "worker-flood",
         |target| worker_flood(target).boxed(),
@@ -248,5 +260,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "http-flood",
         |target| http_flood(target).boxed(),
         "opens 1,000 connections in a second at the HTTP port",
+    ),
+    Attack::flood(
+        "hosted-flood",
+        |target| hosted_flood(target).boxed(),
+        "opens 1,000 connections in a second at the port for sp1-sdk",
+    ),
+    Attack::flood(
+        "health-flood",
+        |target| health_flood(target).boxed(),
+        "opens 1,000 connections in a second at the port for health probes of a worker",
     ),
 ];

@@ -21,6 +21,8 @@ const HOLD: Duration = Duration::from_millis(1500);
 /// What a connection sends first. The last one sends nothing and closes at once.
 const FIRST_BYTES: [Option<&[u8]>; 4] = [Some(b""), Some(&[0xff; 64]), Some(b"SP1D"), None];
 const FIRST_HTTP_BYTES: [Option<&[u8]>; 4] = [Some(b""), Some(&[0xff; 64]), Some(b"GET /healthz HT"), None];
+const FIRST_HTTP2_BYTES: [Option<&[u8]>; 4] =
+    [Some(b""), Some(&[0xff; 64]), Some(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), None];
 
 pub(super) async fn worker_flood(target: AttackTarget) -> Result<()> {
     flood(&target, target.worker_port, &FIRST_BYTES).await
@@ -32,6 +34,14 @@ pub(super) async fn join_flood(target: AttackTarget) -> Result<()> {
 
 pub(super) async fn http_flood(target: AttackTarget) -> Result<()> {
     flood(&target, target.http_port, &FIRST_HTTP_BYTES).await
+}
+
+pub(super) async fn hosted_flood(target: AttackTarget) -> Result<()> {
+    flood(&target, target.hosted_port, &FIRST_HTTP2_BYTES).await
+}
+
+pub(super) async fn health_flood(target: AttackTarget) -> Result<()> {
+    flood(&target, target.health_port, &FIRST_HTTP_BYTES).await
 }
 
 /// Opens connections at the wanted rate until it is dropped.

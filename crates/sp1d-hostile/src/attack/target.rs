@@ -59,6 +59,10 @@ pub(crate) struct AttackTarget {
     pub(crate) join_port: SocketAddr,
     /// HTTP interface of the service.
     pub(crate) http_port: SocketAddr,
+    /// Interface of the service for sp1-sdk.
+    pub(crate) hosted_port: SocketAddr,
+    /// Port for health probes of a worker.
+    pub(crate) health_port: SocketAddr,
     /// Number of addresses from which the attacker connects.
     pub(crate) addresses: u8,
     pub(crate) counts: Arc<AttackCounts>,

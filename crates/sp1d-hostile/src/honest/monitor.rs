@@ -1,4 +1,4 @@
-//! Asks for the health of the service, and shakes hands at the other two ports, again and again.
+//! Asks for the health of the service, and connects to the other ports, again and again.
 
 use crate::pool::MeasuredPool;
 use anyhow::{Result, bail};
@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -24,13 +25,15 @@ const HEALTH_TIME: Duration = Duration::from_secs(5);
 const HANDSHAKE_PAUSE: Duration = Duration::from_millis(500);
 /// Longest handshake, as of a peer that retries afterwards.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(3);
+/// Tries of a probe over HTTP. Monitors act only after several failures, because a full port replaces connections.
+const PROBE_TRIES: u32 = 3;
 
 /// What a monitor has seen.
 #[derive(Debug, Clone)]
 pub(crate) struct MonitorFigures {
     /// The longest time between two healthy responses.
     pub(crate) longest_silence: Duration,
-    /// Handshakes that were refused or took too long, in words.
+    /// Handshakes and probes that were refused or took too long, in words.
     pub(crate) refusals: Vec<String>,
 }
 
@@ -42,7 +45,7 @@ struct MonitorState {
 /// Watches a service until it is dropped.
 pub(crate) struct HonestMonitor {
     state: Arc<Mutex<MonitorState>>,
-    _tasks: [AbortOnDropHandle<()>; 3],
+    _tasks: [AbortOnDropHandle<()>; 5],
 }
 
 fn lock(state: &Mutex<MonitorState>) -> MutexGuard<'_, MonitorState> {
@@ -66,6 +69,9 @@ impl HonestMonitor {
             tokio::spawn(watch_port(pool.join_port, Role::Worker, state.clone())),
             // The worker serves the service, so it tells an orchestrator without proofs that it is busy.
             tokio::spawn(watch_port(pool.worker_port, Role::IdleOrchestrator, state.clone())),
+            // This path does not exist there, so the response says that the port serves requests.
+            tokio::spawn(watch_path(pool.hosted_port, "/", "HTTP/1.1 404", state.clone())),
+            tokio::spawn(watch_path(pool.health_port, "/healthz", "HTTP/1.1 200", state.clone())),
         ];
         Ok(Self { state, _tasks: tasks.map(AbortOnDropHandle::new) })
     }
@@ -97,6 +103,38 @@ async fn watch_port(port: SocketAddr, role: Role, state: Arc<Mutex<MonitorState>
         }
         sleep(HANDSHAKE_PAUSE).await;
     }
+}
+
+/// Asks for `path` at `port`. The response must start with `expected`.
+async fn watch_path(port: SocketAddr, path: &str, expected: &str, state: Arc<Mutex<MonitorState>>) {
+    loop {
+        let mut fault = None;
+        for _ in 0..PROBE_TRIES {
+            fault = match timeout(HANDSHAKE_TIME, probe(port, path)).await {
+                Ok(Ok(start)) if start == expected => None,
+                Ok(Ok(start)) => Some(format!("{start} instead of {expected}")),
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("no response within {HANDSHAKE_TIME:?}")),
+            };
+            if fault.is_none() {
+                break;
+            }
+        }
+        if let Some(fault) = fault {
+            lock(&state).seen.refusals.push(format!("{path} at {port}: {fault}"));
+        }
+        sleep(HANDSHAKE_PAUSE).await;
+    }
+}
+
+/// Returns the version and the status of the response to a request for `path`.
+async fn probe(port: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(port).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await?;
+    Ok(String::from_utf8_lossy(&start).into_owned())
 }
 
 async fn shake_hands(port: SocketAddr, role: Role) -> Result<()> {

@@ -67,6 +67,8 @@ pub(crate) async fn measure(attack: &'static Attack, plan: &BenchPlan, attackers
         worker_port: pool.worker_port,
         join_port: pool.join_port,
         http_port: pool.http_port,
+        hosted_port: pool.hosted_port,
+        health_port: pool.health_port,
         addresses: attack.addresses,
         counts: counts.clone(),
     };

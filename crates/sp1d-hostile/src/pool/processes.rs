@@ -4,7 +4,7 @@ use super::process::MeasuredProcess;
 use anyhow::{Context, Result, bail};
 use sp1d_client::Client;
 use std::{
-    env,
+    env, fs,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::Command,
@@ -30,6 +30,10 @@ pub(crate) const INPUT_BYTES: u64 = 8 << 20;
 /// Proofs that run at the same time: four honest ones and four of the hostile requester.
 const RUNNING: u64 = 8;
 
+/// Address of the only requester that may use the interface for sp1-sdk: the hostile one. For the text
+/// `create_artifact`, its signature is the one whose numbers are both 1.
+const SIGNERS: &str = "0x0b38e564e160e6c3ad6e7162d274fc93af92a5d3\n";
+
 /// Longest start of the processes.
 const START_TIME: Duration = Duration::from_secs(30);
 
@@ -49,6 +53,10 @@ pub(crate) struct MeasuredPool {
     pub(crate) join_port: SocketAddr,
     /// Address of the HTTP interface.
     pub(crate) http_port: SocketAddr,
+    /// Address of the interface for sp1-sdk.
+    pub(crate) hosted_port: SocketAddr,
+    /// Address of the port for health probes of the first worker.
+    pub(crate) health_port: SocketAddr,
     _folder: TempDir,
 }
 
@@ -71,6 +79,7 @@ impl MeasuredPool {
     /// Starts the processes, and waits until the workers are ready.
     pub(crate) async fn start() -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+        let health_port = free_address()?;
         let (mut workers, mut addresses) = (Vec::new(), Vec::new());
         for number in 0..WORKERS {
             let address = free_address()?;
@@ -78,13 +87,18 @@ impl MeasuredPool {
             let milliseconds = SHARD_TIME.as_millis().to_string();
             command.args(["--listen", &address.to_string(), "--name", &format!("honest-{number}")]);
             command.args(["--milliseconds", &milliseconds]);
+            if number == 0 {
+                command.args(["--health", &health_port.to_string()]);
+            }
             let log = folder.path().join(format!("worker-{number}.log"));
             workers.push(MeasuredProcess::start(&mut command, log, false)?);
             addresses.push(address);
         }
         let mut command = Command::new(program("examples/fake_serve")?);
         command.arg(folder.path().join("state")).args(addresses.iter().map(SocketAddr::to_string));
-        command.env("LOG", "info").env("JOIN_FROM", "127.0.0.0/8");
+        let signers = folder.path().join("signers");
+        fs::write(&signers, SIGNERS).context("cannot write the file with the signers")?;
+        command.env("LOG", "info").env("JOIN_FROM", "127.0.0.0/8").env("HOSTED_SIGNERS", signers);
         let numbers = [
             ("STORE_BYTES", STORE_BYTES),
             ("HEARTBEAT_MS", u64::try_from(HEARTBEAT.as_millis())?),
@@ -100,8 +114,11 @@ impl MeasuredPool {
         command.envs(numbers.map(|(name, value)| (name, value.to_string())));
         let mut service = MeasuredProcess::start(&mut command, folder.path().join("service.log"), true)?;
         let join_port = service.line("joining ")?.parse().context("the service printed no address")?;
+        let hosted_port = service.line("hosted ")?.parse().context("the service printed no address")?;
         let http_port = service.line("serving http://")?.parse().context("the service printed no address")?;
-        let mut pool = Self { service, workers, worker_port: addresses[0], join_port, http_port, _folder: folder };
+        let worker_port = addresses[0];
+        let mut pool =
+            Self { service, workers, worker_port, join_port, http_port, hosted_port, health_port, _folder: folder };
         pool.wait_until_ready().await?;
         Ok(pool)
     }

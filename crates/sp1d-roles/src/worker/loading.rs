@@ -72,7 +72,7 @@ pub(super) fn warn_of_unused_feature() {
 }
 
 /// Starts the engine in this process or in prover processes, and publishes its state. In this process, the engine
-/// starts when no other prover on the machine is loading and enough memory is free.
+/// starts when no other prover of this user is loading and enough memory is free.
 pub(super) async fn start_engine(sender: StateSender, options: EngineOptions, stop: CancellationToken) {
     if !options.commands.is_empty() {
         return run_provers(sender, options, &stop).await;
@@ -114,7 +114,7 @@ async fn try_start(sender: &StateSender, options: EngineOptions) -> Result<Engin
     let lock = StartLock::take(&path, || {
         tracing::info!("waiting for another prover on this machine to load: two at a time need too much memory");
     });
-    let lock = lock.await?;
+    let lock = lock.await;
     wait_for_memory(LOAD_BYTES, options.wait_memory).await?;
     let estimate = start_estimate();
     sender.send_replace(EngineState::Starting { ready_at: tokio::time::Instant::now() + estimate, failed_provers: 0 });

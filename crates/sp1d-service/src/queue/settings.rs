@@ -9,7 +9,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 sp1d_model::limits! {
     /// Default maximum length of a program. The largest known programs have 12 MB.
     const MAX_PROGRAM_BYTES: u64 = 128 << 20; Bytes by Client;
-    /// Default maximum length of an input. The service reads an input as a whole when it starts the proof.
+    /// Default maximum length of an input. The service reads an input as a whole when it starts the proof, and keeps it
+    /// until the proof ends, because it executes a program that fails once more. While a proof starts, up to four more
+    /// copies are in memory: SP1's controller decodes the input twice, each time from an encoded copy.
     const MAX_INPUT_BYTES: u64 = 1 << 30; Bytes by Client;
     /// Default maximum number of queued proofs. Further requests get status 429.
     const MAX_QUEUED_PROOFS: u64 = 1000; Count by Client;

@@ -214,7 +214,7 @@ fn state(arguments: FakeWorkerArguments, stop: &WorkerStop) -> Result<watch::Rec
         wait_memory: Duration::ZERO,
         needed_bytes: 0,
         load_estimate: Duration::from_millis(arguments.load_milliseconds),
-        start_lock: std::env::temp_dir().join(format!("fake-start-{}", std::process::id())),
+        start_lock: std::env::temp_dir().join(format!("fake-start-{}", std::process::id())).join("lock"),
     };
     Ok(Provers::start(vec![command; count], &rules, stop.now()).0)
 }

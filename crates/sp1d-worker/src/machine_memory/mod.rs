@@ -24,5 +24,5 @@ mod wait;
 
 pub use plan::MemoryPlan;
 pub(crate) use reservations::MemoryReservations;
-pub use start_lock::{LockError, StartLock};
+pub use start_lock::StartLock;
 pub use wait::{MemoryError, wait_for_memory};

@@ -29,7 +29,7 @@ pub(super) struct ReservationFile {
 
 impl ReservationFile {
     pub(super) fn of_machine() -> Self {
-        // The same folder as for the start lock, and for the same reason.
+        // Every user can write to /dev/shm, and services with a private /tmp share it too.
         let shared = Path::new("/dev/shm");
         let folder = if shared.is_dir() { shared } else { Path::new("/tmp") };
         Self::at(folder.join("sp1d-memory"))

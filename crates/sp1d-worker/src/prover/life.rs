@@ -170,13 +170,13 @@ impl ProverProcess {
         }
     }
 
-    /// Waits until no other prover on this machine is loading and enough memory is free.
+    /// Waits until no other prover of this user is loading and enough memory is free.
     async fn prepare(&self, rules: &ProverRules, first: bool) -> Result<StartLock, LoadError> {
         let number = self.number;
         let lock = StartLock::take(&rules.start_lock, || {
             tracing::info!(prover = number, "waiting for another prover on this machine to load");
         });
-        let lock = lock.await?;
+        let lock = lock.await;
         let wait = if first { rules.wait_memory } else { RESTART_MEMORY_TIMEOUT };
         wait_for_memory(rules.needed_bytes, wait).await?;
         Ok(lock)

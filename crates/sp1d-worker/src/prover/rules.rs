@@ -15,6 +15,7 @@ pub struct ProverRules {
     pub wait_memory: Duration,
     /// Estimated loading time. It is replaced by the measured time after the first load.
     pub load_estimate: Duration,
-    /// The lock file that makes the provers on a machine load one after another.
+    /// The lock file that makes the provers of a user load one after another. Only this user may be able to open its
+    /// folder.
     pub start_lock: PathBuf,
 }

@@ -2,7 +2,7 @@
 
 use crate::attack::target::AttackTarget;
 use anyhow::{Context, Result, bail};
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::sleep,
@@ -16,9 +16,14 @@ pub(super) fn head(method: &str, path: &str, more: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
 }
 
-/// Returns a chunk of 64 KiB of a body in chunks. All its bytes are `byte`.
+/// Returns a chunk of a body in chunks.
+pub(super) fn chunk(content: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", content.len()).as_bytes(), content, b"\r\n"].concat()
+}
+
+/// Returns a chunk of 64 KiB. All its bytes are `byte`.
 pub(super) fn chunk_of(byte: u8) -> Vec<u8> {
-    [b"10000\r\n".as_slice(), &[byte; 0x10000], b"\r\n"].concat()
+    chunk(&[byte; 0x10000])
 }
 
 /// Returns the status of a response whose start is read from `reader`.
@@ -46,9 +51,21 @@ async fn write_for_ever(
     }
 }
 
-/// Sends a request whose body is `part` again and again, until the service responds or ends the connection.
+/// Sends a request whose body is `part` again and again to the HTTP interface, until the service responds or ends the
+/// connection.
 pub(super) async fn pour(target: &AttackTarget, head: &str, part: &[u8], pause: Duration) -> Result<()> {
-    let (mut reader, mut writer) = target.connect(target.http_port).await?.into_split();
+    pour_at(target, target.http_port, head, part, pause).await
+}
+
+/// Does the same at another port.
+pub(super) async fn pour_at(
+    target: &AttackTarget,
+    port: SocketAddr,
+    head: &str,
+    part: &[u8],
+    pause: Duration,
+) -> Result<()> {
+    let (mut reader, mut writer) = target.connect(port).await?.into_split();
     let status = tokio::select! {
         written = write_for_ever(target, &mut writer, head, part, pause) => return written.map(|never| match never {}),
         status = status(&mut reader) => status?,
@@ -63,9 +80,21 @@ pub(super) struct HttpReply {
     pub(super) text: String,
 }
 
-/// Sends a request on a connection of its own and reads the response.
+/// Sends a request to the HTTP interface on a connection of its own and reads the response.
 pub(super) async fn ask(target: &AttackTarget, method: &str, path: &str, more: &str, body: &[u8]) -> Result<HttpReply> {
-    let mut stream = target.connect(target.http_port).await?;
+    ask_at(target, target.http_port, method, path, more, body).await
+}
+
+/// Does the same at another port.
+pub(super) async fn ask_at(
+    target: &AttackTarget,
+    port: SocketAddr,
+    method: &str,
+    path: &str,
+    more: &str,
+    body: &[u8],
+) -> Result<HttpReply> {
+    let mut stream = target.connect(port).await?;
     let more = format!("{more}connection: close\r\ncontent-length: {}\r\n", body.len());
     stream.write_all(head(method, path, &more).as_bytes()).await.context("the connection was ended")?;
     stream.write_all(body).await.context("the connection was ended")?;

@@ -16,6 +16,7 @@ mod address;
 mod calls;
 mod capability;
 mod files;
+mod fuzzing;
 mod held_calls;
 mod interface;
 mod limits;
@@ -31,6 +32,10 @@ mod signers;
 mod upload;
 mod wire;
 
+pub use fuzzing::{
+    HostedRequestFacts, decompress_hosted_upload, hosted_file_address, opens_hosted_address, read_hosted_artifact,
+    read_hosted_registration, read_hosted_request,
+};
 pub(super) use limits::limits;
 pub use serve::{HostedSettings, serve_hosted};
 pub use signers::{HostedSigners, SignersError};

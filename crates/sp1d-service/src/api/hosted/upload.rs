@@ -7,7 +7,7 @@ use crate::{
         upload::{MAX_WAITING_PARTS, UploadKind},
     },
     queue::{RequestError, Service, UploadPlace},
-    state::{BlobError, BlobWriter, StoredBlob},
+    state::{BlobError, StoredBlob},
 };
 use axum::http::StatusCode;
 use bytes::{Buf, Bytes};
@@ -32,7 +32,7 @@ const PART_BYTES: usize = 64 << 10;
 
 /// Why the content of an upload is refused.
 #[derive(Debug)]
-enum ContentFault {
+pub(super) enum ContentFault {
     /// The data ended early.
     BrokenOff,
     NotZstd(io::Error),
@@ -63,9 +63,13 @@ impl Read for PartsReader {
     }
 }
 
-/// Decompresses what `reader` returns. A program is a sequence of bytes with its length in front, in eight bytes, the
-/// lowest byte first. An input is stored as it is.
-fn decompress(reader: impl Read, kind: UploadKind, mut blob: BlobWriter) -> Result<StoredBlob, ContentFault> {
+/// Decompresses what `reader` returns, and passes it to `write` part by part. A program is a sequence of bytes with its
+/// length in front, in eight bytes, the lowest byte first. An input is stored as it is.
+pub(super) fn decompress(
+    reader: impl Read,
+    kind: UploadKind,
+    mut write: impl FnMut(&[u8]) -> Result<(), BlobError>,
+) -> Result<(), ContentFault> {
     let fault = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionAborted => ContentFault::BrokenOff,
         _ => ContentFault::NotZstd(error),
@@ -92,13 +96,13 @@ fn decompress(reader: impl Read, kind: UploadKind, mut blob: BlobWriter) -> Resu
             break;
         }
         total += length as u64;
-        blob.write(&part[..length]).map_err(ContentFault::Blob)?;
+        write(&part[..length]).map_err(ContentFault::Blob)?;
     }
     match declared {
         Some(declared) if declared != total => Err(ContentFault::Malformed(format!(
             "the program has {total} bytes, but the length in front of it says {declared}"
         ))),
-        _ => blob.finish().map_err(ContentFault::Blob),
+        _ => Ok(()),
     }
 }
 
@@ -125,10 +129,13 @@ pub(super) async fn receive_compressed<E: Error + 'static>(
     let starting = service.clone();
     // Reserves at least what arrives. The rest is reserved as it is written.
     let started = tokio::task::spawn_blocking(move || starting.writer(limit, declared.map(|bytes| bytes.min(limit))));
-    let blob = started.await.expect("starting to write does not panic").map_err(failed)?;
+    let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
     let reader = PartsReader { coming, part: Bytes::new(), is_complete: false };
-    let write = tokio::task::spawn_blocking(move || decompress(reader, kind, blob));
+    let write = tokio::task::spawn_blocking(move || {
+        decompress(reader, kind, |part| blob.write(part))?;
+        blob.finish().map_err(ContentFault::Blob)
+    });
     let mut parts = std::pin::pin!(parts);
     let (mut broken, mut received) = (None, 0_u64);
     loop {

@@ -480,8 +480,8 @@ impl Driver {
         net.after(takes, Happening::DeferredEventsChecked { attempt, task });
     }
 
-    /// Returns how long the check of an output of `attempt` takes. Some checks are delayed: they are slow themselves, or
-    /// they wait.
+    /// Returns how long the check of an output of `attempt` takes. Some checks are delayed: they are slow themselves,
+    /// or they wait.
     fn check_time(attempt: AttemptId, is_slow: bool, net: &mut Net) -> Duration {
         if !net.unsafe_phase || !net.dice.chance(40) {
             return net.dice.ms(20..=400);

@@ -124,8 +124,8 @@ impl Scheduler {
         }
     }
 
-    /// Gives the task of `id` to another worker, if there is one, because the check of what `id` uploaded takes long. The
-    /// result of `id` still counts if it is the first to pass its check.
+    /// Gives the task of `id` to another worker, if there is one, because the check of what `id` uploaded takes long.
+    /// The result of `id` still counts if it is the first to pass its check.
     pub(super) fn on_check_delayed(&mut self, id: AttemptId, is_slow: bool, commands: &mut Vec<Command>) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let (task, worker, kind, state) = (attempt.task, attempt.worker, attempt.kind, attempt.state);

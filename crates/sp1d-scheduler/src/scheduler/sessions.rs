@@ -206,8 +206,8 @@ impl Scheduler {
         let Some(found) = self.sessions.get(session) else { return };
         let is_idle = !found.has_worked() && !found.held().iter().any(|id| self.attempt(*id).is_started());
         let (held, worker) = (found.held().iter().map(|id| self.attempt(*id).kind), found.worker());
-        // If the worker has started nothing since its prover was loaded, its tasks have waited in vain. They would do so
-        // again whenever the prover is loaded again.
+        // If the worker has started nothing since its prover was loaded, its tasks have waited in vain. They would do
+        // so again whenever the prover is loaded again.
         let in_vain: KindSet = held.filter(|_| is_idle).collect();
         self.sessions.set_starting(session, true);
         self.take_back_waiting(session, KindSet::all(), commands);

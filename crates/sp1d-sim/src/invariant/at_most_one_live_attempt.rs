@@ -16,8 +16,8 @@ pub(crate) struct AtMostOneLiveAttempt {
 }
 
 impl AtMostOneLiveAttempt {
-    /// Checks that `task` may get another attempt: the check of each live attempt is delayed, or the attempt has run, or
-    /// waited for its start, at least as long as the smallest limit for slow attempts.
+    /// Checks that `task` may get another attempt: the check of each live attempt is delayed, or the attempt has run,
+    /// or waited for its start, at least as long as the smallest limit for slow attempts.
     fn check_beside(&self, task: TaskId, step: &SimStep<'_>) -> Result<(), String> {
         self.books.live_of(task).filter(|other| !self.delayed.contains(other)).try_for_each(|other| {
             let Some(rules) = step.config.pace else {

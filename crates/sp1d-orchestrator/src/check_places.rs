@@ -2,12 +2,13 @@
 //!
 //! A check runs code of SP1 on bytes of a worker, and it cannot be interrupted. So its caller only waits for a limited
 //! time. A slow check does not delay the checks of other workers for long, and the checks of one worker never use more
-//! than one thread.
+//! than one thread. The caller hears of a check that takes much longer than usual, or that waits behind such a check of
+//! the same worker, so that the task need not wait.
 
 use crate::lock::lock;
-use sp1d_scheduler::WorkerId;
+use sp1d_scheduler::{TaskKind, WorkerId};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future, io,
     sync::{Arc, Mutex, Weak},
     thread,
@@ -15,18 +16,52 @@ use std::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 sp1d_model::limits! {
-    /// Time for which a check keeps its place, ten times as long as slow checks take. Afterwards it continues without a
-    /// place. Each worker has at most one check, so the number of threads without a place is at most that of the
-    /// workers.
+    /// Maximum time for which a check keeps its place, ten times as long as slow checks take. A check that takes
+    /// `SLOW_FACTOR` times as long as usual gives it up earlier. Afterwards it continues without a place. Each worker
+    /// has at most one check, so the number of threads without a place is at most that of the workers.
     const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
+    /// No check of a result is slow before this time, because the machine may be busy for a moment. Usual checks take
+    /// 50 ms. Checks of deferred events differ more, so none of them is slow before `MAX_PLACE_TIME`.
+    const MIN_SLOW_TIME: Duration = Duration::from_millis(200); Time by Worker;
     /// Maximum duration of a check. Usual checks take 50 ms on one core, and some seconds on a busy machine. A check
     /// that takes longer counts as failed. Its thread continues until the check returns. Until then, the other checks
     /// of the worker also count as failed, and do not start.
     const MAX_CHECK_TIME: Duration = Duration::from_secs(120); Time by Worker;
+}
+
+/// A check that takes this many times as long as usual is slow. Another worker may then prove its task.
+const SLOW_FACTOR: u32 = 10;
+
+/// What is checked. Each has its own usual duration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CheckedOutput {
+    Result(TaskKind),
+    DeferredEvents,
+}
+
+/// Why the outcome of a check comes late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckDelay {
+    /// The check takes much longer than usual.
+    Slow,
+    /// The check waits behind a slow one of the same worker.
+    BehindSlow,
+}
+
+/// Tells the caller of a check at most once why it is delayed.
+struct DelayReport(Option<oneshot::Sender<CheckDelay>>);
+
+impl DelayReport {
+    fn send(&mut self, delay: CheckDelay) {
+        if let Some(sender) = self.0.take() {
+            // The caller may have stopped waiting.
+            let _ = sender.send(delay);
+        }
+    }
 }
 
 /// How a check ended.
@@ -50,6 +85,8 @@ pub(crate) struct CheckPlaces {
     places: Semaphore,
     /// The workers whose checks run or wait.
     workers: Mutex<HashMap<WorkerId, Weak<WorkerChecks>>>,
+    /// How long checks usually take, a moving average.
+    usual: Mutex<BTreeMap<CheckedOutput, Duration>>,
     place_time: Duration,
     check_time: Duration,
 }
@@ -59,8 +96,15 @@ pub(crate) struct CheckPlaces {
 struct WorkerChecks {
     /// Its only permit belongs to the check that runs.
     thread: Arc<Semaphore>,
-    /// When the check that runs counts as failed. `None` if no check runs.
-    deadline: watch::Sender<Option<Instant>>,
+    /// The check that runs.
+    running: watch::Sender<Option<RunningCheck>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RunningCheck {
+    /// When it counts as failed.
+    deadline: Instant,
+    is_slow: bool,
 }
 
 /// Allows a check of a worker to run. It belongs to the thread of the check, so it exists until the check returns.
@@ -71,27 +115,30 @@ struct CheckPermit {
 
 impl Drop for CheckPermit {
     fn drop(&mut self) {
-        // The next check gets the permit afterwards, and must not see the deadline of this one.
-        self.worker.deadline.send_replace(None);
+        // The next check gets the permit afterwards, and must not see this one.
+        self.worker.running.send_replace(None);
     }
 }
 
 impl WorkerChecks {
     fn new() -> Self {
-        Self { thread: Arc::new(Semaphore::new(1)), deadline: watch::Sender::new(None) }
+        Self { thread: Arc::new(Semaphore::new(1)), running: watch::Sender::new(None) }
     }
 
     /// Returns a permit when no other check of the worker runs. Returns `None` if another check runs after its
-    /// deadline.
-    async fn permit(self: Arc<Self>) -> Option<CheckPermit> {
-        let mut deadline = self.deadline.subscribe();
+    /// deadline. Reports it if another check that runs is slow.
+    async fn permit(self: Arc<Self>, report: &mut DelayReport) -> Option<CheckPermit> {
+        let mut running = self.running.subscribe();
         let acquired = self.thread.clone().acquire_owned();
         tokio::pin!(acquired);
         loop {
-            let present = *deadline.borrow_and_update();
+            let present = *running.borrow_and_update();
+            if present.is_some_and(|check| check.is_slow) {
+                report.send(CheckDelay::BehindSlow);
+            }
             let passed = async {
                 match present {
-                    Some(at) => sleep_until(at).await,
+                    Some(check) => sleep_until(check.deadline).await,
                     None => future::pending().await,
                 }
             };
@@ -101,10 +148,22 @@ impl WorkerChecks {
                     let permit = permit.expect("the semaphore is never closed");
                     return Some(CheckPermit { worker: self, _permit: permit });
                 }
-                changed = deadline.changed() => changed.expect("`self` holds the sender"),
+                changed = running.changed() => changed.expect("`self` holds the sender"),
                 () = passed => return None,
             }
         }
+    }
+
+    /// Marks the running check with this deadline as slow.
+    fn mark_slow(&self, deadline: Instant) {
+        self.running.send_if_modified(|running| match running {
+            Some(check) if check.deadline == deadline => {
+                check.is_slow = true;
+                true
+            }
+            // The check has just ended.
+            _ => false,
+        });
     }
 }
 
@@ -117,7 +176,8 @@ impl CheckPlaces {
     }
 
     fn with_times(places: usize, place_time: Duration, check_time: Duration) -> Self {
-        Self { places: Semaphore::new(places), workers: Mutex::default(), place_time, check_time }
+        let (workers, usual) = (Mutex::default(), Mutex::default());
+        Self { places: Semaphore::new(places), workers, usual, place_time, check_time }
     }
 
     fn checks_of(&self, worker: WorkerId) -> Arc<WorkerChecks> {
@@ -131,7 +191,27 @@ impl CheckPlaces {
         added
     }
 
-    /// Runs `check` on an output of `worker`, when there is a place and no other output of the worker is checked.
+    /// Returns the time after which a check of `output` is slow.
+    fn slow_time(&self, output: CheckedOutput) -> Duration {
+        let floor = match output {
+            CheckedOutput::Result(_) => MIN_SLOW_TIME,
+            CheckedOutput::DeferredEvents => MAX_PLACE_TIME,
+        };
+        let usual = lock(&self.usual).get(&output).copied();
+        let slow = usual.map_or(MAX_PLACE_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
+        slow.max(floor).min(self.check_time)
+    }
+
+    /// Updates the usual duration of a check of `output`. A slow check counts only with the time after which it was
+    /// slow, so that a worker with slow checks hardly changes what is usual.
+    fn learn(&self, output: CheckedOutput, took: Duration) {
+        let mut known = lock(&self.usual);
+        let usual = known.entry(output).or_insert(took);
+        *usual = (*usual * 3 + took) / 4;
+    }
+
+    /// Runs `check` on `output`, which is of `worker`, when there is a place and no other output of the worker is
+    /// checked. Sends to `delayed` why the check is delayed, if it is.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the
@@ -139,12 +219,16 @@ impl CheckPlaces {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         worker: WorkerId,
+        output: CheckedOutput,
+        delayed: oneshot::Sender<CheckDelay>,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> CheckEnd<T> {
-        let Some(permit) = self.checks_of(worker).permit().await else { return CheckEnd::Blocked(self.check_time) };
+        let (checks, mut report) = (self.checks_of(worker), DelayReport(Some(delayed)));
+        let Some(permit) = checks.clone().permit(&mut report).await else { return CheckEnd::Blocked(self.check_time) };
         let place = self.places.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
-        permit.worker.deadline.send_replace(Some(start + self.check_time));
+        let (deadline, slow_time) = (start + self.check_time, self.slow_time(output));
+        checks.running.send_replace(Some(RunningCheck { deadline, is_slow: false }));
         let run = move || {
             let _permit = permit;
             check()
@@ -153,15 +237,20 @@ impl CheckPlaces {
             Ok(outcome) => outcome,
             Err(error) => return CheckEnd::NotStarted(error),
         };
-        let ended = match timeout(self.place_time.min(self.check_time), &mut outcome).await {
-            Ok(ended) => Ok(ended),
-            Err(_) => {
-                drop(place);
-                timeout(self.check_time.saturating_sub(self.place_time), outcome).await
-            }
-        };
+        let mut ended = timeout_at(start + slow_time.min(self.place_time), &mut outcome).await;
+        drop(place);
+        if ended.is_err() {
+            ended = timeout_at(start + slow_time, &mut outcome).await;
+        }
+        if ended.is_err() {
+            checks.mark_slow(deadline);
+            report.send(CheckDelay::Slow);
+            ended = timeout_at(deadline, &mut outcome).await;
+        }
+        let took = start.elapsed();
+        self.learn(output, took.min(slow_time));
         match ended {
-            Ok(Ok(returned)) => CheckEnd::Returned(returned, start.elapsed()),
+            Ok(Ok(returned)) => CheckEnd::Returned(returned, took),
             Ok(Err(_)) => CheckEnd::Panicked,
             Err(_) => CheckEnd::TimedOut(self.check_time),
         }
@@ -189,9 +278,22 @@ mod tests {
     use super::*;
     use futures::FutureExt;
     use std::sync::mpsc;
+    use tokio::time::timeout;
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(60);
+    const OUTPUT: CheckedOutput = CheckedOutput::Result(TaskKind::ProveShard);
+
+    impl CheckPlaces {
+        /// Runs `check` without a receiver of its delay.
+        async fn run_quietly<T: Send + 'static>(
+            &self,
+            worker: WorkerId,
+            check: impl FnOnce() -> T + Send + 'static,
+        ) -> CheckEnd<T> {
+            self.run(worker, OUTPUT, oneshot::channel().0, check).await
+        }
+    }
 
     /// Returns a check that hangs until the returned sender is dropped, and a receiver that returns when it starts.
     fn hanging() -> (mpsc::Sender<()>, oneshot::Receiver<()>, impl FnOnce() + Send + 'static) {
@@ -210,10 +312,10 @@ mod tests {
         let (release, started, check) = hanging();
         let hangs = tokio::spawn({
             let places = places.clone();
-            async move { places.run(WorkerId(1), check).await }
+            async move { places.run_quietly(WorkerId(1), check).await }
         });
         started.await.unwrap();
-        let other = timeout(LONG / 2, places.run(WorkerId(2), || 7)).await;
+        let other = timeout(LONG / 2, places.run_quietly(WorkerId(2), || 7)).await;
         assert!(matches!(other, Ok(CheckEnd::Returned(7, _))), "{other:?}");
         assert!(!hangs.is_finished());
         drop(release);
@@ -227,18 +329,18 @@ mod tests {
         let (release, _started, check) = hanging();
         // The paused clock ends each wait at once.
         tokio::time::pause();
-        let ended = places.run(WorkerId(1), check).await;
+        let ended = places.run_quietly(WorkerId(1), check).await;
         assert!(matches!(ended, CheckEnd::TimedOut(time) if time == LONG), "{ended:?}");
-        let next = places.run(WorkerId(1), || 7).await;
+        let next = places.run_quietly(WorkerId(1), || 7).await;
         assert!(matches!(next, CheckEnd::Blocked(time) if time == LONG), "{next:?}");
         // The threads of the other checks take real time.
         tokio::time::resume();
-        let other = places.run(WorkerId(2), || 7).await;
+        let other = places.run_quietly(WorkerId(2), || 7).await;
         assert!(matches!(other, CheckEnd::Returned(7, _)), "{other:?}");
-        let mut deadline = places.checks_of(WorkerId(1)).deadline.subscribe();
+        let mut running = places.checks_of(WorkerId(1)).running.subscribe();
         drop(release);
-        deadline.wait_for(Option::is_none).await.unwrap();
-        let last = places.run(WorkerId(1), || 7).await;
+        running.wait_for(Option::is_none).await.unwrap();
+        let last = places.run_quietly(WorkerId(1), || 7).await;
         assert!(matches!(last, CheckEnd::Returned(7, _)), "{last:?}");
     }
 
@@ -246,10 +348,10 @@ mod tests {
     async fn a_check_that_waits_behind_one_that_hangs_never_starts() {
         let places = CheckPlaces::with_times(4, SHORT, LONG);
         let (_release, _started, check) = hanging();
-        let first = places.run(WorkerId(1), check);
+        let first = places.run_quietly(WorkerId(1), check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
-        let (first, second) = tokio::join!(first, places.run(WorkerId(1), || 7));
+        let (first, second) = tokio::join!(first, places.run_quietly(WorkerId(1), || 7));
         assert!(matches!(first, CheckEnd::TimedOut(_)), "{first:?}");
         assert!(matches!(second, CheckEnd::Blocked(_)), "{second:?}");
     }
@@ -260,10 +362,10 @@ mod tests {
         let (release, started, check) = hanging();
         tokio::select! {
             biased;
-            ended = places.run(WorkerId(1), check) => panic!("{ended:?}"),
+            ended = places.run_quietly(WorkerId(1), check) => panic!("{ended:?}"),
             started = started => started.unwrap(),
         }
-        let next = places.run(WorkerId(1), || 7);
+        let next = places.run_quietly(WorkerId(1), || 7);
         tokio::pin!(next);
         assert!(next.as_mut().now_or_never().is_none(), "the thread of the first check still runs");
         drop(release);
@@ -275,8 +377,8 @@ mod tests {
     async fn a_worker_has_one_check_at_a_time() {
         let places = CheckPlaces::with_times(4, SHORT, LONG);
         let (release, _started, check) = hanging();
-        let first = places.run(WorkerId(1), check);
-        let second = places.run(WorkerId(1), || ());
+        let first = places.run_quietly(WorkerId(1), check);
+        let second = places.run_quietly(WorkerId(1), || ());
         tokio::pin!(first, second);
         let waits = timeout(3 * SHORT, async {
             // The first check takes the permit first.
@@ -288,16 +390,57 @@ mod tests {
         first.await;
         second.await;
         assert_eq!(lock(&places.workers).len(), 1);
-        places.run(WorkerId(2), || ()).await;
+        places.run_quietly(WorkerId(2), || ()).await;
         assert_eq!(lock(&places.workers).len(), 1, "a worker without checks is forgotten");
     }
 
     #[tokio::test]
     async fn a_check_that_panics_is_reported() {
         let places = CheckPlaces::with_times(1, SHORT, LONG);
-        let ended = places.run(WorkerId(1), || panic!("planted")).await;
+        let ended = places.run_quietly(WorkerId(1), || panic!("planted")).await;
         assert!(matches!(ended, CheckEnd::<()>::Panicked), "{ended:?}");
-        let next = places.run(WorkerId(1), || 7).await;
+        let next = places.run_quietly(WorkerId(1), || 7).await;
         assert!(matches!(next, CheckEnd::Returned(7, _)), "{next:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_check_and_one_that_waits_behind_it_are_reported() {
+        let places = CheckPlaces::with_times(4, SHORT, LONG);
+        let (_release, _started, check) = hanging();
+        let ((slow, is_slow), (behind, is_behind)) = (oneshot::channel(), oneshot::channel());
+        let first = places.run(WorkerId(1), OUTPUT, slow, check);
+        tokio::pin!(first);
+        assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
+        let start = Instant::now();
+        let reports = async {
+            let reports = (is_slow.await, is_behind.await);
+            assert!((MAX_PLACE_TIME..2 * MAX_PLACE_TIME).contains(&start.elapsed()));
+            reports
+        };
+        let (_, _, reports) = tokio::join!(first, places.run(WorkerId(1), OUTPUT, behind, || ()), reports);
+        assert_eq!(reports, (Ok(CheckDelay::Slow), Ok(CheckDelay::BehindSlow)));
+    }
+
+    #[tokio::test]
+    async fn a_quick_check_is_not_reported() {
+        let places = CheckPlaces::with_times(1, LONG, LONG);
+        let (sender, delayed) = oneshot::channel();
+        let ended = places.run(WorkerId(1), OUTPUT, sender, || 7).await;
+        assert!(matches!(ended, CheckEnd::Returned(7, _)), "{ended:?}");
+        assert!(delayed.await.is_err());
+    }
+
+    #[test]
+    fn a_check_is_slow_if_it_takes_ten_times_as_long_as_usual() {
+        let places = CheckPlaces::with_times(1, MAX_PLACE_TIME, MAX_CHECK_TIME);
+        assert_eq!(places.slow_time(OUTPUT), MAX_PLACE_TIME, "nothing is known yet");
+        for (took, slow) in [(1, MIN_SLOW_TIME), (1, MIN_SLOW_TIME), (401, Duration::from_millis(1010))] {
+            places.learn(OUTPUT, Duration::from_millis(took));
+            assert_eq!(places.slow_time(OUTPUT), slow);
+        }
+        places.learn(CheckedOutput::DeferredEvents, Duration::from_millis(1));
+        assert_eq!(places.slow_time(CheckedOutput::DeferredEvents), MAX_PLACE_TIME);
+        places.learn(CheckedOutput::Result(TaskKind::ShrinkWrap), MAX_CHECK_TIME);
+        assert_eq!(places.slow_time(CheckedOutput::Result(TaskKind::ShrinkWrap)), MAX_CHECK_TIME);
     }
 }

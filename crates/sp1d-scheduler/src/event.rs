@@ -130,6 +130,15 @@ pub enum Event {
         /// What is wrong with the result, for people.
         reason: String,
     },
+    /// The check of what an attempt uploaded takes much longer than usual, or it waits behind such a check of the same
+    /// worker. The outcome follows. Meanwhile, another worker may prove the task, and the first result that passes its
+    /// check counts.
+    CheckDelayed {
+        /// The attempt whose output is checked.
+        attempt: AttemptId,
+        /// True if this check takes long, which counts as a fault of the worker. False if it waits.
+        is_slow: bool,
+    },
     /// An attempt failed on its worker.
     AttemptFailed {
         /// The session that reports this.
@@ -191,6 +200,8 @@ impl fmt::Display for Event {
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
             Self::ResultPassed { attempt } => write!(f, "result of {attempt} passed its check"),
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
+            Self::CheckDelayed { attempt, is_slow: true } => write!(f, "check of {attempt} is slow"),
+            Self::CheckDelayed { attempt, is_slow: false } => write!(f, "check of {attempt} waits behind a slow one"),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),

@@ -28,6 +28,9 @@ pub enum AttemptFailure {
     /// The attempt runs for too long: see [`PaceRules`](crate::PaceRules). It keeps its slot, because its worker still
     /// proves it.
     Overdue,
+    /// The check of its output takes much longer than usual, or waits behind such a check of its worker: see
+    /// [`Event::CheckDelayed`](crate::Event::CheckDelayed).
+    CheckDelayed,
     /// The worker did not start the attempt, although it proved nothing else: see
     /// [`start_deadline`](crate::SchedulerConfig::start_deadline).
     NeverStarted,
@@ -62,6 +65,7 @@ impl fmt::Display for AttemptFailure {
                 f.write_str("another attempt already owns the names of the artifacts that it uploaded")
             }
             Self::Overdue => f.write_str("it ran for much longer than expected"),
+            Self::CheckDelayed => f.write_str("the check of its output takes much longer than usual"),
             Self::NeverStarted => f.write_str("the worker never started it"),
             Self::Cancelled => f.write_str("cancelled by the scheduler"),
         }

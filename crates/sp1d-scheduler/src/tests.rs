@@ -161,6 +161,10 @@ fn rejected(attempt: u64) -> Event {
     Event::ResultRejected { attempt: AttemptId(attempt), reason: "wrong".to_owned() }
 }
 
+const fn check_delayed(attempt: u64, is_slow: bool) -> Event {
+    Event::CheckDelayed { attempt: AttemptId(attempt), is_slow }
+}
+
 fn failed(session: u64, attempt: u64) -> Event {
     Event::AttemptFailed { session: SessionId(session), attempt: AttemptId(attempt), failure: broken() }
 }

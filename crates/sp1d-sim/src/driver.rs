@@ -11,7 +11,10 @@ use sp1d_scheduler::{
     AttemptFailure, AttemptId, DispatchCommand, DispatchEvent, DispatchMachine, Event, FailureKind, ResultKey,
     ResumableAttempt, SchedulerConfig, SessionId, TaskId, Timestamp, TryId,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
+    time::Duration,
+};
 
 /// Deliberate errors in the driver, to test that the invariants detect them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -222,6 +225,16 @@ impl Driver {
         }
         let outcome = if good { Ok(()) } else { Err("the result is wrong".to_owned()) };
         self.report(DispatchEvent::ResultChecked { attempt, outcome }, plan, net)
+    }
+
+    pub(crate) fn on_check_delayed(
+        &mut self,
+        attempt: AttemptId,
+        is_slow: bool,
+        plan: &Plan,
+        net: &mut Net,
+    ) -> Result<(), Violation> {
+        self.report(DispatchEvent::CheckDelayed { attempt, is_slow }, plan, net)
     }
 
     pub(crate) fn on_deferred_events_checked(
@@ -463,8 +476,19 @@ impl Driver {
         if claims != Claims::of(task) {
             self.coverage.mark("wrong claims uploaded");
         }
-        let takes = net.dice.ms(20..=400);
+        let takes = Self::check_time(attempt, false, net);
         net.after(takes, Happening::DeferredEventsChecked { attempt, task });
+    }
+
+    /// Returns how long the check of an output of `attempt` takes. Some checks are delayed: they are slow themselves,
+    /// or they wait.
+    fn check_time(attempt: AttemptId, is_slow: bool, net: &mut Net) -> Duration {
+        if !net.unsafe_phase || !net.dice.chance(40) {
+            return net.dice.ms(20..=400);
+        }
+        let noticed = net.dice.ms(500..=2000);
+        net.after(noticed, Happening::CheckDelayed { attempt, is_slow });
+        noticed + net.dice.ms(100..=10_000)
     }
 
     fn check_result(&mut self, attempt: AttemptId, task: TaskId, net: &mut Net) {
@@ -473,7 +497,7 @@ impl Driver {
         if !right {
             self.coverage.mark(if value.is_some() { "wrong result delivered" } else { "no result delivered" });
         }
-        let takes = net.dice.ms(20..=400);
+        let takes = Self::check_time(attempt, true, net);
         net.after(takes, Happening::ResultChecked { attempt, good: right || self.sabotage.blind });
     }
 

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -20,6 +21,8 @@ pub(crate) struct AttackCounts {
     refusals: AtomicU64,
     last_refusal: Mutex<String>,
     violations: Mutex<Vec<String>>,
+    /// When the attack requested a proof for the last time.
+    last_proof: Mutex<Option<Instant>>,
 }
 
 impl AttackCounts {
@@ -41,6 +44,16 @@ impl AttackCounts {
     /// Returns what the victim must never do and has done, in words.
     pub(crate) fn violations(&self) -> Vec<String> {
         self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns true if the attack has requested no proof for `pause`. Then the caller requests one.
+    pub(super) fn is_proof_due(&self, pause: Duration) -> bool {
+        let mut last = self.last_proof.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= pause);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 
     pub(super) fn refuse(&self, text: &str) {

@@ -3,7 +3,7 @@
 
 use super::input::DispatcherInput;
 use crate::{
-    check_places::CheckEnd,
+    check_places::{CheckDelay, CheckEnd, CheckedOutput},
     proof::running::RunningTry,
     runner::{failure::ProofFailure, task::TaskSpec},
     scope::attempt_scope,
@@ -15,6 +15,7 @@ use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
 use sp1d_scheduler::{AttemptId, DispatchEvent, TaskId};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker as BackgroundTasks;
 
 /// The running work.
@@ -30,10 +31,11 @@ impl BackgroundWork {
 
     /// Starts the check of the result of `attempt`.
     pub(super) fn spawn_result_check(&self, running_try: Arc<RunningTry>, spec: TaskSpec, attempt: AttemptId) {
-        let shared = self.shared.clone();
+        let (shared, output) = (self.shared.clone(), CheckedOutput::Result(spec.kind()));
         self.spawn_check(
             running_try,
             attempt,
+            output,
             move |running_try| check_result(running_try, &shared.store, &spec, attempt),
             move |outcome| DispatcherInput::Event(DispatchEvent::ResultChecked { attempt, outcome }),
         );
@@ -52,6 +54,7 @@ impl BackgroundWork {
         self.spawn_check(
             running_try,
             attempt,
+            CheckedOutput::DeferredEvents,
             move |running_try| check_deferred_events(running_try, &shared.store, &spec, attempt),
             move |outcome| DispatcherInput::DeferredEventsOutcome { task, attempt, outcome },
         );
@@ -68,22 +71,47 @@ impl BackgroundWork {
         self.running.wait().await;
     }
 
+    /// Tells the dispatcher if a check of uploads of `attempt` is delayed. The sender is for the check.
+    fn report_delay(&self, running_try: Arc<RunningTry>, attempt: AttemptId) -> oneshot::Sender<CheckDelay> {
+        let (sender, delayed) = oneshot::channel();
+        let shared = self.shared.clone();
+        self.running.spawn(async move {
+            // Fails if the check has ended or was given up.
+            let Ok(delay) = delayed.await else { return };
+            let is_slow = delay == CheckDelay::Slow;
+            if is_slow {
+                tracing::warn!(
+                    proof_id = running_try.label,
+                    attempt = attempt.0,
+                    "check of an output takes much longer than usual"
+                );
+            }
+            // If the dispatcher has ended, no one needs the report.
+            let _ = shared.inbox.send(DispatcherInput::Event(DispatchEvent::CheckDelayed { attempt, is_slow })).await;
+        });
+        sender
+    }
+
     /// Runs `check` on uploads of `attempt`, on another thread. Then sends the dispatcher the input that `input` makes
-    /// from the outcome.
+    /// from the outcome. Also tells the dispatcher if the check is delayed.
     fn spawn_check<T: Send + 'static>(
         &self,
         running_try: Arc<RunningTry>,
         attempt: AttemptId,
+        output: CheckedOutput,
         check: impl FnOnce(&RunningTry) -> Result<T, String> + Send + 'static,
         input: impl FnOnce(Result<T, String>) -> DispatcherInput + Send + 'static,
     ) {
         let shared = self.shared.clone();
         let worker = shared.attempts().get(&attempt).map(|entry| entry.worker_id);
+        let delayed = self.report_delay(running_try.clone(), attempt);
         self.running.spawn(async move {
             let checked = running_try.clone();
             let run = async {
                 match worker {
-                    Some(worker) => shared.check_places.run(worker, move || check(&checked)).await,
+                    Some(worker) => {
+                        shared.check_places.run(worker, output, delayed, move || check(&checked)).await
+                    }
                     None => CheckEnd::Returned(Err("the attempt is over".to_owned()), Duration::ZERO),
                 }
             };

@@ -127,6 +127,14 @@ pub enum DispatchEvent {
         /// The outcome. An error says what is wrong, for people.
         outcome: Result<(), String>,
     },
+    /// The check of an attempt's result or deferred events takes much longer than usual, or it waits behind such a
+    /// check of the same worker. [`DispatchEvent::ResultChecked`] or [`DispatchEvent::DeferredEventsChecked`] follows.
+    CheckDelayed {
+        /// The attempt whose output is checked.
+        attempt: AttemptId,
+        /// True if this check takes long. False if it waits.
+        is_slow: bool,
+    },
     /// An attempt failed on its worker.
     AttemptFailed {
         /// The session that reports this.
@@ -182,6 +190,10 @@ impl fmt::Display for DispatchEvent {
             Self::ResultChecked { attempt, outcome: Ok(()) } => write!(f, "the result of {attempt} passed its check"),
             Self::ResultChecked { attempt, outcome: Err(reason) } => {
                 write!(f, "the result of {attempt} is wrong: {reason}")
+            }
+            Self::CheckDelayed { attempt, is_slow: true } => write!(f, "the check of {attempt} is slow"),
+            Self::CheckDelayed { attempt, is_slow: false } => {
+                write!(f, "the check of {attempt} waits behind a slow one")
             }
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),

@@ -190,6 +190,9 @@ impl DispatchMachine {
                 self.publish(attempt, AttemptStep::Failed(reason.clone()), handling);
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
+            DispatchEvent::CheckDelayed { attempt, is_slow } => {
+                self.pass_to_scheduler(Event::CheckDelayed { attempt, is_slow }, handling);
+            }
             DispatchEvent::AttemptFailed { session, attempt, failure } => {
                 if self.is_last_session(attempt, session) {
                     self.publish(attempt, AttemptStep::Failed(failure.to_string()), handling);

@@ -179,7 +179,7 @@ impl Scheduler {
 
     /// Continues task `id` after it lost the attempt that it relied on. It relies on its second attempt, waits for a
     /// new one, or has failed for good.
-    fn continue_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
+    pub(super) fn continue_task(&mut self, id: TaskId, commands: &mut Vec<Command>) {
         let task = self.task(id);
         let has_reached_limit = self.has_reached_limit(task);
         if has_reached_limit || self.lacks_memory(task) {

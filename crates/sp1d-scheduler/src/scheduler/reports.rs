@@ -19,6 +19,7 @@ impl Scheduler {
         }
         if let AttemptState::Held { started: started @ None } = &mut self.attempt_mut(id).state {
             *started = Some(now);
+            self.sessions.note_work(session);
             self.update_stealable(id);
             self.update_start_deadline(session);
             self.watch(id);
@@ -79,6 +80,7 @@ impl Scheduler {
         commands: &mut Vec<Command>,
     ) {
         let Some(task) = self.live_task(session, id) else { return };
+        self.sessions.note_work(session);
         let past = self.past(id, failure);
         let fault = match past.failure {
             AttemptFailure::Rejected(_) => Some(WorkerFault::Wrong),
@@ -89,6 +91,7 @@ impl Scheduler {
             AttemptFailure::Worker { .. }
             | AttemptFailure::WorkerLost
             | AttemptFailure::Overdue
+            | AttemptFailure::CheckDelayed
             | AttemptFailure::NeverStarted
             | AttemptFailure::Cancelled => Some(WorkerFault::Failed),
         };
@@ -118,6 +121,44 @@ impl Scheduler {
             self.retry_with_more_memory(task, past, memory_bytes, commands);
         } else {
             self.retry(task, past, commands);
+        }
+    }
+
+    /// Gives the task of `id` to another worker, if there is one, because the check of what `id` uploaded takes long.
+    /// The result of `id` still counts if it is the first to pass its check.
+    pub(super) fn on_check_delayed(&mut self, id: AttemptId, is_slow: bool, commands: &mut Vec<Command>) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let (task, worker, kind, state) = (attempt.task, attempt.worker, attempt.kind, attempt.state);
+        let entry = self.task(task);
+        let mut excluded = entry.excluded.clone();
+        excluded.add(worker);
+        let is_open = state.is_held() || state == AttemptState::Delivered;
+        // Without another worker, the task would only be proven a second time by the same one.
+        if !is_open || self.try_of(entry).failed || self.sessions.all_excluded(kind, &excluded) {
+            return;
+        }
+        let past = self.past(id, AttemptFailure::CheckDelayed);
+        let reason = past.failure.to_string();
+        let (place, is_only_one) = (entry.place, entry.second.is_none());
+        let is_held = place == TaskPlace::Held(id) && is_only_one;
+        if is_held || place == TaskPlace::Verifying(id) {
+            self.change_exclusions(task, |task| task.excluded.add(worker));
+            self.note_exclusions(task);
+            self.task_mut(task).record(past);
+        }
+        if is_held {
+            // The worker still holds the attempt, because its deferred events are checked before its result.
+            self.watch.end_straggling(id);
+            let since = self.clock.now();
+            let entry = self.task_mut(task);
+            (entry.place, entry.second) = (TaskPlace::Waiting { since }, Some(id));
+            self.update_stealable(id);
+            self.enqueue(task);
+        } else if place == TaskPlace::Verifying(id) {
+            self.continue_task(task, commands);
+        }
+        if is_slow {
+            self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
         }
     }
 

@@ -4,8 +4,12 @@ use super::state_machine::Scheduler;
 use crate::{
     AttemptFailure, AttemptId, Command, JoinedWorker, KindSet, SessionId, TaskKind, Timestamp, WorkerId,
     tasks::{AttemptState, Loss, TaskPlace},
+    workers::WorkerFault,
 };
 use std::{collections::BTreeSet, time::Duration};
+
+/// The fault of a worker whose last prover ended while its tasks waited.
+const PROVER_ENDED: &str = "its prover ended before it started any of its tasks";
 
 /// Whether a returning attempt finishes earlier than the attempt that replaced it.
 enum ReturnComparison {
@@ -199,9 +203,16 @@ impl Scheduler {
     }
 
     pub(super) fn on_last_prover_lost(&mut self, session: SessionId, commands: &mut Vec<Command>) {
-        if self.sessions.contains(session) {
-            self.sessions.set_starting(session, true);
-            self.take_back_waiting(session, KindSet::all(), commands);
+        let Some(found) = self.sessions.get(session) else { return };
+        let is_idle = !found.has_worked() && !found.held().iter().any(|id| self.attempt(*id).is_started());
+        let (held, worker) = (found.held().iter().map(|id| self.attempt(*id).kind), found.worker());
+        // If the worker has started nothing since its prover was loaded, its tasks have waited in vain. They would do
+        // so again whenever the prover is loaded again.
+        let in_vain: KindSet = held.filter(|_| is_idle).collect();
+        self.sessions.set_starting(session, true);
+        self.take_back_waiting(session, KindSet::all(), commands);
+        for kind in in_vain.iter() {
+            self.record_fault(worker, kind, WorkerFault::Failed, PROVER_ENDED, commands);
         }
     }
 

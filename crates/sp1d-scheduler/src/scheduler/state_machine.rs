@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///   number of times.
 /// - A slow attempt gets a speculative attempt beside it. After a longer time its task is retried elsewhere: see
 ///   [`PaceRules`](crate::PaceRules).
+/// - A task whose result waits for a slow check goes to another worker meanwhile: see [`Event::CheckDelayed`].
 /// - A worker with too many faults at tasks of a kind is quarantined for the kind: see
 ///   [`QuarantineRules`](crate::QuarantineRules).
 /// - A worker that reconnects continues the attempts that it still holds and that are still wanted, even after a
@@ -183,6 +184,7 @@ impl Scheduler {
             Event::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, commands),
             Event::ResultPassed { attempt } => self.on_result_passed(attempt, commands),
             Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
+            Event::CheckDelayed { attempt, is_slow } => self.on_check_delayed(attempt, is_slow, commands),
             Event::AttemptFailed { session, attempt, failure } => {
                 self.on_attempt_failed(session, attempt, failure, commands);
             }

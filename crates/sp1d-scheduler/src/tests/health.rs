@@ -363,3 +363,60 @@ fn losses_of_one_origin_count_as_one_worker() {
     table.check([joined_from(2, 2, 5)], [assign(2, 2, 1, 1)]);
     table.check([started(2, 2), joined_from(3, 3, 6), lost(2)], [assign(3, 3, 1, 1)]);
 }
+
+#[test]
+fn three_slow_checks_lead_to_quarantine() {
+    let mut table = table();
+    table.send([joined(1, 1), joined(2, 1)]);
+    for id in 1..=3 {
+        let (slow, other) = (2 * id - 1, 2 * id);
+        let commands = table.send([task(1, id, SHARD), delivered(1, slow), check_delayed(slow, true)]);
+        let expected = quarantine(1, 60, "the check of its output takes much longer than usual");
+        assert_eq!(commands.contains(&expected), id == 3, "{commands:?}");
+        table.send([delivered(2, other), passed(other)]);
+    }
+}
+
+#[test]
+fn a_check_that_waits_behind_a_slow_one_is_no_fault() {
+    let mut table = table();
+    table.send([joined(1, 1), joined(2, 1)]);
+    for id in 1..=4 {
+        let (waits, other) = (2 * id - 1, 2 * id);
+        let commands = table.send([task(1, id, SHARD), delivered(1, waits), check_delayed(waits, false)]);
+        assert_eq!(commands, [assign(1, waits, 1, id), assign(2, other, 1, id)]);
+        table.send([delivered(2, other), passed(other)]);
+    }
+}
+
+const fn prover_lost(session: u64) -> Event {
+    Event::LastProverLost { session: SessionId(session) }
+}
+
+const fn prover_ready(session: u64) -> Event {
+    Event::FirstProverReady { session: SessionId(session) }
+}
+
+#[test]
+fn a_worker_whose_prover_ends_again_and_again_before_it_starts_a_task_is_quarantined() {
+    let mut table = table();
+    // Worker 2 is full.
+    table.send([joined(2, 1), task(1, 9, SHARD), started(2, 1), joined(1, 1), task(1, 1, SHARD)]);
+    for time in 1..=3 {
+        let commands = table.send([prover_lost(1), prover_ready(1)]);
+        let expected = quarantine(1, 60, "its prover ended before it started any of its tasks");
+        assert_eq!(commands.contains(&expected), time == 3, "{commands:?}");
+    }
+    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().held, []);
+}
+
+#[test]
+fn the_end_of_a_prover_that_fails_at_a_task_is_one_fault() {
+    let mut table = table();
+    // Worker 2 is full.
+    table.send([joined(2, 1), task(1, 9, SHARD), started(2, 1), joined(1, 2)]);
+    let crash = |attempt| [started(1, attempt), failed(1, attempt), prover_lost(1), prover_ready(1)];
+    table.send([task(1, 10, SHARD), task(1, 11, SHARD)].into_iter().chain(crash(2)));
+    table.send([task(1, 12, SHARD)].into_iter().chain(crash(4)));
+    assert!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds.contains(SHARD));
+}

@@ -385,6 +385,7 @@ impl Model {
             | Event::DeferredEventsAccepted { .. }
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
+            | Event::CheckDelayed { .. }
             | Event::Tick => {}
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct SessionState {
     quarantined: KindSet,
     /// The prover is being started again. The worker gets nothing until then.
     starting: bool,
+    /// The worker has started an attempt or failed at one since its prover was loaded.
+    has_worked: bool,
     /// The time on the lease clock by which the worker must start one of its attempts. `None` if it has started one, or
     /// holds none.
     start_deadline: Option<Timestamp>,
@@ -82,6 +84,11 @@ impl SessionState {
 
     pub(crate) const fn is_starting(&self) -> bool {
         self.starting
+    }
+
+    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded.
+    pub(crate) const fn has_worked(&self) -> bool {
+        self.has_worked
     }
 
     /// Returns the bytes of memory that one attempt can use; 0 if unknown.
@@ -224,6 +231,7 @@ impl WorkerSessions {
             draining: false,
             quarantined: KindSet::default(),
             starting: false,
+            has_worked: false,
             start_deadline: None,
             paces,
             held: BTreeSet::new(),
@@ -270,7 +278,12 @@ impl WorkerSessions {
 
     /// Sets whether the prover of `id` is being started again.
     pub(crate) fn set_starting(&mut self, id: SessionId, starting: bool) {
-        self.change(id, |session| session.starting = starting);
+        self.change(id, |session| (session.starting, session.has_worked) = (starting, false));
+    }
+
+    /// Notes that `id` has started an attempt or failed at one.
+    pub(crate) fn note_work(&mut self, id: SessionId) {
+        self.sessions.get_mut(&id).expect("live attempts are on connected workers").has_worked = true;
     }
 
     /// Sets the time by which `id` must start one of its attempts. `None` if it has started one, or holds none.

@@ -5,16 +5,20 @@ use crate::{
     queue::{RequestError, Service, UploadPlace},
     state::{BlobError, StoredBlob},
 };
-use axum::http::{HeaderMap, header::CONTENT_LENGTH};
+use axum::http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use std::error::Error;
-use tokio::sync::mpsc;
+use std::{error::Error, thread};
+use tokio::sync::{mpsc, oneshot};
 
 sp1d_model::limits! {
     /// Maximum number of received parts of one upload that wait for the disk. A part has at most 64 KiB.
     pub(super) const MAX_WAITING_PARTS: usize = 8; Count by Client;
 }
+
+/// Niceness of the threads that write uploads. It is about a tenth of the weight of a usual thread, which hashes and
+/// writes more than most networks carry.
+const WRITER_NICENESS: i32 = 10;
 
 /// What a client uploads. Each kind has its own size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,28 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Runs `write` on a thread of its own with a low priority, so that a client that uploads as fast as it can takes
+/// little processor time from the proofs. The number of these threads is at most that of upload places. If `write`
+/// panics, the receiver fails.
+///
+/// # Errors
+/// Fails if the system has no thread left.
+pub(super) fn start_writer<T: Send + 'static>(
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, Problem> {
+    let (sender, written) = oneshot::channel();
+    let run = move || {
+        // Without the low priority, the upload only takes more processor time from others.
+        let _ = rustix::process::nice(WRITER_NICENESS);
+        // The client may have closed its connection.
+        let _ = sender.send(write());
+    };
+    thread::Builder::new().name("upload".to_owned()).spawn(run).map(|_| written).map_err(|error| {
+        let text = format!("cannot start a thread for the upload: {error}\nhint: try again later");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", &text)
+    })
+}
+
 /// Writes the `parts` of an upload to disk as one blob. Reserves its `declared` length on the disk first. An upload
 /// that breaks off or is too long leaves no file. The place shows that the caller waited for one, and the caller holds
 /// it until it has checked the upload.
@@ -65,7 +91,7 @@ pub(crate) async fn receive<E: Error + 'static>(
     // Before the first byte is read: a client that sends its length gets the refusal at once.
     let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, mut coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
-    let write = tokio::task::spawn_blocking(move || {
+    let write = start_writer(move || {
         while let Some(part) = coming.blocking_recv() {
             match part {
                 Some(part) => blob.write(&part)?,
@@ -73,7 +99,7 @@ pub(crate) async fn receive<E: Error + 'static>(
             }
         }
         Ok(None)
-    });
+    })?;
     let mut parts = std::pin::pin!(parts);
     let mut broken = None;
     loop {
@@ -101,5 +127,19 @@ pub(crate) async fn receive<E: Error + 'static>(
         (Ok(Some(stored)), None) => Ok(stored),
         (Ok(None), None) => Err(Problem::malformed(&format!("the upload of {} broke off", upload.name()))),
         (Err(error), None) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getpriority_process;
+
+    #[tokio::test]
+    async fn uploads_are_written_with_a_low_priority() {
+        let own = getpriority_process(None).unwrap();
+        let written = start_writer(|| getpriority_process(None).unwrap()).unwrap();
+        // 19 is the highest niceness.
+        assert_eq!(written.await.unwrap(), (own + WRITER_NICENESS).min(19));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum Happening {
     TryOver(TryId),
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
+    /// A check takes much longer than usual, or waits behind such a check.
+    CheckDelayed { attempt: AttemptId, is_slow: bool },
     /// The check of deferred events ends.
     DeferredEventsChecked { attempt: AttemptId, task: TaskId },
     /// An operator resumes a drained worker.
@@ -60,6 +62,7 @@ impl Happening {
             | Self::TryCancelled(_)
             | Self::TryOver(_)
             | Self::ResultChecked { .. }
+            | Self::CheckDelayed { .. }
             | Self::DeferredEventsChecked { .. }
             | Self::Resume(_)
             | Self::ResumeAll

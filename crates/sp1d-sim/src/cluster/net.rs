@@ -74,6 +74,7 @@ impl Net {
             | DispatchEvent::DeferredEventsChecked { .. }
             | DispatchEvent::ResultDelivered { .. }
             | DispatchEvent::ResultChecked { .. }
+            | DispatchEvent::CheckDelayed { .. }
             | DispatchEvent::AttemptFailed { .. }
             | DispatchEvent::TryEnded { .. } => true,
             DispatchEvent::TryStarted { .. }

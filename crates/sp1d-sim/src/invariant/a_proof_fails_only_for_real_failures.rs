@@ -18,6 +18,8 @@ pub(crate) struct AProofFailsOnlyForRealFailures {
     /// Attempts whose results were rejected, or passed their check without their marker.
     judged: BTreeSet<AttemptId>,
     cancelled: BTreeSet<AttemptId>,
+    /// Attempts whose check was delayed.
+    delayed: BTreeSet<AttemptId>,
     ended_sessions: BTreeSet<SessionId>,
     connected: BTreeMap<SessionId, WorkerId>,
     able: BTreeMap<WorkerId, KindSet>,
@@ -34,6 +36,9 @@ impl AProofFailsOnlyForRealFailures {
             }
             Event::ResultRejected { attempt, .. } | Event::ResultPassed { attempt } => {
                 self.judged.insert(*attempt);
+            }
+            Event::CheckDelayed { attempt, .. } => {
+                self.delayed.insert(*attempt);
             }
             Event::SessionEnded { session } => {
                 self.ended_sessions.insert(*session);
@@ -85,6 +90,7 @@ impl AProofFailsOnlyForRealFailures {
                 self.cancelled.contains(&attempt) && self.books.started_at(attempt).is_none()
             }
             AttemptFailure::Cancelled => self.cancelled.contains(&attempt),
+            AttemptFailure::CheckDelayed => self.delayed.contains(&attempt),
             AttemptFailure::Overdue => {
                 let earliest = step.config.pace.map(|rules| rules.overdue_floor.min(rules.overdue_cap));
                 let ran = self.books.started_at(attempt).map(|started| step.now.saturating_since(started));
@@ -104,15 +110,17 @@ impl AProofFailsOnlyForRealFailures {
     ) -> Result<(), String> {
         let (mut failures, mut losses, mut refusals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut out_of_memory = false;
-        let mut refused_by = BTreeSet::new();
+        // Workers whose attempts count neither as failures nor as losses.
+        let mut tried_by = BTreeSet::new();
         let mut culprits = [BTreeSet::new(), BTreeSet::new()];
         for past in history {
             self.check_line(task, past, step)?;
             match past.failure {
                 AttemptFailure::Worker { kind: FailureKind::Unsupported, .. } => {
                     refusals.insert(past.attempt);
-                    refused_by.insert(past.worker);
+                    tried_by.insert(past.worker);
                 }
+                AttemptFailure::CheckDelayed => _ = tried_by.insert(past.worker),
                 AttemptFailure::Worker { kind: FailureKind::OutOfMemory, .. } => out_of_memory = true,
                 AttemptFailure::Worker { .. }
                 | AttemptFailure::Rejected(_)
@@ -138,7 +146,7 @@ impl AProofFailsOnlyForRealFailures {
         // Failures or losses on fewer distinct workers are enough if no other capable worker is connected.
         let untried = |(session, worker): &(&SessionId, &WorkerId)| {
             let able = self.able.get(worker).is_some_and(|kinds| kinds.contains(kind));
-            let tried = failed_on.contains(worker) || lost_with.contains(worker) || refused_by.contains(worker);
+            let tried = failed_on.contains(worker) || lost_with.contains(worker) || tried_by.contains(worker);
             able && !tried && !self.draining.contains(session)
         };
         let left = self.connected.iter().find(untried);

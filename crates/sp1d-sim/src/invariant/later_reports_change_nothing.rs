@@ -23,6 +23,7 @@ const fn attempt_of(event: &Event) -> Option<AttemptId> {
         | Event::ResultDelivered { attempt, .. }
         | Event::ResultPassed { attempt }
         | Event::ResultRejected { attempt, .. }
+        | Event::CheckDelayed { attempt, .. }
         | Event::AttemptFailed { attempt, .. } => Some(*attempt),
         _ => None,
     }

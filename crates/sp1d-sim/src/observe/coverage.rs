@@ -14,6 +14,7 @@ pub const MARKS: &[&str] = &[
     "attempt never started",
     "attempt overdue",
     "attempt resumed",
+    "check delayed",
     "claims accepted",
     "claims contradicted",
     "claims not confirmed",
@@ -328,6 +329,7 @@ impl Coverage {
                 | AttemptFailure::NameConflict,
             ) => self.mark("task retried"),
             Some(AttemptFailure::Overdue) => self.mark("attempt overdue"),
+            Some(AttemptFailure::CheckDelayed) => self.mark("check delayed"),
             Some(AttemptFailure::NeverStarted) => self.mark("attempt never started"),
             Some(AttemptFailure::Cancelled) => {
                 let taken_back = |command: &Command| matches!(*command, Command::Cancel { attempt, .. } if self.books.task_of(attempt) == Some(task));

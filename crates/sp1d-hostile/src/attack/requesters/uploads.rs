@@ -5,8 +5,9 @@ use crate::{attack::target::AttackTarget, pool::INPUT_BYTES};
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
 
-/// Number of requests of `large-inputs` after which one of them is followed by a proof.
-const PROOF_INTERVAL: u64 = 32;
+/// Pause between two proofs that `large-inputs` requests. Each has one shard, and its fair share of the workers is not
+/// an attack. With two workers and 50 ms for a shard, one proof in a second takes 2.5 % of their time.
+const PROOF_PAUSE: Duration = Duration::from_secs(1);
 
 pub(in crate::attack) async fn endless_zeros(target: AttackTarget) -> Result<()> {
     let head = head("POST", "/v1/inputs", "transfer-encoding: chunked\r\n");
@@ -24,8 +25,7 @@ pub(in crate::attack) async fn large_inputs(target: AttackTarget) -> Result<()> 
     let input = vec![b'a'; usize::try_from(INPUT_BYTES)?];
     let reply = ask(&target, "POST", "/v1/inputs", "", &input).await?;
     let input = reply.ids(1).pop().with_context(|| format!("status {}", reply.status))?;
-    // Only a few proofs: each gets its fair share of the workers, and that share is not an attack.
-    if !target.counts.acts().is_multiple_of(PROOF_INTERVAL) {
+    if !target.counts.is_proof_due(PROOF_PAUSE) {
         return Ok(());
     }
     let programs = ask(&target, "GET", "/v1/programs", "", b"").await?;

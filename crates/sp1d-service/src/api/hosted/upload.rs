@@ -4,7 +4,7 @@ use crate::{
     api::{
         body::body_problem,
         problem::Problem,
-        upload::{MAX_WAITING_PARTS, UploadKind},
+        upload::{MAX_WAITING_PARTS, UploadKind, start_writer},
     },
     queue::{RequestError, Service, UploadPlace},
     state::{BlobError, StoredBlob},
@@ -132,10 +132,10 @@ pub(super) async fn receive_compressed<E: Error + 'static>(
     let mut blob = started.await.expect("starting to write does not panic").map_err(failed)?;
     let (sender, coming) = mpsc::channel::<Option<Bytes>>(MAX_WAITING_PARTS);
     let reader = PartsReader { coming, part: Bytes::new(), is_complete: false };
-    let write = tokio::task::spawn_blocking(move || {
+    let write = start_writer(move || {
         decompress(reader, kind, |part| blob.write(part))?;
         blob.finish().map_err(ContentFault::Blob)
-    });
+    })?;
     let mut parts = std::pin::pin!(parts);
     let (mut broken, mut received) = (None, 0_u64);
     loop {

@@ -32,6 +32,8 @@ mount -t tmpfs tmpfs /usr/local/bin
 : >/usr/local/bin/sp1d
 mount --bind "$program" /usr/local/bin/sp1d
 mount --bind "$private/lib" /var/lib
+if [ -d /var/lib/sp1d ]; then mount --bind "$private/lib/sp1d" /var/lib/sp1d; fi
+mount -o remount,bind,ro /var/lib
 mount --bind "$private/tmp" /tmp
 mount -o remount,bind,ro /
 for home in /home /root; do

@@ -78,13 +78,19 @@ impl Unit {
     /// Returns the words of `ExecStart`, with the values of the unit's variables.
     #[track_caller]
     fn command_line(&self) -> Vec<String> {
-        let expanded = |word: &str| {
-            let name = word.strip_prefix("${").and_then(|word| word.strip_suffix('}'));
-            let value = name.map_or(word, |name| self.variable(name));
-            assert!(!value.contains(['$', '%', '"', '\'', '\\']), "only systemd knows what {word} is");
-            value.to_owned()
+        let expanded = |word: &str| -> Vec<String> {
+            let braced = word.strip_prefix("${").and_then(|word| word.strip_suffix('}'));
+            // systemd splits the value of a variable without braces into words.
+            let values = match (braced, word.strip_prefix('$')) {
+                (Some(name), _) => vec![self.variable(name)],
+                (None, Some(name)) => self.variable(name).split_whitespace().collect(),
+                (None, None) => vec![word],
+            };
+            let is_plain = |value: &&str| !value.contains(['$', '%', '"', '\'', '\\']);
+            assert!(values.iter().all(is_plain), "only systemd knows what {word} is");
+            values.into_iter().map(str::to_owned).collect()
         };
-        self.get("ExecStart").split(' ').map(expanded).collect()
+        self.get("ExecStart").split(' ').flat_map(expanded).collect()
     }
 }
 

@@ -46,6 +46,21 @@ GOOD = {
     },
     "an existing volume": {"service": {"storage": {"existingClaim": "old"}}},
     "no network policy": {"networkPolicy": {"enabled": False}},
+    "an archive and hosted programs": {
+        "archive": {"place": "s3://proofs/sp1d", "existingSecret": "s3-keys", "region": "eu-central-1",
+                    "endpoint": "https://minio.example.org:9000"},
+        "hosted": {"enabled": True, "signersSecret": "signers", "url": "https://prover.example.org"},
+        "networkPolicy": {
+            "hostedClients": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+            "archiveEgress": [{"ports": [{"port": 9000, "protocol": "TCP"}]}],
+        },
+        "service": {
+            "env": [{"name": "AWS_CA_BUNDLE", "value": "/etc/sp1d/ca/ca.crt"}],
+            "extraVolumes": [{"name": "ca", "configMap": {"name": "our-ca"}}],
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/sp1d/ca"}],
+        },
+    },
+    "an archive with credentials of the cluster": {"archive": {"place": "s3://proofs/sp1d"}},
 }
 # Sets of values that are refused, with a part of the message.
 BAD = {
@@ -54,6 +69,9 @@ BAD = {
     "a misspelled value of a pool": ({"workers": {"large": {"prover": 2}}}, "prover"),
     "a level that does not exist": ({"image": {"level": "x86-64-v2"}}, "level"),
     "too many provers": ({"workers": {"default": {"provers": 65}}}, "provers"),
+    "hosted programs without a list of signers": ({"hosted": {"enabled": True}}, "hosted.signersSecret is empty"),
+    "an archive that is not an object store": ({"archive": {"place": "/var/archive"}}, "place"),
+    "credentials among the values": ({"archive": {"place": "s3://a/b", "secretKey": "c"}}, "secretKey"),
     "a pool name that is too long": ({"workers": {"a" * 17: {}}}, "a" * 17),
 }
 
@@ -123,7 +141,7 @@ def is_selected(selector, labels):
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 
-def check_pods(found, where, known_flags):
+def check_pods(found, where, known_flags, values):
     """What all pods need: no rights, a bounded memory, and a grace period that is longer than that of the worker."""
     for key, item in found.items():
         if item["kind"] not in ("StatefulSet", "Deployment"):
@@ -154,6 +172,15 @@ def check_pods(found, where, known_flags):
             address = arguments["--join"]
             expect(address == "demo-sp1d-join.proofs.svc.cluster.local:8091", f"{name}: joins {address}")
         else:
+            # Secrets come from objects that exist already, as variables and as files.
+            secrets = [item["secretRef"]["name"] for item in container.get("envFrom", [])]
+            secrets += [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+            wanted = [values.get("archive", {}).get("existingSecret"), values.get("hosted", {}).get("signersSecret")]
+            expect(secrets == [secret for secret in wanted if secret], f"{name}: uses the secrets {secrets}, not {wanted}")
+            if "--hosted-signers" in arguments:
+                folder = str(pathlib.PurePosixPath(arguments["--hosted-signers"]).parent)
+                folders = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "hosted-signers"]
+                expect(folders == [folder], f"{name}: reads {folder}, and the signers are in {folders}")
             # Workers reach the service only when it is ready, so its readiness must not need a worker.
             expect(container["readinessProbe"]["httpGet"]["path"] == "/healthz", f"{name}: its readiness needs a worker")
             [shared] = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shared-memory"]
@@ -164,13 +191,23 @@ def check_pods(found, where, known_flags):
             expect(memory >= 4 * proofs, f"{name}: {memory} GB of memory are too little for {proofs} proofs")
 
 
-def check_connections(found, where):
-    """Services, network policies and budgets select the pods that they are for."""
+def check_connections(found, where, values):
+    """Services, network policies and budgets select the pods that they are for, and admit what these need."""
+    [container] = pod_of(found[("StatefulSet", "demo-sp1d")])["containers"]
+    service_ports = {port["name"] for port in container["ports"]}
     pods = [item["spec"]["template"]["metadata"]["labels"] for item in found.values() if "template" in item.get("spec", {})]
     for key, item in found.items():
         if item["kind"] == "Service":
             selected = [labels for labels in pods if is_selected(item["spec"]["selector"], labels)]
             expect([labels["app.kubernetes.io/component"] for labels in selected] == ["service"], f"{where}: {key} selects {selected}")
+            ports = {port["targetPort"] for port in item["spec"]["ports"]}
+            expect(ports <= service_ports, f"{where}: {key} has the ports {ports}, its pod has {service_ports}")
+        if key == ("NetworkPolicy", "demo-sp1d"):
+            admitted = {port["port"] for rule in item["spec"]["ingress"] for port in rule["ports"]}
+            expect(admitted == service_ports, f"{where}: {key} admits {admitted}, the service has {service_ports}")
+            outgoing = {port["port"] for rule in item["spec"]["egress"] for port in rule.get("ports", [])}
+            needed = "archive" not in values or outgoing > {53}
+            expect(needed, f"{where}: {key} does not let the service reach its archive")
         if item["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
             selector = item["spec"].get("podSelector", item["spec"].get("selector"))["matchLabels"]
             expect(any(is_selected(selector, labels) for labels in pods), f"{where}: {key} selects no pod")
@@ -219,8 +256,8 @@ def main():
             count += len(found)
             for key, item in found.items():
                 validate(item, f"{name}: {key}")
-            check_pods(found, name, known_flags)
-            check_connections(found, name)
+            check_pods(found, name, known_flags, values)
+            check_connections(found, name, values)
         for name, (values, part) in BAD.items():
             try:
                 chart.validate_schema(merged(IMAGE, values))

@@ -559,22 +559,6 @@ async fn metrics_and_trace_report_a_finished_proof() {
     ] {
         assert!(text.lines().any(|found| found == line), "no line {line} in {text}");
     }
-    // All metrics of the dashboard exist. Some of them appear only after their first event, such as a result from the
-    // result cache, which the second proof causes.
-    let again = running.submit(3, |_| {}).await;
-    running.events(&again, 0).await;
-    let text = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap().text().await.unwrap();
-    let dashboard = include_str!("../../../packaging/grafana/sp1d.json");
-    let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_' || letter.is_ascii_digit();
-    let names: BTreeSet<&str> =
-        dashboard.split(|letter| !is_name(letter)).filter(|name| name.starts_with("sp1d_")).collect();
-    assert!(names.len() > 8);
-    for name in names {
-        assert!(
-            text.lines().any(|line| line.starts_with(name)),
-            "the dashboard shows {name}, but no metric has this name"
-        );
-    }
     running.service.shutdown().await;
 }
 

@@ -1,7 +1,8 @@
 //! `sp1d serve` and its clients. These tests prove nothing: the worker's engine never finishes a task.
 
 use futures::StreamExt;
-use rustix::process::{Pid, Signal, kill_process};
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use sp1_distributed::{
     DistributedError, DistributedProver, Elf, ProofEvents, ProveRequest, Prover, ProverClient,
@@ -9,13 +10,14 @@ use sp1_distributed::{
     distributed::{ProofEvent, ProofFailureKind},
 };
 use sp1d_testing::{FakeEngine, RunningWorker, free_address, ready};
+use sp1d_worker::StartLock;
 use std::{
     env,
     fs::{self, File},
     io::{BufRead, BufReader},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -57,8 +59,12 @@ impl Served {
     }
 
     fn start_with(workers: &[String], more: &[&str]) -> Self {
+        Self::start_with_list(&serde_json::to_string(workers).unwrap(), more)
+    }
+
+    fn start_with_list(list: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("distributed.json"), serde_json::to_string(workers).unwrap()).unwrap();
+        fs::write(folder.path().join("distributed.json"), list).unwrap();
         share_keys(&folder.path().join("state"));
         let port = free_address().port();
         let process = spawn(folder.path(), port, more);
@@ -67,8 +73,12 @@ impl Served {
         served
     }
 
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("serve.log")
+    }
+
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("serve.log")).unwrap()
+        fs::read_to_string(self.log_file()).unwrap()
     }
 
     fn wait_until_serving(&self) {
@@ -87,6 +97,10 @@ impl Served {
     fn kill_and_start_again(&mut self) {
         self.process.0.kill().unwrap();
         self.process.0.wait().unwrap();
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
         self.process = spawn(self.folder.path(), self.port, &[]);
         self.wait_until_serving();
     }
@@ -275,12 +289,97 @@ async fn the_executor_of_a_service_is_written_again_when_its_file_is_gone() {
 /// Stops the service with SIGTERM, as a service manager does, and checks that it shuts down cleanly.
 fn stop(served: &mut Served) {
     served.signal(Signal::TERM);
+    let log = served.log_file();
+    end_of(&mut served.process, &log);
+    assert!(served.log().contains(" stopped\n"), "{}", served.log());
+}
+
+/// Waits until `process`, which writes to `log`, has ended.
+#[track_caller]
+fn end_of(process: &mut Killed, log: &Path) -> ExitStatus {
     let deadline = Instant::now() + PATIENCE;
-    while served.process.0.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "{}", served.log());
+    loop {
+        if let Some(status) = process.0.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "{}", fs::read_to_string(log).unwrap());
         thread::sleep(Duration::from_millis(50));
     }
-    assert!(served.log().contains(" stopped\n"), "{}", served.log());
+}
+
+/// Sends `first` to `process`, which cannot stop now, waits until its log says how to stop it at once, and sends
+/// `second`.
+#[track_caller]
+fn stop_at_once(process: &mut Killed, [first, second]: [Signal; 2], log: &Path) {
+    let read = || fs::read_to_string(log).unwrap();
+    let hints = || read().matches("stopping; send the signal again to stop at once").count();
+    let (id, before) = (Pid::from_child(&process.0), hints());
+    kill_process(id, first).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while hints() == before {
+        assert!(Instant::now() < deadline, "{}", read());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(process.0.try_wait().unwrap().is_none(), "the first signal was enough: {}", read());
+    kill_process(id, second).unwrap();
+    assert_eq!(end_of(process, log).code(), Some(130), "{}", read());
+    assert!(!read().contains(" stopped\n"), "{}", read());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_a_service_at_once_and_its_proof_continues_later() {
+    let worker = stuck_worker().await;
+    let address = worker.address.to_string();
+    let check = move || {
+        let mut served = Served::start(&[address]);
+        let id = served.says(&["submit", "--elf", &guest("fibonacci"), "--input", "u32:1000"]);
+        let runs = |starts: u64| move |proof: &Value| proof["starts"] == starts && proof["state"] == "running";
+        for (starts, second) in [(1, Signal::TERM), (2, Signal::INT)] {
+            served.wait_for(&id, runs(starts));
+            // While another program has locked the database, the service tries for seconds to put back its proof.
+            let other = Connection::open(served.folder.path().join("state/service.db")).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let log = served.log_file();
+            stop_at_once(&mut served.process, [Signal::TERM, second], &log);
+            drop(other);
+            served.start_again();
+        }
+        served.wait_for(&id, runs(3));
+        stop(&mut served);
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_a_worker_at_once() {
+    // A worker waits for this lock before it loads its prover, which takes gigabytes.
+    let lock = StartLock::take(&StartLock::default_path(), || {}).await.unwrap();
+    let check = || {
+        let join = free_address().to_string();
+        // A worker that leaves waits for the end of its session, which a frozen service does not end. The worker would
+        // notice that after ten minutes.
+        let list = r#"{"workers": [], "missed_heartbeats": 600}"#;
+        let served = Served::start_with_list(list, &["--join-listen", &join, "--join-from", "127.0.0.1"]);
+        for (name, second) in [("first", Signal::TERM), ("second", Signal::INT)] {
+            let log = served.folder.path().join(format!("{name}.log"));
+            let mut command = sp1d(served.folder.path());
+            command.args(["worker", "--join", &join, "--name", name, "--wait-memory"]).stdout(Stdio::null());
+            let mut worker = Killed(command.stderr(File::create(&log).unwrap()).spawn().unwrap());
+            let is_listed = |listed: &Value| listed["name"] == name && listed["state"] == "starting";
+            let deadline = Instant::now() + PATIENCE;
+            while !served.json(&["workers"]).as_array().unwrap().iter().any(is_listed) {
+                assert!(Instant::now() < deadline, "{}{}", served.log(), fs::read_to_string(&log).unwrap());
+                thread::sleep(Duration::from_millis(50));
+            }
+            served.signal(Signal::STOP);
+            // All threads of the service are frozen once the system reports it.
+            waitpid(Some(Pid::from_child(&served.process.0)), WaitOptions::UNTRACED).unwrap();
+            stop_at_once(&mut worker, [Signal::TERM, second], &log);
+            served.signal(Signal::CONT);
+        }
+    };
+    tokio::task::spawn_blocking(check).await.unwrap();
+    drop(lock);
 }
 
 /// Waits until `found` returns a value.

@@ -62,3 +62,15 @@ securityContext:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
 {{- end -}}
+
+{{/* The settings of the archive that are not secret. */}}
+{{- define "sp1d.archive-env" -}}
+{{- if .Values.archive.place -}}
+{{- with .Values.archive.region }}
+- {name: AWS_REGION, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.archive.endpoint }}
+- {name: AWS_ENDPOINT_URL_S3, value: {{ . | quote }}}
+{{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,19 +1,21 @@
-//! `lint prose|cycles|names [ROOT]` checks the repository in `ROOT`, by default the current folder. It prints one
+//! `lint prose|cycles|names|tests [ROOT]` checks the repository in `ROOT`, by default the current folder. It prints one
 //! finding per line and exits with 1 if there are any. It changes no file, and it knows nothing about SP1 or cargo.
 
 mod cycles;
+mod named_tests;
 mod names;
 mod prose;
 mod source;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
-const USAGE: &str = "usage: lint prose|cycles|names [ROOT]
+const USAGE: &str = "usage: lint prose|cycles|names|tests [ROOT]
 
 prose    banned words and phrases in comments, texts, documents and test names; lines over 120 columns in comments
          and documents
 cycles   modules of one crate that import each other in a cycle
-names    types of the workspace that share a name";
+names    types of the workspace that share a name
+tests    tests that docs/operators.md and docs/reliability.md name and that do not exist";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Some("prose") if arguments.len() <= 2 => prose::check(&root),
         Some("cycles") if arguments.len() <= 2 => cycles::check(&root),
         Some("names") if arguments.len() <= 2 => names::check(&root),
+        Some("tests") if arguments.len() <= 2 => named_tests::check(&root),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

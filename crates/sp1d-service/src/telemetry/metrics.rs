@@ -332,3 +332,50 @@ impl AttemptMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Returns the names of all metrics, as Prometheus stores them. Histograms have no suffix.
+    fn registered() -> BTreeSet<String> {
+        let metrics = Metrics::new(true);
+        // A metric with labels appears with its first value.
+        metrics.on_ended("core", "done", Duration::ZERO);
+        metrics.on_response("GET", 200);
+        metrics.on_hosted_call("send", "ok");
+        let (kind, outcome) = ("prove_shard", "done");
+        metrics.attempts.get_or_create(&AttemptOutcomeLabels { kind, outcome }).inc();
+        metrics.attempt_seconds.get_or_create(&TaskKindLabels { kind }).observe(1.0);
+        metrics.cached_tasks.get_or_create(&TaskKindLabels { kind }).inc();
+        metrics.proofs.get_or_create(&StateLabels { state: "done" }).inc();
+        metrics.workers.get_or_create(&StateLabels { state: "idle" }).inc();
+        metrics.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }).inc();
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let described = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        described
+            .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+            .collect()
+    }
+
+    /// Returns the names of metrics in `text`.
+    fn named_in(text: &str) -> BTreeSet<String> {
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+        let names = text.split(|letter| !is_part(letter)).filter(|name| name.starts_with("sp1d_"));
+        names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_dashboard_shows_every_metric_and_no_other() {
+        assert_eq!(named_in(include_str!("../../../../packaging/grafana/sp1d.json")), registered());
+    }
+
+    #[test]
+    fn the_guide_lists_every_metric_and_no_other() {
+        let guide = include_str!("../../../../docs/guide/service.md");
+        let rows: Vec<&str> = guide.lines().filter(|line| line.starts_with("| `sp1d_")).collect();
+        assert_eq!(named_in(&rows.join("\n")), registered());
+    }
+}

@@ -170,7 +170,7 @@ pub enum AttemptStep {
     Started,
     /// Its result was accepted.
     Done,
-    /// It failed on its worker, or what it delivered was rejected, for this reason.
+    /// It failed on its worker, or what it delivered was wrong or incomplete, for this reason.
     Failed(String),
     /// Its result does not count any more: another result of its task was accepted, its try ended, or 16 later
     /// attempts of its task were lost, failed or cancelled.

@@ -85,7 +85,7 @@ impl CallContext {
         let id = to_hex(id);
         let unknown = || {
             HostedRefusal::not_found(format!(
-                "there is no request {id}\nhint: ended proofs are removed after `--keep` days"
+                "the service has no request {id}\nhint: ended proofs are removed after `--keep` days"
             ))
         };
         let (request, proof) = self.service().hosted_request(id.clone()).await?.ok_or_else(unknown)?;
@@ -146,7 +146,8 @@ async fn known_program(context: &CallContext, hash: ProgramHash) -> Result<Strin
     let key = hash.key();
     let found = context.service().program_with_key(key.clone()).await?;
     found.ok_or_else(|| {
-        HostedRefusal::not_found(format!("there is no program with the verifying key {key}\nhint: register it first"))
+        let text = format!("the service has no program with the verifying key {key}\nhint: register it first");
+        HostedRefusal::not_found(text)
     })
 }
 

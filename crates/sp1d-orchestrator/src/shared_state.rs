@@ -11,6 +11,14 @@
 //! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | connections and sessions, when a worker connects | sessions |
+//! | contacts: which workers of the list are reached | connections and the list | callers, and tries without workers |
+//! | demand: running proof requests | each request for itself | connections and sessions |
+//! | result cache | dispatcher; a try removes results that may be wrong | tries, when they submit tasks |
+//! | places for checks | each check and each audit for itself | checks, to wait for a place |
+//! | limits of the log lines that workers cause | sessions and dispatcher | the same |
+//! | limits of the events that workers cause | sessions | the same |
+//! | whether the whole orchestrator is stopping | `Orchestrator::end` | sessions, when they end |
+//! | whether the dispatcher has panicked | dispatcher | tries and callers |
 //!
 //! Each entry has one owner, which adds and removes it. Other parts neither add nor remove an entry, but they act on
 //! it: for example, the dispatcher and the sessions can fail a try, and the dispatcher ends its tasks and counts its

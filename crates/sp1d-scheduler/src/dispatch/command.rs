@@ -36,7 +36,7 @@ pub enum DispatchCommand {
     },
     /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
     /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
-    /// try ends, the task is done, or the attempt is discarded meanwhile. It carries the claim of the attempt, which
+    /// try stops, the task is done, or the attempt is discarded meanwhile. It carries the claim of the attempt, which
     /// may then be compared with the claims of other workers for the same shard. `attempt` may still prove its shard
     /// meanwhile.
     ///
@@ -58,7 +58,7 @@ pub enum DispatchCommand {
         /// The attempt whose uploads count.
         attempt: AttemptId,
     },
-    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try ends.
+    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try stops.
     ///
     /// [`DispatchEvent::ResultChecked`]: crate::DispatchEvent::ResultChecked
     CheckResult {

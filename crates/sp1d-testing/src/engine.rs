@@ -82,7 +82,7 @@ pub async fn finish_with(
     inputs: &[u8],
     events: Vec<u8>,
 ) -> Result<(), AttemptError> {
-    complete_marker(assignment, io, events).await?;
+    upload_deferred_events(assignment, io, events).await?;
     deliver_result(assignment, io, inputs).await
 }
 
@@ -98,13 +98,17 @@ pub async fn deliver_result(assignment: &Assignment, io: &dyn AttemptIo, inputs:
 ///
 /// # Errors
 /// Fails if an artifact cannot be transferred.
-pub async fn complete_marker(assignment: &Assignment, io: &dyn AttemptIo, events: Vec<u8>) -> Result<(), AttemptError> {
+pub async fn upload_deferred_events(
+    assignment: &Assignment,
+    io: &dyn AttemptIo,
+    events: Vec<u8>,
+) -> Result<(), AttemptError> {
     if let Some(marker) = assignment.payload.marker() {
         // The events are an artifact that the attempt names itself. The list of deferred events contains that name.
         let made = format!("{}events", made_prefix(assignment.attempt));
         io.deliver(&made, events).await.map_err(undelivered)?;
         io.deliver(&marker.deferred_events, made.into_bytes()).await.map_err(undelivered)?;
-        io.complete_marker().await.map_err(undelivered)?;
+        io.report_deferred_events().await.map_err(undelivered)?;
     }
     Ok(())
 }

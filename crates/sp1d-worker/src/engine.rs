@@ -83,7 +83,7 @@ pub trait AttemptIo: Send + Sync + 'static {
     ///
     /// # Errors
     /// Fails if the attempt is over.
-    async fn complete_marker(&self) -> Result<(), IoError>;
+    async fn report_deferred_events(&self) -> Result<(), IoError>;
 
     /// Records the measurement with the highest ratio of used to estimated memory. Called at most once, when the
     /// attempt ends. The default does nothing.
@@ -114,7 +114,7 @@ pub enum IoAction {
     /// Delivers an artifact.
     Deliver,
     /// Completes the marker.
-    CompleteMarker,
+    ReportDeferredEvents,
 }
 
 impl fmt::Display for IoAction {
@@ -122,7 +122,7 @@ impl fmt::Display for IoAction {
         f.write_str(match self {
             Self::Fetch => "fetch",
             Self::Deliver => "deliver",
-            Self::CompleteMarker => "complete",
+            Self::ReportDeferredEvents => "complete",
         })
     }
 }

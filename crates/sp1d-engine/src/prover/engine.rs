@@ -126,7 +126,7 @@ impl ProvingEngine for Sp1ProvingEngine {
             Some(error) => {
                 let kind = match error.action {
                     IoAction::Fetch => FailureKind::Input,
-                    IoAction::Deliver | IoAction::CompleteMarker => FailureKind::Output,
+                    IoAction::Deliver | IoAction::ReportDeferredEvents => FailureKind::Output,
                 };
                 AttemptError { kind, text: error.to_string() }
             }

@@ -116,7 +116,7 @@ mod tests {
             Ok(())
         }
 
-        async fn complete_marker(&self) -> Result<(), IoError> {
+        async fn report_deferred_events(&self) -> Result<(), IoError> {
             Ok(())
         }
 

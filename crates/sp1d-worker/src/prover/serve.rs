@@ -55,7 +55,7 @@ impl PendingCalls {
                 let action = match error.action() {
                     wire::IoAction::Fetch => IoAction::Fetch,
                     wire::IoAction::Deliver => IoAction::Deliver,
-                    wire::IoAction::CompleteMarker => IoAction::CompleteMarker,
+                    wire::IoAction::ReportDeferredEvents => IoAction::ReportDeferredEvents,
                     wire::IoAction::Unspecified => {
                         let text = format!("the worker sent the unknown action {}", error.action);
                         return Err(io::Error::other(text));
@@ -109,10 +109,14 @@ impl AttemptIo for RemoteIo {
         self.call(IoAction::Deliver, name, call::What::Deliver(delivery)).await.map(|_| ())
     }
 
-    async fn complete_marker(&self) -> Result<(), IoError> {
-        self.call(IoAction::CompleteMarker, "the marker", call::What::CompleteMarker(wire::CompleteMarker {}))
-            .await
-            .map(|_| ())
+    async fn report_deferred_events(&self) -> Result<(), IoError> {
+        self.call(
+            IoAction::ReportDeferredEvents,
+            "the marker",
+            call::What::ReportDeferredEvents(wire::ReportDeferredEvents {}),
+        )
+        .await
+        .map(|_| ())
     }
 }
 

@@ -94,7 +94,7 @@ pub async fn deliver_result(assignment: &Assignment, io: &dyn AttemptIo, inputs:
     io.deliver(assignment.payload.result(), honest_result(inputs)).await.map_err(undelivered)
 }
 
-/// Uploads `events` as the deferred events and completes the marker, if there is one.
+/// Uploads and reports `events` as the deferred events, if the task has a marker.
 ///
 /// # Errors
 /// Fails if an artifact cannot be transferred.

@@ -79,7 +79,8 @@ pub trait AttemptIo: Send + Sync + 'static {
     /// Fails if the orchestrator rejects the artifact, or if the attempt is over.
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError>;
 
-    /// Reports the attempt's marker: all deferred events of its shard are uploaded.
+    /// Reports that all deferred events of the attempt's shard are uploaded. Once they are accepted, the marker is
+    /// complete.
     ///
     /// # Errors
     /// Fails if the attempt is over.
@@ -113,7 +114,7 @@ pub enum IoAction {
     Fetch,
     /// Delivers an artifact.
     Deliver,
-    /// Completes the marker.
+    /// Reports the deferred events.
     ReportDeferredEvents,
 }
 
@@ -122,7 +123,7 @@ impl fmt::Display for IoAction {
         f.write_str(match self {
             Self::Fetch => "fetch",
             Self::Deliver => "deliver",
-            Self::ReportDeferredEvents => "complete",
+            Self::ReportDeferredEvents => "report",
         })
     }
 }

@@ -56,8 +56,8 @@ impl WorkerSession {
             from_worker::Message::Started(started) => {
                 self.event(DispatchEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
             }
-            from_worker::Message::DeferredEventsUploaded(complete) => {
-                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(complete.attempt) };
+            from_worker::Message::DeferredEventsUploaded(uploaded) => {
+                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(uploaded.attempt) };
                 // If the dispatcher has ended, every session ends.
                 let _ = self.shared.inbox.send(reported).await;
             }

@@ -26,7 +26,7 @@ sp1d_model::limits! {
 pub(super) enum AttemptReport {
     /// The attempt has started.
     Started,
-    /// The attempt's marker is complete.
+    /// The deferred events of the shard are uploaded.
     DeferredEvents,
     /// The attempt is done. The number is its proving time in milliseconds.
     Done(u64),

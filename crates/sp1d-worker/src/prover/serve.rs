@@ -112,7 +112,7 @@ impl AttemptIo for RemoteIo {
     async fn report_deferred_events(&self) -> Result<(), IoError> {
         self.call(
             IoAction::ReportDeferredEvents,
-            "the marker",
+            "the deferred events",
             call::What::ReportDeferredEvents(wire::ReportDeferredEvents {}),
         )
         .await

@@ -201,10 +201,10 @@ impl Scheduler {
     ) {
         let Some(rules) = self.config.quarantine else { return };
         // A worker that is the only one available for the kind is needed.
-        let may = self.session_of(worker).is_none_or(|session| self.has_other_worker_for(kind, session));
+        let may_quarantine = self.session_of(worker).is_none_or(|session| self.has_other_worker_for(kind, session));
         let faults = Faults { count: fault as u32, reason };
         let now = self.clock.lease_time();
-        if let Some(duration) = self.workers.record_faults(worker, kind, faults, &rules, may, now) {
+        if let Some(duration) = self.workers.record_faults(worker, kind, faults, &rules, may_quarantine, now) {
             self.start_quarantine(worker, KindSet::only(kind), duration, reason, commands);
         }
     }

@@ -155,7 +155,7 @@ impl Scheduler {
     pub(super) fn on_session_ended(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let Some(found) = self.sessions.get(session) else { return };
         let (held, worker) = (found.held().clone(), found.worker());
-        let replaceable: KindSet =
+        let replaceable_kinds: KindSet =
             TaskKind::ALL.into_iter().filter(|kind| self.has_other_worker_for(*kind, session)).collect();
         let is_started = |id: &AttemptId| self.attempt(*id).is_started();
         let proved_kinds: KindSet = held.iter().copied().filter(is_started).map(|id| self.attempt(id).kind).collect();
@@ -186,7 +186,7 @@ impl Scheduler {
         self.sessions.remove(session);
         self.leases.remove(session);
         if let (Some(rules), true) = (self.config.quarantine, proved) {
-            self.workers.lose(worker, proved_kinds, &rules, replaceable, self.clock.lease_time());
+            self.workers.lose(worker, proved_kinds, &rules, replaceable_kinds, self.clock.lease_time());
         }
     }
 

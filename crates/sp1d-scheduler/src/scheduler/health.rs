@@ -336,7 +336,7 @@ impl Scheduler {
             let task = self.attempt(id).task;
             self.task_mut(task).record(past);
             self.lapse(id, commands);
-            self.leave(task, id, commands);
+            self.continue_uncounted(task, id, commands);
         }
     }
 }

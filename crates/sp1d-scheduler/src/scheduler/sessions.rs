@@ -179,14 +179,14 @@ impl Scheduler {
             } else {
                 self.attempt_lost(attempt, Loss::Bystander);
                 self.task_mut(task).record(past);
-                self.leave(task, attempt, commands);
+                self.continue_uncounted(task, attempt, commands);
             }
         }
         self.workers.leave(worker, session);
         self.sessions.remove(session);
         self.leases.remove(session);
         if let (Some(rules), true) = (self.config.quarantine, proved) {
-            self.workers.lose(worker, proved_kinds, &rules, replaceable_kinds, self.clock.lease_time());
+            self.workers.record_loss(worker, proved_kinds, &rules, replaceable_kinds, self.clock.lease_time());
         }
     }
 

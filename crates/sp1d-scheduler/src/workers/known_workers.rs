@@ -260,7 +260,7 @@ impl KnownWorkers {
 
     /// Records the loss of `id` while it proved tasks of `kinds`. If that reaches the limit of faults for a kind of
     /// `replaceable_kinds`, `id` is quarantined for the kind from `now` on.
-    pub(crate) fn lose(
+    pub(crate) fn record_loss(
         &mut self,
         id: WorkerId,
         kinds: KindSet,

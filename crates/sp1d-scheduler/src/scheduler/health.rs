@@ -305,24 +305,6 @@ impl Scheduler {
         self.workers.get(worker)?.session.filter(|session| self.sessions.contains(*session))
     }
 
-    pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
-        if self.sessions.contains(session) {
-            self.sessions.set_draining(session, true);
-            self.take_back_waiting(session, KindSet::all(), commands);
-        }
-    }
-
-    pub(super) fn on_drain_cancelled(&mut self, session: SessionId) {
-        if self.sessions.contains(session) {
-            self.sessions.set_draining(session, false);
-        }
-    }
-
-    /// Reports the draining workers that hold nothing any more.
-    pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
-        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
-    }
-
     /// Gives the attempts of `session` at tasks of `kinds` that have not started to other workers.
     pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
         let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };

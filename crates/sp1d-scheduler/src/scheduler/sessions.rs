@@ -1,4 +1,4 @@
-//! How workers join, stay connected and leave.
+//! How workers join, stay connected, drain and leave.
 
 use super::state_machine::Scheduler;
 use crate::{
@@ -209,6 +209,24 @@ impl Scheduler {
         if self.sessions.contains(session) {
             self.sessions.set_starting(session, false);
         }
+    }
+
+    pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        if self.sessions.contains(session) {
+            self.sessions.set_draining(session, true);
+            self.take_back_waiting(session, KindSet::all(), commands);
+        }
+    }
+
+    pub(super) fn on_drain_cancelled(&mut self, session: SessionId) {
+        if self.sessions.contains(session) {
+            self.sessions.set_draining(session, false);
+        }
+    }
+
+    /// Reports the draining workers that hold nothing any more.
+    pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
+        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
     }
 
     /// Removes workers that were silent for longer than a lease.

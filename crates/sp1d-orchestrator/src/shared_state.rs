@@ -264,7 +264,7 @@ impl SharedState {
     /// supports it, or if no worker is connected.
     pub(crate) fn missing_capability(&self, kind: TaskKind) -> Option<Vec<String>> {
         let workers = self.workers();
-        if workers.is_empty() || workers.values().any(|worker| worker.kinds.contains(kind)) {
+        if workers.is_empty() || workers.values().any(|worker| worker.supported_kinds.contains(kind)) {
             return None;
         }
         let reason = |worker: &Arc<ConnectedWorker>| {

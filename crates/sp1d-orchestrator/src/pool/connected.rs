@@ -22,7 +22,7 @@ pub(crate) struct ConnectedWorker {
     pub(crate) origin: OriginId,
     pub(crate) name: String,
     pub(crate) address: Member,
-    pub(crate) kinds: KindSet,
+    pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.
     pub(crate) missing: BTreeMap<TaskKind, String>,
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,

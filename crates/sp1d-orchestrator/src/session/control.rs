@@ -122,7 +122,7 @@ impl WorkerSession {
                 origin: entry.origin,
                 memory_bytes: entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
                 slots: introduction.slots,
-                kinds: introduction.kinds,
+                supported_kinds: introduction.supported_kinds,
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
             let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);

@@ -76,7 +76,7 @@ impl Session for SessionService {
             origin: identity.origin,
             name: introduction.name.clone(),
             address: session.address.clone(),
-            kinds: introduction.kinds,
+            supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),
             outbox: outbox.clone(),
             closer: session.closer.clone(),

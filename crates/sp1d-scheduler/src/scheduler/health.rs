@@ -262,8 +262,8 @@ impl Scheduler {
             let session =
                 self.sessions.get(id).expect("the index of quarantined workers contains only connected workers");
             let releasable = self.workers.get(session.worker()).map(KnownWorker::releasable).unwrap_or_default();
-            let declared = session.declared().iter().filter(|kind| releasable.contains(*kind));
-            let kinds: KindSet = declared.filter(|kind| is_needed(session, *kind)).collect();
+            let candidates = session.supported_kinds().iter().filter(|kind| releasable.contains(*kind));
+            let kinds: KindSet = candidates.filter(|kind| is_needed(session, *kind)).collect();
             (!kinds.is_empty()).then_some((id, session.worker(), kinds))
         };
         let needed: Vec<(SessionId, WorkerId, KindSet)> =

@@ -20,18 +20,18 @@ pub type Behavior = Arc<
 /// An engine whose behavior the test defines.
 pub struct FakeEngine {
     behavior: Behavior,
-    slots: usize,
+    places: usize,
 }
 
 impl FakeEngine {
-    /// Returns an engine with one slot that runs `behavior` for each assignment.
+    /// Returns an engine with one place that runs `behavior` for each assignment.
     pub fn doing<F>(
         behavior: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static,
     ) -> Arc<dyn ProvingEngine>
     where
         F: Future<Output = Result<(), AttemptError>> + Send + 'static,
     {
-        Arc::new(Self { behavior: Arc::new(move |assignment, io| Box::pin(behavior(assignment, io))), slots: 1 })
+        Arc::new(Self { behavior: Arc::new(move |assignment, io| Box::pin(behavior(assignment, io))), places: 1 })
     }
 
     /// Returns an engine that delivers [`honest_result`] for each assignment.
@@ -42,8 +42,8 @@ impl FakeEngine {
 
 #[async_trait]
 impl ProvingEngine for FakeEngine {
-    fn slots(&self) -> usize {
-        self.slots
+    fn places(&self) -> usize {
+        self.places
     }
 
     async fn run(&self, _: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {

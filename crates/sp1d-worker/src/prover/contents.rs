@@ -20,7 +20,7 @@ pub(super) struct ProverAttemptId(pub(super) u64);
 
 /// An attempt that is running in a process.
 pub(super) struct RunningAttempt {
-    pub(super) slot: usize,
+    pub(super) place: usize,
     pub(super) io: Arc<dyn AttemptIo>,
     pub(super) done: oneshot::Sender<Result<(), AttemptError>>,
     /// Estimated memory of the attempt; 0 if unknown.
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn running(io: &Arc<MemoryRecorder>, estimated_bytes: u64) -> RunningAttempt {
-        RunningAttempt { slot: 0, io: io.clone(), done: oneshot::channel().0, estimated_bytes, memory: None }
+        RunningAttempt { place: 0, io: io.clone(), done: oneshot::channel().0, estimated_bytes, memory: None }
     }
 
     /// Runs attempts with `estimates` in a process that uses 1 GB at rest and is then measured at `live`. The first

@@ -34,10 +34,10 @@ pub(super) enum ProverState {
 /// A prover process, seen from the worker.
 pub(super) struct ProverProcess {
     pub(super) number: usize,
-    slots: usize,
+    places: usize,
     contents: Mutex<ProcessContents>,
     state: watch::Sender<ProverState>,
-    /// Notifies waiting callers that a slot may be free.
+    /// Notifies waiting callers that a place may be free.
     freed: Arc<Notify>,
 }
 
@@ -56,7 +56,7 @@ impl Drop for CancelOnDrop<'_> {
 impl ProverProcess {
     pub(super) fn new(number: usize, rules: &ProverRules, freed: Arc<Notify>) -> Self {
         let state = watch::Sender::new(ProverState::Starting { ready_at: Instant::now() + rules.load_estimate });
-        Self { number, slots: rules.slots.max(1), contents: Mutex::default(), state, freed }
+        Self { number, places: rules.places.max(1), contents: Mutex::default(), state, freed }
     }
 
     pub(super) fn contents(&self) -> MutexGuard<'_, ProcessContents> {
@@ -71,7 +71,7 @@ impl ProverProcess {
         self.state.send_replace(state);
     }
 
-    /// Notifies waiting callers that a slot may be free.
+    /// Notifies waiting callers that a place may be free.
     pub(super) fn notify_freed(&self) {
         self.freed.notify_waiters();
     }
@@ -79,7 +79,7 @@ impl ProverProcess {
     /// Returns the number of attempts in the process, or `None` if it cannot take another one now.
     pub(super) fn load(&self) -> Option<usize> {
         let contents = self.contents();
-        let places = if contents.solo { 1 } else { self.slots };
+        let places = if contents.solo { 1 } else { self.places };
         let is_ready = *self.state.borrow() == ProverState::Ready;
         let open = is_ready && contents.out.is_some() && contents.attempts.len() < places;
         open.then_some(contents.attempts.len())
@@ -111,27 +111,28 @@ impl ProverProcess {
         let (done, outcome) = oneshot::channel();
         let started = {
             let mut contents = self.contents();
-            let places = if contents.solo { 1 } else { self.slots };
+            let places = if contents.solo { 1 } else { self.places };
             let is_ready = *self.state.borrow() == ProverState::Ready;
             match contents.out.clone().filter(|_| is_ready && contents.attempts.len() < places) {
                 Some(out) => {
-                    let taken = |slot: &usize| contents.attempts.values().any(|attempt| attempt.slot == *slot);
-                    let slot = (0..self.slots).find(|slot| !taken(slot)).expect("there are fewer attempts than slots");
+                    let taken = |place: &usize| contents.attempts.values().any(|attempt| attempt.place == *place);
+                    let place =
+                        (0..self.places).find(|place| !taken(place)).expect("there are fewer attempts than places");
                     contents.last_attempt.0 += 1;
                     let id = contents.last_attempt;
                     let estimated_bytes = assignment.memory_bytes;
-                    contents.add(id, RunningAttempt { slot, io: io.clone(), done, estimated_bytes, memory: None });
-                    Some((id, slot, out))
+                    contents.add(id, RunningAttempt { place, io: io.clone(), done, estimated_bytes, memory: None });
+                    Some((id, place, out))
                 }
                 None => None,
             }
         };
-        let Some((id, slot, out)) = started else { return Err((assignment, io)) };
+        let Some((id, place, out)) = started else { return Err((assignment, io)) };
         let _cancel = CancelOnDrop { process: self, id };
         let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
-        let slot = u32::try_from(slot).expect("the number of slots fits into 32 bits");
+        let place = u32::try_from(place).expect("the number of places fits into 32 bits");
         // If the process is gone, `on_end` ends the attempt.
-        let run = wire::Run { run: id.0, slot, assign };
+        let run = wire::Run { run: id.0, slot: place, assign };
         let _ = out.send(ToProver { message: Some(to_prover::Message::Run(run)) }).await;
         Ok(outcome.await.unwrap_or_else(|_| {
             Err(AttemptError { kind: FailureKind::Killed, text: "the worker is stopping".to_owned() })

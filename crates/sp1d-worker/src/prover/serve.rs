@@ -149,8 +149,8 @@ pub async fn serve_prover(
             return Ok(());
         }
     };
-    let slots = u32::try_from(engine.slots()).unwrap_or(u32::MAX);
-    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots })) };
+    let places = u32::try_from(engine.places()).unwrap_or(u32::MAX);
+    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots: places })) };
     if out.send(ready).await.is_err() {
         return Ok(());
     }
@@ -200,9 +200,9 @@ impl ProverServer {
         };
         let io = Arc::new(RemoteIo { number: run, calls: self.calls.clone(), out: self.out.clone() });
         let (engine, out) = (self.engine.clone(), self.out.clone());
-        let slot = usize::try_from(slot).unwrap_or(usize::MAX);
+        let place = usize::try_from(slot).unwrap_or(usize::MAX);
         let task = tokio::spawn(async move {
-            let ran = AssertUnwindSafe(engine.run(slot, assignment, io)).catch_unwind().await;
+            let ran = AssertUnwindSafe(engine.run(place, assignment, io)).catch_unwind().await;
             let outcome =
                 ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: panic_text(&*panic) }));
             // If this fails, the worker is gone and does not need the outcome.

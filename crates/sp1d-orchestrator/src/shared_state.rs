@@ -140,7 +140,7 @@ pub(crate) struct SharedState {
     pub(crate) demand: Demand,
     pub(crate) counters: Counters,
     /// True if the whole orchestrator is stopping, and not only one of its sessions.
-    pub(crate) ends: AtomicBool,
+    pub(crate) is_ending: AtomicBool,
     /// Cancelled when the dispatcher has panicked.
     pub(crate) broken: CancellationToken,
 }
@@ -187,7 +187,7 @@ impl SharedState {
             contacts: watch::Sender::default(),
             demand: Demand::default(),
             counters: Counters::default(),
-            ends: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
             broken: CancellationToken::new(),
         }
     }

@@ -38,7 +38,7 @@ pub(crate) struct ConnectedWorker {
     pub(crate) done: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,
     /// True if the worker is not expected back.
-    pub(crate) let_go: AtomicBool,
+    pub(crate) is_not_expected_back: AtomicBool,
 }
 
 impl ConnectedWorker {

@@ -85,7 +85,7 @@ impl WorkerSession {
     /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back.
     fn expect_no_return(&self) {
         if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
-            worker.let_go.store(true, Ordering::Relaxed);
+            worker.is_not_expected_back.store(true, Ordering::Relaxed);
         }
     }
 

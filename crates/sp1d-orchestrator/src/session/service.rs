@@ -89,7 +89,7 @@ impl Session for SessionService {
             cpu: introduction.cpu.clone(),
             done: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
-            let_go: AtomicBool::new(false),
+            is_not_expected_back: AtomicBool::new(false),
         };
         shared.counters.on_session();
         shared.workers().insert(session.id, Arc::new(worker));

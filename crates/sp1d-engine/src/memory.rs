@@ -28,7 +28,7 @@ const KEY_CELL_BYTES: u64 = 50;
 /// The shard's record, its compressed proof, and what is allocated between: the measured rest.
 const RECORD_BYTES: u64 = 500_000_000;
 
-/// Interactions of a hundred cells, at most, in ordinary code.
+/// Interactions per 100 cells: the maximum measured in ordinary code.
 const INTERACTIONS_PERCENT: u64 = 61;
 
 /// Codewords and trees of FRI.
@@ -102,7 +102,7 @@ pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
         // With the keys of the last two programs.
         TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 9_200_000_000,
         TaskKind::ShrinkWrap => 9_500_000_000,
-        // As the official cluster weighs them.
+        // The weights that sp1-cluster uses.
         TaskKind::Groth16Wrap => 14_000_000_000,
         TaskKind::PlonkWrap => 60_000_000_000,
     }

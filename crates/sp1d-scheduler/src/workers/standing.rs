@@ -108,8 +108,8 @@ impl KindRecord {
         rank(self) > rank(other)
     }
 
-    /// Records faults. If that reaches the limit and `may_quarantine` is true, a quarantine starts at `now`. Returns its
-    /// duration.
+    /// Records faults. If that reaches the limit and `may_quarantine` is true, a quarantine starts at `now`. Returns
+    /// its duration.
     pub(crate) fn record_faults(
         &mut self,
         faults: Faults<'_>,

@@ -131,8 +131,8 @@ impl ProverProcess {
         let _cancel = CancelOnDrop { process: self, id };
         let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
         let place = u32::try_from(place).expect("the number of places fits into 32 bits");
-        // If the process is gone, `on_end` ends the attempt.
         let run = wire::Run { run: id.0, slot: place, assign };
+        // If the process is gone, `on_end` ends the attempt.
         let _ = out.send(ToProver { message: Some(to_prover::Message::Run(run)) }).await;
         Ok(outcome.await.unwrap_or_else(|_| {
             Err(AttemptError { kind: FailureKind::Killed, text: "the worker is stopping".to_owned() })

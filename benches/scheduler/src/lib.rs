@@ -34,7 +34,7 @@ impl Pool {
                 origin: OriginId(number.into()),
                 memory_bytes: 0,
                 slots: 2,
-                kinds: KindSet::all(),
+                supported_kinds: KindSet::all(),
                 holds: Vec::new(),
             };
             let (session, resumable_tasks) = (SessionId(number), Vec::new());

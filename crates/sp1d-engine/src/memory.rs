@@ -17,22 +17,22 @@ pub const LOAD_BYTES: u64 = 2_000_000_000;
 const COLUMN: u64 = 1 << 21;
 
 /// Two Merkle trees of 2^23 leaves each, whatever the size of the shard.
-const TREES: u64 = 1_100_000_000;
+const TREES_BYTES: u64 = 1_100_000_000;
 
 /// The program's proving key: its trees, and bytes for each preprocessed cell, with the decoded program. Fits 0.6 GB
 /// that were measured for a small program, and the shards of one of 2.5 million instructions, of which the largest took
 /// 15.7 GB in all. The key stays in the prover, but a prover may get its first shard while it has none.
-const KEY: u64 = 570_000_000;
-const KEY_CELL: u64 = 50;
+const KEY_BYTES: u64 = 570_000_000;
+const KEY_CELL_BYTES: u64 = 50;
 
 /// The shard's record, its compressed proof, and what is allocated between: the measured rest.
-const RECORD: u64 = 500_000_000;
+const RECORD_BYTES: u64 = 500_000_000;
 
-/// Interactions of a hundred cells, at most, in ordinary code.
+/// Interactions per 100 cells: the maximum measured in ordinary code.
 const INTERACTIONS_PERCENT: u64 = 61;
 
 /// Codewords and trees of FRI.
-const FRI: u64 = 900_000_000;
+const FRI_BYTES: u64 = 900_000_000;
 
 /// Cells of tables that every shard has, for a program of so many instructions: `Byte`, `Range` and `Program`.
 const fn fixed(instructions: u64) -> ShardCells {
@@ -71,8 +71,8 @@ impl ShardCells {
         let interactions = cells * INTERACTIONS_PERCENT / 100;
         let gkr = 24 * cells + 52 * interactions;
         let jagged = 20 * cells + 32 * padded;
-        let key = KEY + KEY_CELL * self.preprocessed;
-        key + RECORD + TREES + gkr.max(jagged).max(20 * cells + FRI)
+        let key = KEY_BYTES + KEY_CELL_BYTES * self.preprocessed;
+        key + RECORD_BYTES + TREES_BYTES + gkr.max(jagged).max(20 * cells + FRI_BYTES)
     }
 }
 
@@ -92,17 +92,17 @@ pub(crate) fn fixed_cells(instructions: u64) -> u64 {
 /// that a run is cut into.
 pub(crate) fn task_bytes(kind: TaskKind, shard: Option<ShardCells>) -> u64 {
     /// Proving a normalize program, its key included. By then the shard's own memory is free.
-    const NORMALIZE: u64 = 9_200_000_000;
+    const NORMALIZE_BYTES: u64 = 9_200_000_000;
     /// Normalize programs are compiled while their shards are proven.
-    const COMPILE: u64 = 300_000_000;
+    const COMPILE_BYTES: u64 = 300_000_000;
     let shard = || shard.unwrap_or_else(|| ShardCells::full(0, CUTS[CUTS.len() - 1])).peak_bytes();
     match kind {
         TaskKind::ProveShard => shard(),
-        TaskKind::NormalizeShard => NORMALIZE.max(shard() + COMPILE),
+        TaskKind::NormalizeShard => NORMALIZE_BYTES.max(shard() + COMPILE_BYTES),
         // With the keys of the last two programs.
         TaskKind::RecursionReduce | TaskKind::RecursionDeferred => 9_200_000_000,
         TaskKind::ShrinkWrap => 9_500_000_000,
-        // As the official cluster weighs them.
+        // The weights that sp1-cluster uses.
         TaskKind::Groth16Wrap => 14_000_000_000,
         TaskKind::PlonkWrap => 60_000_000_000,
     }

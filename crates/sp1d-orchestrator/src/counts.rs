@@ -16,7 +16,7 @@ pub struct OrchestratorCounts {
     pub accepted: u64,
     /// Number of results and deferred claims that were wrong.
     pub rejected: u64,
-    /// Time that the checks of results and claims took, summed over all threads.
+    /// Time that the checks of results and deferred events took, summed over all threads.
     pub checking: Duration,
     /// Number of sessions with workers that started.
     pub sessions: u64,

@@ -138,7 +138,7 @@ impl Orchestrator {
     /// Does the same as [`Orchestrator::shutdown`], for a shared orchestrator. With a lineage, it tells the workers to
     /// keep their attempts for the next orchestrator.
     pub async fn end(&self) {
-        self.shared.ends.store(true, Ordering::Relaxed);
+        self.shared.is_ending.store(true, Ordering::Relaxed);
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

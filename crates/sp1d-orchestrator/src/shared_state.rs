@@ -11,6 +11,14 @@
 //! | disconnected workers, last departure | sessions and connections | callers, and tries without workers |
 //! | uploads under way | each upload for itself | uploads, to share the memory |
 //! | identities of workers | connections and sessions, when a worker connects | sessions |
+//! | contacts: which workers of the list are reached | connections and the list | callers, and tries without workers |
+//! | demand: running proof requests | each request for itself | connections and sessions |
+//! | result cache | dispatcher; a try removes results that may be wrong | tries, when they submit tasks |
+//! | places for checks | each check and each audit for itself | checks, to wait for a place |
+//! | limits of the log lines that workers cause | sessions and dispatcher | the same |
+//! | limits of the events that workers cause | sessions | the same |
+//! | whether the whole orchestrator is stopping | `Orchestrator::end` | sessions, when they end |
+//! | whether the dispatcher has panicked | dispatcher | tries and callers |
 //!
 //! Each entry has one owner, which adds and removes it. Other parts neither add nor remove an entry, but they act on
 //! it: for example, the dispatcher and the sessions can fail a try, and the dispatcher ends its tasks and counts its
@@ -132,7 +140,7 @@ pub(crate) struct SharedState {
     pub(crate) demand: Demand,
     pub(crate) counters: Counters,
     /// True if the whole orchestrator is stopping, and not only one of its sessions.
-    pub(crate) ends: AtomicBool,
+    pub(crate) is_ending: AtomicBool,
     /// Cancelled when the dispatcher has panicked.
     pub(crate) broken: CancellationToken,
 }
@@ -179,7 +187,7 @@ impl SharedState {
             contacts: watch::Sender::default(),
             demand: Demand::default(),
             counters: Counters::default(),
-            ends: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
             broken: CancellationToken::new(),
         }
     }
@@ -256,7 +264,7 @@ impl SharedState {
     /// supports it, or if no worker is connected.
     pub(crate) fn missing_capability(&self, kind: TaskKind) -> Option<Vec<String>> {
         let workers = self.workers();
-        if workers.is_empty() || workers.values().any(|worker| worker.kinds.contains(kind)) {
+        if workers.is_empty() || workers.values().any(|worker| worker.supported_kinds.contains(kind)) {
             return None;
         }
         let reason = |worker: &Arc<ConnectedWorker>| {

@@ -116,7 +116,7 @@ async fn be_the_worker() {
         let (outcome, delivered) = growth(io.deliver(&marker.deferred_events, content)).await;
         outcome.unwrap();
         println!("grown {fetched} {delivered}");
-        io.complete_marker().await.unwrap();
+        io.report_deferred_events().await.unwrap();
         io.deliver(assignment.payload.result(), b"done".to_vec()).await.unwrap();
         Ok(())
     });

@@ -176,12 +176,12 @@ impl fmt::Display for Event {
             }
             Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
-                let JoinedWorker { worker, origin, memory_bytes, slots, kinds, holds } = joined;
+                let JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds } = joined;
                 write!(
                     f,
                     "{session} of {worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \
                      {} held attempts, {} resumable tasks{}",
-                    kinds.iter().count(),
+                    supported_kinds.iter().count(),
                     holds.len(),
                     resumable_tasks.len(),
                     if *draining { ", draining" } else { "" }

@@ -49,7 +49,7 @@ pub struct WorkerStatus {
     pub slots: usize,
     /// The task kinds that the worker may get now, without those for which it is quarantined. Empty while it is
     /// draining or starting its prover.
-    pub kinds: KindSet,
+    pub available_kinds: KindSet,
     /// The task kinds of which the worker may hold only one attempt at a time.
     pub on_probation: KindSet,
     /// The attempts that the worker holds, oldest first.
@@ -61,8 +61,8 @@ pub struct WorkerStatus {
 impl WorkerStatus {
     /// Returns the status of a worker that is drained before it is ready. It has no slot yet.
     pub(crate) fn draining_before_ready() -> Self {
-        let (kinds, on_probation) = (KindSet::default(), KindSet::default());
-        Self { slots: 0, kinds, on_probation, held: Vec::new(), draining: true }
+        let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
+        Self { slots: 0, available_kinds, on_probation, held: Vec::new(), draining: true }
     }
 }
 

@@ -111,8 +111,8 @@ fn origin_of(worker: WorkerId) -> OriginId {
 /// A worker that supports every kind and holds no attempts. Its memory is unknown.
 fn plain_worker(worker: u64, slots: u32) -> JoinedWorker {
     let worker = WorkerId(worker);
-    let (origin, kinds) = (origin_of(worker), KindSet::all());
-    JoinedWorker { worker, origin, memory_bytes: 0, slots, kinds, holds: Vec::new() }
+    let (origin, supported_kinds) = (origin_of(worker), KindSet::all());
+    JoinedWorker { worker, origin, memory_bytes: 0, slots, supported_kinds, holds: Vec::new() }
 }
 
 fn joined_as(session: u64, joined: JoinedWorker) -> Event {
@@ -124,7 +124,7 @@ fn joined(session: u64, slots: u32) -> Event {
 }
 
 fn joined_for(session: u64, slots: u32, kind: TaskKind) -> Event {
-    joined_as(session, JoinedWorker { kinds: [kind].into_iter().collect(), ..plain_worker(session, slots) })
+    joined_as(session, JoinedWorker { supported_kinds: [kind].into_iter().collect(), ..plain_worker(session, slots) })
 }
 
 /// `worker` joins in the new `session` and still holds the attempts `holds`.

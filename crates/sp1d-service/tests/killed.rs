@@ -3,7 +3,8 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sp1d_testing::{
-    FakeEngine, RunningWorker, complete_marker, deliver_result, do_honestly, events_of, expected_proof, fetch_inputs,
+    FakeEngine, RunningWorker, deliver_result, do_honestly, events_of, expected_proof, fetch_inputs,
+    upload_deferred_events,
 };
 use std::{
     collections::BTreeMap,
@@ -175,7 +176,7 @@ impl Gated {
                     let inputs = fetch_inputs(&assignment, &*io).await?;
                     let shard = inputs.shard.unwrap();
                     let inputs = inputs.concat();
-                    complete_marker(&assignment, &*io, events_of(&inputs)).await?;
+                    upload_deferred_events(&assignment, &*io, events_of(&inputs)).await?;
                     *started_shards.lock().unwrap().entry(shard).or_default() += 1;
                     gate.wait_for(|open| *open).await.unwrap();
                     deliver_result(&assignment, &*io, &inputs).await

@@ -20,18 +20,18 @@ pub type Behavior = Arc<
 /// An engine whose behavior the test defines.
 pub struct FakeEngine {
     behavior: Behavior,
-    slots: usize,
+    places: usize,
 }
 
 impl FakeEngine {
-    /// Returns an engine with one slot that runs `behavior` for each assignment.
+    /// Returns an engine with one place that runs `behavior` for each assignment.
     pub fn doing<F>(
         behavior: impl Fn(Assignment, Arc<dyn AttemptIo>) -> F + Send + Sync + 'static,
     ) -> Arc<dyn ProvingEngine>
     where
         F: Future<Output = Result<(), AttemptError>> + Send + 'static,
     {
-        Arc::new(Self { behavior: Arc::new(move |assignment, io| Box::pin(behavior(assignment, io))), slots: 1 })
+        Arc::new(Self { behavior: Arc::new(move |assignment, io| Box::pin(behavior(assignment, io))), places: 1 })
     }
 
     /// Returns an engine that delivers [`honest_result`] for each assignment.
@@ -42,8 +42,8 @@ impl FakeEngine {
 
 #[async_trait]
 impl ProvingEngine for FakeEngine {
-    fn slots(&self) -> usize {
-        self.slots
+    fn places(&self) -> usize {
+        self.places
     }
 
     async fn run(&self, _: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
@@ -82,7 +82,7 @@ pub async fn finish_with(
     inputs: &[u8],
     events: Vec<u8>,
 ) -> Result<(), AttemptError> {
-    complete_marker(assignment, io, events).await?;
+    upload_deferred_events(assignment, io, events).await?;
     deliver_result(assignment, io, inputs).await
 }
 
@@ -94,17 +94,21 @@ pub async fn deliver_result(assignment: &Assignment, io: &dyn AttemptIo, inputs:
     io.deliver(assignment.payload.result(), honest_result(inputs)).await.map_err(undelivered)
 }
 
-/// Uploads `events` as the deferred events and completes the marker, if there is one.
+/// Uploads and reports `events` as the deferred events, if the task has a marker.
 ///
 /// # Errors
 /// Fails if an artifact cannot be transferred.
-pub async fn complete_marker(assignment: &Assignment, io: &dyn AttemptIo, events: Vec<u8>) -> Result<(), AttemptError> {
+pub async fn upload_deferred_events(
+    assignment: &Assignment,
+    io: &dyn AttemptIo,
+    events: Vec<u8>,
+) -> Result<(), AttemptError> {
     if let Some(marker) = assignment.payload.marker() {
         // The events are an artifact that the attempt names itself. The list of deferred events contains that name.
         let made = format!("{}events", made_prefix(assignment.attempt));
         io.deliver(&made, events).await.map_err(undelivered)?;
         io.deliver(&marker.deferred_events, made.into_bytes()).await.map_err(undelivered)?;
-        io.complete_marker().await.map_err(undelivered)?;
+        io.report_deferred_events().await.map_err(undelivered)?;
     }
     Ok(())
 }

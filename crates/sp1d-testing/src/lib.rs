@@ -14,7 +14,7 @@ mod running_worker;
 mod shards;
 
 pub use engine::{
-    Behavior, FakeEngine, complete_marker, deliver_result, do_honestly, finish_honestly, finish_with, ready,
+    Behavior, FakeEngine, deliver_result, do_honestly, finish_honestly, finish_with, ready, upload_deferred_events,
 };
 pub use fetched_inputs::{FetchedInputs, fetch_inputs};
 pub use free_address::{free_address, free_address_on};

@@ -9,21 +9,21 @@ use std::{fmt, sync::Arc};
 #[async_trait]
 pub trait ProvingEngine: Send + Sync + 'static {
     /// Returns the maximum number of attempts that run in the engine at the same time, at least 1.
-    fn slots(&self) -> usize;
+    fn places(&self) -> usize;
 
     /// Resolves when the engine can start another attempt at once. For example, this waits until a prover that was lost
     /// is loaded again. The default resolves immediately.
     async fn ready(&self) {}
 
-    /// Runs one attempt: fetches its inputs from `io` and uploads its outputs to `io`. `slot` is the number of the
-    /// attempt's place in the engine. It is below [`ProvingEngine::slots`], and no other attempt in the engine has it.
+    /// Runs one attempt: fetches its inputs from `io` and uploads its outputs to `io`. `place` is the number of the
+    /// attempt's place in the engine. It is below [`ProvingEngine::places`], and no other attempt in the engine has it.
     ///
     /// # Errors
     /// Returns why this attempt failed. Another attempt of the same task may succeed.
     ///
     /// # Cancel safety
     /// Dropping the future abandons the attempt. A stage that cannot be interrupted runs to its end without effect.
-    async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError>;
+    async fn run(&self, place: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError>;
 
     /// Resolves when no proving stage runs in the engine, stages of cancelled attempts included. The default resolves
     /// immediately.
@@ -79,11 +79,12 @@ pub trait AttemptIo: Send + Sync + 'static {
     /// Fails if the orchestrator rejects the artifact, or if the attempt is over.
     async fn deliver(&self, name: &str, content: Vec<u8>) -> Result<(), IoError>;
 
-    /// Reports the attempt's marker: all deferred events of its shard are uploaded.
+    /// Reports that all deferred events of the attempt's shard are uploaded. Once they are accepted, the marker is
+    /// complete.
     ///
     /// # Errors
     /// Fails if the attempt is over.
-    async fn complete_marker(&self) -> Result<(), IoError>;
+    async fn report_deferred_events(&self) -> Result<(), IoError>;
 
     /// Records the measurement with the highest ratio of used to estimated memory. Called at most once, when the
     /// attempt ends. The default does nothing.
@@ -113,8 +114,8 @@ pub enum IoAction {
     Fetch,
     /// Delivers an artifact.
     Deliver,
-    /// Completes the marker.
-    CompleteMarker,
+    /// Reports the deferred events.
+    ReportDeferredEvents,
 }
 
 impl fmt::Display for IoAction {
@@ -122,7 +123,7 @@ impl fmt::Display for IoAction {
         f.write_str(match self {
             Self::Fetch => "fetch",
             Self::Deliver => "deliver",
-            Self::CompleteMarker => "complete",
+            Self::ReportDeferredEvents => "report",
         })
     }
 }

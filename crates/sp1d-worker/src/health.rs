@@ -148,7 +148,7 @@ mod tests {
 
     #[async_trait]
     impl ProvingEngine for LoadedEngine {
-        fn slots(&self) -> usize {
+        fn places(&self) -> usize {
             1
         }
 

@@ -146,10 +146,11 @@ impl WorkerClient for AttemptClient {
         bail!("a task on a worker cannot submit another task (kind {kind:?})")
     }
 
-    /// Completes the marker of a core shard. The marker's name is scoped to its attempt, as artifact names are.
+    /// Reports the deferred events of a core shard: SP1's prover completes the marker when they are uploaded. The
+    /// marker's name is scoped to its attempt, as artifact names are.
     async fn complete_task(&self, _: ProofId, task_id: TaskId, _: TaskMetadata) -> Result<()> {
         let (entry, _) = self.owner(&task_id.to_string(), true)?;
-        remember(&entry, entry.io.complete_marker().await)
+        remember(&entry, entry.io.report_deferred_events().await)
     }
 
     async fn complete_proof(

@@ -84,7 +84,7 @@ impl Drop for Sp1ProvingEngine {
 
 #[async_trait]
 impl ProvingEngine for Sp1ProvingEngine {
-    fn slots(&self) -> usize {
+    fn places(&self) -> usize {
         self.slots.len()
     }
 
@@ -102,11 +102,11 @@ impl ProvingEngine for Sp1ProvingEngine {
         (self.release_memory)();
     }
 
-    async fn run(&self, slot: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+    async fn run(&self, place: usize, assignment: Assignment, io: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
         let engine_error = |text: String| AttemptError { kind: FailureKind::Engine, text };
         let options = CutOptions::decode(&assignment.options).map_err(|error| engine_error(error.to_string()))?;
         let provers =
-            self.slots.get(slot).ok_or_else(|| engine_error(format!("the engine does not have slot {slot}")))?;
+            self.slots.get(place).ok_or_else(|| engine_error(format!("the engine does not have place {place}")))?;
         let guard = EngineAttemptGuard::new(self.attempts.clone(), provers.slot.clone(), assignment.attempt, io);
         let kind = assignment.payload.kind();
         let request = to_sp1(assignment);
@@ -126,7 +126,7 @@ impl ProvingEngine for Sp1ProvingEngine {
             Some(error) => {
                 let kind = match error.action {
                     IoAction::Fetch => FailureKind::Input,
-                    IoAction::Deliver | IoAction::CompleteMarker => FailureKind::Output,
+                    IoAction::Deliver | IoAction::ReportDeferredEvents => FailureKind::Output,
                 };
                 AttemptError { kind, text: error.to_string() }
             }

@@ -37,7 +37,7 @@ pub(super) struct ProofContext {
 
 impl ProofContext {
     /// Returns a suffix for an error message that names a smaller cut, for a worker with `bytes` of memory for a shard.
-    /// Empty if there is no such cut. The suffix is a `hint:` line only if the proof does not restart, because a
+    /// Empty without such a cut. The suffix is a `hint:` line only if the proof does not restart, because a
     /// restart puts the message inside another sentence.
     pub(super) fn smaller_cut_hint(&self, bytes: u64) -> String {
         let memory = AttemptMemory { each_bytes: bytes, alone_bytes: bytes };

@@ -212,7 +212,7 @@ fn worker_messages() -> Vec<from_worker::Message> {
         M::Heartbeat(wire::Heartbeat {}),
         M::Readiness(hello().readiness.unwrap_or_default()),
         M::Started(wire::Started { attempt: 7 }),
-        M::MarkerComplete(wire::MarkerComplete { attempt: 7 }),
+        M::DeferredEventsUploaded(wire::DeferredEventsUploaded { attempt: 7 }),
         M::Done(wire::Done { attempt: 7, proving_ms: 12_345 }),
         M::Failed(failed),
         M::Goodbye(wire::Goodbye { reason: "stopped".to_owned(), returns: true }),
@@ -241,7 +241,7 @@ fn prover_messages() -> Vec<prover_wire::from_prover::Message> {
         M::LoadFailed(prover_wire::LoadFailed { reason: "no memory".to_owned() }),
         M::Call(Call { call: 1, run: 2, what: Some(What::Fetch("record".to_owned())) }),
         M::Call(Call { call: 2, run: 2, what: Some(What::Deliver(delivery)) }),
-        M::Call(Call { call: 3, run: 2, what: Some(What::CompleteMarker(prover_wire::CompleteMarker {})) }),
+        M::Call(Call { call: 3, run: 2, what: Some(What::ReportDeferredEvents(prover_wire::ReportDeferredEvents {})) }),
         M::Ended(Ended { run: 2, failure: Some(failure) }),
         M::Busy(prover_wire::Busy { busy: true }),
     ]

@@ -113,8 +113,8 @@ impl Dispatcher {
             DispatcherInput::DeferredEventsOutcome { task, attempt, outcome } => {
                 self.on_deferred_events_outcome(task, attempt, outcome);
             }
-            // Detached tokio tasks of SP1 may submit after the try has stopped. What they submit would never be
-            // removed.
+            // Detached tokio tasks of SP1 may submit after the try has stopped. What they submit after `EndTry` would
+            // never be removed.
             DispatcherInput::Submit { submitted, .. } if submitted.running_try.stopped.is_cancelled() => {}
             DispatcherInput::Submit { task, submitted } => {
                 let SubmittedTask { running_try, spec, key, .. } = &submitted;

@@ -22,7 +22,7 @@ pub(crate) struct ConnectedWorker {
     pub(crate) origin: OriginId,
     pub(crate) name: String,
     pub(crate) address: Member,
-    pub(crate) kinds: KindSet,
+    pub(crate) supported_kinds: KindSet,
     /// Why it does not support the other task kinds.
     pub(crate) missing: BTreeMap<TaskKind, String>,
     pub(crate) outbox: mpsc::Sender<Result<ToWorker, tonic::Status>>,
@@ -38,7 +38,7 @@ pub(crate) struct ConnectedWorker {
     pub(crate) done: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,
     /// True if the worker is not expected back.
-    pub(crate) let_go: AtomicBool,
+    pub(crate) is_not_expected_back: AtomicBool,
 }
 
 impl ConnectedWorker {

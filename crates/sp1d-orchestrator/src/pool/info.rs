@@ -50,7 +50,7 @@ impl WorkerInfo {
             slots: worker.slots,
             memory_bytes: worker.memory_bytes,
             cpu: worker.cpu.clone(),
-            kinds: worker.kinds.iter().collect(),
+            kinds: worker.supported_kinds.iter().collect(),
             holds: pool.held(session),
             done: worker.done.load(Ordering::Relaxed),
             failed_attempts: worker.failed_attempts.load(Ordering::Relaxed),

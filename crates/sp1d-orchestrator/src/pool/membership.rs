@@ -105,7 +105,7 @@ impl Membership {
             }
         };
         let Some(worker) = self.shared.worker(id) else { return Ok(()) };
-        worker.let_go.store(true, Ordering::Relaxed);
+        worker.is_not_expected_back.store(true, Ordering::Relaxed);
         // Locked until the calls have ended, so that the list does not get the worker back meanwhile.
         let mut members = lock(&self.members);
         match members.remove(&worker.address).or_else(|| self.named.remove(&worker.address)) {

@@ -69,8 +69,8 @@ mod tests {
     fn quarantine_outlives_the_session() {
         let mut pool = PoolSnapshot::default();
         let held = vec![sp1d_scheduler::AttemptId(1)];
-        let (kinds, on_probation) = (KindSet::default(), KindSet::default());
-        pool.apply(session(1, Some(WorkerStatus { slots: 1, kinds, on_probation, held, draining: true })));
+        let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
+        pool.apply(session(1, Some(WorkerStatus { slots: 1, available_kinds, on_probation, held, draining: true })));
         let kinds = KindSet::only(sp1d_scheduler::TaskKind::ProveShard);
         pool.apply(standing(7, WorkerStanding::Quarantined { kinds, reason: "out of order".to_owned() }));
         assert_eq!((pool.held(SessionId(1)), pool.is_drained(SessionId(1))), (1, true));

@@ -26,7 +26,7 @@ impl ProofFindings {
     }
 
     /// Returns true if cached results were used since the last call of [`Self::clear_cached_use`], so they may be why
-    /// there is no proof.
+    /// the proof failed.
     pub(crate) fn has_cached_use(&self) -> bool {
         self.has_cached_use.load(Ordering::Relaxed)
     }

@@ -59,7 +59,7 @@ impl ProofHandle {
     #[must_use]
     pub fn attempt_memory(&self, kind: TaskKind) -> Vec<Option<AttemptMemory>> {
         let workers = self.shared.workers();
-        let able = workers.values().filter(|worker| worker.kinds.contains(kind));
+        let able = workers.values().filter(|worker| worker.supported_kinds.contains(kind));
         able.map(|worker| *worker.memory()).collect()
     }
 

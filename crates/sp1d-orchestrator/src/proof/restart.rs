@@ -15,7 +15,7 @@ sp1d_model::limits! {
 pub(super) enum Restart {
     /// In the same way. The failure came from outside.
     Same,
-    /// With smaller shards, because a shard needs more memory than any worker has.
+    /// With smaller shards, because a shard ran out of memory, or no connected worker has enough memory for it.
     SmallerCut(Cut),
     /// Without the cached results that the failed try used, because they may be wrong. They are already removed from
     /// the result cache.

@@ -76,7 +76,8 @@ impl Orchestrator {
     ///
     /// A proof restarts at most twice, and its timeout counts from the first start. It restarts in these cases:
     /// - Its execution was interrupted from outside.
-    /// - A shard needs more memory than any worker has. The run is then cut into smaller shards.
+    /// - A shard ran out of memory, or no connected worker has enough memory for it. The run is then cut into smaller
+    ///   shards.
     /// - It used cached results that may be wrong. They are removed from the result cache.
     /// - It does not verify, or a part of it is wrong, and its results were not verified. They are then verified.
     /// - It does not verify although its results do, or a shard without a marker, perhaps a precompile shard, could not
@@ -84,7 +85,7 @@ impl Orchestrator {
     ///   the same claim for each core shard, if such a worker is available or a worker has made another claim.
     ///
     /// # Errors
-    /// Returns why there is no proof.
+    /// Returns why the proof failed.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the proof.

@@ -94,7 +94,7 @@ impl TaskTracker {
     }
 
     /// Returns a receiver of the task's outcome, which arrives at once if the task has ended. An unknown task counts as
-    /// failed, and so does a task that was open when the try ended.
+    /// failed, and so does a task that was open when the try stopped.
     pub fn watch(&self, task: TaskId) -> oneshot::Receiver<TaskOutcome> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();

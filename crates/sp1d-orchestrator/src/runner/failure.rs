@@ -4,7 +4,7 @@ use sp1d_model::{FailureInfo, ProofFailureKind};
 use sp1d_scheduler::{PastAttempt, TaskId, TaskKind};
 use std::{fmt, time::Duration};
 
-/// Why there is no proof.
+/// Why a proof failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofFailure {

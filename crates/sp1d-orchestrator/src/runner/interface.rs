@@ -17,14 +17,14 @@ pub trait ProofRunner: Send + Sync + 'static {
     /// proof. Must end soon after [`ProofHandle::stopped`] is cancelled.
     ///
     /// # Errors
-    /// Returns why there is no proof. The orchestrator then fails the try, and audits its unverified results.
+    /// Returns why the proof failed. The orchestrator then fails the try, and audits its unverified results.
     ///
     /// # Cancel safety
     /// Dropping the future ends the execution and all other work for the proof in this process.
     async fn run(&self, proof: ProofHandle, request: ProofRequest) -> Result<ProofOutput, ProofFailure>;
 
-    /// Returns the next smaller cut than the one in `options`, for a run with a shard that needs more memory than any
-    /// worker has. `None` if there is no smaller cut, which is the default.
+    /// Returns the next smaller cut than the one in `options`, for a run with a shard that ran out of memory or for
+    /// which no connected worker has enough. `None` if the cut is the smallest, which is the default.
     fn smaller_cut(&self, _options: &str) -> Option<Cut> {
         None
     }

@@ -56,8 +56,8 @@ impl WorkerSession {
             from_worker::Message::Started(started) => {
                 self.event(DispatchEvent::AttemptStarted { session, attempt: AttemptId(started.attempt) }).await;
             }
-            from_worker::Message::MarkerComplete(complete) => {
-                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(complete.attempt) };
+            from_worker::Message::DeferredEventsUploaded(uploaded) => {
+                let reported = DispatcherInput::DeferredEventsReport { session, attempt: AttemptId(uploaded.attempt) };
                 // If the dispatcher has ended, every session ends.
                 let _ = self.shared.inbox.send(reported).await;
             }
@@ -85,7 +85,7 @@ impl WorkerSession {
     /// Notes that the worker ends its session on purpose. If it had joined by itself, it is not expected back.
     fn expect_no_return(&self) {
         if let (Member::Joined(_), Some(worker)) = (&self.address, self.shared.worker(self.id)) {
-            worker.let_go.store(true, Ordering::Relaxed);
+            worker.is_not_expected_back.store(true, Ordering::Relaxed);
         }
     }
 
@@ -122,7 +122,7 @@ impl WorkerSession {
                 origin: entry.origin,
                 memory_bytes: entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
                 slots: introduction.slots,
-                kinds: introduction.kinds,
+                supported_kinds: introduction.supported_kinds,
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),
             };
             let resumable_attempts = resumable_before(&self.shared.settings, readiness.resumable);

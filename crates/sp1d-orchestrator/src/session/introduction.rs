@@ -19,7 +19,7 @@ sp1d_model::limits! {
 #[derive(Debug, Clone)]
 pub(super) struct WorkerIntroduction {
     pub(super) name: String,
-    pub(super) kinds: KindSet,
+    pub(super) supported_kinds: KindSet,
     pub(super) missing: BTreeMap<TaskKind, String>,
     pub(super) threads: u32,
     /// Maximum number of attempts that it may hold.
@@ -32,7 +32,7 @@ pub(super) struct WorkerIntroduction {
 impl WorkerIntroduction {
     /// Reads the hello of the worker at `address`. A worker without a name is named after its address.
     pub(super) fn new(hello: HelloRequest, address: &Member, settings: &OrchestratorSettings) -> Self {
-        let (kinds, missing) = (hello.kind_set(), hello.missing_capability_texts());
+        let (supported_kinds, missing) = (hello.kind_set(), hello.missing_capability_texts());
         let short = |text: String| clean_line(&text, MAX_TEXT_CHARACTERS).trim().to_owned();
         let name = short(hello.name);
         let name = if name.is_empty() { address.to_string() } else { name };
@@ -40,7 +40,7 @@ impl WorkerIntroduction {
         tracing::debug!(worker = %name, threads, memory_bytes, ?cpu, "hello");
         let memory = hello.readiness.and_then(|readiness| attempt_memory(readiness.memory));
         let slots = settings.shard_batch_size.saturating_mul(provers.max(1)).clamp(1, MAX_HELD_ATTEMPTS);
-        Self { name, kinds, missing, threads, slots, memory_bytes, memory, cpu: short(cpu) }
+        Self { name, supported_kinds, missing, threads, slots, memory_bytes, memory, cpu: short(cpu) }
     }
 }
 

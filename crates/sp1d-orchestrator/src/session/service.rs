@@ -76,7 +76,7 @@ impl Session for SessionService {
             origin: identity.origin,
             name: introduction.name.clone(),
             address: session.address.clone(),
-            kinds: introduction.kinds,
+            supported_kinds: introduction.supported_kinds,
             missing: introduction.missing.clone(),
             outbox: outbox.clone(),
             closer: session.closer.clone(),
@@ -89,7 +89,7 @@ impl Session for SessionService {
             cpu: introduction.cpu.clone(),
             done: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
-            let_go: AtomicBool::new(false),
+            is_not_expected_back: AtomicBool::new(false),
         };
         shared.counters.on_session();
         shared.workers().insert(session.id, Arc::new(worker));

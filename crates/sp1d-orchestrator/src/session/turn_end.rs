@@ -9,19 +9,19 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub(super) struct TurnEnd {
     /// The proofs that still belong to this turn; `None` while no other orchestrator waits.
-    owed: Option<BTreeSet<RequestNumber>>,
+    remaining_proofs: Option<BTreeSet<RequestNumber>>,
 }
 
 impl TurnEnd {
     /// Notes how many other orchestrators wait, and which proof requests run. Returns true if the turn is over.
     pub(super) fn observe(&mut self, others: u32, running: &BTreeSet<RequestNumber>) -> bool {
         if others == 0 {
-            self.owed = None;
+            self.remaining_proofs = None;
             return false;
         }
-        let owed = self.owed.get_or_insert_with(|| running.clone());
-        owed.retain(|request| running.contains(request));
-        owed.is_empty()
+        let remaining_proofs = self.remaining_proofs.get_or_insert_with(|| running.clone());
+        remaining_proofs.retain(|request| running.contains(request));
+        remaining_proofs.is_empty()
     }
 }
 

@@ -84,7 +84,7 @@ impl WorkerSession {
         const SEND_TIMEOUT: Duration = Duration::from_millis(100);
         let Some(entry) = self.shared.worker(self.id) else { return };
         let settings = &self.shared.settings;
-        let returns = settings.lineage.is_some() && self.shared.ends.load(Ordering::Relaxed);
+        let returns = settings.lineage.is_some() && self.shared.is_ending.load(Ordering::Relaxed);
         let goodbye = wire::Goodbye { reason: reason.to_owned(), returns };
         let goodbye = ToWorker { message: Some(to_worker::Message::Goodbye(goodbye)) };
         if entry.outbox.try_send(Ok(goodbye)).is_ok() {
@@ -101,7 +101,7 @@ impl WorkerSession {
     /// Removes the worker from the shared state. `ended` is true if the orchestrator itself ended the session.
     pub(super) async fn leave(&self, reason: &str, ended: bool) {
         let Some(worker) = self.shared.workers().remove(&self.id) else { return };
-        if !ended && !worker.let_go.load(Ordering::Relaxed) {
+        if !ended && !worker.is_not_expected_back.load(Ordering::Relaxed) {
             let mut disconnected = self.shared.disconnected();
             // A worker that joins may be connected again before the end of its old session is noticed.
             let is_back = self

@@ -169,17 +169,17 @@ struct Large {
 
 #[async_trait::async_trait]
 impl sp1d_worker::ProvingEngine for Large {
-    fn slots(&self) -> usize {
+    fn places(&self) -> usize {
         1
     }
 
     async fn run(
         &self,
-        slot: usize,
+        place: usize,
         assignment: sp1d_protocol::Assignment,
         io: Arc<dyn sp1d_worker::AttemptIo>,
     ) -> Result<(), AttemptError> {
-        self.engine.run(slot, assignment, io).await
+        self.engine.run(place, assignment, io).await
     }
 
     fn release_memory(&self) {

@@ -133,7 +133,7 @@ async fn a_result_that_does_not_verify_is_rejected() {
     let lies = FakeEngine::doing(|assignment, io| async move {
         let marker = assignment.payload.marker().unwrap();
         io.deliver(&marker.deferred_events, b"events".to_vec()).await.unwrap();
-        io.complete_marker().await.unwrap();
+        io.report_deferred_events().await.unwrap();
         io.deliver(assignment.payload.result(), b"garbage".to_vec()).await.unwrap();
         Ok(())
     });
@@ -143,7 +143,7 @@ async fn a_result_that_does_not_verify_is_rejected() {
 #[tokio::test]
 async fn an_attempt_without_a_result_fails() {
     let lazy = FakeEngine::doing(|_, io| async move {
-        io.complete_marker().await.unwrap();
+        io.report_deferred_events().await.unwrap();
         Ok(())
     });
     check_poison(lazy, "delivered no result").await;
@@ -153,7 +153,7 @@ async fn an_attempt_without_a_result_fails() {
 async fn a_report_of_deferred_events_without_uploads_does_not_count() {
     let forgets = FakeEngine::doing(|assignment, io| async move {
         let inputs = fetch_inputs(&assignment, &*io).await?.concat();
-        io.complete_marker().await.unwrap();
+        io.report_deferred_events().await.unwrap();
         io.deliver(assignment.payload.result(), honest_result(&inputs)).await.unwrap();
         Ok(())
     });

@@ -64,7 +64,7 @@ impl<A> TaskPayload<A> {
         }
     }
 
-    /// Returns the marker of the task. An attempt reports it before it delivers its result.
+    /// Returns the marker of the task. An attempt reports its deferred events before it delivers its result.
     #[must_use]
     pub fn marker(&self) -> Option<&ShardMarker> {
         self.shard()?.marker.as_ref()

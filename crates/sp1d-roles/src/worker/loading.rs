@@ -87,7 +87,7 @@ pub(super) async fn start_engine(sender: StateSender, options: EngineOptions, st
 /// Keeps the prover processes running, and publishes their state.
 async fn run_provers(sender: StateSender, options: EngineOptions, stop: &CancellationToken) {
     let rules = ProverRules {
-        slots: options.settings().slots,
+        places: options.settings().slots,
         threads: options.threads(),
         needed_bytes: LOAD_BYTES,
         wait_memory: options.wait_memory,

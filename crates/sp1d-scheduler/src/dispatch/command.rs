@@ -36,7 +36,7 @@ pub enum DispatchCommand {
     },
     /// Check the deferred events that `attempt` uploaded: whether all are there, and whether SP1 can make precompile
     /// shards from them. SP1 itself does not check them. [`DispatchEvent::DeferredEventsChecked`] follows, unless the
-    /// try ends, the task is done, or the attempt is discarded meanwhile. It carries the claim of the attempt, which
+    /// try stops, the task is done, or the attempt is discarded meanwhile. It carries the claim of the attempt, which
     /// may then be compared with the claims of other workers for the same shard. `attempt` may still prove its shard
     /// meanwhile.
     ///
@@ -58,7 +58,7 @@ pub enum DispatchCommand {
         /// The attempt whose uploads count.
         attempt: AttemptId,
     },
-    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try ends.
+    /// Check the result of `attempt`. [`DispatchEvent::ResultChecked`] follows, unless the try stops.
     ///
     /// [`DispatchEvent::ResultChecked`]: crate::DispatchEvent::ResultChecked
     CheckResult {
@@ -170,7 +170,7 @@ pub enum AttemptStep {
     Started,
     /// Its result was accepted.
     Done,
-    /// It failed on its worker, or what it delivered was rejected, for this reason.
+    /// It failed on its worker, or what it delivered was wrong or incomplete, for this reason.
     Failed(String),
     /// Its result does not count any more: another result of its task was accepted, its try ended, or 16 later
     /// attempts of its task were lost, failed or cancelled.

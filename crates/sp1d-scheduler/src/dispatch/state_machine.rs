@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     AttemptId, Command, Deadline, Event, Scheduler, SchedulerConfig, SessionId, TaskId, TaskKind, Timestamp, TryId,
-    WorkerChanges, WorkerStatus,
+    WorkerChanges, WorkerStatus, scheduler::MARKER_MISSING,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,6 +184,9 @@ impl DispatchMachine {
             }
             DispatchEvent::ResultDelivered { session, attempt } => self.on_result_delivered(session, attempt, handling),
             DispatchEvent::ResultChecked { attempt, outcome: Ok(()) } => {
+                if self.scheduler.is_marker_missing(attempt) {
+                    self.publish(attempt, AttemptStep::Failed(MARKER_MISSING.to_owned()), handling);
+                }
                 self.pass_to_scheduler(Event::ResultPassed { attempt }, handling);
             }
             DispatchEvent::ResultChecked { attempt, outcome: Err(reason) } => {

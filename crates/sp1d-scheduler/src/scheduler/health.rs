@@ -201,10 +201,10 @@ impl Scheduler {
     ) {
         let Some(rules) = self.config.quarantine else { return };
         // A worker that is the only one available for the kind is needed.
-        let may = self.session_of(worker).is_none_or(|session| self.has_other_worker_for(kind, session));
+        let may_quarantine = self.session_of(worker).is_none_or(|session| self.has_other_worker_for(kind, session));
         let faults = Faults { count: fault as u32, reason };
         let now = self.clock.lease_time();
-        if let Some(duration) = self.workers.record_faults(worker, kind, faults, &rules, may, now) {
+        if let Some(duration) = self.workers.record_faults(worker, kind, faults, &rules, may_quarantine, now) {
             self.start_quarantine(worker, KindSet::only(kind), duration, reason, commands);
         }
     }
@@ -262,8 +262,8 @@ impl Scheduler {
             let session =
                 self.sessions.get(id).expect("the index of quarantined workers contains only connected workers");
             let releasable = self.workers.get(session.worker()).map(KnownWorker::releasable).unwrap_or_default();
-            let declared = session.declared().iter().filter(|kind| releasable.contains(*kind));
-            let kinds: KindSet = declared.filter(|kind| is_needed(session, *kind)).collect();
+            let candidates = session.supported_kinds().iter().filter(|kind| releasable.contains(*kind));
+            let kinds: KindSet = candidates.filter(|kind| is_needed(session, *kind)).collect();
             (!kinds.is_empty()).then_some((id, session.worker(), kinds))
         };
         let needed: Vec<(SessionId, WorkerId, KindSet)> =
@@ -305,24 +305,6 @@ impl Scheduler {
         self.workers.get(worker)?.session.filter(|session| self.sessions.contains(*session))
     }
 
-    pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
-        if self.sessions.contains(session) {
-            self.sessions.set_draining(session, true);
-            self.take_back_waiting(session, KindSet::all(), commands);
-        }
-    }
-
-    pub(super) fn on_drain_cancelled(&mut self, session: SessionId) {
-        if self.sessions.contains(session) {
-            self.sessions.set_draining(session, false);
-        }
-    }
-
-    /// Reports the draining workers that hold nothing any more.
-    pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
-        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
-    }
-
     /// Gives the attempts of `session` at tasks of `kinds` that have not started to other workers.
     pub(super) fn take_back_waiting(&mut self, session: SessionId, kinds: KindSet, commands: &mut Vec<Command>) {
         let Some(held) = self.sessions.get(session).map(|session| session.held().clone()) else { return };
@@ -336,7 +318,7 @@ impl Scheduler {
             let task = self.attempt(id).task;
             self.task_mut(task).record(past);
             self.lapse(id, commands);
-            self.leave(task, id, commands);
+            self.continue_uncounted(task, id, commands);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Scheduler {
             let waits = |id: &&AttemptId| self.attempts[*id].state == AttemptState::Held { started: None };
             let mut waiting = session.held().iter().filter(waits).map(|id| self.attempts[id].kind);
             assert!(
-                waiting.all(|kind| session.kinds().contains(kind)),
+                waiting.all(|kind| session.available_kinds().contains(kind)),
                 "{id} gets no task of a kind and holds an attempt of it that has not started"
             );
         }
@@ -183,7 +183,7 @@ impl Scheduler {
         }
         for (id, attempt) in &self.attempts {
             if attempt.state.is_held() {
-                let kinds = sessions[&attempt.session].declared();
+                let kinds = sessions[&attempt.session].supported_kinds();
                 assert!(
                     kinds.contains(self.task(attempt.task).kind),
                     "{} does not support the kind of {id}",
@@ -215,7 +215,7 @@ impl Scheduler {
     fn check_waiting(&self) {
         let sessions = self.sessions.check_invariants();
         for (id, task) in self.tasks.iter().filter(|(_, task)| matches!(task.place, TaskPlace::Waiting { .. })) {
-            let available = || sessions.iter().filter(|(_, session)| session.kinds().contains(task.kind));
+            let available = || sessions.iter().filter(|(_, session)| session.available_kinds().contains(task.kind));
             let prospects = || sessions.iter().filter(|(_, session)| session.is_prospect(task.kind));
             // A quarantined worker that is the last resort is released, unless it was proven wrong. A worker that
             // starts its prover will be ready later.

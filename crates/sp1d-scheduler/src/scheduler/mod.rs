@@ -15,4 +15,5 @@ mod state_machine;
 mod tries;
 mod waiting;
 
+pub(crate) use reports::MARKER_MISSING;
 pub use state_machine::Scheduler;

@@ -94,7 +94,7 @@ impl Scheduler {
     }
 
     /// Continues `task` after its attempt `id` ended for a reason that counts neither as a failure nor as a loss.
-    pub(super) fn leave(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
+    pub(super) fn continue_uncounted(&mut self, task: TaskId, id: AttemptId, commands: &mut Vec<Command>) {
         let entry = self.task_mut(task);
         if entry.second == Some(id) {
             entry.second = None;

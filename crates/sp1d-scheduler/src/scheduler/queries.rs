@@ -38,7 +38,7 @@ impl Scheduler {
     pub fn has_independent_worker_for(&self, kind: TaskKind, session: SessionId) -> bool {
         let origin = |worker: WorkerId| self.workers.get(worker).map(KnownWorker::origin);
         let own = self.sessions.get(session).and_then(|session| origin(session.worker()));
-        let available = self.sessions.iter().filter(|other| other.kinds().contains(kind));
+        let available = self.sessions.iter().filter(|other| other.available_kinds().contains(kind));
         available.map(|other| origin(other.worker())).any(|other| other != own)
     }
 
@@ -92,7 +92,7 @@ impl Scheduler {
         let session = self.sessions.get(session)?;
         Some(WorkerStatus {
             slots: session.slots(),
-            kinds: session.kinds(),
+            available_kinds: session.available_kinds(),
             on_probation: session.on_probation(),
             held: session.held().iter().copied().collect(),
             draining: session.is_draining(),

@@ -7,9 +7,9 @@ use crate::{
     workers::{SessionState, WorkerFault},
 };
 
-/// Why a result is rejected if the attempt did not complete its task's marker. The deferred events of the shard are
+/// Why a result does not count if the attempt did not complete its task's marker. The deferred events of the shard are
 /// then missing, so a proof that uses the result would be partial.
-const MARKER_MISSING: &str = "the attempt did not complete its marker";
+pub(crate) const MARKER_MISSING: &str = "the attempt did not complete its marker";
 
 impl Scheduler {
     pub(super) fn on_attempt_started(&mut self, session: SessionId, id: AttemptId) {
@@ -164,8 +164,7 @@ impl Scheduler {
 
     pub(super) fn on_result_passed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(task) = self.delivered_task(id) else { return };
-        let marker = self.task(task).marker.map(|marker| &self.markers[&marker]);
-        if marker.is_some_and(|marker| !marker.completed) {
+        if self.is_marker_missing(id) {
             if self.task(task).place == TaskPlace::Verifying(id) {
                 self.on_result_rejected(id, MARKER_MISSING.to_owned(), commands);
             } else {
@@ -188,6 +187,13 @@ impl Scheduler {
         if self.task(task).place == TaskPlace::Verifying(id) {
             self.retry(task, past, commands);
         }
+    }
+
+    /// Returns true if the result of `id` is being verified and the marker of its task is not complete. If the result
+    /// passes its check now, it does not count.
+    pub(crate) fn is_marker_missing(&self, id: AttemptId) -> bool {
+        let marker = self.delivered_task(id).and_then(|task| self.task(task).marker);
+        marker.is_some_and(|marker| !self.markers[&marker].completed)
     }
 
     /// Returns the task of `id` if `session` holds `id`.

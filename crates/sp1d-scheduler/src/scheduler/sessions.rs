@@ -1,4 +1,4 @@
-//! How workers join, stay connected and leave.
+//! How workers join, stay connected, drain and leave.
 
 use super::state_machine::Scheduler;
 use crate::{
@@ -159,7 +159,7 @@ impl Scheduler {
     pub(super) fn on_session_ended(&mut self, session: SessionId, commands: &mut Vec<Command>) {
         let Some(found) = self.sessions.get(session) else { return };
         let (held, worker) = (found.held().clone(), found.worker());
-        let replaceable: KindSet =
+        let replaceable_kinds: KindSet =
             TaskKind::ALL.into_iter().filter(|kind| self.has_other_worker_for(*kind, session)).collect();
         let is_started = |id: &AttemptId| self.attempt(*id).is_started();
         let proved_kinds: KindSet = held.iter().copied().filter(is_started).map(|id| self.attempt(id).kind).collect();
@@ -183,14 +183,14 @@ impl Scheduler {
             } else {
                 self.attempt_lost(attempt, Loss::Bystander);
                 self.task_mut(task).record(past);
-                self.leave(task, attempt, commands);
+                self.continue_uncounted(task, attempt, commands);
             }
         }
         self.workers.leave(worker, session);
         self.sessions.remove(session);
         self.leases.remove(session);
         if let (Some(rules), true) = (self.config.quarantine, proved) {
-            self.workers.lose(worker, proved_kinds, &rules, replaceable, self.clock.lease_time());
+            self.workers.record_loss(worker, proved_kinds, &rules, replaceable_kinds, self.clock.lease_time());
         }
     }
 
@@ -220,6 +220,24 @@ impl Scheduler {
         if self.sessions.contains(session) {
             self.sessions.set_starting(session, false);
         }
+    }
+
+    pub(super) fn on_drain_requested(&mut self, session: SessionId, commands: &mut Vec<Command>) {
+        if self.sessions.contains(session) {
+            self.sessions.set_draining(session, true);
+            self.take_back_waiting(session, KindSet::all(), commands);
+        }
+    }
+
+    pub(super) fn on_drain_cancelled(&mut self, session: SessionId) {
+        if self.sessions.contains(session) {
+            self.sessions.set_draining(session, false);
+        }
+    }
+
+    /// Reports the draining workers that hold nothing any more.
+    pub(super) fn announce_drained(&mut self, commands: &mut Vec<Command>) {
+        commands.extend(self.sessions.drained().into_iter().map(|session| Command::WorkerDrained { session }));
     }
 
     /// Removes workers that were silent for longer than a lease.

@@ -88,7 +88,7 @@ impl Scheduler {
 
     fn tally(&self, kind: TaskKind, excluded: &Exclusions) -> WorkerTally {
         let mut tally = WorkerTally::default();
-        for session in self.sessions.iter().filter(|session| session.declared().contains(kind)) {
+        for session in self.sessions.iter().filter(|session| session.supported_kinds().contains(kind)) {
             let free = usize::from(session.has_free_slot(kind));
             let is_quarantined = session.quarantined().contains(kind);
             let fits = !session.is_excluded(excluded);

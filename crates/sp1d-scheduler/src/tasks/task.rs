@@ -49,7 +49,8 @@ pub(crate) struct ScheduledTask {
     /// All attempts of the task that are not forgotten.
     pub(crate) attempts: BTreeSet<AttemptId>,
     /// A second live attempt beside the one in `place`: an attempt that is slow or starts late and got a speculative
-    /// attempt beside it, an overdue attempt, or one whose deferred events wait for a slow check.
+    /// attempt beside it, an overdue attempt, one whose deferred events wait for a slow check, or an attempt that
+    /// returned after a reconnect and is expected to end later.
     pub(crate) second: Option<AttemptId>,
     /// The faults recorded for failures or losses of the task, by worker.
     pub(crate) recorded_faults: Vec<(WorkerId, u32)>,

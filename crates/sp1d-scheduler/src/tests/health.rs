@@ -50,7 +50,7 @@ fn three_faults_lead_to_quarantine() {
     table.check([delivered(1, 2)], []);
     let reason = "its output was rejected: wrong";
     table.check([rejected(2)], [discard(2), quarantine(1, 60, reason)]);
-    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, other_kinds());
+    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().available_kinds, other_kinds());
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn changes_show_the_standing_of_a_worker_that_reconnects() {
     assert!(
         changes.sessions[&SessionId(3)]
             .as_ref()
-            .is_some_and(|status| status.kinds == other_kinds() && !status.draining)
+            .is_some_and(|status| status.available_kinds == other_kinds() && !status.draining)
     );
     assert_eq!(table.scheduler.worker_standing(WorkerId(1)), in_quarantine);
     table.pass(ms(61 * S), &[2, 3]);
@@ -260,7 +260,7 @@ fn a_quarantine_applies_to_the_kind_of_the_faults() {
     table.check([task(1, 12, REDUCE)], [assign_kind(1, 8, 1, 12, REDUCE)]);
     // Its success says nothing about shards.
     table.check([delivered(1, 8), passed(8)], [accept(1, 8, 1, 12)]);
-    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds, other_kinds());
+    assert_eq!(table.scheduler.worker_status(SessionId(1)).unwrap().available_kinds, other_kinds());
 }
 
 #[test]

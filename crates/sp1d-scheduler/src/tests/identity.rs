@@ -295,7 +295,10 @@ fn a_quarantined_worker_is_released_as_the_last_resort() {
     // Worker 2 always holds a task, so worker 1 gets the other tasks.
     table.send([joined(2, 1), task(1, 1, SHARD), started(2, 1), joined(1, 1)]);
     table.send([task(1, 2, SHARD), delivered(1, 2), rejected(2), task(1, 3, SHARD), failed(1, 3)]);
-    assert!(!table.scheduler.worker_status(SessionId(1)).unwrap().kinds.contains(SHARD), "worker 1 is quarantined");
+    assert!(
+        !table.scheduler.worker_status(SessionId(1)).unwrap().available_kinds.contains(SHARD),
+        "worker 1 is quarantined"
+    );
     table.check([task(1, 4, SHARD), delivered(2, 1)], [assign(2, 4, 1, 2)]);
     table.send([passed(1), delivered(2, 4), passed(4), delivered(2, 5), passed(5)]);
     let commands = table.send([failed(2, 6)]);

@@ -73,8 +73,9 @@ fn event() -> impl Strategy<Value = Event> {
                 resumable_on: None,
             }
         });
-    let joined = (0..WORKERS, 0..4_u32, kinds())
-        .prop_map(|(session, slots, kinds)| joined_as(session, JoinedWorker { kinds, ..plain_worker(session, slots) }));
+    let joined = (0..WORKERS, 0..4_u32, kinds()).prop_map(|(session, slots, supported_kinds)| {
+        joined_as(session, JoinedWorker { supported_kinds, ..plain_worker(session, slots) })
+    });
     prop_oneof![
         3 => (0..TRIES).prop_map(new_try),
         12 => submitted,
@@ -132,7 +133,7 @@ struct ModelTask {
 #[derive(Debug)]
 struct ModelWorker {
     slots: usize,
-    kinds: KindSet,
+    supported_kinds: KindSet,
     /// The value of `Model::counted` when the worker was last heard from.
     heard: Duration,
 }
@@ -339,9 +340,9 @@ impl Model {
                     self.markers.entry(marker).or_insert((try_id, false));
                 }
             }
-            Event::WorkerJoined { session, joined: JoinedWorker { slots, kinds, .. }, .. } => {
+            Event::WorkerJoined { session, joined: JoinedWorker { slots, supported_kinds, .. }, .. } => {
                 let slots = slots.max(1) as usize;
-                self.workers.entry(session).or_insert(ModelWorker { slots, kinds, heard: now });
+                self.workers.entry(session).or_insert(ModelWorker { slots, supported_kinds, heard: now });
             }
             Event::LeaseRenewed { session } => {
                 if let Some(worker) = self.workers.get_mut(&session) {
@@ -428,7 +429,7 @@ impl Model {
         assert_eq!((task.try_id, task.kind), (try_id, kind));
         assert_eq!(task.accepted, None, "{id} is accepted and is assigned again");
         assert!(!self.tries[&try_id], "{try_id} has failed, but its task {id} is assigned");
-        assert!(self.workers[&session].kinds.contains(kind), "{session} does not support the kind of {id}");
+        assert!(self.workers[&session].supported_kinds.contains(kind), "{session} does not support the kind of {id}");
         assert!(self.held(session).count() < self.workers[&session].slots, "{session} has no slot for {id}");
         assert!(self.live.values().all(|live| live.task != id), "{id} has two live attempts");
         assert!(self.assigned.last_key_value().is_none_or(|(last, _)| *last < attempt), "{attempt} is used twice");
@@ -480,7 +481,7 @@ impl Model {
         let mut waiting: BTreeMap<TryId, usize> = BTreeMap::new();
         for (id, task) in self.tasks.iter().filter(|(_, task)| task.accepted.is_none() && !self.tries[&task.try_id]) {
             let live = self.live.values().find(|live| live.task == *id);
-            let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
+            let able = self.workers.iter().filter(|(_, worker)| worker.supported_kinds.contains(task.kind));
             match self.table.scheduler.task_status(*id).expect("the task was submitted") {
                 TaskStatus::Waiting { reason, .. } => {
                     assert!(live.is_none(), "{id} waits and is live");
@@ -532,7 +533,8 @@ impl Model {
 
     /// Returns the workers that hold no attempt and may take `task`.
     fn idle(&self, task: &ModelTask) -> impl Iterator<Item = SessionId> {
-        let able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind)).map(|(id, _)| *id);
+        let able =
+            self.workers.iter().filter(|(_, worker)| worker.supported_kinds.contains(task.kind)).map(|(id, _)| *id);
         able.filter(|id| self.held(*id).next().is_none() && self.may_take(*id, task))
     }
 
@@ -564,7 +566,7 @@ impl Model {
                 task.kind == kind && (live || task.accepted.is_none() && !self.tries[&task.try_id] && !passed(id))
             });
             let tasks = open.count();
-            let workers = self.workers.values().filter(|worker| worker.kinds.contains(kind)).count();
+            let workers = self.workers.values().filter(|worker| worker.supported_kinds.contains(kind)).count();
             let newest = self.assigned.last_key_value().map(|(attempt, _)| *attempt);
             let plan = self.plans.entry(kind).or_default();
             if (plan.tasks, plan.workers) != (tasks + plan.delivered, workers) {
@@ -574,7 +576,7 @@ impl Model {
     }
 
     fn failed_everywhere(&self, task: &ModelTask) -> bool {
-        let mut able = self.workers.iter().filter(|(_, worker)| worker.kinds.contains(task.kind));
+        let mut able = self.workers.iter().filter(|(_, worker)| worker.supported_kinds.contains(task.kind));
         able.all(|(id, _)| task.failed_on.contains(id))
     }
 

@@ -15,7 +15,7 @@ pub struct JoinedWorker {
     /// Maximum number of attempts that the worker holds at a time. 0 counts as 1.
     pub slots: u32,
     /// The task kinds that the worker supports.
-    pub kinds: KindSet,
+    pub supported_kinds: KindSet,
     /// Attempts of the worker's earlier sessions that it still proves, or whose results it still has. For each of them,
     /// [`Command::Continue`](crate::Command::Continue) or [`Command::Cancel`](crate::Command::Cancel) follows.
     pub holds: Vec<AttemptId>,

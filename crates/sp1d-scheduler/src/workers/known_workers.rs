@@ -231,18 +231,18 @@ impl KnownWorkers {
         self.update(id, kind, KindRecord::record_success).unwrap_or(false)
     }
 
-    /// Records faults of `id` at tasks of `kind`. If that reaches the limit and `may` is true, `id` is quarantined for
-    /// the kind from `now` on. Returns the duration of the quarantine.
+    /// Records faults of `id` at tasks of `kind`. If that reaches the limit and `may_quarantine` is true, `id` is
+    /// quarantined for the kind from `now` on. Returns the duration of the quarantine.
     pub(crate) fn record_faults(
         &mut self,
         id: WorkerId,
         kind: TaskKind,
         faults: Faults<'_>,
         rules: &QuarantineRules,
-        may: bool,
+        may_quarantine: bool,
         now: Timestamp,
     ) -> Option<Duration> {
-        self.update(id, kind, |record| record.record_faults(faults, rules, may, now)).flatten()
+        self.update(id, kind, |record| record.record_faults(faults, rules, may_quarantine, now)).flatten()
     }
 
     /// Quarantines `id` for every kind, because it was proven wrong. Returns the longest of the quarantines that start;
@@ -260,11 +260,18 @@ impl KnownWorkers {
     }
 
     /// Records the loss of `id` while it proved tasks of `kinds`. If that reaches the limit of faults for a kind of
-    /// `may`, `id` is quarantined for the kind from `now` on.
-    pub(crate) fn lose(&mut self, id: WorkerId, kinds: KindSet, rules: &QuarantineRules, may: KindSet, now: Timestamp) {
+    /// `replaceable_kinds`, `id` is quarantined for the kind from `now` on.
+    pub(crate) fn record_loss(
+        &mut self,
+        id: WorkerId,
+        kinds: KindSet,
+        rules: &QuarantineRules,
+        replaceable_kinds: KindSet,
+        now: Timestamp,
+    ) {
         let faults = Faults { count: 1, reason: "the worker was lost while it was proving" };
         for kind in kinds.iter() {
-            self.record_faults(id, kind, faults, rules, may.contains(kind), now);
+            self.record_faults(id, kind, faults, rules, replaceable_kinds.contains(kind), now);
         }
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.lost = kinds;

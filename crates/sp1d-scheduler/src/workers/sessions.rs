@@ -25,9 +25,9 @@ pub(crate) struct SessionState {
     memory_bytes: u64,
     slots: usize,
     /// The kinds that the worker supports.
-    declared: KindSet,
+    supported_kinds: KindSet,
     /// The kinds that the worker is available for.
-    kinds: KindSet,
+    available_kinds: KindSet,
     /// The kinds of which the worker may hold only one attempt at a time.
     probation: KindSet,
     /// The worker finishes the attempts that it has started, and gets no others.
@@ -59,13 +59,13 @@ impl SessionState {
     }
 
     /// Returns the kinds that the worker is available for.
-    pub(crate) const fn kinds(&self) -> KindSet {
-        self.kinds
+    pub(crate) const fn available_kinds(&self) -> KindSet {
+        self.available_kinds
     }
 
     /// Returns the kinds that the worker supports.
-    pub(crate) const fn declared(&self) -> KindSet {
-        self.declared
+    pub(crate) const fn supported_kinds(&self) -> KindSet {
+        self.supported_kinds
     }
 
     pub(crate) const fn is_draining(&self) -> bool {
@@ -102,7 +102,7 @@ impl SessionState {
 
     /// Returns true if a task of `kind` may reach the worker now or later: it supports the kind and is not draining.
     pub(crate) const fn is_prospect(&self, kind: TaskKind) -> bool {
-        self.declared.contains(kind) && !self.draining
+        self.supported_kinds.contains(kind) && !self.draining
     }
 
     pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
@@ -124,8 +124,8 @@ impl SessionState {
     }
 
     /// Returns the kinds that the worker should be available for.
-    fn available_kinds(&self) -> KindSet {
-        if self.draining || self.starting { KindSet::default() } else { self.declared.without(self.quarantined) }
+    fn compute_available_kinds(&self) -> KindSet {
+        if self.draining || self.starting { KindSet::default() } else { self.supported_kinds.without(self.quarantined) }
     }
 }
 
@@ -196,7 +196,8 @@ impl WorkerSessions {
 
     /// Returns true if a worker outside `excluded` is available for `kind` and holds an attempt of it.
     pub(crate) fn any_holds(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
-        let holds = |session: &SessionState| session.kinds.contains(kind) && session.held_of[kind.index()] > 0;
+        let holds =
+            |session: &SessionState| session.available_kinds.contains(kind) && session.held_of[kind.index()] > 0;
         self.holders(kind) > self.excluded(excluded).filter(|session| holds(session)).count()
     }
 
@@ -220,13 +221,13 @@ impl WorkerSessions {
     /// # Panics
     /// Panics if the worker is already there.
     pub(crate) fn insert(&mut self, id: SessionId, joined: &JoinedWorker, paces: [Duration; TaskKind::ALL.len()]) {
-        let JoinedWorker { worker, memory_bytes, slots, kinds, .. } = *joined;
+        let JoinedWorker { worker, memory_bytes, slots, supported_kinds, .. } = *joined;
         let session = SessionState {
             worker,
             memory_bytes,
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
-            declared: kinds,
-            kinds,
+            supported_kinds,
+            available_kinds: supported_kinds,
             probation: KindSet::default(),
             draining: false,
             quarantined: KindSet::default(),
@@ -346,7 +347,7 @@ impl WorkerSessions {
         self.leave(id);
         let session = self.sessions.get_mut(&id).expect("only connected workers change");
         change(session);
-        session.kinds = session.available_kinds();
+        session.available_kinds = session.compute_available_kinds();
         self.changed.insert(id);
         self.enter(id);
     }
@@ -356,7 +357,7 @@ impl WorkerSessions {
         for kind in TaskKind::ALL {
             self.prospects[kind.index()] += usize::from(session.is_prospect(kind));
         }
-        for kind in session.kinds.iter() {
+        for kind in session.available_kinds.iter() {
             self.available[kind.index()] += 1;
             self.held_of[kind.index()] += session.held_of[kind.index()];
             self.holders[kind.index()] += usize::from(session.held_of[kind.index()] > 0);
@@ -375,7 +376,7 @@ impl WorkerSessions {
         for kind in TaskKind::ALL {
             self.prospects[kind.index()] -= usize::from(session.is_prospect(kind));
         }
-        for kind in session.kinds.iter() {
+        for kind in session.available_kinds.iter() {
             self.available[kind.index()] -= 1;
             self.held_of[kind.index()] -= session.held_of[kind.index()];
             self.holders[kind.index()] -= usize::from(session.held_of[kind.index()] > 0);
@@ -401,7 +402,7 @@ impl WorkerSessions {
 
     /// Returns true if `id` is available for `kind`.
     pub(crate) fn is_available(&self, id: SessionId, kind: TaskKind) -> bool {
-        self.get(id).is_some_and(|session| session.kinds.contains(kind))
+        self.get(id).is_some_and(|session| session.available_kinds.contains(kind))
     }
 
     /// Frees the slot of `attempt`, whose task is of `kind`.
@@ -420,11 +421,11 @@ impl WorkerSessions {
 
     fn change_held<T>(&mut self, id: SessionId, change: impl FnOnce(&mut SessionState) -> T) -> T {
         let session = self.sessions.get_mut(&id).expect("live attempts are on connected workers");
-        for kind in session.kinds.iter() {
+        for kind in session.available_kinds.iter() {
             self.free[kind.index()].remove(&session.free_slot_rank(id, kind));
         }
         let outcome = change(session);
-        for kind in session.kinds.iter().filter(|kind| session.has_free_slot(*kind)) {
+        for kind in session.available_kinds.iter().filter(|kind| session.has_free_slot(*kind)) {
             self.free[kind.index()].insert(session.free_slot_rank(id, kind));
         }
         self.changed.insert(id);
@@ -448,7 +449,7 @@ impl WorkerSessions {
 
     /// Returns true if `session` is available for `kind` and holds no attempt.
     pub(crate) fn is_idle(&self, session: SessionId, kind: TaskKind) -> bool {
-        let found = self.get(session).filter(|found| found.held.is_empty() && found.kinds.contains(kind));
+        let found = self.get(session).filter(|found| found.held.is_empty() && found.available_kinds.contains(kind));
         found.is_some_and(|found| found.has_free_slot(kind))
     }
 
@@ -470,7 +471,7 @@ impl WorkerSessions {
 
     /// Returns true if `excluded` excludes every worker available for `kind`.
     pub(crate) fn available_are_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
-        self.excluded(excluded).filter(|session| session.kinds.contains(kind)).count() == self.available(kind)
+        self.excluded(excluded).filter(|session| session.available_kinds.contains(kind)).count() == self.available(kind)
     }
 
     /// Returns the fastest idle worker for `kind` outside `excluded`.
@@ -497,7 +498,7 @@ impl WorkerSessions {
     /// Checks the indexes against the workers. Returns all workers.
     pub(crate) fn check_invariants(&self) -> &BTreeMap<SessionId, SessionState> {
         for kind in TaskKind::ALL {
-            let available = || self.sessions.iter().filter(|(_, session)| session.kinds.contains(kind));
+            let available = || self.sessions.iter().filter(|(_, session)| session.available_kinds.contains(kind));
             let free: BTreeSet<FreeSlotRank> = available()
                 .filter(|(_, session)| session.has_free_slot(kind))
                 .map(|(id, session)| session.free_slot_rank(*id, kind))
@@ -532,7 +533,11 @@ impl WorkerSessions {
         let deadlines = self.sessions.iter().filter_map(|(id, session)| Some((session.start_deadline?, *id)));
         assert_eq!(self.start_deadlines, deadlines.collect(), "the index of start deadlines is wrong");
         for (id, session) in &self.sessions {
-            assert_eq!(session.kinds, session.available_kinds(), "{id} is available for the wrong kinds");
+            assert_eq!(
+                session.available_kinds,
+                session.compute_available_kinds(),
+                "{id} is available for the wrong kinds"
+            );
             assert!(
                 !self.draining.contains(id) || session.draining,
                 "{id} is indexed as draining, but it is not draining"

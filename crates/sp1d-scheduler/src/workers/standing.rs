@@ -109,19 +109,20 @@ impl KindRecord {
         rank(self) > rank(other)
     }
 
-    /// Records faults. If that reaches the limit and `may` is true, a quarantine starts at `now`. Returns its duration.
+    /// Records faults. If that reaches the limit and `may_quarantine` is true, a quarantine starts at `now`. Returns
+    /// its duration.
     pub(crate) fn record_faults(
         &mut self,
         faults: Faults<'_>,
         rules: &QuarantineRules,
-        may: bool,
+        may_quarantine: bool,
         now: Timestamp,
     ) -> Option<Duration> {
         if self.quarantined_until().is_some() {
             return None;
         }
         self.faults = self.faults.saturating_add(faults.count);
-        if !may || self.faults < rules.max_faults.max(1) && self.standing != Standing::Probation {
+        if !may_quarantine || self.faults < rules.max_faults.max(1) && self.standing != Standing::Probation {
             return None;
         }
         Some(self.quarantine(rules, false, faults.reason, now))

@@ -70,7 +70,7 @@ pub(super) fn router(service: Service, listens: SocketAddr) -> Router {
         .route("/page.js", get(page::script))
         .route("/openapi.json", get(|| async { ([("content-type", "application/json")], document) }))
         .fallback(|uri: Uri| async move {
-            let text = format!("there is no path {:.80}\nhint: see all paths in `/openapi.json`", uri.path());
+            let text = format!("the service has no path {:.80}\nhint: see all paths in `/openapi.json`", uri.path());
             Problem::new(StatusCode::NOT_FOUND, "unknown_path", &text)
         })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {

@@ -3,10 +3,10 @@
 //! The service reads the system's clock once, when it starts, and then counts monotonic time. A later change of the
 //! system's clock therefore ends no deadline and removes no proof.
 //!
-//! Between two runs, only the system's clock passes. If it has moved back, or by more than [`MAX_GAP_MS`], the step is
-//! *unconfirmed*. Then the service uses the new time for what is new, but judges older proofs by the older of the two
-//! times: nothing ends or disappears because of the step. The step is confirmed when the next start finds a plausible
-//! time after it, or when the service has run for [`CONFIRMED_AFTER`].
+//! Between two runs, only the system's clock passes. If it has moved back by more than [`MAX_BACK_MS`], or forward by
+//! more than [`MAX_GAP_MS`], the step is *unconfirmed*. Then the service uses the new time for what is new, but judges
+//! older proofs by the older of the two times: nothing ends or disappears because of the step. The step is confirmed
+//! when the next start finds a plausible time after it, or when the service has run for [`CONFIRMED_AFTER`].
 
 use sp1d_model::Moment;
 use std::{

@@ -174,7 +174,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "checking",
-            "Time spent on checks of results and claims, summed over all threads",
+            "Time spent on checks of results and deferred events, summed over all threads",
             Unit::Seconds,
             metrics.checking_seconds.clone(),
         );

@@ -47,7 +47,7 @@ pub(crate) struct Machine {
     pub(crate) powered: bool,
     pub(crate) frozen_until: Timestamp,
     pub(crate) ills: Ills,
-    kinds: KindSet,
+    supported_kinds: KindSet,
     /// Memory available to one attempt, in units. Most tasks need one unit.
     memory: u64,
     /// True while the prover restarts.
@@ -126,7 +126,7 @@ impl Machine {
             powered: true,
             frozen_until: Timestamp::default(),
             ills: Ills::default(),
-            kinds: if shards_only {
+            supported_kinds: if shards_only {
                 TaskKind::ALL.into_iter().filter(|kind| kind.is_shard()).collect()
             } else {
                 KindSet::all()
@@ -163,8 +163,8 @@ impl Machine {
         self.session = Some(session);
         net.link(self.id).connected = Some(session);
         let holds = self.jobs.iter().filter(|job| !job.dropped).map(|job| job.attempt).collect();
-        let Self { worker, origin, memory: memory_bytes, slots, kinds, .. } = *self;
-        let joined = JoinedWorker { worker, origin, memory_bytes, slots, kinds, holds };
+        let Self { worker, origin, memory: memory_bytes, slots, supported_kinds, .. } = *self;
+        let joined = JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds };
         net.report(self.id, session, ToOrchestrator::Join(joined));
         if self.starting {
             net.report(self.id, session, ToOrchestrator::Unready);

@@ -27,7 +27,7 @@ impl Invariant for ANewNameHasNoBetterRecord {
         let of_origin = self.of_origin.entry(origin).or_default();
         of_origin.insert(worker);
         let Some(status) = step.scheduler.worker_status(session).filter(|_| is_new) else { return Ok(()) };
-        let trusted = status.kinds.without(status.on_probation);
+        let trusted = status.available_kinds.without(status.on_probation);
         of_origin.iter().filter(|other| **other != worker).try_for_each(|other| {
             let WorkerStanding::Quarantined { kinds, .. } = step.scheduler.worker_standing(*other) else {
                 return Ok(());

@@ -49,7 +49,7 @@ impl AProofFailsOnlyForRealFailures {
                 if *draining {
                     self.draining.insert(*session);
                 }
-                self.able.insert(joined.worker, joined.kinds);
+                self.able.insert(joined.worker, joined.supported_kinds);
             }
             Event::DrainRequested { session } => {
                 self.draining.insert(*session);

@@ -101,9 +101,9 @@ pub(crate) fn assert_broken(outcome: Result<(), String>, words: &str) {
     assert!(what.contains(words), "{what}");
 }
 
-pub(crate) fn joined(session: u64, worker: u64, slots: u32, kinds: KindSet) -> Event {
+pub(crate) fn joined(session: u64, worker: u64, slots: u32, supported_kinds: KindSet) -> Event {
     let (session, worker, origin) = (SessionId(session), WorkerId(worker), OriginId(u128::from(worker)));
-    let joined = JoinedWorker { worker, origin, memory_bytes: 1, slots, kinds, holds: Vec::new() };
+    let joined = JoinedWorker { worker, origin, memory_bytes: 1, slots, supported_kinds, holds: Vec::new() };
     Event::WorkerJoined { session, joined, resumable_tasks: Vec::new(), draining: false }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct NoLimitIsExceeded {
 #[derive(Debug)]
 struct Seat {
     slots: usize,
-    kinds: KindSet,
+    supported_kinds: KindSet,
     draining: bool,
     quarantined: KindSet,
     starting: bool,
@@ -48,9 +48,10 @@ impl NoLimitIsExceeded {
     fn note_event(&mut self, step: &SimStep<'_>) {
         match *step.event {
             Event::WorkerJoined { session, ref joined, draining, .. } => {
-                let JoinedWorker { worker, memory_bytes: memory, slots, kinds, .. } = *joined;
+                let JoinedWorker { worker, memory_bytes: memory, slots, supported_kinds, .. } = *joined;
                 let slots = usize::try_from(slots.max(1)).unwrap_or(usize::MAX);
-                let seat = Seat { slots, kinds, draining, quarantined: KindSet::default(), starting: false, memory };
+                let seat =
+                    Seat { slots, supported_kinds, draining, quarantined: KindSet::default(), starting: false, memory };
                 self.seats.entry(session).or_insert(seat);
                 self.workers.entry(session).or_insert(worker);
             }
@@ -111,7 +112,7 @@ impl NoLimitIsExceeded {
         step: &SimStep<'_>,
     ) -> Result<(), String> {
         let seat = self.seat(session)?;
-        ensure(seat.kinds.contains(kind), || format!("{session} does not support {task}"))?;
+        ensure(seat.supported_kinds.contains(kind), || format!("{session} does not support {task}"))?;
         ensure(!seat.draining, || format!("{session} is drained, but gets {task}"))?;
         ensure(!seat.starting, || format!("{session} is restarting its prover, but gets {task}"))?;
         let too_small = self.too_small.get(&task).copied().flatten().filter(|memory| seat.memory <= *memory);

@@ -209,7 +209,7 @@ fn state(arguments: FakeWorkerArguments, stop: &WorkerStop) -> Result<watch::Rec
         arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
     };
     let rules = ProverRules {
-        slots: 1,
+        places: 1,
         threads: 1,
         wait_memory: Duration::ZERO,
         needed_bytes: 0,

@@ -272,7 +272,7 @@ async fn prove(
     }
     let io = SessionIo::prefetch(link, journal.clone(), &assignment).await;
     let io = io.map_err(|error| AttemptError { kind: FailureKind::Input, text: error.to_string() })?;
-    let slot = places.take().await;
+    let place = places.take().await;
     engine.ready().await;
     let _reservation = match assignment.memory_bytes {
         0 => None,
@@ -280,7 +280,7 @@ async fn prove(
     };
     places.gate.pass(journal.report(AttemptReport::Started)).await;
     let (started, io) = (Instant::now(), Arc::new(io));
-    let outcome = engine.run(slot.number, assignment, io.clone()).await;
+    let outcome = engine.run(place.number, assignment, io.clone()).await;
     let memory = io.memory();
     if let Some(memory) = memory {
         // Record failed attempts too: memory may be the reason for the failure.

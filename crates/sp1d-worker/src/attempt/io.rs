@@ -221,8 +221,8 @@ impl AttemptIo for SessionIo {
         task.await.map_err(|_| failed("the worker is stopping".to_owned()))?.map_err(failed)
     }
 
-    async fn complete_marker(&self) -> Result<(), IoError> {
-        self.journal.report(AttemptReport::Marker).await;
+    async fn report_deferred_events(&self) -> Result<(), IoError> {
+        self.journal.report(AttemptReport::DeferredEvents).await;
         Ok(())
     }
 

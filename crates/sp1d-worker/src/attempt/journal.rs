@@ -26,8 +26,8 @@ sp1d_model::limits! {
 pub(super) enum AttemptReport {
     /// The attempt has started.
     Started,
-    /// The attempt's marker is complete.
-    Marker,
+    /// The deferred events of the shard are uploaded.
+    DeferredEvents,
     /// The attempt is done. The number is its proving time in milliseconds.
     Done(u64),
     /// The attempt has failed.
@@ -40,7 +40,7 @@ impl AttemptReport {
     pub(super) const fn position(&self) -> usize {
         match self {
             Self::Started => 0,
-            Self::Marker => 1,
+            Self::DeferredEvents => 1,
             Self::Done(_) | Self::Failed(_) => 2,
         }
     }
@@ -49,7 +49,7 @@ impl AttemptReport {
         let attempt = attempt.0;
         match self {
             Self::Started => Message::Started(wire::Started { attempt }),
-            Self::Marker => Message::MarkerComplete(wire::MarkerComplete { attempt }),
+            Self::DeferredEvents => Message::DeferredEventsUploaded(wire::DeferredEventsUploaded { attempt }),
             Self::Done(proving_ms) => Message::Done(wire::Done { attempt, proving_ms }),
             Self::Failed(AttemptError { kind, mut text }) => {
                 text.truncate(text.floor_char_boundary(MessageLimits::FAILURE_BYTES));

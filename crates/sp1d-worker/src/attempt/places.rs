@@ -26,7 +26,7 @@ pub(super) struct ProvingPlace {
 
 impl ProvingPlaces {
     pub(crate) fn new(engine: &Arc<dyn ProvingEngine>, reservations: MemoryReservations, gate: AttemptGate) -> Self {
-        let count = engine.slots().max(1);
+        let count = engine.places().max(1);
         reservations.set_engine(engine);
         Self {
             count,

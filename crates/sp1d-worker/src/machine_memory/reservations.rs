@@ -83,7 +83,8 @@ impl MemoryReservations {
         self.corrections().observe(kind, memory);
     }
 
-    /// Returns the largest estimate with which an attempt fits into the machine's memory, or `None` if that is unknown.
+    /// Returns how much memory each attempt can use beside the others, and how much one can use alone. `None` if that
+    /// is unknown.
     pub(crate) fn attempt_memory(&self) -> Option<AttemptMemory> {
         let own = ProcessIdentity::own()?;
         let used = self.memory_by_process();

@@ -10,7 +10,7 @@ fn action_to_wire(action: IoAction) -> wire::IoAction {
     match action {
         IoAction::Fetch => wire::IoAction::Fetch,
         IoAction::Deliver => wire::IoAction::Deliver,
-        IoAction::CompleteMarker => wire::IoAction::CompleteMarker,
+        IoAction::ReportDeferredEvents => wire::IoAction::ReportDeferredEvents,
     }
 }
 
@@ -21,7 +21,9 @@ pub(super) async fn carry_out(call: wire::Call, io: Option<Arc<dyn AttemptIo>>, 
         (Some(io), Some(call::What::Deliver(delivery))) => {
             io.deliver(&delivery.name, delivery.content.into()).await.map(|()| Bytes::new())
         }
-        (Some(io), Some(call::What::CompleteMarker(_))) => io.complete_marker().await.map(|()| Bytes::new()),
+        (Some(io), Some(call::What::ReportDeferredEvents(_))) => {
+            io.report_deferred_events().await.map(|()| Bytes::new())
+        }
         (None, _) | (_, None) => Err(IoError {
             action: IoAction::Fetch,
             name: "an artifact".to_owned(),

@@ -3,7 +3,7 @@
 
 use super::{
     calls::carry_out,
-    contents::FREED_MEMORY_DELAY,
+    contents::{FREED_MEMORY_DELAY, ProverAttemptId},
     frames::frames,
     process::{ProverProcess, ProverState},
 };
@@ -107,7 +107,8 @@ impl<'a> ProcessConnection<'a> {
                         break (ConnectionEnd::Unloadable(LoadError::Engine(failed.reason)), false);
                     }
                     Ok(Some(FromProver { message: Some(from_prover::Message::Call(call)) })) => {
-                        let io = self.process.contents().runs.get(&call.run).map(|run| run.io.clone());
+                        let id = ProverAttemptId(call.run);
+                        let io = self.process.contents().attempts.get(&id).map(|attempt| attempt.io.clone());
                         calls.spawn(carry_out(call, io, out.clone()));
                     }
                     Ok(Some(FromProver { message })) => self.on_message(message, &out),
@@ -136,7 +137,7 @@ impl<'a> ProcessConnection<'a> {
         let process = self.process.clone();
         let changes = {
             let contents = process.contents();
-            (!contents.runs.is_empty()).then_some(contents.changes)?
+            (!contents.attempts.is_empty()).then_some(contents.changes)?
         };
         Some(async move {
             let started = Instant::now();
@@ -187,7 +188,7 @@ impl<'a> ProcessConnection<'a> {
     }
 
     fn on_ended(&self, wire::Ended { run, failure }: wire::Ended) {
-        let ended = self.process.contents().remove(run, FREED_MEMORY_DELAY);
+        let ended = self.process.contents().remove(ProverAttemptId(run), FREED_MEMORY_DELAY);
         if let Some(ended) = ended {
             let outcome = failure.map_or(Ok(()), |failure| {
                 let kind = sp1d_protocol::wire::FailureKind::try_from(failure.kind).unwrap_or_default();

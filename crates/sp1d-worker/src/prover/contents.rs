@@ -14,9 +14,13 @@ pub(super) const FREED_MEMORY_DELAY: Duration = Duration::from_secs(10);
 /// The same after a cancelled attempt, whose stage may run to its end.
 pub(super) const CANCELLED_MEMORY_DELAY: Duration = Duration::from_secs(120);
 
+/// Number of an attempt in a prover process. Numbers do not repeat while the worker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct ProverAttemptId(pub(super) u64);
+
 /// An attempt that is running in a process.
 pub(super) struct RunningAttempt {
-    pub(super) slot: usize,
+    pub(super) place: usize,
     pub(super) io: Arc<dyn AttemptIo>,
     pub(super) done: oneshot::Sender<Result<(), AttemptError>>,
     /// Estimated memory of the attempt; 0 if unknown.
@@ -41,8 +45,8 @@ impl RunningAttempt {
 pub(super) struct ProcessContents {
     /// Set while the prover is loaded.
     pub(super) out: Option<mpsc::Sender<ToProver>>,
-    pub(super) runs: BTreeMap<u64, RunningAttempt>,
-    pub(super) last_run: u64,
+    pub(super) attempts: BTreeMap<ProverAttemptId, RunningAttempt>,
+    pub(super) last_attempt: ProverAttemptId,
     /// Only one attempt runs at a time, because several attempts together ran out of memory.
     pub(super) solo: bool,
     pub(super) process: Option<u32>,
@@ -57,17 +61,17 @@ pub(super) struct ProcessContents {
 }
 
 impl ProcessContents {
-    pub(super) fn add(&mut self, number: u64, run: RunningAttempt) {
+    pub(super) fn add(&mut self, id: ProverAttemptId, attempt: RunningAttempt) {
         self.changes += 1;
-        self.runs.insert(number, run);
+        self.attempts.insert(id, attempt);
     }
 
     /// Removes an attempt, whose memory may still look live for `memory_delay`.
-    pub(super) fn remove(&mut self, number: u64, memory_delay: Duration) -> Option<RunningAttempt> {
-        let run = self.runs.remove(&number)?;
+    pub(super) fn remove(&mut self, id: ProverAttemptId, memory_delay: Duration) -> Option<RunningAttempt> {
+        let attempt = self.attempts.remove(&id)?;
         self.changes += 1;
         self.left_until = self.left_until.max(Some(Instant::now() + memory_delay));
-        Some(run)
+        Some(attempt)
     }
 
     /// Records that the process had `bytes` of live memory. `changes` is the value of `self.changes` from before the
@@ -79,15 +83,16 @@ impl ProcessContents {
             return;
         }
         let used_bytes = bytes.saturating_sub(self.min_live_bytes);
-        let estimated_bytes = self.runs.values().map(|run| run.estimated_bytes).fold(0, u64::saturating_add);
+        let estimated_bytes =
+            self.attempts.values().map(|attempt| attempt.estimated_bytes).fold(0, u64::saturating_add);
         // If one estimate is unknown, the sum of the estimates says nothing.
-        if self.runs.values().any(|run| run.estimated_bytes == 0) {
+        if self.attempts.values().any(|attempt| attempt.estimated_bytes == 0) {
             return;
         }
         let now = MemoryUse { used_bytes, estimated_bytes };
-        for run in self.runs.values_mut() {
-            if run.memory.is_none_or(|highest| highest.ratio() < now.ratio()) {
-                run.memory = Some(now);
+        for attempt in self.attempts.values_mut() {
+            if attempt.memory.is_none_or(|highest| highest.ratio() < now.ratio()) {
+                attempt.memory = Some(now);
             }
         }
     }
@@ -116,7 +121,7 @@ mod tests {
             Ok(())
         }
 
-        async fn complete_marker(&self) -> Result<(), IoError> {
+        async fn report_deferred_events(&self) -> Result<(), IoError> {
             Ok(())
         }
 
@@ -126,7 +131,7 @@ mod tests {
     }
 
     fn running(io: &Arc<MemoryRecorder>, estimated_bytes: u64) -> RunningAttempt {
-        RunningAttempt { slot: 0, io: io.clone(), done: oneshot::channel().0, estimated_bytes, memory: None }
+        RunningAttempt { place: 0, io: io.clone(), done: oneshot::channel().0, estimated_bytes, memory: None }
     }
 
     /// Runs attempts with `estimates` in a process that uses 1 GB at rest and is then measured at `live`. The first
@@ -136,10 +141,10 @@ mod tests {
         let io = Arc::new(MemoryRecorder::default());
         let mut contents = ProcessContents { rest_bytes: GB, min_live_bytes: GB, ..ProcessContents::default() };
         for (number, estimate) in (0..).zip(estimates) {
-            contents.add(number, running(&io, estimate * GB));
+            contents.add(ProverAttemptId(number), running(&io, estimate * GB));
         }
         live.iter().for_each(|gigabytes| contents.note_live(gigabytes * GB, contents.changes));
-        contents.remove(0, FREED_MEMORY_DELAY).unwrap().end(Ok(()));
+        contents.remove(ProverAttemptId(0), FREED_MEMORY_DELAY).unwrap().end(Ok(()));
         let found = io.0.get().map(|memory| (memory.used_bytes / GB, memory.estimated_bytes / GB));
         assert_eq!(found, expected);
     }
@@ -156,33 +161,46 @@ mod tests {
     fn each_attempt_keeps_its_own_highest_memory_ratio() {
         let io = Arc::new(MemoryRecorder::default());
         let mut contents = ProcessContents::default();
-        contents.add(0, running(&io, 10));
+        contents.add(ProverAttemptId(0), running(&io, 10));
         contents.note_live(9, 1);
-        contents.add(1, running(&io, 10));
+        contents.add(ProverAttemptId(1), running(&io, 10));
         contents.note_live(14, 2);
-        assert_eq!(contents.runs[&0].memory, Some(MemoryUse { used_bytes: 9, estimated_bytes: 10 }));
-        assert_eq!(contents.runs[&1].memory, Some(MemoryUse { used_bytes: 14, estimated_bytes: 20 }));
+        assert_eq!(
+            contents.attempts[&ProverAttemptId(0)].memory,
+            Some(MemoryUse { used_bytes: 9, estimated_bytes: 10 })
+        );
+        assert_eq!(
+            contents.attempts[&ProverAttemptId(1)].memory,
+            Some(MemoryUse { used_bytes: 14, estimated_bytes: 20 })
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_of_a_finished_attempt_is_not_counted_for_others() {
         let io = Arc::new(MemoryRecorder::default());
         let mut contents = ProcessContents::default();
-        contents.add(0, running(&io, 100));
-        contents.add(1, running(&io, 10));
+        contents.add(ProverAttemptId(0), running(&io, 100));
+        contents.add(ProverAttemptId(1), running(&io, 10));
         let before = contents.changes;
-        contents.remove(0, FREED_MEMORY_DELAY).unwrap();
+        contents.remove(ProverAttemptId(0), FREED_MEMORY_DELAY).unwrap();
         // One measurement started before the attempt left, and one while its memory may not be freed yet.
         contents.note_live(90, before);
         contents.note_live(90, contents.changes);
-        assert_eq!(contents.runs[&1].memory, None);
+        assert_eq!(contents.attempts[&ProverAttemptId(1)].memory, None);
         tokio::time::advance(FREED_MEMORY_DELAY).await;
         contents.note_live(5, contents.changes);
-        assert_eq!(contents.runs[&1].memory, Some(MemoryUse { used_bytes: 5, estimated_bytes: 10 }));
-        contents.remove(1, CANCELLED_MEMORY_DELAY).unwrap();
-        contents.add(2, running(&io, 10));
+        assert_eq!(
+            contents.attempts[&ProverAttemptId(1)].memory,
+            Some(MemoryUse { used_bytes: 5, estimated_bytes: 10 })
+        );
+        contents.remove(ProverAttemptId(1), CANCELLED_MEMORY_DELAY).unwrap();
+        contents.add(ProverAttemptId(2), running(&io, 10));
         tokio::time::advance(FREED_MEMORY_DELAY).await;
         contents.note_live(50, contents.changes);
-        assert_eq!(contents.runs[&2].memory, None, "the stage of a cancelled attempt may still use memory");
+        assert_eq!(
+            contents.attempts[&ProverAttemptId(2)].memory,
+            None,
+            "the stage of a cancelled attempt may still use memory"
+        );
     }
 }

@@ -85,17 +85,17 @@ impl ProverProcess {
 
     /// Fails the attempts that were running in the process.
     fn on_end(&self, exit: ProverExit, loaded: bool) {
-        let (runs, peak_bytes) = {
+        let (attempts, peak_bytes) = {
             let mut contents = self.contents();
             contents.out = None;
             contents.process = None;
-            let runs = std::mem::take(&mut contents.runs);
-            contents.solo |= exit == ProverExit::OutOfMemory && runs.len() > 1;
-            (runs, std::mem::take(&mut contents.peak_bytes))
+            let attempts = std::mem::take(&mut contents.attempts);
+            contents.solo |= exit == ProverExit::OutOfMemory && attempts.len() > 1;
+            (attempts, std::mem::take(&mut contents.peak_bytes))
         };
         let mut failure = exit.failure(peak_bytes);
-        let attempts = runs.len();
-        if exit == ProverExit::OutOfMemory && attempts > 1 {
+        let count = attempts.len();
+        if exit == ProverExit::OutOfMemory && count > 1 {
             // Each attempt may fit into memory alone, so none of them is reported as out of memory.
             failure.kind = FailureKind::Killed;
             failure.text.push_str("; several attempts were running in it, so it now runs one at a time");
@@ -103,10 +103,10 @@ impl ProverProcess {
         if exit == ProverExit::Cancelled {
             tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
-            tracing::warn!(prover = self.number, attempts, loaded, reason = %failure.text, "prover ended and is restarted");
+            tracing::warn!(prover = self.number, attempts = count, loaded, reason = %failure.text, "prover ended and is restarted");
         }
-        for run in runs.into_values() {
-            run.end(Err(failure.clone()));
+        for attempt in attempts.into_values() {
+            attempt.end(Err(failure.clone()));
         }
         self.notify_freed();
     }

@@ -1,7 +1,7 @@
 //! One prover process, as the worker sees it: its state, and the attempts that it takes.
 
 use super::{
-    contents::{CANCELLED_MEMORY_DELAY, ProcessContents, RunningAttempt},
+    contents::{CANCELLED_MEMORY_DELAY, ProcessContents, ProverAttemptId, RunningAttempt},
     rules::ProverRules,
 };
 use crate::{
@@ -34,29 +34,29 @@ pub(super) enum ProverState {
 /// A prover process, seen from the worker.
 pub(super) struct ProverProcess {
     pub(super) number: usize,
-    slots: usize,
+    places: usize,
     contents: Mutex<ProcessContents>,
     state: watch::Sender<ProverState>,
-    /// Notifies waiting callers that a slot may be free.
+    /// Notifies waiting callers that a place may be free.
     freed: Arc<Notify>,
 }
 
 /// Cancels an attempt in the process when the worker drops the attempt.
 struct CancelOnDrop<'a> {
     process: &'a ProverProcess,
-    run: u64,
+    id: ProverAttemptId,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.process.cancel(self.run);
+        self.process.cancel(self.id);
     }
 }
 
 impl ProverProcess {
     pub(super) fn new(number: usize, rules: &ProverRules, freed: Arc<Notify>) -> Self {
         let state = watch::Sender::new(ProverState::Starting { ready_at: Instant::now() + rules.load_estimate });
-        Self { number, slots: rules.slots.max(1), contents: Mutex::default(), state, freed }
+        Self { number, places: rules.places.max(1), contents: Mutex::default(), state, freed }
     }
 
     pub(super) fn contents(&self) -> MutexGuard<'_, ProcessContents> {
@@ -71,7 +71,7 @@ impl ProverProcess {
         self.state.send_replace(state);
     }
 
-    /// Notifies waiting callers that a slot may be free.
+    /// Notifies waiting callers that a place may be free.
     pub(super) fn notify_freed(&self) {
         self.freed.notify_waiters();
     }
@@ -79,10 +79,10 @@ impl ProverProcess {
     /// Returns the number of attempts in the process, or `None` if it cannot take another one now.
     pub(super) fn load(&self) -> Option<usize> {
         let contents = self.contents();
-        let places = if contents.solo { 1 } else { self.slots };
+        let places = if contents.solo { 1 } else { self.places };
         let is_ready = *self.state.borrow() == ProverState::Ready;
-        let open = is_ready && contents.out.is_some() && contents.runs.len() < places;
-        open.then_some(contents.runs.len())
+        let open = is_ready && contents.out.is_some() && contents.attempts.len() < places;
+        open.then_some(contents.attempts.len())
     }
 
     /// Returns the process id, and the resident bytes measured right after loading. `None` while the prover is not
@@ -111,39 +111,41 @@ impl ProverProcess {
         let (done, outcome) = oneshot::channel();
         let started = {
             let mut contents = self.contents();
-            let places = if contents.solo { 1 } else { self.slots };
+            let places = if contents.solo { 1 } else { self.places };
             let is_ready = *self.state.borrow() == ProverState::Ready;
-            match contents.out.clone().filter(|_| is_ready && contents.runs.len() < places) {
+            match contents.out.clone().filter(|_| is_ready && contents.attempts.len() < places) {
                 Some(out) => {
-                    let taken = |slot: &usize| contents.runs.values().any(|run| run.slot == *slot);
-                    let slot = (0..self.slots).find(|slot| !taken(slot)).expect("there are fewer attempts than slots");
-                    contents.last_run += 1;
-                    let run = contents.last_run;
+                    let taken = |place: &usize| contents.attempts.values().any(|attempt| attempt.place == *place);
+                    let place =
+                        (0..self.places).find(|place| !taken(place)).expect("there are fewer attempts than places");
+                    contents.last_attempt.0 += 1;
+                    let id = contents.last_attempt;
                     let estimated_bytes = assignment.memory_bytes;
-                    contents.add(run, RunningAttempt { slot, io: io.clone(), done, estimated_bytes, memory: None });
-                    Some((run, slot, out))
+                    contents.add(id, RunningAttempt { place, io: io.clone(), done, estimated_bytes, memory: None });
+                    Some((id, place, out))
                 }
                 None => None,
             }
         };
-        let Some((run, slot, out)) = started else { return Err((assignment, io)) };
-        let _cancel = CancelOnDrop { process: self, run };
+        let Some((id, place, out)) = started else { return Err((assignment, io)) };
+        let _cancel = CancelOnDrop { process: self, id };
         let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
-        let slot = u32::try_from(slot).expect("the number of slots fits into 32 bits");
+        let place = u32::try_from(place).expect("the number of places fits into 32 bits");
+        let run = wire::Run { run: id.0, slot: place, assign };
         // If the process is gone, `on_end` ends the attempt.
-        let _ = out.send(ToProver { message: Some(to_prover::Message::Run(wire::Run { run, slot, assign })) }).await;
+        let _ = out.send(ToProver { message: Some(to_prover::Message::Run(run)) }).await;
         Ok(outcome.await.unwrap_or_else(|_| {
             Err(AttemptError { kind: FailureKind::Killed, text: "the worker is stopping".to_owned() })
         }))
     }
 
-    /// Removes `run`, if it is still in the process, and cancels it there.
-    fn cancel(&self, run: u64) {
+    /// Removes the attempt `id`, if it is still in the process, and cancels it there.
+    fn cancel(&self, id: ProverAttemptId) {
         let mut contents = self.contents();
-        if contents.remove(run, CANCELLED_MEMORY_DELAY).is_some()
+        if contents.remove(id, CANCELLED_MEMORY_DELAY).is_some()
             && let Some(out) = contents.out.clone()
         {
-            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { run })) };
+            let cancel = ToProver { message: Some(to_prover::Message::Cancel(wire::Cancel { run: id.0 })) };
             if let Err(mpsc::error::TrySendError::Full(cancel)) = out.try_send(cancel) {
                 tokio::spawn(async move { out.send(cancel).await });
             }

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
 /// The prover processes of a worker, as one engine. Each attempt runs in the process with the fewest attempts.
 pub struct Provers {
     processes: Vec<Arc<ProverProcess>>,
-    slots_each: usize,
+    places_each: usize,
     freed: Arc<Notify>,
 }
 
@@ -43,7 +43,7 @@ impl Provers {
             tasks.spawn(process.clone().keep_running(command, rules.clone(), stop.clone()));
         }
         let (sender, receiver) = engine_state(rules.load_estimate);
-        let engine = Arc::new(Self { processes, slots_each: rules.slots.max(1), freed });
+        let engine = Arc::new(Self { processes, places_each: rules.places.max(1), freed });
         let stop = stop.clone();
         tasks.spawn(async move {
             let mut states: Vec<_> = engine.processes.iter().map(|process| process.state()).collect();
@@ -111,8 +111,8 @@ fn count(states: &[ProverState]) -> ProverCounts {
 
 #[async_trait]
 impl ProvingEngine for Provers {
-    fn slots(&self) -> usize {
-        self.slots_each * self.processes.len()
+    fn places(&self) -> usize {
+        self.places_each * self.processes.len()
     }
 
     async fn ready(&self) {

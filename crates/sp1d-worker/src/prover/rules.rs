@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Clone)]
 pub struct ProverRules {
     /// Maximum number of attempts in a process at the same time. At least 1; 0 counts as 1.
-    pub slots: usize,
+    pub places: usize,
     /// Number of proving threads in each process, for the log. `ProverCommand` must pass it to the process.
     pub threads: usize,
     /// Bytes of memory that must be free before a process starts.

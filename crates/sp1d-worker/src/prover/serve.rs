@@ -55,7 +55,7 @@ impl PendingCalls {
                 let action = match error.action() {
                     wire::IoAction::Fetch => IoAction::Fetch,
                     wire::IoAction::Deliver => IoAction::Deliver,
-                    wire::IoAction::CompleteMarker => IoAction::CompleteMarker,
+                    wire::IoAction::ReportDeferredEvents => IoAction::ReportDeferredEvents,
                     wire::IoAction::Unspecified => {
                         let text = format!("the worker sent the unknown action {}", error.action);
                         return Err(io::Error::other(text));
@@ -76,7 +76,8 @@ impl PendingCalls {
 
 /// The artifacts of an attempt, transferred through the worker.
 struct RemoteIo {
-    run: u64,
+    /// Number of the attempt in this process.
+    number: u64,
     calls: Arc<PendingCalls>,
     out: mpsc::Sender<FromProver>,
 }
@@ -86,7 +87,7 @@ impl RemoteIo {
         let call = self.calls.next.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         self.calls.waiting().insert(call, sender);
-        let message = wire::Call { call, run: self.run, what: Some(what) };
+        let message = wire::Call { call, run: self.number, what: Some(what) };
         let sent = self.out.send(FromProver { message: Some(from_prover::Message::Call(message)) }).await;
         let lost =
             || IoError { action, name: name.to_owned(), reason: "the connection to the worker is lost".to_owned() };
@@ -109,10 +110,14 @@ impl AttemptIo for RemoteIo {
         self.call(IoAction::Deliver, name, call::What::Deliver(delivery)).await.map(|_| ())
     }
 
-    async fn complete_marker(&self) -> Result<(), IoError> {
-        self.call(IoAction::CompleteMarker, "the marker", call::What::CompleteMarker(wire::CompleteMarker {}))
-            .await
-            .map(|_| ())
+    async fn report_deferred_events(&self) -> Result<(), IoError> {
+        self.call(
+            IoAction::ReportDeferredEvents,
+            "the deferred events",
+            call::What::ReportDeferredEvents(wire::ReportDeferredEvents {}),
+        )
+        .await
+        .map(|_| ())
     }
 }
 
@@ -144,12 +149,12 @@ pub async fn serve_prover(
             return Ok(());
         }
     };
-    let slots = u32::try_from(engine.slots()).unwrap_or(u32::MAX);
-    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots })) };
+    let places = u32::try_from(engine.places()).unwrap_or(u32::MAX);
+    let ready = FromProver { message: Some(from_prover::Message::Ready(wire::Ready { slots: places })) };
     if out.send(ready).await.is_err() {
         return Ok(());
     }
-    let mut server = ProverServer { engine, out, calls: Arc::default(), runs: HashMap::new(), resting: None };
+    let mut server = ProverServer { engine, out, calls: Arc::default(), attempts: HashMap::new(), resting: None };
     while let Some(message) = reader.next::<ToProver>().await? {
         server.on_message(message).await?;
     }
@@ -160,7 +165,7 @@ struct ProverServer {
     engine: Arc<dyn ProvingEngine>,
     out: mpsc::Sender<FromProver>,
     calls: Arc<PendingCalls>,
-    runs: HashMap<u64, AbortOnDropHandle<()>>,
+    attempts: HashMap<u64, AbortOnDropHandle<()>>,
     /// Waits for the stages of cancelled attempts to end.
     resting: Option<AbortOnDropHandle<()>>,
 }
@@ -181,7 +186,7 @@ impl ProverServer {
     }
 
     async fn start(&mut self, wire::Run { run, slot, assign }: wire::Run) {
-        self.runs.retain(|_, task| !task.is_finished());
+        self.attempts.retain(|_, task| !task.is_finished());
         self.resting = None;
         let decoded = sp1d_protocol::wire::Assign::decode(assign).map_err(|error| error.to_string());
         let assignment = decoded.and_then(|assign| Assignment::try_from(assign).map_err(|error| error.to_string()));
@@ -193,23 +198,23 @@ impl ProverServer {
                 return;
             }
         };
-        let io = Arc::new(RemoteIo { run, calls: self.calls.clone(), out: self.out.clone() });
+        let io = Arc::new(RemoteIo { number: run, calls: self.calls.clone(), out: self.out.clone() });
         let (engine, out) = (self.engine.clone(), self.out.clone());
-        let slot = usize::try_from(slot).unwrap_or(usize::MAX);
+        let place = usize::try_from(slot).unwrap_or(usize::MAX);
         let task = tokio::spawn(async move {
-            let ran = AssertUnwindSafe(engine.run(slot, assignment, io)).catch_unwind().await;
+            let ran = AssertUnwindSafe(engine.run(place, assignment, io)).catch_unwind().await;
             let outcome =
                 ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: panic_text(&*panic) }));
             // If this fails, the worker is gone and does not need the outcome.
             let _ = out.send(ended(run, outcome)).await;
         });
-        self.runs.insert(run, AbortOnDropHandle::new(task));
+        self.attempts.insert(run, AbortOnDropHandle::new(task));
     }
 
     fn cancel(&mut self, run: u64) {
-        self.runs.remove(&run);
-        self.runs.retain(|_, task| !task.is_finished());
-        if !self.runs.is_empty() {
+        self.attempts.remove(&run);
+        self.attempts.retain(|_, task| !task.is_finished());
+        if !self.attempts.is_empty() {
             return;
         }
         let (engine, out) = (self.engine.clone(), self.out.clone());

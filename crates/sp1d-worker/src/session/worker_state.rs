@@ -201,7 +201,7 @@ mod tests {
 
     #[async_trait]
     impl ProvingEngine for IdleEngine {
-        fn slots(&self) -> usize {
+        fn places(&self) -> usize {
             1
         }
 

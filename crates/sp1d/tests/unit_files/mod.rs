@@ -168,6 +168,12 @@ impl Machine {
         self.folder.path()
     }
 
+    /// Returns whether the programs run as root of a user namespace.
+    #[allow(dead_code, reason = "only the fast test asks")]
+    pub(crate) fn has_user(&self) -> bool {
+        self.namespace.as_ref().is_some_and(|namespace| namespace.has_user)
+    }
+
     fn log_file(&self, name: &str) -> PathBuf {
         self.folder().join(format!("{name}.log"))
     }

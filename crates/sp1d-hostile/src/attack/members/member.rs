@@ -63,7 +63,7 @@ impl HostileMember {
             while let Ok(Some(message)) = inbound.message().await {
                 let Some(to_worker::Message::Assign(assign)) = message.message else { continue };
                 if let Ok(assignment) = Assignment::try_from(assign) {
-                    // A task for which there is no room is one of many.
+                    // A task that does not fit into the channel is one of many.
                     let _ = sender.try_send(assignment);
                 }
             }

@@ -29,7 +29,7 @@ pub(in crate::attack) async fn nonsense_messages(target: AttackTarget) -> Result
         let kind = wire::FailureKind::Panic.into();
         for message in [
             Message::Started(wire::Started { attempt }),
-            Message::MarkerComplete(wire::MarkerComplete { attempt }),
+            Message::DeferredEventsUploaded(wire::DeferredEventsUploaded { attempt }),
             Message::Done(wire::Done { attempt, proving_ms: u64::MAX }),
             Message::Failed(wire::Failed { attempt, kind, text: "nonsense".to_owned() }),
             Message::OthersWaiting(wire::OthersWaiting { count: 0 }),

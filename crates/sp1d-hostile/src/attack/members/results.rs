@@ -34,7 +34,7 @@ async fn finish(member: &HostileMember, task: &Assignment, result: &[u8]) -> Res
         let made = format!("{}events", made_prefix(task.attempt));
         upload(member, task, &made, b"events of another").await?;
         upload(member, task, &marker.deferred_events, made.as_bytes()).await?;
-        member.send(Message::MarkerComplete(wire::MarkerComplete { attempt })).await?;
+        member.send(Message::DeferredEventsUploaded(wire::DeferredEventsUploaded { attempt })).await?;
     }
     upload(member, task, task.payload.result(), result).await?;
     member.send(Message::Done(wire::Done { attempt, proving_ms: 1 })).await

@@ -4,6 +4,7 @@ use super::*;
 
 const NOT_CONFIRMED: &str = "no worker of another origin confirmed the deferred events that it claims";
 const NAMES_TAKEN: &str = "another attempt already owns the names of the artifacts that it uploaded";
+const MARKER_MISSING: &str = "the attempt did not complete its marker";
 const CONTRADICTED: &str =
     "its output was rejected: workers of two origins claimed other deferred events for the same shard";
 
@@ -59,7 +60,16 @@ fn deferred_events_after_the_result_are_ignored() {
     let mut table = one_marker();
     table.check([delivered(1, 1), events_uploaded(1, 1)], [check_result(1, 10)]);
     // The result of a task without its marker is rejected.
-    table.check([passed(1)], all(&[&dropped(10, 1, 1), &assign(2, 2, 1, 10, None)]));
+    let failed = step_failed(10, 1, 1, MARKER_MISSING);
+    table.check([passed(1)], all(&[&[failed, discard(1)], &assign(2, 2, 1, 10, None)]));
+}
+
+#[test]
+fn a_lost_attempt_whose_result_arrives_without_its_marker_fails() {
+    let mut table = one_marker();
+    table.check([lost(1)], assign(2, 2, 1, 10, None));
+    table.check([delivered(1, 1)], [check_result(1, 10)]);
+    table.check([passed(1)], [step_failed(10, 1, 1, MARKER_MISSING), discard(1)]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn rejoined(session: u64, worker: u64, holds: &[u64], can_resume: &[(u8, u64)]) 
         origin: OriginId(u128::from(worker)),
         memory_bytes: 0,
         slots: 1,
-        kinds: KindSet::all(),
+        supported_kinds: KindSet::all(),
         holds: holds.iter().copied().map(AttemptId).collect(),
     };
     let resumable_attempts = can_resume.iter().map(resumable).collect();

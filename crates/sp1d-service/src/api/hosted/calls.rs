@@ -2,12 +2,12 @@
 
 use super::{
     address::{RequesterAddress, from_hex, to_hex},
-    capability::{Capability, HostedFileKind, MAX_CAPABILITY_AGE, RequestFacts},
     interface::HostedInterface,
     program_hash::ProgramHash,
     progress::progress_of,
     refusal::HostedRefusal,
     request::{artifact_id, artifact_signer, artifact_uri, check_body, missing_kind, open_signed, program_hash},
+    url_permit::{HostedFileKind, MAX_URL_PERMIT_AGE, RequestFacts, UrlPermit},
     wire::{
         artifact::{ArtifactType, CreateArtifactRequest, CreateArtifactResponse},
         network::{
@@ -49,10 +49,10 @@ impl CallContext {
         self.interface.service()
     }
 
-    /// Returns an address that permits `capability` for a limited time.
-    fn address(&self, path: &str, capability: &Capability) -> String {
-        let expires = self.interface.seconds().saturating_add(MAX_CAPABILITY_AGE.as_secs());
-        format!("{}/hosted/v1/{path}/{}", self.base, self.interface.key().seal(capability, expires))
+    /// Returns an address that grants `permit` for a limited time.
+    fn address(&self, path: &str, permit: &UrlPermit) -> String {
+        let expires = self.interface.seconds().saturating_add(MAX_URL_PERMIT_AGE.as_secs());
+        format!("{}/hosted/v1/{path}/{}", self.base, self.interface.key().seal(permit, expires))
     }
 
     /// Returns the upload that a field of a request names.
@@ -85,7 +85,7 @@ impl CallContext {
         let id = to_hex(id);
         let unknown = || {
             HostedRefusal::not_found(format!(
-                "there is no request {id}\nhint: ended proofs are removed after `--keep` days"
+                "the service has no request {id}\nhint: ended proofs are removed after `--keep` days"
             ))
         };
         let (request, proof) = self.service().hosted_request(id.clone()).await?.ok_or_else(unknown)?;
@@ -137,7 +137,7 @@ pub(super) async fn create_artifact(
     let file = Service::random_id()?;
     Ok(CreateArtifactResponse {
         artifact_uri: artifact_uri(file),
-        artifact_presigned_url: context.address("files", &Capability::Send { file, kind, requester }),
+        artifact_presigned_url: context.address("files", &UrlPermit::Send { file, kind, requester }),
     })
 }
 
@@ -146,7 +146,8 @@ async fn known_program(context: &CallContext, hash: ProgramHash) -> Result<Strin
     let key = hash.key();
     let found = context.service().program_with_key(key.clone()).await?;
     found.ok_or_else(|| {
-        HostedRefusal::not_found(format!("there is no program with the verifying key {key}\nhint: register it first"))
+        let text = format!("the service has no program with the verifying key {key}\nhint: register it first");
+        HostedRefusal::not_found(text)
     })
 }
 
@@ -284,7 +285,7 @@ pub(super) async fn status(
     let progress = progress_of(&proof);
     let is_fulfilled = progress.fulfillment == FulfillmentStatus::Fulfilled;
     let proof_uri = match from_hex(&hosted.id) {
-        Some(request) if is_fulfilled => Some(context.address("proofs", &Capability::Fetch { request })),
+        Some(request) if is_fulfilled => Some(context.address("proofs", &UrlPermit::Fetch { request })),
         _ => None,
     };
     Ok(GetProofRequestStatusResponse {

@@ -2,9 +2,9 @@
 
 use super::{
     address::{RequesterAddress, to_hex},
-    capability::{Capability, CapabilityFault, HostedFileKind, MAX_CAPABILITY_AGE},
     interface::HostedInterface,
     upload::receive_compressed,
+    url_permit::{HostedFileKind, MAX_URL_PERMIT_AGE, UrlPermit, UrlPermitFault},
 };
 use crate::{
     api::{
@@ -25,10 +25,10 @@ use axum::{
 };
 
 /// Returns what the address permits.
-fn open(interface: &HostedInterface, address: &str) -> Result<Capability, Problem> {
+fn open(interface: &HostedInterface, address: &str) -> Result<UrlPermit, Problem> {
     interface.key().open(address, interface.seconds()).map_err(|fault| match fault {
-        CapabilityFault::Unknown => unknown_address(),
-        CapabilityFault::Expired => {
+        UrlPermitFault::Unknown => unknown_address(),
+        UrlPermitFault::Expired => {
             let text = "the address has expired\nhint: send the request again";
             Problem::new(StatusCode::GONE, "expired_address", text)
         }
@@ -48,7 +48,7 @@ pub(super) async fn send(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let Capability::Send { file, kind, requester } = open(&interface, &address)? else {
+    let UrlPermit::Send { file, kind, requester } = open(&interface, &address)? else {
         return Err(unknown_address());
     };
     let outcome = store(&interface, client, &headers, body, file, kind, requester).await;
@@ -86,7 +86,7 @@ async fn store(
         id: to_hex(&file),
         requester: requester.to_string(),
         kind: kind.name().to_owned(),
-        expires: service.now().plus_seconds(MAX_CAPABILITY_AGE.as_secs()),
+        expires: service.now().plus_seconds(MAX_URL_PERMIT_AGE.as_secs()),
         blob,
     };
     match service.add_artifact(artifact.clone()).await? {
@@ -109,7 +109,7 @@ pub(super) async fn fetch(
     State(interface): State<HostedInterface>,
     Path(address): Path<String>,
 ) -> Result<Response, Problem> {
-    let Capability::Fetch { request } = open(&interface, &address)? else {
+    let UrlPermit::Fetch { request } = open(&interface, &address)? else {
         return Err(unknown_address());
     };
     let service = interface.service();

@@ -1,8 +1,8 @@
 //! What all calls share.
 
 use super::{
-    address::RequesterAddress, capability::CapabilityKey, held_calls::HeldCalls, nonces::NonceIssuer,
-    refusal::HostedRefusal, signers::HostedSigners,
+    address::RequesterAddress, held_calls::HeldCalls, nonces::NonceIssuer, refusal::HostedRefusal,
+    signers::HostedSigners, url_permit::UrlPermitKey,
 };
 use crate::{queue::Service, state::NonceOutcome};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) struct HostedInterface(Arc<HostedParts>);
 struct HostedParts {
     service: Service,
     signers: HostedSigners,
-    key: CapabilityKey,
+    key: UrlPermitKey,
     nonces: NonceIssuer,
     held: HeldCalls,
     version: String,
@@ -25,7 +25,7 @@ impl HostedInterface {
     pub(super) fn new(
         service: Service,
         signers: HostedSigners,
-        key: CapabilityKey,
+        key: UrlPermitKey,
         nonces: NonceIssuer,
         url: Option<String>,
     ) -> Self {
@@ -38,7 +38,7 @@ impl HostedInterface {
         &self.0.service
     }
 
-    pub(super) fn key(&self) -> &CapabilityKey {
+    pub(super) fn key(&self) -> &UrlPermitKey {
         &self.0.key
     }
 

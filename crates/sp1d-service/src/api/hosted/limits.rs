@@ -1,6 +1,6 @@
 //! The limits of the interface for sp1-sdk's network client.
 
-use super::{calls, capability, held_calls, request, routes, signers, upload};
+use super::{calls, held_calls, request, routes, signers, upload, url_permit};
 use sp1d_model::Limit;
 
 pub(in crate::api) fn limits() -> impl Iterator<Item = &'static Limit> {
@@ -9,7 +9,7 @@ pub(in crate::api) fn limits() -> impl Iterator<Item = &'static Limit> {
         calls::LIMITS,
         held_calls::LIMITS,
         request::LIMITS,
-        capability::LIMITS,
+        url_permit::LIMITS,
         upload::LIMITS,
         signers::LIMITS,
     ];

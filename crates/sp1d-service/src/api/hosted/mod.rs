@@ -3,18 +3,17 @@
 //!
 //! ```text
 //!  sp1-sdk ──gRPC──► calls ──► request, signature, signers ──► Service: the ordinary queue
-//!     └──PUT, GET──► files ──► upload, capability ───────────► Service: the ordinary uploads and results
+//!     └──PUT, GET──► files ──► upload, url_permit ───────────► Service: the ordinary uploads and results
 //! ```
 //!
 //! Requests become ordinary proofs. The decisions are pure: who has signed (`signature`), who may ask (`signers`),
-//! which fields are valid (`request`), what an address permits (`capability`) and how a proof's state is reported
+//! which fields are valid (`request`), what an address permits (`url_permit`) and how a proof's state is reported
 //! (`progress`). Like the rest of the service, this module does not depend on SP1. It knows bytes of the client's
 //! format: the name of a program (`program_hash`), and that a program is a sequence with its length in front
 //! (`upload`).
 
 mod address;
 mod calls;
-mod capability;
 mod files;
 mod fuzzing;
 mod held_calls;
@@ -30,6 +29,7 @@ mod serve;
 mod signature;
 mod signers;
 mod upload;
+mod url_permit;
 mod wire;
 
 pub use fuzzing::{

@@ -90,7 +90,8 @@ async fn unknown(State(interface): State<HostedInterface>, uri: Uri, headers: He
     let is_call =
         headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if !is_call {
-        let text = format!("there is no path {:.80}\nhint: the HTTP API has another port, see `--listen`", uri.path());
+        let text =
+            format!("the service has no path {:.80}\nhint: the HTTP API has another port, see `--listen`", uri.path());
         return Problem::new(StatusCode::NOT_FOUND, "unknown_path", &text).into_response();
     }
     let refusal = HostedRefusal::unimplemented(uri.path().trim_start_matches('/'));

@@ -1,7 +1,7 @@
 //! Serves the interface on a port of its own: the calls over HTTP/2, and the files over HTTP/1.1 or HTTP/2.
 
 use super::{
-    capability::CapabilityKey, interface::HostedInterface, nonces::NonceIssuer, routes::router, signers::HostedSigners,
+    interface::HostedInterface, nonces::NonceIssuer, routes::router, signers::HostedSigners, url_permit::UrlPermitKey,
 };
 use crate::{
     api::server::{HttpVersions, serve_router},
@@ -32,7 +32,7 @@ pub async fn serve_hosted(
     let stop = service.stopping().clone();
     let limits = service.settings().http;
     let HostedSettings { signers, url } = settings;
-    let key = CapabilityKey::new(service.secret("hosted").await?);
+    let key = UrlPermitKey::new(service.secret("hosted").await?);
     let nonces = NonceIssuer::new(service.nonce_floor().await?);
     let url = url.map(|url| url.trim_end_matches('/').to_owned());
     let interface = HostedInterface::new(service, signers, key, nonces, url);

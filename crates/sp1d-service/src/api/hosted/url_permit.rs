@@ -10,7 +10,7 @@ use std::time::Duration;
 sp1d_model::limits! {
     /// Time in which a client can start to send a file, or fetch a proof, at the address that it got. Files that no
     /// proof needs are kept for an hour.
-    pub(super) const MAX_CAPABILITY_AGE: Duration = Duration::from_secs(50 * 60); Time by Client;
+    pub(super) const MAX_URL_PERMIT_AGE: Duration = Duration::from_secs(50 * 60); Time by Client;
 }
 
 /// Length of the code.
@@ -39,7 +39,7 @@ impl HostedFileKind {
 
 /// What an address permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Capability {
+pub(super) enum UrlPermit {
     /// To send the content of one file.
     Send { file: [u8; 16], kind: HostedFileKind, requester: RequesterAddress },
     /// To fetch the proof of one request.
@@ -48,7 +48,7 @@ pub(super) enum Capability {
 
 /// Why an address permits nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CapabilityFault {
+pub(super) enum UrlPermitFault {
     /// This service did not make the address.
     Unknown,
     /// The time of the address has passed.
@@ -70,23 +70,23 @@ pub(super) struct RequestFacts<'a> {
 
 /// Makes and checks addresses.
 #[derive(Debug, Clone)]
-pub(super) struct CapabilityKey([u8; 32]);
+pub(super) struct UrlPermitKey([u8; 32]);
 
-impl CapabilityKey {
+impl UrlPermitKey {
     pub(super) const fn new(secret: [u8; 32]) -> Self {
         Self(secret)
     }
 
     /// Returns the secret part of an address that is valid until `expires`, in seconds since 1970.
-    pub(super) fn seal(&self, capability: &Capability, expires: u64) -> String {
+    pub(super) fn seal(&self, permit: &UrlPermit, expires: u64) -> String {
         let mut bytes = expires.to_be_bytes().to_vec();
-        match capability {
-            Capability::Send { file, kind, requester } => {
+        match permit {
+            UrlPermit::Send { file, kind, requester } => {
                 bytes.push(*kind as u8);
                 bytes.extend(file);
                 bytes.extend(requester.0);
             }
-            Capability::Fetch { request } => bytes.extend(request),
+            UrlPermit::Fetch { request } => bytes.extend(request),
         }
         let code = blake3::keyed_hash(&self.0, &bytes);
         bytes.extend(code.as_bytes());
@@ -94,28 +94,28 @@ impl CapabilityKey {
     }
 
     /// Returns what the address with the secret part `text` permits at `now`.
-    pub(super) fn open(&self, text: &str, now: u64) -> Result<Capability, CapabilityFault> {
+    pub(super) fn open(&self, text: &str, now: u64) -> Result<UrlPermit, UrlPermitFault> {
         const SEND: usize = 8 + 1 + 16 + 20;
         const FETCH: usize = 8 + 32;
-        let unknown = CapabilityFault::Unknown;
+        let unknown = UrlPermitFault::Unknown;
         // The two kinds differ in their length, which is a part of what the code covers.
-        let (expires, capability) = match text.len() / 2 {
+        let (expires, permit) = match text.len() / 2 {
             length if length == SEND + CODE_BYTES => {
                 let bytes: [u8; SEND + CODE_BYTES] = from_hex(text).ok_or(unknown)?;
                 let rest = self.checked(&bytes)?;
                 let kind = HostedFileKind::ALL.into_iter().find(|kind| *kind as u8 == rest[8]).ok_or(unknown)?;
                 let file = rest[9..25].try_into().expect("16 bytes");
                 let requester = RequesterAddress(rest[25..SEND].try_into().expect("20 bytes"));
-                (expiry(rest), Capability::Send { file, kind, requester })
+                (expiry(rest), UrlPermit::Send { file, kind, requester })
             }
             length if length == FETCH + CODE_BYTES => {
                 let bytes: [u8; FETCH + CODE_BYTES] = from_hex(text).ok_or(unknown)?;
                 let rest = self.checked(&bytes)?;
-                (expiry(rest), Capability::Fetch { request: rest[8..FETCH].try_into().expect("32 bytes") })
+                (expiry(rest), UrlPermit::Fetch { request: rest[8..FETCH].try_into().expect("32 bytes") })
             }
             _ => return Err(unknown),
         };
-        if now < expires { Ok(capability) } else { Err(CapabilityFault::Expired) }
+        if now < expires { Ok(permit) } else { Err(UrlPermitFault::Expired) }
     }
 
     /// Returns the id of a request. Equal requests of one requester have the same id. Only this service can compute it.
@@ -133,11 +133,11 @@ impl CapabilityKey {
     }
 
     /// Returns `bytes` without the code at their end, if the code is right.
-    fn checked<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CapabilityFault> {
+    fn checked<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], UrlPermitFault> {
         let (rest, code) = bytes.split_at(bytes.len() - CODE_BYTES);
         let code = blake3::Hash::from_bytes(code.try_into().expect("32 bytes"));
         // The comparison of two hashes takes the same time for all values.
-        if blake3::keyed_hash(&self.0, rest) == code { Ok(rest) } else { Err(CapabilityFault::Unknown) }
+        if blake3::keyed_hash(&self.0, rest) == code { Ok(rest) } else { Err(UrlPermitFault::Unknown) }
     }
 }
 
@@ -149,26 +149,26 @@ fn expiry(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn send(kind: HostedFileKind) -> Capability {
-        Capability::Send { file: [3; 16], kind, requester: RequesterAddress([4; 20]) }
+    fn send(kind: HostedFileKind) -> UrlPermit {
+        UrlPermit::Send { file: [3; 16], kind, requester: RequesterAddress([4; 20]) }
     }
 
     #[test]
     fn address_permits_what_it_was_made_for_until_it_expires() {
-        let key = CapabilityKey::new([1; 32]);
-        let fetch = Capability::Fetch { request: [5; 32] };
+        let key = UrlPermitKey::new([1; 32]);
+        let fetch = UrlPermit::Fetch { request: [5; 32] };
         let all = HostedFileKind::ALL.map(send).into_iter().chain([fetch]);
-        for capability in all {
-            let text = key.seal(&capability, 100);
-            assert_eq!(key.open(&text, 99), Ok(capability));
-            assert_eq!(key.open(&text, 100), Err(CapabilityFault::Expired));
-            assert_eq!(CapabilityKey::new([2; 32]).open(&text, 99), Err(CapabilityFault::Unknown));
+        for permit in all {
+            let text = key.seal(&permit, 100);
+            assert_eq!(key.open(&text, 99), Ok(permit));
+            assert_eq!(key.open(&text, 100), Err(UrlPermitFault::Expired));
+            assert_eq!(UrlPermitKey::new([2; 32]).open(&text, 99), Err(UrlPermitFault::Unknown));
         }
     }
 
     #[test]
     fn request_has_the_same_id_only_if_all_its_facts_are_the_same() {
-        let key = CapabilityKey::new([1; 32]);
+        let key = UrlPermitKey::new([1; 32]);
         let input = "0a".repeat(32);
         let facts = RequestFacts {
             requester: RequesterAddress([4; 20]),
@@ -191,21 +191,21 @@ mod tests {
             assert!(!ids[..at].contains(id), "fact {at} does not count");
         }
         assert_eq!(key.request_id(&facts), ids[6]);
-        assert_ne!(CapabilityKey::new([2; 32]).request_id(&facts), ids[6]);
+        assert_ne!(UrlPermitKey::new([2; 32]).request_id(&facts), ids[6]);
     }
 
     #[test]
     fn changed_address_permits_nothing() {
-        let key = CapabilityKey::new([1; 32]);
+        let key = UrlPermitKey::new([1; 32]);
         let text = key.seal(&send(HostedFileKind::Stdin), 100);
         for at in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(key.open(&changed, 0), Err(CapabilityFault::Unknown), "digit {at}");
+            assert_eq!(key.open(&changed, 0), Err(UrlPermitFault::Unknown), "digit {at}");
         }
         for text in ["", "0", &text[2..], &format!("{text}00"), &"é".repeat(text.len() / 2)] {
-            assert_eq!(key.open(text, 0), Err(CapabilityFault::Unknown), "{text}");
+            assert_eq!(key.open(text, 0), Err(UrlPermitFault::Unknown), "{text}");
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -24,9 +24,11 @@ sp1d_model::limits! {
     /// `SLOW_FACTOR` times as long as usual gives it up earlier. Afterwards it continues without a place. Each worker
     /// has at most one check, so the number of threads without a place is at most that of the workers.
     const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
-    /// No check of a result is slow before this time, because the machine may be busy for a moment. Usual checks take
-    /// 50 ms. Checks of deferred events differ more, so none of them is slow before `MAX_PLACE_TIME`.
+    /// No check of a result is slow before this time. Usual checks take 50 ms. Checks of deferred events differ more, so
+    /// none of them is slow before `MIN_FAULT_TIME`.
     const MIN_SLOW_TIME: Duration = Duration::from_millis(200); Time by Worker;
+    /// No slow check is a fault of its worker before this time, because this machine may be busy for a moment.
+    const MIN_FAULT_TIME: Duration = Duration::from_secs(2); Time by Worker;
     /// Maximum duration of a check. Usual checks take 50 ms on one core, and some seconds on a busy machine. A check
     /// that takes longer counts as failed. Its thread continues until the check returns. Until then, the other checks
     /// of the worker also count as failed, and do not start.
@@ -43,24 +45,32 @@ pub(crate) enum CheckedOutput {
     DeferredEvents,
 }
 
-/// Why the outcome of a check comes late.
+/// What the caller of a check learns while it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckDelay {
-    /// The check takes much longer than usual.
-    Slow,
-    /// The check waits behind a slow one of the same worker.
-    BehindSlow,
+    /// The check is slow, or it waits behind a slow one of the same worker. Sent at most once.
+    Delayed,
+    /// The check has been slow for so long that it is a fault of its worker. Sent at most once.
+    Fault,
 }
 
-/// Tells the caller of a check at most once why it is delayed.
-struct DelayReport(Option<oneshot::Sender<CheckDelay>>);
+/// Tells the caller of a check about its delay.
+struct DelayReport {
+    sender: mpsc::UnboundedSender<CheckDelay>,
+    is_delayed: bool,
+}
 
 impl DelayReport {
-    fn send(&mut self, delay: CheckDelay) {
-        if let Some(sender) = self.0.take() {
-            // The caller may have stopped waiting.
-            let _ = sender.send(delay);
+    fn delayed(&mut self) {
+        if !self.is_delayed {
+            self.is_delayed = true;
+            self.send(CheckDelay::Delayed);
         }
+    }
+
+    fn send(&self, delay: CheckDelay) {
+        // The caller may have stopped waiting.
+        let _ = self.sender.send(delay);
     }
 }
 
@@ -134,7 +144,7 @@ impl WorkerChecks {
         loop {
             let present = *running.borrow_and_update();
             if present.is_some_and(|check| check.is_slow) {
-                report.send(CheckDelay::BehindSlow);
+                report.delayed();
             }
             let passed = async {
                 match present {
@@ -195,10 +205,10 @@ impl CheckPlaces {
     fn slow_time(&self, output: CheckedOutput) -> Duration {
         let floor = match output {
             CheckedOutput::Result(_) => MIN_SLOW_TIME,
-            CheckedOutput::DeferredEvents => MAX_PLACE_TIME,
+            CheckedOutput::DeferredEvents => MIN_FAULT_TIME,
         };
         let usual = lock(&self.usual).get(&output).copied();
-        let slow = usual.map_or(MAX_PLACE_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
+        let slow = usual.map_or(MIN_FAULT_TIME, |usual| usual.saturating_mul(SLOW_FACTOR));
         slow.max(floor).min(self.check_time)
     }
 
@@ -211,7 +221,7 @@ impl CheckPlaces {
     }
 
     /// Runs `check` on `output`, which is of `worker`, when there is a place and no other output of the worker is
-    /// checked. Sends to `delayed` why the check is delayed, if it is.
+    /// checked. Sends to `delays` that the check is delayed, if it is.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait. A check that has started continues on its thread, and the next check of the
@@ -220,10 +230,11 @@ impl CheckPlaces {
         &self,
         worker: WorkerId,
         output: CheckedOutput,
-        delayed: oneshot::Sender<CheckDelay>,
+        delays: mpsc::UnboundedSender<CheckDelay>,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> CheckEnd<T> {
-        let (checks, mut report) = (self.checks_of(worker), DelayReport(Some(delayed)));
+        let checks = self.checks_of(worker);
+        let mut report = DelayReport { sender: delays, is_delayed: false };
         let Some(permit) = checks.clone().permit(&mut report).await else { return CheckEnd::Blocked(self.check_time) };
         let place = self.places.acquire().await.expect("the semaphore is never closed");
         let start = Instant::now();
@@ -244,7 +255,11 @@ impl CheckPlaces {
         }
         if ended.is_err() {
             checks.mark_slow(deadline);
-            report.send(CheckDelay::Slow);
+            report.delayed();
+            ended = timeout_at(deadline.min(start + slow_time.max(MIN_FAULT_TIME)), &mut outcome).await;
+        }
+        if ended.is_err() {
+            report.send(CheckDelay::Fault);
             ended = timeout_at(deadline, &mut outcome).await;
         }
         let took = start.elapsed();
@@ -277,7 +292,7 @@ fn start_check<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) ->
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use std::sync::mpsc;
+    use std::sync::mpsc::{Sender, channel};
     use tokio::time::timeout;
 
     const SHORT: Duration = Duration::from_millis(20);
@@ -291,13 +306,13 @@ mod tests {
             worker: WorkerId,
             check: impl FnOnce() -> T + Send + 'static,
         ) -> CheckEnd<T> {
-            self.run(worker, OUTPUT, oneshot::channel().0, check).await
+            self.run(worker, OUTPUT, mpsc::unbounded_channel().0, check).await
         }
     }
 
     /// Returns a check that hangs until the returned sender is dropped, and a receiver that returns when it starts.
-    fn hanging() -> (mpsc::Sender<()>, oneshot::Receiver<()>, impl FnOnce() + Send + 'static) {
-        let (release, released) = mpsc::channel::<()>();
+    fn hanging() -> (Sender<()>, oneshot::Receiver<()>, impl FnOnce() + Send + 'static) {
+        let (release, released) = channel::<()>();
         let (start, started) = oneshot::channel();
         let check = move || {
             start.send(()).unwrap();
@@ -406,40 +421,45 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_check_and_one_that_waits_behind_it_are_reported() {
         let places = CheckPlaces::with_times(4, SHORT, LONG);
+        places.learn(OUTPUT, Duration::from_millis(50));
         let (_release, _started, check) = hanging();
-        let ((slow, is_slow), (behind, is_behind)) = (oneshot::channel(), oneshot::channel());
+        let ((slow, mut of_slow), (behind, mut of_behind)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let first = places.run(WorkerId(1), OUTPUT, slow, check);
         tokio::pin!(first);
         assert!(first.as_mut().now_or_never().is_none(), "the first check has the permit");
         let start = Instant::now();
         let reports = async {
-            let reports = (is_slow.await, is_behind.await);
-            assert!((MAX_PLACE_TIME..2 * MAX_PLACE_TIME).contains(&start.elapsed()));
-            reports
+            assert_eq!(
+                (of_slow.recv().await, of_behind.recv().await),
+                (Some(CheckDelay::Delayed), Some(CheckDelay::Delayed))
+            );
+            assert!((MIN_SLOW_TIME..MIN_FAULT_TIME).contains(&start.elapsed()));
+            assert_eq!(of_slow.recv().await, Some(CheckDelay::Fault));
+            assert!(start.elapsed() >= MIN_FAULT_TIME);
+            assert_eq!(of_behind.recv().await, None, "a check that waits is no fault");
         };
-        let (_, _, reports) = tokio::join!(first, places.run(WorkerId(1), OUTPUT, behind, || ()), reports);
-        assert_eq!(reports, (Ok(CheckDelay::Slow), Ok(CheckDelay::BehindSlow)));
+        tokio::join!(first, places.run(WorkerId(1), OUTPUT, behind, || ()), reports);
     }
 
     #[tokio::test]
     async fn a_quick_check_is_not_reported() {
         let places = CheckPlaces::with_times(1, LONG, LONG);
-        let (sender, delayed) = oneshot::channel();
+        let (sender, mut delays) = mpsc::unbounded_channel();
         let ended = places.run(WorkerId(1), OUTPUT, sender, || 7).await;
         assert!(matches!(ended, CheckEnd::Returned(7, _)), "{ended:?}");
-        assert!(delayed.await.is_err());
+        assert_eq!(delays.recv().await, None);
     }
 
     #[test]
     fn a_check_is_slow_if_it_takes_ten_times_as_long_as_usual() {
         let places = CheckPlaces::with_times(1, MAX_PLACE_TIME, MAX_CHECK_TIME);
-        assert_eq!(places.slow_time(OUTPUT), MAX_PLACE_TIME, "nothing is known yet");
+        assert_eq!(places.slow_time(OUTPUT), MIN_FAULT_TIME, "nothing is known yet");
         for (took, slow) in [(1, MIN_SLOW_TIME), (1, MIN_SLOW_TIME), (401, Duration::from_millis(1010))] {
             places.learn(OUTPUT, Duration::from_millis(took));
             assert_eq!(places.slow_time(OUTPUT), slow);
         }
         places.learn(CheckedOutput::DeferredEvents, Duration::from_millis(1));
-        assert_eq!(places.slow_time(CheckedOutput::DeferredEvents), MAX_PLACE_TIME);
+        assert_eq!(places.slow_time(CheckedOutput::DeferredEvents), MIN_FAULT_TIME);
         places.learn(CheckedOutput::Result(TaskKind::ShrinkWrap), MAX_CHECK_TIME);
         assert_eq!(places.slow_time(CheckedOutput::Result(TaskKind::ShrinkWrap)), MAX_CHECK_TIME);
     }

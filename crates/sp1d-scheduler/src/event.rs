@@ -136,8 +136,13 @@ pub enum Event {
     CheckDelayed {
         /// The attempt whose output is checked.
         attempt: AttemptId,
-        /// True if this check takes long, which counts as a fault of the worker. False if it waits.
-        is_slow: bool,
+    },
+    /// The check of what a worker uploaded takes so long that this is a fault of the worker.
+    CheckTooLong {
+        /// The worker that uploaded it.
+        worker: WorkerId,
+        /// The kind of the task.
+        kind: TaskKind,
     },
     /// An attempt failed on its worker.
     AttemptFailed {
@@ -200,8 +205,8 @@ impl fmt::Display for Event {
             Self::ResultDelivered { session, attempt } => write!(f, "{session} delivered the result of {attempt}"),
             Self::ResultPassed { attempt } => write!(f, "result of {attempt} passed its check"),
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
-            Self::CheckDelayed { attempt, is_slow: true } => write!(f, "check of {attempt} is slow"),
-            Self::CheckDelayed { attempt, is_slow: false } => write!(f, "check of {attempt} waits behind a slow one"),
+            Self::CheckDelayed { attempt } => write!(f, "check of {attempt} is delayed"),
+            Self::CheckTooLong { worker, kind } => write!(f, "check of a {} of {worker} takes too long", kind.name()),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),

@@ -161,8 +161,8 @@ fn rejected(attempt: u64) -> Event {
     Event::ResultRejected { attempt: AttemptId(attempt), reason: "wrong".to_owned() }
 }
 
-const fn check_delayed(attempt: u64, is_slow: bool) -> Event {
-    Event::CheckDelayed { attempt: AttemptId(attempt), is_slow }
+const fn check_delayed(attempt: u64) -> Event {
+    Event::CheckDelayed { attempt: AttemptId(attempt) }
 }
 
 fn failed(session: u64, attempt: u64) -> Event {

@@ -227,14 +227,8 @@ impl Driver {
         self.report(DispatchEvent::ResultChecked { attempt, outcome }, plan, net)
     }
 
-    pub(crate) fn on_check_delayed(
-        &mut self,
-        attempt: AttemptId,
-        is_slow: bool,
-        plan: &Plan,
-        net: &mut Net,
-    ) -> Result<(), Violation> {
-        self.report(DispatchEvent::CheckDelayed { attempt, is_slow }, plan, net)
+    pub(crate) fn on_check_delayed(&mut self, attempt: AttemptId, plan: &Plan, net: &mut Net) -> Result<(), Violation> {
+        self.report(DispatchEvent::CheckDelayed { attempt }, plan, net)
     }
 
     pub(crate) fn on_deferred_events_checked(
@@ -476,18 +470,18 @@ impl Driver {
         if claims != Claims::of(task) {
             self.coverage.mark("wrong claims uploaded");
         }
-        let takes = Self::check_time(attempt, false, net);
+        let takes = Self::check_time(attempt, net);
         net.after(takes, Happening::DeferredEventsChecked { attempt, task });
     }
 
     /// Returns how long the check of an output of `attempt` takes. Some checks are delayed: they are slow themselves,
     /// or they wait.
-    fn check_time(attempt: AttemptId, is_slow: bool, net: &mut Net) -> Duration {
+    fn check_time(attempt: AttemptId, net: &mut Net) -> Duration {
         if !net.unsafe_phase || !net.dice.chance(40) {
             return net.dice.ms(20..=400);
         }
         let noticed = net.dice.ms(500..=2000);
-        net.after(noticed, Happening::CheckDelayed { attempt, is_slow });
+        net.after(noticed, Happening::CheckDelayed { attempt });
         noticed + net.dice.ms(100..=10_000)
     }
 
@@ -497,7 +491,7 @@ impl Driver {
         if !right {
             self.coverage.mark(if value.is_some() { "wrong result delivered" } else { "no result delivered" });
         }
-        let takes = Self::check_time(attempt, true, net);
+        let takes = Self::check_time(attempt, net);
         net.after(takes, Happening::ResultChecked { attempt, good: right || self.sabotage.blind });
     }
 

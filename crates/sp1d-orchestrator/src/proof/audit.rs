@@ -5,13 +5,17 @@ use super::{
     unverified::{Audit, UnverifiedResult},
 };
 use crate::{
-    check_places::CheckEnd, dispatch::input::DispatcherInput, runner::failure::ProofFailure, shared_state::SharedState,
+    check_places::{CheckEnd, CheckedOutput},
+    dispatch::input::DispatcherInput,
+    runner::failure::ProofFailure,
+    shared_state::SharedState,
 };
 use futures::StreamExt;
 use sp1d_model::clean_line;
 use sp1d_protocol::MessageLimits;
 use sp1d_scheduler::DispatchEvent;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Maximum number of results whose verification runs or waits. It is larger than the number of checks that run at the
 /// same time, so that checks of different workers run side by side.
@@ -58,7 +62,10 @@ async fn verify_late(
         let output = if has_all { read(checked.name()) } else { None };
         output.map(|output| owned_try.check(store, &checked.spec, &output))
     };
-    let outcome = match shared.check_places.run(result.worker_id, check).await {
+    let output = CheckedOutput::Result(result.spec.kind());
+    // The proof waits for all outcomes, so that no one needs to hear of delays.
+    let (delays, _) = mpsc::unbounded_channel();
+    let outcome = match shared.check_places.run(result.worker_id, output, delays, check).await {
         CheckEnd::Returned(outcome, _) => outcome,
         // A check that panics, hangs, or waits for one that hangs, has no outcome.
         CheckEnd::Panicked | CheckEnd::TimedOut(_) | CheckEnd::Blocked(_) => None,

@@ -132,8 +132,13 @@ pub enum DispatchEvent {
     CheckDelayed {
         /// The attempt whose output is checked.
         attempt: AttemptId,
-        /// True if this check takes long. False if it waits.
-        is_slow: bool,
+    },
+    /// The check of what a worker uploaded takes so long that this is a fault of the worker.
+    CheckTooLong {
+        /// The worker that uploaded it.
+        worker: WorkerId,
+        /// The kind of the task.
+        kind: TaskKind,
     },
     /// An attempt failed on its worker.
     AttemptFailed {
@@ -191,9 +196,9 @@ impl fmt::Display for DispatchEvent {
             Self::ResultChecked { attempt, outcome: Err(reason) } => {
                 write!(f, "the result of {attempt} is wrong: {reason}")
             }
-            Self::CheckDelayed { attempt, is_slow: true } => write!(f, "the check of {attempt} is slow"),
-            Self::CheckDelayed { attempt, is_slow: false } => {
-                write!(f, "the check of {attempt} waits behind a slow one")
+            Self::CheckDelayed { attempt } => write!(f, "the check of {attempt} is delayed"),
+            Self::CheckTooLong { worker, kind } => {
+                write!(f, "the check of a {} of {worker} takes too long", kind.name())
             }
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),

@@ -193,8 +193,11 @@ impl DispatchMachine {
                 self.publish(attempt, AttemptStep::Failed(reason.clone()), handling);
                 self.pass_to_scheduler(Event::ResultRejected { attempt, reason }, handling);
             }
-            DispatchEvent::CheckDelayed { attempt, is_slow } => {
-                self.pass_to_scheduler(Event::CheckDelayed { attempt, is_slow }, handling);
+            DispatchEvent::CheckDelayed { attempt } => {
+                self.pass_to_scheduler(Event::CheckDelayed { attempt }, handling)
+            }
+            DispatchEvent::CheckTooLong { worker, kind } => {
+                self.pass_to_scheduler(Event::CheckTooLong { worker, kind }, handling);
             }
             DispatchEvent::AttemptFailed { session, attempt, failure } => {
                 if self.is_last_session(attempt, session) {

@@ -126,7 +126,7 @@ impl Scheduler {
 
     /// Gives the task of `id` to another worker, if there is one, because the check of what `id` uploaded takes long.
     /// The result of `id` still counts if it is the first to pass its check.
-    pub(super) fn on_check_delayed(&mut self, id: AttemptId, is_slow: bool, commands: &mut Vec<Command>) {
+    pub(super) fn on_check_delayed(&mut self, id: AttemptId, commands: &mut Vec<Command>) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let (task, worker, kind, state) = (attempt.task, attempt.worker, attempt.kind, attempt.state);
         let entry = self.task(task);
@@ -138,7 +138,6 @@ impl Scheduler {
             return;
         }
         let past = self.past(id, AttemptFailure::CheckDelayed);
-        let reason = past.failure.to_string();
         let (place, is_only_one) = (entry.place, entry.second.is_none());
         let is_held = place == TaskPlace::Held(id) && is_only_one;
         if is_held || place == TaskPlace::Verifying(id) {
@@ -156,9 +155,6 @@ impl Scheduler {
             self.enqueue(task);
         } else if place == TaskPlace::Verifying(id) {
             self.continue_task(task, commands);
-        }
-        if is_slow {
-            self.record_fault(worker, kind, WorkerFault::Failed, &reason, commands);
         }
     }
 

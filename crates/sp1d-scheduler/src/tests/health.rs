@@ -365,25 +365,21 @@ fn losses_of_one_origin_count_as_one_worker() {
 }
 
 #[test]
-fn three_slow_checks_lead_to_quarantine() {
+fn three_checks_that_take_too_long_lead_to_quarantine() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1)]);
-    for id in 1..=3 {
-        let (slow, other) = (2 * id - 1, 2 * id);
-        let commands = table.send([task(1, id, SHARD), delivered(1, slow), check_delayed(slow, true)]);
-        let expected = quarantine(1, 60, "the check of its output takes much longer than usual");
-        assert_eq!(commands.contains(&expected), id == 3, "{commands:?}");
-        table.send([delivered(2, other), passed(other)]);
-    }
+    let too_long = Event::CheckTooLong { worker: WorkerId(1), kind: SHARD };
+    table.check([too_long.clone(), too_long.clone()], []);
+    table.check([too_long], [quarantine(1, 60, "checks of its outputs take too long")]);
 }
 
 #[test]
-fn a_check_that_waits_behind_a_slow_one_is_no_fault() {
+fn a_delayed_check_alone_is_no_fault() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1)]);
     for id in 1..=4 {
         let (waits, other) = (2 * id - 1, 2 * id);
-        let commands = table.send([task(1, id, SHARD), delivered(1, waits), check_delayed(waits, false)]);
+        let commands = table.send([task(1, id, SHARD), delivered(1, waits), check_delayed(waits)]);
         assert_eq!(commands, [assign(1, waits, 1, id), assign(2, other, 1, id)]);
         table.send([delivered(2, other), passed(other)]);
     }
@@ -418,5 +414,5 @@ fn the_end_of_a_prover_that_fails_at_a_task_is_one_fault() {
     let crash = |attempt| [started(1, attempt), failed(1, attempt), prover_lost(1), prover_ready(1)];
     table.send([task(1, 10, SHARD), task(1, 11, SHARD)].into_iter().chain(crash(2)));
     table.send([task(1, 12, SHARD)].into_iter().chain(crash(4)));
-    assert!(table.scheduler.worker_status(SessionId(1)).unwrap().kinds.contains(SHARD));
+    assert!(table.scheduler.worker_status(SessionId(1)).unwrap().available_kinds.contains(SHARD));
 }

@@ -387,6 +387,7 @@ impl Model {
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::CheckDelayed { .. }
+            | Event::CheckTooLong { .. }
             | Event::Tick => {}
         }
     }

@@ -118,7 +118,7 @@ fn a_slot_freed_by_another_result_takes_a_task() {
 fn checked_slowly() -> Table {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([delivered(1, 1), check_delayed(1, true)], [assign(2, 2, 1, 10)]);
+    table.check([delivered(1, 1), check_delayed(1)], [assign(2, 2, 1, 10)]);
     let history = table.scheduler.task_history(TaskId(10));
     assert_eq!(history.iter().map(|past| &past.failure).collect::<Vec<_>>(), [&AttemptFailure::CheckDelayed]);
     table
@@ -128,7 +128,7 @@ fn checked_slowly() -> Table {
 fn another_worker_need_not_wait_for_a_slow_check() {
     let mut table = checked_slowly();
     table.check([delivered(2, 2), passed(2)], [accept(2, 2, 1, 10), discard(1)]);
-    table.check([rejected(1), check_delayed(1, true), check_delayed(2, true)], []);
+    table.check([rejected(1), check_delayed(1), check_delayed(2)], []);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_rejection_after_a_slow_check_leaves_the_other_attempt_running() {
 fn the_only_worker_does_not_prove_a_task_again_because_of_a_slow_check() {
     let mut table = Table::new();
     table.check([joined(1, 1), new_try(1), task(1, 10, SHARD)], [assign(1, 1, 1, 10)]);
-    table.check([delivered(1, 1), check_delayed(1, true)], []);
+    table.check([delivered(1, 1), check_delayed(1)], []);
     let (session, attempt) = (SessionId(1), AttemptId(1));
     assert_eq!(table.scheduler.task_status(TaskId(10)), Some(TaskStatus::Verifying { session, attempt }));
     table.check([passed(1)], [accept(1, 1, 1, 10)]);
@@ -159,7 +159,7 @@ fn the_only_worker_does_not_prove_a_task_again_because_of_a_slow_check() {
 fn events_checked_slowly() -> Table {
     let mut table = Table::new();
     table.check([joined(1, 1), joined(2, 1), new_try(1), marked(1, 10, 20)], [assign(1, 1, 1, 10)]);
-    table.check([started(1, 1), check_delayed(1, false)], [assign(2, 2, 1, 10)]);
+    table.check([started(1, 1), check_delayed(1)], [assign(2, 2, 1, 10)]);
     table
 }
 

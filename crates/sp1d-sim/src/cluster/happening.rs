@@ -36,7 +36,7 @@ pub(crate) enum Happening {
     /// The verification of a result ends.
     ResultChecked { attempt: AttemptId, good: bool },
     /// A check takes much longer than usual, or waits behind such a check.
-    CheckDelayed { attempt: AttemptId, is_slow: bool },
+    CheckDelayed { attempt: AttemptId },
     /// The check of deferred events ends.
     DeferredEventsChecked { attempt: AttemptId, task: TaskId },
     /// An operator resumes a drained worker.

@@ -84,6 +84,7 @@ impl Net {
             | DispatchEvent::LastProverLost { .. }
             | DispatchEvent::FirstProverReady { .. }
             | DispatchEvent::ProvenWrong { .. }
+            | DispatchEvent::CheckTooLong { .. }
             | DispatchEvent::LeaseRenewed { .. }
             | DispatchEvent::Tick => false,
         };

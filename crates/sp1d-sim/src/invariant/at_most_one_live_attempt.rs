@@ -45,7 +45,7 @@ impl Invariant for AtMostOneLiveAttempt {
 
     fn check(&mut self, step: &SimStep<'_>) -> Result<(), String> {
         self.books.on_event(step.event, step.now);
-        if let Event::CheckDelayed { attempt, .. } = step.event {
+        if let Event::CheckDelayed { attempt } = step.event {
             self.delayed.insert(*attempt);
         }
         // Tasks with two live attempts, one of which goes to another worker in this step.
@@ -98,7 +98,7 @@ mod tests {
     fn a_second_attempt_beside_one_whose_check_is_delayed_is_allowed() {
         let (example, mut invariant) = (Example::new(), AtMostOneLiveAttempt::default());
         let _ = example.show(&mut invariant, &Event::Tick, &[assign(1, 1, 1, 1)]);
-        let _ = example.show(&mut invariant, &Event::CheckDelayed { attempt: AttemptId(1), is_slow: false }, &[]);
+        let _ = example.show(&mut invariant, &Event::CheckDelayed { attempt: AttemptId(1) }, &[]);
         let second = example.show(&mut invariant, &Event::Tick, &[assign(2, 2, 1, 1)]);
         // Only the last part of the invariant fails: the scheduler of the example knows no attempt.
         assert_broken(second, "2 attempts are live, but the scheduler counts 0");

@@ -139,7 +139,7 @@ impl World {
             Happening::TryCancelled(try_id) => driver.cancel(try_id, net),
             Happening::TryOver(try_id) => driver.end(try_id, plan, net)?,
             Happening::ResultChecked { attempt, good } => driver.on_result_checked(attempt, good, plan, net)?,
-            Happening::CheckDelayed { attempt, is_slow } => driver.on_check_delayed(attempt, is_slow, plan, net)?,
+            Happening::CheckDelayed { attempt } => driver.on_check_delayed(attempt, plan, net)?,
             Happening::DeferredEventsChecked { attempt, task } => {
                 driver.on_deferred_events_checked(attempt, task, plan, net)?;
             }

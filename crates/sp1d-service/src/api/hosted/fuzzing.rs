@@ -2,7 +2,7 @@
 
 use super::{
     address::RequesterAddress,
-    capability::{Capability, CapabilityKey, HostedFileKind},
+    url_permit::{UrlPermit, UrlPermitKey, HostedFileKind},
     refusal::HostedRefusal,
     request::{artifact_id, artifact_signer, artifact_uri, check_body, open_signed, program_hash},
     upload::decompress,
@@ -16,7 +16,7 @@ use prost::Message;
 use tonic::Status;
 
 /// The key of all addresses here.
-const KEY: CapabilityKey = CapabilityKey::new([7; 32]);
+const KEY: UrlPermitKey = UrlPermitKey::new([7; 32]);
 
 /// What the service uses of a request for a proof whose signature and fields are valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn read_hosted_artifact(request: &[u8]) -> Result<String, String> {
 #[must_use]
 pub fn hosted_file_address(file: [u8; 16], expires: u64) -> String {
     let requester = RequesterAddress([4; 20]);
-    KEY.seal(&Capability::Send { file, kind: HostedFileKind::Stdin, requester }, expires)
+    KEY.seal(&UrlPermit::Send { file, kind: HostedFileKind::Stdin, requester }, expires)
 }
 
 /// Returns true if an address with the secret part `text` permits anything at `now`.

@@ -55,6 +55,7 @@ impl ServiceInner {
                             cancel: CancellationToken::new(),
                             alone_until: Mutex::new(alone_until),
                             tasks: Mutex::default(),
+                            result: Mutex::default(),
                             spans: Mutex::new(
                                 self.settings
                                     .tracer
@@ -162,7 +163,7 @@ impl ServiceInner {
         let proven = proven.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
         let stopped = (self.stop.is_cancelled() || self.has_dead_part()) && !running.cancel.is_cancelled();
         let outcome = match proven {
-            Ok(proven) => self.clone().keep(&id, proven).await,
+            Ok(proven) => self.clone().keep(&id, proven, &running).await,
             // The shutdown or a dead part may be the cause of the failure. The next start runs the proof again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
@@ -281,12 +282,20 @@ impl ServiceInner {
     }
 
     /// Stores a finished proof on disk, and waits while the disk is full. `None` if the service stops first.
-    async fn keep(self: Arc<Self>, id: &str, proven: Proven) -> Option<ProofOutcome> {
+    async fn keep(self: Arc<Self>, id: &str, proven: Proven, running: &Arc<ActiveProof>) -> Option<ProofOutcome> {
         let Proven { output, shards, workers } = proven;
         let proof = bytes::Bytes::from(output.proof);
         loop {
-            let (inner, content) = (self.clone(), proof.clone());
-            let kept = tokio::task::spawn_blocking(move || inner.blobs.put(&content));
+            let (inner, content, running) = (self.clone(), proof.clone(), running.clone());
+            let kept = tokio::task::spawn_blocking(move || {
+                let digest = blake3::hash(&content).to_hex().to_string();
+                {
+                    // Garbage collection may be about to remove an old file with the same content.
+                    let _undisturbed = lock(&inner.housekeeping);
+                    *lock(&running.result) = Some(digest);
+                }
+                inner.blobs.put(&content)
+            });
             match kept.await.expect("work on the state does not panic") {
                 Ok(result) => {
                     return Some(ProofOutcome::Done {

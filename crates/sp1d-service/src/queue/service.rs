@@ -31,6 +31,8 @@ pub(super) struct ActiveProof {
     /// the time has passed.
     pub(super) alone_until: Mutex<Option<Instant>>,
     pub(super) tasks: Mutex<TaskCounts>,
+    /// Digest of the finished proof, from before its file is stored. The database names it only when the proof ends.
+    pub(super) result: Mutex<Option<String>>,
     pub(super) spans: Mutex<Option<Spans>>,
 }
 

@@ -174,12 +174,7 @@ impl ServiceInner {
             if let Some(spans) = lock(&running.spans).take() {
                 spans.stop(self.clock.now());
             }
-            let owned = id.clone();
-            let put_back =
-                self.persistently("return a proof to the queue", move |inner| inner.database.put_back(&owned));
-            if let Err(error) = put_back.await {
-                tracing::warn!(proof_id = %id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
-            }
+            self.put_back(&id).await;
             return;
         };
         self.metrics.on_ended(mode, outcome.state().name(), started.elapsed());
@@ -187,6 +182,15 @@ impl ServiceInner {
         lock(&self.running).remove(&id);
         lock(&self.numbers).remove(&id);
         self.wake.notify_one();
+    }
+
+    /// Returns a running proof to the queue when the service stops.
+    async fn put_back(self: &Arc<Self>, id: &str) {
+        let owned = id.to_owned();
+        let put_back = self.persistently("return a proof to the queue", move |inner| inner.database.put_back(&owned));
+        if let Err(error) = put_back.await {
+            tracing::warn!(proof_id = id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
+        }
     }
 
     async fn prove(self: Arc<Self>, job: ProofJob, running: Arc<ActiveProof>) -> Result<Proven, ProofFailure> {
@@ -321,8 +325,8 @@ impl ServiceInner {
         }
     }
 
-    /// Stores in the database how a proof ended, together with its last event. Retries until this succeeds or the
-    /// service stops, because a proof without a stored end is proven again.
+    /// Stores in the database how a proof ended, together with its last event. Retries until this succeeds. If the
+    /// service stops first, returns the proof to the queue.
     async fn finish(self: Arc<Self>, id: &str, outcome: ProofOutcome, running: &ActiveProof, started: Instant) {
         let (state, tasks) = (outcome.state(), *lock(&running.tasks));
         let failure = match &outcome {
@@ -343,7 +347,7 @@ impl ServiceInner {
             }
             tokio::select! {
                 // The next start proves it again, with the results in the result cache.
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return self.put_back(id).await,
                 () = sleep(Duration::from_secs(1)) => {}
             }
         }

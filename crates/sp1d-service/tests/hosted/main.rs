@@ -21,7 +21,13 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinSet,
+    time::timeout,
+};
 use tonic::{Code, Status};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -344,6 +350,20 @@ async fn program_that_waits_for_many_proofs_can_make_other_calls() {
         assert!(status.fulfillment_status <= 2);
     }
     drop(waiting);
+    hosted.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn connection_that_does_not_show_its_version_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let change = |settings: &mut ServiceSettings| settings.http.head_time = Duration::from_millis(200);
+    let hosted = Hosted::start(folder.path(), &[], change).await;
+    for start in ["", "PRI * HTTP/2.0\r\n"] {
+        let mut stream = TcpStream::connect(hosted.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(closed.is_ok(), "{start:?}");
+    }
     hosted.service.shutdown().await;
 }
 

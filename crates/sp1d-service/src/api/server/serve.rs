@@ -3,6 +3,7 @@
 use super::{
     busy_body::BusyBody,
     connections::{Connections, MAX_HEAD_BYTES, OpenConnection},
+    preface_deadline::PrefaceDeadline,
     write_deadline::WriteDeadline,
 };
 use crate::{
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
+    io::join,
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -139,18 +141,6 @@ async fn serve_connection(
     versions: HttpVersions,
     stop: CancellationToken,
 ) {
-    // hyper has no deadline for the first bytes, by which it tells the versions apart.
-    if versions == HttpVersions::OneAndTwo {
-        let is_silent = tokio::select! {
-            readable = timeout(limits.head_time, stream.readable()) => !matches!(readable, Ok(Ok(()))),
-            () = open.closing() => true,
-            () = stop.cancelled() => true,
-        };
-        if is_silent {
-            return;
-        }
-    }
-    let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
     let service = service_fn(|mut request: Request<Incoming>| {
         let (router, busy) = (router.clone(), open.start_request());
         request.extensions_mut().insert(client);
@@ -158,12 +148,16 @@ async fn serve_connection(
     });
     match versions {
         HttpVersions::One => {
+            let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(MAX_HEAD_BYTES);
             let connection = pin!(server.serve_connection(io, service));
             drive(connection, |connection| connection.graceful_shutdown(), &open, &stop).await;
         }
         HttpVersions::OneAndTwo => {
+            let (reader, writer) = stream.into_split();
+            let stream = join(PrefaceDeadline::new(reader, limits.head_time), writer);
+            let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
             let mut server = auto::Builder::new(TokioExecutor::new());
             server
                 .http1()

@@ -184,6 +184,32 @@ async fn stop_before_the_end_of_a_proof_is_stored_is_no_crash() {
 }
 
 #[tokio::test]
+async fn shutdown_waits_for_a_request_that_is_still_arriving() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let request = NewProof { program: Some(running.program().await), ..NewProof::default() };
+    let body = serde_json::to_string(&request).unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let head = format!(
+        "POST /v1/proofs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 25];
+    timeout(PATIENCE, stream.read_exact(&mut asked)).await.unwrap().unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let service = running.service.clone();
+    let mut stopping = tokio::spawn(async move { service.shutdown().await });
+    // Without a request, the shutdown takes less.
+    assert!(timeout(Duration::from_secs(1), &mut stopping).await.is_err());
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut response)).await.unwrap().unwrap();
+    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
+    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn limits_of_the_service_hold_for_every_request() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;

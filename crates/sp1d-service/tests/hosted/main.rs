@@ -373,9 +373,10 @@ async fn replaced_connection_tells_its_client_before_it_closes() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |settings| settings.http.connections_per_client = 1).await;
     let mut first = FrameStream::connect(&hosted.url).await;
-    let _second = FrameStream::connect(&hosted.url).await;
+    let second = FrameStream::connect(&hosted.url).await;
     let kinds = timeout(PATIENCE, first.kinds_until_closed()).await.unwrap();
     assert!(kinds.contains(&frames::GOAWAY), "{kinds:?}");
+    drop(second);
     hosted.service.shutdown().await;
 }
 

@@ -46,6 +46,8 @@ sp1d_model::limits! {
     /// Longest time in which a replaced connection may still serve a request that was sent before the client knew. A
     /// held status call takes 50 s.
     const MAX_CLOSING_TIME: Duration = Duration::from_secs(60); Time by Client;
+    /// Maximum time in which clients get their last responses when the service stops. Then their connections are cut.
+    const MAX_LAST_RESPONSES: Duration = Duration::from_secs(5); Time by Client;
 }
 
 /// Which versions of HTTP a server speaks.
@@ -63,7 +65,7 @@ pub(in crate::api) enum HttpVersions {
 /// # Errors
 /// If the address of the listener is unknown.
 pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
-    let stop = service.stopping().clone();
+    let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
     let limits = service.settings().http;
     let router = router(service, listener.local_addr()?);
     serve_router(router, listener, limits, HttpVersions::One, stop).await;
@@ -90,8 +92,9 @@ pub(in crate::api) async fn serve_router(
                 let client = ClientNetwork::from(address.ip());
                 match connections.admit(client) {
                     Some(open) => {
-                        let (router, stop) = (router.clone(), stop.clone());
-                        tasks.spawn(serve_connection(stream, router, client, open, limits, versions, stop));
+                        let router = router.clone();
+                        let serving = serve_connection(stream, router, client, open, limits, versions, stop.clone());
+                        tasks.spawn(until_cut(serving, stop.clone()));
                     }
                     // Dropping the stream closes the connection.
                     None => refusals.count(),
@@ -107,6 +110,19 @@ pub(in crate::api) async fn serve_router(
     drop(listener);
     tasks.close();
     tasks.wait().await;
+}
+
+/// Serves a connection to its end, or until the time for the last responses has passed after `stop`. sp1-sdk repeats a
+/// call that is refused, but not a call whose connection breaks.
+async fn until_cut(serving: impl Future<Output = ()>, stop: CancellationToken) {
+    let cut = async {
+        stop.cancelled().await;
+        sleep(MAX_LAST_RESPONSES).await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = cut => {}
+    }
 }
 
 /// Returns true if only the accepted connection failed.
@@ -212,5 +228,24 @@ async fn close<C: Future>(mut connection: Pin<&mut C>, open: &OpenConnection) {
         if is_closed || !was_busy && !open.has_requests() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks after how many seconds a connection ends whose last response takes `seconds`.
+    async fn check(seconds: u64, expected: u64) {
+        let (stop, started) = (CancellationToken::new(), tokio::time::Instant::now());
+        stop.cancel();
+        until_cut(sleep(Duration::from_secs(seconds)), stop).await;
+        assert_eq!(started.elapsed().as_secs(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_responses_are_waited_for_but_not_for_ever() {
+        check(3, 3).await;
+        check(60, MAX_LAST_RESPONSES.as_secs()).await;
     }
 }

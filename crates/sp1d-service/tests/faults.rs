@@ -154,7 +154,7 @@ async fn proofs_that_ran_at_a_crash_start_one_by_one() {
 }
 
 #[tokio::test]
-async fn stop_before_the_end_of_a_proof_is_stored_is_no_crash() {
+async fn stop_before_the_end_of_a_proof_is_stored_does_not_count_as_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
     let running = Running::start(folder.path(), &[worker.address], |_| {}).await;

@@ -154,6 +154,62 @@ async fn proofs_that_ran_at_a_crash_start_one_by_one() {
 }
 
 #[tokio::test]
+async fn stop_before_the_end_of_a_proof_is_stored_does_not_count_as_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = RunningWorker::ready("one", FakeEngine::honest()).await;
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    let other = other_program(folder.path());
+    let fail = "CREATE TRIGGER fail BEFORE UPDATE OF result ON proofs BEGIN SELECT RAISE(ABORT, 'planted'); END";
+    other.execute_batch(fail).unwrap();
+    let id = running.submit(1, |_| {}).await;
+    let deadline = Instant::now() + PATIENCE;
+    let has_ended = async || {
+        let response = running.client.get(format!("{}/metrics", running.url)).send().await.unwrap();
+        response.text().await.unwrap().contains("sp1d_proofs_ended_total{mode=\"core\",state=\"done\"} 1")
+    };
+    while !has_ended().await {
+        assert!(Instant::now() < deadline);
+        sleep(Duration::from_millis(10)).await;
+    }
+    running.service.shutdown().await;
+    let select = "SELECT state, crashes FROM proofs WHERE id = ?1";
+    let stored = other.query_row(select, [&id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)));
+    assert_eq!(stored.unwrap(), ("queued".to_owned(), 0));
+    drop(running);
+    other.execute_batch("DROP TRIGGER fail").unwrap();
+
+    let running = Running::start(folder.path(), &[worker.address], |_| {}).await;
+    assert_eq!(running.ended(&id).await.state, ProofState::Done);
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_a_request_that_is_still_arriving() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let request = NewProof { program: Some(running.program().await), ..NewProof::default() };
+    let body = serde_json::to_string(&request).unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let head = format!(
+        "POST /v1/proofs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 25];
+    timeout(PATIENCE, stream.read_exact(&mut asked)).await.unwrap().unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let service = running.service.clone();
+    let mut stopping = tokio::spawn(async move { service.shutdown().await });
+    // Without a request, the shutdown takes less.
+    assert!(timeout(Duration::from_secs(1), &mut stopping).await.is_err());
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut response)).await.unwrap().unwrap();
+    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
+    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn limits_of_the_service_hold_for_every_request() {
     let folder = tempfile::tempdir().unwrap();
     let worker = RunningWorker::ready("one", FakeEngine::honest()).await;

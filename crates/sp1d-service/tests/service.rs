@@ -230,6 +230,21 @@ async fn rejected_program_leaves_a_proof_with_the_same_bytes() {
 }
 
 #[tokio::test]
+async fn upload_of_a_known_program_keeps_it_for_the_full_time_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), &[], |_| {}).await;
+    let id = running.program().await;
+    let database = rusqlite::Connection::open(folder.path().join("state/service.db")).unwrap();
+    database.execute("UPDATE programs SET created = created - 24 * 60 * 60 * 1000", []).unwrap();
+    let created = async || running.json(&format!("/v1/programs/{id}")).await["created"].as_str().unwrap().to_owned();
+    let before = created().await;
+    assert_eq!(running.program().await, id);
+    let after = created().await;
+    assert!(before < after, "{before} {after}");
+    running.service.shutdown().await;
+}
+
+#[tokio::test]
 async fn event_stream_ends_for_a_client_past_the_last_event() {
     let folder = tempfile::tempdir().unwrap();
     let (_, engine) = counting(Duration::from_millis(500));

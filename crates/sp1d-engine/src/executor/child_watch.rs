@@ -27,10 +27,11 @@ pub(super) struct ChildWatch {
 }
 
 impl ChildWatch {
-    /// Reserves shared memory for an execution within `bound`, and creates its control group if that is possible.
-    pub(super) fn prepare(bound: &ExecutionBound) -> Result<Self, SharedMemoryShortage> {
+    /// Reserves shared memory for an execution within `bound`, and creates its control group if that is possible. Waits
+    /// while other executions have the memory.
+    pub(super) async fn prepare(bound: &ExecutionBound) -> Result<Self, SharedMemoryShortage> {
+        let share = SharedMemoryShare::reserve(bound.trace_bytes).await?;
         let limits = ChildLimits::new(bound.memory_bytes, own_oom_score());
-        let share = SharedMemoryShare::reserve(bound.trace_bytes)?;
         let group = ExecutionGroup::create(limits.group);
         let (memory_bytes, input_bytes) = (bound.memory_bytes, bound.input_bytes);
         Ok(Self { limits, memory_bytes, input_bytes, share, group, renewed_at: Duration::ZERO, looks: 0 })

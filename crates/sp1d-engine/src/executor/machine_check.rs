@@ -80,17 +80,31 @@ pub enum MachineError {
 /// touches memory when `/dev/shm` is full.
 const MIN_SHARED_BYTES: u64 = 32 << 20;
 
-/// Checks that the temporary folder and `/dev/shm` are usable. Every execution needs both.
+/// Checks that the temporary folder and `/dev/shm` are usable, and that an execution can start now.
 ///
 /// # Errors
 /// Fails with the first requirement that is not met. The message says what to do.
 pub fn check_executor_host() -> Result<(), MachineError> {
+    check_executor_folders()?;
+    let free = free_bytes(Path::new("/dev/shm")).map_err(no_shared_memory)?;
+    if free < MIN_SHARED_BYTES {
+        return Err(MachineError::LittleSharedMemory { free_mb: free >> 20 });
+    }
+    Ok(())
+}
+
+/// Checks that the temporary folder and `/dev/shm` are usable. Every execution needs both. It waits for shared memory
+/// that other executions use now.
+///
+/// # Errors
+/// Fails with the first requirement that is not met. The message says what to do.
+pub(crate) fn check_executor_folders() -> Result<(), MachineError> {
     let folder = env::temp_dir();
     if let Err(error) = helper::restore_folder(&folder) {
         tracing::debug!(%error, folder = %folder.display(), "cannot create the temporary folder again");
     }
     check_temporary_folder(&folder)?;
-    check_shared_memory(Path::new("/dev/shm"))
+    access("/dev/shm", Access::WRITE_OK | Access::EXEC_OK).map_err(no_shared_memory)
 }
 
 /// Checks that programs can be written to the folder `path` and started from it.
@@ -136,12 +150,6 @@ fn free_bytes(path: &Path) -> rustix::io::Result<u64> {
     Ok(mount.f_bavail.saturating_mul(mount.f_frsize))
 }
 
-fn check_shared_memory(path: &Path) -> Result<(), MachineError> {
-    let missing = |reason: rustix::io::Errno| MachineError::NoSharedMemory(reason.to_string());
-    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(missing)?;
-    let free = free_bytes(path).map_err(missing)?;
-    if free < MIN_SHARED_BYTES {
-        return Err(MachineError::LittleSharedMemory { free_mb: free >> 20 });
-    }
-    Ok(())
+fn no_shared_memory(reason: rustix::io::Errno) -> MachineError {
+    MachineError::NoSharedMemory(reason.to_string())
 }

@@ -53,13 +53,10 @@ pub(crate) struct SharedMemorySize {
 /// There is too little shared memory for another execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an execution needs at least {} MB of shared memory; /dev/shm has {} MB free, and {} MB of it belong to the {others} \
-     other executions of this process\n\
-     hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or run fewer proofs at the same time \
-     (`--parallel-proofs` of `sp1d serve`)",
+    "an execution needs at least {} MB of shared memory; /dev/shm has {} MB free\n\
+     hint: enlarge it with `mount -o remount,size=6G /dev/shm`, or start the container with `--shm-size=6g`",
     MIN_SHARE_BYTES >> 20,
-    free_bytes >> 20,
-    promised_bytes >> 20
+    free_bytes >> 20
 )]
 pub(crate) struct SharedMemoryShortage {
     /// What no process uses.

@@ -52,9 +52,17 @@ where
     if stop.is_cancelled() {
         return ExecutionEnd::Stopped;
     }
-    let starting = START_LOCK.lock().await;
-    let mut watch = match ChildWatch::prepare(&bound) {
-        Ok(watch) => watch,
+    // The lock is held while the execution waits for its shared memory: later executions need as much.
+    let prepared = async {
+        let starting = START_LOCK.lock().await;
+        ChildWatch::prepare(&bound).await.map(|watch| (starting, watch))
+    };
+    let prepared = tokio::select! {
+        prepared = prepared => prepared,
+        () = stop.cancelled() => return ExecutionEnd::Stopped,
+    };
+    let (starting, mut watch) = match prepared {
+        Ok(prepared) => prepared,
         Err(shortage) => return ExecutionEnd::Failed(ProofFailure::Machine(shortage.to_string())),
     };
     let share = tokio::select! {

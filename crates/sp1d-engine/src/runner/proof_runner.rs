@@ -12,7 +12,7 @@ use super::{
     request::{check_exit_is_provable, check_recursion_keys, decode_elf, decode_stdin, needed_kinds, status_code},
 };
 use crate::{
-    executor::{Executed, ProgramExecutor, check_executor_host, program_failure},
+    executor::{Executed, ProgramExecutor, check_executor_folders, program_failure},
     heap,
     options::CutOptions,
     proof_file::ProofFile,
@@ -128,7 +128,7 @@ impl Sp1ProofRunner {
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(SP1PublicValues, ExecutionReport), ProofFailure>> {
         Box::pin(async move {
-            check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
+            check_executor_folders().map_err(|error| ProofFailure::Machine(error.to_string()))?;
             decode_elf(program).await?;
             ProgramExecutor::new(self.light.inner().clone()).run_in(program, stdin, context, stop).await
         })
@@ -141,7 +141,7 @@ impl Sp1ProofRunner {
         cycle_limit: Option<u64>,
         stop: &CancellationToken,
     ) -> Result<Executed, ProofFailure> {
-        check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        check_executor_folders().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         decode_elf(program).await?;
         let run = ProgramExecutor::new(self.light.inner().clone())
             .run(program, decode_stdin(stdin)?, cycle_limit, true, stop)
@@ -159,7 +159,7 @@ impl Sp1ProofRunner {
         request: ProofRequest,
         background: &BackgroundTasks,
     ) -> Result<ProofOutput, ProofFailure> {
-        check_executor_host().map_err(|error| ProofFailure::Machine(error.to_string()))?;
+        check_executor_folders().map_err(|error| ProofFailure::Machine(error.to_string()))?;
         let options = CutOptions::decode(&request.options).map_err(|error| ProofFailure::Request(error.to_string()))?;
         let exit = status_code(request.expected_exit)?;
         check_exit_is_provable(request.expected_exit)?;

@@ -13,6 +13,22 @@ mod control_group;
 #[path = "../../src/executor/shared_memory.rs"]
 #[allow(dead_code, reason = "the engine uses them")]
 mod shared_memory;
+#[path = "../../src/executor/shared_memory_share.rs"]
+#[allow(dead_code, reason = "the engine uses them")]
+mod shared_memory_share;
 
 mod children;
 mod shares;
+
+/// In place of the engine's file: a machine whose shared memory a test sets.
+mod machine_check {
+    use crate::shared_memory::SharedMemorySize;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// The free shared memory of the machine.
+    pub(crate) static FREE_BYTES: AtomicU64 = AtomicU64::new(64 << 20);
+
+    pub(crate) fn shared_memory_size() -> Option<SharedMemorySize> {
+        Some(SharedMemorySize { total_bytes: 64 << 20, free_bytes: FREE_BYTES.load(Ordering::Relaxed) })
+    }
+}

@@ -74,26 +74,94 @@ impl ServiceInner {
             Err(DatabaseError::Full) => 0,
             removed => removed?,
         };
-        let needed = self.database.needed_blobs()?;
+        let files = self.remove_unused_files(now)?;
+        drop(undisturbed);
+        self.database.record_clock(&self.clock.record())?;
+        self.database.shrink()?;
+        if removed > 0 || files > 0 {
+            tracing::info!(proofs = removed, files, "expired proofs and unused files removed");
+        }
+        Ok(())
+    }
+
+    /// Removes the old files that nothing needs at `now`, and returns their number. The caller holds `housekeeping`.
+    fn remove_unused_files(&self, now: Moment) -> Result<usize, DatabaseError> {
+        // Read before the database: a proof that ends between the two reads is found by the second one.
+        let finished: Vec<String> =
+            lock(&self.running).values().filter_map(|running| lock(&running.result).clone()).collect();
+        let mut needed = self.database.needed_blobs()?;
+        needed.extend(finished);
         let (file_time, is_short) =
             (UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or(0)), self.space.is_short());
         let unused = self.blobs.list().into_iter().filter(|(digest, _)| !needed.contains(digest));
         let unused: Vec<String> =
             unused.filter(|(_, stored)| is_old(*stored, file_time, is_short)).map(|(digest, _)| digest).collect();
         unused.iter().for_each(|digest| self.blobs.remove(digest));
-        drop(undisturbed);
-        self.database.record_clock(&self.clock.record())?;
-        self.database.shrink()?;
-        if removed > 0 || !unused.is_empty() {
-            tracing::info!(proofs = removed, files = unused.len(), "expired proofs and unused files removed");
-        }
-        Ok(())
+        Ok(unused.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::{service::Service, settings::ServiceSettings};
+    use sp1d_model::{NewProof, ProgramSummary, ProofState};
+    use sp1d_testing::{FakeRunner, fake_build};
+    use std::fs::File;
+    use tokio::time::timeout;
+
+    /// Waits until `condition` is true.
+    async fn wait_until(condition: impl Fn() -> bool) {
+        let waiting = async {
+            while !condition() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), waiting).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn finished_proof_keeps_its_file_while_it_waits_for_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let orchestrator = sp1d_orchestrator::OrchestratorSettings::new(fake_build());
+        let mut settings = ServiceSettings::new(state.clone(), orchestrator, "{}".to_owned());
+        settings.free_bytes = 0;
+        let service = Service::start(settings, Arc::new(FakeRunner::default()), None).await.unwrap();
+        let inner = &service.inner;
+        let [program, input, unused] =
+            [&b"program"[..], b"input", b"unused"].map(|file| inner.blobs.put(file).unwrap());
+        let known = ProgramSummary { id: program.clone(), bytes: 7, verifying_key: None, created: Moment::now() };
+        inner.database.add_program(&known).unwrap();
+        // Like a full disk, this keeps the database from storing the end of the proof.
+        let other = rusqlite::Connection::open(state.join("service.db")).unwrap();
+        let fail = "CREATE TRIGGER fail BEFORE UPDATE OF result ON proofs BEGIN SELECT RAISE(ABORT, 'planted'); END";
+        other.execute_batch(fail).unwrap();
+        // A proof without shards needs no worker.
+        let request = NewProof { program: Some(program), input: Some(input), ..NewProof::default() };
+        let (proof, _) = service.submit(request).await.unwrap();
+        let result = || lock(&inner.running).get(&proof.id).and_then(|running| lock(&running.result).clone());
+        wait_until(|| result().is_some_and(|result| inner.blobs.is_intact(&result))).await;
+        let result = result().unwrap();
+        for digest in [&result, &unused] {
+            let file = File::options().write(true).open(state.join("blobs").join(&digest[..2]).join(digest)).unwrap();
+            file.set_modified(UNIX_EPOCH).unwrap();
+        }
+        {
+            let _undisturbed = lock(&inner.housekeeping);
+            inner.remove_unused_files(inner.clock.now()).unwrap();
+        }
+        assert!(inner.blobs.is_intact(&result) && !inner.blobs.is_intact(&unused));
+        other.execute_batch("DROP TRIGGER fail").unwrap();
+        let ended = async {
+            while service.proof(&proof.id).await.unwrap().state != ProofState::Done {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), ended).await.unwrap();
+        assert!(inner.blobs.is_intact(&result));
+        service.shutdown().await;
+    }
 
     #[test]
     fn unused_files_go_sooner_when_the_disk_is_nearly_full() {

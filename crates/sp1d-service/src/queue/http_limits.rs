@@ -9,9 +9,9 @@ sp1d_model::limits! {
     /// Default maximum number of open HTTP connections of one client: an IPv4 address or a /64 network of IPv6
     /// addresses. One client cannot take the connections of all others.
     const MAX_CONNECTIONS_PER_CLIENT: usize = 128; Count by Client;
-    /// Default time in which a client must send the head of a request. It also ends connections without a request. It
-    /// is longer than the minute after which many monitors ask again, so that they can keep their connection. A new
-    /// connection can replace one without a request at any time.
+    /// Default time in which a client must send the head of a request, or the first bytes of HTTP/2. It also ends
+    /// HTTP/1.1 connections without a request. It is longer than the minute after which many monitors ask again, so
+    /// that they can keep their connection. A new connection can replace one without a request at any time.
     const MAX_HEAD_TIME: Duration = Duration::from_secs(65); Time by Client;
     /// Default time for which a client may send no part of a body, or accept no part of a response. Networks lose
     /// connections for a few seconds, rarely for longer.
@@ -29,7 +29,8 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Maximum number of open connections of one client: an IPv4 address or a /64 network of IPv6 addresses.
     pub connections_per_client: usize,
-    /// Time in which a client must send the head of a request. It also ends connections without a request.
+    /// Time in which a client must send the head of a request, or the first bytes of HTTP/2. It also ends HTTP/1.1
+    /// connections without a request.
     pub head_time: Duration,
     /// Longest time for which a client sends no part of a body, or accepts no part of a response.
     pub silence: Duration,

@@ -55,6 +55,7 @@ impl ServiceInner {
                             cancel: CancellationToken::new(),
                             alone_until: Mutex::new(alone_until),
                             tasks: Mutex::default(),
+                            result: Mutex::default(),
                             spans: Mutex::new(
                                 self.settings
                                     .tracer
@@ -162,7 +163,7 @@ impl ServiceInner {
         let proven = proven.unwrap_or_else(|error| Err(ProofFailure::Internal(error.to_string())));
         let stopped = (self.stop.is_cancelled() || self.has_dead_part()) && !running.cancel.is_cancelled();
         let outcome = match proven {
-            Ok(proven) => self.clone().keep(&id, proven).await,
+            Ok(proven) => self.clone().keep(&id, proven, &running).await,
             // The shutdown or a dead part may be the cause of the failure. The next start runs the proof again.
             Err(_) if stopped => None,
             Err(ProofFailure::Cancelled) => Some(ProofOutcome::Cancelled),
@@ -173,12 +174,7 @@ impl ServiceInner {
             if let Some(spans) = lock(&running.spans).take() {
                 spans.stop(self.clock.now());
             }
-            let owned = id.clone();
-            let put_back =
-                self.persistently("return a proof to the queue", move |inner| inner.database.put_back(&owned));
-            if let Err(error) = put_back.await {
-                tracing::warn!(proof_id = %id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
-            }
+            self.put_back(&id).await;
             return;
         };
         self.metrics.on_ended(mode, outcome.state().name(), started.elapsed());
@@ -186,6 +182,15 @@ impl ServiceInner {
         lock(&self.running).remove(&id);
         lock(&self.numbers).remove(&id);
         self.wake.notify_one();
+    }
+
+    /// Returns a running proof to the queue when the service stops.
+    async fn put_back(self: &Arc<Self>, id: &str) {
+        let owned = id.to_owned();
+        let put_back = self.persistently("return a proof to the queue", move |inner| inner.database.put_back(&owned));
+        if let Err(error) = put_back.await {
+            tracing::warn!(proof_id = id, %error, "cannot return a proof to the queue; the next start counts this as a crash");
+        }
     }
 
     async fn prove(self: Arc<Self>, job: ProofJob, running: Arc<ActiveProof>) -> Result<Proven, ProofFailure> {
@@ -281,12 +286,20 @@ impl ServiceInner {
     }
 
     /// Stores a finished proof on disk, and waits while the disk is full. `None` if the service stops first.
-    async fn keep(self: Arc<Self>, id: &str, proven: Proven) -> Option<ProofOutcome> {
+    async fn keep(self: Arc<Self>, id: &str, proven: Proven, running: &Arc<ActiveProof>) -> Option<ProofOutcome> {
         let Proven { output, shards, workers } = proven;
         let proof = bytes::Bytes::from(output.proof);
         loop {
-            let (inner, content) = (self.clone(), proof.clone());
-            let kept = tokio::task::spawn_blocking(move || inner.blobs.put(&content));
+            let (inner, content, running) = (self.clone(), proof.clone(), running.clone());
+            let kept = tokio::task::spawn_blocking(move || {
+                let digest = blake3::hash(&content).to_hex().to_string();
+                {
+                    // Garbage collection may be about to remove an old file with the same content.
+                    let _undisturbed = lock(&inner.housekeeping);
+                    *lock(&running.result) = Some(digest);
+                }
+                inner.blobs.put(&content)
+            });
             match kept.await.expect("work on the state does not panic") {
                 Ok(result) => {
                     return Some(ProofOutcome::Done {
@@ -312,8 +325,8 @@ impl ServiceInner {
         }
     }
 
-    /// Stores in the database how a proof ended, together with its last event. Retries until this succeeds or the
-    /// service stops, because a proof without a stored end is proven again.
+    /// Stores in the database how a proof ended, together with its last event. Retries until this succeeds. If the
+    /// service stops first, returns the proof to the queue.
     async fn finish(self: Arc<Self>, id: &str, outcome: ProofOutcome, running: &ActiveProof, started: Instant) {
         let (state, tasks) = (outcome.state(), *lock(&running.tasks));
         let failure = match &outcome {
@@ -334,7 +347,7 @@ impl ServiceInner {
             }
             tokio::select! {
                 // The next start proves it again, with the results in the result cache.
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return self.put_back(id).await,
                 () = sleep(Duration::from_secs(1)) => {}
             }
         }

@@ -20,7 +20,10 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker as BackgroundTasks};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker as BackgroundTasks, task_tracker::TaskTrackerToken},
+};
 
 pub(super) use super::lock::lock;
 
@@ -31,6 +34,8 @@ pub(super) struct ActiveProof {
     /// the time has passed.
     pub(super) alone_until: Mutex<Option<Instant>>,
     pub(super) tasks: Mutex<TaskCounts>,
+    /// Digest of the finished proof, from before its file is stored. The database names it only when the proof ends.
+    pub(super) result: Mutex<Option<String>>,
     pub(super) spans: Mutex<Option<Spans>>,
 }
 
@@ -138,6 +143,11 @@ impl Service {
         self.inner.tasks.spawn(task);
     }
 
+    /// Delays [`Service::shutdown`] until the returned value is dropped.
+    pub(crate) fn delay_shutdown(&self) -> TaskTrackerToken {
+        self.inner.tasks.token()
+    }
+
     /// Returns the token that is cancelled when the service shuts down.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.inner.stop
@@ -152,8 +162,8 @@ impl Service {
         tokio::task::spawn_blocking(move || work(&inner)).await.expect("work on the state does not panic")
     }
 
-    /// Shuts the service down and waits until all its tokio tasks have ended. Running proofs return to the queue and
-    /// continue at the next start.
+    /// Shuts the service down and waits until all its tokio tasks and HTTP connections have ended. Clients have 5 s to
+    /// get their last responses. Running proofs return to the queue and continue at the next start.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         // This also cancels all running proofs.

@@ -27,11 +27,17 @@ impl Service {
         self.inner.blobs.writer(limit, declared)
     }
 
-    /// Adds an uploaded program, unless it is known, and computes its verifying key in the background.
+    /// Adds an uploaded program, and computes its verifying key in the background. A known program is kept for the full
+    /// time again.
     pub(crate) async fn add_program(&self, blob: StoredBlob) -> Result<ProgramSummary, RequestError> {
         let id = blob.digest.clone();
-        let known = self.blocking(move |inner| inner.database.program(&id)).await?;
-        if let Some(program) = known {
+        let known = self.blocking(move |inner| {
+            let Some(known) = inner.database.program(&id)? else { return Ok(None) };
+            let program = ProgramSummary { created: inner.clock.now(), ..known };
+            inner.database.add_program(&program)?;
+            Ok::<_, RequestError>(Some(program))
+        });
+        if let Some(program) = known.await? {
             // A known program has no key if the service was killed before the key was computed.
             if program.verifying_key.is_none() {
                 self.compute_key(program.id.clone());

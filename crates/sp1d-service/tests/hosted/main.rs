@@ -16,9 +16,16 @@ use frames::FrameStream;
 use harness::{Hosted, PATIENCE, PROGRAM, check_refused};
 use prost::Message;
 use reqwest::StatusCode;
+use sp1d_service::ServiceSettings;
 use sp1d_testing::{FakeEngine, RunningWorker, expected_proof};
 use std::{fs, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    task::JoinSet,
+    time::timeout,
+};
 use tonic::Code;
 
 #[tokio::test]
@@ -182,15 +189,30 @@ async fn program_that_waits_for_many_proofs_can_make_other_calls() {
     hosted.service.shutdown().await;
 }
 
+#[tokio::test]
+async fn connection_that_does_not_show_its_version_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let change = |settings: &mut ServiceSettings| settings.http.head_time = Duration::from_millis(200);
+    let hosted = Hosted::start(folder.path(), &[], change).await;
+    for start in ["", "PRI * HTTP/2.0\r\n"] {
+        let mut stream = TcpStream::connect(hosted.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(closed.is_ok(), "{start:?}");
+    }
+    hosted.service.shutdown().await;
+}
+
 /// A client that gets a notice can send its next call on another connection. A call on a broken connection fails.
 #[tokio::test]
 async fn replaced_connection_tells_its_client_before_it_closes() {
     let folder = tempfile::tempdir().unwrap();
     let hosted = Hosted::start(folder.path(), &[], |settings| settings.http.connections_per_client = 1).await;
     let mut first = FrameStream::connect(&hosted.url).await;
-    let _second = FrameStream::connect(&hosted.url).await;
+    let second = FrameStream::connect(&hosted.url).await;
     let kinds = timeout(PATIENCE, first.kinds_until_closed()).await.unwrap();
     assert!(kinds.contains(&frames::GOAWAY), "{kinds:?}");
+    drop(second);
     hosted.service.shutdown().await;
 }
 

@@ -138,6 +138,12 @@ impl AssignedAttempts {
         }
     }
 
+    /// Cancels the attempts that have not started.
+    pub(crate) fn cancel_unstarted(&self) {
+        let is_unstarted = |_: &AttemptId, held: &mut HeldAttempt| !held.journal.has_started();
+        self.held().extract_if(.., is_unstarted).for_each(|(_, held)| held.cancel.cancel());
+    }
+
     /// Removes an attempt whose outcome the orchestrator has confirmed.
     pub(crate) fn forget(&self, attempt: AttemptId) {
         self.held().remove(&attempt);

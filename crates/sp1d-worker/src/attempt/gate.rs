@@ -22,7 +22,7 @@ impl AttemptGate {
         *self.is_closed.write().await = true;
     }
 
-    #[cfg(test)]
+    /// Returns true if [`AttemptGate::close`] has resolved.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.try_read().is_ok_and(|is_closed| *is_closed)
     }

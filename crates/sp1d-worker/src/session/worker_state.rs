@@ -96,11 +96,22 @@ impl WorkerState {
     /// Keeps further attempts from starting once `leave` is cancelled, also while no session exists. Dropping the
     /// returned value ends this.
     pub(super) fn close_gate_on(&self, leave: CancellationToken) -> AbortOnDropHandle<()> {
-        let gate = self.gate.clone();
+        let worker = self.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             leave.cancelled().await;
-            gate.close().await;
+            worker.gate.close().await;
+            worker.drop_kept_unstarted();
         }))
+    }
+
+    /// Drops the kept attempts that have not started. Call this when the gate is closed: they cannot start any more,
+    /// and hold their places and memory.
+    fn drop_kept_unstarted(&self) {
+        if let Some(kept) = &*self.kept.borrow() {
+            kept.attempts.cancel_unstarted();
+        }
+        let kept = self.take_kept(|kept| kept.attempts.is_empty());
+        self.drop_kept(kept, "the worker is leaving, and none of them has started");
     }
 
     /// Keeps further attempts from starting. Resolves when the reports of all attempts that have started are sent.
@@ -166,6 +177,10 @@ impl WorkerState {
                 }
             }
         });
+        // If the gate closes later, `close_gate_on` does this.
+        if self.gate.is_closed() {
+            self.drop_kept_unstarted();
+        }
     }
 
     /// Ends `attempts` in the background. Giving gigabytes back to the system takes time, and the next orchestrator can
@@ -193,11 +208,20 @@ impl WorkerState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{AttemptError, AttemptIo};
+    use crate::{
+        attempt::SessionHandle,
+        engine::{AttemptError, AttemptIo},
+    };
     use async_trait::async_trait;
-    use sp1d_protocol::Assignment;
+    use sp1d_model::AttemptId;
+    use sp1d_protocol::{Assignment, Connection, ReduceTask, TaskPayload, wire::session_client::SessionClient};
+    use tokio::sync::mpsc;
+    use tonic::transport::Endpoint;
 
-    struct IdleEngine;
+    struct IdleEngine {
+        /// Whether attempts can start.
+        is_ready: bool,
+    }
 
     #[async_trait]
     impl ProvingEngine for IdleEngine {
@@ -205,8 +229,43 @@ mod tests {
             1
         }
 
+        async fn ready(&self) {
+            if !self.is_ready {
+                std::future::pending::<()>().await;
+            }
+        }
+
         async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
             Ok(())
+        }
+    }
+
+    /// Returns an orchestrator and its attempts.
+    fn attempts_of(worker: &WorkerState, is_ready: bool) -> (OrchestratorIdentity, Arc<AssignedAttempts>) {
+        let engine = Arc::new(IdleEngine { is_ready }) as Arc<dyn ProvingEngine>;
+        let orchestrator = OrchestratorIdentity { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
+        let attempts = worker.attempts(&orchestrator, &engine, KindSet::all());
+        (orchestrator, attempts)
+    }
+
+    /// A session whose messages reach no one.
+    fn session() -> SessionHandle {
+        let (_, closer) = Connection::new(tokio::io::empty());
+        let client = SessionClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
+        SessionHandle { client, outbox: mpsc::channel(1).0, closer }
+    }
+
+    /// Returns a task without inputs.
+    fn assignment() -> Assignment {
+        let (range, result) = ("0..0".to_owned(), "result".to_owned());
+        Assignment {
+            attempt: AttemptId(1),
+            proof: "proof".to_owned(),
+            payload: TaskPayload::RecursionReduce(ReduceTask { is_last: true, range, parts: Vec::new(), result }),
+            options: String::new(),
+            memory_bytes: 0,
+            key: None,
+            resumes: None,
         }
     }
 
@@ -223,12 +282,43 @@ mod tests {
     #[tokio::test]
     async fn a_session_without_attempts_leaves_no_task_running() {
         let worker = WorkerState::new(MemoryPlan::default());
-        let engine = Arc::new(IdleEngine) as Arc<dyn ProvingEngine>;
-        let orchestrator = OrchestratorIdentity { instance: Bytes::from_static(b"one"), lineage: Bytes::new() };
-        let attempts = worker.attempts(&orchestrator, &engine, KindSet::all());
+        let (orchestrator, attempts) = attempts_of(&worker, true);
         assert!(!attempts.has_ended());
         worker.keep(orchestrator, attempts.clone());
         worker.end().await;
         assert!(attempts.has_ended());
+    }
+
+    /// Checks whether a leaving worker without a connection keeps its only attempt, which starts if the engine
+    /// `is_ready`. The worker leaves before it loses its connection if `leaves_first` is true.
+    async fn check_leaving(is_ready: bool, leaves_first: bool) {
+        let (worker, leave) = (WorkerState::new(MemoryPlan::default()), CancellationToken::new());
+        let closing = worker.close_gate_on(leave.clone());
+        let (orchestrator, attempts) = attempts_of(&worker, is_ready);
+        attempts.start(&session(), assignment());
+        while is_ready && attempts.started().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        if leaves_first {
+            leave.cancel();
+            closing.await.unwrap();
+            worker.keep(orchestrator, attempts.clone());
+        } else {
+            worker.keep(orchestrator, attempts.clone());
+            assert!(worker.keeps_attempts());
+            leave.cancel();
+            closing.await.unwrap();
+        }
+        assert_eq!(worker.keeps_attempts(), is_ready, "{leaves_first}");
+        worker.end().await;
+        assert!(attempts.has_ended());
+    }
+
+    #[tokio::test]
+    async fn a_leaving_worker_without_a_connection_keeps_only_started_attempts() {
+        for leaves_first in [true, false] {
+            check_leaving(false, leaves_first).await;
+            check_leaving(true, leaves_first).await;
+        }
     }
 }

@@ -29,7 +29,7 @@ pub async fn serve_hosted(
     listener: TcpListener,
     settings: HostedSettings,
 ) -> Result<(), RequestError> {
-    let stop = service.stopping().clone();
+    let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
     let limits = service.settings().http;
     let HostedSettings { signers, url } = settings;
     let key = UrlPermitKey::new(service.secret("hosted").await?);

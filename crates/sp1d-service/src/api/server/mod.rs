@@ -4,6 +4,7 @@
 mod busy_body;
 mod connection_table;
 mod connections;
+mod preface_deadline;
 mod serve;
 mod write_deadline;
 

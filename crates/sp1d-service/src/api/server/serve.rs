@@ -3,6 +3,7 @@
 use super::{
     busy_body::BusyBody,
     connections::{Connections, MAX_HEAD_BYTES, OpenConnection},
+    preface_deadline::PrefaceDeadline,
     write_deadline::WriteDeadline,
 };
 use crate::{
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
+    io::join,
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -44,6 +46,8 @@ sp1d_model::limits! {
     /// Longest time in which a replaced connection may still serve a request that was sent before the client knew. A
     /// held status call takes 50 s.
     const MAX_CLOSING_TIME: Duration = Duration::from_secs(60); Time by Client;
+    /// Maximum time in which clients get their last responses when the service stops. Then their connections are cut.
+    const MAX_LAST_RESPONSES: Duration = Duration::from_secs(5); Time by Client;
 }
 
 /// Which versions of HTTP a server speaks.
@@ -61,7 +65,7 @@ pub(in crate::api) enum HttpVersions {
 /// # Errors
 /// If the address of the listener is unknown.
 pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
-    let stop = service.stopping().clone();
+    let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
     let limits = service.settings().http;
     let router = router(service, listener.local_addr()?);
     serve_router(router, listener, limits, HttpVersions::One, stop).await;
@@ -88,8 +92,9 @@ pub(in crate::api) async fn serve_router(
                 let client = ClientNetwork::from(address.ip());
                 match connections.admit(client) {
                     Some(open) => {
-                        let (router, stop) = (router.clone(), stop.clone());
-                        tasks.spawn(serve_connection(stream, router, client, open, limits, versions, stop));
+                        let router = router.clone();
+                        let serving = serve_connection(stream, router, client, open, limits, versions, stop.clone());
+                        tasks.spawn(until_cut(serving, stop.clone()));
                     }
                     // Dropping the stream closes the connection.
                     None => refusals.count(),
@@ -105,6 +110,19 @@ pub(in crate::api) async fn serve_router(
     drop(listener);
     tasks.close();
     tasks.wait().await;
+}
+
+/// Serves a connection to its end, or until the time for the last responses has passed after `stop`. sp1-sdk repeats a
+/// call that is refused, but not a call whose connection breaks.
+async fn until_cut(serving: impl Future<Output = ()>, stop: CancellationToken) {
+    let cut = async {
+        stop.cancelled().await;
+        sleep(MAX_LAST_RESPONSES).await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = cut => {}
+    }
 }
 
 /// Returns true if only the accepted connection failed.
@@ -139,18 +157,6 @@ async fn serve_connection(
     versions: HttpVersions,
     stop: CancellationToken,
 ) {
-    // hyper has no deadline for the first bytes, by which it tells the versions apart.
-    if versions == HttpVersions::OneAndTwo {
-        let is_silent = tokio::select! {
-            readable = timeout(limits.head_time, stream.readable()) => !matches!(readable, Ok(Ok(()))),
-            () = open.closing() => true,
-            () = stop.cancelled() => true,
-        };
-        if is_silent {
-            return;
-        }
-    }
-    let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
     let service = service_fn(|mut request: Request<Incoming>| {
         let (router, busy) = (router.clone(), open.start_request());
         request.extensions_mut().insert(client);
@@ -158,12 +164,16 @@ async fn serve_connection(
     });
     match versions {
         HttpVersions::One => {
+            let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(MAX_HEAD_BYTES);
             let connection = pin!(server.serve_connection(io, service));
             drive(connection, |connection| connection.graceful_shutdown(), &open, &stop).await;
         }
         HttpVersions::OneAndTwo => {
+            let (reader, writer) = stream.into_split();
+            let stream = join(PrefaceDeadline::new(reader, limits.head_time), writer);
+            let io = TokioIo::new(WriteDeadline::new(stream, limits.silence));
             let mut server = auto::Builder::new(TokioExecutor::new());
             server
                 .http1()
@@ -218,5 +228,24 @@ async fn close<C: Future>(mut connection: Pin<&mut C>, open: &OpenConnection) {
         if is_closed || !was_busy && !open.has_requests() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks after how many seconds a connection ends whose last response takes `seconds`.
+    async fn check(seconds: u64, expected: u64) {
+        let (stop, started) = (CancellationToken::new(), tokio::time::Instant::now());
+        stop.cancel();
+        until_cut(sleep(Duration::from_secs(seconds)), stop).await;
+        assert_eq!(started.elapsed().as_secs(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_responses_are_waited_for_but_not_for_ever() {
+        check(3, 3).await;
+        check(60, MAX_LAST_RESPONSES.as_secs()).await;
     }
 }

@@ -36,7 +36,8 @@ enum Sharing {
 /// The open database. Every method blocks on disk access.
 pub(crate) struct Database {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    /// `None` while another program keeps `share` from opening the file again.
+    writer: Mutex<Option<Connection>>,
     /// For reads, which never wait for writes. `None` while the writer has the file for itself.
     reader: Mutex<Option<Connection>>,
 }
@@ -76,22 +77,23 @@ impl Database {
     }
 
     fn of(path: &Path, writer: Connection, reader: Option<Connection>) -> Self {
-        Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) }
+        Self { path: path.to_owned(), writer: Mutex::new(Some(writer)), reader: Mutex::new(reader) }
     }
 
-    /// Shares the file with other programs again if it was opened on a full disk.
+    /// Shares the file with other programs again if it was opened on a full disk. If this fails, the caller must try
+    /// again.
     pub(crate) fn share(&self) -> Result<()> {
         let mut reader = lock(&self.reader);
         if reader.is_some() {
             return Ok(());
         }
-        let mut writer = self.lock();
+        let mut writer = lock(&self.writer);
         // The exclusive lock ends only with its connection.
-        *writer = Connection::open_in_memory()?;
+        writer.take();
         match connect(&self.path, false, Sharing::Shared) {
-            Ok(shared) => *writer = shared,
+            Ok(shared) => *writer = Some(shared),
             Err(error) => {
-                *writer = connect(&self.path, false, Sharing::Alone)?;
+                *writer = connect(&self.path, false, Sharing::Alone).ok();
                 return Err(error);
             }
         }
@@ -99,9 +101,9 @@ impl Database {
         Ok(())
     }
 
-    /// Locks the connection that writes.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
-        lock(&self.writer)
+    /// Runs `work` on the connection that writes.
+    pub(super) fn on_writer<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        work(lock(&self.writer).as_mut().ok_or(DatabaseError::Locked)?)
     }
 
     /// Runs `work`, which only reads, on the connection for reads.
@@ -111,18 +113,20 @@ impl Database {
             return work(connection);
         }
         drop(reader);
-        work(&self.lock())
+        self.on_writer(|connection| work(connection))
     }
 
     /// Runs `work` in its own transaction and commits it. In autocommit mode, a statement with `RETURNING` would return
     /// its row before SQLite commits the change.
     pub(super) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
-        let mut connection = self.lock();
-        // Locks the database at once: a transaction that starts with a read fails if another program writes meanwhile.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&transaction)?;
-        transaction.commit()?;
-        Ok(done)
+        self.on_writer(|connection| {
+            // Locks the database at once: a transaction that starts with a read fails if another program writes
+            // meanwhile.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        })
     }
 
     /// Returns the number that the next start of the service has, 1 for the first start.

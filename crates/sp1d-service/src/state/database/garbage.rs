@@ -19,13 +19,14 @@ impl Database {
 
     /// Returns unused pages of the file to the file system.
     pub(crate) fn shrink(&self) -> Result<()> {
-        let connection = self.lock();
-        // Each step of the statement frees one page.
-        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
-        let mut pages = vacuum.query([])?;
-        while pages.next()?.is_some() {}
-        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
-        Ok(())
+        self.on_writer(|connection| {
+            // Each step of the statement frees one page.
+            let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
+            connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
+            Ok(())
+        })
     }
 
     /// Returns the digests of all blobs that a program or a proof refers to.

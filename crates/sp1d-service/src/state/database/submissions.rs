@@ -6,7 +6,7 @@ use super::{
     events::add_first_event,
     rows::{COLUMNS, proof_of, signed, unsigned},
 };
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use sp1d_model::{Moment, NewProof, ProofSummary};
 
 /// Outcome of a proof request.
@@ -100,27 +100,25 @@ impl Database {
         options: &str,
         now: Moment,
     ) -> Result<SubmissionOutcome> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (whole, text) = whole_request(request, program, input);
-        if let Some(key) = &request.idempotency_key {
-            let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
-            let known =
-                transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
-            match known.optional()? {
-                Some((proof, before)) if before == text => return Ok(SubmissionOutcome::Known(proof)),
-                Some((proof, before)) => {
-                    let before = serde_json::from_str::<NewProof>(&before);
-                    let differences = before.map(|before| differences(&before, &whole)).unwrap_or_default();
-                    return Ok(SubmissionOutcome::Other { proof: proof.id, differences });
+        self.write(|transaction| {
+            if let Some(key) = &request.idempotency_key {
+                let select = format!("SELECT {COLUMNS}, request FROM proofs WHERE idempotency_key = ?1");
+                let known =
+                    transaction.query_row(&select, [key], |row| Ok((proof_of(row)?, row.get::<_, String>("request")?)));
+                match known.optional()? {
+                    Some((proof, before)) if before == text => return Ok(SubmissionOutcome::Known(proof)),
+                    Some((proof, before)) => {
+                        let before = serde_json::from_str::<NewProof>(&before);
+                        let differences = before.map(|before| differences(&before, &whole)).unwrap_or_default();
+                        return Ok(SubmissionOutcome::Other { proof: proof.id, differences });
+                    }
+                    None => {}
                 }
-                None => {}
             }
-        }
-        let new = AcceptedProof { id, request, requester: None, program, input, options, text: &text, now };
-        let proof = insert_proof(&transaction, &new)?;
-        transaction.commit()?;
-        Ok(SubmissionOutcome::New(proof))
+            let new = AcceptedProof { id, request, requester: None, program, input, options, text: &text, now };
+            Ok(SubmissionOutcome::New(insert_proof(transaction, &new)?))
+        })
     }
 
     /// Returns true if a request with this idempotency key was accepted before.

@@ -171,6 +171,26 @@ fn database_is_shared_again_after_a_full_disk() {
 }
 
 #[test]
+fn database_that_cannot_be_shared_is_locked_until_it_can() {
+    let (folder, database) = database();
+    add(&database, "a", &NewProof::default());
+    drop(database);
+    let (path, moved) = (folder.path().join("service.db"), folder.path().join("moved.db"));
+    let database = Database::open_alone(&path).unwrap();
+    assert_eq!(database.count(ProofState::Queued).unwrap(), 1);
+    // Another program has the file between the two connections. SQLite can open a folder as little as a locked file.
+    std::fs::rename(&path, &moved).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(database.share().is_err());
+    assert!(matches!(database.proof("a"), Err(DatabaseError::Locked)));
+    assert!(matches!(database.start_next(NOW), Err(DatabaseError::Locked)));
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&moved, &path).unwrap();
+    database.share().unwrap();
+    assert_eq!(next(&database).as_deref(), Some("a"));
+}
+
+#[test]
 fn last_event_is_stored_with_the_final_state() {
     let (_folder, database) = database();
     let failure = FailureInfo { kind: ProofFailureKind::Machine, text: "the disk is full".into() };

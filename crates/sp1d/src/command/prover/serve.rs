@@ -29,7 +29,6 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Notify,
-    task::JoinHandle,
     time::timeout,
 };
 
@@ -46,9 +45,6 @@ const MIN_PROGRAM_BYTES: u64 = 1 << 30;
 
 /// Maximum duration of the shutdown after a failure of the service itself.
 const MAX_FAILED_SHUTDOWN: Duration = Duration::from_secs(10);
-
-/// Maximum time in which clients of `--hosted` get their last responses at a shutdown.
-const MAX_LAST_RESPONSES: Duration = Duration::from_secs(5);
 
 /// Bounds of the number of workers that may join. A process that may open so few files that fewer workers fit cannot
 /// serve anything else either.
@@ -181,12 +177,6 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
         return outcome;
     }
     service.shutdown().await;
-    // sp1-sdk repeats a call that is refused, but not a call whose connection breaks.
-    if let Some(serving) = &mut serving_hosted
-        && !has_ended(serving, MAX_LAST_RESPONSES).await
-    {
-        tracing::debug!("some clients of `--hosted` have not got their responses");
-    }
     if let Some(following) = following {
         following.await.context("the watcher of the worker list ended unexpectedly")?;
     }
@@ -195,12 +185,6 @@ async fn serve_until_stopped(config: Config, arguments: ServeArguments) -> Resul
     }
     tracing::info!("stopped");
     outcome
-}
-
-/// Waits for the end of `task` for at most `longest`. Returns true if it has ended.
-async fn has_ended<T>(task: &mut JoinHandle<T>, longest: Duration) -> bool {
-    // A task whose result was taken before must not be polled again.
-    task.is_finished() || timeout(longest, task).await.is_ok()
 }
 
 /// Returns how many workers may join, if the process may open `open_files` files. They take a quarter of them. The HTTP
@@ -295,16 +279,6 @@ fn program_share(total: u64, running: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_last_responses_are_waited_for_but_not_for_ever() {
-        let mut quick = tokio::spawn(tokio::time::sleep(MAX_LAST_RESPONSES / 2));
-        assert!(has_ended(&mut quick, MAX_LAST_RESPONSES).await);
-        assert!(has_ended(&mut quick, MAX_LAST_RESPONSES).await, "its result was taken");
-        let mut slow = tokio::spawn(std::future::pending::<()>());
-        assert!(!has_ended(&mut slow, MAX_LAST_RESPONSES).await);
-        slow.abort();
-    }
 
     #[track_caller]
     fn check(open_files: u64, expected: usize) {

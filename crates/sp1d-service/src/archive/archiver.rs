@@ -44,6 +44,9 @@ const MAX_LAST_COPY: Duration = Duration::from_secs(10);
 /// Interval at which the archiver lists the archive: it removes what is no longer needed, and notices what is missing.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// An `ETag` that no manifest has.
+const UNUSED_TAG: &str = "\"00000000000000000000000000000000\"";
+
 /// Returns the name of a blob in the archive.
 pub(super) fn blob_name(digest: &str) -> String {
     format!("{BLOBS}/{}/{digest}", &digest[..2])
@@ -242,11 +245,14 @@ impl Archiver {
             ArchiveManifest::new(record.owner.clone(), self.writer.clone(), record.position, self.parts.clock.now());
         manifest.database = found.and_then(|found| found.database);
         let revision = self.store.replace(MANIFEST, manifest.encode(), &revision).await?;
-        // A store that ignores conditions accepts this write.
-        match self.store.replace(MANIFEST, manifest.encode(), &Revision::Absent).await {
-            Err(ArchiveError::Replaced) => {}
-            Ok(_) => return Err(ArchiveError::Unconditional { place: place() }),
-            Err(error) => return Err(error),
+        // A store that ignores a condition accepts one of these writes.
+        let unused = Revision::Tag(UNUSED_TAG.to_owned());
+        for (condition, header) in [(Revision::Absent, "If-None-Match"), (unused, "If-Match")] {
+            match self.store.replace(MANIFEST, manifest.encode(), &condition).await {
+                Err(ArchiveError::Replaced) => {}
+                Ok(_) => return Err(ArchiveError::Unconditional { place: place(), header }),
+                Err(error) => return Err(error),
+            }
         }
         tracing::info!(place = %self.parts.place, generation = record.position.generation, "archive claimed");
         self.claimed = Some(ClaimedArchive { record, revision });
@@ -370,6 +376,37 @@ impl Archiver {
         }
         if !names.is_empty() {
             tracing::info!(files = names.len(), "old files of the archive removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        archive::fake_bucket::{BucketFault, FakeBucket},
+        state::{Database, DiskSpace, create_private_folder},
+    };
+
+    /// Returns what an archiver reads, in a new state folder in `folder`.
+    fn parts(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverParts {
+        let (state, clock) = (folder.join("state"), Arc::new(clock));
+        create_private_folder(&state).unwrap();
+        let database = state.join("service.db");
+        drop(Database::open(&database, true).unwrap());
+        let space = DiskSpace::new(state.clone(), 0);
+        let blobs = Blobs::open(state.join("blobs"), clock.clone(), space).unwrap();
+        ArchiverParts { place, state, database, blobs, clock }
+    }
+
+    #[tokio::test]
+    async fn store_that_ignores_a_condition_is_refused() {
+        for ignored in ["If-None-Match", "If-Match"] {
+            let folder = tempfile::tempdir().unwrap();
+            let bucket = FakeBucket::start(BucketFault::Ignores(ignored)).await;
+            let parts = parts(folder.path(), bucket.place(), ServiceClock::start(None));
+            let refused = Archiver::start(parts, |name| bucket.variable(name)).await.err().unwrap();
+            assert!(matches!(refused, ArchiveError::Unconditional { header, .. } if header == ignored), "{refused}");
         }
     }
 }

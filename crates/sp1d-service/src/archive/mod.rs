@@ -14,6 +14,8 @@
 mod archiver;
 mod copy_name;
 mod error;
+#[cfg(test)]
+mod fake_bucket;
 mod folder;
 mod limits;
 mod manifest;

@@ -1,0 +1,95 @@
+//! An object store for tests, with one fault.
+
+use super::place::ArchivePlace;
+use axum::{
+    Router,
+    body::{Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header::ETAG},
+    response::{IntoResponse, Response},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tokio::net::TcpListener;
+
+/// What an object store does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BucketFault {
+    /// It ignores the conditions in this header.
+    Ignores(&'static str),
+}
+
+/// An object store with one bucket, which serves until its runtime ends. It supports conditional writes.
+#[derive(Debug)]
+pub(super) struct FakeBucket {
+    fault: BucketFault,
+    endpoint: String,
+    /// Contents by path.
+    objects: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl FakeBucket {
+    pub(super) async fn start(fault: BucketFault) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let bucket = Arc::new(Self { fault, endpoint, objects: Mutex::default() });
+        let router = Router::new().fallback(respond).with_state(bucket.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        bucket
+    }
+
+    /// Returns the place of an archive in this bucket.
+    pub(super) fn place(&self) -> ArchivePlace {
+        "s3://proofs".parse().unwrap()
+    }
+
+    /// Returns a variable of the environment for this object store.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "AWS_ENDPOINT_URL" => Some(self.endpoint.clone()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("key".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn write(&self, path: String, headers: &HeaderMap, content: Bytes) -> Response {
+        let mut objects = self.objects.lock().unwrap();
+        let found = objects.get(&path).map(tag_of);
+        let condition = |name: &'static str| {
+            let value = headers.get(name).filter(|_| self.fault != BucketFault::Ignores(name))?;
+            Some(value.to_str().unwrap())
+        };
+        let is_refused = condition("If-None-Match").is_some() && found.is_some()
+            || condition("If-Match").is_some_and(|tag| found.as_deref() != Some(tag));
+        if is_refused {
+            return StatusCode::PRECONDITION_FAILED.into_response();
+        }
+        let tag = tag_of(&content);
+        objects.insert(path, content);
+        [(ETAG, tag)].into_response()
+    }
+
+    fn read(&self, path: &str) -> Response {
+        match self.objects.lock().unwrap().get(path) {
+            Some(content) => ([(ETAG, tag_of(content))], content.clone()).into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+}
+
+fn tag_of(content: &Bytes) -> String {
+    format!("\"{}\"", blake3::hash(content).to_hex())
+}
+
+async fn respond(State(bucket): State<Arc<FakeBucket>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let content = to_bytes(body, usize::MAX).await.unwrap();
+    match head.method {
+        Method::PUT => bucket.write(path, &head.headers, content),
+        Method::GET => bucket.read(&path),
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+}

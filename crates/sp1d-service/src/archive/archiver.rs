@@ -114,22 +114,9 @@ impl Archiver {
         parts: ArchiverParts,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ArchiveError> {
-        let store = ArchiveStore::open(&parts.place, variable)?;
-        let state = parts.state.clone();
+        let mut archiver = Self::open(parts, variable)?;
+        let state = archiver.parts.state.clone();
         blocking(move || remove_leftovers(&state)).await;
-        let mut archiver = Self {
-            store,
-            copier: Arc::new(Mutex::new(DatabaseCopier::new(parts.database.clone()))),
-            status: Arc::new(ArchiveStatus::new(parts.place.clone())),
-            writer: random_id().map_err(local(&parts.state))?,
-            claimed: None,
-            survey: None,
-            unused: UnusedBlobs::default(),
-            schedule: CopySchedule::default(),
-            copied: None,
-            is_failing: false,
-            parts,
-        };
         match timeout(MAX_START, archiver.claim()).await {
             Ok(Err(error)) if error.is_final() => return Err(error),
             Ok(Err(error)) => archiver.on_failure(&error),
@@ -140,6 +127,23 @@ impl Archiver {
             }
         }
         Ok(archiver)
+    }
+
+    /// Opens the archive. Sends no request yet.
+    fn open(parts: ArchiverParts, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ArchiveError> {
+        Ok(Self {
+            store: ArchiveStore::open(&parts.place, variable)?,
+            copier: Arc::new(Mutex::new(DatabaseCopier::new(parts.database.clone()))),
+            status: Arc::new(ArchiveStatus::new(parts.place.clone())),
+            writer: random_id().map_err(local(&parts.state))?,
+            claimed: None,
+            survey: None,
+            unused: UnusedBlobs::default(),
+            schedule: CopySchedule::default(),
+            copied: None,
+            is_failing: false,
+            parts,
+        })
     }
 
     pub(crate) const fn status(&self) -> &Arc<ArchiveStatus> {
@@ -244,7 +248,7 @@ impl Archiver {
         let mut manifest =
             ArchiveManifest::new(record.owner.clone(), self.writer.clone(), record.position, self.parts.clock.now());
         manifest.database = found.and_then(|found| found.database);
-        let revision = self.store.replace(MANIFEST, manifest.encode(), &revision).await?;
+        let revision = self.replace_manifest(&manifest, &revision).await?;
         // A store that ignores a condition accepts one of these writes.
         let unused = Revision::Tag(UNUSED_TAG.to_owned());
         for (condition, header) in [(Revision::Absent, "If-None-Match"), (unused, "If-Match")] {
@@ -278,14 +282,15 @@ impl Archiver {
         let at = self.parts.clock.now();
         let claimed = self.claimed.as_mut().expect("the archive is claimed above");
         claimed.record.position.sequence += 1;
-        let record = claimed.record.clone();
+        let (record, revision) = (claimed.record.clone(), claimed.revision.clone());
         let name = CopyName { position: record.position, at, digest: prepared.digest.clone() };
         let file = prepared.file.try_clone().map_err(local(&self.parts.state))?;
         self.store.put(&name.to_string(), file, prepared.bytes).await?;
         self.store_record(&record).await?;
         let mut manifest = ArchiveManifest::new(record.owner, self.writer.clone(), record.position, at);
         manifest.database = Some(name.to_string());
-        self.replace_manifest(&manifest).await?;
+        let revision = self.replace_manifest(&manifest, &revision).await?;
+        self.claimed.as_mut().expect("the archive is claimed above").revision = revision;
         self.copied = Some(prepared.version);
         tracing::debug!(copy = %name, bytes = prepared.bytes, "state archived");
         if let Some(mut copies) = copies {
@@ -295,22 +300,21 @@ impl Archiver {
         Ok(missing)
     }
 
-    /// Replaces the manifest that this process has written last.
-    async fn replace_manifest(&mut self, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
-        let claimed = self.claimed.as_ref().expect("the archive was claimed");
-        let mut replaced = self.store.replace(MANIFEST, manifest.encode(), &claimed.revision).await;
-        if matches!(replaced, Err(ArchiveError::Replaced)) {
-            // The response to an earlier write may be lost.
-            let found = self.manifest().await?;
-            if let Some((found, revision)) = found
-                && is_own(Some(&found), &self.writer)
-            {
-                replaced = self.store.replace(MANIFEST, manifest.encode(), &revision).await;
-            }
+    /// Replaces the manifest of this `revision`, and returns the new revision. Also replaces a manifest of another
+    /// revision that this process wrote: the response to that write was lost, or the write took effect late.
+    async fn replace_manifest(
+        &self,
+        manifest: &ArchiveManifest,
+        revision: &Revision,
+    ) -> Result<Revision, ArchiveError> {
+        let replaced = self.store.replace(MANIFEST, manifest.encode(), revision).await;
+        if matches!(replaced, Err(ArchiveError::Replaced))
+            && let Some((found, revision)) = self.manifest().await?
+            && is_own(Some(&found), &self.writer)
+        {
+            return self.store.replace(MANIFEST, manifest.encode(), &revision).await;
         }
-        let revision = replaced?;
-        self.claimed.as_mut().expect("the archive was claimed").revision = revision;
-        Ok(())
+        replaced
     }
 
     /// Archives those of the `needed` blobs that are not in the archive yet, one after the other. Returns the number of
@@ -397,6 +401,20 @@ mod tests {
         let space = DiskSpace::new(state.clone(), 0);
         let blobs = Blobs::open(state.join("blobs"), clock.clone(), space).unwrap();
         ArchiverParts { place, state, database, blobs, clock }
+    }
+
+    #[tokio::test]
+    async fn late_claim_of_the_same_process_is_not_taken_for_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = FakeBucket::start(BucketFault::DelaysFirstWrite).await;
+        let parts = parts(folder.path(), bucket.place(), ServiceClock::start(None));
+        let mut archiver = Archiver::open(parts, |name| bucket.variable(name)).unwrap();
+        // As at a start whose time is over.
+        tokio::select! {
+            claimed = archiver.claim() => panic!("{claimed:?}"),
+            () = bucket.delaying.notified() => {}
+        }
+        archiver.claim().await.unwrap();
     }
 
     #[tokio::test]

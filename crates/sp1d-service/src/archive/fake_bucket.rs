@@ -10,15 +10,19 @@ use axum::{
 };
 use std::{
     collections::BTreeMap,
+    future::pending,
+    mem,
     sync::{Arc, Mutex},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 /// What an object store does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BucketFault {
     /// It ignores the conditions in this header.
     Ignores(&'static str),
+    /// The first write gets no response, and takes effect just before the second one.
+    DelaysFirstWrite,
 }
 
 /// An object store with one bucket, which serves until its runtime ends. It supports conditional writes.
@@ -28,13 +32,31 @@ pub(super) struct FakeBucket {
     endpoint: String,
     /// Contents by path.
     objects: Mutex<BTreeMap<String, Bytes>>,
+    delayed: Mutex<DelayedWrite>,
+    /// Notified when a write is delayed.
+    pub(super) delaying: Notify,
+}
+
+/// How far the first write is.
+#[derive(Debug, Default)]
+enum DelayedWrite {
+    #[default]
+    Awaited,
+    Received(String, HeaderMap, Bytes),
+    Done,
 }
 
 impl FakeBucket {
     pub(super) async fn start(fault: BucketFault) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let bucket = Arc::new(Self { fault, endpoint, objects: Mutex::default() });
+        let bucket = Arc::new(Self {
+            fault,
+            endpoint,
+            objects: Mutex::default(),
+            delayed: Mutex::default(),
+            delaying: Notify::new(),
+        });
         let router = Router::new().fallback(respond).with_state(bucket.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         bucket
@@ -71,6 +93,23 @@ impl FakeBucket {
         [(ETAG, tag)].into_response()
     }
 
+    /// Keeps the first write for later, if that is the fault. Returns true if it did.
+    fn delays(&self, path: &str, headers: &HeaderMap, content: &Bytes) -> bool {
+        if self.fault != BucketFault::DelaysFirstWrite {
+            return false;
+        }
+        let mut delayed = self.delayed.lock().unwrap();
+        match mem::replace(&mut *delayed, DelayedWrite::Done) {
+            DelayedWrite::Awaited => {
+                *delayed = DelayedWrite::Received(path.to_owned(), headers.clone(), content.clone());
+                return true;
+            }
+            DelayedWrite::Received(path, headers, content) => drop(self.write(path, &headers, content)),
+            DelayedWrite::Done => {}
+        }
+        false
+    }
+
     fn read(&self, path: &str) -> Response {
         match self.objects.lock().unwrap().get(path) {
             Some(content) => ([(ETAG, tag_of(content))], content.clone()).into_response(),
@@ -88,6 +127,10 @@ async fn respond(State(bucket): State<Arc<FakeBucket>>, request: Request) -> Res
     let path = head.uri.path().to_owned();
     let content = to_bytes(body, usize::MAX).await.unwrap();
     match head.method {
+        Method::PUT if bucket.delays(&path, &head.headers, &content) => {
+            bucket.delaying.notify_one();
+            pending().await
+        }
         Method::PUT => bucket.write(path, &head.headers, content),
         Method::GET => bucket.read(&path),
         _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),

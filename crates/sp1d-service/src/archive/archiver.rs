@@ -41,7 +41,8 @@ const MAX_START: Duration = Duration::from_secs(10);
 /// Time for the last copy when the service shuts down.
 const MAX_LAST_COPY: Duration = Duration::from_secs(10);
 
-/// Interval at which the archiver lists the archive: it removes what is no longer needed, and notices what is missing.
+/// Interval at which the archiver lists the archive: it removes blobs that are no longer needed, and notices what is
+/// missing.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// An `ETag` that no manifest has.
@@ -74,6 +75,10 @@ struct ClaimedArchive {
 struct ArchiveSurvey {
     /// Digests of the blobs, with those that were added since.
     blobs: HashSet<String>,
+    /// The copies of the database, with those that were added since.
+    copies: Vec<CopyName>,
+    /// Whether old files can be removed, as far as is known.
+    can_remove: bool,
     /// When to list again, since the start of the service.
     next: Duration,
 }
@@ -274,7 +279,7 @@ impl Archiver {
         if self.claimed.is_none() {
             self.claim().await?;
         }
-        let copies = self.survey().await?;
+        let is_listed_now = self.survey().await?;
         let (copier, state) = (self.copier.clone(), self.parts.state.clone());
         let prepare = move || PreparedCopy::make(&mut copier.lock().unwrap_or_else(PoisonError::into_inner), &state);
         let prepared = blocking(prepare).await?;
@@ -286,6 +291,7 @@ impl Archiver {
         let name = CopyName { position: record.position, at, digest: prepared.digest.clone() };
         let file = prepared.file.try_clone().map_err(local(&self.parts.state))?;
         self.store.put(&name.to_string(), file, prepared.bytes).await?;
+        self.survey.as_mut().expect("the archive was listed").copies.push(name.clone());
         self.store_record(&record).await?;
         let mut manifest = ArchiveManifest::new(record.owner, self.writer.clone(), record.position, at);
         manifest.database = Some(name.to_string());
@@ -293,10 +299,7 @@ impl Archiver {
         self.claimed.as_mut().expect("the archive is claimed above").revision = revision;
         self.copied = Some(prepared.version);
         tracing::debug!(copy = %name, bytes = prepared.bytes, "state archived");
-        if let Some(mut copies) = copies {
-            copies.push(name);
-            self.collect_garbage(&copies, &prepared.needed).await;
-        }
+        self.collect_garbage(is_listed_now.then_some(&prepared.needed)).await;
         Ok(missing)
     }
 
@@ -342,11 +345,11 @@ impl Archiver {
         Ok(missing)
     }
 
-    /// Lists the archive if that is due, and then returns the copies of the database in it.
-    async fn survey(&mut self) -> Result<Option<Vec<CopyName>>, ArchiveError> {
+    /// Lists the archive if that is due. Returns true if it did.
+    async fn survey(&mut self) -> Result<bool, ArchiveError> {
         let now = self.status.now();
         if self.survey.as_ref().is_some_and(|survey| now < survey.next) {
-            return Ok(None);
+            return Ok(false);
         }
         let digest_of = |name: &String| {
             let digest = name.rsplit('/').next().filter(|digest| is_digest(digest))?;
@@ -354,27 +357,33 @@ impl Archiver {
         };
         let blobs: HashSet<String> = self.store.list(BLOBS).await?.iter().filter_map(digest_of).collect();
         let names = self.store.list(DATABASES).await?;
-        let copies: Vec<CopyName> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        self.survey = Some(ArchiveSurvey { blobs, next: now + SURVEY_INTERVAL });
-        Ok(Some(copies))
+        let copies = names.iter().filter_map(|name| name.parse().ok()).collect();
+        self.survey = Some(ArchiveSurvey { blobs, copies, can_remove: true, next: now + SURVEY_INTERVAL });
+        Ok(true)
     }
 
-    /// Removes the `copies` and the blobs that are no longer needed. A failure only leaves files.
-    async fn collect_garbage(&mut self, copies: &[CopyName], needed: &HashSet<String>) {
+    /// Removes the copies of the database that are no longer needed. If `needed` blobs are given, also removes the
+    /// others that have not been needed for long. A failure only leaves files.
+    async fn collect_garbage(&mut self, needed: Option<&HashSet<String>>) {
         let now = self.status.now();
         let survey = self.survey.as_mut().expect("the archive was listed");
-        let unused = self.unused.collect(survey.blobs.iter(), needed, now);
+        if !survey.can_remove {
+            return;
+        }
+        let unused = needed.map_or_else(Vec::new, |needed| self.unused.collect(survey.blobs.iter(), needed, now));
         for digest in &unused {
             // Before the removal: if its response is lost, the blob is stored again when it is needed again.
             survey.blobs.remove(digest);
         }
-        let copies = superseded(copies, self.parts.clock.now());
+        let old = superseded(&survey.copies, self.parts.clock.now());
+        survey.copies.retain(|copy| !old.contains(copy));
         let names: Vec<String> =
-            copies.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
+            old.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
         for name in &names {
             if let Err(error) = self.store.remove(name).await {
                 let error = hint::one_line(&error.to_string());
-                tracing::warn!(name, error, "cannot remove old files of the archive; the next try is in an hour");
+                tracing::warn!(name, error, "cannot remove old files of the archive; the next try is within an hour");
+                survey.can_remove = false;
                 return;
             }
         }
@@ -415,6 +424,22 @@ mod tests {
             () = bucket.delaying.notified() => {}
         }
         archiver.claim().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn superseded_copies_are_removed_without_a_new_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let parts = parts(folder.path(), place, ServiceClock::start(None));
+        let mut archiver = Archiver::open(parts, |_| None).unwrap();
+        for _ in 0..6 {
+            archiver.copy().await.unwrap();
+        }
+        let kept = archiver.store.list(DATABASES).await.unwrap();
+        // The newest three, and one more if an hour has just ended.
+        assert!((3..=4).contains(&kept.len()), "{kept:?}");
+        // Only a new list would show a removed copy.
+        assert_eq!(archiver.survey.unwrap().copies.len(), kept.len());
     }
 
     #[tokio::test]

@@ -375,7 +375,7 @@ impl Archiver {
             // Before the removal: if its response is lost, the blob is stored again when it is needed again.
             survey.blobs.remove(digest);
         }
-        let old = superseded(&survey.copies, self.parts.clock.now());
+        let old = superseded(&survey.copies, self.parts.clock.proof_times().cautious);
         survey.copies.retain(|copy| !old.contains(copy));
         let names: Vec<String> =
             old.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
@@ -397,9 +397,13 @@ impl Archiver {
 mod tests {
     use super::*;
     use crate::{
-        archive::fake_bucket::{BucketFault, FakeBucket},
-        state::{Database, DiskSpace, create_private_folder},
+        archive::{
+            fake_bucket::{BucketFault, FakeBucket},
+            position::ArchivePosition,
+        },
+        state::{ClockRecord, Database, DiskSpace, create_private_folder},
     };
+    use sp1d_model::Moment;
 
     /// Returns what an archiver reads, in a new state folder in `folder`.
     fn parts(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverParts {
@@ -440,6 +444,24 @@ mod tests {
         assert!((3..=4).contains(&kept.len()), "{kept:?}");
         // Only a new list would show a removed copy.
         assert_eq!(archiver.survey.unwrap().copies.len(), kept.len());
+    }
+
+    #[tokio::test]
+    async fn step_of_the_clock_removes_no_copy_from_before() {
+        const HOUR_MS: i64 = 60 * 60 * 1000;
+        let folder = tempfile::tempdir().unwrap();
+        let month_ago = Moment(Moment::now().0 - 30 * 24 * HOUR_MS);
+        let clock = ServiceClock::start(Some(ClockRecord { trusted: month_ago, unconfirmed: None }));
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let mut archiver = Archiver::open(parts(folder.path(), place, clock), |_| None).unwrap();
+        for sequence in 1..=5_u32 {
+            let at = Moment(month_ago.0 + HOUR_MS * (i64::from(sequence) - 6));
+            let position = ArchivePosition { generation: 0, sequence: sequence.into() };
+            let name = CopyName { position, at, digest: "0a".repeat(32) };
+            archiver.store.put(&name.to_string(), tempfile::tempfile().unwrap(), 0).await.unwrap();
+        }
+        archiver.copy().await.unwrap();
+        assert_eq!(archiver.store.list(DATABASES).await.unwrap().len(), 6);
     }
 
     #[tokio::test]

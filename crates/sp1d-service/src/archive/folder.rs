@@ -2,52 +2,79 @@
 //! safe on network file systems too.
 
 use super::{
+    deadlines::{MAX_SILENCE, upload_time},
     error::ArchiveError,
     limits::{MAX_ARCHIVED_FILES, MAX_MANIFEST_BYTES},
     place::ArchivePlace,
     revision::Revision,
 };
 use crate::state::{create_private_folder, replace_durably, sync_folder};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 use tempfile::NamedTempFile;
+use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
 
 /// Name of the file whose lock makes the replacement of a file exclusive.
 const LOCK: &str = "lock";
+
+/// How often a locked archive is tried again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Time for a list of all files.
+const MAX_LISTING: Duration = Duration::from_secs(10 * 60);
 
 /// An archive in a folder.
 #[derive(Debug, Clone)]
 pub(super) struct FolderArchive {
     folder: PathBuf,
+    /// Held until an operation ends, even if its caller has stopped waiting: a file server that does not respond blocks
+    /// one thread and no more.
+    turn: Arc<Mutex<()>>,
 }
 
 impl FolderArchive {
-    pub(super) const fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, turn: Arc::default() }
     }
 
-    /// Runs `work` with the path of `name` on a thread where it may block.
+    /// Runs `work` with the path of `name` on a thread where it may block. Stops waiting after `longest`.
     async fn blocking<T: Send + 'static>(
         &self,
         name: &str,
+        longest: Duration,
         work: impl FnOnce(&Path, &Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, ArchiveError> {
-        let (folder, path) = (self.folder.clone(), self.folder.join(name));
-        let done = tokio::task::spawn_blocking(move || {
-            work(&folder, &path).map_err(|error| ArchiveError::Unavailable {
-                reason: format!("{}: {error}", path.display()),
-                place: ArchivePlace::Folder(folder),
-            })
+        let (folder, path, turn) = (self.folder.clone(), self.folder.join(name), self.turn.clone());
+        let done = timeout(longest, async {
+            let turn = turn.lock_owned().await;
+            let path = path.clone();
+            let done = spawn_blocking(move || {
+                let _turn = turn;
+                work(&folder, &path)
+            });
+            done.await.expect("work on the archive does not panic")
         });
-        done.await.expect("work on the archive does not panic")
+        let done = done.await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no response for {} s", longest.as_secs())))
+        });
+        done.map_err(|error| ArchiveError::Unavailable {
+            place: ArchivePlace::Folder(self.folder.clone()),
+            reason: format!("{}: {error}", path.display()),
+        })
     }
 
-    pub(super) async fn put(&self, name: &str, mut file: File) -> Result<(), ArchiveError> {
-        self.blocking(name, move |_, path| {
+    pub(super) async fn put(&self, name: &str, mut file: File, bytes: u64) -> Result<(), ArchiveError> {
+        self.blocking(name, upload_time(bytes), move |_, path| {
             let folder = path.parent().expect("a file of the archive has a folder");
             create_private_folder(folder)?;
             let mut part = NamedTempFile::with_prefix_in(".part-", folder)?;
@@ -60,7 +87,7 @@ impl FolderArchive {
     }
 
     pub(super) async fn read(&self, name: &str, limit: u64) -> Result<Option<(Vec<u8>, Revision)>, ArchiveError> {
-        self.blocking(name, move |_, path| {
+        self.blocking(name, MAX_SILENCE, move |_, path| {
             let Some(content) = read_file(path, limit)? else { return Ok(None) };
             let revision = revision_of(&content);
             Ok(Some((content, revision)))
@@ -76,10 +103,9 @@ impl FolderArchive {
         expected: Revision,
     ) -> Result<Revision, ArchiveError> {
         let file = name.to_owned();
-        let replaced = self.blocking(name, move |folder, path| {
+        let replaced = self.blocking(name, upload_time(0), move |folder, path| {
             create_private_folder(folder)?;
-            let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
-            flock(&lock, FlockOperation::LockExclusive)?;
+            let _lock = lock(folder, MAX_SILENCE)?;
             let found = read_file(path, MAX_MANIFEST_BYTES)?;
             if found.as_deref().map_or(Revision::Absent, revision_of) != expected {
                 return Ok(None);
@@ -91,7 +117,7 @@ impl FolderArchive {
     }
 
     pub(super) async fn open_file(&self, name: &str) -> Result<Option<tokio::fs::File>, ArchiveError> {
-        let opened = self.blocking(name, |_, path| match File::open(path) {
+        let opened = self.blocking(name, MAX_SILENCE, |_, path| match File::open(path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -100,7 +126,7 @@ impl FolderArchive {
     }
 
     pub(super) async fn list(&self, name: &str) -> Result<Vec<String>, ArchiveError> {
-        self.blocking(name, |folder, path| {
+        self.blocking(name, MAX_LISTING, |folder, path| {
             let mut names = Vec::new();
             list_into(folder, path, &mut names)?;
             Ok(names)
@@ -109,11 +135,27 @@ impl FolderArchive {
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
-        self.blocking(name, |_, path| match fs::remove_file(path) {
+        self.blocking(name, upload_time(0), |_, path| match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         })
         .await
+    }
+}
+
+/// Locks the archive in `folder`, and waits for another process that holds the lock for at most `longest`. Blocks.
+fn lock(folder: &Path, longest: Duration) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+    let start = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < longest => thread::sleep(LOCK_INTERVAL),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("another process holds `{LOCK}`")));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -164,7 +206,7 @@ fn list_into(folder: &Path, path: &Path, names: &mut Vec<String>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::{io::Write, sync::mpsc};
 
     /// Returns an open file with `content`, at its start.
     fn file(content: &str) -> File {
@@ -190,12 +232,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn folder_that_does_not_respond_is_unavailable_and_blocks_one_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = FolderArchive::new(folder.path().to_owned());
+        let (respond, response) = mpsc::channel::<()>();
+        let short = Duration::from_millis(10);
+        let hanging = archive.blocking("file", short, move |_, _| response.recv().map_err(io::Error::other)).await;
+        assert!(matches!(hanging, Err(ArchiveError::Unavailable { .. })), "{hanging:?}");
+        let next = archive.blocking("file", short, |_, _| -> io::Result<()> { panic!("not its turn") }).await;
+        assert!(matches!(next, Err(ArchiveError::Unavailable { .. })), "{next:?}");
+        respond.send(()).unwrap();
+        assert_eq!(archive.read("file", 10).await.unwrap(), None);
+    }
+
+    #[test]
+    fn lock_of_another_process_is_not_awaited_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path(), Duration::ZERO).unwrap();
+        assert_eq!(lock(folder.path(), Duration::ZERO).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        lock(folder.path(), Duration::ZERO).unwrap();
+    }
+
+    #[tokio::test]
     async fn files_are_listed_read_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let archive = FolderArchive::new(folder.path().to_owned());
         assert!(archive.list("blobs").await.unwrap().is_empty());
-        archive.put("blobs/0a/one", file("content")).await.unwrap();
-        archive.put("blobs/0b/two", file("")).await.unwrap();
+        archive.put("blobs/0a/one", file("content"), 7).await.unwrap();
+        archive.put("blobs/0b/two", file(""), 0).await.unwrap();
         fs::write(folder.path().join("blobs/0b/.part-x"), "unfinished").unwrap();
         let mut names = archive.list("blobs").await.unwrap();
         names.sort();

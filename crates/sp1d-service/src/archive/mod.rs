@@ -13,6 +13,7 @@
 
 mod archiver;
 mod copy_name;
+mod deadlines;
 mod error;
 #[cfg(test)]
 mod fake_bucket;

@@ -1,6 +1,7 @@
 //! Files of an archive, in a folder or an object store.
 
 use super::{
+    deadlines::MAX_SILENCE,
     error::ArchiveError,
     folder::FolderArchive,
     place::ArchivePlace,
@@ -9,7 +10,7 @@ use super::{
 };
 use bytes::Bytes;
 use std::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, time::timeout};
 
 /// Bytes that are read from a file at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -37,7 +38,7 @@ impl ArchiveStore {
     /// digest of the content.
     pub(super) async fn put(&self, name: &str, file: File, bytes: u64) -> Result<(), ArchiveError> {
         match self {
-            Self::Folder(folder) => folder.put(name, file).await,
+            Self::Folder(folder) => folder.put(name, file, bytes).await,
             Self::S3(s3) => s3.put(name, file, bytes).await,
         }
     }
@@ -103,7 +104,8 @@ impl ArchiveReader {
         match self {
             Self::File(file) => {
                 let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-                let read = file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await;
+                let read = timeout(MAX_SILENCE, file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)).await;
+                let read = read.map_err(|_| format!("cannot be read: no response for {} s", MAX_SILENCE.as_secs()))?;
                 read.map_err(|error| format!("cannot be read: {error}"))?;
                 Ok((!chunk.is_empty()).then(|| chunk.into()))
             }

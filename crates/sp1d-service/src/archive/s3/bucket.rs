@@ -6,6 +6,7 @@ use super::{
     settings::S3Settings,
 };
 use crate::archive::{
+    deadlines::{MAX_SILENCE, upload_time},
     error::ArchiveError,
     limits::{MAX_ARCHIVED_FILES, MAX_ERROR_BYTES, MAX_LIST_BYTES},
     place::ArchivePlace,
@@ -25,15 +26,6 @@ use tokio::io::AsyncReadExt;
 /// How long the signature of a request is valid. Clocks may differ by some minutes.
 const SIGNATURE_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// Time for the first byte of a connection, of a response, and of each further part.
-const MAX_SILENCE: Duration = Duration::from_secs(30);
-
-/// Time for an upload besides its bytes.
-const BASE_UPLOAD: Duration = Duration::from_secs(60);
-
-/// Slowest upload that is accepted, in bytes per second. A slower store could never keep up with the proofs.
-const MIN_UPLOAD_RATE: u64 = 256 << 10;
-
 /// Largest object of one request. See the documentation of PutObject.
 const MAX_OBJECT_BYTES: u64 = 5 << 30;
 
@@ -50,11 +42,6 @@ pub(in crate::archive) struct S3Archive {
     prefix: String,
     client: Client,
     credentials: S3Credentials,
-}
-
-/// Returns the time that an upload of `bytes` bytes may take.
-fn upload_time(bytes: u64) -> Duration {
-    BASE_UPLOAD + Duration::from_secs(bytes / MIN_UPLOAD_RATE)
 }
 
 /// Returns a body that sends the rest of `file`.
@@ -220,22 +207,11 @@ impl S3Archive {
     pub(in crate::archive) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
         let (key, credentials) = (self.key(name), self.credentials().await?);
         let url = self.bucket.delete_object(Some(&credentials), &key).sign(SIGNATURE_LIFE);
-        let response = self.send(self.client.delete(url).timeout(BASE_UPLOAD)).await?;
+        let response = self.send(self.client.delete(url).timeout(upload_time(0))).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(()),
             status if status.is_success() => Ok(()),
             _ => Err(self.refused(response).await),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_uploads_get_more_time() {
-        assert_eq!(upload_time(0), Duration::from_secs(60));
-        assert_eq!(upload_time(1 << 30), Duration::from_secs(60 + 4096));
     }
 }

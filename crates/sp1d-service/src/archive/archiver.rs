@@ -6,7 +6,7 @@ use super::{
     limits::MAX_MANIFEST_BYTES,
     manifest::{ArchiveManifest, ClaimRefusal, MANIFEST, claim, is_own},
     place::ArchivePlace,
-    prepared_copy::{PreparedCopy, remove_leftovers},
+    prepared_copy::PreparedCopy,
     record::{ArchiveRecord, random_id},
     retention::{UnusedBlobs, superseded},
     revision::Revision,
@@ -120,8 +120,6 @@ impl Archiver {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ArchiveError> {
         let mut archiver = Self::open(parts, variable)?;
-        let state = archiver.parts.state.clone();
-        blocking(move || remove_leftovers(&state)).await;
         match timeout(MAX_START, archiver.claim()).await {
             Ok(Err(error)) if error.is_final() => return Err(error),
             Ok(Err(error)) => archiver.on_failure(&error),
@@ -357,7 +355,13 @@ impl Archiver {
         };
         let blobs: HashSet<String> = self.store.list(BLOBS).await?.iter().filter_map(digest_of).collect();
         let names = self.store.list(DATABASES).await?;
-        let copies = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let copies: Vec<CopyName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        for folder in [BLOBS, DATABASES] {
+            if let Err(error) = self.store.remove_unfinished(folder, self.parts.clock.file_time()).await {
+                let error = hint::one_line(&error.to_string());
+                tracing::warn!(error, "cannot remove unfinished files of the archive; the next try is in an hour");
+            }
+        }
         self.survey = Some(ArchiveSurvey { blobs, copies, can_remove: true, next: now + SURVEY_INTERVAL });
         Ok(true)
     }

@@ -14,12 +14,12 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    fs::{self, File},
+    fs::{self, DirEntry, File},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tempfile::NamedTempFile;
 use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
@@ -32,6 +32,12 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Time for a list of all files.
 const MAX_LISTING: Duration = Duration::from_secs(10 * 60);
+
+/// What the name of a file starts with while it is being written.
+const UNFINISHED: &str = ".part-";
+
+/// How long a file may stay unfinished. Another service may be writing it.
+const MAX_UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An archive in a folder.
 #[derive(Debug, Clone)]
@@ -77,7 +83,7 @@ impl FolderArchive {
         self.blocking(name, upload_time(bytes), move |_, path| {
             let folder = path.parent().expect("a file of the archive has a folder");
             create_private_folder(folder)?;
-            let mut part = NamedTempFile::with_prefix_in(".part-", folder)?;
+            let mut part = NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
             io::copy(&mut file, part.as_file_mut())?;
             part.as_file().sync_all()?;
             part.persist(path).map_err(|error| error.error)?;
@@ -134,6 +140,11 @@ impl FolderArchive {
         .await
     }
 
+    /// Removes the files in `folder` that interrupted writes have left, if they are older than a day at `now`.
+    pub(super) async fn remove_unfinished(&self, folder: &str, now: SystemTime) -> Result<(), ArchiveError> {
+        self.blocking(folder, MAX_LISTING, move |_, path| remove_unfinished_below(path, now)).await
+    }
+
     pub(super) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
         self.blocking(name, upload_time(0), |_, path| match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -159,6 +170,15 @@ fn lock(folder: &Path, longest: Duration) -> io::Result<File> {
     }
 }
 
+/// Returns the entries of the folder `path`; none if it does not exist.
+fn entries(path: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEntry>>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => Some(entries?),
+    };
+    Ok(entries.into_iter().flatten())
+}
+
 fn revision_of(content: &[u8]) -> Revision {
     Revision::Tag(blake3::hash(content).to_hex().to_string())
 }
@@ -180,11 +200,7 @@ fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 
 /// Adds the names of all files below `path`, relative to `folder`. Files that are being written have names with a dot.
 fn list_into(folder: &Path, path: &Path, names: &mut Vec<String>) -> io::Result<()> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
+    for entry in entries(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             list_into(folder, &entry.path(), names)?;
@@ -198,6 +214,23 @@ fn list_into(folder: &Path, path: &Path, names: &mut Vec<String>) -> io::Result<
                 return Err(io::Error::other(format!("it has more than {MAX_ARCHIVED_FILES} files")));
             }
             names.push(name.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Removes the unfinished files below `path` that are too old at `now`.
+fn remove_unfinished_below(path: &Path, now: SystemTime) -> io::Result<()> {
+    for entry in entries(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_unfinished_below(&entry.path(), now)?;
+        } else if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            let age = entry.metadata().and_then(|described| described.modified()).map(|at| now.duration_since(at));
+            // Without an age, another process has just completed the file, or its time is in the future.
+            if matches!(age, Ok(Ok(age)) if age > MAX_UNFINISHED) {
+                fs::remove_file(entry.path())?;
+            }
         }
     }
     Ok(())
@@ -269,5 +302,20 @@ mod tests {
         archive.remove("blobs/0a/one").await.unwrap();
         archive.remove("blobs/0a/one").await.unwrap();
         assert!(archive.open_file("blobs/0a/one").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn files_of_interrupted_writes_are_removed_after_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = FolderArchive::new(folder.path().to_owned());
+        archive.put("blobs/0a/one", file("content"), 7).await.unwrap();
+        let (complete, unfinished) = (folder.path().join("blobs/0a/one"), folder.path().join("blobs/0a/.part-x"));
+        fs::write(&unfinished, "unfinished").unwrap();
+        let written = fs::metadata(&unfinished).unwrap().modified().unwrap();
+        archive.remove_unfinished("blobs", written + MAX_UNFINISHED).await.unwrap();
+        assert!(unfinished.exists());
+        archive.remove_unfinished("blobs", written + MAX_UNFINISHED + Duration::from_secs(1)).await.unwrap();
+        assert!(complete.exists() && !unfinished.exists());
+        archive.remove_unfinished("databases", written).await.unwrap();
     }
 }

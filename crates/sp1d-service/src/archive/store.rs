@@ -9,7 +9,7 @@ use super::{
     s3::{S3Archive, S3Settings},
 };
 use bytes::Bytes;
-use std::fs::File;
+use std::{fs::File, time::SystemTime};
 use tokio::{io::AsyncReadExt, time::timeout};
 
 /// Bytes that are read from a file at a time.
@@ -80,6 +80,15 @@ impl ArchiveStore {
         match self {
             Self::Folder(archive) => archive.list(folder).await,
             Self::S3(s3) => s3.list(folder).await,
+        }
+    }
+
+    /// Removes the files in `folder` that interrupted writes have left, if they are older than a day at `now`. An object
+    /// store has none.
+    pub(super) async fn remove_unfinished(&self, folder: &str, now: SystemTime) -> Result<(), ArchiveError> {
+        match self {
+            Self::Folder(archive) => archive.remove_unfinished(folder, now).await,
+            Self::S3(_) => Ok(()),
         }
     }
 

@@ -171,7 +171,13 @@ impl Archiver {
                 return;
             }
         }
-        if self.has_changed().await && !matches!(timeout(MAX_LAST_COPY, self.copy()).await, Ok(Ok(_))) {
+        let last_copy = async {
+            if self.has_changed().await {
+                self.copy().await?;
+            }
+            Ok::<_, ArchiveError>(())
+        };
+        if !matches!(timeout(MAX_LAST_COPY, last_copy).await, Ok(Ok(()))) {
             tracing::warn!("the archive lacks the last changes; the next start archives them");
         }
     }
@@ -408,6 +414,8 @@ mod tests {
         state::{ClockRecord, Database, DiskSpace, create_private_folder},
     };
     use sp1d_model::Moment;
+    use std::{sync::mpsc, thread};
+    use tokio::{task::yield_now, time::advance};
 
     /// Returns what an archiver reads, in a new state folder in `folder`.
     fn parts(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverParts {
@@ -466,6 +474,35 @@ mod tests {
         }
         archiver.copy().await.unwrap();
         assert_eq!(archiver.store.list(DATABASES).await.unwrap().len(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_does_not_wait_for_ever_for_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let parts = parts(folder.path(), place, ServiceClock::start(None));
+        let archiver = Archiver::open(parts, |_| None).unwrap();
+        let copier = archiver.copier.clone();
+        let (locked, is_locked) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let holder = thread::spawn(move || {
+            let _copier = copier.lock();
+            locked.send(()).unwrap();
+            let _ = released.recv();
+        });
+        is_locked.recv().unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let running = tokio::spawn(archiver.run(Arc::default(), stop));
+        // The archiver runs up to its wait. The paused time does not pass by itself while another thread works.
+        yield_now().await;
+        advance(MAX_LAST_COPY * 2).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(running.is_finished());
+        drop(release);
+        holder.join().unwrap();
     }
 
     #[tokio::test]

@@ -12,7 +12,10 @@ use std::{
     collections::BTreeMap,
     future::pending,
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::{net::TcpListener, sync::Notify};
 
@@ -21,6 +24,8 @@ use tokio::{net::TcpListener, sync::Notify};
 pub(super) enum BucketFault {
     /// It ignores the conditions in this header.
     Ignores(&'static str),
+    /// Each response to a request for names is empty and says that more names follow.
+    ListsWithoutEnd,
     /// The first write gets no response, and takes effect just before the second one.
     DelaysFirstWrite,
 }
@@ -32,6 +37,8 @@ pub(super) struct FakeBucket {
     endpoint: String,
     /// Contents by path.
     objects: Mutex<BTreeMap<String, Bytes>>,
+    /// Number of lists that were sent.
+    pages: AtomicU64,
     delayed: Mutex<DelayedWrite>,
     /// Notified when a write is delayed.
     pub(super) delaying: Notify,
@@ -54,6 +61,7 @@ impl FakeBucket {
             fault,
             endpoint,
             objects: Mutex::default(),
+            pages: AtomicU64::default(),
             delayed: Mutex::default(),
             delaying: Notify::new(),
         });
@@ -132,6 +140,15 @@ async fn respond(State(bucket): State<Arc<FakeBucket>>, request: Request) -> Res
             pending().await
         }
         Method::PUT => bucket.write(path, &head.headers, content),
+        Method::GET if bucket.fault == BucketFault::ListsWithoutEnd => {
+            let page = bucket.pages.fetch_add(1, Ordering::Relaxed);
+            let truncated =
+                format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{page}</NextContinuationToken>");
+            format!(
+                "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{truncated}</ListBucketResult>"
+            )
+            .into_response()
+        }
         Method::GET => bucket.read(&path),
         _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
     }

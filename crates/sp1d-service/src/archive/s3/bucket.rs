@@ -8,7 +8,7 @@ use super::{
 use crate::archive::{
     deadlines::{MAX_SILENCE, upload_time},
     error::ArchiveError,
-    limits::{MAX_ARCHIVED_FILES, MAX_ERROR_BYTES, MAX_LIST_BYTES},
+    limits::{MAX_ARCHIVED_FILES, MAX_ERROR_BYTES, MAX_LIST_BYTES, MAX_LIST_PAGES},
     place::ArchivePlace,
     revision::Revision,
 };
@@ -183,7 +183,7 @@ impl S3Archive {
     pub(in crate::archive) async fn list(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
         let prefix = self.key(&format!("{folder}/"));
         let (mut names, mut continued) = (Vec::new(), None::<String>);
-        loop {
+        for _ in 0..MAX_LIST_PAGES {
             let credentials = self.credentials().await?;
             let url = self.list_url(&credentials, &prefix, continued.as_deref());
             let mut response = self.succeed(self.client.get(url)).await?;
@@ -196,12 +196,13 @@ impl S3Archive {
             if names.len() as u64 > MAX_ARCHIVED_FILES {
                 return Err(self.unavailable(format!("it has more than {MAX_ARCHIVED_FILES} files")));
             }
-            // A store that repeats its token would be asked without end.
+            // The same token again would lead to the same names.
             match page.next_continuation_token {
                 Some(token) if continued.as_ref() != Some(&token) => continued = Some(token),
                 _ => return Ok(names),
             }
         }
+        Err(self.unavailable(format!("its list of objects does not end after {MAX_LIST_PAGES} responses")))
     }
 
     pub(in crate::archive) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
@@ -213,5 +214,22 @@ impl S3Archive {
             status if status.is_success() => Ok(()),
             _ => Err(self.refused(response).await),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::fake_bucket::{BucketFault, FakeBucket};
+
+    #[tokio::test]
+    async fn list_without_an_end_is_an_error() {
+        let bucket = FakeBucket::start(BucketFault::ListsWithoutEnd).await;
+        let settings = S3Settings::read(&bucket.place(), |name| bucket.variable(name)).unwrap();
+        let listed = S3Archive::new(settings).unwrap().list("blobs").await;
+        assert!(
+            matches!(&listed, Err(ArchiveError::Unavailable { reason, .. }) if reason.contains("does not end")),
+            "{listed:?}"
+        );
     }
 }

@@ -154,6 +154,17 @@ async fn shutdown_archives_the_last_changes_and_other_folders_are_refused() {
 }
 
 #[tokio::test]
+async fn a_start_without_an_archive_removes_what_a_killed_archiver_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("state/archiving-x");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("service.db"), "copy").unwrap();
+    let service = open(folder.path(), |_| {}).await.unwrap();
+    assert!(!left.exists());
+    service.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_damaged_archive_restores_nothing_that_a_service_starts_with() {
     let folder = tempfile::tempdir().unwrap();
     let (archive, state) = (folder.path().join("archive"), folder.path().join("restored"));

@@ -6,7 +6,7 @@ use super::{
     limits::MAX_MANIFEST_BYTES,
     manifest::{ArchiveManifest, ClaimRefusal, MANIFEST, claim, is_own},
     place::ArchivePlace,
-    prepared_copy::{PreparedCopy, remove_leftovers},
+    prepared_copy::PreparedCopy,
     record::{ArchiveRecord, random_id},
     retention::{UnusedBlobs, superseded},
     revision::Revision,
@@ -41,8 +41,12 @@ const MAX_START: Duration = Duration::from_secs(10);
 /// Time for the last copy when the service shuts down.
 const MAX_LAST_COPY: Duration = Duration::from_secs(10);
 
-/// Interval at which the archiver lists the archive: it removes what is no longer needed, and notices what is missing.
+/// Interval at which the archiver lists the archive: it removes blobs that are no longer needed, and notices what is
+/// missing.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// An `ETag` that no manifest has.
+const UNUSED_TAG: &str = "\"00000000000000000000000000000000\"";
 
 /// Returns the name of a blob in the archive.
 pub(super) fn blob_name(digest: &str) -> String {
@@ -71,6 +75,10 @@ struct ClaimedArchive {
 struct ArchiveSurvey {
     /// Digests of the blobs, with those that were added since.
     blobs: HashSet<String>,
+    /// The copies of the database, with those that were added since.
+    copies: Vec<CopyName>,
+    /// Whether old files can be removed, as far as is known.
+    can_remove: bool,
     /// When to list again, since the start of the service.
     next: Duration,
 }
@@ -111,22 +119,7 @@ impl Archiver {
         parts: ArchiverParts,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ArchiveError> {
-        let store = ArchiveStore::open(&parts.place, variable)?;
-        let state = parts.state.clone();
-        blocking(move || remove_leftovers(&state)).await;
-        let mut archiver = Self {
-            store,
-            copier: Arc::new(Mutex::new(DatabaseCopier::new(parts.database.clone()))),
-            status: Arc::new(ArchiveStatus::new(parts.place.clone())),
-            writer: random_id().map_err(local(&parts.state))?,
-            claimed: None,
-            survey: None,
-            unused: UnusedBlobs::default(),
-            schedule: CopySchedule::default(),
-            copied: None,
-            is_failing: false,
-            parts,
-        };
+        let mut archiver = Self::open(parts, variable)?;
         match timeout(MAX_START, archiver.claim()).await {
             Ok(Err(error)) if error.is_final() => return Err(error),
             Ok(Err(error)) => archiver.on_failure(&error),
@@ -137,6 +130,23 @@ impl Archiver {
             }
         }
         Ok(archiver)
+    }
+
+    /// Opens the archive. Sends no request yet.
+    fn open(parts: ArchiverParts, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ArchiveError> {
+        Ok(Self {
+            store: ArchiveStore::open(&parts.place, variable)?,
+            copier: Arc::new(Mutex::new(DatabaseCopier::new(parts.database.clone()))),
+            status: Arc::new(ArchiveStatus::new(parts.place.clone())),
+            writer: random_id().map_err(local(&parts.state))?,
+            claimed: None,
+            survey: None,
+            unused: UnusedBlobs::default(),
+            schedule: CopySchedule::default(),
+            copied: None,
+            is_failing: false,
+            parts,
+        })
     }
 
     pub(crate) const fn status(&self) -> &Arc<ArchiveStatus> {
@@ -161,7 +171,13 @@ impl Archiver {
                 return;
             }
         }
-        if self.has_changed().await && !matches!(timeout(MAX_LAST_COPY, self.copy()).await, Ok(Ok(_))) {
+        let last_copy = async {
+            if self.has_changed().await {
+                self.copy().await?;
+            }
+            Ok::<_, ArchiveError>(())
+        };
+        if !matches!(timeout(MAX_LAST_COPY, last_copy).await, Ok(Ok(()))) {
             tracing::warn!("the archive lacks the last changes; the next start archives them");
         }
     }
@@ -241,12 +257,15 @@ impl Archiver {
         let mut manifest =
             ArchiveManifest::new(record.owner.clone(), self.writer.clone(), record.position, self.parts.clock.now());
         manifest.database = found.and_then(|found| found.database);
-        let revision = self.store.replace(MANIFEST, manifest.encode(), &revision).await?;
-        // A store that ignores conditions accepts this write.
-        match self.store.replace(MANIFEST, manifest.encode(), &Revision::Absent).await {
-            Err(ArchiveError::Replaced) => {}
-            Ok(_) => return Err(ArchiveError::Unconditional { place: place() }),
-            Err(error) => return Err(error),
+        let revision = self.replace_manifest(&manifest, &revision).await?;
+        // A store that ignores a condition accepts one of these writes.
+        let unused = Revision::Tag(UNUSED_TAG.to_owned());
+        for (condition, header) in [(Revision::Absent, "If-None-Match"), (unused, "If-Match")] {
+            match self.store.replace(MANIFEST, manifest.encode(), &condition).await {
+                Err(ArchiveError::Replaced) => {}
+                Ok(_) => return Err(ArchiveError::Unconditional { place: place(), header }),
+                Err(error) => return Err(error),
+            }
         }
         tracing::info!(place = %self.parts.place, generation = record.position.generation, "archive claimed");
         self.claimed = Some(ClaimedArchive { record, revision });
@@ -264,7 +283,7 @@ impl Archiver {
         if self.claimed.is_none() {
             self.claim().await?;
         }
-        let copies = self.survey().await?;
+        let is_listed_now = self.survey().await?;
         let (copier, state) = (self.copier.clone(), self.parts.state.clone());
         let prepare = move || PreparedCopy::make(&mut copier.lock().unwrap_or_else(PoisonError::into_inner), &state);
         let prepared = blocking(prepare).await?;
@@ -272,39 +291,37 @@ impl Archiver {
         let at = self.parts.clock.now();
         let claimed = self.claimed.as_mut().expect("the archive is claimed above");
         claimed.record.position.sequence += 1;
-        let record = claimed.record.clone();
+        let (record, revision) = (claimed.record.clone(), claimed.revision.clone());
         let name = CopyName { position: record.position, at, digest: prepared.digest.clone() };
         let file = prepared.file.try_clone().map_err(local(&self.parts.state))?;
         self.store.put(&name.to_string(), file, prepared.bytes).await?;
+        self.survey.as_mut().expect("the archive was listed").copies.push(name.clone());
         self.store_record(&record).await?;
         let mut manifest = ArchiveManifest::new(record.owner, self.writer.clone(), record.position, at);
         manifest.database = Some(name.to_string());
-        self.replace_manifest(&manifest).await?;
+        let revision = self.replace_manifest(&manifest, &revision).await?;
+        self.claimed.as_mut().expect("the archive is claimed above").revision = revision;
         self.copied = Some(prepared.version);
         tracing::debug!(copy = %name, bytes = prepared.bytes, "state archived");
-        if let Some(mut copies) = copies {
-            copies.push(name);
-            self.collect_garbage(&copies, &prepared.needed).await;
-        }
+        self.collect_garbage(is_listed_now.then_some(&prepared.needed)).await;
         Ok(missing)
     }
 
-    /// Replaces the manifest that this process has written last.
-    async fn replace_manifest(&mut self, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
-        let claimed = self.claimed.as_ref().expect("the archive was claimed");
-        let mut replaced = self.store.replace(MANIFEST, manifest.encode(), &claimed.revision).await;
-        if matches!(replaced, Err(ArchiveError::Replaced)) {
-            // The response to an earlier write may be lost.
-            let found = self.manifest().await?;
-            if let Some((found, revision)) = found
-                && is_own(Some(&found), &self.writer)
-            {
-                replaced = self.store.replace(MANIFEST, manifest.encode(), &revision).await;
-            }
+    /// Replaces the manifest of this `revision`, and returns the new revision. Also replaces a manifest of another
+    /// revision that this process wrote: the response to that write was lost, or the write took effect late.
+    async fn replace_manifest(
+        &self,
+        manifest: &ArchiveManifest,
+        revision: &Revision,
+    ) -> Result<Revision, ArchiveError> {
+        let replaced = self.store.replace(MANIFEST, manifest.encode(), revision).await;
+        if matches!(replaced, Err(ArchiveError::Replaced))
+            && let Some((found, revision)) = self.manifest().await?
+            && is_own(Some(&found), &self.writer)
+        {
+            return self.store.replace(MANIFEST, manifest.encode(), &revision).await;
         }
-        let revision = replaced?;
-        self.claimed.as_mut().expect("the archive was claimed").revision = revision;
-        Ok(())
+        replaced
     }
 
     /// Archives those of the `needed` blobs that are not in the archive yet, one after the other. Returns the number of
@@ -332,11 +349,11 @@ impl Archiver {
         Ok(missing)
     }
 
-    /// Lists the archive if that is due, and then returns the copies of the database in it.
-    async fn survey(&mut self) -> Result<Option<Vec<CopyName>>, ArchiveError> {
+    /// Lists the archive if that is due. Returns true if it did.
+    async fn survey(&mut self) -> Result<bool, ArchiveError> {
         let now = self.status.now();
         if self.survey.as_ref().is_some_and(|survey| now < survey.next) {
-            return Ok(None);
+            return Ok(false);
         }
         let digest_of = |name: &String| {
             let digest = name.rsplit('/').next().filter(|digest| is_digest(digest))?;
@@ -345,31 +362,157 @@ impl Archiver {
         let blobs: HashSet<String> = self.store.list(BLOBS).await?.iter().filter_map(digest_of).collect();
         let names = self.store.list(DATABASES).await?;
         let copies: Vec<CopyName> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        self.survey = Some(ArchiveSurvey { blobs, next: now + SURVEY_INTERVAL });
-        Ok(Some(copies))
+        for folder in [BLOBS, DATABASES] {
+            if let Err(error) = self.store.remove_unfinished(folder, self.parts.clock.file_time()).await {
+                let error = hint::one_line(&error.to_string());
+                tracing::warn!(error, "cannot remove unfinished files of the archive; the next try is in an hour");
+            }
+        }
+        self.survey = Some(ArchiveSurvey { blobs, copies, can_remove: true, next: now + SURVEY_INTERVAL });
+        Ok(true)
     }
 
-    /// Removes the `copies` and the blobs that are no longer needed. A failure only leaves files.
-    async fn collect_garbage(&mut self, copies: &[CopyName], needed: &HashSet<String>) {
+    /// Removes the copies of the database that are no longer needed. If `needed` blobs are given, also removes the
+    /// others that have not been needed for long. A failure only leaves files.
+    async fn collect_garbage(&mut self, needed: Option<&HashSet<String>>) {
         let now = self.status.now();
         let survey = self.survey.as_mut().expect("the archive was listed");
-        let unused = self.unused.collect(survey.blobs.iter(), needed, now);
+        if !survey.can_remove {
+            return;
+        }
+        let unused = needed.map_or_else(Vec::new, |needed| self.unused.collect(survey.blobs.iter(), needed, now));
         for digest in &unused {
             // Before the removal: if its response is lost, the blob is stored again when it is needed again.
             survey.blobs.remove(digest);
         }
-        let copies = superseded(copies, self.parts.clock.now());
+        let old = superseded(&survey.copies, self.parts.clock.proof_times().cautious);
+        survey.copies.retain(|copy| !old.contains(copy));
         let names: Vec<String> =
-            copies.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
+            old.iter().map(ToString::to_string).chain(unused.iter().map(|digest| blob_name(digest))).collect();
         for name in &names {
             if let Err(error) = self.store.remove(name).await {
                 let error = hint::one_line(&error.to_string());
-                tracing::warn!(name, error, "cannot remove old files of the archive; the next try is in an hour");
+                tracing::warn!(name, error, "cannot remove old files of the archive; the next try is within an hour");
+                survey.can_remove = false;
                 return;
             }
         }
         if !names.is_empty() {
             tracing::info!(files = names.len(), "old files of the archive removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        archive::{
+            fake_bucket::{BucketFault, FakeBucket},
+            position::ArchivePosition,
+        },
+        state::{ClockRecord, Database, DiskSpace, create_private_folder},
+    };
+    use sp1d_model::Moment;
+    use std::{sync::mpsc, thread};
+    use tokio::{task::yield_now, time::advance};
+
+    /// Returns what an archiver reads, in a new state folder in `folder`.
+    fn parts(folder: &Path, place: ArchivePlace, clock: ServiceClock) -> ArchiverParts {
+        let (state, clock) = (folder.join("state"), Arc::new(clock));
+        create_private_folder(&state).unwrap();
+        let database = state.join("service.db");
+        drop(Database::open(&database, true).unwrap());
+        let space = DiskSpace::new(state.clone(), 0);
+        let blobs = Blobs::open(state.join("blobs"), clock.clone(), space).unwrap();
+        ArchiverParts { place, state, database, blobs, clock }
+    }
+
+    #[tokio::test]
+    async fn late_claim_of_the_same_process_is_not_taken_for_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = FakeBucket::start(BucketFault::DelaysFirstWrite).await;
+        let parts = parts(folder.path(), bucket.place(), ServiceClock::start(None));
+        let mut archiver = Archiver::open(parts, |name| bucket.variable(name)).unwrap();
+        // As at a start whose time is over.
+        tokio::select! {
+            claimed = archiver.claim() => panic!("{claimed:?}"),
+            () = bucket.delaying.notified() => {}
+        }
+        archiver.claim().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn superseded_copies_are_removed_without_a_new_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let parts = parts(folder.path(), place, ServiceClock::start(None));
+        let mut archiver = Archiver::open(parts, |_| None).unwrap();
+        for _ in 0..6 {
+            archiver.copy().await.unwrap();
+        }
+        let kept = archiver.store.list(DATABASES).await.unwrap();
+        // The newest three, and one more if an hour has just ended.
+        assert!((3..=4).contains(&kept.len()), "{kept:?}");
+        // Only a new list would show a removed copy.
+        assert_eq!(archiver.survey.unwrap().copies.len(), kept.len());
+    }
+
+    #[tokio::test]
+    async fn step_of_the_clock_removes_no_copy_from_before() {
+        const HOUR_MS: i64 = 60 * 60 * 1000;
+        let folder = tempfile::tempdir().unwrap();
+        let month_ago = Moment(Moment::now().0 - 30 * 24 * HOUR_MS);
+        let clock = ServiceClock::start(Some(ClockRecord { trusted: month_ago, unconfirmed: None }));
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let mut archiver = Archiver::open(parts(folder.path(), place, clock), |_| None).unwrap();
+        for sequence in 1..=5_u32 {
+            let at = Moment(month_ago.0 + HOUR_MS * (i64::from(sequence) - 6));
+            let position = ArchivePosition { generation: 0, sequence: sequence.into() };
+            let name = CopyName { position, at, digest: "0a".repeat(32) };
+            archiver.store.put(&name.to_string(), tempfile::tempfile().unwrap(), 0).await.unwrap();
+        }
+        archiver.copy().await.unwrap();
+        assert_eq!(archiver.store.list(DATABASES).await.unwrap().len(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_does_not_wait_for_ever_for_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = ArchivePlace::Folder(folder.path().join("archive"));
+        let parts = parts(folder.path(), place, ServiceClock::start(None));
+        let archiver = Archiver::open(parts, |_| None).unwrap();
+        let copier = archiver.copier.clone();
+        let (locked, is_locked) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let holder = thread::spawn(move || {
+            let _copier = copier.lock();
+            locked.send(()).unwrap();
+            let _ = released.recv();
+        });
+        is_locked.recv().unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let running = tokio::spawn(archiver.run(Arc::default(), stop));
+        // The archiver runs up to its wait. The paused time does not pass by itself while another thread works.
+        yield_now().await;
+        advance(MAX_LAST_COPY * 2).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(running.is_finished());
+        drop(release);
+        holder.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn store_that_ignores_a_condition_is_refused() {
+        for ignored in ["If-None-Match", "If-Match"] {
+            let folder = tempfile::tempdir().unwrap();
+            let bucket = FakeBucket::start(BucketFault::Ignores(ignored)).await;
+            let parts = parts(folder.path(), bucket.place(), ServiceClock::start(None));
+            let refused = Archiver::start(parts, |name| bucket.variable(name)).await.err().unwrap();
+            assert!(matches!(refused, ArchiveError::Unconditional { header, .. } if header == ignored), "{refused}");
         }
     }
 }

@@ -45,11 +45,13 @@ pub enum ArchiveError {
     },
     /// The object store ignores the conditions of a request.
     #[error(
-        "the object store of {place} ignores the condition `If-None-Match`, so two services could archive to one place\nhint: use a store that supports conditional writes"
+        "the object store of {place} ignores the condition `{header}`, so two services could archive to one place\nhint: use a store that supports conditional writes"
     )]
     Unconditional {
         /// Where the archive is.
         place: ArchivePlace,
+        /// Header of the condition.
+        header: &'static str,
     },
     /// The archive contains no state.
     #[error("the archive {place} contains no state\nhint: check the bucket and the prefix")]

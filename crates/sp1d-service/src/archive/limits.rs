@@ -7,6 +7,8 @@ sp1d_model::limits! {
     pub(super) const MAX_MANIFEST_BYTES: u64 = 64 << 10; Bytes by Archive;
     /// Maximum length of one response of an object store to a request for names. A response has at most 1000 names.
     pub(super) const MAX_LIST_BYTES: u64 = 4 << 20; Bytes by Archive;
+    /// Maximum number of responses of an object store to a request for all names. Usually, each has 1000 names.
+    pub(super) const MAX_LIST_PAGES: u64 = 2000; Count by Archive;
     /// Maximum number of files in an archive. The service keeps their names in memory.
     pub(super) const MAX_ARCHIVED_FILES: u64 = 1_000_000; Count by Archive;
     /// Maximum length of a restored database.

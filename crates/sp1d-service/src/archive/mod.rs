@@ -13,7 +13,10 @@
 
 mod archiver;
 mod copy_name;
+mod deadlines;
 mod error;
+#[cfg(test)]
+mod fake_bucket;
 mod folder;
 mod limits;
 mod manifest;
@@ -33,6 +36,7 @@ pub(crate) use archiver::{Archiver, ArchiverParts};
 pub use error::ArchiveError;
 pub(crate) use limits::limits;
 pub use place::{ArchivePlace, InvalidArchivePlace};
+pub(crate) use prepared_copy::remove_unarchived_copies;
 pub(crate) use restore::RESTORING;
 pub use restore::{RestoreRequest, Restored, archived_copies, restore};
 pub(crate) use status::ArchiveStatus;

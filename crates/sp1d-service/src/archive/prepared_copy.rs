@@ -51,8 +51,8 @@ impl Write for DigestingWriter {
     }
 }
 
-/// Removes what an earlier process has left in the state folder `state`. Blocks.
-pub(super) fn remove_leftovers(state: &Path) {
+/// Removes the copies that a killed process has left in the state folder `state`. Blocks.
+pub(crate) fn remove_unarchived_copies(state: &Path) {
     for entry in fs::read_dir(state).into_iter().flatten().flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(FOLDER.as_bytes()) {
             // What stays only takes space, until the next start.

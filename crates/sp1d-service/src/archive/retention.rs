@@ -18,8 +18,8 @@ const KEPT_HOURS: i64 = 24;
 /// How long a blob must have been unused before it is removed. The copies of the last hours still need it.
 const MIN_UNUSED: Duration = Duration::from_secs(25 * 60 * 60);
 
-/// Returns the copies that are no longer needed at `now`. Kept are the newest ones, and the newest one of each of the
-/// last hours.
+/// Returns the copies that are no longer needed at `now`. Keeps the newest ones, the newest one of each of the last
+/// hours, and the newest one of each hour after `now`: until a step of the clock is confirmed, `now` is the older time.
 pub(super) fn superseded(copies: &[CopyName], now: Moment) -> Vec<CopyName> {
     let mut newest_first: Vec<&CopyName> = copies.iter().collect();
     newest_first.sort_unstable();

@@ -1,6 +1,7 @@
 //! Files of an archive, in a folder or an object store.
 
 use super::{
+    deadlines::MAX_SILENCE,
     error::ArchiveError,
     folder::FolderArchive,
     place::ArchivePlace,
@@ -8,8 +9,8 @@ use super::{
     s3::{S3Archive, S3Settings},
 };
 use bytes::Bytes;
-use std::fs::File;
-use tokio::io::AsyncReadExt;
+use std::{fs::File, time::SystemTime};
+use tokio::{io::AsyncReadExt, time::timeout};
 
 /// Bytes that are read from a file at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -37,7 +38,7 @@ impl ArchiveStore {
     /// digest of the content.
     pub(super) async fn put(&self, name: &str, file: File, bytes: u64) -> Result<(), ArchiveError> {
         match self {
-            Self::Folder(folder) => folder.put(name, file).await,
+            Self::Folder(folder) => folder.put(name, file, bytes).await,
             Self::S3(s3) => s3.put(name, file, bytes).await,
         }
     }
@@ -82,6 +83,15 @@ impl ArchiveStore {
         }
     }
 
+    /// Removes the files in `folder` that interrupted writes have left, if they are older than a day at `now`. An object
+    /// store has none.
+    pub(super) async fn remove_unfinished(&self, folder: &str, now: SystemTime) -> Result<(), ArchiveError> {
+        match self {
+            Self::Folder(archive) => archive.remove_unfinished(folder, now).await,
+            Self::S3(_) => Ok(()),
+        }
+    }
+
     /// Removes a file. A missing file is not an error.
     pub(super) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
         match self {
@@ -103,7 +113,8 @@ impl ArchiveReader {
         match self {
             Self::File(file) => {
                 let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-                let read = file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await;
+                let read = timeout(MAX_SILENCE, file.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)).await;
+                let read = read.map_err(|_| format!("cannot be read: no response for {} s", MAX_SILENCE.as_secs()))?;
                 read.map_err(|error| format!("cannot be read: {error}"))?;
                 Ok((!chunk.is_empty()).then(|| chunk.into()))
             }

@@ -11,7 +11,7 @@ use super::{
     upload_places::Uploads,
 };
 use crate::{
-    archive::{Archiver, ArchiverParts, RESTORING},
+    archive::{Archiver, ArchiverParts, RESTORING, remove_unarchived_copies},
     state::{Blobs, CacheStart, Database, DiskResultCache, DiskSpace, ServiceClock, StateError, StateFolder},
     telemetry::Metrics,
 };
@@ -54,6 +54,8 @@ impl Service {
             (settings.state.clone(), settings.result_cache_bytes, settings.free_bytes);
         let open = move || {
             let folder = StateFolder::take(&path)?;
+            // Also without an archive: a copy has the size of the database.
+            remove_unarchived_copies(folder.path());
             let is_new = Blobs::is_unused(&folder.join("blobs")) && !folder.join(RESTORING).exists();
             let database = Database::open(&folder.join("service.db"), is_new)?;
             let clock = Arc::new(ServiceClock::start(database.clock()?));

@@ -12,6 +12,8 @@ mod state_folder;
 
 pub use blobs::BlobError;
 pub(crate) use blobs::{BlobWriter, Blobs, OpenBlob, StoredBlob, is_digest};
+#[cfg(test)]
+pub(crate) use clock::ClockRecord;
 pub(crate) use clock::ServiceClock;
 pub use database::DatabaseError;
 pub(crate) use database::{

@@ -6,8 +6,9 @@ use super::{
     settings::S3Settings,
 };
 use crate::archive::{
+    deadlines::{MAX_SILENCE, upload_time},
     error::ArchiveError,
-    limits::{MAX_ARCHIVED_FILES, MAX_ERROR_BYTES, MAX_LIST_BYTES},
+    limits::{MAX_ARCHIVED_FILES, MAX_ERROR_BYTES, MAX_LIST_BYTES, MAX_LIST_PAGES},
     place::ArchivePlace,
     revision::Revision,
 };
@@ -25,15 +26,6 @@ use tokio::io::AsyncReadExt;
 /// How long the signature of a request is valid. Clocks may differ by some minutes.
 const SIGNATURE_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// Time for the first byte of a connection, of a response, and of each further part.
-const MAX_SILENCE: Duration = Duration::from_secs(30);
-
-/// Time for an upload besides its bytes.
-const BASE_UPLOAD: Duration = Duration::from_secs(60);
-
-/// Slowest upload that is accepted, in bytes per second. A slower store could never keep up with the proofs.
-const MIN_UPLOAD_RATE: u64 = 256 << 10;
-
 /// Largest object of one request. See the documentation of PutObject.
 const MAX_OBJECT_BYTES: u64 = 5 << 30;
 
@@ -50,11 +42,6 @@ pub(in crate::archive) struct S3Archive {
     prefix: String,
     client: Client,
     credentials: S3Credentials,
-}
-
-/// Returns the time that an upload of `bytes` bytes may take.
-fn upload_time(bytes: u64) -> Duration {
-    BASE_UPLOAD + Duration::from_secs(bytes / MIN_UPLOAD_RATE)
 }
 
 /// Returns a body that sends the rest of `file`.
@@ -196,7 +183,7 @@ impl S3Archive {
     pub(in crate::archive) async fn list(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
         let prefix = self.key(&format!("{folder}/"));
         let (mut names, mut continued) = (Vec::new(), None::<String>);
-        loop {
+        for _ in 0..MAX_LIST_PAGES {
             let credentials = self.credentials().await?;
             let url = self.list_url(&credentials, &prefix, continued.as_deref());
             let mut response = self.succeed(self.client.get(url)).await?;
@@ -209,18 +196,19 @@ impl S3Archive {
             if names.len() as u64 > MAX_ARCHIVED_FILES {
                 return Err(self.unavailable(format!("it has more than {MAX_ARCHIVED_FILES} files")));
             }
-            // A store that repeats its token would be asked without end.
+            // The same token again would lead to the same names.
             match page.next_continuation_token {
                 Some(token) if continued.as_ref() != Some(&token) => continued = Some(token),
                 _ => return Ok(names),
             }
         }
+        Err(self.unavailable(format!("its list of objects does not end after {MAX_LIST_PAGES} responses")))
     }
 
     pub(in crate::archive) async fn remove(&self, name: &str) -> Result<(), ArchiveError> {
         let (key, credentials) = (self.key(name), self.credentials().await?);
         let url = self.bucket.delete_object(Some(&credentials), &key).sign(SIGNATURE_LIFE);
-        let response = self.send(self.client.delete(url).timeout(BASE_UPLOAD)).await?;
+        let response = self.send(self.client.delete(url).timeout(upload_time(0))).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(()),
             status if status.is_success() => Ok(()),
@@ -232,10 +220,16 @@ impl S3Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::fake_bucket::{BucketFault, FakeBucket};
 
-    #[test]
-    fn large_uploads_get_more_time() {
-        assert_eq!(upload_time(0), Duration::from_secs(60));
-        assert_eq!(upload_time(1 << 30), Duration::from_secs(60 + 4096));
+    #[tokio::test]
+    async fn list_without_an_end_is_an_error() {
+        let bucket = FakeBucket::start(BucketFault::ListsWithoutEnd).await;
+        let settings = S3Settings::read(&bucket.place(), |name| bucket.variable(name)).unwrap();
+        let listed = S3Archive::new(settings).unwrap().list("blobs").await;
+        assert!(
+            matches!(&listed, Err(ArchiveError::Unavailable { reason, .. }) if reason.contains("does not end")),
+            "{listed:?}"
+        );
     }
 }

@@ -24,8 +24,8 @@ sp1d_model::limits! {
     /// `SLOW_FACTOR` times as long as usual gives it up earlier. Afterwards it continues without a place. Each worker
     /// has at most one check, so the number of threads without a place is at most that of the workers.
     const MAX_PLACE_TIME: Duration = Duration::from_secs(2); Time by Worker;
-    /// No check of a result is slow before this time. Usual checks take 50 ms. Checks of deferred events differ more, so
-    /// none of them is slow before `MIN_FAULT_TIME`.
+    /// No check of a result is slow before this time. Usual checks take 50 ms. Checks of deferred events differ more.
+    /// None of them is slow before `MIN_FAULT_TIME`.
     const MIN_SLOW_TIME: Duration = Duration::from_millis(200); Time by Worker;
     /// No slow check is a fault of its worker before this time, because this machine may be busy for a moment.
     const MIN_FAULT_TIME: Duration = Duration::from_secs(2); Time by Worker;
@@ -436,7 +436,7 @@ mod tests {
             assert!((MIN_SLOW_TIME..MIN_FAULT_TIME).contains(&start.elapsed()));
             assert_eq!(of_slow.recv().await, Some(CheckDelay::Fault));
             assert!(start.elapsed() >= MIN_FAULT_TIME);
-            assert_eq!(of_behind.recv().await, None, "a check that waits is no fault");
+            assert_eq!(of_behind.recv().await, None, "a check that waits is not a fault");
         };
         tokio::join!(first, places.run(WorkerId(1), OUTPUT, behind, || ()), reports);
     }

@@ -34,8 +34,8 @@ const RECORD_BYTES: usize = 64 << 20;
 /// Number of unread transfers. A session has 16 calls at a time, and one of them is its control stream.
 const TRANSFERS: usize = 15;
 
-/// Maximum memory of all transfers: eight chunks for each, in the orchestrator, in HTTP/2 on both sides, and in the pipe
-/// between them. The whole artifact for each would be eight times as much.
+/// Maximum memory of all transfers: eight chunks for each, in the orchestrator, in HTTP/2 on both sides, and in the
+/// pipe between them. The whole artifact for each would be eight times as much.
 const MAX_BYTES: usize = 16 * (8 << 20);
 
 /// Connects the orchestrator to the worker of the test.

@@ -374,7 +374,7 @@ fn three_checks_that_take_too_long_lead_to_quarantine() {
 }
 
 #[test]
-fn a_delayed_check_alone_is_no_fault() {
+fn a_delayed_check_alone_does_not_lead_to_quarantine() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1)]);
     for id in 1..=4 {

@@ -83,8 +83,8 @@ impl ArchiveStore {
         }
     }
 
-    /// Removes the files in `folder` that interrupted writes have left, if they are older than a day at `now`. An object
-    /// store has none.
+    /// Removes the files in `folder` that interrupted writes have left, if they are older than a day at `now`. An
+    /// object store has none.
     pub(super) async fn remove_unfinished(&self, folder: &str, now: SystemTime) -> Result<(), ArchiveError> {
         match self {
             Self::Folder(archive) => archive.remove_unfinished(folder, now).await,

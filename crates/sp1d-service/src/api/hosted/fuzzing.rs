@@ -2,10 +2,10 @@
 
 use super::{
     address::RequesterAddress,
-    url_permit::{UrlPermit, UrlPermitKey, HostedFileKind},
     refusal::HostedRefusal,
     request::{artifact_id, artifact_signer, artifact_uri, check_body, open_signed, program_hash},
     upload::decompress,
+    url_permit::{HostedFileKind, UrlPermit, UrlPermitKey},
     wire::{
         artifact::CreateArtifactRequest,
         network::{CreateProgramRequestBody, RequestProofRequestBody, SignedRequest},

@@ -25,13 +25,16 @@ use std::{
 };
 use tokio::{
     net::UnixStream,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
 /// A stage that ends this soon after its attempt was cancelled is not reported as busy.
 const BUSY_REPORT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a process that ends waits until its last report is written.
+const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Calls that wait for a reply from the worker, by call number.
 #[derive(Default)]
@@ -117,7 +120,7 @@ impl AttemptIo for RemoteIo {
 }
 
 /// Loads a prover with `load`, which may block. Then runs attempts on it for the worker at the other end of `stream`,
-/// until the stream ends. Call this on a runtime whose threads do no heavy work.
+/// until the stream ends or the prover is broken. Call this on a runtime whose threads do no heavy work.
 ///
 /// # Errors
 /// Fails if the stream fails or the worker sends an invalid message. If the prover cannot be loaded, this reports the
@@ -149,11 +152,27 @@ pub async fn serve_prover(
     if out.send(ready).await.is_err() {
         return Ok(());
     }
-    let mut server = ProverServer { engine, out, calls: Arc::default(), runs: HashMap::new(), resting: None };
-    while let Some(message) = reader.next::<ToProver>().await? {
+    let broken = Arc::new(Notify::new());
+    let mut server = ProverServer {
+        engine,
+        out,
+        calls: Arc::default(),
+        runs: HashMap::new(),
+        resting: None,
+        broken: broken.clone(),
+    };
+    loop {
+        let message = tokio::select! {
+            message = reader.next::<ToProver>() => message?,
+            () = broken.notified() => {
+                drop(server);
+                let _ = timeout(LAST_REPORT_TIMEOUT, written).await;
+                return Ok(());
+            }
+        };
+        let Some(message) = message else { return Ok(()) };
         server.on_message(message).await?;
     }
-    Ok(())
 }
 
 struct ProverServer {
@@ -163,6 +182,8 @@ struct ProverServer {
     runs: HashMap<u64, AbortOnDropHandle<()>>,
     /// Waits for the stages of cancelled attempts to end.
     resting: Option<AbortOnDropHandle<()>>,
+    /// Notified when the engine is broken, after the outcome of the attempt that found it was sent.
+    broken: Arc<Notify>,
 }
 
 impl ProverServer {
@@ -194,7 +215,7 @@ impl ProverServer {
             }
         };
         let io = Arc::new(RemoteIo { run, calls: self.calls.clone(), out: self.out.clone() });
-        let (engine, out) = (self.engine.clone(), self.out.clone());
+        let (engine, out, broken) = (self.engine.clone(), self.out.clone(), self.broken.clone());
         let slot = usize::try_from(slot).unwrap_or(usize::MAX);
         let task = tokio::spawn(async move {
             let ran = AssertUnwindSafe(engine.run(slot, assignment, io)).catch_unwind().await;
@@ -202,6 +223,9 @@ impl ProverServer {
                 ran.unwrap_or_else(|panic| Err(AttemptError { kind: FailureKind::Panic, text: panic_text(&*panic) }));
             // If this fails, the worker is gone and does not need the outcome.
             let _ = out.send(ended(run, outcome)).await;
+            if engine.is_broken() {
+                broken.notify_one();
+            }
         });
         self.runs.insert(run, AbortOnDropHandle::new(task));
     }

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod program;
 mod prove;
+mod prover_commands;
 mod reference;
 mod restore;
 mod run_subcommand;

@@ -6,7 +6,7 @@ use crate::{
     program::ProgramShape,
 };
 use sp1d_model::TaskKind;
-use sp1d_orchestrator::{AttemptMemory, ProofEvent, ProofFailure, ProofHandle, ProofMode};
+use sp1d_orchestrator::{ProofEvent, ProofFailure, ProofHandle, ProofMode, ShardWorker};
 
 pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
     match mode {
@@ -19,7 +19,7 @@ pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
 /// reason. The cut is the number of trace cells after which a shard ends. Returns `None` if the program is too large
 /// for any shard.
 #[must_use]
-pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<(u64, String)> {
+pub fn preview_cut(mode: ProofMode, instructions: u64, workers: &[ShardWorker]) -> Option<(u64, String)> {
     choose_cut(shard_kind(mode), instructions, workers).map(|choice| (choice.threshold, choice.reason))
 }
 
@@ -42,6 +42,12 @@ pub(super) async fn choose_for_workers(
     let options = options.chosen(choice.threshold);
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
+    if let Some(left_out) = choice.left_out {
+        for worker in &left_out.names {
+            tracing::info!(proof_id = proof.label(), %worker, "worker left out of the shards of a proof: it is too small");
+        }
+        proof.leave_out_small_workers(left_out.compared_bytes).await;
+    }
     proof.report(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
@@ -50,9 +56,11 @@ pub(super) async fn choose_for_workers(
 /// may be too short to fill a shard. The proof fails before a shard that does not fit is assigned.
 pub(super) fn warn_of_large_cut(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, shape: ProgramShape) {
     let kind = shard_kind(mode);
-    let (instructions, workers) = (shape.instructions as u64, proof.attempt_memory(kind));
+    let (instructions, workers) = (shape.instructions as u64, proof.shard_workers(kind));
     let bytes = task_bytes(kind, Some(ShardCells::full(instructions, options.threshold())));
-    let Some(largest) = too_small_for(bytes, &workers).filter(|_| options.is_set()) else { return };
+    let Some(largest) = too_small_for(bytes, options.threshold(), &workers).filter(|_| options.is_set()) else {
+        return;
+    };
     let fitting = choose_cut(kind, instructions, &workers).map(|choice| choice.threshold);
     tracing::warn!(
         proof_id = proof.label(),

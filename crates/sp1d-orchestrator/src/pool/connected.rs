@@ -34,6 +34,12 @@ pub(crate) struct ConnectedWorker {
     pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) memory: Mutex<Option<AttemptMemory>>,
+    /// Number of its provers.
+    pub(crate) provers: u32,
+    /// The most cells of a shard that it proves; `None` if only its memory bounds them.
+    pub(crate) largest_cut: Option<u64>,
+    /// The memory by which the scheduler compares it, from when its prover was first loaded; 0 before.
+    pub(crate) compared_bytes: AtomicU64,
     pub(crate) cpu: String,
     pub(crate) done: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,

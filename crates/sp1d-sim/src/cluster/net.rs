@@ -77,6 +77,7 @@ impl Net {
             | DispatchEvent::AttemptFailed { .. }
             | DispatchEvent::TryEnded { .. } => true,
             DispatchEvent::TryStarted { .. }
+            | DispatchEvent::SmallWorkersLeftOut { .. }
             | DispatchEvent::WorkerJoined { .. }
             | DispatchEvent::DrainRequested { .. }
             | DispatchEvent::DrainCancelled { .. }

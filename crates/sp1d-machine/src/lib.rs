@@ -12,8 +12,8 @@ mod shared_memory;
 mod usage;
 
 pub use gpu::{
-    GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, GpuSelectionError, MAX_GPUS, check_gpus,
-    gpu_library, near_cores,
+    GpuCode, GpuDevice, GpuDriver, GpuFault, GpuLibrary, GpuReading, GpuSelection, GpuSelectionError, MAX_GPUS,
+    check_gpus, gpu_code, gpu_library, near_cores,
 };
 pub use memory::{Memory, OomKills};
 pub use open_files::raise_open_files;

@@ -4,6 +4,7 @@
 //! [`GpuLibrary`] is the interface to the driver's management library (NVML). Only `nvml`, which needs the feature
 //! `gpu`, loads that library. Everything else here also compiles without the feature, and knows nothing about CUDA.
 
+mod architectures;
 mod fault;
 mod library;
 mod near_cores;
@@ -11,6 +12,7 @@ mod near_cores;
 mod nvml;
 mod selection;
 
+pub use architectures::{GpuCode, gpu_code};
 pub use fault::GpuFault;
 pub use library::{GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS, check_gpus, gpu_library};
 pub use near_cores::near_cores;

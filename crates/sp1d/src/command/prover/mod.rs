@@ -6,6 +6,8 @@ mod computing;
 mod config;
 mod demo;
 mod doctor;
+mod finding;
+mod gpu_findings;
 mod program;
 mod prove;
 mod prover_commands;

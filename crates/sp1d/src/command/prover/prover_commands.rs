@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use sp1d_engine::{MIN_GPU_BYTES, largest_gpu_cut};
-use sp1d_machine::{GpuDevice, GpuFault, GpuSelection, check_gpus, gpu_library, near_cores};
+use sp1d_machine::{GpuDevice, GpuFault, GpuSelection, check_gpus, gpu_code, gpu_library, near_cores};
 use sp1d_worker::ProverCommand;
 use std::{ffi::OsString, thread};
 
@@ -40,13 +40,16 @@ fn exit_code(fault: &GpuFault) -> u8 {
     }
 }
 
-/// Finds the selected GPUs, and checks that SP1's provers fit into their memory.
+/// Finds the selected GPUs, and checks that this build runs on them and that SP1's provers fit into their memory.
 fn select_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>, GpuFault> {
     let gpus = selection.choose(check_gpus(&*gpu_library()?)?)?;
-    match gpus.iter().find(|gpu| largest_gpu_cut(gpu.memory_bytes).is_none()) {
-        Some(gpu) => Err(GpuFault::TooLittleMemory { memory_bytes: gpu.memory_bytes, needed_bytes: MIN_GPU_BYTES }),
-        None => Ok(gpus),
+    for gpu in &gpus {
+        gpu_code(gpu.capability)?;
+        if largest_gpu_cut(gpu.memory_bytes).is_none() {
+            return Err(GpuFault::TooLittleMemory { memory_bytes: gpu.memory_bytes, needed_bytes: MIN_GPU_BYTES });
+        }
     }
+    Ok(gpus)
 }
 
 /// The provers divide `cores`.

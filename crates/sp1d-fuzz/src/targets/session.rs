@@ -219,6 +219,7 @@ fn worker_messages() -> Vec<from_worker::Message> {
     };
     vec![
         M::Heartbeat(wire::Heartbeat {}),
+        M::GpuReadings(wire::GpuReadings { gpus: vec![wire::GpuReading { celsius: Some(61), ..Default::default() }] }),
         M::Readiness(hello().readiness.unwrap_or_default()),
         M::Started(wire::Started { attempt: 7 }),
         M::MarkerComplete(wire::MarkerComplete { attempt: 7 }),

@@ -1,7 +1,7 @@
 //! The control stream of a session: what the worker reports, and whether it is alive.
 
 use super::{
-    introduction::{WorkerIntroduction, attempt_memory},
+    introduction::{WorkerIntroduction, attempt_memory, gpu_states},
     worker_session::WorkerSession,
 };
 use crate::{
@@ -71,6 +71,11 @@ impl WorkerSession {
                 }
             }
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
+            from_worker::Message::GpuReadings(readings) => {
+                if let Some(worker) = self.shared.worker(session) {
+                    *worker.gpus() = gpu_states(readings);
+                }
+            }
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
             from_worker::Message::Leaving(_) => {
                 self.expect_no_return();

@@ -5,7 +5,7 @@ use crate::{
     runner::task::AttemptMemory,
     settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings},
 };
-use sp1d_model::clean_line;
+use sp1d_model::{GpuState, clean_line};
 use sp1d_protocol::wire::{self, HelloRequest, Machine};
 use sp1d_scheduler::{KindSet, TaskKind};
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 sp1d_model::limits! {
     /// Maximum number of characters of a worker's name, and of the name of its processor with its GPUs.
     const MAX_TEXT_CHARACTERS: usize = 64; Count by Worker;
+    /// Maximum number of GPUs of a worker whose state is kept.
+    const MAX_GPUS: usize = 64; Count by Worker;
 }
 
 /// What a worker reported about itself in an accepted handshake.
@@ -56,6 +58,18 @@ impl WorkerIntroduction {
     }
 }
 
+/// Returns the state of a worker's GPUs.
+pub(super) fn gpu_states(readings: wire::GpuReadings) -> Vec<GpuState> {
+    let state = |reading: wire::GpuReading| GpuState {
+        index: reading.index,
+        used_bytes: reading.used_bytes,
+        utilization_percent: reading.utilization_percent,
+        celsius: reading.celsius,
+        milliwatts: reading.milliwatts,
+    };
+    readings.gpus.into_iter().take(MAX_GPUS).map(state).collect()
+}
+
 /// Describes what a worker computes on, for people: its GPUs, then its processor.
 pub(crate) fn computes_on(machine: &Machine) -> String {
     let Some(gpu) = machine.gpus.first() else { return machine.cpu.clone() };
@@ -87,6 +101,14 @@ mod tests {
         };
         let machine = Machine { cpu: "EPYC".to_owned(), gpus: gpus.iter().map(gpu).collect(), ..Machine::default() };
         assert_eq!(computes_on(&machine), expected);
+    }
+
+    #[test]
+    fn the_state_of_few_gpus_is_kept() {
+        let reading = |index| wire::GpuReading { index, celsius: Some(61), ..wire::GpuReading::default() };
+        let states = gpu_states(wire::GpuReadings { gpus: (0..1000).map(reading).collect() });
+        assert_eq!(states.len(), MAX_GPUS);
+        assert_eq!(states[1], GpuState { index: 1, celsius: Some(61), ..GpuState::default() });
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Session for SessionService {
             largest_cut: introduction.largest_cut,
             compared_bytes: AtomicU64::new(0),
             cpu: introduction.cpu.clone(),
+            gpus: Mutex::default(),
             done: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
             let_go: AtomicBool::new(false),

@@ -3,9 +3,9 @@
 use super::{error::WorkerError, loading::EngineOptions};
 use rustix::system::uname;
 use sp1d_engine::{Equipment, ProverDevice, build_identity};
-use sp1d_machine::Memory;
+use sp1d_machine::{Memory, gpu_library};
 use sp1d_protocol::wire::{Gpu, Machine};
-use sp1d_worker::Introduction;
+use sp1d_worker::{GpuMonitor, Introduction};
 use std::{
     fs,
     thread::{self, JoinHandle},
@@ -49,5 +49,11 @@ pub(super) fn introduction(name: String, threads: usize, engine: &EngineOptions)
         global_dependencies_opt: engine.device == ProverDevice::Gpu,
     };
     let capabilities = Equipment::of_this_machine(memory_bytes).capabilities();
-    Introduction { name, build: build_identity(), machine, capabilities, plan: engine.plan() }
+    let gpus = match gpu_library() {
+        Ok(library) if !engine.gpus.is_empty() => {
+            GpuMonitor::new(library.into(), engine.gpus.iter().map(|gpu| gpu.index).collect())
+        }
+        _ => GpuMonitor::default(),
+    };
+    Introduction { name, build: build_identity(), machine, capabilities, plan: engine.plan(), gpus }
 }

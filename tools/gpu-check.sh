@@ -1,5 +1,5 @@
-# `./x gpu-check`: proves on the GPUs of this machine, kills a prover, and writes figures. It compiles nothing and needs no
-# network: copy this repository with target/gpu to a machine with a GPU.
+# `./x gpu-check`: proves on the GPUs of this machine, kills a prover, and writes figures. It compiles nothing and needs
+# no network: copy this repository with target/gpu to a machine with a GPU.
 #
 # `./x` reads this file. It provides `called_in`, `say` and `die`.
 

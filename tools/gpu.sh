@@ -1,9 +1,10 @@
-# `./x gpu`: builds sp1d with GPU support. Where the system has no CUDA, it fetches the compiler and the headers from PyPI.
+# `./x gpu`: builds sp1d with GPU support. Where the system has no CUDA, it fetches the compiler and the headers from
+# PyPI.
 #
 # `./x` reads this file. It provides `profile`, `tools`, `say`, `die`, `need`, `setup` and `target_folder`.
 
-# NVIDIA's packages on PyPI with nvcc, its back end, headers and the runtime library, all of CUDA 13.0. Drivers of version
-# 580 run it; they are usual in data centers.
+# NVIDIA's packages on PyPI with nvcc, its back end, headers and the runtime library, all of CUDA 13.0. Drivers of
+# version 580 run it; they are usual in data centers.
 cuda_packages=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96
   nvidia-cuda-cccl==13.0.85 nvidia-nvtx==13.0.85)
 cuda_folder=$tools/cuda-13.0

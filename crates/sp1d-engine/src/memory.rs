@@ -152,9 +152,9 @@ pub(crate) struct LeftOutWorkers {
     pub(crate) compared_bytes: u64,
 }
 
-/// Returns the memory of the largest of `workers` in bytes if it is too small for a shard of `threshold` cells that takes
-/// `bytes`. `None` if the shard may fit, or if no worker is connected. The estimate may be a third too high, so three
-/// quarters of it are enough.
+/// Returns the memory of the largest of `workers` in bytes if it is too small for a shard of `threshold` cells that
+/// takes `bytes`. `None` if the shard may fit, or if no worker is connected. The estimate may be a third too high, so
+/// three quarters of it are enough.
 pub(crate) fn too_small_for(bytes: u64, threshold: u64, workers: &[ShardWorker]) -> Option<u64> {
     let room = |worker: &ShardWorker| match (worker.largest_cut, worker.memory) {
         (Some(largest), _) if largest < threshold => comparable_bytes(largest).min((bytes / 4 * 3).saturating_sub(1)),
@@ -167,8 +167,8 @@ pub(crate) fn too_small_for(bytes: u64, threshold: u64, workers: &[ShardWorker])
 
 /// Chooses the largest cut of which shards fit into each of `workers` while all their provers prove, for tasks of
 /// `kind`. Workers that are too small for the smallest cut do not count. Small workers are left out if the others
-/// finish earlier by the durations that the scheduler has learned. `None` if a program of so many instructions fits into
-/// no shard.
+/// finish earlier by the durations that the scheduler has learned. `None` if a program of so many instructions fits
+/// into no shard.
 pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWorker]) -> Option<CutChoice> {
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let needed = |threshold| task_bytes(kind, Some(ShardCells::full(instructions, threshold)));

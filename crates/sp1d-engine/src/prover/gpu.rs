@@ -1,11 +1,11 @@
 //! The engine with SP1's CUDA provers, on the first GPU that the process sees.
 //!
-//! SP1's provers refer to their stream on the GPU without owning it: a [`TaskScope`] is a pointer that nothing checks. The
-//! task that owns the stream therefore never ends, and only one engine is loaded in a process.
+//! SP1's provers refer to their stream on the GPU without owning it: a [`TaskScope`] is a pointer that nothing checks.
+//! The task that owns the stream therefore never ends, and only one engine is loaded in a process.
 //!
-//! SP1's own function for this, `cuda_worker_builder`, hides the provers that the core provers of the slots share, reads
-//! its options from the environment, and panics if the GPU has too little memory. So this module makes the same provers
-//! itself.
+//! SP1's own function for this, `cuda_worker_builder`, hides the provers that the core provers of the slots share,
+//! reads its options from the environment, and panics if the GPU has too little memory. So this module makes the same
+//! provers itself.
 
 use super::{
     attempt_client::AttemptClient,
@@ -143,8 +143,8 @@ fn device_memory() -> Result<u64, GpuFault> {
     }
 }
 
-/// Returns the failure in words if the GPU is its cause. SP1 panics with the text of CUDA's error. After some errors CUDA
-/// refuses every later call, so the GPU is asked too.
+/// Returns the failure in words if the GPU is its cause. SP1 panics with the text of CUDA's error. After some errors
+/// CUDA refuses every later call, so the GPU is asked too.
 pub(super) fn explain(failure: &AttemptError) -> Option<AttemptError> {
     let fault = GpuFault::of_cuda(&failure.text).or_else(|| device_memory().err())?;
     let kind = if fault.is_out_of_memory() { FailureKind::OutOfMemory } else { FailureKind::Engine };

@@ -1,8 +1,6 @@
 //! The driver's management library, as the rest of the project sees it.
 
 use super::fault::{BUILD_CUDA, GpuFault};
-#[cfg(feature = "gpu")]
-use super::nvml::open;
 
 /// Maximum number of GPUs of a machine that are looked at.
 pub const MAX_GPUS: u32 = 64;
@@ -82,19 +80,6 @@ pub trait GpuLibrary: Send + Sync {
     fn reading(&self, index: u32) -> Result<GpuReading, GpuFault>;
 }
 
-/// Loads the driver's management library.
-///
-/// # Errors
-/// Fails if this build has no GPU support, or if no driver is found.
-pub fn gpu_library() -> Result<Box<dyn GpuLibrary>, GpuFault> {
-    open()
-}
-
-#[cfg(not(feature = "gpu"))]
-fn open() -> Result<Box<dyn GpuLibrary>, GpuFault> {
-    Err(GpuFault::NotBuilt)
-}
-
 /// Returns the GPUs of this machine after a check of the driver.
 ///
 /// # Errors
@@ -152,12 +137,5 @@ mod tests {
         check((12, 9), Ok(vec![device]), Err(GpuFault::DriverTooOld { found: Some("1.2".to_owned()) }));
         check((13, 0), Ok(Vec::new()), Err(GpuFault::NoDevice));
         check((13, 0), Err(lost.clone()), Err(lost));
-    }
-
-    #[test]
-    #[cfg(not(feature = "gpu"))]
-    fn a_build_without_gpu_support_names_the_build_that_has_it() {
-        let Err(fault) = gpu_library() else { panic!("the build has GPU support") };
-        assert!(fault.to_string().ends_with("hint: build it with `./x gpu`, or with the feature `gpu` and CUDA"));
     }
 }

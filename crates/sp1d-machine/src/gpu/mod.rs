@@ -7,6 +7,7 @@
 mod architectures;
 mod fault;
 mod library;
+mod load;
 mod near_cores;
 #[cfg(feature = "gpu")]
 mod nvml;
@@ -14,6 +15,7 @@ mod selection;
 
 pub use architectures::{GpuCode, gpu_code};
 pub use fault::GpuFault;
-pub use library::{GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS, check_gpus, gpu_library};
+pub use library::{GpuDevice, GpuDriver, GpuLibrary, GpuReading, MAX_GPUS, check_gpus};
+pub use load::gpu_library;
 pub use near_cores::near_cores;
 pub use selection::{GpuSelection, GpuSelectionError};

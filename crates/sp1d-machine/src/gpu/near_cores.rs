@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-/// Returns the cores of `allowed` that are next to the device at `pci_address`, in order. Returns all of `allowed` if the
-/// kernel does not report the cores, or if none of them is allowed.
+/// Returns the cores of `allowed` that are next to the device at `pci_address`, in order. Returns all of `allowed` if
+/// the kernel does not report the cores, or if none of them is allowed.
 #[must_use]
 pub fn near_cores(pci_address: &str, allowed: &[u16]) -> Vec<u16> {
     let list = fs::read_to_string(Path::new("/sys/bus/pci/devices").join(pci_address).join("local_cpulist"));

@@ -37,8 +37,8 @@ pub struct AttemptMemory {
 pub struct ShardWorker {
     /// The name of the worker.
     pub name: String,
-    /// How much memory its attempts can use; `None` if it does not report it. This does not bound the shards of a worker
-    /// with a largest cut.
+    /// How much memory its attempts can use; `None` if it does not report it. This does not bound the shards of a
+    /// worker with a largest cut.
     pub memory: Option<AttemptMemory>,
     /// The most cells of a shard that its provers prove. GPUs have such a bound.
     pub largest_cut: Option<u64>,

@@ -178,8 +178,8 @@ pub async fn serve_prover(
     serve_prover_on(ProverDevice::Processor, threads, parallel_shards, release_memory).await
 }
 
-/// Same as [`serve_prover`], for a prover on the first GPU that this process sees. Without GPU support in the build, the
-/// prover cannot be loaded, and the worker is told so.
+/// Same as [`serve_prover`], for a prover on the first GPU that this process sees. Without GPU support in the build,
+/// the prover cannot be loaded, and the worker is told so.
 ///
 /// # Errors
 /// If the standard input is not a socket, or the threads cannot be started.

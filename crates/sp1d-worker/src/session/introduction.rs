@@ -5,7 +5,8 @@ use sp1d_model::{KindSet, TaskKind};
 use sp1d_protocol::{Build, wire::Machine};
 use std::collections::BTreeMap;
 
-/// A worker's description of itself. Everything but `plan` and `gpus` is sent to every orchestrator at the start of a session.
+/// A worker's description of itself. Everything but `plan` and `gpus` is sent to every orchestrator at the start of a
+/// session.
 #[derive(Debug, Clone)]
 pub struct Introduction {
     /// The worker's name, for people.

@@ -218,6 +218,16 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
     Some(CutChoice { threshold: *threshold, reason, left_out })
 }
 
+/// Returns the workers whose GPUs refuse shards of `threshold` cells. `None` if there are none, or if no other worker is
+/// larger.
+pub(crate) fn refusing_workers(threshold: u64, workers: &[ShardWorker]) -> Option<LeftOutWorkers> {
+    let refusing = || workers.iter().filter(|worker| worker.largest_cut.is_some_and(|largest| largest < threshold));
+    let compared_bytes = refusing().map(|worker| worker.compared_bytes).max()?;
+    let names = refusing().map(|worker| worker.name.clone()).collect();
+    let has_larger = workers.iter().any(|worker| is_larger(worker, compared_bytes));
+    has_larger.then_some(LeftOutWorkers { names, compared_bytes })
+}
+
 /// Returns true if the scheduler gives `worker` shards that are too large for workers with `compared_bytes`.
 fn is_larger(worker: &ShardWorker, compared_bytes: u64) -> bool {
     worker.compared_bytes > compared_bytes.saturating_add(compared_bytes / 16)
@@ -391,6 +401,20 @@ mod tests {
         // A small worker that is slow, and one that is nearly as large as the GPU.
         let pool = [large.clone(), paced(gpu(285_212_672), "card", 4), paced(cpu(4.5), "old", 300)];
         check_left_out(&pool, &["old"], CUTS[1]);
+    }
+
+    #[test]
+    fn gpus_that_refuse_a_cut_are_left_out_if_another_worker_is_larger() {
+        let card = ShardWorker { name: "card".to_owned(), ..gpu(285_212_672) };
+        let check = |threshold: u64, others: &[ShardWorker], expected: bool| {
+            let found = refusing_workers(threshold, &[&[card.clone()], others].concat());
+            assert_eq!(found.map(|left_out| left_out.names), expected.then(|| vec!["card".to_owned()]));
+        };
+        check(CUTS[0], &[gpu(402_653_184)], true);
+        check(CUTS[0], &workers(&[64.0]), true);
+        check(CUTS[0], &workers(&[16.0]), false);
+        check(CUTS[0], &[], false);
+        check(CUTS[1], &[gpu(402_653_184)], false);
     }
 
     #[test]

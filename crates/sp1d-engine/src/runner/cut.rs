@@ -1,7 +1,7 @@
 //! Chooses how the run of a proof is cut into shards.
 
 use crate::{
-    memory::{ShardCells, choose_cut, task_bytes, too_small_for},
+    memory::{LeftOutWorkers, ShardCells, choose_cut, refusing_workers, task_bytes, too_small_for},
     options::CutOptions,
     program::ProgramShape,
 };
@@ -43,13 +43,24 @@ pub(super) async fn choose_for_workers(
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
     if let Some(left_out) = choice.left_out {
-        for worker in &left_out.names {
-            tracing::info!(proof_id = proof.label(), %worker, "worker left out of the shards of a proof: it is too small");
-        }
-        proof.leave_out_small_workers(left_out.compared_bytes).await;
+        leave_out(proof, &left_out).await;
     }
     proof.report(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
+}
+
+/// Leaves out workers whose GPUs refuse the shards of a cut that was set, or chosen before the service restarted.
+pub(super) async fn leave_out_refusing(proof: &ProofHandle, options: &CutOptions, mode: ProofMode) {
+    if let Some(left_out) = refusing_workers(options.threshold(), &proof.shard_workers(shard_kind(mode))) {
+        leave_out(proof, &left_out).await;
+    }
+}
+
+async fn leave_out(proof: &ProofHandle, left_out: &LeftOutWorkers) {
+    for worker in &left_out.names {
+        tracing::info!(proof_id = proof.label(), %worker, "worker left out of the shards of a proof: it is too small");
+    }
+    proof.leave_out_small_workers(left_out.compared_bytes).await;
 }
 
 /// Logs a warning if the user has set a cut whose full shards fit no connected worker. This is no error yet: a program

@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 const BUSY_REPORT_DELAY: Duration = Duration::from_millis(250);
 
 /// How long a process that ends waits until its last report is written.
-const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Calls that wait for a reply from the worker, by call number.
 #[derive(Default)]
@@ -165,6 +165,8 @@ pub async fn serve_prover(
         let message = tokio::select! {
             message = reader.next::<ToProver>() => message?,
             () = broken.notified() => {
+                // The process ends now. Freeing what the engine holds on a broken device could fail.
+                std::mem::forget(server.engine.clone());
                 drop(server);
                 let _ = timeout(LAST_REPORT_TIMEOUT, written).await;
                 return Ok(());
@@ -262,4 +264,72 @@ fn ended(run: u64, outcome: Result<(), AttemptError>) -> FromProver {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("the prover panicked: {}", text.unwrap_or("no message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sp1d_model::AttemptId;
+    use sp1d_protocol::{ArtifactRef, TaskPayload, WrapTask};
+    use std::sync::atomic::AtomicBool;
+
+    /// An engine whose attempts fail. After the second one it is broken.
+    #[derive(Default)]
+    struct BreakingEngine {
+        has_failed: AtomicBool,
+        is_broken: AtomicBool,
+    }
+
+    #[async_trait]
+    impl ProvingEngine for BreakingEngine {
+        fn slots(&self) -> usize {
+            1
+        }
+
+        async fn run(&self, _: usize, _: Assignment, _: Arc<dyn AttemptIo>) -> Result<(), AttemptError> {
+            if self.has_failed.swap(true, Ordering::Relaxed) {
+                self.is_broken.store(true, Ordering::Relaxed);
+            }
+            Err(AttemptError { kind: FailureKind::Engine, text: "the GPU reported an error".to_owned() })
+        }
+
+        fn is_broken(&self) -> bool {
+            self.is_broken.load(Ordering::Relaxed)
+        }
+    }
+
+    fn run(number: u64) -> ToProver {
+        let proof = ArtifactRef { name: "proof".to_owned(), digest: sp1d_artifacts::Digest::of(b"proof"), length: 5 };
+        let assignment = Assignment {
+            attempt: AttemptId(number),
+            proof: "a proof".to_owned(),
+            payload: TaskPayload::ShrinkWrap(WrapTask { proof, result: "wrapped".to_owned() }),
+            options: "{}".to_owned(),
+            memory_bytes: 0,
+            key: None,
+            resumes: None,
+        };
+        let assign = sp1d_protocol::wire::Assign::from(assignment).encode_to_vec().into();
+        ToProver { message: Some(to_prover::Message::Run(wire::Run { run: number, slot: 0, assign })) }
+    }
+
+    #[tokio::test]
+    async fn a_broken_prover_reports_its_attempt_and_ends() {
+        let (worker, prover) = UnixStream::pair().unwrap();
+        let engine: Arc<dyn ProvingEngine> = Arc::new(BreakingEngine::default());
+        let served = tokio::spawn(serve_prover(prover, move || Ok(engine)));
+        let (mut reader, out, writing) = frames::<ToProver>(worker);
+        let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let ready = reader.next::<FromProver>().await.unwrap().unwrap();
+        assert!(matches!(ready.message, Some(from_prover::Message::Ready(_))), "{ready:?}");
+        for number in [1, 2] {
+            out.send(run(number)).await.unwrap();
+            let ended = reader.next::<FromProver>().await.unwrap().unwrap();
+            let Some(from_prover::Message::Ended(ended)) = ended.message else { panic!("no attempt ended") };
+            assert_eq!(ended.run, number);
+            assert_eq!(ended.failure.unwrap().text, "the GPU reported an error");
+        }
+        assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");
+        served.await.unwrap().unwrap();
+    }
 }

@@ -218,7 +218,7 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
     Some(CutChoice { threshold: *threshold, reason, left_out })
 }
 
-/// Returns the workers whose GPUs refuse shards of `threshold` cells. `None` if there are none, or if no other worker is
+/// Returns the workers whose GPUs refuse shards of `threshold` cells. `None` if no GPU does, or if no other worker is
 /// larger.
 pub(crate) fn refusing_workers(threshold: u64, workers: &[ShardWorker]) -> Option<LeftOutWorkers> {
     let refusing = || workers.iter().filter(|worker| worker.largest_cut.is_some_and(|largest| largest < threshold));
@@ -407,7 +407,7 @@ mod tests {
     fn gpus_that_refuse_a_cut_are_left_out_if_another_worker_is_larger() {
         let card = ShardWorker { name: "card".to_owned(), ..gpu(285_212_672) };
         let check = |threshold: u64, others: &[ShardWorker], expected: bool| {
-            let found = refusing_workers(threshold, &[&[card.clone()], others].concat());
+            let found = refusing_workers(threshold, &[std::slice::from_ref(&card), others].concat());
             assert_eq!(found.map(|left_out| left_out.names), expected.then(|| vec!["card".to_owned()]));
         };
         check(CUTS[0], &[gpu(402_653_184)], true);

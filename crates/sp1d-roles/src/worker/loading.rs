@@ -179,7 +179,7 @@ pub async fn serve_prover(
 }
 
 /// Same as [`serve_prover`], for a prover on the first GPU that this process sees. Without GPU support in the build,
-/// the prover cannot be loaded, and the worker is told so.
+/// the prover cannot be loaded, and the worker gets the reason.
 ///
 /// # Errors
 /// If the standard input is not a socket, or the threads cannot be started.

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_driver_is_no_error_and_a_build_without_gpus_is_silent() {
+    fn a_missing_driver_is_odd_and_a_build_without_gpus_is_silent() {
         let found = gpus(&Err(GpuFault::NoDriver));
         assert_eq!((found.len(), found[0].verdict), (1, CheckVerdict::Odd));
         assert!(found[0].found.contains("no NVIDIA driver found"), "{found:?}");

@@ -5,7 +5,7 @@
 //! them.
 
 use sp1d_model::TaskKind;
-use sp1d_orchestrator::AttemptMemory;
+use sp1d_orchestrator::{ShardWorker, comparable_bytes};
 
 /// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
 pub const REST_BYTES: u64 = 1_000_000_000;
@@ -140,28 +140,56 @@ pub fn smaller_cut(threshold: u64) -> Option<u64> {
 pub(crate) struct CutChoice {
     pub(crate) threshold: u64,
     pub(crate) reason: String,
+    /// The workers that are left out because the others finish earlier with larger shards.
+    pub(crate) left_out: Option<LeftOutWorkers>,
 }
 
-/// Returns the memory of the largest of `workers` in bytes if it is too small for a shard that takes `bytes`. `None` if
-/// the shard may fit, or if no worker is connected. The estimate may be a third too high, so three quarters of it are
-/// enough.
-pub(crate) fn too_small_for(bytes: u64, workers: &[Option<AttemptMemory>]) -> Option<u64> {
-    let largest = workers.iter().map(|memory| memory.map_or(u64::MAX, |memory| memory.alone_bytes)).max();
+/// Workers that get no shard of a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeftOutWorkers {
+    pub(crate) names: Vec<String>,
+    /// The memory of the largest of them, as the scheduler compares workers.
+    pub(crate) compared_bytes: u64,
+}
+
+/// Returns the memory of the largest of `workers` in bytes if it is too small for a shard of `threshold` cells that
+/// takes `bytes`. `None` if the shard may fit, or if no worker is connected. The estimate may be a third too high, so
+/// three quarters of it are enough.
+pub(crate) fn too_small_for(bytes: u64, threshold: u64, workers: &[ShardWorker]) -> Option<u64> {
+    let room = |worker: &ShardWorker| match (worker.largest_cut, worker.memory) {
+        (Some(largest), _) if largest < threshold => comparable_bytes(largest).min((bytes / 4 * 3).saturating_sub(1)),
+        (Some(_), _) | (None, None) => u64::MAX,
+        (None, Some(memory)) => memory.alone_bytes,
+    };
+    let largest = workers.iter().map(room).max();
     largest.filter(|largest| *largest < bytes / 4 * 3)
 }
 
-/// Chooses the largest cut of which shards fit into the memory of each of `workers` while all their provers prove, for
-/// tasks of `kind`. Workers with too little memory for the smallest cut do not count. `None` if a program of so many
-/// instructions fits into no shard.
-pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[Option<AttemptMemory>]) -> Option<CutChoice> {
+/// Chooses the largest cut of which shards fit into each of `workers` while all their provers prove, for tasks of
+/// `kind`. Workers that are too small for the smallest cut do not count. Small workers are left out if the others
+/// finish earlier by the durations that the scheduler has learned. `None` if a program of so many instructions fits
+/// into no shard.
+pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWorker]) -> Option<CutChoice> {
     let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let needed = |threshold| task_bytes(kind, Some(ShardCells::full(instructions, threshold)));
     // At least as much room for the run as for the fixed tables.
     let possible = || choices().filter(|threshold| *threshold >= 2 * fixed_cells(instructions));
     let smallest = possible().next_back()?;
-    let known = workers.iter().flatten().map(|memory| memory.each_bytes);
-    let Some(least) = known.clone().filter(|bytes| *bytes >= needed(smallest)).min() else {
-        let reason = match known.max() {
+    let fits = |worker: &ShardWorker, threshold: u64| match (worker.largest_cut, worker.memory) {
+        (Some(largest), _) => threshold <= largest,
+        (None, Some(memory)) => needed(threshold) <= memory.each_bytes,
+        (None, None) => false,
+    };
+    let able = workers.iter().filter_map(|worker| Some((worker, possible().find(|cut| fits(worker, *cut))?)));
+    let mut able: Vec<(&ShardWorker, u64)> = able.collect();
+    let (count, left_out) = (workers.len(), leave_out(&able));
+    if let Some(LeftOutWorkers { compared_bytes, .. }) = &left_out {
+        able.retain(|(worker, _)| is_larger(worker, *compared_bytes));
+    }
+    let each_bytes = |worker: &ShardWorker| worker.memory.map_or(0, |memory| memory.each_bytes);
+    let Some((least, threshold)) = able.iter().min_by_key(|(worker, cut)| (*cut, each_bytes(worker))) else {
+        let most = workers.iter().filter_map(|worker| worker.memory).map(|memory| memory.each_bytes).max();
+        let reason = match most {
             Some(most) => format!(
                 "the largest worker has {} for each shard, and shards of this cut, the smallest, take up to {}",
                 gigabytes(most),
@@ -169,22 +197,80 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[Option<At
             ),
             None => "no worker says how much memory it has".to_owned(),
         };
-        let threshold = if workers.iter().all(Option::is_none) { possible().next()? } else { smallest };
-        return Some(CutChoice { threshold, reason });
+        let threshold = if most.is_none() { possible().next()? } else { smallest };
+        return Some(CutChoice { threshold, reason, left_out: None });
     };
-    let threshold = possible().find(|threshold| needed(*threshold) <= least)?;
-    let reason = format!(
-        "the smallest of {} workers has {} for each shard, and shards of this cut take up to {}",
-        workers.len(),
-        gigabytes(least),
-        gigabytes(needed(threshold))
-    );
-    Some(CutChoice { threshold, reason })
+    let mut reason = match least.largest_cut {
+        Some(largest) => format!("the smallest of {count} workers proves shards of at most {largest} cells"),
+        None => format!(
+            "the smallest of {count} workers has {} for each shard, and shards of this cut take up to {}",
+            gigabytes(each_bytes(least)),
+            gigabytes(needed(*threshold))
+        ),
+    };
+    if let Some(LeftOutWorkers { names, .. }) = &left_out {
+        reason = format!(
+            "{} of {count} workers are left out, because the others finish earlier with larger shards: {}",
+            names.len(),
+            names.join(", ")
+        );
+    }
+    Some(CutChoice { threshold: *threshold, reason, left_out })
+}
+
+/// Returns the workers whose GPUs refuse shards of `threshold` cells. `None` if no GPU does, or if no other worker is
+/// larger.
+pub(crate) fn refusing_workers(threshold: u64, workers: &[ShardWorker]) -> Option<LeftOutWorkers> {
+    let refusing = || workers.iter().filter(|worker| worker.largest_cut.is_some_and(|largest| largest < threshold));
+    let compared_bytes = refusing().map(|worker| worker.compared_bytes).max()?;
+    let names = refusing().map(|worker| worker.name.clone()).collect();
+    let has_larger = workers.iter().any(|worker| is_larger(worker, compared_bytes));
+    has_larger.then_some(LeftOutWorkers { names, compared_bytes })
+}
+
+/// Returns true if the scheduler gives `worker` shards that are too large for workers with `compared_bytes`.
+fn is_larger(worker: &ShardWorker, compared_bytes: u64) -> bool {
+    worker.compared_bytes > compared_bytes.saturating_add(compared_bytes / 16)
+}
+
+/// Returns the small ones of `workers`, each with the largest cut that fits into it, if the others finish clearly
+/// earlier without them. `None` if that is not so, or if it is unknown how fast one of them is.
+fn leave_out(workers: &[(&ShardWorker, u64)]) -> Option<LeftOutWorkers> {
+    /// Work that every shard has, in cells. Fits the measured times by cut (docs/concepts/memory.md) on a processor.
+    const SHARD_OVERHEAD: f64 = 34e6;
+    /// How much faster the others must be: learned durations are of other shards, and vary.
+    const MIN_GAIN: f64 = 1.1;
+    let speed = |worker: &ShardWorker| {
+        let pace = worker.pace.filter(|pace| !pace.is_zero())?;
+        Some(f64::from(worker.provers.max(1)) / pace.as_secs_f64())
+    };
+    let speeds: Vec<f64> = workers.iter().map(|(worker, _)| speed(worker)).collect::<Option<_>>()?;
+    // Cells of the run per second, up to a factor, if only workers above `bound` prove.
+    let throughput = |bound: Option<u64>| {
+        let kept = || {
+            workers
+                .iter()
+                .zip(&speeds)
+                .filter(move |((worker, _), _)| bound.is_none_or(|bytes| is_larger(worker, bytes)))
+        };
+        let cut = kept().map(|((_, cut), _)| *cut).min()? as f64;
+        Some(kept().map(|(_, speed)| speed).sum::<f64>() * cut / (cut + SHARD_OVERHEAD))
+    };
+    let bounds = workers.iter().map(|(worker, _)| worker.compared_bytes);
+    let best = bounds.filter_map(|bound| Some((throughput(Some(bound))?, bound)));
+    let (fastest, compared_bytes) = best.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    if fastest < MIN_GAIN * throughput(None)? {
+        return None;
+    }
+    let small = workers.iter().filter(|(worker, _)| !is_larger(worker, compared_bytes));
+    Some(LeftOutWorkers { names: small.map(|(worker, _)| worker.name.clone()).collect(), compared_bytes })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sp1d_orchestrator::AttemptMemory;
+    use std::time::Duration;
 
     const GB: f64 = 1e9;
 
@@ -203,17 +289,32 @@ mod tests {
     /// Instructions of the guest `evm`.
     const EVM_INSTRUCTIONS: u64 = 365_167;
 
-    fn workers(each_gb: &[f64]) -> Vec<Option<AttemptMemory>> {
+    fn workers(each_gb: &[f64]) -> Vec<ShardWorker> {
         let of = |gb: &f64| {
             let bytes = (gb * GB) as u64;
-            Some(AttemptMemory { each_bytes: bytes, alone_bytes: bytes })
+            ShardWorker::with_memory(Some(AttemptMemory { each_bytes: bytes, alone_bytes: bytes }))
         };
         each_gb.iter().map(of).collect()
     }
 
+    fn unknown() -> ShardWorker {
+        ShardWorker::with_memory(None)
+    }
+
+    /// A worker that claims to prove on a GPU with this largest cut.
+    fn gpu(largest_cut: u64) -> ShardWorker {
+        let compared_bytes = comparable_bytes(largest_cut);
+        ShardWorker { largest_cut: Some(largest_cut), compared_bytes, ..workers(&[8.0])[0].clone() }
+    }
+
+    /// The same worker, which takes `seconds` for a shard.
+    fn paced(worker: ShardWorker, name: &str, seconds: u64) -> ShardWorker {
+        ShardWorker { name: name.to_owned(), pace: Some(Duration::from_secs(seconds)), ..worker }
+    }
+
     #[track_caller]
-    fn check_cut(kind: TaskKind, instructions: u64, workers: &[Option<AttemptMemory>], expected: (u64, &str)) {
-        let CutChoice { threshold, reason } = choose_cut(kind, instructions, workers).unwrap();
+    fn check_cut(kind: TaskKind, instructions: u64, workers: &[ShardWorker], expected: (u64, &str)) {
+        let CutChoice { threshold, reason, .. } = choose_cut(kind, instructions, workers).unwrap();
         assert_eq!(threshold, expected.0, "{reason}");
         assert!(reason.contains(expected.1), "{reason}");
     }
@@ -237,21 +338,23 @@ mod tests {
         let core = TaskKind::ProveShard;
         check_cut(core, 30_000, &workers(&[1.0, 10.8]), (CUTS[2], "10.8 GB"));
         check_cut(core, 30_000, &workers(&[1.0, 2.0]), (CUTS[4], "the largest worker has 2.0 GB"));
-        check_cut(core, 30_000, &[None], (CUTS[0], "no worker says"));
-        check_cut(core, 30_000, &[None, workers(&[10.8])[0]], (CUTS[2], "10.8 GB"));
+        check_cut(core, 30_000, &[unknown()], (CUTS[0], "no worker says"));
+        check_cut(core, 30_000, &[unknown(), workers(&[10.8])[0].clone()], (CUTS[2], "10.8 GB"));
     }
 
     #[test]
     fn a_shard_is_too_large_if_the_largest_worker_is_smaller_than_three_quarters_of_it() {
-        let bytes = 16_000_000_000;
-        assert_eq!(too_small_for(bytes, &workers(&[4.0, 11.9])), Some(11_900_000_000));
-        assert_eq!(too_small_for(bytes, &workers(&[4.0, 12.0])), None);
-        assert_eq!(
-            too_small_for(bytes, &[None, workers(&[4.0])[0]]),
-            None,
-            "a worker that reports nothing may be large"
-        );
-        assert_eq!(too_small_for(bytes, &[]), None);
+        let check = |workers: &[ShardWorker], expected: Option<u64>| {
+            assert_eq!(too_small_for(16_000_000_000, CUTS[1], workers), expected);
+        };
+        check(&workers(&[4.0, 11.9]), Some(11_900_000_000));
+        check(&workers(&[4.0, 12.0]), None);
+        // A worker that reports nothing may be large.
+        check(&[unknown(), workers(&[4.0])[0].clone()], None);
+        check(&[], None);
+        // A GPU is bounded by its cut, not by the memory of its machine.
+        check(&[gpu(CUTS[1])], None);
+        check(&[gpu(CUTS[1] - 1)], Some(11_999_999_999));
     }
 
     #[test]
@@ -259,5 +362,71 @@ mod tests {
         // 18 million fixed cells.
         check_cut(TaskKind::ProveShard, 1_000_000, &workers(&[2.0]), (46_137_344, "the smallest"));
         assert_eq!(choose_cut(TaskKind::ProveShard, 20_000_000, &workers(&[100.0])), None);
+    }
+    #[test]
+    fn the_cut_fits_the_smallest_gpu() {
+        let core = TaskKind::ProveShard;
+        check_cut(
+            core,
+            30_000,
+            &[gpu(402_653_184)],
+            (CUTS[0], "of 1 workers proves shards of at most 402653184 cells"),
+        );
+        check_cut(core, 30_000, &[gpu(402_653_184), gpu(285_212_672)], (CUTS[1], "at most 285212672 cells"));
+        let mixed = [gpu(285_212_672), workers(&[10.8])[0].clone()];
+        check_cut(core, 30_000, &mixed, (CUTS[2], "the smallest of 2 workers has 10.8 GB"));
+        // The memory of the machine does not bound a recursion proof on a GPU.
+        check_cut(TaskKind::NormalizeShard, 30_000, &[gpu(285_212_672)], (CUTS[1], "at most 285212672 cells"));
+        let too_small = [gpu(285_212_672), workers(&[1.0])[0].clone()];
+        check_cut(core, 30_000, &too_small, (CUTS[1], "at most 285212672 cells"));
+    }
+
+    /// Checks which workers are left out of a pool, and the cut.
+    #[track_caller]
+    fn check_left_out(workers: &[ShardWorker], names: &[&str], threshold: u64) {
+        let choice = choose_cut(TaskKind::ProveShard, 30_000, workers).unwrap();
+        let left_out = choice.left_out.as_ref().map(|left_out| left_out.names.clone()).unwrap_or_default();
+        assert_eq!((left_out, choice.threshold), (names.iter().map(|name| (*name).to_owned()).collect(), threshold));
+        assert!(names.iter().all(|name| choice.reason.contains(name)), "{}", choice.reason);
+    }
+
+    #[test]
+    fn small_workers_are_left_out_if_the_others_finish_earlier() {
+        let cpu = |gb: f64| workers(&[gb])[0].clone();
+        let large = paced(gpu(402_653_184), "gpu", 4);
+        // The GPU proves 15 shards while the small worker proves one, and loses a third to small shards.
+        check_left_out(&[large.clone(), paced(cpu(7.0), "cpu", 60)], &["cpu"], CUTS[0]);
+        // Two equal workers of different sizes: the small one helps more than its cut costs.
+        check_left_out(&[paced(cpu(28.0), "large", 60), paced(cpu(10.8), "small", 60)], &[], CUTS[2]);
+        // A small worker that is slow, and one that is nearly as large as the GPU.
+        let pool = [large.clone(), paced(gpu(285_212_672), "card", 4), paced(cpu(4.5), "old", 300)];
+        check_left_out(&pool, &["old"], CUTS[1]);
+    }
+
+    #[test]
+    fn gpus_that_refuse_a_cut_are_left_out_if_another_worker_is_larger() {
+        let card = ShardWorker { name: "card".to_owned(), ..gpu(285_212_672) };
+        let check = |threshold: u64, others: &[ShardWorker], expected: bool| {
+            let found = refusing_workers(threshold, &[std::slice::from_ref(&card), others].concat());
+            assert_eq!(found.map(|left_out| left_out.names), expected.then(|| vec!["card".to_owned()]));
+        };
+        check(CUTS[0], &[gpu(402_653_184)], true);
+        check(CUTS[0], &workers(&[64.0]), true);
+        check(CUTS[0], &workers(&[16.0]), false);
+        check(CUTS[0], &[], false);
+        check(CUTS[1], &[gpu(402_653_184)], false);
+    }
+
+    #[test]
+    fn no_worker_is_left_out_before_its_speed_is_known() {
+        let cpu = workers(&[7.0])[0].clone();
+        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), cpu.clone()], &[], CUTS[3]);
+        check_left_out(&[gpu(402_653_184), paced(cpu, "cpu", 60)], &[], CUTS[3]);
+    }
+
+    #[test]
+    fn a_pool_without_smaller_workers_is_kept() {
+        check_left_out(&[paced(gpu(285_212_672), "gpu", 4)], &[], CUTS[1]);
+        check_left_out(&[paced(gpu(285_212_672), "one", 4), paced(gpu(285_212_672), "two", 400)], &[], CUTS[1]);
     }
 }

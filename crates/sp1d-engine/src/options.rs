@@ -1,6 +1,6 @@
 //! Options that determine how a run is cut into shards.
 
-use crate::{memory::smaller_cut, program::ProgramShape};
+use crate::{device::ProverDevice, memory::smaller_cut, program::ProgramShape};
 use serde::{Deserialize, Serialize};
 use sp1_core_executor::{
     ELEMENT_THRESHOLD, HEIGHT_THRESHOLD, MINIMAL_TRACE_CHUNK_THRESHOLD, RetainedEventsPreset, SP1CoreOpts,
@@ -371,8 +371,21 @@ impl CutOptions {
         )))
     }
 
+    /// Returns the options in SP1's form, as the executor uses them.
     pub(crate) fn as_sp1(&self) -> &SP1CoreOpts {
         &self.options
+    }
+
+    /// Returns the options in SP1's form, as a prover on `device` uses them. SP1's GPU prover generates the lookups of
+    /// global memory on the GPU. A CPU prover with the same setting would leave them out, and its proof would be wrong.
+    /// So each prover sets this option itself, whatever the orchestrator sent.
+    #[must_use]
+    pub fn for_device(&self, device: ProverDevice) -> SP1CoreOpts {
+        let global_dependencies_opt = match device {
+            ProverDevice::Processor => false,
+            ProverDevice::Gpu => true,
+        };
+        SP1CoreOpts { global_dependencies_opt, ..self.options.clone() }
     }
 }
 

@@ -27,6 +27,14 @@ pub enum Event {
         /// The number of the try.
         try_id: TryId,
     },
+    /// The shards of a running try are too large for small workers. Workers with at most `memory_bytes`, plus the
+    /// tolerance for equal machines, get none of those that are submitted later.
+    SmallWorkersLeftOut {
+        /// The try whose shards are too large.
+        try_id: TryId,
+        /// The memory of the largest worker that is left out.
+        memory_bytes: u64,
+    },
     /// A task of a running try was submitted and can be given to a worker.
     TaskSubmitted {
         /// The try that the task belongs to.
@@ -174,6 +182,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TryStarted { try_id } => write!(f, "{try_id} started"),
+            Self::SmallWorkersLeftOut { try_id, memory_bytes } => {
+                write!(f, "{try_id} leaves out workers with at most {memory_bytes} bytes")
+            }
             Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 write!(f, "{kind} {task} of {try_id} submitted")?;
                 marker.map_or(Ok(()), |marker| write!(f, ", with marker {marker}"))?;

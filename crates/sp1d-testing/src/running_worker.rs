@@ -3,7 +3,7 @@
 use crate::{engine::ready, free_address::free_address};
 use sp1d_protocol::{Build, wire::Machine};
 use sp1d_worker::{
-    Capabilities, EngineState, Introduction, ListeningWorker, MemoryPlan, ProvingEngine, WorkerSettings,
+    Capabilities, EngineState, GpuMonitor, Introduction, ListeningWorker, MemoryPlan, ProvingEngine, WorkerSettings,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
@@ -85,5 +85,6 @@ pub fn introduction_with(name: &str, memory_bytes: u64) -> Introduction {
         machine: Machine { memory_bytes, ..Machine::default() },
         capabilities: Capabilities::all(),
         plan: MemoryPlan::default(),
+        gpus: GpuMonitor::default(),
     }
 }

@@ -20,6 +20,7 @@
 mod attempt;
 mod cache;
 mod engine;
+mod gpu_monitor;
 mod health;
 mod limits;
 mod load_error;
@@ -32,6 +33,7 @@ mod stop;
 mod text;
 
 pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
+pub use gpu_monitor::GpuMonitor;
 pub use health::HealthPort;
 pub use limits::limits;
 pub use load_error::LoadError;

@@ -604,6 +604,25 @@ async fn an_execution_that_is_held_back_costs_next_to_nothing() {
 }
 
 #[test]
+fn a_worker_for_gpus_is_refused_in_words() {
+    let folder = folder();
+    fn worker(gpus: &str) -> [&str; 7] {
+        ["worker", "--listen", "127.0.0.1:0", "--orchestrator", "127.0.0.1", "--gpus", gpus]
+    }
+    let check_gpus = |gpus: &str, code, parts: &[&str]| check(folder.path(), &worker(gpus), code, parts);
+    check_gpus("first", 2, &["--gpus", "write `all`"]);
+    if cfg!(feature = "gpu") {
+        // Machines with a GPU do not have this one.
+        let output = outcome(&mut sp1d(folder.path(), &worker("63")));
+        let code = output.status.code().unwrap();
+        check_refused(&output, code, &["hint: "]);
+        assert!(code == 2 || code == 7, "exit code {code}");
+    } else {
+        check_gpus("all", 2, &["this build of sp1d has no GPU support", "hint: build it with `./x gpu`"]);
+    }
+}
+
+#[test]
 fn restore_says_what_is_wrong_with_an_archive_and_shows_no_credentials() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

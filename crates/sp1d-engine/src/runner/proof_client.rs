@@ -128,7 +128,8 @@ impl ProofClient {
         if !spec.kind().is_shard() {
             return Ok(());
         }
-        match too_small_for(spec.memory_bytes, &self.0.proof.attempt_memory(spec.kind())) {
+        let (threshold, workers) = (self.0.context.options.threshold(), self.0.proof.shard_workers(spec.kind()));
+        match too_small_for(spec.memory_bytes, threshold, &workers) {
             None => Ok(()),
             Some(bytes) => Err(ProofFailure::OutOfMemory(format!(
                 "a shard of this run takes about {:.1} GB of memory with {}, and the largest worker has {:.1} GB for \

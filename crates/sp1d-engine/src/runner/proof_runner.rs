@@ -1,7 +1,7 @@
 //! Runs SP1's controller and executor on the orchestrator.
 
 use super::{
-    cut::{choose_for_workers, warn_of_large_cut},
+    cut::{choose_for_workers, leave_out_refusing, warn_of_large_cut},
     execution::{root_task, sp1_controller, start_execution},
     input_check::check_input,
     input_proofs::{check_form, check_input_proofs, check_verified_proofs},
@@ -179,8 +179,12 @@ impl Sp1ProofRunner {
             check_input_proofs(self.light.inner(), &stdin).await?;
         }
         let KnownProgram { key, shape } = self.program_keys.get(&request.elf).await?;
-        let options =
-            if options.is_auto() { choose_for_workers(proof, options, request.mode, shape).await? } else { options };
+        let options = if options.is_auto() {
+            choose_for_workers(proof, options, request.mode, shape).await?
+        } else {
+            leave_out_refusing(proof, &options, request.mode).await;
+            options
+        };
         warn_of_large_cut(proof, &options, request.mode, shape);
         proof.set_options(options.encode());
         options.check_for(shape).await?;

@@ -1,7 +1,11 @@
 //! Asks a worker about itself without becoming its orchestrator.
 
 use super::{dialer::connect, list::Member, reach_error::ReachError, resolver::SystemResolver};
-use crate::{lock::lock, runner::task::AttemptMemory, session::introduction::attempt_memory};
+use crate::{
+    lock::lock,
+    runner::task::AttemptMemory,
+    session::introduction::{attempt_memory, computes_on},
+};
 use sp1d_model::clean_line;
 use sp1d_protocol::{
     Build, Connection, Mismatch, PreambleError, Role, dial, serve_connection,
@@ -36,7 +40,9 @@ pub struct Probed {
     pub memory_bytes: u64,
     /// How much memory its attempts can use; `None` if unknown.
     pub memory: Option<AttemptMemory>,
-    /// Its processor.
+    /// The most cells of a shard that it proves; `None` if only its memory bounds them.
+    pub largest_cut: Option<u64>,
+    /// Its processor, after its GPUs if it proves on them.
     pub cpu: String,
     /// Number of its provers that are loaded.
     pub ready_provers: u32,
@@ -123,7 +129,8 @@ impl Session for ProbeSession {
             threads: machine.threads,
             memory_bytes: machine.memory_bytes,
             memory: attempt_memory(request.readiness.and_then(|readiness| readiness.memory)),
-            cpu: short(machine.cpu),
+            largest_cut: Some(machine.largest_cut).filter(|cut| *cut > 0),
+            cpu: short(computes_on(&machine)),
             ready_provers: request.ready_provers,
             failed_provers: request.failed_provers,
         });

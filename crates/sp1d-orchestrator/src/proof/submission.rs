@@ -33,6 +33,13 @@ impl ProofHandle {
         self.next_task()
     }
 
+    /// Leaves small workers out of the shards of the try: those with at most `memory_bytes`, as the scheduler compares
+    /// them, and a tolerance of 1/16. Call it before the first task is submitted.
+    pub async fn leave_out_small_workers(&self, memory_bytes: u64) {
+        let try_id = self.running_try.id;
+        self.send(DispatcherInput::Event(DispatchEvent::SmallWorkersLeftOut { try_id, memory_bytes })).await;
+    }
+
     /// Submits a marker: an empty task that no worker runs. It is complete when the deferred events of its core shard
     /// are accepted.
     pub async fn submit_marker(&self) -> TaskId {

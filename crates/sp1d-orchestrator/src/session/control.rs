@@ -1,10 +1,13 @@
 //! The control stream of a session: what the worker reports, and whether it is alive.
 
 use super::{
-    introduction::{WorkerIntroduction, attempt_memory},
+    introduction::{WorkerIntroduction, attempt_memory, gpu_states},
     worker_session::WorkerSession,
 };
-use crate::{dispatch::input::DispatcherInput, pool::list::Member, settings::OrchestratorSettings};
+use crate::{
+    dispatch::input::DispatcherInput, pool::list::Member, runner::task::comparable_bytes,
+    settings::OrchestratorSettings,
+};
 use sp1d_model::{ProofEvent, clean_line, hint::one_line};
 use sp1d_protocol::{
     MessageLimits,
@@ -68,6 +71,11 @@ impl WorkerSession {
                 }
             }
             from_worker::Message::Failed(failed) => self.on_failed(failed, introduction).await,
+            from_worker::Message::GpuReadings(readings) => {
+                if let Some(worker) = self.shared.worker(session) {
+                    *worker.gpus() = gpu_states(readings);
+                }
+            }
             from_worker::Message::OthersWaiting(others) => _ = self.others.send_replace(others.count),
             from_worker::Message::Leaving(_) => {
                 self.expect_no_return();
@@ -117,10 +125,15 @@ impl WorkerSession {
             }
             // An attempt that needs all the memory runs alone. Unknown memory counts as sufficient.
             let of_machine = Some(introduction.memory_bytes).filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+            let memory_bytes = match entry.largest_cut {
+                Some(cut) => comparable_bytes(cut),
+                None => entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+            };
+            entry.compared_bytes.store(memory_bytes, Ordering::Relaxed);
             let joined = JoinedWorker {
                 worker: entry.id,
                 origin: entry.origin,
-                memory_bytes: entry.memory().map_or(of_machine, |memory| memory.alone_bytes.min(of_machine)),
+                memory_bytes,
                 slots: introduction.slots,
                 supported_kinds: introduction.supported_kinds,
                 holds: readiness.holds.into_iter().take(MessageLimits::HELD_ATTEMPTS).map(AttemptId).collect(),

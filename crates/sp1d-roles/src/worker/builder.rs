@@ -6,8 +6,8 @@ use super::{
     loading::{EngineOptions, start_engine, warn_of_unused_feature},
     session::{default_name, introduction, on_own_thread, spawn},
 };
-use sp1d_engine::start_estimate;
-use sp1d_machine::check_processor;
+use sp1d_engine::{ProverDevice, start_estimate};
+use sp1d_machine::{GpuDevice, check_processor};
 use sp1d_protocol::{Address, Filter};
 use sp1d_worker::{
     HealthPort, JoiningWorker, ListeningWorker, ProverCommand, ServeError, WorkerSettings, WorkerStop, engine_state,
@@ -65,6 +65,8 @@ impl WorkerBuilder {
             niceness: 0,
             release_memory: None,
             commands: Vec::new(),
+            device: ProverDevice::Processor,
+            gpus: Vec::new(),
         };
         Self { mode, name: None, health: None, engine }
     }
@@ -127,6 +129,18 @@ impl WorkerBuilder {
     #[must_use]
     pub fn provers(mut self, commands: Vec<ProverCommand>) -> Self {
         self.engine.commands = commands;
+        self
+    }
+
+    /// Sets the GPU of each prover process, in the order of the commands of [`WorkerBuilder::provers`]. Each of these
+    /// commands must make only its GPU visible to the process (`CUDA_VISIBLE_DEVICES`), and the process must call
+    /// [`serve_gpu_prover`]. Default: none, the provers compute on the processor.
+    ///
+    /// [`serve_gpu_prover`]: crate::serve_gpu_prover
+    #[must_use]
+    pub fn gpus(mut self, gpus: Vec<GpuDevice>) -> Self {
+        self.engine.device = if gpus.is_empty() { ProverDevice::Processor } else { ProverDevice::Gpu };
+        self.engine.gpus = gpus;
         self
     }
 

@@ -15,6 +15,14 @@ pub enum DispatchEvent {
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
     },
+    /// The shards of a running try are too large for workers with at most `memory_bytes`, plus a tolerance. They get
+    /// none of those that are submitted later.
+    SmallWorkersLeftOut {
+        /// The try whose shards are too large.
+        try_id: TryId,
+        /// The memory of the largest worker that is left out.
+        memory_bytes: u64,
+    },
     /// A task of a running try was submitted.
     TaskSubmitted {
         /// The try that the task belongs to.
@@ -165,6 +173,9 @@ impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
+            Self::SmallWorkersLeftOut { try_id, memory_bytes } => {
+                write!(f, "{try_id} leaves out workers with at most {memory_bytes} bytes")
+            }
             Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
             Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),

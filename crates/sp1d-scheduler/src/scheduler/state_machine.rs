@@ -157,6 +157,9 @@ impl Scheduler {
     fn apply(&mut self, event: Event, commands: &mut Vec<Command>) {
         match event {
             Event::TryStarted { try_id } => self.on_try_started(try_id),
+            Event::SmallWorkersLeftOut { try_id, memory_bytes } => {
+                self.on_small_workers_left_out(try_id, memory_bytes);
+            }
             Event::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 let is_new = !self.tasks.contains_key(&task);
                 self.on_task_submitted(try_id, task, kind, marker);

@@ -17,10 +17,18 @@ impl Scheduler {
             entry.insert(ScheduledTry {
                 order: self.tries_started,
                 failed: false,
+                left_out_bytes: None,
                 tasks: BTreeSet::new(),
                 markers: BTreeSet::new(),
             });
             self.tries_started += 1;
+        }
+    }
+
+    /// Leaves small workers out of the shards of a try that are submitted from now on.
+    pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, memory_bytes: u64) {
+        if let Some(entry) = self.tries.get_mut(&try_id) {
+            entry.left_out_bytes = entry.left_out_bytes.max(Some(memory_bytes));
         }
     }
 
@@ -37,9 +45,8 @@ impl Scheduler {
         if self.tasks.contains_key(&id) || self.markers.contains_key(&id) || marker == Some(id) {
             return;
         }
-        let Some(order) = self.tries.get(&try_id).filter(|entry| !entry.failed).map(|entry| entry.order) else {
-            return;
-        };
+        let running = self.tries.get(&try_id).filter(|entry| !entry.failed);
+        let Some((order, left_out_bytes)) = running.map(|entry| (entry.order, entry.left_out_bytes)) else { return };
         if let Some(marker) = marker {
             // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
             // accepted without it.
@@ -50,7 +57,12 @@ impl Scheduler {
         }
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
         self.tasks_submitted += 1;
-        self.tasks.insert(id, ScheduledTask::new(try_id, kind, rank, marker, self.clock.now()));
+        let mut task = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
+        if let Some(bytes) = left_out_bytes.filter(|_| kind.is_shard()) {
+            task.excluded.add_memory(bytes);
+            self.memory_bound.insert(id);
+        }
+        self.tasks.insert(id, task);
         self.tries.get_mut(&try_id).expect("it was found above").tasks.insert(id);
         self.open_tasks += 1;
         self.enqueue(id);

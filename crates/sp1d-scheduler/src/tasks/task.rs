@@ -24,6 +24,8 @@ pub(crate) struct ScheduledTry {
     pub(crate) order: u64,
     /// True once one of its tasks has failed for good. None of its tasks is assigned any more.
     pub(crate) failed: bool,
+    /// Workers with at most this much memory, less the tolerance of the exclusions, get no shard of the try.
+    pub(crate) left_out_bytes: Option<u64>,
     pub(crate) tasks: BTreeSet<TaskId>,
     pub(crate) markers: BTreeSet<TaskId>,
 }

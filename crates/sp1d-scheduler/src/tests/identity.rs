@@ -155,6 +155,31 @@ fn an_out_of_memory_task_goes_only_to_a_larger_worker() {
 }
 
 #[test]
+fn a_try_leaves_small_workers_out_of_its_shards() {
+    let left_out = Event::SmallWorkersLeftOut { try_id: TryId(1), memory_bytes: 160 };
+    let mut table = Table::new();
+    table.send([new_try(1), new_try(2), joined_with(1, 1, 170), left_out]);
+    // 170 is within the tolerance. Other tasks of the try, and other tries, may use the worker.
+    table.check([task(1, 10, SHARD)], []);
+    let reduce = TaskKind::RecursionReduce;
+    table.check([task(1, 11, reduce)], [assign_kind(1, 1, 1, 11, reduce)]);
+    table.check([joined_with(2, 1, 171)], [assign(2, 2, 1, 10)]);
+    table.check([joined_with(3, 1, 8)], []);
+    table.check([task(2, 20, SHARD)], [assign(3, 3, 2, 20)]);
+}
+
+#[test]
+fn shards_whose_larger_workers_have_left_fail_the_try_after_the_patience() {
+    let left_out = Event::SmallWorkersLeftOut { try_id: TryId(1), memory_bytes: 160 };
+    let mut table = Table::new();
+    table.send([new_try(1), joined_with(1, 1, 8), left_out]);
+    table.check([task(1, 10, SHARD)], []);
+    assert_eq!(table.pass(ms(59_000), &[1]), []);
+    let commands = table.pass(ms(2_000), &[1]);
+    assert!(matches!(commands[..], [Command::FailTry { has_no_larger_worker: true, .. }]), "{commands:?}");
+}
+
+#[test]
 fn an_out_of_memory_task_fails_without_a_larger_worker() {
     let mut table = Table::new();
     table.send([new_try(1), joined_with(1, 1, 160), joined_with(2, 1, 170), task(1, 10, SHARD)]);

@@ -109,6 +109,12 @@ impl SessionState {
         exclusions.contains(self.worker, self.memory_bytes)
     }
 
+    /// Returns the expected durations of tasks, without the unknown ones.
+    pub(crate) fn paces(&self) -> BTreeMap<TaskKind, Duration> {
+        let known = |kind: &TaskKind| !self.paces[kind.index()].is_zero();
+        TaskKind::ALL.into_iter().filter(known).map(|kind| (kind, self.paces[kind.index()])).collect()
+    }
+
     fn free_slot_rank(&self, id: SessionId, kind: TaskKind) -> FreeSlotRank {
         (self.held.len(), self.paces[kind.index()], id)
     }

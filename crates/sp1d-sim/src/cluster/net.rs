@@ -78,6 +78,7 @@ impl Net {
             | DispatchEvent::AttemptFailed { .. }
             | DispatchEvent::TryEnded { .. } => true,
             DispatchEvent::TryStarted { .. }
+            | DispatchEvent::SmallWorkersLeftOut { .. }
             | DispatchEvent::WorkerJoined { .. }
             | DispatchEvent::DrainRequested { .. }
             | DispatchEvent::DrainCancelled { .. }

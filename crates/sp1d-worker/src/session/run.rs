@@ -43,6 +43,9 @@ sp1d_model::limits! {
     const MAX_NAME_CHARACTERS: usize = 100; Count by Orchestrator;
 }
 
+/// How often the state of the GPUs is reported.
+const GPU_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How often the memory for attempts is measured. It changes when other workers on the machine start or stop.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -202,6 +205,12 @@ async fn exchange(
         worker.attempt_memory().await
     };
     let mut measuring = pin!(measure());
+    let gpus = context.introduction.gpus.clone();
+    let read_gpus = async || {
+        sleep(GPU_INTERVAL).await;
+        gpus.read().await
+    };
+    let mut reading = pin!(read_gpus());
     loop {
         let state = context.engine.borrow_and_update().clone();
         let is_ready = matches!(state, EngineState::Ready(_));
@@ -264,6 +273,12 @@ async fn exchange(
                     session.memory = memory;
                     let readiness = wire::Readiness { memory, ..readiness(&state) };
                     silence.send(&session.handle, from_worker::Message::Readiness(readiness), &stop).await?;
+                }
+            }
+            readings = &mut reading => {
+                reading.set(read_gpus());
+                if let Some(readings) = readings {
+                    silence.send(&session.handle, from_worker::Message::GpuReadings(readings), &stop).await?;
                 }
             }
             _ = beat.tick() => {

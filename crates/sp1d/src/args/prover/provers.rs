@@ -3,6 +3,7 @@
 use super::export::ExportArguments;
 use crate::files::InputArgument;
 use clap::Args;
+use sp1d_machine::GpuSelection;
 use sp1d_protocol::{Address, Filter};
 use std::path::PathBuf;
 
@@ -28,6 +29,11 @@ pub(crate) struct WorkerArguments {
     /// Number of prover processes, 1 to 64. They share the worker's connection and divide its cores.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PROVERS)))]
     pub(crate) provers: u16,
+    /// GPUs to prove on: `all`, or their numbers separated by commas, as `nvidia-smi -L` lists them [default: none, the
+    /// provers compute on the processor]. Each GPU gets a prover process on the cores next to it. Needs a build with
+    /// GPU support (`./x gpu`).
+    #[arg(long, value_name = "N[,N…]|all", conflicts_with = "provers")]
+    pub(crate) gpus: Option<GpuSelection>,
     /// Threads of each prover, 1 to 1024 [default: its share of the cores that the worker may use].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -56,6 +62,9 @@ pub(crate) struct WorkerArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProverArguments {
+    /// Prove on the first GPU that this process sees.
+    #[arg(long)]
+    pub(crate) gpu: bool,
     #[arg(long)]
     pub(crate) threads: u16,
     #[arg(long)]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::json;
 use sp1d_engine::preview_cut;
-use sp1d_orchestrator::{ProbeError, ProofMode, probe};
+use sp1d_orchestrator::{ProbeError, Probed, ProofMode, ShardWorker, probe};
 use sp1d_roles::config::{Config, ConfigError, ConfigOverrides, environment};
 
 /// Loads the configuration from flags, environment variables and the worker list's file. Warns of values that cannot
@@ -83,9 +83,14 @@ async fn automatic_cut(config: &Config) -> String {
     let found = futures::future::join_all(probes).await;
     let busy = found.iter().filter(|found| matches!(found, Err(ProbeError::Busy(_)))).count();
     let silent = found.iter().filter(|found| found.is_err()).count() - busy;
-    let memories: Vec<_> = found.into_iter().flatten().map(|probed| probed.memory).collect();
-    let mut text = match preview_cut(ProofMode::Core, INSTRUCTIONS, &memories) {
-        Some((cut, reason)) if !memories.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
+    let bounds = |probed: Probed| ShardWorker {
+        name: probed.name,
+        largest_cut: probed.largest_cut,
+        ..ShardWorker::with_memory(probed.memory)
+    };
+    let workers: Vec<_> = found.into_iter().flatten().map(bounds).collect();
+    let mut text = match preview_cut(ProofMode::Core, INSTRUCTIONS, &workers) {
+        Some((cut, reason)) if !workers.is_empty() => format!("ELEMENT_THRESHOLD={cut} for a core proof: {reason}"),
         _ => "chosen when a proof starts".to_owned(),
     };
     for (count, why) in [(busy, "serve another orchestrator"), (silent, "cannot be reached")] {

@@ -145,13 +145,6 @@ pub enum Event {
         /// The attempt whose output is checked.
         attempt: AttemptId,
     },
-    /// The check of what a worker uploaded takes so long that this is a fault of the worker.
-    CheckTooLong {
-        /// The worker that uploaded it.
-        worker: WorkerId,
-        /// The kind of the task.
-        kind: TaskKind,
-    },
     /// An attempt failed on its worker.
     AttemptFailed {
         /// The session that reports this.
@@ -217,7 +210,6 @@ impl fmt::Display for Event {
             Self::ResultPassed { attempt } => write!(f, "result of {attempt} passed its check"),
             Self::ResultRejected { attempt, reason } => write!(f, "result of {attempt} rejected: {reason}"),
             Self::CheckDelayed { attempt } => write!(f, "check of {attempt} is delayed"),
-            Self::CheckTooLong { worker, kind } => write!(f, "check of a {} of {worker} takes too long", kind.name()),
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
             Self::TryEnded { try_id } => write!(f, "{try_id} ended"),

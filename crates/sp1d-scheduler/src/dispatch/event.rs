@@ -141,13 +141,6 @@ pub enum DispatchEvent {
         /// The attempt whose output is checked.
         attempt: AttemptId,
     },
-    /// The check of what a worker uploaded takes so long that this is a fault of the worker.
-    CheckTooLong {
-        /// The worker that uploaded it.
-        worker: WorkerId,
-        /// The kind of the task.
-        kind: TaskKind,
-    },
     /// An attempt failed on its worker.
     AttemptFailed {
         /// The session that reports this.
@@ -208,9 +201,6 @@ impl fmt::Display for DispatchEvent {
                 write!(f, "the result of {attempt} is wrong: {reason}")
             }
             Self::CheckDelayed { attempt } => write!(f, "the check of {attempt} is delayed"),
-            Self::CheckTooLong { worker, kind } => {
-                write!(f, "the check of a {} of {worker} takes too long", kind.name())
-            }
             Self::AttemptFailed { session, attempt, failure } => write!(f, "{attempt} failed on {session}: {failure}"),
             Self::ProvenWrong { worker, reason } => write!(f, "{worker} proven wrong: {reason}"),
             Self::Tick => f.write_str("time passed"),

@@ -5,7 +5,7 @@ use crate::{
     placement::{FreedWorker, PackPlans, Stealable},
     queue::{ExclusionBuckets, TaskQueue},
     tasks::{ScheduledAttempt, ScheduledMarker, ScheduledTask, ScheduledTry},
-    workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerFault, WorkerSessions},
+    workers::{KnownWorkers, LeaseClock, Leases, PaceWatch, Paces, WorkerSessions},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -188,9 +188,6 @@ impl Scheduler {
             Event::ResultPassed { attempt } => self.on_result_passed(attempt, commands),
             Event::ResultRejected { attempt, reason } => self.on_result_rejected(attempt, reason, commands),
             Event::CheckDelayed { attempt } => self.on_check_delayed(attempt, commands),
-            Event::CheckTooLong { worker, kind } => {
-                self.record_fault(worker, kind, WorkerFault::Failed, "checks of its outputs take too long", commands);
-            }
             Event::AttemptFailed { session, attempt, failure } => {
                 self.on_attempt_failed(session, attempt, failure, commands);
             }

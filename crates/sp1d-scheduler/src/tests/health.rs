@@ -365,16 +365,7 @@ fn losses_of_one_origin_count_as_one_worker() {
 }
 
 #[test]
-fn three_checks_that_take_too_long_lead_to_quarantine() {
-    let mut table = table();
-    table.send([joined(1, 1), joined(2, 1)]);
-    let too_long = Event::CheckTooLong { worker: WorkerId(1), kind: SHARD };
-    table.check([too_long.clone(), too_long.clone()], []);
-    table.check([too_long], [quarantine(1, 60, "checks of its outputs take too long")]);
-}
-
-#[test]
-fn a_delayed_check_alone_does_not_lead_to_quarantine() {
+fn a_delayed_check_does_not_lead_to_quarantine() {
     let mut table = table();
     table.send([joined(1, 1), joined(2, 1)]);
     for id in 1..=4 {

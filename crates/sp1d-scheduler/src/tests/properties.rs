@@ -388,7 +388,6 @@ impl Model {
             | Event::ResultPassed { .. }
             | Event::ResultRejected { .. }
             | Event::CheckDelayed { .. }
-            | Event::CheckTooLong { .. }
             | Event::Tick => {}
         }
     }

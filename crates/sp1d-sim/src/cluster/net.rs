@@ -85,7 +85,6 @@ impl Net {
             | DispatchEvent::LastProverLost { .. }
             | DispatchEvent::FirstProverReady { .. }
             | DispatchEvent::ProvenWrong { .. }
-            | DispatchEvent::CheckTooLong { .. }
             | DispatchEvent::LeaseRenewed { .. }
             | DispatchEvent::Tick => false,
         };

@@ -156,6 +156,10 @@ fn events_wrong(attempt: u64) -> DispatchEvent {
     DispatchEvent::DeferredEventsChecked { attempt: AttemptId(attempt), outcome: Err("malformed".to_owned()) }
 }
 
+const fn check_delayed(attempt: u64) -> DispatchEvent {
+    DispatchEvent::CheckDelayed { attempt: AttemptId(attempt) }
+}
+
 const fn passed(attempt: u64) -> DispatchEvent {
     DispatchEvent::ResultChecked { attempt: AttemptId(attempt), outcome: Ok(()) }
 }

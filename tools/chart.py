@@ -21,6 +21,9 @@ OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
 # Types that are not part of Kubernetes.
 OTHER_TYPES = {"ServiceMonitor": ServiceMonitor, "ScaledObject": ScaledObject}
 
+# The values file for workers on GPUs, which users copy.
+GPU_VALUES = pathlib.Path("packaging/helm/values-gpu.yaml")
+
 IMAGE = {"image": {"repository": "registry.example/sp1d"}}
 POOLS = {
     "default": {"replicas": 3},
@@ -61,6 +64,11 @@ GOOD = {
         },
     },
     "an archive with credentials of the cluster": {"archive": {"place": "s3://proofs/sp1d"}},
+    "workers on GPUs": yaml.safe_load(GPU_VALUES.read_text()),
+    "workers on many GPUs": {
+        "image": {"gpuTag": "own-gpu"},
+        "workers": {"default": {"replicas": 0}, "large": {"gpus": 8, "runtimeClassName": "nvidia", "resources": {"limits": {"memory": "256Gi"}}}},
+    },
 }
 # Sets of values that are refused, with a part of the message.
 BAD = {
@@ -69,6 +77,7 @@ BAD = {
     "a misspelled value of a pool": ({"workers": {"large": {"prover": 2}}}, "prover"),
     "a level that does not exist": ({"image": {"level": "x86-64-v2"}}, "level"),
     "too many provers": ({"workers": {"default": {"provers": 65}}}, "provers"),
+    "too many GPUs": ({"workers": {"default": {"gpus": 65}}}, "gpus"),
     "hosted programs without a list of signers": ({"hosted": {"enabled": True}}, "hosted.signersSecret is empty"),
     "an archive that is not an object store": ({"archive": {"place": "/var/archive"}}, "place"),
     "credentials among the values": ({"archive": {"place": "s3://a/b", "secretKey": "c"}}, "secretKey"),
@@ -191,6 +200,22 @@ def check_pods(found, where, known_flags, values):
             expect(memory >= 4 * proofs, f"{name}: {memory} GB of memory are too little for {proofs} proofs")
 
 
+def check_gpus(found, where, values):
+    """Only pools with GPUs get them, with an image that has GPU support and memory to pin."""
+    for pool, given in merged({"default": {}}, values.get("workers", {})).items():
+        [container] = pod_of(found[("Deployment", f"demo-sp1d-worker-{pool}")])["containers"]
+        gpus, name = given.get("gpus", 0), f"{where}: {pool}"
+        limits = container["resources"]["limits"]
+        expect(limits.get("nvidia.com/gpu") == (str(gpus) if gpus else None), f"{name}: has the limits {limits}")
+        expect(container["image"].endswith("-gpu") == bool(gpus), f"{name}: has the image {container['image']}")
+        expect(("--gpus=all" in container["args"]) == bool(gpus), f"{name}: its flags do not fit {gpus} GPUs")
+        divided = any(argument.startswith(("--provers", "--threads")) for argument in container["args"])
+        expect(divided != bool(gpus), f"{name}: a worker has either provers on the processor or GPUs")
+        # 10.5 GB are pinned, and a shard takes 6 GB (crates/sp1d-engine/src/device.rs).
+        memory = gigabytes(limits["memory"])
+        expect(memory >= 17.5 * gpus, f"{name}: {memory} GB of memory are too little for {gpus} GPUs")
+
+
 def check_connections(found, where, values):
     """Services, network policies and budgets select the pods that they are for, and admit what these need."""
     [container] = pod_of(found[("StatefulSet", "demo-sp1d")])["containers"]
@@ -257,6 +282,7 @@ def main():
             for key, item in found.items():
                 validate(item, f"{name}: {key}")
             check_pods(found, name, known_flags, values)
+            check_gpus(found, name, values)
             check_connections(found, name, values)
         for name, (values, part) in BAD.items():
             try:

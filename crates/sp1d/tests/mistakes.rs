@@ -214,6 +214,8 @@ fn invalid_arguments_are_refused() {
         (vec!["tune", "--input", "u32:1"], "--elf"),
         (vec!["tune", "--elf", "missing"], "missing"),
         (vec!["tune", "--provers", "0"], "--provers"),
+        (vec!["tune", "--provers", "1", "--gpus", "0"], "--gpus"),
+        (vec!["tune", "--gpus", "first"], "write `all`"),
     ] {
         let output = outcome(&mut sp1d(folder.path(), &arguments));
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -618,7 +620,9 @@ fn a_worker_for_gpus_is_refused_in_words() {
         check_refused(&output, code, &["hint: "]);
         assert!(code == 2 || code == 7, "exit code {code}");
     } else {
-        check_gpus("all", 2, &["this build of sp1d has no GPU support", "hint: build it with `./x gpu`"]);
+        let not_built = ["this build of sp1d has no GPU support", "hint: build it with `./x gpu`"];
+        check_gpus("all", 2, &not_built);
+        check(folder.path(), &["tune", "--gpus", "all"], 2, &not_built);
     }
 }
 

@@ -39,23 +39,24 @@ pub const fn start_estimate() -> Duration {
 /// they are needed. Blocks, so it must not be called on an asynchronous thread.
 ///
 /// # Errors
-/// Fails if SP1 cannot set up its prover, or if the engine's threads cannot be started.
+/// Fails if SP1 cannot set up its prover, or if the engine's threads cannot be started. Fails with [`LoadError::Gpu`]
+/// if the GPU cannot be used now and a later try may succeed.
 pub fn load_prover(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
-    let loaded = match settings.device {
-        ProverDevice::Processor => load(settings, |client| build_engine(settings, client)),
+    match settings.device {
+        ProverDevice::Processor => load(settings, |client| build_engine(settings, client))
+            .map_err(|error| LoadError::Engine(format!("{error:#}"))),
         ProverDevice::Gpu => load_gpu(settings),
-    };
-    loaded.map_err(|error| LoadError::Engine(format!("{error:#}")))
+    }
 }
 
 #[cfg(feature = "gpu")]
-fn load_gpu(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
-    load(settings, gpu::build_engine)
+fn load_gpu(settings: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
+    load(settings, gpu::build_engine).map_err(|error| gpu::load_error(&error))
 }
 
 #[cfg(not(feature = "gpu"))]
-fn load_gpu(_: ProverSettings) -> Result<Arc<dyn ProvingEngine>> {
-    anyhow::bail!("this build has no GPU support")
+fn load_gpu(_: ProverSettings) -> Result<Arc<dyn ProvingEngine>, LoadError> {
+    Err(LoadError::Engine("this build has no GPU support".to_owned()))
 }
 
 /// Loads the engine that `build` makes.

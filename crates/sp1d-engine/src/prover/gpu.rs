@@ -27,7 +27,7 @@ use sp1_primitives::{SP1GlobalContext, SP1OuterGlobalContext};
 use sp1_prover::{CORE_LOG_STACKING_HEIGHT, ReadyWrapProverBuilder, SP1ProverComponents, worker::SP1WorkerBuilder};
 use sp1d_machine::GpuFault;
 use sp1d_protocol::FailureKind;
-use sp1d_worker::AttemptError;
+use sp1d_worker::{AttemptError, LoadError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -140,6 +140,16 @@ fn device_memory() -> Result<u64, GpuFault> {
             let text = error.to_string();
             Err(GpuFault::of_cuda(&text).unwrap_or(GpuFault::Other(text)))
         }
+    }
+}
+
+/// Returns why the prover cannot be loaded, and whether the GPU is the cause and may be usable later.
+pub(super) fn load_error(error: &anyhow::Error) -> LoadError {
+    let text = format!("{error:#}");
+    match error.downcast_ref::<GpuFault>().cloned().or_else(|| GpuFault::of_cuda(&text)) {
+        Some(fault) if fault.is_temporary() => LoadError::Gpu(fault.to_string()),
+        Some(fault) => LoadError::Engine(fault.to_string()),
+        None => LoadError::Engine(text),
     }
 }
 

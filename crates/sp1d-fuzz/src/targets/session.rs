@@ -248,7 +248,7 @@ fn prover_messages() -> Vec<prover_wire::from_prover::Message> {
     let failure = Failure { kind: wire::FailureKind::Engine.into(), text: "not enough memory".to_owned() };
     vec![
         M::Ready(prover_wire::Ready { slots: 2 }),
-        M::LoadFailed(prover_wire::LoadFailed { reason: "no memory".to_owned() }),
+        M::LoadFailed(prover_wire::LoadFailed { reason: "no memory".to_owned(), is_temporary: true }),
         M::Call(Call { call: 1, run: 2, what: Some(What::Fetch("record".to_owned())) }),
         M::Call(Call { call: 2, run: 2, what: Some(What::Deliver(delivery)) }),
         M::Call(Call { call: 3, run: 2, what: Some(What::ReportDeferredEvents(prover_wire::ReportDeferredEvents {})) }),

@@ -56,11 +56,15 @@ pub enum GpuFault {
     /// An allocation on the GPU failed.
     #[error("the GPU ran out of memory\nhint: stop other programs that use this GPU (`nvidia-smi` lists them)")]
     OutOfMemory,
-    /// The driver lost the GPU. It does not come back by itself.
-    #[error("the driver lost the GPU: {0}\nhint: `dmesg` has the Xid of the error; the GPU may need a reset")]
+    /// The driver lost the GPU. It seldom comes back by itself. Neither CUDA nor NVML reports the Xid, the driver's
+    /// number of the cause. The kernel log has it.
+    #[error(
+        "the driver lost the GPU: {0}; `dmesg` has the Xid of the error\n\
+         hint: run `dmesg | grep Xid` on the machine with the GPU; the GPU may need a reset, or the machine a restart"
+    )]
     Lost(String),
     /// Another error of CUDA or of the driver.
-    #[error("the GPU reported an error: {0}")]
+    #[error("the GPU reported an error: {0}\nhint: if the hardware is the cause, `dmesg | grep Xid` shows its error")]
     Other(String),
 }
 
@@ -103,6 +107,21 @@ impl GpuFault {
         has(&["cudarusterror", "cuda error", "cudaerror"]).then(|| Self::Other(text.to_owned()))
     }
 
+    /// Returns true if a later try may succeed with the same build, driver and machine: another program frees the
+    /// GPU's memory, or an administrator resets the GPU. A lost GPU can also be missing.
+    #[must_use]
+    pub const fn is_temporary(&self) -> bool {
+        match self {
+            Self::OutOfMemory | Self::Lost(_) | Self::NoDevice | Self::Other(_) => true,
+            Self::NotBuilt
+            | Self::NoDriver
+            | Self::DriverTooOld { .. }
+            | Self::UnknownDevice { .. }
+            | Self::TooLittleMemory { .. }
+            | Self::UnsupportedCapability { .. } => false,
+        }
+    }
+
     /// Returns true if the GPU's memory was too small for the task.
     #[must_use]
     pub const fn is_out_of_memory(&self) -> bool {
@@ -137,6 +156,32 @@ mod tests {
             "CudaRustError: an illegal memory access was encountered",
             "reported an error: CudaRustError: an illegal",
         );
+    }
+
+    #[test]
+    fn faults_of_hardware_name_the_kernel_log() {
+        for text in ["CudaRustError: the GPU is lost", "CudaRustError: an illegal memory access was encountered"] {
+            check(text, "`dmesg | grep Xid`");
+        }
+        let lost = GpuFault::Lost("the GPU is lost".to_owned()).to_string();
+        let sentence = lost.lines().next().unwrap();
+        assert!(sentence.contains("`dmesg` has the Xid"), "log lines have no hint: {sentence}");
+    }
+
+    #[test]
+    fn only_faults_that_pass_without_a_change_of_the_machine_are_temporary() {
+        #[track_caller]
+        fn check(text: &str, expected: bool) {
+            let fault = GpuFault::of_cuda(text).unwrap_or_else(|| panic!("{text} is not classified"));
+            assert_eq!(fault.is_temporary(), expected, "{fault}");
+        }
+        check("out of GPU memory", true);
+        check("CudaRustError: the GPU is lost", true);
+        check("CudaRustError: no CUDA-capable device is detected", true);
+        check("CudaRustError: all CUDA-capable devices are busy or unavailable", true);
+        check("CudaRustError: CUDA driver version is insufficient for CUDA runtime version", false);
+        check("CudaRustError: no kernel image is available for execution on the device", false);
+        assert!(!GpuFault::TooLittleMemory { memory_bytes: 1, needed_bytes: 2 }.is_temporary());
     }
 
     #[test]

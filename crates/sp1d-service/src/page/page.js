@@ -8,11 +8,12 @@ const fresh = (tag, properties = {}, ...children) => {
   return element;
 };
 const cell = (content, className = "") => fresh("td", { className }, content);
+// Each reading has its place. A dash stands for a value that the driver does not have.
 const gpuLine = (gpu) => {
-  const known = (value, text) => (value === null || value === undefined ? [] : [text(value)]);
+  const form = (value, divisor, digits = 0) => (Number.isFinite(value) ? (value / divisor).toFixed(digits) : "–");
   const parts = [
-    ...known(gpu.used_bytes, (bytes) => `${(bytes / 1e9).toFixed(1)} GB`), ...known(gpu.utilization_percent, (percent) => `${percent} %`),
-    ...known(gpu.celsius, (celsius) => `${celsius} °C`), ...known(gpu.milliwatts, (milliwatts) => `${Math.round(milliwatts / 1000)} W`),
+    `${form(gpu.used_bytes, 1e9, 1)} GB used`, `${form(gpu.utilization_percent, 1)} % busy`,
+    `${form(gpu.celsius, 1)} °C`, `${form(gpu.milliwatts, 1000)} W`,
   ];
   return fresh("div", { className: "why", textContent: `GPU ${gpu.index}: ${parts.join(", ")}` });
 };

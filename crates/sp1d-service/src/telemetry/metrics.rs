@@ -411,6 +411,11 @@ mod tests {
         metrics.proofs.get_or_create(&StateLabels { state: "done" }).inc();
         metrics.workers.get_or_create(&StateLabels { state: "idle" }).inc();
         metrics.checks.get_or_create(&CheckOutcomeLabels { outcome: "right" }).inc();
+        let gpu = GpuLabels { worker: "worker".to_owned(), gpu: 0 };
+        for gauge in [&metrics.gpu_memory, &metrics.gpu_utilization, &metrics.gpu_temperature] {
+            gauge.get_or_create(&gpu).set(1);
+        }
+        metrics.gpu_power.get_or_create(&gpu).set(1.0);
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         let described = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

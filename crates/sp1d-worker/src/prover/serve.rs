@@ -144,8 +144,9 @@ pub async fn serve_prover(
     let engine = match loaded.unwrap_or(Err(LoadError::Panicked)) {
         Ok(engine) => engine,
         Err(error) => {
-            let failed = from_prover::Message::LoadFailed(wire::LoadFailed { reason: error.to_string() });
-            let _ = out.send(FromProver { message: Some(failed) }).await;
+            let is_temporary = matches!(error, LoadError::Gpu(_));
+            let failed = wire::LoadFailed { reason: error.to_string(), is_temporary };
+            let _ = out.send(FromProver { message: Some(from_prover::Message::LoadFailed(failed)) }).await;
             drop(out);
             // Wait until the message is written.
             let _ = written.await;
@@ -287,7 +288,7 @@ mod tests {
 
     #[async_trait]
     impl ProvingEngine for BreakingEngine {
-        fn slots(&self) -> usize {
+        fn places(&self) -> usize {
             1
         }
 
@@ -336,5 +337,25 @@ mod tests {
         }
         assert!(reader.next::<FromProver>().await.unwrap().is_none(), "the process must end");
         served.await.unwrap().unwrap();
+    }
+
+    /// Reports `error` as the reason why the prover cannot be loaded. Checks whether the worker tries again.
+    async fn check_load_failure(error: LoadError, is_temporary: bool) {
+        let (worker, prover) = UnixStream::pair().unwrap();
+        let reason = error.to_string();
+        let served = tokio::spawn(serve_prover(prover, move || Err(error)));
+        let (mut reader, _out, writing) = frames::<ToProver>(worker);
+        let _writing = AbortOnDropHandle::new(tokio::spawn(writing));
+        let failed = reader.next::<FromProver>().await.unwrap().unwrap().message;
+        let expected = from_prover::Message::LoadFailed(wire::LoadFailed { reason, is_temporary });
+        assert_eq!(failed, Some(expected));
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_a_fault_of_the_gpu_is_a_temporary_failure() {
+        check_load_failure(LoadError::Gpu("the GPU ran out of memory".to_owned()), true).await;
+        check_load_failure(LoadError::Engine("no file".to_owned()), false).await;
+        check_load_failure(LoadError::Panicked, false).await;
     }
 }

@@ -87,6 +87,10 @@ pub(crate) struct TuneArguments {
     /// Measure only with this number of provers, 1 to 64.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PROVERS)))]
     pub(crate) provers: Option<u16>,
+    /// Measure settings of a worker on GPUs, with up to all of these: `all`, or their numbers separated by commas, as
+    /// `nvidia-smi -L` lists them [default: none, the provers compute on the processor].
+    #[arg(long, value_name = "N[,N…]|all", conflicts_with = "provers")]
+    pub(crate) gpus: Option<GpuSelection>,
     /// Measure only with this number of shards that each prover proves at the same time: 1 or 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2))]
     pub(crate) parallel_shards: Option<u16>,

@@ -27,7 +27,7 @@ pub(super) fn prover_commands(arguments: &WorkerArguments, log: &LogArguments) -
     match &arguments.gpus {
         None => Ok(ProverCommands { commands: on_processor(arguments, log, &cores), gpus: Vec::new() }),
         Some(selection) => {
-            let gpus = select_gpus(selection).map_err(|fault| CliError::new(exit_code(&fault), fault.to_string()))?;
+            let gpus = select_gpus(selection)?;
             Ok(ProverCommands { commands: on_gpus(arguments, log, &cores, &gpus), gpus })
         }
     }
@@ -41,7 +41,11 @@ fn exit_code(fault: &GpuFault) -> u8 {
 }
 
 /// Finds the selected GPUs, and checks that this build runs on them and that SP1's provers fit into their memory.
-fn select_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>, GpuFault> {
+pub(super) fn select_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>> {
+    usable_gpus(selection).map_err(|fault| CliError::new(exit_code(&fault), fault.to_string()).into())
+}
+
+fn usable_gpus(selection: &GpuSelection) -> Result<Vec<GpuDevice>, GpuFault> {
     let gpus = selection.choose(check_gpus(&*gpu_library()?)?)?;
     for gpu in &gpus {
         gpu_code(gpu.capability)?;

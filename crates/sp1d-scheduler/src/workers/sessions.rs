@@ -36,7 +36,8 @@ pub(crate) struct SessionState {
     quarantined: KindSet,
     /// The prover is being started again. The worker gets nothing until then.
     starting: bool,
-    /// The worker has started an attempt or failed at one since its prover was loaded.
+    /// The worker has started an attempt or failed at one since its prover was loaded. Attempts of an earlier session
+    /// count too: its prover may have worked then.
     has_worked: bool,
     /// The time on the lease clock by which the worker must start one of its attempts. `None` if it has started one, or
     /// holds none.
@@ -86,7 +87,8 @@ impl SessionState {
         self.starting
     }
 
-    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded.
+    /// Returns true if the worker has started an attempt or failed at one since its prover was loaded, or has joined
+    /// with attempts of an earlier session.
     pub(crate) const fn has_worked(&self) -> bool {
         self.has_worked
     }
@@ -238,7 +240,7 @@ impl WorkerSessions {
             draining: false,
             quarantined: KindSet::default(),
             starting: false,
-            has_worked: false,
+            has_worked: !joined.holds.is_empty(),
             start_deadline: None,
             paces,
             held: BTreeSet::new(),

@@ -1,0 +1,3 @@
+//! The parts of the bench.
+
+pub(crate) mod dispatch;

@@ -1,0 +1,40 @@
+//! Each part of the bench runs in its quick mode, and writes its figures and its plot.
+
+use serde_json::Value;
+use std::process::Command;
+
+/// Runs a part. Returns its figures.
+#[track_caller]
+fn run(part: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_load")).args([part, "--quick", "--output"]).arg(&file).output();
+    let output = output.unwrap();
+    let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
+    assert!(output.status.success(), "{text}");
+    let plot = std::fs::read_to_string(file.with_extension("svg")).unwrap();
+    assert!(plot.contains("</svg>"), "{plot}");
+    let report: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert!(report["machine"]["cores"].as_u64().unwrap() > 0, "{report}");
+    report
+}
+
+/// Runs a part and checks that it measured `count` rows, each with all `figures` above zero.
+#[track_caller]
+fn check(part: &str, count: usize, figures: &[&str]) -> Value {
+    let report = run(part);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), count, "{report}");
+    for row in rows {
+        for figure in figures {
+            let found = row[figure]["median"].as_f64().or(row[figure].as_f64());
+            assert!(found.is_some_and(|found| found > 0.0), "{figure}: {row}");
+        }
+    }
+    report
+}
+
+#[test]
+fn dispatch_measures_tasks_and_waits() {
+    check("dispatch", 2, &["tasks_per_second", "cpu_micros_per_task", "full_load_p99_ms", "half_load_p99_ms"]);
+}

@@ -18,7 +18,7 @@ mod report;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use part::dispatch;
+use part::{dispatch, hub};
 use pool::{FleetArguments, serve_fleet};
 use tokio::runtime::Runtime;
 
@@ -34,6 +34,9 @@ enum LoadPart {
     /// Measure how many tasks are dispatched in a second, and how long a task waits for its start. Takes about two
     /// minutes.
     Dispatch(dispatch::DispatchArguments),
+    /// Measure what shards of real sizes cost the orchestrator, and what a slow connection costs the others. Takes about
+    /// 15 minutes.
+    Hub(hub::HubArguments),
     /// Run fake workers. The bench starts this itself.
     #[command(hide = true)]
     Workers(FleetArguments),
@@ -51,6 +54,7 @@ fn main() -> Result<()> {
     let runtime = Runtime::new().context("cannot start threads")?;
     match LoadArguments::parse().part {
         LoadPart::Dispatch(arguments) => runtime.block_on(dispatch::run(&arguments)),
+        LoadPart::Hub(arguments) => runtime.block_on(hub::run(&arguments)),
         LoadPart::Workers(arguments) => runtime.block_on(serve_fleet(arguments)),
     }
 }

@@ -38,3 +38,13 @@ fn check(part: &str, count: usize, figures: &[&str]) -> Value {
 fn dispatch_measures_tasks_and_waits() {
     check("dispatch", 2, &["tasks_per_second", "cpu_micros_per_task", "full_load_p99_ms", "half_load_p99_ms"]);
 }
+
+#[test]
+fn hub_measures_shards_their_cost_and_a_slow_connection() {
+    let report = check("hub", 2, &["shards_per_second", "bytes_per_second", "cpu_seconds_per_shard", "sent_bytes"]);
+    let parts = &report["rows"][0]["parts"];
+    for part in ["compression", "hashing", "decoding", "verification", "bookkeeping", "copying"] {
+        assert!(parts[part].as_f64().unwrap() > 0.0, "{part}: {parts}");
+    }
+    assert!(report["head_of_line"]["beside_p99_ms"]["median"].as_f64().unwrap() > 0.0, "{report}");
+}

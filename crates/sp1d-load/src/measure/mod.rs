@@ -6,4 +6,4 @@ mod records;
 
 pub(crate) use driver::{DoneTask, LoadDriver, LoadEnd, LoadTask};
 pub(crate) use processor_time::{process_seconds, thread_seconds};
-pub(crate) use records::{random_record, shrinking_record};
+pub(crate) use records::{RESULT_BYTES, random_record, shrinking_record};

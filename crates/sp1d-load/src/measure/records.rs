@@ -2,6 +2,9 @@
 
 use sp1d_testing::record;
 
+/// Size of the result of a shard, as that of a real shard proof.
+pub(crate) const RESULT_BYTES: usize = 1_500_000;
+
 /// Returns a record that does not compress.
 pub(crate) fn random_record(bytes: usize) -> Vec<u8> {
     record(1, bytes)

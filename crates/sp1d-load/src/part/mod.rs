@@ -1,3 +1,5 @@
 //! The parts of the bench.
 
 pub(crate) mod dispatch;
+mod head_of_line;
+pub(crate) mod hub;

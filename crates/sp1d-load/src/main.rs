@@ -18,7 +18,7 @@ mod report;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use part::{dispatch, hub};
+use part::{artifacts, dispatch, hub};
 use pool::{FleetArguments, serve_fleet};
 use tokio::runtime::Runtime;
 
@@ -37,6 +37,8 @@ enum LoadPart {
     /// Measure what shards of real sizes cost the orchestrator, and what a slow connection costs the others. Takes about
     /// 15 minutes.
     Hub(hub::HubArguments),
+    /// Compare the throughput of artifacts with a raw TCP copy and with Redis. Takes about two minutes.
+    Artifacts(artifacts::ArtifactsArguments),
     /// Run fake workers. The bench starts this itself.
     #[command(hide = true)]
     Workers(FleetArguments),
@@ -55,6 +57,7 @@ fn main() -> Result<()> {
     match LoadArguments::parse().part {
         LoadPart::Dispatch(arguments) => runtime.block_on(dispatch::run(&arguments)),
         LoadPart::Hub(arguments) => runtime.block_on(hub::run(&arguments)),
+        LoadPart::Artifacts(arguments) => runtime.block_on(artifacts::run(&arguments)),
         LoadPart::Workers(arguments) => runtime.block_on(serve_fleet(arguments)),
     }
 }

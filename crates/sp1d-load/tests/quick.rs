@@ -48,3 +48,10 @@ fn hub_measures_shards_their_cost_and_a_slow_connection() {
     }
     assert!(report["head_of_line"]["beside_p99_ms"]["median"].as_f64().unwrap() > 0.0, "{report}");
 }
+
+#[test]
+fn artifacts_are_compared_with_a_raw_copy() {
+    let report = check("artifacts", 2, &["tcp", "store", "fetch", "store_and_fetch", "fetch_over_tcp"]);
+    let is_installed = report["redis"].as_str().unwrap() != "not installed";
+    assert_eq!(report["rows"][0]["redis_get"].is_object(), is_installed, "{report}");
+}

@@ -7,7 +7,7 @@ use crate::{
     measure::{DoneTask, LoadDriver, LoadEnd, LoadTask, process_seconds},
     pool::LoadPool,
     proof::{AttemptTimes, EventRecorder, LoadChecks, OpenProof},
-    report::{Curve, LatencySummary, plot_curves, spread_of},
+    report::{LatencySummary, PlotCurve, plot_curves, spread_of},
 };
 use anyhow::Result;
 use serde::Serialize;
@@ -119,7 +119,7 @@ pub(crate) async fn run(arguments: &DispatchArguments) -> Result<()> {
         });
     }
     print_table(&rows);
-    let curve = Curve {
+    let curve = PlotCurve {
         name: "tasks per second".to_owned(),
         points: rows.iter().map(|row| (f64::from(row.connections), row.tasks_per_second.median)).collect(),
     };

@@ -17,7 +17,7 @@ use crate::{
     part::head_of_line::{self, HeadOfLineRow},
     pool::LoadPool,
     proof::{LoadChecks, OpenProof},
-    report::{Curve, plot_curves, spread_of},
+    report::{PlotCurve, plot_curves, spread_of},
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -174,9 +174,9 @@ pub(crate) async fn run(arguments: &HubArguments) -> Result<()> {
     print_table(&rows);
     let head_of_line = head_of_line::measure(arguments.quick, rounds, &records[records.len() / 2]).await?;
     println!("{head_of_line}");
-    let curves: Vec<Curve> = records
+    let curves: Vec<PlotCurve> = records
         .iter()
-        .map(|record| Curve {
+        .map(|record| PlotCurve {
             name: format!("records of {} MB", record.len() / 1_000_000),
             points: rows
                 .iter()

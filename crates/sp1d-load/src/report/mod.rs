@@ -4,4 +4,4 @@ mod latency;
 mod plot;
 
 pub(crate) use latency::{LatencySummary, spread_of};
-pub(crate) use plot::{Curve, plot_bars, plot_curves};
+pub(crate) use plot::{PlotCurve, plot_bars, plot_curves};

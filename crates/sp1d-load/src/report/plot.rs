@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use std::{fs, path::Path};
 
 /// A named line of a plot.
-pub(crate) struct Curve {
+pub(crate) struct PlotCurve {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,
 }
@@ -22,7 +22,7 @@ fn make_folder(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Fails if the file cannot be written.
-pub(crate) fn plot_curves(path: &Path, caption: &str, (x, y): (&str, &str), curves: &[Curve]) -> Result<()> {
+pub(crate) fn plot_curves(path: &Path, caption: &str, (x, y): (&str, &str), curves: &[PlotCurve]) -> Result<()> {
     make_folder(path)?;
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let right = points().map(|point| point.0).fold(2.0, f64::max) * 1.1;

@@ -15,10 +15,11 @@ mod part;
 mod pool;
 mod proof;
 mod report;
+mod simulation;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use part::{artifacts, dispatch, hub};
+use part::{artifacts, dispatch, hub, simulate};
 use pool::{FleetArguments, serve_fleet};
 use tokio::runtime::Runtime;
 
@@ -39,6 +40,9 @@ enum LoadPart {
     Hub(hub::HubArguments),
     /// Compare the throughput of artifacts with a raw TCP copy and with Redis. Takes about two minutes.
     Artifacts(artifacts::ArtifactsArguments),
+    /// Simulate the real scheduler with up to 1,000 workers, and compare runs with the least possible time. Takes about a
+    /// minute.
+    Simulate(simulate::SimulateArguments),
     /// Run fake workers. The bench starts this itself.
     #[command(hide = true)]
     Workers(FleetArguments),
@@ -58,6 +62,7 @@ fn main() -> Result<()> {
         LoadPart::Dispatch(arguments) => runtime.block_on(dispatch::run(&arguments)),
         LoadPart::Hub(arguments) => runtime.block_on(hub::run(&arguments)),
         LoadPart::Artifacts(arguments) => runtime.block_on(artifacts::run(&arguments)),
+        LoadPart::Simulate(arguments) => simulate::run(&arguments),
         LoadPart::Workers(arguments) => runtime.block_on(serve_fleet(arguments)),
     }
 }

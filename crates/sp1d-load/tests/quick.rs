@@ -1,15 +1,18 @@
 //! Each part of the bench runs in its quick mode, and writes its figures and its plot.
 
 use serde_json::Value;
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 /// Runs a part. Returns its figures.
 #[track_caller]
 fn run(part: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_load")).args([part, "--quick", "--output"]).arg(&file).output();
-    let output = output.unwrap();
+    // Simulations use the measured figures of the repository.
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    command.args([part, "--quick", "--output"]).arg(&file).current_dir(repository);
+    let output = command.output().unwrap();
     let text = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat();
     assert!(output.status.success(), "{text}");
     let plot = std::fs::read_to_string(file.with_extension("svg")).unwrap();
@@ -54,4 +57,16 @@ fn artifacts_are_compared_with_a_raw_copy() {
     let report = check("artifacts", 2, &["tcp", "store", "fetch", "store_and_fetch", "fetch_over_tcp"]);
     let is_installed = report["redis"].as_str().unwrap() != "not installed";
     assert_eq!(report["rows"][0]["redis_get"].is_object(), is_installed, "{report}");
+}
+
+#[test]
+fn simulated_runs_are_compared_with_the_least_possible_time() {
+    let report = check("simulate", 12, &["free_over_bound", "whole_over_bound", "whole_seconds", "attempts_per_shard"]);
+    for row in report["rows"].as_array().unwrap() {
+        for ratio in ["free_over_bound", "whole_over_bound"] {
+            let ratio = row[ratio]["least"].as_f64().unwrap();
+            assert!(ratio > 0.999, "a run is faster than possible: {row}");
+        }
+    }
+    assert!(report["limits"][0]["executor"].as_f64().unwrap() > 1.0, "{report}");
 }

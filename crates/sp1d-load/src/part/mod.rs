@@ -1,6 +1,8 @@
 //! The parts of the bench.
 
 pub(crate) mod artifacts;
+mod cost_model;
 pub(crate) mod dispatch;
 mod head_of_line;
 pub(crate) mod hub;
+pub(crate) mod simulate;

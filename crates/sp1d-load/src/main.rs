@@ -19,7 +19,7 @@ mod simulation;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use part::{artifacts, dispatch, hub, simulate};
+use part::{artifacts, dispatch, hub, recovery, simulate};
 use pool::{FleetArguments, serve_fleet};
 use tokio::runtime::Runtime;
 
@@ -35,13 +35,15 @@ enum LoadPart {
     /// Measure how many tasks are dispatched in a second, and how long a task waits for its start. Takes about two
     /// minutes.
     Dispatch(dispatch::DispatchArguments),
-    /// Measure what shards of real sizes cost the orchestrator, and what a slow connection costs the others. Takes about
-    /// 15 minutes.
+    /// Measure what shards of real sizes cost the orchestrator, and what a slow connection costs the others. Takes
+    /// about 15 minutes.
     Hub(hub::HubArguments),
     /// Compare the throughput of artifacts with a raw TCP copy and with Redis. Takes about two minutes.
     Artifacts(artifacts::ArtifactsArguments),
-    /// Simulate the real scheduler with up to 1,000 workers, and compare runs with the least possible time. Takes about a
-    /// minute.
+    /// Measure how long a task stands still after the loss of a worker or of a connection. Takes about two minutes.
+    Recovery(recovery::RecoveryArguments),
+    /// Simulate the real scheduler with up to 1,000 workers, and compare runs with the least possible time. Takes about
+    /// a minute.
     Simulate(simulate::SimulateArguments),
     /// Run fake workers. The bench starts this itself.
     #[command(hide = true)]
@@ -62,6 +64,7 @@ fn main() -> Result<()> {
         LoadPart::Dispatch(arguments) => runtime.block_on(dispatch::run(&arguments)),
         LoadPart::Hub(arguments) => runtime.block_on(hub::run(&arguments)),
         LoadPart::Artifacts(arguments) => runtime.block_on(artifacts::run(&arguments)),
+        LoadPart::Recovery(arguments) => runtime.block_on(recovery::run(&arguments)),
         LoadPart::Simulate(arguments) => simulate::run(&arguments),
         LoadPart::Workers(arguments) => runtime.block_on(serve_fleet(arguments)),
     }

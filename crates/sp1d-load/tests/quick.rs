@@ -70,3 +70,10 @@ fn simulated_runs_are_compared_with_the_least_possible_time() {
     }
     assert!(report["limits"][0]["executor"].as_f64().unwrap() > 1.0, "{report}");
 }
+
+#[test]
+fn work_continues_after_each_loss() {
+    let report = check("recovery", 3, &["seconds"]);
+    let attempts: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| row["attempts"].as_u64()).collect();
+    assert_eq!(attempts, [Some(2), Some(2), Some(1)], "{report}");
+}

@@ -40,7 +40,7 @@ pub(crate) struct HubArguments {
     /// Megabytes of all records of a measurement together. At least eight records are sent.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     total_megabytes: u64,
-    /// Use records that do not compress. Records of real programs shrink about four times, and so do those of the bench.
+    /// Use records that do not compress. Otherwise they shrink three to four times, as those of real programs do.
     #[arg(long)]
     random: bool,
     /// Measure records of 1 MB for a moment. The figures mean nothing.
@@ -162,8 +162,9 @@ pub(crate) async fn run(arguments: &HubArguments) -> Result<()> {
         for case in order {
             let (size, connections) = (case.record.len() as u64, case.connections);
             eprintln!("round {} of {rounds}: {} MB, {connections} connections", round + 1, size / 1_000_000);
-            let shards = (total * 1_000_000 / size).max(8);
-            case.runs.push(measure(connections, &case.record, RESULT_BYTES, case.in_progress(), shards).await?);
+            let (shards, in_progress) = ((total * 1_000_000 / size).max(8), case.in_progress());
+            let run = measure(connections, &case.record, RESULT_BYTES, in_progress, shards).await?;
+            case.runs.push(run);
             let small = Arc::new(record(1, SMALL_BYTES));
             let shards = SMALL_SHARDS * u64::from(connections);
             let small = measure(connections, &small, SMALL_BYTES, 2 * connections as usize, shards).await?;

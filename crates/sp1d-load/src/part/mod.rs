@@ -5,4 +5,5 @@ mod cost_model;
 pub(crate) mod dispatch;
 mod head_of_line;
 pub(crate) mod hub;
+pub(crate) mod recovery;
 pub(crate) mod simulate;

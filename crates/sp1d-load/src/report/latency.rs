@@ -1,11 +1,10 @@
 //! Percentiles of delays, and spreads over rounds.
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 use sp1d_figures::FigureSpread;
 
 /// Percentiles of many delays, in milliseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct LatencySummary {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,

@@ -358,7 +358,7 @@ async fn a_second_signal_stops_a_worker_at_once() {
         let join = free_address().to_string();
         // A worker that leaves waits for the end of its session, which a frozen service does not end. The worker would
         // notice that after ten minutes.
-        let list = r#"{"workers": [], "missed_heartbeats": 600}"#;
+        let list = r#"{"workers": ["127.0.0.1:1"], "missed_heartbeats": 600}"#;
         let served = Served::start_with_list(list, &["--join-listen", &join, "--join-from", "127.0.0.1"]);
         for (name, second) in [("first", Signal::TERM), ("second", Signal::INT)] {
             let log = served.folder.path().join(format!("{name}.log"));

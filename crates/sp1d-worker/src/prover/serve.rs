@@ -287,7 +287,7 @@ mod tests {
 
     #[async_trait]
     impl ProvingEngine for BreakingEngine {
-        fn slots(&self) -> usize {
+        fn places(&self) -> usize {
             1
         }
 

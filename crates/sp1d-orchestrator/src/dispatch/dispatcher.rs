@@ -229,6 +229,9 @@ impl Dispatcher {
                     if are_claims_suspect {
                         running_try.findings.mark_claims_suspect();
                     }
+                    if may_smaller_cut_help && !history.iter().any(|past| past.failure.is_out_of_memory()) {
+                        running_try.lacks_large_workers.store(true, Ordering::Relaxed);
+                    }
                     running_try.fail(if may_smaller_cut_help {
                         ProofFailure::OutOfMemory(too_large(task, kind, &history))
                     } else {
@@ -400,6 +403,7 @@ impl Dispatcher {
         running_try.end_open_task(spec.kind());
         if let Some(found) = self.shared.worker(session) {
             running_try.count_result(&found.name, &found.address.to_string());
+            found.paced_cuts[spec.kind().index()].store(running_try.cut(), Ordering::Relaxed);
         } else if let Some(RegisteredAttempt { worker_name, worker_address, .. }) = registered.as_deref() {
             running_try.count_result(worker_name, worker_address);
         }

@@ -56,6 +56,7 @@ pub(super) async fn build_engine(client: AttemptClient) -> Result<LoadedEngine<S
         Err(_) => {
             let reason = task.await.err().map_or_else(|| "its task ended".to_owned(), |error| error.to_string());
             Err(match GpuFault::of_cuda(&reason) {
+                Some(GpuFault::OutOfMemory) => GpuFault::LoadMemory.into(),
                 Some(fault) => fault.into(),
                 None => anyhow!("cannot load the GPU prover: {reason}"),
             })

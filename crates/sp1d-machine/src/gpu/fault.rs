@@ -56,6 +56,14 @@ pub enum GpuFault {
     /// An allocation on the GPU failed.
     #[error("the GPU ran out of memory\nhint: stop other programs that use this GPU (`nvidia-smi` lists them)")]
     OutOfMemory,
+    /// An allocation failed while a prover was loaded. It does not say which one.
+    #[error(
+        "the prover cannot be loaded: the GPU has too little free memory, or the system did not pin enough memory of \
+         the machine\n\
+         hint: stop other programs that use this GPU (`nvidia-smi` lists them), and check `ulimit -l` and the memory \
+         limit of the container"
+    )]
+    LoadMemory,
     /// The driver lost the GPU. It does not come back by itself.
     #[error("the driver lost the GPU: {0}\nhint: `dmesg` has the Xid of the error; the GPU may need a reset")]
     Lost(String),
@@ -74,8 +82,9 @@ impl GpuFault {
     pub fn of_cuda(text: &str) -> Option<Self> {
         let lower = text.to_lowercase();
         let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-        // The order matters: "cuda" stands in most texts.
-        if has(&["out of gpu memory", "outofmemory", "out of memory", "allocerror"]) {
+        // The order matters: "cuda" stands in most texts. SP1's buffers panic with "allocation failed" for every error
+        // of CUDA in an allocation.
+        if has(&["out of gpu memory", "outofmemory", "out of memory", "allocerror", "allocation failed"]) {
             return Some(Self::OutOfMemory);
         }
         if has(&["driver version is insufficient", "unsupported toolchain", "forward compatibility"]) {
@@ -124,6 +133,7 @@ mod tests {
     fn errors_of_cuda_are_sentences() {
         check("called `Result::unwrap()` on an `Err` value: OutOfMemory", "the GPU ran out of memory");
         check("out of GPU memory", "the GPU ran out of memory");
+        check("task 7 panicked with message \"allocation failed\"", "the GPU ran out of memory");
         check("other CUDA error: CudaRustError: no CUDA-capable device is detected", "finds no GPU");
         check(
             "CudaRustError: CUDA driver version is insufficient for CUDA runtime version",

@@ -146,8 +146,10 @@ fn device_memory() -> Result<u64, GpuFault> {
 
 /// Returns the failure in words if the GPU is its cause. SP1 panics with the text of CUDA's error. After some errors
 /// CUDA refuses every later call, so the GPU is asked too.
+///
+/// If the memory of the GPU was too small for shards that it accepted, another program uses the GPU. That is a fault of
+/// this worker, and says nothing about workers with less memory.
 pub(super) fn explain(failure: &AttemptError) -> Option<AttemptError> {
     let fault = GpuFault::of_cuda(&failure.text).or_else(|| device_memory().err())?;
-    let kind = if fault.is_out_of_memory() { FailureKind::OutOfMemory } else { FailureKind::Engine };
-    Some(AttemptError { kind, text: fault.to_string() })
+    Some(AttemptError { kind: FailureKind::Engine, text: fault.to_string() })
 }

@@ -111,12 +111,6 @@ impl GpuFault {
         }
         has(&["cudarusterror", "cuda error", "cudaerror"]).then(|| Self::Other(text.to_owned()))
     }
-
-    /// Returns true if the GPU's memory was too small for the task.
-    #[must_use]
-    pub const fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::OutOfMemory | Self::TooLittleMemory { .. })
-    }
 }
 
 #[cfg(test)]
@@ -161,7 +155,7 @@ mod tests {
         let old = GpuFault::DriverTooOld { found: Some("535.54".to_owned()) }.to_string();
         assert!(old.starts_with("the NVIDIA driver 535.54 is too old"), "{old}");
         let small = GpuFault::TooLittleMemory { memory_bytes: 8 << 30, needed_bytes: 20 << 30 };
-        assert!(small.is_out_of_memory() && small.to_string().contains("has 8.6 GB of memory"), "{small}");
+        assert!(small.to_string().contains("has 8.6 GB of memory"), "{small}");
         let unknown = GpuFault::UnknownDevice { index: 4, count: 2 }.to_string();
         assert!(unknown.starts_with("GPU 4 does not exist, this machine has 2\nhint: "), "{unknown}");
     }

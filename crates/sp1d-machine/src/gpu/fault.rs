@@ -32,6 +32,13 @@ pub enum GpuFault {
         /// Number of GPUs of the machine.
         count: usize,
     },
+    /// The GPUs that the environment allows are not clear.
+    #[error(
+        "`--gpus all` cannot follow CUDA_VISIBLE_DEVICES={0}\n\
+         hint: list numbers or UUIDs of GPUs (`nvidia-smi -L` has both); numbers of different models also need \
+         CUDA_DEVICE_ORDER=PCI_BUS_ID. Or unset it, or name the GPUs, for example `--gpus 0,1`"
+    )]
+    VisibleDevices(String),
     /// The GPU has less memory than SP1's provers need.
     #[error(
         "the GPU has {:.1} GB of memory, SP1's GPU prover needs {:.1} GB\nhint: use a GPU with 24 GB or more",

@@ -35,7 +35,7 @@ pub(super) fn prover_commands(arguments: &WorkerArguments, log: &LogArguments) -
 
 fn exit_code(fault: &GpuFault) -> u8 {
     match fault {
-        GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } => exit::USAGE,
+        GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } | GpuFault::VisibleDevices(_) => exit::USAGE,
         _ => exit::HOST,
     }
 }

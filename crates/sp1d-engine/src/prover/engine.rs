@@ -118,10 +118,10 @@ impl<C: SP1ProverComponents> Drop for Sp1ProvingEngine<C> {
 
 impl<C: SP1ProverComponents> Sp1ProvingEngine<C> {
     /// Replaces the text of `failure` if it is an error of the GPU.
-    fn explained(&self, failure: AttemptError) -> AttemptError {
+    async fn explained(&self, failure: AttemptError) -> AttemptError {
         #[cfg(feature = "gpu")]
         if self.loaded.device == ProverDevice::Gpu
-            && let Some(explained) = gpu::explain(&failure)
+            && let Some(explained) = gpu::explain(&failure).await
         {
             self.is_broken.store(true, Ordering::Relaxed);
             return explained;
@@ -187,7 +187,7 @@ impl<C: SP1ProverComponents> ProvingEngine for Sp1ProvingEngine<C> {
                 };
                 AttemptError { kind, text: error.to_string() }
             }
-            None => self.explained(failure),
+            None => self.explained(failure).await,
         })
     }
 }

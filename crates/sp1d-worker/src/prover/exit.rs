@@ -40,8 +40,9 @@ impl ProverExit {
     /// of the process in bytes, or 0 if unknown. `gpu` is the GPU that the process computed on.
     pub(super) fn failure(self, peak: u64, gpu: Option<&str>) -> AttemptError {
         let kind = match self {
-            Self::OutOfMemory => FailureKind::OutOfMemory,
-            Self::Signal(_) | Self::Code(_) | Self::Cancelled => FailureKind::Killed,
+            Self::OutOfMemory if gpu.is_none() => FailureKind::OutOfMemory,
+            // The cut bounds the shards of a GPU. The memory of its machine says nothing about other workers.
+            Self::OutOfMemory | Self::Signal(_) | Self::Code(_) | Self::Cancelled => FailureKind::Killed,
         };
         let used = match peak {
             0 => String::new(),
@@ -98,6 +99,11 @@ mod tests {
         check(9, one, true, ProverExit::Cancelled, FailureKind::Killed);
         check(11, one, false, ProverExit::Signal(11), FailureKind::Killed);
         check(101 << 8, none, false, ProverExit::Code(101), FailureKind::Killed);
+    }
+
+    #[test]
+    fn the_memory_of_a_machine_with_gpus_does_not_exclude_smaller_workers() {
+        assert_eq!(ProverExit::OutOfMemory.failure(0, Some("GPU 0 (L4)")).kind, FailureKind::Killed);
     }
 
     #[test]

@@ -14,7 +14,7 @@ cuda_major=13
 
 gpu_usage() {
   cat <<'TEXT'
-Usage: ./x gpu [--archs LIST] [--fetch]
+Usage: ./x gpu [--archs LIST] [--fetch] [--for-others] [--pack]
 
 Builds sp1d with GPU support and copies it with CUDA's runtime library to target/gpu. The first build takes more than half
 an hour on two cores: it compiles SP1 and its CUDA code.
@@ -22,12 +22,13 @@ an hour on two cores: it compiles SP1 and its CUDA code.
   --archs LIST  compute capabilities without their dots, separated by commas, for example 89,90 [default: those of the GPUs
                 of this machine, else 80,86,89,90,100,120]
   --fetch       fetch CUDA from PyPI even if the system has it
+  --for-others  build for processors with AVX2 (x86-64-v3) instead of the one of this machine. This compiles everything again
+  --pack        also write target/gpu/sp1d-gpu.tar.xz with both files, to carry them to another machine
 
 A system's CUDA (CUDA_PATH, /usr/local/cuda or /opt/cuda) is used if it is of version 13. Otherwise nvcc and its headers
 are fetched from PyPI, 0.4 GB in the project's cache, once. No GPU and no driver are needed to build.
 
-As for every build, the program is for the processor of this machine. Set RUSTFLAGS="-C target-cpu=x86-64-v3" to carry it
-to another one.
+As for every build, the program is for the processor of this machine, unless --for-others or RUSTFLAGS says another one.
 TEXT
 }
 
@@ -81,11 +82,14 @@ own_archs() {
 }
 
 gpu() {
-  local archs='' fetch='' cuda
+  local archs='' fetch='' pack='' cuda bytes
   while [ $# -gt 0 ]; do
     case $1 in
       --archs) archs=${2:?--archs needs a list}; shift ;;
       --fetch) fetch=1 ;;
+      # `.cargo/config.toml` sets the processor of this machine. This variable replaces it.
+      --for-others) export RUSTFLAGS="-C target-cpu=x86-64-v3" ;;
+      --pack) pack=1 ;;
       -h|--help) gpu_usage; return ;;
       *) gpu_usage >&2; exit 2 ;;
     esac
@@ -108,5 +112,12 @@ gpu() {
   strip target/gpu/sp1d
   # The program finds it in its own folder.
   cp -L "$cuda/lib64/libcudart.so.$cuda_major" target/gpu/
+  rm -f target/gpu/sp1d-gpu.tar.xz
+  if [ -n "$pack" ]; then
+    need xz xz-utils
+    tar -C target/gpu -cf - sp1d "libcudart.so.$cuda_major" | xz -9e -T1 >target/gpu/sp1d-gpu.tar.xz
+    bytes=$(stat -c %s target/gpu/sp1d-gpu.tar.xz)
+    say "target/gpu/sp1d-gpu.tar.xz: $((bytes >> 20)) MiB. There: ./x gpu-check --binary target/gpu/sp1d-gpu.tar.xz"
+  fi
   say "target/gpu: sp1d and libcudart.so.$cuda_major. On a machine with a GPU: ./x gpu-check"
 }

@@ -5,7 +5,7 @@
 //! them.
 
 use sp1d_model::TaskKind;
-use sp1d_orchestrator::{ShardWorker, comparable_bytes};
+use sp1d_orchestrator::{ShardSize, ShardWorker, comparable_bytes};
 
 /// Resident bytes of a loaded prover that has no key and proves nothing: measured 0.96 GB.
 pub const REST_BYTES: u64 = 1_000_000_000;
@@ -140,16 +140,16 @@ pub fn smaller_cut(threshold: u64) -> Option<u64> {
 pub(crate) struct CutChoice {
     pub(crate) threshold: u64,
     pub(crate) reason: String,
-    /// The workers that are left out because the others finish earlier with larger shards.
-    pub(crate) left_out: Option<LeftOutWorkers>,
+    /// Workers that are too small for full shards get none: those that are left out now, because the others finish
+    /// earlier with larger shards, and those that join later. Never in a pool without GPUs.
+    pub(crate) leaves_out_small_workers: bool,
 }
 
-/// Workers that get no shard of a proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LeftOutWorkers {
-    pub(crate) names: Vec<String>,
-    /// The memory of the largest of them, as the scheduler compares workers.
-    pub(crate) compared_bytes: u64,
+/// Returns the size of full shards of a run that is cut at `threshold` cells, as the scheduler compares it with
+/// workers. The estimated memory may be a third too high, so three quarters of it are enough.
+pub(crate) fn shard_size(kind: TaskKind, instructions: u64, threshold: u64) -> ShardSize {
+    let bytes = task_bytes(kind, Some(ShardCells::full(instructions, threshold)));
+    ShardSize { cells: threshold, memory_bytes: bytes / 4 * 3 }
 }
 
 /// Returns the memory of the largest of `workers` in bytes if it is too small for a shard of `threshold` cells that
@@ -182,9 +182,12 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
     };
     let able = workers.iter().filter_map(|worker| Some((worker, possible().find(|cut| fits(worker, *cut))?)));
     let mut able: Vec<(&ShardWorker, u64)> = able.collect();
-    let (count, left_out) = (workers.len(), leave_out(&able));
-    if let Some(LeftOutWorkers { compared_bytes, .. }) = &left_out {
-        able.retain(|(worker, _)| is_larger(worker, *compared_bytes));
+    let leaves_out_small_workers = able.iter().any(|(worker, _)| worker.largest_cut.is_some());
+    let size = |threshold| shard_size(kind, instructions, threshold);
+    let (count, mut left_out) = (workers.len(), Vec::new());
+    if leaves_out_small_workers && let Some(size) = faster_without_small_workers(&able, size) {
+        let small = able.extract_if(.., |(worker, _)| !worker.fits(size));
+        left_out = small.map(|(worker, _)| worker.name.as_str()).collect();
     }
     let each_bytes = |worker: &ShardWorker| worker.memory.map_or(0, |memory| memory.each_bytes);
     let Some((least, threshold)) = able.iter().min_by_key(|(worker, cut)| (*cut, each_bytes(worker))) else {
@@ -198,7 +201,7 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
             None => "no worker says how much memory it has".to_owned(),
         };
         let threshold = if most.is_none() { possible().next()? } else { smallest };
-        return Some(CutChoice { threshold, reason, left_out: None });
+        return Some(CutChoice { threshold, reason, leaves_out_small_workers: false });
     };
     let mut reason = match least.largest_cut {
         Some(largest) => format!("the smallest of {count} workers proves shards of at most {largest} cells"),
@@ -208,62 +211,53 @@ pub(crate) fn choose_cut(kind: TaskKind, instructions: u64, workers: &[ShardWork
             gigabytes(needed(*threshold))
         ),
     };
-    if let Some(LeftOutWorkers { names, .. }) = &left_out {
+    if !left_out.is_empty() {
         reason = format!(
             "{} of {count} workers are left out, because the others finish earlier with larger shards: {}",
-            names.len(),
-            names.join(", ")
+            left_out.len(),
+            left_out.join(", ")
         );
     }
-    Some(CutChoice { threshold: *threshold, reason, left_out })
+    Some(CutChoice { threshold: *threshold, reason, leaves_out_small_workers })
 }
 
-/// Returns the workers whose GPUs refuse shards of `threshold` cells. `None` if no GPU does, or if no other worker is
-/// larger.
-pub(crate) fn refusing_workers(threshold: u64, workers: &[ShardWorker]) -> Option<LeftOutWorkers> {
-    let refusing = || workers.iter().filter(|worker| worker.largest_cut.is_some_and(|largest| largest < threshold));
-    let compared_bytes = refusing().map(|worker| worker.compared_bytes).max()?;
-    let names = refusing().map(|worker| worker.name.clone()).collect();
-    let has_larger = workers.iter().any(|worker| is_larger(worker, compared_bytes));
-    has_larger.then_some(LeftOutWorkers { names, compared_bytes })
+/// Returns true if a GPU among `workers` refuses shards of `threshold` cells, and another worker may prove them.
+pub(crate) fn has_refusing_worker(threshold: u64, workers: &[ShardWorker]) -> bool {
+    let refuses = |worker: &ShardWorker| worker.largest_cut.is_some_and(|largest| largest < threshold);
+    workers.iter().any(refuses) && !workers.iter().all(refuses)
 }
 
-/// Returns true if the scheduler gives `worker` shards that are too large for workers with `compared_bytes`.
-fn is_larger(worker: &ShardWorker, compared_bytes: u64) -> bool {
-    worker.compared_bytes > compared_bytes.saturating_add(compared_bytes / 16)
-}
-
-/// Returns the small ones of `workers`, each with the largest cut that fits into it, if the others finish clearly
-/// earlier without them. `None` if that is not so, or if it is unknown how fast one of them is.
-fn leave_out(workers: &[(&ShardWorker, u64)]) -> Option<LeftOutWorkers> {
+/// Returns the size of shards with which the workers that are large enough for them finish clearly earlier than all
+/// workers together. `workers` have the largest cut that fits into each. `None` if that is not so, or if it is unknown
+/// how fast one of them is.
+fn faster_without_small_workers(workers: &[(&ShardWorker, u64)], size: impl Fn(u64) -> ShardSize) -> Option<ShardSize> {
     /// Work that every shard has, in cells. Fits the measured times by cut (docs/concepts/memory.md) on a processor.
     const SHARD_OVERHEAD: f64 = 34e6;
     /// How much faster the others must be: learned durations are of other shards, and vary.
     const MIN_GAIN: f64 = 1.1;
+    // The work of all provers in a second, in cells. The learned durations are of shards of different cuts.
     let speed = |worker: &ShardWorker| {
-        let pace = worker.pace.filter(|pace| !pace.is_zero())?;
-        Some(f64::from(worker.provers.max(1)) / pace.as_secs_f64())
+        let (pace, cut) = (worker.pace.filter(|pace| !pace.is_zero())?, worker.paced_cut?);
+        Some(f64::from(worker.provers.max(1)) * (cut as f64 + SHARD_OVERHEAD) / pace.as_secs_f64())
     };
     let speeds: Vec<f64> = workers.iter().map(|(worker, _)| speed(worker)).collect::<Option<_>>()?;
-    // Cells of the run per second, up to a factor, if only workers above `bound` prove.
-    let throughput = |bound: Option<u64>| {
-        let kept = || {
-            workers
-                .iter()
-                .zip(&speeds)
-                .filter(move |((worker, _), _)| bound.is_none_or(|bytes| is_larger(worker, bytes)))
-        };
-        let cut = kept().map(|((_, cut), _)| *cut).min()? as f64;
-        Some(kept().map(|(_, speed)| speed).sum::<f64>() * cut / (cut + SHARD_OVERHEAD))
+    // The cut if only workers prove into which shards of `size` fit, and the cells of the run per second then.
+    let rate = |size: Option<ShardSize>| {
+        let takes_part = |worker: &ShardWorker| size.is_none_or(|size| worker.fits(size));
+        let kept = || workers.iter().zip(&speeds).filter(move |((worker, _), _)| takes_part(worker));
+        let least = kept().map(|((_, cut), _)| *cut).min()?;
+        let cut = least as f64;
+        Some((least, kept().map(|(_, speed)| speed).sum::<f64>() * cut / (cut + SHARD_OVERHEAD)))
     };
-    let bounds = workers.iter().map(|(worker, _)| worker.compared_bytes);
-    let best = bounds.filter_map(|bound| Some((throughput(Some(bound))?, bound)));
-    let (fastest, compared_bytes) = best.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    if fastest < MIN_GAIN * throughput(None)? {
-        return None;
-    }
-    let small = workers.iter().filter(|(worker, _)| !is_larger(worker, compared_bytes));
-    Some(LeftOutWorkers { names: small.map(|(worker, _)| worker.name.clone()).collect(), compared_bytes })
+    let rated = workers.iter().filter_map(|(_, cut)| {
+        let size = size(*cut);
+        let (least, rate) = rate(Some(size))?;
+        // A worker that takes part with a smaller cut of its own is rated with that cut.
+        (least == *cut).then_some((rate, size))
+    });
+    let (fastest, size) = rated.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    let (_, together) = rate(None)?;
+    (fastest >= MIN_GAIN * together).then_some(size)
 }
 
 #[cfg(test)]
@@ -303,13 +297,13 @@ mod tests {
 
     /// A worker that claims to prove on a GPU with this largest cut.
     fn gpu(largest_cut: u64) -> ShardWorker {
-        let compared_bytes = comparable_bytes(largest_cut);
-        ShardWorker { largest_cut: Some(largest_cut), compared_bytes, ..workers(&[8.0])[0].clone() }
+        ShardWorker { largest_cut: Some(largest_cut), ..workers(&[8.0])[0].clone() }
     }
 
-    /// The same worker, which takes `seconds` for a shard.
+    /// The same worker, which took `seconds` for a shard of the smallest cut.
     fn paced(worker: ShardWorker, name: &str, seconds: u64) -> ShardWorker {
-        ShardWorker { name: name.to_owned(), pace: Some(Duration::from_secs(seconds)), ..worker }
+        let (pace, paced_cut) = (Some(Duration::from_secs(seconds)), Some(CUTS[4]));
+        ShardWorker { name: name.to_owned(), pace, paced_cut, ..worker }
     }
 
     #[track_caller]
@@ -385,43 +379,74 @@ mod tests {
     #[track_caller]
     fn check_left_out(workers: &[ShardWorker], names: &[&str], threshold: u64) {
         let choice = choose_cut(TaskKind::ProveShard, 30_000, workers).unwrap();
-        let left_out = choice.left_out.as_ref().map(|left_out| left_out.names.clone()).unwrap_or_default();
-        assert_eq!((left_out, choice.threshold), (names.iter().map(|name| (*name).to_owned()).collect(), threshold));
-        assert!(names.iter().all(|name| choice.reason.contains(name)), "{}", choice.reason);
+        assert_eq!(choice.threshold, threshold, "{}", choice.reason);
+        assert_eq!(choice.reason.contains("left out"), !names.is_empty(), "{}", choice.reason);
+        assert!(choice.reason.ends_with(&names.join(", ")), "{}", choice.reason);
+        let size = shard_size(TaskKind::ProveShard, 30_000, choice.threshold);
+        let small: Vec<_> = workers.iter().filter(|worker| !worker.fits(size)).map(|worker| &worker.name).collect();
+        assert_eq!(small, names, "the scheduler leaves out others");
+    }
+
+    fn cpu(each_gb: f64) -> ShardWorker {
+        workers(&[each_gb])[0].clone()
     }
 
     #[test]
     fn small_workers_are_left_out_if_the_others_finish_earlier() {
-        let cpu = |gb: f64| workers(&[gb])[0].clone();
         let large = paced(gpu(402_653_184), "gpu", 4);
         // The GPU proves 15 shards while the small worker proves one, and loses a third to small shards.
         check_left_out(&[large.clone(), paced(cpu(7.0), "cpu", 60)], &["cpu"], CUTS[0]);
-        // Two equal workers of different sizes: the small one helps more than its cut costs.
-        check_left_out(&[paced(cpu(28.0), "large", 60), paced(cpu(10.8), "small", 60)], &[], CUTS[2]);
         // A small worker that is slow, and one that is nearly as large as the GPU.
         let pool = [large.clone(), paced(gpu(285_212_672), "card", 4), paced(cpu(4.5), "old", 300)];
         check_left_out(&pool, &["old"], CUTS[1]);
+        // Slow, but with as much memory for a shard as the GPU.
+        check_left_out(&[large, paced(cpu(28.0), "cpu", 60)], &[], CUTS[0]);
     }
 
     #[test]
-    fn gpus_that_refuse_a_cut_are_left_out_if_another_worker_is_larger() {
-        let card = ShardWorker { name: "card".to_owned(), ..gpu(285_212_672) };
+    fn the_memory_for_each_shard_decides_who_is_small() {
+        // 64 GB for an attempt that runs alone, and 7 GB for each of many provers.
+        let memory = Some(AttemptMemory { each_bytes: 7_000_000_000, alone_bytes: 64_000_000_000 });
+        let many = ShardWorker { memory, ..paced(cpu(7.0), "many", 60) };
+        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), many], &["many"], CUTS[0]);
+    }
+
+    #[test]
+    fn the_choice_does_not_depend_on_the_cut_of_the_learned_durations() {
+        let small = paced(cpu(7.0), "cpu", 60);
+        // The GPU has proven large shards since the small worker was left out: more cells, and more seconds for each.
+        let later = ShardWorker { paced_cut: Some(CUTS[0]), ..paced(gpu(402_653_184), "gpu", 28) };
+        check_left_out(&[later.clone(), small.clone()], &["cpu"], CUTS[0]);
+        // It has taken 28 s for small shards: the small worker helps.
+        check_left_out(&[ShardWorker { paced_cut: Some(CUTS[4]), ..later }, small], &[], CUTS[3]);
+    }
+
+    #[test]
+    fn a_pool_without_gpus_leaves_no_worker_out() {
+        let pool = [paced(cpu(28.0), "large", 4), paced(cpu(7.0), "small", 300)];
+        let choice = choose_cut(TaskKind::ProveShard, 30_000, &pool).unwrap();
+        assert_eq!((choice.threshold, choice.leaves_out_small_workers), (CUTS[3], false));
+        // Workers that join later may be small.
+        assert!(choose_cut(TaskKind::ProveShard, 30_000, &[gpu(402_653_184)]).unwrap().leaves_out_small_workers);
+    }
+
+    #[test]
+    fn gpus_refuse_a_cut_if_another_worker_takes_it() {
         let check = |threshold: u64, others: &[ShardWorker], expected: bool| {
-            let found = refusing_workers(threshold, &[std::slice::from_ref(&card), others].concat());
-            assert_eq!(found.map(|left_out| left_out.names), expected.then(|| vec!["card".to_owned()]));
+            let pool = [std::slice::from_ref(&gpu(285_212_672)), others].concat();
+            assert_eq!(has_refusing_worker(threshold, &pool), expected);
         };
         check(CUTS[0], &[gpu(402_653_184)], true);
-        check(CUTS[0], &workers(&[64.0]), true);
-        check(CUTS[0], &workers(&[16.0]), false);
+        check(CUTS[0], &workers(&[16.0]), true);
         check(CUTS[0], &[], false);
+        check(CUTS[0], &[gpu(300_000_000)], false);
         check(CUTS[1], &[gpu(402_653_184)], false);
     }
 
     #[test]
     fn no_worker_is_left_out_before_its_speed_is_known() {
-        let cpu = workers(&[7.0])[0].clone();
-        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), cpu.clone()], &[], CUTS[3]);
-        check_left_out(&[gpu(402_653_184), paced(cpu, "cpu", 60)], &[], CUTS[3]);
+        check_left_out(&[paced(gpu(402_653_184), "gpu", 4), cpu(7.0)], &[], CUTS[3]);
+        check_left_out(&[gpu(402_653_184), paced(cpu(7.0), "cpu", 60)], &[], CUTS[3]);
     }
 
     #[test]

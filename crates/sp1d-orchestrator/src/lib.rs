@@ -66,4 +66,4 @@ pub use runner::{
 };
 pub use settings::{MAX_HELD_ATTEMPTS, OrchestratorSettings, Verify, WorkerOrigins};
 pub use sp1d_model::{AttemptInfo, ProofEvent, ProofMode, ProofWaiting, WorkerTasks};
-pub use sp1d_scheduler::Placement;
+pub use sp1d_scheduler::{Placement, ShardSize};

@@ -14,8 +14,8 @@
 //!   attempt is to delete its uploads ([`Command::Discard`]).
 
 use crate::{
-    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, TaskId, TaskKind, Timestamp, TryId,
-    WorkerId,
+    AttemptFailure, AttemptId, JoinedWorker, KindSet, PastAttempt, SessionId, ShardSize, TaskId, TaskKind, Timestamp,
+    TryId, WorkerId,
 };
 use std::{fmt, time::Duration};
 
@@ -27,13 +27,13 @@ pub enum Event {
         /// The number of the try.
         try_id: TryId,
     },
-    /// The shards of a running try are too large for small workers. Workers with at most `memory_bytes`, plus the
-    /// tolerance for equal machines, get none of those that are submitted later.
+    /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
+    /// none of them, also if they join later. Only the first such event of a try counts.
     SmallWorkersLeftOut {
         /// The try whose shards are too large.
         try_id: TryId,
-        /// The memory of the largest worker that is left out.
-        memory_bytes: u64,
+        /// The size of its full shards.
+        size: ShardSize,
     },
     /// A task of a running try was submitted and can be given to a worker.
     TaskSubmitted {
@@ -175,8 +175,8 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TryStarted { try_id } => write!(f, "{try_id} started"),
-            Self::SmallWorkersLeftOut { try_id, memory_bytes } => {
-                write!(f, "{try_id} leaves out workers with at most {memory_bytes} bytes")
+            Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
+                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }
             Self::TaskSubmitted { try_id, task, kind, marker, resumable_on } => {
                 write!(f, "{kind} {task} of {try_id} submitted")?;
@@ -185,7 +185,7 @@ impl fmt::Display for Event {
             }
             Self::MarkerSubmitted { try_id, marker } => write!(f, "marker {marker} of {try_id} submitted"),
             Self::WorkerJoined { session, joined, resumable_tasks, draining } => {
-                let JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds } = joined;
+                let JoinedWorker { worker, origin, memory_bytes, slots, supported_kinds, holds, .. } = joined;
                 write!(
                     f,
                     "{session} of {worker} joined from {origin}: {slots} slots, {memory_bytes} bytes, {} kinds, \

@@ -19,6 +19,7 @@
 
 mod attempt;
 mod cache;
+mod driver_call;
 mod engine;
 mod gpu_monitor;
 mod health;
@@ -32,6 +33,7 @@ mod state;
 mod stop;
 mod text;
 
+pub use driver_call::call_driver;
 pub use engine::{AttemptError, AttemptIo, Footprint, IoAction, IoError, MemoryUse, ProverCounts, ProvingEngine};
 pub use gpu_monitor::GpuMonitor;
 pub use health::HealthPort;

@@ -75,7 +75,17 @@ where
     let attempts = Arc::new(EngineAttempts::default());
     let client = AttemptClient { attempts: attempts.clone(), slot: SlotAttempt::default() };
     // Build in a separate task, so that a panic during setup does not unwind into the caller.
-    let loaded = runtime.block_on(runtime.spawn(build(client))).context("the engine panicked during its start")??;
+    let built = runtime.block_on(runtime.spawn(build(client))).context("the engine panicked during its start");
+    let loaded = match built.and_then(|built| built) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if settings.device == ProverDevice::Gpu {
+                // Tasks of this runtime may still use what parts of the engine refer to on the GPU.
+                std::mem::forget(runtime);
+            }
+            return Err(error);
+        }
+    };
     let slots = (0..settings.slots.max(1)).map(|_| SlotProvers::new()).collect();
     // Loading takes more memory than the loaded prover keeps.
     (settings.release_memory)();
@@ -119,10 +129,10 @@ impl<C: SP1ProverComponents> Drop for Sp1ProvingEngine<C> {
 
 impl<C: SP1ProverComponents> Sp1ProvingEngine<C> {
     /// Replaces the text of `failure` if it is an error of the GPU.
-    fn explained(&self, failure: AttemptError) -> AttemptError {
+    async fn explained(&self, failure: AttemptError) -> AttemptError {
         #[cfg(feature = "gpu")]
         if self.loaded.device == ProverDevice::Gpu
-            && let Some(explained) = gpu::explain(&failure)
+            && let Some(explained) = gpu::explain(&failure).await
         {
             self.is_broken.store(true, Ordering::Relaxed);
             return explained;
@@ -188,7 +198,7 @@ impl<C: SP1ProverComponents> ProvingEngine for Sp1ProvingEngine<C> {
                 };
                 AttemptError { kind, text: error.to_string() }
             }
-            None => self.explained(failure),
+            None => self.explained(failure).await,
         })
     }
 }

@@ -27,9 +27,12 @@ use sp1_primitives::{SP1GlobalContext, SP1OuterGlobalContext};
 use sp1_prover::{CORE_LOG_STACKING_HEIGHT, ReadyWrapProverBuilder, SP1ProverComponents, worker::SP1WorkerBuilder};
 use sp1d_machine::GpuFault;
 use sp1d_protocol::FailureKind;
-use sp1d_worker::{AttemptError, LoadError};
-use std::sync::Arc;
+use sp1d_worker::{AttemptError, LoadError, call_driver};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
+
+/// How long a GPU may take to answer. A call to a GPU that hangs never returns.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
     RECURSION_CELLS == RECURSION_TRACE_ALLOCATION as u64
@@ -56,6 +59,7 @@ pub(super) async fn build_engine(client: AttemptClient) -> Result<LoadedEngine<S
         Err(_) => {
             let reason = task.await.err().map_or_else(|| "its task ended".to_owned(), |error| error.to_string());
             Err(match GpuFault::of_cuda(&reason) {
+                Some(GpuFault::OutOfMemory) => GpuFault::LoadMemory.into(),
                 Some(fault) => fault.into(),
                 None => anyhow!("cannot load the GPU prover: {reason}"),
             })
@@ -155,8 +159,16 @@ pub(super) fn load_error(error: &anyhow::Error) -> LoadError {
 
 /// Returns the failure in words if the GPU is its cause. SP1 panics with the text of CUDA's error. After some errors
 /// CUDA refuses every later call, so the GPU is asked too.
-pub(super) fn explain(failure: &AttemptError) -> Option<AttemptError> {
-    let fault = GpuFault::of_cuda(&failure.text).or_else(|| device_memory().err())?;
-    let kind = if fault.is_out_of_memory() { FailureKind::OutOfMemory } else { FailureKind::Engine };
-    Some(AttemptError { kind, text: fault.to_string() })
+///
+/// If the memory of the GPU was too small for shards that it accepted, another program uses the GPU. That is a fault of
+/// this worker, and says nothing about workers with less memory.
+pub(super) async fn explain(failure: &AttemptError) -> Option<AttemptError> {
+    let fault = match GpuFault::of_cuda(&failure.text) {
+        Some(fault) => fault,
+        None => match call_driver(ANSWER_TIMEOUT, device_memory).await {
+            Some(answer) => answer.err()?,
+            None => GpuFault::Lost(format!("it has not answered for {} s", ANSWER_TIMEOUT.as_secs())),
+        },
+    };
+    Some(AttemptError { kind: FailureKind::Engine, text: fault.to_string() })
 }

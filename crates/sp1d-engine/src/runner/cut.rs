@@ -1,12 +1,12 @@
 //! Chooses how the run of a proof is cut into shards.
 
 use crate::{
-    memory::{LeftOutWorkers, ShardCells, choose_cut, refusing_workers, task_bytes, too_small_for},
+    memory::{ShardCells, choose_cut, has_refusing_worker, shard_size, task_bytes, too_small_for},
     options::CutOptions,
     program::ProgramShape,
 };
 use sp1d_model::TaskKind;
-use sp1d_orchestrator::{ProofEvent, ProofFailure, ProofHandle, ProofMode, ShardWorker};
+use sp1d_orchestrator::{ProofEvent, ProofFailure, ProofHandle, ProofMode, ShardSize, ShardWorker};
 
 pub(super) const fn shard_kind(mode: ProofMode) -> TaskKind {
     match mode {
@@ -39,28 +39,37 @@ pub(super) async fn choose_for_workers(
             shape.instructions
         )));
     };
-    let options = options.chosen(choice.threshold);
+    let mut options = options.chosen(choice.threshold);
+    if choice.leaves_out_small_workers {
+        options = options.leaving_out_small_workers();
+    }
     let name = options.threshold_name();
     tracing::info!(proof_id = proof.label(), %name, reason = %choice.reason, "cut chosen");
-    if let Some(left_out) = choice.left_out {
-        leave_out(proof, &left_out).await;
-    }
     proof.report(ProofEvent::Cut { name, reason: choice.reason, options: options.encode() });
     Ok(options)
 }
 
-/// Leaves out workers whose GPUs refuse the shards of a cut that was set, or chosen before the service restarted.
-pub(super) async fn leave_out_refusing(proof: &ProofHandle, options: &CutOptions, mode: ProofMode) {
-    if let Some(left_out) = refusing_workers(options.threshold(), &proof.shard_workers(shard_kind(mode))) {
-        leave_out(proof, &left_out).await;
-    }
+/// Returns `options` with a cut that was set, or chosen earlier. GPUs that refuse its shards are left out if another
+/// worker takes them.
+pub(super) fn leave_out_refused(proof: &ProofHandle, options: CutOptions, mode: ProofMode) -> CutOptions {
+    let workers = proof.shard_workers(shard_kind(mode));
+    if has_refusing_worker(options.threshold(), &workers) { options.leaving_out_small_workers() } else { options }
 }
 
-async fn leave_out(proof: &ProofHandle, left_out: &LeftOutWorkers) {
-    for worker in &left_out.names {
-        tracing::info!(proof_id = proof.label(), %worker, "worker left out of the shards of a proof: it is too small");
+/// Leaves the workers out that are too small for full shards, if `options` say so.
+pub(super) async fn leave_out(proof: &ProofHandle, options: &CutOptions, mode: ProofMode, shape: ProgramShape) {
+    if !options.leaves_out_small_workers() {
+        return;
     }
-    proof.leave_out_small_workers(left_out.compared_bytes).await;
+    let kind = shard_kind(mode);
+    let full = shard_size(kind, shape.instructions as u64, options.threshold());
+    // The shards of a cut that a user has set may be small, so workers on processors try them.
+    let size = if options.is_set() { ShardSize { memory_bytes: 0, ..full } } else { full };
+    for ShardWorker { name, .. } in proof.shard_workers(kind).iter().filter(|worker| !worker.fits(size)) {
+        let worker = name.as_str();
+        tracing::info!(proof_id = proof.label(), worker, "worker left out of the shards of a proof: it is too small");
+    }
+    proof.leave_out_small_workers(size).await;
 }
 
 /// Logs a warning if the user has set a cut whose full shards fit no connected worker. This is no error yet: a program

@@ -123,9 +123,10 @@ impl ProofClient {
         self.0.clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that at least one worker has enough memory for the shard.
+    /// Checks that at least one worker has enough memory for the shard. If small workers are left out, the scheduler
+    /// checks that instead, because it waits for a large worker that has left for a moment.
     fn check_memory(&self, spec: &TaskSpec) -> Result<(), ProofFailure> {
-        if !spec.kind().is_shard() {
+        if !spec.kind().is_shard() || self.0.context.options.leaves_out_small_workers() {
             return Ok(());
         }
         let (threshold, workers) = (self.0.context.options.threshold(), self.0.proof.shard_workers(spec.kind()));

@@ -32,6 +32,13 @@ pub enum GpuFault {
         /// Number of GPUs of the machine.
         count: usize,
     },
+    /// The GPUs that the environment allows are not clear.
+    #[error(
+        "`--gpus all` cannot follow CUDA_VISIBLE_DEVICES={0}\n\
+         hint: list numbers or UUIDs of GPUs (`nvidia-smi -L` has both); numbers of different models also need \
+         CUDA_DEVICE_ORDER=PCI_BUS_ID. Or unset it, or name the GPUs, for example `--gpus 0,1`"
+    )]
+    VisibleDevices(String),
     /// The GPU has less memory than SP1's provers need.
     #[error(
         "the GPU has {:.1} GB of memory, SP1's GPU prover needs {:.1} GB\nhint: use a GPU with 24 GB or more",
@@ -56,6 +63,14 @@ pub enum GpuFault {
     /// An allocation on the GPU failed.
     #[error("the GPU ran out of memory\nhint: stop other programs that use this GPU (`nvidia-smi` lists them)")]
     OutOfMemory,
+    /// An allocation failed while a prover was loaded. It does not say which one.
+    #[error(
+        "the prover cannot be loaded: the GPU has too little free memory, or the system did not pin enough memory of \
+         the machine\n\
+         hint: stop other programs that use this GPU (`nvidia-smi` lists them), and check `ulimit -l` and the memory \
+         limit of the container"
+    )]
+    LoadMemory,
     /// The driver lost the GPU. It seldom comes back by itself. Neither CUDA nor NVML reports the Xid, the driver's
     /// number of the cause. The kernel log has it.
     #[error(
@@ -78,8 +93,9 @@ impl GpuFault {
     pub fn of_cuda(text: &str) -> Option<Self> {
         let lower = text.to_lowercase();
         let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-        // The order matters: "cuda" stands in most texts.
-        if has(&["out of gpu memory", "outofmemory", "out of memory", "allocerror"]) {
+        // The order matters: "cuda" stands in most texts. SP1's buffers panic with "allocation failed" for every error
+        // of CUDA in an allocation.
+        if has(&["out of gpu memory", "outofmemory", "out of memory", "allocerror", "allocation failed"]) {
             return Some(Self::OutOfMemory);
         }
         if has(&["driver version is insufficient", "unsupported toolchain", "forward compatibility"]) {
@@ -112,20 +128,15 @@ impl GpuFault {
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         match self {
-            Self::OutOfMemory | Self::Lost(_) | Self::NoDevice | Self::Other(_) => true,
+            Self::OutOfMemory | Self::LoadMemory | Self::Lost(_) | Self::NoDevice | Self::Other(_) => true,
             Self::NotBuilt
             | Self::NoDriver
             | Self::DriverTooOld { .. }
             | Self::UnknownDevice { .. }
+            | Self::VisibleDevices(_)
             | Self::TooLittleMemory { .. }
             | Self::UnsupportedCapability { .. } => false,
         }
-    }
-
-    /// Returns true if the GPU's memory was too small for the task.
-    #[must_use]
-    pub const fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::OutOfMemory | Self::TooLittleMemory { .. })
     }
 }
 
@@ -143,6 +154,7 @@ mod tests {
     fn errors_of_cuda_are_sentences() {
         check("called `Result::unwrap()` on an `Err` value: OutOfMemory", "the GPU ran out of memory");
         check("out of GPU memory", "the GPU ran out of memory");
+        check("task 7 panicked with message \"allocation failed\"", "the GPU ran out of memory");
         check("other CUDA error: CudaRustError: no CUDA-capable device is detected", "finds no GPU");
         check(
             "CudaRustError: CUDA driver version is insufficient for CUDA runtime version",
@@ -196,7 +208,7 @@ mod tests {
         let old = GpuFault::DriverTooOld { found: Some("535.54".to_owned()) }.to_string();
         assert!(old.starts_with("the NVIDIA driver 535.54 is too old"), "{old}");
         let small = GpuFault::TooLittleMemory { memory_bytes: 8 << 30, needed_bytes: 20 << 30 };
-        assert!(small.is_out_of_memory() && small.to_string().contains("has 8.6 GB of memory"), "{small}");
+        assert!(small.to_string().contains("has 8.6 GB of memory"), "{small}");
         let unknown = GpuFault::UnknownDevice { index: 4, count: 2 }.to_string();
         assert!(unknown.starts_with("GPU 4 does not exist, this machine has 2\nhint: "), "{unknown}");
     }

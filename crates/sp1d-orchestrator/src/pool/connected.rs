@@ -39,8 +39,8 @@ pub(crate) struct ConnectedWorker {
     pub(crate) provers: u32,
     /// The most cells of a shard that it proves; `None` if only its memory bounds them.
     pub(crate) largest_cut: Option<u64>,
-    /// The memory by which the scheduler compares it, from when its prover was first loaded; 0 before.
-    pub(crate) compared_bytes: AtomicU64,
+    /// The cut of the last shard that it proved in this session, by kind; 0 if it has not proven one.
+    pub(crate) paced_cuts: [AtomicU64; TaskKind::ALL.len()],
     pub(crate) cpu: String,
     /// The state of its GPUs, as it last reported it.
     pub(crate) gpus: Mutex<Vec<GpuState>>,

@@ -76,7 +76,10 @@ mod tests {
         let held = vec![sp1d_scheduler::AttemptId(1)];
         let (available_kinds, on_probation) = (KindSet::default(), KindSet::default());
         let paces = [(TaskKind::ProveShard, Duration::from_secs(9))].into();
-        pool.apply(session(1, Some(WorkerStatus { slots: 1, available_kinds, on_probation, held, draining: true, paces })));
+        pool.apply(session(
+            1,
+            Some(WorkerStatus { slots: 1, available_kinds, on_probation, held, draining: true, paces }),
+        ));
         assert_eq!(pool.pace(SessionId(1), TaskKind::ProveShard), Some(Duration::from_secs(9)));
         assert_eq!(pool.pace(SessionId(1), TaskKind::ShrinkWrap), None);
         let kinds = KindSet::only(TaskKind::ProveShard);

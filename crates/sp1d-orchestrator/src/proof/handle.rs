@@ -47,9 +47,10 @@ impl ProofHandle {
             && !self.running_try.compares_claims
     }
 
-    /// Sets the options with the chosen cut. Call it before the first task is submitted. Only the first call counts.
-    pub fn set_options(&self, options: String) {
-        self.running_try.set_options(options);
+    /// Sets the options with the chosen cut, and the cut: the number of trace cells after which a shard ends. Call it
+    /// before the first task is submitted. Only the first call counts.
+    pub fn set_options(&self, options: String, cut: u64) {
+        self.running_try.set_options(options, cut);
     }
 
     /// Sets the checks of the try. Call it before the first task is submitted. Only the first call counts.
@@ -67,9 +68,9 @@ impl ProofHandle {
             name: worker.name.clone(),
             memory: *worker.memory(),
             largest_cut: worker.largest_cut,
-            compared_bytes: worker.compared_bytes.load(Ordering::Relaxed),
             provers: worker.provers,
             pace: pool.pace(*session, kind),
+            paced_cut: Some(worker.paced_cuts[kind.index()].load(Ordering::Relaxed)).filter(|cut| *cut > 0),
         })
         .collect()
     }

@@ -1,7 +1,7 @@
 //! A task as the runner submits it.
 
 use sp1d_protocol::TaskPayload;
-use sp1d_scheduler::TaskKind;
+use sp1d_scheduler::{ShardRoom, ShardSize, TaskKind};
 use std::time::Duration;
 
 /// A task for a worker.
@@ -42,20 +42,36 @@ pub struct ShardWorker {
     pub memory: Option<AttemptMemory>,
     /// The most cells of a shard that its provers prove. GPUs have such a bound.
     pub largest_cut: Option<u64>,
-    /// The memory by which the scheduler compares workers.
-    pub compared_bytes: u64,
     /// Number of its provers.
     pub provers: u32,
     /// How long a task of the kind takes on it, as learned; `None` if it has not proven one.
     pub pace: Option<Duration>,
+    /// The cut of the last shard that it proved in its session, which says what `pace` is about; `None` if it has not
+    /// proven one.
+    pub paced_cut: Option<u64>,
 }
 
 impl ShardWorker {
     /// A worker about which only the memory is known.
     #[must_use]
     pub fn with_memory(memory: Option<AttemptMemory>) -> Self {
-        let compared_bytes = memory.map_or(0, |memory| memory.alone_bytes);
-        Self { memory, compared_bytes, provers: 1, ..Self::default() }
+        Self { memory, provers: 1, ..Self::default() }
+    }
+
+    /// Returns true if the scheduler gives it the shards of a try that leaves out workers which are too small for
+    /// shards of `size`.
+    #[must_use]
+    pub fn fits(&self, size: ShardSize) -> bool {
+        shard_room(self.largest_cut, self.memory).fits(size)
+    }
+}
+
+/// Returns what bounds the shards of a worker. The memory of its machine does not bound the shards of a GPU.
+pub(crate) fn shard_room(largest_cut: Option<u64>, memory: Option<AttemptMemory>) -> ShardRoom {
+    match (largest_cut, memory) {
+        (Some(cut), _) => ShardRoom::Cells(cut),
+        (None, Some(memory)) => ShardRoom::Memory(memory.each_bytes),
+        (None, None) => ShardRoom::Unknown,
     }
 }
 

@@ -88,7 +88,7 @@ impl Session for SessionService {
             memory: Mutex::new(introduction.memory),
             provers: introduction.provers,
             largest_cut: introduction.largest_cut,
-            compared_bytes: AtomicU64::new(0),
+            paced_cuts: Default::default(),
             cpu: introduction.cpu.clone(),
             gpus: Mutex::default(),
             done: AtomicU64::new(0),

@@ -1,7 +1,7 @@
 //! Proofs that wait for a worker that supports a task kind, before they submit a task.
 
 use super::*;
-use sp1d_orchestrator::{ShardWorker, comparable_bytes};
+use sp1d_orchestrator::{ShardSize, ShardWorker};
 use sp1d_protocol::wire::Gpu;
 
 /// A runner that prepares the proof until the test lets it continue, as the setup of a program does. Then it waits for
@@ -138,8 +138,11 @@ async fn a_pool_knows_the_bounds_of_gpus_and_processors() {
         (worker.largest_cut, worker.provers)
     };
     assert_eq!((bounds("cards"), bounds("plain")), ((Some(285_212_672), 2), (None, 1)));
-    let cards_bytes = found.iter().find(|worker| worker.name == "cards").unwrap().compared_bytes;
-    assert_eq!(cards_bytes, comparable_bytes(285_212_672));
+    let fits = |cells: u64| {
+        let size = ShardSize { cells, memory_bytes: u64::MAX };
+        found.iter().find(|worker| worker.name == "cards").unwrap().fits(size)
+    };
+    assert!(fits(285_212_672) && !fits(285_212_673));
     let shown = orchestrator.workers().into_iter().find(|worker| worker.name == "cards").unwrap();
     assert_eq!(shown.cpu, "2 x L4 24 GB, EPYC");
     cards.stop().await;

@@ -1,7 +1,7 @@
 //! The inputs of the dispatch machine.
 
 use super::{ClaimHistory, DeferredClaim, ResultKey, ResumableAttempt};
-use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, TaskId, TaskKind, TryId, WorkerId};
+use crate::{AttemptFailure, AttemptId, JoinedWorker, SessionId, ShardSize, TaskId, TaskKind, TryId, WorkerId};
 use std::fmt;
 
 /// Something that happened. An event may be late, duplicated, or about something that was forgotten: none of these does
@@ -15,13 +15,13 @@ pub enum DispatchEvent {
         /// The claims of the earlier tries of the request.
         claims: ClaimHistory,
     },
-    /// The shards of a running try are too large for workers with at most `memory_bytes`, plus a tolerance. They get
-    /// none of those that are submitted later.
+    /// The shards of a running try are too large for small workers. Workers into which shards of `size` do not fit get
+    /// none of them, also if they join later. Only the first such event of a try counts.
     SmallWorkersLeftOut {
         /// The try whose shards are too large.
         try_id: TryId,
-        /// The memory of the largest worker that is left out.
-        memory_bytes: u64,
+        /// The size of its full shards.
+        size: ShardSize,
     },
     /// A task of a running try was submitted.
     TaskSubmitted {
@@ -166,8 +166,8 @@ impl fmt::Display for DispatchEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TryStarted { try_id, .. } => write!(f, "{try_id} started"),
-            Self::SmallWorkersLeftOut { try_id, memory_bytes } => {
-                write!(f, "{try_id} leaves out workers with at most {memory_bytes} bytes")
+            Self::SmallWorkersLeftOut { try_id, size: ShardSize { cells, memory_bytes } } => {
+                write!(f, "{try_id} leaves out GPUs below {cells} cells and processors below {memory_bytes} bytes")
             }
             Self::TaskSubmitted { try_id, task, kind, .. } => write!(f, "{try_id} submitted {task} ({kind})"),
             Self::MarkerSubmitted { try_id, marker } => write!(f, "{try_id} submitted the marker {marker}"),

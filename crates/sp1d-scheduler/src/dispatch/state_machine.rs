@@ -134,8 +134,8 @@ impl DispatchMachine {
                 self.claims.entry(try_id).or_insert(claims);
                 self.pass_to_scheduler(Event::TryStarted { try_id }, handling);
             }
-            DispatchEvent::SmallWorkersLeftOut { try_id, memory_bytes } => {
-                self.pass_to_scheduler(Event::SmallWorkersLeftOut { try_id, memory_bytes }, handling);
+            DispatchEvent::SmallWorkersLeftOut { try_id, size } => {
+                self.pass_to_scheduler(Event::SmallWorkersLeftOut { try_id, size }, handling);
             }
             DispatchEvent::TaskSubmitted { try_id, task, kind, marker, key } => {
                 let entry = DispatchTask { try_id, kind, has_marker: marker.is_some(), key };

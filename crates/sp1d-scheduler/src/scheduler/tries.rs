@@ -2,7 +2,7 @@
 
 use super::state_machine::Scheduler;
 use crate::{
-    AttemptId, Command, TaskId, TaskKind, TryId,
+    AttemptId, Command, ShardSize, TaskId, TaskKind, TryId,
     queue::Rank,
     tasks::{AttemptState, ScheduledMarker, ScheduledTask, ScheduledTry, TaskPlace},
 };
@@ -17,7 +17,7 @@ impl Scheduler {
             entry.insert(ScheduledTry {
                 order: self.tries_started,
                 failed: false,
-                left_out_bytes: None,
+                shard_size: None,
                 tasks: BTreeSet::new(),
                 markers: BTreeSet::new(),
             });
@@ -25,10 +25,16 @@ impl Scheduler {
         }
     }
 
-    /// Leaves small workers out of the shards of a try that are submitted from now on.
-    pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, memory_bytes: u64) {
-        if let Some(entry) = self.tries.get_mut(&try_id) {
-            entry.left_out_bytes = entry.left_out_bytes.max(Some(memory_bytes));
+    /// Leaves workers out of the shards of a try into which shards of `size` do not fit. Only the first size counts.
+    pub(super) fn on_small_workers_left_out(&mut self, try_id: TryId, size: ShardSize) {
+        let Some(entry) = self.tries.get_mut(&try_id).filter(|entry| entry.shard_size.is_none()) else { return };
+        entry.shard_size = Some(size);
+        for id in entry.tasks.clone() {
+            let task = self.task(id);
+            if task.kind.is_shard() && !matches!(task.place, TaskPlace::Accepted(_)) {
+                self.change_exclusions(id, |task| task.excluded.set_shard_size(size));
+                self.memory_bound.insert(id);
+            }
         }
     }
 
@@ -46,7 +52,7 @@ impl Scheduler {
             return;
         }
         let running = self.tries.get(&try_id).filter(|entry| !entry.failed);
-        let Some((order, left_out_bytes)) = running.map(|entry| (entry.order, entry.left_out_bytes)) else { return };
+        let Some((order, shard_size)) = running.map(|entry| (entry.order, entry.shard_size)) else { return };
         if let Some(marker) = marker {
             // A marker that arrives after its task is registered here. If the marker were dropped, the task could be
             // accepted without it.
@@ -58,8 +64,8 @@ impl Scheduler {
         let rank = Rank::new(order, kind, self.tasks_submitted, id);
         self.tasks_submitted += 1;
         let mut task = ScheduledTask::new(try_id, kind, rank, marker, self.clock.now());
-        if let Some(bytes) = left_out_bytes.filter(|_| kind.is_shard()) {
-            task.excluded.add_memory(bytes);
+        if let Some(size) = shard_size.filter(|_| kind.is_shard()) {
+            task.excluded.set_shard_size(size);
             self.memory_bound.insert(id);
         }
         self.tasks.insert(id, task);

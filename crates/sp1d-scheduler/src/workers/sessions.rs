@@ -4,7 +4,7 @@
 //! nor starting its prover. An *idle* worker is available and holds no attempt.
 
 use super::joined_worker::JoinedWorker;
-use crate::{AttemptId, KindSet, SessionId, TaskKind, Timestamp, WorkerId, queue::Exclusions};
+use crate::{AttemptId, KindSet, SessionId, ShardRoom, TaskKind, Timestamp, WorkerId, queue::Exclusions};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeBounds,
@@ -23,6 +23,7 @@ pub(crate) struct SessionState {
     worker: WorkerId,
     /// Bytes of memory that one attempt can use; 0 if unknown.
     memory_bytes: u64,
+    shard_room: ShardRoom,
     slots: usize,
     /// The kinds that the worker supports.
     supported_kinds: KindSet,
@@ -98,6 +99,10 @@ impl SessionState {
         self.memory_bytes
     }
 
+    pub(crate) const fn shard_room(&self) -> ShardRoom {
+        self.shard_room
+    }
+
     pub(crate) const fn start_deadline(&self) -> Option<Timestamp> {
         self.start_deadline
     }
@@ -108,7 +113,7 @@ impl SessionState {
     }
 
     pub(crate) fn is_excluded(&self, exclusions: &Exclusions) -> bool {
-        exclusions.contains(self.worker, self.memory_bytes)
+        exclusions.contains(self.worker, self.memory_bytes, self.shard_room)
     }
 
     /// Returns the expected durations of tasks, without the unknown ones.
@@ -212,7 +217,7 @@ impl WorkerSessions {
     /// Returns the connected workers that `exclusions` excludes. Only exclusions by memory require a look at every
     /// worker.
     fn excluded<'a>(&'a self, exclusions: &'a Exclusions) -> impl Iterator<Item = &'a SessionState> {
-        let by_memory = exclusions.by_memory().is_some();
+        let by_memory = exclusions.is_by_memory();
         let all = self.sessions.values().filter(move |session| by_memory && session.is_excluded(exclusions));
         let named = exclusions.workers().iter().filter(move |_| !by_memory);
         all.chain(named.filter_map(|worker| self.get(*self.of_worker.get(worker)?)))
@@ -229,10 +234,11 @@ impl WorkerSessions {
     /// # Panics
     /// Panics if the worker is already there.
     pub(crate) fn insert(&mut self, id: SessionId, joined: &JoinedWorker, paces: [Duration; TaskKind::ALL.len()]) {
-        let JoinedWorker { worker, memory_bytes, slots, supported_kinds, .. } = *joined;
+        let JoinedWorker { worker, memory_bytes, shard_room, slots, supported_kinds, .. } = *joined;
         let session = SessionState {
             worker,
             memory_bytes,
+            shard_room,
             slots: usize::try_from(slots.max(1)).unwrap_or(usize::MAX),
             supported_kinds,
             available_kinds: supported_kinds,
@@ -466,15 +472,6 @@ impl WorkerSessions {
     pub(crate) fn all_excluded(&self, kind: TaskKind, excluded: &Exclusions) -> bool {
         let prospects = self.excluded(excluded).filter(|session| session.is_prospect(kind));
         prospects.count() == self.prospects[kind.index()]
-    }
-
-    /// Returns for each kind the largest memory of a worker that supports the kind and is not draining, or `None` if
-    /// there is no such worker.
-    pub(crate) fn largest_memory(&self) -> [Option<u64>; TaskKind::ALL.len()] {
-        TaskKind::ALL.map(|kind| {
-            let prospects = self.sessions.values().filter(|session| session.is_prospect(kind));
-            prospects.map(SessionState::memory_bytes).max()
-        })
     }
 
     /// Returns true if `excluded` excludes every worker available for `kind`.

@@ -208,6 +208,7 @@ fn state(arguments: FakeWorkerArguments, stop: &WorkerStop) -> Result<watch::Rec
         program: std::env::current_exe()?,
         arguments: std::env::args_os().skip(1).chain(["--as-prover".into()]).collect(),
         variables: Vec::new(),
+        gpu: None,
     };
     let rules = ProverRules {
         places: 1,

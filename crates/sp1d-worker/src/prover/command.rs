@@ -21,6 +21,8 @@ pub struct ProverCommand {
     pub arguments: Vec<OsString>,
     /// Environment variables of the process, in addition to those of this one.
     pub variables: Vec<(String, String)>,
+    /// The GPU that the process computes on, for people. `None` if it computes on the processor.
+    pub gpu: Option<String>,
 }
 
 impl ProverCommand {

@@ -58,9 +58,9 @@ impl ProverProcess {
                 }
                 ProcessOutcome::Unloadable(error) => return self.give_up(error),
                 ProcessOutcome::Ended { exit, loaded } => {
-                    self.on_end(exit, loaded);
+                    self.on_end(exit, loaded, command.gpu.as_deref());
                     let Some(pause) = restarts.on_end(loaded) else {
-                        let last = exit.failure(0).text;
+                        let last = exit.failure(0, command.gpu.as_deref()).text;
                         return self.give_up(LoadError::Ended { tries: MAX_LOAD_FAILURES, last });
                     };
                     pause
@@ -89,7 +89,7 @@ impl ProverProcess {
     }
 
     /// Fails the attempts that were running in the process.
-    fn on_end(&self, exit: ProverExit, loaded: bool) {
+    fn on_end(&self, exit: ProverExit, loaded: bool, gpu: Option<&str>) {
         let (attempts, peak_bytes) = {
             let mut contents = self.contents();
             contents.out = None;
@@ -98,7 +98,7 @@ impl ProverProcess {
             contents.solo |= exit == ProverExit::OutOfMemory && attempts.len() > 1;
             (attempts, std::mem::take(&mut contents.peak_bytes))
         };
-        let mut failure = exit.failure(peak_bytes);
+        let mut failure = exit.failure(peak_bytes, gpu);
         let count = attempts.len();
         if exit == ProverExit::OutOfMemory && count > 1 {
             // Each attempt may fit into memory alone, so none of them is reported as out of memory.
@@ -108,7 +108,7 @@ impl ProverProcess {
         if exit == ProverExit::Cancelled {
             tracing::info!(prover = self.number, "prover restarted to end a cancelled attempt");
         } else {
-            tracing::warn!(prover = self.number, attempts = count, loaded, reason = %failure.text, "prover ended and is restarted");
+            tracing::warn!(prover = self.number, attempts = count, loaded, reason = %hint::without(&failure.text), "prover ended and is restarted");
         }
         for attempt in attempts.into_values() {
             attempt.end(Err(failure.clone()));

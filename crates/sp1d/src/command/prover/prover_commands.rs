@@ -35,7 +35,7 @@ pub(super) fn prover_commands(arguments: &WorkerArguments, log: &LogArguments) -
 
 fn exit_code(fault: &GpuFault) -> u8 {
     match fault {
-        GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } => exit::USAGE,
+        GpuFault::NotBuilt | GpuFault::UnknownDevice { .. } | GpuFault::VisibleDevices(_) => exit::USAGE,
         _ => exit::HOST,
     }
 }
@@ -78,12 +78,9 @@ fn on_gpus(arguments: &WorkerArguments, log: &LogArguments, cores: &[u16], gpus:
     let prover = |(gpu, own): (&GpuDevice, Vec<u16>)| {
         let mut arguments = line(arguments, log, gpus.len(), own.len(), &own);
         arguments.push("--gpu".into());
-        let variables = vec![
-            ("CUDA_VISIBLE_DEVICES".to_owned(), gpu.uuid.clone()),
-            // A worker may itself be started with a list of numbers, in the order of NVML.
-            ("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned()),
-        ];
-        ProverCommand { variables, ..command(arguments) }
+        let variables = vec![("CUDA_VISIBLE_DEVICES".to_owned(), gpu.uuid.clone())];
+        let name = format!("GPU {} ({})", gpu.index, gpu.model);
+        ProverCommand { variables, gpu: Some(name), ..command(arguments) }
     };
     gpus.iter().zip(divide(&near)).map(prover).collect()
 }
@@ -127,7 +124,7 @@ fn line(
 
 fn command(arguments: Vec<OsString>) -> ProverCommand {
     // This path is the running program, even if its file has been replaced by another release.
-    ProverCommand { program: "/proc/self/exe".into(), arguments, variables: Vec::new() }
+    ProverCommand { program: "/proc/self/exe".into(), arguments, variables: Vec::new(), gpu: None }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn refusal<T: Debug>(outcome: Result<T, Status>) -> (Code, String) {
 /// Returns the refusal for an id of which the service knows nothing.
 fn unknown_request(id: &[u8]) -> (Code, String) {
     let digits: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    (Code::NotFound, format!("there is no request {digits}\nhint: ended proofs are removed after `--keep` days"))
+    (Code::NotFound, format!("the service has no request {digits}\nhint: ended proofs are removed after `--keep` days"))
 }
 
 async fn details(client: &SdkClient, id: &[u8]) -> Result<network::GetProofRequestDetailsResponse, Status> {

@@ -77,7 +77,7 @@ fn an_execution_that_waits_warns_every_minute() {
 fn an_execution_fails_if_the_end_of_all_others_would_not_make_room() {
     use ShortageStep::{Fail, Wait, Warn};
     check_wait(&[(0, 20, 11, Warn), (4, 20, 11, Wait), (5, 20, 11, Fail)]);
-    // What the other execution uses is measured late.
+    // The use of the other execution is measured late.
     check_wait(&[(0, 20, 0, Warn), (1, 20, 12, Wait), (6, 20, 0, Wait), (11, 20, 0, Fail)]);
 }
 

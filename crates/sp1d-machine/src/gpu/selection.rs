@@ -72,7 +72,7 @@ impl GpuSelection {
 /// Returns those of `devices` that CUDA shows for `CUDA_VISIBLE_DEVICES` with the value `list`: numbers, and UUIDs or
 /// their beginnings.
 fn visible_gpus(devices: Vec<GpuDevice>, list: &str, has_bus_order: bool) -> Result<Vec<GpuDevice>, GpuFault> {
-    // CUDA numbers the fastest models first, unless it is told to follow the bus as NVML does.
+    // CUDA numbers the fastest models first, unless a variable makes it follow the bus as NVML does.
     let has_known_order = has_bus_order || devices.windows(2).all(|pair| pair[0].model == pair[1].model);
     let is_named = |device: &GpuDevice, name: &str| match name.parse::<u32>() {
         Ok(number) => has_known_order && device.index == number,

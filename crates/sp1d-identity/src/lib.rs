@@ -23,7 +23,7 @@ mod verifier;
 
 pub use authority::{Issuance, KeyAuthority};
 pub use error::{KeysError, TlsError};
-pub use peer::{PeerIdentity, PeerName, PeerNameError, PeerRole};
+pub use peer::{PeerIdentity, PeerName, PeerNameError, PeerRole, PeerRoleError};
 pub use revocation::revoke;
 pub use stream::PeerStream;
 pub use tls::{HttpProtocol, TlsIdentity, accept_peer, connect_peer};

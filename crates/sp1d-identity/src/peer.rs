@@ -40,14 +40,19 @@ impl fmt::Display for PeerRole {
     }
 }
 
-impl FromStr for PeerRole {
-    type Err = PeerNameError;
+/// A text is not a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected worker or orchestrator")]
+pub struct PeerRoleError;
 
-    fn from_str(text: &str) -> Result<Self, PeerNameError> {
+impl FromStr for PeerRole {
+    type Err = PeerRoleError;
+
+    fn from_str(text: &str) -> Result<Self, PeerRoleError> {
         match text {
             "orchestrator" => Ok(Self::Orchestrator),
             "worker" => Ok(Self::Worker),
-            _ => Err(PeerNameError),
+            _ => Err(PeerRoleError),
         }
     }
 }
@@ -57,7 +62,7 @@ impl FromStr for PeerRole {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerName(String);
 
-/// A text is not a valid name, or not a valid role.
+/// A text is not a valid name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected 1 to {MAX_NAME_BYTES} lower-case letters, digits, dots, hyphens and underscores, first a letter or digit"

@@ -55,7 +55,8 @@ impl HostedInterface {
     /// Returns the start of the addresses for files, without a slash at its end. `asked` is the address by which the
     /// client has reached the service.
     pub(super) fn base(&self, asked: &str) -> String {
-        self.0.url.clone().unwrap_or_else(|| format!("http://{asked}"))
+        let scheme = if self.0.service.settings().tls.is_some() { "https" } else { "http" };
+        self.0.url.clone().unwrap_or_else(|| format!("{scheme}://{asked}"))
     }
 
     /// Returns the current time in seconds since 1970.

@@ -41,6 +41,9 @@ fn overrides(arguments: &PoolArguments) -> ConfigOverrides {
     if let Some(placement) = arguments.placement {
         overrides.placement(placement);
     }
+    if let Some(path) = &arguments.tls {
+        overrides.tls(path);
+    }
     overrides
 }
 

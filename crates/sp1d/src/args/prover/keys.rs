@@ -1,0 +1,67 @@
+//! Arguments of `sp1d keys`.
+
+use clap::{Args, Subcommand};
+use sp1d_identity::{PeerName, PeerRole};
+use std::path::PathBuf;
+
+/// Default for the days of a certificate: a year.
+const DEFAULT_DAYS: u32 = 365;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Create a private certificate authority, and the identity of an orchestrator: the file orchestrator.pem.
+    Init(KeysInitArguments),
+    /// Create an identity: one file, NAME.pem, for `--tls` on its machine. Keep it secret.
+    Issue(KeysIssueArguments),
+    /// Revoke all certificates of a name. Copy the changed file `revoked` beside the identities of the other machines;
+    /// they notice it within a second.
+    Revoke(KeysRevokeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysInitArguments {
+    /// Folder for the authority. It is created if it does not exist. Its file ca.key signs certificates: whoever has it
+    /// can pose as any machine.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// Host names and IP addresses under which clients reach the service over HTTPS, besides those of the loopback
+    /// interface.
+    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
+    pub(crate) hosts: Vec<String>,
+    /// Days that the certificate of the orchestrator is valid, 1 to 3650.
+    #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysIssueArguments {
+    /// Name of the machine, at most 63 lower-case letters, digits, dots, hyphens and underscores.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PeerName,
+    /// Operator of the machine. Workers of one group do not confirm each other's claims, and a new one starts with the
+    /// faults of the others [default: the machine is independent of all others].
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<PeerName>,
+    /// What the machine does: `worker` or `orchestrator`.
+    #[arg(long, value_name = "ROLE", default_value = "worker")]
+    pub(crate) role: PeerRole,
+    /// Folder of the authority, as given to `sp1d keys init`.
+    #[arg(long, value_name = "FOLDER", default_value = "keys")]
+    pub(crate) keys: PathBuf,
+    /// Host names and IP addresses under which clients reach the machine over HTTPS.
+    #[arg(long, value_name = "NAME[,NAME…]", value_delimiter = ',')]
+    pub(crate) hosts: Vec<String>,
+    /// Days that the certificate is valid, 1 to 3650.
+    #[arg(long, value_name = "DAYS", default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysRevokeArguments {
+    /// Name whose certificates are revoked.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: PeerName,
+    /// Folder of the authority, as given to `sp1d keys init`.
+    #[arg(long, value_name = "FOLDER", default_value = "keys")]
+    pub(crate) keys: PathBuf,
+}

@@ -1,5 +1,12 @@
 //! Handshakes over TCP: which peers are accepted, and what the others are told.
 
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    version::TLS13,
+};
 use sp1d_identity::{
     HttpProtocol, Issuance, KeyAuthority, KeysError, PeerIdentity, PeerRole, PeerStream, TlsError, TlsIdentity, revoke,
 };
@@ -13,8 +20,9 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{advance, pause, resume, sleep},
+    time::{advance, pause, resume},
 };
+use tokio_rustls::TlsConnector;
 
 const HOUR: i64 = 60 * 60;
 
@@ -167,15 +175,88 @@ fn an_identity_that_is_not_valid_now_is_reported_at_the_start() {
     check_unusable(&keys, "new", -HOUR, 2 * HOUR, |error| matches!(error, TlsError::NotYetValid(_)));
 }
 
-#[tokio::test]
-async fn a_certificate_that_expires_while_the_peer_runs_is_refused() {
-    let keys = Keys::new();
-    let path = keys.authority.issue_between(&peer(PeerRole::Worker, "short"), HOUR, 2).unwrap();
-    let worker = TlsIdentity::load(&path, PeerRole::Worker).unwrap();
-    // rustls reads the system's clock.
-    sleep(Duration::from_millis(3100)).await;
+/// Accepts every server, as a hostile client does.
+#[derive(Debug)]
+struct Gullible(CryptoProvider);
+
+impl ServerCertVerifier for Gullible {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Checks with which error the orchestrator of `keys` refuses a hostile client that shows the identity in a file, or no
+/// certificate.
+async fn check_hostile(keys: &Keys, identity: Option<&Path>, expected: fn(&TlsError) -> bool) {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible(ring::default_provider())));
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(path) => {
+            let pem = fs::read(path).unwrap();
+            let mut chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).map(Result::unwrap).collect();
+            chain.pop();
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(&pem).unwrap()).unwrap()
+        }
+    };
+    let (accepted, dialed) = connection().await;
+    let connector = TlsConnector::from(Arc::new(config));
     let orchestrator = keys.orchestrator();
-    check_refused(&orchestrator, &worker, |error| matches!(error, TlsError::Expired(_)), "expired").await;
+    let name = ServerName::try_from("localhost").unwrap();
+    let (accepted, _dialed) = tokio::join!(orchestrator.accept(accepted), connector.connect(name, dialed));
+    let error = accepted.unwrap_err();
+    assert!(expected(&error), "{error}");
+}
+
+#[tokio::test]
+async fn hostile_clients_are_refused_by_their_certificates() {
+    let keys = Keys::new();
+    let between = |name, from, to| keys.authority.issue_between(&peer(PeerRole::Worker, name), from, to).unwrap();
+    check_hostile(&keys, None, |error| matches!(error, TlsError::NoCertificate)).await;
+    let orchestrator = keys.path().join("orchestrator.pem");
+    check_hostile(&keys, Some(&orchestrator), |error| matches!(error, TlsError::WrongRole { .. })).await;
+    let old = between("old", 2 * HOUR, -HOUR);
+    check_hostile(&keys, Some(&old), |error| matches!(error, TlsError::Expired(_))).await;
+    let new = between("new", -HOUR, 2 * HOUR);
+    check_hostile(&keys, Some(&new), |error| matches!(error, TlsError::NotYetValid(_))).await;
+    let others = Keys::new();
+    let stranger = others.issue(PeerRole::Worker, "w");
+    check_hostile(&keys, Some(&stranger), |error| matches!(error, TlsError::UnknownAuthority)).await;
+    let stolen = keys.issue(PeerRole::Worker, "stolen");
+    revoke(keys.path(), &"stolen".parse().unwrap()).unwrap();
+    check_hostile(&keys, Some(&stolen), |error| matches!(error, TlsError::Revoked(_))).await;
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use error::{KeysError, TlsError};
 pub use peer::{PeerIdentity, PeerName, PeerNameError, PeerRole, PeerRoleError};
 pub use revocation::revoke;
 pub use stream::PeerStream;
-pub use tls::{HttpProtocol, TlsIdentity, accept_peer, connect_peer};
+pub use tls::{HttpProtocol, TlsIdentity, accept_peer, connect_peer, for_http_port};
 
 /// Returns the limits that the other side of a connection can reach.
 pub fn limits() -> impl Iterator<Item = &'static sp1d_model::Limit> {

@@ -10,6 +10,7 @@ use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 use sp1d_model::hint::one_line;
 use std::{
     fmt, io,
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -178,6 +179,14 @@ pub async fn connect_peer(tls: Option<&Arc<TlsIdentity>>, stream: TcpStream) -> 
         Some(tls) => tls.connect(stream).await,
         None => Ok(stream.into()),
     }
+}
+
+/// Returns the identity for an HTTP port at `listens`; `None` for plain HTTP. A port on the loopback interface stays
+/// plain, for proxies and commands on the same machine.
+#[must_use]
+pub fn for_http_port(tls: Option<&Arc<TlsIdentity>>, listens: Option<SocketAddr>) -> Option<Arc<TlsIdentity>> {
+    let is_loopback = listens.is_some_and(|address| address.ip().to_canonical().is_loopback());
+    tls.filter(|_| !is_loopback).cloned()
 }
 
 async fn in_time<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, TlsError> {

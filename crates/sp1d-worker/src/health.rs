@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity};
+use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity, for_http_port};
 use sp1d_protocol::Address;
 use std::{collections::VecDeque, convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -54,10 +54,10 @@ impl HealthPort {
         Ok(Self { listener: open_port(listen, "--health").await?, tls: None })
     }
 
-    /// Serves HTTPS instead of HTTP if `tls` is given.
+    /// Serves HTTPS instead of HTTP if `tls` is given and the port is not on the loopback interface.
     #[must_use]
     pub fn secure(mut self, tls: Option<Arc<TlsIdentity>>) -> Self {
-        self.tls = tls;
+        self.tls = for_http_port(tls.as_ref(), self.local_addr().ok());
         self
     }
 

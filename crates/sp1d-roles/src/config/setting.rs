@@ -284,7 +284,7 @@ pub fn settings() -> Vec<ConfigSetting> {
             NONE,
             ValueRange::FileOr(NONE),
             "",
-            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and a worker is its certificate. `sp1d serve` then also serves HTTPS",
+            "file or folder with the identity of this orchestrator (`sp1d keys`). With it, connections to workers use TLS, and a worker is its certificate. The HTTP ports of `sp1d serve` then use HTTPS, except on the loopback interface",
         ),
         setting(
             STORE_MEMORY,

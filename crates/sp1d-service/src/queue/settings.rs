@@ -55,7 +55,8 @@ pub struct ServiceSettings {
     pub allowed_hosts: Vec<String>,
     /// Limits of the HTTP interface.
     pub http: HttpLimits,
-    /// Serves HTTPS instead of HTTP; `None` for HTTP. Workers have their own setting, in `orchestrator`.
+    /// Serves HTTPS instead of HTTP, except on the loopback interface; `None` for HTTP. Connections to workers have
+    /// their own setting, in `orchestrator`.
     pub tls: Option<Arc<TlsIdentity>>,
     /// Exports traces of proofs; `None` for no traces.
     pub tracer: Option<Arc<BoxedTracer>>,

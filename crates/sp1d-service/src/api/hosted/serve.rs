@@ -7,7 +7,7 @@ use crate::{
     api::server::serve_router,
     queue::{RequestError, Service},
 };
-use sp1d_identity::HttpProtocol;
+use sp1d_identity::{HttpProtocol, for_http_port};
 use tokio::net::TcpListener;
 
 /// Configuration of the interface for programs that are built against plain sp1-sdk.
@@ -31,12 +31,14 @@ pub async fn serve_hosted(
     settings: HostedSettings,
 ) -> Result<(), RequestError> {
     let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
-    let (limits, tls) = (service.settings().http, service.settings().tls.clone());
+    let limits = service.settings().http;
+    let tls = for_http_port(service.settings().tls.as_ref(), listener.local_addr().ok());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let HostedSettings { signers, url } = settings;
     let key = UrlPermitKey::new(service.secret("hosted").await?);
     let nonces = NonceIssuer::new(service.nonce_floor().await?);
     let url = url.map(|url| url.trim_end_matches('/').to_owned());
-    let interface = HostedInterface::new(service, signers, key, nonces, url);
+    let interface = HostedInterface::new(service, signers, key, nonces, scheme, url);
     serve_router(router(interface), listener, limits, HttpProtocol::OneAndTwo, tls, stop).await;
     Ok(())
 }

@@ -16,7 +16,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity};
+use sp1d_identity::{HttpProtocol, PeerStream, TlsIdentity, for_http_port};
 use sp1d_model::hint::one_line;
 use std::{
     io,
@@ -60,8 +60,9 @@ sp1d_model::limits! {
 /// If the address of the listener is unknown.
 pub async fn serve(service: Service, listener: TcpListener) -> io::Result<()> {
     let (stop, _delay) = (service.stopping().clone(), service.delay_shutdown());
-    let (limits, tls) = (service.settings().http, service.settings().tls.clone());
-    let router = router(service, listener.local_addr()?);
+    let (limits, listens) = (service.settings().http, listener.local_addr()?);
+    let tls = for_http_port(service.settings().tls.as_ref(), Some(listens));
+    let router = router(service, listens);
     serve_router(router, listener, limits, HttpProtocol::One, tls, stop).await;
     Ok(())
 }
